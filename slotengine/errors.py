@@ -1,0 +1,273 @@
+"""Everything slotengine raises, in one small tree.
+
+``SlotError``
+    ``Refused``         the state says no; another time, or another view, may be accepted
+    ``InvalidRequest``  the input says no; the same request can never be accepted
+    ``EngineClosed``    the engine is not running
+
+Every error carries its facts as fields, and its ``args`` are those facts, so
+it pickles.  What an error says about other people's reservations is spans and
+states only: never a uid, never a holder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+
+class SlotError(Exception):
+    """The root of the tree.
+
+    >>> issubclass(SlotTaken, Refused) and issubclass(Refused, SlotError)
+    True
+    """
+
+
+class Refused(SlotError):
+    """The state says no: what was asked for cannot be had now."""
+
+
+class InvalidRequest(SlotError, ValueError):
+    """The input says no: asking again for the same can never succeed."""
+
+
+class EngineClosed(SlotError):
+    """The engine is not running: it was not entered yet, or was left already."""
+
+    def __str__(self) -> str:
+        return "the engine is not running; use it inside 'async with SlotEngine() as engine:'"
+
+
+# --- Refused: the slot cannot be had ---------------------------------------------------
+
+
+class InTheWay(NamedTuple):
+    """A span that stands in the way of a request: when, by how many units, and how firmly."""
+
+    start: datetime
+    end: datetime
+    units: int
+    booked: bool
+    """True for a booking; False for a hold, which may yet lapse."""
+
+
+class Obstruction(NamedTuple):
+    """Why a span was refused, as far as a stranger may know."""
+
+    start: datetime
+    end: datetime
+    in_the_way: tuple[InTheWay, ...]
+    retry_at: datetime | None
+    """The earliest moment at which a retry could succeed; None when bookings are in the way."""
+
+
+class SlotTaken(Refused):
+    """The span is taken on a resource, by holds or bookings in the way.
+
+    The details (``in_the_way``, ``retry_at``) are found when first read, as of
+    that moment, because on a hot slot most refusals are never looked at.  Read
+    them before giving way to others to learn what refused this very request.
+    """
+
+    def __init__(self, resource: str, obstruction: Obstruction | Callable[[], Obstruction]) -> None:
+        # No super().__init__: BaseException.__new__ has stored the args, and refusals are hot.
+        self.resource = resource
+        self._obstruction = obstruction
+
+    @property
+    def obstruction(self) -> Obstruction:
+        """All the details at once; found on the first read, then kept."""
+        if not isinstance(self._obstruction, Obstruction):
+            self._obstruction = self._obstruction()
+        return self._obstruction
+
+    @property
+    def start(self) -> datetime:
+        """The start of the occupied span that was refused (buffers included)."""
+        return self.obstruction.start
+
+    @property
+    def end(self) -> datetime:
+        """The end of the occupied span that was refused (buffers included)."""
+        return self.obstruction.end
+
+    @property
+    def in_the_way(self) -> tuple[InTheWay, ...]:
+        """What stands in the way on ``resource``, in order of start."""
+        return self.obstruction.in_the_way
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """The earliest moment at which a retry could succeed, if only holds are in the way.
+
+        None when a booking is in the way: waiting does not help, so offer
+        another slot.  Not a promise: others may be quicker, or extend.
+        """
+        return self.obstruction.retry_at
+
+    def __reduce__(self) -> tuple[type[SlotTaken], tuple[str, Obstruction]]:
+        return type(self), (self.resource, self.obstruction)
+
+    def __str__(self) -> str:
+        held = "" if self.retry_at is None else f"; held, try again at {self.retry_at.isoformat()}"
+        span = f"{self.start.isoformat()} to {self.end.isoformat()}"
+        return f"{self.resource} is taken between {span}{held}"
+
+
+class NoSeatsLeft(SlotTaken):
+    """The shared session of this event type and start has too few seats left."""
+
+    def __str__(self) -> str:
+        return f"{self.resource} has too few seats left at {self.start.isoformat()}"
+
+
+class OutsideHours(Refused):
+    """The slot does not lie inside the hours in which the resource is open."""
+
+    def __init__(self, resource: str, start: datetime, end: datetime) -> None:
+        super().__init__(resource, start, end)
+        self.resource = resource
+        self.start = start
+        self.end = end
+
+    def __str__(self) -> str:
+        span = f"{self.start.isoformat()} to {self.end.isoformat()}"
+        return f"{self.resource} is not open for all of {span}"
+
+
+class NoneFree(Refused):
+    """Every candidate was refused; ``refusals`` says why, in the candidates' order."""
+
+    def __init__(self, refusals: tuple[Refused, ...]) -> None:
+        super().__init__(refusals)
+        self.refusals = refusals
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """The earliest moment at which one of the candidates could be free, if any could."""
+        moments = [r.retry_at for r in self.refusals if isinstance(r, SlotTaken)]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def __str__(self) -> str:
+        return f"none of {len(self.refusals)} candidates is free"
+
+
+# --- Refused: the reservation is not what the caller thinks ----------------------------
+
+
+class UnknownReservation(Refused, LookupError):
+    """No reservation has this uid: there never was one, or it ended long ago."""
+
+    def __init__(self, uid: str) -> None:
+        super().__init__(uid)
+        self.uid = uid
+
+    def __str__(self) -> str:
+        return f"no reservation {self.uid!r}: never made, or ended and forgotten"
+
+
+class WrongState(Refused):
+    """The reservation's state does not admit the verb, for example releasing a booking."""
+
+    def __init__(self, uid: str, state: str, verb: str) -> None:
+        super().__init__(uid, state, verb)
+        self.uid = uid
+        self.state = state
+        self.verb = verb
+
+    def __str__(self) -> str:
+        return f"reservation {self.uid} is {self.state}: cannot {self.verb} it"
+
+
+class HoldExpired(WrongState):
+    """The hold lapsed before the verb arrived; reserve again, or confirm ``if_still_free``."""
+
+
+class StaleVersion(Refused):
+    """The reservation has changed since the caller saw it; read it again, then decide."""
+
+    def __init__(self, uid: str, expected: int, actual: int) -> None:
+        super().__init__(uid, expected, actual)
+        self.uid = uid
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"reservation {self.uid} is at version {self.actual}, not {self.expected}"
+
+
+class LifeExceeded(Refused):
+    """The hold would outlive the longest life a hold may have; ``latest`` is its last moment."""
+
+    def __init__(self, uid: str, latest: datetime) -> None:
+        super().__init__(uid, latest)
+        self.uid = uid
+        self.latest = latest
+
+    def __str__(self) -> str:
+        return f"reservation {self.uid} may be held until {self.latest.isoformat()} at the latest"
+
+
+# --- InvalidRequest --------------------------------------------------------------------
+
+
+class UnknownResource(InvalidRequest):
+    """No resource has this id; add it to the engine first."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(resource)
+        self.resource = resource
+
+    def __str__(self) -> str:
+        return f"no resource {self.resource!r}; add it with add_resource first"
+
+
+class TooManyUnits(InvalidRequest):
+    """More units are wanted than the resource, or seats than the session, has at all."""
+
+    def __init__(self, resource: str, wanted: int, capacity: int) -> None:
+        super().__init__(resource, wanted, capacity)
+        self.resource = resource
+        self.wanted = wanted
+        self.capacity = capacity
+
+    def __str__(self) -> str:
+        return f"{self.resource}: {self.wanted} wanted, but it has {self.capacity} in all"
+
+
+class InvalidTTL(InvalidRequest):
+    """The time to live is outside the bounds the engine was given."""
+
+    def __init__(self, ttl: timedelta, shortest: timedelta, longest: timedelta) -> None:
+        super().__init__(ttl, shortest, longest)
+        self.ttl = ttl
+        self.shortest = shortest
+        self.longest = longest
+
+    def __str__(self) -> str:
+        return f"a hold may live from {self.shortest} to {self.longest}, not {self.ttl}"
+
+
+class KeyReused(InvalidRequest):
+    """The idempotency key was used before, for another request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"key {self.key!r} was used for a different request; use a new key for each"
+
+
+class InvalidField(InvalidRequest):
+    """A value that can never be right: a naive time, an end before its start, no claims..."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.problem}"
