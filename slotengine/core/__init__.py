@@ -1,0 +1,1 @@
+"""The heart: synchronous and deterministic.  Time and ids come in as arguments."""

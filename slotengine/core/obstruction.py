@@ -1,0 +1,105 @@
+"""What a refusal tells: what is in the way, and when a retry could succeed.
+
+Pure functions over what is taken, run only when somebody reads a refusal's
+details.  What they let out is spans, units and whether it is a booking; never
+uids or holders, for the reader is a stranger to them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from slotengine.core.instant import from_us
+from slotengine.core.reservation import BOOKED_UNTIL, Claim, Entry, Session
+from slotengine.core.timeline import Taken
+from slotengine.errors import InTheWay, Obstruction
+
+Standing = Taken[Entry | Session]
+
+
+class Busy(NamedTuple):
+    """A span in which the same number of units of a resource is taken."""
+
+    start: int
+    end: int
+    units: int
+
+
+def steps(taken: Iterable[Standing], start: int, end: int) -> list[Busy]:
+    """Return the step function of what is taken, cut to the span, without the steps at 0.
+
+    O(k log k).
+    """
+    changes: Counter[int] = Counter()
+    for one in taken:
+        changes[max(one.start, start)] += one.units
+        changes[min(one.end, end)] -= one.units
+    pieces: list[Busy] = []
+    level, since = 0, start
+    for edge in sorted(edge for edge, change in changes.items() if change):
+        if level:
+            pieces.append(Busy(since, edge, level))
+        level += changes[edge]
+        since = edge
+    return pieces
+
+
+def free_from(taken: Sequence[Standing], claim: Claim, capacity: int, now: int) -> int:
+    """Return the earliest moment at which the claim fits, if nobody else does anything.
+
+    ``BOOKED_UNTIL`` if that takes the end of a booking.  It can only be a
+    moment at which a hold lapses, and later is never worse, so bisection
+    finds it: O(k log² k).
+    """
+
+    def fits(moment: int) -> bool:
+        left = (one for one in taken if one.owner.until > moment)
+        peak = max((step.units for step in steps(left, claim.start, claim.end)), default=0)
+        return peak + claim.units <= capacity
+
+    moments = sorted({now} | {one.owner.until for one in taken})
+    return moments[bisect_left(moments, True, key=fits)]
+
+
+def claim_obstruction(claim: Claim, taken: Sequence[Standing], retry_at: int) -> Obstruction:
+    """Return what is in the way of a claim."""
+    return Obstruction(
+        from_us(claim.start),
+        from_us(claim.end),
+        tuple(
+            InTheWay(from_us(start), from_us(end), units, owner.until == BOOKED_UNTIL)
+            for start, end, units, owner in taken
+        ),
+        _moment_or_none(retry_at),
+    )
+
+
+def session_obstruction(session: Session, most: int, now: int) -> Obstruction:
+    """Return how a session is in the way of one who could have it with ``most`` seats taken.
+
+    ``most`` is 0 for one who cannot join it, and so needs it gone.
+    """
+    members = [member for member in session.members.values() if member.until > now]
+    left = taken = sum(member.seats_wanted for member in members)
+    free_at = now
+    for member in sorted(members, key=_until):
+        if left <= most:
+            break
+        left -= member.seats_wanted
+        free_at = member.until
+    booked = any(member.until == BOOKED_UNTIL for member in members)
+    start, end = from_us(session.start), from_us(session.end)
+    in_the_way = (InTheWay(start, end, taken, booked),) if members else ()
+    return Obstruction(start, end, in_the_way, _moment_or_none(free_at))
+
+
+def _until(entry: Entry) -> int:
+    return entry.until
+
+
+def _moment_or_none(moment: int) -> datetime | None:
+    return None if moment == BOOKED_UNTIL else from_us(moment)

@@ -1,0 +1,280 @@
+"""Who stands where: every resource, every shared session, and the claims upon them.
+
+This is where "may this span be had?" is decided.  Deciding (`decide`) reads;
+`put` and `unplace` write, and cannot refuse.
+
+Holds that have lapsed may still stand in a timeline, until they are marked or
+are found to be in the way.  ``swept`` tells, with every question, that there
+are none such, which spares looking for them.
+
+Knows nothing of verbs, keys or uids.  Times are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from slotengine.core.instant import from_us
+from slotengine.core.obstruction import (
+    Standing,
+    claim_obstruction,
+    free_from,
+    session_obstruction,
+)
+from slotengine.core.proposal import Proposal, is_count, is_text
+from slotengine.core.reservation import Claim, Entry, Session
+from slotengine.core.resource import Resource
+from slotengine.core.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME
+from slotengine.errors import (
+    InvalidField,
+    NoSeatsLeft,
+    Obstruction,
+    OutsideHours,
+    SlotTaken,
+    TooManyUnits,
+    UnknownResource,
+)
+
+if TYPE_CHECKING:
+    from slotengine.core.schedule import Windows
+
+
+class Occupancy:
+    """Resources, sessions, and what is taken of them.
+
+    ``now`` tells the latest time seen, for refusals whose details are read later.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self.resources: dict[str, Resource] = {}
+        self.sessions: dict[tuple[str, int], Session] = {}
+        self._now = now
+
+    # --- Resources -------------------------------------------------------------------
+
+    def add_resource(self, id: str, capacity: int, schedule: Windows | None) -> None:
+        """Make a resource known.  Raises `InvalidField`."""
+        if not is_text(id):
+            raise InvalidField("resource", "must have an id, a non-empty string")
+        if id in self.resources:
+            raise InvalidField("resource", f"{id!r} was added before")
+        if not is_count(capacity):
+            raise InvalidField("capacity", f"must be a whole number of units, not {capacity!r}")
+        self.resources[id] = Resource(id, capacity, schedule)
+
+    def resource(self, id: str) -> Resource:
+        """Return a resource.  Raises `UnknownResource`."""
+        try:
+            return self.resources[id]
+        except (KeyError, TypeError):
+            raise UnknownResource(id) from None
+
+    def check(self, proposal: Proposal) -> None:
+        """Raise unless the proposal makes sense, given these resources."""
+        proposal.check()
+        for claim in proposal.claims:
+            resource = self.resource(claim.resource)
+            if claim.units > resource.capacity:
+                raise TooManyUnits(resource.id, claim.units, resource.capacity)
+
+    # --- Deciding: reads, and may refuse ---------------------------------------------
+
+    def decide(self, entry: Entry, schedule: Windows | None, now: int, *, swept: bool) -> None:
+        """Refuse unless every claim of the entry can be had.  O(c log n) for c claims.
+
+        Raises `OutsideHours`, `SlotTaken` or `NoSeatsLeft`.
+        """
+        claims = entry.all_claims()
+        for claim in claims:
+            hours = self.resources[claim.resource].schedule if schedule is None else schedule
+            if hours is not None and not hours.covers(entry.start, entry.end):
+                raise OutsideHours(claim.resource, from_us(entry.start), from_us(entry.end))
+        if entry.seats is not None and self._can_join(entry, now, swept=swept):
+            return
+        for claim in claims:
+            resource, (_, start, end, units) = self.resources[claim.resource], claim
+            if resource.timeline.room(start, end, units) == NO_ROOM and (
+                swept or self.second_look(resource, start, end, units, now) == NO_ROOM
+            ):
+                raise self.taken(claim.resource, claims, entry)
+
+    def second_look(self, resource: Resource, start: int, end: int, units: int, now: int) -> int:
+        """Return the room there is once holds that have lapsed are out of the way."""
+        self.clear_lapsed(resource, start, end, now)
+        return resource.timeline.room(start, end, units)
+
+    def taken(self, refused: str, claims: tuple[Claim, ...], own: Entry | None) -> SlotTaken:
+        """Return the refusal of a claim; its details are found when read."""
+        return SlotTaken(refused, partial(self.obstruction, refused, claims, own))
+
+    def _can_join(self, entry: Entry, now: int, *, swept: bool) -> bool:
+        """Return whether there is a live session for the entry; raise if it cannot join that."""
+        assert entry.seats is not None
+        session = self.sessions.get(entry.session_key)
+        if session is None:
+            return False
+        if not swept:
+            self._clear_lapsed_members(session, now)
+            if not session.members:
+                return False
+        most = entry.seats.total - entry.seats.wanted
+        resource = session.claims[0].resource
+        if session.end != entry.end:
+            raise SlotTaken(resource, partial(self._session_obstruction, session, 0))
+        if session.taken > most:
+            raise NoSeatsLeft(resource, partial(self._session_obstruction, session, most))
+        return True
+
+    # --- Applying: writes, and cannot refuse -----------------------------------------
+
+    def put(self, entry: Entry) -> None:
+        """Let the claims of an entry, which fit, stand in the timelines."""
+        entry.placed = True
+        if entry.seats is None:
+            self._occupy(entry.all_claims(), entry)
+        else:
+            self._seat(entry)
+
+    def unplace(self, entry: Entry) -> None:
+        """Take the claims of an entry out of the timelines, if they stand there."""
+        if not entry.placed:
+            return
+        entry.placed = False
+        if entry.resource is not None:
+            entry.resource.give_back(entry.start, entry.end, 1, entry)
+        elif entry.session is not None:
+            self._unseat(entry, entry.session)
+        else:
+            self._vacate(entry.all_claims(), entry)
+
+    def clear_lapsed(self, resource: Resource, start: int, end: int, now: int) -> None:
+        """Take holds that have lapsed by now out of the way; they are marked in their turn."""
+        for taken in resource.timeline.overlapping(start, end):
+            owner = taken.owner
+            if isinstance(owner, Session):
+                self._clear_lapsed_members(owner, now)
+            elif owner.until <= now:
+                self.unplace(owner)
+
+    def _clear_lapsed_members(self, session: Session, now: int) -> None:
+        for member in list(session.members.values()):
+            if member.until <= now:
+                self.unplace(member)
+
+    def _occupy(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
+        for resource, start, end, units in claims:
+            found = self.resources[resource]
+            found.take(found.timeline.room(start, end, units), start, end, units, owner)
+
+    def _vacate(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
+        for resource, start, end, units in claims:
+            self.resources[resource].give_back(start, end, units, owner)
+
+    def _seat(self, entry: Entry) -> None:
+        """Let an entry join its session, and open the session if it is the first."""
+        key = entry.session_key
+        session = self.sessions.get(key)
+        if session is None:
+            session = Session(key, entry.start, entry.end, entry.all_claims())
+            self.sessions[key] = session
+            self._occupy(session.claims, session)
+        session.members[entry.uid] = entry
+        session.taken += entry.seats_wanted
+        entry.session = session
+        entry.claims = session.claims  # it may be with another host than the one proposed
+
+    def _unseat(self, entry: Entry, session: Session) -> None:
+        del session.members[entry.uid]
+        session.taken -= entry.seats_wanted
+        entry.session = None
+        if not session.members:
+            del self.sessions[session.key]
+            self._vacate(session.claims, session)
+
+    # --- Reading ---------------------------------------------------------------------
+
+    def live_in(
+        self, resource: Resource, start: int, end: int, now: int, *, swept: bool
+    ) -> list[Standing]:
+        """Return what is live in a span, in order of start.  O(log n + k)."""
+        taken = resource.timeline.overlapping(start, end)
+        if swept:
+            return taken
+        return [one for one in taken if one.owner.until > now]
+
+    def load(
+        self, proposal: Proposal, within: tuple[int, int] | None, now: int, *, swept: bool
+    ) -> int:
+        """Return how many live claims there are on a proposal's resources, in all or in a span."""
+        total = 0
+        for claim in proposal.claims:
+            resource = self.resources[claim.resource]
+            if within is None and swept:
+                total += resource.load
+            else:
+                start, end = within or (START_OF_TIME, END_OF_TIME)
+                total += len(self.live_in(resource, start, end, now, swept=swept))
+        return total
+
+    # --- Explaining a refusal, when somebody asks ------------------------------------
+
+    def obstruction(
+        self, refused: str, claims: tuple[Claim, ...], own: Entry | None
+    ) -> Obstruction:
+        """Return what is in the way of the claims, as of now, ``own`` claims not counted."""
+        retry_at = now = self._now()
+        where, what = claims[0], list[Standing]()
+        for claim in claims:
+            resource = self.resources[claim.resource]
+            in_the_way = [
+                taken
+                for taken in self.live_in(resource, claim.start, claim.end, now, swept=False)
+                if not _is_only(own, taken.owner)
+            ]
+            retry_at = max(retry_at, free_from(in_the_way, claim, resource.capacity, now))
+            if claim.resource == refused:
+                where, what = claim, in_the_way
+        return claim_obstruction(where, what, retry_at)
+
+    def _session_obstruction(self, session: Session, most: int) -> Obstruction:
+        return session_obstruction(session, most, self._now())
+
+    # --- Invariants ------------------------------------------------------------------
+
+    def standing(self) -> Iterator[tuple[Entry, Claim]]:
+        """Yield every claim that stands, for each entry that has it.  O(n)."""
+        for resource in self.resources.values():
+            for start, end, units, owner in resource.timeline.overlapping(
+                START_OF_TIME, END_OF_TIME
+            ):
+                members = owner.members.values() if isinstance(owner, Session) else (owner,)
+                for member in members:
+                    yield member, Claim(resource.id, start, end, units)
+
+    def _check(self) -> None:
+        """Assert every invariant.  O(n log n); for tests and simulation."""
+        for resource in self.resources.values():
+            resource._check()
+        for entry, claim in self.standing():
+            assert entry.placed
+            assert claim in entry.all_claims()
+        for key, session in self.sessions.items():
+            assert key == session.key
+            assert session.members
+            assert session.taken == sum(one.seats_wanted for one in session.members.values())
+            assert all(one.session is session for one in session.members.values())
+
+
+def live_members(owner: Entry | Session, now: int) -> Iterator[Entry]:
+    """Yield the live reservations behind something that stands in a timeline."""
+    members = owner.members.values() if isinstance(owner, Session) else (owner,)
+    return (member for member in members if member.until > now)
+
+
+def _is_only(own: Entry | None, owner: Entry | Session) -> bool:
+    """Return whether the owner is there for the sake of ``own`` alone."""
+    if isinstance(owner, Session):
+        return own is not None and list(owner.members) == [own.uid]
+    return owner is own

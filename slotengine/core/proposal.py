@@ -1,0 +1,159 @@
+"""What somebody would like to hold, on what terms, and which of several they would rather have.
+
+Owns the checks of input that need to know nothing but the input itself.
+Times are UTC microseconds, durations microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+from slotengine.core.instant import DAY, HOUR, MINUTE, SECOND
+from slotengine.core.reservation import Claim, Seats
+from slotengine.errors import InvalidField, InvalidTTL, TooManyUnits
+
+if TYPE_CHECKING:
+    from slotengine.core.schedule import Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long things live.  All in microseconds.
+
+    Raises `InvalidField` if they contradict each other.
+    """
+
+    default_ttl: int = 5 * MINUTE
+    shortest_ttl: int = SECOND
+    longest_ttl: int = DAY
+    max_life: int | None = None
+    """No hold may be extended past this age; None: no cap."""
+    retention: int = HOUR
+    """How long an ended reservation can still be asked about."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.shortest_ttl <= self.longest_ttl:
+            raise InvalidField("min_ttl", "must be positive and no more than max_ttl")
+        if not self.shortest_ttl <= self.default_ttl <= self.longest_ttl:
+            raise InvalidField("default_ttl", "must lie between min_ttl and max_ttl")
+        if self.max_life is not None and self.max_life < self.longest_ttl:
+            raise InvalidField("max_life", "must be no less than max_ttl")
+        if self.retention < 0:
+            raise InvalidField("retention", "must not be negative")
+
+    def check_ttl(self, ttl: int) -> None:
+        """Raise `InvalidTTL` unless the TTL is within the bounds."""
+        if not self.shortest_ttl <= ttl <= self.longest_ttl:
+            raise InvalidTTL(_delta(ttl), _delta(self.shortest_ttl), _delta(self.longest_ttl))
+
+
+class Proposal(NamedTuple):
+    """What somebody would like to hold.
+
+    ``start`` and ``end`` are the slot; each claim has the occupied span
+    (buffers included) on its resource.  ``seats`` joins, or opens, the session
+    of this ``event_type`` and ``start``.  ``schedule`` takes the place of the
+    resources' own, if given.
+    """
+
+    start: int
+    end: int
+    claims: tuple[Claim, ...]
+    ttl: int
+    holder: str | None = None
+    event_type: str | None = None
+    seats: Seats | None = None
+    key: str | None = None
+    schedule: Windows | None = None
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """Return what makes two requests the same: everything but key and schedule."""
+        return self[:7]
+
+    def check(self) -> None:
+        """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself."""
+        check_span(self.start, self.end)
+        if not self.claims:
+            raise InvalidField("claims", "must name at least one resource")
+        if len({claim.resource for claim in self.claims}) < len(self.claims):
+            raise InvalidField("claims", "must name each resource once")
+        for claim in self.claims:
+            if not is_count(claim.units):
+                raise InvalidField("units", f"must be a positive whole number, not {claim.units!r}")
+            if claim.start >= claim.end:
+                raise InvalidField("claims", "must each occupy a span that ends after its start")
+        if self.seats is not None:
+            self._check_seats(self.seats)
+
+    def _check_seats(self, seats: Seats) -> None:
+        if self.event_type is None:
+            raise InvalidField("event_type", "must be given with seats: a session belongs to one")
+        if not is_count(seats.total) or not is_count(seats.wanted):
+            raise InvalidField("seats", "must be positive whole numbers")
+        if seats.wanted > seats.total:
+            raise TooManyUnits(self.claims[0].resource, seats.wanted, seats.total)
+
+
+class Policy(Enum):
+    """Which candidate to prefer when several would do."""
+
+    FIRST = "first"
+    """The first that fits, in the order given."""
+    LEAST_LOADED = "least loaded"
+    """The one whose resources have the fewest live claims; ties in the order given."""
+    WEIGHTED = "weighted"
+    """In turn, in proportion to the weights; ties in the order given.
+
+    The quota method (M. L. Balinski and H. P. Young, "The quota method of
+    apportionment", 1975): of the candidates whose next claim would not exceed
+    their fair share, rounded up, the one with the lowest (claims + 1) / weight.
+    With all candidates free, nobody is ever a whole claim away from their share."""
+
+
+def by_preference(policy: Policy, loads: Sequence[int], weights: Sequence[int]) -> list[int]:
+    """Return the indexes of candidates with these loads, the preferred one first.  O(n log n).
+
+    >>> by_preference(Policy.FIRST, [2, 1, 0], [1, 1, 1])
+    [0, 1, 2]
+    >>> by_preference(Policy.LEAST_LOADED, [2, 1, 0], [1, 1, 1])
+    [2, 1, 0]
+    >>> by_preference(Policy.WEIGHTED, [2, 1, 0], [6, 1, 1])
+    [0, 2, 1]
+    """
+    indexes = list(range(len(loads)))
+    if policy is Policy.FIRST:
+        return indexes
+    if policy is Policy.LEAST_LOADED:
+        return sorted(indexes, key=loads.__getitem__)
+    next_total, weight_of_all = sum(loads) + 1, sum(weights)
+
+    def rank(i: int) -> tuple[bool, Fraction]:
+        within_quota = loads[i] * weight_of_all < weights[i] * next_total
+        return not within_quota, Fraction(loads[i] + 1, weights[i])
+
+    return sorted(indexes, key=rank)
+
+
+def is_count(value: object) -> bool:
+    """Return whether a value is a positive whole number (True is not)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is a string with something in it."""
+    return isinstance(value, str) and value != ""
+
+
+def check_span(start: int, end: int) -> None:
+    """Raise `InvalidField` unless the span ends after its start."""
+    if start >= end:
+        raise InvalidField("end", "must be after the start")
+
+
+def _delta(us: int) -> timedelta:
+    return timedelta(0, 0, us)

@@ -1,0 +1,248 @@
+"""What a reservation is, and what may become of it.
+
+One table, `NEXT`, holds every transition; nothing else in slotengine decides
+whether a verb is admitted in a state.
+
+::
+
+    HELD ──confirm──▶ CONFIRMED ──cancel──▶ CANCELLED
+     │ └──release──▶ RELEASED        ▲
+     └────expire───▶ EXPIRED ──reinstate
+
+A hold is live while ``now < until``.  A hold whose ``until`` has come *is*
+expired, whether or not anybody has marked it yet: `Entry.state_at` is the rule.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from slotengine.core.expiry import NEVER, NOWHERE
+
+if TYPE_CHECKING:
+    from slotengine.core.resource import Resource
+
+
+class _Fast(Enum):
+    # Members are singletons, so identity is hash enough.  Enum's own hash is Python
+    # code and costs 0.15 µs at every look into a table of states and verbs.
+    __hash__ = object.__hash__
+
+
+class State(_Fast):
+    """The state of a reservation."""
+
+    HELD = "held"
+    CONFIRMED = "confirmed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Verb(_Fast):
+    """What can be done to a reservation.
+
+    ``REINSTATE`` is confirming a hold that has expired, because its span is
+    still free; callers ask for it by confirming ``if_still_free``.
+    """
+
+    RESERVE = "reserve"
+    EXTEND = "extend"
+    MOVE = "move"
+    CONFIRM = "confirm"
+    REINSTATE = "reinstate"
+    RELEASE = "release"
+    EXPIRE = "expire"
+    CANCEL = "cancel"
+
+
+NEXT: Final[dict[State, dict[Verb, State]]] = {
+    State.HELD: {
+        Verb.EXTEND: State.HELD,
+        Verb.MOVE: State.HELD,
+        Verb.CONFIRM: State.CONFIRMED,
+        Verb.RELEASE: State.RELEASED,
+        Verb.EXPIRE: State.EXPIRED,
+    },
+    State.CONFIRMED: {Verb.MOVE: State.CONFIRMED, Verb.CANCEL: State.CANCELLED},
+    State.RELEASED: {},
+    State.EXPIRED: {Verb.REINSTATE: State.CONFIRMED},
+    State.CANCELLED: {},
+}
+"""Every transition.  A pair that is not here, nor in `REPEATS`, is refused."""
+
+REPEATS: Final[dict[State, frozenset[Verb]]] = {
+    State.HELD: frozenset(),
+    State.CONFIRMED: frozenset({Verb.CONFIRM, Verb.REINSTATE}),
+    State.RELEASED: frozenset({Verb.RELEASE}),
+    State.EXPIRED: frozenset({Verb.RELEASE}),
+    State.CANCELLED: frozenset({Verb.CANCEL}),
+}
+"""Verbs that are already true of a state: accepted, and nothing changes."""
+
+ENDED: Final = frozenset({State.RELEASED, State.EXPIRED, State.CANCELLED})
+"""States that occupy nothing any more."""
+
+
+class Claim(NamedTuple):
+    """A reservation's take on one resource: the occupied span (slot plus buffers) and units."""
+
+    resource: str
+    start: int
+    end: int
+    units: int = 1
+
+
+class Seats(NamedTuple):
+    """How many seats a reservation takes of the shared session that it joins, and of how many."""
+
+    total: int
+    wanted: int = 1
+
+
+class Session:
+    """One shared session: it occupies its claims once, for all who have a seat in it.
+
+    There is one per event type and start.  It stands in the timelines as long
+    as it has members; it is live as long as one of them is.
+    """
+
+    __slots__ = ("claims", "end", "key", "members", "start", "taken")
+
+    def __init__(
+        self, key: tuple[str, int], start: int, end: int, claims: tuple[Claim, ...]
+    ) -> None:
+        self.key = key
+        self.start = start
+        self.end = end
+        self.claims = claims
+        self.members: dict[str, Entry] = {}
+        self.taken = 0
+
+    @property
+    def until(self) -> int:
+        """When the last of its members lapses.  O(members)."""
+        return max(member.until for member in self.members.values())
+
+
+class Entry:
+    """A reservation as the ledger keeps it.
+
+    It belongs to the ledger, which changes it in place.  Callers may read it
+    until they next let the ledger act, and must not write.
+    """
+
+    __slots__ = (
+        "claims",
+        "created",
+        "end",
+        "event_type",
+        "holder",
+        "key",
+        "placed",
+        "queued",
+        "resource",
+        "seats",
+        "session",
+        "start",
+        "state",
+        "uid",
+        "until",
+        "version",
+    )
+
+    def __init__(
+        self,
+        uid: str,
+        until: int,
+        created: int,
+        holder: str | None,
+        start: int = 0,
+        end: int = 0,
+        resource: Resource | None = None,
+        event_type: str | None = None,
+    ) -> None:
+        self.uid = uid
+        self.state = State.HELD
+        self.version = 1
+        # While held, the moment it lapses; once ended, the moment it ended; for a booking, never.
+        self.until = until
+        self.created = created
+        self.holder = holder
+        self.key: str | None = None
+        self.queued = NOWHERE
+        # Its slot.  The usual reservation takes one unit of one resource for exactly its
+        # slot: then `resource` says it all.  Otherwise `claims` does, and `resource` is None.
+        self.start = start
+        self.end = end
+        self.resource = resource
+        self.event_type = event_type
+        self.claims: tuple[Claim, ...] | None = None
+        self.seats: Seats | None = None
+        self.session: Session | None = None
+        self.placed = False
+        """Whether its claims stand in the timelines."""
+
+    def state_at(self, now: int) -> State:
+        """Return the state that holds at ``now``: a hold past its ``until`` is expired."""
+        if self.state is State.HELD and self.until <= now:
+            return State.EXPIRED
+        return self.state
+
+    def version_at(self, now: int) -> int:
+        """Return the version that goes with `state_at`: expiry is a change like any other."""
+        return self.version + (self.state is State.HELD and self.until <= now)
+
+    @property
+    def session_key(self) -> tuple[str, int]:
+        """Which session it belongs to: the one of its event type and start."""
+        assert self.event_type is not None
+        return self.event_type, self.start
+
+    @property
+    def seats_wanted(self) -> int:
+        """How many seats it takes of its session."""
+        assert self.seats is not None
+        return self.seats.wanted
+
+    def all_claims(self) -> tuple[Claim, ...]:
+        """Return its claims, however they are kept."""
+        if self.claims is not None:
+            return self.claims
+        assert self.resource is not None
+        return (Claim(self.resource.id, self.start, self.end),)
+
+    def _check(self) -> None:
+        """Assert every invariant of one reservation; for tests and simulation."""
+        assert self.start < self.end
+        assert self.version >= 1
+        assert (self.resource is None) != (self.claims is None)
+        assert (self.queued != NOWHERE) == (self.state is State.HELD)
+        assert (self.until == BOOKED_UNTIL) == (self.state is State.CONFIRMED)
+        assert self.placed or self.state is not State.CONFIRMED
+        assert not (self.placed and self.state in ENDED)
+        assert (self.session is not None) == (self.placed and self.seats is not None)
+
+
+class Change(NamedTuple):
+    """One accepted change, as plain values: what a journal keeps and `Ledger.apply` replays.
+
+    What the verb does not touch is None.
+    """
+
+    verb: Verb
+    at: int
+    uid: str
+    until: int | None = None
+    start: int | None = None
+    end: int | None = None
+    claims: tuple[Claim, ...] | None = None
+    seats: Seats | None = None
+    holder: str | None = None
+    event_type: str | None = None
+    key: str | None = None
+    request: tuple[object, ...] | None = None
+
+
+BOOKED_UNTIL: Final = NEVER
