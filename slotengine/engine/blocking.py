@@ -1,0 +1,154 @@
+"""The engine for threaded frameworks (WSGI and the like): the same verbs, plain calls.
+
+The engine runs in the event loop of a thread of its own; a call from any other
+thread is carried over by anyio's portal and waits for its answer.  Measured:
+about 100 µs a call, nearly all of it the way there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from slotengine.engine.engine import SlotEngine
+from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.engine.values import Statistics
+from slotengine.errors import EngineClosed, NoneFree, Refused, SlotTaken
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _carried(
+    verb: Callable[Concatenate[SlotEngine, P], Awaitable[R]],
+) -> Callable[Concatenate[BlockingEngine, P], R]:
+    """Return the blocking twin of an async verb, with the same parameters."""
+
+    @wraps(verb)
+    def blocking(self: BlockingEngine, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        async def call() -> R:
+            try:
+                result = await verb(self._engine, *args, **kwargs)
+            except Refused as refusal:
+                _settle(refusal)
+                raise
+            for one in result if isinstance(result, list) else ():
+                _settle(one)
+            return result
+
+        return self._running().call(call)
+
+    return blocking
+
+
+def _settle(result: object) -> None:
+    """Find the details of a refusal now: its reader is in another thread, where it must not."""
+    if isinstance(result, SlotTaken):
+        _ = result.obstruction
+    elif isinstance(result, NoneFree):
+        for refusal in result.refusals:
+            _settle(refusal)
+
+
+class BlockingEngine:
+    """An engine for threads, as a context manager.
+
+    Any number of threads may call it at once; each call is one atomic step.
+
+    >>> from datetime import UTC
+    >>> from slotengine import minutes
+    >>> with BlockingEngine() as engine:
+    ...     engine.add_resource("room-1")
+    ...     hold = engine.reserve("room-1", datetime(2030, 1, 7, 9, tzinfo=UTC), minutes(30))
+    ...     print(engine.confirm(hold.uid).state)
+    State.CONFIRMED
+
+    Takes what `SlotEngine` takes, and ``backend``: "asyncio" or "trio".
+    """
+
+    def __init__(self, *, backend: str = "asyncio", **options: Any) -> None:
+        self._engine = SlotEngine(**options)
+        self._backend = backend
+        self._portal: BlockingPortal | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            portal = stack.enter_context(start_blocking_portal(self._backend))
+            stack.enter_context(portal.wrap_async_context_manager(self._engine))
+            self._stack = stack.pop_all()
+        self._portal = portal
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._portal = None
+        self._stack.__exit__(kind, error, traceback)
+
+    reserve = _carried(SlotEngine.reserve)
+    reserve_request = _carried(SlotEngine.reserve_request)
+    reserve_all = _carried(SlotEngine.reserve_all)
+    reserve_each = _carried(SlotEngine.reserve_each)
+    reserve_any = _carried(SlotEngine.reserve_any)
+    extend = _carried(SlotEngine.extend)
+    move = _carried(SlotEngine.move)
+    move_request = _carried(SlotEngine.move_request)
+    move_any = _carried(SlotEngine.move_any)
+    confirm = _carried(SlotEngine.confirm)
+    release = _carried(SlotEngine.release)
+    cancel = _carried(SlotEngine.cancel)
+    get = _carried(SlotEngine.get)
+    busy = _carried(SlotEngine.busy)
+    is_free = _carried(SlotEngine.is_free)
+    reservations = _carried(SlotEngine.reservations)
+
+    def add_resource(self, id: str, **options: Any) -> None:
+        """Do as `SlotEngine.add_resource`; before entering, too."""
+        if self._portal is None:
+            self._engine.add_resource(id, **options)
+        else:
+            self._portal.call(lambda: self._engine.add_resource(id, **options))
+
+    def now(self) -> datetime:
+        """Do as `SlotEngine.now`."""
+        return self._running().call(self._engine.now)
+
+    def statistics(self) -> Statistics:
+        """Do as `SlotEngine.statistics`."""
+        return self._running().call(self._engine.statistics)
+
+    @contextmanager
+    def subscribe(self, *, buffer: int = 1024) -> Iterator[Iterator[Event | Lagged]]:
+        """Open a stream of changes, as a context manager over a plain iterator.
+
+        The iterator waits for each event, and ends when the engine is left.
+        """
+        portal = self._running()
+        subscription = portal.call(lambda: self._engine.subscribe(buffer=buffer))
+        try:
+            yield _read(portal, subscription)
+        finally:
+            portal.call(subscription.close)
+
+    def _running(self) -> BlockingPortal:
+        if self._portal is None:
+            raise EngineClosed
+        return self._portal
+
+
+def _read(portal: BlockingPortal, subscription: Subscription) -> Iterator[Event | Lagged]:
+    async def following() -> Event | Lagged | None:
+        return await anext(subscription, None)
+
+    while (event := portal.call(following)) is not None:
+        yield event

@@ -1,0 +1,252 @@
+"""What callers give the engine and get from it: immutable, with aware datetimes and timedeltas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from slotengine.core import reservation as core
+from slotengine.core.instant import duration_us, from_us, to_us
+from slotengine.core.proposal import Proposal
+from slotengine.core.reservation import Entry, Seats, State
+
+if TYPE_CHECKING:
+    from slotengine.core.schedule import Windows
+
+NO_TIME = timedelta()
+
+
+def minutes(count: float) -> timedelta:
+    """Return so many minutes.
+
+    >>> minutes(90)
+    datetime.timedelta(seconds=5400)
+    """
+    return timedelta(minutes=count)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A take on one resource: how many units, and the buffers around the slot.
+
+    Buffers widen what is occupied, never the slot: two reservations conflict
+    when their occupied spans overlap.
+    """
+
+    resource: str
+    units: int = 1
+    before: timedelta = NO_TIME
+    after: timedelta = NO_TIME
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody would like to hold: a slot, and a claim on each resource it needs.
+
+    ``seats`` joins, or opens, the one shared session of this ``event_type`` and
+    ``start``.  ``schedule`` takes the place of the resources' own hours.
+
+    >>> from datetime import UTC
+    >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+    >>> Request(start, minutes(30), (Claim("room-1"), Claim("projector", units=2)))
+    Request(start=...)
+    """
+
+    start: datetime
+    length: timedelta
+    claims: tuple[Claim, ...]
+    holder: str | None = None
+    ttl: timedelta | None = None
+    key: str | None = None
+    event_type: str | None = None
+    seats: Seats | None = None
+    schedule: Windows | None = None
+
+    def proposal(self, default_ttl: int) -> Proposal:
+        """Return this request as the core understands it.  Raises `InvalidField`."""
+        start = to_us(self.start, "start")
+        end = start + duration_us(self.length, "length")
+        return Proposal(
+            start,
+            end,
+            tuple(
+                core.Claim(
+                    claim.resource,
+                    start - duration_us(claim.before, "before"),
+                    end + duration_us(claim.after, "after"),
+                    claim.units,
+                )
+                for claim in self.claims
+            ),
+            default_ttl if self.ttl is None else duration_us(self.ttl, "ttl"),
+            self.holder,
+            self.event_type,
+            self.seats,
+            self.key,
+            self.schedule,
+        )
+
+
+class Reservation:
+    """A reservation, as it was when the engine answered.  Immutable.
+
+    Datetimes are aware, in UTC.  They are made when read: most callers read one
+    or two of them, and each costs as much as a third of a reservation.
+    """
+
+    __slots__ = (
+        "_claims",
+        "_created",
+        "_end",
+        "_event_type",
+        "_holder",
+        "_seats",
+        "_start",
+        "_state",
+        "_uid",
+        "_until",
+        "_version",
+    )
+
+    def __init__(self, entry: Entry, state: State, version: int) -> None:
+        self._uid = entry.uid
+        self._state = state
+        self._version = version
+        self._start = entry.start
+        self._end = entry.end
+        self._until = entry.until
+        self._created = entry.created
+        self._holder = entry.holder
+        self._event_type = entry.event_type
+        self._seats = entry.seats
+        # The id alone for the usual reservation; see `Entry`.
+        resource = entry.resource
+        self._claims = entry.claims if resource is None else resource.id
+
+    @property
+    def uid(self) -> str:
+        """The capability: whoever knows it may act on the reservation."""
+        return self._uid
+
+    @property
+    def state(self) -> State:
+        """The state it was in."""
+        return self._state
+
+    @property
+    def version(self) -> int:
+        """Raised by every change; give it back to act only on what you saw."""
+        return self._version
+
+    @property
+    def start(self) -> datetime:
+        """The start of the slot."""
+        return from_us(self._start)
+
+    @property
+    def end(self) -> datetime:
+        """The end of the slot: the first moment that is not part of it."""
+        return from_us(self._end)
+
+    @property
+    def length(self) -> timedelta:
+        """How long the slot is."""
+        return timedelta(0, 0, self._end - self._start)
+
+    @property
+    def until(self) -> datetime | None:
+        """When a hold lapses, or when an ended reservation ended; None for a booking."""
+        return None if self._until == core.BOOKED_UNTIL else from_us(self._until)
+
+    @property
+    def created(self) -> datetime:
+        """When it was first held."""
+        return from_us(self._created)
+
+    @property
+    def holder(self) -> str | None:
+        """For whom it was made, as the caller said."""
+        return self._holder
+
+    @property
+    def event_type(self) -> str | None:
+        """What was booked, as the caller said."""
+        return self._event_type
+
+    @property
+    def seats(self) -> Seats | None:
+        """The seats it takes of a shared session, if it is for one."""
+        return self._seats
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What it takes of each resource."""
+        claims = self._claims
+        if isinstance(claims, str):
+            return (Claim(claims),)
+        assert claims is not None
+        return tuple(
+            Claim(
+                resource,
+                units,
+                timedelta(0, 0, self._start - start),
+                timedelta(0, 0, end - self._end),
+            )
+            for resource, start, end, units in claims
+        )
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """The ids of the resources it is on."""
+        return tuple(claim.resource for claim in self.claims)
+
+    def _facts(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reservation) and self._facts() == other._facts()
+
+    def __hash__(self) -> int:
+        return hash((self._uid, self._version))
+
+    def __repr__(self) -> str:
+        until = "" if self.until is None else f" until {self.until.isoformat()}"
+        return (
+            f"<Reservation {self._uid} v{self._version}: {', '.join(self.resources)} "
+            f"{self.start.isoformat()} to {self.end.isoformat()}, {self._state.value}{until}>"
+        )
+
+
+class BusySpan(NamedTuple):
+    """A span in which so many units of a resource are taken."""
+
+    start: datetime
+    end: datetime
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """How an engine is doing, at one moment."""
+
+    held: int
+    """Holds now; those that have lapsed but were not yet marked are among them."""
+    confirmed: int
+    """Bookings now."""
+    ended: int
+    """Ended reservations that can still be asked about."""
+    sessions: int
+    """Shared sessions now."""
+    resources: int
+    accepted: int
+    """Reservations ever made."""
+    refused: int
+    """Requests to reserve that were refused because of the state, ever."""
+    expired: int
+    """Holds ever marked as expired."""
+    overdue: timedelta
+    """How long the next hold to be marked has been waiting for it: the sweeper's lag."""
+    subscribers: int
+    missed: int
+    """Events that present subscribers were too slow for."""

@@ -1,0 +1,66 @@
+"""A clock that stands still until it is told to go on."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import anyio
+
+from slotengine.core.instant import duration_us, from_us, to_us
+
+
+class SimClock:
+    """A virtual clock for an engine: no test that uses it ever waits.
+
+    >>> from datetime import UTC
+    >>> from slotengine import SlotEngine, minutes
+    >>> async def main():
+    ...     clock = SimClock(datetime(2030, 1, 7, 8, tzinfo=UTC))
+    ...     async with SlotEngine(clock=clock) as engine:
+    ...         engine.add_resource("room-1")
+    ...         start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+    ...         hold = await engine.reserve("room-1", start, minutes(30))
+    ...         await clock.advance(minutes(5))
+    ...         print((await engine.get(hold.uid)).state, engine.statistics().expired)
+    >>> anyio.run(main)
+    State.EXPIRED 1
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self._now = to_us(start, "start")
+        self._waiting: list[tuple[int, anyio.Event]] = []
+
+    def now(self) -> int:
+        """Return the virtual time as UTC microseconds since the Unix epoch."""
+        return self._now
+
+    @property
+    def moment(self) -> datetime:
+        """The virtual time."""
+        return from_us(self._now)
+
+    def set(self, moment: datetime) -> None:
+        """Jump to a moment, forward or back, and wake whoever waited for it.
+
+        They run when the caller next gives way.
+        """
+        self._now = to_us(moment, "moment")
+        for until, wake in self._waiting:
+            if until <= self._now:
+                wake.set()
+
+    async def advance(self, by: timedelta) -> None:
+        """Go on by so much, and return when all tasks that this wakes have nothing left to do."""
+        self.set(from_us(self._now + duration_us(by, "by")))
+        await anyio.wait_all_tasks_blocked()
+
+    async def wait(self, wake: anyio.Event, until: int) -> None:
+        """Return when ``wake`` is set or the clock has been moved to ``until``."""
+        if until <= self._now:
+            return
+        waiter = (until, wake)
+        self._waiting.append(waiter)
+        try:
+            await wake.wait()
+        finally:
+            self._waiting.remove(waiter)
