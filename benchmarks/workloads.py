@@ -1,0 +1,130 @@
+"""The booking storm: one seeded stream of operations that any implementation can be driven with.
+
+A thousand resources are open 09:00-17:00 for 90 days.  Requests to hold come
+in, one a millisecond of virtual time; the resource is drawn by Zipf's law with
+s = 1, the start from a 15-minute grid, the length from 15, 30 and 60 minutes.
+Of the accepted holds 60 % are confirmed and 25 % released, each within the next
+10,000 requests; the rest lapses after 30 seconds of virtual time.
+
+What is done to a hold depends on whether it was accepted, so each
+implementation is driven step by step, and its decisions are digested: it must
+not get away with being fast and wrong.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import accumulate
+from time import perf_counter
+from typing import Any, Final, NamedTuple, Protocol
+
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
+DAY: Final = 24 * 60 * MINUTE
+
+TTL: Final = 30 * SECOND
+TICK: Final = 1_000
+WITHIN: Final = 10_000
+OPENING: Final = 9 * 60
+CLOSING: Final = 17 * 60
+
+
+class Ask(NamedTuple):
+    """One request of the storm, and what will be done with it if it is accepted, and when."""
+
+    resource: str
+    start: int
+    end: int
+    fate: str
+    """``confirm``, ``release`` or ``lapse``."""
+    after: int
+    """So many requests later."""
+
+
+@dataclass(frozen=True)
+class Storm:
+    """A whole stream: where it takes place, and the requests."""
+
+    resources: list[str]
+    windows: list[tuple[int, int]]
+    began: int
+    asks: list[Ask]
+
+
+def storm(
+    *, requests: int = 100_000, resources: int = 1_000, days: int = 90, seed: int = 1
+) -> Storm:
+    """Return the booking storm of so many requests.
+
+    >>> len(storm(requests=10, resources=3).asks)
+    10
+    """
+    rng = random.Random(seed)
+    first_day = 20_000 * DAY
+    names = [f"resource-{i}" for i in range(resources)]
+    zipf = list(accumulate(1 / rank for rank in range(1, resources + 1)))
+    asks = []
+    for name in rng.choices(names, cum_weights=zipf, k=requests):
+        length = rng.choice((15, 30, 60))
+        start = rng.randrange(OPENING, CLOSING - length + 1, 15)
+        begin = first_day + rng.randrange(days) * DAY + start * MINUTE
+        fate = rng.choices(("confirm", "release", "lapse"), weights=(60, 25, 15))[0]
+        asks.append(Ask(name, begin, begin + length * MINUTE, fate, rng.randint(1, WITHIN)))
+    windows = [
+        (first_day + day * DAY + OPENING * MINUTE, first_day + day * DAY + CLOSING * MINUTE)
+        for day in range(days)
+    ]
+    return Storm(names, windows, first_day - 100 * DAY, asks)
+
+
+class Target(Protocol):
+    """An implementation under the storm.  A token is whatever it knows a hold by."""
+
+    def reserve(self, resource: str, start: int, end: int, now: int) -> Any:
+        """Return a token, or None if refused."""
+
+    def confirm(self, token: Any, now: int) -> None: ...
+
+    def release(self, token: Any, now: int) -> None: ...
+
+
+class Outcome(NamedTuple):
+    """What came of a run."""
+
+    operations: int
+    accepted: int
+    seconds: float
+    digest: str
+    """Of all decisions, in order; the same for all who decide alike."""
+
+    @property
+    def rate(self) -> float:
+        """Operations per second."""
+        return self.operations / self.seconds
+
+
+def drive(storm: Storm, target: Target) -> Outcome:
+    """Let a storm loose on a target, and take the time."""
+    due: list[list[tuple[Callable[[Any, int], None], Any]]] = [
+        [] for _ in range(len(storm.asks) + WITHIN + 1)
+    ]
+    verbs = {"confirm": target.confirm, "release": target.release}
+    decisions = bytearray()
+    reserve, now, operations = target.reserve, storm.began, 0
+    began = perf_counter()
+    for i, (resource, start, end, fate, after) in enumerate(storm.asks):
+        for verb, token in due[i]:
+            now += TICK
+            verb(token, now)
+            operations += 1
+        now += TICK
+        operations += 1
+        token = reserve(resource, start, end, now)
+        decisions.append(token is not None)
+        if token is not None and fate != "lapse":
+            due[i + after].append((verbs[fate], token))
+    seconds = perf_counter() - began
+    return Outcome(operations, sum(decisions), seconds, sha256(decisions).hexdigest()[:16])
