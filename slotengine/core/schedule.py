@@ -1,0 +1,562 @@
+"""When a resource is open: weekly hours, overrides, travel and absences -> windows.
+
+A schedule is written in wall-clock time; the rest of the core thinks in UTC
+microseconds.  This file owns the step between the two, and one rule decides it:
+
+    An instant is open if and only if some local date has it: read in the zone
+    that applies on that date, the instant falls on that date, at a time of day
+    that lies in the date's hours.
+
+In other words, look at the clock on the wall: what it shows is in the hours or
+it is not.  All the rest follows.
+
+- Across a change of offset the hours keep their wall-clock times: 09:00-17:00
+  stays 09:00-17:00, though such a day may hold an hour more or less of 01:00-04:00.
+- A time that exists twice (``fold`` 0 and 1 of PEP 495) is open both times or
+  neither: 01:00-01:30 on a night that repeats 01:00-02:00 is *two* windows.
+- A time that does not exist is shown by no clock.  Hours that begin or end in
+  a gap begin or end at the instant of the change; hours wholly inside it, or
+  on a date that a zone skipped, yield nothing.
+
+What is open on a date:
+
+- its weekly hours, or instead of them its override, if it has one;
+- hours that run over midnight belong to the date on which they begin, so an
+  override does not cut short the night before;
+- on an away date, nothing at all: the night before ends at its midnight;
+- the zone is the home zone, or that of the trip the date is part of.  Around a
+  trip the same instant may lie on two dates (or on none); one that is open suffices.
+
+Windows are computed when first asked for and kept in buckets of fixed length,
+so nothing is ever walked from the beginning of time.  No reservation, clock or
+event type is known here.  Spans are half-open, ``[start, end)``, and before
+0001-01-03 and from 9999-12-31 (UTC) on, where local times leave the calendar,
+every schedule is closed.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import lru_cache, partial
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Final, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+from slotengine.errors import InvalidField
+
+K = TypeVar("K")
+
+_SECOND: Final = 1_000_000
+_MINUTE: Final = 60 * _SECOND
+_DAY_MIN: Final = 24 * 60
+_DAY: Final = _DAY_MIN * _MINUTE
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+
+# Every offset is shorter than a day, so between these any local date, and the one before
+# it, are in the calendar.
+_FIRST: Final = (date.min.toordinal() + 2 - _EPOCH_ORDINAL) * _DAY
+_LAST: Final = (date.max.toordinal() - _EPOCH_ORDINAL) * _DAY
+
+# 2**40 microseconds are 12.7 days: a few dozen windows, which five steps search.
+_BUCKET_BITS: Final = 40
+# Nine years.  A full cache of a usual schedule takes about 0.4 MB.
+_BUCKETS_KEPT: Final = 256
+
+# The closest changes in the whole tz database are 96 hours apart (Freetown, 1939).
+_PROBE_S: Final = 12 * 60 * 60
+
+_DAY_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_HOURS_TEXT: Final = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
+
+
+# --- What answers "is it open?" --------------------------------------------------------
+
+
+class Windows(Protocol):
+    """Anything that knows when it is open."""
+
+    def covers(self, start: int, end: int, /) -> bool:
+        """Return whether every instant of the span is open."""
+        ...
+
+    def windows(self, start: int, end: int, /) -> Iterator[tuple[int, int]]:
+        """Yield what is open in the span, in order; no two windows touch."""
+        ...
+
+
+class AlwaysOpen:
+    """Open at every instant.  Its one instance is ``ALWAYS_OPEN``.
+
+    >>> ALWAYS_OPEN.covers(10, 20), list(ALWAYS_OPEN.windows(10, 20))
+    (True, [(10, 20)])
+    """
+
+    __slots__ = ()
+
+    def covers(self, start: int, end: int) -> bool:
+        """Return True.  O(1)."""
+        assert start < end
+        return True
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the span itself.  O(1)."""
+        assert start < end
+        yield start, end
+
+
+ALWAYS_OPEN: Final = AlwaysOpen()
+
+
+class FixedWindows:
+    """Open in the given spans, in any order, joined where they meet.  O(n log n).
+
+    >>> market = FixedWindows([(30, 40), (0, 10), (10, 15)])
+    >>> market.covers(5, 15), market.covers(5, 16), list(market.windows(5, 35))
+    (True, False, [(5, 15), (30, 35)])
+
+    :raises InvalidField: if a span does not end after its start.
+    """
+
+    __slots__ = ("_edges",)
+
+    def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
+        spans = list(spans)
+        if any(start >= end for start, end in spans):
+            raise InvalidField("spans", "must each end after their start")
+        self._edges = _joined(spans)
+
+    def covers(self, start: int, end: int) -> bool:
+        """Return whether every instant of the span is open.  O(log n)."""
+        assert start < end
+        edges = self._edges
+        after = bisect_right(edges, start)
+        return after & 1 == 1 and end <= edges[after]
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield what is open in the span, in order.  O(log n + k) for k windows."""
+        assert start < end
+        return _clipped(self._edges, start, end)
+
+    def _check(self) -> None:
+        """Assert every invariant.  O(n); for tests and simulation."""
+        _check_edges(self._edges)
+
+
+# --- What a schedule is made of --------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hours:
+    """A range of wall-clock time, in minutes after midnight; 24:00 is 1440.
+
+    An end before the start is on the next date.  An end equal to the start
+    means nothing is open.
+
+    >>> str(Hours(22 * 60, 6 * 60))
+    '22:00-06:00'
+
+    :raises InvalidField: if a time is not in the day; 24:00 can only be an end.
+    """
+
+    start_min: int
+    end_min: int
+
+    def __post_init__(self) -> None:
+        for name, minutes in (("start_min", self.start_min), ("end_min", self.end_min)):
+            latest = _DAY_MIN - (name == "start_min")
+            if type(minutes) is not int or not 0 <= minutes <= latest:
+                raise InvalidField(f"hours.{name}", f"must be 0 to {latest}, not {minutes!r}")
+
+    def __str__(self) -> str:
+        start, end = divmod(self.start_min, 60), divmod(self.end_min, 60)
+        return f"{start[0]:02}:{start[1]:02}-{end[0]:02}:{end[1]:02}"
+
+
+def hours(text: str) -> tuple[Hours, ...]:
+    """Return the ranges that the text lists, separated by spaces.
+
+    >>> hours("09:00-12:30 22:00-24:00")
+    (Hours(start_min=540, end_min=750), Hours(start_min=1320, end_min=1440))
+
+    :raises InvalidField: if a range is not ``HH:MM-HH:MM``, or if there is none.
+    """
+    return tuple(_one_range(part) for part in text.split() or [text])
+
+
+def _one_range(text: str) -> Hours:
+    match = _HOURS_TEXT.fullmatch(text)
+    if match is None:
+        raise InvalidField("hours", f"must look like 09:00-17:00, not {text!r}")
+    start_h, start_min, end_h, end_min = map(int, match.groups())
+    return Hours(start_h * 60 + start_min, end_h * 60 + end_min)
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Dates on which nothing is open, from the first to the last, both included.
+
+    >>> away = Away(date(2024, 8, 12), date(2024, 8, 23))
+
+    :raises InvalidField: if the last date is before the first.
+    """
+
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        _days("away", self.first, self.last)
+
+
+@dataclass(frozen=True, slots=True)
+class Travel:
+    """Dates on which the hours are read in another zone, both ends included.
+
+    >>> trip = Travel(date(2024, 5, 6), date(2024, 5, 10), "Asia/Tokyo")
+
+    :raises InvalidField: if the last date is before the first, or the zone is unknown.
+    """
+
+    first: date
+    last: date
+    zone: str
+
+    def __post_init__(self) -> None:
+        _days("travel", self.first, self.last)
+        _zone("travel.zone", self.zone)
+
+
+# --- The schedule ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a resource is open.  The module's docstring says exactly what it means.
+
+    ``weekly`` maps weekdays (Monday is 0) to hours, and ``overrides`` dates to
+    the hours that replace them; no hours at all close the date.  Ranges may
+    overlap or repeat: what any of them opens is open.
+
+    A schedule is a value, and equal to any other of the same rules.  What it
+    has worked out is kept with it, so resources of the same hours do best to
+    share one schedule.
+
+    >>> office = Schedule.weekly_hours("Europe/Rome", "mon-fri 09:00-17:00")
+    >>> nine = 1_711_954_800_000_000  # Monday 2024-04-01, 09:00 in Rome
+    >>> office.covers(nine, nine + 1), office.covers(nine - 1, nine + 1)
+    (True, False)
+
+    :raises InvalidField: if the zone is unknown, a weekday is not 0 to 6, an
+        override is not on a plain ``date``, or trips overlap.
+    """
+
+    zone: str
+    weekly: Mapping[int, Sequence[Hours]] = field(default_factory=dict)
+    overrides: Mapping[date, Sequence[Hours]] = field(default_factory=dict)
+    travel: Sequence[Travel] = ()
+    away: Sequence[Away] = ()
+
+    # The rules again, by number of the day since 1970-01-01, and what follows from them.
+    _home: ZoneInfo = field(init=False, repr=False, compare=False)
+    _trips: tuple[tuple[int, int, ZoneInfo], ...] = field(init=False, repr=False, compare=False)
+    _away: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _overrides: dict[int, Sequence[Hours]] = field(init=False, repr=False, compare=False)
+    _buckets: dict[int, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def weekly_hours(
+        cls,
+        zone: str,
+        *rules: str,
+        overrides: Mapping[date, Sequence[Hours]] = MappingProxyType({}),
+        travel: Sequence[Travel] = (),
+        away: Sequence[Away] = (),
+    ) -> Schedule:
+        """Return a schedule whose weekly hours are written out.
+
+        Each rule is days, then hours; a day named twice is open for both.
+
+        >>> bar = Schedule.weekly_hours(
+        ...     "Europe/Rome",
+        ...     "mon-thu,sun 18:00-24:00",
+        ...     "fri-sat 12:00-15:00 18:00-03:00",
+        ...     overrides={date(2024, 12, 24): hours("12:00-15:00"), date(2024, 12, 25): ()},
+        ... )
+        >>> [str(each) for each in bar.weekly[4]]
+        ['12:00-15:00', '18:00-03:00']
+
+        :raises InvalidField: if a rule cannot be read, and as ``Schedule`` does.
+        """
+        weekly: dict[int, tuple[Hours, ...]] = {}
+        for rule in rules:
+            days, _, times = rule.strip().partition(" ")
+            ranges = hours(times)
+            for weekday in _weekdays(days):
+                weekly[weekday] = weekly.get(weekday, ()) + ranges
+        return cls(zone, weekly, overrides, travel, away)
+
+    def __post_init__(self) -> None:
+        if not all(type(weekday) is int and 0 <= weekday <= 6 for weekday in self.weekly):
+            raise InvalidField("weekly", "must have weekdays from 0 (Monday) to 6 for keys")
+        put = partial(object.__setattr__, self)
+        put("weekly", _ranges("weekly", self.weekly))
+        put("overrides", _ranges("overrides", self.overrides))
+        put("travel", tuple(self.travel))
+        put("away", tuple(self.away))
+        put("_home", _zone("zone", self.zone))
+        put("_trips", _trips(self.travel))
+        put("_away", _joined([_days("away", away.first, away.last) for away in self.away]))
+        put("_overrides", {_days("overrides", d, d)[0]: r for d, r in self.overrides.items()})
+        put("_buckets", {})
+
+    def __hash__(self) -> int:
+        weekly, overrides = frozenset(self.weekly.items()), frozenset(self.overrides.items())
+        return hash((self.zone, weekly, overrides, self.travel, self.away))
+
+    def __reduce__(self) -> tuple[type[Schedule], tuple[object, ...]]:
+        # A mapping proxy does not pickle, and what was worked out can be again.
+        rules = (self.zone, dict(self.weekly), dict(self.overrides), self.travel, self.away)
+        return type(self), rules
+
+    def covers(self, start: int, end: int) -> bool:
+        """Return whether every instant of the span is open.
+
+        O(log n) for the n windows of a bucket, once that has been computed; a
+        span continues into the next bucket as long as it is open so far.
+
+        >>> Schedule("UTC", {3: hours("00:00-01:00")}).covers(0, 3_600_000_000)  # a Thursday
+        True
+        """
+        # Asked at every reservation.  A bucket is the sorted edges of its windows, so an
+        # odd number of edges at or before an instant means it is open, until the next
+        # edge.  0.16 microseconds, of which the call itself takes 0.03 (CPython 3.11).
+        assert start < end
+        while True:
+            bucket = start >> _BUCKET_BITS
+            try:
+                edges = self._buckets[bucket]
+            except KeyError:
+                edges = self._fill(bucket)
+            after = bisect_right(edges, start)
+            if not after & 1:
+                return False
+            # The window's end is open only if it is the bucket's too, and the next one's start.
+            start = edges[after]
+            if end <= start:
+                return True
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield what is open in the span, in order, joined where it meets.
+
+        O(k) for the k windows of the buckets that the span touches.
+
+        >>> mondays = Schedule("Asia/Tokyo", {0: hours("09:00-17:00")})
+        >>> hour = 3_600_000_000  # 1970 began on a Thursday, at 09:00 in Tokyo
+        >>> [(start // hour, end // hour) for start, end in mondays.windows(0, 270 * hour)]
+        [(96, 104), (264, 270)]
+        """
+        assert start < end
+        start, end = max(start, _FIRST), min(end, _LAST)
+        opened = until = start
+        for bucket in range(start >> _BUCKET_BITS, (end - 1 >> _BUCKET_BITS) + 1):
+            edges = self._buckets.get(bucket)
+            if edges is None:
+                edges = self._fill(bucket)
+            for opens, closes in _clipped(edges, start, end):
+                if opens != until:
+                    if opened < until:
+                        yield opened, until
+                    opened = opens
+                until = closes
+        if opened < until:
+            yield opened, until
+
+    def _fill(self, bucket: int) -> tuple[int, ...]:
+        """Work out the edges of a bucket's windows, and keep them."""
+        if len(self._buckets) >= _BUCKETS_KEPT:
+            self._buckets.clear()
+        edges = self._buckets[bucket] = _joined(self._open_in(bucket))
+        return edges
+
+    def _open_in(self, bucket: int) -> Iterator[tuple[int, int]]:
+        """Yield every open span of the bucket, in no order; they may overlap."""
+        start = bucket << _BUCKET_BITS
+        end = start + (1 << _BUCKET_BITS)
+        # Offsets are shorter than a day, so no clock shows a date beyond these.
+        for day in range(start // _DAY - 1, end // _DAY + 2):
+            ranges = self._open_on(day)
+            if not ranges:
+                continue
+            for steady_from, steady_until, offset in _offsets(self._zone_on(day), bucket):
+                midnight = day * _DAY - offset
+                for opens_min, closes_min in ranges:
+                    opens = max(midnight + opens_min * _MINUTE, steady_from)
+                    closes = min(midnight + closes_min * _MINUTE, steady_until)
+                    if opens < closes:
+                        yield opens, closes
+
+    def _open_on(self, day: int) -> list[tuple[int, int]]:
+        """Return what is open on a local date, as minutes from 0 to 1440 of its clock."""
+        if self._is_away(day):
+            return []
+        last_night = [
+            (0, each.end_min) for each in self._begins_on(day - 1) if each.end_min < each.start_min
+        ]
+        return last_night + [
+            (each.start_min, _DAY_MIN if each.end_min < each.start_min else each.end_min)
+            for each in self._begins_on(day)
+        ]
+
+    def _begins_on(self, day: int) -> Sequence[Hours]:
+        if self._is_away(day):
+            return ()
+        ranges = self._overrides.get(day)
+        # Day 0, 1970-01-01, was a Thursday.
+        return self.weekly.get((day + 3) % 7, ()) if ranges is None else ranges
+
+    def _is_away(self, day: int) -> bool:
+        return bisect_right(self._away, day) & 1 == 1
+
+    def _zone_on(self, day: int) -> ZoneInfo:
+        for first, end, zone in self._trips:
+            if first <= day < end:
+                return zone
+        return self._home
+
+    def _check(self) -> None:
+        """Assert every invariant.  O(n) for what is cached; for tests and simulation."""
+        assert len(self._buckets) <= _BUCKETS_KEPT
+        for bucket, edges in self._buckets.items():
+            _check_edges(edges)
+            assert all(edge - 1 >> _BUCKET_BITS == bucket for edge in edges[1::2])
+            assert all(edge >> _BUCKET_BITS == bucket for edge in edges[::2])
+            assert edges == _joined(self._open_in(bucket))
+
+
+# --- Reading the rules -----------------------------------------------------------------
+
+
+def _weekdays(text: str) -> Iterator[int]:
+    """Yield the weekdays that the text names, like ``mon-wed,sat``."""
+    for part in text.lower().split(","):
+        first, dash, last = part.partition("-")
+        try:
+            start, end = _DAY_NAMES.index(first), _DAY_NAMES.index(last if dash else first)
+        except ValueError:
+            raise InvalidField("weekly", f"has no such days as {part!r}") from None
+        for step in range((end - start) % 7 + 1):
+            yield (start + step) % 7
+
+
+def _ranges(name: str, given: Mapping[K, Sequence[Hours]]) -> Mapping[K, tuple[Hours, ...]]:
+    """Return a copy that nobody can change."""
+    if not all(isinstance(each, Hours) for ranges in given.values() for each in ranges):
+        raise InvalidField(name, "must map to sequences of Hours")
+    return MappingProxyType({key: tuple(ranges) for key, ranges in given.items()})
+
+
+def _zone(name: str, key: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(key)
+    except (KeyError, ValueError, OSError):  # unknown; not a possible key; a folder of zones
+        raise InvalidField(name, f"is not an IANA time zone: {key!r}") from None
+
+
+def _days(name: str, first: date, last: date) -> tuple[int, int]:
+    """Return an inclusive range of dates as a half-open one of days since 1970-01-01."""
+    # A datetime is a date too, but which date depends on a zone that nobody named.
+    if type(first) is not date or type(last) is not date:
+        raise InvalidField(name, "must have plain dates")
+    if last < first:
+        raise InvalidField(name, f"must not end before it starts: {first} to {last}")
+    return first.toordinal() - _EPOCH_ORDINAL, last.toordinal() - _EPOCH_ORDINAL + 1
+
+
+def _trips(travel: Sequence[Travel]) -> tuple[tuple[int, int, ZoneInfo], ...]:
+    trips = sorted((*_days("travel", each.first, each.last), each.zone) for each in travel)
+    if any(start < end for (_, end, _), (start, _, _) in pairwise(trips)):
+        raise InvalidField("travel", "must have at most one zone on each date")
+    return tuple((start, end, ZoneInfo(zone)) for start, end, zone in trips)
+
+
+# --- Sorted edges: the even ones open a window, the odd ones close it ------------------
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    """Return the edges of what the spans cover together.  O(n log n)."""
+    edges: list[int] = []
+    for start, end in sorted(spans):
+        if edges and start <= edges[-1]:
+            edges[-1] = max(edges[-1], end)
+        else:
+            edges += (start, end)
+    return tuple(edges)
+
+
+def _clipped(edges: Sequence[int], start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the windows between the edges, clipped to the span.  O(log n + k)."""
+    after = bisect_right(edges, start)
+    for opening in range(after - (after & 1), len(edges), 2):
+        if edges[opening] >= end:
+            return
+        yield max(edges[opening], start), min(edges[opening + 1], end)
+
+
+def _check_edges(edges: Sequence[int]) -> None:
+    assert len(edges) % 2 == 0
+    assert all(left < right for left, right in pairwise(edges))
+
+
+# --- Offsets of a zone -----------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def _offsets(zone: ZoneInfo, bucket: int) -> tuple[tuple[int, int, int], ...]:
+    """Return the bucket as ``(start, end, offset)``, one for each stretch of one offset.
+
+    ``zoneinfo`` does not tell when a zone changes, so it is probed, and where
+    two probes differ the change is searched for, to the second (no zone has
+    changed within one).  Kept, because schedules share zones: O(1) but for the
+    first time, which takes 0.04 ms, and 0.1 ms if there is a change to find.
+    """
+    start = max(bucket << _BUCKET_BITS, _FIRST)
+    end = min(bucket + 1 << _BUCKET_BITS, _LAST)
+    if start >= end:
+        return ()
+    first_s, last_s = start // _SECOND, (end - 1) // _SECOND
+    probes = [*range(first_s, last_s, _PROBE_S), last_s]
+    readings = [(probe, _offset(zone, probe)) for probe in probes]
+    changes = [
+        change * _SECOND
+        for (low, before), (high, after) in pairwise(readings)
+        if before != after
+        for change in _changes(zone, low, high)
+    ]
+    stretches = zip([start, *changes], [*changes, end], strict=True)
+    return tuple((left, right, _offset(zone, left // _SECOND)) for left, right in stretches)
+
+
+def _changes(zone: ZoneInfo, low: int, high: int) -> Iterator[int]:
+    """Yield the seconds in (low, high] at which the zone's offset changes, searching in halves.
+
+    Changes that cancel out between the two are not seen.
+    """
+    if _offset(zone, low) == _offset(zone, high):
+        return
+    if high - low == 1:
+        yield high
+        return
+    middle = (low + high) // 2
+    yield from _changes(zone, low, middle)
+    yield from _changes(zone, middle, high)
+
+
+def _offset(zone: ZoneInfo, utc_s: int) -> int:
+    """Return how far the zone's wall clock is ahead of UTC, in microseconds."""
+    utc = datetime(1970, 1, 1, tzinfo=zone) + timedelta(seconds=utc_s)
+    # Both carry the same zone, so this is the difference of what the clocks show.
+    return (zone.fromutc(utc) - utc) // timedelta(microseconds=1)
