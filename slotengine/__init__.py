@@ -27,7 +27,16 @@ from __future__ import annotations
 
 from slotengine.core.proposal import Policy
 from slotengine.core.reservation import Seats, State, Verb
-from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows, Schedule, Windows
+from slotengine.core.schedule import (
+    ALWAYS_OPEN,
+    Away,
+    FixedWindows,
+    Hours,
+    Schedule,
+    Travel,
+    Windows,
+    hours,
+)
 from slotengine.engine.blocking import BlockingEngine
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
@@ -67,6 +76,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALWAYS_OPEN",
+    "Away",
     "BlockingEngine",
     "BusySpan",
     "Claim",
@@ -75,6 +85,7 @@ __all__ = [
     "Event",
     "FixedWindows",
     "HoldExpired",
+    "Hours",
     "InTheWay",
     "InvalidField",
     "InvalidRequest",
@@ -101,10 +112,12 @@ __all__ = [
     "Subscription",
     "SystemClock",
     "TooManyUnits",
+    "Travel",
     "UnknownReservation",
     "UnknownResource",
     "Verb",
     "Windows",
     "WrongState",
+    "hours",
     "minutes",
 ]

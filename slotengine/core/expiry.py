@@ -175,7 +175,8 @@ class ExpiryQueue(Generic[Item]):
         becomes that of an item that counts, and nobody comes again for less.
         """
         times, items = lane.oldest()
-        for seen in range(min(looks, len(times))):
+        most = min(looks, len(times))
+        for seen in range(most):
             until, item = times[0], items[0]
             if item.queued == IN_LANE and item.until == until:
                 if until > horizon or len(taken) >= limit:
@@ -186,7 +187,7 @@ class ExpiryQueue(Generic[Item]):
                 self._spent -= 1
             times.popleft()
             items.popleft()
-        return looks
+        return most
 
     def _find_next(self) -> tuple[_Lane[Item] | None, int]:
         """Set ``due`` to the earliest time at any head.
@@ -219,23 +220,23 @@ class ExpiryQueue(Generic[Item]):
 
     def _check(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
-        live = tokens = 0
+        tokens = 0
+        queued: set[int] = set()  # an item extended to the same moment has two tokens that match
         for lane in self._lanes.values():
             times = [*lane.swept[0], *lane.fresh[0]]
             items = [*lane.swept[1], *lane.fresh[1]]
             assert times == sorted(times)
             tokens += len(times)
-            queued = {
+            queued |= {
                 id(item)
                 for until, item in zip(times, items, strict=True)
                 if item.queued == IN_LANE and item.until == until
             }
-            live += len(queued)
             assert not times or self.due <= times[0]
         assert all(item.queued == IN_SORTED for item in self._sorted)
         assert not self._sorted or self.due <= self._sorted[0].until
-        assert self._live == live + len(self._sorted)
-        assert self._spent == tokens - live
+        assert self._live == len(queued) + len(self._sorted)
+        assert self._spent == tokens - len(queued)
 
 
 def _until(item: Lapsing) -> int:

@@ -109,8 +109,15 @@ class Ledger:
     'b'
     """
 
-    def __init__(self, terms: Terms | None = None, *, on_change: OnChange | None = None) -> None:
+    def __init__(
+        self,
+        terms: Terms | None = None,
+        *,
+        on_change: OnChange | None = None,
+        chores: int = CHORES,
+    ) -> None:
         self.terms = terms or Terms()
+        self._chores = chores
         self.on_change = on_change
         self._now = START_OF_TIME
         self._occupancy = Occupancy(lambda: self._now)
@@ -165,7 +172,7 @@ class Ledger:
         else:
             self._now = now
         if now >= self.chores_due:
-            self._do_chores(now, CHORES)
+            self._do_chores(now, self._chores)
         found = self._resources.get(resource)
         if found is None:
             raise UnknownResource(resource)
@@ -240,7 +247,9 @@ class Ledger:
                     entry = self._place_new(proposal, uid, now)
                     fresh.append((entry, proposal))
                 entries.append(entry)
-        except Refused:
+        except Refused as refusal:
+            if isinstance(refusal, SlotTaken):
+                _ = refusal.obstruction  # found before what is in the way may be undone
             for entry, _ in reversed(fresh):
                 self._occupancy.unplace(entry)
             raise
@@ -562,8 +571,7 @@ class Ledger:
 
     def _put_again(self, entry: Entry, now: int) -> None:
         """Put as it was put then: with room made as the decision made it."""
-        for _, start, end, _ in (claims := entry.all_claims()):
-            self._occupancy.clear_lapsed(self._resources[claims[0].resource], start, end, now)
+        self._occupancy.make_room(entry, now)
         self._occupancy.put(entry)
 
     # --- Time ----------------------------------------------------------------------------
@@ -582,7 +590,7 @@ class Ledger:
         else:
             self._now = now
         if now >= self.chores_due:
-            self._do_chores(now, CHORES)
+            self._do_chores(now, self._chores)
         return now
 
     def _do_chores(self, now: int, limit: int) -> int:
@@ -611,7 +619,7 @@ class Ledger:
     def _forget(self, entry: Entry) -> None:
         if self._entries.get(entry.uid) is entry:
             del self._entries[entry.uid]
-        if entry.key is not None and self._keys[entry.key][1] is entry:
+        if entry.key is not None:
             del self._keys[entry.key]
             entry.key = None
 
@@ -764,6 +772,8 @@ class Ledger:
         if entry.until < self.chores_due:
             self.chores_due = entry.until
         if key is not None:
+            if key in self._keys:  # used for one that is as good as forgotten
+                self._keys[key][1].key = None
             entry.key = key
             self._keys[key] = (fingerprint, entry)
 

@@ -67,23 +67,28 @@ def free_from(taken: Sequence[Standing], claim: Claim, capacity: int, now: int) 
 
 def claim_obstruction(claim: Claim, taken: Sequence[Standing], retry_at: int) -> Obstruction:
     """Return what is in the way of a claim."""
+    in_the_way = []
+    for owner in (one.owner for one in taken):
+        # Ask the owner: a long timeline may have cut the span where two of its parts meet.
+        theirs = next(one for one in owner.all_claims() if one.resource == claim.resource)
+        booked = owner.until == BOOKED_UNTIL
+        in_the_way.append(
+            InTheWay(from_us(theirs.start), from_us(theirs.end), theirs.units, booked)
+        )
     return Obstruction(
-        from_us(claim.start),
-        from_us(claim.end),
-        tuple(
-            InTheWay(from_us(start), from_us(end), units, owner.until == BOOKED_UNTIL)
-            for start, end, units, owner in taken
-        ),
-        _moment_or_none(retry_at),
+        from_us(claim.start), from_us(claim.end), tuple(in_the_way), _moment_or_none(retry_at)
     )
 
 
-def session_obstruction(session: Session, most: int, now: int) -> Obstruction:
+def session_obstruction(session: Session, most: int, now: int, own: Entry | None) -> Obstruction:
     """Return how a session is in the way of one who could have it with ``most`` seats taken.
 
-    ``most`` is 0 for one who cannot join it, and so needs it gone.
+    ``most`` is 0 for one who cannot join it, and so needs it gone.  A seat of
+    its ``own`` is not counted.
     """
-    members = [member for member in session.members.values() if member.until > now]
+    members = [
+        member for member in session.members.values() if member.until > now and member is not own
+    ]
     left = taken = sum(member.seats_wanted for member in members)
     free_at = now
     for member in sorted(members, key=_until):

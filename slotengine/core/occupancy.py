@@ -122,9 +122,9 @@ class Occupancy:
         most = entry.seats.total - entry.seats.wanted
         resource = session.claims[0].resource
         if session.end != entry.end:
-            raise SlotTaken(resource, partial(self._session_obstruction, session, 0))
+            raise SlotTaken(resource, partial(self._session_obstruction, session, 0, entry))
         if session.taken > most:
-            raise NoSeatsLeft(resource, partial(self._session_obstruction, session, most))
+            raise NoSeatsLeft(resource, partial(self._session_obstruction, session, most, entry))
         return True
 
     # --- Applying: writes, and cannot refuse -----------------------------------------
@@ -148,6 +148,13 @@ class Occupancy:
             self._unseat(entry, entry.session)
         else:
             self._vacate(entry.all_claims(), entry)
+
+    def make_room(self, entry: Entry, now: int) -> None:
+        """Take all holds that have lapsed by now out of the way of an entry."""
+        if entry.seats is not None and entry.session_key in self.sessions:
+            self._clear_lapsed_members(self.sessions[entry.session_key], now)
+        for claim in entry.all_claims():
+            self.clear_lapsed(self.resources[claim.resource], claim.start, claim.end, now)
 
     def clear_lapsed(self, resource: Resource, start: int, end: int, now: int) -> None:
         """Take holds that have lapsed by now out of the way; they are marked in their turn."""
@@ -238,8 +245,8 @@ class Occupancy:
                 where, what = claim, in_the_way
         return claim_obstruction(where, what, retry_at)
 
-    def _session_obstruction(self, session: Session, most: int) -> Obstruction:
-        return session_obstruction(session, most, self._now())
+    def _session_obstruction(self, session: Session, most: int, own: Entry) -> Obstruction:
+        return session_obstruction(session, most, self._now(), own)
 
     # --- Invariants ------------------------------------------------------------------
 

@@ -120,6 +120,10 @@ class Session:
         self.members: dict[str, Entry] = {}
         self.taken = 0
 
+    def all_claims(self) -> tuple[Claim, ...]:
+        """Return what it occupies."""
+        return self.claims
+
     @property
     def until(self) -> int:
         """When the last of its members lapses.  O(members)."""

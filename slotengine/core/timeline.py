@@ -323,7 +323,10 @@ class PartitionedTimeline(Generic[Owner]):
                 del self._parts[first]
 
     def overlapping(self, start: int, end: int) -> list[Taken[Owner]]:
-        """Return what is taken in the span, in order of start.  O(log n + k)."""
+        """Return what is taken in the span, in order of start.  O(log n + k).
+
+        What reaches beyond the parts that the span touches is cut there.
+        """
         whole: dict[int, Taken[Owner]] = {}
         for _, part, _, _ in self._pieces(start, end):
             for piece in part.overlapping(start, end):

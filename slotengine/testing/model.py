@@ -1,0 +1,529 @@
+"""The rules of the ledger once more, as simply as they can be said.
+
+`NaiveLedger` keeps a list of reservations and works every answer out from
+scratch, instant by instant: hopelessly slow, and short enough to be believed.
+Drive it and a `Ledger` with the same calls, and compare (`outcome`).
+
+It expires and forgets at the very moment, so agreeing with it also means that
+it cannot be seen whether the ledger's sweeper has run.  Instants are whole
+numbers and every one of a span is looked at, so use few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+
+from slotengine.core.instant import from_us
+from slotengine.core.proposal import Policy, Proposal, Terms
+from slotengine.core.reservation import (
+    BOOKED_UNTIL,
+    ENDED,
+    NEXT,
+    REPEATS,
+    Claim,
+    Entry,
+    Seats,
+    State,
+    Verb,
+)
+from slotengine.core.schedule import Windows
+from slotengine.errors import (
+    HoldExpired,
+    InTheWay,
+    KeyReused,
+    LifeExceeded,
+    NoneFree,
+    NoSeatsLeft,
+    Obstruction,
+    OutsideHours,
+    Refused,
+    SlotTaken,
+    StaleVersion,
+    TooManyUnits,
+    UnknownReservation,
+    UnknownResource,
+    WrongState,
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What can be seen of a reservation."""
+
+    uid: str
+    state: State
+    version: int
+    start: int
+    end: int
+    claims: tuple[Claim, ...]
+    until: int
+    created: int
+    holder: str | None
+    event_type: str | None
+    seats: Seats | None
+
+    @classmethod
+    def of(cls, entry: Entry, now: int) -> Seen:
+        """Return what can be seen of a ledger's entry at a moment."""
+        return cls(
+            entry.uid,
+            entry.state_at(now),
+            entry.version_at(now),
+            entry.start,
+            entry.end,
+            entry.all_claims(),
+            entry.until,
+            entry.created,
+            entry.holder,
+            entry.event_type,
+            entry.seats,
+        )
+
+    @property
+    def session(self) -> object:
+        """What stands in the way of others on its behalf: itself, or the session it shares."""
+        return self.uid if self.seats is None else (self.event_type, self.start)
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """Return what a call returns, or what it raises with all its details, to be compared."""
+    try:
+        return call()
+    except NoneFree as none_free:
+        return NoneFree, [_told(refusal) for refusal in none_free.refusals]
+    except (Refused, TooManyUnits, UnknownResource, KeyReused) as error:
+        return _told(error)
+
+
+def _told(error: Exception) -> object:
+    if isinstance(error, SlotTaken):
+        told = error.obstruction
+        # Which of two spans with one start comes first says nothing.
+        return type(error), error.resource, told._replace(in_the_way=tuple(sorted(told.in_the_way)))
+    return type(error), error.args
+
+
+class NaiveLedger:
+    """A ledger that anybody can check by reading it.
+
+    >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
+    >>> naive.reserve(Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5), "a", now=0).state
+    <State.HELD: 'held'>
+    >>> naive.reserve(Proposal(5, 7, (Claim("room-1", 5, 7),), ttl=5), "b", now=4)
+    Traceback (most recent call last):
+        ...
+    slotengine.errors.SlotTaken: ...
+    >>> naive.reserve(Proposal(5, 7, (Claim("room-1", 5, 7),), ttl=5), "b", now=5).uid
+    'b'
+    """
+
+    def __init__(self, terms: Terms, resources: dict[str, tuple[int, Windows | None]]) -> None:
+        self.terms = terms
+        self.resources = resources
+        self.now = 0
+        self.known: dict[str, Seen] = {}
+        self.keys: dict[str, tuple[object, str]] = {}
+
+    def at(self, now: int) -> None:
+        """Let time pass: expire what is due, and forget what was retained long enough."""
+        self.now = now = max(self.now, now)
+        for one in list(self.known.values()):
+            if one.state is State.HELD and one.until <= now:
+                self._change(one, Verb.EXPIRE)
+        for one in list(self.known.values()):
+            if one.state in ENDED and one.until + self.terms.retention <= now:
+                del self.known[one.uid]
+        self.keys = {key: use for key, use in self.keys.items() if use[1] in self.known}
+
+    # --- Reserve -----------------------------------------------------------------------
+
+    def reserve(self, proposal: Proposal, uid: str, now: int) -> Seen:
+        """Do as `Ledger.reserve_proposal`."""
+        self.at(now)
+        self._check(proposal)
+        fingerprint = proposal.fingerprint()
+        if (done := self._done(proposal.key, fingerprint)) is not None:
+            return done
+        return self._made(proposal, self._decide(proposal), uid, proposal.key, fingerprint)
+
+    def reserve_all(
+        self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
+    ) -> list[Seen]:
+        """Do as `Ledger.reserve_all`: one after the other, and undo everything on a refusal."""
+        self.at(now)
+        self._check_all(proposals)
+        before = dict(self.known), dict(self.keys)
+        try:
+            return [
+                self.reserve(proposal, uid, now)
+                for proposal, uid in zip(proposals, uids, strict=True)
+            ]
+        except Refused as refusal:
+            _settle(refusal)
+            self.known, self.keys = before
+            raise
+
+    def reserve_each(
+        self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
+    ) -> list[object]:
+        """Do as `Ledger.reserve_each`, with each refusal as `outcome` tells it."""
+        self.at(now)
+        self._check_all(proposals)
+        results: list[Seen | Refused] = []
+        for proposal, uid in zip(proposals, uids, strict=True):
+            try:
+                results.append(self.reserve(proposal, uid, now))
+            except Refused as refusal:
+                results.append(refusal)
+        # A refusal is explained as of when it is read: after the whole batch.
+        return [_told(one) if isinstance(one, Refused) else one for one in results]
+
+    def reserve_any(
+        self,
+        candidates: Sequence[Proposal],
+        uid: str,
+        now: int,
+        policy: Policy = Policy.FIRST,
+        weights: Sequence[int] | None = None,
+        load_in: tuple[int, int] | None = None,
+        key: str | None = None,
+    ) -> Seen:
+        """Do as `Ledger.reserve_any`."""
+        self.at(now)
+        for proposal in candidates:
+            self._check(proposal)
+        fingerprint = tuple(proposal.fingerprint() for proposal in candidates)
+        if (done := self._done(key, fingerprint)) is not None:
+            return done
+        chosen, claims = self._choose(candidates, policy, weights, load_in, None)
+        return self._made(chosen, claims, uid, key, fingerprint)
+
+    # --- The life of a reservation -------------------------------------------------------
+
+    def extend(self, uid: str, ttl: int, now: int, version: int | None = None) -> Seen:
+        """Do as `Ledger.extend`."""
+        self.at(now)
+        self.terms.check_ttl(ttl)
+        one = self._get(uid)
+        self._admit(one, Verb.EXTEND, version)
+        self._check_life(one, self.now + ttl)
+        return self._change(one, Verb.EXTEND, until=self.now + ttl)
+
+    def move(
+        self,
+        uid: str,
+        candidates: Sequence[Proposal],
+        now: int,
+        renew: bool = False,
+        policy: Policy = Policy.FIRST,
+        weights: Sequence[int] | None = None,
+        load_in: tuple[int, int] | None = None,
+        version: int | None = None,
+    ) -> Seen:
+        """Do as `Ledger.move_any`."""
+        self.at(now)
+        for proposal in candidates:
+            self._check(proposal)
+        one = self._get(uid)
+        self._admit(one, Verb.MOVE, version)
+        renew = renew and one.state is State.HELD
+        for proposal in candidates if renew else ():
+            self._check_life(one, self.now + proposal.ttl)
+        chosen, claims = self._choose(candidates, policy, weights, load_in, one)
+        return self._change(
+            one,
+            Verb.MOVE,
+            start=chosen.start,
+            end=chosen.end,
+            claims=claims,
+            event_type=chosen.event_type,
+            seats=chosen.seats,
+            until=self.now + chosen.ttl if renew else one.until,
+        )
+
+    def confirm(
+        self, uid: str, now: int, if_still_free: bool = False, version: int | None = None
+    ) -> Seen:
+        """Do as `Ledger.confirm`."""
+        self.at(now)
+        one = self._get(uid)
+        if not (if_still_free and one.state is State.EXPIRED):
+            if not self._admit(one, Verb.CONFIRM, version):
+                return one
+            return self._change(one, Verb.CONFIRM, until=BOOKED_UNTIL)
+        self._admit(one, Verb.REINSTATE, version)
+        again = Proposal(
+            one.start, one.end, one.claims, 1, event_type=one.event_type, seats=one.seats
+        )
+        claims = self._decide(again, hours=False)
+        return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
+
+    def end(self, uid: str, verb: Verb, now: int, version: int | None = None) -> Seen:
+        """Do as `Ledger.release` and `Ledger.cancel`."""
+        self.at(now)
+        one = self._get(uid)
+        if not self._admit(one, verb, version):
+            return one
+        return self._change(one, verb, until=self.now)
+
+    # --- Reading -------------------------------------------------------------------------
+
+    def get(self, uid: str, now: int) -> Seen | None:
+        """Do as `Ledger.get`."""
+        self.at(now)
+        return self.known.get(uid)
+
+    def busy(self, resource: str, start: int, end: int, now: int) -> list[tuple[int, int, int]]:
+        """Do as `Ledger.busy`."""
+        self.at(now)
+        pieces: list[tuple[int, int, int]] = []
+        for instant in range(start, end):
+            units = self._taken(resource, instant, self._live(None))
+            if pieces and pieces[-1][1:] == (instant, units):
+                pieces[-1] = (pieces[-1][0], instant + 1, units)
+            elif units:
+                pieces.append((instant, instant + 1, units))
+        return pieces
+
+    def reservations_in(self, resource: str, start: int, end: int, now: int) -> set[str]:
+        """Return the uids of what `Ledger.reservations_in` returns."""
+        self.at(now)
+        return {
+            one.uid
+            for one in self._live(None)
+            for claim in one.claims
+            if claim.resource == resource and claim.start < end and start < claim.end
+        }
+
+    # --- Inside --------------------------------------------------------------------------
+
+    def _check(self, proposal: Proposal) -> None:
+        proposal.check()
+        for claim in proposal.claims:
+            if claim.resource not in self.resources:
+                raise UnknownResource(claim.resource)
+            capacity, _ = self.resources[claim.resource]
+            if claim.units > capacity:
+                raise TooManyUnits(claim.resource, claim.units, capacity)
+        self.terms.check_ttl(proposal.ttl)
+
+    def _check_all(self, proposals: Sequence[Proposal]) -> None:
+        for proposal in proposals:
+            self._check(proposal)
+            self._done(proposal.key, proposal.fingerprint())
+
+    def _check_life(self, one: Seen, until: int) -> None:
+        longest = self.terms.max_life
+        if longest is not None and until - one.created > longest:
+            raise LifeExceeded(one.uid, from_us(one.created + longest))
+
+    def _done(self, key: str | None, fingerprint: object) -> Seen | None:
+        if key is None or key not in self.keys:
+            return None
+        used_for, uid = self.keys[key]
+        if used_for != fingerprint:
+            raise KeyReused(key)
+        return self.known[uid]
+
+    def _get(self, uid: str) -> Seen:
+        if uid not in self.known:
+            raise UnknownReservation(uid)
+        return self.known[uid]
+
+    def _admit(self, one: Seen, verb: Verb, version: int | None) -> bool:
+        if version is not None and version != one.version:
+            raise StaleVersion(one.uid, version, one.version)
+        if verb in REPEATS[one.state]:
+            return False
+        if verb not in NEXT[one.state]:
+            kind = HoldExpired if one.state is State.EXPIRED else WrongState
+            raise kind(one.uid, one.state.value, verb.value)
+        return True
+
+    def _change(self, one: Seen, verb: Verb, **changes: object) -> Seen:
+        changed = replace(
+            one,
+            state=NEXT[one.state][verb],
+            version=one.version + 1,
+            **changes,  # type: ignore[arg-type]
+        )
+        self.known[one.uid] = changed
+        return changed
+
+    def _made(
+        self,
+        proposal: Proposal,
+        claims: tuple[Claim, ...],
+        uid: str,
+        key: str | None,
+        fingerprint: object,
+    ) -> Seen:
+        start, end, _, ttl, holder, event_type, seats, *_ = proposal
+        made = Seen(
+            uid, State.HELD, 1, start, end, claims,
+            self.now + ttl, self.now, holder, event_type, seats,
+        )  # fmt: skip
+        self.known[uid] = made
+        if key is not None:
+            self.keys[key] = (fingerprint, uid)
+        return made
+
+    def _choose(
+        self,
+        candidates: Sequence[Proposal],
+        policy: Policy,
+        weights: Sequence[int] | None,
+        load_in: tuple[int, int] | None,
+        own: Seen | None,
+    ) -> tuple[Proposal, tuple[Claim, ...]]:
+        loads = [self._load(one, load_in, own) for one in candidates]
+        shares = list(weights or [1] * len(loads))
+
+        def rank(i: int) -> object:
+            if policy is Policy.FIRST:
+                return i
+            if policy is Policy.LEAST_LOADED:
+                return loads[i], i
+            fair_share = Fraction(shares[i] * (sum(loads) + 1), sum(shares))
+            return loads[i] >= fair_share, Fraction(loads[i] + 1, shares[i]), i
+
+        refusals: dict[int, Refused] = {}
+        for i in sorted(range(len(loads)), key=rank):  # type: ignore[arg-type]
+            try:
+                return candidates[i], self._decide(candidates[i], own)
+            except Refused as refusal:
+                refusals[i] = refusal
+        raise NoneFree(tuple(refusals[i] for i in range(len(loads))))
+
+    def _load(self, proposal: Proposal, load_in: tuple[int, int] | None, own: Seen | None) -> int:
+        return sum(
+            len({
+                other.session
+                for other in self._live(own)
+                for theirs in other.claims
+                if theirs.resource == ours.resource
+                and (load_in is None or (theirs.start < load_in[1] and load_in[0] < theirs.end))
+            })
+            for ours in proposal.claims
+        )  # fmt: skip
+
+    def _live(self, own: Seen | None) -> list[Seen]:
+        return [
+            one
+            for one in self.known.values()
+            if one.state not in ENDED and (own is None or one.uid != own.uid)
+        ]
+
+    def _taken(self, resource: str, instant: int, live: Iterable[Seen]) -> int:
+        standing = {
+            (one.session, claim)
+            for one in live
+            for claim in one.claims
+            if claim.resource == resource and claim.start <= instant < claim.end
+        }
+        return sum(claim.units for _, claim in standing)
+
+    def _fits(self, claim: Claim, live: Sequence[Seen]) -> bool:
+        capacity, _ = self.resources[claim.resource]
+        return all(
+            self._taken(claim.resource, instant, live) + claim.units <= capacity
+            for instant in range(claim.start, claim.end)
+        )
+
+    def _decide(
+        self, proposal: Proposal, own: Seen | None = None, *, hours: bool = True
+    ) -> tuple[Claim, ...]:
+        """Return the claims that the proposal would get, or raise."""
+        for claim in proposal.claims if hours else ():
+            _, schedule = self.resources[claim.resource]
+            schedule = proposal.schedule or schedule
+            if schedule is not None and not schedule.covers(proposal.start, proposal.end):
+                span = from_us(proposal.start), from_us(proposal.end)
+                raise OutsideHours(claim.resource, *span)
+        members = self._members(proposal, own)
+        if members:
+            self._decide_seats(proposal, own, members)
+            return members[0].claims
+        live = self._live(own)
+        for claim in proposal.claims:
+            if not self._fits(claim, live):
+                raise SlotTaken(
+                    claim.resource, partial(self._obstruction, proposal.claims, claim, own)
+                )
+        return proposal.claims
+
+    def _members(self, proposal: Proposal, own: Seen | None) -> list[Seen]:
+        """Return who else is in the session that the proposal is for."""
+        return [
+            one
+            for one in self._live(own)
+            if proposal.seats is not None
+            and one.seats is not None
+            and (one.event_type, one.start) == (proposal.event_type, proposal.start)
+        ]
+
+    def _decide_seats(self, proposal: Proposal, own: Seen | None, members: list[Seen]) -> None:
+        assert proposal.seats is not None
+        total, wanted = proposal.seats
+        other_length = members[0].end != proposal.end
+        if not other_length and _seats(members) + wanted <= total:
+            return
+        kind = SlotTaken if other_length else NoSeatsLeft
+        most = 0 if other_length else total - wanted
+        raise kind(members[0].claims[0].resource, partial(self._full, proposal, own, most))
+
+    def _obstruction(
+        self, claims: tuple[Claim, ...], refused: Claim, own: Seen | None
+    ) -> Obstruction:
+        live = self._live(own)
+        moments = sorted({self.now, *(one.until for one in live)})
+        retry_at = next(
+            moment
+            for moment in moments
+            if all(self._fits(claim, [x for x in live if x.until > moment]) for claim in claims)
+        )
+        standing: dict[object, InTheWay] = {}
+        for one in live:
+            for claim in one.claims:
+                if claim.resource != refused.resource:
+                    continue
+                if claim.start >= refused.end or refused.start >= claim.end:
+                    continue
+                before = standing.get(one.session)
+                booked = one.state is State.CONFIRMED or (before is not None and before.booked)
+                standing[one.session] = InTheWay(
+                    from_us(claim.start), from_us(claim.end), claim.units, booked
+                )
+        return Obstruction(
+            from_us(refused.start),
+            from_us(refused.end),
+            tuple(sorted(standing.values())),
+            None if retry_at == BOOKED_UNTIL else from_us(retry_at),
+        )
+
+    def _full(self, proposal: Proposal, own: Seen | None, most: int) -> Obstruction:
+        members = self._members(proposal, own)
+        moments = sorted({self.now, *(one.until for one in members)})
+        retry_at = next(
+            moment
+            for moment in moments
+            if _seats([one for one in members if one.until > moment]) <= most
+        )
+        start, end = from_us(members[0].start), from_us(members[0].end)
+        booked = any(one.state is State.CONFIRMED for one in members)
+        way = InTheWay(start, end, _seats(members), booked)
+        return Obstruction(
+            start, end, (way,), None if retry_at == BOOKED_UNTIL else from_us(retry_at)
+        )
+
+
+def _seats(members: Iterable[Seen]) -> int:
+    return sum(one.seats.wanted for one in members if one.seats is not None)
+
+
+def _settle(refusal: Refused) -> None:
+    if isinstance(refusal, SlotTaken):
+        _ = refusal.obstruction

@@ -1,0 +1,147 @@
+"""The expiry queue against sorting everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from slotengine.core import expiry
+from slotengine.core.expiry import IN_LANE, IN_SORTED, MOST_LANES, NEVER, NOWHERE, ExpiryQueue
+
+
+@dataclass(eq=False)
+class Egg:
+    """Something that lapses."""
+
+    until: int
+    queued: int = NOWHERE
+
+
+class QueueAgainstSorting(RuleBasedStateMachine):
+    """Goal: items come out when they are due, in order, once, and nothing else does.
+
+    Method: a plain list of what is queued, sorted whenever something is taken
+    out.  Enough TTLs for all lanes and the sorted list; most share one.
+    """
+
+    @initialize()
+    def begin(self) -> None:
+        self.queue: ExpiryQueue[Egg] = ExpiryQueue()
+        self.queued: list[Egg] = []
+        self.now = 0
+
+    ttls = st.one_of(st.just(5), st.integers(1, MOST_LANES + 4))
+
+    @rule(ttl=ttls, step=st.integers(0, 2))
+    def push(self, ttl: int, step: int) -> None:
+        self.now += step
+        egg = Egg(self.now + ttl)
+        self.queue.push(egg, ttl)
+        self.queued.append(egg)
+
+    @precondition(lambda self: self.queued)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        egg = data.draw(st.sampled_from(self.queued))
+        self.queued.remove(egg)
+        self.queue.drop(egg)
+        egg.until = NEVER
+
+    @precondition(lambda self: self.queued)
+    @rule(data=st.data(), ttl=ttls, step=st.integers(0, 2))
+    def extend(self, data: st.DataObject, ttl: int, step: int) -> None:
+        self.now += step
+        egg = data.draw(st.sampled_from(self.queued))
+        self.queue.drop(egg)
+        egg.until = self.now + ttl
+        self.queue.push(egg, ttl)
+
+    @rule(step=st.integers(0, 8), limit=st.sampled_from((1, 3, 1_000)))
+    def take_due(self, step: int, limit: int) -> None:
+        self.now += step
+        taken = self.queue.take_due(self.now, limit)
+        due = sorted(egg.until for egg in self.queued if egg.until <= self.now)
+        assert [egg.until for egg in taken] == due[: len(taken)]
+        assert len(taken) <= limit
+        if len(taken) < min(limit, len(due)):  # too many spent tokens on the way: come back
+            assert self.queue.due <= self.now
+        for egg in taken:
+            self.queued.remove(egg)
+
+    @rule(step=st.integers(0, 8))
+    def take_all_due(self, step: int) -> None:
+        self.now += step
+        while self.queue.due <= self.now:
+            for egg in self.queue.take_due(self.now, 4):
+                self.queued.remove(egg)
+        assert all(egg.until > self.now for egg in self.queued)
+
+    @invariant()
+    def invariants_hold(self) -> None:
+        self.queue._check()
+        assert len(self.queue) == len(self.queued)
+
+
+TestQueueAgainstSorting = QueueAgainstSorting.TestCase
+
+
+def test_one_ttl_keeps_the_order_of_pushes() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    eggs = [Egg(7) for _ in range(5)]
+    for egg in eggs:
+        queue.push(egg, 7)
+    assert queue.take_due(7, 10) == eggs
+
+
+def test_more_ttls_than_lanes_are_sorted_and_an_empty_lane_is_used_again() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    eggs = [Egg(100 + ttl) for ttl in range(MOST_LANES + 3)]
+    for ttl, egg in enumerate(eggs):
+        queue.push(egg, 100 + ttl)
+    assert [egg.queued for egg in eggs] == [IN_LANE] * MOST_LANES + [IN_SORTED] * 3
+    assert queue.take_due(100, 10) == eggs[:1]
+    late = Egg(1_000)
+    queue.push(late, 900)
+    assert late.queued == IN_LANE
+    assert queue.take_due(1_000, 100) == [*eggs[1:], late]
+
+
+def test_nothing_is_due_in_an_empty_queue() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    assert queue.due == NEVER
+    assert queue.take_due(10**18, 10) == []
+
+
+def test_spent_tokens_do_not_pile_up() -> None:
+    """Holds with a long TTL that are released at once must not fill the memory until then."""
+    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    keeper = Egg(10**9)
+    queue.push(keeper, 10**9)
+    for now in range(6 * expiry.SLACK):
+        egg = Egg(now + 10**9)
+        queue.push(egg, 10**9)
+        queue.drop(egg)
+        egg.until = now
+    queue._check()
+    assert queue._spent < 3 * expiry.SLACK
+    assert queue.take_due(10**9, 10) == [keeper]
+
+
+def test_many_spent_tokens_are_dropped_in_small_steps() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    for _ in range(1_000):
+        egg = Egg(5)
+        queue.push(egg, 5)
+        queue.drop(egg)
+        egg.until = NEVER
+    last = Egg(5)
+    queue.push(last, 5)
+    calls = 0
+    taken: list[Egg] = []
+    while queue.due <= 5:
+        taken += queue.take_due(5, 16)
+        calls += 1
+    assert taken == [last]
+    assert calls >= 1_000 / (4 * 16)

@@ -1,0 +1,705 @@
+"""The promises of the ledger, one by one; the model test holds them all at once."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from datetime import timedelta
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from slotengine.core.expiry import NEVER
+from slotengine.core.instant import from_us
+from slotengine.core.ledger import Ledger
+from slotengine.core.proposal import Policy, Proposal, Terms
+from slotengine.core.reservation import Claim, Entry, Seats, State, Verb
+from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
+from slotengine.errors import (
+    InTheWay,
+    InvalidField,
+    InvalidRequest,
+    InvalidTTL,
+    KeyReused,
+    LifeExceeded,
+    NoneFree,
+    NoSeatsLeft,
+    OutsideHours,
+    SlotTaken,
+    StaleVersion,
+    TooManyUnits,
+    UnknownReservation,
+    UnknownResource,
+)
+
+TERMS = Terms(default_ttl=100, shortest_ttl=10, longest_ttl=1_000, retention=500)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("room")
+    ledger.add_resource("desk")
+    ledger.add_resource("hall", capacity=3)
+    ledger.add_resource("shop", schedule=FixedWindows([(100, 200), (300, 400)]))
+    return ledger
+
+
+def slot(
+    start: int,
+    end: int,
+    *resources: str,
+    units: int = 1,
+    ttl: int = 100,
+    buffers: tuple[int, int] = (0, 0),
+    seats: Seats | None = None,
+    event_type: str | None = None,
+    key: str | None = None,
+) -> Proposal:
+    before, after = buffers
+    claims = tuple(Claim(one, start - before, end + after, units) for one in resources or ("room",))
+    return Proposal(start, end, claims, ttl, event_type=event_type, seats=seats, key=key)
+
+
+def hold(ledger: Ledger, uid: str, start: int, end: int, now: int = 0, ttl: int = 100) -> Entry:
+    return ledger.reserve("room", start, end, uid=uid, now=now, ttl=ttl)
+
+
+# --- Reserve ---------------------------------------------------------------------------
+
+
+def test_spans_are_half_open(ledger: Ledger) -> None:
+    hold(ledger, "a", 10, 20)
+    hold(ledger, "b", 20, 30)
+    hold(ledger, "c", 0, 10)
+    with pytest.raises(SlotTaken):
+        hold(ledger, "d", 19, 21)
+
+
+def test_a_hold_holds_until_its_last_microsecond_and_no_longer(ledger: Ledger) -> None:
+    hold(ledger, "a", 10, 20, now=0, ttl=100)
+    with pytest.raises(SlotTaken):
+        hold(ledger, "b", 10, 20, now=99)
+    assert hold(ledger, "c", 10, 20, now=100).uid == "c"
+
+
+def test_all_claims_or_none(ledger: Ledger) -> None:
+    hold(ledger, "a", 10, 20)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve_proposal(slot(10, 20, "desk", "room"), uid="b", now=0)
+    assert refused.value.resource == "room"
+    assert ledger.busy("desk", 0, 100, now=0) == []
+    ledger.reserve_proposal(slot(20, 30, "desk", "room"), uid="c", now=0)
+    assert ledger.busy("desk", 0, 100, now=0) == [(20, 30, 1)]
+
+
+def test_units_are_counted_at_every_instant(ledger: Ledger) -> None:
+    ledger.reserve_proposal(slot(0, 20, "hall", units=2), uid="a", now=0)
+    ledger.reserve_proposal(slot(10, 30, "hall"), uid="b", now=0)
+    with pytest.raises(SlotTaken):
+        ledger.reserve_proposal(slot(15, 16, "hall"), uid="c", now=0)
+    ledger.reserve_proposal(slot(20, 30, "hall", units=2), uid="d", now=0)
+    assert ledger.busy("hall", 5, 25, now=0) == [(5, 10, 2), (10, 25, 3)]
+
+
+def test_buffers_widen_what_is_occupied_but_not_the_slot(ledger: Ledger) -> None:
+    ledger.reserve_proposal(slot(100, 200, "shop", buffers=(50, 50)), uid="a", now=0)
+    with pytest.raises(SlotTaken):  # 350 - 150 reaches into the buffer after 200
+        ledger.reserve_proposal(slot(350, 400, "shop", buffers=(150, 0)), uid="b", now=0)
+    ledger.reserve_proposal(slot(350, 400, "shop", buffers=(100, 0)), uid="c", now=0)
+
+
+def test_hours_hold_for_the_slot(ledger: Ledger) -> None:
+    with pytest.raises(OutsideHours) as refused:
+        ledger.reserve("shop", 190, 210, uid="a", now=0, ttl=100)
+    assert refused.value.resource == "shop"
+    assert (refused.value.start, refused.value.end) == (from_us(190), from_us(210))
+    with pytest.raises(OutsideHours):
+        ledger.reserve_proposal(slot(90, 110, "desk", "shop"), uid="b", now=0)
+    overriding = slot(190, 210, "shop")._replace(schedule=ALWAYS_OPEN)
+    assert ledger.reserve_proposal(overriding, uid="c", now=0).uid == "c"
+
+
+REFUSED_INPUT: list[tuple[type[InvalidRequest], Callable[[Ledger], object]]] = [
+    (UnknownResource, lambda x: x.reserve("attic", 0, 1, uid="u", now=0, ttl=100)),
+    (InvalidField, lambda x: x.reserve("room", 5, 5, uid="u", now=0, ttl=100)),
+    (InvalidField, lambda x: x.reserve("room", 6, 5, uid="u", now=0, ttl=100)),
+    (InvalidTTL, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=9)),
+    (InvalidTTL, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=1_001)),
+    (InvalidTTL, lambda x: x.extend("old", ttl=0, now=0)),
+    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="old", now=0, ttl=100)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="old", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(5, 5), uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(-5, 0)), uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, "room", "room"), uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=0), uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=True), uid="u", now=0)),
+    (TooManyUnits, lambda x: x.reserve_proposal(slot(0, 5, "hall", units=4), uid="u", now=0)),
+    (UnknownResource, lambda x: x.reserve_proposal(slot(0, 5, "attic"), uid="u", now=0)),
+    (InvalidTTL, lambda x: x.reserve_proposal(slot(0, 5, ttl=5), uid="u", now=0)),
+    (
+        InvalidField,
+        lambda x: x.reserve_proposal(Proposal(0, 5, (), 100), uid="u", now=0),
+    ),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2)), uid="u", now=0)),
+    (
+        InvalidField,
+        lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(0), event_type="e"), uid="u", now=0),
+    ),
+    (
+        TooManyUnits,
+        lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2, 3), event_type="e"), uid="u", now=0),
+    ),
+    (InvalidField, lambda x: x.reserve_any([], uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_any([slot(0, 5, key="k")], uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[1, 2])),
+    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[0])),
+    (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[], now=0)),
+    (InvalidField, lambda x: x.reserve_all([slot(0, 5)] * 2, uids=["u", "u"], now=0)),
+    (
+        InvalidField,
+        lambda x: x.reserve_each([slot(0, 5, key="k")] * 2, uids=["u", "v"], now=0),
+    ),
+    (
+        InvalidField,
+        lambda x: x.reserve_each([slot(0, 5), slot(9, 9)], uids=["u", "v"], now=0),
+    ),
+    (InvalidField, lambda x: x.busy("room", 5, 5, now=0)),
+    (UnknownResource, lambda x: x.busy("attic", 0, 5, now=0)),
+    (UnknownResource, lambda x: x.reservations_in(["room"], 0, 5, now=0)),  # type: ignore[arg-type]
+    (InvalidField, lambda x: x.add_resource("room")),
+    (InvalidField, lambda x: x.add_resource("")),
+    (InvalidField, lambda x: x.add_resource(7)),  # type: ignore[arg-type]
+    (InvalidField, lambda x: x.add_resource("attic", capacity=0)),
+    (InvalidField, lambda x: x.add_resource("attic", capacity=True)),
+    (InvalidField, lambda x: x.add_resource("attic", capacity=1.5)),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("kind", "call"), REFUSED_INPUT)
+def test_bad_input_is_refused_and_changes_nothing(
+    ledger: Ledger, kind: type[InvalidRequest], call: Callable[[Ledger], object]
+) -> None:
+    hold(ledger, "old", 50, 60)
+    tally = ledger.tally()
+    with pytest.raises(kind) as refused:
+        call(ledger)
+    assert type(refused.value) is kind
+    assert str(refused.value)
+    assert ledger.tally() == tally
+    assert ledger.busy("room", 0, 100, now=0) == [(50, 60, 1)]
+    ledger._check()
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"shortest_ttl": 0},
+        {"shortest_ttl": 10, "longest_ttl": 9},
+        {"default_ttl": 1},
+        {"max_life": 1},
+        {"retention": -1},
+    ],
+)
+def test_terms_must_not_contradict_each_other(terms: dict[str, int]) -> None:
+    with pytest.raises(InvalidField):
+        Terms(**terms)
+
+
+# --- Keys --------------------------------------------------------------------------------
+
+
+def test_the_same_key_with_the_same_request_never_makes_a_second_hold(ledger: Ledger) -> None:
+    first = ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
+    again = ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=50)
+    assert again is first
+    assert (again.uid, again.version, again.until) == ("a", 1, 100)
+    ledger.release("a", now=60)
+    assert ledger.reserve_proposal(slot(0, 5, key="k"), uid="c", now=70).state is State.RELEASED
+
+
+def test_the_same_key_with_another_request_is_an_error(ledger: Ledger) -> None:
+    ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
+    with pytest.raises(KeyReused):
+        ledger.reserve_proposal(slot(0, 6, key="k"), uid="b", now=0)
+    with pytest.raises(KeyReused):
+        ledger.reserve_each([slot(20, 25), slot(0, 6, key="k")], uids=["b", "c"], now=0)
+    assert ledger.get("b", now=0) is None
+
+
+def test_a_key_is_forgotten_with_its_reservation(ledger: Ledger) -> None:
+    ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
+    later = 100 + TERMS.retention
+    assert ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=later - 1).uid == "a"
+    assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="c", now=later).uid == "c"
+
+
+def test_a_key_can_be_used_again_before_the_old_one_is_swept_away() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("room")
+    ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
+    later = 100 + TERMS.retention
+    ledger.reserve_proposal(slot(0, 6, key="k"), uid="b", now=later)
+    ledger.expire(later)
+    assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="c", now=later).uid == "b"
+    ledger._check()
+
+
+def test_a_batch_is_idempotent_item_by_item(ledger: Ledger) -> None:
+    batch = [slot(0, 5, key="k"), slot(5, 9, key="l")]
+    first = ledger.reserve_all(batch, uids=["a", "b"], now=0)
+    assert ledger.reserve_all(batch, uids=["c", "d"], now=1) == first
+
+
+# --- Batches and candidates ----------------------------------------------------------------
+
+
+def test_all_of_a_batch_or_nothing(ledger: Ledger) -> None:
+    told: list[str] = []
+    ledger.on_change = lambda verb, entry, at: told.append(entry.uid)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve_all([slot(0, 5), slot(9, 12), slot(4, 6)], uids=["a", "b", "c"], now=0)
+    assert refused.value.in_the_way == (InTheWay(from_us(0), from_us(5), 1, booked=False),)
+    assert told == []
+    assert ledger.tally().held == 0
+    assert ledger.busy("room", 0, 100, now=0) == []
+    assert ledger.get("a", now=0) is None
+    ledger.reserve_all([slot(0, 5), slot(5, 6)], uids=["a", "b"], now=0)
+    assert told == ["a", "b"]
+    with pytest.raises(OutsideHours):
+        ledger.reserve_all([slot(50, 60), slot(0, 5, "shop")], uids=["c", "d"], now=0)
+
+
+def test_each_of_a_batch_for_itself(ledger: Ledger) -> None:
+    results = ledger.reserve_each([slot(0, 5), slot(4, 6), slot(5, 7)], uids=["a", "b", "c"], now=0)
+    assert [type(result) for result in results] == [Entry, SlotTaken, Entry]
+
+
+def test_the_first_candidate_that_fits(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 5)
+    chosen = ledger.reserve_any([slot(0, 5, "room"), slot(0, 5, "desk")], uid="b", now=0)
+    assert chosen.all_claims() == (Claim("desk", 0, 5),)
+    with pytest.raises(NoneFree) as refused:
+        ledger.reserve_any(
+            [slot(0, 5, "desk"), slot(0, 5, "room"), slot(0, 5, "shop")], uid="c", now=50
+        )
+    assert [type(one) for one in refused.value.refusals] == [SlotTaken, SlotTaken, OutsideHours]
+    assert refused.value.retry_at == from_us(100)
+    assert "3 candidates" in str(refused.value)
+
+
+def test_the_least_loaded_candidate(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 5)
+    ledger.confirm("a", now=0)
+    hold(ledger, "b", 50, 55)
+    both = [slot(10, 15, "room"), slot(10, 15, "desk")]
+    first = ledger.reserve_any(both, uid="c", now=0, policy=Policy.LEAST_LOADED)
+    assert first.all_claims()[0].resource == "desk"
+    ledger.release("c", now=0)
+    # In 20..60 the room has one claim and the desk none; in 60..70 neither has any.
+    for load_in, expected in (((20, 60), "desk"), ((60, 70), "room")):
+        entry = ledger.reserve_any(
+            both, uid=f"d{load_in}", now=0, policy=Policy.LEAST_LOADED, load_in=load_in
+        )
+        assert entry.all_claims()[0].resource == expected
+        ledger.release(entry.uid, now=0)
+
+
+def test_lapsed_holds_are_no_load_though_not_swept() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("room")
+    ledger.add_resource("desk")
+    for start in range(3):
+        hold(ledger, f"a{start}", start, start + 1, ttl=10)
+    ledger.reserve("desk", 0, 1, uid="b", now=0, ttl=100)
+    entry = ledger.reserve_any(
+        [slot(10, 15, "desk"), slot(10, 15, "room")],
+        uid="c", now=10, policy=Policy.LEAST_LOADED,
+    )  # fmt: skip
+    assert entry.all_claims()[0].resource == "room"
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 120))
+def test_weights_are_honoured_within_one(weights: list[int], count: int) -> None:
+    """With everybody free, nobody is ever a whole claim away from their share."""
+    ledger = Ledger(Terms(default_ttl=100, shortest_ttl=1, longest_ttl=1_000))
+    names = [f"host-{i}" for i in range(len(weights))]
+    for name in names:
+        ledger.add_resource(name)
+    counts = dict.fromkeys(names, 0)
+    for turn in range(count):
+        candidates = [slot(turn, turn + 1, name) for name in names]
+        entry = ledger.reserve_any(
+            candidates, uid=str(turn), now=0, policy=Policy.WEIGHTED, weights=weights
+        )
+        counts[entry.all_claims()[0].resource] += 1
+        for name, weight in zip(names, weights, strict=True):
+            assert abs(counts[name] - weight * (turn + 1) / sum(weights)) < 1
+
+
+# --- Refusals --------------------------------------------------------------------------------
+
+
+def test_a_refusal_tells_what_is_in_the_way_but_not_whose(ledger: Ledger) -> None:
+    ledger.reserve("room", 0, 10, uid="uid-secret", now=0, ttl=70, holder="holder-secret")
+    ledger.reserve("room", 10, 20, uid="b", now=0, ttl=90)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve("room", 5, 15, uid="c", now=0, ttl=100)
+    error = refused.value
+    assert error.resource == "room"
+    assert (error.start, error.end) == (from_us(5), from_us(15))
+    assert error.in_the_way == (
+        InTheWay(from_us(0), from_us(10), 1, booked=False),
+        InTheWay(from_us(10), from_us(20), 1, booked=False),
+    )
+    assert error.retry_at == from_us(90)
+    assert "try again at" in str(error)
+    assert "secret" not in repr(error) + str(error) + repr(error.obstruction)
+    copy = pickle.loads(pickle.dumps(error))
+    assert copy.obstruction == error.obstruction
+    assert b"secret" not in pickle.dumps(error)
+    hold(ledger, "d", 5, 15, now=90)
+
+
+def test_no_retry_helps_against_a_booking(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    ledger.confirm("a", now=0)
+    hold(ledger, "b", 10, 20)
+    with pytest.raises(SlotTaken) as refused:
+        hold(ledger, "c", 5, 15)
+    assert refused.value.retry_at is None
+    assert [way.booked for way in refused.value.in_the_way] == [True, False]
+    assert "try again" not in str(refused.value)
+
+
+def test_a_retry_succeeds_as_soon_as_enough_units_lapse(ledger: Ledger) -> None:
+    for uid, ttl in (("a", 30), ("b", 60), ("c", 90)):
+        ledger.reserve_proposal(slot(0, 10, "hall", ttl=ttl), uid=uid, now=0)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve_proposal(slot(5, 15, "hall", units=2), uid="d", now=0)
+    assert refused.value.retry_at == from_us(60)
+    with pytest.raises(SlotTaken):
+        ledger.reserve_proposal(slot(5, 15, "hall", units=2), uid="d", now=59)
+    ledger.reserve_proposal(slot(5, 15, "hall", units=2), uid="d", now=60)
+
+
+def test_the_details_are_those_of_the_moment_they_are_first_read(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    with pytest.raises(SlotTaken) as refused:
+        hold(ledger, "b", 0, 10)
+    ledger.release("a", now=20)
+    assert refused.value.in_the_way == ()
+    assert refused.value.retry_at == from_us(20)
+
+
+def test_whole_spans_are_in_the_way_of_a_long_timeline(ledger: Ledger) -> None:
+    for start in range(0, 4_000, 2):
+        ledger.reserve("hall", start, start + 1, uid=f"s{start}", now=0, ttl=1_000)
+    for uid in ("long-1", "long-2"):
+        ledger.reserve("hall", 0, 4_000, uid=uid, now=0, ttl=1_000)
+    for start in range(4_000, 4_600, 2):
+        ledger.reserve("hall", start, start + 1, uid=f"s{start}", now=0, ttl=1_000)
+    ledger._check()
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve("hall", 3_990, 3_991, uid="x", now=0, ttl=1_000)
+    spans = {(way.start, way.end) for way in refused.value.in_the_way}
+    assert spans == {(from_us(0), from_us(4_000)), (from_us(3_990), from_us(3_991))}
+
+
+# --- Extend, move, confirm -----------------------------------------------------------------
+
+
+def test_extending_never_collides_with_itself(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    assert ledger.extend("a", ttl=200, now=50).until == 250
+    assert ledger.extend("a", ttl=20, now=60).until == 80  # also to live shorter
+    assert ledger.expire(79) == 0
+    assert ledger.expire(80) == 1
+
+
+def test_a_hold_cannot_outlive_the_longest_life() -> None:
+    ledger = Ledger(Terms(default_ttl=100, shortest_ttl=10, longest_ttl=100, max_life=150))
+    ledger.add_resource("room")
+    hold(ledger, "a", 0, 10, now=0)
+    with pytest.raises(LifeExceeded) as refused:
+        ledger.extend("a", ttl=100, now=51)
+    assert refused.value.latest == from_us(150)
+    assert "at the latest" in str(refused.value)
+    with pytest.raises(LifeExceeded):
+        ledger.move("a", slot(5, 15), now=51, renew=True)
+    assert ledger.move("a", slot(5, 15), now=51).until == 100
+    assert ledger.extend("a", ttl=99, now=51).until == 150
+
+
+def test_moving_is_never_in_its_own_way(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    hold(ledger, "b", 20, 30)
+    entry = ledger.move("a", slot(5, 15), now=1)
+    assert (entry.start, entry.end, entry.version, entry.until) == (5, 15, 2, 100)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.move("a", slot(12, 22), now=1)
+    assert refused.value.in_the_way == (InTheWay(from_us(20), from_us(30), 1, booked=False),)
+    assert (entry.start, entry.end, entry.version) == (5, 15, 2)
+    assert ledger.busy("room", 0, 100, now=1) == [(5, 15, 1), (20, 30, 1)]
+    assert ledger.move("a", slot(5, 15, "desk", "hall"), now=2, renew=True).until == 102
+
+
+def test_a_booking_moves_too_and_needs_no_renewal(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    ledger.confirm("a", now=0)
+    entry = ledger.move("a", slot(5, 15), now=1, renew=True)
+    assert (entry.state, entry.start) == (State.CONFIRMED, 5)
+    assert entry.until == NEVER
+
+
+def test_a_move_that_fails_for_any_reason_changes_nothing(ledger: Ledger) -> None:
+    class Broken:
+        def covers(self, start: int, end: int, /) -> bool:
+            raise RuntimeError("broken")
+
+        windows = None
+
+    hold(ledger, "a", 0, 10)
+    with pytest.raises(RuntimeError):
+        ledger.move("a", slot(5, 15)._replace(schedule=Broken()), now=1)  # type: ignore[arg-type]
+    assert ledger.busy("room", 0, 100, now=1) == [(0, 10, 1)]
+    ledger._check()
+
+
+def test_confirming_after_expiry_only_if_still_free(ledger: Ledger) -> None:
+    told: list[tuple[Verb, str]] = []
+    ledger.on_change = lambda verb, entry, at: told.append((verb, entry.uid))
+    hold(ledger, "a", 0, 10)
+    hold(ledger, "b", 10, 20)
+    entry = ledger.confirm("a", now=150, if_still_free=True)
+    assert (entry.state, entry.version) == (State.CONFIRMED, 3)
+    hold(ledger, "c", 15, 18, now=160)
+    with pytest.raises(SlotTaken):
+        ledger.confirm("b", now=160, if_still_free=True)
+    assert told == [
+        (Verb.RESERVE, "a"),
+        (Verb.RESERVE, "b"),
+        (Verb.EXPIRE, "a"),
+        (Verb.EXPIRE, "b"),
+        (Verb.REINSTATE, "a"),
+        (Verb.RESERVE, "c"),
+    ]
+
+
+def test_earlier_expiries_are_announced_before_a_hold_is_reinstated() -> None:
+    told: list[tuple[Verb, str]] = []
+    ledger = Ledger(
+        TERMS, on_change=lambda verb, entry, at: told.append((verb, entry.uid)), chores=0
+    )
+    ledger.add_resource("room")
+    for start in range(40):
+        hold(ledger, str(start), start, start + 1, now=start)
+    ledger.confirm("39", now=500, if_still_free=True)
+    expected = [(Verb.EXPIRE, str(start)) for start in range(40)]
+    assert told[40:] == [*expected, (Verb.REINSTATE, "39")]
+
+
+def test_a_reinstated_booking_that_is_cancelled_is_retained_from_then(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    ledger.confirm("a", now=200, if_still_free=True)
+    ledger.cancel("a", now=300)
+    assert ledger.get("a", now=799) is not None
+    ledger.expire(799)
+    assert ledger.get("a", now=800) is None
+    ledger.expire(800)
+    assert ledger.tally().ended == 0
+    ledger.expire(10_000)
+    ledger._check()
+
+
+def test_a_stale_version_is_refused(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    ledger.extend("a", ttl=100, now=1, version=1)
+    for call in (
+        lambda: ledger.extend("a", ttl=100, now=1, version=1),
+        lambda: ledger.move("a", slot(5, 9), now=1, version=1),
+        lambda: ledger.confirm("a", now=1, version=1),
+        lambda: ledger.release("a", now=1, version=1),
+        lambda: ledger.confirm("a", now=1, version=3, if_still_free=True),
+    ):
+        with pytest.raises(StaleVersion) as refused:
+            call()
+        assert refused.value.actual == 2
+        assert "version 2" in str(refused.value)
+    # Expiry is a change as well, whether or not it was marked.
+    with pytest.raises(StaleVersion):
+        ledger.confirm("a", now=101, version=2, if_still_free=True)
+    assert ledger.confirm("a", now=101, version=3, if_still_free=True).version == 4
+
+
+@pytest.mark.parametrize("uid", ["nobody", "", None, ["a"]])
+def test_an_unknown_uid_is_refused(ledger: Ledger, uid: str) -> None:
+    for call in (
+        lambda: ledger.extend(uid, ttl=100, now=0),
+        lambda: ledger.confirm(uid, now=0),
+        lambda: ledger.release(uid, now=0),
+        lambda: ledger.cancel(uid, now=0),
+        lambda: ledger.move(uid, slot(0, 5), now=0),
+    ):
+        with pytest.raises(UnknownReservation):
+            call()
+    assert ledger.get(uid, now=0) is None
+
+
+# --- Seats -----------------------------------------------------------------------------------
+
+
+def seat(start: int, end: int, *, total: int = 3, wanted: int = 1, ttl: int = 100) -> Proposal:
+    return slot(start, end, seats=Seats(total, wanted), event_type="workshop", ttl=ttl)
+
+
+def test_a_session_occupies_its_resource_once(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10), uid="a", now=0)
+    ledger.reserve_proposal(seat(0, 10, wanted=2), uid="b", now=0)
+    assert ledger.busy("room", 0, 100, now=0) == [(0, 10, 1)]
+    assert {one.uid for one in ledger.reservations_in("room", 0, 5, now=0)} == {"a", "b"}
+    with pytest.raises(NoSeatsLeft) as refused:
+        ledger.reserve_proposal(seat(0, 10), uid="c", now=0)
+    assert refused.value.in_the_way == (InTheWay(from_us(0), from_us(10), 3, booked=False),)
+    assert refused.value.retry_at == from_us(100)
+    assert "too few seats" in str(refused.value)
+    ledger.release("b", now=1)
+    ledger.reserve_proposal(seat(0, 10), uid="c", now=1)
+    ledger.release("a", now=2)
+    ledger.release("c", now=2)
+    assert ledger.busy("room", 0, 100, now=2) == []
+    assert ledger.tally().sessions == 0
+
+
+def test_a_session_conflicts_like_any_other_with_all_else(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10), uid="a", now=0)
+    ledger.confirm("a", now=0)
+    for other in (seat(5, 15), seat(0, 11), slot(5, 6), slot(0, 10, event_type="workshop")):
+        with pytest.raises(SlotTaken) as refused:
+            ledger.reserve_proposal(other, uid="b", now=0)
+        assert refused.value.retry_at is None
+    ledger.reserve_proposal(seat(10, 20), uid="c", now=0)
+
+
+def test_seats_come_free_as_holds_lapse() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("room")
+    ledger.reserve_proposal(seat(0, 10, ttl=20), uid="a", now=0)
+    ledger.reserve_proposal(seat(0, 10, ttl=40, wanted=2), uid="b", now=0)
+    with pytest.raises(NoSeatsLeft) as refused:
+        ledger.reserve_proposal(seat(0, 10, wanted=3), uid="c", now=0)
+    assert refused.value.retry_at == from_us(40)
+    with pytest.raises(SlotTaken) as taken:
+        ledger.reserve_proposal(seat(0, 12), uid="c", now=0)
+    assert taken.value.retry_at == from_us(40)
+    ledger.reserve_proposal(seat(0, 10, ttl=100), uid="d", now=20)
+    # Once all have lapsed the session is over, swept or not: its start is free for any length.
+    ledger.reserve_proposal(seat(0, 12, ttl=10), uid="e", now=120)
+    assert ledger.busy("room", 0, 100, now=120) == [(0, 12, 1)]
+    assert ledger.reserve_proposal(slot(0, 5), uid="f", now=130).uid == "f"
+    ledger._check()
+
+
+def test_a_seat_moves_and_its_own_seat_is_not_in_its_way(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10, wanted=3), uid="a", now=0)
+    assert ledger.move("a", seat(0, 10, wanted=2), now=0).version == 2
+    assert ledger.move("a", seat(5, 15, wanted=3), now=0).start == 5
+    ledger.reserve_proposal(seat(20, 30, wanted=2), uid="b", now=0)
+    with pytest.raises(NoSeatsLeft):
+        ledger.move("a", seat(20, 30, wanted=2), now=0)
+    ledger.move("a", seat(20, 30), now=0)
+    with pytest.raises(NoSeatsLeft) as refused:
+        ledger.move("a", seat(20, 30, wanted=2), now=0)
+    assert refused.value.in_the_way[0].units == 2  # its own seat is not counted
+    with pytest.raises(SlotTaken):
+        ledger.move("a", seat(20, 31), now=0)
+    ledger.release("b", now=0)
+    assert ledger.move("a", seat(20, 31), now=0).end == 31
+    ledger._check()
+
+
+def test_a_seat_is_with_the_host_of_its_session(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10), uid="a", now=0)
+    elsewhere = Proposal(0, 10, (Claim("desk", 0, 10),), 100, event_type="workshop", seats=Seats(3))
+    assert ledger.reserve_proposal(elsewhere, uid="b", now=0).all_claims()[0].resource == "room"
+    assert ledger.busy("desk", 0, 100, now=0) == []
+
+
+# --- Time and memory -------------------------------------------------------------------------
+
+
+def test_expiries_are_told_once_in_order_and_never_early(ledger: Ledger) -> None:
+    told: list[tuple[str, int, int]] = []
+    ledger.on_change = lambda verb, entry, at: (
+        told.append((entry.uid, entry.until, at)) if verb is Verb.EXPIRE else None
+    )
+    for uid, ttl in (("a", 300), ("b", 100), ("c", 200)):
+        ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=ttl)
+    assert ledger.chores_due == ledger.next_expiry() == 100
+    assert ledger.expire(99) == 0
+    assert ledger.expire(250) == 2
+    assert ledger.expire(250) == 0
+    assert ledger.expire(1_000) == 1
+    assert told == [("b", 100, 250), ("c", 200, 250), ("a", 300, 1_000)]
+
+
+def test_a_few_chores_are_done_on_the_side() -> None:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("hall", capacity=100)
+    for i in range(50):
+        ledger.reserve("hall", 0, 10, uid=str(i), now=0, ttl=10)
+    assert ledger.get("0", now=20) is not None  # looking does no chores
+    assert ledger.tally().held == 50
+    ledger.reserve("hall", 0, 10, uid="x", now=20, ttl=100)
+    assert 1 < ledger.tally().held < 50
+
+
+def test_ended_reservations_are_remembered_for_the_retention(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10, now=0)
+    hold(ledger, "b", 10, 20, now=0)
+    ledger.release("b", now=50)
+    for now, a, b in (
+        (549, True, True),
+        (550, True, False),
+        (599, True, False),
+        (600, False, False),
+    ):
+        assert (ledger.get("a", now=now) is not None) == a
+        assert (ledger.get("b", now=now) is not None) == b
+    ledger.expire(600)
+    assert ledger.tally().ended == 0
+    with pytest.raises(UnknownReservation):
+        ledger.release("a", now=600)
+
+
+def test_time_never_goes_backwards(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10, now=100)
+    entry = ledger.reserve("desk", 0, 10, uid="b", now=50, ttl=100)
+    assert (entry.created, entry.until) == (100, 200)
+    assert ledger.extend("a", ttl=100, now=-5).until == 200
+
+
+def test_reading_nothing_of_an_untouched_ledger() -> None:
+    ledger = Ledger()
+    assert ledger.chores_due == ledger.next_expiry() == NEVER
+    assert ledger.expire(10**18) == 0
+    assert set(ledger.tally()) == {0}
+
+
+def test_lapsed_claims_do_not_show_though_not_swept() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("room")
+    hold(ledger, "a", 0, 10)
+    assert ledger.busy("room", 0, 100, now=100) == []
+    assert ledger.reservations_in("room", 0, 100, now=100) == []
+    assert ledger.is_free(slot(0, 10), now=100)
+    assert ledger.tally().held == 1
+
+
+def test_invalid_ttl_says_the_bounds(ledger: Ledger) -> None:
+    with pytest.raises(InvalidTTL) as refused:
+        hold(ledger, "a", 0, 10, ttl=5)
+    assert refused.value.ttl == timedelta(microseconds=5)
+    assert refused.value.longest == timedelta(microseconds=1_000)

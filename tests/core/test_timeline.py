@@ -1,0 +1,199 @@
+"""The interval index against a plain list of claims."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from slotengine.core.resource import Resource
+from slotengine.core.timeline import (
+    END_OF_TIME,
+    NO_ROOM,
+    START_OF_TIME,
+    CountedTimeline,
+    ExclusiveTimeline,
+    PartitionedTimeline,
+    Plain,
+    Taken,
+    Timeline,
+    timeline_for,
+)
+
+# Few instants, so that spans touch, nest and repeat: step functions break there.
+spans = st.tuples(st.integers(0, 23), st.integers(1, 6)).map(lambda p: (p[0], p[0] + p[1]))
+
+
+class Owner:
+    """Owners are told apart by identity alone."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"owner-{self.number}"
+
+
+class TimelineAgainstList(RuleBasedStateMachine):
+    """Goal: a timeline of any kind answers as a plain list of claims would.
+
+    Method: the same random changes go to both, and every answer is compared.
+    Plain timelines outgrow themselves after four claims here, so partitions
+    are cut, and crossed, all the time.
+    """
+
+    @initialize(capacity=st.integers(1, 4), limit=st.sampled_from((2, 4, 1_000)))
+    def begin(self, capacity: int, limit: int) -> None:
+        plain: Plain[Owner] = timeline_for(capacity)
+        plain.limit = limit
+        self.timeline: Timeline[Owner] = plain
+        self.capacity = capacity
+        self.claims: list[Taken[Owner]] = []
+        self.made = 0
+
+    def peak(self, start: int, end: int) -> int:
+        return max(
+            sum(claim.units for claim in self.claims if claim.start <= instant < claim.end)
+            for instant in range(start, end)
+        )
+
+    @rule(span=spans, units=st.integers(1, 4))
+    def take_if_there_is_room(self, span: tuple[int, int], units: int) -> None:
+        units = min(units, self.capacity)
+        place = self.timeline.room(*span, units)
+        assert (place == NO_ROOM) == (self.peak(*span) + units > self.capacity)
+        if place == NO_ROOM:
+            return
+        self.made += 1
+        claim = Taken(*span, units, Owner(self.made))
+        if self.timeline.put(place, *claim):
+            assert isinstance(self.timeline, ExclusiveTimeline | CountedTimeline)
+            limit = self.timeline.limit
+            self.timeline = PartitionedTimeline(self.timeline)
+            for part in self.timeline._parts.values():
+                part.limit = limit
+        self.claims.append(claim)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        self.claims.remove(claim)
+        self.timeline.remove(*claim)
+
+    @rule(span=spans)
+    def overlapping_agrees(self, span: tuple[int, int]) -> None:
+        start, end = span
+        expected = [claim for claim in self.claims if claim.start < end and start < claim.end]
+        found = self.timeline.overlapping(start, end)
+        assert [one.start for one in found] == sorted(one.start for one in found)
+        whole = {one.owner: one for one in self.timeline.overlapping(START_OF_TIME, END_OF_TIME)}
+        assert {one.owner for one in found} == {one.owner for one in expected}
+        # A partitioned timeline cuts what it returns at the borders of the parts it looked at.
+        assert all(
+            whole[one.owner].start <= one.start < one.end <= whole[one.owner].end for one in found
+        )
+
+    @invariant()
+    def invariants_hold(self) -> None:
+        self.timeline._check()
+        everything = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
+        assert sorted(everything, key=_number) == sorted(self.claims, key=_number)
+        assert len(self.timeline) == len(self.claims)
+
+
+def _number(taken: Taken[Owner]) -> int:
+    return taken.owner.number
+
+
+TestTimelineAgainstList = TimelineAgainstList.TestCase
+
+
+@given(st.lists(st.tuples(spans, st.integers(1, 3)), max_size=12), st.randoms())
+def test_the_order_of_changes_leaves_no_trace(
+    changes: list[tuple[tuple[int, int], int]], random: object
+) -> None:
+    """Equal neighbouring steps are merged, so the same claims give the same steps."""
+    forth, back = CountedTimeline[int](100), CountedTimeline[int](100)
+    for i, (span, units) in enumerate(changes):
+        forth.put(0, *span, units, i)
+    for i, (span, units) in reversed(list(enumerate(changes))):
+        back.put(0, *span, units, i)
+    assert forth._edges == back._edges
+    assert forth._taken == back._taken
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None:
+    resource = Resource("court", capacity)
+    claims = [(start * 10, start * 10 + 10) for start in range(5_000)]
+    owners = [_entry() for _ in claims]
+    for (start, end), owner in zip(claims, owners, strict=True):
+        resource.take(resource.timeline.room(start, end, capacity), start, end, capacity, owner)
+    assert isinstance(resource.timeline, PartitionedTimeline)
+    assert len(resource.timeline._parts) > 2
+    resource._check()
+    assert resource.load == 5_000
+    assert resource.timeline.room(49_995, 50_001, 1) == NO_ROOM
+    assert resource.timeline.room(50_000, 50_001, 1) != NO_ROOM
+    assert len(resource.timeline.overlapping(15_005, 15_025)) == 3
+    for (start, end), owner in zip(claims, owners, strict=True):
+        resource.give_back(start, end, capacity, owner)
+    resource._check()
+    assert len(resource.timeline) == resource.load == 0
+    assert len(resource.timeline._parts) == 1
+    # One span over all the parts there were.
+    resource.take(resource.timeline.room(0, 60_000, 1), 0, 60_000, 1, owners[0])
+    resource._check()
+
+
+def test_a_span_over_many_parts_is_one_span() -> None:
+    resource = Resource("hall", 2)
+    for i in range(3_000):
+        resource.take(resource.timeline.room(i, i + 1, 1), i, i + 1, 1, _entry())
+    assert isinstance(resource.timeline, PartitionedTimeline)
+    whole = _entry()
+    resource.take(resource.timeline.room(0, 3_000, 1), 0, 3_000, 1, whole)
+    resource._check()
+    found = [one for one in resource.timeline.overlapping(10, 2_990) if one.owner is whole]
+    assert len(found) == 1
+    assert resource.timeline.room(5, 6, 1) == NO_ROOM
+    resource.give_back(0, 3_000, 1, whole)
+    assert resource.timeline.room(5, 6, 1) != NO_ROOM
+    resource._check()
+
+
+def test_spans_that_cannot_be_parted_do_not_multiply() -> None:
+    """Thousands of long spans all overlap: cutting them would only double them each time."""
+    resource = Resource("stadium", 100_000)
+    for i in range(9_000):
+        resource.take(0, i % 7, 1_000_000, 1, _entry())
+    assert isinstance(resource.timeline, PartitionedTimeline)
+    stored = sum(len(part) for part in resource.timeline._parts.values())
+    assert stored == 9_000
+    resource._check()
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 40)), min_size=30, max_size=60))
+def test_partitions_agree_with_one_plain_timeline(pairs: list[tuple[int, int]]) -> None:
+    plain = CountedTimeline[Owner](5)
+    small = CountedTimeline[Owner](5)
+    small.limit = 3
+    cut: Timeline[Owner] = small
+    for i, (start, length) in enumerate(pairs):
+        end, owner = start + length, Owner(i)
+        room = plain.room(start, end, 1)
+        assert (cut.room(start, end, 1) == NO_ROOM) == (room == NO_ROOM)
+        if room != NO_ROOM:
+            plain.put(room, start, end, 1, owner)
+            if cut.put(0, start, end, 1, owner):
+                cut = PartitionedTimeline(small)
+    cut._check()
+
+
+def _entry() -> object:
+    from slotengine.core.reservation import Entry
+
+    return Entry("uid", 1, 0, None)
