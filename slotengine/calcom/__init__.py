@@ -1,0 +1,1 @@
+"""The Cal.com adapter."""

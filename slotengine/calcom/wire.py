@@ -1,0 +1,366 @@
+"""Cal.com's JSON, in and out: slots API 2024-09-04, reservations.
+
+Every field name, constraint text and timestamp format of the wire is here and
+nowhere else.  Pure: bytes and values in, values and bytes out; knows nothing
+of sockets, headers, catalogs or engines.
+
+What a client may send wrongly ends as an `HttpError`, which `error_body` turns
+into the answer.  Times are truncated to milliseconds on the way in, because
+that is all the wire can say on the way out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+MINUTE: Final = timedelta(minutes=1)
+
+# --- Answers ---------------------------------------------------------------------------
+
+ERRORS: Final[dict[int, tuple[str, str]]] = {
+    400: ("BadRequestException", "Bad Request"),
+    401: ("UnauthorizedException", "Unauthorized"),
+    403: ("ForbiddenException", "Forbidden"),
+    404: ("NotFoundException", "Not Found"),
+    408: ("RequestTimeoutException", "Request Timeout"),
+    413: ("PayloadTooLargeException", "Payload Too Large"),
+    415: ("UnsupportedMediaTypeException", "Unsupported Media Type"),
+    422: ("UnprocessableEntityException", "Unprocessable Entity"),
+    503: ("ServiceUnavailableException", "Service Unavailable"),
+}
+"""What each status is called: its ``code``, and the ``error`` in its details."""
+
+DONE: Final = b'{"status":"success"}'
+"""The success envelope without data: the answer to DELETE."""
+
+UNEXPECTED: Final = b'{"statusCode":500,"message":"Internal server error"}'
+"""The answer to a bug of ours; outside the envelope, as in the original."""
+
+
+class HttpError(Exception):
+    """An answer other than success: a status of `ERRORS`, a message, perhaps details.
+
+    >>> error = HttpError(404, "Event Type with ID=7 not found")
+    >>> error.status, str(error)
+    (404, 'Event Type with ID=7 not found')
+    """
+
+    def __init__(
+        self, status: int, message: str, details: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(status, message, details)
+        assert status in ERRORS
+        self.status = status
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def error_body(error: HttpError, *, path: str, now: datetime) -> bytes:
+    """Return the error envelope."""
+    code, name = ERRORS[error.status]
+    details = error.details
+    if details is None:
+        details = {"message": error.message, "error": name, "statusCode": error.status}
+    return orjson.dumps(
+        {
+            "status": "error",
+            "timestamp": stamp(now),
+            "path": path,
+            "error": {"code": code, "message": error.message, "details": details},
+        }
+    )
+
+
+def success(data: object) -> bytes:
+    """Return the success envelope.
+
+    >>> success(None)
+    b'{"status":"success","data":null}'
+    """
+    return orjson.dumps({"status": "success", "data": data})
+
+
+def reservation_data(
+    *,
+    event_type_id: int,
+    start: datetime,
+    end: datetime,
+    uid: str,
+    until: datetime,
+    reservation_minutes: int | None = None,
+) -> dict[str, object]:
+    """Return a reservation as POST and PATCH answer it, or, without minutes, as GET does."""
+    data: dict[str, object] = {
+        "eventTypeId": event_type_id,
+        "slotStart": stamp(start),
+        "slotEnd": stamp(end),
+        "slotDuration": (end - start) // MINUTE,
+        "reservationUid": uid,
+    }
+    if reservation_minutes is not None:
+        data["reservationDuration"] = reservation_minutes
+    data["reservationUntil"] = stamp(until)
+    return data
+
+
+# --- Times -----------------------------------------------------------------------------
+
+# ISO 8601 as the original's validator takes it, less what its parser then refuses anyway.
+# Not `datetime.fromisoformat`: what that accepts differs from one Python to the next.
+_ISO_8601: Final = re.compile(
+    r"""
+    (?P<year>[0-9]{4})
+    (?:
+        (?P<dash>-?)
+        (?:
+            (?P<month>0[1-9]|1[0-2])
+            (?: (?P=dash) (?P<day>0[1-9]|[12][0-9]|3[01]) | (?<=-[0-9]{2}) )  # never YYYYMM
+        |   (?P<ordinal>[0-3][0-9]{2})
+        |   W (?P<week>[0-4][0-9]|5[0-3]) (?: (?P=dash) (?P<weekday>[1-7]) )?
+        )
+        (?:
+            (?P<separator>[T ])
+            (?P<hour>[01][0-9]|2[0-4])
+            (?:
+                (?P<colon>:?) (?P<minute>[0-5][0-9])
+                (?:
+                    (?P=colon) (?P<second>[0-5][0-9])
+                    (?: [.,] (?P<fraction>[0-9]+) )?
+                )?
+            )?
+            (?:
+                [Zz]
+            |   (?P<sign>[+-]) (?P<offset_hours>[01][0-9]|2[0-3])
+                (?: :? (?P<offset_minutes>[0-5][0-9]) )?
+            )?
+        )?
+    )?
+    """,
+    re.VERBOSE | re.ASCII,
+)
+
+
+class Instant(NamedTuple):
+    """A time as it was sent, and the moment it means; None if there is no such moment."""
+
+    text: str
+    moment: datetime | None
+
+
+def parse_instant(text: str) -> Instant | None:
+    """Read an ISO 8601 time; None if it is not even written like one.
+
+    Without an offset it is in UTC; a date alone is its midnight.  A time that
+    is well written can still mean nothing: 30 February, or a moment before the
+    year 1 or after the year 9999.  There are no leap seconds.
+
+    >>> parse_instant("2050-W36-1T12:00+02:00").moment.isoformat()
+    '2050-09-05T10:00:00+00:00'
+    >>> parse_instant("2050-02-30")
+    Instant(text='2050-02-30', moment=None)
+    >>> parse_instant("tomorrow") is None
+    True
+    """
+    match = _ISO_8601.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        return Instant(text, _moment(match))
+    except (ValueError, OverflowError):
+        return Instant(text, None)
+
+
+def _moment(match: re.Match[str]) -> datetime | None:
+    day = _day(match)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    separator, hour, minute, second, fraction = match.group(
+        "separator", "hour", "minute", "second", "fraction"
+    )
+    if separator is None:
+        return midnight
+    if separator != "T":
+        return None
+    since_midnight = timedelta(
+        hours=int(hour),
+        minutes=int(minute or 0),
+        seconds=int(second or 0),
+        milliseconds=int((fraction or "0")[:3].ljust(3, "0")),
+    )
+    if since_midnight > timedelta(hours=24):  # 24:00 is the next midnight; 24:01 is nothing
+        return None
+    # In one step: the local time may lie in the year 0 or 10000 while the moment does not.
+    return midnight + (since_midnight - _offset(match))
+
+
+def _day(match: re.Match[str]) -> date:
+    year = int(match["year"])
+    if match["week"]:
+        return date.fromisocalendar(year, int(match["week"]), int(match["weekday"] or 1))
+    if match["ordinal"]:
+        day = date(year, 1, 1) + timedelta(days=int(match["ordinal"]) - 1)
+        if day.year != year:
+            raise ValueError(match["ordinal"])
+        return day
+    return date(year, int(match["month"] or 1), int(match["day"] or 1))
+
+
+def _offset(match: re.Match[str]) -> timedelta:
+    sign, hours, minutes = match.group("sign", "offset_hours", "offset_minutes")
+    if sign is None:
+        return timedelta(0)
+    offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+    return -offset if sign == "-" else offset
+
+
+def stamp(moment: datetime) -> str:
+    """Return a UTC moment as the wire writes it.
+
+    >>> stamp(datetime(2050, 9, 5, 10, tzinfo=UTC))
+    '2050-09-05T10:00:00.000Z'
+    """
+    assert moment.tzinfo is UTC
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+# --- The body of POST and PATCH --------------------------------------------------------
+
+
+class Bounds(NamedTuple):
+    """The fewest and the most minutes that a client may ask for."""
+
+    least: int
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationBody:
+    """A body whose every field has the right type; whether it makes sense is asked later."""
+
+    event_type_id: int
+    slot_start: Instant
+    slot_duration: int | None
+    reservation_duration: int | None
+
+
+# How long a slot may be is the event type's to say, once it is known.
+_ANY_LENGTH: Final = Bounds(1)
+
+# Nothing that is valid nests at all; what is not is echoed, and writing has a depth limit.
+_DEEPEST_ECHO: Final = 32
+
+_FIELDS: Final = ("eventTypeId", "slotStart", "slotDuration", "reservationDuration")
+
+# The published example sends "30" with quotes.  No more digits than an int64 surely holds.
+_NUMERIC: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
+    """Read the body of a POST or PATCH, or raise `HttpError` 400 with all that is wrong.
+
+    An empty body is an object without fields; unknown fields are dropped; null
+    is as good as absent where a field is optional.
+
+    >>> body = parse_body(b'{"eventTypeId": 1, "slotStart": "2050-09-05"}', Bounds(1, 1440))
+    >>> body.event_type_id, body.slot_duration
+    (1, None)
+    """
+    sent = _object(raw)
+    violations: dict[str, dict[str, str]] = {}
+
+    event_type_id = _integer(sent.get("eventTypeId"))
+    if event_type_id is None:
+        violations["eventTypeId"] = _not_an_integer("eventTypeId")
+
+    start_text = sent.get("slotStart")
+    slot_start = parse_instant(start_text) if isinstance(start_text, str) else None
+    if slot_start is None:
+        violations["slotStart"] = {"isDateString": "slotStart must be a valid ISO 8601 date string"}
+
+    slot_minutes = sent.get("slotDuration")
+    if isinstance(slot_minutes, str) and _NUMERIC.fullmatch(slot_minutes):
+        slot_minutes = int(slot_minutes)
+    slot_duration = _minutes("slotDuration", slot_minutes, _ANY_LENGTH, violations)
+    reservation_duration = _minutes(
+        "reservationDuration", sent.get("reservationDuration"), bounds, violations
+    )
+
+    if violations:
+        raise _violated(sent, violations)
+    assert event_type_id is not None
+    assert slot_start is not None
+    return ReservationBody(event_type_id, slot_start, slot_duration, reservation_duration)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        sent = orjson.loads(raw) if raw else {}
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, f"The body is not valid JSON: {error}") from None
+    if not isinstance(sent, dict):
+        raise HttpError(400, "The body must be a JSON object")
+    return sent
+
+
+def _integer(value: object) -> int | None:
+    """Return a JSON number without fraction as an int: 30 and 30.0, but not true."""
+    if type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return None
+
+
+def _minutes(
+    field: str, value: object, bounds: Bounds, violations: dict[str, dict[str, str]]
+) -> int | None:
+    if value is None:
+        return None
+    minutes = _integer(value)
+    if minutes is None:
+        violations[field] = _not_an_integer(field)
+    elif minutes < bounds.least:
+        violations[field] = {"min": f"{field} must not be less than {bounds.least}"}
+    elif bounds.most is not None and minutes > bounds.most:
+        violations[field] = {"max": f"{field} must not be greater than {bounds.most}"}
+    return minutes
+
+
+def _not_an_integer(field: str) -> dict[str, str]:
+    return {"isInt": f"{field} must be an integer number"}
+
+
+def _violated(sent: dict[str, Any], violations: dict[str, dict[str, str]]) -> HttpError:
+    target = {field: sent[field] for field in _FIELDS if field in sent}
+    if _deeper_than(_DEEPEST_ECHO, target):
+        return HttpError(400, "The body is nested too deeply")
+    errors = []
+    for field, constraints in violations.items():
+        error: dict[str, object] = {"target": target, "property": field}
+        if field in target:
+            error["value"] = target[field]
+        errors.append(error | {"children": [], "constraints": constraints})
+    return HttpError(400, "Bad Request Exception", {"errors": errors})
+
+
+def _deeper_than(limit: int, value: object) -> bool:
+    """Tell whether JSON nests deeper than the limit; level by level, so never recursing."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,225 @@
+"""The command, as a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from click.testing import CliRunner
+
+from slotengine import __version__
+from slotengine.cli import cli
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "catalog.toml"
+COMMAND = [sys.executable, "-m", "slotengine"]
+
+
+def serving(*options: str) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
+    return running([*COMMAND, "serve", "--catalog", str(EXAMPLE), "--port", "0", *options])
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a server, and give it with the line that it prints once it listens."""
+    with subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline()
+        finally:
+            process.kill()
+
+
+def url_in(line: str) -> str:
+    match = re.search(r"http://127\.0\.0\.1:[1-9][0-9]*", line)
+    assert match is not None
+    return match[0]
+
+
+def post(url: str, **body: object) -> tuple[int, Any]:
+    headers = {
+        "cal-api-version": "2024-09-04",
+        "Content-Type": "application/json",
+        "Authorization": "Bearer cal_example_front_desk",
+    }
+    request = Request(
+        f"{url}/v2/slots/reservations", json.dumps(body).encode(), headers, method="POST"
+    )
+    try:
+        with urlopen(request) as response:
+            return response.status, json.load(response)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Return the exit code, and what was said on stderr."""
+    _, said = process.communicate(timeout=30)
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_the_documented_request_until_stopped(number: signal.Signals) -> None:
+    with serving() as (process, line):
+        documented = {
+            "eventTypeId": 1,
+            "slotStart": "2050-09-05T10:00:00Z",
+            "slotDuration": "30",
+            "reservationDuration": 5,
+        }
+        status, answer = post(url_in(line), **documented)
+        assert status == 201
+        assert answer["data"]["slotEnd"] == "2050-09-05T10:30:00.000Z"
+        status, answer = post(url_in(line), **documented)
+        assert status == 422
+        process.send_signal(number)
+        assert end_of(process) == (0, "")
+
+
+def test_the_printed_command_works_as_it_is() -> None:
+    with serving() as (_, line):
+        arguments = shlex.split(line.partition("try: ")[2])
+        assert arguments[:4] == ["curl", "--request", "POST", "--url"]
+        url, headers, data = arguments[4], arguments[6:9:2], arguments[10]
+        assert [arguments[5], arguments[7], arguments[9]] == ["--header", "--header", "--data"]
+        request = Request(
+            url, data.encode(), dict(header.split(": ") for header in headers), method="POST"
+        )
+        with urlopen(request) as response:
+            assert response.status == 201
+
+
+@pytest.mark.parametrize(("option", "status"), [(None, 422), ("--no-enforce-availability", 201)])
+def test_availability(option: str | None, status: int) -> None:
+    with serving(*filter(None, [option])) as (_, line):
+        sunday, past = "2050-09-04T10:00:00Z", "2001-01-01"
+        assert post(url_in(line), eventTypeId=2, slotStart=sunday)[0] == status
+        assert post(url_in(line), eventTypeId=1, slotStart=past)[0] == status
+
+
+UNDER_WAY = (
+    b"POST /v2/slots/reservations HTTP/1.1\r\nHost: x\r\ncal-api-version: 2024-09-04\r\n"
+    b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+)
+"""The head of a request; that the server asks for the body shows that it is being handled."""
+
+
+def test_a_request_under_way_is_finished() -> None:
+    body = b'{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}'
+    with serving() as (process, line):
+        port = int(url_in(line).rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(UNDER_WAY % len(body))
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")  # it is being handled
+            process.send_signal(signal.SIGTERM)
+            wait_until_refused(port)
+            connection.sendall(body)
+            assert connection.recv(10_000).startswith(b"HTTP/1.1 201 ")
+        code, _ = end_of(process)  # CPython 3.13.0 says something about connections of its own
+        assert code == 0
+
+
+def test_a_request_that_does_not_end_is_not_waited_for_forever() -> None:
+    program = (
+        "from slotengine.calcom.catalog import load_catalog\n"
+        "from slotengine.calcom.server import serve\n"
+        "def say(line): print(line, flush=True)\n"
+        f"serve(load_catalog({str(EXAMPLE)!r}), port=0, announce=say, grace_s=0.1)"
+    )
+    with running([sys.executable, "-c", program]) as (process, line):
+        port = int(url_in(line).rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(UNDER_WAY % 1000)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+            process.send_signal(signal.SIGTERM)
+            assert end_of(process) == (0, "")
+
+
+def wait_until_refused(port: int) -> None:
+    """Return once nobody accepts connections there any more."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=30).close()
+        except OSError:
+            return
+
+
+def test_a_wrong_catalog_exits_with_2(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text('[[users]]\nid = 1\n[[eventTypes]]\nid = 1\nslug = "a"\n', encoding="utf-8")
+    ended = subprocess.run(
+        [*COMMAND, "serve", "--catalog", str(path)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (2, "")
+    for said in (str(path), "users[0].username: is missing", "eventTypes[0].lengthInMinutes: is m"):
+        assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve"],
+        ["serve", "--catalog", "there-is-none.toml"],
+        ["serve", "--catalog", str(ROOT)],
+        ["serve", "--catalog", str(EXAMPLE), "--port", "65536"],
+        ["serve", "--catalog", str(EXAMPLE), "--colour"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_arguments_exit_with_2(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert "Error: " in result.output
+
+
+def test_a_port_that_is_in_use_exits_with_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run(
+            [*COMMAND, "serve", "--catalog", str(EXAMPLE), "--port", port],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_version_and_help() -> None:
+    version = CliRunner().invoke(cli, ["--version"])
+    assert (version.exit_code, version.output) == (0, f"slotengine, version {__version__}\n")
+    usage = CliRunner().invoke(cli, ["serve", "-h"])
+    assert usage.exit_code == 0
+    assert "--catalog" in usage.output
+
+
+@pytest.mark.parametrize("missing", ["click", "aiohttp", "pydantic", "orjson"])
+def test_what_to_install_if_something_is_missing(missing: str) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\nfrom slotengine.__main__ import main\nmain()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert f"needs {missing}" in ended.stderr
+    assert "pip install 'slotengine[cli,server]'" in ended.stderr

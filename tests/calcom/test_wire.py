@@ -1,0 +1,456 @@
+"""The wire by itself: bytes in, values out, and the other way round."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slotengine.calcom.wire import (
+    DONE,
+    ERRORS,
+    Bounds,
+    HttpError,
+    ReservationBody,
+    error_body,
+    parse_body,
+    parse_instant,
+    reservation_data,
+    stamp,
+    success,
+)
+
+BOUNDS = Bounds(1, 1440)
+NOON = datetime(2050, 9, 5, 12, tzinfo=UTC)
+
+
+def body(**fields: object) -> bytes:
+    return orjson.dumps({"eventTypeId": 1, "slotStart": "2050-09-05T12:00:00Z"} | fields)
+
+
+def errors(raw: bytes) -> list[dict[str, Any]]:
+    with pytest.raises(HttpError) as caught:
+        parse_body(raw, BOUNDS)
+    assert (caught.value.status, caught.value.message) == (400, "Bad Request Exception")
+    assert caught.value.details is not None
+    found = caught.value.details["errors"]
+    assert isinstance(found, list)
+    return found
+
+
+def constraints(raw: bytes) -> dict[str, dict[str, str]]:
+    return {error["property"]: error["constraints"] for error in errors(raw)}
+
+
+# --- Times -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2050-09-05T12:00:00Z", NOON),
+        ("2050-09-05T12:00:00z", NOON),
+        ("2050-09-05T12:00:00.000Z", NOON),
+        ("2050-09-05T12:00:00", NOON),  # no offset is UTC
+        ("2050-09-05T12:00Z", NOON),
+        ("2050-09-05T12Z", NOON),
+        ("2050-09-05T12", NOON),
+        ("2050-09-05T14:00:00+02:00", NOON),
+        ("2050-09-05T14:00:00+0200", NOON),
+        ("2050-09-05T14:00:00+02", NOON),
+        ("2050-09-04T12:01:00-23:59", NOON),
+        ("20500905T120000Z", NOON),
+        ("20500905T12:00Z", NOON),
+        ("2050-W36-1T12:00Z", NOON),
+        ("2050W361T12Z", NOON),
+        ("2050-248T12:00Z", NOON),
+        ("2050248T12:00Z", NOON),
+        ("2050-09-05", NOON.replace(hour=0)),
+        ("20500905", NOON.replace(hour=0)),
+        ("2050-W36", NOON.replace(hour=0)),
+        ("2050W36", NOON.replace(hour=0)),
+        ("2050-09", datetime(2050, 9, 1, tzinfo=UTC)),
+        ("2050", datetime(2050, 1, 1, tzinfo=UTC)),
+        ("2050-12-31", datetime(2050, 12, 31, tzinfo=UTC)),
+        ("2048-366", datetime(2048, 12, 31, tzinfo=UTC)),
+        ("2050-09-04T24:00", NOON.replace(hour=0)),
+        ("2050-09-04T24:00:00.000Z", NOON.replace(hour=0)),
+        ("2050-09-05T12:00:00,5Z", NOON.replace(microsecond=500_000)),
+        ("2050-09-05T12:00:00.123999999999Z", NOON.replace(microsecond=123_000)),
+        pytest.param("2050-09-05T12:00:00." + "0" * 5000 + "Z", NOON, id="5,000 decimals"),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
+        ("9999-12-31T23:59:59.999Z", datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)),
+        # The local time lies outside the calendar, but not the moment.
+        ("9999-12-31T24:00+01:00", datetime(9999, 12, 31, 23, tzinfo=UTC)),
+    ],
+)
+def test_a_time_means_one_moment(text: str, moment: datetime) -> None:
+    instant = parse_instant(text)
+    assert instant is not None
+    assert instant == (text, moment)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2050-02-29",
+        "2050-02-30T10:00:00Z",
+        "2050-04-31",
+        "2050-366",
+        "2050-000",
+        "2050-367",
+        "2050-W00-1",
+        "2050-W53-1",
+        "0000-01-01",
+        "0001-01-01T00:00+00:01",
+        "9999-12-31T24:00Z",
+        "9999-12-31T23:59-00:01",
+        "2050-09-05T24:00:01Z",
+        "2050-09-05T24:30Z",
+        "2050-09-05 12:00:00Z",
+    ],
+)
+def test_a_well_written_time_may_mean_nothing(text: str) -> None:
+    assert parse_instant(text) == (text, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "now",
+        "tomorrow",
+        "1788597000",
+        "12:00",
+        "T12:00",
+        "205009",
+        "20509",
+        "2050-9-5",
+        "2050-13-01",
+        "2050-00-01",
+        "2050-09-32",
+        "2050-09-00",
+        "2050-0905",
+        "2050/09/05",
+        "05-09-2050",
+        "+2050-09-05",
+        "-2050-09-05",
+        "+012050-09-05",
+        "12050-09-05",
+        "2050-W54-1",
+        "2050-W36-0",
+        "2050-W36-8",
+        "2050-W6-1",
+        "2050-09-05T",
+        "2050-09-05Z",
+        "2050-09-05t12:00:00Z",
+        "2050-09-05T12:00:60Z",  # leap seconds do not exist here
+        "2050-06-30T23:59:60Z",
+        "2050-09-05T12:60Z",
+        "2050-09-05T25:00Z",
+        "2050-09-05T1:00Z",
+        "2050-09-05T12:0000Z",
+        "2050-09-05T12:00.5Z",
+        "2050-09-05T12:00:00.Z",
+        "2050-09-05T12:00:00+24:00",
+        "2050-09-05T12:00:00+99:99",
+        "2050-09-05T12:00:00+2:00",
+        "2050-09-05T12:00:00+02:60",
+        "2050-09-05T12:00:00+02:00Z",
+        "2050-09-05T12:00:00[Europe/Rome]",
+        "2050-09-05T12:00:00 UTC",
+        "2050-09-05T12:00:00Z\n",
+        " 2050-09-05T12:00:00Z",
+        "2050-09-05T12:00:00Z\x00",
+        "２０５０-09-05",  # full-width digits
+        "٢٠٥٠-09-05",
+        "2050‐09‐05",  # typographic hyphens
+        "Mon, 05 Sep 2050 12:00:00 GMT",
+        "2050-09-05T12:00:00Z/2050-09-05T13:00:00Z",
+        "P1D",
+        pytest.param("9" * 100_000, id="100,000 digits"),
+    ],
+)
+def test_what_is_not_written_like_a_time_is_no_time(text: str) -> None:
+    assert parse_instant(text) is None
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_stamp_reads_back_to_the_millisecond(moment: datetime) -> None:
+    instant = parse_instant(stamp(moment))
+    assert instant is not None
+    assert instant.moment == moment - timedelta(microseconds=moment.microsecond % 1000)
+
+
+@given(st.from_regex(r"[0-9]{4}-?[0-9W]{2,3}-?[0-9]{0,2}(T[0-9:.,]{0,12}[Z+-]?[0-9:]{0,5})?"))
+def test_any_text_is_read_or_refused_but_never_fails(text: str) -> None:
+    instant = parse_instant(text)
+    if instant is not None and instant.moment is not None:
+        assert instant.moment.tzinfo is UTC
+        assert instant.moment.microsecond % 1000 == 0
+
+
+def test_stamps_have_milliseconds_and_four_digit_years() -> None:
+    assert stamp(datetime(1, 2, 3, 4, 5, 6, 7_999, tzinfo=UTC)) == "0001-02-03T04:05:06.007Z"
+
+
+# --- Bodies ----------------------------------------------------------------------------
+
+
+def test_a_full_body() -> None:
+    parsed = parse_body(body(slotDuration=30, reservationDuration=5), BOUNDS)
+    assert parsed.event_type_id == 1
+    assert parsed.slot_start == ("2050-09-05T12:00:00Z", NOON)
+    assert parsed.slot_duration == 30
+    assert parsed.reservation_duration == 5
+
+
+def test_null_is_absent_for_optional_fields() -> None:
+    parsed = parse_body(body(slotDuration=None, reservationDuration=None), BOUNDS)
+    assert parsed.slot_duration is None
+    assert parsed.reservation_duration is None
+
+
+def test_the_published_example_quotes_the_slot_duration() -> None:
+    assert parse_body(body(slotDuration="30"), BOUNDS).slot_duration == 30
+
+
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero() -> None:
+    parsed = parse_body(b'{"eventTypeId": 1.0, "slotStart": "2050", "slotDuration": 3e1}', BOUNDS)
+    assert (parsed.event_type_id, parsed.slot_duration) == (1, 30)
+    assert type(parsed.event_type_id) is type(parsed.slot_duration) is int
+
+
+@pytest.mark.parametrize("value", ["1", True, False, None, 1.5, [], [1], {}, {"id": 1}, ""])
+def test_event_type_id_must_be_an_integer(value: object) -> None:
+    assert constraints(body(eventTypeId=value)) == {
+        "eventTypeId": {"isInt": "eventTypeId must be an integer number"}
+    }
+
+
+@pytest.mark.parametrize("value", [None, 2050, 1788597000000, True, [], ["2050"], {}, "soon"])
+def test_slot_start_must_be_a_time(value: object) -> None:
+    assert constraints(body(slotStart=value)) == {
+        "slotStart": {"isDateString": "slotStart must be a valid ISO 8601 date string"}
+    }
+
+
+@pytest.mark.parametrize(
+    "value", ["", "abc", "30.0", " 30", "30\n", "0x1e", "٣٠", "9" * 50, True, 30.5, [30], {}]
+)
+def test_slot_duration_must_be_an_integer(value: object) -> None:
+    assert constraints(body(slotDuration=value)) == {
+        "slotDuration": {"isInt": "slotDuration must be an integer number"}
+    }
+
+
+@pytest.mark.parametrize("value", ["5", True, 0.5, [], {}])
+def test_reservation_duration_must_be_an_integer(value: object) -> None:
+    assert constraints(body(reservationDuration=value)) == {
+        "reservationDuration": {"isInt": "reservationDuration must be an integer number"}
+    }
+
+
+@pytest.mark.parametrize("value", [0, -1, -(2**63), "0", "-30", -1e300, -0.0])
+def test_slot_duration_has_a_least(value: object) -> None:
+    assert constraints(body(slotDuration=value)) == {
+        "slotDuration": {"min": "slotDuration must not be less than 1"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, {"min": "reservationDuration must not be less than 1"}),
+        (-5, {"min": "reservationDuration must not be less than 1"}),
+        (1441, {"max": "reservationDuration must not be greater than 1440"}),
+        (2**63, {"max": "reservationDuration must not be greater than 1440"}),
+        (1e300, {"max": "reservationDuration must not be greater than 1440"}),
+    ],
+)
+def test_reservation_duration_has_bounds(value: object, expected: dict[str, str]) -> None:
+    assert constraints(body(reservationDuration=value)) == {"reservationDuration": expected}
+
+
+@pytest.mark.parametrize("value", [1, 1440])
+def test_the_bounds_themselves_are_allowed(value: int) -> None:
+    assert parse_body(body(reservationDuration=value), BOUNDS).reservation_duration == value
+
+
+def test_all_violations_are_reported_in_the_order_of_the_fields() -> None:
+    found = errors(
+        b'{"reservationDuration": "5", "slotDuration": 0, "slotStart": 7, "eventTypeId": null}'
+    )
+    assert [error["property"] for error in found] == [
+        "eventTypeId",
+        "slotStart",
+        "slotDuration",
+        "reservationDuration",
+    ]
+
+
+def test_a_violation_has_the_shape_of_the_contract() -> None:
+    assert errors(b'{"eventTypeId": 1, "unknown": true}') == [
+        {
+            "target": {"eventTypeId": 1},  # stripped of what is unknown
+            "property": "slotStart",
+            "children": [],
+            "constraints": {"isDateString": "slotStart must be a valid ISO 8601 date string"},
+        }
+    ]
+    assert errors(b'{"eventTypeId": 1, "slotStart": null}')[0]["value"] is None
+
+
+def test_unknown_fields_are_dropped() -> None:
+    assert parse_body(body(uid="x", metadata={"deep": [[[1]]]}), BOUNDS).event_type_id == 1
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}"])
+def test_an_empty_body_lacks_every_required_field(raw: bytes) -> None:
+    assert set(constraints(raw)) == {"eventTypeId", "slotStart"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"{",
+        b"nonsense",
+        b"{'eventTypeId': 1}",
+        b'{"eventTypeId": NaN}',
+        b'{"eventTypeId": Infinity}',
+        b'{"eventTypeId": 1e999}',
+        b'{"eventTypeId": 01}',
+        b'{"eventTypeId": 1}{"eventTypeId": 1}',
+        b'{"eventTypeId": "\xff"}',
+        b'{"slotStart": "\\ud800"}',
+        b"\xef\xbb\xbf{}",
+        b"\x00",
+        b" ",
+        b"[" * 50_000,
+        b"[" * 2_000 + b"]" * 2_000,
+        b'{"a":' * 50_000,
+    ],
+)
+def test_what_is_not_json_is_refused(raw: bytes) -> None:
+    with pytest.raises(HttpError, match="not valid JSON") as caught:
+        parse_body(raw, BOUNDS)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b"1", b'"text"', b"true", b"[{}]"])
+def test_what_is_not_an_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(HttpError, match="must be a JSON object") as caught:
+        parse_body(raw, BOUNDS)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("depth", [33, 500])
+def test_what_nests_too_deeply_is_refused_and_not_echoed(depth: int) -> None:
+    raw = b'{"eventTypeId":' + b"[" * depth + b"]" * depth + b"}"
+    with pytest.raises(HttpError, match="nested too deeply") as caught:
+        parse_body(raw, BOUNDS)
+    assert caught.value.details is None
+
+
+def test_what_nests_a_little_is_echoed() -> None:
+    assert errors(body(eventTypeId=[[[1]], {"a": {}}]))[0]["value"] == [[[1]], {"a": {}}]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "eventTypeId": json_values,
+            "slotStart": json_values | st.datetimes().map(datetime.isoformat),
+            "slotDuration": json_values,
+            "reservationDuration": json_values,
+            "other": json_values,
+        },
+    )
+)
+def test_any_object_is_read_or_refused_with_a_body_that_can_be_written(
+    sent: dict[str, object],
+) -> None:
+    outcome = parsed_or_refused(orjson.dumps(sent, option=orjson.OPT_NON_STR_KEYS))
+    if isinstance(outcome, HttpError):
+        assert outcome.status == 400
+        assert error_body(outcome, path="/", now=NOON)
+    else:
+        assert type(outcome.event_type_id) is int
+        assert outcome.slot_duration is None or outcome.slot_duration >= 1
+        assert outcome.reservation_duration is None or 1 <= outcome.reservation_duration <= 1440
+
+
+def parsed_or_refused(raw: bytes) -> ReservationBody | HttpError:
+    try:
+        return parse_body(raw, BOUNDS)
+    except HttpError as error:
+        return error
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
+    with pytest.raises(HttpError) as caught:
+        parse_body(raw, BOUNDS)
+    assert caught.value.status == 400
+
+
+# --- Answers ---------------------------------------------------------------------------
+
+
+def test_success_envelopes() -> None:
+    assert orjson.loads(success({"a": 1})) == {"status": "success", "data": {"a": 1}}
+    assert orjson.loads(success(None)) == {"status": "success", "data": None}
+    assert orjson.loads(DONE) == {"status": "success"}
+
+
+def test_the_payload_of_section_5_5() -> None:
+    given_minutes = reservation_data(
+        event_type_id=17,
+        start=datetime(2050, 9, 5, 10, tzinfo=UTC),
+        end=datetime(2050, 9, 5, 11, tzinfo=UTC),
+        uid="5f0c4a4e-6c1e-4b59-9d1f-0d8f5b0a3c11",
+        until=datetime(2049, 9, 5, 12, 5, tzinfo=UTC),
+        reservation_minutes=5,
+    )
+    assert given_minutes == {
+        "eventTypeId": 17,
+        "slotStart": "2050-09-05T10:00:00.000Z",
+        "slotEnd": "2050-09-05T11:00:00.000Z",
+        "slotDuration": 60,
+        "reservationUid": "5f0c4a4e-6c1e-4b59-9d1f-0d8f5b0a3c11",
+        "reservationDuration": 5,
+        "reservationUntil": "2049-09-05T12:05:00.000Z",
+    }
+
+
+@pytest.mark.parametrize("status", ERRORS)
+def test_error_envelopes(status: int) -> None:
+    answer = orjson.loads(error_body(HttpError(status, "why"), path="/p?q=1", now=NOON))
+    code, name = ERRORS[status]
+    assert answer == {
+        "status": "error",
+        "timestamp": "2050-09-05T12:00:00.000Z",
+        "path": "/p?q=1",
+        "error": {
+            "code": code,
+            "message": "why",
+            "details": {"message": "why", "error": name, "statusCode": status},
+        },
+    }
