@@ -1,4 +1,4 @@
-"""Let the booking storm loose on the ledger and on bare SortedList calls: ``python -m benchmarks.storm``.
+"""The booking storm, on the ledger and on bare SortedList calls: ``python -m benchmarks.storm``.
 
 Runs are interleaved and the medians compared, because machines are noisy;
 only the ratio means anything.

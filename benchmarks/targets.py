@@ -7,12 +7,13 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from sortedcontainers import SortedList
+
 from benchmarks.workloads import TTL, Storm
 from slotengine import FixedWindows
 from slotengine.core.ledger import Ledger
 from slotengine.engine.uids import new_uid
 from slotengine.errors import Refused
-from sortedcontainers import SortedList
 
 
 class LedgerTarget:

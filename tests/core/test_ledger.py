@@ -517,13 +517,14 @@ def test_a_reinstated_booking_that_is_cancelled_is_retained_from_then(ledger: Le
 def test_a_stale_version_is_refused(ledger: Ledger) -> None:
     hold(ledger, "a", 0, 10)
     ledger.extend("a", ttl=100, now=1, version=1)
-    for call in (
+    calls: list[Callable[[], Entry]] = [
         lambda: ledger.extend("a", ttl=100, now=1, version=1),
         lambda: ledger.move("a", slot(5, 9), now=1, version=1),
         lambda: ledger.confirm("a", now=1, version=1),
         lambda: ledger.release("a", now=1, version=1),
         lambda: ledger.confirm("a", now=1, version=3, if_still_free=True),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(StaleVersion) as refused:
             call()
         assert refused.value.actual == 2
@@ -536,13 +537,14 @@ def test_a_stale_version_is_refused(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("uid", ["nobody", "", None, ["a"]])
 def test_an_unknown_uid_is_refused(ledger: Ledger, uid: str) -> None:
-    for call in (
+    calls: list[Callable[[], Entry]] = [
         lambda: ledger.extend(uid, ttl=100, now=0),
         lambda: ledger.confirm(uid, now=0),
         lambda: ledger.release(uid, now=0),
         lambda: ledger.cancel(uid, now=0),
         lambda: ledger.move(uid, slot(0, 5), now=0),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(UnknownReservation):
             call()
     assert ledger.get(uid, now=0) is None

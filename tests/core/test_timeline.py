@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from slotengine.core.reservation import Entry
 from slotengine.core.resource import Resource
 from slotengine.core.timeline import (
     END_OF_TIME,
@@ -193,7 +194,5 @@ def test_partitions_agree_with_one_plain_timeline(pairs: list[tuple[int, int]]) 
     cut._check()
 
 
-def _entry() -> object:
-    from slotengine.core.reservation import Entry
-
+def _entry() -> Entry:
     return Entry("uid", 1, 0, None)
