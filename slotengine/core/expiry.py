@@ -96,10 +96,12 @@ class ExpiryQueue(Generic[Item]):
     (True, True)
     """
 
-    __slots__ = ("_lanes", "_live", "_sorted", "_spent", "due")
+    __slots__ = ("_lanes", "_live", "_most_lanes", "_slack", "_sorted", "_spent", "due")
 
-    def __init__(self) -> None:
+    def __init__(self, *, lanes: int = MOST_LANES, slack: int = SLACK) -> None:
         self._lanes: dict[int, _Lane[Item]] = {}
+        self._most_lanes = lanes
+        self._slack = slack
         self._sorted: SortedKeyList[Item, int] = SortedKeyList(key=_until)
         self._live = 0
         self._spent = 0
@@ -138,7 +140,7 @@ class ExpiryQueue(Generic[Item]):
             assert item.queued == IN_LANE
             self._spent += 1
         item.queued = NOWHERE
-        if self._spent > 3 * self._live + SLACK:
+        if self._spent > 3 * self._live + self._slack:
             for lane in self._lanes.values():
                 self._spent -= lane.sweep(4)
 
@@ -210,7 +212,7 @@ class ExpiryQueue(Generic[Item]):
 
     def _new_lane(self, ttl: int) -> _Lane[Item] | None:
         """Return a lane for a new TTL, in place of an empty one if need be."""
-        if len(self._lanes) == MOST_LANES:
+        if len(self._lanes) == self._most_lanes:
             empty = [ttl for ttl, lane in self._lanes.items() if not lane.oldest()[0]]
             if not empty:
                 return None

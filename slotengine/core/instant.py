@@ -17,6 +17,9 @@ MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
+FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+
 
 def to_us(moment: datetime, field: str = "time") -> int:
     """Return a moment as microseconds since the Unix epoch, UTC.
@@ -41,6 +44,12 @@ def from_us(us: int) -> datetime:
     datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)
     """
     return EPOCH + timedelta(0, 0, us)
+
+
+def check_in_calendar(start: int, end: int, field: str) -> None:
+    """Raise `InvalidField` unless both fit into a datetime: the years 1 to 9999, in UTC."""
+    if start < FIRST_US or end > LAST_US:
+        raise InvalidField(field, "reaches beyond the calendar, the years 1 to 9999")
 
 
 def duration_us(duration: timedelta, field: str = "duration") -> int:

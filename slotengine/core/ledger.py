@@ -285,7 +285,8 @@ class Ledger:
         """Hold one of several candidates: the one the policy prefers among those that fit.
 
         The load of a candidate is how many live claims its resources have, in
-        all or overlapping the span ``load_in``.  Live holds count like bookings.
+        all or overlapping the span ``load_in``; resources that all candidates
+        share are left out.  Live holds count like bookings.
 
         Raises `NoneFree`, with the refusal of each candidate; and for bad
         input as `reserve_proposal` does.
@@ -549,7 +550,8 @@ class Ledger:
                 self._apply_reinstate(entry)
             case Verb.RELEASE | Verb.CANCEL:
                 self._apply_end(entry, change.verb, now)
-            case Verb.EXPIRE:
+            case _:
+                assert change.verb is Verb.EXPIRE
                 self._queue.drop(entry)
                 self._apply_expire(entry)
 
@@ -745,8 +747,17 @@ class Ledger:
         """Return the candidates' indexes, the preferred one first."""
         if policy is Policy.FIRST:
             return list(range(len(candidates)))
+        # What all candidates share, such as a host who is always needed, tells none of them apart.
+        claimed = [{claim.resource for claim in one.claims} for one in candidates]
+        shared = set.intersection(*claimed) if len(candidates) > 1 else set()
         swept = self._swept(now)
-        loads = [self._occupancy.load(one, load_in, now, swept=swept) for one in candidates]
+        loads = [
+            sum(
+                self._occupancy.load(self._resources[resource], load_in, now, swept=swept)
+                for resource in resources - shared
+            )
+            for resources in claimed
+        ]
         return by_preference(policy, loads, weights or [1] * len(loads))
 
     # --- Applying: writes, and cannot refuse -----------------------------------------------

@@ -29,7 +29,16 @@ class Busy(NamedTuple):
     units: int
 
 
-def steps(taken: Iterable[Standing], start: int, end: int) -> list[Busy]:
+class Obstacle(NamedTuple):
+    """Something that stands on a resource, and until when."""
+
+    start: int
+    end: int
+    units: int
+    until: int
+
+
+def steps(taken: Iterable[Standing | Obstacle], start: int, end: int) -> list[Busy]:
     """Return the step function of what is taken, cut to the span, without the steps at 0.
 
     O(k log k).
@@ -48,7 +57,21 @@ def steps(taken: Iterable[Standing], start: int, end: int) -> list[Busy]:
     return pieces
 
 
-def free_from(taken: Sequence[Standing], claim: Claim, capacity: int, now: int) -> int:
+def obstacles(
+    standing: Iterable[Standing], resource: str, now: int, own: Entry | None
+) -> list[Obstacle]:
+    """Return what of this is live, and not there for the sake of ``own`` alone."""
+    found = []
+    for owner in (one.owner for one in standing):
+        until = owner.until_without(own)
+        if until > now:
+            # Ask the owner for its span: a long timeline may have cut it where two parts meet.
+            theirs = next(one for one in owner.all_claims() if one.resource == resource)
+            found.append(Obstacle(theirs.start, theirs.end, theirs.units, until))
+    return found
+
+
+def free_from(in_the_way: Sequence[Obstacle], claim: Claim, capacity: int, now: int) -> int:
     """Return the earliest moment at which the claim fits, if nobody else does anything.
 
     ``BOOKED_UNTIL`` if that takes the end of a booking.  It can only be a
@@ -57,26 +80,24 @@ def free_from(taken: Sequence[Standing], claim: Claim, capacity: int, now: int) 
     """
 
     def fits(moment: int) -> bool:
-        left = (one for one in taken if one.owner.until > moment)
+        left = (one for one in in_the_way if one.until > moment)
         peak = max((step.units for step in steps(left, claim.start, claim.end)), default=0)
         return peak + claim.units <= capacity
 
-    moments = sorted({now} | {one.owner.until for one in taken})
+    moments = sorted({now} | {one.until for one in in_the_way})
     return moments[bisect_left(moments, True, key=fits)]
 
 
-def claim_obstruction(claim: Claim, taken: Sequence[Standing], retry_at: int) -> Obstruction:
+def claim_obstruction(claim: Claim, in_the_way: Sequence[Obstacle], retry_at: int) -> Obstruction:
     """Return what is in the way of a claim."""
-    in_the_way = []
-    for owner in (one.owner for one in taken):
-        # Ask the owner: a long timeline may have cut the span where two of its parts meet.
-        theirs = next(one for one in owner.all_claims() if one.resource == claim.resource)
-        booked = owner.until == BOOKED_UNTIL
-        in_the_way.append(
-            InTheWay(from_us(theirs.start), from_us(theirs.end), theirs.units, booked)
-        )
     return Obstruction(
-        from_us(claim.start), from_us(claim.end), tuple(in_the_way), _moment_or_none(retry_at)
+        from_us(claim.start),
+        from_us(claim.end),
+        tuple(
+            InTheWay(from_us(one.start), from_us(one.end), one.units, one.until == BOOKED_UNTIL)
+            for one in in_the_way
+        ),
+        _moment_or_none(retry_at),
     )
 
 

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 
 from slotengine.core.instant import from_us
 from slotengine.core.obstruction import (
+    Obstacle,
     Standing,
     claim_obstruction,
     free_from,
+    obstacles,
     session_obstruction,
 )
 from slotengine.core.proposal import Proposal, is_count, is_text
@@ -212,18 +214,13 @@ class Occupancy:
         return [one for one in taken if one.owner.until > now]
 
     def load(
-        self, proposal: Proposal, within: tuple[int, int] | None, now: int, *, swept: bool
+        self, resource: Resource, within: tuple[int, int] | None, now: int, *, swept: bool
     ) -> int:
-        """Return how many live claims there are on a proposal's resources, in all or in a span."""
-        total = 0
-        for claim in proposal.claims:
-            resource = self.resources[claim.resource]
-            if within is None and swept:
-                total += resource.load
-            else:
-                start, end = within or (START_OF_TIME, END_OF_TIME)
-                total += len(self.live_in(resource, start, end, now, swept=swept))
-        return total
+        """Return how many live claims there are on a resource, in all or in a span."""
+        if within is None and swept:
+            return resource.load
+        start, end = within or (START_OF_TIME, END_OF_TIME)
+        return len(self.live_in(resource, start, end, now, swept=swept))
 
     # --- Explaining a refusal, when somebody asks ------------------------------------
 
@@ -232,14 +229,11 @@ class Occupancy:
     ) -> Obstruction:
         """Return what is in the way of the claims, as of now, ``own`` claims not counted."""
         retry_at = now = self._now()
-        where, what = claims[0], list[Standing]()
+        where, what = claims[0], list[Obstacle]()
         for claim in claims:
             resource = self.resources[claim.resource]
-            in_the_way = [
-                taken
-                for taken in self.live_in(resource, claim.start, claim.end, now, swept=False)
-                if not _is_only(own, taken.owner)
-            ]
+            standing = resource.timeline.overlapping(claim.start, claim.end)
+            in_the_way = obstacles(standing, claim.resource, now, own)
             retry_at = max(retry_at, free_from(in_the_way, claim, resource.capacity, now))
             if claim.resource == refused:
                 where, what = claim, in_the_way
@@ -278,10 +272,3 @@ def live_members(owner: Entry | Session, now: int) -> Iterator[Entry]:
     """Yield the live reservations behind something that stands in a timeline."""
     members = owner.members.values() if isinstance(owner, Session) else (owner,)
     return (member for member in members if member.until > now)
-
-
-def _is_only(own: Entry | None, owner: Entry | Session) -> bool:
-    """Return whether the owner is there for the sake of ``own`` alone."""
-    if isinstance(owner, Session):
-        return own is not None and list(owner.members) == [own.uid]
-    return owner is own

@@ -127,7 +127,12 @@ class Session:
     @property
     def until(self) -> int:
         """When the last of its members lapses.  O(members)."""
-        return max(member.until for member in self.members.values())
+        return self.until_without(None)
+
+    def until_without(self, own: Entry | None) -> int:
+        """Return when the last of its members but ``own`` lapses; -NEVER if there is no other."""
+        others = (member.until for member in self.members.values() if member is not own)
+        return max(others, default=-NEVER)
 
 
 class Entry:
@@ -197,6 +202,10 @@ class Entry:
     def version_at(self, now: int) -> int:
         """Return the version that goes with `state_at`: expiry is a change like any other."""
         return self.version + (self.state is State.HELD and self.until <= now)
+
+    def until_without(self, own: Entry | None) -> int:
+        """Return when it lapses; -NEVER if it is ``own``, in whose way it is not."""
+        return -NEVER if self is own else self.until
 
     @property
     def session_key(self) -> tuple[str, int]:

@@ -24,7 +24,7 @@ import anyio.abc
 import anyio.lowlevel
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import duration_us, from_us, to_us
+from slotengine.core.instant import LAST_US, check_in_calendar, duration_us, from_us, to_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
@@ -201,6 +201,8 @@ class SlotEngine:
         """Do as `reserve`, at once."""
         begin = to_us(start, "start")
         end = begin + duration_us(length, "length")
+        if end > LAST_US:
+            check_in_calendar(begin, end, "length")
         lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
         now = self._now()
         try:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core import reservation as core
-from slotengine.core.instant import duration_us, from_us, to_us
+from slotengine.core.instant import check_in_calendar, duration_us, from_us, to_us
 from slotengine.core.proposal import Proposal
 from slotengine.core.reservation import Entry, Seats, State
 
@@ -39,6 +39,13 @@ class Claim:
     before: timedelta = NO_TIME
     after: timedelta = NO_TIME
 
+    def around(self, start: int, end: int) -> core.Claim:
+        """Return what this occupies, for a slot in core time.  Raises `InvalidField`."""
+        begin = start - duration_us(self.before, "before")
+        finish = end + duration_us(self.after, "after")
+        check_in_calendar(begin, finish, "buffers")
+        return core.Claim(self.resource, begin, finish, self.units)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -67,18 +74,11 @@ class Request:
         """Return this request as the core understands it.  Raises `InvalidField`."""
         start = to_us(self.start, "start")
         end = start + duration_us(self.length, "length")
+        check_in_calendar(start, end, "length")
         return Proposal(
             start,
             end,
-            tuple(
-                core.Claim(
-                    claim.resource,
-                    start - duration_us(claim.before, "before"),
-                    end + duration_us(claim.after, "after"),
-                    claim.units,
-                )
-                for claim in self.claims
-            ),
+            tuple(claim.around(start, end) for claim in self.claims),
             default_ttl if self.ttl is None else duration_us(self.ttl, "ttl"),
             self.holder,
             self.event_type,

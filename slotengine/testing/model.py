@@ -379,7 +379,12 @@ class NaiveLedger:
         load_in: tuple[int, int] | None,
         own: Seen | None,
     ) -> tuple[Proposal, tuple[Claim, ...]]:
-        loads = [self._load(one, load_in, own) for one in candidates]
+        names = [{claim.resource for claim in one.claims} for one in candidates]
+        shared = set.intersection(*names) if len(names) > 1 else set()
+        loads = [
+            sum(self._load(resource, load_in, own) for resource in resources - shared)
+            for resources in names
+        ]
         shares = list(weights or [1] * len(loads))
 
         def rank(i: int) -> object:
@@ -398,17 +403,15 @@ class NaiveLedger:
                 refusals[i] = refusal
         raise NoneFree(tuple(refusals[i] for i in range(len(loads))))
 
-    def _load(self, proposal: Proposal, load_in: tuple[int, int] | None, own: Seen | None) -> int:
-        return sum(
-            len({
-                other.session
-                for other in self._live(own)
-                for theirs in other.claims
-                if theirs.resource == ours.resource
-                and (load_in is None or (theirs.start < load_in[1] and load_in[0] < theirs.end))
-            })
-            for ours in proposal.claims
-        )  # fmt: skip
+    def _load(self, resource: str, load_in: tuple[int, int] | None, own: Seen | None) -> int:
+        sessions = {
+            one.session
+            for one in self._live(own)
+            for claim in one.claims
+            if claim.resource == resource
+            and (load_in is None or (claim.start < load_in[1] and load_in[0] < claim.end))
+        }
+        return len(sessions)
 
     def _live(self, own: Seen | None) -> list[Seen]:
         return [

@@ -26,9 +26,9 @@ class QueueAgainstSorting(RuleBasedStateMachine):
     out.  Enough TTLs for all lanes and the sorted list; most share one.
     """
 
-    @initialize()
-    def begin(self) -> None:
-        self.queue: ExpiryQueue[Egg] = ExpiryQueue()
+    @initialize(lanes=st.sampled_from((1, 2, MOST_LANES)), slack=st.sampled_from((0, expiry.SLACK)))
+    def begin(self, lanes: int, slack: int) -> None:
+        self.queue: ExpiryQueue[Egg] = ExpiryQueue(lanes=lanes, slack=slack)
         self.queued: list[Egg] = []
         self.now = 0
 
@@ -127,6 +127,48 @@ def test_spent_tokens_do_not_pile_up() -> None:
     queue._check()
     assert queue._spent < 3 * expiry.SLACK
     assert queue.take_due(10**9, 10) == [keeper]
+
+
+def test_an_item_leaves_the_sorted_list_at_once() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue(lanes=1)
+    first, second = Egg(5), Egg(9)
+    queue.push(first, 5)
+    queue.push(second, 9)
+    queue.drop(second)
+    assert len(queue._sorted) == 0
+    assert queue.take_due(10, 10) == [first]
+
+
+def test_sweeping_goes_round_and_round() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue(slack=0)
+    eggs = [Egg(100) for _ in range(40)]
+    for egg in eggs:
+        queue.push(egg, 100)
+    for egg in eggs[::-1][:-2]:
+        queue.drop(egg)
+        egg.until = 1
+        queue._check()
+    assert queue._spent <= 3 * len(queue)
+    assert queue.take_due(100, 40) == eggs[:2]
+
+
+def test_sweeping_keeps_what_counts_and_its_order() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    kept: list[Egg] = []
+    for now in range(8 * expiry.SLACK):
+        egg = Egg(now + 10**9)
+        queue.push(egg, 10**9)
+        if now % 100:
+            queue.drop(egg)
+            egg.until = now
+        else:
+            kept.append(egg)
+    queue._check()
+    assert queue._spent < 5 * expiry.SLACK
+    taken: list[Egg] = []
+    while queue.due < NEVER:
+        taken += queue.take_due(2 * 10**9, 100)
+    assert taken == kept
 
 
 def test_many_spent_tokens_are_dropped_in_small_steps() -> None:

@@ -14,7 +14,7 @@ from slotengine.core.expiry import NEVER
 from slotengine.core.instant import from_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.proposal import Policy, Proposal, Terms
-from slotengine.core.reservation import Claim, Entry, Seats, State, Verb
+from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
     InTheWay,
@@ -32,6 +32,7 @@ from slotengine.errors import (
     UnknownReservation,
     UnknownResource,
 )
+from slotengine.testing.model import Seen
 
 TERMS = Terms(default_ttl=100, shortest_ttl=10, longest_ttl=1_000, retention=500)
 
@@ -101,6 +102,8 @@ def test_units_are_counted_at_every_instant(ledger: Ledger) -> None:
         ledger.reserve_proposal(slot(15, 16, "hall"), uid="c", now=0)
     ledger.reserve_proposal(slot(20, 30, "hall", units=2), uid="d", now=0)
     assert ledger.busy("hall", 5, 25, now=0) == [(5, 10, 2), (10, 25, 3)]
+    ledger.release("a", now=1)
+    assert ledger.busy("hall", 5, 25, now=1) == [(10, 20, 1), (20, 25, 3)]
 
 
 def test_buffers_widen_what_is_occupied_but_not_the_slot(ledger: Ledger) -> None:
@@ -247,6 +250,14 @@ def test_a_key_can_be_used_again_before_the_old_one_is_swept_away() -> None:
     ledger._check()
 
 
+def test_a_key_belongs_to_a_choice_of_candidates_too(ledger: Ledger) -> None:
+    both = [slot(0, 5, "room"), slot(0, 5, "desk")]
+    first = ledger.reserve_any(both, uid="a", now=0, key="k")
+    assert ledger.reserve_any(both, uid="b", now=0, key="k") is first
+    with pytest.raises(KeyReused):
+        ledger.reserve_any(both[:1], uid="b", now=0, key="k")
+
+
 def test_a_batch_is_idempotent_item_by_item(ledger: Ledger) -> None:
     batch = [slot(0, 5, key="k"), slot(5, 9, key="l")]
     first = ledger.reserve_all(batch, uids=["a", "b"], now=0)
@@ -305,6 +316,16 @@ def test_the_least_loaded_candidate(ledger: Ledger) -> None:
         )
         assert entry.all_claims()[0].resource == expected
         ledger.release(entry.uid, now=0)
+
+
+def test_who_is_always_needed_is_no_load(ledger: Ledger) -> None:
+    """A host that every candidate claims tells none of them apart, however busy."""
+    for i in range(12):
+        claims = [slot(i, i + 1, "hall", name) for name in ("room", "desk")]
+        ledger.reserve_any(claims, uid=str(i), now=0, policy=Policy.WEIGHTED, weights=[3, 1])
+    assert len(ledger.busy("room", 0, 100, now=0)) == 3  # in runs of three
+    assert len(ledger.reservations_in("room", 0, 100, now=0)) == 9
+    assert len(ledger.reservations_in("desk", 0, 100, now=0)) == 3
 
 
 def test_lapsed_holds_are_no_load_though_not_swept() -> None:
@@ -622,11 +643,74 @@ def test_a_seat_moves_and_its_own_seat_is_not_in_its_way(ledger: Ledger) -> None
     ledger._check()
 
 
+def test_its_own_seat_does_not_prolong_what_is_in_its_way(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10, ttl=300), uid="a", now=0)
+    ledger.reserve_proposal(seat(0, 10, ttl=50), uid="b", now=0)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.move("a", slot(5, 15), now=0)
+    assert refused.value.retry_at == from_us(50)
+    assert ledger.move("a", slot(5, 15), now=50).start == 5
+
+
 def test_a_seat_is_with_the_host_of_its_session(ledger: Ledger) -> None:
     ledger.reserve_proposal(seat(0, 10), uid="a", now=0)
     elsewhere = Proposal(0, 10, (Claim("desk", 0, 10),), 100, event_type="workshop", seats=Seats(3))
     assert ledger.reserve_proposal(elsewhere, uid="b", now=0).all_claims()[0].resource == "room"
     assert ledger.busy("desk", 0, 100, now=0) == []
+
+
+# --- Replay ----------------------------------------------------------------------------------
+
+
+def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
+    changes: list[Change] = []
+    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    hold(ledger, "a", 0, 10)
+    ledger.reserve_proposal(slot(10, 20, "room", "hall", key="k"), uid="b", now=1)
+    ledger.reserve_proposal(seat(30, 40, ttl=20), uid="c", now=2)
+    ledger.reserve_proposal(seat(30, 40), uid="d", now=2)
+    ledger.extend("a", ttl=200, now=3)
+    ledger.move("b", slot(50, 60, "desk"), now=4, renew=True)
+    ledger.move("d", seat(30, 40, wanted=2), now=5)
+    ledger.confirm("d", now=6)
+    ledger.move("d", seat(70, 80), now=7)
+    ledger.release("a", now=8)
+    hold(ledger, "e", 0, 10, now=30)  # "c" has lapsed, and is told before
+    ledger.cancel("d", now=31)
+    ledger.confirm("c", now=32, if_still_free=True)
+    assert {change.verb for change in changes} == set(Verb)
+    again = Ledger(TERMS)
+    for name, capacity in (("room", 1), ("desk", 1), ("hall", 3)):
+        again.add_resource(name, capacity=capacity)
+    for change in pickle.loads(pickle.dumps(changes)):
+        again.apply(change)
+    again._check()
+    for uid in "abcde":
+        ours, theirs = ledger.get(uid, now=32), again.get(uid, now=32)
+        assert ours is not None
+        assert theirs is not None
+        assert Seen.of(ours, 32) == Seen.of(theirs, 32)
+    assert again.reserve_proposal(slot(10, 20, "room", "hall", key="k"), uid="f", now=32).uid == "b"
+
+
+def test_replay_makes_room_as_the_decision_did() -> None:
+    """What was accepted over a lapsed hold that nobody had marked is accepted again."""
+    changes: list[Change] = []
+    ledger = Ledger(TERMS, chores=0)
+    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    again = Ledger(TERMS)
+    for one in (ledger, again):
+        one.add_resource("room")
+        one.add_resource("desk")
+    ledger.reserve("desk", 0, 10, uid="a", now=0, ttl=50)
+    ledger.reserve_proposal(seat(0, 10, ttl=50), uid="b", now=0)
+    ledger.reserve_proposal(slot(0, 10, "room", "desk"), uid="c", now=50)
+    ledger.reserve_proposal(seat(20, 30, ttl=50), uid="d", now=60)
+    ledger.reserve_proposal(seat(20, 25, ttl=50), uid="e", now=110)
+    for change in changes:
+        again.apply(change)
+    again._check()
+    assert again.busy("room", 0, 100, now=110) == ledger.busy("room", 0, 100, now=110)
 
 
 # --- Time and memory -------------------------------------------------------------------------
@@ -681,6 +765,9 @@ def test_time_never_goes_backwards(ledger: Ledger) -> None:
     entry = ledger.reserve("desk", 0, 10, uid="b", now=50, ttl=100)
     assert (entry.created, entry.until) == (100, 200)
     assert ledger.extend("a", ttl=100, now=-5).until == 200
+    assert ledger.extend("a", ttl=50, now=180).until == 230
+    assert ledger.busy("desk", 0, 100, now=230) == []
+    assert ledger.busy("desk", 0, 100, now=150) == []
 
 
 def test_reading_nothing_of_an_untouched_ledger() -> None:
