@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from slotengine.core.expiry import NEVER, ExpiryQueue
@@ -191,7 +190,7 @@ class Ledger:
             if self._queue.due <= now:
                 place = self._occupancy.second_look(found, start, end, 1, now)
             if place == NO_ROOM:
-                raise SlotTaken(resource, partial(self._span_obstruction, resource, start, end))
+                raise SlotTaken(resource, self._span_obstruction, resource, start, end)
         until = now + ttl
         self._accepted += 1
         entry = entries[uid] = Entry(uid, until, now, holder, start, end, found, event_type)

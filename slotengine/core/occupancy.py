@@ -13,7 +13,6 @@ Knows nothing of verbs, keys or uids.  Times are UTC microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from slotengine.core.instant import from_us
@@ -109,7 +108,7 @@ class Occupancy:
 
     def taken(self, refused: str, claims: tuple[Claim, ...], own: Entry | None) -> SlotTaken:
         """Return the refusal of a claim; its details are found when read."""
-        return SlotTaken(refused, partial(self.obstruction, refused, claims, own))
+        return SlotTaken(refused, self.obstruction, refused, claims, own)
 
     def _can_join(self, entry: Entry, now: int, *, swept: bool) -> bool:
         """Return whether there is a live session for the entry; raise if it cannot join that."""
@@ -124,9 +123,9 @@ class Occupancy:
         most = entry.seats.total - entry.seats.wanted
         resource = session.claims[0].resource
         if session.end != entry.end:
-            raise SlotTaken(resource, partial(self._session_obstruction, session, 0, entry))
+            raise SlotTaken(resource, self._session_obstruction, session, 0, entry)
         if session.taken > most:
-            raise NoSeatsLeft(resource, partial(self._session_obstruction, session, most, entry))
+            raise NoSeatsLeft(resource, self._session_obstruction, session, most, entry)
         return True
 
     # --- Applying: writes, and cannot refuse -----------------------------------------

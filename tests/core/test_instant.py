@@ -14,8 +14,8 @@ from slotengine.errors import InvalidField
 
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda m: timezone(timedelta(minutes=m)))
 moments = st.datetimes(
-    min_value=datetime(1, 1, 3),
-    max_value=datetime(9999, 12, 29),
+    min_value=datetime(1, 1, 3),  # noqa: DTZ001 - the zone is drawn too
+    max_value=datetime(9999, 12, 29),  # noqa: DTZ001
     timezones=offsets,
 )
 
