@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from slotengine import __version__
-from slotengine.calcom.catalog import CatalogError, load_catalog
+from slotengine.calcom.catalog_file import CatalogError, load_catalog
 from slotengine.calcom.server import serve as run_server
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 
 class SlotError(Exception):
@@ -37,7 +37,10 @@ class EngineClosed(SlotError):
     """The engine is not running: it was not entered yet, or was left already."""
 
     def __str__(self) -> str:
-        return "the engine is not running; use it inside 'async with SlotEngine() as engine:'"
+        return (
+            "the engine is not running; enter it, once, with "
+            "'async with SlotEngine() as engine:' and call it inside"
+        )
 
 
 # --- Refused: the slot cannot be had ---------------------------------------------------
@@ -63,6 +66,11 @@ class Obstruction(NamedTuple):
     """The earliest moment at which a retry could succeed; None when bookings are in the way."""
 
 
+def _stored_args(error: BaseException) -> tuple[Any, ...]:
+    args: tuple[Any, ...] = BaseException.args.__get__(error)  # type: ignore[attr-defined]
+    return args
+
+
 class SlotTaken(Refused):
     """The span is taken on a resource, by holds or bookings in the way.
 
@@ -86,17 +94,22 @@ class SlotTaken(Refused):
         ) -> None: ...
 
     @property
+    def args(self) -> tuple[str, Obstruction]:  # type: ignore[override]
+        """The facts: the resource, and all the details."""
+        return self.resource, self.obstruction
+
+    @property
     def resource(self) -> str:
         """The resource that the span is taken on."""
-        resource: str = self.args[0]
+        resource: str = _stored_args(self)[0]
         return resource
 
     @property
     def obstruction(self) -> Obstruction:
         """All the details at once; found on the first read, then kept."""
-        resource, found, *about = self.args
+        resource, found, *about = _stored_args(self)
         obstruction: Obstruction = found if isinstance(found, Obstruction) else found(*about)
-        self.args = (resource, obstruction)
+        BaseException.args.__set__(self, (resource, obstruction))  # type: ignore[attr-defined]
         return obstruction
 
     @property

@@ -30,6 +30,7 @@ from slotengine.core.proposal import (
     Terms,
     by_preference,
     check_span,
+    check_text,
     is_count,
     is_text,
 )
@@ -118,8 +119,9 @@ class Ledger:
         self.terms = terms or Terms()
         self._chores = chores
         self.on_change = on_change
-        self._now = START_OF_TIME
-        self._occupancy = Occupancy(lambda: self._now)
+        self.now = START_OF_TIME
+        """The latest time seen: an earlier one is read as this."""
+        self._occupancy = Occupancy(lambda: self.now)
         self._resources = self._occupancy.resources  # the same dictionary, one step nearer
         self._entries: dict[str, Entry] = {}
         # What each idempotency key was used for, and what came of it.
@@ -166,22 +168,26 @@ class Ledger:
         """
         # The helpers that the other verbs call are written out here: a call costs 60 ns, and
         # these eight made up a fifth of the whole.
-        if now < self._now:
-            now = self._now
+        if now < self.now:
+            now = self.now
         else:
-            self._now = now
+            self.now = now
         if now >= self.chores_due:
             self._do_chores(now, self._chores)
-        found = self._resources.get(resource)
-        if found is None:
-            raise UnknownResource(resource)
+        try:
+            found = self._resources[resource]
+        except (KeyError, TypeError):
+            raise UnknownResource(resource) from None
         if start >= end:
             check_span(start, end)
         if not self._shortest_ttl <= ttl <= self._longest_ttl:
             self.terms.check_ttl(ttl)
         entries = self._entries
-        if uid in entries:
+        if not uid or uid in entries:
             self._check_uid(uid)
+        if holder is not None or event_type is not None:
+            check_text("holder", holder)
+            check_text("event_type", event_type)
         schedule = found.schedule
         if schedule is not None and not schedule.covers(start, end):
             raise OutsideHours(resource, from_us(start), from_us(end))
@@ -246,9 +252,9 @@ class Ledger:
                     entry = self._place_new(proposal, uid, now)
                     fresh.append((entry, proposal))
                 entries.append(entry)
-        except Refused as refusal:
-            if isinstance(refusal, SlotTaken):
-                _ = refusal.obstruction  # found before what is in the way may be undone
+        except BaseException as error:
+            if isinstance(error, SlotTaken):
+                _ = error.obstruction  # found before what is in the way may be undone
             for entry, _ in reversed(fresh):
                 self._occupancy.unplace(entry)
             raise
@@ -292,7 +298,10 @@ class Ledger:
         """
         now = self._advance(now)
         self._check_uid(uid)
-        self._check_candidates(candidates, weights)
+        self._check_candidates(candidates, weights, policy, load_in)
+        if any(proposal.key is not None for proposal in candidates):
+            raise InvalidField("key", "belongs to the whole call, not to one candidate")
+        check_text("key", key)
         fingerprint = tuple(proposal.fingerprint() for proposal in candidates)
         known = self._known_key(key, fingerprint, now)
         if known is not None:
@@ -362,7 +371,7 @@ class Ledger:
         Its own claims count neither as load nor as in the way.
         """
         now = self._advance(now)
-        self._check_candidates(candidates, weights)
+        self._check_candidates(candidates, weights, policy, load_in)
         entry = self._known(uid, now)
         self._admits(entry, Verb.MOVE, now, version)
         renew = renew and entry.state is HELD
@@ -436,7 +445,7 @@ class Ledger:
         a caller with others to serve comes back for the rest, while `chores_due`
         has come.
         """
-        now = self._look(now)
+        now = self.look(now)
         return self._do_chores(now, NEVER if limit is None else limit)
 
     # --- Reading -----------------------------------------------------------------------
@@ -447,7 +456,7 @@ class Ledger:
         Read its state with `Entry.state_at`.
         """
         try:
-            return self._known(uid, self._look(now))
+            return self._known(uid, self.look(now))
         except UnknownReservation:
             return None
 
@@ -464,7 +473,7 @@ class Ledger:
 
         A decision is a promise; this is only an answer.
         """
-        now = self._look(now)
+        now = self.look(now)
         self._check_proposal(proposal)
         try:
             entry = self._new_entry(proposal, "", now)
@@ -479,10 +488,10 @@ class Ledger:
         O(log n + k).  Raises `UnknownResource` or `InvalidField`.
         """
         standing = self._live_in(resource, start, end, now)
-        return [member for taken in standing for member in live_members(taken.owner, self._now)]
+        return [member for taken in standing for member in live_members(taken.owner, self.now)]
 
     def _live_in(self, resource: str, start: int, end: int, now: int) -> list[Standing]:
-        now = self._look(now)
+        now = self.look(now)
         check_span(start, end)
         found = self._occupancy.resource(resource)
         return self._occupancy.live_in(found, start, end, now, swept=self._swept(now))
@@ -531,7 +540,7 @@ class Ledger:
         Replaying all changes of a ledger, in order, into one with the same
         resources makes it the same.  Nobody is told.
         """
-        now = self._look(change.at)
+        now = self.look(change.at)
         if change.verb is Verb.RESERVE:
             self._replay_reserve(change, now)
             return
@@ -577,19 +586,19 @@ class Ledger:
 
     # --- Time ----------------------------------------------------------------------------
 
-    def _look(self, now: int) -> int:
-        """Let time pass, and return the time it is."""
-        if now < self._now:
-            return self._now
-        self._now = now
+    def look(self, now: int) -> int:
+        """Let time pass, without any chores, and return the time it is."""
+        if now < self.now:
+            return self.now
+        self.now = now
         return now
 
     def _advance(self, now: int) -> int:
         """Let time pass, do a few chores if any are due, and return the time it is."""
-        if now < self._now:
-            now = self._now
+        if now < self.now:
+            now = self.now
         else:
-            self._now = now
+            self.now = now
         if now >= self.chores_due:
             self._do_chores(now, self._chores)
         return now
@@ -649,14 +658,20 @@ class Ledger:
             self._known_key(proposal.key, proposal.fingerprint(), now)
 
     def _check_candidates(
-        self, candidates: Sequence[Proposal], weights: Sequence[int] | None
+        self,
+        candidates: Sequence[Proposal],
+        weights: Sequence[int] | None,
+        policy: Policy,
+        load_in: tuple[int, int] | None,
     ) -> None:
         if not candidates:
             raise InvalidField("candidates", "must be at least one")
+        if not isinstance(policy, Policy):
+            raise InvalidField("policy", f"must be a Policy, not {policy!r}")
+        if load_in is not None and load_in[0] >= load_in[1]:
+            raise InvalidField("load_in", "must end after its start")
         for proposal in candidates:
             self._check_proposal(proposal)
-            if proposal.key is not None:
-                raise InvalidField("key", "belongs to the whole call, not to one candidate")
         if weights is not None and (
             len(weights) != len(candidates) or not all(is_count(weight) for weight in weights)
         ):

@@ -63,6 +63,8 @@ class Occupancy:
             raise InvalidField("resource", f"{id!r} was added before")
         if not is_count(capacity):
             raise InvalidField("capacity", f"must be a whole number of units, not {capacity!r}")
+        if schedule is not None and not callable(getattr(schedule, "covers", None)):
+            raise InvalidField("schedule", f"must tell what it covers, as {schedule!r} cannot")
         self.resources[id] = Resource(id, capacity, schedule)
 
     def resource(self, id: str) -> Resource:

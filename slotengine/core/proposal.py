@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.instant import DAY, HOUR, MINUTE, SECOND
 from slotengine.core.reservation import Claim, Seats
-from slotengine.errors import InvalidField, InvalidTTL, TooManyUnits
+from slotengine.errors import InvalidField, InvalidTTL, TooManyUnits, UnknownResource
 
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
@@ -41,8 +41,10 @@ class Terms:
             raise InvalidField("min_ttl", "must be positive and no more than max_ttl")
         if not self.shortest_ttl <= self.default_ttl <= self.longest_ttl:
             raise InvalidField("default_ttl", "must lie between min_ttl and max_ttl")
-        if self.max_life is not None and self.max_life < self.longest_ttl:
-            raise InvalidField("max_life", "must be no less than max_ttl")
+        if self.max_life is not None:
+            if self.max_life < self.default_ttl:
+                raise InvalidField("max_life", "must be no less than default_ttl")
+            object.__setattr__(self, "longest_ttl", min(self.longest_ttl, self.max_life))
         if self.retention < 0:
             raise InvalidField("retention", "must not be negative")
 
@@ -78,21 +80,28 @@ class Proposal(NamedTuple):
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself."""
         check_span(self.start, self.end)
+        check_text("holder", self.holder)
+        check_text("event_type", self.event_type)
+        check_text("key", self.key)
         if not self.claims:
             raise InvalidField("claims", "must name at least one resource")
-        if len({claim.resource for claim in self.claims}) < len(self.claims):
-            raise InvalidField("claims", "must name each resource once")
         for claim in self.claims:
+            if not is_text(claim.resource):
+                raise UnknownResource(claim.resource)
             if not is_count(claim.units):
                 raise InvalidField("units", f"must be a positive whole number, not {claim.units!r}")
             if claim.start >= claim.end:
                 raise InvalidField("claims", "must each occupy a span that ends after its start")
+        if len({claim.resource for claim in self.claims}) < len(self.claims):
+            raise InvalidField("claims", "must name each resource once")
         if self.seats is not None:
             self._check_seats(self.seats)
 
     def _check_seats(self, seats: Seats) -> None:
         if self.event_type is None:
             raise InvalidField("event_type", "must be given with seats: a session belongs to one")
+        if not isinstance(seats, Seats):
+            raise InvalidField("seats", f"must be Seats, not {seats!r}")
         if not is_count(seats.total) or not is_count(seats.wanted):
             raise InvalidField("seats", "must be positive whole numbers")
         if seats.wanted > seats.total:
@@ -147,6 +156,12 @@ def is_count(value: object) -> bool:
 def is_text(value: object) -> bool:
     """Return whether a value is a string with something in it."""
     return isinstance(value, str) and value != ""
+
+
+def check_text(field: str, value: object) -> None:
+    """Raise `InvalidField` unless the value is None or a string with something in it."""
+    if value is not None and not is_text(value):
+        raise InvalidField(field, f"must be a non-empty string, not {value!r}")
 
 
 def check_span(start: int, end: int) -> None:

@@ -47,6 +47,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from slotengine.core.instant import to_us
 from slotengine.errors import InvalidField
 
 K = TypeVar("K")
@@ -129,6 +130,16 @@ class FixedWindows:
         if any(start >= end for start, end in spans):
             raise InvalidField("spans", "must each end after their start")
         self._edges = _joined(spans)
+
+    @classmethod
+    def between(cls, *spans: tuple[datetime, datetime]) -> FixedWindows:
+        """Return the windows between aware datetimes.
+
+        >>> from datetime import UTC
+        >>> day = datetime(2030, 1, 7, tzinfo=UTC)
+        >>> fair = FixedWindows.between((day, day + timedelta(days=3)))
+        """
+        return cls((to_us(start, "spans"), to_us(end, "spans")) for start, end in spans)
 
     def covers(self, start: int, end: int) -> bool:
         """Return whether every instant of the span is open.  O(log n)."""

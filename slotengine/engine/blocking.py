@@ -8,11 +8,12 @@ about 100 µs a call, nearly all of it the way there and back.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -20,6 +21,9 @@ from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
 from slotengine.engine.values import Statistics
 from slotengine.errors import EngineClosed, NoneFree, Refused, SlotTaken
+
+if TYPE_CHECKING:
+    from slotengine.core.schedule import Windows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,7 +46,7 @@ def _carried(
                 _settle(one)
             return result
 
-        return self._running().call(call)
+        return self._call(call)
 
     return blocking
 
@@ -69,11 +73,12 @@ class BlockingEngine:
     ...     print(engine.confirm(hold.uid).state)
     State.CONFIRMED
 
-    Takes what `SlotEngine` takes, and ``backend``: "asyncio" or "trio".
+    Takes the engine to run, if it is not to be the default one, and the
+    ``backend`` to run it on: "asyncio" or "trio".
     """
 
-    def __init__(self, *, backend: str = "asyncio", **options: Any) -> None:
-        self._engine = SlotEngine(**options)
+    def __init__(self, engine: SlotEngine | None = None, *, backend: str = "asyncio") -> None:
+        self._engine = engine or SlotEngine()
         self._backend = backend
         self._portal: BlockingPortal | None = None
         self._stack = ExitStack()
@@ -112,20 +117,21 @@ class BlockingEngine:
     is_free = _carried(SlotEngine.is_free)
     reservations = _carried(SlotEngine.reservations)
 
-    def add_resource(self, id: str, **options: Any) -> None:
+    def add_resource(self, id: str, *, capacity: int = 1, schedule: Windows | None = None) -> None:
         """Do as `SlotEngine.add_resource`; before entering, too."""
-        if self._portal is None:
-            self._engine.add_resource(id, **options)
-        else:
-            self._portal.call(lambda: self._engine.add_resource(id, **options))
+
+        def add() -> None:
+            self._engine.add_resource(id, capacity=capacity, schedule=schedule)
+
+        add() if self._portal is None else self._at_once(add)
 
     def now(self) -> datetime:
         """Do as `SlotEngine.now`."""
-        return self._running().call(self._engine.now)
+        return self._at_once(self._engine.now)
 
     def statistics(self) -> Statistics:
         """Do as `SlotEngine.statistics`."""
-        return self._running().call(self._engine.statistics)
+        return self._at_once(self._engine.statistics)
 
     @contextmanager
     def subscribe(self, *, buffer: int = 1024) -> Iterator[Iterator[Event | Lagged]]:
@@ -133,22 +139,37 @@ class BlockingEngine:
 
         The iterator waits for each event, and ends when the engine is left.
         """
-        portal = self._running()
-        subscription = portal.call(lambda: self._engine.subscribe(buffer=buffer))
+        subscription = self._at_once(lambda: self._engine.subscribe(buffer=buffer))
         try:
-            yield _read(portal, subscription)
+            yield self._read(subscription)
         finally:
-            portal.call(subscription.close)
+            with suppress(EngineClosed):  # then it was closed with the engine
+                self._at_once(subscription.close)
 
-    def _running(self) -> BlockingPortal:
-        if self._portal is None:
+    def _read(self, subscription: Subscription) -> Iterator[Event | Lagged]:
+        async def following() -> Event | Lagged | None:
+            return await anext(subscription, None)
+
+        with suppress(EngineClosed):
+            while (event := self._call(following)) is not None:
+                yield event
+
+    def _at_once(self, function: Callable[[], R]) -> R:
+        async def call() -> R:
+            return function()
+
+        return self._call(call)
+
+    def _call(self, function: Callable[[], Awaitable[R]]) -> R:
+        """Run a function in the engine's thread.  Raises `EngineClosed` if that is no more."""
+        portal = self._portal
+        if portal is None:
             raise EngineClosed
-        return self._portal
-
-
-def _read(portal: BlockingPortal, subscription: Subscription) -> Iterator[Event | Lagged]:
-    async def following() -> Event | Lagged | None:
-        return await anext(subscription, None)
-
-    while (event := portal.call(following)) is not None:
-        yield event
+        try:
+            return portal.start_task_soon(function).result()
+        except CancelledError:  # the engine was left before the function could end
+            raise EngineClosed from None
+        except RuntimeError:
+            if self._portal is portal:
+                raise
+            raise EngineClosed from None  # left before it could even begin

@@ -24,7 +24,14 @@ import anyio.abc
 import anyio.lowlevel
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import LAST_US, check_in_calendar, duration_us, from_us, to_us
+from slotengine.core.instant import (
+    FIRST_US,
+    LAST_US,
+    check_in_calendar,
+    duration_us,
+    from_us,
+    to_us,
+)
 from slotengine.core.ledger import Ledger
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
@@ -116,13 +123,15 @@ class SlotEngine:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
         assert self._tasks is not None
         self._now = _closed
         for subscription in list(self._subscriptions):
             subscription.close()
         self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, error, traceback)
+        # The group is told of no error, lest it wrap what the body raised in a group of one:
+        # "except SlotTaken" around the engine must catch it.
+        await self._tasks.__aexit__(None, None, None)
 
     # --- Configuration -----------------------------------------------------------------
 
@@ -151,8 +160,8 @@ class SlotEngine:
         return timedelta(0, 0, self._terms.default_ttl)
 
     def now(self) -> datetime:
-        """Return the time by which this engine decides."""
-        return from_us(self._now())
+        """Return the time by which this engine decides: the clock's, but never going backwards."""
+        return from_us(self._ledger.look(self._now()))
 
     # --- Reserve -----------------------------------------------------------------------
 
@@ -201,12 +210,12 @@ class SlotEngine:
         """Do as `reserve`, at once."""
         begin = to_us(start, "start")
         end = begin + duration_us(length, "length")
-        if end > LAST_US:
+        if begin < FIRST_US or end > LAST_US:
             check_in_calendar(begin, end, "length")
         lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
         now = self._now()
         try:
-            if units == 1 and key is None:
+            if units == 1 and key is None and units.__class__ is int:
                 entry = self._ledger.reserve(
                     resource, begin, end,
                     uid=self._new_uid(), now=now, ttl=lives, holder=holder, event_type=event_type,
@@ -220,7 +229,7 @@ class SlotEngine:
         except Refused:
             self._refused += 1
             raise
-        return self._answer(entry, now)
+        return self._answer(entry)
 
     async def reserve_request(self, request: Request) -> Reservation:
         """Hold all that a request claims, or nothing: several resources, buffers, seats.
@@ -238,7 +247,7 @@ class SlotEngine:
         except Refused:
             self._refused += 1
             raise
-        return self._answer(entry, now)
+        return self._answer(entry)
 
     async def reserve_all(self, requests: Sequence[Request]) -> list[Reservation]:
         """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
@@ -257,7 +266,7 @@ class SlotEngine:
         except Refused:
             self._refused += 1
             raise
-        return [self._answer(entry, now) for entry in entries]
+        return [self._answer(entry) for entry in entries]
 
     async def reserve_each(self, requests: Sequence[Request]) -> list[Reservation | Refused]:
         """Hold each request that can be had; the answer to each is a reservation or its refusal.
@@ -274,8 +283,7 @@ class SlotEngine:
         results = self._ledger.reserve_each(proposals, uids=uids, now=now)
         self._refused += sum(isinstance(result, Refused) for result in results)
         return [
-            result if isinstance(result, Refused) else self._answer(result, now)
-            for result in results
+            result if isinstance(result, Refused) else self._answer(result) for result in results
         ]
 
     async def reserve_any(
@@ -318,7 +326,7 @@ class SlotEngine:
         except Refused:
             self._refused += 1
             raise
-        return self._answer(entry, now)
+        return self._answer(entry)
 
     # --- The life of a reservation -------------------------------------------------------
 
@@ -339,7 +347,7 @@ class SlotEngine:
         """Do as `extend`, at once."""
         lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
         now = self._now()
-        return self._answer(self._ledger.extend(uid, ttl=lives, now=now, version=version), now)
+        return self._answer(self._ledger.extend(uid, ttl=lives, now=now, version=version))
 
     async def move(
         self,
@@ -355,8 +363,9 @@ class SlotEngine:
 
         Its own claims are not in its way.  By default it keeps its length and
         its resources; another ``resource`` can be named if it is on one only.
-        With a ``ttl``, a hold also lives that long from now.  If it is refused,
-        nothing has changed.
+        With a ``ttl``, a hold also lives that long from now.  What decides is
+        the hours of the resources, also if the reservation was made with others
+        (`move_request` can say so again).  If it is refused, nothing has changed.
 
         Raises as `reserve` and `extend` do.
         """
@@ -411,7 +420,7 @@ class SlotEngine:
         entry = self._ledger.move(
             uid, self._proposal(request), now=now, renew=request.ttl is not None, version=version
         )
-        return self._answer(entry, now)
+        return self._answer(entry)
 
     async def move_any(
         self,
@@ -452,7 +461,7 @@ class SlotEngine:
             uid, self._proposals(candidates), now=now, renew=True in renewals,
             policy=policy, weights=weights, load_in=_span_or_none(load_in), version=version,
         )  # fmt: skip
-        return self._answer(entry, now)
+        return self._answer(entry)
 
     async def confirm(
         self, uid: str, *, if_still_free: bool = False, version: int | None = None
@@ -474,7 +483,7 @@ class SlotEngine:
         """Do as `confirm`, at once."""
         now = self._now()
         entry = self._ledger.confirm(uid, now=now, if_still_free=if_still_free, version=version)
-        return self._answer(entry, now)
+        return self._answer(entry)
 
     async def release(self, uid: str, *, version: int | None = None) -> Reservation:
         """Give a hold up; harmless to repeat, and after its expiry.
@@ -488,7 +497,7 @@ class SlotEngine:
     def release_nowait(self, uid: str, *, version: int | None = None) -> Reservation:
         """Do as `release`, at once."""
         now = self._now()
-        return self._answer(self._ledger.release(uid, now=now, version=version), now)
+        return self._answer(self._ledger.release(uid, now=now, version=version))
 
     async def cancel(self, uid: str, *, version: int | None = None) -> Reservation:
         """Give a booking up; harmless to repeat.
@@ -502,7 +511,7 @@ class SlotEngine:
     def cancel_nowait(self, uid: str, *, version: int | None = None) -> Reservation:
         """Do as `cancel`, at once."""
         now = self._now()
-        return self._answer(self._ledger.cancel(uid, now=now, version=version), now)
+        return self._answer(self._ledger.cancel(uid, now=now, version=version))
 
     # --- Reading -------------------------------------------------------------------------
 
@@ -515,7 +524,7 @@ class SlotEngine:
         """Do as `get`, at once."""
         now = self._now()
         entry = self._ledger.get(uid, now=now)
-        return None if entry is None else self._view(entry, now)
+        return None if entry is None else self._view(entry)
 
     async def busy(self, resource: str, start: datetime, end: datetime) -> list[BusySpan]:
         """Return where in a range units of the resource are taken, and how many, in order.
@@ -560,8 +569,7 @@ class SlotEngine:
         now = self._now()
         span = to_us(start, "start"), to_us(end, "end")
         return [
-            self._view(entry, now)
-            for entry in self._ledger.reservations_in(resource, *span, now=now)
+            self._view(entry) for entry in self._ledger.reservations_in(resource, *span, now=now)
         ]
 
     def subscribe(self, *, buffer: int = 1024) -> Subscription:
@@ -579,7 +587,7 @@ class SlotEngine:
     def statistics(self) -> Statistics:
         """Return how the engine is doing, at this moment.  O(subscribers)."""
         tally = self._ledger.tally()
-        late = max(0, self._clock.now() - self._ledger.next_expiry())
+        late = max(0, self._clock.now() - self._ledger.next_expiry()) if tally.held else 0
         return Statistics(
             held=tally.held,
             confirmed=tally.confirmed,
@@ -609,14 +617,15 @@ class SlotEngine:
     def _proposals(self, requests: Sequence[Request]) -> list[Proposal]:
         return [request.proposal(self._terms.default_ttl) for request in requests]
 
-    def _view(self, entry: Entry, now: int) -> Reservation:
+    def _view(self, entry: Entry) -> Reservation:
+        now = self._ledger.now
         return Reservation(entry, entry.state_at(now), entry.version_at(now))
 
-    def _answer(self, entry: Entry, now: int) -> Reservation:
+    def _answer(self, entry: Entry) -> Reservation:
         """Return what callers see of an entry, and wake the sweeper if it would sleep too long."""
         if self._ledger.chores_due < self._wakes_at:
             self._wake.set()
-        return self._view(entry, now)
+        return self._view(entry)
 
     async def _sweep(self) -> None:
         ledger, clock = self._ledger, self._clock

@@ -18,9 +18,16 @@ from typing import Self
 import anyio
 import anyio.lowlevel
 
+from slotengine.core.proposal import is_count
 from slotengine.core.reservation import Verb
 from slotengine.engine.values import Reservation
 from slotengine.errors import InvalidField
+
+READS_PER_TURN = 1024
+"""A reader with a full buffer gives way to other tasks once in so many events.
+
+More than the verbs and the sweeper publish before they give way (256 and 512),
+so that a reader that does nothing else keeps up with any storm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,14 @@ class Subscription:
     """
 
     def __init__(self, size: int, unsubscribe: Callable[[Subscription], None]) -> None:
-        if size < 1:
-            raise InvalidField("buffer", "must be at least 1 event")
+        if not is_count(size):
+            raise InvalidField("buffer", "must be a whole number of events, at least 1")
         self._buffer: deque[Event] = deque(maxlen=size)
         self._unsubscribe = unsubscribe
         self._wake = anyio.Event()
         self._closed = False
         self._unreported = 0
+        self._reads_left = READS_PER_TURN
         self.missed = 0
         """How many events this subscriber was too slow for, ever."""
 
@@ -95,9 +103,12 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event | Lagged:
-        # Always give way before taking anything out: a cancelled reader loses no
-        # event, and one that never catches up cannot keep others from running.
-        await anyio.lowlevel.checkpoint()
+        # Give way before anything is taken out, so that a cancelled reader loses nothing; and
+        # now and then only, or a storm would publish hundreds of events for each one read.
+        self._reads_left -= 1
+        if self._reads_left <= 0:
+            self._reads_left = READS_PER_TURN
+            await anyio.lowlevel.checkpoint()
         while not self._buffer:
             if self._closed:
                 raise StopAsyncIteration

@@ -10,6 +10,7 @@ from slotengine.core import reservation as core
 from slotengine.core.instant import check_in_calendar, duration_us, from_us, to_us
 from slotengine.core.proposal import Proposal
 from slotengine.core.reservation import Entry, Seats, State
+from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
@@ -41,8 +42,10 @@ class Claim:
 
     def around(self, start: int, end: int) -> core.Claim:
         """Return what this occupies, for a slot in core time.  Raises `InvalidField`."""
-        begin = start - duration_us(self.before, "before")
-        finish = end + duration_us(self.after, "after")
+        before, after = duration_us(self.before, "before"), duration_us(self.after, "after")
+        if before < 0 or after < 0:
+            raise InvalidField("buffers", "must not be negative")
+        begin, finish = start - before, end + after
         check_in_calendar(begin, finish, "buffers")
         return core.Claim(self.resource, begin, finish, self.units)
 
@@ -78,7 +81,7 @@ class Request:
         return Proposal(
             start,
             end,
-            tuple(claim.around(start, end) for claim in self.claims),
+            tuple(_checked(claim).around(start, end) for claim in self.claims),
             default_ttl if self.ttl is None else duration_us(self.ttl, "ttl"),
             self.holder,
             self.event_type,
@@ -86,6 +89,12 @@ class Request:
             self.key,
             self.schedule,
         )
+
+
+def _checked(claim: object) -> Claim:
+    if not isinstance(claim, Claim):
+        raise InvalidField("claims", f"must be Claims, not {claim!r}")
+    return claim
 
 
 class Reservation:

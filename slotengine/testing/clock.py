@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import anyio
+import anyio.lowlevel
 
 from slotengine.core.instant import duration_us, from_us, to_us
 
@@ -52,6 +53,10 @@ class SimClock:
     async def advance(self, by: timedelta) -> None:
         """Go on by so much, and return when all tasks that this wakes have nothing left to do."""
         self.set(from_us(self._now + duration_us(by, "by")))
+        for _ in range(16):
+            # On asyncio the call below looks, and if some task is not blocked yet sleeps for a
+            # tenth of a second; most are after a few turns.
+            await anyio.lowlevel.checkpoint()
         await anyio.wait_all_tasks_blocked()
 
     async def wait(self, wake: anyio.Event, until: int) -> None:

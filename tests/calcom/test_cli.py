@@ -137,7 +137,7 @@ def test_a_request_under_way_is_finished() -> None:
 
 def test_a_request_that_does_not_end_is_not_waited_for_forever() -> None:
     program = (
-        "from slotengine.calcom.catalog import load_catalog\n"
+        "from slotengine.calcom.catalog_file import load_catalog\n"
         "from slotengine.calcom.server import serve\n"
         "def say(line): print(line, flush=True)\n"
         f"serve(load_catalog({str(EXAMPLE)!r}), port=0, announce=say, grace_s=0.1)"

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from slotengine import ALWAYS_OPEN, Claim, Request, SlotEngine, State, minutes
 from slotengine.calcom import server
-from slotengine.calcom.catalog import Catalog, catalog_from
+from slotengine.calcom.catalog import Catalog
+from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.server import ENGINE, LARGEST_BODY, create_app
 from slotengine.testing import SimClock
 

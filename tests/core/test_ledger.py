@@ -159,6 +159,21 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], Callable[[Ledger], object]]] = [
     (InvalidField, lambda x: x.reserve_any([slot(0, 5, key="k")], uid="u", now=0)),
     (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[1, 2])),
     (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[0])),
+    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, policy="first")),  # type: ignore[arg-type]
+    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, load_in=(5, 5))),
+    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, key="")),
+    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, holder="")),
+    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="", now=0, ttl=100)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, key=""), uid="u", now=0)),
+    (
+        InvalidField,
+        lambda x: x.reserve_proposal(
+            slot(0, 5, seats=(2, 1), event_type="e"),  # type: ignore[arg-type]
+            uid="u",
+            now=0,
+        ),
+    ),
+    (InvalidField, lambda x: x.add_resource("attic", schedule="mon-fri")),  # type: ignore[arg-type]
     (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[], now=0)),
     (InvalidField, lambda x: x.reserve_all([slot(0, 5)] * 2, uids=["u", "u"], now=0)),
     (
@@ -203,12 +218,17 @@ def test_bad_input_is_refused_and_changes_nothing(
         {"shortest_ttl": 10, "longest_ttl": 9},
         {"default_ttl": 1},
         {"max_life": 1},
+        {"default_ttl": 50 * 10**6, "max_life": 40 * 10**6},
         {"retention": -1},
     ],
 )
 def test_terms_must_not_contradict_each_other(terms: dict[str, int]) -> None:
     with pytest.raises(InvalidField):
         Terms(**terms)
+
+
+def test_no_hold_can_be_asked_to_live_longer_than_the_longest_life() -> None:
+    assert Terms(max_life=10 * 60 * 10**6).longest_ttl == 10 * 60 * 10**6
 
 
 # --- Keys --------------------------------------------------------------------------------

@@ -1,0 +1,420 @@
+"""The tables of a catalog file: their keys, and what is right in each by itself.
+
+Here are the field names of the file, in Cal.com's own spelling, with their
+types, limits and defaults, and what a table means by itself: a schedule's
+hours, an event type's hosts, a booking's span.  `Tables` reads a parsed file,
+keeps every table that is right, and lists a `Problem` for everything else.
+
+What tables say about each other is `catalog_checks`'.  Every key is explained
+in ``docs/server.md``, and shown in ``examples/catalog.toml``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.alias_generators import to_camel
+
+from slotengine.calcom.wire import parse_instant
+from slotengine.core.schedule import Hours, Schedule
+
+SECTIONS: Final = {
+    "schedules": "schedule",
+    "users": "user",
+    "oauthClients": "OAuth client",
+    "organizations": "organization",
+    "teams": "team",
+    "eventTypes": "event type",
+    "bookings": "booking",
+}
+"""The lists of tables that a file may have, and what one of each is called."""
+
+LONGEST: Final = 366 * 24 * 60
+"""The longest slot or buffer, in minutes: a year."""
+
+
+# --- Types of values -------------------------------------------------------------------
+
+
+def _read_instant(value: object) -> object:
+    """Read a time as the wire does, or as TOML has read it already."""
+    if isinstance(value, datetime):
+        return _in_utc(value)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    instant = parse_instant(value) if isinstance(value, str) else None
+    if instant is None or instant.moment is None:
+        raise ValueError("must be an ISO 8601 time")
+    return instant.moment
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be in the years 1 to 9999, in UTC too") from None
+
+
+def _read_date(value: object) -> object:
+    if isinstance(value, str) and len(value) == len("2050-09-05"):
+        return date.fromisoformat(value)
+    return value
+
+
+Id = Annotated[int, Field(gt=0, lt=2**53)]
+Name = Annotated[str, Field(min_length=1)]
+Length = Annotated[int, Field(ge=1, le=LONGEST)]
+Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
+Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Instant = Annotated[datetime, BeforeValidator(_read_instant)]
+Day = Annotated[date, BeforeValidator(_read_date)]
+Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+
+_WEEKDAYS: Final = {name: number for number, name in enumerate(get_args(Weekday))}
+
+
+# --- Schedules -------------------------------------------------------------------------
+
+
+class Table(BaseModel):
+    """What all tables have in common."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",  # a misspelt key is a problem, not a default
+        frozen=True,
+        hide_input_in_errors=True,  # it may be a secret
+        strict=True,
+    )
+
+
+class HoursTable(Table):
+    """Hours of some days of the week."""
+
+    days: Annotated[list[Weekday], Field(min_length=1)]
+    start_time: Clock
+    end_time: Clock
+
+
+class OverrideTable(Table):
+    """Hours of one date, instead of its weekly ones."""
+
+    date: Day
+    start_time: Clock
+    end_time: Clock
+
+
+class ScheduleTable(Table):
+    """When somebody works."""
+
+    id: Id
+    name: str = ""
+    time_zone: Name
+    # Cal.com's default when a schedule says nothing of its hours.
+    availability: list[HoursTable] = [
+        HoursTable.model_validate(
+            {
+                "days": ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"],
+                "startTime": "09:00",
+                "endTime": "17:00",
+            }
+        )
+    ]
+    overrides: list[OverrideTable] = []
+
+    def schedule(self) -> Schedule:
+        """Return the schedule.  Raises `InvalidField` for an unknown time zone."""
+        weekly: dict[int, list[Hours]] = {}
+        for rule in self.availability:
+            for day in rule.days:
+                weekly.setdefault(_WEEKDAYS[day], []).append(_hours(rule))
+        overrides: dict[date, list[Hours]] = {}
+        for override in self.overrides:  # several on one date add up
+            overrides.setdefault(override.date, []).append(_hours(override))
+        return Schedule(self.time_zone, weekly, overrides)
+
+
+def _hours(rule: HoursTable | OverrideTable) -> Hours:
+    end_min = _minute_of_day(rule.end_time)
+    # Cal.com cannot write 24:00, and so means it by the last minute of the day.
+    return Hours(_minute_of_day(rule.start_time), 1440 if end_min == 1439 else end_min)
+
+
+def _minute_of_day(clock: str) -> int:
+    hours, minutes = clock.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+# --- Users and who they belong to ------------------------------------------------------
+
+
+class AccessTokenTable(Table):
+    """A bearer token of a user, perhaps for the web origins of one platform only."""
+
+    token: SecretStr
+    client_id: Name | None = None
+
+
+class UserTable(Table):
+    """Somebody whose time is booked, or who calls."""
+
+    id: Id
+    username: Name
+    name: str = ""
+    default_schedule_id: Id | None = None
+    api_keys: list[SecretStr] = []
+    access_tokens: list[AccessTokenTable] = []
+
+
+class OAuthClientTable(Table):
+    """A platform that calls with an id and a secret."""
+
+    id: Name
+    secret: SecretStr
+    owner_id: Id
+    redirect_uris: list[str] = []
+
+
+def origin(uri: str) -> str | None:
+    """Return scheme, host and port of an address, as browsers send them in ``Origin``.
+
+    >>> origin("https://Platform.example/callback"), origin("mailto:desk@platform.example")
+    ('https://platform.example', None)
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        return None
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+class MemberTable(Table):
+    """A user in a team or organization; until accepted, an invitation."""
+
+    user_id: Id
+    accepted: bool = True
+
+
+class OrganizationTable(Table):
+    """Teams, and users who may be in none of them."""
+
+    id: Id
+    slug: Name
+    name: str = ""
+    members: list[MemberTable] = []
+
+    @property
+    def accepted(self) -> frozenset[int]:
+        """The ids of the users who have accepted to be members."""
+        return frozenset(member.user_id for member in self.members if member.accepted)
+
+
+class TeamTable(OrganizationTable):
+    """Users who host together, perhaps of an organization."""
+
+    parent_id: Id | None = None
+
+
+# --- Event types and bookings ----------------------------------------------------------
+
+
+class SeatsTable(Table):
+    """How many share a slot; the other two keys are kept for the search of slots."""
+
+    seats_per_time_slot: Annotated[int, Field(ge=1, le=1000)]
+    show_attendee_info: bool = False
+    show_availability_count: bool = True
+
+
+class HostTable(Table):
+    """A user as a host of one event type."""
+
+    user_id: Id
+    # The API calls it "mandatory", everything else in Cal.com "isFixed".
+    is_fixed: Annotated[bool, Field(validation_alias=AliasChoices("isFixed", "mandatory"))] = False
+    weight: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    group_id: Name | None = None
+    schedule_id: Id | None = None
+
+
+class EventTypeTable(Table):
+    """What can be booked: of an owner, or of a team and its hosts."""
+
+    id: Id
+    slug: Name
+    title: str = ""
+    owner_id: Id | None = None
+    team_id: Id | None = None
+    scheduling_type: Literal["collective", "roundRobin"] | None = None
+    hosts: list[HostTable] = []
+    length_in_minutes: Length
+    length_in_minutes_options: list[Length] = []
+    before_event_buffer: Minutes = 0
+    after_event_buffer: Minutes = 0
+    schedule_id: Id | None = None
+    seats: SeatsTable | None = None
+    # Kept for the search of slots; reservations do not ask about them, as in the original.
+    slot_interval: Length | None = None
+    offset_start: Minutes = 0
+    minimum_booking_notice: Minutes = 120
+    only_show_first_available_slot: bool = False
+
+    @property
+    def host_ids(self) -> list[int]:
+        """The ids of everybody who may host: of an individual event type, its owner."""
+        if self.owner_id is not None:
+            return [self.owner_id]
+        return [host.user_id for host in self.hosts]
+
+    @property
+    def fixed(self) -> list[HostTable]:
+        """The hosts who take part in every slot."""
+        everybody = self.scheduling_type == "collective"
+        return [host for host in self.hosts if everybody or host.is_fixed]
+
+    @property
+    def rotating(self) -> list[list[HostTable]]:
+        """The groups of hosts of each of whom one takes part; without groups, all are one."""
+        groups: dict[str | None, list[HostTable]] = {}
+        if self.scheduling_type == "roundRobin":
+            for host in self.hosts:
+                if not host.is_fixed:
+                    groups.setdefault(host.group_id, []).append(host)
+        return list(groups.values())
+
+    @property
+    def before(self) -> timedelta:
+        """The buffer before."""
+        return timedelta(minutes=self.before_event_buffer)
+
+    @property
+    def after(self) -> timedelta:
+        """The buffer after."""
+        return timedelta(minutes=self.after_event_buffer)
+
+
+class BookingTable(Table):
+    """What is booked already."""
+
+    uid: Name
+    event_type_id: Id
+    start: Instant
+    end: Instant
+    status: Literal["accepted", "pending", "awaiting_host", "cancelled", "rejected"] = "accepted"
+    host_ids: list[Id] | None = None
+    attendees_count: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether its hosts are not free meanwhile."""
+        return self.status not in {"cancelled", "rejected"}
+
+    @property
+    def seats_taken(self) -> int:
+        """How many seats it takes, where there are seats."""
+        return self.attendees_count or 1
+
+    def occupied(self, event_type: EventTypeTable) -> tuple[datetime, datetime]:
+        """Return the span that it takes, buffers included.  Raises `OverflowError`."""
+        return self.start - event_type.before, self.end + event_type.after
+
+
+# --- All of a file ---------------------------------------------------------------------
+
+TableT = TypeVar("TableT", bound=Table, covariant=True)
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a catalog: where, and why."""
+
+    key: str
+    """Such as ``eventTypes[2].ownerId``; empty for the file as a whole."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.reason}" if self.key else self.reason
+
+
+class Row(NamedTuple, Generic[TableT]):
+    """A table that is right by itself, and where it stands."""
+
+    key: str
+    table: TableT
+
+
+class Tables:
+    """The tables of a file, and what is wrong with each of them by itself."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.problems = [Problem(key, "is not a known table") for key in raw if key not in SECTIONS]
+        self._raw = raw
+        self.schedules = self._rows("schedules", ScheduleTable)
+        self.users = self._rows("users", UserTable)
+        self.oauth_clients = self._rows("oauthClients", OAuthClientTable)
+        self.organizations = self._rows("organizations", OrganizationTable)
+        self.teams = self._rows("teams", TeamTable)
+        self.event_types = self._rows("eventTypes", EventTypeTable)
+        self.bookings = self._rows("bookings", BookingTable)
+
+    @property
+    def groups(self) -> list[Row[OrganizationTable]]:
+        """Organizations and teams: an organization is a team with teams in it."""
+        return [*self.organizations, *self.teams]
+
+    def ids(self, section: str) -> set[object]:
+        """Return all ids, those of wrong tables too: a reference to them is not a problem."""
+        ids = (entry.get("id") for entry in self._entries(section) if isinstance(entry, dict))
+        return {id for id in ids if isinstance(id, Hashable)}  # noqa: A001
+
+    def _entries(self, section: str) -> list[Any]:
+        entries = self._raw.get(section, [])
+        return entries if isinstance(entries, list) else []
+
+    def _rows(self, section: str, model: type[TableT]) -> list[Row[TableT]]:
+        if not isinstance(self._raw.get(section, []), list):
+            self.problems.append(Problem(section, f"must be a list of tables: [[{section}]]"))
+        rows = []
+        for index, entry in enumerate(self._entries(section)):
+            key = f"{section}[{index}]"
+            try:
+                rows.append(Row(key, model.model_validate(entry)))
+            except ValidationError as error:
+                self.problems.extend(_problems(key, error))
+        return rows
+
+
+_SUBJECT: Final = re.compile("^[A-Z][a-z]+ should ")
+"""What pydantic calls the value: input, string, list..."""
+
+
+def _problems(key: str, error: ValidationError) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False, include_input=False):
+        path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in detail["loc"])
+        match detail["type"]:
+            case "missing":
+                reason = "is missing"
+            case "extra_forbidden":
+                reason = "is not a known key"
+            case "model_type":
+                reason = "must be a table"
+            case _:
+                said = detail["msg"].removeprefix("Value error, ")
+                reason = _SUBJECT.sub("must ", said)
+        yield Problem(key + path, reason)

@@ -1,0 +1,233 @@
+"""What is wrong with a catalog although each table is right by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from slotengine.calcom.catalog_checks import check
+from slotengine.calcom.catalog_file import CatalogError, catalog_from
+from slotengine.calcom.catalog_tables import Problem, Tables
+
+
+def booking(**fields: object) -> dict[str, object]:
+    times = {"start": "2030-10-01T10:00:00Z", "end": "2030-10-01T10:30:00Z"}
+    return {"uid": "another", "eventTypeId": 1} | times | fields
+
+
+# Path, value, and the reason that is given there.
+WRONG: list[tuple[str, object, str]] = [
+    # Schedules
+    ("schedules[0].timeZone", "Rome", "is not an IANA time zone: 'Rome'"),
+    ("schedules[0].timeZone", "../etc", "is not an IANA time zone"),
+    ("schedules[0].timeZone", "Europe", "is not an IANA time zone"),
+    ("schedules[1].availability[0].endTime", "10:00", "must be after startTime; 23:59 stands"),
+    # What must differ
+    ("schedules[1].id", 1, "is the same as schedules[0].id"),
+    ("users[1].id", 1, "is the same as users[0].id"),
+    ("users[1].username", "one", "is the same as users[0].username"),
+    ("users[1].apiKeys[0]", "cal_one", "is the same as users[0].apiKeys[0]"),
+    ("teams[0].id", 100, "is the same as organizations[0].id"),
+    ("eventTypes[1].id", 1, "is the same as eventTypes[0].id"),
+    ("eventTypes[2].slug", "both", "is the same as eventTypes[1].slug"),
+    ("bookings[1].uid", "first", "is the same as bookings[0].uid"),
+    # References to what is not there
+    ("users[0].defaultScheduleId", 9, "there is no schedule with id 9"),
+    ("users[0].accessTokens[0].clientId", "x", "there is no OAuth client with id 'x'"),
+    ("oauthClients[0].ownerId", 9, "there is no user with id 9"),
+    ("teams[0].parentId", 9, "there is no organization with id 9"),
+    ("teams[0].members[1].userId", 9, "there is no user with id 9"),
+    ("organizations[0].members[0].userId", 9, "there is no user with id 9"),
+    ("eventTypes[0].ownerId", 9, "there is no user with id 9"),
+    ("eventTypes[1].teamId", 9, "there is no team with id 9"),
+    ("eventTypes[0].scheduleId", 9, "there is no schedule with id 9"),
+    ("eventTypes[1].hosts[0].userId", 9, "there is no user with id 9"),
+    ("eventTypes[1].hosts[0].scheduleId", 9, "there is no schedule with id 9"),
+    ("bookings[0].eventTypeId", 9, "there is no event type with id 9"),
+    # Secrets
+    ("users[0].apiKeys[0]", "key", "must be 'cal_' and some letters and digits"),
+    ("users[0].apiKeys[0]", "cal_", "must be 'cal_' and some letters and digits"),
+    ("users[0].apiKeys[0]", "cal_a b", "must be 'cal_' and some letters and digits"),
+    ("users[0].apiKeys[0]", "cal_ä", "must be 'cal_' and some letters and digits"),
+    ("users[0].accessTokens[0].token", "cal_x", "must be printable ASCII without spaces, not sta"),
+    ("users[0].accessTokens[0].token", "", "must be printable ASCII without spaces, not starting"),
+    ("oauthClients[0].secret", "", "must be printable ASCII without spaces"),
+    ("oauthClients[0].redirectUris[0]", "x", "must be an http or https address"),
+    # Event types
+    ("eventTypes[0].lengthInMinutesOptions", [15, 45], "must contain lengthInMinutes, 30"),
+    ("eventTypes[0].hosts", [{"userId": 2}], "are for event types of a team; here the owner is"),
+    ("eventTypes[0].schedulingType", "collective", "is for event types of a team"),
+    ("eventTypes[1].schedulingType", None, "must be 'collective' or 'roundRobin'"),
+    ("eventTypes[1].hosts", [], "must be at least one, for an event type of a team"),
+    ("eventTypes[1].hosts[0].weight", 5, "is for round robin; in a collective event type every"),
+    ("eventTypes[1].hosts[0].groupId", "a", "is for round robin; in a collective event type ev"),
+    ("eventTypes[1].hosts[1].userId", 3, "user 3 is no accepted member of team 10"),
+    (
+        "eventTypes[2].hosts",
+        [{"userId": 1, "isFixed": True}, {"userId": 2, "weight": 5}],
+        "weights need a single group of hosts, none of whom is fixed",
+    ),
+    (
+        "eventTypes[2].hosts",
+        [{"userId": 1, "groupId": "a"}, {"userId": 2, "groupId": "b", "weight": 5}],
+        "weights need a single group of hosts, none of whom is fixed",
+    ),
+    # Bookings
+    (
+        "bookings[2]",
+        booking(eventTypeId=4, start="0001-01-01", end="0001-01-02"),
+        "the buffers reach beyond the years 1 to 9999",
+    ),
+    (
+        "bookings[2]",
+        booking(start="2030-09-02T10:29:00Z", end="2030-09-02T11:00:00Z"),
+        "overlaps with bookings[0] on user 1 (buffers, if any, included)",
+    ),
+    (
+        "bookings[2]",
+        booking(eventTypeId=2, start="2030-09-02T13:29:00Z", end="2030-09-02T14:00:00Z"),
+        "overlaps with bookings[1] on user 2 (buffers, if any, included)",
+    ),
+]
+
+# Path and value, and then where the problem is, which is elsewhere, and why it is one.
+WRONG_ELSEWHERE: list[tuple[str, object, str, str]] = [
+    # An override, which is of both its times
+    ("schedules[1].overrides[0].startTime", "09:00", "schedules[1].overrides[0].endTime", "after"),
+    # What must differ
+    (
+        "users[1].accessTokens",
+        [{"token": "token-one"}],
+        "users[1].accessTokens[0].token",
+        "is the same as users[0].accessTokens[0].token",
+    ),
+    (
+        "oauthClients[1]",
+        {"id": "platform", "secret": "x", "ownerId": 1},
+        "oauthClients[1].id",
+        "is the same as oauthClients[0].id",
+    ),
+    (
+        "teams[1]",
+        {"id": 11, "slug": "team", "parentId": 100},
+        "teams[1].slug",
+        "is the same as teams[0].slug",
+    ),
+    (
+        "organizations[1]",
+        {"id": 101, "slug": "org"},
+        "organizations[1].slug",
+        "is the same as organizations[0].slug",
+    ),
+    (
+        "teams[0].members[2]",
+        {"userId": 1},
+        "teams[0].members[2].userId",
+        "is the same as teams[0].members[0].userId",
+    ),
+    (
+        "eventTypes[2].hosts[1]",
+        {"userId": 1},
+        "eventTypes[2].hosts[1].userId",
+        "is the same as eventTypes[2].hosts[0].userId",
+    ),
+    (
+        "eventTypes[0].lengthInMinutesOptions",
+        [30, 30],
+        "eventTypes[0].lengthInMinutesOptions[1]",
+        "is the same as eventTypes[0].lengthInMinutesOptions[0]",
+    ),
+    # Event types
+    ("eventTypes[0].ownerId", None, "eventTypes[0]", "must have an ownerId, or a teamId"),
+    ("eventTypes[1].ownerId", 1, "eventTypes[1]", "must have an ownerId or a teamId, not both"),
+    ("eventTypes[1].hosts[0].mandatory", True, "eventTypes[1].hosts[0].isFixed", "is for round"),
+    # Bookings
+    ("bookings[2]", booking(end="2030-10-01T10:00:00Z"), "bookings[2].end", "after the start"),
+    ("bookings[2]", booking(eventTypeId=3), "bookings[2].hostIds", "is missing: with round robin"),
+    ("bookings[2]", booking(hostIds=[]), "bookings[2].hostIds", "must be at least one"),
+    ("bookings[0].hostIds", [3], "bookings[0].hostIds[0]", "user 3 is no host of event type 3"),
+    (
+        "bookings[2]",
+        booking(eventTypeId=2, hostIds=[1, 1]),
+        "bookings[2].hostIds[1]",
+        "is the same as bookings[2].hostIds[0]",
+    ),
+    ("bookings[2]", booking(attendeesCount=1), "bookings[2].attendeesCount", "types with seats"),
+    (
+        "bookings[2]",
+        booking(
+            eventTypeId=4,
+            start="2030-09-02T12:00:00Z",
+            end="2030-09-02T13:00:00Z",
+            attendeesCount=2,
+        ),
+        "bookings[2].attendeesCount",
+        "makes 4 of 3 seats at that time",
+    ),
+    (
+        "bookings[2]",
+        booking(eventTypeId=4, start="2030-09-02T12:00:00Z", end="2030-09-02T12:30:00Z"),
+        "bookings[1]",
+        "overlaps with bookings[2] on user 2 (buffers, if any, included)",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key", "reason"),
+    [(path, value, path, reason) for path, value, reason in WRONG] + WRONG_ELSEWHERE,
+)
+def test_what_does_not_fit_together_is_refused(
+    first_problem: Callable[[str, object], Problem], path: str, value: object, key: str, reason: str
+) -> None:
+    problem = first_problem(path, value)
+    assert problem.key == key
+    assert reason in problem.reason
+
+
+def test_the_catalog_that_these_change_is_right(right: dict[str, Any]) -> None:
+    assert list(check(Tables(right))) == []
+
+
+def test_all_problems_are_listed_at_once(right: dict[str, Any]) -> None:
+    right["users"][1]["id"] = "two"  # wrong by itself...
+    right["users"][1]["username"] = 2
+    right["schedules"][0]["timeZone"] = "Rome"
+    right["oauthClients"][0]["ownerId"] = 9
+    right["eventTypes"][0]["lengthInMinutesOptions"] = [15]
+    right["bookings"][0]["eventTypeId"] = 9
+    with pytest.raises(CatalogError) as caught:
+        catalog_from(right)
+    assert [problem.key for problem in caught.value.problems] == [
+        "users[1].id",
+        "users[1].username",
+        "schedules[0].timeZone",
+        "oauthClients[0].ownerId",
+        "teams[0].members[1].userId",
+        "eventTypes[3].ownerId",
+        "eventTypes[1].hosts[1].userId",
+        "eventTypes[2].hosts[1].userId",
+        "eventTypes[0].lengthInMinutesOptions",
+        "bookings[0].eventTypeId",
+    ]
+
+
+def test_a_table_that_is_wrong_elsewhere_can_still_be_referred_to(right: dict[str, Any]) -> None:
+    right["users"][1]["username"] = 2
+    right["teams"][0]["slug"] = ""
+    right["eventTypes"][3]["slug"] = ""
+    assert list(check(Tables(right))) == []
+
+
+def test_too_many_combinations(right: dict[str, Any]) -> None:
+    ids = range(1001, 1035)
+    right["users"] += [{"id": id, "username": str(id)} for id in ids]  # noqa: A001
+    right["teams"][0]["members"] += [{"userId": id} for id in ids]  # noqa: A001
+    hosts = [{"userId": id, "groupId": str(id % 3)} for id in ids]  # noqa: A001
+    right["eventTypes"][2]["hosts"] = hosts
+    right["bookings"][0]["hostIds"] = [ids[0]]
+    ((key, reason),) = check(Tables(right))
+    assert key == "eventTypes[2].hosts"
+    assert "more than 1000 ways" in reason

@@ -1,0 +1,1275 @@
+"""Every verb of the engine: what it answers, what it refuses, and what that leaves unchanged."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from slotengine import (
+    ALWAYS_OPEN,
+    BusySpan,
+    Claim,
+    EngineClosed,
+    FixedWindows,
+    HoldExpired,
+    InTheWay,
+    InvalidField,
+    InvalidRequest,
+    InvalidTTL,
+    KeyReused,
+    LifeExceeded,
+    NoneFree,
+    NoSeatsLeft,
+    OutsideHours,
+    Policy,
+    Refused,
+    Request,
+    Reservation,
+    Seats,
+    SlotEngine,
+    SlotError,
+    SlotTaken,
+    StaleVersion,
+    State,
+    TooManyUnits,
+    UnknownReservation,
+    UnknownResource,
+    Verb,
+    WrongState,
+    minutes,
+)
+from slotengine.core.instant import to_us
+from slotengine.testing import SimClock
+
+NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
+START = datetime(2030, 1, 7, 9, tzinfo=UTC)
+HALF_HOUR = minutes(30)
+MICROSECOND = timedelta(microseconds=1)
+ROME = ZoneInfo("Europe/Rome")
+
+pytestmark = pytest.mark.anyio
+
+
+def asks(
+    *resources: str, start: datetime = START, length: timedelta = HALF_HOUR, **more: Any
+) -> Request:
+    """Return a request for one unit of each resource."""
+    return Request(start, length, tuple(Claim(one) for one in resources), **more)
+
+
+def books(engine: SlotEngine) -> object:
+    """Return all that can be seen of an engine, but for its count of refusals."""
+    year = timedelta(days=365)
+    return (
+        replace(engine.statistics(), refused=0),
+        [
+            engine.reservations_nowait(resource, NOW - year, NOW + year)
+            for resource in engine._ledger._resources
+        ],
+    )
+
+
+# --- Each verb twice -------------------------------------------------------------------
+
+
+class Call(NamedTuple):
+    """One call of a verb, on an engine that `prepare` prepared."""
+
+    verb: str
+    args: tuple[object, ...]
+    options: dict[str, object] = {}  # noqa: RUF012 - nobody writes to it
+
+
+WEEK = (START - timedelta(days=3), START + timedelta(days=3))
+CANDIDATES = [asks("room"), asks("annex"), asks("hall")]
+
+# Each verb at least once accepted, and once refused if it can be.
+CALLS = [
+    Call("reserve", ("hall", START, HALF_HOUR), {"units": 2, "holder": "me", "ttl": minutes(1)}),
+    Call("reserve", ("room", START, HALF_HOUR)),
+    Call("reserve", ("room", START, HALF_HOUR), {"key": "one"}),
+    Call("reserve", ("no such room", START, HALF_HOUR)),
+    Call("reserve_request", (asks("annex", "hall", holder="me", key="two"),)),
+    Call("reserve_request", (asks("room", "hall"),)),
+    Call("reserve_all", ([asks("annex"), asks("hall")],)),
+    Call("reserve_all", ([asks("annex"), asks("room")],)),
+    Call("reserve_each", ([asks("annex"), asks("room")],)),
+    Call("reserve_any", (CANDIDATES,), {"policy": Policy.LEAST_LOADED, "load_in": WEEK}),
+    Call("reserve_any", (CANDIDATES,), {"policy": Policy.WEIGHTED, "weights": [1, 2, 3]}),
+    Call("reserve_any", ([asks("room")],), {"key": "three"}),
+    Call("extend", ("hold",), {"ttl": minutes(7), "version": 1}),
+    Call("extend", ("booking",)),
+    Call("move", ("hold", START + HALF_HOUR), {"resource": "annex", "ttl": minutes(9)}),
+    Call("move", ("hold", START, minutes(60)), {"version": 2}),
+    Call("move_request", ("booking", asks("annex")), {"version": 2}),
+    Call("move_request", ("booking", asks("room"))),
+    Call("move_any", ("hold", CANDIDATES), {"policy": Policy.LEAST_LOADED, "load_in": WEEK}),
+    Call("move_any", ("booking", [asks("room")])),
+    Call("confirm", ("hold",), {"version": 1}),
+    Call("confirm", ("lapsed",), {"if_still_free": True}),
+    Call("confirm", ("lapsed",)),
+    Call("release", ("hold",), {"version": 1}),
+    Call("release", ("booking",)),
+    Call("cancel", ("booking",), {"version": 2}),
+    Call("cancel", ("hold",)),
+    Call("get", ("hold",)),
+    Call("get", ("no such uid",)),
+    Call("busy", ("hall", *WEEK)),
+    Call("busy", ("hall", START, START)),
+    Call("is_free", (asks("annex"),)),
+    Call("is_free", (asks("room"),)),
+    Call("reservations", ("hall", *WEEK)),
+    Call("reservations", ("no such room", *WEEK)),
+]
+
+VERBS = [
+    name
+    for name, member in inspect.getmembers(SlotEngine, inspect.iscoroutinefunction)
+    if not name.startswith("_")
+]
+
+
+def prepare(engine: SlotEngine, clock: SimClock) -> None:
+    """Let there be one that has lapsed, a hold of "room" at `START`, and a booking of "hall"."""
+    engine.add_resource("room")
+    engine.add_resource("annex")
+    engine.add_resource("hall", capacity=3)
+    engine.reserve_nowait("annex", START + HALF_HOUR, HALF_HOUR, ttl=minutes(1))
+    clock.set(clock.moment + minutes(1))
+    engine.reserve_nowait("room", START, HALF_HOUR, holder="somebody")
+    engine.reserve_nowait("hall", START, HALF_HOUR)
+    engine.confirm_nowait("booking")
+
+
+def prepared(clock: SimClock) -> SlotEngine:
+    uids = iter(["lapsed", "hold", "booking", *map(str, range(100))])
+    return SlotEngine(clock=clock, new_uid=lambda: next(uids))
+
+
+async def outcome(answer: Callable[[], Any]) -> object:
+    """Return what a call, waiting or not, returns, or what it raises in a form that compares."""
+    try:
+        result = answer()
+        result = await result if inspect.isawaitable(result) else result
+    except SlotError as error:
+        return type(error), str(error)
+    return [
+        (type(one), str(one)) if isinstance(one, Refused) else one
+        for one in (result if isinstance(result, list) else [result])
+    ]
+
+
+def test_every_verb_is_tried() -> None:
+    assert {call.verb for call in CALLS} == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_twin_that_does_not_wait(verb: str) -> None:
+    twin = getattr(SlotEngine, f"{verb}_nowait")
+    assert not inspect.iscoroutinefunction(twin)
+    assert inspect.signature(twin) == inspect.signature(getattr(SlotEngine, verb))
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[f"{call.verb}-{i}" for i, call in enumerate(CALLS)])
+async def test_both_forms_answer_alike(call: Call) -> None:
+    clocks = SimClock(NOW), SimClock(NOW)
+    async with prepared(clocks[0]) as one, prepared(clocks[1]) as other:
+        prepare(one, clocks[0])
+        prepare(other, clocks[1])
+        forms = getattr(one, call.verb), getattr(other, f"{call.verb}_nowait")
+        answers = [await outcome(partial(form, *call.args, **call.options)) for form in forms]
+        assert answers[0] == answers[1]
+        assert books(one) == books(other)
+        assert one.statistics() == other.statistics()
+        one._ledger._check()
+
+
+async def test_an_async_verb_gives_way_now_and_then(engine: SlotEngine) -> None:
+    engine._calls_left = 1
+    await engine.get("1")
+    assert engine._calls_left > 1
+    left = engine._calls_left
+    await engine.get("1")
+    assert engine._calls_left == left - 1
+
+
+# --- How long a hold lives -------------------------------------------------------------
+
+
+async def test_a_hold_lives_for_five_minutes_unless_the_caller_says_otherwise(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    assert engine.default_ttl == minutes(5)
+    first = await engine.reserve("room", START, HALF_HOUR)
+    second = await engine.reserve("annex", START, HALF_HOUR, ttl=timedelta(seconds=90))
+    assert first.created == second.created == clock.moment == engine.now()
+    assert first.until == NOW + minutes(5)
+    assert second.until == NOW + timedelta(seconds=90)
+    assert (await engine.reserve_request(asks("hall"))).until == NOW + minutes(5)
+    assert (await engine.reserve_request(asks("hall", ttl=minutes(2)))).until == NOW + minutes(2)
+
+
+async def test_a_hold_is_live_until_the_very_moment(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    clock.set(NOW + minutes(5) - MICROSECOND)
+    assert engine.get_nowait(hold.uid) == hold
+    with pytest.raises(SlotTaken):
+        engine.reserve_nowait("room", START, HALF_HOUR)
+    clock.set(NOW + minutes(5))  # and the sweeper has not run
+    lapsed = engine.get_nowait(hold.uid)
+    assert lapsed is not None
+    assert (lapsed.state, lapsed.version, lapsed.until) == (State.EXPIRED, 2, hold.until)
+    assert engine.reserve_nowait("room", START, HALF_HOUR).state is State.HELD
+    with pytest.raises(HoldExpired):
+        engine.confirm_nowait(hold.uid)
+    assert engine.get_nowait(hold.uid) == lapsed
+
+
+async def test_the_bounds_of_a_life_are_configured(clock: SimClock) -> None:
+    async with SlotEngine(
+        default_ttl=minutes(2), min_ttl=minutes(1), max_ttl=minutes(3), clock=clock
+    ) as engine:
+        engine.add_resource("hall", capacity=5)
+        assert engine.ttl_bounds == (minutes(1), minutes(3))
+        assert engine.default_ttl == minutes(2)
+        uid = (await engine.reserve("hall", START, HALF_HOUR)).uid
+        for ttl in (minutes(1), minutes(3)):
+            hold = await engine.reserve("hall", START, HALF_HOUR, ttl=ttl)
+            assert hold.until == NOW + ttl
+            assert (await engine.extend(hold.uid)).until == NOW + minutes(2)
+        for ttl in (minutes(1) - MICROSECOND, minutes(3) + MICROSECOND, timedelta.max, -minutes(1)):
+            before = books(engine)
+            for attempt in (
+                partial(engine.reserve_nowait, "hall", START, HALF_HOUR, ttl=ttl),
+                partial(engine.reserve_request_nowait, asks("hall", ttl=ttl)),
+                partial(engine.extend_nowait, uid, ttl=ttl),
+                partial(engine.move_nowait, uid, START, ttl=ttl),
+            ):
+                with pytest.raises(InvalidTTL) as caught:
+                    attempt()
+                assert (caught.value.ttl, caught.value.shortest) == (ttl, minutes(1))
+                assert caught.value.longest == minutes(3)
+            assert books(engine) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"min_ttl": timedelta()}, "min_ttl"),
+        ({"min_ttl": -minutes(1)}, "min_ttl"),
+        ({"min_ttl": timedelta(days=2)}, "min_ttl"),
+        ({"default_ttl": timedelta(days=2)}, "default_ttl"),
+        ({"default_ttl": MICROSECOND}, "default_ttl"),
+        ({"max_ttl": minutes(1)}, "default_ttl"),
+        ({"max_life": minutes(1)}, "max_life"),
+        ({"retention": -MICROSECOND}, "retention"),
+        ({"default_ttl": 300}, "default_ttl"),
+        ({"min_ttl": 1.0}, "min_ttl"),
+        ({"max_ttl": None}, "max_ttl"),
+        ({"max_life": "1 day"}, "max_life"),
+        ({"retention": 3600}, "retention"),
+    ],
+)
+def test_durations_that_contradict_each_other_are_refused(
+    options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidField) as caught:
+        SlotEngine(**options)
+    assert caught.value.field == field
+
+
+async def test_a_hold_cannot_be_extended_past_its_longest_life(clock: SimClock) -> None:
+    async with SlotEngine(max_ttl=minutes(10), max_life=minutes(10), clock=clock) as engine:
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        await clock.advance(minutes(4))
+        assert (await engine.extend(hold.uid, ttl=minutes(6))).until == NOW + minutes(10)
+        before = books(engine)
+        for attempt in (
+            partial(engine.extend_nowait, hold.uid, ttl=minutes(6) + MICROSECOND),
+            partial(engine.move_nowait, hold.uid, START, ttl=minutes(7)),
+        ):
+            with pytest.raises(LifeExceeded) as caught:
+                attempt()
+            assert caught.value.latest == NOW + minutes(10)
+        assert books(engine) == before
+        await engine.confirm(hold.uid)
+        await engine.move(hold.uid, START, ttl=minutes(7))  # a booking has no life to exceed
+
+
+# --- Bad input -------------------------------------------------------------------------
+
+NAIVE = datetime(2030, 1, 7, 9)  # noqa: DTZ001 - what is to be refused
+
+ILL_TIMED: dict[str, Callable[[SlotEngine, Any], object]] = {
+    "reserve": lambda e, when: e.reserve_nowait("room", when, HALF_HOUR),
+    "reserve_request": lambda e, when: e.reserve_request_nowait(asks("room", start=when)),
+    "reserve_all": lambda e, when: e.reserve_all_nowait([asks("room"), asks("hall", start=when)]),
+    "reserve_each": lambda e, when: e.reserve_each_nowait([asks("room"), asks("hall", start=when)]),
+    "reserve_any": lambda e, when: e.reserve_any_nowait([asks("room"), asks("hall", start=when)]),
+    "load from": lambda e, when: e.reserve_any_nowait([asks("room")], load_in=(when, START)),
+    "load until": lambda e, when: e.reserve_any_nowait([asks("room")], load_in=(START, when)),
+    "move": lambda e, when: e.move_nowait("1", when),
+    "move_request": lambda e, when: e.move_request_nowait("1", asks("room", start=when)),
+    "move_any": lambda e, when: e.move_any_nowait("1", [asks("room", start=when)]),
+    "busy from": lambda e, when: e.busy_nowait("room", when, START),
+    "busy until": lambda e, when: e.busy_nowait("room", START, when),
+    "is_free": lambda e, when: e.is_free_nowait(asks("room", start=when)),
+    "reservations from": lambda e, when: e.reservations_nowait("room", when, START),
+    "reservations until": lambda e, when: e.reservations_nowait("room", START, when),
+}
+
+
+@pytest.mark.parametrize("call", ILL_TIMED.values(), ids=ILL_TIMED)
+@pytest.mark.parametrize(
+    "when", [NAIVE, None, "2030-01-07T09:00Z", 1_893_456_000, 0.5, date(2030, 1, 7), minutes(1)]
+)
+async def test_only_aware_datetimes_are_taken(
+    engine: SlotEngine, call: Callable[[SlotEngine, Any], object], when: object
+) -> None:
+    await engine.reserve("annex", START, HALF_HOUR)
+    before = books(engine)
+    with pytest.raises(InvalidField, match="must be a timezone-aware datetime"):
+        call(engine, when)
+    assert books(engine) == before
+
+
+BAD_INPUT: dict[str, tuple[Callable[[SlotEngine], object], type[InvalidRequest]]] = {
+    "no length": (lambda e: e.reserve_nowait("room", START, timedelta()), InvalidField),
+    "negative length": (lambda e: e.reserve_nowait("room", START, -HALF_HOUR), InvalidField),
+    "length in minutes": (lambda e: e.reserve_nowait("room", START, 30), InvalidField),  # type: ignore[arg-type]
+    "no length to move to": (lambda e: e.move_nowait("1", START, timedelta()), InvalidField),
+    "ttl in seconds": (lambda e: e.reserve_nowait("room", START, HALF_HOUR, ttl=300), InvalidField),  # type: ignore[arg-type]
+    "unknown resource": (lambda e: e.reserve_nowait("attic", START, HALF_HOUR), UnknownResource),
+    "no resource": (lambda e: e.reserve_nowait(None, START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
+    "resource unhashable": (lambda e: e.reserve_nowait([], START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
+    "resource unhashable in a request": (
+        lambda e: e.reserve_request_nowait(Request(START, HALF_HOUR, (Claim([]),))),  # type: ignore[arg-type]
+        UnknownResource,
+    ),
+    "unknown among several": (
+        lambda e: e.reserve_request_nowait(asks("room", "attic")),
+        UnknownResource,
+    ),
+    "no units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=0), InvalidField),
+    "negative units": (
+        lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=-1),
+        InvalidField,
+    ),
+    "true units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=True), InvalidField),
+    "broken units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=1.0), InvalidField),  # type: ignore[arg-type]
+    "too many units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=4), TooManyUnits),
+    "key unhashable": (lambda e: e.reserve_nowait("room", START, HALF_HOUR, key=[]), InvalidField),  # type: ignore[arg-type]
+    "no claims": (lambda e: e.reserve_request_nowait(asks()), InvalidField),
+    "one resource twice": (lambda e: e.reserve_request_nowait(asks("room", "room")), InvalidField),
+    "buffer in minutes": (
+        lambda e: e.reserve_request_nowait(Request(START, HALF_HOUR, (Claim("room", 1, 5),))),  # type: ignore[arg-type]
+        InvalidField,
+    ),
+    "negative buffer": (
+        lambda e: e.reserve_request_nowait(
+            Request(START, HALF_HOUR, (Claim("room", after=-minutes(5)),))
+        ),
+        InvalidField,
+    ),
+    "seats without an event type": (
+        lambda e: e.reserve_request_nowait(asks("room", seats=Seats(5))),
+        InvalidField,
+    ),
+    "no seats": (
+        lambda e: e.reserve_request_nowait(asks("room", event_type="yoga", seats=Seats(0))),
+        InvalidField,
+    ),
+    "too many seats": (
+        lambda e: e.reserve_request_nowait(asks("room", event_type="yoga", seats=Seats(2, 3))),
+        TooManyUnits,
+    ),
+    "no candidates": (lambda e: e.reserve_any_nowait([]), InvalidField),
+    "too few weights": (
+        lambda e: e.reserve_any_nowait([asks("room"), asks("hall")], weights=[1]),
+        InvalidField,
+    ),
+    "weight of nothing": (
+        lambda e: e.reserve_any_nowait([asks("room")], weights=[0]),
+        InvalidField,
+    ),
+    "key of a candidate": (lambda e: e.reserve_any_nowait([asks("room", key="x")]), InvalidField),
+    "one key twice": (
+        lambda e: e.reserve_all_nowait([asks("room", key="x"), asks("hall", key="x")]),
+        InvalidField,
+    ),
+    "bad one among several": (
+        lambda e: e.reserve_each_nowait([asks("room"), asks("attic")]),
+        UnknownResource,
+    ),
+    "ttl for some": (
+        lambda e: e.move_any_nowait("1", [asks("room"), asks("hall", ttl=minutes(1))]),
+        InvalidField,
+    ),
+    "no candidates to move to": (lambda e: e.move_any_nowait("1", []), InvalidField),
+    "too many units to move to": (
+        lambda e: e.move_request_nowait("1", Request(START, HALF_HOUR, (Claim("hall", 4),))),
+        TooManyUnits,
+    ),
+    "moved to an unknown resource": (
+        lambda e: e.move_nowait("1", START, resource="attic"),
+        UnknownResource,
+    ),
+    "empty range": (lambda e: e.busy_nowait("room", START, START), InvalidField),
+    "range reversed": (lambda e: e.reservations_nowait("room", START, NOW), InvalidField),
+    "busy where": (lambda e: e.busy_nowait("attic", NOW, START), UnknownResource),
+    "free where": (lambda e: e.is_free_nowait(asks("attic")), UnknownResource),
+    "resource twice": (lambda e: e.add_resource("room"), InvalidField),
+    "resource unnamed": (lambda e: e.add_resource(""), InvalidField),
+    "resource numbered": (lambda e: e.add_resource(7), InvalidField),  # type: ignore[arg-type]
+    "no capacity": (lambda e: e.add_resource("new", capacity=0), InvalidField),
+    "capacity in part": (lambda e: e.add_resource("new", capacity=1.5), InvalidField),  # type: ignore[arg-type]
+    "buffer of no events": (lambda e: e.subscribe(buffer=0), InvalidField),
+}
+
+
+@pytest.mark.parametrize(("call", "error"), BAD_INPUT.values(), ids=BAD_INPUT)
+async def test_bad_input_is_refused_and_changes_nothing(
+    engine: SlotEngine, call: Callable[[SlotEngine], object], error: type[InvalidRequest]
+) -> None:
+    await engine.reserve("annex", START, HALF_HOUR, key="mine")
+    before = books(engine)
+    with pytest.raises(error):
+        call(engine)
+    assert books(engine) == before
+    assert engine.statistics().refused == 0  # the input says no, not the state
+
+
+FAR_EAST, FAR_WEST = timezone(timedelta(hours=14)), timezone(-timedelta(hours=12))
+
+OFF_THE_CALENDAR: dict[str, Callable[[SlotEngine], object]] = {
+    "ends after 9999": lambda e: e.reserve_nowait(
+        "room", datetime(9999, 12, 31, 23, tzinfo=UTC), timedelta(hours=2)
+    ),
+    "begins after 9999 in UTC": lambda e: e.reserve_nowait(
+        "room", datetime(9999, 12, 31, 23, tzinfo=FAR_WEST), HALF_HOUR
+    ),
+    "begins before 0001 in UTC": lambda e: e.reserve_nowait(
+        "room", datetime(1, 1, 1, tzinfo=FAR_EAST), HALF_HOUR
+    ),
+    "longest there is": lambda e: e.reserve_nowait("room", START, timedelta.max),
+    "longest, of a counted resource": lambda e: e.reserve_nowait("hall", START, timedelta.max),
+    "outside hours": lambda e: e.reserve_nowait(
+        "shop", datetime(9999, 12, 31, 23, tzinfo=UTC), timedelta(hours=2)
+    ),
+    "buffer": lambda e: e.reserve_request_nowait(
+        Request(START, HALF_HOUR, (Claim("room", before=timedelta.max),))
+    ),
+    "moved to": lambda e: e.move_nowait("1", START, timedelta.max),
+    "asked about": lambda e: e.is_free_nowait(asks("room", length=timedelta.max)),
+}
+
+
+@pytest.mark.parametrize("call", OFF_THE_CALENDAR.values(), ids=OFF_THE_CALENDAR)
+async def test_what_leaves_the_calendar_is_refused(
+    engine: SlotEngine, call: Callable[[SlotEngine], object]
+) -> None:
+    await engine.reserve("annex", START, HALF_HOUR)
+    before = books(engine)
+    with pytest.raises(InvalidField):
+        call(engine)
+    assert books(engine) == before
+
+
+async def test_the_ends_of_the_calendar_can_be_had(engine: SlotEngine) -> None:
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert (await engine.reserve("room", first, HALF_HOUR)).start == first
+    assert (await engine.reserve("room", last - HALF_HOUR, HALF_HOUR)).end == last
+    assert len(await engine.busy("room", first, last)) == 2
+
+
+# --- Time zones ------------------------------------------------------------------------
+
+
+async def test_times_of_any_zone_are_the_same_instants(engine: SlotEngine) -> None:
+    hold = await engine.reserve("room", START.astimezone(ZoneInfo("Asia/Kathmandu")), HALF_HOUR)
+    assert (hold.start, hold.end) == (START, START + HALF_HOUR)
+    assert hold.start.tzinfo is UTC
+    with pytest.raises(SlotTaken):
+        await engine.reserve("room", START.astimezone(FAR_WEST), HALF_HOUR)
+
+
+async def test_an_hour_that_comes_twice_is_two_hours(engine: SlotEngine) -> None:
+    twice = datetime(2030, 10, 27, 2, 30, tzinfo=ROME)
+    first = await engine.reserve("room", twice, HALF_HOUR)
+    second = await engine.reserve("room", twice.replace(fold=1), HALF_HOUR)
+    assert first.start == datetime(2030, 10, 27, 0, 30, tzinfo=UTC)
+    assert second.start == datetime(2030, 10, 27, 1, 30, tzinfo=UTC)
+    with pytest.raises(SlotTaken):
+        await engine.reserve("room", datetime(2030, 10, 27, 2, 45, tzinfo=ROME), HALF_HOUR)
+
+
+async def test_a_length_is_elapsed_time_across_a_change_of_offset(engine: SlotEngine) -> None:
+    night = await engine.reserve("room", datetime(2030, 3, 31, 0, tzinfo=ROME), timedelta(hours=4))
+    assert night.length == timedelta(hours=4)
+    assert night.end.astimezone(ROME) == datetime(2030, 3, 31, 5, tzinfo=ROME)
+    # 02:30 exists on no clock that night; PEP 495 reads it with the offset before.
+    missing = await engine.reserve("annex", datetime(2030, 3, 31, 2, 30, tzinfo=ROME), HALF_HOUR)
+    assert missing.start == datetime(2030, 3, 31, 1, 30, tzinfo=UTC)
+
+
+# --- Refusals --------------------------------------------------------------------------
+
+
+async def test_a_refusal_tells_what_is_in_the_way_and_nothing_of_whose_it_is(
+    engine: SlotEngine,
+) -> None:
+    hold = await engine.reserve("hall", START, HALF_HOUR, units=2, holder="a secret", key="secret")
+    later = await engine.reserve("hall", START + minutes(15), HALF_HOUR, holder="a secret")
+    await engine.confirm(later.uid)
+    with pytest.raises(SlotTaken) as caught:
+        await engine.reserve("hall", START + minutes(5), minutes(20))
+    refusal = caught.value
+    assert refusal.resource == "hall"
+    assert (refusal.start, refusal.end) == (START + minutes(5), START + minutes(25))
+    assert refusal.in_the_way == (
+        InTheWay(START, START + HALF_HOUR, 2, booked=False),
+        InTheWay(START + minutes(15), START + minutes(45), 1, booked=True),
+    )
+    assert refusal.retry_at == hold.until  # the booking alone leaves room enough
+    told = f"{refusal} {refusal!r} {refusal.obstruction!r} {refusal.args!r}"
+    assert "secret" not in told
+    assert all(f"'{one.uid}'" not in told for one in (hold, later))
+
+
+async def test_the_args_of_a_refusal_are_its_facts(engine: SlotEngine) -> None:
+    """As `slotengine.errors` says of every error; and so is what logs show of it."""
+    await engine.reserve("room", START, HALF_HOUR)
+    with pytest.raises(SlotTaken) as caught:
+        await engine.reserve("room", START, HALF_HOUR)
+    assert caught.value.args == ("room", caught.value.obstruction)
+    assert "object at 0x" not in repr(caught.value)
+
+
+async def test_a_booking_in_the_way_leaves_nothing_to_wait_for(engine: SlotEngine) -> None:
+    booking = await engine.reserve("room", START, HALF_HOUR)
+    await engine.confirm(booking.uid)
+    with pytest.raises(SlotTaken) as caught:
+        await engine.reserve("room", START, HALF_HOUR)
+    assert caught.value.retry_at is None
+    assert "try again" not in str(caught.value)
+
+
+slots = st.tuples(st.integers(0, 5), st.integers(1, 3), st.integers(1, 3), st.integers(1, 9))
+
+
+@given(holds=st.lists(slots, min_size=1, max_size=8), booked=st.sets(st.integers(0, 7)), want=slots)
+async def test_a_retry_at_the_moment_told_succeeds_and_not_before(
+    holds: list[tuple[int, int, int, int]], booked: set[int], want: tuple[int, int, int, int]
+) -> None:
+    clock = SimClock(NOW)
+    async with SlotEngine(clock=clock) as engine:
+        engine.add_resource("hall", capacity=3)
+
+        def reserve(start: int, length: int, units: int, ttl: int) -> Reservation:
+            return engine.reserve_nowait(
+                "hall", START + minutes(start), minutes(length), units=units, ttl=minutes(ttl)
+            )
+
+        for i, hold in enumerate(holds):
+            try:
+                made = reserve(*hold)
+            except SlotTaken:
+                continue
+            if i in booked:
+                engine.confirm_nowait(made.uid)
+        try:
+            reserve(*want)
+        except SlotTaken as taken:
+            refusal = taken
+        else:
+            return
+        assert refusal.in_the_way
+        retry_at = refusal.retry_at
+        clock.set(NOW + minutes(10) if retry_at is None else retry_at - MICROSECOND)
+        with pytest.raises(SlotTaken):
+            reserve(*want)
+        if retry_at is not None:
+            clock.set(retry_at)
+            reserve(*want)
+
+
+async def test_outside_hours_is_refused_and_buffers_may_reach_there(engine: SlotEngine) -> None:
+    opens, closes = START, START + timedelta(hours=8)
+    with pytest.raises(OutsideHours) as caught:
+        await engine.reserve("shop", opens - MICROSECOND, HALF_HOUR)
+    assert caught.value.resource == "shop"
+    assert (caught.value.start, caught.value.end) == (
+        opens - MICROSECOND, opens - MICROSECOND + HALF_HOUR
+    )  # fmt: skip
+    with pytest.raises(OutsideHours):
+        await engine.reserve("shop", closes - HALF_HOUR + MICROSECOND, HALF_HOUR)
+    early = Request(opens, HALF_HOUR, (Claim("shop", before=HALF_HOUR),))
+    booked = await engine.reserve_request(early)
+    assert booked.start == opens
+    assert (await engine.reserve("shop", closes - HALF_HOUR, HALF_HOUR)).end == closes
+    with pytest.raises(OutsideHours):  # a move asks the same
+        await engine.move(booked.uid, closes)
+
+
+async def test_a_schedule_in_the_request_takes_the_place_of_the_resources_own(
+    engine: SlotEngine,
+) -> None:
+    closed = FixedWindows([(0, 1)])
+    night = START - timedelta(hours=6)
+    assert (await engine.reserve_request(asks("shop", start=night, schedule=ALWAYS_OPEN))).uid
+    with pytest.raises(OutsideHours):
+        await engine.reserve_request(asks("room", schedule=closed))
+    assert not await engine.is_free(asks("room", schedule=closed))
+
+
+class Flood:
+    """Hours that cannot be read."""
+
+    def covers(self, start: int, end: int, /) -> bool:
+        raise OSError("the timetable is under water")
+
+    def windows(self, start: int, end: int, /) -> Any:
+        raise NotImplementedError
+
+
+FLOODED = asks("annex", schedule=Flood())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("reserve_request", (FLOODED,)),
+        Call("reserve_all", ([asks("room"), FLOODED],)),
+        Call("reserve_each", ([FLOODED, asks("room")],)),
+        Call("reserve_any", ([FLOODED],)),
+        Call("move_request", ("1", FLOODED)),
+    ],
+    ids=lambda call: call.verb,
+)
+async def test_a_schedule_that_raises_leaves_nothing_half_done(
+    engine: SlotEngine, call: Call
+) -> None:
+    await engine.reserve("hall", START, HALF_HOUR)
+    before = books(engine)
+    with pytest.raises(OSError, match="under water"):
+        await getattr(engine, call.verb)(*call.args)
+    assert books(engine) == before
+    engine._ledger._check()
+
+
+# --- Keys and versions -----------------------------------------------------------------
+
+
+async def test_the_same_key_and_request_give_the_same_reservation(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    first = await engine.reserve("room", START, HALF_HOUR, holder="me", key="k")
+    await clock.advance(minutes(1))
+    assert await engine.reserve("room", START, HALF_HOUR, holder="me", key="k") == first
+    assert await engine.reserve_request(asks("room", holder="me", key="k")) == first
+    booking = await engine.confirm(first.uid)
+    assert await engine.reserve("room", START, HALF_HOUR, holder="me", key="k") == booking
+    cancelled = await engine.cancel(first.uid)
+    assert await engine.reserve("room", START, HALF_HOUR, holder="me", key="k") == cancelled
+    assert engine.statistics().accepted == 1
+    await clock.advance(timedelta(hours=1))  # forgotten, and the key with it
+    assert (await engine.reserve("room", START, HALF_HOUR, holder="you", key="k")).uid != first.uid
+
+
+async def test_the_same_key_with_another_request_is_an_error(engine: SlotEngine) -> None:
+    await engine.reserve("room", START, HALF_HOUR, key="k")
+    before = books(engine)
+    for other in (
+        asks("annex", key="k"),
+        asks("room", key="k", holder="me"),
+        asks("room", key="k", length=minutes(31)),
+        asks("room", key="k", start=START + MICROSECOND),
+        asks("room", key="k", ttl=minutes(6)),
+    ):
+        with pytest.raises(KeyReused) as caught:
+            await engine.reserve_request(other)
+        assert caught.value.key == "k"
+        with pytest.raises(KeyReused):
+            await engine.reserve_each([asks("hall"), other])
+    with pytest.raises(KeyReused):
+        await engine.reserve_any([asks("room")], key="k")
+    assert books(engine) == before
+
+
+async def test_the_key_of_reserve_any_belongs_to_the_whole_call(engine: SlotEngine) -> None:
+    candidates = [asks("room"), asks("annex")]
+    first = await engine.reserve_any(candidates, key="k")
+    assert await engine.reserve_any(candidates, key="k") == first
+    with pytest.raises(KeyReused):
+        await engine.reserve_any(candidates[::-1], key="k")
+
+
+async def test_every_change_raises_the_version_and_a_stale_one_is_refused(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    seen = [hold.version]
+    seen.append((await engine.extend(hold.uid, version=1)).version)
+    seen.append((await engine.move(hold.uid, START + HALF_HOUR, version=2)).version)
+    seen.append((await engine.confirm(hold.uid, version=3)).version)
+    seen.append((await engine.confirm(hold.uid, version=4)).version)  # changes nothing
+    before = books(engine)
+    stale: list[Callable[[], object]] = [
+        lambda: engine.extend_nowait(hold.uid, version=1),
+        lambda: engine.move_nowait(hold.uid, START, version=1),
+        lambda: engine.move_request_nowait(hold.uid, asks("annex"), version=1),
+        lambda: engine.move_any_nowait(hold.uid, [asks("annex")], version=1),
+        lambda: engine.confirm_nowait(hold.uid, version=1),
+        lambda: engine.release_nowait(hold.uid, version=1),
+        lambda: engine.cancel_nowait(hold.uid, version=1),
+    ]
+    for attempt in stale:
+        with pytest.raises(StaleVersion) as caught:
+            attempt()
+        assert caught.value.uid == hold.uid
+        assert (caught.value.expected, caught.value.actual) == (1, 4)
+    assert books(engine) == before
+    seen.append((await engine.cancel(hold.uid, version=4)).version)
+    assert seen == [1, 2, 3, 4, 4, 5]
+
+
+async def test_expiry_is_a_change_like_any_other(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    clock.set(NOW + minutes(5))  # lapsed, not marked
+    with pytest.raises(StaleVersion) as caught:
+        engine.release_nowait(hold.uid, version=hold.version)
+    assert caught.value.actual == hold.version + 1
+    await clock.advance(timedelta())
+    again = await engine.confirm(hold.uid, if_still_free=True, version=hold.version + 1)
+    assert (again.state, again.version) == (State.CONFIRMED, hold.version + 2)
+
+
+# --- The life of a reservation -----------------------------------------------------------
+
+
+async def test_extending_counts_from_now(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await clock.advance(minutes(4))
+    assert (await engine.extend(hold.uid)).until == NOW + minutes(9)
+    assert (await engine.extend(hold.uid, ttl=minutes(1))).until == NOW + minutes(5)
+    await clock.advance(minutes(1))
+    with pytest.raises(HoldExpired):
+        await engine.extend(hold.uid)
+
+
+async def test_a_move_keeps_what_it_is_not_told_to_change(engine: SlotEngine) -> None:
+    claim = Claim("hall", units=2, before=minutes(10), after=minutes(5))
+    request = Request(START, HALF_HOUR, (claim,), holder="me", event_type="dance")
+    hold = await engine.reserve_request(request)
+    moved = await engine.move(hold.uid, START + minutes(5))  # overlaps itself
+    assert (moved.start, moved.length) == (START + minutes(5), HALF_HOUR)
+    assert (moved.uid, moved.claims, moved.until) == (hold.uid, (claim,), hold.until)
+    assert (moved.holder, moved.event_type) == ("me", "dance")
+    longer = await engine.move(hold.uid, START, minutes(60))
+    assert longer.length == minutes(60)
+    assert await engine.busy("hall", NOW, START + timedelta(days=1)) == [
+        BusySpan(START - minutes(10), START + minutes(65), 2)
+    ]
+
+
+async def test_a_move_to_another_resource(engine: SlotEngine) -> None:
+    request = Request(START, HALF_HOUR, (Claim("room", after=minutes(5)),))
+    hold = await engine.reserve_request(request)
+    moved = await engine.move(hold.uid, START, resource="annex")
+    assert moved.claims == (Claim("annex", after=minutes(5)),)
+    assert moved.resources == ("annex",)
+    assert await engine.is_free(asks("room"))
+    assert not await engine.is_free(asks("annex"))
+
+
+async def test_a_move_of_several_claims_cannot_name_one_resource(engine: SlotEngine) -> None:
+    hold = await engine.reserve_request(asks("room", "hall"))
+    before = books(engine)
+    with pytest.raises(InvalidField, match="move_request"):
+        await engine.move(hold.uid, START, resource="annex")
+    assert books(engine) == before
+    assert (await engine.move(hold.uid, START + HALF_HOUR)).resources == ("room", "hall")
+    moved = await engine.move_request(hold.uid, asks("annex", "hall"))
+    assert moved.resources == ("annex", "hall")
+
+
+async def test_a_move_with_a_ttl_renews_the_hold(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await clock.advance(minutes(1))
+    assert (await engine.move(hold.uid, START + HALF_HOUR)).until == NOW + minutes(5)
+    assert (await engine.move(hold.uid, START, ttl=minutes(9))).until == NOW + minutes(10)
+    moved = await engine.move_request(hold.uid, asks("annex", ttl=minutes(3)))
+    assert moved.until == NOW + minutes(4)
+    moved = await engine.move_any(hold.uid, [asks("room", ttl=minutes(2))])
+    assert moved.until == NOW + minutes(3)
+    assert (await engine.move_any(hold.uid, [asks("annex")])).until == NOW + minutes(3)
+    await engine.confirm(hold.uid)
+    assert (await engine.move(hold.uid, START, ttl=minutes(9))).until is None
+
+
+async def test_a_refused_move_changes_nothing(engine: SlotEngine) -> None:
+    hold = await engine.reserve_request(asks("room", "hall"))
+    other = await engine.reserve("annex", START, HALF_HOUR)
+    before = books(engine)
+    with pytest.raises(SlotTaken) as caught:
+        await engine.move_request(hold.uid, asks("annex", "hall"))
+    assert caught.value.retry_at == other.until
+    with pytest.raises(NoneFree):
+        await engine.move_any(hold.uid, [asks("annex"), asks("shop", start=NOW)])
+    assert books(engine) == before
+
+
+async def test_a_move_ignores_the_holder_and_key_of_the_request(engine: SlotEngine) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR, holder="me")
+    moved = await engine.move_request(hold.uid, asks("annex", holder="you", key="k"))
+    assert moved.holder == "me"
+    assert (await engine.reserve("room", START, HALF_HOUR, key="k")).uid != hold.uid
+
+
+async def test_a_move_to_any_prefers_by_policy(engine: SlotEngine) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    for day in (1, 2):
+        await engine.reserve("annex", START + timedelta(days=day), HALF_HOUR)
+    candidates = [asks("annex"), asks("hall")]
+    least = Policy.LEAST_LOADED
+    assert (await engine.move_any(hold.uid, candidates, policy=least)).resources == ("hall",)
+    today = (START, START + timedelta(hours=1))  # its own claim counts as no load
+    moved = await engine.move_any(hold.uid, candidates, policy=least, load_in=today)
+    assert moved.resources == ("annex",)
+    heavy = await engine.move_any(
+        hold.uid, [asks("room"), asks("hall")], policy=Policy.WEIGHTED, weights=[1, 3]
+    )
+    assert heavy.resources == ("hall",)
+
+
+async def test_confirming_again_returns_the_same_booking(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    booking = await engine.confirm(hold.uid)
+    assert (booking.state, booking.until) == (State.CONFIRMED, None)
+    await clock.advance(timedelta(days=1))
+    assert await engine.confirm(hold.uid) == booking
+    assert await engine.confirm(hold.uid, if_still_free=True) == booking
+
+
+async def test_a_hold_that_lapsed_is_confirmed_only_if_still_free(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    one = await engine.reserve("room", START, HALF_HOUR)
+    other = await engine.reserve("annex", START, HALF_HOUR)
+    await clock.advance(minutes(5))
+    with pytest.raises(HoldExpired) as caught:
+        await engine.confirm(one.uid)
+    assert (caught.value.uid, caught.value.state, caught.value.verb) == (
+        one.uid, "expired", "confirm"
+    )  # fmt: skip
+    await engine.reserve("annex", START + minutes(10), HALF_HOUR)
+    assert (await engine.confirm(one.uid, if_still_free=True)).state is State.CONFIRMED
+    before = books(engine)
+    with pytest.raises(SlotTaken):
+        await engine.confirm(other.uid, if_still_free=True)
+    assert books(engine) == before
+
+
+async def test_release_and_cancel_are_idempotent_and_not_each_other(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    with pytest.raises(WrongState) as caught:
+        await engine.cancel(hold.uid)
+    assert not isinstance(caught.value, HoldExpired)
+    await clock.advance(minutes(1))
+    released = await engine.release(hold.uid)
+    assert (released.state, released.until) == (State.RELEASED, NOW + minutes(1))
+    await clock.advance(minutes(1))
+    assert await engine.release(hold.uid) == released
+    booking = await engine.confirm((await engine.reserve("room", START, HALF_HOUR)).uid)
+    with pytest.raises(WrongState):
+        await engine.release(booking.uid)
+    cancelled = await engine.cancel(booking.uid)
+    assert (cancelled.state, cancelled.until) == (State.CANCELLED, NOW + minutes(2))
+    assert await engine.cancel(booking.uid) == cancelled
+    lapsing = await engine.reserve("room", START, HALF_HOUR)
+    await clock.advance(minutes(5))
+    assert (await engine.release(lapsing.uid)).state is State.EXPIRED
+    for verb in (engine.extend, engine.confirm):
+        with pytest.raises(WrongState):
+            await verb(released.uid)
+    with pytest.raises(WrongState):
+        await engine.move(cancelled.uid, START)
+
+
+@pytest.mark.parametrize("uid", ["", "no such uid", "9" * 10_000, None, 7, [], b"1"])
+async def test_a_uid_that_never_was(engine: SlotEngine, uid: Any) -> None:
+    assert await engine.get(uid) is None
+    attempts: list[Callable[[], Awaitable[object]]] = [
+        lambda: engine.extend(uid),
+        lambda: engine.move(uid, START),
+        lambda: engine.move_request(uid, asks("room")),
+        lambda: engine.move_any(uid, [asks("room")]),
+        lambda: engine.confirm(uid),
+        lambda: engine.release(uid),
+        lambda: engine.cancel(uid),
+    ]
+    for attempt in attempts:
+        with pytest.raises(UnknownReservation) as caught:
+            await attempt()
+        assert caught.value.uid == uid
+
+
+async def test_ended_reservations_are_told_of_until_their_retention_is_over(
+    clock: SimClock,
+) -> None:
+    async with SlotEngine(clock=clock, retention=minutes(10)) as engine:
+        engine.add_resource("hall", capacity=3)
+        uids = [(await engine.reserve("hall", START, HALF_HOUR)).uid for _ in range(3)]
+        await engine.release(uids[0])
+        await engine.confirm(uids[1])
+        await clock.advance(minutes(10) - MICROSECOND)
+        states = [getattr(await engine.get(uid), "state", None) for uid in uids]
+        assert states == [State.RELEASED, State.CONFIRMED, State.EXPIRED]
+        clock.set(NOW + minutes(10))  # nobody has swept
+        assert engine.get_nowait(uids[0]) is None
+        with pytest.raises(UnknownReservation):
+            engine.release_nowait(uids[0])
+        await clock.advance(minutes(5))
+        assert await engine.get(uids[2]) is None
+        await clock.advance(timedelta(days=999))
+        assert getattr(await engine.get(uids[1]), "state", None) is State.CONFIRMED
+
+
+async def test_nothing_ended_is_kept_with_no_retention(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock, retention=timedelta()) as engine:
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, HALF_HOUR, key="k")
+        assert (await engine.release(hold.uid)).state is State.RELEASED
+        assert await engine.get(hold.uid) is None
+        again = await engine.reserve("room", START, HALF_HOUR, key="k")
+        assert again.uid != hold.uid
+        engine._ledger._check()
+
+
+# --- Several at once -------------------------------------------------------------------
+
+
+async def test_several_resources_are_held_together_or_not_at_all(engine: SlotEngine) -> None:
+    hold = await engine.reserve_request(asks("room", "hall"))
+    assert hold.resources == ("room", "hall")
+    before = books(engine)
+    with pytest.raises(SlotTaken) as caught:
+        await engine.reserve_request(asks("annex", "room"))
+    assert caught.value.resource == "room"
+    assert books(engine) == before
+    await engine.release(hold.uid)
+    assert await engine.is_free(asks("room", "hall"))
+
+
+async def test_all_of_a_batch_or_nothing(engine: SlotEngine) -> None:
+    requests = [asks("room"), asks("annex", holder="me"), asks("hall", "shop")]
+    held = await engine.reserve_all(requests)
+    assert [one.resources for one in held] == [("room",), ("annex",), ("hall", "shop")]
+    assert len({one.uid for one in held}) == 3
+    before = books(engine)
+    tomorrow = START + timedelta(days=1)
+    with pytest.raises(SlotTaken) as caught:
+        await engine.reserve_all([asks("room", start=tomorrow), asks("annex")])
+    assert caught.value.resource == "annex"
+    with pytest.raises(SlotTaken):  # they meet each other
+        await engine.reserve_all([asks("room", start=tomorrow), asks("room", start=tomorrow)])
+    assert books(engine) == before
+    assert await engine.reserve_all([]) == []
+
+
+async def test_a_batch_can_be_retried(engine: SlotEngine) -> None:
+    requests = [asks("room", key="a"), asks("annex", key="b")]
+    held = await engine.reserve_all(requests)
+    assert await engine.reserve_all(requests) == held
+    assert await engine.reserve_each(requests) == held
+
+
+async def test_each_of_a_batch_gets_an_answer(engine: SlotEngine) -> None:
+    answers = await engine.reserve_each(
+        [asks("room"), asks("room"), asks("shop", start=NOW), asks("hall")]
+    )
+    first, second, third, last = answers
+    assert isinstance(first, Reservation)
+    assert isinstance(second, SlotTaken)
+    assert second.retry_at == first.until
+    assert isinstance(third, OutsideHours)
+    assert isinstance(last, Reservation)
+    assert engine.statistics().refused == 2
+    assert await engine.reserve_each([]) == []
+
+
+async def test_any_of_several_in_the_order_given(engine: SlotEngine) -> None:
+    candidates = [asks("room"), asks("annex")]
+    got = [(await engine.reserve_any(candidates)).resources for _ in candidates]
+    assert got == [("room",), ("annex",)]
+    with pytest.raises(NoneFree) as caught:
+        await engine.reserve_any([*candidates, asks("shop", start=NOW)])
+    assert [type(refusal) for refusal in caught.value.refusals] == [
+        SlotTaken, SlotTaken, OutsideHours
+    ]  # fmt: skip
+    assert caught.value.retry_at == NOW + minutes(5)
+
+
+async def test_any_of_several_by_load(engine: SlotEngine) -> None:
+    for day in (1, 2):
+        await engine.reserve("room", START + timedelta(days=day), HALF_HOUR)
+    await engine.reserve("annex", START + timedelta(hours=1), HALF_HOUR)
+    candidates = [asks("room"), asks("annex")]
+    chosen = await engine.reserve_any(candidates, policy=Policy.LEAST_LOADED)
+    assert chosen.resources == ("annex",)
+    await engine.release(chosen.uid)
+    today = (START, START + timedelta(hours=2))
+    chosen = await engine.reserve_any(candidates, policy=Policy.LEAST_LOADED, load_in=today)
+    assert chosen.resources == ("room",)
+
+
+async def test_any_of_several_in_proportion_to_weights(engine: SlotEngine) -> None:
+    got = {"room": 0, "annex": 0}
+    for day in range(40):
+        candidates = [asks(name, start=START + timedelta(days=day)) for name in got]
+        one = await engine.reserve_any(candidates, policy=Policy.WEIGHTED, weights=[3, 1])
+        got[one.resources[0]] += 1
+    assert got == {"room": 30, "annex": 10}
+
+
+async def test_seats_of_a_shared_session(engine: SlotEngine) -> None:
+    yoga = asks("room", event_type="yoga", seats=Seats(total=3, wanted=2))
+    first = await engine.reserve_request(yoga)
+    assert first.seats == Seats(3, 2)
+    assert engine.statistics().sessions == 1
+    with pytest.raises(NoSeatsLeft) as caught:
+        await engine.reserve_request(yoga)
+    assert caught.value.retry_at == first.until
+    last_seat = replace(yoga, seats=Seats(3))
+    last = await engine.reserve_request(last_seat)
+    assert await engine.busy("room", NOW, START + timedelta(days=1)) == [
+        BusySpan(START, START + HALF_HOUR, 1)
+    ]
+    for other in (asks("room"), asks("room", event_type="dance", seats=Seats(3))):
+        with pytest.raises(SlotTaken):
+            await engine.reserve_request(other)
+    assert [one.uid for one in await engine.reservations("room", NOW, START + HALF_HOUR)] == [
+        first.uid, last.uid
+    ]  # fmt: skip
+    later = await engine.move(last.uid, START + timedelta(hours=1))
+    assert (later.seats, later.event_type) == (Seats(3), "yoga")
+    assert engine.statistics().sessions == 2
+    await engine.release(first.uid)
+    assert engine.statistics().sessions == 1
+
+
+# --- Reading ---------------------------------------------------------------------------
+
+
+async def test_busy_is_a_step_function_cut_to_the_range(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    await engine.reserve("hall", START, HALF_HOUR)
+    await engine.reserve("hall", START + minutes(15), HALF_HOUR, units=2, ttl=minutes(9))
+    assert await engine.busy("hall", START + minutes(5), START + minutes(40)) == [
+        BusySpan(START + minutes(5), START + minutes(15), 1),
+        BusySpan(START + minutes(15), START + minutes(30), 3),
+        BusySpan(START + minutes(30), START + minutes(40), 2),
+    ]
+    clock.set(NOW + minutes(5))  # one has lapsed, nobody has swept
+    assert engine.busy_nowait("hall", START, START + timedelta(hours=1)) == [
+        BusySpan(START + minutes(15), START + minutes(45), 2)
+    ]
+
+
+async def test_is_free_answers_as_reserve_would(engine: SlotEngine) -> None:
+    assert await engine.is_free(asks("room", "hall"))
+    assert engine.statistics().accepted == 0
+    await engine.reserve("room", START, HALF_HOUR)
+    assert not await engine.is_free(asks("room", "hall"))
+    assert not await engine.is_free(asks("shop", start=NOW))
+    assert await engine.is_free(asks("room", start=START + HALF_HOUR))
+    assert engine.statistics().refused == 0
+
+
+async def test_reservations_are_the_live_ones_by_start(engine: SlotEngine, clock: SimClock) -> None:
+    late = await engine.reserve("hall", START + HALF_HOUR, HALF_HOUR, holder="late")
+    early = await engine.reserve("hall", START, HALF_HOUR, holder="early")
+    brief = await engine.reserve("hall", START, HALF_HOUR, ttl=minutes(1))
+    await engine.reserve("room", START, HALF_HOUR)
+    assert await engine.reservations("hall", NOW, START + HALF_HOUR) == [early, brief]
+    clock.set(NOW + minutes(1))  # brief has lapsed
+    day = (NOW, NOW + timedelta(days=1))
+    assert engine.reservations_nowait("hall", *day) == [early, late]
+
+
+async def test_statistics_count(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock) as engine:
+        assert set(vars_of(engine)) == {0}
+        engine.add_resource("hall", capacity=3)
+        holds = [await engine.reserve("hall", START, HALF_HOUR) for _ in range(3)]
+        with pytest.raises(SlotTaken):
+            await engine.reserve("hall", START, HALF_HOUR)
+        with pytest.raises(SlotTaken):
+            await engine.reserve_request(asks("hall"))
+        with pytest.raises(SlotTaken):
+            await engine.reserve_all([asks("hall")])
+        with pytest.raises(NoneFree):
+            await engine.reserve_any([asks("hall")])
+        await engine.reserve_each([asks("hall"), asks("hall")])
+        with pytest.raises(StaleVersion):
+            await engine.confirm(holds[0].uid, version=9)  # no request to reserve
+        await engine.confirm(holds[0].uid)
+        await engine.release(holds[1].uid)
+        with engine.subscribe():
+            now = engine.statistics()
+        assert (now.held, now.confirmed, now.ended, now.accepted) == (1, 1, 1, 3)
+        assert (now.refused, now.expired, now.resources, now.sessions) == (6, 0, 1, 0)
+        assert (now.subscribers, now.missed, now.overdue) == (1, 0, timedelta())
+        clock.set(NOW + minutes(7))  # before the sweeper can run
+        assert engine.statistics().overdue == minutes(2)
+        await clock.advance(timedelta())
+        now = engine.statistics()
+        assert (now.held, now.ended, now.expired, now.overdue) == (0, 2, 1, timedelta())
+        await clock.advance(timedelta(hours=1))
+        assert engine.statistics().ended == 0
+
+
+def vars_of(engine: SlotEngine) -> list[int]:
+    numbers = engine.statistics()
+    return [
+        getattr(numbers, name) for name in numbers.__slots__ if name != "overdue"
+    ]  # fmt: skip
+
+
+# --- The clock and the uids that are injected --------------------------------------------
+
+
+async def test_now_never_goes_backwards(engine: SlotEngine, clock: SimClock) -> None:
+    """Goal: what was expired once is expired for ever, whatever the clock does.
+
+    Method: the clock jumps past a hold's end and back before it, and nobody sweeps.
+    """
+    hold = engine.reserve_nowait("room", START, HALF_HOUR)
+    clock.set(NOW + minutes(6))
+    lapsed = engine.get_nowait(hold.uid)
+    clock.set(NOW)
+    assert engine.now() == NOW + minutes(6)
+    assert engine.get_nowait(hold.uid) == lapsed
+    assert lapsed is not None
+    assert lapsed.state is State.EXPIRED
+    with pytest.raises(HoldExpired):
+        engine.confirm_nowait(hold.uid)
+    assert engine.reserve_nowait("room", START, HALF_HOUR).created == NOW + minutes(6)
+
+
+async def test_uids_come_from_the_source_injected(clock: SimClock) -> None:
+    numbers = count()
+    async with SlotEngine(clock=clock, new_uid=lambda: f"uid-{next(numbers)}") as engine:
+        engine.add_resource("hall", capacity=9)
+        single = await engine.reserve("hall", START, HALF_HOUR)
+        batch = await engine.reserve_all([asks("hall"), asks("hall")])
+        assert [one.uid for one in (single, *batch)] == ["uid-0", "uid-1", "uid-2"]
+
+
+async def test_a_source_that_repeats_a_uid_makes_no_reservation(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock, new_uid=lambda: "same") as engine:
+        engine.add_resource("hall", capacity=9)
+        await engine.reserve("hall", START, HALF_HOUR)
+        before = books(engine)
+        for attempt in (
+            lambda: engine.reserve_nowait("hall", START, HALF_HOUR),
+            lambda: engine.reserve_request_nowait(asks("hall")),
+            lambda: engine.reserve_all_nowait([asks("hall")]),
+            lambda: engine.reserve_any_nowait([asks("hall")]),
+        ):
+            with pytest.raises(InvalidField) as caught:
+                attempt()
+            assert caught.value.field == "uid"
+        assert books(engine) == before
+
+
+# --- Running or not ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", CALLS, ids=[f"{call.verb}-{i}" for i, call in enumerate(CALLS)])
+async def test_an_engine_that_does_not_run_refuses(call: Call, clock: SimClock) -> None:
+    engine = prepared(clock)
+    for attempt in range(2):
+        if attempt == 1:
+            async with engine:
+                prepare(engine, clock)
+        before = engine.statistics()
+        with pytest.raises(EngineClosed, match="not running"):
+            await getattr(engine, call.verb)(*call.args, **call.options)
+        with pytest.raises(EngineClosed):
+            getattr(engine, f"{call.verb}_nowait")(*call.args, **call.options)
+        with pytest.raises(EngineClosed):
+            engine.subscribe()
+        with pytest.raises(EngineClosed):
+            engine.now()
+        assert engine.statistics() == before
+
+
+async def test_resources_can_be_added_at_any_time(clock: SimClock) -> None:
+    engine = SlotEngine(clock=clock)
+    engine.add_resource("before")
+    async with engine:
+        await engine.reserve("before", START, HALF_HOUR)
+        engine.add_resource("during")
+        await engine.reserve("during", START, HALF_HOUR)
+    engine.add_resource("after")
+    assert engine.statistics().resources == 3
+
+
+async def test_an_engine_is_entered_once(clock: SimClock) -> None:
+    engine = SlotEngine(clock=clock)
+    async with engine as same:
+        assert same is engine
+        with pytest.raises(EngineClosed):
+            await engine.__aenter__()
+        engine.add_resource("room")
+        assert (await engine.reserve("room", START, HALF_HOUR)).uid  # it runs all the same
+    with pytest.raises(EngineClosed):
+        async with engine:
+            raise AssertionError("unreachable")
+
+
+async def test_engines_do_not_share(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock) as one, SlotEngine(clock=clock) as other:
+        one.add_resource("room")
+        other.add_resource("room")
+        first, second = [await e.reserve("room", START, HALF_HOUR) for e in (one, other)]
+        assert first.uid != second.uid
+        assert await other.get(first.uid) is None
+        await clock.advance(minutes(5))
+        assert one.statistics().expired == other.statistics().expired == 1
+
+
+async def test_an_engine_has_the_systems_clock_by_default() -> None:
+    async with SlotEngine() as engine:
+        before = datetime.now(UTC)
+        assert timedelta(seconds=-5) < engine.now() - before < timedelta(seconds=5)
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        assert hold.until is not None
+        assert hold.until - hold.created == minutes(5)
+
+
+async def test_times_go_in_and_out_exactly(engine: SlotEngine) -> None:
+    odd = START + timedelta(microseconds=123_457)
+    hold = await engine.reserve("room", odd, HALF_HOUR + MICROSECOND, ttl=minutes(1) + MICROSECOND)
+    assert (hold.start, hold.length) == (odd, HALF_HOUR + MICROSECOND)
+    assert hold.until == NOW + minutes(1) + MICROSECOND
+    assert to_us(hold.end) - to_us(hold.start) == 30 * 60_000_000 + 1
+    assert Verb.RESERVE.value == "reserve"

@@ -1,0 +1,250 @@
+"""Lower layers never import higher ones, and the core knows no clock, chance or I/O.
+
+Every import of every file is read from its source and held against `LAYERS`,
+also those for type checkers alone: a name that is needed to understand a file
+is a dependency, whether or not it is there when the file runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+import slotengine
+
+ROOT: Final = Path(slotengine.__file__).parent
+
+
+class Layer(NamedTuple):
+    """What the files of a layer may import, beside the standard library and the layer itself."""
+
+    ours: tuple[str, ...] = ()
+    theirs: tuple[str, ...] = ()
+
+
+SERVED: Final = ("slotengine.engine", "slotengine.core", "slotengine.errors")
+PURE: Final = ("slotengine.core", "slotengine.errors")
+
+# A catalog is written by hand: pydantic tells what is wrong with it, all at once.
+CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
+
+# The longest name that a module begins with decides.  "slotengine" is that one module only.
+LAYERS: Final[dict[str, Layer]] = {
+    "slotengine.errors": Layer(),
+    "slotengine.core": Layer(("slotengine.errors",), ("sortedcontainers",)),
+    "slotengine.backends": Layer(PURE, ("anyio",)),
+    "slotengine.engine": Layer((*PURE, "slotengine.backends.protocol"), ("anyio",)),
+    "slotengine.calcom": Layer(SERVED, ("aiohttp", "orjson")),
+    "slotengine.calcom.wire": Layer(PURE, ("orjson",)),
+    "slotengine.calcom.reconcile": Layer(PURE, ("orjson",)),
+    "slotengine.calcom.catalog": CATALOG,
+    "slotengine.calcom.catalog_checks": CATALOG,
+    "slotengine.calcom.catalog_tables": CATALOG,
+    "slotengine.testing": Layer(
+        ("slotengine.calcom", "slotengine.backends", *SERVED), ("anyio", "sortedcontainers")
+    ),
+    "slotengine.testing.strategies": Layer(SERVED, ("hypothesis",)),
+    # The public names, which nothing inside slotengine imports but the command.
+    "slotengine": Layer(SERVED),
+    "slotengine.__main__": Layer(("slotengine.cli",)),
+    "slotengine.cli": Layer(
+        ("slotengine", "slotengine.calcom", "slotengine.backends", "slotengine.testing", *SERVED),
+        ("click", "rich"),
+    ),
+}
+
+# The core is synchronous and deterministic: time, ids and chance are arguments.
+NOT_IN_CORE: Final = frozenset({
+    "anyio", "asyncio", "calendar", "concurrent", "contextvars", "ctypes", "fcntl", "getpass",
+    "glob", "http", "importlib", "io", "locale", "logging", "mmap", "multiprocessing", "os",
+    "pathlib", "platform", "queue", "random", "sched", "secrets", "select", "selectors", "shelve",
+    "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading",
+    "time", "urllib", "uuid", "weakref",
+})  # fmt: skip
+ONLY_IN: Final = {"zoneinfo": "slotengine.core.schedule"}
+CALLS_NOT_IN_CORE: Final = frozenset({
+    "breakpoint", "exec", "eval", "fromtimestamp", "id", "input", "monotonic", "monotonic_ns",
+    "now", "open", "perf_counter", "print", "time", "time_ns", "today", "token_hex", "urandom",
+    "utcfromtimestamp", "utcnow", "uuid1", "uuid4",
+})  # fmt: skip
+# A partitioned timeline tells owners apart, who need not be hashable; it sorts by start.
+CALLS_ALLOWED: Final = {("slotengine.core.timeline", "id"), ("slotengine.core.expiry", "id")}
+
+
+class Import(NamedTuple):
+    """A module that a file imports, or a name from one."""
+
+    module: str
+    line: int
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST, known: frozenset[str]) -> Iterator[Import]:
+    """Yield every import, wherever it stands; ``from package import module`` is of the module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield Import(inner if inner in known else node.module, node.lineno)
+
+
+def is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def layer_of(module: str) -> str:
+    """Return which row of the table a module is in, or the module itself if it is in none."""
+    rows = [row for row in LAYERS if is_in(module, row) and row != "slotengine"]
+    return max(rows, key=len, default=module)
+
+
+def violations(module: str, source: str, known: frozenset[str]) -> list[str]:
+    """Return what is wrong with the imports, and in the core the calls, of one file."""
+    tree = ast.parse(source)
+    row = layer_of(module)
+    if row not in LAYERS:
+        return [f"{module} is in no layer: give it a row of the table"]
+    layer = LAYERS[row]
+    wrong = []
+    for name, line in imports(tree, known):
+        top = name.partition(".")[0]
+        if name == "slotengine":
+            allowed = name in layer.ours
+        elif top == "slotengine":
+            allowed = any(is_in(name, one) for one in {row, *layer.ours} - {"slotengine"})
+        else:
+            allowed = top in layer.theirs or top in sys.stdlib_module_names
+            if is_in(module, "slotengine.core"):
+                allowed &= top not in NOT_IN_CORE and ONLY_IN.get(top, module) == module
+        if not allowed:
+            wrong.append(f"{module}, line {line}: must not import {name}")
+    if is_in(module, "slotengine.core"):
+        wrong += calls_not_in_core(module, tree)
+    return wrong
+
+
+def calls_not_in_core(module: str, tree: ast.AST) -> Iterator[str]:
+    """Yield each call, or mere mention as an attribute, of what reads a clock or makes chance."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            # `datetime.now` without a call is a clock handed on; `self.now` is an argument kept.
+            if node.value.id not in {"datetime", "date", "time", "os", "uuid", "random", "secrets"}:
+                continue
+            name = node.attr
+        else:
+            continue
+        if name in CALLS_NOT_IN_CORE and (module, name) not in CALLS_ALLOWED:
+            yield f"{module}, line {node.lineno}: must not call {name}"
+
+
+FILES: Final = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+KNOWN: Final = frozenset(FILES)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_keeps_to_its_layer(module: str) -> None:
+    assert violations(module, FILES[module].read_text(), KNOWN) == []
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    """Type checkers' imports left out: they are what lets two files name each other's types."""
+    ahead: dict[str, set[str]] = {}
+    for module, path in FILES.items():
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                node.body.clear()
+        ahead[module] = {found.module for found in imports(tree, KNOWN)} & KNOWN - {"slotengine"}
+    done: set[str] = set()
+    while len(done) < len(ahead):
+        ready = {module for module, needs in ahead.items() if module not in done and needs <= done}
+        assert ready, f"in a circle: {sorted(ahead.keys() - done)}"
+        done |= ready
+
+
+WRONG: Final = {
+    "a higher layer": ("core.ledger", "from slotengine.engine.engine import SlotEngine"),
+    "a higher layer, whole": ("core.ledger", "import slotengine.engine.engine"),
+    "a higher layer, by its package": ("core.ledger", "from slotengine.engine import engine"),
+    "the public names": ("engine.engine", "from slotengine import SlotTaken"),
+    "the public names, in the core": ("core.ledger", "import slotengine"),
+    "for a type checker": (
+        "core.ledger",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import slotengine.engine.events",
+    ),
+    "inside a function": ("errors", "def f():\n    from slotengine.core import ledger"),
+    "a clock": ("core.ledger", "import time"),
+    "chance": ("core.proposal", "from random import Random"),
+    "the system": ("core.ledger", "import os.path"),
+    "threads": ("core.ledger", "import threading"),
+    "a loop": ("core.ledger", "import asyncio"),
+    "anyio in the core": ("core.ledger", "import anyio"),
+    "time zones outside the schedule": ("core.ledger", "from zoneinfo import ZoneInfo"),
+    "a loop's own library": ("engine.engine", "import trio"),
+    "an extra": ("engine.engine", "import aiohttp"),
+    "sorted lists outside the core": ("engine.engine", "import sortedcontainers"),
+    "the engine in the wire": ("calcom.wire", "from slotengine.engine.values import Request"),
+    "the wire in the engine": ("engine.engine", "import slotengine.calcom.wire"),
+    "the server in the wire": ("calcom.wire", "from slotengine.calcom.server import serve"),
+    "sockets in the wire": ("calcom.wire", "import aiohttp"),
+    "a driver in the engine": ("engine.engine", "import slotengine.backends.valkey"),
+    "hypothesis in a clock": ("testing.clock", "import hypothesis"),
+    "the command": ("calcom.server", "from slotengine.cli import cli"),
+    "tests": ("engine.engine", "from slotengine.testing import SimClock"),
+    "no layer": ("news", ""),
+    "now": ("core.ledger", "from datetime import datetime\ndatetime.now()"),
+    "today": ("core.schedule", "from datetime import date\ntoday = date.today"),
+    "utcnow": ("core.ledger", "from datetime import datetime\ndatetime.utcnow()"),
+    "identity": ("core.ledger", "sorted([], key=lambda one: id(one))"),
+    "a file": ("core.schedule", "open('/etc/localtime')"),
+    "output": ("core.ledger", "print('hello')"),
+}
+
+RIGHT: Final = {
+    "the standard library": ("core.ledger", "from bisect import bisect\nimport datetime"),
+    "time zones": ("core.schedule", "from zoneinfo import ZoneInfo"),
+    "errors": ("core.ledger", "from slotengine.errors import Refused"),
+    "its own layer": ("core.ledger", "from slotengine.core.timeline import Taken"),
+    "lower layers": ("engine.engine", "from slotengine.core import ledger\nimport anyio, os, time"),
+    "the seam": ("engine.engine", "import slotengine.backends.protocol"),
+    "the wire": ("calcom.server", "from slotengine.calcom.wire import parse_body"),
+    "the engine": ("calcom.server", "from slotengine.engine.engine import SlotEngine"),
+    "anything": ("cli", "import slotengine, click\nfrom slotengine.calcom.server import serve"),
+    "an argument": ("core.occupancy", "def f(self): return self.now()"),
+}
+
+
+def cases(table: dict[str, tuple[str, str]]) -> list[object]:
+    return [pytest.param(f"slotengine.{m}", source, id=name) for name, (m, source) in table.items()]
+
+
+@pytest.mark.parametrize(("module", "source"), cases(WRONG))
+def test_a_violation_is_caught(module: str, source: str) -> None:
+    known = KNOWN | {"slotengine.engine.engine", "slotengine.core.ledger"}
+    assert len(violations(module, source, known)) == 1
+
+
+@pytest.mark.parametrize(("module", "source"), cases(RIGHT))
+def test_what_is_allowed_is_not_caught(module: str, source: str) -> None:
+    assert violations(module, source, KNOWN) == []
+
+
+def test_relative_imports_are_caught() -> None:
+    with pytest.raises(AssertionError, match="absolute"):
+        violations("slotengine.core.ledger", "from . import timeline", KNOWN)
