@@ -166,10 +166,10 @@ class BlockingEngine:
         if portal is None:
             raise EngineClosed
         try:
-            return portal.start_task_soon(function).result()
-        except CancelledError:  # the engine was left before the function could end
+            future = portal.start_task_soon(function)
+        except RuntimeError:  # the engine was left since we looked
             raise EngineClosed from None
-        except RuntimeError:
-            if self._portal is portal:
-                raise
-            raise EngineClosed from None  # left before it could even begin
+        try:
+            return future.result()
+        except CancelledError:  # it was left, by an error, before the function could end
+            raise EngineClosed from None

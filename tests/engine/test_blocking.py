@@ -370,6 +370,34 @@ def test_a_thread_that_comes_too_late_is_told_so(backend: str) -> None:
     assert [type(end) for end in ends] == [EngineClosed] * 4
 
 
+def test_a_call_that_the_end_overtakes_is_told_so(backend: str) -> None:
+    """Left by an error, the engine cancels what is under way; later calls find no portal."""
+    ends: list[BaseException] = []
+    entered = threading.Event()
+
+    async def linger() -> None:
+        entered.set()
+        await anyio.sleep_forever()
+
+    def call(engine: BlockingEngine) -> None:
+        try:
+            engine._call(linger)
+        except EngineClosed as closed:
+            ends.append(closed)
+
+    with pytest.raises(ZeroDivisionError), BlockingEngine(backend=backend) as engine:  # noqa: PT012
+        portal = engine._portal
+        thread = threading.Thread(target=call, args=(engine,))
+        thread.start()
+        assert entered.wait(PATIENCE_S)
+        raise ZeroDivisionError
+    thread.join(PATIENCE_S)
+    assert [type(end) for end in ends] == [EngineClosed]
+    engine._portal = portal  # as a thread sees it that looked just before the end
+    with pytest.raises(EngineClosed):
+        engine.now()
+
+
 # --- An example: reservations over WSGI --------------------------------------------------------
 
 
