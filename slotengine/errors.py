@@ -149,7 +149,11 @@ class SlotTaken(Refused):
 
 
 class NoSeatsLeft(SlotTaken):
-    """The shared session of this event type and start has too few seats left."""
+    """The shared session of this event type and start has too few seats left.
+
+    ``start`` and ``end`` are those of the session, and what is in the way is
+    the session with the seats taken in it.
+    """
 
     def __str__(self) -> str:
         return f"{self.resource} has too few seats left at {self.start.isoformat()}"

@@ -46,12 +46,6 @@ def from_us(us: int) -> datetime:
     return EPOCH + timedelta(0, 0, us)
 
 
-def check_in_calendar(start: int, end: int, field: str) -> None:
-    """Raise `InvalidField` unless both fit into a datetime: the years 1 to 9999, in UTC."""
-    if start < FIRST_US or end > LAST_US:
-        raise InvalidField(field, "reaches beyond the calendar, the years 1 to 9999")
-
-
 def duration_us(duration: timedelta, field: str = "duration") -> int:
     """Return a duration as microseconds.
 

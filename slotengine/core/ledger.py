@@ -16,38 +16,33 @@ Times are UTC microseconds, spans are half-open, and durations microseconds.
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from slotengine.core.expiry import NEVER, ExpiryQueue
-from slotengine.core.instant import from_us
+from slotengine.core.books import HELD, Books
+from slotengine.core.instant import FIRST_US, LAST_US, from_us
 from slotengine.core.obstruction import Busy, Standing, steps
-from slotengine.core.occupancy import Occupancy, live_members
+from slotengine.core.occupancy import live_members
 from slotengine.core.proposal import (
     Policy,
     Proposal,
-    Terms,
     by_preference,
-    check_span,
     check_text,
     is_count,
     is_text,
 )
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
-    ENDED,
     NEXT,
     REPEATS,
-    Change,
     Claim,
     Entry,
-    Seats,
+    Slot,
     State,
     Verb,
 )
 from slotengine.core.schedule import ALWAYS_OPEN
-from slotengine.core.timeline import NO_ROOM, START_OF_TIME
+from slotengine.core.timeline import NO_ROOM
 from slotengine.errors import (
     HoldExpired,
     InvalidField,
@@ -67,37 +62,16 @@ from slotengine.errors import (
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
 
-    OnChange = Callable[[Verb, Entry, int], None]
+BACKLOG: Final = 512
+"""How many overdue holds a call that needs them marked waits for: half a millisecond."""
 
-HELD: Final = State.HELD  # a module global is found faster than an enum's member
-CONFIRMED: Final = State.CONFIRMED
-
-CHORES: Final = 16
-"""How many overdue holds, and ended reservations, one call tidies away on the side.
-
-More than one call can add, so the backlog shrinks under any load; few enough
-that no caller notices (about 15 µs)."""
+Placed = TypeVar("Placed")
 
 
-class Tally(NamedTuple):
-    """How many of everything there is in the books."""
-
-    held: int
-    """Holds; those that lapsed but were not marked yet are among them."""
-    confirmed: int
-    ended: int
-    """Released, expired and cancelled reservations that can still be asked about."""
-    sessions: int
-    resources: int
-    accepted: int
-    """Reservations ever made."""
-    expired: int
-    """Holds ever marked as expired."""
-
-
-class Ledger:
+class Ledger(Books):
     """Reservations of resources: decided, kept, and ended.
 
+    >>> from slotengine.core.proposal import Terms
     >>> ledger = Ledger(Terms(default_ttl=300, shortest_ttl=1, longest_ttl=1000))
     >>> ledger.add_resource("room-1")
     >>> hold = ledger.reserve("room-1", 1000, 1030, uid="a", now=0, ttl=300)
@@ -108,34 +82,6 @@ class Ledger:
     >>> ledger.reserve("room-1", 1029, 1060, uid="b", now=300, ttl=300).uid
     'b'
     """
-
-    def __init__(
-        self,
-        terms: Terms | None = None,
-        *,
-        on_change: OnChange | None = None,
-        chores: int = CHORES,
-    ) -> None:
-        self.terms = terms or Terms()
-        self._chores = chores
-        self.on_change = on_change
-        self.now = START_OF_TIME
-        """The latest time seen: an earlier one is read as this."""
-        self._occupancy = Occupancy(lambda: self.now)
-        self._resources = self._occupancy.resources  # the same dictionary, one step nearer
-        self._entries: dict[str, Entry] = {}
-        # What each idempotency key was used for, and what came of it.
-        self._keys: dict[str, tuple[tuple[object, ...], Entry]] = {}
-        self._queue: ExpiryQueue[Entry] = ExpiryQueue()
-        # Ended reservations in the order in which they were marked as such.
-        self._ended: deque[Entry] = deque()
-        self._confirmed = 0
-        self._accepted = 0
-        self._shortest_ttl, self._longest_ttl = self.terms.shortest_ttl, self.terms.longest_ttl
-        self._retention = self.terms.retention
-        self._expired = 0
-        self.chores_due = NEVER
-        """Before this moment `expire` has nothing to do."""
 
     # --- Resources -------------------------------------------------------------------
 
@@ -178,10 +124,11 @@ class Ledger:
             found = self._resources[resource]
         except (KeyError, TypeError):
             raise UnknownResource(resource) from None
-        if start >= end:
-            check_span(start, end)
-        if not self._shortest_ttl <= ttl <= self._longest_ttl:
-            self.terms.check_ttl(ttl)
+        terms = self.terms
+        if not FIRST_US <= start < end <= LAST_US or end - start > terms.longest_span:
+            terms.check_span(start, end)
+        if not terms.shortest_ttl <= ttl <= terms.longest_ttl:
+            terms.check_ttl(ttl)
         entries = self._entries
         if not uid or uid in entries:
             self._check_uid(uid)
@@ -211,7 +158,8 @@ class Ledger:
 
     def _span_obstruction(self, resource: str, start: int, end: int) -> Obstruction:
         # Later than `reserve`, so that a refusal nobody reads costs no claim either.
-        return self._occupancy.obstruction(resource, (Claim(resource, start, end),), None)
+        slot = Slot(start, end, (Claim(resource, start, end),), None, None)
+        return self._occupancy.obstruction(resource, slot, None)
 
     def reserve_proposal(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
         """Hold what is proposed: all its claims or none.
@@ -239,41 +187,62 @@ class Ledger:
         """Hold everything that is proposed, or nothing.
 
         Later proposals meet the claims of earlier ones.  Raises what
-        `reserve_proposal` raises, for the first one that cannot be had.
+        `reserve_proposal` raises, for the first one that cannot be had; its
+        ``retry_at`` is None if that is because of the others in the batch.
         """
+
+        def place(proposal: Proposal, uid: str, earlier: Iterable[Entry]) -> Entry:
+            try:
+                return self._place_new(proposal, uid, now)
+            except SlotTaken as refusal:
+                for entry in earlier:
+                    entry.until = BOOKED_UNTIL  # as far as this batch goes, it never lapses
+                _ = refusal.obstruction  # found before the others are undone
+                raise
+
         now = self._advance(now)
-        self._check_batch(proposals, uids, now)
-        entries: list[Entry] = []
-        fresh: list[tuple[Entry, Proposal]] = []
-        try:
-            for proposal, uid in zip(proposals, uids, strict=True):
-                entry = self._known_key(proposal.key, proposal.fingerprint(), now)
-                if entry is None:
-                    entry = self._place_new(proposal, uid, now)
-                    fresh.append((entry, proposal))
-                entries.append(entry)
-        except BaseException as error:
-            if isinstance(error, SlotTaken):
-                _ = error.obstruction  # found before what is in the way may be undone
-            for entry, _ in reversed(fresh):
-                self._occupancy.unplace(entry)
-            raise
-        for entry, proposal in fresh:
-            self._admit(entry, proposal.ttl, now, proposal.key, proposal.fingerprint())
-        return entries
+        return self._reserve_batch(proposals, uids, now, place)
 
     def reserve_each(
         self, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
     ) -> list[Entry | Refused]:
         """Hold each of the proposals that can be had, and say of each what came of it."""
-        now = self._advance(now)
-        self._check_batch(proposals, uids, now)
-        results: list[Entry | Refused] = []
-        for proposal, uid in zip(proposals, uids, strict=True):
+
+        def place(proposal: Proposal, uid: str, earlier: Iterable[Entry]) -> Entry | Refused:
             try:
-                results.append(self.reserve_proposal(proposal, uid=uid, now=now))
+                return self._place_new(proposal, uid, now)
             except Refused as refusal:
-                results.append(refusal)
+                return refusal
+
+        now = self._advance(now)
+        return self._reserve_batch(proposals, uids, now, place)
+
+    def _reserve_batch(
+        self,
+        proposals: Sequence[Proposal],
+        uids: Sequence[str],
+        now: int,
+        place: Callable[[Proposal, str, Iterable[Entry]], Placed],
+    ) -> list[Entry | Placed]:
+        """Return what ``place`` makes of each proposal; if it raises, nothing is held."""
+        self._check_batch(proposals, uids, now)
+        results: list[Entry | Placed] = []
+        fresh: dict[Entry, Proposal] = {}
+        try:
+            for proposal, uid in zip(proposals, uids, strict=True):
+                known = self._known_key(proposal.key, proposal.fingerprint(), now)
+                result = place(proposal, uid, fresh) if known is None else known
+                if isinstance(result, Entry) and known is None:
+                    fresh[result] = proposal
+                results.append(result)
+        except BaseException:
+            for entry in reversed(fresh):
+                self._occupancy.unplace(entry)
+            raise
+        for entry, proposal in fresh.items():
+            self._enter(entry, proposal.ttl, proposal.key, proposal.fingerprint())
+        for entry in fresh:
+            self._tell(Verb.RESERVE, entry, now)
         return results
 
     def reserve_any(
@@ -302,7 +271,8 @@ class Ledger:
         if any(proposal.key is not None for proposal in candidates):
             raise InvalidField("key", "belongs to the whole call, not to one candidate")
         check_text("key", key)
-        fingerprint = tuple(proposal.fingerprint() for proposal in candidates)
+        choice = (policy, weights and tuple(weights), load_in)
+        fingerprint = (*(proposal.fingerprint() for proposal in candidates), choice)
         known = self._known_key(key, fingerprint, now)
         if known is not None:
             return known
@@ -375,14 +345,13 @@ class Ledger:
         entry = self._known(uid, now)
         self._admits(entry, Verb.MOVE, now, version)
         renew = renew and entry.state is HELD
-        if renew:
-            for proposal in candidates:
-                self._check_life(entry, now + proposal.ttl)
-        before = _Slot.of(entry)
+        before = Slot.of(entry)
         self._occupancy.unplace(entry)
 
         def place(proposal: Proposal) -> Proposal:
-            self._slot_into(entry, _Slot.of_proposal(proposal))
+            if renew:
+                self._check_life(entry, now + proposal.ttl)
+            self._slot_into(entry, proposal.slot())
             self._place(entry, proposal.schedule, now)
             return proposal
 
@@ -408,9 +377,13 @@ class Ledger:
         claims are still free: decided anew, in the same step.  Its hours are
         not; it was let in once.
 
-        O(1), or as `reserve_proposal` for an expired one.  Raises
-        `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`, and,
-        if it is no longer free, `SlotTaken` or `NoSeatsLeft`.
+        O(1), or as `reserve_proposal` for an expired one.  Its expiry is told
+        before, and so are those due before it, up to some hundreds; in a larger
+        backlog it is told out of its turn rather than let everybody wait.
+
+        Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`
+        (also when only a repeat is asked for), and, if it is no longer free,
+        `SlotTaken` or `NoSeatsLeft`.
         """
         now = self._advance(now)
         entry = self._known(uid, now)
@@ -437,16 +410,6 @@ class Ledger:
         hold, which is to be released instead.
         """
         return self._end(uid, Verb.CANCEL, now, version)
-
-    def expire(self, now: int, limit: int | None = None) -> int:
-        """Mark holds that have lapsed, in order of ``until``, and return how many.
-
-        Also forgets what was retained long enough.  At most ``limit`` of each:
-        a caller with others to serve comes back for the rest, while `chores_due`
-        has come.
-        """
-        now = self.look(now)
-        return self._do_chores(now, NEVER if limit is None else limit)
 
     # --- Reading -----------------------------------------------------------------------
 
@@ -488,150 +451,35 @@ class Ledger:
         O(log n + k).  Raises `UnknownResource` or `InvalidField`.
         """
         standing = self._live_in(resource, start, end, now)
-        return [member for taken in standing for member in live_members(taken.owner, self.now)]
+        found = [entry for taken in standing for entry in live_members(taken.owner, self.now)]
+        return sorted(found, key=_start)
 
     def _live_in(self, resource: str, start: int, end: int, now: int) -> list[Standing]:
         now = self.look(now)
-        check_span(start, end)
+        if start >= end:
+            raise InvalidField("end", "must be after the start")
         found = self._occupancy.resource(resource)
         return self._occupancy.live_in(found, start, end, now, swept=self._swept(now))
 
-    def next_expiry(self) -> int:
-        """Return a moment before which no hold lapses; NEVER if none is held.  O(1)."""
-        return self._queue.due
+    def _end(self, uid: str, verb: Verb, now: int, version: int | None) -> Entry:
+        now = self._advance(now)
+        entry = self._known(uid, now)
+        if self._admits(entry, verb, now, version):
+            self._apply_end(entry, verb, now)
+            self._tell(verb, entry, now)
+        return entry
 
-    def tally(self) -> Tally:
-        """Return how many of everything there are in the books.  O(1)."""
-        return Tally(
-            held=len(self._queue),
-            confirmed=self._confirmed,
-            ended=len(self._entries) - len(self._queue) - self._confirmed,
-            sessions=len(self._occupancy.sessions),
-            resources=len(self._resources),
-            accepted=self._accepted,
-            expired=self._expired,
-        )
-
-    # --- Replay --------------------------------------------------------------------------
-
-    def record(self, verb: Verb, entry: Entry, at: int) -> Change:
-        """Return a change just told to ``on_change`` as plain values, for a journal to keep."""
-        if verb not in {Verb.RESERVE, Verb.MOVE}:
-            return Change(verb, at, entry.uid, entry.until)
-        request = None if entry.key is None else self._keys[entry.key][0]
-        return Change(
-            verb,
-            at,
-            entry.uid,
-            entry.until,
-            entry.start,
-            entry.end,
-            entry.all_claims(),
-            entry.seats,
-            entry.holder,
-            entry.event_type,
-            entry.key,
-            request,
-        )
-
-    def apply(self, change: Change) -> None:
-        """Take a recorded change back in, as it happened: nothing is decided again.
-
-        Replaying all changes of a ledger, in order, into one with the same
-        resources makes it the same.  Nobody is told.
-        """
-        now = self.look(change.at)
-        if change.verb is Verb.RESERVE:
-            self._replay_reserve(change, now)
-            return
-        entry = self._entries[change.uid]
-        match change.verb:
-            case Verb.EXTEND:
-                assert change.until is not None
-                self._apply_extend(entry, change.until, now)
-            case Verb.MOVE:
-                self._replay_move(entry, change, now)
-            case Verb.CONFIRM:
-                self._apply_confirm(entry)
-            case Verb.REINSTATE:
-                self._put_again(entry, now)
-                self._apply_reinstate(entry)
-            case Verb.RELEASE | Verb.CANCEL:
-                self._apply_end(entry, change.verb, now)
-            case _:
-                assert change.verb is Verb.EXPIRE
-                self._queue.drop(entry)
-                self._apply_expire(entry)
-
-    def _replay_reserve(self, change: Change, now: int) -> None:
-        assert change.until is not None
-        entry = Entry(change.uid, change.until, now, change.holder)
-        self._slot_into(entry, _Slot.of_change(change))
-        self._put_again(entry, now)
-        self._enter(entry, change.until - now, change.key, change.request or ())
-
-    def _replay_move(self, entry: Entry, change: Change, now: int) -> None:
-        assert change.until is not None
-        self._occupancy.unplace(entry)
-        self._slot_into(entry, _Slot.of_change(change))
-        self._put_again(entry, now)
-        if change.until != entry.until:
-            self._requeue(entry, change.until, now)
-        entry.version += 1
-
-    def _put_again(self, entry: Entry, now: int) -> None:
-        """Put as it was put then: with room made as the decision made it."""
-        self._occupancy.make_room(entry, now)
-        self._occupancy.put(entry)
-
-    # --- Time ----------------------------------------------------------------------------
-
-    def look(self, now: int) -> int:
-        """Let time pass, without any chores, and return the time it is."""
-        if now < self.now:
-            return self.now
-        self.now = now
-        return now
-
-    def _advance(self, now: int) -> int:
-        """Let time pass, do a few chores if any are due, and return the time it is."""
-        if now < self.now:
-            now = self.now
-        else:
-            self.now = now
-        if now >= self.chores_due:
-            self._do_chores(now, self._chores)
-        return now
-
-    def _do_chores(self, now: int, limit: int) -> int:
-        lapsed = self._queue.take_due(now, limit)
-        for entry in lapsed:
+    def _reinstate(self, entry: Entry, now: int) -> Entry:
+        if entry.state is HELD:
+            self._do_chores(now, BACKLOG)
+        if entry.state is HELD:
+            self._queue.drop(entry)
             self._apply_expire(entry)
-            if self.on_change is not None:
-                self.on_change(Verb.EXPIRE, entry, now)
-        self._forget_some(now, limit)
-        retained_until = self._ended[0].until + self.terms.retention if self._ended else NEVER
-        self.chores_due = min(self._queue.due, retained_until)
-        return len(lapsed)
-
-    def _forget_some(self, now: int, limit: int) -> None:
-        ended, retention = self._ended, self.terms.retention
-        while ended and limit:
-            entry = ended[0]
-            if entry.state in ENDED:
-                if entry.until + retention > now:
-                    return
-                self._forget(entry)
-            # else: it was reinstated, and stands here again if it has ended since
-            ended.popleft()
-            limit -= 1
-
-    def _forget(self, entry: Entry) -> None:
-        if self._entries.get(entry.uid) is entry:
-            del self._entries[entry.uid]
-        if entry.key is not None:
-            del self._keys[entry.key]
-            entry.key = None
+            self._tell(Verb.EXPIRE, entry, now)
+        self._place(entry, ALWAYS_OPEN, now)
+        self._apply_reinstate(entry)
+        self._tell(Verb.REINSTATE, entry, now)
+        return entry
 
     # --- Checking what callers say ---------------------------------------------------------
 
@@ -643,6 +491,8 @@ class Ledger:
 
     def _check_proposal(self, proposal: Proposal) -> None:
         self._occupancy.check(proposal)
+        for _, start, end, _ in proposal.claims:
+            self.terms.check_span(start, end)
         self.terms.check_ttl(proposal.ttl)
 
     def _check_batch(self, proposals: Sequence[Proposal], uids: Sequence[str], now: int) -> None:
@@ -724,9 +574,8 @@ class Ledger:
     # --- Placing ---------------------------------------------------------------------------
 
     def _new_entry(self, proposal: Proposal, uid: str, now: int) -> Entry:
-        until = now + proposal.ttl
-        entry = Entry(uid, until, now, proposal.holder)
-        self._slot_into(entry, _Slot.of_proposal(proposal))
+        entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
+        self._slot_into(entry, proposal.slot())
         return entry
 
     def _place_new(self, proposal: Proposal, uid: str, now: int) -> Entry:
@@ -739,16 +588,17 @@ class Ledger:
         self._occupancy.decide(entry, schedule, now, swept=self._swept(now))
         self._occupancy.put(entry)
 
-    def _slot_into(self, entry: Entry, slot: _Slot) -> None:
-        """Let an entry, which stands nowhere, be for another slot."""
-        assert not entry.placed
-        entry.start, entry.end = slot.start, slot.end
-        entry.event_type, entry.seats = slot.event_type, slot.seats
-        first = slot.claims[0]
-        if slot.seats is None and slot.claims == (Claim(first.resource, slot.start, slot.end),):
-            entry.resource, entry.claims = self._resources[first.resource], None
-        else:
-            entry.resource, entry.claims = None, slot.claims
+    def _admit(
+        self,
+        entry: Entry,
+        ttl: int,
+        now: int,
+        key: str | None = None,
+        fingerprint: tuple[object, ...] = (),
+    ) -> None:
+        """Enter a placed reservation into the books, and tell."""
+        self._enter(entry, ttl, key, fingerprint)
+        self._tell(Verb.RESERVE, entry, now)
 
     def _by_preference(
         self,
@@ -764,6 +614,8 @@ class Ledger:
         # What all candidates share, such as a host who is always needed, tells none of them apart.
         claimed = [{claim.resource for claim in one.claims} for one in candidates]
         shared = set.intersection(*claimed) if len(candidates) > 1 else set()
+        if not self._swept(now):  # spares counting claim by claim, unless the backlog is large
+            self._do_chores(now, BACKLOG)
         swept = self._swept(now)
         loads = [
             sum(
@@ -774,151 +626,9 @@ class Ledger:
         ]
         return by_preference(policy, loads, weights or [1] * len(loads))
 
-    # --- Applying: writes, and cannot refuse -----------------------------------------------
 
-    def _admit(
-        self,
-        entry: Entry,
-        ttl: int,
-        now: int,
-        key: str | None = None,
-        fingerprint: tuple[object, ...] = (),
-    ) -> None:
-        """Enter a placed reservation into the books, and tell."""
-        self._enter(entry, ttl, key, fingerprint)
-        self._tell(Verb.RESERVE, entry, now)
-
-    def _enter(
-        self, entry: Entry, ttl: int, key: str | None, fingerprint: tuple[object, ...]
-    ) -> None:
-        self._accepted += 1
-        self._entries[entry.uid] = entry
-        self._queue.push(entry, ttl)
-        if entry.until < self.chores_due:
-            self.chores_due = entry.until
-        if key is not None:
-            if key in self._keys:  # used for one that is as good as forgotten
-                self._keys[key][1].key = None
-            entry.key = key
-            self._keys[key] = (fingerprint, entry)
-
-    def _tell(self, verb: Verb, entry: Entry, now: int) -> None:
-        if self.on_change is not None:
-            self.on_change(verb, entry, now)
-
-    def _requeue(self, entry: Entry, until: int, now: int) -> None:
-        self._queue.drop(entry)
-        entry.until = until
-        self._queue.push(entry, until - now)
-        self.chores_due = min(self.chores_due, until)
-
-    def _apply_extend(self, entry: Entry, until: int, now: int) -> None:
-        self._requeue(entry, until, now)
-        entry.version += 1
-
-    def _apply_confirm(self, entry: Entry) -> None:
-        self._queue.drop(entry)
-        entry.state = CONFIRMED
-        entry.until = BOOKED_UNTIL
-        entry.version += 1
-        self._confirmed += 1
-
-    def _reinstate(self, entry: Entry, now: int) -> Entry:
-        while entry.state is HELD:  # its expiry is announced first, and in its turn
-            self._do_chores(now, CHORES)
-        self._place(entry, ALWAYS_OPEN, now)
-        self._apply_reinstate(entry)
-        self._tell(Verb.REINSTATE, entry, now)
-        return entry
-
-    def _apply_reinstate(self, entry: Entry) -> None:
-        entry.state = NEXT[entry.state][Verb.REINSTATE]
-        entry.until = BOOKED_UNTIL
-        entry.version += 1
-        self._confirmed += 1
-
-    def _end(self, uid: str, verb: Verb, now: int, version: int | None) -> Entry:
-        now = self._advance(now)
-        entry = self._known(uid, now)
-        if self._admits(entry, verb, now, version):
-            self._apply_end(entry, verb, now)
-            self._tell(verb, entry, now)
-        return entry
-
-    def _apply_end(self, entry: Entry, verb: Verb, now: int) -> None:
-        if entry.state is HELD:
-            self._queue.drop(entry)
-        else:
-            self._confirmed -= 1
-        self._occupancy.unplace(entry)
-        entry.state = NEXT[entry.state][verb]
-        entry.until = now
-        entry.version += 1
-        self._retain(entry)
-
-    def _apply_expire(self, entry: Entry) -> None:
-        self._occupancy.unplace(entry)
-        entry.state = NEXT[entry.state][Verb.EXPIRE]
-        entry.version += 1
-        self._expired += 1
-        self._retain(entry)
-
-    def _retain(self, entry: Entry) -> None:
-        self._ended.append(entry)
-        if entry.until + self._retention < self.chores_due:
-            self.chores_due = entry.until + self._retention
-
-    # --- Invariants ------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        """Assert every invariant of the books.  O(n log n); for tests and simulation."""
-        self._queue._check()
-        self._occupancy._check()
-        standing: dict[str, list[Claim]] = {}
-        for entry, claim in self._occupancy.standing():
-            assert self._entries[entry.uid] is entry
-            standing.setdefault(entry.uid, []).append(claim)
-        for uid, entry in self._entries.items():
-            entry._check()
-            assert uid == entry.uid
-            assert sorted(standing.get(uid, [])) == sorted(entry.placed * entry.all_claims())
-            assert self.chores_due <= entry.until or entry.state in ENDED
-            assert entry.key is None or self._keys[entry.key][1] is entry
-        assert {entry.uid for _, entry in self._keys.values()} <= self._entries.keys()
-        states = Counter(entry.state for entry in self._entries.values())
-        assert len(self._queue) == states[HELD]
-        assert self._confirmed == states[CONFIRMED]
-        ended = {entry.uid for entry in self._entries.values() if entry.state in ENDED}
-        assert ended <= {entry.uid for entry in self._ended}
-
-
-class _Slot(NamedTuple):
-    """What a move changes."""
-
-    start: int
-    end: int
-    claims: tuple[Claim, ...]
-    event_type: str | None
-    seats: Seats | None
-
-    @classmethod
-    def of(cls, entry: Entry) -> _Slot:
-        return cls(entry.start, entry.end, entry.all_claims(), entry.event_type, entry.seats)
-
-    @classmethod
-    def of_proposal(cls, proposal: Proposal) -> _Slot:
-        start, end, claims, _, _, event_type, seats, *_ = proposal
-        return cls(start, end, claims, event_type, seats)
-
-    @classmethod
-    def of_change(cls, change: Change) -> _Slot:
-        assert change.start is not None
-        assert change.end is not None
-        assert change.claims is not None
-        return cls(change.start, change.end, change.claims, change.event_type, change.seats)
-
-
-Placed = TypeVar("Placed")
+def _start(entry: Entry) -> int:
+    return entry.start
 
 
 def _first_that_fits(

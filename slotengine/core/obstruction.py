@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from slotengine.core.instant import from_us
-from slotengine.core.reservation import BOOKED_UNTIL, Claim, Entry, Session
+from slotengine.core.reservation import BOOKED_UNTIL, Claim, Entry, Seats, Session, Slot
 from slotengine.core.timeline import Taken
 from slotengine.errors import InTheWay, Obstruction
 
@@ -88,39 +88,54 @@ def free_from(in_the_way: Sequence[Obstacle], claim: Claim, capacity: int, now: 
     return moments[bisect_left(moments, True, key=fits)]
 
 
-def claim_obstruction(claim: Claim, in_the_way: Sequence[Obstacle], retry_at: int) -> Obstruction:
-    """Return what is in the way of a claim."""
+def claim_obstruction(
+    claim: Claim, in_the_way: Sequence[Obstacle], retry_at: int, now: int
+) -> Obstruction:
+    """Return what is in the way of a claim; nothing is, if a retry could succeed now."""
     return Obstruction(
         from_us(claim.start),
         from_us(claim.end),
         tuple(
             InTheWay(from_us(one.start), from_us(one.end), one.units, one.until == BOOKED_UNTIL)
-            for one in in_the_way
+            for one in sorted(in_the_way)
+            if retry_at > now
         ),
         _moment_or_none(retry_at),
     )
 
 
-def session_obstruction(session: Session, most: int, now: int, own: Entry | None) -> Obstruction:
-    """Return how a session is in the way of one who could have it with ``most`` seats taken.
+def session_obstruction(
+    session: Session, slot: Slot, now: int, own: Entry | None, free_at: int
+) -> Obstruction:
+    """Return how a live session is in the way of a slot that is for the same event and start.
 
-    ``most`` is 0 for one who cannot join it, and so needs it gone.  A seat of
-    its ``own`` is not counted.
+    One can join when enough seats are free.  Failing that, and with another
+    length in any case, one can open a session of one's own when this one is
+    over and the claims are ``free_at`` last.
     """
-    members = [
-        member for member in session.members.values() if member.until > now and member is not own
-    ]
-    left = taken = sum(member.seats_wanted for member in members)
-    free_at = now
-    for member in sorted(members, key=_until):
-        if left <= most:
-            break
-        left -= member.seats_wanted
-        free_at = member.until
-    booked = any(member.until == BOOKED_UNTIL for member in members)
+    others = [one for one in session.members.values() if one.until > now and one is not own]
+    others.sort(key=_until)
+    last = others[-1].until
+    retry_at = max(free_at, last)
+    if slot.end == session.end:
+        retry_at = min(retry_at, _seats_free_from(others, slot.seats, now))
     start, end = from_us(session.start), from_us(session.end)
-    in_the_way = (InTheWay(start, end, taken, booked),) if members else ()
-    return Obstruction(start, end, in_the_way, _moment_or_none(free_at))
+    taken = sum(one.seats_wanted for one in others)
+    way = InTheWay(start, end, taken, last == BOOKED_UNTIL)
+    return Obstruction(start, end, (way,) if retry_at > now else (), _moment_or_none(retry_at))
+
+
+def _seats_free_from(members: Sequence[Entry], seats: Seats | None, now: int) -> int:
+    """Return when enough seats are free while somebody is still there; `BOOKED_UNTIL` if never."""
+    assert seats is not None
+    left = sum(one.seats_wanted for one in members)
+    moment, last = now, members[-1].until
+    for member in members:
+        if left <= seats.total - seats.wanted and moment < last:
+            return moment
+        left -= member.seats_wanted
+        moment = member.until
+    return BOOKED_UNTIL
 
 
 def _until(entry: Entry) -> int:

@@ -25,7 +25,7 @@ from slotengine.core.obstruction import (
     session_obstruction,
 )
 from slotengine.core.proposal import Proposal, is_count, is_text
-from slotengine.core.reservation import Claim, Entry, Session
+from slotengine.core.reservation import Claim, Entry, Session, Slot
 from slotengine.core.resource import Resource
 from slotengine.core.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME
 from slotengine.errors import (
@@ -101,16 +101,14 @@ class Occupancy:
             if resource.timeline.room(start, end, units) == NO_ROOM and (
                 swept or self.second_look(resource, start, end, units, now) == NO_ROOM
             ):
-                raise self.taken(claim.resource, claims, entry)
+                raise SlotTaken(
+                    claim.resource, self.obstruction, claim.resource, Slot.of(entry), entry
+                )
 
     def second_look(self, resource: Resource, start: int, end: int, units: int, now: int) -> int:
         """Return the room there is once holds that have lapsed are out of the way."""
         self.clear_lapsed(resource, start, end, now)
         return resource.timeline.room(start, end, units)
-
-    def taken(self, refused: str, claims: tuple[Claim, ...], own: Entry | None) -> SlotTaken:
-        """Return the refusal of a claim; its details are found when read."""
-        return SlotTaken(refused, self.obstruction, refused, claims, own)
 
     def _can_join(self, entry: Entry, now: int, *, swept: bool) -> bool:
         """Return whether there is a live session for the entry; raise if it cannot join that."""
@@ -125,9 +123,9 @@ class Occupancy:
         most = entry.seats.total - entry.seats.wanted
         resource = session.claims[0].resource
         if session.end != entry.end:
-            raise SlotTaken(resource, self._session_obstruction, session, 0, entry)
+            raise SlotTaken(resource, self.obstruction, resource, Slot.of(entry), entry)
         if session.taken > most:
-            raise NoSeatsLeft(resource, self._session_obstruction, session, most, entry)
+            raise NoSeatsLeft(resource, self.obstruction, resource, Slot.of(entry), entry)
         return True
 
     # --- Applying: writes, and cannot refuse -----------------------------------------
@@ -225,23 +223,24 @@ class Occupancy:
 
     # --- Explaining a refusal, when somebody asks ------------------------------------
 
-    def obstruction(
-        self, refused: str, claims: tuple[Claim, ...], own: Entry | None
-    ) -> Obstruction:
-        """Return what is in the way of the claims, as of now, ``own`` claims not counted."""
-        retry_at = now = self._now()
-        where, what = claims[0], list[Obstacle]()
-        for claim in claims:
+    def obstruction(self, refused: str, slot: Slot, own: Entry | None) -> Obstruction:
+        """Return what is in the way of a slot, as of now, its ``own`` claims not counted."""
+        now = self._now()
+        key = slot.event_type, slot.start
+        session = None if slot.seats is None else self.sessions.get(key)  # type: ignore[arg-type]
+        free_at = now
+        where, what = slot.claims[0], list[Obstacle]()
+        for claim in slot.claims:
             resource = self.resources[claim.resource]
             standing = resource.timeline.overlapping(claim.start, claim.end)
-            in_the_way = obstacles(standing, claim.resource, now, own)
-            retry_at = max(retry_at, free_from(in_the_way, claim, resource.capacity, now))
+            others = [one for one in standing if one.owner is not session]
+            in_the_way = obstacles(others, claim.resource, now, own)
+            free_at = max(free_at, free_from(in_the_way, claim, resource.capacity, now))
             if claim.resource == refused:
                 where, what = claim, in_the_way
-        return claim_obstruction(where, what, retry_at)
-
-    def _session_obstruction(self, session: Session, most: int, own: Entry) -> Obstruction:
-        return session_obstruction(session, most, self._now(), own)
+        if session is not None and session.until_without(own) > now:
+            return session_obstruction(session, slot, now, own, free_at)
+        return claim_obstruction(where, what, free_at, now)
 
     # --- Invariants ------------------------------------------------------------------
 

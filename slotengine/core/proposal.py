@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from slotengine.core.instant import DAY, HOUR, MINUTE, SECOND
-from slotengine.core.reservation import Claim, Seats
+from slotengine.core.instant import DAY, FIRST_US, HOUR, LAST_US, MINUTE, SECOND
+from slotengine.core.reservation import Claim, Seats, Slot
 from slotengine.errors import InvalidField, InvalidTTL, TooManyUnits, UnknownResource
 
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
+
+LONGEST_LIFE: Final = 100 * 366 * DAY
+"""So that no moment the engine ever computes lies beyond the calendar, for some millennia."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,8 @@ class Terms:
     """No hold may be extended past this age; None: no cap."""
     retention: int = HOUR
     """How long an ended reservation can still be asked about."""
+    longest_span: int = 366 * DAY
+    """No claim may occupy more, buffers included: the work it makes grows with it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_ttl <= self.longest_ttl:
@@ -47,6 +52,17 @@ class Terms:
             object.__setattr__(self, "longest_ttl", min(self.longest_ttl, self.max_life))
         if self.retention < 0:
             raise InvalidField("retention", "must not be negative")
+        if self.longest_span < 1:
+            raise InvalidField("max_length", "must be positive")
+        if max(self.longest_ttl, self.retention) > LONGEST_LIFE:
+            raise InvalidField("max_ttl", "and retention must be no more than a hundred years")
+
+    def check_span(self, start: int, end: int) -> None:
+        """Raise `InvalidField` unless the span makes sense, and is not too long."""
+        check_span(start, end)
+        if end - start > self.longest_span:
+            longest = _delta(self.longest_span)
+            raise InvalidField("length", f"must be no more than {longest}, buffers included")
 
     def check_ttl(self, ttl: int) -> None:
         """Raise `InvalidTTL` unless the TTL is within the bounds."""
@@ -73,6 +89,10 @@ class Proposal(NamedTuple):
     key: str | None = None
     schedule: Windows | None = None
 
+    def slot(self) -> Slot:
+        """Return what a reservation of this would be for."""
+        return Slot(self.start, self.end, self.claims, self.event_type, self.seats)
+
     def fingerprint(self) -> tuple[object, ...]:
         """Return what makes two requests the same: everything but key and schedule."""
         return self[:7]
@@ -90,8 +110,9 @@ class Proposal(NamedTuple):
                 raise UnknownResource(claim.resource)
             if not is_count(claim.units):
                 raise InvalidField("units", f"must be a positive whole number, not {claim.units!r}")
-            if claim.start >= claim.end:
-                raise InvalidField("claims", "must each occupy a span that ends after its start")
+            if claim.start > self.start or claim.end < self.end:
+                raise InvalidField("claims", "must each occupy all of the slot")
+            check_span(claim.start, claim.end)
         if len({claim.resource for claim in self.claims}) < len(self.claims):
             raise InvalidField("claims", "must name each resource once")
         if self.seats is not None:
@@ -165,9 +186,11 @@ def check_text(field: str, value: object) -> None:
 
 
 def check_span(start: int, end: int) -> None:
-    """Raise `InvalidField` unless the span ends after its start."""
+    """Raise `InvalidField` unless the span ends after its start, within the calendar."""
     if start >= end:
         raise InvalidField("end", "must be after the start")
+    if start < FIRST_US or end > LAST_US:
+        raise InvalidField("span", "reaches beyond the calendar, the years 1 to 9999")
 
 
 def _delta(us: int) -> timedelta:

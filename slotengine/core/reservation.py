@@ -101,6 +101,29 @@ class Seats(NamedTuple):
     wanted: int = 1
 
 
+class Slot(NamedTuple):
+    """What a reservation is for: all that a move changes."""
+
+    start: int
+    end: int
+    claims: tuple[Claim, ...]
+    event_type: str | None
+    seats: Seats | None
+
+    @classmethod
+    def of(cls, entry: Entry) -> Slot:
+        """Return what an entry is for."""
+        return cls(entry.start, entry.end, entry.all_claims(), entry.event_type, entry.seats)
+
+    @classmethod
+    def of_change(cls, change: Change) -> Slot:
+        """Return what a recorded reserve or move was for."""
+        assert change.start is not None
+        assert change.end is not None
+        assert change.claims is not None
+        return cls(change.start, change.end, change.claims, change.event_type, change.seats)
+
+
 class Session:
     """One shared session: it occupies its claims once, for all who have a seat in it.
 

@@ -31,7 +31,8 @@ class SystemClock:
     It runs on the monotonic clock, set by the wall clock at the start, so that
     a wall clock that is set back neither stops nor prolongs any hold.  When
     the wall clock is found ahead, after the machine slept or was set forward,
-    this one follows it, within a second while a `wait` is under way.
+    this one follows it, within a second while a `wait` is under way; and stays
+    there, should that have been a mistake.
 
     >>> clock = SystemClock()
     >>> abs(clock.now() * 1000 - time.time_ns()) < 1_000_000_000

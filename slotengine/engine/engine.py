@@ -24,14 +24,7 @@ import anyio.abc
 import anyio.lowlevel
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import (
-    FIRST_US,
-    LAST_US,
-    check_in_calendar,
-    duration_us,
-    from_us,
-    to_us,
-)
+from slotengine.core.instant import duration_us, from_us, to_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
@@ -73,6 +66,7 @@ class SlotEngine:
     Arguments: how long a hold lives by default, and may live at least and at
     most; the age past which it cannot be extended (``max_life``, None for no
     cap); how long ended reservations can still be asked about (``retention``);
+    the longest span that can be asked for, buffers included (``max_length``);
     and, for tests and simulations, the clock and the source of uids.
 
     Raises `InvalidField` if those durations contradict each other.
@@ -86,6 +80,7 @@ class SlotEngine:
         max_ttl: timedelta = timedelta(days=1),
         max_life: timedelta | None = None,
         retention: timedelta = timedelta(hours=1),
+        max_length: timedelta = timedelta(days=366),
         clock: Clock | None = None,
         new_uid: Callable[[], str] = system_new_uid,
     ) -> None:
@@ -95,6 +90,7 @@ class SlotEngine:
             longest_ttl=duration_us(max_ttl, "max_ttl"),
             max_life=None if max_life is None else duration_us(max_life, "max_life"),
             retention=duration_us(retention, "retention"),
+            longest_span=duration_us(max_length, "max_length"),
         )
         self._ledger = Ledger(self._terms)
         self._clock = clock or SystemClock()
@@ -183,7 +179,8 @@ class SlotEngine:
         no instant of it would exceed the capacity; decided and done in one step.
 
         A ``key`` makes retries safe: the same key with the same request
-        returns the same reservation, whatever has become of it.
+        returns the same reservation, whatever has become of it.  Keys are known
+        to the whole engine: let them begin with something of the caller's own.
 
         Raises `SlotTaken` or `OutsideHours`; for bad input `UnknownResource`,
         `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`.
@@ -210,8 +207,6 @@ class SlotEngine:
         """Do as `reserve`, at once."""
         begin = to_us(start, "start")
         end = begin + duration_us(length, "length")
-        if begin < FIRST_US or end > LAST_US:
-            check_in_calendar(begin, end, "length")
         lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
         now = self._now()
         try:

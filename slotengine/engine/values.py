@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core import reservation as core
-from slotengine.core.instant import check_in_calendar, duration_us, from_us, to_us
+from slotengine.core.instant import duration_us, from_us, to_us
 from slotengine.core.proposal import Proposal
 from slotengine.core.reservation import Entry, Seats, State
 from slotengine.errors import InvalidField
@@ -43,11 +44,7 @@ class Claim:
     def around(self, start: int, end: int) -> core.Claim:
         """Return what this occupies, for a slot in core time.  Raises `InvalidField`."""
         before, after = duration_us(self.before, "before"), duration_us(self.after, "after")
-        if before < 0 or after < 0:
-            raise InvalidField("buffers", "must not be negative")
-        begin, finish = start - before, end + after
-        check_in_calendar(begin, finish, "buffers")
-        return core.Claim(self.resource, begin, finish, self.units)
+        return core.Claim(self.resource, start - before, end + after, self.units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,10 @@ class Request:
     """What somebody would like to hold: a slot, and a claim on each resource it needs.
 
     ``seats`` joins, or opens, the one shared session of this ``event_type`` and
-    ``start``.  ``schedule`` takes the place of the resources' own hours.
+    ``start``.  Who joins a session takes it as it is: the claims are then those
+    of whoever opened it.  ``schedule`` takes the place of the resources' own
+    hours.  A ``key`` is known to the whole engine: let it begin with something
+    of the caller's own.
 
     >>> from datetime import UTC
     >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -77,11 +77,10 @@ class Request:
         """Return this request as the core understands it.  Raises `InvalidField`."""
         start = to_us(self.start, "start")
         end = start + duration_us(self.length, "length")
-        check_in_calendar(start, end, "length")
         return Proposal(
             start,
             end,
-            tuple(_checked(claim).around(start, end) for claim in self.claims),
+            tuple(claim.around(start, end) for claim in _checked(self.claims)),
             default_ttl if self.ttl is None else duration_us(self.ttl, "ttl"),
             self.holder,
             self.event_type,
@@ -91,10 +90,10 @@ class Request:
         )
 
 
-def _checked(claim: object) -> Claim:
-    if not isinstance(claim, Claim):
-        raise InvalidField("claims", f"must be Claims, not {claim!r}")
-    return claim
+def _checked(claims: object) -> Sequence[Claim]:
+    if not isinstance(claims, Sequence) or not all(isinstance(one, Claim) for one in claims):
+        raise InvalidField("claims", f"must be a tuple of Claims, not {claims!r}")
+    return claims
 
 
 class Reservation:

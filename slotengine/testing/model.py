@@ -162,7 +162,10 @@ class NaiveLedger:
                 for proposal, uid in zip(proposals, uids, strict=True)
             ]
         except Refused as refusal:
-            _settle(refusal)
+            # In the eyes of this batch, its own earlier claims never lapse.
+            for uid in self.known.keys() - before[0].keys():
+                self.known[uid] = replace(self.known[uid], until=BOOKED_UNTIL)
+            _told(refusal)
             self.known, self.keys = before
             raise
 
@@ -195,10 +198,11 @@ class NaiveLedger:
         self.at(now)
         for proposal in candidates:
             self._check(proposal)
-        fingerprint = tuple(proposal.fingerprint() for proposal in candidates)
+        choice = (policy, weights and tuple(weights), load_in)
+        fingerprint = (*(proposal.fingerprint() for proposal in candidates), choice)
         if (done := self._done(key, fingerprint)) is not None:
             return done
-        chosen, claims = self._choose(candidates, policy, weights, load_in, None)
+        chosen, claims = self._choose(candidates, policy, weights, load_in, None, renew=False)
         return self._made(chosen, claims, uid, key, fingerprint)
 
     # --- The life of a reservation -------------------------------------------------------
@@ -230,9 +234,7 @@ class NaiveLedger:
         one = self._get(uid)
         self._admit(one, Verb.MOVE, version)
         renew = renew and one.state is State.HELD
-        for proposal in candidates if renew else ():
-            self._check_life(one, self.now + proposal.ttl)
-        chosen, claims = self._choose(candidates, policy, weights, load_in, one)
+        chosen, claims = self._choose(candidates, policy, weights, load_in, one, renew=renew)
         return self._change(
             one,
             Verb.MOVE,
@@ -378,6 +380,8 @@ class NaiveLedger:
         weights: Sequence[int] | None,
         load_in: tuple[int, int] | None,
         own: Seen | None,
+        *,
+        renew: bool,
     ) -> tuple[Proposal, tuple[Claim, ...]]:
         names = [{claim.resource for claim in one.claims} for one in candidates]
         shared = set.intersection(*names) if len(names) > 1 else set()
@@ -398,6 +402,8 @@ class NaiveLedger:
         refusals: dict[int, Refused] = {}
         for i in sorted(range(len(loads)), key=rank):  # type: ignore[arg-type]
             try:
+                if own is not None and renew:
+                    self._check_life(own, self.now + candidates[i].ttl)
                 return candidates[i], self._decide(candidates[i], own)
             except Refused as refusal:
                 refusals[i] = refusal
@@ -446,87 +452,82 @@ class NaiveLedger:
             if schedule is not None and not schedule.covers(proposal.start, proposal.end):
                 span = from_us(proposal.start), from_us(proposal.end)
                 raise OutsideHours(claim.resource, *span)
-        members = self._members(proposal, own)
+        live = self._live(own)
+        claims = self._claims(proposal, live)
+        if claims is not None:
+            return claims
+        members = _members(proposal, live)
         if members:
-            self._decide_seats(proposal, own, members)
-            return members[0].claims
+            kind = NoSeatsLeft if members[0].end == proposal.end else SlotTaken
+            refused = members[0].claims[0].resource
+        else:
+            kind = SlotTaken
+            refused = next(one.resource for one in proposal.claims if not self._fits(one, live))
+        raise kind(refused, partial(self._obstruction, proposal, refused, own))
+
+    def _claims(self, proposal: Proposal, live: Sequence[Seen]) -> tuple[Claim, ...] | None:
+        """Return the claims that the proposal would get beside what is live, None if none."""
+        members = _members(proposal, live)
+        if members:
+            assert proposal.seats is not None
+            total, wanted = proposal.seats
+            room = members[0].end == proposal.end and _seats(members) + wanted <= total
+            return members[0].claims if room else None
+        return proposal.claims if all(self._fits(one, live) for one in proposal.claims) else None
+
+    def _obstruction(self, proposal: Proposal, refused: str, own: Seen | None) -> Obstruction:
+        """Ask again for each moment at which something lapses, and see what is there now."""
         live = self._live(own)
-        for claim in proposal.claims:
-            if not self._fits(claim, live):
-                raise SlotTaken(
-                    claim.resource, partial(self._obstruction, proposal.claims, claim, own)
-                )
-        return proposal.claims
-
-    def _members(self, proposal: Proposal, own: Seen | None) -> list[Seen]:
-        """Return who else is in the session that the proposal is for."""
-        return [
-            one
-            for one in self._live(own)
-            if proposal.seats is not None
-            and one.seats is not None
-            and (one.event_type, one.start) == (proposal.event_type, proposal.start)
-        ]
-
-    def _decide_seats(self, proposal: Proposal, own: Seen | None, members: list[Seen]) -> None:
-        assert proposal.seats is not None
-        total, wanted = proposal.seats
-        other_length = members[0].end != proposal.end
-        if not other_length and _seats(members) + wanted <= total:
-            return
-        kind = SlotTaken if other_length else NoSeatsLeft
-        most = 0 if other_length else total - wanted
-        raise kind(members[0].claims[0].resource, partial(self._full, proposal, own, most))
-
-    def _obstruction(
-        self, claims: tuple[Claim, ...], refused: Claim, own: Seen | None
-    ) -> Obstruction:
-        live = self._live(own)
-        moments = sorted({self.now, *(one.until for one in live)})
         retry_at = next(
             moment
-            for moment in moments
-            if all(self._fits(claim, [x for x in live if x.until > moment]) for claim in claims)
+            for moment in sorted({self.now, *(one.until for one in live)})
+            if self._claims(proposal, [one for one in live if one.until > moment]) is not None
         )
-        standing: dict[object, InTheWay] = {}
-        for one in live:
-            for claim in one.claims:
-                if claim.resource != refused.resource:
-                    continue
-                if claim.start >= refused.end or refused.start >= claim.end:
-                    continue
-                before = standing.get(one.session)
-                booked = one.state is State.CONFIRMED or (before is not None and before.booked)
-                standing[one.session] = InTheWay(
-                    from_us(claim.start), from_us(claim.end), claim.units, booked
-                )
+        members = _members(proposal, live)
+        if members:
+            span = members[0].start, members[0].end
+            ways = [self._way(*span, _seats(members), members)]
+        else:
+            where = next((one for one in proposal.claims if one.resource == refused), None)
+            where = where or proposal.claims[0]
+            span = where.start, where.end
+            by_session = {
+                one.session: self._way(theirs.start, theirs.end, theirs.units, _sharing(one, live))
+                for one in live
+                for theirs in one.claims
+                if theirs.resource == refused
+                and theirs.start < where.end
+                and where.start < theirs.end
+            }
+            ways = list(by_session.values())
         return Obstruction(
-            from_us(refused.start),
-            from_us(refused.end),
-            tuple(sorted(standing.values())),
+            from_us(span[0]),
+            from_us(span[1]),
+            tuple(sorted(ways)) if retry_at > self.now else (),
             None if retry_at == BOOKED_UNTIL else from_us(retry_at),
         )
 
-    def _full(self, proposal: Proposal, own: Seen | None, most: int) -> Obstruction:
-        members = self._members(proposal, own)
-        moments = sorted({self.now, *(one.until for one in members)})
-        retry_at = next(
-            moment
-            for moment in moments
-            if _seats([one for one in members if one.until > moment]) <= most
-        )
-        start, end = from_us(members[0].start), from_us(members[0].end)
-        booked = any(one.state is State.CONFIRMED for one in members)
-        way = InTheWay(start, end, _seats(members), booked)
-        return Obstruction(
-            start, end, (way,), None if retry_at == BOOKED_UNTIL else from_us(retry_at)
-        )
+    @staticmethod
+    def _way(start: int, end: int, units: int, owners: Iterable[Seen]) -> InTheWay:
+        booked = any(one.until == BOOKED_UNTIL for one in owners)
+        return InTheWay(from_us(start), from_us(end), units, booked)
+
+
+def _sharing(one: Seen, live: Iterable[Seen]) -> list[Seen]:
+    """Return those who share a session with one, or just that one."""
+    return [other for other in live if other.session == one.session]
+
+
+def _members(proposal: Proposal, live: Iterable[Seen]) -> list[Seen]:
+    """Return who is in the session that the proposal is for."""
+    return [
+        one
+        for one in live
+        if proposal.seats is not None
+        and one.seats is not None
+        and (one.event_type, one.start) == (proposal.event_type, proposal.start)
+    ]
 
 
 def _seats(members: Iterable[Seen]) -> int:
     return sum(one.seats.wanted for one in members if one.seats is not None)
-
-
-def _settle(refusal: Refused) -> None:
-    if isinstance(refusal, SlotTaken):
-        _ = refusal.obstruction

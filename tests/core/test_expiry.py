@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -10,12 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from slotengine.core import expiry
 from slotengine.core.expiry import IN_LANE, IN_SORTED, MOST_LANES, NEVER, NOWHERE, ExpiryQueue
 
+numbers = count()
+
 
 @dataclass(eq=False)
 class Egg:
     """Something that lapses."""
 
     until: int
+    uid: str = field(default_factory=lambda: str(next(numbers)))
     queued: int = NOWHERE
 
 

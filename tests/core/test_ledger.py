@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import hypothesis.strategies as st
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import from_us
-from slotengine.core.ledger import Ledger
+from slotengine.core.instant import DAY, FIRST_US, LAST_US, from_us
+from slotengine.core.ledger import BACKLOG, Ledger
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
@@ -135,7 +136,19 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], Callable[[Ledger], object]]] = [
     (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="old", now=0)),
     (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="", now=0)),
     (InvalidField, lambda x: x.reserve_proposal(slot(5, 5), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(-5, 0)), uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(-1, 0)), uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, -1)), uid="u", now=0)),
+    (InvalidField, lambda x: x.reserve("room", 0, LAST_US + 1, uid="u", now=0, ttl=100)),
+    (InvalidField, lambda x: x.reserve("room", FIRST_US - 1, 0, uid="u", now=0, ttl=100)),
+    (InvalidField, lambda x: x.reserve("room", 0, 367 * DAY, uid="u", now=0, ttl=100)),
+    (
+        InvalidField,
+        lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, 366 * DAY)), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, LAST_US)), uid="u", now=0),
+    ),
     (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, "room", "room"), uid="u", now=0)),
     (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=0), uid="u", now=0)),
     (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=True), uid="u", now=0)),
@@ -220,6 +233,9 @@ def test_bad_input_is_refused_and_changes_nothing(
         {"max_life": 1},
         {"default_ttl": 50 * 10**6, "max_life": 40 * 10**6},
         {"retention": -1},
+        {"longest_span": 0},
+        {"longest_ttl": 2**60},
+        {"retention": 2**60},
     ],
 )
 def test_terms_must_not_contradict_each_other(terms: dict[str, int]) -> None:
@@ -270,6 +286,17 @@ def test_a_key_can_be_used_again_before_the_old_one_is_swept_away() -> None:
     ledger._check()
 
 
+def test_a_key_stands_for_the_way_of_choosing_too(ledger: Ledger) -> None:
+    both = [slot(0, 5, "room"), slot(0, 5, "desk")]
+    ledger.reserve_any(both, uid="a", now=0, key="k", policy=Policy.WEIGHTED, weights=[1, 2])
+    again = ledger.reserve_any(
+        both, uid="b", now=0, key="k", policy=Policy.WEIGHTED, weights=[1, 2]
+    )
+    assert again.uid == "a"
+    with pytest.raises(KeyReused):
+        ledger.reserve_any(both, uid="b", now=0, key="k", policy=Policy.FIRST)
+
+
 def test_a_key_belongs_to_a_choice_of_candidates_too(ledger: Ledger) -> None:
     both = [slot(0, 5, "room"), slot(0, 5, "desk")]
     first = ledger.reserve_any(both, uid="a", now=0, key="k")
@@ -292,7 +319,9 @@ def test_all_of_a_batch_or_nothing(ledger: Ledger) -> None:
     ledger.on_change = lambda verb, entry, at: told.append(entry.uid)
     with pytest.raises(SlotTaken) as refused:
         ledger.reserve_all([slot(0, 5), slot(9, 12), slot(4, 6)], uids=["a", "b", "c"], now=0)
-    assert refused.value.in_the_way == (InTheWay(from_us(0), from_us(5), 1, booked=False),)
+    # As far as the batch goes, what it asks for itself never lapses: no retry can help.
+    assert refused.value.in_the_way == (InTheWay(from_us(0), from_us(5), 1, booked=True),)
+    assert refused.value.retry_at is None
     assert told == []
     assert ledger.tally().held == 0
     assert ledger.busy("room", 0, 100, now=0) == []
@@ -496,16 +525,56 @@ def test_a_booking_moves_too_and_needs_no_renewal(ledger: Ledger) -> None:
 
 
 def test_a_move_that_fails_for_any_reason_changes_nothing(ledger: Ledger) -> None:
-    class Broken:
-        def covers(self, start: int, end: int, /) -> bool:
-            raise RuntimeError("broken")
-
-        windows = None
-
     hold(ledger, "a", 0, 10)
     with pytest.raises(RuntimeError):
-        ledger.move("a", slot(5, 15)._replace(schedule=Broken()), now=1)  # type: ignore[arg-type]
+        ledger.move("a", slot(5, 15)._replace(schedule=Broken(5)), now=1)
     assert ledger.busy("room", 0, 100, now=1) == [(0, 10, 1)]
+    ledger._check()
+
+
+class Broken:
+    """Opening hours that fail when asked about one start."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def covers(self, start: int, end: int, /) -> bool:
+        if start == self.start:
+            raise RuntimeError("broken")
+        return True
+
+    def windows(self, start: int, end: int, /) -> Iterator[tuple[int, int]]:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("batch", ["reserve_all", "reserve_each"])
+def test_a_batch_that_fails_for_any_reason_holds_nothing(batch: str) -> None:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("room", schedule=Broken(50))
+    proposals = [slot(0, 5), slot(5, 9), slot(50, 55), slot(60, 65)]
+    with pytest.raises(RuntimeError):
+        getattr(ledger, batch)(proposals, uids=list("abcd"), now=0)
+    ledger._check()
+    assert ledger.busy("room", 0, 100, now=0) == []
+    assert ledger.tally().held == ledger.tally().accepted == 0
+
+
+def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
+    """Its own expiry is then told out of turn, and all are still told once."""
+    told: list[tuple[Verb, str]] = []
+    ledger = Ledger(replace(TERMS, retention=10_000), chores=0)
+    ledger.on_change = lambda verb, entry, at: told.append((verb, entry.uid))
+    ledger.add_resource("room")
+    for start in range(BACKLOG + 100):
+        hold(ledger, str(start), start, start + 1, now=start)
+    last = str(BACKLOG + 99)
+    told.clear()
+    assert ledger.confirm(last, now=5_000, if_still_free=True).state is State.CONFIRMED
+    assert told[-2:] == [(Verb.EXPIRE, last), (Verb.REINSTATE, last)]
+    assert len(told) == BACKLOG + 2
+    ledger.expire(5_000)
+    expired = [uid for verb, uid in told if verb is Verb.EXPIRE]
+    assert len(expired) == len(set(expired)) == BACKLOG + 100
     ledger._check()
 
 
@@ -672,6 +741,42 @@ def test_its_own_seat_does_not_prolong_what_is_in_its_way(ledger: Ledger) -> Non
     assert ledger.move("a", slot(5, 15), now=50).start == 5
 
 
+def test_who_needs_another_session_waits_for_its_claims_too(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 30), uid="a", now=0)
+    hold(ledger, "b", 30, 60)
+    ledger.confirm("b", now=0)
+    with pytest.raises(SlotTaken) as refused:  # another length; and later there is a booking
+        ledger.reserve_proposal(seat(0, 60), uid="c", now=0)
+    assert refused.value.retry_at is None
+    ledger.cancel("b", now=0)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve_proposal(seat(0, 60), uid="c", now=0)
+    assert refused.value.retry_at == from_us(100)
+    ledger.reserve_proposal(seat(0, 60), uid="c", now=100)
+
+
+def test_who_needs_all_seats_waits_for_their_own_host_too(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10), uid="a", now=0)
+    ledger.reserve("desk", 0, 10, uid="b", now=0, ttl=100)
+    ledger.confirm("b", now=0)
+    all_seats = Proposal(
+        0, 10, (Claim("desk", 0, 10),), 100, event_type="workshop", seats=Seats(3, 3)
+    )
+    with pytest.raises(NoSeatsLeft) as refused:
+        ledger.reserve_proposal(all_seats, uid="c", now=0)
+    assert refused.value.retry_at is None
+
+
+def test_a_session_is_looked_up_when_the_details_are_read(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10, wanted=3), uid="a", now=0)
+    with pytest.raises(NoSeatsLeft) as refused:
+        ledger.reserve_proposal(seat(0, 10), uid="b", now=0)
+    ledger.release("a", now=10)
+    ledger.reserve_proposal(seat(0, 10, wanted=3, ttl=50), uid="c", now=10)
+    assert refused.value.retry_at == from_us(60)
+    assert len(refused.value.in_the_way) == 1
+
+
 def test_a_seat_is_with_the_host_of_its_session(ledger: Ledger) -> None:
     ledger.reserve_proposal(seat(0, 10), uid="a", now=0)
     elsewhere = Proposal(0, 10, (Claim("desk", 0, 10),), 100, event_type="workshop", seats=Seats(3))
@@ -778,6 +883,46 @@ def test_ended_reservations_are_remembered_for_the_retention(ledger: Ledger) -> 
     assert ledger.tally().ended == 0
     with pytest.raises(UnknownReservation):
         ledger.release("a", now=600)
+
+
+def test_what_was_reinstated_does_not_keep_others_from_being_forgotten(ledger: Ledger) -> None:
+    for uid in "abc":
+        ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=100)
+    for uid in "ab":
+        ledger.confirm(uid, now=150, if_still_free=True)
+    ledger.expire(700, limit=1)
+    while ledger.chores_due <= 700:
+        ledger.expire(700, limit=1)
+    assert ledger.tally().ended == 0
+    assert ledger.tally().confirmed == 2
+
+
+def test_a_listener_that_fails_loses_nobody_elses_expiry(ledger: Ledger) -> None:
+    def fail(verb: Verb, entry: Entry, at: int) -> None:
+        if verb is Verb.EXPIRE:
+            raise RuntimeError("listener")
+
+    ledger.on_change = fail
+    for start in range(5):
+        hold(ledger, str(start), start, start + 1)
+    with pytest.raises(RuntimeError):
+        ledger.expire(100)
+    assert ledger.tally().expired == 5
+    ledger._check()
+
+
+def test_reservations_come_in_order_also_from_a_long_timeline(ledger: Ledger) -> None:
+    for start in range(3_000):
+        ledger.reserve("hall", start, start + 1, uid=f"s{start}", now=0, ttl=1_000)
+    ledger.reserve("hall", 1_000, 2_990, uid="late", now=0, ttl=1_000)
+    ledger.reserve("hall", 500, 2_980, uid="early", now=0, ttl=1_000)
+    found = ledger.reservations_in("hall", 2_900, 2_905, now=0)
+    assert [entry.uid for entry in found][:2] == ["early", "late"]
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve("hall", 2_900, 2_901, uid="x", now=0, ttl=1_000)
+    assert [way.start for way in refused.value.in_the_way] == [
+        from_us(500), from_us(1_000), from_us(2_900),
+    ]  # fmt: skip
 
 
 def test_time_never_goes_backwards(ledger: Ledger) -> None:

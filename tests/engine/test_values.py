@@ -213,5 +213,5 @@ def test_a_request_says_which_field_is_wrong(request_: Request, field: str) -> N
 @pytest.mark.parametrize("claims", ["room", ("room",), (None,), (("room", 1),)])
 def test_claims_must_be_claims(claims: tuple[Claim, ...]) -> None:
     request = Request(datetime(2030, 1, 7, 9, tzinfo=UTC), minutes(30), claims)
-    with pytest.raises(InvalidField, match="must be Claims"):
+    with pytest.raises(InvalidField, match="must be a tuple of Claims"):
         request.proposal(1)
