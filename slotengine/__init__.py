@@ -7,15 +7,15 @@ into a booking or lets it lapse.
 Where things are:
 
 ``slotengine.core``
-    The rules: synchronous and deterministic.  `core.ledger` is the heart;
-    `core.timeline` the interval index; `core.expiry` which hold lapses next;
-    `core.schedule` opening hours.
+    The rules: synchronous and deterministic.  `core.ledger` decides and
+    `core.books` applies; `core.timeline` is the interval index, `core.expiry`
+    knows which hold lapses next, `core.schedule` when a resource is open.
 ``slotengine.engine``
     `SlotEngine` and what surrounds it: clock, sweeper, events, `BlockingEngine`.
 ``slotengine.calcom``
     A server that speaks Cal.com's reservations API (extra ``server``).
 ``slotengine.testing``
-    A virtual clock, for your tests as for ours.
+    A virtual clock and a naive ledger, for your tests as for ours.
 ``slotengine.errors``
     Everything that can be raised.
 

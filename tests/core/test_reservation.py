@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from slotengine.core.ledger import Ledger
@@ -137,6 +139,15 @@ def test_every_state_with_every_verb(state: State, verb: Verb, *, swept: bool) -
     assert entry.state_at(NOW) is after
     assert entry.version_at(NOW) == version + changed
     ledger._check()
+
+
+def test_the_picture_in_the_docs_is_the_table() -> None:
+    picture = "stateDiagram-v2\n" + "".join(
+        f"    {state.value} --> {after.value} : {verb.value}\n"
+        for state, steps in NEXT.items()
+        for verb, after in steps.items()
+    )
+    assert picture in (Path(__file__).parents[2] / "docs" / "design.md").read_text("utf-8")
 
 
 def test_the_tables_name_every_state() -> None:
