@@ -11,6 +11,12 @@ from slotengine.calcom.catalog_file import CatalogError, load_catalog
 from slotengine.calcom.server import serve as run_server
 
 
+class _WrongCatalog(click.ClickException):
+    """Like wrong options, but how the command is used has nothing to do with it."""
+
+    exit_code = 2
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="slotengine")
 def cli() -> None:
@@ -48,7 +54,7 @@ def serve(catalog_path: Path, host: str, port: int, enforce_availability: bool) 
     try:
         catalog = load_catalog(catalog_path)
     except CatalogError as error:
-        raise click.UsageError(str(error)) from None
+        raise _WrongCatalog(str(error)) from None
     try:
         run_server(
             catalog, host, port, enforce_availability=enforce_availability, announce=click.echo

@@ -73,13 +73,24 @@ def load_catalog(path: str | Path) -> Catalog:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a mark
+        is_json = path.suffix.lower() == ".json"
+        raw = json.loads(text, object_pairs_hook=_table) if is_json else tomllib.loads(text)
     except OSError as error:
         raise CatalogError(str(path), (Problem("", error.strerror or str(error)),)) from None
     except (ValueError, RecursionError) as error:  # both parsers, and UTF-8
         raise CatalogError(str(path), (Problem("", f"cannot be read: {error}"),)) from None
     return catalog_from(raw, file=str(path))
+
+
+def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object, of which no key may be given twice; TOML refuses that itself."""
+    table: dict[str, object] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key {key!r} is given twice in one object")
+        table[key] = value
+    return table
 
 
 def catalog_from(raw: object, *, file: str = "the catalog") -> Catalog:

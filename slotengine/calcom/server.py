@@ -14,16 +14,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from slotengine.calcom.catalog import API_KEY_PREFIX, Catalog, EventType
+from slotengine.calcom.connection import Connection
 from slotengine.calcom.wire import (
     DONE,
     MINUTE,
@@ -63,6 +65,8 @@ USUAL_HOLD_MINUTES: Final = 5
 LARGEST_BODY: Final = 100 * 1024
 """In bytes, as in the original.  A sensible body has two hundred."""
 BODY_TIMEOUT_S: Final = 30
+_LAST_WORDS_S: Final = 1
+"""How long answers to requests that were given up may take."""
 
 ENGINE: Final = web.AppKey("slotengine", SlotEngine)
 """Where an application keeps its engine: ``app[ENGINE]``."""
@@ -76,8 +80,8 @@ STATUS: Final[dict[type[SlotError], int]] = {
 }
 """The status for each error of the engine; for one that is not here, its parent's."""
 
-_ANYWHERE: Final = {"Access-Control-Allow-Origin": "*"}
-_PREFLIGHT: Final = _ANYWHERE | {
+_ALWAYS: Final = {"Access-Control-Allow-Origin": "*", "Server": "slotengine"}
+_PREFLIGHT: Final = _ALWAYS | {
     "Access-Control-Allow-Methods": "GET,PATCH,DELETE,HEAD,POST,PUT,OPTIONS",
     "Access-Control-Allow-Headers": (
         "x-cal-client-id,x-cal-secret-key,x-cal-platform-embed,cal-api-version,"
@@ -85,7 +89,7 @@ _PREFLIGHT: Final = _ANYWHERE | {
     ),
     "Access-Control-Max-Age": "86400",
 }
-_JSON: Final = _ANYWHERE | {"Content-Type": "application/json; charset=utf-8"}
+_JSON: Final = _ALWAYS | {"Content-Type": "application/json; charset=utf-8"}
 
 # The aliases that the original rewrites.
 _PREFIXES: Final = ("", "/api")
@@ -139,12 +143,24 @@ class _Traffic:
     wait for: it drops bodies that have not arrived yet.
     """
 
-    __slots__ = ("_idle", "stopping", "under_way")
+    __slots__ = ("_idle", "_waits", "given_up", "stopping", "under_way")
 
     def __init__(self) -> None:
         self.under_way = 0
         self.stopping = False
+        self.given_up = False
         self._idle = asyncio.Event()
+        self._waits: set[asyncio.Timeout] = set()
+
+    @contextlib.asynccontextmanager
+    async def patience(self, seconds: float) -> AsyncIterator[None]:
+        """Raise `TimeoutError` if what is inside takes longer, or at once when giving up."""
+        async with asyncio.timeout(seconds) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
 
     def done(self) -> None:
         """Count one request less."""
@@ -153,11 +169,27 @@ class _Traffic:
             self._idle.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Let connections end with the request they are at, and wait for those."""
+        """Let connections end with the request they are at, and wait for those.
+
+        What takes longer than the grace is given up.
+        """
         self.stopping = True
+        await self._until_idle(grace_s)
+        self.give_up()
+        await self._until_idle(_LAST_WORDS_S)
+
+    def give_up(self) -> None:
+        """Wait no longer, neither for bodies nor for the requests under way."""
+        self.given_up = True
+        for wait in self._waits:
+            with contextlib.suppress(RuntimeError):  # it is ending already
+                wait.reschedule(0)
+
+    async def _until_idle(self, seconds: float) -> None:
         if self.under_way:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), grace_s)
+                async with self.patience(seconds):
+                    await self._idle.wait()
 
 
 _CATALOG: Final = web.AppKey("catalog", Catalog)
@@ -195,6 +227,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @web.middleware
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer each request, one way or another."""
+    if isinstance(request.protocol, Connection):
+        request.protocol.head_arrived()
     traffic = request.app[_TRAFFIC]
     traffic.under_way += 1
     try:
@@ -258,9 +292,14 @@ def _respond(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, headers=_JSON | {"X-Request-Id": new_uid()})
 
 
+_SCHEME_AND_HOST: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
+
 def _path(request: web.Request) -> str:
     """Return the request target as the original sees it: aliases rewritten."""
     path = _text(request.raw_path)
+    if absolute := _SCHEME_AND_HOST.match(path):
+        path = "/" + path[absolute.end() :].removeprefix("/")
     if path.startswith("/api/v2/"):
         path = path.removeprefix("/api")
     if path.startswith("/v2/ee/"):
@@ -363,11 +402,11 @@ class _Reservations:
             for root in _ROOTS:
                 for slash in ("", "/"):
                     path = f"{prefix}{root}/slots/reservations"
-                    router.add_post(path + slash, self.post)
+                    router.add_post(path + slash, self.post, expect_handler=_expected)
                     one = router.add_resource(path + "/{uid:[^/]+}" + slash)
                     one.add_route("GET", self.get)
                     one.add_route("HEAD", self.get)
-                    one.add_route("PATCH", self.patch)
+                    one.add_route("PATCH", self.patch, expect_handler=_expected)
                     one.add_route("DELETE", self.delete)
 
     async def post(self, request: web.Request) -> web.Response:
@@ -384,15 +423,17 @@ class _Reservations:
 
     async def get(self, request: web.Request) -> web.Response:
         """Read a hold; one that has expired too, for as long as the engine remembers it."""
-        found = await self._engine.get(request.match_info["uid"])
+        found = await self._find(request.match_info["uid"])
         if found is None or found.state not in {State.HELD, State.EXPIRED}:
             return _respond(200, success(None))
         return _respond(200, self._shown(found))
 
     async def patch(self, request: web.Request) -> web.Response:
         """Move a hold to another slot, or leave it where it is; and renew it."""
-        user_id = _authenticate(request, self._catalog)
         body = await self._read(request)
+        # Who calls does not matter here, unless something is asked for that not all may have.
+        asks_for_more = body.reservation_duration is not None
+        user_id = _authenticate(request, self._catalog) if asks_for_more else None
         _check_caller(user_id, body)
         uid = request.match_info["uid"]
         held = await self._held(uid)
@@ -410,8 +451,15 @@ class _Reservations:
 
     async def delete(self, request: web.Request) -> web.Response:
         """Release a hold; whatever else the uid is, leave it alone."""
-        with contextlib.suppress(Refused):
-            await self._engine.release(request.match_info["uid"])
+        uid = request.match_info["uid"]
+        while (held := await self._find(uid)) is not None and held.state is State.HELD:
+            try:
+                await self._engine.release(uid, version=held.version)
+            except StaleVersion:  # somebody else has changed it; look again
+                continue
+            except (UnknownReservation, WrongState):
+                pass
+            break
         return _respond(200, DONE)
 
     # --- The steps of the endpoints ------------------------------------------------------
@@ -476,21 +524,25 @@ class _Reservations:
             version=held.version,
         )
 
+    async def _find(self, uid: str) -> Reservation | None:
+        """Return a reservation of the catalog's; a lent engine may have others."""
+        found = await self._engine.get(uid)
+        return found if found is not None and found.event_type in self._ids else None
+
     async def _held(self, uid: str) -> Reservation:
-        held = await self._engine.get(uid)
+        held = await self._find(uid)
         if held is None or held.state is not State.HELD:
             raise _no_slot(uid)
         return held
 
     def _shown(self, reservation: Reservation, hold_minutes: int | None = None) -> bytes:
-        """Return the success envelope of a hold, or of nothing if it is none of the catalog's."""
-        event_type_id = self._ids.get(reservation.event_type or "")
+        """Return the success envelope of a hold of the catalog's."""
         until = reservation.until
-        if event_type_id is None or until is None:
-            return success(None)
+        assert until is not None
+        assert reservation.event_type is not None
         return success(
             reservation_data(
-                event_type_id=event_type_id,
+                event_type_id=self._ids[reservation.event_type],
                 start=reservation.start,
                 end=reservation.end,
                 uid=reservation.uid,
@@ -512,17 +564,45 @@ def _bounds(engine: SlotEngine) -> Bounds:
     return Bounds(max(1, -(-shortest // MINUTE)), longest // MINUTE)
 
 
+async def _expected(request: web.Request) -> web.StreamResponse | None:
+    """Ask for a body that waits to be asked for, unless it will be refused anyway."""
+    if request.headers["Expect"].lower() != "100-continue":
+        return _refusal(request, HttpError(417, "The only Expect is 100-continue"))
+    if request.version >= HttpVersion11 and (request.content_length or 0) <= LARGEST_BODY:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has not begun
+    return None
+
+
+_ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
+_NOT_DECODED: Final = "The Content-Encoding must be gzip, deflate or identity"
+_TOO_LARGE: Final = f"The body is larger than {LARGEST_BODY} bytes"
+
+
 async def _received(request: web.Request) -> bytes:
     """Return the raw body, however it arrives."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in _ENCODINGS:
+        raise HttpError(415, _NOT_DECODED)
+    if (
+        request.content_length or 0
+    ) > LARGEST_BODY:  # or whoever announces it could keep us waiting
+        raise HttpError(413, _TOO_LARGE)
+    traffic = request.app[_TRAFFIC]
     try:
         if request.content.is_eof():  # nearly always: it came along with its head
             return await request.read()
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with traffic.patience(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError:
+        if traffic.given_up:
+            request.content.feed_eof()  # or aiohttp goes on waiting for the rest
+            raise HttpError(503, "The server is stopping; try again") from None
         raise HttpError(408, f"The body did not arrive within {BODY_TIMEOUT_S} seconds") from None
+    except ConnectionError:
+        logger.debug("%s %s: the client went away", request.method, _path(request))
+        raise HttpError(400, "The body did not arrive") from None  # nobody will read it
     except web.HTTPRequestEntityTooLarge:
-        raise HttpError(413, f"The body is larger than {LARGEST_BODY} bytes") from None
+        raise HttpError(413, _TOO_LARGE) from None
     except (web.RequestPayloadError, HttpProcessingError):
         # Nothing more can be read of it; otherwise aiohttp tries, fails, and logs that.
         request.content.feed_eof()
@@ -594,7 +674,12 @@ def _reason(refusal: Refused, wanted: _Wanted) -> str:
 
 
 def _is_booked(refusal: SlotTaken) -> bool:
-    return any(each.booked for each in refusal.in_the_way)
+    """Tell whether a booking is in the way, on any of the hosts: not only on the refused one.
+
+    A host can be in one place at a time, so that whatever is in the way must
+    end first; and only a booking never lapses.
+    """
+    return refusal.retry_at is None
 
 
 def _why_none(none_free: NoneFree, wanted: _Wanted) -> str:
@@ -609,7 +694,7 @@ def _why_none(none_free: NoneFree, wanted: _Wanted) -> str:
         if (
             isinstance(each, SlotTaken)
             and each.resource in wanted.event_type.fixed
-            and _is_booked(each)
+            and any(one.booked for one in each.in_the_way)
         ):
             return _BOOKED
     return _NO_HOSTS
@@ -630,8 +715,10 @@ def serve(
     """Serve a catalog until SIGTERM or SIGINT.
 
     Then it accepts no more, gives requests under way ``grace_s`` seconds to
-    finish, and returns.  Once it listens, ``announce`` is told where, and a
-    command to try it with; with port 0 the system chooses the port.
+    finish, answers those that have not sent their body by then with 503, and
+    returns; a second signal ends the wait.  Once it listens, ``announce`` is
+    told where, and a command to try it with; with port 0 the system chooses
+    the port.
 
     Raises `OSError` if it cannot listen there.
     """
@@ -647,37 +734,66 @@ async def _serve(
     grace_s: float,
 ) -> None:
     stop = asyncio.Event()
-    _on_signal(stop)
+
+    def on_signal() -> None:
+        if stop.is_set():  # whoever says it twice is in a hurry
+            app[_TRAFFIC].give_up()
+        stop.set()
+
+    _on_signal(on_signal)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        url = _url(runner)
-        announce(f"Listening on {url} - try: {_example(url, app)}")
+        listener = await _listen(runner, host, port)
+        url = _url(listener)
+        announce(f"Listening on {url} - {_example(url, app)}")
         await stop.wait()
-        await site.stop()
+        listener.close()
         await app[_TRAFFIC].stop(grace_s)
     finally:
         await runner.cleanup()
 
 
-def _on_signal(stop: asyncio.Event) -> None:
+def _on_signal(callback: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, callback)
         except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
 
 
-def _url(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
+async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
+    server = runner.server
+    assert server is not None
+    try:
+        return await asyncio.get_running_loop().create_server(
+            lambda: Connection(server, _unreadable, access_log=None), host, port, backlog=128
+        )
+    except UnicodeError as error:  # no host name at all, such as "a..b"
+        raise OSError(f"{host!r} is no host name: {error}") from None
+
+
+def _unreadable(status: int) -> web.Response:
+    message = _NOT_DECODED if status == 415 else "The request is not valid HTTP"
+    error = HttpError(status, message)
+    return _respond(status, error_body(error, path="/", now=datetime.now(UTC)))
+
+
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""What stands for all addresses of a machine, and one of them that can be connected to."""
+
+
+def _url(listener: asyncio.Server) -> str:
+    host, port = listener.sockets[0].getsockname()[:2]
+    host = _EVERY_ADDRESS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _example(url: str, app: web.Application) -> str:
     """Return a command that reserves something: if possible, of what is open at all hours."""
+    if not app[_CATALOG].event_types:
+        return "there is nothing to reserve, since the catalog has no event types"
     catalog, now = app[_CATALOG], app[ENGINE].now()
     always_open = (
         event_type
@@ -685,11 +801,11 @@ def _example(url: str, app: web.Application) -> str:
         if event_type.candidates[0].schedule is None
         and not any(catalog.resources[id] for id in event_type.candidates[0].resources)  # noqa: A001
     )
-    event_type = next(always_open, None) or next(iter(catalog.event_types.values()), None)
+    event_type = next(always_open, None) or next(iter(catalog.event_types.values()))
     start = (now + timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)
-    body = {"eventTypeId": event_type.id if event_type else 1, "slotStart": stamp(start)}
+    body = {"eventTypeId": event_type.id, "slotStart": stamp(start)}
     return (
-        f"curl --request POST --url {url}/v2/slots/reservations"
+        f"try: curl --request POST --url {url}/v2/slots/reservations"
         f" --header 'Content-Type: application/json' --header 'cal-api-version: {VERSION}'"
         f" --data '{orjson.dumps(body).decode()}'"
     )

@@ -31,6 +31,7 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
     408: ("RequestTimeoutException", "Request Timeout"),
     413: ("PayloadTooLargeException", "Payload Too Large"),
     415: ("UnsupportedMediaTypeException", "Unsupported Media Type"),
+    417: ("ExpectationFailedException", "Expectation Failed"),
     422: ("UnprocessableEntityException", "Unprocessable Entity"),
     503: ("ServiceUnavailableException", "Service Unavailable"),
 }

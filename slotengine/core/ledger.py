@@ -1,13 +1,12 @@
-"""The heart: decides whether a span can be had, and keeps the books.
+"""The heart: decides whether a span can be had.
 
-Every verb has two halves.  Deciding reads and may refuse; applying writes and
-cannot.  Nothing is awaited in between, so one call is one atomic step.  Each
-applied change is told to ``on_change``, if anybody listens, and `apply` takes
-recorded changes back in: recovery is `apply` in a loop.
+Every verb has two halves.  Deciding, here, reads and may refuse; applying, in
+`books`, writes and cannot.  Nothing is awaited in between, so one call is one
+atomic step.
 
 Liveness follows from ``until`` alone.  A hold that has lapsed but was not yet
 marked may still stand in a timeline; a decision that meets one there takes it
-out first (`_clear_lapsed`).  So it never matters whether a sweeper has run.
+out first (`Occupancy.second_look`).  So it never matters whether a sweeper ran.
 
 Knows nothing of clocks: ``now`` comes in with every call, and never goes
 backwards (an earlier one is read as the latest seen).  Nor does it make uids.

@@ -26,7 +26,7 @@ from slotengine.errors import InvalidField
 READS_PER_TURN = 1024
 """A reader with a full buffer gives way to other tasks once in so many events.
 
-More than the verbs and the sweeper publish before they give way (256 and 512),
+More than the verbs and the sweeper publish before they give way (256 each),
 so that a reader that does nothing else keeps up with any storm."""
 
 
