@@ -1,15 +1,21 @@
-"""What the tests of this folder share: aiohttp runs on asyncio only; a catalog to change."""
+"""What the tests of this folder share: aiohttp runs on asyncio only; catalogs; a server."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
+from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.catalog_file import CatalogError, catalog_from
 from slotengine.calcom.catalog_tables import Problem
+from slotengine.calcom.server import ENGINE, create_app
+from slotengine.testing import SimClock
+from tests.calcom.api import NOW, RAW_CATALOG, Api, Start
 
 RIGHT: dict[str, Any] = {
     "schedules": [
@@ -127,6 +133,43 @@ def first_problem(right: dict[str, Any]) -> Callable[[str, object], Problem]:
         return caught.value.problems[0]
 
     return first_problem
+
+
+@pytest.fixture
+def catalog() -> Catalog:
+    return catalog_from(RAW_CATALOG)
+
+
+@pytest.fixture
+async def start(catalog: Catalog) -> AsyncIterator[Start]:
+    """Return what starts a server; it takes the arguments of `create_app`."""
+    runners: list[web.AppRunner] = []
+    sessions: list[aiohttp.ClientSession] = []
+
+    async def start(clock: SimClock | None = None, **options: Any) -> Api:
+        clock = clock or SimClock(NOW)
+        if "engine" not in options:
+            options["clock"] = clock
+        app = create_app(catalog, **options)
+        runner = web.AppRunner(app, access_log=None)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
+        sessions.append(session)
+        return Api(session, port, app[ENGINE], clock)
+
+    yield start
+    for session in sessions:
+        await session.close()
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def api(start: Start) -> Api:
+    return await start()
 
 
 def put(raw: dict[str, Any], path: str, value: object) -> None:

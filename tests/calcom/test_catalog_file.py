@@ -227,3 +227,23 @@ def test_who_has_a_booking(right: dict[str, Any]) -> None:
         ["user:1"],
         ["user:1", "user:2"],
     ]
+
+
+def test_a_key_that_is_given_twice_is_refused_in_json_too(tmp_path: Path) -> None:
+    path = tmp_path / "twice.json"
+    path.write_text('{"users": [{"id": 1, "username": "a", "id": 2}]}', encoding="utf-8")
+    with pytest.raises(CatalogError, match="the key 'id' is given twice"):
+        load_catalog(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("marked.json", '{"users": [{"id": 1, "username": "a"}]}'),
+        ("marked.toml", '[[users]]\nid = 1\nusername = "a"\n'),
+    ],
+)
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8-sig")
+    assert list(load_catalog(path).resources) == ["user:1"]

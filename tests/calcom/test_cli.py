@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -28,8 +29,37 @@ EXAMPLE = ROOT / "examples" / "catalog.toml"
 COMMAND = [sys.executable, "-m", "slotengine"]
 
 
-def serving(*options: str) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
+Running = AbstractContextManager[tuple[subprocess.Popen[str], str]]
+
+
+def serving(*options: str) -> Running:
     return running([*COMMAND, "serve", "--catalog", str(EXAMPLE), "--port", "0", *options])
+
+
+def serving_with(**options: float) -> Running:
+    """Run a server with what the command has no option for."""
+    program = (
+        "from slotengine.calcom.catalog_file import load_catalog\n"
+        "from slotengine.calcom.server import serve\n"
+        "def say(line): print(line, flush=True)\n"
+        f"serve(load_catalog({str(EXAMPLE)!r}), port=0, announce=say, **{options!r})"
+    )
+    return running([sys.executable, "-c", program])
+
+
+def refused(*options: str) -> tuple[int, str, str]:
+    """Run a command that ends by itself, and return its exit code and what it said."""
+    ended = subprocess.run(
+        [*COMMAND, "serve", *options],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def connected(line: str) -> socket.socket:
+    port = int(url_in(line).rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
 @contextmanager
@@ -123,12 +153,11 @@ UNDER_WAY = (
 def test_a_request_under_way_is_finished() -> None:
     body = b'{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}'
     with serving() as (process, line):
-        port = int(url_in(line).rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with connected(line) as connection:
             connection.sendall(UNDER_WAY % len(body))
             assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")  # it is being handled
             process.send_signal(signal.SIGTERM)
-            wait_until_refused(port)
+            wait_until_refused(connection.getpeername()[1])
             connection.sendall(body)
             assert connection.recv(10_000).startswith(b"HTTP/1.1 201 ")
         code, _ = end_of(process)  # CPython 3.13.0 says something about connections of its own
@@ -136,19 +165,95 @@ def test_a_request_under_way_is_finished() -> None:
 
 
 def test_a_request_that_does_not_end_is_not_waited_for_forever() -> None:
-    program = (
-        "from slotengine.calcom.catalog_file import load_catalog\n"
-        "from slotengine.calcom.server import serve\n"
-        "def say(line): print(line, flush=True)\n"
-        f"serve(load_catalog({str(EXAMPLE)!r}), port=0, announce=say, grace_s=0.1)"
-    )
-    with running([sys.executable, "-c", program]) as (process, line):
-        port = int(url_in(line).rpartition(":")[2])
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-            connection.sendall(UNDER_WAY % 1000)
-            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
-            process.send_signal(signal.SIGTERM)
-            assert end_of(process) == (0, "")
+    with serving_with(grace_s=0.1) as (process, line), connected(line) as connection:
+        connection.sendall(UNDER_WAY % 1000)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        process.send_signal(signal.SIGTERM)
+        answer = all_of(connection)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"ServiceUnavailableException"' in answer
+        assert end_of(process) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_wait(number: signal.Signals) -> None:
+    with serving_with(grace_s=1000) as (process, line), connected(line) as connection:
+        connection.sendall(UNDER_WAY % 1000)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        process.send_signal(signal.SIGTERM)
+        wait_until_refused(connection.getpeername()[1])
+        process.send_signal(number)
+        assert all_of(connection).startswith(b"HTTP/1.1 503 ")
+        assert end_of(process) == (0, "")
+
+
+NO_REQUESTS = [
+    b"nonsense\r\n\r\n",
+    b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+]
+
+
+def test_what_is_no_request_is_answered_in_the_envelope_and_is_no_error() -> None:
+    with serving() as (process, line):
+        for sent in NO_REQUESTS:
+            with connected(line) as connection:
+                connection.sendall(sent)
+                answer = all_of(connection)
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert re.match(rb"HTTP/1\.[01] 400 ", head)
+            for header in (b"X-Request-Id: ", b"Access-Control-Allow-Origin: *", b"slotengine"):
+                assert header in head
+            assert json.loads(body)["error"]["message"] == "The request is not valid HTTP"
+        process.send_signal(signal.SIGTERM)
+        assert end_of(process) == (0, "")
+
+
+def test_brotli_is_not_decoded_whether_or_not_there_is_a_decoder() -> None:
+    with serving() as (_, line), connected(line) as connection:
+        connection.sendall(
+            b"POST /v2/slots/reservations HTTP/1.1\r\nHost: x\r\ncal-api-version: 2024-09-04\r\n"
+            b"Connection: close\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"
+        )
+        assert re.match(rb"HTTP/1\.[01] 415 ", all_of(connection))
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """Return what comes until the other side closes."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):  # it has not read all that was sent
+        while more := connection.recv(10_000):
+            received += more
+    return received
+
+
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("", "")])
+def test_the_printed_address_can_be_opened(host: str, shown: str) -> None:
+    if host == "::" and not has_ipv6():
+        pytest.skip("no IPv6 here")
+    with serving("--host", host) as (_, line):
+        match = re.search(r"http://(\S+):([0-9]+) ", line)
+        assert match is not None
+        assert match[1] == shown or (not host and match[1] in {"127.0.0.1", "[::1]"})
+        socket.create_connection((match[1].strip("[]"), int(match[2])), timeout=30).close()
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_catalog_with_nothing_to_reserve_has_no_command_to_try(tmp_path: Path) -> None:
+    path = tmp_path / "empty.json"
+    path.write_text("{}", encoding="utf-8")
+    with running([*COMMAND, "serve", "--catalog", str(path), "--port", "0"]) as (_, line):
+        assert "curl" not in line
+        assert "the catalog has no event types" in line
 
 
 def wait_until_refused(port: int) -> None:
@@ -163,14 +268,11 @@ def wait_until_refused(port: int) -> None:
 def test_a_wrong_catalog_exits_with_2(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text('[[users]]\nid = 1\n[[eventTypes]]\nid = 1\nslug = "a"\n', encoding="utf-8")
-    ended = subprocess.run(
-        [*COMMAND, "serve", "--catalog", str(path)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
-    assert (ended.returncode, ended.stdout) == (2, "")
-    for said in (str(path), "users[0].username: is missing", "eventTypes[0].lengthInMinutes: is m"):
-        assert said in ended.stderr
-    assert "Traceback" not in ended.stderr
+    code, printed, said = refused("--catalog", str(path))
+    assert (code, printed) == (2, "")
+    assert said.startswith(f"Error: {path} is not a usable catalog:")
+    for problem in ("users[0].username: is missing", "eventTypes[0].lengthInMinutes: is missing"):
+        assert problem in said
 
 
 @pytest.mark.parametrize(
@@ -193,13 +295,16 @@ def test_wrong_arguments_exit_with_2(arguments: list[str]) -> None:
 def test_a_port_that_is_in_use_exits_with_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = subprocess.run(
-            [*COMMAND, "serve", "--catalog", str(EXAMPLE), "--port", port],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
-        )  # fmt: skip
-    assert ended.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
-    assert "Traceback" not in ended.stderr
+        code, _, said = refused("--catalog", str(EXAMPLE), "--port", port)
+    assert code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in said
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 100, "203.0.113.1"])
+def test_a_host_that_is_none_of_this_machine_exits_with_1(host: str) -> None:
+    code, _, said = refused("--catalog", str(EXAMPLE), "--host", host)
+    assert code == 1
+    assert f"cannot listen on {host}:8080" in said
 
 
 def test_version_and_help() -> None:
