@@ -87,8 +87,9 @@ class Books:
         # What each idempotency key was used for, and what came of it.
         self._keys: dict[str, tuple[tuple[object, ...], Entry]] = {}
         self._queue: ExpiryQueue[Entry] = ExpiryQueue()
-        # Ended reservations in the order in which they were marked as such.
-        self._ended: deque[Entry] = deque()
+        # Ended reservations in the order in which they were marked as such, and their
+        # versions then: one that was reinstated since is at another now.
+        self._ended: deque[tuple[Entry, int]] = deque()
         self._confirmed = 0
         self._accepted = 0
         self._expired = 0
@@ -153,21 +154,19 @@ class Books:
         """Forget what was retained long enough, and return when there is more to forget."""
         ended = self._ended
         while ended:
-            entry = ended[0]
-            due = entry.until + self._retention
-            if entry.state not in ENDED:
-                due = now  # reinstated since; if it has ended again it stands here again
+            entry, version = ended[0]
+            reinstated = entry.version != version
+            due = now if reinstated else entry.until + self._retention
             if due > now or limit == 0:
                 return due
-            if entry.state in ENDED:
+            if not reinstated:
                 self._forget(entry)
             ended.popleft()
             limit -= 1
         return NEVER
 
     def _forget(self, entry: Entry) -> None:
-        if self._entries.get(entry.uid) is entry:
-            del self._entries[entry.uid]
+        del self._entries[entry.uid]
         if entry.key is not None:
             del self._keys[entry.key]
             entry.key = None
@@ -234,7 +233,7 @@ class Books:
         self._retain(entry)
 
     def _retain(self, entry: Entry) -> None:
-        self._ended.append(entry)
+        self._ended.append((entry, entry.version))
         if entry.until + self._retention < self.chores_due:
             self.chores_due = entry.until + self._retention
 
@@ -342,4 +341,4 @@ class Books:
         assert len(self._queue) == states[HELD]
         assert self._confirmed == states[CONFIRMED]
         ended = {entry.uid for entry in self._entries.values() if entry.state in ENDED}
-        assert ended <= {entry.uid for entry in self._ended}
+        assert ended == {entry.uid for entry, version in self._ended if entry.version == version}

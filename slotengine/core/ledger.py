@@ -31,9 +31,9 @@ from slotengine.core.proposal import (
     is_text,
 )
 from slotengine.core.reservation import (
-    BOOKED_UNTIL,
     NEXT,
     REPEATS,
+    UNDYING,
     Claim,
     Entry,
     Slot,
@@ -129,7 +129,7 @@ class Ledger(Books):
         if not terms.shortest_ttl <= ttl <= terms.longest_ttl:
             terms.check_ttl(ttl)
         entries = self._entries
-        if not uid or uid in entries:
+        if uid.__class__ is not str or not uid or uid in entries:
             self._check_uid(uid)
         if holder is not None or event_type is not None:
             check_text("holder", holder)
@@ -194,13 +194,25 @@ class Ledger(Books):
             try:
                 return self._place_new(proposal, uid, now)
             except SlotTaken as refusal:
-                for entry in earlier:
-                    entry.until = BOOKED_UNTIL  # as far as this batch goes, it never lapses
+                self._keep_for_ever(earlier)  # as far as this batch goes
                 _ = refusal.obstruction  # found before the others are undone
                 raise
 
         now = self._advance(now)
         return self._reserve_batch(proposals, uids, now, place)
+
+    @staticmethod
+    def _keep_for_ever(batch: Iterable[Entry]) -> None:
+        """Let the claims of a batch that is about to be undone never lapse.
+
+        Except those in somebody else's session: once that is over, the batch
+        would open one of its own, perhaps elsewhere.
+        """
+        ours = set(batch)
+        for entry in ours:
+            members = () if entry.session is None else entry.session.members.values()
+            theirs = [one.until for one in members if one not in ours]
+            entry.until = max(theirs, default=UNDYING)
 
     def reserve_each(
         self, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
@@ -279,6 +291,7 @@ class Ledger(Books):
         def place(proposal: Proposal) -> tuple[Entry, Proposal]:
             return self._place_new(proposal, uid, now), proposal
 
+        self._drain_for(policy, now)
         order = self._by_preference(candidates, policy, weights, load_in, now)
         entry, chosen = _first_that_fits(candidates, order, place)
         self._admit(entry, chosen.ttl, now, key, fingerprint)
@@ -344,6 +357,7 @@ class Ledger(Books):
         entry = self._known(uid, now)
         self._admits(entry, Verb.MOVE, now, version)
         renew = renew and entry.state is HELD
+        self._drain_for(policy, now)
         before = Slot.of(entry)
         self._occupancy.unplace(entry)
 
@@ -496,13 +510,14 @@ class Ledger(Books):
 
     def _check_batch(self, proposals: Sequence[Proposal], uids: Sequence[str], now: int) -> None:
         """Refuse all bad input of a batch before anything of it is done."""
+        for uid in uids:
+            self._check_uid(uid)
         if len(proposals) != len(uids) or len(set(uids)) < len(uids):
             raise InvalidField("uids", "must be as many as the proposals, each different")
         keys = [proposal.key for proposal in proposals if proposal.key is not None]
         if len(set(keys)) < len(keys):
             raise InvalidField("key", "must be different for each request of a batch")
-        for proposal, uid in zip(proposals, uids, strict=True):
-            self._check_uid(uid)
+        for proposal in proposals:
             self._check_proposal(proposal)
             self._known_key(proposal.key, proposal.fingerprint(), now)
 
@@ -522,7 +537,9 @@ class Ledger(Books):
         for proposal in candidates:
             self._check_proposal(proposal)
         if weights is not None and (
-            len(weights) != len(candidates) or not all(is_count(weight) for weight in weights)
+            not hasattr(weights, "__len__")
+            or len(weights) != len(candidates)
+            or not all(is_count(weight) for weight in weights)
         ):
             raise InvalidField("weights", "must be positive whole numbers, one for each candidate")
 
@@ -557,6 +574,8 @@ class Ledger(Books):
     def _admits(self, entry: Entry, verb: Verb, now: int, version: int | None) -> bool:
         """Return whether there is anything to do, or raise if the verb is not admitted."""
         if version is not None and version != entry.version_at(now):
+            if not is_count(version):
+                raise InvalidField("version", f"must be a whole number, not {version!r}")
             raise StaleVersion(entry.uid, version, entry.version_at(now))
         state = entry.state if entry.until > now else entry.state_at(now)
         if verb in NEXT[state]:
@@ -599,6 +618,11 @@ class Ledger(Books):
         self._enter(entry, ttl, key, fingerprint)
         self._tell(Verb.RESERVE, entry, now)
 
+    def _drain_for(self, policy: Policy, now: int) -> None:
+        """Spare a policy that looks at loads counting them claim by claim, unless there is much."""
+        if policy is not Policy.FIRST and not self._swept(now):
+            self._do_chores(now, BACKLOG)
+
     def _by_preference(
         self,
         candidates: Sequence[Proposal],
@@ -613,8 +637,6 @@ class Ledger(Books):
         # What all candidates share, such as a host who is always needed, tells none of them apart.
         claimed = [{claim.resource for claim in one.claims} for one in candidates]
         shared = set.intersection(*claimed) if len(candidates) > 1 else set()
-        if not self._swept(now):  # spares counting claim by claim, unless the backlog is large
-            self._do_chores(now, BACKLOG)
         swept = self._swept(now)
         loads = [
             sum(

@@ -14,7 +14,15 @@ from datetime import datetime
 from typing import NamedTuple
 
 from slotengine.core.instant import from_us
-from slotengine.core.reservation import BOOKED_UNTIL, Claim, Entry, Seats, Session, Slot
+from slotengine.core.reservation import (
+    BOOKED_UNTIL,
+    UNDYING,
+    Claim,
+    Entry,
+    Seats,
+    Session,
+    Slot,
+)
 from slotengine.core.timeline import Taken
 from slotengine.errors import InTheWay, Obstruction
 
@@ -143,4 +151,4 @@ def _until(entry: Entry) -> int:
 
 
 def _moment_or_none(moment: int) -> datetime | None:
-    return None if moment == BOOKED_UNTIL else from_us(moment)
+    return None if moment >= UNDYING else from_us(moment)

@@ -24,7 +24,7 @@ from slotengine.core.obstruction import (
     obstacles,
     session_obstruction,
 )
-from slotengine.core.proposal import Proposal, is_count, is_text
+from slotengine.core.proposal import Proposal, check_schedule, is_count, is_text
 from slotengine.core.reservation import Claim, Entry, Session, Slot
 from slotengine.core.resource import Resource
 from slotengine.core.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME
@@ -63,8 +63,7 @@ class Occupancy:
             raise InvalidField("resource", f"{id!r} was added before")
         if not is_count(capacity):
             raise InvalidField("capacity", f"must be a whole number of units, not {capacity!r}")
-        if schedule is not None and not callable(getattr(schedule, "covers", None)):
-            raise InvalidField("schedule", f"must tell what it covers, as {schedule!r} cannot")
+        check_schedule(schedule)
         self.resources[id] = Resource(id, capacity, schedule)
 
     def resource(self, id: str) -> Resource:

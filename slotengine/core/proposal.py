@@ -117,6 +117,7 @@ class Proposal(NamedTuple):
             raise InvalidField("claims", "must name each resource once")
         if self.seats is not None:
             self._check_seats(self.seats)
+        check_schedule(self.schedule)
 
     def _check_seats(self, seats: Seats) -> None:
         if self.event_type is None:
@@ -183,6 +184,12 @@ def check_text(field: str, value: object) -> None:
     """Raise `InvalidField` unless the value is None or a string with something in it."""
     if value is not None and not is_text(value):
         raise InvalidField(field, f"must be a non-empty string, not {value!r}")
+
+
+def check_schedule(schedule: object) -> None:
+    """Raise `InvalidField` unless there is no schedule, or it tells what it covers."""
+    if schedule is not None and not callable(getattr(schedule, "covers", None)):
+        raise InvalidField("schedule", f"must tell what it covers, as {schedule!r} cannot")
 
 
 def check_span(start: int, end: int) -> None:

@@ -74,7 +74,7 @@ NEXT: Final[dict[State, dict[Verb, State]]] = {
 
 REPEATS: Final[dict[State, frozenset[Verb]]] = {
     State.HELD: frozenset(),
-    State.CONFIRMED: frozenset({Verb.CONFIRM, Verb.REINSTATE}),
+    State.CONFIRMED: frozenset({Verb.CONFIRM}),
     State.RELEASED: frozenset({Verb.RELEASE}),
     State.EXPIRED: frozenset({Verb.RELEASE}),
     State.CANCELLED: frozenset({Verb.CANCEL}),
@@ -282,3 +282,5 @@ class Change(NamedTuple):
 
 
 BOOKED_UNTIL: Final = NEVER
+UNDYING: Final = NEVER - 1
+"""Until when the claims of a batch stand in the eyes of that batch: it is no use to wait."""

@@ -451,12 +451,13 @@ class SlotEngine:
         version: int | None = None,
     ) -> Reservation:
         """Do as `move_any`, at once."""
+        proposals = self._proposals(candidates)
         renewals = {request.ttl is not None for request in candidates}
         if len(renewals) > 1:
             raise InvalidField("ttl", "must be given for all candidates or for none")
         now = self._now()
         entry = self._ledger.move_any(
-            uid, self._proposals(candidates), now=now, renew=True in renewals,
+            uid, proposals, now=now, renew=True in renewals,
             policy=policy, weights=weights, load_in=_span_or_none(load_in), version=version,
         )  # fmt: skip
         return self._answer(entry)
@@ -585,7 +586,8 @@ class SlotEngine:
     def statistics(self) -> Statistics:
         """Return how the engine is doing, at this moment.  O(subscribers)."""
         tally = self._ledger.tally()
-        late = max(0, self._clock.now() - self._ledger.next_expiry()) if tally.held else 0
+        now = self._ledger.look(self._clock.now())
+        late = max(0, now - self._ledger.next_expiry()) if tally.held else 0
         return Statistics(
             held=tally.held,
             confirmed=tally.confirmed,
@@ -610,10 +612,14 @@ class SlotEngine:
             await anyio.lowlevel.checkpoint()
 
     def _proposal(self, request: Request) -> Proposal:
+        if not isinstance(request, Request):
+            raise InvalidField("request", f"must be a Request, not {request!r}")
         return request.proposal(self._terms.default_ttl)
 
     def _proposals(self, requests: Sequence[Request]) -> list[Proposal]:
-        return [request.proposal(self._terms.default_ttl) for request in requests]
+        if isinstance(requests, Request):
+            raise InvalidField("requests", "must be several, in a list or tuple")
+        return [self._proposal(request) for request in requests]
 
     def _view(self, entry: Entry) -> Reservation:
         now = self._ledger.now
@@ -628,8 +634,8 @@ class SlotEngine:
     async def _sweep(self) -> None:
         ledger, clock = self._ledger, self._clock
         while True:
-            while ledger.chores_due <= clock.now():
-                ledger.expire(clock.now(), EXPIRIES_PER_TURN)
+            while ledger.chores_due <= ledger.look(clock.now()):
+                ledger.expire(ledger.now, EXPIRIES_PER_TURN)
                 await anyio.lowlevel.checkpoint()
             self._wake = anyio.Event()
             self._wakes_at = ledger.chores_due
@@ -652,5 +658,9 @@ def _closed() -> NoReturn:
     raise EngineClosed
 
 
-def _span_or_none(span: tuple[datetime, datetime] | None) -> tuple[int, int] | None:
-    return None if span is None else (to_us(span[0], "load_in"), to_us(span[1], "load_in"))
+def _span_or_none(span: object) -> tuple[int, int] | None:
+    if span is None:
+        return None
+    if not isinstance(span, tuple) or len(span) != 2:
+        raise InvalidField("load_in", "must be a pair of datetimes")
+    return to_us(span[0], "load_in"), to_us(span[1], "load_in")

@@ -23,6 +23,8 @@ from slotengine.core.reservation import Verb
 from slotengine.engine.values import Reservation
 from slotengine.errors import InvalidField
 
+LARGEST_BUFFER = 2**31 - 1
+
 READS_PER_TURN = 1024
 """A reader with a full buffer gives way to other tasks once in so many events.
 
@@ -63,8 +65,8 @@ class Subscription:
     """
 
     def __init__(self, size: int, unsubscribe: Callable[[Subscription], None]) -> None:
-        if not is_count(size):
-            raise InvalidField("buffer", "must be a whole number of events, at least 1")
+        if not is_count(size) or size > LARGEST_BUFFER:
+            raise InvalidField("buffer", f"must be from 1 to {LARGEST_BUFFER} events")
         self._buffer: deque[Event] = deque(maxlen=size)
         self._unsubscribe = unsubscribe
         self._wake = anyio.Event()

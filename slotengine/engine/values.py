@@ -254,7 +254,7 @@ class Statistics:
     expired: int
     """Holds ever marked as expired."""
     overdue: timedelta
-    """How long the next hold to be marked has been waiting for it: the sweeper's lag."""
+    """How long the next hold to be marked has been waiting for it at most: the sweeper's lag."""
     subscribers: int
     missed: int
     """Events that present subscribers were too slow for."""

@@ -23,6 +23,7 @@ from slotengine.core.reservation import (
     ENDED,
     NEXT,
     REPEATS,
+    UNDYING,
     Claim,
     Entry,
     Seats,
@@ -162,9 +163,16 @@ class NaiveLedger:
                 for proposal, uid in zip(proposals, uids, strict=True)
             ]
         except Refused as refusal:
-            # In the eyes of this batch, its own earlier claims never lapse.
+            # In the eyes of this batch its own earlier claims never lapse, unless they are
+            # in a session of others, which takes them along.
+            others = self._live(None)
             for uid in self.known.keys() - before[0].keys():
-                self.known[uid] = replace(self.known[uid], until=BOOKED_UNTIL)
+                shared = [
+                    one.until
+                    for one in others
+                    if one.session == self.known[uid].session and one.uid in before[0]
+                ]
+                self.known[uid] = replace(self.known[uid], until=max(shared, default=UNDYING))
             _told(refusal)
             self.known, self.keys = before
             raise
@@ -504,7 +512,7 @@ class NaiveLedger:
             from_us(span[0]),
             from_us(span[1]),
             tuple(sorted(ways)) if retry_at > self.now else (),
-            None if retry_at == BOOKED_UNTIL else from_us(retry_at),
+            None if retry_at >= UNDYING else from_us(retry_at),
         )
 
     @staticmethod

@@ -187,6 +187,19 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], Callable[[Ledger], object]]] = [
         ),
     ),
     (InvalidField, lambda x: x.add_resource("attic", schedule="mon-fri")),  # type: ignore[arg-type]
+    (
+        InvalidField,
+        lambda x: x.reserve_proposal(
+            slot(0, 5)._replace(schedule="mon-fri"),  # type: ignore[arg-type]
+            uid="u",
+            now=0,
+        ),
+    ),
+    (InvalidField, lambda x: x.extend("old", ttl=100, now=0, version="1")),  # type: ignore[arg-type]
+    (InvalidField, lambda x: x.reserve("room", 0, 5, uid=5, now=0, ttl=100)),  # type: ignore[arg-type]
+    (InvalidField, lambda x: x.reserve("room", 0, 5, uid=[], now=0, ttl=100)),  # type: ignore[arg-type]
+    (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[[]], now=0)),  # type: ignore[list-item]
+    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=3)),  # type: ignore[arg-type]
     (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[], now=0)),
     (InvalidField, lambda x: x.reserve_all([slot(0, 5)] * 2, uids=["u", "u"], now=0)),
     (
@@ -320,7 +333,7 @@ def test_all_of_a_batch_or_nothing(ledger: Ledger) -> None:
     with pytest.raises(SlotTaken) as refused:
         ledger.reserve_all([slot(0, 5), slot(9, 12), slot(4, 6)], uids=["a", "b", "c"], now=0)
     # As far as the batch goes, what it asks for itself never lapses: no retry can help.
-    assert refused.value.in_the_way == (InTheWay(from_us(0), from_us(5), 1, booked=True),)
+    assert refused.value.in_the_way == (InTheWay(from_us(0), from_us(5), 1, booked=False),)
     assert refused.value.retry_at is None
     assert told == []
     assert ledger.tally().held == 0
@@ -330,6 +343,20 @@ def test_all_of_a_batch_or_nothing(ledger: Ledger) -> None:
     assert told == ["a", "b"]
     with pytest.raises(OutsideHours):
         ledger.reserve_all([slot(50, 60), slot(0, 5, "shop")], uids=["c", "d"], now=0)
+
+
+def test_a_batch_waits_for_the_session_of_others_that_it_joined(ledger: Ledger) -> None:
+    """Once they have lapsed the batch opens a session of its own, with another host."""
+    elsewhere = Proposal(
+        10, 20, (Claim("desk", 10, 20),), 50, event_type="workshop", seats=Seats(3)
+    )
+    ledger.reserve_proposal(elsewhere, uid="x", now=0)
+    batch = [seat(10, 20), slot(12, 18, "desk")]
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve_all(batch, uids=["a", "b"], now=0)
+    assert refused.value.retry_at == from_us(50)
+    assert not refused.value.in_the_way[0].booked
+    assert len(ledger.reserve_all(batch, uids=["a", "b"], now=50)) == 2
 
 
 def test_each_of_a_batch_for_itself(ledger: Ledger) -> None:
@@ -895,6 +922,45 @@ def test_what_was_reinstated_does_not_keep_others_from_being_forgotten(ledger: L
         ledger.expire(700, limit=1)
     assert ledger.tally().ended == 0
     assert ledger.tally().confirmed == 2
+
+
+def test_a_listener_never_sees_anything_half_done() -> None:
+    """Not even where a choice by load has chores done first."""
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("room")
+    ledger.add_resource("desk")
+    told: list[Verb] = []
+
+    def look(verb: Verb, entry: Entry, at: int) -> None:
+        told.append(verb)
+        assert ledger.busy("room", 50, 60, now=at) == [(50, 60, 1)]
+        if verb is not Verb.EXPIRE:
+            ledger._check()
+
+    hold(ledger, "m", 50, 60)
+    ledger.confirm("m", now=0)
+    for start in range(3):
+        hold(ledger, str(start), start, start + 1)
+    ledger.on_change = look
+    ledger.move_any(
+        "m", [slot(50, 60, "room"), slot(50, 60, "desk")],
+        now=200, policy=Policy.LEAST_LOADED,
+    )  # fmt: skip
+    assert told == [Verb.EXPIRE] * 3 + [Verb.MOVE]
+
+
+def test_a_cancelled_booking_that_was_reinstated_waits_for_nobody(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10, ttl=50)
+    ledger.expire(60)
+    hold(ledger, "b", 10, 20, now=60, ttl=50)
+    ledger.expire(110)
+    ledger.confirm("a", now=400, if_still_free=True)
+    ledger.cancel("a", now=500)
+    ledger.expire(610)  # "b" ended at 110; "a", which stood before it, at 500
+    assert ledger.tally().ended == 1
+    ledger.expire(1_000)
+    assert ledger.tally().ended == 0
+    ledger._check()
 
 
 def test_a_listener_that_fails_loses_nobody_elses_expiry(ledger: Ledger) -> None:

@@ -1273,3 +1273,20 @@ async def test_times_go_in_and_out_exactly(engine: SlotEngine) -> None:
     assert hold.until == NOW + minutes(1) + MICROSECOND
     assert to_us(hold.end) - to_us(hold.start) == 30 * 60_000_000 + 1
     assert Verb.RESERVE.value == "reserve"
+
+
+async def test_what_is_no_request_is_refused(engine: SlotEngine) -> None:
+    request = asks("room")
+    wrong: list[Callable[[], object]] = [
+        lambda: engine.reserve_request_nowait(None),  # type: ignore[arg-type]
+        lambda: engine.reserve_all_nowait(request),  # type: ignore[arg-type]
+        lambda: engine.reserve_each_nowait([None]),  # type: ignore[list-item]
+        lambda: engine.move_any_nowait("uid", [None]),  # type: ignore[list-item]
+        lambda: engine.reserve_any_nowait([request], load_in=5),  # type: ignore[arg-type]
+        lambda: engine.reserve_any_nowait([request], load_in=(START,)),  # type: ignore[arg-type]
+        lambda: engine.subscribe(buffer=10**30),
+    ]
+    for call in wrong:
+        with pytest.raises(InvalidField):
+            call()
+    assert engine.statistics().held == 0

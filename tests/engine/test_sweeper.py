@@ -310,3 +310,18 @@ async def test_the_announcement_comes_before_a_hold_is_reinstated(
         Verb.RESERVE, Verb.EXPIRE, Verb.REINSTATE
     ]  # fmt: skip
     assert [event.reservation.version for event in told if isinstance(event, Event)] == [1, 2, 3]
+
+
+async def test_a_clock_set_back_does_not_put_expiries_off() -> None:
+    clock = SimClock(START)
+    async with SlotEngine(clock=clock) as engine:
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, minutes(30))
+        clock.set(START + minutes(6))
+        assert engine.now() == START + minutes(6)
+        clock.set(START + minutes(1))
+        await anyio.wait_all_tasks_blocked()
+        found = await engine.get(hold.uid)
+        assert found is not None
+        assert found.state is State.EXPIRED
+        assert engine.statistics().expired == 1
