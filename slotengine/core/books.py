@@ -62,8 +62,8 @@ class Tally(NamedTuple):
 class Books:
     """Reservations, in all their states, and where they stand.
 
-    ``on_change`` is told each change once, after the fact; it must not call
-    back, nor raise.  ``chores`` is how many overdue things a call tidies away.
+    ``on_change`` is told each change once, after the fact; it may look, but must
+    change nothing, and not raise.  ``chores`` is how many overdue things a call tidies away.
     """
 
     def __init__(
