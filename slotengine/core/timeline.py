@@ -39,8 +39,9 @@ NO_ROOM = -1
 MOST_IN_PLAIN_LISTS = 2048
 """Beyond so many entries a timeline is partitioned.
 
-Measured: inserting into a list of 2,048 costs 0.3 µs more than into one of 16,
-and finding a part in a partitioned timeline 0.8 µs, on a 2-core shared machine.
+Measured: finding room, taking it and giving it back cost 0.4 µs together among
+16 spans, 1.5 among 2,048 and 3.6 among 8,192 in plain lists; finding room costs
+0.3 µs among 2,048 in plain lists, and 1.9 among 100,000 in parts.
 """
 
 Owner = TypeVar("Owner")
