@@ -20,6 +20,8 @@ from pydantic.alias_generators import to_camel
 
 from slotengine.calcom.catalog import API_KEY_PREFIX
 from slotengine.calcom.catalog_tables import (
+    LONGEST,
+    LONGEST_SPAN,
     SECTIONS,
     BookingTable,
     EventTypeTable,
@@ -29,6 +31,7 @@ from slotengine.calcom.catalog_tables import (
     TableT,
     origin,
 )
+from slotengine.calcom.wire import MINUTE
 from slotengine.errors import InvalidField
 
 T = TypeVar("T")
@@ -231,6 +234,9 @@ def _check_lengths(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
             f"{key}.lengthInMinutesOptions",
             f"must contain lengthInMinutes, {event_type.length_in_minutes}",
         )
+    longest = max([event_type.length_in_minutes, *options]) * MINUTE
+    if event_type.before + longest + event_type.after > LONGEST_SPAN:
+        yield Problem(f"{key}.lengthInMinutes", f"must be no more than {LONGEST} with both buffers")
 
 
 def _check_individual(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
@@ -320,9 +326,14 @@ def _check_booking(
     if booking.start >= booking.end:
         yield Problem(f"{key}.end", "must be after the start")
     try:
-        booking.occupied(event_type)
+        start, end = booking.occupied(event_type)
     except OverflowError:
         yield Problem(key, "the buffers reach beyond the years 1 to 9999")
+    else:
+        if end - start > LONGEST_SPAN:
+            yield Problem(
+                f"{key}.end", f"must be {LONGEST} minutes after the start at most, buffers included"
+            )
     if booking.attendees_count is not None and event_type.seats is None:
         yield Problem(f"{key}.attendeesCount", "is for event types with seats")
     yield from _check_booked_hosts(f"{key}.hostIds", booking.host_ids, event_type)

@@ -28,7 +28,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from slotengine.calcom.wire import parse_instant
+from slotengine.calcom.wire import MINUTE, parse_instant
+from slotengine.core.proposal import Terms
 from slotengine.core.schedule import Hours, Schedule
 
 SECTIONS: Final = {
@@ -42,8 +43,10 @@ SECTIONS: Final = {
 }
 """The lists of tables that a file may have, and what one of each is called."""
 
-LONGEST: Final = 366 * 24 * 60
-"""The longest slot or buffer, in minutes: a year."""
+LONGEST_SPAN: Final = timedelta(microseconds=Terms().longest_span)
+"""The longest that anything may take, with its buffers: what an engine allows by default."""
+LONGEST: Final = LONGEST_SPAN // MINUTE
+"""The same in minutes, and so the longest slot or buffer: 366 days."""
 
 
 # --- Types of values -------------------------------------------------------------------

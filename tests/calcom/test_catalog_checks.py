@@ -147,6 +147,18 @@ WRONG_ELSEWHERE: list[tuple[str, object, str, str]] = [
     ("bookings[2]", booking(end="2030-10-01T10:00:00Z"), "bookings[2].end", "after the start"),
     ("bookings[2]", booking(eventTypeId=3), "bookings[2].hostIds", "is missing: with round robin"),
     ("bookings[2]", booking(hostIds=[]), "bookings[2].hostIds", "must be at least one"),
+    (
+        "eventTypes[3].afterEventBuffer",
+        366 * 24 * 60,
+        "eventTypes[3].lengthInMinutes",
+        "must be no more than 527040 with both buffers",
+    ),
+    (
+        "bookings[2]",
+        booking(start="2030-01-01T00:00:00Z", end="2031-02-01T00:00:00Z"),
+        "bookings[2].end",
+        "must be 527040 minutes after the start at most, buffers included",
+    ),
     ("bookings[0].hostIds", [3], "bookings[0].hostIds[0]", "user 3 is no host of event type 3"),
     (
         "bookings[2]",
