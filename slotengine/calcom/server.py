@@ -568,10 +568,14 @@ async def _expected(request: web.Request) -> web.StreamResponse | None:
     """Ask for a body that waits to be asked for, unless it will be refused anyway."""
     if request.headers["Expect"].lower() != "100-continue":
         return _refusal(request, HttpError(417, "The only Expect is 100-continue"))
-    if request.version >= HttpVersion11 and (request.content_length or 0) <= LARGEST_BODY:
+    if request.version >= HttpVersion11 and not _is_too_large(request):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer has not begun
     return None
+
+
+def _is_too_large(request: web.Request) -> bool:
+    return (request.content_length or 0) > LARGEST_BODY
 
 
 _ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
@@ -583,9 +587,7 @@ async def _received(request: web.Request) -> bytes:
     """Return the raw body, however it arrives."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in _ENCODINGS:
         raise HttpError(415, _NOT_DECODED)
-    if (
-        request.content_length or 0
-    ) > LARGEST_BODY:  # or whoever announces it could keep us waiting
+    if _is_too_large(request):  # or whoever announces it could keep us waiting
         raise HttpError(413, _TOO_LARGE)
     traffic = request.app[_TRAFFIC]
     try:

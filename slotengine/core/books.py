@@ -64,7 +64,8 @@ class Books:
     """Reservations, in all their states, and where they stand.
 
     ``on_change`` is told each change once, after the fact; it may look, but must
-    change nothing, and not raise.  ``chores`` is how many overdue things a call tidies away.
+    change nothing, and not raise.  ``chores`` is how many overdue things a call
+    tidies away.
     """
 
     def __init__(
@@ -202,6 +203,12 @@ class Books:
         self._requeue(entry, until, now)
         entry.version += 1
 
+    def _apply_move(self, entry: Entry, until: int, now: int) -> None:
+        """Let an entry, which stands in its new place by now, lapse at ``until``."""
+        if until != entry.until:
+            self._requeue(entry, until, now)
+        entry.version += 1
+
     def _apply_confirm(self, entry: Entry) -> None:
         self._queue.drop(entry)
         entry.state = CONFIRMED
@@ -312,9 +319,7 @@ class Books:
         self._occupancy.unplace(entry)
         self._slot_into(entry, Slot.of_change(change))
         self._put_again(entry, now)
-        if change.until != entry.until:
-            self._requeue(entry, change.until, now)
-        entry.version += 1
+        self._apply_move(entry, change.until, now)
 
     def _put_again(self, entry: Entry, now: int) -> None:
         """Put as it was put then: with room made as the decision made it."""

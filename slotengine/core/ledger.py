@@ -173,7 +173,7 @@ class Ledger(Books):
         now = self._advance(now)
         self._check_uid(uid)
         self._check_proposal(proposal)
-        known = self._known_key(proposal.key, proposal.fingerprint(), now)
+        known = self._known_request(proposal, now)
         if known is not None:
             return known
         entry = self._place_new(proposal, uid, now)
@@ -241,7 +241,7 @@ class Ledger(Books):
         fresh: dict[Entry, Proposal] = {}
         try:
             for proposal, uid in zip(proposals, uids, strict=True):
-                known = self._known_key(proposal.key, proposal.fingerprint(), now)
+                known = self._known_request(proposal, now)
                 result = place(proposal, uid, fresh) if known is None else known
                 if isinstance(result, Entry) and known is None:
                     fresh[result] = proposal
@@ -375,9 +375,7 @@ class Ledger(Books):
             self._slot_into(entry, before)
             self._occupancy.put(entry)
             raise
-        if renew:
-            self._requeue(entry, now + chosen.ttl, now)
-        entry.version += 1
+        self._apply_move(entry, now + chosen.ttl if renew else entry.until, now)
         self._tell(Verb.MOVE, entry, now)
         return entry
 
@@ -519,7 +517,7 @@ class Ledger(Books):
             raise InvalidField("key", "must be different for each request of a batch")
         for proposal in proposals:
             self._check_proposal(proposal)
-            self._known_key(proposal.key, proposal.fingerprint(), now)
+            self._known_request(proposal, now)
 
     def _check_candidates(
         self,
@@ -557,6 +555,12 @@ class Ledger(Books):
         if entry.until + self._retention <= now:
             raise UnknownReservation(uid)
         return entry
+
+    def _known_request(self, proposal: Proposal, now: int) -> Entry | None:
+        """Return what this very request made before, if it has a key.  Raises `KeyReused`."""
+        if proposal.key is None:
+            return None
+        return self._known_key(proposal.key, proposal.fingerprint(), now)
 
     def _known_key(
         self, key: str | None, fingerprint: tuple[object, ...], now: int

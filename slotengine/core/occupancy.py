@@ -12,7 +12,7 @@ Knows nothing of verbs, keys or uids.  Times are UTC microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from slotengine.core.instant import from_us
@@ -249,8 +249,7 @@ class Occupancy:
             for start, end, units, owner in resource.timeline.overlapping(
                 START_OF_TIME, END_OF_TIME
             ):
-                members = owner.members.values() if isinstance(owner, Session) else (owner,)
-                for member in members:
+                for member in _behind(owner):
                     yield member, Claim(resource.id, start, end, units)
 
     def _check(self) -> None:
@@ -269,5 +268,8 @@ class Occupancy:
 
 def live_members(owner: Entry | Session, now: int) -> Iterator[Entry]:
     """Yield the live reservations behind something that stands in a timeline."""
-    members = owner.members.values() if isinstance(owner, Session) else (owner,)
-    return (member for member in members if member.until > now)
+    return (member for member in _behind(owner) if member.until > now)
+
+
+def _behind(owner: Entry | Session) -> Iterable[Entry]:
+    return owner.members.values() if isinstance(owner, Session) else (owner,)

@@ -112,7 +112,6 @@ class Proposal(NamedTuple):
                 raise InvalidField("units", f"must be a positive whole number, not {claim.units!r}")
             if claim.start > self.start or claim.end < self.end:
                 raise InvalidField("claims", "must each occupy all of the slot")
-            check_span(claim.start, claim.end)
         if len({claim.resource for claim in self.claims}) < len(self.claims):
             raise InvalidField("claims", "must name each resource once")
         if self.seats is not None:

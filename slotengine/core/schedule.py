@@ -47,21 +47,18 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
-from slotengine.core.instant import to_us
+from slotengine.core.instant import DAY, EPOCH, MINUTE, SECOND, to_us
 from slotengine.errors import InvalidField
 
 K = TypeVar("K")
 
-_SECOND: Final = 1_000_000
-_MINUTE: Final = 60 * _SECOND
 _DAY_MIN: Final = 24 * 60
-_DAY: Final = _DAY_MIN * _MINUTE
-_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+_EPOCH_ORDINAL: Final = EPOCH.toordinal()
 
 # Every offset is shorter than a day, so between these any local date, and the one before
 # it, are in the calendar.
-_FIRST: Final = (date.min.toordinal() + 2 - _EPOCH_ORDINAL) * _DAY
-_LAST: Final = (date.max.toordinal() - _EPOCH_ORDINAL) * _DAY
+_FIRST: Final = (date.min.toordinal() + 2 - _EPOCH_ORDINAL) * DAY
+_LAST: Final = (date.max.toordinal() - _EPOCH_ORDINAL) * DAY
 
 # 2**40 microseconds are 12.7 days: a few dozen windows, which five steps search.
 _BUCKET_BITS: Final = 40
@@ -398,15 +395,15 @@ class Schedule:
         start = bucket << _BUCKET_BITS
         end = start + (1 << _BUCKET_BITS)
         # Offsets are shorter than a day, so no clock shows a date beyond these.
-        for day in range(start // _DAY - 1, end // _DAY + 2):
+        for day in range(start // DAY - 1, end // DAY + 2):
             ranges = self._open_on(day)
             if not ranges:
                 continue
             for steady_from, steady_until, offset in _offsets(self._zone_on(day), bucket):
-                midnight = day * _DAY - offset
+                midnight = day * DAY - offset
                 for opens_min, closes_min in ranges:
-                    opens = max(midnight + opens_min * _MINUTE, steady_from)
-                    closes = min(midnight + closes_min * _MINUTE, steady_until)
+                    opens = max(midnight + opens_min * MINUTE, steady_from)
+                    closes = min(midnight + closes_min * MINUTE, steady_until)
                     if opens < closes:
                         yield opens, closes
 
@@ -538,17 +535,17 @@ def _offsets(zone: ZoneInfo, bucket: int) -> tuple[tuple[int, int, int], ...]:
     end = min(bucket + 1 << _BUCKET_BITS, _LAST)
     if start >= end:
         return ()
-    first_s, last_s = start // _SECOND, (end - 1) // _SECOND
+    first_s, last_s = start // SECOND, (end - 1) // SECOND
     probes = [*range(first_s, last_s, _PROBE_S), last_s]
     readings = [(probe, _offset(zone, probe)) for probe in probes]
     changes = [
-        change * _SECOND
+        change * SECOND
         for (low, before), (high, after) in pairwise(readings)
         if before != after
         for change in _changes(zone, low, high)
     ]
     stretches = zip([start, *changes], [*changes, end], strict=True)
-    return tuple((left, right, _offset(zone, left // _SECOND)) for left, right in stretches)
+    return tuple((left, right, _offset(zone, left // SECOND)) for left, right in stretches)
 
 
 def _changes(zone: ZoneInfo, low: int, high: int) -> Iterator[int]:
