@@ -66,7 +66,7 @@ NOT_IN_CORE: Final = frozenset({
     "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading",
     "time", "urllib", "uuid", "weakref",
 })  # fmt: skip
-ONLY_IN: Final = {"zoneinfo": "slotengine.core.schedule"}
+ONLY_IN: Final = {"zoneinfo": "slotengine.core.zone"}
 CALLS_NOT_IN_CORE: Final = frozenset({
     "breakpoint", "exec", "eval", "fromtimestamp", "id", "input", "monotonic", "monotonic_ns",
     "now", "open", "perf_counter", "print", "time", "time_ns", "today", "token_hex", "urandom",
@@ -195,7 +195,7 @@ WRONG: Final = {
     "threads": ("core.ledger", "import threading"),
     "a loop": ("core.ledger", "import asyncio"),
     "anyio in the core": ("core.ledger", "import anyio"),
-    "time zones outside the schedule": ("core.ledger", "from zoneinfo import ZoneInfo"),
+    "time zones outside their own file": ("core.ledger", "from zoneinfo import ZoneInfo"),
     "a loop's own library": ("engine.engine", "import trio"),
     "an extra": ("engine.engine", "import aiohttp"),
     "sorted lists outside the core": ("engine.engine", "import sortedcontainers"),
@@ -218,7 +218,7 @@ WRONG: Final = {
 
 RIGHT: Final = {
     "the standard library": ("core.ledger", "from bisect import bisect\nimport datetime"),
-    "time zones": ("core.schedule", "from zoneinfo import ZoneInfo"),
+    "time zones": ("core.zone", "from zoneinfo import ZoneInfo"),
     "errors": ("core.ledger", "from slotengine.errors import Refused"),
     "its own layer": ("core.ledger", "from slotengine.core.timeline import Taken"),
     "lower layers": ("engine.engine", "from slotengine.core import ledger\nimport anyio, os, time"),

@@ -13,7 +13,7 @@ Knows nothing of the file that all this is written in; that is `catalog_file`'s.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -76,23 +76,6 @@ class OAuthClient:
 
     owner_id: int
     secret: Keyring[bool]
-
-
-class AllOf(NamedTuple):
-    """Open when every one of several schedules is."""
-
-    schedules: tuple[Windows, ...]
-
-    def covers(self, start: int, end: int) -> bool:
-        """Return whether all are open for the whole span."""
-        return all(schedule.covers(start, end) for schedule in self.schedules)
-
-    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield where in the span all are open, in order."""
-        spans = [(start, end)]
-        for schedule in self.schedules:
-            spans = [window for span in spans for window in schedule.windows(*span)]
-        yield from spans
 
 
 class Candidate(NamedTuple):

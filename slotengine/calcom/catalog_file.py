@@ -20,7 +20,6 @@ from typing import Final
 
 from slotengine.calcom.catalog import (
     AccessToken,
-    AllOf,
     Candidate,
     Catalog,
     EventType,
@@ -37,7 +36,7 @@ from slotengine.calcom.catalog_tables import (
     origin,
 )
 from slotengine.core.reservation import Seats
-from slotengine.core.schedule import ALWAYS_OPEN, Windows
+from slotengine.core.schedule import ALWAYS_OPEN, AllOf, Windows
 from slotengine.engine.values import Claim, Request
 from slotengine.errors import InvalidRequest
 

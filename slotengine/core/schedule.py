@@ -40,33 +40,28 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from functools import lru_cache, partial
+from datetime import date, datetime
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, Protocol, TypeVar
-from zoneinfo import ZoneInfo
+from typing import Final, NamedTuple, Protocol, TypeVar
 
-from slotengine.core.instant import DAY, EPOCH, MINUTE, SECOND, to_us
+from slotengine.core.instant import DAY, MINUTE, to_us
+from slotengine.core.interval import check_edges, clipped, covers, joined
+from slotengine.core.zone import (
+    BUCKET_BITS,
+    EPOCH_ORDINAL,
+    FIRST_LOCAL,
+    LAST_LOCAL,
+    Zone,
+)
 from slotengine.errors import InvalidField
 
 K = TypeVar("K")
 
 _DAY_MIN: Final = 24 * 60
-_EPOCH_ORDINAL: Final = EPOCH.toordinal()
-
-# Every offset is shorter than a day, so between these any local date, and the one before
-# it, are in the calendar.
-_FIRST: Final = (date.min.toordinal() + 2 - _EPOCH_ORDINAL) * DAY
-_LAST: Final = (date.max.toordinal() - _EPOCH_ORDINAL) * DAY
-
-# 2**40 microseconds are 12.7 days: a few dozen windows, which five steps search.
-_BUCKET_BITS: Final = 40
 # Nine years.  A full cache of a usual schedule takes about 0.4 MB.
 _BUCKETS_KEPT: Final = 256
-
-# The closest changes in the whole tz database are 96 hours apart (Freetown, 1939).
-_PROBE_S: Final = 12 * 60 * 60
 
 _DAY_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS_TEXT: Final = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
@@ -126,13 +121,13 @@ class FixedWindows:
         spans = list(spans)
         if any(start >= end for start, end in spans):
             raise InvalidField("spans", "must each end after their start")
-        self._edges = _joined(spans)
+        self._edges = joined(spans)
 
     @classmethod
     def between(cls, *spans: tuple[datetime, datetime]) -> FixedWindows:
         """Return the windows between aware datetimes.
 
-        >>> from datetime import UTC
+        >>> from datetime import UTC, timedelta
         >>> day = datetime(2030, 1, 7, tzinfo=UTC)
         >>> fair = FixedWindows.between((day, day + timedelta(days=3)))
         """
@@ -141,18 +136,37 @@ class FixedWindows:
     def covers(self, start: int, end: int) -> bool:
         """Return whether every instant of the span is open.  O(log n)."""
         assert start < end
-        edges = self._edges
-        after = bisect_right(edges, start)
-        return after & 1 == 1 and end <= edges[after]
+        return covers(self._edges, start, end)
 
     def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield what is open in the span, in order.  O(log n + k) for k windows."""
         assert start < end
-        return _clipped(self._edges, start, end)
+        return clipped(self._edges, start, end)
 
     def _check(self) -> None:
         """Assert every invariant.  O(n); for tests and simulation."""
-        _check_edges(self._edges)
+        check_edges(self._edges)
+
+
+class AllOf(NamedTuple):
+    """Open when every one of several schedules is.
+
+    >>> AllOf((FixedWindows([(0, 10)]), FixedWindows([(5, 15)]))).covers(5, 10)
+    True
+    """
+
+    schedules: tuple[Windows, ...]
+
+    def covers(self, start: int, end: int) -> bool:
+        """Return whether all are open for the whole span."""
+        return all(schedule.covers(start, end) for schedule in self.schedules)
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield where in the span all are open, in order."""
+        spans = [(start, end)]
+        for schedule in self.schedules:
+            spans = [window for span in spans for window in schedule.windows(*span)]
+        yield from spans
 
 
 # --- What a schedule is made of --------------------------------------------------------
@@ -235,7 +249,7 @@ class Travel:
 
     def __post_init__(self) -> None:
         _days("travel", self.first, self.last)
-        _zone("travel.zone", self.zone)
+        Zone.of(self.zone, "travel.zone")
 
 
 # --- The schedule ----------------------------------------------------------------------
@@ -269,8 +283,8 @@ class Schedule:
     away: Sequence[Away] = ()
 
     # The rules again, by number of the day since 1970-01-01, and what follows from them.
-    _home: ZoneInfo = field(init=False, repr=False, compare=False)
-    _trips: tuple[tuple[int, int, ZoneInfo], ...] = field(init=False, repr=False, compare=False)
+    _home: Zone = field(init=False, repr=False, compare=False)
+    _trips: tuple[tuple[int, int, Zone], ...] = field(init=False, repr=False, compare=False)
     _away: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _overrides: dict[int, Sequence[Hours]] = field(init=False, repr=False, compare=False)
     _buckets: dict[int, tuple[int, ...]] = field(init=False, repr=False, compare=False)
@@ -315,9 +329,9 @@ class Schedule:
         put("overrides", _ranges("overrides", self.overrides))
         put("travel", tuple(self.travel))
         put("away", tuple(self.away))
-        put("_home", _zone("zone", self.zone))
+        put("_home", Zone.of(self.zone))
         put("_trips", _trips(self.travel))
-        put("_away", _joined([_days("away", away.first, away.last) for away in self.away]))
+        put("_away", joined([_days("away", away.first, away.last) for away in self.away]))
         put("_overrides", {_days("overrides", d, d)[0]: r for d, r in self.overrides.items()})
         put("_buckets", {})
 
@@ -344,7 +358,7 @@ class Schedule:
         # edge.  0.16 microseconds, of which the call itself takes 0.03 (CPython 3.11).
         assert start < end
         while True:
-            bucket = start >> _BUCKET_BITS
+            bucket = start >> BUCKET_BITS
             try:
                 edges = self._buckets[bucket]
             except KeyError:
@@ -368,13 +382,13 @@ class Schedule:
         [(96, 104), (264, 270)]
         """
         assert start < end
-        start, end = max(start, _FIRST), min(end, _LAST)
+        start, end = max(start, FIRST_LOCAL), min(end, LAST_LOCAL)
         opened = until = start
-        for bucket in range(start >> _BUCKET_BITS, (end - 1 >> _BUCKET_BITS) + 1):
+        for bucket in range(start >> BUCKET_BITS, (end - 1 >> BUCKET_BITS) + 1):
             edges = self._buckets.get(bucket)
             if edges is None:
                 edges = self._fill(bucket)
-            for opens, closes in _clipped(edges, start, end):
+            for opens, closes in clipped(edges, start, end):
                 if opens != until:
                     if opened < until:
                         yield opened, until
@@ -387,19 +401,19 @@ class Schedule:
         """Work out the edges of a bucket's windows, and keep them."""
         if len(self._buckets) >= _BUCKETS_KEPT:
             self._buckets.clear()
-        edges = self._buckets[bucket] = _joined(self._open_in(bucket))
+        edges = self._buckets[bucket] = joined(self._open_in(bucket))
         return edges
 
     def _open_in(self, bucket: int) -> Iterator[tuple[int, int]]:
         """Yield every open span of the bucket, in no order; they may overlap."""
-        start = bucket << _BUCKET_BITS
-        end = start + (1 << _BUCKET_BITS)
+        start = bucket << BUCKET_BITS
+        end = start + (1 << BUCKET_BITS)
         # Offsets are shorter than a day, so no clock shows a date beyond these.
         for day in range(start // DAY - 1, end // DAY + 2):
             ranges = self._open_on(day)
             if not ranges:
                 continue
-            for steady_from, steady_until, offset in _offsets(self._zone_on(day), bucket):
+            for steady_from, steady_until, offset in self._zone_on(day).stretches(bucket):
                 midnight = day * DAY - offset
                 for opens_min, closes_min in ranges:
                     opens = max(midnight + opens_min * MINUTE, steady_from)
@@ -429,7 +443,7 @@ class Schedule:
     def _is_away(self, day: int) -> bool:
         return bisect_right(self._away, day) & 1 == 1
 
-    def _zone_on(self, day: int) -> ZoneInfo:
+    def _zone_on(self, day: int) -> Zone:
         for first, end, zone in self._trips:
             if first <= day < end:
                 return zone
@@ -439,10 +453,10 @@ class Schedule:
         """Assert every invariant.  O(n) for what is cached; for tests and simulation."""
         assert len(self._buckets) <= _BUCKETS_KEPT
         for bucket, edges in self._buckets.items():
-            _check_edges(edges)
-            assert all(edge - 1 >> _BUCKET_BITS == bucket for edge in edges[1::2])
-            assert all(edge >> _BUCKET_BITS == bucket for edge in edges[::2])
-            assert edges == _joined(self._open_in(bucket))
+            check_edges(edges)
+            assert all(edge - 1 >> BUCKET_BITS == bucket for edge in edges[1::2])
+            assert all(edge >> BUCKET_BITS == bucket for edge in edges[::2])
+            assert edges == joined(self._open_in(bucket))
 
 
 # --- Reading the rules -----------------------------------------------------------------
@@ -467,13 +481,6 @@ def _ranges(name: str, given: Mapping[K, Sequence[Hours]]) -> Mapping[K, tuple[H
     return MappingProxyType({key: tuple(ranges) for key, ranges in given.items()})
 
 
-def _zone(name: str, key: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(key)
-    except (KeyError, ValueError, OSError):  # unknown; not a possible key; a folder of zones
-        raise InvalidField(name, f"is not an IANA time zone: {key!r}") from None
-
-
 def _days(name: str, first: date, last: date) -> tuple[int, int]:
     """Return an inclusive range of dates as a half-open one of days since 1970-01-01."""
     # A datetime is a date too, but which date depends on a zone that nobody named.
@@ -481,90 +488,11 @@ def _days(name: str, first: date, last: date) -> tuple[int, int]:
         raise InvalidField(name, "must have plain dates")
     if last < first:
         raise InvalidField(name, f"must not end before it starts: {first} to {last}")
-    return first.toordinal() - _EPOCH_ORDINAL, last.toordinal() - _EPOCH_ORDINAL + 1
+    return first.toordinal() - EPOCH_ORDINAL, last.toordinal() - EPOCH_ORDINAL + 1
 
 
-def _trips(travel: Sequence[Travel]) -> tuple[tuple[int, int, ZoneInfo], ...]:
+def _trips(travel: Sequence[Travel]) -> tuple[tuple[int, int, Zone], ...]:
     trips = sorted((*_days("travel", each.first, each.last), each.zone) for each in travel)
     if any(start < end for (_, end, _), (start, _, _) in pairwise(trips)):
         raise InvalidField("travel", "must have at most one zone on each date")
-    return tuple((start, end, ZoneInfo(zone)) for start, end, zone in trips)
-
-
-# --- Sorted edges: the even ones open a window, the odd ones close it ------------------
-
-
-def _joined(spans: Iterable[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the edges of what the spans cover together.  O(n log n)."""
-    edges: list[int] = []
-    for start, end in sorted(spans):
-        if edges and start <= edges[-1]:
-            edges[-1] = max(edges[-1], end)
-        else:
-            edges += (start, end)
-    return tuple(edges)
-
-
-def _clipped(edges: Sequence[int], start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the windows between the edges, clipped to the span.  O(log n + k)."""
-    after = bisect_right(edges, start)
-    for opening in range(after - (after & 1), len(edges), 2):
-        if edges[opening] >= end:
-            return
-        yield max(edges[opening], start), min(edges[opening + 1], end)
-
-
-def _check_edges(edges: Sequence[int]) -> None:
-    assert len(edges) % 2 == 0
-    assert all(left < right for left, right in pairwise(edges))
-
-
-# --- Offsets of a zone -----------------------------------------------------------------
-
-
-@lru_cache(maxsize=4096)
-def _offsets(zone: ZoneInfo, bucket: int) -> tuple[tuple[int, int, int], ...]:
-    """Return the bucket as ``(start, end, offset)``, one for each stretch of one offset.
-
-    ``zoneinfo`` does not tell when a zone changes, so it is probed, and where
-    two probes differ the change is searched for, to the second (no zone has
-    changed within one).  Kept, because schedules share zones: O(1) but for the
-    first time, which takes 0.04 ms, and 0.1 ms if there is a change to find.
-    """
-    start = max(bucket << _BUCKET_BITS, _FIRST)
-    end = min(bucket + 1 << _BUCKET_BITS, _LAST)
-    if start >= end:
-        return ()
-    first_s, last_s = start // SECOND, (end - 1) // SECOND
-    probes = [*range(first_s, last_s, _PROBE_S), last_s]
-    readings = [(probe, _offset(zone, probe)) for probe in probes]
-    changes = [
-        change * SECOND
-        for (low, before), (high, after) in pairwise(readings)
-        if before != after
-        for change in _changes(zone, low, high)
-    ]
-    stretches = zip([start, *changes], [*changes, end], strict=True)
-    return tuple((left, right, _offset(zone, left // SECOND)) for left, right in stretches)
-
-
-def _changes(zone: ZoneInfo, low: int, high: int) -> Iterator[int]:
-    """Yield the seconds in (low, high] at which the zone's offset changes, searching in halves.
-
-    Changes that cancel out between the two are not seen.
-    """
-    if _offset(zone, low) == _offset(zone, high):
-        return
-    if high - low == 1:
-        yield high
-        return
-    middle = (low + high) // 2
-    yield from _changes(zone, low, middle)
-    yield from _changes(zone, middle, high)
-
-
-def _offset(zone: ZoneInfo, utc_s: int) -> int:
-    """Return how far the zone's wall clock is ahead of UTC, in microseconds."""
-    utc = datetime(1970, 1, 1, tzinfo=zone) + timedelta(seconds=utc_s)
-    # Both carry the same zone, so this is the difference of what the clocks show.
-    return (zone.fromutc(utc) - utc) // timedelta(microseconds=1)
+    return tuple((start, end, Zone.of(zone)) for start, end, zone in trips)

@@ -8,20 +8,11 @@ from typing import Any
 import pytest
 
 from slotengine import Seats, SlotEngine, State
-from slotengine.calcom.catalog import AllOf, Keyring
+from slotengine.calcom.catalog import Keyring
 from slotengine.calcom.catalog_file import catalog_from
-from slotengine.core.schedule import FixedWindows
 from slotengine.errors import InvalidField
 
 MONDAY = datetime(2030, 9, 2, tzinfo=UTC)
-
-
-def test_all_of_several_schedules() -> None:
-    both = AllOf((FixedWindows([(0, 10), (20, 30)]), FixedWindows([(5, 25)])))
-    assert list(both.windows(0, 100)) == [(5, 10), (20, 25)]
-    assert both.covers(5, 10)
-    assert not both.covers(4, 10)
-    assert AllOf(()).covers(0, 1)
 
 
 def test_a_keyring_takes_any_text() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from slotengine import ALWAYS_OPEN, Policy, Seats, minutes
-from slotengine.calcom.catalog import AllOf
 from slotengine.calcom.catalog_file import CatalogError, catalog_from, load_catalog
+from slotengine.core.schedule import AllOf
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "catalog.toml"
 MONDAY = datetime(2030, 9, 2, tzinfo=UTC)

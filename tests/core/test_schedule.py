@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from slotengine.core import schedule as module
 from slotengine.core.schedule import (
     ALWAYS_OPEN,
+    AllOf,
     Away,
     FixedWindows,
     Hours,
@@ -563,3 +564,11 @@ def test_always_open() -> None:
     always: Windows = ALWAYS_OPEN
     assert always.covers(-(2**80), 2**80)
     assert list(always.windows(-5, 5)) == [(-5, 5)]
+
+
+def test_all_of_several_schedules() -> None:
+    both = AllOf((FixedWindows([(0, 10), (20, 30)]), FixedWindows([(5, 25)])))
+    assert list(both.windows(0, 100)) == [(5, 10), (20, 25)]
+    assert both.covers(5, 10)
+    assert not both.covers(4, 10)
+    assert AllOf(()).covers(0, 1)

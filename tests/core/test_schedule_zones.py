@@ -8,7 +8,8 @@ from functools import cache
 from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
-from slotengine.core.schedule import _PROBE_S, Schedule, hours
+from slotengine.core.schedule import Schedule, hours
+from slotengine.core.zone import PROBE_S
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -123,7 +124,7 @@ def test_every_change_of_every_zone_by_the_day() -> None:
 
 def test_no_zone_changes_back_between_two_probes() -> None:
     gaps = [right[0] - left[0] for _, found in distinct_zones() for left, right in pairwise(found)]
-    assert min(gaps) > 4 * _PROBE_S
+    assert min(gaps) > 4 * PROBE_S
 
 
 def test_critical_instants_agree_with_five_minute_steps() -> None:

@@ -1,0 +1,141 @@
+"""Spans, and arithmetic on sorted runs of them.
+
+Two forms, both in order and of half-open spans ``[start, end)``:
+
+edges
+    a flat tuple of what is covered, joined where it meets: the even ones open
+    a window, the odd ones close it, so one bisection tells whether an instant
+    is inside;
+ranges
+    a list of pairs in which no pair contains another, so that starts and ends
+    both ascend.  They may overlap: who is free from 9 to 12 and who is free
+    from 10 to 13 are two people.
+
+Knows nothing of what the spans mean.  Times are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+Span = tuple[int, int]
+
+
+def joined(spans: Iterable[Span]) -> tuple[int, ...]:
+    """Return the edges of what the spans cover together.  O(n log n).
+
+    >>> joined([(5, 7), (1, 3), (3, 4)])
+    (1, 4, 5, 7)
+    """
+    edges: list[int] = []
+    for start, end in sorted(spans):
+        if edges and start <= edges[-1]:
+            edges[-1] = max(edges[-1], end)
+        else:
+            edges += (start, end)
+    return tuple(edges)
+
+
+def clipped(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
+    """Yield the windows between the edges, clipped to the span.  O(log n + k).
+
+    >>> list(clipped((1, 4, 5, 7), 3, 6))
+    [(3, 4), (5, 6)]
+    """
+    after = bisect_right(edges, start)
+    for opening in range(after - (after & 1), len(edges), 2):
+        if edges[opening] >= end:
+            return
+        yield max(edges[opening], start), min(edges[opening + 1], end)
+
+
+def covers(edges: Sequence[int], start: int, end: int) -> bool:
+    """Return whether every instant of the span is inside.  O(log n).
+
+    >>> covers((1, 4, 5, 7), 1, 4), covers((1, 4, 5, 7), 3, 6)
+    (True, False)
+    """
+    after = bisect_right(edges, start)
+    return after & 1 == 1 and end <= edges[after]
+
+
+def touches(edges: Sequence[int], start: int, end: int) -> bool:
+    """Return whether any instant of the span is inside.  O(log n).
+
+    >>> touches((1, 4, 5, 7), 4, 5), touches((1, 4, 5, 7), 4, 6)
+    (False, True)
+    """
+    after = bisect_right(edges, start)
+    return after & 1 == 1 or (after < len(edges) and edges[after] < end)
+
+
+def widest(spans: Iterable[Span]) -> list[Span]:
+    """Return the spans that lie in no other, as ranges.  O(n log n).
+
+    >>> widest([(9, 12), (10, 12), (10, 13), (9, 12)])
+    [(9, 12), (10, 13)]
+    """
+    ranges: list[Span] = []
+    for span in sorted(spans, key=_by_start_longest_first):
+        if not ranges or span[1] > ranges[-1][1]:
+            ranges.append(span)
+    return ranges
+
+
+def _by_start_longest_first(span: Span) -> Span:
+    return span[0], -span[1]
+
+
+def common(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
+    """Return where a range of each side overlaps, as ranges.  O(n + m + k log k).
+
+    >>> common([(9, 12), (10, 13)], [(8, 11), (12, 14)])
+    [(9, 11), (12, 13)]
+    """
+    found: list[Span] = []
+    first = 0
+    for start, end in left:
+        # Ends ascend on both sides, so what ended before this range began is done with.
+        while first < len(right) and right[first][1] <= start:
+            first += 1
+        for other in range(first, len(right)):
+            other_start, other_end = right[other]
+            if other_start >= end:
+                break
+            found.append((max(start, other_start), min(end, other_end)))
+    return widest(found)
+
+
+def without(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
+    """Return what is left of disjoint spans, in order, without the holes, sorted by start.
+
+    Holes may overlap.  O(n + h).
+
+    >>> without([(0, 10), (20, 30)], [(2, 3), (8, 22), (9, 9)])
+    [(0, 2), (3, 8), (22, 30)]
+    """
+    left: list[Span] = []
+    count, at, reach = len(holes), 0, None
+    for start, end in spans:
+        free = start if reach is None or reach < start else reach
+        while at < count:
+            hole_start, hole_end = holes[at]
+            if hole_start >= end:
+                break
+            if free < hole_start:
+                left.append((free, hole_start))
+            if hole_end > free:
+                free = hole_end
+            at += 1
+        if free < end:
+            left.append((free, end))
+        reach = free
+    return left
+
+
+def check_edges(edges: Sequence[int]) -> None:
+    """Assert that the edges are those of windows which do not touch.  O(n)."""
+    assert len(edges) % 2 == 0
+    assert all(left < right for left, right in pairwise(edges))
