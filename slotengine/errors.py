@@ -28,6 +28,9 @@ class SlotError(Exception):
 class Refused(SlotError):
     """The state says no: what was asked for cannot be had now."""
 
+    def find_details(self) -> None:
+        """Find now what would otherwise be found when first read, as of that moment."""
+
 
 class InvalidRequest(SlotError, ValueError):
     """The input says no: asking again for the same can never succeed."""
@@ -53,7 +56,7 @@ class InTheWay(NamedTuple):
     end: datetime
     units: int
     booked: bool
-    """True for a booking; False for a hold, which may yet lapse."""
+    """True for a booking or imported busy time; False for a hold, which may yet lapse."""
 
 
 class Obstruction(NamedTuple):
@@ -63,7 +66,7 @@ class Obstruction(NamedTuple):
     end: datetime
     in_the_way: tuple[InTheWay, ...]
     retry_at: datetime | None
-    """The earliest moment at which a retry could succeed; None when bookings are in the way."""
+    """The earliest moment at which a retry could succeed; None if not only holds are in the way."""
 
 
 def _stored_args(error: BaseException) -> tuple[Any, ...]:
@@ -112,6 +115,10 @@ class SlotTaken(Refused):
         BaseException.args.__set__(self, (resource, obstruction))  # type: ignore[attr-defined]
         return obstruction
 
+    def find_details(self) -> None:
+        """Find the obstruction now."""
+        _ = self.obstruction
+
     @property
     def start(self) -> datetime:
         """The start of the occupied span that was refused (buffers included)."""
@@ -159,6 +166,18 @@ class NoSeatsLeft(SlotTaken):
         return f"{self.resource} has too few seats left at {self.start.isoformat()}"
 
 
+class LimitReached(SlotTaken):
+    """As much is reserved as the event type allows in this period, such as three a day.
+
+    ``resource`` is the id of the limit, ``start`` and ``end`` are those of the period.
+    """
+
+    def __str__(self) -> str:
+        held = "" if self.retry_at is None else f"; held, try again at {self.retry_at.isoformat()}"
+        span = f"{self.start.isoformat()} to {self.end.isoformat()}"
+        return f"{self.resource} is reached from {span}{held}"
+
+
 class OutsideHours(Refused):
     """The slot does not lie inside the hours in which the resource is open."""
 
@@ -179,6 +198,11 @@ class NoneFree(Refused):
     def __init__(self, refusals: tuple[Refused, ...]) -> None:
         super().__init__(refusals)
         self.refusals = refusals
+
+    def find_details(self) -> None:
+        """Find the details of each refusal now."""
+        for refusal in self.refusals:
+            refusal.find_details()
 
     @property
     def retry_at(self) -> datetime | None:

@@ -44,11 +44,21 @@ def clipped(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
     >>> list(clipped((1, 4, 5, 7), 3, 6))
     [(3, 4), (5, 6)]
     """
+    for opens, closes in touching(edges, start, end):
+        yield max(opens, start), min(closes, end)
+
+
+def touching(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
+    """Yield the windows that have an instant of the span, whole.  O(log n + k).
+
+    >>> list(touching((1, 4, 5, 7), 3, 6))
+    [(1, 4), (5, 7)]
+    """
     after = bisect_right(edges, start)
     for opening in range(after - (after & 1), len(edges), 2):
         if edges[opening] >= end:
             return
-        yield max(edges[opening], start), min(edges[opening + 1], end)
+        yield edges[opening], edges[opening + 1]
 
 
 def covers(edges: Sequence[int], start: int, end: int) -> bool:

@@ -15,12 +15,12 @@ Times are UTC microseconds, spans are half-open, and durations microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from slotengine.core.books import HELD, Books
 from slotengine.core.instant import FIRST_US, LAST_US, from_us
-from slotengine.core.obstruction import Busy, Standing, steps
+from slotengine.core.obstruction import Busy, Obstacle, Standing, steps
 from slotengine.core.occupancy import live_members
 from slotengine.core.proposal import (
     Policy,
@@ -31,6 +31,7 @@ from slotengine.core.proposal import (
     is_text,
 )
 from slotengine.core.reservation import (
+    BOOKED_UNTIL,
     NEXT,
     REPEATS,
     UNDYING,
@@ -39,6 +40,7 @@ from slotengine.core.reservation import (
     Slot,
     State,
     Verb,
+    is_limit,
 )
 from slotengine.core.schedule import ALWAYS_OPEN
 from slotengine.core.timeline import NO_ROOM
@@ -59,6 +61,7 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
+    from slotengine.core.resource import Imported
     from slotengine.core.schedule import Windows
 
 BACKLOG: Final = 512
@@ -91,6 +94,24 @@ class Ledger(Books):
         at least one unit of it.
         """
         self._occupancy.add_resource(id, capacity, schedule)
+
+    def add_limit(self, id: str, units: int) -> None:
+        """Make a limit known, of which reservations can claim so many units in all (`LIMIT`)."""
+        self._occupancy.add_limit(id, units)
+
+    def replace_busy(
+        self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]], *, now: int
+    ) -> None:
+        """Let these be the spans that a source says resources are busy, and nothing else.
+
+        Reservations that are there already stay.  Not a change of the books:
+        it is neither recorded nor told, so import again after a restart.
+        O(n log n) for what all sources say of these resources.
+
+        Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
+        """
+        self._advance(now)
+        self._occupancy.replace_busy(source, spans)
 
     # --- Reserve ---------------------------------------------------------------------
 
@@ -137,12 +158,14 @@ class Ledger(Books):
         schedule = found.schedule
         if schedule is not None and not schedule.covers(start, end):
             raise OutsideHours(resource, from_us(start), from_us(end))
-        place = found.timeline.room(start, end, 1)
-        if place == NO_ROOM:
-            if self._queue.due <= now:
+        if found.busy and found.is_busy(start, end):
+            place = NO_ROOM
+        else:
+            place = found.timeline.room(start, end, 1)
+            if place == NO_ROOM and self._queue.due <= now:
                 place = self._occupancy.second_look(found, start, end, 1, now)
-            if place == NO_ROOM:
-                raise SlotTaken(resource, self._span_obstruction, resource, start, end)
+        if place == NO_ROOM:
+            raise SlotTaken(resource, self._span_obstruction, resource, start, end)
         until = now + ttl
         self._accepted += 1
         entry = entries[uid] = Entry(uid, until, now, holder, start, end, found, event_type)
@@ -167,8 +190,9 @@ class Ledger(Books):
         claimed resource, and no instant of any occupied span would exceed a
         capacity.  O(c log n) for c claims.
 
-        Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`; and for bad input
-        `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused`, `InvalidField`.
+        Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`, `LimitReached`, or
+        `NoneFree` if nobody of a pool is; and for bad input `UnknownResource`,
+        `TooManyUnits`, `InvalidTTL`, `KeyReused`, `InvalidField`.
         """
         now = self._advance(now)
         self._check_uid(uid)
@@ -176,6 +200,8 @@ class Ledger(Books):
         known = self._known_request(proposal, now)
         if known is not None:
             return known
+        if proposal.pools:
+            self._drain(now)
         entry = self._place_new(proposal, uid, now)
         self._admit(entry, proposal.ttl, now, proposal.key, proposal.fingerprint())
         return entry
@@ -193,9 +219,9 @@ class Ledger(Books):
         def place(proposal: Proposal, uid: str, earlier: Iterable[Entry]) -> Entry:
             try:
                 return self._place_new(proposal, uid, now)
-            except SlotTaken as refusal:
+            except Refused as refusal:
                 self._keep_for_ever(earlier)  # as far as this batch goes
-                _ = refusal.obstruction  # found before the others are undone
+                refusal.find_details()  # before the others are undone
                 raise
 
         now = self._advance(now)
@@ -291,7 +317,8 @@ class Ledger(Books):
         def place(proposal: Proposal) -> tuple[Entry, Proposal]:
             return self._place_new(proposal, uid, now), proposal
 
-        self._drain_for(policy, now)
+        if policy is not Policy.FIRST:
+            self._drain(now)
         order = self._by_preference(candidates, policy, weights, load_in, now)
         entry, chosen = _first_that_fits(candidates, order, place)
         self._admit(entry, chosen.ttl, now, key, fingerprint)
@@ -325,7 +352,8 @@ class Ledger(Books):
     ) -> Entry:
         """Re-slot a live hold or a booking to what is proposed, keeping its uid.
 
-        Its own claims are not in its way.  With ``renew``, a hold also lives
+        Its own claims are not in its way, and of a pool it keeps the resource
+        that it has, if it can.  With ``renew``, a hold also lives
         for the proposal's TTL from now, in the same step.  The holder stays.
         If it is refused, nothing has changed.
 
@@ -357,15 +385,17 @@ class Ledger(Books):
         entry = self._known(uid, now)
         self._admits(entry, Verb.MOVE, now, version)
         renew = renew and entry.state is HELD
-        self._drain_for(policy, now)
+        if policy is not Policy.FIRST or any(proposal.pools for proposal in candidates):
+            self._drain(now)
         before = Slot.of(entry)
         self._occupancy.unplace(entry)
+
+        keep = [claim.resource for claim in before.claims]
 
         def place(proposal: Proposal) -> Proposal:
             if renew:
                 self._check_life(entry, now + proposal.ttl)
-            self._slot_into(entry, proposal.slot())
-            self._place(entry, proposal.schedule, now)
+            self._place(entry, proposal, now, keep)
             return proposal
 
         try:
@@ -437,10 +467,28 @@ class Ledger(Books):
     def busy(self, resource: str, start: int, end: int, *, now: int) -> list[Busy]:
         """Return where in the span units are taken, and how many, in order.
 
-        The pieces are cut to the span and as long as can be.  O(log n + k log k)
-        for k claims in the span.  Raises `UnknownResource` or `InvalidField`.
+        Imported busy time takes all of them.  The pieces are cut to the span and
+        as long as can be.  O(log n + k log k) for k claims in the span.  Raises
+        `UnknownResource` or `InvalidField`.
         """
-        return steps(self._live_in(resource, start, end, now), start, end)
+        taken = self._live_in(resource, start, end, now)
+        found = self._resources[resource]
+        if not found.busy:
+            return steps(taken, start, end)
+        imported = (
+            Obstacle(low, high, found.capacity, BOOKED_UNTIL)
+            for low, high in found.busy_in(start, end)
+        )
+        return steps([*taken, *imported], start, end, most=found.capacity)
+
+    def imported(self, resource: str, start: int, end: int) -> list[Imported]:
+        """Return what each source of busy time says of the span, in order, cut to it.
+
+        O(s log n + k) for s sources.  Raises `UnknownResource` or `InvalidField`.
+        """
+        if start >= end:
+            raise InvalidField("end", "must be after the start")
+        return self._occupancy.resource(resource).imported_in(start, end)
 
     def is_free(self, proposal: Proposal, *, now: int) -> bool:
         """Return whether the proposal could be had at this moment.  As `reserve_proposal`.
@@ -450,8 +498,7 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
-            entry = self._new_entry(proposal, "", now)
-            self._occupancy.decide(entry, proposal.schedule, now, swept=self._swept(now))
+            self._occupancy.decide(proposal, None, now, swept=self._swept(now))
         except Refused:
             return False
         return True
@@ -487,7 +534,7 @@ class Ledger(Books):
             self._queue.drop(entry)
             self._apply_expire(entry)
             self._tell(Verb.EXPIRE, entry, now)
-        self._place(entry, ALWAYS_OPEN, now)
+        self._place(entry, _as_it_was(entry), now)
         self._apply_reinstate(entry)
         self._tell(Verb.REINSTATE, entry, now)
         return entry
@@ -504,6 +551,9 @@ class Ledger(Books):
         self._occupancy.check(proposal)
         for _, start, end, _ in proposal.claims:
             self.terms.check_span(start, end)
+        for pool in proposal.pools:
+            for _, start, end, _ in pool.claims:
+                self.terms.check_span(start, end)
         self.terms.check_ttl(proposal.ttl)
 
     def _check_batch(self, proposals: Sequence[Proposal], uids: Sequence[str], now: int) -> None:
@@ -595,19 +645,18 @@ class Ledger(Books):
 
     # --- Placing ---------------------------------------------------------------------------
 
-    def _new_entry(self, proposal: Proposal, uid: str, now: int) -> Entry:
-        entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
-        self._slot_into(entry, proposal.slot())
-        return entry
-
     def _place_new(self, proposal: Proposal, uid: str, now: int) -> Entry:
         """Return a new entry whose claims stand in the timelines, but which nobody knows yet."""
-        entry = self._new_entry(proposal, uid, now)
-        self._place(entry, proposal.schedule, now)
+        entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
+        self._place(entry, proposal, now)
         return entry
 
-    def _place(self, entry: Entry, schedule: Windows | None, now: int) -> None:
-        self._occupancy.decide(entry, schedule, now, swept=self._swept(now))
+    def _place(
+        self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()
+    ) -> None:
+        """Let an entry, which stands nowhere, stand where it is proposed, or refuse."""
+        slot = self._occupancy.decide(proposal, entry, now, swept=self._swept(now), keep=keep)
+        self._slot_into(entry, slot)
         self._occupancy.put(entry)
 
     def _admit(
@@ -622,9 +671,9 @@ class Ledger(Books):
         self._enter(entry, ttl, key, fingerprint)
         self._tell(Verb.RESERVE, entry, now)
 
-    def _drain_for(self, policy: Policy, now: int) -> None:
-        """Spare a policy that looks at loads counting them claim by claim, unless there is much."""
-        if policy is not Policy.FIRST and not self._swept(now):
+    def _drain(self, now: int) -> None:
+        """Spare whoever looks at loads counting them claim by claim, unless there is much."""
+        if not self._swept(now):
             self._do_chores(now, BACKLOG)
 
     def _by_preference(
@@ -650,6 +699,21 @@ class Ledger(Books):
             for resources in claimed
         ]
         return by_preference(policy, loads, weights or [1] * len(loads))
+
+
+def _as_it_was(entry: Entry) -> Proposal:
+    """Propose what an entry was for once more; its hours were asked about then."""
+    claims = entry.all_claims()
+    return Proposal(
+        entry.start,
+        entry.end,
+        tuple(claim for claim in claims if not is_limit(claim.resource)),
+        ttl=0,
+        event_type=entry.event_type,
+        seats=entry.seats,
+        schedule=ALWAYS_OPEN,
+        quotas=tuple(claim for claim in claims if is_limit(claim.resource)),
+    )
 
 
 def _start(entry: Entry) -> int:

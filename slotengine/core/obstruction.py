@@ -46,10 +46,12 @@ class Obstacle(NamedTuple):
     until: int
 
 
-def steps(taken: Iterable[Standing | Obstacle], start: int, end: int) -> list[Busy]:
+def steps(
+    taken: Iterable[Standing | Obstacle], start: int, end: int, *, most: int | None = None
+) -> list[Busy]:
     """Return the step function of what is taken, cut to the span, without the steps at 0.
 
-    O(k log k).
+    What is taken twice over counts as ``most``, if given.  O(k log k).
     """
     changes: Counter[int] = Counter()
     for one in taken:
@@ -59,7 +61,11 @@ def steps(taken: Iterable[Standing | Obstacle], start: int, end: int) -> list[Bu
     level, since = 0, start
     for edge in sorted(edge for edge, change in changes.items() if change):
         if level:
-            pieces.append(Busy(since, edge, level))
+            units = level if most is None else min(level, most)
+            if pieces and pieces[-1][1:] == (since, units):
+                pieces[-1] = pieces[-1]._replace(end=edge)
+            else:
+                pieces.append(Busy(since, edge, units))
         level += changes[edge]
         since = edge
     return pieces

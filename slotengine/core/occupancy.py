@@ -1,7 +1,8 @@
 """Who stands where: every resource, every shared session, and the claims upon them.
 
-This is where "may this span be had?" is decided.  Deciding (`decide`) reads;
-`put` and `unplace` write, and cannot refuse.
+This is where "may this span be had?" is decided, and which of several resources
+it is to be.  Deciding (`decide`) reads; `put` and `unplace` write, and cannot
+refuse.
 
 Holds that have lapsed may still stand in a timeline, until they are marked or
 are found to be in the way.  ``swept`` tells, with every question, that there
@@ -12,10 +13,11 @@ Knows nothing of verbs, keys or uids.  Times are UTC microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from slotengine.core.instant import from_us
+from slotengine.core.interval import joined
 from slotengine.core.obstruction import (
     Obstacle,
     Standing,
@@ -24,15 +26,34 @@ from slotengine.core.obstruction import (
     obstacles,
     session_obstruction,
 )
-from slotengine.core.proposal import Proposal, check_schedule, is_count, is_text
-from slotengine.core.reservation import Claim, Entry, Session, Slot
+from slotengine.core.proposal import (
+    Pool,
+    Proposal,
+    by_turn,
+    check_schedule,
+    check_span,
+    is_count,
+    is_text,
+)
+from slotengine.core.reservation import (
+    BOOKED_UNTIL,
+    LIMIT,
+    Claim,
+    Entry,
+    Session,
+    Slot,
+    is_limit,
+)
 from slotengine.core.resource import Resource
 from slotengine.core.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME
 from slotengine.errors import (
     InvalidField,
+    LimitReached,
+    NoneFree,
     NoSeatsLeft,
     Obstruction,
     OutsideHours,
+    Refused,
     SlotTaken,
     TooManyUnits,
     UnknownResource,
@@ -51,6 +72,7 @@ class Occupancy:
     def __init__(self, now: Callable[[], int]) -> None:
         self.resources: dict[str, Resource] = {}
         self.sessions: dict[tuple[str, int], Session] = {}
+        self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
         self._now = now
 
     # --- Resources -------------------------------------------------------------------
@@ -59,12 +81,38 @@ class Occupancy:
         """Make a resource known.  Raises `InvalidField`."""
         if not is_text(id):
             raise InvalidField("resource", "must have an id, a non-empty string")
+        if is_limit(id):
+            raise InvalidField("resource", f"must not have an id that begins with {LIMIT!r}")
         if id in self.resources:
             raise InvalidField("resource", f"{id!r} was added before")
         if not is_count(capacity):
             raise InvalidField("capacity", f"must be a whole number of units, not {capacity!r}")
         check_schedule(schedule)
         self.resources[id] = Resource(id, capacity, schedule)
+
+    def add_limit(self, id: str, units: int) -> None:
+        """Make a limit known, of which so many units can be claimed for each of its periods."""
+        assert is_limit(id)
+        assert id not in self.resources
+        self.resources[id] = Resource(id, units)
+
+    def replace_busy(self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        """Let these be the spans that a source says are busy, and nothing else.
+
+        Raises `InvalidField` or `UnknownResource`, and then changes nothing.
+        """
+        if not is_text(source):
+            raise InvalidField("source", f"must be a non-empty string, not {source!r}")
+        edges: dict[str, tuple[int, ...]] = {}
+        for name, theirs in spans.items():
+            if is_limit(self.resource(name).id):
+                raise UnknownResource(name)
+            edges[name] = joined(_checked(theirs))
+        for name in self._sources.pop(source, frozenset()) | edges.keys():
+            self.resources[name].replace_busy(source, edges.get(name, ()))
+        said = frozenset(name for name, theirs in edges.items() if theirs)
+        if said:
+            self._sources[source] = said
 
     def resource(self, id: str) -> Resource:
         """Return a resource.  Raises `UnknownResource`."""
@@ -77,54 +125,144 @@ class Occupancy:
         """Raise unless the proposal makes sense, given these resources."""
         proposal.check()
         for claim in proposal.claims:
-            resource = self.resource(claim.resource)
-            if claim.units > resource.capacity:
-                raise TooManyUnits(resource.id, claim.units, resource.capacity)
+            self._check_units(claim)
+        for pool in proposal.pools:
+            for claim in pool.claims:
+                self._check_units(claim)
+        for claim in proposal.quotas:
+            self._check_units(claim)
+
+    def _check_units(self, claim: Claim) -> None:
+        resource = self.resource(claim.resource)
+        if claim.units > resource.capacity:
+            raise TooManyUnits(resource.id, claim.units, resource.capacity)
 
     # --- Deciding: reads, and may refuse ---------------------------------------------
 
-    def decide(self, entry: Entry, schedule: Windows | None, now: int, *, swept: bool) -> None:
-        """Refuse unless every claim of the entry can be had.  O(c log n) for c claims.
+    def decide(
+        self,
+        proposal: Proposal,
+        own: Entry | None,
+        now: int,
+        *,
+        swept: bool,
+        keep: Collection[str] = (),
+    ) -> Slot:
+        """Return what the proposal gets, with one claim of each pool, or refuse.
 
-        Raises `OutsideHours`, `SlotTaken` or `NoSeatsLeft`.
+        Fixed claims come first, then each pool, then limits.  Of a pool, resources
+        to ``keep`` are preferred to whose turn it is.  O(c log n) for c claims,
+        and O(p log p) for p of a pool.
+
+        Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
         """
-        claims = entry.all_claims()
-        for claim in claims:
-            hours = self.resources[claim.resource].schedule if schedule is None else schedule
-            if hours is not None and not hours.covers(entry.start, entry.end):
-                raise OutsideHours(claim.resource, from_us(entry.start), from_us(entry.end))
-        if entry.seats is not None and self._can_join(entry, now, swept=swept):
-            return
-        for claim in claims:
-            resource, (_, start, end, units) = self.resources[claim.resource], claim
-            if resource.timeline.room(start, end, units) == NO_ROOM and (
-                swept or self.second_look(resource, start, end, units, now) == NO_ROOM
-            ):
-                raise SlotTaken(
-                    claim.resource, self.obstruction, claim.resource, Slot.of(entry), entry
-                )
+        slot = proposal.slot()
+        for claim in slot.claims:
+            self._check_hours(claim, slot, proposal.schedule)
+        quotas = proposal.quotas
+        if proposal.pools:
+            # Who joins a session takes it as it is, so there it is no matter which is asked for.
+            firsts = tuple(pool.claims[0] for pool in proposal.pools)
+            whole = slot._replace(claims=(*slot.claims, *firsts, *quotas))
+        else:
+            whole = slot._replace(claims=slot.claims + quotas) if quotas else slot
+        if slot.seats is not None and self._can_join(whole, own, now, swept=swept):
+            return whole
+        for claim in slot.claims:
+            self._check_room(claim, whole, own, now, swept=swept)
+        if proposal.pools:
+            claims = slot.claims
+            for pool in proposal.pools:
+                claims += (self._pick(pool, slot, quotas, own, now, swept=swept, keep=keep),)
+            whole = slot._replace(claims=claims + quotas)
+        for claim in quotas:
+            self._check_room(claim, whole, own, now, swept=swept)
+        return whole
+
+    def _check_hours(self, claim: Claim, slot: Slot, schedule: Windows | None) -> None:
+        hours = self.resources[claim.resource].schedule if schedule is None else schedule
+        if hours is not None and not hours.covers(slot.start, slot.end):
+            raise OutsideHours(claim.resource, from_us(slot.start), from_us(slot.end))
+
+    def _check_room(
+        self, claim: Claim, slot: Slot, own: Entry | None, now: int, *, swept: bool
+    ) -> None:
+        name, start, end, units = claim
+        resource = self.resources[name]
+        if not resource.is_busy(start, end):
+            if resource.timeline.room(start, end, units) != NO_ROOM:
+                return
+            if not swept and self.second_look(resource, start, end, units, now) != NO_ROOM:
+                return
+        kind = LimitReached if is_limit(name) else SlotTaken
+        raise kind(name, self.obstruction, name, slot, own)
+
+    def _pick(
+        self,
+        pool: Pool,
+        slot: Slot,
+        quotas: tuple[Claim, ...],
+        own: Entry | None,
+        now: int,
+        *,
+        swept: bool,
+        keep: Collection[str],
+    ) -> Claim:
+        """Return the claim of the first in turn that can be had."""
+        refusals: dict[int, Refused] = {}
+        for i in self._turns(pool, slot.event_type, now, swept=swept, keep=keep):
+            claim = pool.claims[i]
+            try:
+                self._check_hours(claim, slot, pool.schedules[i] if pool.schedules else None)
+                asked = slot._replace(claims=(*slot.claims, claim, *quotas))
+                self._check_room(claim, asked, own, now, swept=swept)
+            except Refused as refusal:
+                refusals[i] = refusal
+            else:
+                return claim
+        if len(refusals) == 1:
+            raise refusals[0]
+        raise NoneFree(tuple(refusals[i] for i in sorted(refusals)))
+
+    def _turns(
+        self, pool: Pool, event_type: str | None, now: int, *, swept: bool, keep: Collection[str]
+    ) -> list[int]:
+        """Return the indexes of a pool, whoever's turn it is first."""
+        assert event_type is not None
+        found = [self.resources[claim.resource] for claim in pool.claims]
+        if len(found) == 1:
+            return [0]
+        turns = [
+            one.turns(event_type) if swept else one.live_turns(event_type, now) for one in found
+        ]
+        weights = pool.weights or (1,) * len(found)
+        order = by_turn([one.load for one in turns], weights, [one.latest for one in turns])
+        if keep:
+            order.sort(key=lambda i: found[i].id not in keep)
+        return order
 
     def second_look(self, resource: Resource, start: int, end: int, units: int, now: int) -> int:
         """Return the room there is once holds that have lapsed are out of the way."""
         self.clear_lapsed(resource, start, end, now)
         return resource.timeline.room(start, end, units)
 
-    def _can_join(self, entry: Entry, now: int, *, swept: bool) -> bool:
-        """Return whether there is a live session for the entry; raise if it cannot join that."""
-        assert entry.seats is not None
-        session = self.sessions.get(entry.session_key)
+    def _can_join(self, slot: Slot, own: Entry | None, now: int, *, swept: bool) -> bool:
+        """Return whether there is a live session for the slot; raise if one cannot join that."""
+        assert slot.seats is not None
+        assert slot.event_type is not None
+        session = self.sessions.get((slot.event_type, slot.start))
         if session is None:
             return False
         if not swept:
             self._clear_lapsed_members(session, now)
             if not session.members:
                 return False
-        most = entry.seats.total - entry.seats.wanted
+        most = slot.seats.total - slot.seats.wanted
         resource = session.claims[0].resource
-        if session.end != entry.end:
-            raise SlotTaken(resource, self.obstruction, resource, Slot.of(entry), entry)
+        if session.end != slot.end:
+            raise SlotTaken(resource, self.obstruction, resource, slot, own)
         if session.taken > most:
-            raise NoSeatsLeft(resource, self.obstruction, resource, Slot.of(entry), entry)
+            raise NoSeatsLeft(resource, self.obstruction, resource, slot, own)
         return True
 
     # --- Applying: writes, and cannot refuse -----------------------------------------
@@ -184,7 +322,7 @@ class Occupancy:
         key = entry.session_key
         session = self.sessions.get(key)
         if session is None:
-            session = Session(key, entry.start, entry.end, entry.all_claims())
+            session = Session(key, entry.start, entry.end, entry.all_claims(), entry.created)
             self.sessions[key] = session
             self._occupy(session.claims, session)
         session.members[entry.uid] = entry
@@ -234,6 +372,10 @@ class Occupancy:
             standing = resource.timeline.overlapping(claim.start, claim.end)
             others = [one for one in standing if one.owner is not session]
             in_the_way = obstacles(others, claim.resource, now, own)
+            in_the_way += (
+                Obstacle(start, end, resource.capacity, BOOKED_UNTIL)
+                for start, end in resource.busy_in(claim.start, claim.end)
+            )
             free_at = max(free_at, free_from(in_the_way, claim, resource.capacity, now))
             if claim.resource == refused:
                 where, what = claim, in_the_way
@@ -273,3 +415,9 @@ def live_members(owner: Entry | Session, now: int) -> Iterator[Entry]:
 
 def _behind(owner: Entry | Session) -> Iterable[Entry]:
     return owner.members.values() if isinstance(owner, Session) else (owner,)
+
+
+def _checked(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for start, end in spans:
+        check_span(start, end)
+        yield start, end

@@ -70,13 +70,28 @@ class Terms:
             raise InvalidTTL(_delta(ttl), _delta(self.shortest_ttl), _delta(self.longest_ttl))
 
 
+class Pool(NamedTuple):
+    """Resources of which one is to be claimed: one that is free, and whose turn it is.
+
+    Turns are counted for each event type by itself: see `by_turn`.
+    """
+
+    claims: tuple[Claim, ...]
+    weights: tuple[int, ...] | None = None
+    """How often each is to be taken, compared with the others; None: all alike."""
+    schedules: tuple[Windows | None, ...] | None = None
+    """Hours of each, instead of the resource's own where there are any."""
+
+
 class Proposal(NamedTuple):
     """What somebody would like to hold.
 
     ``start`` and ``end`` are the slot; each claim has the occupied span
-    (buffers included) on its resource.  ``seats`` joins, or opens, the session
-    of this ``event_type`` and ``start``.  ``schedule`` takes the place of the
-    resources' own, if given.
+    (buffers included) on its resource, and of each pool one is claimed as well.
+    ``seats`` joins, or opens, the session of this ``event_type`` and ``start``.
+    ``schedule`` takes the place of the resources' own, if given, but not of the
+    pools'.  ``quotas`` are claims on limits (`LIMIT`), which may leave out some
+    of the slot, or reach far beyond.
     """
 
     start: int
@@ -88,22 +103,27 @@ class Proposal(NamedTuple):
     seats: Seats | None = None
     key: str | None = None
     schedule: Windows | None = None
+    pools: tuple[Pool, ...] = ()
+    quotas: tuple[Claim, ...] = ()
 
     def slot(self) -> Slot:
         """Return what a reservation of this would be for."""
         return Slot(self.start, self.end, self.claims, self.event_type, self.seats)
 
     def fingerprint(self) -> tuple[object, ...]:
-        """Return what makes two requests the same: everything but key and schedule."""
+        """Return what makes two requests the same: what callers say, less the key."""
         return self[:7]
 
     def check(self) -> None:
-        """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself."""
+        """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.
+
+        Pools and quotas are made by the planner, which has checked them.
+        """
         check_span(self.start, self.end)
         check_text("holder", self.holder)
         check_text("event_type", self.event_type)
         check_text("key", self.key)
-        if not self.claims:
+        if not self.claims and not self.pools:
             raise InvalidField("claims", "must name at least one resource")
         for claim in self.claims:
             if not is_text(claim.resource):
@@ -160,13 +180,29 @@ def by_preference(policy: Policy, loads: Sequence[int], weights: Sequence[int]) 
         return indexes
     if policy is Policy.LEAST_LOADED:
         return sorted(indexes, key=loads.__getitem__)
+    return by_turn(loads, weights, [0] * len(loads))
+
+
+def by_turn(loads: Sequence[int], weights: Sequence[int], latest: Sequence[int]) -> list[int]:
+    """Return the indexes of those who share work by weight, whose turn it is first.  O(n log n).
+
+    As `Policy.WEIGHTED`; among those to whom it would be equally fair, the one
+    whose ``latest`` work was given to them the longest ago.
+
+    >>> by_turn([1, 0, 0], [1, 1, 1], [5, 7, 6])
+    [2, 1, 0]
+    >>> by_turn([1, 1], [2, 1], [5, 6])
+    [0, 1]
+    """
+    if len(set(weights)) == 1:  # then it is a matter of counting, and fractions cost 1 µs each
+        return sorted(range(len(loads)), key=lambda i: (loads[i], latest[i]))
     next_total, weight_of_all = sum(loads) + 1, sum(weights)
 
-    def rank(i: int) -> tuple[bool, Fraction]:
+    def rank(i: int) -> tuple[bool, Fraction, int]:
         within_quota = loads[i] * weight_of_all < weights[i] * next_total
-        return not within_quota, Fraction(loads[i] + 1, weights[i])
+        return not within_quota, Fraction(loads[i] + 1, weights[i]), latest[i]
 
-    return sorted(indexes, key=rank)
+    return sorted(range(len(loads)), key=rank)
 
 
 def is_count(value: object) -> bool:

@@ -94,6 +94,23 @@ class Claim(NamedTuple):
     units: int = 1
 
 
+LIMIT: Final = "limit:"
+"""What the ids of limits begin with.
+
+A limit, such as three bookings a day, is kept as a resource of so many units, of
+which each reservation claims some for the whole period in which it begins: so
+claims decide about limits, too.  Callers do not see those claims."""
+
+
+def is_limit(resource: str) -> bool:
+    """Return whether an id is that of a limit, and not of a thing.
+
+    >>> is_limit("limit:day:consultation"), is_limit("room-1")
+    (True, False)
+    """
+    return resource.startswith(LIMIT)
+
+
 class Seats(NamedTuple):
     """How many seats a reservation takes of the shared session that it joins, and of how many."""
 
@@ -131,14 +148,15 @@ class Session:
     as it has members; it is live as long as one of them is.
     """
 
-    __slots__ = ("claims", "end", "key", "members", "start", "taken")
+    __slots__ = ("claims", "created", "end", "key", "members", "start", "taken")
 
     def __init__(
-        self, key: tuple[str, int], start: int, end: int, claims: tuple[Claim, ...]
+        self, key: tuple[str, int], start: int, end: int, claims: tuple[Claim, ...], created: int
     ) -> None:
         self.key = key
         self.start = start
         self.end = end
+        self.created = created  # when the one who opened it was
         self.claims = claims
         self.members: dict[str, Entry] = {}
         self.taken = 0
@@ -146,6 +164,11 @@ class Session:
     def all_claims(self) -> tuple[Claim, ...]:
         """Return what it occupies."""
         return self.claims
+
+    @property
+    def event_type(self) -> str:
+        """What it is a session of."""
+        return self.key[0]
 
     @property
     def until(self) -> int:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sortedcontainers import SortedList
+
+from slotengine.core.interval import check_edges, clipped, joined, touches, touching
+from slotengine.core.reservation import is_limit
 from slotengine.core.timeline import (
     END_OF_TIME,
     NO_ROOM,
@@ -19,14 +24,35 @@ if TYPE_CHECKING:
     from slotengine.core.reservation import Entry, Session
     from slotengine.core.schedule import Windows
 
+NOBODY_YET: Final = START_OF_TIME
+
+
+class Turns(NamedTuple):
+    """How much of one event type a resource has, and when it was given the latest of it."""
+
+    load: int
+    latest: int
+
+
+NO_TURNS: Final = Turns(0, NOBODY_YET)
+
+
+class Imported(NamedTuple):
+    """A span in which a resource is busy with something that is no reservation."""
+
+    start: int
+    end: int
+    source: str
+
 
 class Resource:
     """A host, a room, a table, a court: with an id, a capacity in units, and opening hours.
 
-    Without a schedule it is always open.
+    Without a schedule it is always open.  What is imported as ``busy`` takes all
+    units of it; reservations that are there already stay.
     """
 
-    __slots__ = ("capacity", "id", "load", "schedule", "timeline")
+    __slots__ = ("_imported", "_turns", "busy", "capacity", "id", "load", "schedule", "timeline")
 
     def __init__(self, id: str, capacity: int = 1, schedule: Windows | None = None) -> None:
         assert capacity >= 1
@@ -36,6 +62,13 @@ class Resource:
         self.timeline: Timeline[Entry | Session] = timeline_for(capacity)
         self.load = 0
         """How many claims stand in the timeline."""
+        self.busy: tuple[int, ...] = ()
+        """The edges of all imported busy time together."""
+        self._imported: dict[str, tuple[int, ...]] = {}
+        # For each event type the creation times of what stands, once somebody asks for turns.
+        self._turns: dict[str, SortedList[int]] | None = None
+
+    # --- Reservations ------------------------------------------------------------------
 
     def take(self, place: int, start: int, end: int, units: int, owner: Entry | Session) -> None:
         """Take a span at a place that the timeline's ``room`` gave."""
@@ -45,13 +78,80 @@ class Resource:
             assert isinstance(timeline, ExclusiveTimeline | CountedTimeline)
             self.timeline = PartitionedTimeline(timeline)
         self.load += 1
+        if self._turns is not None and owner.event_type is not None:
+            self._turns.setdefault(owner.event_type, SortedList()).add(owner.created)
 
     def give_back(self, start: int, end: int, units: int, owner: Entry | Session) -> None:
         """Give back a span that the owner took."""
         self.timeline.remove(start, end, units, owner)
         self.load -= 1
+        if self._turns is not None and owner.event_type is not None:
+            self._turns[owner.event_type].remove(owner.created)
+
+    def turns(self, event_type: str) -> Turns:
+        """Return how much of an event type stands here.  O(n) the first time, O(1) from then."""
+        if self._turns is None:
+            self._turns = self._counted()
+        created = self._turns.get(event_type)
+        return Turns(len(created), created[-1]) if created else NO_TURNS
+
+    def live_turns(self, event_type: str, now: int) -> Turns:
+        """Return the same, less what has lapsed by now but stands here still.  O(n)."""
+        created = [
+            taken.owner.created
+            for taken in self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
+            if taken.owner.event_type == event_type and taken.owner.until > now
+        ]
+        return Turns(len(created), max(created)) if created else NO_TURNS
+
+    def _counted(self) -> dict[str, SortedList[int]]:
+        turns: dict[str, SortedList[int]] = {}
+        for taken in self.timeline.overlapping(START_OF_TIME, END_OF_TIME):
+            event_type = taken.owner.event_type
+            if event_type is not None:
+                turns.setdefault(event_type, SortedList()).add(taken.owner.created)
+        return turns
+
+    # --- Imported busy time --------------------------------------------------------------
+
+    def replace_busy(self, source: str, edges: tuple[int, ...]) -> None:
+        """Let these edges be all that a source says.  O(n log n) for what all sources say."""
+        self._imported.pop(source, None)
+        if edges:
+            self._imported[source] = edges
+        every = self._imported.values()
+        self.busy = joined(
+            (start, end)
+            for edges in every
+            for start, end in zip(edges[::2], edges[1::2], strict=True)
+        )
+
+    def is_busy(self, start: int, end: int) -> bool:
+        """Return whether any of the span is imported busy time.  O(log n)."""
+        busy = self.busy
+        return bool(busy) and touches(busy, start, end)
+
+    def busy_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the imported busy spans that have an instant of the span, whole and joined."""
+        return touching(self.busy, start, end)
+
+    def imported_in(self, start: int, end: int) -> list[Imported]:
+        """Return what each source says of the span, in order, cut to it."""
+        return sorted(
+            Imported(low, high, source)
+            for source, edges in self._imported.items()
+            for low, high in clipped(edges, start, end)
+        )
+
+    # --- Invariants ------------------------------------------------------------------------
 
     def _check(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
         self.timeline._check()
         assert self.load == len(self.timeline.overlapping(START_OF_TIME, END_OF_TIME))
+        check_edges(self.busy)
+        assert not self.busy or not is_limit(self.id)
+        assert all(self._imported.values())
+        if self._turns is not None:
+            counted = {name: list(created) for name, created in self._counted().items()}
+            assert counted == {name: list(one) for name, one in self._turns.items() if one}

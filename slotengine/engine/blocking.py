@@ -20,7 +20,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
 from slotengine.engine.values import Statistics
-from slotengine.errors import EngineClosed, NoneFree, Refused, SlotTaken
+from slotengine.errors import EngineClosed, Refused
 
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
@@ -40,24 +40,16 @@ def _carried(
             try:
                 result = await verb(self._engine, *args, **kwargs)
             except Refused as refusal:
-                _settle(refusal)
+                refusal.find_details()  # its reader is in another thread, where it must not
                 raise
             for one in result if isinstance(result, list) else ():
-                _settle(one)
+                if isinstance(one, Refused):
+                    one.find_details()
             return result
 
         return self._call(call)
 
     return blocking
-
-
-def _settle(result: object) -> None:
-    """Find the details of a refusal now: its reader is in another thread, where it must not."""
-    if isinstance(result, SlotTaken):
-        _ = result.obstruction
-    elif isinstance(result, NoneFree):
-        for refusal in result.refusals:
-            _settle(refusal)
 
 
 class BlockingEngine:

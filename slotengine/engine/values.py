@@ -203,6 +203,7 @@ class Reservation:
                 timedelta(0, 0, end - self._end),
             )
             for resource, start, end, units in claims
+            if not core.is_limit(resource)
         )
 
     @property

@@ -11,13 +11,13 @@ numbers and every one of a span is looked at, so use few.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
 from slotengine.core.instant import from_us
-from slotengine.core.proposal import Policy, Proposal, Terms
+from slotengine.core.proposal import Policy, Pool, Proposal, Terms
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
     ENDED,
@@ -29,6 +29,7 @@ from slotengine.core.reservation import (
     Seats,
     State,
     Verb,
+    is_limit,
 )
 from slotengine.core.schedule import Windows
 from slotengine.errors import (
@@ -36,6 +37,7 @@ from slotengine.errors import (
     InTheWay,
     KeyReused,
     LifeExceeded,
+    LimitReached,
     NoneFree,
     NoSeatsLeft,
     Obstruction,
@@ -93,13 +95,13 @@ def outcome(call: Callable[[], object]) -> object:
     """Return what a call returns, or what it raises with all its details, to be compared."""
     try:
         return call()
-    except NoneFree as none_free:
-        return NoneFree, [_told(refusal) for refusal in none_free.refusals]
     except (Refused, TooManyUnits, UnknownResource, KeyReused) as error:
         return _told(error)
 
 
 def _told(error: Exception) -> object:
+    if isinstance(error, NoneFree):
+        return NoneFree, [_told(refusal) for refusal in error.refusals]
     if isinstance(error, SlotTaken):
         told = error.obstruction
         # Which of two spans with one start comes first says nothing.
@@ -127,6 +129,8 @@ class NaiveLedger:
         self.now = 0
         self.known: dict[str, Seen] = {}
         self.keys: dict[str, tuple[object, str]] = {}
+        self.imported: dict[str, Mapping[str, Sequence[tuple[int, int]]]] = {}
+        self.opened: dict[object, int] = {}  # when whoever opened each session was made
 
     def at(self, now: int) -> None:
         """Let time pass: expire what is due, and forget what was retained long enough."""
@@ -138,6 +142,13 @@ class NaiveLedger:
             if one.state in ENDED and one.until + self.terms.retention <= now:
                 del self.known[one.uid]
         self.keys = {key: use for key, use in self.keys.items() if use[1] in self.known}
+
+    def replace_busy(
+        self, source: str, spans: Mapping[str, Sequence[tuple[int, int]]], now: int
+    ) -> None:
+        """Do as `Ledger.replace_busy`."""
+        self.at(now)
+        self.imported[source] = spans
 
     # --- Reserve -----------------------------------------------------------------------
 
@@ -156,7 +167,7 @@ class NaiveLedger:
         """Do as `Ledger.reserve_all`: one after the other, and undo everything on a refusal."""
         self.at(now)
         self._check_all(proposals)
-        before = dict(self.known), dict(self.keys)
+        before = dict(self.known), dict(self.keys), dict(self.opened)
         try:
             return [
                 self.reserve(proposal, uid, now)
@@ -174,7 +185,7 @@ class NaiveLedger:
                 ]
                 self.known[uid] = replace(self.known[uid], until=max(shared, default=UNDYING))
             _told(refusal)
-            self.known, self.keys = before
+            self.known, self.keys, self.opened = before
             raise
 
     def reserve_each(
@@ -266,7 +277,13 @@ class NaiveLedger:
             return self._change(one, Verb.CONFIRM, until=BOOKED_UNTIL)
         self._admit(one, Verb.REINSTATE, version)
         again = Proposal(
-            one.start, one.end, one.claims, 1, event_type=one.event_type, seats=one.seats
+            one.start,
+            one.end,
+            tuple(claim for claim in one.claims if not is_limit(claim.resource)),
+            1,
+            event_type=one.event_type,
+            seats=one.seats,
+            quotas=tuple(claim for claim in one.claims if is_limit(claim.resource)),
         )
         claims = self._decide(again, hours=False)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
@@ -312,7 +329,8 @@ class NaiveLedger:
 
     def _check(self, proposal: Proposal) -> None:
         proposal.check()
-        for claim in proposal.claims:
+        pools = [claim for pool in proposal.pools for claim in pool.claims]
+        for claim in (*proposal.claims, *pools, *proposal.quotas):
             if claim.resource not in self.resources:
                 raise UnknownResource(claim.resource)
             capacity, _ = self.resources[claim.resource]
@@ -361,6 +379,8 @@ class NaiveLedger:
             **changes,  # type: ignore[arg-type]
         )
         self.known[one.uid] = changed
+        if verb in {Verb.MOVE, Verb.REINSTATE}:
+            self._note_session(changed)
         return changed
 
     def _made(
@@ -377,9 +397,14 @@ class NaiveLedger:
             self.now + ttl, self.now, holder, event_type, seats,
         )  # fmt: skip
         self.known[uid] = made
+        self._note_session(made)
         if key is not None:
             self.keys[key] = (fingerprint, uid)
         return made
+
+    def _note_session(self, one: Seen) -> None:
+        if one.seats is not None and len(_sharing(one, self._live(None))) == 1:
+            self.opened[one.session] = one.created
 
     def _choose(
         self,
@@ -435,6 +460,9 @@ class NaiveLedger:
         ]
 
     def _taken(self, resource: str, instant: int, live: Iterable[Seen]) -> int:
+        capacity, _ = self.resources[resource]
+        if self._imported_at(resource, instant):
+            return capacity
         standing = {
             (one.session, claim)
             for one in live
@@ -442,6 +470,13 @@ class NaiveLedger:
             if claim.resource == resource and claim.start <= instant < claim.end
         }
         return sum(claim.units for _, claim in standing)
+
+    def _imported_at(self, resource: str, instant: int) -> bool:
+        return any(
+            start <= instant < end
+            for spans in self.imported.values()
+            for start, end in spans.get(resource, ())
+        )
 
     def _fits(self, claim: Claim, live: Sequence[Seen]) -> bool:
         capacity, _ = self.resources[claim.resource]
@@ -454,24 +489,79 @@ class NaiveLedger:
         self, proposal: Proposal, own: Seen | None = None, *, hours: bool = True
     ) -> tuple[Claim, ...]:
         """Return the claims that the proposal would get, or raise."""
-        for claim in proposal.claims if hours else ():
-            _, schedule = self.resources[claim.resource]
-            schedule = proposal.schedule or schedule
-            if schedule is not None and not schedule.covers(proposal.start, proposal.end):
-                span = from_us(proposal.start), from_us(proposal.end)
-                raise OutsideHours(claim.resource, *span)
-        live = self._live(own)
-        claims = self._claims(proposal, live)
-        if claims is not None:
-            return claims
+        if hours:
+            for claim in proposal.claims:
+                self._check_hours(claim, proposal, proposal.schedule)
+        live, fixed, quotas = self._live(own), proposal.claims, proposal.quotas
+        firsts = tuple(pool.claims[0] for pool in proposal.pools)
+        asked = proposal._replace(claims=fixed + firsts + quotas)
         members = _members(proposal, live)
         if members:
+            claims = self._claims(asked, live)
+            if claims is not None:
+                return claims
             kind = NoSeatsLeft if members[0].end == proposal.end else SlotTaken
             refused = members[0].claims[0].resource
-        else:
-            kind = SlotTaken
-            refused = next(one.resource for one in proposal.claims if not self._fits(one, live))
-        raise kind(refused, partial(self._obstruction, proposal, refused, own))
+            raise kind(refused, partial(self._obstruction, asked, refused, own))
+        for claim in fixed:
+            self._check_fits(claim, asked, own)
+        picks = fixed
+        for pool in proposal.pools:
+            picks += (self._pick(pool, proposal, own),)
+        asked = proposal._replace(claims=picks + quotas)
+        for claim in quotas:
+            self._check_fits(claim, asked, own)
+        return asked.claims
+
+    def _check_hours(self, claim: Claim, proposal: Proposal, schedule: Windows | None) -> None:
+        schedule = schedule or self.resources[claim.resource][1]
+        if schedule is not None and not schedule.covers(proposal.start, proposal.end):
+            span = from_us(proposal.start), from_us(proposal.end)
+            raise OutsideHours(claim.resource, *span)
+
+    def _check_fits(self, claim: Claim, asked: Proposal, own: Seen | None) -> None:
+        if not self._fits(claim, self._live(own)):
+            kind = LimitReached if is_limit(claim.resource) else SlotTaken
+            raise kind(claim.resource, partial(self._obstruction, asked, claim.resource, own))
+
+    def _pick(self, pool: Pool, proposal: Proposal, own: Seen | None) -> Claim:
+        """Return the claim of whoever's turn it is among those who can."""
+        refusals: dict[int, Refused] = {}
+        for i in self._turns(pool, proposal.event_type, own):
+            claim = pool.claims[i]
+            asked = proposal._replace(claims=(*proposal.claims, claim, *proposal.quotas))
+            try:
+                self._check_hours(claim, proposal, pool.schedules and pool.schedules[i])  # type: ignore[arg-type]
+                self._check_fits(claim, asked, own)
+            except Refused as refusal:
+                refusals[i] = refusal
+            else:
+                return claim
+        if len(refusals) == 1:
+            raise refusals[0]
+        raise NoneFree(tuple(refusals[i] for i in range(len(refusals))))
+
+    def _turns(self, pool: Pool, event_type: str | None, own: Seen | None) -> list[int]:
+        given: list[dict[object, int]] = [
+            {
+                one.session: one.created if one.seats is None else self.opened[one.session]
+                for one in self._live(own)
+                if one.event_type == event_type
+                and claim.resource in {theirs.resource for theirs in one.claims}
+            }
+            for claim in pool.claims
+        ]
+        keep = {claim.resource for claim in own.claims} if own is not None else set()
+        shares = pool.weights or (1,) * len(given)
+
+        def rank(i: int) -> object:
+            load = len(given[i])
+            fair_share = Fraction(shares[i] * (sum(map(len, given)) + 1), sum(shares))
+            latest = max(given[i].values(), default=-1)
+            kept = pool.claims[i].resource in keep
+            return not kept, load >= fair_share, Fraction(load + 1, shares[i]), latest
+
+        return sorted(range(len(given)), key=rank)  # type: ignore[arg-type]
 
     def _claims(self, proposal: Proposal, live: Sequence[Seen]) -> tuple[Claim, ...] | None:
         """Return the claims that the proposal would get beside what is live, None if none."""
@@ -487,9 +577,12 @@ class NaiveLedger:
         """Ask again for each moment at which something lapses, and see what is there now."""
         live = self._live(own)
         retry_at = next(
-            moment
-            for moment in sorted({self.now, *(one.until for one in live)})
-            if self._claims(proposal, [one for one in live if one.until > moment]) is not None
+            (
+                moment
+                for moment in sorted({self.now, *(one.until for one in live)})
+                if self._claims(proposal, [one for one in live if one.until > moment]) is not None
+            ),
+            BOOKED_UNTIL,  # imported busy time does not lapse
         )
         members = _members(proposal, live)
         if members:
@@ -507,13 +600,28 @@ class NaiveLedger:
                 and theirs.start < where.end
                 and where.start < theirs.end
             }
-            ways = list(by_session.values())
+            ways = [*by_session.values(), *self._imported_ways(refused, where)]
         return Obstruction(
             from_us(span[0]),
             from_us(span[1]),
             tuple(sorted(ways)) if retry_at > self.now else (),
             None if retry_at >= UNDYING else from_us(retry_at),
         )
+
+    def _imported_ways(self, resource: str, where: Claim) -> Iterable[InTheWay]:
+        """Return the imported busy spans in the way, each as far as it reaches."""
+        capacity, _ = self.resources[resource]
+        instants = range(where.start, where.end)
+        busy = [instant for instant in instants if self._imported_at(resource, instant)]
+        spans = set()
+        for start in busy:
+            end = start
+            while self._imported_at(resource, start - 1):
+                start -= 1
+            while self._imported_at(resource, end):
+                end += 1
+            spans.add((start, end))
+        return [InTheWay(from_us(start), from_us(end), capacity, True) for start, end in spans]
 
     @staticmethod
     def _way(start: int, end: int, units: int, owners: Iterable[Seen]) -> InTheWay:

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from slotengine.core.ledger import Ledger
-from slotengine.core.proposal import Policy, Proposal, Terms
+from slotengine.core.proposal import Policy, Pool, Proposal, Terms
 from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import Refused
@@ -36,7 +36,13 @@ RESOURCES = {
     "sole": (1, None),
     "hours": (1, FixedWindows([(1, 5), (6, 10)])),
     "many": (3, None),
+    "host-1": (1, None),
+    "host-2": (1, FixedWindows([(0, 7)])),
+    "host-3": (1, None),
+    "limit:some": (3, None),
 }
+LIMITS = {"limit:some"}
+THINGS = [name for name in RESOURCES if name not in LIMITS]
 
 spans = st.tuples(st.integers(0, LAST - 1), st.integers(1, 4)).map(
     lambda pair: (pair[0], pair[0] + pair[1])
@@ -46,12 +52,28 @@ ttls = st.sampled_from((5, 5, 5, 1, 2, 3, 12))
 maybe_version = st.sampled_from((None, None, None, 1, 2, 3))
 
 
+def windows(start: int, end: int) -> tuple[int, int]:
+    """Return the period in which a slot is counted."""
+    return (-3, 5) if start < 5 else (5, 30)
+
+
+@st.composite
+def pools_of(draw: st.DrawFn, start: int, end: int) -> Pool:
+    hosts = draw(st.sampled_from((("host-1", "host-2"), ("host-1", "host-2", "host-3"))))
+    size = len(hosts)
+    return Pool(
+        tuple(Claim(host, start, end, 1) for host in hosts),
+        draw(st.sampled_from((None, (1,) * size, (3, 1, 2)[:size]))),
+        draw(st.sampled_from((None, (ALWAYS_OPEN,) * size, (None, ALWAYS_OPEN, None)[:size]))),
+    )
+
+
 @st.composite
 def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
     # Often enough the same few slots, or sessions would hardly ever be shared.
     start, end = draw(st.one_of(spans, st.sampled_from(((2, 5), (2, 5), (2, 6), (6, 8)))))
     resources = draw(
-        st.lists(st.sampled_from([*RESOURCES, "many"]), min_size=1, max_size=2, unique=True)
+        st.lists(st.sampled_from(("sole", "hours", "many")), min_size=1, max_size=2, unique=True)
     )
     before, after = draw(st.sampled_from(((0, 0), (0, 0), (1, 0), (1, 2))))
     units = draw(st.sampled_from((1, 1, 2, 3)))
@@ -59,16 +81,26 @@ def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
         Claim(one, start - before, end + after, units if one == "many" else 1) for one in resources
     )
     seats = draw(st.sampled_from((None, None, Seats(2), Seats(3), Seats(3), Seats(3, 2))))
+    pools: tuple[Pool, ...] = ()
+    if draw(st.booleans()):
+        claims = draw(st.sampled_from(((), claims)))
+        pools = (draw(pools_of(start - before, end + after)),)
+        if draw(st.booleans()):
+            pools += (Pool((Claim("sole", start, end),)),)
+            claims = tuple(claim for claim in claims if claim.resource != "sole")
+    quota = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2))))
     return Proposal(
         start,
         end,
         claims,
         draw(ttls),
         draw(st.sampled_from((None, "holder-1", "holder-2"))),
-        "workshop" if seats else draw(st.sampled_from((None, "consultation"))),
+        "workshop" if seats or pools else draw(st.sampled_from((None, "consultation"))),
         seats,
         draw(st.sampled_from((None, None, "key-1", "key-2"))) if with_key else None,
         draw(st.sampled_from((None, None, None, ALWAYS_OPEN))),
+        pools,
+        draw(st.sampled_from(((), (), (quota,)))),
     )
 
 
@@ -80,6 +112,14 @@ preferences = st.fixed_dictionaries(
     }
 )
 weight_lists = st.one_of(st.none(), st.lists(st.integers(1, 4), min_size=3, max_size=3))
+
+
+def add_all(ledger: Ledger) -> None:
+    for name, (capacity, schedule) in RESOURCES.items():
+        if name in LIMITS:
+            ledger.add_limit(name, capacity)
+        else:
+            ledger.add_resource(name, capacity=capacity, schedule=schedule)
 
 
 class LedgerAgainstNaive(RuleBasedStateMachine):
@@ -100,8 +140,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.lapses: list[tuple[int, str, int]] = []
         self.ledger = Ledger(TERMS, on_change=self.changed, chores=chores)
         self.naive = NaiveLedger(TERMS, dict(RESOURCES))
-        for name, (capacity, schedule) in RESOURCES.items():
-            self.ledger.add_resource(name, capacity=capacity, schedule=schedule)
+        add_all(self.ledger)
         self.now = 1
         self.made = 0
         self.known: set[str] = set()
@@ -297,6 +336,16 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             assert self.ledger.tally().held == len(held)
             assert self.ledger.next_expiry() > self.now
 
+    @rule(
+        source=st.sampled_from(("calendar", "feed")),
+        busy=st.dictionaries(st.sampled_from(THINGS), st.lists(spans, max_size=2), max_size=2),
+        step=steps,
+    )
+    def replace_busy(self, source: str, busy: dict[str, list[tuple[int, int]]], step: int) -> None:
+        self.now += step
+        self.ledger.replace_busy(source, busy, now=self.now)
+        self.naive.replace_busy(source, busy, self.now)
+
     @invariant()
     def same_to_look_at(self) -> None:
         for uid in self.known:
@@ -321,8 +370,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             return
         self.ledger.expire(self.now)
         again = Ledger(TERMS)
-        for name, (capacity, schedule) in RESOURCES.items():
-            again.add_resource(name, capacity=capacity, schedule=schedule)
+        add_all(again)
         for change in self.changes:
             again.apply(change)
         again._check()
