@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import datetime
-from math import prod
-from typing import Any, Final, NamedTuple, TypeVar
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import SecretStr
 from pydantic.alias_generators import to_camel
@@ -24,20 +24,21 @@ from slotengine.calcom.catalog_tables import (
     LONGEST_SPAN,
     SECTIONS,
     BookingTable,
+    BookingWindowTable,
     EventTypeTable,
+    LimitsTable,
     Problem,
     Row,
     Tables,
     TableT,
+    UserTable,
     origin,
 )
 from slotengine.calcom.wire import MINUTE
+from slotengine.core.schedule import Schedule
 from slotengine.errors import InvalidField
 
 T = TypeVar("T")
-
-MOST_COMBINATIONS: Final = 1000
-"""In how many ways a round robin event type may combine one host of each of its groups."""
 
 
 def check(tables: Tables) -> Iterator[Problem]:
@@ -145,8 +146,16 @@ def _check_users(tables: Tables) -> Iterator[Problem]:
         "schedules",
         ((f"{key}.defaultScheduleId", user.default_schedule_id) for key, user in users),
     )
-    api_keys = list(_each(users, "apiKeys", lambda user: user.api_keys))
-    tokens = list(_each(users, "accessTokens", lambda user: user.access_tokens))
+    yield from _check_credentials(tables)
+    for key, user in users:
+        yield from _check_travel(key, user)
+        yield from _check_absences(key, user)
+        yield from _repeated(_indexed(f"{key}.calendars", user.calendars))
+
+
+def _check_credentials(tables: Tables) -> Iterator[Problem]:
+    api_keys = list(_each(tables.users, "apiKeys", lambda user: user.api_keys))
+    tokens = list(_each(tables.users, "accessTokens", lambda user: user.access_tokens))
     yield from _repeated((key, each.get_secret_value()) for key, each in api_keys)
     yield from _repeated((f"{key}.token", each.token.get_secret_value()) for key, each in tokens)
     yield from _unknown(
@@ -161,6 +170,34 @@ def _check_users(tables: Tables) -> Iterator[Problem]:
                 f"{key}.token",
                 f"must be printable ASCII without spaces, not starting with {API_KEY_PREFIX!r}",
             )
+
+
+def _check_travel(row_key: str, user: UserTable) -> Iterator[Problem]:
+    if user.travel and user.default_schedule_id is None:
+        yield Problem(f"{row_key}.travel", "needs a defaultScheduleId, whose hours travel")
+    trips = []
+    for key, table in _indexed(f"{row_key}.travel", user.travel):
+        if table.start_date > table.end_date:
+            yield Problem(f"{key}.endDate", "must not be before startDate")
+            continue
+        try:
+            trips.append(table.trip())
+        except InvalidField as error:  # the time zone is all that can be wrong still
+            yield Problem(f"{key}.timeZone", error.problem)
+    try:
+        Schedule("UTC", travel=trips)
+    except InvalidField as error:  # they overlap
+        yield Problem(f"{row_key}.travel", error.problem)
+
+
+def _check_absences(row_key: str, user: UserTable) -> Iterator[Problem]:
+    if user.out_of_office and user.default_schedule_id is None:
+        yield Problem(
+            f"{row_key}.outOfOffice", "needs a defaultScheduleId, in whose time zone the dates are"
+        )
+    for key, absence in _indexed(f"{row_key}.outOfOffice", user.out_of_office):
+        if absence.start > absence.end:
+            yield Problem(f"{key}.end", "must not be before the start")
 
 
 def _is_api_key(secret: SecretStr) -> bool:
@@ -219,6 +256,9 @@ def _check_event_types(tables: Tables) -> Iterator[Problem]:
     members = {team.id: team.accepted for _, team in tables.teams}
     for key, event_type in rows:
         yield from _check_lengths(key, event_type)
+        yield from _check_limits(f"{key}.bookingLimitsCount", event_type.booking_limits_count)
+        yield from _check_limits(f"{key}.bookingLimitsDuration", event_type.booking_limits_duration)
+        yield from _check_window(f"{key}.bookingWindow", event_type.booking_window)
         if event_type.team_id is None:
             yield from _check_individual(key, event_type)
         else:
@@ -239,6 +279,41 @@ def _check_lengths(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
         yield Problem(f"{key}.lengthInMinutes", f"must be no more than {LONGEST} with both buffers")
 
 
+def _check_limits(key: str, limits: LimitsTable | None) -> Iterator[Problem]:
+    if limits is None:
+        return
+    by_period = limits.by_period()
+    if limits.disabled and by_period:
+        yield Problem(f"{key}.disabled", "must not be true where there are limits")
+    if not limits.disabled and not by_period:
+        yield Problem(key, "must have a day, week, month or year, or disabled = true")
+    for (period, most), (longer, most_of_longer) in pairwise(by_period.items()):
+        if most > most_of_longer:
+            yield Problem(f"{key}.{period}", f"must be no more than in a {longer}")
+
+
+def _check_window(key: str, window: BookingWindowTable | None) -> Iterator[Problem]:
+    if window is None:
+        return
+    if window.disabled:
+        if window.model_fields_set != {"disabled"}:
+            yield Problem(f"{key}.disabled", "must not be true where there is a window")
+        return
+    if window.type is None:
+        yield Problem(f"{key}.type", "is missing, or disabled = true")
+    elif window.type == "range" and window.dates is None:
+        yield Problem(f"{key}.value", "must be the first and the last date")
+    elif window.type != "range" and window.days is None:
+        yield Problem(f"{key}.value", "must be a number of days")
+    if window.dates is not None and window.dates[0] > window.dates[1]:
+        yield Problem(f"{key}.value", "must not end before it starts")
+    if window.rolling:
+        yield Problem(
+            f"{key}.rolling",
+            "is not supported: days count from today, whether or not something is free on them",
+        )
+
+
 def _check_individual(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
     if event_type.owner_id is None:
         yield Problem(key, "must have an ownerId, or a teamId")
@@ -246,6 +321,8 @@ def _check_individual(key: str, event_type: EventTypeTable) -> Iterator[Problem]
         yield Problem(f"{key}.hosts", "are for event types of a team; here the owner is the host")
     if event_type.scheduling_type is not None:
         yield Problem(f"{key}.schedulingType", "is for event types of a team")
+    if event_type.reschedule_with_same_round_robin_host:
+        yield Problem(f"{key}.rescheduleWithSameRoundRobinHost", "is for round robin")
 
 
 def _check_team_type(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
@@ -260,8 +337,6 @@ def _check_team_type(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
             yield Problem(f"{key}.schedulingType", "must be 'collective' or 'roundRobin'")
         case "collective":
             yield from _check_collective(key, event_type)
-        case "roundRobin":
-            yield from _check_round_robin(key, event_type)
 
 
 def _check_members(
@@ -284,18 +359,8 @@ def _check_collective(row_key: str, event_type: EventTypeTable) -> Iterator[Prob
                 f"{key}.{to_camel(name)}",
                 "is for round robin; in a collective event type every host takes part",
             )
-
-
-def _check_round_robin(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
-    groups = event_type.rotating
-    if prod(map(len, groups)) > MOST_COMBINATIONS:
-        yield Problem(
-            f"{key}.hosts",
-            f"the groups can be combined in more than {MOST_COMBINATIONS} ways; use fewer groups",
-        )
-    alone = len(groups) == 1 and not event_type.fixed
-    if not alone and any(host.weight is not None for host in event_type.hosts):
-        yield Problem(f"{key}.hosts", "weights need a single group of hosts, none of whom is fixed")
+    if event_type.reschedule_with_same_round_robin_host:
+        yield Problem(f"{row_key}.rescheduleWithSameRoundRobinHost", "is for round robin")
 
 
 # --- Bookings --------------------------------------------------------------------------

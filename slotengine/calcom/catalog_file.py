@@ -36,7 +36,7 @@ from slotengine.calcom.catalog_tables import (
     origin,
 )
 from slotengine.core.reservation import Seats
-from slotengine.core.schedule import ALWAYS_OPEN, AllOf, Windows
+from slotengine.core.schedule import ALWAYS_OPEN, AllOf, Schedule, Windows
 from slotengine.engine.values import Claim, Request
 from slotengine.errors import InvalidRequest
 
@@ -116,7 +116,7 @@ def _catalog(tables: Tables) -> Catalog:
     schedules = {table.id: table.schedule() for _, table in tables.schedules}
     resources = {
         _resource(user.id): schedules.get(user.default_schedule_id or 0) for _, user in tables.users
-    }
+    } | _of_travellers(tables)
     build = _EventTypeBuilder(tables, schedules, resources)
     event_types = {table.id: build(table) for _, table in tables.event_types}
     return Catalog(
@@ -138,6 +138,16 @@ def _catalog(tables: Tables) -> Catalog:
             for _, client in tables.oauth_clients
         },
     )
+
+
+def _of_travellers(tables: Tables) -> dict[str, Schedule]:
+    """Return the hours of users who travel or are away; all others share their schedules."""
+    own = {table.id: table for _, table in tables.schedules}
+    return {
+        _resource(user.id): own[user.default_schedule_id].schedule(user.trips(), user.absences())
+        for _, user in tables.users
+        if user.default_schedule_id is not None and (user.travel or user.out_of_office)
+    }
 
 
 def _resource(user_id: int) -> str:

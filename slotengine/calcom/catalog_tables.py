@@ -12,7 +12,7 @@ in ``docs/server.md``, and shown in ``examples/catalog.toml``.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
     SecretStr,
     ValidationError,
 )
@@ -30,7 +31,7 @@ from pydantic.alias_generators import to_camel
 
 from slotengine.calcom.wire import MINUTE, parse_instant
 from slotengine.core.proposal import Terms
-from slotengine.core.schedule import Hours, Schedule
+from slotengine.core.schedule import Away, Hours, Schedule, Travel
 
 SECTIONS: Final = {
     "schedules": "schedule",
@@ -47,6 +48,8 @@ LONGEST_SPAN: Final = timedelta(microseconds=Terms().longest_span)
 """The longest that anything may take, with its buffers: what an engine allows by default."""
 LONGEST: Final = LONGEST_SPAN // MINUTE
 """The same in minutes, and so the longest slot or buffer: 366 days."""
+MOST_DAYS: Final = 36_525
+"""How far ahead a booking window may reach: a hundred years."""
 
 
 # --- Types of values -------------------------------------------------------------------
@@ -79,13 +82,26 @@ def _read_date(value: object) -> object:
     return value
 
 
+def _read_days(value: object) -> int | tuple[date, date]:
+    """Read a number of days, or the first and the last of them."""
+    if type(value) is int and 1 <= value <= MOST_DAYS:
+        return value
+    if isinstance(value, list) and len(value) == 2:
+        first, last = map(_read_date, value)
+        if type(first) is date and type(last) is date:
+            return first, last
+    raise ValueError(f"must be 1 to {MOST_DAYS} days, or a list of two dates")
+
+
 Id = Annotated[int, Field(gt=0, lt=2**53)]
+Count = Annotated[int, Field(ge=1, lt=2**53)]
 Name = Annotated[str, Field(min_length=1)]
 Length = Annotated[int, Field(ge=1, le=LONGEST)]
 Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
 Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Instant = Annotated[datetime, BeforeValidator(_read_instant)]
 Day = Annotated[date, BeforeValidator(_read_date)]
+Days = Annotated[int | tuple[date, date], PlainValidator(_read_days)]
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 _WEEKDAYS: Final = {name: number for number, name in enumerate(get_args(Weekday))}
@@ -140,8 +156,11 @@ class ScheduleTable(Table):
     ]
     overrides: list[OverrideTable] = []
 
-    def schedule(self) -> Schedule:
-        """Return the schedule.  Raises `InvalidField` for an unknown time zone."""
+    def schedule(self, travel: Sequence[Travel] = (), away: Sequence[Away] = ()) -> Schedule:
+        """Return the schedule, of somebody who travels or is away.
+
+        Raises `InvalidField` for an unknown time zone, or trips that overlap.
+        """
         weekly: dict[int, list[Hours]] = {}
         for rule in self.availability:
             for day in rule.days:
@@ -149,7 +168,7 @@ class ScheduleTable(Table):
         overrides: dict[date, list[Hours]] = {}
         for override in self.overrides:  # several on one date add up
             overrides.setdefault(override.date, []).append(_hours(override))
-        return Schedule(self.time_zone, weekly, overrides)
+        return Schedule(self.time_zone, weekly, overrides, travel, away)
 
 
 def _hours(rule: HoursTable | OverrideTable) -> Hours:
@@ -173,6 +192,29 @@ class AccessTokenTable(Table):
     client_id: Name | None = None
 
 
+class TravelTable(Table):
+    """Dates, both included, on which a user's default hours are in another time zone."""
+
+    start_date: Day
+    end_date: Day
+    time_zone: Name
+
+    def trip(self) -> Travel:
+        """Return the trip.  Raises `InvalidField`."""
+        return Travel(self.start_date, self.end_date, self.time_zone)
+
+
+class AbsenceTable(Table):
+    """Dates, both included, on which a user is out of office."""
+
+    start: Day
+    end: Day
+
+    def away(self) -> Away:
+        """Return the absence.  Raises `InvalidField`."""
+        return Away(self.start, self.end)
+
+
 class UserTable(Table):
     """Somebody whose time is booked, or who calls."""
 
@@ -182,6 +224,18 @@ class UserTable(Table):
     default_schedule_id: Id | None = None
     api_keys: list[SecretStr] = []
     access_tokens: list[AccessTokenTable] = []
+    travel: list[TravelTable] = []
+    out_of_office: list[AbsenceTable] = []
+    calendars: list[Name] = []
+    allow_dynamic_booking: bool = True
+
+    def trips(self) -> tuple[Travel, ...]:
+        """Return when the user's default hours are in other zones.  Raises `InvalidField`."""
+        return tuple(each.trip() for each in self.travel)
+
+    def absences(self) -> tuple[Away, ...]:
+        """Return when the user is away, whichever hours count.  Raises `InvalidField`."""
+        return tuple(each.away() for each in self.out_of_office)
 
 
 class OAuthClientTable(Table):
@@ -257,6 +311,44 @@ class HostTable(Table):
     schedule_id: Id | None = None
 
 
+class LimitsTable(Table):
+    """The most that may be booked of an event type in each period."""
+
+    day: Count | None = None
+    week: Count | None = None
+    month: Count | None = None
+    year: Count | None = None
+    disabled: bool = False
+
+    def by_period(self) -> dict[str, int]:
+        """Return the limits that there are, of the shortest period first.
+
+        >>> LimitsTable(year=9, day=2).by_period()
+        {'day': 2, 'year': 9}
+        """
+        periods = {"day": self.day, "week": self.week, "month": self.month, "year": self.year}
+        return {period: most for period, most in periods.items() if most is not None}
+
+
+class BookingWindowTable(Table):
+    """How far ahead an event type can be booked: some days from today, or certain dates."""
+
+    type: Literal["calendarDays", "businessDays", "range"] | None = None
+    value: Days | None = None
+    rolling: bool = False
+    disabled: bool = False
+
+    @property
+    def days(self) -> int | None:
+        """How many days ahead, if it is days that count."""
+        return self.value if isinstance(self.value, int) else None
+
+    @property
+    def dates(self) -> tuple[date, date] | None:
+        """The first date and the last, both included, if it is dates that count."""
+        return self.value if isinstance(self.value, tuple) else None
+
+
 class EventTypeTable(Table):
     """What can be booked: of an owner, or of a team and its hosts."""
 
@@ -278,6 +370,11 @@ class EventTypeTable(Table):
     offset_start: Minutes = 0
     minimum_booking_notice: Minutes = 120
     only_show_first_available_slot: bool = False
+    show_optimized_slots: bool = False
+    booking_window: BookingWindowTable | None = None
+    booking_limits_count: LimitsTable | None = None
+    booking_limits_duration: LimitsTable | None = None
+    reschedule_with_same_round_robin_host: bool = False
 
     @property
     def host_ids(self) -> list[int]:

@@ -13,6 +13,7 @@ import pytest
 
 from slotengine import ALWAYS_OPEN, Policy, Seats, minutes
 from slotengine.calcom.catalog_file import CatalogError, catalog_from, load_catalog
+from slotengine.core.instant import to_us
 from slotengine.core.schedule import AllOf
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "catalog.toml"
@@ -162,6 +163,18 @@ def test_whose_hours_count(right: dict[str, Any]) -> None:
     assert isinstance(chosen, AllOf)
     (both,) = candidates(schedulingType="collective")
     assert both == AllOf((one, *chosen.schedules))  # type: ignore[arg-type]
+
+
+def test_who_is_away_has_no_hours(right: dict[str, Any]) -> None:
+    right["users"][0]["outOfOffice"] = [{"start": "2030-09-02", "end": "2030-09-02"}]
+    right["users"][1]["defaultScheduleId"] = 1
+    resources = catalog_from(right).resources
+    one, two = resources["user:1"], resources["user:2"]
+    assert one is not None
+    assert two is not None
+    day = to_us(MONDAY), to_us(MONDAY + timedelta(days=1))
+    assert len(list(two.windows(*day))) == 1
+    assert list(one.windows(*day)) == []
 
 
 # --- Credentials -----------------------------------------------------------------------

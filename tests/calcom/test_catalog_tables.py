@@ -12,10 +12,12 @@ import pytest
 from slotengine.calcom import catalog_tables
 from slotengine.calcom.catalog_tables import (
     BookingTable,
+    BookingWindowTable,
     Problem,
     ScheduleTable,
     Table,
     Tables,
+    UserTable,
     origin,
 )
 from slotengine.core.instant import to_us
@@ -44,7 +46,8 @@ WRONG: list[tuple[str, object, str]] = [
     ("schedules[1].overrides[0].date", "2030-02-30", ""),
     ("eventTypes[0].lengthInMinutes", 0, "must be greater than or equal to 1"),
     ("eventTypes[0].lengthInMinutes", 10**9, "must be less than or equal to 527040"),
-    ("eventTypes[0].bookingLimitsCount", {}, "is not a known key"),
+    ("eventTypes[0].successRedirectUrl", "x", "is not a known key"),
+    ("eventTypes[0].bookingLimitsCount", 3, "must be a table"),
     ("eventTypes[0].afterEventBuffer", -5, "must be greater than or equal to 0"),
     ("eventTypes[1].schedulingType", "managed", "must be 'collective' or 'roundRobin'"),
     ("bookings[0].start", "tomorrow", "must be an ISO 8601 time"),
@@ -62,6 +65,43 @@ WRONG: list[tuple[str, object, str]] = [
 WRONG_INSIDE: list[tuple[str, object, str, str]] = [
     ("users[2]", {"id": 3}, "users[2].username", "is missing"),
     ("eventTypes[3].seats", {"seatsPerTimeSlot": 1001}, "eventTypes[3].seats.seatsPerTimeSlot", ""),
+    (
+        "eventTypes[0].bookingLimitsDuration",
+        {"week": 0},
+        "eventTypes[0].bookingLimitsDuration.week",
+        "must be greater than or equal to 1",
+    ),
+    (
+        "eventTypes[0].bookingLimitsCount",
+        {"hour": 1},
+        "eventTypes[0].bookingLimitsCount.hour",
+        "is not a known key",
+    ),
+    (
+        "eventTypes[0].bookingWindow",
+        {"type": "rolling", "value": 3},
+        "eventTypes[0].bookingWindow.type",
+        "must be 'calendarDays', 'businessDays' or 'range'",
+    ),
+    (
+        "eventTypes[0].bookingWindow",
+        {"type": "range", "value": ["2030-01-01", "2030-02-30"]},
+        "eventTypes[0].bookingWindow.value",
+        "",
+    ),
+    (
+        "users[0].travel",
+        [{"startDate": "2030-02-30", "endDate": "2030-03-01", "timeZone": "UTC"}],
+        "users[0].travel[0].startDate",
+        "",
+    ),
+    (
+        "users[0].outOfOffice",
+        [{"start": "2030-03-01"}],
+        "users[0].outOfOffice[0].end",
+        "is missing",
+    ),
+    ("users[0].calendars", [""], "users[0].calendars[0]", "must have at least 1 character"),
     (
         "schedules[1].availability[0].days",
         ["Mon"],
@@ -88,6 +128,23 @@ def test_what_is_right_is_kept_beside_what_is_not() -> None:
     assert [(key, user.username) for key, user in tables.users] == [("users[0]", "one")]
     assert [key for key, _ in tables.problems] == ["users[1].username", "users[2]"]
     assert tables.ids("users") == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, 36_526, True, 1.5, "5", [], ["2030-01-01"], ["2030-01-01", 7]),
+        *(["2030-01-01", MONDAY], ["2030-01-01", "January"], ["2030-01-01"] * 3),
+    ],
+)
+def test_what_is_no_booking_window(
+    first_problem: Callable[[str, object], Problem], value: object
+) -> None:
+    window = {"type": "range", "value": value}
+    assert first_problem("eventTypes[0].bookingWindow", window) == (
+        "eventTypes[0].bookingWindow.value",
+        "must be 1 to 36525 days, or a list of two dates",
+    )
 
 
 @pytest.mark.parametrize("file", ["examples/catalog.toml", "docs/server.md"])
@@ -156,6 +213,33 @@ def test_several_overrides_on_one_date_add_up(written: object) -> None:
     raw: dict[str, Any] = {"id": 1, "timeZone": "UTC", "overrides": overrides}
     hours = ScheduleTable.model_validate(raw).schedule().overrides[date(2030, 12, 25)]
     assert list(hours) == [Hours(480, 540), Hours(1200, 1440)]
+
+
+def test_trips_and_absences() -> None:
+    """Hours are kept, in another zone; and there are none on dates out of office."""
+    raw = {
+        "id": 1,
+        "username": "one",
+        "travel": [{"startDate": "2030-09-02", "endDate": "2030-09-02", "timeZone": "Asia/Tokyo"}],
+        "outOfOffice": [{"start": date(2030, 9, 3), "end": "2030-09-04"}],
+    }
+    user = UserTable.model_validate(raw)
+    schedule = ScheduleTable.model_validate({"id": 1, "timeZone": "UTC"}).schedule(
+        user.trips(), user.absences()
+    )
+    week = to_us(MONDAY), to_us(MONDAY + timedelta(days=7))
+    hours = [(start - week[0]) // 3_600_000_000 for start, _ in schedule.windows(*week)]
+    assert hours == [0, 3 * 24 + 9, 4 * 24 + 9]  # Tokyo's nine o'clock is midnight
+
+
+def test_how_far_ahead() -> None:
+    def window(value: object) -> BookingWindowTable:
+        return BookingWindowTable.model_validate({"type": "range", "value": value})
+
+    assert (window(30).days, window(30).dates) == (30, None)
+    dates = window(["2030-01-01", date(2030, 2, 1)])
+    assert (dates.days, dates.dates) == (None, (date(2030, 1, 1), date(2030, 2, 1)))
+    assert BookingWindowTable(disabled=True).days is None
 
 
 @pytest.mark.parametrize(
