@@ -192,6 +192,32 @@ class OutsideHours(Refused):
         return f"{self.resource} is not open for all of {span}"
 
 
+class TooSoon(Refused):
+    """The event type wants more notice; ``earliest`` is the first start it would take now."""
+
+    def __init__(self, event_type: str, earliest: datetime) -> None:
+        super().__init__(event_type, earliest)
+        self.event_type = event_type
+        self.earliest = earliest
+
+    def __str__(self) -> str:
+        return f"{self.event_type} cannot begin before {self.earliest.isoformat()}"
+
+
+class NotBookable(Refused):
+    """The event type can be booked for other dates only: from ``first`` on, before ``end``."""
+
+    def __init__(self, event_type: str, first: datetime, end: datetime) -> None:
+        super().__init__(event_type, first, end)
+        self.event_type = event_type
+        self.first = first
+        self.end = end
+
+    def __str__(self) -> str:
+        span = f"from {self.first.isoformat()} until {self.end.isoformat()}"
+        return f"{self.event_type} can only be booked {span}"
+
+
 class NoneFree(Refused):
     """Every candidate was refused; ``refusals`` says why, in the candidates' order."""
 
@@ -282,6 +308,17 @@ class UnknownResource(InvalidRequest):
 
     def __str__(self) -> str:
         return f"no resource {self.resource!r}; add it with add_resource first"
+
+
+class UnknownEventType(InvalidRequest):
+    """No event type has this id; add it to the engine first."""
+
+    def __init__(self, event_type: str) -> None:
+        super().__init__(event_type)
+        self.event_type = event_type
+
+    def __str__(self) -> str:
+        return f"no event type {self.event_type!r}; add it with add_event_type first"
 
 
 class TooManyUnits(InvalidRequest):

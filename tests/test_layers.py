@@ -74,7 +74,12 @@ CALLS_NOT_IN_CORE: Final = frozenset({
     "utcfromtimestamp", "utcnow", "uuid1", "uuid4",
 })  # fmt: skip
 # A partitioned timeline tells owners apart, who need not be hashable; it sorts by start.
-CALLS_ALLOWED: Final = {("slotengine.core.timeline", "id"), ("slotengine.core.expiry", "id")}
+# A search tells lists apart that many hosts share; their order is that of the hosts.
+CALLS_ALLOWED: Final = {
+    ("slotengine.core.timeline", "id"),
+    ("slotengine.core.expiry", "id"),
+    ("slotengine.core.slots", "id"),
+}
 
 
 class Import(NamedTuple):

@@ -24,7 +24,7 @@ from slotengine.core.reservation import (
     Change,
     Claim,
     Entry,
-    Slot,
+    Placement,
     State,
     Verb,
 )
@@ -245,7 +245,7 @@ class Books:
         if entry.until + self._retention < self.chores_due:
             self.chores_due = entry.until + self._retention
 
-    def _slot_into(self, entry: Entry, slot: Slot) -> None:
+    def _slot_into(self, entry: Entry, slot: Placement) -> None:
         """Let an entry, which stands nowhere, be for another slot."""
         assert not entry.placed
         entry.start, entry.end = slot.start, slot.end
@@ -310,14 +310,14 @@ class Books:
     def _replay_reserve(self, change: Change, now: int) -> None:
         assert change.until is not None
         entry = Entry(change.uid, change.until, now, change.holder)
-        self._slot_into(entry, Slot.of_change(change))
+        self._slot_into(entry, Placement.of_change(change))
         self._put_again(entry, now)
         self._enter(entry, change.until - now, change.key, change.request or ())
 
     def _replay_move(self, entry: Entry, change: Change, now: int) -> None:
         assert change.until is not None
         self._occupancy.unplace(entry)
-        self._slot_into(entry, Slot.of_change(change))
+        self._slot_into(entry, Placement.of_change(change))
         self._put_again(entry, now)
         self._apply_move(entry, change.until, now)
 

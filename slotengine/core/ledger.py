@@ -37,7 +37,7 @@ from slotengine.core.reservation import (
     UNDYING,
     Claim,
     Entry,
-    Slot,
+    Placement,
     State,
     Verb,
     is_limit,
@@ -61,7 +61,8 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
-    from slotengine.core.resource import Imported
+    from slotengine.core.occupancy import Occupancy
+    from slotengine.core.resource import Imported, Resource
     from slotengine.core.schedule import Windows
 
 BACKLOG: Final = 512
@@ -180,7 +181,7 @@ class Ledger(Books):
 
     def _span_obstruction(self, resource: str, start: int, end: int) -> Obstruction:
         # Later than `reserve`, so that a refusal nobody reads costs no claim either.
-        slot = Slot(start, end, (Claim(resource, start, end),), None, None)
+        slot = Placement(start, end, (Claim(resource, start, end),), None, None)
         return self._occupancy.obstruction(resource, slot, None)
 
     def reserve_proposal(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
@@ -387,7 +388,7 @@ class Ledger(Books):
         renew = renew and entry.state is HELD
         if policy is not Policy.FIRST or any(proposal.pools for proposal in candidates):
             self._drain(now)
-        before = Slot.of(entry)
+        before = Placement.of(entry)
         self._occupancy.unplace(entry)
 
         keep = [claim.resource for claim in before.claims]
@@ -453,6 +454,27 @@ class Ledger(Books):
         return self._end(uid, Verb.CANCEL, now, version)
 
     # --- Reading -----------------------------------------------------------------------
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """Who stands where; to be read, and only until the ledger next acts."""
+        return self._occupancy
+
+    def resource(self, id: str) -> Resource:
+        """Return a resource, to be read.  Raises `UnknownResource`."""
+        return self._occupancy.resource(id)
+
+    def was_made(self, proposal: Proposal, *, now: int) -> bool:
+        """Return whether this very request was accepted before, by its key.
+
+        Raises `KeyReused` if the key was used for another.  O(1).
+        """
+        return self._known_request(proposal, self.look(now)) is not None
+
+    def check_movable(self, uid: str, *, now: int, version: int | None = None) -> None:
+        """Raise as `move` would, whatever the move is to.  O(1)."""
+        now = self.look(now)
+        self._admits(self._known(uid, now), Verb.MOVE, now, version)
 
     def get(self, uid: str, *, now: int) -> Entry | None:
         """Return a reservation, or None if there never was one or it was forgotten.  O(1).

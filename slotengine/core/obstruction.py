@@ -19,9 +19,9 @@ from slotengine.core.reservation import (
     UNDYING,
     Claim,
     Entry,
+    Placement,
     Seats,
     Session,
-    Slot,
 )
 from slotengine.core.timeline import Taken
 from slotengine.errors import InTheWay, Obstruction
@@ -119,7 +119,7 @@ def claim_obstruction(
 
 
 def session_obstruction(
-    session: Session, slot: Slot, now: int, own: Entry | None, free_at: int
+    session: Session, slot: Placement, now: int, own: Entry | None, free_at: int
 ) -> Obstruction:
     """Return how a live session is in the way of a slot that is for the same event and start.
 

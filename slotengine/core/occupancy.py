@@ -40,8 +40,8 @@ from slotengine.core.reservation import (
     LIMIT,
     Claim,
     Entry,
+    Placement,
     Session,
-    Slot,
     is_limit,
 )
 from slotengine.core.resource import Resource
@@ -147,7 +147,7 @@ class Occupancy:
         *,
         swept: bool,
         keep: Collection[str] = (),
-    ) -> Slot:
+    ) -> Placement:
         """Return what the proposal gets, with one claim of each pool, or refuse.
 
         Fixed claims come first, then each pool, then limits.  Of a pool, resources
@@ -179,13 +179,13 @@ class Occupancy:
             self._check_room(claim, whole, own, now, swept=swept)
         return whole
 
-    def _check_hours(self, claim: Claim, slot: Slot, schedule: Windows | None) -> None:
+    def _check_hours(self, claim: Claim, slot: Placement, schedule: Windows | None) -> None:
         hours = self.resources[claim.resource].schedule if schedule is None else schedule
         if hours is not None and not hours.covers(slot.start, slot.end):
             raise OutsideHours(claim.resource, from_us(slot.start), from_us(slot.end))
 
     def _check_room(
-        self, claim: Claim, slot: Slot, own: Entry | None, now: int, *, swept: bool
+        self, claim: Claim, slot: Placement, own: Entry | None, now: int, *, swept: bool
     ) -> None:
         name, start, end, units = claim
         resource = self.resources[name]
@@ -200,7 +200,7 @@ class Occupancy:
     def _pick(
         self,
         pool: Pool,
-        slot: Slot,
+        slot: Placement,
         quotas: tuple[Claim, ...],
         own: Entry | None,
         now: int,
@@ -246,7 +246,7 @@ class Occupancy:
         self.clear_lapsed(resource, start, end, now)
         return resource.timeline.room(start, end, units)
 
-    def _can_join(self, slot: Slot, own: Entry | None, now: int, *, swept: bool) -> bool:
+    def _can_join(self, slot: Placement, own: Entry | None, now: int, *, swept: bool) -> bool:
         """Return whether there is a live session for the slot; raise if one cannot join that."""
         assert slot.seats is not None
         assert slot.event_type is not None
@@ -360,7 +360,7 @@ class Occupancy:
 
     # --- Explaining a refusal, when somebody asks ------------------------------------
 
-    def obstruction(self, refused: str, slot: Slot, own: Entry | None) -> Obstruction:
+    def obstruction(self, refused: str, slot: Placement, own: Entry | None) -> Obstruction:
         """Return what is in the way of a slot, as of now, its ``own`` claims not counted."""
         now = self._now()
         key = slot.event_type, slot.start

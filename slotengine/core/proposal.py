@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.instant import DAY, FIRST_US, HOUR, LAST_US, MINUTE, SECOND
-from slotengine.core.reservation import Claim, Seats, Slot
+from slotengine.core.reservation import Claim, Placement, Seats
 from slotengine.errors import InvalidField, InvalidTTL, TooManyUnits, UnknownResource
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class Proposal(NamedTuple):
     pools: tuple[Pool, ...] = ()
     quotas: tuple[Claim, ...] = ()
 
-    def slot(self) -> Slot:
+    def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
-        return Slot(self.start, self.end, self.claims, self.event_type, self.seats)
+        return Placement(self.start, self.end, self.claims, self.event_type, self.seats)
 
     def fingerprint(self) -> tuple[object, ...]:
         """Return what makes two requests the same: what callers say, less the key."""

@@ -118,7 +118,7 @@ class Seats(NamedTuple):
     wanted: int = 1
 
 
-class Slot(NamedTuple):
+class Placement(NamedTuple):
     """What a reservation is for: all that a move changes."""
 
     start: int
@@ -128,12 +128,12 @@ class Slot(NamedTuple):
     seats: Seats | None
 
     @classmethod
-    def of(cls, entry: Entry) -> Slot:
+    def of(cls, entry: Entry) -> Placement:
         """Return what an entry is for."""
         return cls(entry.start, entry.end, entry.all_claims(), entry.event_type, entry.seats)
 
     @classmethod
-    def of_change(cls, change: Change) -> Slot:
+    def of_change(cls, change: Change) -> Placement:
         """Return what a recorded reserve or move was for."""
         assert change.start is not None
         assert change.end is not None

@@ -23,6 +23,7 @@ from slotengine.engine.values import Statistics
 from slotengine.errors import EngineClosed, Refused
 
 if TYPE_CHECKING:
+    from slotengine.core.event_type import EventType
     from slotengine.core.schedule import Windows
 
 P = ParamSpec("P")
@@ -97,6 +98,12 @@ class BlockingEngine:
     reserve_all = _carried(SlotEngine.reserve_all)
     reserve_each = _carried(SlotEngine.reserve_each)
     reserve_any = _carried(SlotEngine.reserve_any)
+    reserve_slot = _carried(SlotEngine.reserve_slot)
+    move_slot = _carried(SlotEngine.move_slot)
+    slots = _carried(SlotEngine.slots)
+    next_free = _carried(SlotEngine.next_free)
+    replace_busy = _carried(SlotEngine.replace_busy)
+    imported = _carried(SlotEngine.imported)
     extend = _carried(SlotEngine.extend)
     move = _carried(SlotEngine.move)
     move_request = _carried(SlotEngine.move_request)
@@ -114,6 +121,14 @@ class BlockingEngine:
 
         def add() -> None:
             self._engine.add_resource(id, capacity=capacity, schedule=schedule)
+
+        add() if self._portal is None else self._at_once(add)
+
+    def add_event_type(self, event_type: EventType) -> None:
+        """Do as `SlotEngine.add_event_type`; before entering, too."""
+
+        def add() -> None:
+            self._engine.add_event_type(event_type)
 
         add() if self._portal is None else self._at_once(add)
 

@@ -13,7 +13,7 @@ an engine belongs to the thread of its event loop; other threads use
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -26,16 +26,29 @@ import anyio.lowlevel
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import duration_us, from_us, to_us
 from slotengine.core.ledger import Ledger
+from slotengine.core.plan import Ask
+from slotengine.core.planner import Planner
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
 from slotengine.core.reservation import Entry, Verb
+from slotengine.core.slots import Query
+from slotengine.core.zone import Zone
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Subscription
 from slotengine.engine.uids import new_uid as system_new_uid
-from slotengine.engine.values import BusySpan, Request, Reservation, Statistics
+from slotengine.engine.values import (
+    BusySpan,
+    ImportedSpan,
+    Request,
+    Reservation,
+    Slot,
+    Statistics,
+    slots_of,
+)
 from slotengine.errors import EngineClosed, InvalidField, Refused, UnknownReservation
 
 if TYPE_CHECKING:
+    from slotengine.core.event_type import EventType
     from slotengine.core.schedule import Windows
 
 CALLS_PER_TURN = 256
@@ -96,6 +109,7 @@ class SlotEngine:
             longest_span=duration_us(max_length, "max_length"),
         )
         self._ledger = Ledger(self._terms)
+        self._planner = Planner(self._ledger)
         self._clock = clock or SystemClock()
         self._new_uid = new_uid
         # Replaced on entering and leaving: that the engine runs is checked for free.
@@ -147,6 +161,14 @@ class SlotEngine:
         `InvalidField` for an id that is empty or in use, or no capacity.
         """
         self._ledger.add_resource(id, capacity=capacity, schedule=schedule)
+
+    def add_event_type(self, event_type: EventType) -> None:
+        """Make an event type known; its resources must be so already.
+
+        Can be done at any time, also before the engine is entered.  Raises
+        `UnknownResource`, `TooManyUnits`, or `InvalidField` for an id in use.
+        """
+        self._planner.add(event_type)
 
     @property
     def ttl_bounds(self) -> tuple[timedelta, timedelta]:
@@ -326,6 +348,253 @@ class SlotEngine:
             raise
         return self._answer(entry)
 
+    # --- Event types ---------------------------------------------------------------------
+
+    async def reserve_slot(
+        self,
+        event_type: str,
+        start: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        holder: str | None = None,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        only: Collection[str] | None = None,
+        enforce: bool = True,
+    ) -> Reservation:
+        """Hold a slot of an event type, by its rules: in one step, with the right resources.
+
+        Of each group the one takes part who is free and whose turn it is;
+        ``only`` those named there are considered.  Unless ``enforce``, hours,
+        notice and booking window do not count; what is taken, and limits, always do.
+
+        Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
+        `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
+        bad input `UnknownEventType`, `TooManyUnits`, `InvalidTTL`, `KeyReused`
+        or `InvalidField`.  O(h log n) for h hosts.
+        """
+        await self._give_way()
+        return self.reserve_slot_nowait(
+            event_type, start,
+            length=length, seats=seats, holder=holder, ttl=ttl, key=key,
+            only=only, enforce=enforce,
+        )  # fmt: skip
+
+    def reserve_slot_nowait(
+        self,
+        event_type: str,
+        start: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        holder: str | None = None,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        only: Collection[str] | None = None,
+        enforce: bool = True,
+    ) -> Reservation:
+        """Do as `reserve_slot`, at once."""
+        ask = self._ask(event_type, start, length, ttl, only)
+        ask = ask._replace(holder=holder, key=key, seats=seats, enforce=enforce)
+        now = self._now()
+        try:
+            entry = self._planner.reserve(ask, uid=self._new_uid(), now=now)
+        except Refused:
+            self._refused += 1
+            raise
+        return self._answer(entry)
+
+    async def move_slot(
+        self,
+        uid: str,
+        start: datetime,
+        *,
+        event_type: str | None = None,
+        length: timedelta | None = None,
+        ttl: timedelta | None = None,
+        only: Collection[str] | None = None,
+        enforce: bool = True,
+        version: int | None = None,
+    ) -> Reservation:
+        """Re-slot a live hold or a booking by the rules of its event type, keeping its uid.
+
+        By default it keeps its event type and length, and in any case its hosts
+        if they can.  Its own claims are not in its way, and notice and booking
+        window do not count for what stays where it is.  With a ``ttl``, a hold
+        also lives that long from now.  If it is refused, nothing has changed.
+
+        Raises as `reserve_slot` and `extend` do.
+        """
+        await self._give_way()
+        return self.move_slot_nowait(
+            uid, start,
+            event_type=event_type, length=length, ttl=ttl, only=only,
+            enforce=enforce, version=version,
+        )  # fmt: skip
+
+    def move_slot_nowait(
+        self,
+        uid: str,
+        start: datetime,
+        *,
+        event_type: str | None = None,
+        length: timedelta | None = None,
+        ttl: timedelta | None = None,
+        only: Collection[str] | None = None,
+        enforce: bool = True,
+        version: int | None = None,
+    ) -> Reservation:
+        """Do as `move_slot`, at once."""
+        current = self._current(uid)
+        if event_type is None:
+            if current.event_type is None:
+                raise InvalidField("event_type", "must be given: the reservation is of none")
+            event_type = current.event_type
+            length = current.length if length is None else length
+        ask = self._ask(event_type, start, length, ttl, only)
+        wanted = 1 if current.seats is None else current.seats.wanted
+        ask = ask._replace(seats=wanted, enforce=enforce)
+        now = self._now()
+        entry = self._planner.move(uid, ask, now=now, renew=ttl is not None, version=version)
+        return self._answer(entry)
+
+    async def slots(
+        self,
+        event_type: str,
+        start: datetime,
+        end: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> list[Slot]:
+        """Return the slots of an event type that are offered in a range, in order.
+
+        Each begins at or after the start and ends by the end of the range.  They
+        begin at full hours, or the like, of the clocks in ``zone``.  Whatever is
+        offered can be reserved at this moment; reservations whose uids are in
+        ``ignoring``, such as the caller's own, are looked through.
+
+        Raises `UnknownEventType` or `InvalidField`.  O(h w + b log b + s), for
+        w windows of h hosts, b that is taken in the range, and s slots.
+        """
+        await self._give_way()
+        return self.slots_nowait(
+            event_type, start, end,
+            length=length, seats=seats, zone=zone, ignoring=ignoring, only=only,
+        )  # fmt: skip
+
+    def slots_nowait(
+        self,
+        event_type: str,
+        start: datetime,
+        end: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> list[Slot]:
+        """Do as `slots`, at once."""
+        query = _query(event_type, start, end, length, seats, zone, ignoring, only)
+        return slots_of(self._planner.openings(query, now=self._now()))
+
+    async def next_free(
+        self,
+        event_type: str,
+        after: datetime | None = None,
+        count: int = 1,
+        *,
+        within: timedelta = timedelta(days=366),
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> list[Slot]:
+        """Return the next slots of an event type, from ``after``, or now, on: the first ``count``.
+
+        There are fewer if there are no more that end ``within`` so much time.
+        Otherwise as `slots`; the cost is that of a range to the last one found.
+        """
+        await self._give_way()
+        return self.next_free_nowait(
+            event_type, after, count, within=within,
+            length=length, seats=seats, zone=zone, ignoring=ignoring, only=only,
+        )  # fmt: skip
+
+    def next_free_nowait(
+        self,
+        event_type: str,
+        after: datetime | None = None,
+        count: int = 1,
+        *,
+        within: timedelta = timedelta(days=366),
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> list[Slot]:
+        """Do as `next_free`, at once."""
+        now = self._now()
+        start = from_us(self._ledger.look(now)) if after is None else after
+        reach = duration_us(within, "within")
+        query = _query(event_type, start, start, length, seats, zone, ignoring, only)
+        query = query._replace(end=query.start + reach)
+        return slots_of(self._planner.next_openings(query, count, now=now))
+
+    # --- Imported busy time --------------------------------------------------------------
+
+    async def replace_busy(
+        self, source: str, spans: Mapping[str, Iterable[tuple[datetime, datetime]]]
+    ) -> None:
+        """Let these be the spans that a source says resources are busy, and nothing else.
+
+        In one step: what the source said before and does not say now is free
+        again, of every resource.  Busy time takes all units of a resource;
+        reservations that are there already stay.  It is not kept anywhere: read
+        it again after a restart.
+
+        Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
+        O(n log n) for all that is imported of these resources.
+        """
+        await self._give_way()
+        self.replace_busy_nowait(source, spans)
+
+    def replace_busy_nowait(
+        self, source: str, spans: Mapping[str, Iterable[tuple[datetime, datetime]]]
+    ) -> None:
+        """Do as `replace_busy`, at once."""
+        if not isinstance(spans, Mapping):
+            raise InvalidField("spans", f"must map resources to spans, not {spans!r}")
+        found = {
+            resource: [(to_us(start, "spans"), to_us(end, "spans")) for start, end in theirs]
+            for resource, theirs in spans.items()
+        }
+        self._ledger.replace_busy(source, found, now=self._now())
+
+    async def imported(self, resource: str, start: datetime, end: datetime) -> list[ImportedSpan]:
+        """Return what each source of busy time says of a resource in a range, in order.
+
+        Raises `UnknownResource` or `InvalidField`.
+        """
+        await self._give_way()
+        return self.imported_nowait(resource, start, end)
+
+    def imported_nowait(self, resource: str, start: datetime, end: datetime) -> list[ImportedSpan]:
+        """Do as `imported`, at once."""
+        self._now()  # refuse when closed, as every verb does
+        span = to_us(start, "start"), to_us(end, "end")
+        return [
+            ImportedSpan(from_us(low), from_us(high), source)
+            for low, high, source in self._ledger.imported(resource, *span)
+        ]
+
     # --- The life of a reservation -------------------------------------------------------
 
     async def extend(
@@ -363,7 +632,9 @@ class SlotEngine:
         its resources; another ``resource`` can be named if it is on one only.
         With a ``ttl``, a hold also lives that long from now.  What decides is
         the hours of the resources, also if the reservation was made with others
-        (`move_request` can say so again).  If it is refused, nothing has changed.
+        (`move_request` can say so again); if its event type is one that the
+        engine knows, the rules of that, as with `move_slot`.  If it is refused,
+        nothing has changed.
 
         Raises as `reserve` and `extend` do.
         """
@@ -381,9 +652,12 @@ class SlotEngine:
         version: int | None = None,
     ) -> Reservation:
         """Do as `move`, at once."""
-        current = self.get_nowait(uid)
-        if current is None:
-            raise UnknownReservation(uid)
+        current = self._current(uid)
+        if self._planner.knows(current.event_type):
+            only = None if resource is None else (resource,)
+            return self.move_slot_nowait(
+                uid, start, length=length, ttl=ttl, only=only, version=version
+            )
         claims = current.claims
         if resource is not None:
             if len(claims) > 1:
@@ -528,8 +802,8 @@ class SlotEngine:
     async def busy(self, resource: str, start: datetime, end: datetime) -> list[BusySpan]:
         """Return where in a range units of the resource are taken, and how many, in order.
 
-        Raises `UnknownResource` or `InvalidField`.  O(log n + k log k) for k
-        claims in the range.
+        Imported busy time takes all of them.  Raises `UnknownResource` or
+        `InvalidField`.  O(log n + k log k) for k claims in the range.
         """
         await self._give_way()
         return self.busy_nowait(resource, start, end)
@@ -611,6 +885,28 @@ class SlotEngine:
             self._calls_left = CALLS_PER_TURN
             await anyio.lowlevel.checkpoint()
 
+    def _current(self, uid: str) -> Reservation:
+        current = self.get_nowait(uid)
+        if current is None:
+            raise UnknownReservation(uid)
+        return current
+
+    def _ask(
+        self,
+        event_type: str,
+        start: datetime,
+        length: timedelta | None,
+        ttl: timedelta | None,
+        only: Collection[str] | None,
+    ) -> Ask:
+        return Ask(
+            event_type,
+            to_us(start, "start"),
+            None if length is None else duration_us(length, "length"),
+            self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl"),
+            only=_names_or_none("only", only),
+        )
+
     def _proposal(self, request: Request) -> Proposal:
         if not isinstance(request, Request):
             raise InvalidField("request", f"must be a Request, not {request!r}")
@@ -656,6 +952,36 @@ class SlotEngine:
 
 def _closed() -> NoReturn:
     raise EngineClosed
+
+
+def _query(
+    event_type: str,
+    start: datetime,
+    end: datetime,
+    length: timedelta | None,
+    seats: int,
+    zone: str,
+    ignoring: Collection[str],
+    only: Collection[str] | None,
+) -> Query:
+    return Query(
+        event_type,
+        to_us(start, "start"),
+        to_us(end, "end"),
+        None if length is None else duration_us(length, "length"),
+        Zone.of(zone),
+        seats,
+        _names_or_none("ignoring", ignoring) or frozenset(),
+        _names_or_none("only", only),
+    )
+
+
+def _names_or_none(field: str, names: Collection[str] | None) -> frozenset[str] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise InvalidField(field, f"must be a collection of ids, not {names!r}")
+    return frozenset(names)
 
 
 def _span_or_none(span: object) -> tuple[int, int] | None:

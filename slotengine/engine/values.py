@@ -15,6 +15,7 @@ from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
+    from slotengine.core.slots import Openings
 
 NO_TIME = timedelta()
 
@@ -234,6 +235,47 @@ class BusySpan(NamedTuple):
     start: datetime
     end: datetime
     units: int
+
+
+class ImportedSpan(NamedTuple):
+    """A span in which a source says that a resource is busy with what is no reservation."""
+
+    start: datetime
+    end: datetime
+    source: str
+
+
+class SeatsLeft(NamedTuple):
+    """The seats of a slot that is shared."""
+
+    taken: int
+    total: int
+
+    @property
+    def left(self) -> int:
+        """How many are free."""
+        return self.total - self.taken
+
+
+class Slot(NamedTuple):
+    """A span that an event type could be booked for, in UTC."""
+
+    start: datetime
+    end: datetime
+    seats: SeatsLeft | None = None
+    """Of an event type that has seats."""
+
+
+def slots_of(openings: Openings) -> list[Slot]:
+    """Return the slots as callers see them."""
+    length = timedelta(0, 0, openings.length)
+    total = openings.total
+    found = []
+    for us in openings.starts:
+        start = from_us(us)
+        seats = None if total is None else SeatsLeft(openings.taken.get(us, 0), total)
+        found.append(Slot(start, start + length, seats))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

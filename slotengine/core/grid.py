@@ -1,0 +1,96 @@
+"""Where slots begin: free ranges laid out on a grid.
+
+The rules are those of Cal.com's slots API, so that clients of either see the
+same times:
+
+1. A range's first candidate is its start, or the earliest moment that may be
+   booked, if that is later; up to the full minute.
+2. Its minute, as the viewer's clock shows it, goes up to the next multiple of
+   the largest of 60, 30, 20, 15, 10 and 5 that divides the step.
+3. The offset is added.
+4. A candidate that lies inside the step of a slot already laid goes on from
+   there, so that ranges which overlap share one grid.
+5. Slots follow each other by the step and the offset as long as they fit.
+
+Steps are elapsed time: across a change of offset slots keep their distance.
+
+Knows nothing of what the ranges mean.  Times are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from slotengine.core.instant import HOUR, MINUTE
+from slotengine.core.interval import Span
+from slotengine.core.zone import Zone
+
+_UNITS: Final = (60, 30, 20, 15, 10, 5, 1)
+_ROUND_MIN: Final = (15, 5)
+"""What an optimized start is rounded to, if there is no room for more."""
+
+
+def unit_min(step: int) -> int:
+    """Return what minutes of an hour the slots of a step begin at multiples of.
+
+    >>> unit_min(45 * MINUTE), unit_min(120 * MINUTE), unit_min(7 * MINUTE)
+    (15, 60, 1)
+    """
+    return next(unit for unit in _UNITS if step // MINUTE % unit == 0)
+
+
+def lay(
+    ranges: Sequence[Span],
+    *,
+    length: int,
+    step: int,
+    offset: int,
+    earliest: int,
+    zone: Zone,
+    optimized: bool = False,
+) -> list[int]:
+    """Return the starts of the slots that fit into the ranges, in order.
+
+    The ranges' starts and ends must both ascend (`interval.widest`).
+    O(n + k) for n ranges and k slots.
+
+    >>> starts = lay(
+    ...     [(20 * MINUTE, 150 * MINUTE)],
+    ...     length=30 * MINUTE, step=30 * MINUTE, offset=0, earliest=0, zone=Zone.of("UTC"),
+    ... )
+    >>> [start // MINUTE for start in starts]
+    [30, 60, 90, 120]
+    """
+    unit, advance = unit_min(step), step + offset
+    starts: list[int] = []
+    follows = None
+    for start, end in ranges:
+        latest = end - length
+        if start < earliest:
+            start = earliest
+        if start > latest:
+            continue
+        first = _aligned(start, end, unit, zone, optimized=optimized) + offset
+        if follows is not None and first < follows:
+            first = follows
+        if first <= latest:
+            starts.extend(range(first, latest + 1, advance))
+            follows = starts[-1] + advance
+    return starts
+
+
+def _aligned(start: int, end: int, unit: int, zone: Zone, *, optimized: bool) -> int:
+    """Return the first moment from ``start`` on that a slot may begin at, offset left out."""
+    wall = start + zone.offset(start)
+    up = -wall % MINUTE
+    minute = (wall + up) % HOUR // MINUTE
+    if not optimized:
+        return start + up + -minute % unit * MINUTE
+    # What is left over in the range may be lost at its beginning, and no more.
+    left_over = (end - start - up) // MINUTE % unit
+    for rounded in (unit, *_ROUND_MIN):
+        lost = -minute % rounded
+        if lost <= left_over:
+            return start + up + lost * MINUTE
+    return start + up

@@ -1,0 +1,202 @@
+"""An event type made ready for a ledger: durations as numbers, hours and limits looked up.
+
+A `Plan` turns a start and a length into a `Proposal`, and knows what has
+nothing to do with what is taken: the lengths, the notice, the booking window.
+Times and durations are microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from slotengine.core.event_type import EventType, Host, Period
+from slotengine.core.instant import MINUTE, duration_us, from_us
+from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.reservation import LIMIT, Claim, Seats
+from slotengine.core.schedule import ALWAYS_OPEN, AllOf
+from slotengine.core.zone import Zone
+from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon
+
+if TYPE_CHECKING:
+    from slotengine.core.schedule import Windows
+
+
+class Ask(NamedTuple):
+    """What somebody asks for: a slot of an event type, by its rules."""
+
+    event_type: str
+    start: int
+    length: int | None = None
+    """None: the usual one."""
+    ttl: int = 0
+    holder: str | None = None
+    key: str | None = None
+    seats: int = 1
+    """How many, of an event type that has seats."""
+    only: frozenset[str] | None = None
+    """Of the groups, the resources that will do; None: all."""
+    enforce: bool = True
+    """Whether hours, notice and booking window count."""
+
+
+class Party(NamedTuple):
+    """A host, and the hours that count for this event type; None: always."""
+
+    resource: str
+    units: int
+    weight: int
+    hours: Windows | None
+
+
+class Quota(NamedTuple):
+    """A limit of an event type, as a resource of the ledger."""
+
+    resource: str
+    per: Period
+    units: int
+    by_minutes: bool
+
+    def claim(self, zone: Zone, start: int, length: int) -> Claim:
+        """Return what a slot takes of it: of the whole period in which it begins."""
+        return Claim(self.resource, *self.per.span(zone, start), self.needed(length))
+
+    def needed(self, length: int) -> int:
+        """Return how many units a slot of a length takes."""
+        return length // MINUTE if self.by_minutes else 1
+
+
+class Plan:
+    """An event type over the resources of a ledger.
+
+    ``hours`` are those of the resources themselves.
+    """
+
+    def __init__(self, event_type: EventType, hours: Mapping[str, Windows | None]) -> None:
+        self.event_type = event_type
+        self.id = event_type.id
+        self.length = duration_us(event_type.length)
+        self.lengths = frozenset(map(duration_us, event_type.lengths)) or frozenset({self.length})
+        interval = event_type.interval
+        self.interval = None if interval is None else duration_us(interval)
+        self.offset = duration_us(event_type.offset)
+        self.before = duration_us(event_type.before)
+        self.after = duration_us(event_type.after)
+        self.notice = duration_us(event_type.notice)
+        self.seats = event_type.seats
+        self.fixed = tuple(self._party(host, hours) for host in event_type.fixed)
+        self.groups = tuple(
+            tuple(self._party(host, hours) for host in group) for group in event_type.groups
+        )
+        self.quotas = tuple(
+            Quota(
+                f"{LIMIT}{limit.per.value} {'time' if limit.count is None else 'count'}:{self.id}",
+                limit.per,
+                limit.units,
+                limit.count is None,
+            )
+            for limit in event_type.limits
+        )
+        self.zone = self._zone_of_dates()
+        # Where all fixed hosts have hours of their own, all of them must be open.
+        theirs = tuple(party.hours for party in self.fixed if party.hours is not None)
+        self._fixed_hours = ALWAYS_OPEN if not theirs else AllOf(theirs)
+
+    def _party(self, host: Host, hours: Mapping[str, Windows | None]) -> Party:
+        schedule = self.event_type.schedule or host.schedule or hours[host.resource]
+        return Party(host.resource, host.units, host.weight, schedule)
+
+    def _zone_of_dates(self) -> Zone:
+        schedules = [self.event_type.schedule, *(party.hours for party in self._parties())]
+        named = (getattr(schedule, "zone", None) for schedule in schedules)
+        return Zone.of(self.event_type.zone or next(filter(None, named), "UTC"))
+
+    def _parties(self) -> list[Party]:
+        return [*self.fixed, *(party for group in self.groups for party in group)]
+
+    # --- What is asked for ---------------------------------------------------------------
+
+    def length_of(self, asked: int | None) -> int:
+        """Return the length of a slot.  Raises `InvalidField` if there is no such."""
+        if asked is None:
+            return self.length
+        if asked not in self.lengths:
+            known = ", ".join(str(length // MINUTE) for length in sorted(self.lengths))
+            raise InvalidField("length", f"must be one of {known} minutes for {self.id!r}")
+        return asked
+
+    def seats_of(self, wanted: int) -> Seats | None:
+        """Return the seats that are asked for.  Raises `InvalidField` or `TooManyUnits`."""
+        if self.seats is None:
+            if wanted != 1:
+                raise InvalidField("seats", f"{self.id!r} has none")
+            return None
+        if wanted > self.seats:
+            raise TooManyUnits(self.id, wanted, self.seats)
+        return Seats(self.seats, wanted)
+
+    def groups_of(self, only: Collection[str] | None) -> tuple[tuple[Party, ...], ...]:
+        """Return the groups, less whoever will not do.
+
+        Raises `InvalidField` if that leaves nobody of a group.
+        """
+        if only is None:
+            return self.groups
+        left = tuple(
+            tuple(party for party in group if party.resource in only) for group in self.groups
+        )
+        if not all(left):
+            raise InvalidField("only", f"must leave one of each group of {self.id!r}")
+        return left
+
+    def proposal(self, ask: Ask) -> Proposal:
+        """Return what the ledger is to decide.  O(h) for h hosts.
+
+        Raises `InvalidField` or `TooManyUnits` for what can never be had.
+        """
+        start = ask.start
+        length = self.length_of(ask.length)
+        occupied = start - self.before, start + length + self.after
+        return Proposal(
+            start,
+            start + length,
+            tuple(Claim(one.resource, *occupied, one.units) for one in self.fixed),
+            ask.ttl,
+            ask.holder,
+            self.id,
+            self.seats_of(ask.seats),
+            ask.key,
+            self._fixed_hours if ask.enforce else ALWAYS_OPEN,
+            tuple(
+                Pool(
+                    tuple(Claim(one.resource, *occupied, one.units) for one in group),
+                    tuple(one.weight for one in group),
+                    tuple(one.hours if ask.enforce and one.hours else ALWAYS_OPEN for one in group),
+                )
+                for group in self.groups_of(ask.only)
+            ),
+            tuple(quota.claim(self.zone, start, length) for quota in self.quotas),
+        )
+
+    # --- When it can begin -----------------------------------------------------------------
+
+    def bookable(self, now: int) -> tuple[int, int]:
+        """Return when a slot must begin that is reserved ``now``, as a span of time.
+
+        Empty, with an end at or before the start, if it is too late for all.
+        """
+        first, end = now + self.notice, None
+        if self.event_type.window is not None:
+            opens, end = self.event_type.window.span(self.zone, now)
+            first = max(first, opens)
+        return first, (2**63 if end is None else end)
+
+    def check_start(self, start: int, now: int) -> None:
+        """Raise `TooSoon` or `NotBookable` unless a slot may begin then.  O(1)."""
+        if start < now + self.notice:
+            raise TooSoon(self.id, from_us(now + self.notice))
+        window = self.event_type.window
+        if window is not None:
+            opens, end = window.span(self.zone, now)
+            if not opens <= start < end:
+                raise NotBookable(self.id, from_us(opens), from_us(end))

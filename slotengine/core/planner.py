@@ -1,0 +1,137 @@
+"""What can be booked: event types, over the resources of a ledger.
+
+The planner keeps the event types, and turns what is asked of them into
+proposals for the ledger, which decides.  What needs no deciding, such as the
+notice, it checks itself, in the same step.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from slotengine.core.event_type import EventType
+from slotengine.core.instant import DAY
+from slotengine.core.ledger import Ledger
+from slotengine.core.plan import Ask, Plan
+from slotengine.core.proposal import is_count
+from slotengine.core.reservation import Entry
+from slotengine.core.slots import Openings, Query, Search
+from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
+
+FIRST_REACH: Final = 4 * DAY
+"""How far the search for the next slots looks at first."""
+
+
+class Planner:
+    """Event types, by id.
+
+    >>> from datetime import timedelta
+    >>> ledger = Ledger()
+    >>> ledger.add_resource("room-1")
+    >>> planner = Planner(ledger)
+    >>> planner.add(EventType(id="talk", length=timedelta(minutes=30), all_of=["room-1"]))
+    >>> planner.reserve(Ask("talk", start=10**9, ttl=10**8), uid="a", now=0).state
+    <State.HELD: 'held'>
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._plans: dict[str, Plan] = {}
+
+    def add(self, event_type: EventType) -> None:
+        """Make an event type known.
+
+        Raises `UnknownResource`, `TooManyUnits`, or `InvalidField` if the id is in use.
+        """
+        if not isinstance(event_type, EventType):
+            raise InvalidField("event_type", f"must be an EventType, not {event_type!r}")
+        if event_type.id in self._plans:
+            raise InvalidField("event_type", f"{event_type.id!r} was added before")
+        hours = {}
+        for host in event_type.hosts():
+            found = self._ledger.resource(host.resource)
+            if host.units > found.capacity:
+                raise TooManyUnits(found.id, host.units, found.capacity)
+            hours[found.id] = found.schedule
+        plan = Plan(event_type, hours)
+        for quota in plan.quotas:
+            self._ledger.add_limit(quota.resource, quota.units)
+        self._plans[event_type.id] = plan
+
+    def knows(self, event_type: str | None) -> bool:
+        """Return whether there is an event type of this id."""
+        return event_type in self._plans
+
+    def plan(self, event_type: str) -> Plan:
+        """Return an event type, ready for use.  Raises `UnknownEventType`."""
+        try:
+            return self._plans[event_type]
+        except (KeyError, TypeError):
+            raise UnknownEventType(event_type) from None
+
+    # --- Reserving -------------------------------------------------------------------------
+
+    def reserve(self, ask: Ask, *, uid: str, now: int) -> Entry:
+        """Hold what is asked for: by the rules of the event type, in one step.
+
+        O(h log n) for h hosts.  Raises `TooSoon` or `NotBookable`, as
+        `Ledger.reserve_proposal` does, and `UnknownEventType`.
+        """
+        plan = self.plan(ask.event_type)
+        proposal = plan.proposal(ask)
+        now = self._ledger.look(now)
+        # What was accepted once is not refused to a repeat because time has passed since.
+        if ask.enforce and not self._ledger.was_made(proposal, now=now):
+            plan.check_start(ask.start, now)
+        return self._ledger.reserve_proposal(proposal, uid=uid, now=now)
+
+    def move(
+        self, uid: str, ask: Ask, *, now: int, renew: bool = False, version: int | None = None
+    ) -> Entry:
+        """Re-slot a live hold or a booking to what is asked for, keeping its uid.
+
+        It keeps its host if it can.  Notice and booking window do not count for
+        what stays where it is.  Raises as `reserve` and `Ledger.move` do.
+        """
+        plan = self.plan(ask.event_type)
+        proposal = plan.proposal(ask)
+        now = self._ledger.look(now)
+        entry = self._ledger.get(uid, now=now)
+        if entry is None:
+            raise UnknownReservation(uid)
+        stays = (entry.event_type, entry.start) == (plan.id, ask.start)
+        if ask.enforce and not stays:
+            self._ledger.check_movable(uid, now=now, version=version)
+            plan.check_start(ask.start, now)
+        return self._ledger.move(uid, proposal, now=now, renew=renew, version=version)
+
+    # --- Searching -------------------------------------------------------------------------
+
+    def openings(self, query: Query, *, now: int) -> Openings:
+        """Return the slots that are offered; see `slots`.
+
+        Raises `UnknownEventType`, or `InvalidField` for a length that is not one
+        of the event type's or for an end before the start.
+        """
+        plan = self.plan(query.event_type)
+        now = self._ledger.look(now)
+        return Search(plan, query, self._ledger.occupancy, now).openings()
+
+    def next_openings(self, query: Query, count: int, *, now: int) -> Openings:
+        """Return the first ``count`` slots that are offered, or as many as there are.
+
+        The range is looked at a little first, then twice as far each time, so
+        the cost is that of a search about as far as the last slot found.
+        """
+        if not is_count(count):
+            raise InvalidField("count", f"must be a positive whole number, not {count!r}")
+        plan, now = self.plan(query.event_type), self._ledger.look(now)
+        # Nothing can begin before this, so looking there would be in vain.
+        start = max(query.start, min(plan.bookable(now)[0], query.end - 1))
+        reach = FIRST_REACH
+        while True:
+            end = min(start + reach, query.end)
+            found = self.openings(query._replace(start=start, end=end), now=now)
+            if len(found.starts) >= count or end == query.end:
+                return found._replace(starts=found.starts[:count])
+            reach *= 2
