@@ -14,6 +14,8 @@ Where things are:
     `SlotEngine` and what surrounds it: clock, sweeper, events, `BlockingEngine`.
 ``slotengine.calcom``
     A server that speaks Cal.com's reservations API (extra ``server``).
+``slotengine.ical``
+    When an iCalendar file says that its owner is busy (extra ``ical``).
 ``slotengine.testing``
     A virtual clock and a naive ledger, for your tests as for ours.
 ``slotengine.errors``
@@ -50,6 +52,7 @@ from slotengine.engine.values import (
     minutes,
 )
 from slotengine.errors import (
+    BadCalendar,
     EngineClosed,
     HoldExpired,
     InTheWay,
@@ -77,6 +80,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALWAYS_OPEN",
     "Away",
+    "BadCalendar",
     "BlockingEngine",
     "BusySpan",
     "Claim",

@@ -235,7 +235,7 @@ class Travel:
 
     def __post_init__(self) -> None:
         _days("travel", self.first, self.last)
-        _zone("travel.zone", self.zone)
+        zone_named("travel.zone", self.zone)
 
 
 # --- The schedule ----------------------------------------------------------------------
@@ -315,7 +315,7 @@ class Schedule:
         put("overrides", _ranges("overrides", self.overrides))
         put("travel", tuple(self.travel))
         put("away", tuple(self.away))
-        put("_home", _zone("zone", self.zone))
+        put("_home", zone_named("zone", self.zone))
         put("_trips", _trips(self.travel))
         put("_away", _joined([_days("away", away.first, away.last) for away in self.away]))
         put("_overrides", {_days("overrides", d, d)[0]: r for d, r in self.overrides.items()})
@@ -467,11 +467,12 @@ def _ranges(name: str, given: Mapping[K, Sequence[Hours]]) -> Mapping[K, tuple[H
     return MappingProxyType({key: tuple(ranges) for key, ranges in given.items()})
 
 
-def _zone(name: str, key: str) -> ZoneInfo:
+def zone_named(field: str, key: str) -> ZoneInfo:
+    """Return the IANA time zone.  Raises `InvalidField`, for that field, if it is unknown."""
     try:
         return ZoneInfo(key)
     except (KeyError, ValueError, OSError):  # unknown; not a possible key; a folder of zones
-        raise InvalidField(name, f"is not an IANA time zone: {key!r}") from None
+        raise InvalidField(field, f"is not an IANA time zone: {key!r}") from None
 
 
 def _days(name: str, first: date, last: date) -> tuple[int, int]:
