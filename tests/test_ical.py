@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from icalendar.timezone import tzp
 
 from slotengine import BadCalendar, InvalidField
 from slotengine.core.schedule import FixedWindows
@@ -160,7 +161,14 @@ TAKES: Final = {
         "03-03 09:00 to 03-03 10:00",
     ),
     "a bad alarm": (
-        ["DTSTART:20260303T090000Z", "DURATION:PT1H", "BEGIN:VALARM", "DURATION:x", "END:VALARM"],
+        [
+            "DTSTART:20260303T090000Z",
+            "DURATION:PT1H",
+            "BEGIN:VALARM",
+            "DURATION:x",
+            "TRIGGER",
+            "END:VALARM",
+        ],
         "03-03 09:00 to 03-03 10:00",
     ),
     "since long ago": (
@@ -195,16 +203,26 @@ def test_an_event_takes_no_time(lines: list[str]) -> None:
 
 def test_events_without_a_uid_are_events() -> None:
     first = "BEGIN:VEVENT\nDTSTART:20260303T090000Z\nDURATION:PT1H\nEND:VEVENT"
-    assert read(calendar(first, first.replace("T09", "T11"))) == [
+    instance = first.replace("DUR", "RECURRENCE-ID:20260303T090000Z\nDUR").replace(
+        "ART:20260303T09", "ART:20260303T13"
+    )
+    assert read(calendar(first, first.replace("T09", "T11"), instance)) == [
         "03-03 09:00 to 03-03 10:00",
         "03-03 11:00 to 03-03 12:00",
+        "03-03 13:00 to 03-03 14:00",
     ]
 
 
 def test_of_two_versions_the_later_counts() -> None:
-    old = event("DTSTART;TZID=Europe/Rome:20260303T090000", "DURATION:PT1H", "SEQUENCE:1")
-    new = event("DTSTART;TZID=Asia/Tokyo:20260304T090000", "DURATION:PT1H", "SEQUENCE:2")
-    assert read(calendar(old, new)) == read(calendar(new, old)) == ["03-04 00:00 to 03-04 01:00"]
+    old = event("DTSTART;TZID=Asia/Tokyo:20260303T090000", "DURATION:PT1H", "SEQUENCE:1")
+    new = event(
+        "DTSTART;TZID=Europe/Rome:20260328T090000",
+        "DURATION:PT1H",
+        "SEQUENCE:2",
+        "RRULE:FREQ=DAILY;COUNT=2",
+    )
+    expected = ["03-28 08:00 to 03-28 09:00", "03-29 07:00 to 03-29 08:00"]
+    assert read(calendar(old, new)) == read(calendar(new, old)) == expected
 
 
 def test_of_two_versions_both_count_if_nothing_tells_the_later() -> None:
@@ -221,6 +239,7 @@ def test_periods_that_are_not_free_count() -> None:
 FREEBUSY:20260303T090000Z/PT1H,20260303T120000Z/20260303T130000Z
 FREEBUSY;FBTYPE=BUSY-TENTATIVE:20260303T140000Z/PT1H
 FREEBUSY;FBTYPE=FREE:20260303T160000Z/PT8H
+FREEBUSY:20260305T160000Z/20260305T160000Z
 END:VFREEBUSY"""
     assert read(calendar(component)) == [
         "03-03 09:00 to 03-03 10:00",
@@ -265,6 +284,7 @@ def test_a_zone_is_of_its_calendar_alone() -> None:
     assert len(read(east + west)) == 4
     with pytest.raises(BadCalendar, match="unknown time zone 'Ours'"):
         read(calendar(SUNDAYS))
+    assert tzp.timezone("Ours") is None  # nor does it stay with the library
 
 
 def test_a_start_that_is_skipped_or_repeated() -> None:
@@ -280,6 +300,19 @@ def test_a_start_that_is_skipped_or_repeated() -> None:
     repeated = event("DTSTART;TZID=Europe/Rome:20251026T023000", "DURATION:PT15M")
     autumn = datetime(2025, 10, 1, tzinfo=UTC)
     assert read(calendar(repeated), start=autumn) == ["10-26 00:30 to 10-26 00:45"]
+
+
+def test_an_instance_can_be_moved_to_a_time_that_is_repeated() -> None:
+    """To the second of both, which the wall clock alone does not tell from the first."""
+    daily = event(
+        "DTSTART;TZID=Europe/Rome:20251020T090000", "DURATION:PT1H", "RRULE:FREQ=DAILY;COUNT=2"
+    )
+    moved = event("RECURRENCE-ID:20251021T070000Z", "DTSTART:20251026T013000Z", "DURATION:PT1H")
+    autumn = datetime(2025, 10, 1, tzinfo=UTC)
+    assert read(calendar(daily, moved), start=autumn) == [
+        "10-20 07:00 to 10-20 08:00",
+        "10-26 01:30 to 10-26 02:30",
+    ]
 
 
 def test_an_instance_lasts_as_long_as_the_first() -> None:
@@ -370,6 +403,26 @@ def test_a_series(lines: tuple[str, ...], spans: list[str]) -> None:
     assert read(calendar(event(*lines))) == spans
 
 
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_an_instance_is_found_wherever_the_range_cuts_it(zone: str) -> None:
+    timed = event(f"DTSTART;TZID={zone}:20260201T120000", "DURATION:PT3H", "RRULE:FREQ=DAILY")
+    days = event("DTSTART;VALUE=DATE:20260201", "RRULE:FREQ=DAILY;INTERVAL=2")
+    noon = datetime(2026, 3, 3, 12, tzinfo=ZoneInfo(zone))
+    for hours in range(3):
+        hour = noon + timedelta(hours=hours), noon + timedelta(hours=hours + 1)
+        assert busy_spans(calendar(timed), *hour) == [hour]
+        assert busy_spans(calendar(days), *hour, zone=zone) == [hour]
+        next_day = hour[0] + timedelta(days=1), hour[1] + timedelta(days=1)
+        assert busy_spans(calendar(days), *next_day, zone=zone) == []
+
+
+def test_until_is_a_date_for_days() -> None:
+    """The date as it is written, though in New York that moment is on the day before."""
+    for until in ("20260305T000000Z", "20260305"):
+        days = event("DTSTART;VALUE=DATE:20260303", f"RRULE:FREQ=DAILY;UNTIL={until}")
+        assert read(calendar(days), zone="America/New_York") == ["03-03 05:00 to 03-06 05:00"]
+
+
 FOURTH: Final = "RECURRENCE-ID;TZID=Europe/Rome:20260304T090000"
 INSTANCES: Final = {
     "moved": (
@@ -443,7 +496,8 @@ def test_one_instance_of_a_series(lines: list[str], spans: list[str]) -> None:
 
 def test_an_instance_of_a_transparent_series_can_be_busy() -> None:
     busy = event(FOURTH, "DTSTART;TZID=Europe/Rome:20260304T090000", "DURATION:PT1H")
-    assert read(calendar(event(*DAILY, "TRANSP:TRANSPARENT"), busy)) == at_nine(4)
+    period = "RDATE;VALUE=PERIOD:20260309T080000Z/PT2H"
+    assert read(calendar(event(*DAILY, "TRANSP:TRANSPARENT", period), busy)) == at_nine(4)
 
 
 def test_an_instance_without_its_series_counts() -> None:
@@ -486,13 +540,13 @@ def test_a_file_that_is_cut_short_is_refused() -> None:
 
 BAD_EVENTS: Final = {
     "no start": (["DURATION:PT1H"], "no DTSTART"),
-    "no time": (["DTSTART:20260303T250000"], "DTSTART|line of it cannot be read"),
+    "no time": (["DTSTART:20260303T250000"], "DTSTART cannot be read"),
     "two starts": ([*NINE, "DTSTART:20260303T090000Z"], "DTSTART is there more than once"),
     "a duration for a start": (["DTSTART:PT1H"], "neither a date nor a time"),
     "a line": ([*NINE, "RRULE FREQ=DAILY"], "a line of it cannot be read"),
     "no zone": (["DTSTART;TZID=Nowhere:20260303T090000"], "unknown time zone 'Nowhere'"),
     "a folder": (["DTSTART;TZID=Europe:20260303T090000"], "unknown time zone 'Europe'"),
-    "no end": (["DTSTART:20260303T090000Z", "DTEND:tomorrow"], "cannot be read"),
+    "no end": (["DTSTART:20260303T090000Z", "DTEND:tomorrow"], "DTEND cannot be read"),
     "a duration for an end": (["DTSTART:20260303T090000Z", "DTEND:PT1H"], "neither a date nor"),
     "an end before": (["DTSTART:20260303T090000Z", "DTEND:20260303T080000Z"], "ends before"),
     "a duration back": (["DTSTART:20260303T090000Z", "DURATION:-PT1H"], "ends before"),
@@ -502,11 +556,12 @@ BAD_EVENTS: Final = {
     "a time and a day": (["DTSTART:20260303T080000Z", "DTEND;VALUE=DATE:20260304"], "starts on a"),
     "hours of a day": (["DTSTART;VALUE=DATE:20260303", "DURATION:PT8H"], "not in days"),
     "no frequency": ([*NINE, "RRULE:COUNT=3"], "worked out"),
-    "a frequency": ([*NINE, "RRULE:FREQ=OFTEN"], "cannot be read"),
+    "a frequency": ([*NINE, "RRULE:FREQ=OFTEN"], "RRULE cannot be read"),
+    "two limits": ([*NINE, "RRULE:FREQ=DAILY;COUNT=3;UNTIL=20260305"], "both COUNT and UNTIL"),
     "no step": ([*NINE, "RRULE:FREQ=DAILY;INTERVAL=0"], "INTERVAL of less than 1"),
     "another era": ([*NINE, "RRULE:RSCALE=HEBREW;FREQ=DAILY"], "worked out"),
-    "a date": ([*DAILY, "EXDATE:20260303T090000Z,never"], "cannot be read"),
-    "a sequence": ([*NINE, "SEQUENCE:new"], "cannot be read"),
+    "a date": ([*DAILY, "EXDATE:20260303T090000Z,never"], "EXDATE cannot be read"),
+    "a sequence": ([*NINE, "SEQUENCE:new"], "SEQUENCE cannot be read"),
     "the end of time": (["DTSTART;VALUE=DATE:99991231"], "worked out"),
 }
 
@@ -533,7 +588,12 @@ def test_a_bad_free_busy_component_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "rule",
-    ["FREQ=SECONDLY", "FREQ=YEARLY;BYDAY=MO", "FREQ=YEARLY;BYMONTH=3;BYHOUR=1,2", "FREQ=DAILY"],
+    [
+        "FREQ=SECONDLY;BYMONTH=3",
+        "FREQ=YEARLY;BYDAY=MO",
+        "FREQ=YEARLY;BYMONTH=3;BYHOUR=1,2",
+        "FREQ=DAILY",
+    ],
 )
 def test_a_zone_that_changes_all_the_time_is_refused(rule: str) -> None:
     zone = OWN_ZONE.format(winter="+0100", summer="+0200")
@@ -579,6 +639,7 @@ ENDLESS: Final = {
         for unit, count in (("HOUR", 24), ("MINUTE", 60), ("SECOND", 60))
     ),
     "every million years": "FREQ=DAILY;INTERVAL=1000000000",
+    "a week of 30 February": "FREQ=WEEKLY;BYMONTH=2;BYMONTHDAY=30",
     "many at once": "FREQ=WEEKLY;BYDAY=MO,TU;BYHOUR=0,1,2,3;BYMINUTE=0,1,2,3,4,5,6,7,8,9",
 }
 
@@ -598,6 +659,30 @@ def test_all_events_of_a_file_share_the_bound() -> None:
     assert len(busy_spans(calendar(*events), START, END, max_events=1_000)) == 35
 
 
+def test_what_costs_more_counts_more() -> None:
+    """However few instances of it are in the range."""
+    units = (("HOUR", 24), ("MINUTE", 60), ("SECOND", 60))
+    times = ";".join(f"BY{unit}={','.join(map(str, range(count)))}" for unit, count in units)
+    future = [
+        event(
+            f"RECURRENCE-ID;RANGE=THISANDFUTURE:202603{day}T080000Z", f"DTSTART:202603{day}T090000Z"
+        )
+        for day in range(10, 20)
+    ]
+    for text in (
+        calendar(event("DTSTART:20270303T000000Z", "DURATION:PT1S", f"RRULE:FREQ=DAILY;{times}")),
+        calendar(event(*NINE, "RRULE:FREQ=DAILY"), *future),
+        calendar(OWN_ZONE.format(winter="+0100", summer="+0200"), SUNDAYS),
+    ):
+        with pytest.raises(BadCalendar, match="more than 300 instances"):
+            busy_spans(text, START, END, max_events=300)
+
+
+def test_a_series_that_takes_no_time_costs_nothing() -> None:
+    text = calendar(event("DTSTART:19800101T000000Z", "RRULE:FREQ=SECONDLY", "TRANSP:TRANSPARENT"))
+    assert busy_spans(text, START, END, max_events=1) == []
+
+
 def test_what_goes_on_for_ever_is_read_as_far_as_the_range() -> None:
     assert len(read(calendar(event(*NINE, "RRULE:FREQ=WEEKLY")))) == 5
 
@@ -605,8 +690,10 @@ def test_what_goes_on_for_ever_is_read_as_far_as_the_range() -> None:
 def test_a_range_can_be_all_of_time() -> None:
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
     assert len(busy_spans(calendar(event(*DAILY)), first, last)) == 4
-    text = calendar(event(*DAILY), event(FOURTH, "DTSTART:20270304T080000Z", "DURATION:PT1H"))
-    assert len(busy_spans(text, first, last)) == 4
+    fourth = FOURTH.replace(";", ";RANGE=THISANDFUTURE;")
+    for year in (2025, 2027):
+        moved = event(fourth, f"DTSTART:{year}0304T080000Z", "DURATION:PT1H")
+        assert len(busy_spans(calendar(event(*DAILY), moved), first, last)) == 4
 
 
 # --- Against a model ---------------------------------------------------------------------

@@ -142,6 +142,8 @@ def _rule(rule: vRecur, start: date | datetime, zone: tzinfo, zones: Zones) -> v
     """Return the rule with its UNTIL on the zone's wall clock."""
     if rule.get("INTERVAL", [1])[0] < 1:
         raise Trouble("its rule has an INTERVAL of less than 1")
+    if "COUNT" in rule and "UNTIL" in rule:
+        raise Trouble("its rule has both COUNT and UNTIL")
     zones.budget.spend(times_a_day(rule))
     if "UNTIL" not in rule:
         return rule

@@ -11,7 +11,6 @@ from typing import Any, Final
 from icalendar import Component, ComponentFactory, TypesFactory
 from icalendar.parser import Contentline, Parameters
 from icalendar.parser.ical import ComponentIcalParser
-from icalendar.prop import vBroken
 
 from slotengine.ical.trouble import LIBRARY_ERRORS, Trouble, about
 
@@ -69,7 +68,7 @@ def parsed(text: str | bytes) -> list[Component]:
     """Return the calendars of a file, at least one."""
     with about("the file"):
         try:
-            plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+            plain = text.decode() if isinstance(text, bytes) else text
         except UnicodeDecodeError:
             raise Trouble("it is not in UTF-8") from None
         plain = plain.removeprefix("\ufeff").lstrip()
@@ -85,18 +84,13 @@ def one(component: Component, name: str) -> Any:
     value = component.get(name)
     if isinstance(value, list):
         raise Trouble(f"{name} is there more than once")
-    if isinstance(value, vBroken):
-        raise Trouble(f"{name} cannot be read")
     return value
 
 
 def each_of(component: Component, name: str) -> list[Any]:
     """Return the values of a property that can be there many times."""
     values = component.get(name, [])
-    values = values if isinstance(values, list) else [values]
-    if any(isinstance(value, vBroken) for value in values):
-        raise Trouble(f"{name} cannot be read")
-    return values
+    return values if isinstance(values, list) else [values]
 
 
 def word(component: Component, name: str) -> str:

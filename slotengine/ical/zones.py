@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from math import prod
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ class Zones:
                 raise Trouble("a time is neither a date nor a time of day on a date")
             return value
         if value.tzinfo is not None:
-            return value.astimezone(UTC)
+            return value
         name = params.get("TZID")
         return value.replace(tzinfo=self.home if name is None else self.find(str(name)))
 
