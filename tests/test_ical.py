@@ -234,6 +234,15 @@ def test_of_two_versions_both_count_if_nothing_tells_the_later() -> None:
     ]
 
 
+def test_of_two_versions_of_an_instance_the_later_counts_or_both() -> None:
+    series = event(*DAILY)
+    one = event(FOURTH, "DTSTART:20260310T080000Z", "DURATION:PT1H", "SEQUENCE:1")
+    other = event("RECURRENCE-ID:20260304T080000Z", "DTSTART:20260312T080000Z", "DURATION:PT1H")
+    assert read(calendar(series, one, other)) == at_nine(3, 5, 6, 10)
+    other = other.replace("DUR", "SEQUENCE:1\nDUR")
+    assert read(calendar(series, one, other)) == at_nine(3, 5, 6, 10, 12)
+
+
 def test_periods_that_are_not_free_count() -> None:
     component = """BEGIN:VFREEBUSY
 FREEBUSY:20260303T090000Z/PT1H,20260303T120000Z/20260303T130000Z

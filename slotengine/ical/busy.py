@@ -62,7 +62,7 @@ def busy_spans(
       guest has declined is not looked at: a file does not say which guest it is of.
     - ``RRULE``, ``RDATE`` and ``EXDATE``; an instance that was moved, cancelled or
       changed (``RECURRENCE-ID``), also with all that follow it (``THISANDFUTURE``).
-    - Of two versions of one event the higher ``SEQUENCE``.  If that tells no
+    - Of two versions of one event or instance the higher ``SEQUENCE``.  If that tells no
       difference, or if they stand in two calendars of the file, both count.
 
     When it is:
@@ -136,17 +136,15 @@ def _periods(component: Component, zones: Zones) -> Iterator[tuple[int, int]]:
 def _series(calendar: Component, zones: Zones) -> Iterable[list[Version]]:
     """Return the events of the calendar, those of one UID together."""
     found: dict[object, list[Version]] = {}
-    whole: set[tuple[str, int]] = set()
+    seen: set[tuple[str, int, date | datetime | None]] = set()
     for number, event in enumerate(calendar.walk("VEVENT"), 1):
         name = _name(event, "event", number)
         with about(name):
             version = _version(event, name, zones)
-        key: object = version.uid or number
-        if version.instance is None:
-            # Nothing tells which of two alike is the newer, so each is a series of its own.
-            if (version.uid, version.sequence) in whole:
-                key = number
-            whole.add((version.uid, version.sequence))
+        alike = version.uid, version.sequence, version.instance
+        # Nothing tells which of two alike is the newer, so each is a series of its own.
+        key: object = number if not version.uid or alike in seen else version.uid
+        seen.add(alike)
         found.setdefault(key, []).append(version)
     return found.values()
 
