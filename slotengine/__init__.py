@@ -14,6 +14,8 @@ Where things are:
     `SlotEngine` and what surrounds it: clock, sweeper, events, `BlockingEngine`.
 ``slotengine.calcom``
     A server that speaks Cal.com's reservations API (extra ``server``).
+``slotengine.ical``
+    When an iCalendar file says that its owner is busy (extra ``ical``).
 ``slotengine.testing``
     A virtual clock and a naive ledger, for your tests as for ours.
 ``slotengine.errors``
@@ -62,6 +64,7 @@ from slotengine.engine.values import (
     minutes,
 )
 from slotengine.errors import (
+    BadCalendar,
     EngineClosed,
     HoldExpired,
     InTheWay,
@@ -94,6 +97,7 @@ __all__ = [
     "ALWAYS_OPEN",
     "AllOf",
     "Away",
+    "BadCalendar",
     "BlockingEngine",
     "BusySpan",
     "Claim",

@@ -368,3 +368,17 @@ class InvalidField(InvalidRequest):
 
     def __str__(self) -> str:
         return f"{self.field} {self.problem}"
+
+
+class BadCalendar(InvalidRequest):
+    """The text is no iCalendar file that can be read in full; ``problem`` says where and why.
+
+    An event is named by its UID, never by its summary, which may be private.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the calendar cannot be read: {self.problem}"

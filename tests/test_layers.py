@@ -39,6 +39,7 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.core": Layer(("slotengine.errors",), ("sortedcontainers",)),
     "slotengine.backends": Layer(PURE, ("anyio",)),
     "slotengine.engine": Layer((*PURE, "slotengine.backends.protocol"), ("anyio",)),
+    "slotengine.ical": Layer(PURE, ("icalendar", "recurring_ical_events")),
     "slotengine.calcom": Layer(SERVED, ("aiohttp", "orjson")),
     "slotengine.calcom.wire": Layer(PURE, ("orjson",)),
     "slotengine.calcom.slots_wire": Layer(("slotengine.calcom.wire", *PURE)),
@@ -203,6 +204,10 @@ WRONG: Final = {
     "anyio in the core": ("core.ledger", "import anyio"),
     "time zones outside their own file": ("core.ledger", "from zoneinfo import ZoneInfo"),
     "a loop's own library": ("engine.engine", "import trio"),
+    "the engine in the calendar's reader": (
+        "ical",
+        "from slotengine.engine.engine import SlotEngine",
+    ),
     "an extra": ("engine.engine", "import aiohttp"),
     "sorted lists outside the core": ("engine.engine", "import sortedcontainers"),
     "the engine in the wire": ("calcom.wire", "from slotengine.engine.values import Request"),

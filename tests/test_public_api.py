@@ -20,6 +20,7 @@ import slotengine
 import slotengine.errors
 import slotengine.testing
 from slotengine import (
+    BadCalendar,
     EngineClosed,
     HoldExpired,
     InTheWay,
@@ -124,8 +125,9 @@ from slotengine import *
 """
 
 EXTRAS = {
-    "aiohttp", "asyncpg", "click", "coredis", "dateutil", "hypothesis", "mypy", "orjson",
-    "psycopg", "pydantic", "pytest", "redis", "rich", "trio", "tzdata", "uvloop", "valkey", "yarl",
+    "aiohttp", "asyncpg", "click", "coredis", "dateutil", "hypothesis", "icalendar", "mypy",
+    "orjson", "psycopg", "pydantic", "pytest", "recurring_ical_events", "redis", "rich", "trio",
+    "tzdata", "uvloop", "valkey", "yarl",
 }  # fmt: skip
 
 
@@ -178,6 +180,7 @@ ERRORS: list[tuple[SlotError, dict[str, Any]]] = [
     ),
     (KeyReused("k"), {"key": "k"}),
     (InvalidField("start", "is bad"), {"field": "start", "problem": "is bad"}),
+    (BadCalendar("it is cut short"), {"problem": "it is cut short"}),
     (NoneFree((OutsideHours("room", START, END),)), {"retry_at": None}),
 ]
 

@@ -43,11 +43,11 @@ class Zone:
     (3600, 0, 82800)
     """
 
-    __slots__ = ("_info", "key")
+    __slots__ = ("info", "key")
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self._info = ZoneInfo(key)
+        self.info = ZoneInfo(key)
 
     @staticmethod
     def of(key: str, field: str = "zone") -> Zone:
@@ -102,9 +102,6 @@ class Zone:
         return _named, (self.key,)
 
 
-UTC_ZONE_KEY: Final = "UTC"
-
-
 @lru_cache(maxsize=1024)
 def _named(key: str) -> Zone:
     return Zone(key)
@@ -120,7 +117,7 @@ def _stretches(zone: Zone, bucket: int) -> tuple[Stretch, ...]:
     end = min(bucket + 1 << BUCKET_BITS, LAST_LOCAL)
     if start >= end:
         return ()
-    info = zone._info
+    info = zone.info
     first_s, last_s = start // SECOND, (end - 1) // SECOND
     probes = [*range(first_s, last_s, PROBE_S), last_s]
     readings = [(probe, _offset(info, probe)) for probe in probes]
