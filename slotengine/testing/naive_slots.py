@@ -1,0 +1,241 @@
+"""The rules of offering slots once more, minute by minute.
+
+`naive_slots` asks of every minute whether each host could be busy with a slot
+then, combines hosts in every possible way, and lays the slots out as the grid's
+rules say, one after the other: hopelessly slow, and short enough to be believed.
+Compare it with `slotengine.core.planner.Planner.openings`.
+
+Everything must be in whole minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from itertools import groupby, product
+from zoneinfo import ZoneInfo
+
+from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
+from slotengine.core.instant import MINUTE, duration_us, from_us
+from slotengine.core.reservation import BOOKED_UNTIL
+from slotengine.core.schedule import Windows
+from slotengine.core.slots import Query
+from slotengine.testing.model import Seen
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is at one moment: resources with capacity and hours, and what takes them."""
+
+    resources: Mapping[str, tuple[int, Windows | None]]
+    live: Sequence[Seen]
+    busy: Mapping[str, Sequence[tuple[int, int]]]
+    now: int
+
+
+def naive_slots(event_type: EventType, world: World, query: Query) -> dict[int, int]:
+    """Return the starts that are offered, each with the seats that are taken there.
+
+    The zone of the event type must be named.
+    """
+    return _Look(event_type, world, query).offered()
+
+
+class _Look:
+    def __init__(self, event_type: EventType, world: World, query: Query) -> None:
+        self.event_type = event_type
+        self.world = world
+        self.query = query
+        self.now = world.now
+        self.live = [one for one in world.live if one.uid not in query.ignoring]
+        self.length = query.length or duration_us(event_type.length)
+        self.before, self.after = duration_us(event_type.before), duration_us(event_type.after)
+        self.viewer = ZoneInfo(query.zone.key)
+        assert event_type.zone is not None
+        self.zone = ZoneInfo(event_type.zone)
+        self.groups = [
+            [host for host in group if query.only is None or host.resource in query.only]
+            for group in event_type.groups
+        ]
+        self.start = query.start
+        if event_type.first_only:  # the first of the date, though the search begins later
+            while self._local_date(self.start - MINUTE) == self._local_date(self.start):
+                self.start -= MINUTE
+
+    def offered(self) -> dict[int, int]:
+        starts = {
+            start
+            for start in self.on_grid()
+            if self._fits(start) and self._in_limits(start) and not self._members(start)
+        }
+        if self.event_type.seats is not None:
+            starts |= {one.start for one in self.live if self._joinable(one)}
+        starts = {start for start in starts if self._bookable(start)}
+        if self.event_type.first_only:
+            by_date: dict[date, int] = {}
+            for start in sorted(starts):
+                by_date.setdefault(self._local_date(start), start)
+            starts = {start for start in by_date.values() if start >= self.query.start}
+        return {start: self._seats_taken(start) for start in sorted(starts)}
+
+    # --- The grid ------------------------------------------------------------------------
+
+    def on_grid(self) -> list[int]:
+        """Return the starts that the rules lay out where nothing is booked, holds left out."""
+        step = duration_us(self.event_type.interval or timedelta(0)) or self.length
+        advance = step + duration_us(self.event_type.offset)
+        unit = next(unit for unit in (60, 30, 20, 15, 10, 5, 1) if step // MINUTE % unit == 0)
+        earliest = self.now + max(duration_us(self.event_type.notice), MINUTE)
+        while earliest % MINUTE:
+            earliest += 1
+        laid: list[int] = []
+        for opens, closes in sorted(self._ranges()):
+            start = self._aligned(max(opens, earliest), closes, unit)
+            start += duration_us(self.event_type.offset)
+            inside = [slot for slot in laid if slot <= start < slot + advance]
+            if inside:
+                start = max(inside) if max(inside) >= opens else max(inside) + advance
+            while start + self.length <= closes:
+                if start not in laid:
+                    laid.append(start)
+                start += advance
+        return laid
+
+    def _aligned(self, start: int, closes: int, unit: int) -> int:
+        left_over = (closes - start) // MINUTE % unit
+        roundings = (unit, 15, 5) if self.event_type.optimized else (unit,)
+        for rounding in roundings:
+            up = start
+            while self._local(up).minute % rounding:
+                up += MINUTE
+            if not self.event_type.optimized or (up - start) // MINUTE <= left_over:
+                return up
+        return start
+
+    def _ranges(self) -> set[tuple[int, int]]:
+        """Return the runs of minutes in which all fixed hosts and one of each group are free."""
+        found = set()
+        minutes = range(self.start, self.query.end, MINUTE)
+        for party in self._parties():
+            usable = [
+                minute
+                for minute in minutes
+                if all(self._usable(host, minute, holds=False) for host in party)
+            ]
+            for _, run in groupby(enumerate(usable), lambda pair: pair[1] - pair[0] * MINUTE):
+                together = [minute for _, minute in run]
+                found.add((together[0], together[-1] + MINUTE))
+        return found
+
+    def _parties(self) -> Iterator[tuple[Host, ...]]:
+        for picked in product(*self.groups):
+            yield (*self.event_type.fixed, *picked)
+
+    # --- What is free --------------------------------------------------------------------
+
+    def _usable(self, host: Host, minute: int, *, holds: bool) -> bool:
+        """Return whether a slot could be on at a minute, as far as this host goes."""
+        capacity, hours = self.world.resources[host.resource]
+        hours = self.event_type.schedule or host.schedule or hours
+        if hours is not None and not hours.covers(minute, minute + MINUTE):
+            return False
+        around = range(minute - self.before, minute + MINUTE + self.after, MINUTE)
+        return all(
+            self._taken(host.resource, each, holds=holds) + host.units <= capacity
+            for each in around
+        )
+
+    def _taken(self, resource: str, minute: int, *, holds: bool) -> int:
+        if any(start <= minute < end for start, end in self.world.busy.get(resource, ())):
+            return self.world.resources[resource][0]
+        standing = {
+            (one.session, claim)
+            for one in self.live
+            for claim in one.claims
+            if claim.resource == resource
+            and claim.start <= minute < claim.end
+            and (holds or self._is_booked(one))
+        }
+        return sum(claim.units for _, claim in standing)
+
+    def _is_booked(self, one: Seen) -> bool:
+        shared = [other for other in self.live if other.session == one.session]
+        return any(other.until == BOOKED_UNTIL for other in shared)
+
+    def _fits(self, start: int) -> bool:
+        minutes = range(start, start + self.length, MINUTE)
+        return any(
+            all(self._usable(host, minute, holds=True) for host in party for minute in minutes)
+            for party in self._parties()
+        )
+
+    # --- When, and how often -----------------------------------------------------------
+
+    def _bookable(self, start: int) -> bool:
+        if start < self.now + duration_us(self.event_type.notice):
+            return False
+        window, on = self.event_type.window, from_us(start).astimezone(self.zone).date()
+        if isinstance(window, DateRange):
+            return window.first <= on <= window.last
+        if isinstance(window, RollingDays):
+            today = from_us(self.now).astimezone(self.zone).date()
+            last, left = today, window.days
+            while left:
+                last += timedelta(days=1)
+                left -= not window.business or last.weekday() < 5
+            return start >= self.now and on <= last
+        return True
+
+    def _in_limits(self, start: int) -> bool:
+        return all(self._in_limit(limit, start) for limit in self.event_type.limits)
+
+    def _in_limit(self, limit: Limit, start: int) -> bool:
+        period = self._period(limit.per, start)
+        counted = {
+            one.session: one
+            for one in self.live
+            if one.event_type == self.event_type.id and self._period(limit.per, one.start) == period
+        }
+        if limit.count is not None:
+            return len(counted) + 1 <= limit.count
+        assert limit.time is not None
+        reserved = sum(one.end - one.start for one in counted.values())
+        return reserved + self.length <= duration_us(limit.time)
+
+    def _period(self, per: Period, moment: int) -> tuple[int, ...]:
+        on = from_us(moment).astimezone(self.zone).date()
+        return {
+            Period.DAY: (on.year, on.month, on.day),
+            Period.WEEK: on.isocalendar()[:2],
+            Period.MONTH: (on.year, on.month),
+            Period.YEAR: (on.year,),
+        }[per]
+
+    # --- Shared sessions -----------------------------------------------------------------
+
+    def _members(self, start: int) -> list[Seen]:
+        return [
+            one
+            for one in self.live
+            if one.seats is not None and one.session == (self.event_type.id, start)
+        ]
+
+    def _seats_taken(self, start: int) -> int:
+        return sum(one.seats.wanted for one in self._members(start) if one.seats is not None)
+
+    def _joinable(self, one: Seen) -> bool:
+        assert self.event_type.seats is not None
+        return (
+            one.session == (self.event_type.id, one.start)
+            and one.end - one.start == self.length
+            and self._seats_taken(one.start) + self.query.seats <= self.event_type.seats
+            and self.start <= one.start
+            and one.end <= self.query.end
+        )
+
+    def _local(self, moment: int) -> datetime:
+        return from_us(moment).astimezone(self.viewer)
+
+    def _local_date(self, moment: int) -> date:
+        return self._local(moment).date()
