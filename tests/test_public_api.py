@@ -125,7 +125,8 @@ from slotengine import *
 
 EXTRAS = {
     "aiohttp", "asyncpg", "click", "coredis", "dateutil", "hypothesis", "mypy", "orjson",
-    "psycopg", "pydantic", "pytest", "redis", "rich", "trio", "tzdata", "uvloop", "valkey", "yarl",
+    "psycopg", "pydantic", "pytest", "redis", "rich", "tenacity", "trio", "tzdata",
+    "uvloop", "valkey", "yarl",
 }  # fmt: skip
 
 
