@@ -1,14 +1,16 @@
-"""When the next request may start, so that the remote never says 429.
+"""When the next request may start, so that the remote need not say 429.
 
 The remote counts requests in windows of a minute, which begin when it likes,
-and shuts out for another minute whoever exceeds one.  So of any minute, wherever it
-begins, no more requests than the limit may be counted in.  The remote counts a
-request at some moment between its start and its answer; here it counts from
-its start until a minute after its answer, and the limit is kept exactly.
+and shuts out for another minute whoever exceeds one.  So of any minute,
+wherever it begins, no more requests than the limit may be counted in.  The
+remote counts a request at some moment between its start and its answer; here
+it counts from its start until a minute after its answer, and the limit is kept
+exactly.  (Of a request that was given up, the moment is not known: it counts
+until a minute after that.)
 
 A bucket that refills does not keep it: a full one and what flows in within the
-minute make twice the limit.  Those are what the well-kept libraries offer, or
-windows that begin at the request's start, on clocks that cannot be handed in.
+minute make twice the limit.  The well-kept libraries offer that, or windows
+that begin at a request's start, and wait by a sleep that cannot be handed in.
 
 Synchronous: it says how long to wait, and somebody else waits.  Times are
 seconds of a clock that is handed in.
