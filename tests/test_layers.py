@@ -29,6 +29,12 @@ class Layer(NamedTuple):
 
 SERVED: Final = ("slotengine.engine", "slotengine.core", "slotengine.errors")
 PURE: Final = ("slotengine.core", "slotengine.errors")
+CLIENT_PURE: Final = (
+    "slotengine.calcom.client_answer",
+    "slotengine.calcom.client_wire",
+    "slotengine.calcom.errors",
+    "slotengine.errors",
+)
 
 # A catalog is written by hand: pydantic tells what is wrong with it, all at once.
 CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
@@ -43,6 +49,15 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.calcom": Layer(SERVED, ("aiohttp", "orjson")),
     "slotengine.calcom.wire": Layer(PURE, ("orjson",)),
     "slotengine.calcom.slots_wire": Layer(("slotengine.calcom.wire", *PURE)),
+    "slotengine.calcom.errors": Layer(("slotengine.errors",)),
+    "slotengine.calcom.client_wire": Layer(("slotengine.calcom.wire", *PURE), ("orjson",)),
+    "slotengine.calcom.client_answer": Layer(CLIENT_PURE),
+    "slotengine.calcom.breaker": Layer(),
+    "slotengine.calcom.pace": Layer(),
+    "slotengine.calcom.credentials": Layer(("slotengine.errors",)),
+    "slotengine.calcom.retries": Layer(CLIENT_PURE, ("tenacity",)),
+    "slotengine.calcom.exchange": Layer(CLIENT_PURE, ("aiohttp", "yarl")),
+    "slotengine.calcom.client": Layer(("slotengine.calcom", *PURE), ("aiohttp",)),
     "slotengine.calcom.reconcile": Layer(PURE, ("orjson",)),
     "slotengine.calcom.catalog": CATALOG,
     "slotengine.calcom.catalog_checks": CATALOG,
@@ -213,6 +228,8 @@ WRONG: Final = {
     "the engine in the wire": ("calcom.wire", "from slotengine.engine.values import Request"),
     "the wire in the engine": ("engine.engine", "import slotengine.calcom.wire"),
     "the server in the wire": ("calcom.wire", "from slotengine.calcom.server import serve"),
+    "sockets in the client's wire": ("calcom.client_wire", "import aiohttp"),
+    "the server in the client's errors": ("calcom.errors", "import slotengine.calcom.server"),
     "sockets in the wire": ("calcom.wire", "import aiohttp"),
     "the catalog in the wire": ("calcom.slots_wire", "import slotengine.calcom.catalog"),
     "a driver in the engine": ("engine.engine", "import slotengine.backends.valkey"),

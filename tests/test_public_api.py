@@ -126,7 +126,8 @@ from slotengine import *
 
 EXTRAS = {
     "aiohttp", "asyncpg", "click", "coredis", "dateutil", "hypothesis", "icalendar", "mypy",
-    "orjson", "psycopg", "pydantic", "pytest", "recurring_ical_events", "redis", "rich", "trio",
+    "orjson", "psycopg", "pydantic", "pytest", "recurring_ical_events", "redis", "rich", "tenacity",
+    "trio",
     "tzdata", "uvloop", "valkey", "yarl",
 }  # fmt: skip
 

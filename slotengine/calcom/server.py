@@ -30,6 +30,7 @@ from slotengine.calcom.wire import (
     DONE,
     MINUTE,
     UNEXPECTED,
+    VERSION,
     Bounds,
     HttpError,
     ReservationBody,
@@ -60,7 +61,6 @@ from slotengine.errors import (
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = "2024-09-04"
 USUAL_HOLD_MINUTES: Final = 5
 LARGEST_BODY: Final = 100 * 1024
 """In bytes, as in the original.  A sensible body has two hundred."""

@@ -19,6 +19,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+VERSION: Final = "2024-09-04"
+"""The version of the API, which every request names in its ``cal-api-version``."""
+
 MINUTE: Final = timedelta(minutes=1)
 
 # --- Answers ---------------------------------------------------------------------------
@@ -261,7 +264,8 @@ _DEEPEST_ECHO: Final = 32
 _FIELDS: Final = ("eventTypeId", "slotStart", "slotDuration", "reservationDuration")
 
 # The published example sends "30" with quotes.  No more digits than an int64 surely holds.
-_NUMERIC: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+NUMERIC: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+"""A whole number, written as text."""
 
 
 def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
@@ -277,7 +281,7 @@ def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
     sent = _object(raw)
     violations: dict[str, dict[str, str]] = {}
 
-    event_type_id = _integer(sent.get("eventTypeId"))
+    event_type_id = integer(sent.get("eventTypeId"))
     if event_type_id is None:
         violations["eventTypeId"] = _not_an_integer("eventTypeId")
 
@@ -287,7 +291,7 @@ def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
         violations["slotStart"] = {"isDateString": "slotStart must be a valid ISO 8601 date string"}
 
     slot_minutes = sent.get("slotDuration")
-    if isinstance(slot_minutes, str) and _NUMERIC.fullmatch(slot_minutes):
+    if isinstance(slot_minutes, str) and NUMERIC.fullmatch(slot_minutes):
         slot_minutes = int(slot_minutes)
     slot_duration = _minutes("slotDuration", slot_minutes, _ANY_LENGTH, violations)
     reservation_duration = _minutes(
@@ -311,7 +315,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return sent
 
 
-def _integer(value: object) -> int | None:
+def integer(value: object) -> int | None:
     """Return a JSON number without fraction as an int: 30 and 30.0, but not true."""
     if type(value) is int:
         return value
@@ -325,7 +329,7 @@ def _minutes(
 ) -> int | None:
     if value is None:
         return None
-    minutes = _integer(value)
+    minutes = integer(value)
     if minutes is None:
         violations[field] = _not_an_integer(field)
     elif minutes < bounds.least:

@@ -1,0 +1,110 @@
+"""What the headers and the status of an answer mean, whatever the operation was.
+
+Pure: an answer in, a value or an error out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from slotengine.calcom.client_wire import parse_error
+from slotengine.calcom.errors import REFUSALS, RateLimited, RemoteRefused
+
+Clear = Callable[[str], str]
+"""Takes our secrets out of a text."""
+
+USUAL_RESET_S: Final = 60.0
+"""For how long the remote shuts out, where it does not say."""
+
+LONGEST_RESET_S: Final = 3600.0
+"""A larger number counts milliseconds, and none is believed beyond it."""
+
+_LONGEST_TEXT: Final = 1000
+
+_REMAINING: Final = "x-ratelimit-remaining-"
+_RESET: Final = "x-ratelimit-reset-"
+_USUAL_LIMIT: Final = "default"
+_NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+
+
+class Answer(NamedTuple):
+    """An answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By their names in small letters."""
+    raw: bytes
+
+    def request_id(self, clear: Clear) -> str | None:
+        """Return what the remote calls the request, if it does."""
+        text = self.headers.get("x-request-id")
+        if text is None:
+            return None
+        # Bytes that are not UTF-8 arrive as surrogates, which cannot be printed.
+        return clear(text.encode("utf-8", "replace").decode())[:_LONGEST_TEXT]
+
+    def exhausted(self) -> bool:
+        """Tell whether the remote will refuse the next request: no limit has anything left."""
+        remaining = _limits(self.headers, _REMAINING)
+        return bool(remaining) and max(remaining) == 0
+
+    def reset_s(self) -> float:
+        """Return in how many seconds the remote takes requests again.
+
+        >>> Answer(429, {"x-ratelimit-reset-default": "12"}, b"").reset_s()
+        12.0
+        >>> Answer(429, {"x-ratelimit-reset-default": "12000"}, b"").reset_s()
+        12.0
+        >>> Answer(429, {}, b"").reset_s()
+        60.0
+        """
+        # Of several limits, all must be exceeded: the first to end frees the way.
+        seconds = min(_limits(self.headers, _RESET), default=None)
+        if seconds is None:
+            seconds = _decimal(self.headers.get("retry-after"))
+        if seconds is None:
+            return USUAL_RESET_S
+        if seconds > LONGEST_RESET_S:
+            seconds /= 1000
+        return min(seconds, LONGEST_RESET_S)
+
+
+def refusal(operation: str, answer: Answer, clear: Clear) -> RemoteRefused:
+    """Return the error for an answer that says no.
+
+    >>> refusal("reserve", Answer(422, {}, b""), str)
+    RemoteConflict('reserve', 422, '', '', None)
+    """
+    status = answer.status
+    code, message = (clear(text)[:_LONGEST_TEXT] for text in parse_error(answer.raw))
+    if status < 400:
+        message = f"it is elsewhere, at {clear(_origin(answer))}; redirects are not followed"
+    request_id = answer.request_id(clear)
+    if status == 429:
+        return RateLimited(operation, status, code, message, request_id, answer.reset_s())
+    return REFUSALS.get(status, RemoteRefused)(operation, status, code, message, request_id)
+
+
+def _origin(answer: Answer) -> str:
+    """Return where a redirect leads, without path and query: they may say too much."""
+    try:
+        parts = urlsplit(answer.headers.get("location", ""))
+    except ValueError:
+        return "no address"
+    return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another path"
+
+
+def _limits(headers: Mapping[str, str], prefix: str) -> list[float]:
+    """Return what is said of the usual limit, or, if it is not there, of each of the others."""
+    usual = _decimal(headers.get(prefix + _USUAL_LIMIT))
+    if usual is not None:
+        return [usual]
+    values = (_decimal(text) for name, text in headers.items() if name.startswith(prefix))
+    return [value for value in values if value is not None]
+
+
+def _decimal(text: str | None) -> float | None:
+    return float(text) if text is not None and _NUMBER.fullmatch(text.strip()) else None

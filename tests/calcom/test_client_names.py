@@ -1,0 +1,65 @@
+"""What `slotengine.calcom` offers, with and without what the client needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import slotengine
+from slotengine import calcom
+
+WITHOUT = """
+import sys
+
+class Forbidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError("no module named " + name)
+
+sys.meta_path.insert(0, Forbidden())
+from slotengine.calcom import RemoteError, OutcomeUnknown
+{program}
+"""
+
+
+def run(program: str, *missing: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(program=program, missing=set(missing))],
+        cwd=Path(slotengine.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", calcom.__all__)
+def test_every_name_is_there_and_documented(name: str) -> None:
+    value = getattr(calcom, name)
+    if isinstance(value, str):
+        return
+    assert value.__doc__
+    assert not value.__doc__.startswith(f"{name}(")
+
+
+def test_no_other_name_is_there() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Nobody'"):
+        _ = calcom.Nobody  # type: ignore[attr-defined, unused-ignore]
+
+
+def test_the_server_works_where_the_clients_extra_is_not_installed() -> None:
+    done = run("from slotengine.calcom.server import create_app", "tenacity")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_errors_need_no_extra_at_all() -> None:
+    done = run("", "tenacity", "aiohttp", "orjson", "pydantic", "yarl")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_client_says_what_is_missing() -> None:
+    done = run("from slotengine.calcom import CalComClient", "tenacity")
+    assert "no module named tenacity" in done.stderr
