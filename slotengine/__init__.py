@@ -15,7 +15,8 @@ Where things are:
 ``slotengine.calcom``
     A server that speaks Cal.com's reservations API (extra ``server``).
 ``slotengine.testing``
-    A virtual clock and a naive ledger, for your tests as for ours.
+    A virtual clock, a naive ledger and a stand-in for Cal.com (extra ``calcom``),
+    for your tests as for ours.
 ``slotengine.errors``
     Everything that can be raised.
 

@@ -49,6 +49,9 @@ LAYERS: Final[dict[str, Layer]] = {
         ("slotengine.calcom", "slotengine.backends", *SERVED), ("anyio", "sortedcontainers")
     ),
     "slotengine.testing.remote": Layer(("slotengine.calcom", *SERVED), ("anyio", "orjson")),
+    "slotengine.testing.remote.listener": Layer(
+        ("slotengine.testing.remote", *SERVED), ("aiohttp",)
+    ),
     "slotengine.testing.remote.server": Layer(
         ("slotengine.testing.remote", "slotengine.calcom", *SERVED), ("aiohttp", "orjson")
     ),

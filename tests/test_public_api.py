@@ -19,6 +19,7 @@ import pytest
 import slotengine
 import slotengine.errors
 import slotengine.testing
+import slotengine.testing.remote
 from slotengine import (
     EngineClosed,
     HoldExpired,
@@ -47,7 +48,7 @@ ROOT = Path(slotengine.__file__).parent
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
 END = datetime(2030, 1, 7, 10, tzinfo=UTC)
 
-PUBLIC = [slotengine, slotengine.testing]
+PUBLIC = [slotengine, slotengine.testing, slotengine.testing.remote]
 
 
 # --- Names -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The examples of ``docs/server.md`` do what it says."""
+"""The examples of the pages in ``docs`` do what these say."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "server.md"
 
 
-def test_the_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["server.md", "standin.md"])
+def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     monkeypatch.chdir(ROOT)
-    results = doctest.testfile(str(DOCS), module_relative=False, encoding="utf-8")
+    results = doctest.testfile(str(DOCS.parent / page), module_relative=False, encoding="utf-8")
     assert results.attempted > 0
     assert results.failed == 0
 

@@ -3,7 +3,7 @@
 `RemoteCalCom` listens on a local port and behaves as version 2024-09-04 of the
 real one does, with its defects; see ``docs/standin.md``.
 
-`server` is the socket and the order of steps.  Beneath it all is pure: `rules`
+`server` is the order of steps, on the socket of `listener`.  Beneath it all is pure: `rules`
 accept holds, `books` keep them, `query` and `search` find slots on the `grid`,
 `access` knows callers and their limits, `directory` whom there is, `answers`
 what is said, and `faults` what goes wrong on purpose.
@@ -34,6 +34,7 @@ from slotengine.testing.remote.faults import (
     Error429,
     Error500,
     Exchange,
+    Fault,
     Faults,
     Garbage,
     Gate,
@@ -50,6 +51,7 @@ __all__ = [
     "Error429",
     "Error500",
     "Exchange",
+    "Fault",
     "Faults",
     "Garbage",
     "Gate",

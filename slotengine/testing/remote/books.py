@@ -90,6 +90,12 @@ class Books:
         self.bookings: list[RemoteBooking] = []
         self._last_id = 0
 
+    def copy(self) -> Books:
+        """Return the same, to stay as it is now."""
+        copy = Books()
+        copy.rows, copy.bookings = list(self.rows), list(self.bookings)
+        return copy
+
     def live(self, now: datetime) -> list[SelectedSlot]:
         """Return the holds that still hold."""
         return [row for row in self.rows if row.is_live(now)]

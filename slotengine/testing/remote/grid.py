@@ -91,8 +91,8 @@ class Grid(NamedTuple):
         start = self._aligned(max(span[0], earliest)) + self.offset_min * MINUTE
         at = bisect_left(before, start)
         if at > 0 and before[at - 1] + advance > start:
-            last = before[at - 1]
-            start = last if last >= span[0] else last + advance
+            # Inside the step of that slot, which counts once even if it is in this span too.
+            start = before[at - 1] + advance
         while start + self.length_min * MINUTE - SECOND <= span[1]:
             yield start
             start += advance

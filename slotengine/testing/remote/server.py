@@ -16,7 +16,6 @@ from aiohttp import web
 from slotengine.calcom.wire import DONE, UNEXPECTED, HttpError, success
 from slotengine.core.instant import from_us, to_us
 from slotengine.engine.clock import Clock, SystemClock
-from slotengine.engine.uids import new_uid
 from slotengine.testing.remote.access import (
     Credentials,
     Limiter,
@@ -45,6 +44,7 @@ from slotengine.testing.remote.faults import (
     Op,
     Wait,
 )
+from slotengine.testing.remote.listener import Listener
 from slotengine.testing.remote.query import parse_query
 from slotengine.testing.remote.rules import (
     USUAL_HOLD_MINUTES,
@@ -65,23 +65,6 @@ VERSION: Final = "2024-09-04"
 STALE: Final = timedelta(seconds=2)
 """How long a search may be answered as the last time."""
 
-_LAST_WORDS_S: Final = 0.1
-"""How long requests that still wait may take when the stand-in is left."""
-
-_ALWAYS: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Content-Type": "application/json; charset=utf-8",
-}
-_PREFLIGHT: Final = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET,PATCH,DELETE,HEAD,POST,PUT,OPTIONS",
-    "Access-Control-Allow-Headers": (
-        "x-cal-client-id,x-cal-secret-key,x-cal-platform-embed,cal-api-version,"
-        "Accept,Authorization,Content-Type,Origin"
-    ),
-    "Access-Control-Max-Age": "86400",
-}
-
 _SLOTS: Final = "/v2/slots"
 _RESERVATIONS: Final = "/v2/slots/reservations"
 
@@ -91,7 +74,8 @@ class RemoteCalCom:
 
     It behaves as the real one does, defects included, and goes wrong as it is
     told through `faults`.  Everything it keeps can be seen and changed by the
-    test, without any request.
+    test, without any request.  Requests that come at once race as they do
+    there; those that come one after the other do not.
 
     ``clock`` is asked for the time, to which `skew` is added; with a
     `slotengine.testing.SimClock` nothing here ever waits by itself.  How long
@@ -145,13 +129,14 @@ class RemoteCalCom:
         self._limiter = Limiter(limits or RateLimits(), self._credentials)
         self._cache = Cache(stale)
         self._books = Books()
-        self._web = _Web(self._serve)
+        self._replica: Books | None = None
+        self._listener = Listener(self._serve)
 
     # --- Being there, and not ------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        await self._web.listen()
+        await self._listener.listen()
         return self
 
     async def __aexit__(
@@ -161,20 +146,31 @@ class RemoteCalCom:
         traceback: TracebackType | None,
     ) -> None:
         """Stop listening; whoever still waits at a gate is sent away."""
-        await self._web.close()
+        await self._listener.close()
 
     @property
     def url(self) -> str:
         """Where it listens, as ``http://127.0.0.1:40123``; the same before and after `down`."""
-        return f"http://127.0.0.1:{self._web.port}"
+        return f"http://127.0.0.1:{self._listener.port}"
 
     async def down(self) -> None:
         """Drop all connections, and refuse new ones until `up`.  What it keeps, it keeps."""
-        self._web.hang_up()
+        self._listener.hang_up()
 
     async def up(self) -> None:
         """Listen again, on the same port."""
-        await self._web.listen()
+        await self._listener.listen()
+
+    def lag(self) -> None:
+        """Let what is checked be the holds and bookings of this moment, until `catch_up`.
+
+        So the original's checks may read a replica of its database, which is behind.
+        """
+        self._replica = self._books.copy()
+
+    def catch_up(self) -> None:
+        """Check what there is."""
+        self._replica = None
 
     # --- What the test sees and does -----------------------------------------------------
 
@@ -360,7 +356,7 @@ class RemoteCalCom:
         event_type = event_type_of(self._directory, body)
         check_permission(self._directory, event_type, body, user_id)
         wanted = wanted_by(body, event_type)
-        taker = check_post(self._books, wanted, self.now())
+        taker = check_post(self._replica or self._books, wanted, self.now())
         if instead := await self._between(asked):
             return instead
         row = self._books.insert(wanted, taker, self.now())
@@ -379,7 +375,7 @@ class RemoteCalCom:
         if row is None:
             raise HttpError(404, f"Slot with uid={asked.uid} not found")
         wanted = wanted_by(body, event_type_of(self._directory, body))
-        check_patch(self._books, wanted, self.now())
+        check_patch(self._replica or self._books, wanted, self.now())
         if instead := await self._between(asked):
             return instead
         row = self._books.update(row.id, wanted, self.now())
@@ -460,62 +456,3 @@ async def _received(request: web.BaseRequest) -> dict[str, Any]:
     if not isinstance(sent, dict):
         raise HttpError(400, "The body must be a JSON object")
     return sent
-
-
-# --- The socket ----------------------------------------------------------------------------
-
-
-class _Web:
-    """A web server that can hang up, and come back on the same port."""
-
-    def __init__(self, answer: Callable[[web.BaseRequest], Awaitable[Answer]]) -> None:
-        self._answer = answer
-        self._server: web.Server | None = None
-        self._listener: asyncio.Server | None = None
-        self._port = 0
-
-    @property
-    def port(self) -> int:
-        """The port, once it has listened for the first time."""
-        if not self._port:
-            raise RuntimeError("it does not listen yet: use it with `async with`")
-        return self._port
-
-    async def listen(self) -> None:
-        """Listen, if it does not yet."""
-        if self._listener is not None:
-            return
-        if self._server is None:
-            self._server = web.Server(self._handle, access_log=None)
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._server, "127.0.0.1", self._port)
-        self._port = self._listener.sockets[0].getsockname()[1]
-
-    def hang_up(self) -> None:
-        """Drop all connections, and accept none."""
-        if self._listener is None:
-            return
-        self._listener.close()
-        self._listener = None
-        assert self._server is not None
-        for connection in self._server.connections:
-            if connection.transport is not None:
-                connection.transport.abort()
-
-    async def close(self) -> None:
-        """Stop for good."""
-        self.hang_up()
-        if self._server is not None:
-            await self._server.shutdown(_LAST_WORDS_S)
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.method == "OPTIONS":
-            return web.Response(status=204, headers=_PREFLIGHT | {"X-Request-Id": new_uid()})
-        try:
-            status, body, headers = await self._answer(request)
-        except Cut:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()  # nobody will read it
-        sent = {**_ALWAYS, **headers, "X-Request-Id": new_uid()}
-        return web.Response(status=status, body=body, headers=sent)
