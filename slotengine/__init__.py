@@ -18,7 +18,8 @@ Where things are:
 ``slotengine.ical``
     When an iCalendar file says that its owner is busy (extra ``ical``).
 ``slotengine.testing``
-    A virtual clock and a naive ledger, for your tests as for ours.
+    A virtual clock, a naive ledger and a stand-in for Cal.com (extra ``calcom``),
+    for your tests as for ours.
 ``slotengine.errors``
     Everything that can be raised.
 

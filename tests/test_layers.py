@@ -65,6 +65,13 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.testing": Layer(
         ("slotengine.calcom", "slotengine.backends", *SERVED), ("anyio", "sortedcontainers")
     ),
+    "slotengine.testing.remote": Layer(("slotengine.calcom", *SERVED), ("anyio", "orjson")),
+    "slotengine.testing.remote.listener": Layer(
+        ("slotengine.testing.remote", *SERVED), ("aiohttp",)
+    ),
+    "slotengine.testing.remote.server": Layer(
+        ("slotengine.testing.remote", "slotengine.calcom", *SERVED), ("aiohttp", "orjson")
+    ),
     "slotengine.testing.strategies": Layer(SERVED, ("hypothesis",)),
     # The public names, which nothing inside slotengine imports but the command.
     "slotengine": Layer(SERVED),

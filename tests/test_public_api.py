@@ -19,6 +19,7 @@ import pytest
 import slotengine
 import slotengine.errors
 import slotengine.testing
+import slotengine.testing.remote
 from slotengine import (
     BadCalendar,
     EngineClosed,
@@ -48,7 +49,7 @@ ROOT = Path(slotengine.__file__).parent
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
 END = datetime(2030, 1, 7, 10, tzinfo=UTC)
 
-PUBLIC = [slotengine, slotengine.testing]
+PUBLIC = [slotengine, slotengine.testing, slotengine.testing.remote]
 
 
 # --- Names -----------------------------------------------------------------------------
@@ -127,8 +128,7 @@ from slotengine import *
 EXTRAS = {
     "aiohttp", "asyncpg", "click", "coredis", "dateutil", "hypothesis", "icalendar", "mypy",
     "orjson", "psycopg", "pydantic", "pytest", "recurring_ical_events", "redis", "rich", "tenacity",
-    "trio",
-    "tzdata", "uvloop", "valkey", "yarl",
+    "trio", "tzdata", "uvloop", "valkey", "yarl",
 }  # fmt: skip
 
 

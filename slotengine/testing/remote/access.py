@@ -1,0 +1,226 @@
+"""Who calls the stand-in, and how often: credentials and rate limits.
+
+Pure: header values and the time are arguments.  The limiter comes first and
+looks up API keys on every endpoint; whoever calls is asked by POST alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from slotengine.calcom.wire import HttpError
+from slotengine.core.instant import SECOND
+from slotengine.testing.remote.answers import too_many_requests
+
+KEY_PREFIX: Final = "cal_"
+"""What tells an API key from an access token."""
+
+
+class RateLimit(NamedTuple):
+    """So many requests in a window, and once that is exceeded none for a while."""
+
+    requests: int
+    window_s: int = 60
+    block_s: int = 60
+    name: str = "default"
+
+
+USUAL_LIMIT: Final = RateLimit(120)
+TRUSTED_LIMIT: Final = RateLimit(500)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimits:
+    """The limit for each kind of caller; the defaults are the original's."""
+
+    api_key: RateLimit = USUAL_LIMIT
+    access_token: RateLimit = TRUSTED_LIMIT
+    oauth_client: RateLimit = TRUSTED_LIMIT
+    address: RateLimit = USUAL_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteApiKey:
+    """An API key, beginning with ``cal_``, whom it acts for, and limits of its own."""
+
+    secret: str = field(repr=False)
+    user_id: int
+    expired: bool = False
+    limits: tuple[RateLimit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAccessToken:
+    """An access token, whom it acts for, and from which web origins; None: from any."""
+
+    secret: str = field(repr=False)
+    user_id: int
+    origins: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteOAuthClient:
+    """A platform, and the owner of its organization, whom it acts for."""
+
+    id: str
+    secret: str = field(repr=False)
+    owner_id: int
+
+
+Headers = Mapping[str, str]
+
+
+def bearer(headers: Headers) -> str | None:
+    """Return the token of the Authorization header, or all of it if that is no bearer's."""
+    header = headers.get("Authorization")
+    if not header:
+        return None
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else header
+
+
+class Credentials:
+    """All that is accepted as proof of who calls."""
+
+    def __init__(
+        self,
+        api_keys: Iterable[RemoteApiKey],
+        access_tokens: Iterable[RemoteAccessToken],
+        oauth_clients: Iterable[RemoteOAuthClient],
+    ) -> None:
+        self._api_keys = {one.secret: one for one in api_keys}
+        self._access_tokens = {one.secret: one for one in access_tokens}
+        self._oauth_clients = {one.id: one for one in oauth_clients}
+
+    def api_key(self, secret: str) -> RemoteApiKey:
+        """Return an API key, or raise the 401 that an unknown one gets everywhere."""
+        key = self._api_keys.get(secret)
+        if key is None:
+            raise HttpError(401, "CustomThrottlerGuard - Invalid API Key")
+        return key
+
+    def caller(self, headers: Headers) -> int | None:
+        """Return the id of the user who calls, None if nobody says.
+
+        Raises `HttpError` 401 for wrong credentials, although none are needed.
+        """
+        client_id, secret = headers.get("x-cal-client-id"), headers.get("x-cal-secret-key")
+        if client_id and secret:
+            return self._owner(client_id, secret)
+        token = bearer(headers)
+        if token is None:
+            return None
+        if token.startswith(KEY_PREFIX):
+            key = self.api_key(token)
+            if key.expired:
+                raise HttpError(401, "ApiAuthStrategy - api key - Your api key is expired")
+            return key.user_id
+        return self._user(token, headers.get("Origin"))
+
+    def _owner(self, client_id: str, secret: str) -> int:
+        client = self._oauth_clients.get(client_id)
+        if client is None:
+            raise HttpError(
+                401, f"ApiAuthStrategy - oAuth client - Client with ID {client_id} not found"
+            )
+        if client.secret != secret:
+            raise HttpError(401, "ApiAuthStrategy - oAuth client - Invalid client secret")
+        return client.owner_id
+
+    def _user(self, secret: str, origin: str | None) -> int:
+        token = self._access_tokens.get(secret)
+        if token is None:
+            raise HttpError(401, "ApiAuthStrategy - access token - Invalid Access Token.")
+        if origin is not None and token.origins is not None and origin not in token.origins:
+            raise HttpError(
+                401,
+                "ApiAuthStrategy - access token - "
+                "The origin matches no redirect URI of the token's OAuth client.",
+            )
+        return token.user_id
+
+
+@dataclass(slots=True)
+class _Window:
+    ends: int
+    hits: int = 0
+    blocked: bool = False
+
+
+class Limiter:
+    """Counts requests, per caller, in windows that begin with their first request."""
+
+    def __init__(self, limits: RateLimits, credentials: Credentials) -> None:
+        self._limits = limits
+        self._credentials = credentials
+        self._windows: dict[tuple[str, RateLimit], _Window] = {}
+
+    def admit(self, headers: Headers, address: str, now: int) -> dict[str, str]:
+        """Count a request, and return the headers that tell of it.
+
+        Raises `HttpError` 401 for an unknown API key, and `Throttled` when all
+        limits of the caller are exceeded.
+        """
+        caller, limits = self._of(headers, address)
+        shown: dict[str, str] = {}
+        exceeded = 0
+        for limit in limits:
+            window = self._hit((caller, limit), now)
+            exceeded += window.blocked
+            shown |= limit_headers(
+                limit,
+                remaining=max(0, limit.requests - window.hits),
+                reset_s=-((now - window.ends) // SECOND),
+            )
+        if exceeded == len(limits):
+            raise Throttled(shown)
+        return shown
+
+    def _of(self, headers: Headers, address: str) -> tuple[str, tuple[RateLimit, ...]]:
+        token = bearer(headers)
+        if token is not None and token.startswith(KEY_PREFIX):
+            key = self._credentials.api_key(token)
+            return f"key {token}", key.limits or (self._limits.api_key,)
+        if token is not None:
+            return f"token {token}", (self._limits.access_token,)
+        if client_id := headers.get("x-cal-client-id"):
+            return f"client {client_id}", (self._limits.oauth_client,)
+        address = headers.get("cf-connecting-ip", address)
+        return f"address {address}", (self._limits.address,)
+
+    def _hit(self, counted: tuple[str, RateLimit], now: int) -> _Window:
+        limit = counted[1]
+        window = self._windows.get(counted)
+        if window is None or now >= window.ends:
+            window = self._windows[counted] = _Window(now + limit.window_s * SECOND)
+        if not window.blocked:
+            window.hits += 1
+            if window.hits > limit.requests:
+                window.blocked = True
+                window.ends = now + limit.block_s * SECOND
+        return window
+
+
+class Throttled(Exception):
+    """A caller has used up all limits; carries the headers that say so."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        super().__init__(headers)
+        self.headers = headers
+        self.error = too_many_requests()
+
+
+def limit_headers(limit: RateLimit, *, remaining: int, reset_s: int) -> dict[str, str]:
+    """Return the three headers of one limit.
+
+    >>> limit_headers(RateLimit(120), remaining=7, reset_s=60)["X-RateLimit-Remaining-Default"]
+    '7'
+    """
+    name = limit.name.capitalize()
+    return {
+        f"X-RateLimit-Limit-{name}": str(limit.requests),
+        f"X-RateLimit-Remaining-{name}": str(remaining),
+        f"X-RateLimit-Reset-{name}": str(reset_s),
+    }

@@ -1,0 +1,37 @@
+"""Arithmetic on spans, and the grid where ranges overlap, which no search of today yields."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slotengine.core.instant import HOUR, MINUTE
+from slotengine.testing.remote.grid import Grid, Span, both, union, without
+
+spans = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5)).map(lambda p: (p[0], sum(p))))
+
+
+def instants(found: list[Span]) -> set[int]:
+    return {instant for start, end in found for instant in range(start, end)}
+
+
+@given(left=spans, right=spans)
+def test_spans_are_sets_of_instants(left: list[Span], right: list[Span]) -> None:
+    one, other = union(left), union(right)
+    assert instants(one) == instants(left)
+    assert instants(without(one, right)) == instants(left) - instants(right)
+    assert instants(both(one, other)) == instants(left) & instants(right)
+    for found in (one, without(one, right), both(one, other)):
+        assert found == union(found)
+
+
+def test_section_11_4_overlapping_ranges_share_one_grid() -> None:
+    grid = Grid(length_min=30, step_min=30, offset_min=0, zone=UTC)
+    free = [(0, HOUR), (15 * MINUTE, 2 * HOUR), (0, 2 * HOUR + 30 * MINUTE)]
+    assert [start // MINUTE for start in grid.starts(free, earliest=0)] == [0, 30, 60, 90, 120]
+    # The second would have begun with 00:25, inside the step of 00:10.
+    late = Grid(length_min=15, step_min=45, offset_min=10, zone=UTC)
+    free = [(0, 30 * MINUTE), (5 * MINUTE, 3 * HOUR)]
+    assert [start // MINUTE for start in late.starts(free, earliest=0)] == [10, 65, 120]
