@@ -47,13 +47,7 @@ class Planner:
             raise InvalidField("event_type", f"must be an EventType, not {event_type!r}")
         if event_type.id in self._plans:
             raise InvalidField("event_type", f"{event_type.id!r} was added before")
-        hours = {}
-        for host in event_type.hosts():
-            found = self._ledger.resource(host.resource)
-            if host.units > found.capacity:
-                raise TooManyUnits(found.id, host.units, found.capacity)
-            hours[found.id] = found.schedule
-        plan = Plan(event_type, hours)
+        plan = self._drawn(event_type)
         for quota in plan.quotas:
             self._ledger.add_limit(quota.resource, quota.units)
         self._plans[event_type.id] = plan
@@ -62,12 +56,29 @@ class Planner:
         """Return whether there is an event type of this id."""
         return event_type in self._plans
 
-    def plan(self, event_type: str) -> Plan:
-        """Return an event type, ready for use.  Raises `UnknownEventType`."""
+    def plan(self, event_type: str | EventType) -> Plan:
+        """Return an event type, ready for use: one that was added, or any that has no limits.
+
+        Raises `UnknownEventType`; of one that was not added `UnknownResource`,
+        `TooManyUnits`, or `InvalidField` for limits, since nobody counts what it had.
+        """
+        if isinstance(event_type, EventType):
+            if event_type.limits:
+                raise InvalidField("event_type", "must be added before, since it has limits")
+            return self._drawn(event_type)
         try:
             return self._plans[event_type]
         except (KeyError, TypeError):
             raise UnknownEventType(event_type) from None
+
+    def _drawn(self, event_type: EventType) -> Plan:
+        hours = {}
+        for host in event_type.hosts():
+            found = self._ledger.resource(host.resource)
+            if host.units > found.capacity:
+                raise TooManyUnits(found.id, host.units, found.capacity)
+            hours[found.id] = found.schedule
+        return Plan(event_type, hours)
 
     # --- Reserving -------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
+    from slotengine.core.event_type import EventType
     from slotengine.core.occupancy import Occupancy
     from slotengine.core.resource import Resource
 
@@ -48,7 +49,7 @@ GONE: Final = -1
 class Query(NamedTuple):
     """Which slots are looked for: those that begin in a span of time, and end in it."""
 
-    event_type: str
+    event_type: str | EventType
     start: int
     end: int
     length: int | None = None

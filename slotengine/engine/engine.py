@@ -461,7 +461,7 @@ class SlotEngine:
 
     async def slots(
         self,
-        event_type: str,
+        event_type: str | EventType,
         start: datetime,
         end: datetime,
         *,
@@ -478,6 +478,9 @@ class SlotEngine:
         offered can be reserved at this moment; reservations whose uids are in
         ``ignoring``, such as the caller's own, are looked through.
 
+        What is looked for may also be an `EventType` that was not added, if it
+        has no limits: such as some hosts together, for once.
+
         Raises `UnknownEventType` or `InvalidField`.  O(h w + b log b + s), for
         w windows of h hosts, b that is taken in the range, and s slots.
         """
@@ -489,7 +492,7 @@ class SlotEngine:
 
     def slots_nowait(
         self,
-        event_type: str,
+        event_type: str | EventType,
         start: datetime,
         end: datetime,
         *,
@@ -505,7 +508,7 @@ class SlotEngine:
 
     async def next_free(
         self,
-        event_type: str,
+        event_type: str | EventType,
         after: datetime | None = None,
         count: int = 1,
         *,
@@ -529,7 +532,7 @@ class SlotEngine:
 
     def next_free_nowait(
         self,
-        event_type: str,
+        event_type: str | EventType,
         after: datetime | None = None,
         count: int = 1,
         *,
@@ -955,7 +958,7 @@ def _closed() -> NoReturn:
 
 
 def _query(
-    event_type: str,
+    event_type: str | EventType,
     start: datetime,
     end: datetime,
     length: timedelta | None,
