@@ -71,6 +71,8 @@ class Occupancy:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.resources: dict[str, Resource] = {}
+        self.limits = 0
+        """How many of the resources are limits."""
         self.sessions: dict[tuple[str, int], Session] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
         self._now = now
@@ -95,6 +97,7 @@ class Occupancy:
         assert is_limit(id)
         assert id not in self.resources
         self.resources[id] = Resource(id, units)
+        self.limits += 1
 
     def replace_busy(self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]]) -> None:
         """Let these be the spans that a source says are busy, and nothing else.
