@@ -54,13 +54,17 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.calcom.client_answer": Layer(CLIENT_PURE),
     "slotengine.calcom.breaker": Layer(),
     "slotengine.calcom.pace": Layer(),
+    "slotengine.calcom.directory": Layer(),
     "slotengine.calcom.credentials": Layer(("slotengine.errors",)),
     "slotengine.calcom.retries": Layer(CLIENT_PURE, ("tenacity",)),
     "slotengine.calcom.exchange": Layer(CLIENT_PURE, ("aiohttp", "yarl")),
     "slotengine.calcom.client": Layer(("slotengine.calcom", *PURE), ("aiohttp",)),
     "slotengine.calcom.reconcile": Layer(PURE, ("orjson",)),
     "slotengine.calcom.catalog": CATALOG,
+    "slotengine.calcom.calendars": Layer(("slotengine.ical",)),
+    "slotengine.calcom.catalog_calendars": CATALOG,
     "slotengine.calcom.catalog_checks": CATALOG,
+    "slotengine.calcom.catalog_event_types": CATALOG,
     "slotengine.calcom.catalog_tables": CATALOG,
     "slotengine.testing": Layer(
         ("slotengine.calcom", "slotengine.backends", *SERVED), ("anyio", "sortedcontainers")

@@ -1,8 +1,8 @@
 """What a server offers, in the terms of the engine: event types, hosts, credentials.
 
-A `Catalog` is ready for use: event types that turn a start and a length into
-requests for the engine, credentials as digests, and `Catalog.populate`, which
-makes hosts and existing bookings known to an engine.
+A `Catalog` is ready for use: event types as the engine knows them, with what
+callers know of them, credentials as digests, and `Catalog.populate`, which
+makes all of that and existing bookings known to an engine.
 
 There is one resource per user, of capacity one.  So whatever takes a host's
 time, through whichever event type, is in the way of all their event types.
@@ -12,18 +12,23 @@ Knows nothing of the file that all this is written in; that is `catalog_file`'s.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
-from slotengine.core.proposal import Policy
+from slotengine.calcom.calendars import Calendar
+from slotengine.calcom.directory import Directory
+from slotengine.core.event_type import EventType
 from slotengine.core.reservation import Seats
 from slotengine.core.schedule import ALWAYS_OPEN, Windows
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.values import Claim, Request
+from slotengine.engine.values import Claim, Request, Reservation
+from slotengine.errors import LimitReached
 
 T = TypeVar("T")
 
@@ -78,105 +83,152 @@ class OAuthClient:
     secret: Keyring[bool]
 
 
-class Candidate(NamedTuple):
-    """One set of hosts who could take a slot."""
-
-    claims: tuple[Claim, ...]
-    schedule: Windows | None
-    """Hours that take the place of the hosts' own; None: their own."""
-
-    @property
-    def resources(self) -> frozenset[str]:
-        """The ids of the hosts' resources."""
-        return frozenset(claim.resource for claim in self.claims)
-
-
 @dataclass(frozen=True, slots=True)
-class EventType:
-    """What can be booked, in the terms of the engine."""
+class Offer:
+    """An event type: its rules as the engine knows them, and what only callers know."""
 
     id: int
     slug: str
-    length: int
-    """In minutes, unless another is asked for."""
-    lengths: tuple[int, ...]
-    """What can be asked for; empty if nothing else than the length."""
-    before: timedelta
-    after: timedelta
-    seats: Seats | None
+    rules: EventType
+    """Its id is this one's, as text."""
     round_robin: bool
-    candidates: tuple[Candidate, ...]
-    """Who could take a slot: one set of hosts, or with round robin any one of several."""
-    weights: tuple[int, ...] | None
-    """How often each candidate is to be preferred, if not whoever has the least to do."""
-    fixed: frozenset[str]
-    """The resources that every candidate claims."""
+    same_host: bool
+    """Whether a booking that is moved stays with its host."""
     permitted: frozenset[int]
     """The users who may say how long a hold lives."""
 
     @property
-    def policy(self) -> Policy:
-        """Which candidate to prefer."""
-        return Policy.LEAST_LOADED if self.weights is None else Policy.WEIGHTED
+    def lengths(self) -> tuple[int, ...]:
+        """In minutes, what can be asked for; empty if nothing else than the length."""
+        return tuple(length // _MINUTE for length in self.rules.lengths)
+
+    @property
+    def length(self) -> int:
+        """In minutes, unless another is asked for."""
+        return self.rules.length // _MINUTE
 
     @property
     def earliest(self) -> datetime:
         """The first start at which the buffer before does not leave the calendar."""
-        return datetime.min.replace(tzinfo=UTC) + self.before
+        return datetime.min.replace(tzinfo=UTC) + self.rules.before
 
     def end(self, start: datetime, length: int) -> datetime:
         """Return the end of a slot of so many minutes.
 
         Raises `OverflowError` if it, or the buffer after it, leaves the calendar.
         """
-        occupied_until = start + timedelta(minutes=length) + self.after
-        return occupied_until - self.after
+        occupied_until = start + timedelta(minutes=length) + self.rules.after
+        return occupied_until - self.rules.after
 
-    def requests(
-        self, start: datetime, length: timedelta, *, ttl: timedelta | None, in_hours: bool
-    ) -> list[Request]:
-        """Return a request to the engine for each of the candidates.
+    def group_hosts(self) -> list[frozenset[str]]:
+        """Return the resources of each group of which one takes part."""
+        return [frozenset(host.resource for host in group) for group in self.rules.groups]
 
-        Unless ``in_hours``, nobody's working hours count.
-        """
-        event_type = str(self.id)
-        return [
-            Request(
-                start,
-                length,
-                candidate.claims,
-                ttl=ttl,
-                event_type=event_type,
-                seats=self.seats,
-                schedule=candidate.schedule if in_hours else ALWAYS_OPEN,
-            )
-            for candidate in self.candidates
-        ]
+    def could_be(self, booking: Booking) -> bool:
+        """Tell whether the rules give such lengths and hosts, whatever is taken."""
+        fixed = {host.resource for host in self.rules.fixed}
+        groups = self.group_hosts()
+        return (
+            booking.length in (self.rules.lengths or (self.rules.length,))
+            and fixed <= booking.hosts
+            and len(booking.hosts) == len(fixed) + len(groups)
+            and all(group & booking.hosts for group in groups)
+        )
+
+
+_MINUTE: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What is booked already."""
+
+    uid: str
+    """As callers know it; the engine gives it another."""
+    event_type_id: int
+    start: datetime
+    length: timedelta
+    hosts: frozenset[str]
+    """The resources that it takes."""
+    seats: int
+    """How many, of an event type that has seats; else 1."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Catalog:
     """Everything a server needs to know; `catalog_file.load_catalog` reads one."""
 
-    event_types: Mapping[int, EventType]
+    event_types: Mapping[int, Offer]
     resources: Mapping[str, Windows | None]
     """The resource of each user, and its hours."""
-    bookings: tuple[Request, ...]
+    bookings: tuple[Booking, ...]
     """What is booked already."""
+    calendars: tuple[Calendar, ...]
+    """What else keeps users busy."""
+    directory: Directory
     api_keys: Keyring[int]
     access_tokens: Keyring[AccessToken]
     oauth_clients: Mapping[str, OAuthClient]
 
-    async def populate(self, engine: SlotEngine) -> None:
-        """Make users and existing bookings known to an engine.
+    async def populate(self, engine: SlotEngine) -> dict[str, str]:
+        """Make users, event types, bookings and calendars known to an engine.
 
-        Raises `InvalidField` if it has a resource of the same id already.
+        Returns the engine's uid of each booking, by the catalog's.
+
+        A booking stands, whatever the rules are today: hours, notice and window
+        do not count for it.  It counts towards limits, unless it goes beyond
+        them, or has a length or hosts that the event type does not give.
+
+        Raises `InvalidField` if the engine has a resource or an event type of
+        the same id already.
         """
         for id, schedule in self.resources.items():  # noqa: A001
             engine.add_resource(id, schedule=schedule)
-        for request in self.bookings:
-            hold = await engine.reserve_request(request)
-            await engine.confirm(hold.uid)
+        for offer in self.event_types.values():
+            engine.add_event_type(offer.rules)
+        booked = {booking.uid: await self._book(engine, booking) for booking in self.bookings}
+        await self._import(engine)
+        return booked
+
+    async def _book(self, engine: SlotEngine, booking: Booking) -> str:
+        held = await self._hold(engine, booking)
+        return (await engine.confirm(held.uid)).uid
+
+    async def _hold(self, engine: SlotEngine, booking: Booking) -> Reservation:
+        offer = self.event_types[booking.event_type_id]
+        rules = offer.rules
+        if offer.could_be(booking):
+            with suppress(LimitReached):
+                return await engine.reserve_slot(
+                    rules.id,
+                    booking.start,
+                    length=booking.length,
+                    seats=booking.seats,
+                    only=booking.hosts,
+                    enforce=False,
+                )
+        claims = (Claim(host, 1, rules.before, rules.after) for host in sorted(booking.hosts))
+        return await engine.reserve_request(
+            Request(
+                booking.start,
+                booking.length,
+                tuple(claims),
+                event_type=rules.id,
+                seats=None if rules.seats is None else Seats(rules.seats, booking.seats),
+                schedule=ALWAYS_OPEN,
+            )
+        )
+
+    async def _import(self, engine: SlotEngine) -> None:
+        """Import all calendars, each source once with all the users it is of."""
+        now = engine.now()
+        sources: dict[str, dict[str, list[tuple[datetime, datetime]]]] = {}
+        for calendar in self.calendars:
+            # A large one takes seconds, and an engine that is lent has others to serve.
+            spans = await asyncio.to_thread(calendar.busy, now)
+            sources.setdefault(calendar.source, {})[calendar.resource] = spans
+        for source, busy in sources.items():
+            await engine.replace_busy(source, busy)
 
     def __repr__(self) -> str:
         return (

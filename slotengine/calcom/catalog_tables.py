@@ -94,7 +94,7 @@ def _read_days(value: object) -> int | tuple[date, date]:
 
 
 Id = Annotated[int, Field(gt=0, lt=2**53)]
-Count = Annotated[int, Field(ge=1, lt=2**53)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Length = Annotated[int, Field(ge=1, le=LONGEST)]
 Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
@@ -293,7 +293,7 @@ class TeamTable(OrganizationTable):
 
 
 class SeatsTable(Table):
-    """How many share a slot; the other two keys are kept for the search of slots."""
+    """How many share a slot; the other two keys say what Cal.com's own pages show of that."""
 
     seats_per_time_slot: Annotated[int, Field(ge=1, le=1000)]
     show_attendee_info: bool = False
@@ -365,7 +365,6 @@ class EventTypeTable(Table):
     after_event_buffer: Minutes = 0
     schedule_id: Id | None = None
     seats: SeatsTable | None = None
-    # Kept for the search of slots; reservations do not ask about them, as in the original.
     slot_interval: Length | None = None
     offset_start: Minutes = 0
     minimum_booking_notice: Minutes = 120
@@ -377,17 +376,22 @@ class EventTypeTable(Table):
     reschedule_with_same_round_robin_host: bool = False
 
     @property
-    def host_ids(self) -> list[int]:
-        """The ids of everybody who may host: of an individual event type, its owner."""
+    def all_hosts(self) -> list[HostTable]:
+        """Everybody who may host: of an individual event type, its owner."""
         if self.owner_id is not None:
-            return [self.owner_id]
-        return [host.user_id for host in self.hosts]
+            return [HostTable.model_validate({"userId": self.owner_id})]
+        return self.hosts
+
+    @property
+    def host_ids(self) -> list[int]:
+        """The ids of everybody who may host."""
+        return [host.user_id for host in self.all_hosts]
 
     @property
     def fixed(self) -> list[HostTable]:
         """The hosts who take part in every slot."""
-        everybody = self.scheduling_type == "collective"
-        return [host for host in self.hosts if everybody or host.is_fixed]
+        everybody = self.scheduling_type != "roundRobin"
+        return [host for host in self.all_hosts if everybody or host.is_fixed]
 
     @property
     def rotating(self) -> list[list[HostTable]]:

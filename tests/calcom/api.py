@@ -177,6 +177,9 @@ RAW_CATALOG: dict[str, Any] = {
     ],
 }
 
+for _event_type in RAW_CATALOG["eventTypes"]:
+    _event_type["minimumBookingNotice"] = 0
+
 
 @dataclass(frozen=True)
 class Answer:

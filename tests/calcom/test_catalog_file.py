@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slotengine import ALWAYS_OPEN, Policy, Seats, minutes
+from slotengine import DateRange, EventType, Limit, Period, RollingDays, Schedule, Windows, minutes
 from slotengine.calcom.catalog_file import CatalogError, catalog_from, load_catalog
 from slotengine.core.instant import to_us
-from slotengine.core.schedule import AllOf
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "catalog.toml"
 MONDAY = datetime(2030, 9, 2, tzinfo=UTC)
@@ -41,7 +43,10 @@ def test_json_says_the_same_as_toml(tmp_path: Path) -> None:
     raw = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
     path = tmp_path / "catalog.JSON"
     path.write_text(json.dumps(raw), encoding="utf-8")
+    shutil.copytree(EXAMPLE.parent / "calendars", tmp_path / "calendars")
     from_json, from_toml = load_catalog(path), load_catalog(str(EXAMPLE))
+    assert from_json.calendars == from_toml.calendars
+    assert from_json.directory == from_toml.directory
     assert from_json.event_types == from_toml.event_types
     assert from_json.resources == from_toml.resources
     assert from_json.bookings == from_toml.bookings
@@ -100,69 +105,146 @@ def team_type(*hosts: Mapping[str, object], **fields: object) -> dict[str, objec
     return {"id": 9, "slug": "another", "lengthInMinutes": 30} | kind | fields
 
 
+def rules(right: dict[str, Any], **fields: object) -> EventType:
+    """Return what the first event type becomes with these fields."""
+    right["eventTypes"][0] |= fields
+    return catalog_from(right).event_types[1].rules
+
+
 def test_an_individual_event_type(right: dict[str, Any]) -> None:
     solo = catalog_from(right).event_types[1]
-    (request,) = solo.requests(MONDAY, minutes(15), ttl=minutes(5), in_hours=True)
-    assert [claim.resource for claim in request.claims] == ["user:1"]
-    assert (request.event_type, request.ttl, request.schedule) == ("1", minutes(5), None)
-    assert (solo.length, solo.lengths) == (30, (15, 30))
-    (anytime,) = solo.requests(MONDAY, minutes(15), ttl=None, in_hours=False)
-    assert anytime.schedule is ALWAYS_OPEN
+    assert (solo.length, solo.lengths, solo.round_robin) == (30, (15, 30), False)
+    made = solo.rules
+    assert (made.id, made.length, made.lengths) == ("1", minutes(30), (minutes(15), minutes(30)))
+    assert [(host.resource, host.schedule) for host in made.fixed] == [("user:1", None)]
+    assert (made.groups, made.seats, made.limits, made.window) == ((), None, (), None)
+    assert (made.notice, made.interval, made.offset) == (minutes(120), None, minutes(0))
+    assert (made.first_only, made.optimized, made.zone) == (False, False, "Europe/Rome")
 
 
 def test_seats_and_buffers(right: dict[str, Any]) -> None:
-    (request,) = (
-        catalog_from(right).event_types[4].requests(MONDAY, minutes(60), ttl=None, in_hours=True)
+    made = catalog_from(right).event_types[4].rules
+    assert (made.seats, made.before, made.after) == (3, minutes(15), minutes(30))
+
+
+def test_rules(right: dict[str, Any]) -> None:
+    made = rules(
+        right,
+        slotInterval=20,
+        offsetStart=5,
+        minimumBookingNotice=0,
+        onlyShowFirstAvailableSlot=True,
+        showOptimizedSlots=True,
+        bookingLimitsCount={"day": 2, "week": 5},
+        bookingLimitsDuration={"month": 600, "year": 6000},
     )
-    assert request.seats == Seats(total=3, wanted=1)
-    assert (request.claims[0].before, request.claims[0].after) == (minutes(15), minutes(30))
+    assert (made.interval, made.offset, made.notice) == (minutes(20), minutes(5), minutes(0))
+    assert (made.first_only, made.optimized) == (True, True)
+    assert made.limits == (
+        Limit(Period.DAY, count=2),
+        Limit(Period.WEEK, count=5),
+        Limit(Period.MONTH, time=minutes(600)),
+        Limit(Period.YEAR, time=minutes(6000)),
+    )
 
 
-def test_who_could_take_a_slot(right: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("window", "meant"),
+    [
+        ({"type": "calendarDays", "value": 7}, RollingDays(7)),
+        ({"type": "businessDays", "value": 3}, RollingDays(3, business=True)),
+        (
+            {"type": "range", "value": ["2030-01-01", "2030-01-31"]},
+            DateRange(date(2030, 1, 1), date(2030, 1, 31)),
+        ),
+        ({"disabled": True}, None),
+    ],
+)
+def test_windows(right: dict[str, Any], window: dict[str, object], meant: object) -> None:
+    assert rules(right, bookingWindow=window).window == meant
+
+
+def test_no_limits(right: dict[str, Any]) -> None:
+    none = {"disabled": True}
+    assert rules(right, bookingLimitsCount=none, bookingLimitsDuration=none).limits == ()
+
+
+def test_who_takes_part(right: dict[str, Any]) -> None:
     right["users"] += [{"id": 4, "username": "four"}]
     right["teams"][0]["members"] = [{"userId": user["id"]} for user in right["users"]]
     one, two, three, four = (dict[str, object](userId=number) for number in (1, 2, 3, 4))
 
     def hosts_of(*hosts: Mapping[str, object], **fields: object) -> list[list[str]]:
         right["eventTypes"][4:] = [team_type(*hosts, **fields)]
-        made = catalog_from(right).event_types[9]
-        return [[claim.resource for claim in candidate.claims] for candidate in made.candidates]
+        made = catalog_from(right).event_types[9].rules
+        return [[host.resource for host in hosts] for hosts in (made.fixed, *made.groups)]
 
     assert hosts_of(one, two, schedulingType="collective") == [["user:1", "user:2"]]
-    assert hosts_of(one, two) == [["user:1"], ["user:2"]]
+    assert hosts_of(one, two) == [[], ["user:1", "user:2"]]
     fixed = two | {"mandatory": True}
-    assert hosts_of(one, fixed, three) == [["user:2", "user:1"], ["user:2", "user:3"]]
+    assert hosts_of(one, fixed, three) == [["user:2"], ["user:1", "user:3"]]
     assert hosts_of(fixed) == [["user:2"]]
     a, b = dict[str, object](groupId="a"), dict[str, object](groupId="b")
     assert hosts_of(one | a, two | b, three | a, four) == [
-        ["user:1", "user:2", "user:4"],
-        ["user:3", "user:2", "user:4"],
+        [],
+        ["user:1", "user:3"],
+        ["user:2"],
+        ["user:4"],
     ]
 
 
 def test_weights(right: dict[str, Any]) -> None:
     right["eventTypes"] += [team_type({"userId": 1, "weight": 300}, {"userId": 2})]
     catalog = catalog_from(right)
-    assert catalog.event_types[3].policy is Policy.LEAST_LOADED
-    assert catalog.event_types[9].policy is Policy.WEIGHTED
-    assert catalog.event_types[9].weights == (300, 100)
+    weights = [
+        [host.weight for host in catalog.event_types[id].rules.groups[0]]
+        for id in (3, 9)  # noqa: A001
+    ]
+    assert weights == [[100, 100], [300, 100]]
 
 
 def test_whose_hours_count(right: dict[str, Any]) -> None:
     """The event type's schedule; else those chosen for its hosts; else their own."""
 
-    def candidates(**fields: object) -> list[object]:
+    def hours(**fields: object) -> list[Windows | None]:
         hosts = {"userId": 1}, {"userId": 2, "scheduleId": 2}
         right["eventTypes"][4:] = [team_type(*hosts, **fields)]
-        return [candidate.schedule for candidate in catalog_from(right).event_types[9].candidates]
+        return [host.schedule for host in catalog_from(right).event_types[9].rules.hosts()]
 
     one = catalog_from(right).resources["user:1"]
-    assert candidates(scheduleId=1) == [one, one]
-    own, chosen = candidates()
+    assert hours(scheduleId=1) == [one, one]
+    own, chosen = hours()
     assert own is None
-    assert isinstance(chosen, AllOf)
-    (both,) = candidates(schedulingType="collective")
-    assert both == AllOf((one, *chosen.schedules))  # type: ignore[arg-type]
+    assert isinstance(chosen, Schedule)
+    assert chosen.zone == "UTC"
+
+
+def test_whose_dates_count(right: dict[str, Any]) -> None:
+    """Those of the event type's schedule; else of the first host's."""
+
+    def zone(*hosts: Mapping[str, object], **fields: object) -> str | None:
+        right["eventTypes"][4:] = [team_type(*hosts, **fields)]
+        return catalog_from(right).event_types[9].rules.zone
+
+    right["schedules"][1]["timeZone"] = "Asia/Tokyo"
+    assert zone({"userId": 1}, scheduleId=2) == "Asia/Tokyo"
+    assert zone({"userId": 1, "scheduleId": 2}) == "Asia/Tokyo"
+    assert zone({"userId": 2}, {"userId": 1}) == "Europe/Rome"
+    assert zone({"userId": 2}) is None
+
+
+def test_who_is_away_is_away_from_other_hours_too(right: dict[str, Any]) -> None:
+    right["users"][0] |= {"outOfOffice": [{"start": "2030-09-02", "end": "2030-09-02"}]}
+    right["schedules"][1] |= {"timeZone": "Asia/Tokyo"}
+    right["schedules"][1]["availability"][0] |= {"startTime": "00:00", "endTime": "12:00"}
+    (host,) = rules(right, scheduleId=2).fixed
+    assert host.schedule is not None
+    # Mondays from midnight to noon in Tokyo; in Rome it is Sunday until 07:00 there.
+    first = to_us(MONDAY - timedelta(hours=9))
+    hour = 3_600_000_000
+    assert list(host.schedule.windows(first, first + 30 * hour)) == [(first, first + 7 * hour)]
+    later = first + 7 * 24 * hour
+    assert list(host.schedule.windows(later, later + 30 * hour)) == [(later, later + 12 * hour)]
 
 
 def test_who_is_away_has_no_hours(right: dict[str, Any]) -> None:
@@ -235,11 +317,7 @@ def test_who_has_a_booking(right: dict[str, Any]) -> None:
         {"uid": "c", "eventTypeId": 2, "start": "2030-11-01", "end": "2030-11-02"},
     ]
     bookings = catalog_from(right).bookings
-    assert [[claim.resource for claim in each.claims] for each in bookings] == [
-        ["user:2"],
-        ["user:1"],
-        ["user:1", "user:2"],
-    ]
+    assert [each.hosts for each in bookings] == [{"user:2"}, {"user:1"}, {"user:1", "user:2"}]
 
 
 def test_a_key_that_is_given_twice_is_refused_in_json_too(tmp_path: Path) -> None:
@@ -260,3 +338,89 @@ def test_a_byte_order_mark_does_not_matter(tmp_path: Path, name: str, text: str)
     path = tmp_path / name
     path.write_text(text, encoding="utf-8-sig")
     assert list(load_catalog(path).resources) == ["user:1"]
+
+
+# --- Names -----------------------------------------------------------------------------
+
+
+def test_who_is_found_where(right: dict[str, Any]) -> None:
+    directory = catalog_from(right).directory
+    assert directory.user("one", None) == 1
+    assert directory.user("one", 100) == 1  # of a team of it
+    assert directory.user("three", 100) == 3  # of the organization itself
+    right["teams"][0]["members"][0]["accepted"] = False
+    right["eventTypes"][1:] = []
+    right["bookings"] = []
+    directory = catalog_from(right).directory
+    assert directory.user("one", 100) is None
+    assert directory.user("nobody", None) is None
+
+
+# --- Calendars -------------------------------------------------------------------------
+
+CALENDAR = """BEGIN:VCALENDAR
+BEGIN:VEVENT
+UID:private@example.com
+DTSTART:20300902T100000
+DURATION:PT1H
+SUMMARY:A secret
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+def test_calendars_are_read_from_the_catalogs_folder(right: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.ics").write_text(CALENDAR, encoding="utf-8")
+    right["users"][0]["calendars"] = ["a.ics"]
+    right["users"][1]["calendars"] = [str(tmp_path / "a.ics"), "a.ics"]
+    catalog = catalog_from(right, folder=tmp_path)
+    found = [(each.source, each.resource, each.zone) for each in catalog.calendars]
+    assert found == [
+        ("calendar:a.ics", "user:1", "Europe/Rome"),
+        (f"calendar:{tmp_path / 'a.ics'}", "user:2", "UTC"),
+        ("calendar:a.ics", "user:2", "UTC"),
+    ]
+    ten = MONDAY.replace(hour=10)
+    assert catalog.calendars[0].busy(MONDAY)[0][0] == ten - timedelta(hours=2)
+    assert catalog.calendars[2].busy(MONDAY) == [(ten, ten + timedelta(hours=1))]
+    assert "secret" not in repr(catalog.calendars)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("none.ics", "cannot be read: No such file or directory"),
+        (".", "cannot be read: Is a directory"),
+        ("bad.ics", "cannot be read: event 'private@example.com': "),
+        ("text.ics", "cannot be read: "),
+        ("a\0b", "cannot be read: "),
+    ],
+)
+def test_a_calendar_that_cannot_be_read(
+    right: dict[str, Any], tmp_path: Path, path: str, reason: str
+) -> None:
+    bad = CALENDAR.replace("DTSTART:20300902T100000", "DTSTART:tomorrow")
+    (tmp_path / "bad.ics").write_text(bad, encoding="utf-8")
+    (tmp_path / "text.ics").write_text("A secret", encoding="utf-8")
+    right["users"][1]["calendars"] = [path, path + "2"]
+    with pytest.raises(CatalogError) as caught:
+        catalog_from(right, folder=tmp_path)
+    first, second = caught.value.problems
+    assert (first.key, second.key) == ("users[1].calendars[0]", "users[1].calendars[1]")
+    assert first.reason.startswith(reason)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["icalendar", "recurring_ical_events"])
+def test_calendars_need_an_extra(missing: str) -> None:
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from slotengine.calcom.catalog_file import load_catalog, catalog_from\n"
+        "catalog_from({'users': [{'id': 1, 'username': 'a'}]})\n"
+        f"load_catalog({str(EXAMPLE)!r})"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=EXAMPLE.parents[1], capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert "users[3].calendars[0]: needs the extra 'ical'; install it with: pip" in ended.stderr

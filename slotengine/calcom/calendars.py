@@ -1,0 +1,37 @@
+"""Calendars of users, imported into an engine: how far they are read, and with what.
+
+Needs the extra ``ical``, and asks for it only where there is a calendar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+BACK: Final = timedelta(days=1)
+AHEAD: Final = timedelta(days=5 * 366)
+"""How far a calendar is read, from the moment of its import: five years.
+
+Measured: an event of every day costs 20 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """A calendar, and the user whose time it takes."""
+
+    source: str
+    """Whose word it is, as the engine is told."""
+    resource: str
+    zone: str
+    """Where the user is: times that name no zone, and whole days, are read there."""
+    text: bytes = field(repr=False)
+
+    def busy(self, now: datetime) -> list[tuple[datetime, datetime]]:
+        """Return when the user is busy, from a day before now to five years ahead.
+
+        Raises `BadCalendar`, or `ModuleNotFoundError` without the extra.
+        """
+        from slotengine.ical import busy_spans
+
+        return busy_spans(self.text, now - BACK, now + AHEAD, zone=self.zone)

@@ -1,0 +1,42 @@
+"""Under which names users, teams, organizations and event types are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """Names, and the ids that they stand for."""
+
+    users: Mapping[str, int]
+    """By username."""
+    organizations: Mapping[str, int]
+    """By slug."""
+    members: Mapping[int, frozenset[int]]
+    """Who has accepted to be of an organization, or of one of its teams; by its id."""
+    teams: Mapping[tuple[int | None, str], int]
+    """By the organization that they are part of, None for no such, and their slug."""
+    of_users: Mapping[tuple[int, str], int]
+    """Event types, by the user who owns them and their slug."""
+    of_teams: Mapping[tuple[int, str], int]
+    """Event types, by their team and their slug."""
+    apart: frozenset[int]
+    """Users who are not to be found together with others."""
+
+    def user(self, username: str, organization_id: int | None) -> int | None:
+        """Return a user, of an organization if one is named; None if there is no such."""
+        user_id = self.users.get(username)
+        if organization_id is not None and user_id not in self.members[organization_id]:
+            return None
+        return user_id
+
+
+def resource_of(user_id: int) -> str:
+    """Return the id of a user's resource.
+
+    >>> resource_of(7)
+    'user:7'
+    """
+    return f"user:{user_id}"

@@ -1,0 +1,74 @@
+"""Why a slot cannot be had, in the words of the original, and in ours where it has none."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from slotengine.calcom.answers import status_of
+from slotengine.calcom.catalog import Offer
+from slotengine.calcom.wire import HttpError
+from slotengine.errors import (
+    LimitReached,
+    NoneFree,
+    NoSeatsLeft,
+    NotBookable,
+    OutsideHours,
+    Refused,
+    SlotTaken,
+    TooSoon,
+)
+
+_RESERVED: Final = (
+    "This time slot is already reserved by another user. Please choose a different time."
+)
+_BOOKED: Final = "Can't reserve a slot if the event is already booked."
+_NO_HOSTS: Final = (
+    "Can't reserve the slot because the round robin event type has no available hosts left "
+    "at this time slot."
+)
+_CLOSED: Final = "This time slot is outside working hours. Please choose a different time."
+_TOO_SOON: Final = "This time slot is too soon. Please choose a later time."
+_NOT_BOOKABLE: Final = (
+    "This time slot is outside the dates that can be booked. Please choose a different time."
+)
+_LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
+
+
+def explained(refusal: Refused, offer: Offer, start_sent: str) -> HttpError:
+    """Return the answer that goes with a refusal, for the start as it was sent."""
+    return HttpError(status_of(refusal), _reason(refusal, offer, start_sent))
+
+
+def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
+    match refusal:
+        case NoSeatsLeft():
+            # The original calls the event type a booking here, and clients may know the text.
+            return f"Booking with id={offer.id} at {start_sent} has no more seats left."
+        case LimitReached():
+            return _LIMIT
+        case SlotTaken():
+            return _taken(refusal, offer)
+        case OutsideHours():
+            return _CLOSED
+        case TooSoon():
+            return _TOO_SOON
+        case NotBookable():
+            return _NOT_BOOKABLE
+        case NoneFree():
+            closed = all(isinstance(each, OutsideHours) for each in refusal.refusals)
+            return _CLOSED if closed else _NO_HOSTS
+        case _:
+            return str(refusal)
+
+
+def _taken(refusal: SlotTaken, offer: Offer) -> str:
+    """Say whether a booking is in the way, or a hold.
+
+    Whatever is in the way of a host must end first, on each of the hosts, and
+    only bookings never lapse: so with one in the way there is no time to retry
+    at.  With round robin, all depends on the hosts who take part every time.
+    """
+    rotating = set[str]().union(*offer.group_hosts())
+    if refusal.resource in rotating or (offer.round_robin and refusal.retry_at is not None):
+        return _NO_HOSTS
+    return _RESERVED if refusal.retry_at is not None else _BOOKED

@@ -1,0 +1,241 @@
+"""The endpoints of reservations: ``/v2/slots/reservations[/{uid}]``.
+
+``POST`` holds a slot, ``GET`` reads the hold, ``PATCH`` moves and renews it,
+``DELETE`` gives it up.  What stands on the wire is `wire`'s, what can be
+reserved the catalog's, and whether it can be had the engine's; here are the
+order of checks, and which answer goes with which refusal.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from slotengine.calcom.answers import PREFIXES, respond, sendable
+from slotengine.calcom.bodies import expected, read_json
+from slotengine.calcom.callers import authenticate
+from slotengine.calcom.catalog import Catalog, Offer
+from slotengine.calcom.refusals import explained
+from slotengine.calcom.wire import (
+    DONE,
+    MINUTE,
+    Bounds,
+    HttpError,
+    ReservationBody,
+    parse_body,
+    reservation_data,
+    success,
+)
+from slotengine.core.reservation import State
+from slotengine.engine.engine import SlotEngine
+from slotengine.engine.values import Reservation
+from slotengine.errors import Refused, StaleVersion, UnknownReservation, WrongState
+
+USUAL_HOLD_MINUTES: Final = 5
+
+
+class _Wanted(NamedTuple):
+    """A slot that may be asked for, by whom it is asked: all but free is known of it."""
+
+    offer: Offer
+    start: datetime
+    start_sent: str
+    length: int
+    """In minutes."""
+    hold_minutes: int
+
+
+class Reservations:
+    """The four endpoints."""
+
+    def __init__(self, catalog: Catalog, engine: SlotEngine, *, enforce_availability: bool) -> None:
+        self._catalog = catalog
+        self._engine = engine
+        self._enforce = enforce_availability
+        self._bounds = _bounds(engine)
+        self._ids = {str(id): id for id in catalog.event_types}  # noqa: A001
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Add the routes, with all their aliases."""
+        for prefix in PREFIXES:
+            for slash in ("", "/"):
+                path = f"{prefix}/slots/reservations"
+                router.add_post(path + slash, self.post, expect_handler=expected)
+                one = router.add_resource(path + "/{uid:[^/]+}" + slash)
+                one.add_route("GET", self.get)
+                one.add_route("HEAD", self.get)
+                one.add_route("PATCH", self.patch, expect_handler=expected)
+                one.add_route("DELETE", self.delete)
+
+    async def post(self, request: web.Request) -> web.Response:
+        """Hold a slot."""
+        user_id = authenticate(request, self._catalog)
+        body = parse_body(await read_json(request), self._bounds)
+        _check_caller(user_id, body)
+        wanted = self._admit(user_id, body)
+        try:
+            held = await self._reserve(wanted)
+        except Refused as refusal:
+            raise explained(refusal, wanted.offer, wanted.start_sent) from None
+        return respond(201, self._shown(held, wanted.hold_minutes))
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Read a hold; one that has expired too, for as long as the engine remembers it."""
+        found = await self.find(request.match_info["uid"])
+        if found is None or found.state not in {State.HELD, State.EXPIRED}:
+            return respond(200, success(None))
+        return respond(200, self._shown(found))
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Move a hold to another slot, or leave it where it is; and renew it."""
+        body = parse_body(await read_json(request), self._bounds)
+        # Who calls does not matter here, unless something is asked for that not all may have.
+        asks_for_more = body.reservation_duration is not None
+        user_id = authenticate(request, self._catalog) if asks_for_more else None
+        _check_caller(user_id, body)
+        uid = request.match_info["uid"]
+        held = await self._held(uid)
+        wanted = self._admit(user_id, body)
+        while True:
+            try:
+                moved = await self._move(held, wanted)
+                return respond(200, self._shown(moved, wanted.hold_minutes))
+            except StaleVersion:  # somebody else has changed it; look again
+                held = await self._held(uid)
+            except (UnknownReservation, WrongState):
+                raise _no_slot(uid) from None
+            except Refused as refusal:
+                raise explained(refusal, wanted.offer, wanted.start_sent) from None
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Release a hold; whatever else the uid is, leave it alone."""
+        uid = request.match_info["uid"]
+        while (held := await self.find(uid)) is not None and held.state is State.HELD:
+            try:
+                await self._engine.release(uid, version=held.version)
+            except StaleVersion:  # somebody else has changed it; look again
+                continue
+            except (UnknownReservation, WrongState):
+                pass
+            break
+        return respond(200, DONE)
+
+    # --- The steps of the endpoints ------------------------------------------------------
+
+    def _admit(self, user_id: int | None, body: ReservationBody) -> _Wanted:
+        """Check all that does not depend on what is taken, in the contract's order."""
+        offer = self._catalog.event_types.get(body.event_type_id)
+        if offer is None:
+            raise HttpError(404, f"Event Type with ID={body.event_type_id} not found")
+        if body.reservation_duration is not None and user_id not in offer.permitted:
+            raise HttpError(403, _FORBIDDEN)
+        start = body.slot_start.moment
+        if start is None or start < offer.earliest:
+            raise HttpError(400, "Invalid start date")
+        length = _slot_minutes(offer, body.slot_duration)
+        try:
+            offer.end(start, length)
+        except OverflowError:
+            raise HttpError(400, "Invalid end date") from None
+        if self._enforce and start < self._engine.now():
+            raise HttpError(422, "This time slot is in the past. Please choose a different time.")
+        hold_minutes = body.reservation_duration or self._usual_hold_minutes
+        return _Wanted(offer, start, body.slot_start.text, length, hold_minutes)
+
+    @property
+    def _usual_hold_minutes(self) -> int:
+        least, most = self._bounds
+        return max(least, min(USUAL_HOLD_MINUTES, most or USUAL_HOLD_MINUTES))
+
+    async def _reserve(self, wanted: _Wanted) -> Reservation:
+        return await self._engine.reserve_slot(
+            wanted.offer.rules.id,
+            wanted.start,
+            length=wanted.length * MINUTE,
+            ttl=wanted.hold_minutes * MINUTE,
+            enforce=self._enforce,
+        )
+
+    async def _move(self, held: Reservation, wanted: _Wanted) -> Reservation:
+        """Move a hold; who has it keeps it if they can: renewing must not change hands."""
+        return await self._engine.move_slot(
+            held.uid,
+            wanted.start,
+            event_type=wanted.offer.rules.id,
+            length=wanted.length * MINUTE,
+            ttl=wanted.hold_minutes * MINUTE,
+            enforce=self._enforce,
+            version=held.version,
+        )
+
+    async def find(self, uid: str) -> Reservation | None:
+        """Return a reservation of the catalog's; a lent engine may have others."""
+        found = await self._engine.get(uid)
+        return found if found is not None and found.event_type in self._ids else None
+
+    async def _held(self, uid: str) -> Reservation:
+        held = await self.find(uid)
+        if held is None or held.state is not State.HELD:
+            raise _no_slot(uid)
+        return held
+
+    def _shown(self, reservation: Reservation, hold_minutes: int | None = None) -> bytes:
+        """Return the success envelope of a hold of the catalog's."""
+        until = reservation.until
+        assert until is not None
+        assert reservation.event_type is not None
+        return success(
+            reservation_data(
+                event_type_id=self._ids[reservation.event_type],
+                start=reservation.start,
+                end=reservation.end,
+                uid=reservation.uid,
+                until=until,
+                reservation_minutes=hold_minutes,
+            )
+        )
+
+
+_FORBIDDEN: Final = (
+    "authenticated user is not owner of event type, does not have memberships in common with "
+    "owner of the event type, nor does belong to event type's team or org."
+)
+
+
+def _bounds(engine: SlotEngine) -> Bounds:
+    """Return how many whole minutes the engine lets a hold live."""
+    shortest, longest = engine.ttl_bounds
+    return Bounds(max(1, -(-shortest // MINUTE)), longest // MINUTE)
+
+
+def _check_caller(user_id: int | None, body: ReservationBody) -> None:
+    if body.reservation_duration is not None and user_id is None:
+        raise HttpError(
+            401,
+            "reservationDuration can only be used for authenticated requests - "
+            "use access token, api key or OAuth credentials",
+        )
+
+
+def _slot_minutes(offer: Offer, asked: int | None) -> int:
+    if asked is None:
+        return offer.length
+    if not offer.lengths:
+        raise HttpError(
+            400,
+            "You passed 'slotDuration' but this event type is not a variable length event type.",
+        )
+    if asked not in offer.lengths:
+        raise HttpError(
+            400,
+            "Provided 'slotDuration' is not one of the possible lengths for the event type. "
+            "The possible lengths for this variable length event type are: "
+            + ", ".join(map(str, offer.lengths)),
+        )
+    return asked
+
+
+def _no_slot(uid: str) -> HttpError:
+    return HttpError(404, f"Slot with uid={sendable(uid)} not found")

@@ -1,0 +1,248 @@
+"""The search for slots: ``GET /v2/slots``.
+
+What is asked for is resolved here, from names to an event type, and handed to
+the engine; what stands on the wire is `slots_wire`'s, and which slots there are
+the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from aiohttp import web
+
+from slotengine.calcom.answers import PREFIXES, respond
+from slotengine.calcom.catalog import Catalog, Offer
+from slotengine.calcom.directory import resource_of
+from slotengine.calcom.slots_wire import (
+    ById,
+    ByTeam,
+    ByUser,
+    ByUsernames,
+    OfferedSlot,
+    SeatsShown,
+    SlotsQuery,
+    parse_query,
+    slots_data,
+)
+from slotengine.calcom.wire import MINUTE, HttpError, success
+from slotengine.core.event_type import EventType
+from slotengine.core.instant import LAST_US, from_us, to_us
+from slotengine.core.reservation import State
+from slotengine.engine.engine import SlotEngine
+from slotengine.engine.values import Reservation, SeatsLeft, Slot
+
+LONGEST_RANGE: Final = timedelta(days=3653)
+"""How much time can be searched at once: ten years."""
+MOST_STARTS: Final = 110_000
+"""How many slots a search could find at most: a year of one every five minutes.
+
+Nothing else is answered meanwhile.  Measured: 0.3 s."""
+
+# The original's words for a range that its engine cannot search.
+_TOO_LONG: Final = "Invalid time range given - check the 'start' and 'end' query parameters."
+
+DYNAMIC_LENGTH: Final = timedelta(minutes=30)
+DYNAMIC_NOTICE: Final = timedelta(minutes=120)
+
+_STANDING: Final = frozenset({State.HELD, State.CONFIRMED})
+
+Find = Callable[[str], Awaitable[Reservation | None]]
+
+
+class SlotSearch:
+    """The endpoint.
+
+    ``find`` returns a reservation of the catalog's by the engine's uid.
+    """
+
+    def __init__(self, catalog: Catalog, engine: SlotEngine, find: Find) -> None:
+        self._catalog = catalog
+        self._engine = engine
+        self._find = find
+        self._booked: dict[str, str] = {}
+        self._uids: dict[str, str] = {}
+
+    def know(self, booked: Mapping[str, str]) -> None:
+        """Take note of the engine's uids of the catalog's bookings, by the catalog's."""
+        self._booked.update(booked)
+        self._uids.update({theirs: uid for uid, theirs in booked.items()})
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Add the routes, with all their aliases."""
+        for prefix in PREFIXES:
+            for slash in ("", "/"):
+                route = router.add_resource(f"{prefix}/slots{slash}")
+                route.add_route("GET", self.get)
+                route.add_route("HEAD", self.get)
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Find the slots that can be had."""
+        query = parse_query(request.rel_url.query.items())
+        offer, rules = self._resolve(query)
+        slots = await self._slots(query, offer, rules)
+        shown = self._shown(offer, slots)
+        return respond(200, success(slots_data(shown, zone=query.time_zone, ranges=query.ranges)))
+
+    # --- What is asked for ---------------------------------------------------------------
+
+    def _resolve(self, query: SlotsQuery) -> tuple[Offer | None, EventType]:
+        """Return the event type that is asked for; it is not the catalog's if it is dynamic."""
+        target = query.target
+        if isinstance(target, ByUsernames):
+            return None, self._together(target, query.duration)
+        found = target.event_type_id if isinstance(target, ById) else self._named(target)
+        offer = None if found is None else self._catalog.event_types.get(found)
+        if offer is None:
+            raise HttpError(404, "Event Type not found")
+        return offer, offer.rules
+
+    def _named(self, target: ByUser | ByTeam) -> int | None:
+        return self._of_user(target) if isinstance(target, ByUser) else self._of_team(target)
+
+    def _of_user(self, target: ByUser) -> int | None:
+        directory = self._catalog.directory
+        user_id = self._user(target.username, self._organization(target.organization_slug))
+        return directory.of_users.get((user_id, target.event_type_slug))
+
+    def _of_team(self, target: ByTeam) -> int | None:
+        directory = self._catalog.directory
+        organization_id = self._organization(target.organization_slug)
+        team_id = directory.teams.get((organization_id, target.team_slug))
+        if team_id is None:
+            raise HttpError(404, f"Team with slug {target.team_slug} not found")
+        return directory.of_teams.get((team_id, target.event_type_slug))
+
+    def _together(self, target: ByUsernames, duration: int | None) -> EventType:
+        """Return the event type of several users, who must all be free."""
+        organization_id = self._organization(target.organization_slug)
+        user_ids = [self._user(username, organization_id) for username in target.usernames]
+        if not self._catalog.directory.apart.isdisjoint(user_ids):
+            raise HttpError(401, "Some of the users in this group do not allow dynamic booking")
+        return EventType(
+            id="dynamic",
+            length=DYNAMIC_LENGTH if duration is None else duration * MINUTE,
+            all_of=list(dict.fromkeys(map(resource_of, user_ids))),
+            notice=DYNAMIC_NOTICE,
+        )
+
+    def _user(self, username: str, organization_id: int | None) -> int:
+        user_id = self._catalog.directory.user(username, organization_id)
+        if user_id is None:
+            raise HttpError(404, f"User with username {username} not found")
+        return user_id
+
+    def _organization(self, slug: str | None) -> int | None:
+        if slug is None:
+            return None
+        organization_id = self._catalog.directory.organizations.get(slug)
+        if organization_id is None:
+            # Clients may know the text, which names a file of the original.
+            where = "slots-input.service.ts"
+            raise HttpError(404, f"{where}: Organization with slug {slug} not found")
+        return organization_id
+
+    # --- What there is -------------------------------------------------------------------
+
+    async def _slots(self, query: SlotsQuery, offer: Offer | None, rules: EventType) -> list[Slot]:
+        length = _length(query, offer, rules)
+        span = self._span(query, rules.interval or length)
+        rescheduled = await self._rescheduled(query)
+        only = _hosts(query, offer, rescheduled)
+        if span is None or only == frozenset():
+            return []
+        return await self._engine.slots(
+            rules if offer is None else rules.id,
+            *span,
+            length=length,
+            zone=query.time_zone or "UTC",
+            ignoring=() if rescheduled is None else (rescheduled.uid,),
+            only=only,
+        )
+
+    def _span(self, query: SlotsQuery, step: timedelta) -> tuple[datetime, datetime] | None:
+        """Return which span is to be searched, if any; nothing is offered before now."""
+        start = max(query.first, self._engine.now())
+        end = from_us(min(query.latest_end, LAST_US))
+        if start >= end:
+            return None
+        if end - start > min(LONGEST_RANGE, MOST_STARTS * step):
+            raise HttpError(400, _TOO_LONG)
+        return start, end
+
+    async def _rescheduled(self, query: SlotsQuery) -> Reservation | None:
+        """Return the booking, or hold, that is to be moved; None if there is no such."""
+        uid = query.rescheduled_uid
+        found = None if uid is None else await self._find(self._booked.get(uid, uid))
+        return found if found is not None and found.state in _STANDING else None
+
+    # --- What is shown of it -------------------------------------------------------------
+
+    def _shown(self, offer: Offer | None, slots: list[Slot]) -> Iterator[OfferedSlot]:
+        for start, end, seats in slots:
+            shown = None
+            if seats is not None:
+                assert offer is not None  # seats are of the catalog's event types only
+                shown = SeatsShown(*seats, self._booking_uid(offer, start, end, seats))
+            yield OfferedSlot(to_us(start), to_us(end), shown)
+
+    def _booking_uid(
+        self, offer: Offer, start: datetime, end: datetime, seats: SeatsLeft
+    ) -> str | None:
+        """Return the uid of a booking of the catalog's in a session, if there is one.
+
+        Never one of the engine's: whoever knows that may act on the reservation.
+        """
+        if not seats.taken:
+            return None
+        for host in offer.rules.hosts():
+            for one in self._engine.reservations_nowait(host.resource, start, end):
+                session = one.event_type, one.start
+                if session == (offer.rules.id, start) and one.state is State.CONFIRMED:
+                    uid = self._uids.get(one.uid)
+                    if uid is not None:
+                        return uid
+        return None
+
+
+def _length(query: SlotsQuery, offer: Offer | None, rules: EventType) -> timedelta:
+    """Return how long the slots are to be.  Raises `HttpError` if they cannot be so long."""
+    duration = query.duration
+    if offer is None or duration is None or duration == offer.length:
+        return rules.length
+    if not offer.lengths:
+        raise HttpError(
+            400, "You passed 'duration' but this event type is not a variable length event type."
+        )
+    if duration not in offer.lengths:
+        raise HttpError(
+            400,
+            "Provided 'duration' is not one of the possible lengths for the event type. "
+            "The possible lengths for this variable length event type are: "
+            + ", ".join(map(str, offer.lengths)),
+        )
+    return duration * MINUTE
+
+
+def _hosts(
+    query: SlotsQuery, offer: Offer | None, rescheduled: Reservation | None
+) -> Collection[str] | None:
+    """Return who of the groups of hosts will do: None for all, empty if nobody of a group is left.
+
+    With round robin the caller may name some hosts, and a booking that is moved
+    may have to stay with its own.
+    """
+    if offer is None or not offer.round_robin:
+        return None
+    groups = offer.group_hosts()
+    left = groups
+    if query.host_subset:
+        subset = frozenset(map(resource_of, query.host_subset))
+        left = [group & subset for group in left]
+    if offer.same_host and rescheduled is not None and rescheduled.event_type == offer.rules.id:
+        left = [group & frozenset(rescheduled.resources) for group in left]
+    if left == groups:
+        return None
+    return frozenset[str]().union(*left) if all(left) else frozenset()
