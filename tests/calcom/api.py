@@ -17,7 +17,9 @@ from slotengine import SlotEngine
 from slotengine.testing import SimClock
 
 NOW = datetime(2050, 9, 5, 6, tzinfo=UTC)  # a Monday
+MONDAY = "2050-09-05"
 PATH = "/v2/slots/reservations"
+SEARCH = "/v2/slots"
 VERSION = {"cal-api-version": "2024-09-04"}
 OWNER = {"Authorization": "Bearer cal_owner"}
 
@@ -236,6 +238,17 @@ class Api:
 
     async def delete(self, uid: str) -> Answer:
         return await self.call("DELETE", f"{PATH}/{uid}")
+
+    async def search(self, path: str = SEARCH, /, **query: str | int) -> Answer:
+        """Search, by default for all of Monday."""
+        return await self.call("GET", path, params={"start": MONDAY, "end": MONDAY} | query)
+
+    async def starts(self, **query: str | int) -> list[str]:
+        """Return when the slots start that are found, without the zeros that all of them have."""
+        answer = await self.search(**query)
+        assert answer.status == 200, answer.message
+        found = [slot["start"] for slots in answer.data.values() for slot in slots]
+        return [start.replace(":00.000", "") for start in found]
 
     async def hold(self, **body: Any) -> str:
         answer = await self.post(**body)

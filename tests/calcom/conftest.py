@@ -142,11 +142,13 @@ def catalog() -> Catalog:
 
 @pytest.fixture
 async def start(catalog: Catalog) -> AsyncIterator[Start]:
-    """Return what starts a server; it takes the arguments of `create_app`."""
+    """Return what starts a server; it takes a catalog, and the arguments of `create_app`."""
     runners: list[web.AppRunner] = []
     sessions: list[aiohttp.ClientSession] = []
 
-    async def start(clock: SimClock | None = None, **options: Any) -> Api:
+    async def start(
+        clock: SimClock | None = None, *, catalog: Catalog = catalog, **options: Any
+    ) -> Api:
         clock = clock or SimClock(NOW)
         if "engine" not in options:
             options["clock"] = clock
