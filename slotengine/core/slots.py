@@ -108,11 +108,11 @@ class Search:
         taken: dict[int, int] = {}
         if self._start < self._end and first < min(end, self._end):
             free = self._free()
-            starts = self._laid(free, first)
+            starts = self._laid(free)
             if free.beside_all is not free.beside_bookings:
                 starts = fitting(starts, self._length, free.beside_all)
-            if starts and starts[-1] >= end:
-                starts = [start for start in starts if start < end]
+            if starts and (starts[0] < first or starts[-1] >= end):
+                starts = [start for start in starts if first <= start < end]
             starts = self._within_limits(starts)
             if self._wanted is not None:
                 starts, taken = self._with_sessions(starts, first, end)
@@ -121,7 +121,7 @@ class Search:
                 starts = [start for start in starts if start >= self._query.start]
         return Openings(starts, self._length, self._plan.seats, taken)
 
-    def _laid(self, free: Free, first: int) -> list[int]:
+    def _laid(self, free: Free) -> list[int]:
         plan = self._plan
         return lay(
             free.beside_bookings,
@@ -129,7 +129,7 @@ class Search:
             step=plan.interval or self._length,
             offset=plan.offset,
             # Whatever begins this very minute is too late to be offered.
-            earliest=max(first, self._now + MINUTE),
+            earliest=self._now + max(plan.notice, MINUTE),
             zone=self._query.zone,
             optimized=plan.event_type.optimized,
         )
