@@ -117,7 +117,7 @@ def event_types(draw: st.DrawFn, name: str, night: int) -> EventType:
         notice=draw(st.sampled_from((0, 0, 30, 120))) * timedelta(minutes=1),
         window=draw(st.sampled_from(windows)),
         limits=draw(st.sampled_from(LIMITS)),
-        seats=draw(st.sampled_from((None, None, 2))),
+        seats=draw(st.sampled_from((None, 2, 3))),
         schedule=draw(st.sampled_from((None, None, MORNINGS))),
         first_only=draw(st.sampled_from((False, False, True))),
         optimized=draw(st.sampled_from((False, False, True))),
@@ -191,11 +191,21 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
         shop.ledger.replace_busy("calendar", shop.busy, now=shop.now)
     else:
         event_type = draw(st.sampled_from(shop.types))
-        start = shop.night + draw(quarters) + draw(st.sampled_from((0, 0, 5 * MINUTE)))
+        start = draw(likely_starts(shop, event_type))
         ask = Ask(event_type.id, start, ttl=TTL, enforce=draw(st.sampled_from((True, False))))
         uid = shop.reserve(ask)
         if uid is not None and what == "book":
             shop.ledger.confirm(uid, now=shop.now)
+
+
+def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
+    """Any start; or one that is offered, or that is taken already, so that sessions are shared."""
+    odd = st.sampled_from((0, 0, 5 * MINUTE))
+    anywhere = st.tuples(quarters, odd).map(lambda parts: shop.night + sum(parts))
+    query = Query(event_type.id, shop.night, shop.night + 26 * HOUR)
+    taken = [one.start for one in shop.world().live]
+    likely = [*list(shop.offered(query))[:10], *taken]
+    return st.one_of(anywhere, *([st.sampled_from(likely)] * 2 if likely else []))
 
 
 @st.composite
