@@ -28,7 +28,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.grid import lay
-from slotengine.core.instant import MINUTE
+from slotengine.core.instant import DAY, MINUTE
 from slotengine.core.interval import Span, common, widest, without
 from slotengine.core.obstruction import Obstacle, steps
 from slotengine.core.plan import Party, Plan, Quota
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from slotengine.core.resource import Resource
 
 UTC_ZONE: Final = Zone.of("UTC")
+LONGEST_RANGE: Final = 3_660 * DAY
+"""The longest range that can be searched at once: ten years may have a million slots."""
 GONE: Final = -1
 """Until when something stands that does not, or is to be ignored."""
 
@@ -86,6 +88,10 @@ class Search:
     def __init__(self, plan: Plan, query: Query, occupancy: Occupancy, now: int) -> None:
         if query.start >= query.end:
             raise InvalidField("end", "must be after the start")
+        if query.end - query.start > LONGEST_RANGE:
+            raise InvalidField(
+                "end", f"must be {LONGEST_RANGE // DAY} days after the start at most"
+            )
         self._plan = plan
         self._query = query
         self._occupancy = occupancy

@@ -76,6 +76,7 @@ class Zone:
 
     def date(self, us: int) -> int:
         """Return the date that the wall clock shows at a moment.  O(1)."""
+        us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)
         return (us + self.offset(us)) // DAY
 
     def midnight(self, day: int) -> int:
