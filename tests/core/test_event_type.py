@@ -175,6 +175,8 @@ def test_clocks_that_go_back_over_midnight() -> None:
     sunday = Period.DAY.span(johns, night)
     assert johns.date(night) == johns.date(night + 12 * 3600 * 10**6)
     backwards = to_us(datetime(1996, 10, 27, 2, 45, tzinfo=UTC))
+    assert johns.date(backwards) < johns.date(night)
+    assert Period.DAY.span(johns, backwards) == sunday
     assert sunday[0] <= backwards < sunday[1]
 
 

@@ -51,6 +51,7 @@ def test_slots_fill_a_range() -> None:
 
 def test_a_start_goes_up_to_the_grid() -> None:
     assert laid("09:20-12:00", step=60) == ["10:00", "11:00"]
+    assert laid("09:20-10:30", step=60) == []
     assert laid("09:20-10:30", step=45) == ["09:30"]
     assert laid("09:20-10:30", step=45, length=15) == ["09:30", "10:15"]
     assert laid("09:23-09:40", step=7) == ["09:23", "09:30"]
