@@ -8,7 +8,9 @@ the grid is offered.  It comes about in these steps:
 2. A slot needs all fixed hosts and one of each group, for all of its length, so
    ranges of a group's hosts are pooled, not merged, and intersected with those
    of the others.
-3. On these ranges the slots are laid out (`grid`).
+3. On these ranges, cut to the range that is asked about, the slots are laid out
+   (`grid`).  So where steps do not divide the hour it matters from when on one
+   asks: ask for whole days, as the contract of Cal.com's slots API expects.
 4. Holds take slots away, but do not shift the grid: a hold is there for some
    minutes only, and what others see should not jump to and fro meanwhile.
 5. So do limits that are reached, and shared sessions that are full; a session
@@ -30,7 +32,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from slotengine.core.grid import lay
 from slotengine.core.instant import DAY, MINUTE
 from slotengine.core.interval import Span, common, widest, without
-from slotengine.core.obstruction import Obstacle, steps
+from slotengine.core.obstruction import Standing, steps
 from slotengine.core.plan import Party, Plan, Quota
 from slotengine.core.reservation import BOOKED_UNTIL, Entry, Session
 from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
@@ -158,14 +160,16 @@ class Search:
         before, after = self._plan.before, self._plan.after
         reach = self._start - before, self._end + after
         booked, held = self._taken(resource, party.units, *reach)
-        booked += resource.busy_in(*reach)
+        if resource.busy:
+            booked = sorted([*booked, *resource.busy_in(*reach)])
         if not booked and not held:
             return Free(windows, windows)
         # A slot keeps its own buffers from what others occupy, whose buffers are in that.
-        beside_bookings = without(windows, _widened(booked, after, before))
-        if not held:
-            return Free(beside_bookings, beside_bookings)
-        return Free(beside_bookings, without(beside_bookings, _widened(held, after, before)))
+        if before or after:
+            booked = [(start - after, end + before) for start, end in booked]
+            held = [(start - after, end + before) for start, end in held]
+        beside_bookings = without(windows, booked) if booked else windows
+        return Free(beside_bookings, without(beside_bookings, held) if held else beside_bookings)
 
     def _windows_of(self, party: Party) -> list[Span]:
         """Return the windows of a host in the range; hosts of the same hours share one list."""
@@ -181,25 +185,33 @@ class Search:
         self, resource: Resource, units: int, start: int, end: int
     ) -> tuple[list[Span], list[Span]]:
         """Return where too few units are left, because of bookings, and because of all."""
-        now, ignoring, plan_id = self._now, self._query.ignoring, self._plan.id
-        booked: list[Obstacle] = []
-        held: list[Obstacle] = []
-        for low, high, some, owner in resource.timeline.overlapping(start, end):
-            until = owner.until if not ignoring else standing_until(owner, now, ignoring)
+        standing = resource.timeline.overlapping(start, end)
+        now, ignoring = self._now, self._query.ignoring
+        booked: list[Standing] = []
+        held: list[Standing] = []
+        for one in standing:
+            owner = one.owner
+            until = standing_until(owner, now, ignoring) if ignoring else owner.until
             if until <= now:
                 continue
-            if isinstance(owner, Session) and owner.event_type == plan_id:
-                self._sessions[owner.start] = owner
-            (booked if until == BOOKED_UNTIL else held).append(Obstacle(low, high, some, until))
+            (booked if until == BOOKED_UNTIL else held).append(one)
+            if owner.__class__ is Session:
+                self._note(owner)
         if resource.capacity == 1:
-            return [(one.start, one.end) for one in booked], [(one.start, one.end) for one in held]
+            return [one[:2] for one in booked], [one[:2] for one in held]
         most = resource.capacity - units
         return (
-            [span[:2] for span in steps(booked, start, end) if span.units > most],
-            [span[:2] for span in steps(booked + held, start, end) if span.units > most]
+            [step[:2] for step in steps(booked, start, end) if step.units > most],
+            [step[:2] for step in steps(booked + held, start, end) if step.units > most]
             if held
             else [],
         )
+
+    def _note(self, owner: Entry | Session) -> None:
+        """Remember a session that may be joined."""
+        if owner.event_type == self._plan.id:
+            assert isinstance(owner, Session)
+            self._sessions[owner.start] = owner
 
     # --- Limits and sessions ---------------------------------------------------------------
 
@@ -298,11 +310,6 @@ def first_of_dates(starts: Iterable[int], zone: Zone) -> list[int]:
     for start in starts:
         firsts.setdefault(zone.date(start), start)
     return list(firsts.values())
-
-
-def _widened(spans: Iterable[Span], earlier: int, later: int) -> list[Span]:
-    """Return the spans, each so much longer on either side, sorted by start."""
-    return sorted((start - earlier, end + later) for start, end in spans)
 
 
 def _pooled(several: Sequence[Free]) -> Free:

@@ -473,7 +473,9 @@ class SlotEngine:
         """Return the slots of an event type that are offered in a range, in order.
 
         Each begins at or after the start and ends by the end of the range.  They
-        begin at full hours, or the like, of the clocks in ``zone``.  Whatever is
+        begin at full hours, or the like, of the clocks in ``zone``; where the
+        interval does not divide the hour, ask for whole days, since the grid
+        begins where the range does.  Whatever is
         offered can be reserved at this moment; reservations whose uids are in
         ``ignoring``, such as the caller's own, are looked through.
 
