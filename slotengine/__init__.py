@@ -10,6 +10,8 @@ Where things are:
     The rules: synchronous and deterministic.  `core.ledger` decides and
     `core.books` applies; `core.timeline` is the interval index, `core.expiry`
     knows which hold lapses next, `core.schedule` when a resource is open.
+    Above them, `core.event_type` says what can be booked, `core.planner` by
+    which proposal to the ledger, and `core.slots` which slots are offered.
 ``slotengine.engine``
     `SlotEngine` and what surrounds it: clock, sweeper, events, `BlockingEngine`.
 ``slotengine.calcom``

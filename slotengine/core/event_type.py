@@ -18,9 +18,9 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from slotengine.core.instant import duration_us
+from slotengine.core.instant import DAY, duration_us
 from slotengine.core.proposal import check_schedule, check_text, is_count, is_text
-from slotengine.core.zone import EPOCH_ORDINAL, Zone
+from slotengine.core.zone import EPOCH_ORDINAL, FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _MINUTE: Final = timedelta(minutes=1)
 _NO_TIME: Final = timedelta()
-_LAST_DAY: Final = date.max.toordinal() - EPOCH_ORDINAL
+_FIRST_COUNTED: Final = FIRST_LOCAL + 2 * 366 * DAY
+_LAST_COUNTED: Final = LAST_LOCAL - 2 * 366 * DAY
 
 
 # --- Periods and booking windows -------------------------------------------------------
@@ -58,24 +59,25 @@ class Period(Enum):
         on = date.fromordinal(day + EPOCH_ORDINAL)
         if self is Period.MONTH:
             begins = on.replace(day=1)
-            following = (begins + timedelta(days=31)).replace(day=1) if on < _LAST_MONTH else None
+            following = (begins + timedelta(days=31)).replace(day=1)
         else:
             begins = on.replace(month=1, day=1)
-            following = begins.replace(year=on.year + 1) if on.year < date.max.year else None
-        ends = _LAST_DAY + 1 if following is None else following.toordinal() - EPOCH_ORDINAL
-        return begins.toordinal() - EPOCH_ORDINAL, ends
+            following = begins.replace(year=on.year + 1)
+        return begins.toordinal() - EPOCH_ORDINAL, following.toordinal() - EPOCH_ORDINAL
 
     def span(self, zone: Zone, moment: int) -> tuple[int, int]:
-        """Return the period of a zone's calendar that a moment is in, as a span of time."""
+        """Return the period of a zone's calendar that a moment is in, as a span of time.
+
+        What is in the first or the last years of the calendar itself counts
+        with the nearest period that lies in it whole.
+        """
+        moment = min(max(moment, _FIRST_COUNTED), _LAST_COUNTED)
         first, following = self.days(zone.date(moment))
         end = zone.midnight(following)
         if moment >= end:  # clocks went back over the midnight that had begun the next
             first, following = self.days(following)
             end = zone.midnight(following)
         return zone.midnight(first), end
-
-
-_LAST_MONTH: Final = date.max.replace(day=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,10 @@ class Limit:
     @property
     def units(self) -> int:
         """The count, or the time in minutes."""
-        return self.time // _MINUTE if self.count is None and self.time else self.count or 0
+        if self.count is not None:
+            return self.count
+        assert self.time is not None
+        return self.time // _MINUTE
 
 
 @dataclass(frozen=True, slots=True)

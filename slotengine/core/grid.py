@@ -12,6 +12,8 @@ same times:
    there, so that ranges which overlap share one grid.
 5. Slots follow each other by the step and the offset as long as they fit.
 
+A range that lies in another adds nothing, so callers leave those out.
+
 Steps are elapsed time: across a change of offset slots keep their distance.
 
 Knows nothing of what the ranges mean.  Times are UTC microseconds.

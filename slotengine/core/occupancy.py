@@ -160,17 +160,18 @@ class Occupancy:
         Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
         """
         slot = proposal.slot()
-        for claim in slot.claims:
-            self._check_hours(claim, slot, proposal.schedule)
         quotas = proposal.quotas
         if proposal.pools:
-            # Who joins a session takes it as it is, so there it is no matter which is asked for.
+            # Who joins a session takes it as it is, hours and all: which host would be asked
+            # for does not matter then.
             firsts = tuple(pool.claims[0] for pool in proposal.pools)
             whole = slot._replace(claims=(*slot.claims, *firsts, *quotas))
         else:
             whole = slot._replace(claims=slot.claims + quotas) if quotas else slot
         if slot.seats is not None and self._can_join(whole, own, now, swept=swept):
             return whole
+        for claim in slot.claims:
+            self._check_hours(claim, slot, proposal.schedule)
         for claim in slot.claims:
             self._check_room(claim, whole, own, now, swept=swept)
         if proposal.pools:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.event_type import EventType, Host, Period
 from slotengine.core.instant import MINUTE, duration_us, from_us
-from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.proposal import Pool, Proposal, is_count
 from slotengine.core.reservation import LIMIT, Claim, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, AllOf
 from slotengine.core.zone import Zone
@@ -127,6 +127,8 @@ class Plan:
 
     def seats_of(self, wanted: int) -> Seats | None:
         """Return the seats that are asked for.  Raises `InvalidField` or `TooManyUnits`."""
+        if not is_count(wanted):
+            raise InvalidField("seats", f"must be a positive whole number, not {wanted!r}")
         if self.seats is None:
             if wanted != 1:
                 raise InvalidField("seats", f"{self.id!r} has none")

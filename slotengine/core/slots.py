@@ -8,7 +8,9 @@ the grid is offered.  It comes about in these steps:
 2. A slot needs all fixed hosts and one of each group, for all of its length, so
    ranges of a group's hosts are pooled, not merged, and intersected with those
    of the others.
-3. On these ranges the slots are laid out (`grid`).
+3. On these ranges, cut to the range that is asked about, the slots are laid out
+   (`grid`).  So where steps do not divide the hour it matters from when on one
+   asks: ask for whole days, as the contract of Cal.com's slots API expects.
 4. Holds take slots away, but do not shift the grid: a hold is there for some
    minutes only, and what others see should not jump to and fro meanwhile.
 5. So do limits that are reached, and shared sessions that are full; a session
@@ -28,9 +30,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.grid import lay
-from slotengine.core.instant import MINUTE
+from slotengine.core.instant import DAY, MINUTE
 from slotengine.core.interval import Span, common, widest, without
-from slotengine.core.obstruction import Obstacle, steps
+from slotengine.core.obstruction import Standing, steps
 from slotengine.core.plan import Party, Plan, Quota
 from slotengine.core.reservation import BOOKED_UNTIL, Entry, Session
 from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from slotengine.core.resource import Resource
 
 UTC_ZONE: Final = Zone.of("UTC")
+LONGEST_RANGE: Final = 3_660 * DAY
+"""The longest range that can be searched at once: ten years may have a million slots."""
 GONE: Final = -1
 """Until when something stands that does not, or is to be ignored."""
 
@@ -87,6 +91,10 @@ class Search:
     def __init__(self, plan: Plan, query: Query, occupancy: Occupancy, now: int) -> None:
         if query.start >= query.end:
             raise InvalidField("end", "must be after the start")
+        if query.end - query.start > LONGEST_RANGE:
+            raise InvalidField(
+                "end", f"must be {LONGEST_RANGE // DAY} days after the start at most"
+            )
         self._plan = plan
         self._query = query
         self._occupancy = occupancy
@@ -109,11 +117,11 @@ class Search:
         taken: dict[int, int] = {}
         if self._start < self._end and first < min(end, self._end):
             free = self._free()
-            starts = self._laid(free, first)
+            starts = self._laid(free)
             if free.beside_all is not free.beside_bookings:
                 starts = fitting(starts, self._length, free.beside_all)
-            if starts and starts[-1] >= end:
-                starts = [start for start in starts if start < end]
+            if starts and (starts[0] < first or starts[-1] >= end):
+                starts = [start for start in starts if first <= start < end]
             starts = self._within_limits(starts)
             if self._wanted is not None:
                 starts, taken = self._with_sessions(starts, first, end)
@@ -122,7 +130,7 @@ class Search:
                 starts = [start for start in starts if start >= self._query.start]
         return Openings(starts, self._length, self._plan.seats, taken)
 
-    def _laid(self, free: Free, first: int) -> list[int]:
+    def _laid(self, free: Free) -> list[int]:
         plan = self._plan
         return lay(
             free.beside_bookings,
@@ -130,7 +138,7 @@ class Search:
             step=plan.interval or self._length,
             offset=plan.offset,
             # Whatever begins this very minute is too late to be offered.
-            earliest=max(first, self._now + MINUTE),
+            earliest=self._now + max(plan.notice, MINUTE),
             zone=self._query.zone,
             optimized=plan.event_type.optimized,
         )
@@ -153,14 +161,16 @@ class Search:
         before, after = self._plan.before, self._plan.after
         reach = self._start - before, self._end + after
         booked, held = self._taken(resource, party.units, *reach)
-        booked += resource.busy_in(*reach)
+        if resource.busy:
+            booked = sorted([*booked, *resource.busy_in(*reach)])
         if not booked and not held:
             return Free(windows, windows)
         # A slot keeps its own buffers from what others occupy, whose buffers are in that.
-        beside_bookings = without(windows, _widened(booked, after, before))
-        if not held:
-            return Free(beside_bookings, beside_bookings)
-        return Free(beside_bookings, without(beside_bookings, _widened(held, after, before)))
+        if before or after:
+            booked = [(start - after, end + before) for start, end in booked]
+            held = [(start - after, end + before) for start, end in held]
+        beside_bookings = without(windows, booked) if booked else windows
+        return Free(beside_bookings, without(beside_bookings, held) if held else beside_bookings)
 
     def _windows_of(self, party: Party) -> list[Span]:
         """Return the windows of a host in the range; hosts of the same hours share one list."""
@@ -176,25 +186,33 @@ class Search:
         self, resource: Resource, units: int, start: int, end: int
     ) -> tuple[list[Span], list[Span]]:
         """Return where too few units are left, because of bookings, and because of all."""
-        now, ignoring, plan_id = self._now, self._query.ignoring, self._plan.id
-        booked: list[Obstacle] = []
-        held: list[Obstacle] = []
-        for low, high, some, owner in resource.timeline.overlapping(start, end):
-            until = owner.until if not ignoring else standing_until(owner, now, ignoring)
+        standing = resource.timeline.overlapping(start, end)
+        now, ignoring = self._now, self._query.ignoring
+        booked: list[Standing] = []
+        held: list[Standing] = []
+        for one in standing:
+            owner = one.owner
+            until = standing_until(owner, now, ignoring) if ignoring else owner.until
             if until <= now:
                 continue
-            if isinstance(owner, Session) and owner.event_type == plan_id:
-                self._sessions[owner.start] = owner
-            (booked if until == BOOKED_UNTIL else held).append(Obstacle(low, high, some, until))
+            (booked if until == BOOKED_UNTIL else held).append(one)
+            if owner.__class__ is Session:
+                self._note(owner)
         if resource.capacity == 1:
-            return [(one.start, one.end) for one in booked], [(one.start, one.end) for one in held]
+            return [one[:2] for one in booked], [one[:2] for one in held]
         most = resource.capacity - units
         return (
-            [span[:2] for span in steps(booked, start, end) if span.units > most],
-            [span[:2] for span in steps(booked + held, start, end) if span.units > most]
+            [step[:2] for step in steps(booked, start, end) if step.units > most],
+            [step[:2] for step in steps(booked + held, start, end) if step.units > most]
             if held
             else [],
         )
+
+    def _note(self, owner: Entry | Session) -> None:
+        """Remember a session that may be joined."""
+        if owner.event_type == self._plan.id:
+            assert isinstance(owner, Session)
+            self._sessions[owner.start] = owner
 
     # --- Limits and sessions ---------------------------------------------------------------
 
@@ -293,11 +311,6 @@ def first_of_dates(starts: Iterable[int], zone: Zone) -> list[int]:
     for start in starts:
         firsts.setdefault(zone.date(start), start)
     return list(firsts.values())
-
-
-def _widened(spans: Iterable[Span], earlier: int, later: int) -> list[Span]:
-    """Return the spans, each so much longer on either side, sorted by start."""
-    return sorted((start - earlier, end + later) for start, end in spans)
 
 
 def _pooled(several: Sequence[Free]) -> Free:

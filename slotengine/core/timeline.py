@@ -328,12 +328,13 @@ class PartitionedTimeline(Generic[Owner]):
 
         What reaches beyond the parts that the span touches is cut there.
         """
-        whole: dict[int, Taken[Owner]] = {}
-        for _, part, _, _ in self._pieces(start, end):
-            for piece in part.overlapping(start, end):
-                seen = whole.get(id(piece.owner), piece)
-                whole[id(piece.owner)] = seen._replace(end=piece.end)
-        return sorted(whole.values(), key=_by_start)
+        found: list[Taken[Owner]] = []
+        for first, part, _, _ in self._pieces(start, end):
+            pieces = part.overlapping(start, end)
+            if found and pieces and pieces[0].start == first:
+                _join_at(first, found, pieces)
+            found += pieces
+        return found
 
     def __len__(self) -> int:
         return len({id(taken.owner) for taken in self.overlapping(START_OF_TIME, END_OF_TIME)})
@@ -379,8 +380,17 @@ class PartitionedTimeline(Generic[Owner]):
             assert spans or first == START_OF_TIME
 
 
-def _by_start(taken: Taken[Owner]) -> int:
-    return taken.start
+def _join_at(border: int, earlier: list[Taken[Owner]], later: list[Taken[Owner]]) -> None:
+    """Join what a border cuts: its pieces before stay, as long as the whole, those after go."""
+    cut = {id(piece.owner): at for at, piece in enumerate(earlier) if piece.end == border}
+    kept = []
+    for piece in later:
+        at = cut.get(id(piece.owner)) if piece.start == border else None
+        if at is None:
+            kept.append(piece)
+        else:
+            earlier[at] = earlier[at]._replace(end=piece.end)
+    later[:] = kept
 
 
 def _refilled(part: Plain[Owner], spans: list[Taken[Owner]], first: int, last: int) -> Plain[Owner]:

@@ -69,13 +69,14 @@ class Zone:
     def offset(self, us: int) -> int:
         """Return how far the wall clock is ahead of UTC at a moment, in microseconds.  O(1)."""
         us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)
-        for _, end, offset in _stretches(self, us >> BUCKET_BITS):
-            if us < end:
-                return offset
-        raise AssertionError("a bucket's stretches cover it")
+        stretches = _stretches(self, us >> BUCKET_BITS)
+        if len(stretches) == 1:  # nearly always
+            return stretches[0][2]
+        return next(offset for _, end, offset in stretches if us < end)
 
     def date(self, us: int) -> int:
         """Return the date that the wall clock shows at a moment.  O(1)."""
+        us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)
         return (us + self.offset(us)) // DAY
 
     def midnight(self, day: int) -> int:
@@ -88,12 +89,13 @@ class Zone:
         wall = day * DAY
         if not FIRST_LOCAL + DAY <= wall < LAST_LOCAL - DAY:
             return min(max(wall, FIRST_LOCAL), LAST_LOCAL)
-        for bucket in ((wall - DAY) >> BUCKET_BITS, (wall + DAY) >> BUCKET_BITS):
-            for start, end, offset in _stretches(self, bucket):
-                begins = max(start, wall - offset)
-                if begins < end:
-                    return begins
-        raise AssertionError("offsets are shorter than a day")
+        return next(
+            max(start, wall - offset)
+            # Offsets are shorter than a day.
+            for bucket in ((wall - DAY) >> BUCKET_BITS, (wall + DAY) >> BUCKET_BITS)
+            for start, end, offset in _stretches(self, bucket)
+            if wall - offset < end
+        )
 
     def __repr__(self) -> str:
         return f"Zone.of({self.key!r})"

@@ -31,10 +31,9 @@ from slotengine.core.planner import Planner
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
 from slotengine.core.reservation import Entry, Verb
-from slotengine.core.slots import Query
-from slotengine.core.zone import Zone
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Subscription
+from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
 from slotengine.engine.uids import new_uid as system_new_uid
 from slotengine.engine.values import (
     BusySpan,
@@ -341,7 +340,7 @@ class SlotEngine:
         try:
             entry = self._ledger.reserve_any(
                 proposals, uid=self._new_uid(), now=now,
-                policy=policy, weights=weights, load_in=_span_or_none(load_in), key=key,
+                policy=policy, weights=weights, load_in=span_or_none(load_in), key=key,
             )  # fmt: skip
         except Refused:
             self._refused += 1
@@ -474,7 +473,9 @@ class SlotEngine:
         """Return the slots of an event type that are offered in a range, in order.
 
         Each begins at or after the start and ends by the end of the range.  They
-        begin at full hours, or the like, of the clocks in ``zone``.  Whatever is
+        begin at full hours, or the like, of the clocks in ``zone``; where the
+        interval does not divide the hour, ask for whole days, since the grid
+        begins where the range does.  Whatever is
         offered can be reserved at this moment; reservations whose uids are in
         ``ignoring``, such as the caller's own, are looked through.
 
@@ -503,7 +504,7 @@ class SlotEngine:
         only: Collection[str] | None = None,
     ) -> list[Slot]:
         """Do as `slots`, at once."""
-        query = _query(event_type, start, end, length, seats, zone, ignoring, only)
+        query = query_of(event_type, start, end, length, seats, zone, ignoring, only)
         return slots_of(self._planner.openings(query, now=self._now()))
 
     async def next_free(
@@ -547,7 +548,7 @@ class SlotEngine:
         now = self._now()
         start = from_us(self._ledger.look(now)) if after is None else after
         reach = duration_us(within, "within")
-        query = _query(event_type, start, start, length, seats, zone, ignoring, only)
+        query = query_of(event_type, start, start, length, seats, zone, ignoring, only)
         query = query._replace(end=query.start + reach)
         return slots_of(self._planner.next_openings(query, count, now=now))
 
@@ -573,12 +574,7 @@ class SlotEngine:
         self, source: str, spans: Mapping[str, Iterable[tuple[datetime, datetime]]]
     ) -> None:
         """Do as `replace_busy`, at once."""
-        if not isinstance(spans, Mapping):
-            raise InvalidField("spans", f"must map resources to spans, not {spans!r}")
-        found = {
-            resource: [(to_us(start, "spans"), to_us(end, "spans")) for start, end in theirs]
-            for resource, theirs in spans.items()
-        }
+        found = busy_spans_of(spans)
         self._ledger.replace_busy(source, found, now=self._now())
 
     async def imported(self, resource: str, start: datetime, end: datetime) -> list[ImportedSpan]:
@@ -735,7 +731,7 @@ class SlotEngine:
         now = self._now()
         entry = self._ledger.move_any(
             uid, proposals, now=now, renew=True in renewals,
-            policy=policy, weights=weights, load_in=_span_or_none(load_in), version=version,
+            policy=policy, weights=weights, load_in=span_or_none(load_in), version=version,
         )  # fmt: skip
         return self._answer(entry)
 
@@ -907,7 +903,7 @@ class SlotEngine:
             to_us(start, "start"),
             None if length is None else duration_us(length, "length"),
             self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl"),
-            only=_names_or_none("only", only),
+            only=names_or_none("only", only),
         )
 
     def _proposal(self, request: Request) -> Proposal:
@@ -955,41 +951,3 @@ class SlotEngine:
 
 def _closed() -> NoReturn:
     raise EngineClosed
-
-
-def _query(
-    event_type: str | EventType,
-    start: datetime,
-    end: datetime,
-    length: timedelta | None,
-    seats: int,
-    zone: str,
-    ignoring: Collection[str],
-    only: Collection[str] | None,
-) -> Query:
-    return Query(
-        event_type,
-        to_us(start, "start"),
-        to_us(end, "end"),
-        None if length is None else duration_us(length, "length"),
-        Zone.of(zone),
-        seats,
-        _names_or_none("ignoring", ignoring) or frozenset(),
-        _names_or_none("only", only),
-    )
-
-
-def _names_or_none(field: str, names: Collection[str] | None) -> frozenset[str] | None:
-    if names is None:
-        return None
-    if isinstance(names, str) or not isinstance(names, Collection):
-        raise InvalidField(field, f"must be a collection of ids, not {names!r}")
-    return frozenset(names)
-
-
-def _span_or_none(span: object) -> tuple[int, int] | None:
-    if span is None:
-        return None
-    if not isinstance(span, tuple) or len(span) != 2:
-        raise InvalidField("load_in", "must be a pair of datetimes")
-    return to_us(span[0], "load_in"), to_us(span[1], "load_in")

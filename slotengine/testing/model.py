@@ -489,9 +489,6 @@ class NaiveLedger:
         self, proposal: Proposal, own: Seen | None = None, *, hours: bool = True
     ) -> tuple[Claim, ...]:
         """Return the claims that the proposal would get, or raise."""
-        if hours:
-            for claim in proposal.claims:
-                self._check_hours(claim, proposal, proposal.schedule)
         live, fixed, quotas = self._live(own), proposal.claims, proposal.quotas
         firsts = tuple(pool.claims[0] for pool in proposal.pools)
         asked = proposal._replace(claims=fixed + firsts + quotas)
@@ -503,6 +500,8 @@ class NaiveLedger:
             kind = NoSeatsLeft if members[0].end == proposal.end else SlotTaken
             refused = members[0].claims[0].resource
             raise kind(refused, partial(self._obstruction, asked, refused, own))
+        for claim in fixed if hours else ():
+            self._check_hours(claim, proposal, proposal.schedule)
         for claim in fixed:
             self._check_fits(claim, asked, own)
         picks = fixed

@@ -42,6 +42,11 @@ def naive_slots(event_type: EventType, world: World, query: Query) -> dict[int, 
     return _Look(event_type, world, query).offered()
 
 
+def naive_grid(event_type: EventType, world: World, query: Query) -> list[int]:
+    """Return the starts that are laid out where nothing is booked, whether or not offered."""
+    return _Look(event_type, world, query).on_grid()
+
+
 class _Look:
     def __init__(self, event_type: EventType, world: World, query: Query) -> None:
         self.event_type = event_type
@@ -114,7 +119,10 @@ class _Look:
         return start
 
     def _ranges(self) -> set[tuple[int, int]]:
-        """Return the runs of minutes in which all fixed hosts and one of each group are free."""
+        """Return the runs of minutes in which all fixed hosts and one of each group are free.
+
+        Those that lie in others add nothing.
+        """
         found = set()
         minutes = range(self.start, self.query.end, MINUTE)
         for party in self._parties():
@@ -126,7 +134,11 @@ class _Look:
             for _, run in groupby(enumerate(usable), lambda pair: pair[1] - pair[0] * MINUTE):
                 together = [minute for _, minute in run]
                 found.add((together[0], together[-1] + MINUTE))
-        return found
+        return {
+            (opens, closes)
+            for opens, closes in found
+            if not any(low <= opens and closes <= high for low, high in found - {(opens, closes)})
+        }
 
     def _parties(self) -> Iterator[tuple[Host, ...]]:
         for picked in product(*self.groups):

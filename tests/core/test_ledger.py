@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import DAY, FIRST_US, LAST_US, from_us
 from slotengine.core.ledger import BACKLOG, Ledger
-from slotengine.core.proposal import Policy, Proposal, Terms
+from slotengine.core.proposal import Policy, Pool, Proposal, Terms
 from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
@@ -24,6 +25,7 @@ from slotengine.errors import (
     InvalidTTL,
     KeyReused,
     LifeExceeded,
+    LimitReached,
     NoneFree,
     NoSeatsLeft,
     OutsideHours,
@@ -1023,3 +1025,136 @@ def test_invalid_ttl_says_the_bounds(ledger: Ledger) -> None:
         hold(ledger, "a", 0, 10, ttl=5)
     assert refused.value.ttl == timedelta(microseconds=5)
     assert refused.value.longest == timedelta(microseconds=1_000)
+
+
+# --- Imported busy time ------------------------------------------------------------------
+
+
+def test_busy_time_is_in_the_way_until_its_source_says_otherwise(ledger: Ledger) -> None:
+    ledger.replace_busy("calendar", {"room": [(10, 20), (15, 30)], "hall": [(0, 5)]}, now=0)
+    ledger.replace_busy("feed", {"room": [(30, 40)]}, now=0)
+    for claim in ((9, 11), (25, 26), (35, 50)):
+        with pytest.raises(SlotTaken) as caught:
+            ledger.reserve("room", *claim, uid="a", now=0, ttl=100)
+        assert caught.value.retry_at is None
+        way = InTheWay(from_us(10), from_us(40), 1, booked=True)
+        assert caught.value.in_the_way == (way,)
+    with pytest.raises(SlotTaken) as caught:
+        ledger.reserve_proposal(slot(4, 8, "hall"), uid="a", now=0)
+    assert caught.value.in_the_way == (InTheWay(from_us(0), from_us(5), 3, booked=True),)
+    assert not ledger.is_free(slot(12, 14, "room"), now=0)
+    assert ledger.busy("room", 0, 100, now=0) == [(10, 40, 1)]
+    assert ledger.imported("room", 0, 35) == [(10, 30, "calendar"), (30, 35, "feed")]
+    ledger.replace_busy("calendar", {"room": [(50, 60)]}, now=0)
+    assert ledger.imported("hall", 0, 100) == []
+    assert ledger.reserve("room", 10, 30, uid="a", now=0, ttl=100).until == 100
+    ledger.replace_busy("calendar", {}, now=0)
+    ledger.replace_busy("feed", {"room": []}, now=0)
+    assert ledger.imported("room", 0, 100) == []
+    ledger._check()
+
+
+def test_busy_time_leaves_alone_what_is_there(ledger: Ledger) -> None:
+    ledger.reserve("room", 10, 20, uid="a", now=0, ttl=100)
+    ledger.reserve("hall", 10, 20, uid="b", now=0, ttl=100)
+    ledger.replace_busy("calendar", {"room": [(5, 30)], "hall": [(15, 40)]}, now=0)
+    assert ledger.confirm("a", now=1).state is State.CONFIRMED
+    assert ledger.busy("hall", 0, 100, now=1) == [(10, 15, 1), (15, 40, 3)]
+    with pytest.raises(SlotTaken):
+        ledger.move("a", slot(12, 22, "room"), now=1)
+    assert ledger.move("a", slot(40, 50, "room"), now=1).start == 40
+    # A hold that has lapsed cannot be had again: it is not free.
+    with pytest.raises(SlotTaken):
+        ledger.confirm("b", now=100, if_still_free=True)
+    ledger._check()
+
+
+def test_who_joins_a_session_is_not_asked_about_busy_time(ledger: Ledger) -> None:
+    shared = slot(10, 20, "room", seats=Seats(2), event_type="class")
+    ledger.reserve_proposal(shared, uid="a", now=0)
+    ledger.replace_busy("calendar", {"room": [(0, 100)]}, now=0)
+    assert ledger.reserve_proposal(shared, uid="b", now=0).session is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "source", "spans"),
+    [
+        (InvalidField, "", {}),
+        (InvalidField, 7, {}),
+        (UnknownResource, "calendar", {"room": [(0, 1)], "nowhere": [(0, 1)]}),
+        (UnknownResource, "calendar", {"room": [(0, 1)], "limit:day": [(0, 1)]}),
+        (InvalidField, "calendar", {"room": [(0, 1)], "desk": [(2, 2)]}),
+        (InvalidField, "calendar", {"room": [(0, 1)], "desk": [(0, LAST_US + 1)]}),
+    ],
+)
+def test_wrong_busy_time_changes_nothing(
+    ledger: Ledger, error: type[Exception], source: str, spans: dict[str, list[tuple[int, int]]]
+) -> None:
+    ledger.add_limit("limit:day", 3)
+    ledger.replace_busy("calendar", {"room": [(50, 60)]}, now=0)
+    with pytest.raises(error):
+        ledger.replace_busy(source, spans, now=0)
+    assert ledger.imported("room", 0, 100) == [(50, 60, "calendar")]
+    with pytest.raises(InvalidField):
+        ledger.imported("room", 5, 5)
+
+
+# --- Pools and limits --------------------------------------------------------------------
+
+
+def pooled(start: int, *hosts: str, **more: Any) -> Proposal:
+    pool = Pool(tuple(Claim(host, start, start + 10) for host in hosts))
+    return Proposal(start, start + 10, (), 100, event_type="talk", pools=(pool,), **more)
+
+
+def test_a_move_keeps_the_host_if_it_can(ledger: Ledger) -> None:
+    entry = ledger.reserve_proposal(pooled(0, "room", "desk"), uid="a", now=0)
+    ledger.reserve_proposal(pooled(20, "desk"), uid="b", now=0)
+    assert entry.resource is not None
+    assert ledger.move("a", pooled(40, "desk", "room"), now=0).all_claims() == (
+        Claim("room", 40, 50),
+    )
+    ledger.reserve("room", 60, 70, uid="c", now=0, ttl=100)
+    assert ledger.move("a", pooled(60, "desk", "room"), now=0).all_claims() == (
+        Claim("desk", 60, 70),
+    )
+    with pytest.raises(NoneFree) as caught:
+        ledger.move("a", pooled(60, "room", "shop"), now=0)
+    kinds = [type(refusal) for refusal in caught.value.refusals]
+    assert kinds == [SlotTaken, OutsideHours]
+    ledger._check()
+
+
+def test_a_pool_of_one_refuses_as_that_one_does(ledger: Ledger) -> None:
+    ledger.reserve("room", 0, 10, uid="a", now=0, ttl=100)
+    with pytest.raises(SlotTaken) as caught:
+        ledger.reserve_proposal(pooled(0, "room"), uid="b", now=0)
+    assert caught.value.retry_at == from_us(100)
+
+
+def test_a_batch_is_refused_with_the_details_of_each_host(ledger: Ledger) -> None:
+    batch = [pooled(0, "room", "desk"), pooled(0, "room", "desk"), pooled(0, "room", "desk")]
+    with pytest.raises(NoneFree) as caught:
+        ledger.reserve_all(batch, uids=["a", "b", "c"], now=0)
+    # In the eyes of the batch its own claims never lapse.
+    assert caught.value.retry_at is None
+    assert len(ledger.reserve_all(batch[:2], uids=["a", "b"], now=0)) == 2
+
+
+def test_ids_of_limits_are_the_ledgers_own(ledger: Ledger) -> None:
+    with pytest.raises(InvalidField, match="limit:"):
+        ledger.add_resource("limit:day")
+    ledger.add_limit("limit:day", 2)
+    quota = (Claim("limit:day", 0, 1_000, 2),)
+    entry = ledger.reserve_proposal(slot(5, 6, "room")._replace(quotas=quota), uid="a", now=0)
+    assert entry.all_claims() == (Claim("room", 5, 6), *quota)
+    with pytest.raises(LimitReached) as caught:
+        ledger.reserve_proposal(slot(7, 8, "room")._replace(quotas=quota), uid="b", now=0)
+    assert (caught.value.resource, caught.value.end) == ("limit:day", from_us(1_000))
+    with pytest.raises(TooManyUnits):
+        ledger.reserve_proposal(
+            slot(7, 8, "room")._replace(quotas=(quota[0]._replace(units=3),)), uid="b", now=0
+        )
+    # It lapses with its hold, and comes back with it if that is confirmed after all.
+    assert ledger.confirm("a", now=200, if_still_free=True).all_claims() == entry.all_claims()
+    ledger._check()

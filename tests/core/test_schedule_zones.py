@@ -127,13 +127,13 @@ def test_no_zone_changes_back_between_two_probes() -> None:
     assert min(gaps) > 4 * PROBE_S
 
 
-def test_critical_instants_agree_with_five_minute_steps() -> None:
+def test_critical_instants_agree_with_every_minute() -> None:
     """The clock read only where it matters says the same as the clock read all the time."""
     for key in ("Europe/Rome", "Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia"):
         zone = ZoneInfo(key)
         for change in list(changes(zone))[:12]:
             windows = windows_by_the_clock(zone, change)
-            for utc_s in range(change[0] - 2 * DAY_S, change[0] + 2 * DAY_S, 300):
+            for utc_s in range(change[0] - 2 * DAY_S, change[0] + 2 * DAY_S, 60):
                 minute = wall_minute(zone, utc_s)
                 expected = any(start <= minute < end for start, end in OPEN_MIN)
                 found = any(start <= utc_s * SECOND < end for start, end in windows)

@@ -23,6 +23,7 @@ from slotengine import (
     Claim,
     EngineClosed,
     Event,
+    EventType,
     InTheWay,
     InvalidField,
     Lagged,
@@ -106,6 +107,23 @@ def test_every_verb_is_there_with_the_same_parameters(verb: str) -> None:
     parameters = inspect.signature(blocking).parameters
     assert parameters == inspect.signature(getattr(SlotEngine, verb)).parameters
     assert blocking.__doc__
+
+
+def test_event_types(backend: str, clock: StillClock) -> None:
+    blocking = BlockingEngine(SlotEngine(clock=clock), backend=backend)
+    blocking.add_resource("room")
+    blocking.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"]))
+    with blocking as engine:
+        engine.add_event_type(EventType(id="visit", length=HALF_HOUR, all_of=["room"]))
+        hold = engine.reserve_slot("talk", START, ttl=minutes(1))
+        assert engine.next_free("visit", START)[0].start == START + HALF_HOUR
+        assert engine.slots("talk", START, START + HALF_HOUR) == []
+        assert engine.move_slot(hold.uid, START + HALF_HOUR).start == START + HALF_HOUR
+        engine.replace_busy("calendar", {"room": [(START, START + HALF_HOUR)]})
+        assert len(engine.imported("room", START, START + HALF_HOUR)) == 1
+        with pytest.raises(SlotTaken) as caught:
+            engine.reserve_slot("visit", START)
+        assert caught.value.retry_at is None  # found where the engine is, read here
 
 
 def test_the_life_of_a_reservation(engine: BlockingEngine, clock: StillClock) -> None:

@@ -20,6 +20,7 @@ from slotengine import (
     BusySpan,
     Claim,
     EngineClosed,
+    EventType,
     FixedWindows,
     HoldExpired,
     InTheWay,
@@ -107,6 +108,24 @@ CALLS = [
     Call("reserve_any", (CANDIDATES,), {"policy": Policy.LEAST_LOADED, "load_in": WEEK}),
     Call("reserve_any", (CANDIDATES,), {"policy": Policy.WEIGHTED, "weights": [1, 2, 3]}),
     Call("reserve_any", ([asks("room")],), {"key": "three"}),
+    Call("reserve_slot", ("talk", START), {"holder": "me", "ttl": minutes(1), "key": "four"}),
+    Call("reserve_slot", ("talk", START), {"only": ["annex"], "length": HALF_HOUR}),
+    Call("reserve_slot", ("class", START + HALF_HOUR), {"seats": 2, "enforce": False}),
+    Call("reserve_slot", ("class", NOW)),
+    Call("reserve_slot", ("no such thing", START)),
+    Call("move_slot", ("hold", START), {"event_type": "talk", "ttl": minutes(9), "version": 1}),
+    Call("move_slot", ("booking", START), {"event_type": "class", "only": (), "enforce": False}),
+    Call("move_slot", ("hold", START)),
+    Call("slots", ("talk", *WEEK), {"zone": "Europe/Rome", "ignoring": {"hold"}}),
+    Call("slots", ("class", *WEEK), {"seats": 2, "length": HALF_HOUR, "only": []}),
+    Call("slots", ("talk", START, START)),
+    Call("next_free", ("talk",)),
+    Call("next_free", ("class", START, 3), {"within": timedelta(days=1), "seats": 3}),
+    Call("next_free", ("talk", START, 0)),
+    Call("replace_busy", ("calendar", {"annex": [WEEK], "hall": []})),
+    Call("replace_busy", ("calendar", {"no such room": [WEEK]})),
+    Call("imported", ("annex", *WEEK)),
+    Call("imported", ("annex", START, START)),
     Call("extend", ("hold",), {"ttl": minutes(7), "version": 1}),
     Call("extend", ("booking",)),
     Call("move", ("hold", START + HALF_HOUR), {"resource": "annex", "ttl": minutes(9)}),
@@ -144,6 +163,10 @@ def prepare(engine: SlotEngine, clock: SimClock) -> None:
     engine.add_resource("room")
     engine.add_resource("annex")
     engine.add_resource("hall", capacity=3)
+    engine.add_event_type(EventType(id="talk", length=HALF_HOUR, any_of=[["room", "annex"]]))
+    engine.add_event_type(
+        EventType(id="class", length=HALF_HOUR, all_of=["hall"], seats=3, notice=minutes(30))
+    )
     engine.reserve_nowait("annex", START + HALF_HOUR, HALF_HOUR, ttl=minutes(1))
     clock.set(clock.moment + minutes(1))
     engine.reserve_nowait("room", START, HALF_HOUR, holder="somebody")

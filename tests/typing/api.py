@@ -7,23 +7,35 @@ from typing import assert_type
 
 from slotengine import (
     ALWAYS_OPEN,
+    AllOf,
     Away,
     BlockingEngine,
     BusySpan,
     Claim,
     Clock,
+    DateRange,
     Event,
+    EventType,
     FixedWindows,
+    Host,
     Hours,
+    ImportedSpan,
     InTheWay,
     Lagged,
+    Limit,
+    LimitReached,
     NoneFree,
+    NotBookable,
+    Period,
     Policy,
     Refused,
     Request,
     Reservation,
+    RollingDays,
     Schedule,
     Seats,
+    SeatsLeft,
+    Slot,
     SlotEngine,
     SlotError,
     SlotTaken,
@@ -32,7 +44,9 @@ from slotengine import (
     Statistics,
     Subscription,
     SystemClock,
+    TooSoon,
     Travel,
+    UnknownEventType,
     UnknownReservation,
     Verb,
     Windows,
@@ -72,6 +86,50 @@ async def reserving(engine: SlotEngine) -> None:
             assert_type(answer, Reservation)
         else:
             assert_type(answer, Refused)
+
+
+async def event_types(engine: SlotEngine) -> None:
+    talk = EventType(
+        id="talk",
+        length=HALF_HOUR,
+        all_of=["room", Host("desk", units=2)],
+        any_of=[["first", Host("second", weight=2, schedule=ALWAYS_OPEN)], ("third",)],
+        lengths=[HALF_HOUR],
+        interval=minutes(15),
+        window=RollingDays(30, business=True),
+        limits=[Limit(Period.DAY, count=3), Limit(Period.WEEK, time=minutes(90))],
+        seats=8,
+        schedule=AllOf((ALWAYS_OPEN, Schedule("Europe/Rome"))),
+        zone="Europe/Rome",
+    )
+    engine.add_event_type(talk)
+    engine.add_event_type(
+        EventType(
+            id="fair",
+            length=HALF_HOUR,
+            all_of=("room",),
+            window=DateRange(date(2030, 1, 1), date(2030, 1, 2)),
+        )
+    )
+    assert_type(await engine.reserve_slot("talk", START, seats=2, only={"first"}), Reservation)
+    assert_type(await engine.move_slot("uid", START, event_type="fair"), Reservation)
+    slots = await engine.slots("talk", START, START, zone="Europe/Rome", ignoring=["uid"])
+    assert_type(slots, list[Slot])
+    assert_type(slots[0].start, datetime)
+    assert_type(slots[0].seats, SeatsLeft | None)
+    assert_type(await engine.next_free("talk", count=3), list[Slot])
+    await engine.replace_busy("calendar", {"room": [(START, START)], "desk": ()})
+    assert_type(await engine.imported("room", START, START), list[ImportedSpan])
+    try:
+        engine.reserve_slot_nowait("talk", START)
+    except LimitReached as reached:
+        assert_type(reached.retry_at, datetime | None)
+    except TooSoon as soon:
+        assert_type(soon.earliest, datetime)
+    except NotBookable as closed:
+        assert_type((closed.first, closed.end), tuple[datetime, datetime])
+    except UnknownEventType as unknown:
+        assert_type(unknown.event_type, str)
 
 
 async def living(engine: SlotEngine) -> None:

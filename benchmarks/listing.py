@@ -1,0 +1,129 @@
+"""Listing free slots, ours and by a naive scan: ``python -m benchmarks.listing``.
+
+One host or fifty in a pool, open 09:00-17:00 for thirty days, half-hour slots;
+so many bookings in those days, and ten times as many in the time around them,
+which must not matter.  Both ways must find the same slots.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from statistics import median
+from time import perf_counter
+
+from benchmarks.workloads import DAY, MINUTE
+from slotengine.core.event_type import EventType
+from slotengine.core.ledger import Ledger
+from slotengine.core.planner import Planner
+from slotengine.core.schedule import Schedule, hours
+from slotengine.core.slots import Query
+from slotengine.engine.values import Slot, slots_of
+from slotengine.errors import Refused
+
+DAYS = 30
+LENGTH = 30 * MINUTE
+FIRST = 21_915 * DAY  # 2030-01-01
+RUNS = 7
+# Hosts, bookings of each in the month, and how many times as many around it.
+WORLDS = [
+    *((1, 0, 10), (1, 50, 10), (1, 500, 0), (1, 500, 10)),
+    *((50, 0, 10), (50, 50, 10), (50, 300, 10)),
+]
+
+
+@dataclass
+class Listing:
+    """Hosts of one pool with bookings, and a month of it to be listed."""
+
+    hosts: int
+    bookings: int
+    """In the month, of each host."""
+    around: int = 10
+    """How many times as many there are before and after it."""
+    taken: list[list[tuple[int, int]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.schedule = Schedule("UTC", dict.fromkeys(range(7), hours("09:00-17:00")))
+        self.ledger = Ledger()
+        self.planner = Planner(self.ledger)
+        names = [f"host-{i}" for i in range(self.hosts)]
+        for name in names:
+            self.ledger.add_resource(name, schedule=self.schedule)
+        half_hour = timedelta(minutes=30)
+        self.planner.add(EventType(id="talk", length=half_hour, any_of=[names]))
+        self.query = Query("talk", FIRST, FIRST + DAYS * DAY)
+        draw = random.Random(self.bookings)
+        for name in names:
+            self.taken.append(sorted(self._book(name, draw)))
+
+    def _book(self, name: str, draw: random.Random) -> list[tuple[int, int]]:
+        months = range(-(self.around // 2), self.around // 2 + 1)
+        booked: list[tuple[int, int]] = []
+        for month in months:
+            wanted = self.bookings
+            while wanted:
+                day = month * DAYS + draw.randrange(DAYS)
+                start = FIRST + day * DAY + (9 * 60 + draw.randrange(32) * 15) * MINUTE
+                # Where half-hour slots leave no room any more, a quarter of an hour does.
+                end = start + draw.choice((15, 15, 30)) * MINUTE
+                try:
+                    self.ledger.reserve(
+                        name, start, end, uid=f"{name}-{month}-{wanted}-{start}", now=0, ttl=10**9
+                    )
+                except Refused:
+                    continue
+                self.ledger.confirm(f"{name}-{month}-{wanted}-{start}", now=0)
+                booked.append((start, end))
+                wanted -= 1
+        return booked
+
+    def ours(self) -> Sequence[int]:
+        return self.planner.openings(self.query, now=0).starts
+
+    def ours_as_slots(self) -> list[Slot]:
+        return slots_of(self.planner.openings(self.query, now=0))
+
+    def naive(self) -> list[int]:
+        """Ask of each possible start and each host whether any of its bookings overlaps."""
+        opening = [FIRST + day * DAY + 9 * 60 * MINUTE for day in range(DAYS)]
+        return [
+            start
+            for start in (start + step * LENGTH for start in opening for step in range(16))
+            if any(
+                not any(low < start + LENGTH and start < high for low, high in taken)
+                for taken in self.taken
+            )
+        ]
+
+
+def seconds(call: Callable[[], object]) -> float:
+    began = perf_counter()
+    call()
+    return perf_counter() - began
+
+
+def main() -> None:
+    print(f"{'':30}{'naive':>12}{'ours':>12}{'as Slots':>12}{'ratio':>8}{'slots':>8}")
+    for hosts, bookings, around in WORLDS:
+        listing = Listing(hosts, bookings, around)
+        assert list(listing.ours()) == listing.naive()
+        gc.collect()
+        timings = [
+            [seconds(call) for call in (listing.naive, listing.ours, listing.ours_as_slots)]
+            for _ in range(RUNS)
+        ]
+        naive, ours, as_slots = (median(column) * 1e3 for column in zip(*timings, strict=True))
+        name = f"{hosts} host(s), {bookings} bookings"
+        name += "" if around else ", none around"
+        print(
+            f"{name:30}{naive:9.2f} ms{ours:9.2f} ms{as_slots:9.2f} ms"
+            f"{naive / ours:7.0f}x{len(listing.ours()):8}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What callers of the engine say, in the terms of the core: checked, and as numbers.
+
+The edge at which wrong types end as `InvalidField`, not as a traceback from the
+middle of the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from slotengine.core.instant import duration_us, to_us
+from slotengine.core.slots import Query
+from slotengine.core.zone import Zone
+from slotengine.errors import InvalidField
+
+if TYPE_CHECKING:
+    from slotengine.core.event_type import EventType
+
+
+def query_of(
+    event_type: str | EventType,
+    start: datetime,
+    end: datetime,
+    length: timedelta | None,
+    seats: int,
+    zone: str,
+    ignoring: Collection[str],
+    only: Collection[str] | None,
+) -> Query:
+    """Return which slots are looked for.  Raises `InvalidField`."""
+    return Query(
+        event_type,
+        to_us(start, "start"),
+        to_us(end, "end"),
+        None if length is None else duration_us(length, "length"),
+        Zone.of(zone),
+        seats,
+        names_or_none("ignoring", ignoring) or frozenset(),
+        names_or_none("only", only),
+    )
+
+
+def names_or_none(field: str, names: Collection[str] | None) -> frozenset[str] | None:
+    """Return some ids, or None if there are none given.  Raises `InvalidField` for one id."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise InvalidField(field, f"must be a collection of ids, not {names!r}")
+    return frozenset(names)
+
+
+def busy_spans_of(
+    spans: Mapping[str, Iterable[tuple[datetime, datetime]]],
+) -> dict[str, list[tuple[int, int]]]:
+    """Return the spans of each resource.  Raises `InvalidField`."""
+    if not isinstance(spans, Mapping):
+        raise InvalidField("spans", f"must map resources to spans, not {spans!r}")
+    return {resource: [_span(one) for one in _each(theirs)] for resource, theirs in spans.items()}
+
+
+def _each(spans: object) -> Iterable[object]:
+    if not isinstance(spans, Iterable):
+        raise InvalidField("spans", f"must be pairs of datetimes, not {spans!r}")
+    return spans
+
+
+def _span(span: object, field: str = "spans") -> tuple[int, int]:
+    if not isinstance(span, tuple) or len(span) != 2:
+        raise InvalidField(field, "must be a pair of datetimes")
+    return to_us(span[0], field), to_us(span[1], field)
+
+
+def span_or_none(span: object) -> tuple[int, int] | None:
+    """Return the span in which load is counted, if one is given.  Raises `InvalidField`."""
+    return None if span is None else _span(span, "load_in")

@@ -1,0 +1,276 @@
+"""What is offered, against the naive look at every minute, and against the decision itself.
+
+A few hosts with odd hours in odd zones, two event types that share them, and
+whatever has been done to them before: then both ways of finding slots must say
+the same, and the ledger must accept exactly what they say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import hypothesis.strategies as st
+from hypothesis import event, given
+
+from slotengine.core.event_type import (
+    DateRange,
+    EventType,
+    Host,
+    Limit,
+    Period,
+    RollingDays,
+)
+from slotengine.core.instant import DAY, HOUR, MINUTE, duration_us, from_us, to_us
+from slotengine.core.ledger import Ledger
+from slotengine.core.plan import Ask
+from slotengine.core.planner import Planner
+from slotengine.core.reservation import State
+from slotengine.core.schedule import FixedWindows, Schedule, Windows, hours
+from slotengine.core.slots import Query
+from slotengine.core.zone import Zone
+from slotengine.errors import InvalidRequest, Refused
+from slotengine.testing.model import Seen
+from slotengine.testing.naive_slots import World, naive_grid, naive_slots
+
+# Nights in which clocks change here and there, and one on which nothing happens.
+NIGHTS = [
+    to_us(datetime(2024, 3, 31, tzinfo=UTC)),  # Rome goes forward
+    to_us(datetime(2024, 11, 3, tzinfo=UTC)),  # New York goes back
+    to_us(datetime(2024, 4, 6, 6, tzinfo=UTC)),  # Lord Howe goes back by half an hour
+    to_us(datetime(2011, 12, 29, 16, tzinfo=UTC)),  # Apia skips a day
+    to_us(datetime(2030, 6, 5, tzinfo=UTC)),
+]
+ZONES = [
+    "UTC",
+    "Europe/Rome",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "Pacific/Apia",
+]
+HOSTS = ["host-1", "host-2", "host-3", "hall"]
+TTL = 30 * MINUTE
+
+zones = st.sampled_from(ZONES)
+quarters = st.integers(-20, 140).map(lambda quarter: quarter * 15 * MINUTE)
+lengths = st.sampled_from((30, 30, 60, 45, 20, 7)).map(lambda minutes: timedelta(minutes=minutes))
+buffers = st.sampled_from((0, 0, 0, 10, 15)).map(lambda minutes: timedelta(minutes=minutes))
+
+
+WEEKLY = ("00:00-24:00", "01:00-04:30 05:00-09:00", "22:00-03:15", "09:10-17:00")
+MORNINGS = Schedule("Europe/Rome", dict.fromkeys(range(7), hours("08:00-12:00")))
+# How many fixed hosts there are, and how many in each group.
+SHAPES = ((1, ()), (1, ()), (2, ()), (0, (2,)), (0, (3,)), (1, (2,)), (0, (2, 2)))
+LIMITS = (
+    (),
+    (),
+    (Limit(Period.DAY, count=1),),
+    (Limit(Period.DAY, count=2),),
+    (Limit(Period.WEEK, time=timedelta(hours=1)), Limit(Period.DAY, count=2)),
+    (Limit(Period.MONTH, count=2), Limit(Period.YEAR, count=3)),
+)
+
+
+@st.composite
+def schedules(draw: st.DrawFn, night: int) -> Windows | None:
+    kind = draw(st.sampled_from(("always", "weekly", "weekly", "fixed")))
+    if kind == "always":
+        return None
+    if kind == "weekly":
+        some = hours(draw(st.sampled_from(WEEKLY)))
+        return Schedule(draw(zones), dict.fromkeys(range(7), some))
+    starts = draw(st.lists(quarters, min_size=1, max_size=3))
+    return FixedWindows([(night + start, night + start + 3 * HOUR) for start in starts])
+
+
+@st.composite
+def parties(draw: st.DrawFn, resource: str, night: int) -> Host:
+    day = FixedWindows([(night, night + DAY)])
+    return Host(
+        resource,
+        units=draw(st.sampled_from((1, 2))) if resource == "hall" else 1,
+        weight=draw(st.sampled_from((1, 1, 3))),
+        schedule=draw(st.sampled_from((None, None, None, day))),
+    )
+
+
+@st.composite
+def event_types(draw: st.DrawFn, name: str, night: int) -> EventType:
+    fixed, groups = draw(st.sampled_from(SHAPES))
+    hosts = iter([draw(parties(one, night)) for one in draw(st.permutations(HOSTS))])
+    length, on = draw(lengths), from_us(night).date()
+    windows = (
+        *(None, None, RollingDays(0), RollingDays(1), RollingDays(1, business=True)),
+        *(DateRange(on, on), DateRange(date(2000, 1, 1), on)),
+    )
+    return EventType(
+        id=name,
+        length=length,
+        all_of=[next(hosts) for _ in range(fixed)],
+        any_of=[[next(hosts) for _ in range(size)] for size in groups],
+        lengths=draw(st.sampled_from(((), (), (length, length * 2)))),
+        interval=draw(st.one_of(st.none(), st.none(), lengths)),
+        offset=draw(buffers),
+        before=draw(buffers),
+        after=draw(buffers),
+        notice=draw(st.sampled_from((0, 0, 30, 120))) * timedelta(minutes=1),
+        window=draw(st.sampled_from(windows)),
+        limits=draw(st.sampled_from(LIMITS)),
+        seats=draw(st.sampled_from((None, 2, 3))),
+        schedule=draw(st.sampled_from((None, None, MORNINGS))),
+        first_only=draw(st.sampled_from((False, False, True))),
+        optimized=draw(st.sampled_from((False, False, True))),
+        zone=draw(zones),
+    )
+
+
+@dataclass
+class Shop:
+    """A ledger with two event types, driven at random."""
+
+    night: int
+    resources: dict[str, tuple[int, Windows | None]]
+    types: list[EventType]
+    now: int
+    busy: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    uids: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger()
+        for name, (capacity, schedule) in self.resources.items():
+            self.ledger.add_resource(name, capacity=capacity, schedule=schedule)
+        self.planner = Planner(self.ledger)
+        for event_type in self.types:
+            self.planner.add(event_type)
+
+    def reserve(self, ask: Ask) -> str | None:
+        uid = f"uid-{len(self.uids)}"
+        try:
+            self.planner.reserve(ask, uid=uid, now=self.now)
+        except (Refused, InvalidRequest):
+            return None
+        self.uids.append(uid)
+        return uid
+
+    def world(self) -> World:
+        entries = [self.ledger.get(uid, now=self.now) for uid in self.uids]
+        seen = [Seen.of(entry, self.now) for entry in entries if entry is not None]
+        live = [one for one in seen if one.state in {State.HELD, State.CONFIRMED}]
+        return World(self.resources, live, self.busy, self.now)
+
+    def offered(self, query: Query) -> dict[int, int]:
+        found = self.planner.openings(query, now=self.now)
+        return {start: found.taken.get(start, 0) for start in found.starts}
+
+
+@st.composite
+def shops(draw: st.DrawFn) -> Shop:
+    night = draw(st.sampled_from(NIGHTS))
+    resources = {name: (1, draw(schedules(night))) for name in HOSTS[:3]}
+    resources["hall"] = (3, draw(schedules(night)))
+    types = [draw(event_types("talk", night)), draw(event_types("class", night))]
+    shop = Shop(night, resources, types, night + draw(quarters) - 6 * HOUR)
+    for _ in range(draw(st.integers(0, 8))):
+        do_something(draw, shop)
+    return shop
+
+
+def do_something(draw: st.DrawFn, shop: Shop) -> None:
+    """Reserve something at random, perhaps confirm it; or let time pass, or import busy time."""
+    what = draw(st.sampled_from(("hold", "hold", "book", "book", "wait", "busy")))
+    if what == "wait":
+        shop.now += draw(st.sampled_from((MINUTE, 10 * MINUTE, TTL)))
+    elif what == "busy":
+        spans = st.lists(quarters, max_size=2).map(
+            lambda starts: [
+                (shop.night + start, shop.night + start + 50 * MINUTE) for start in starts
+            ]
+        )
+        shop.busy = draw(st.dictionaries(st.sampled_from(HOSTS), spans, max_size=2))
+        shop.ledger.replace_busy("calendar", shop.busy, now=shop.now)
+    else:
+        event_type = draw(st.sampled_from(shop.types))
+        start = draw(likely_starts(shop, event_type))
+        ask = Ask(event_type.id, start, ttl=TTL, enforce=draw(st.sampled_from((True, False))))
+        uid = shop.reserve(ask)
+        if uid is not None and what == "book":
+            shop.ledger.confirm(uid, now=shop.now)
+
+
+def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
+    """Any start; or one that is offered, or that is taken already, so that sessions are shared."""
+    odd = st.sampled_from((0, 0, 5 * MINUTE))
+    anywhere = st.tuples(quarters, odd).map(lambda parts: shop.night + sum(parts))
+    query = Query(event_type.id, shop.night, shop.night + 26 * HOUR)
+    taken = [one.start for one in shop.world().live]
+    likely = [*list(shop.offered(query))[:10], *taken]
+    return st.one_of(anywhere, *([st.sampled_from(likely)] * 2 if likely else []))
+
+
+@st.composite
+def queries(draw: st.DrawFn, shop: Shop) -> Query:
+    event_type = shop.types[0]
+    start = shop.night + draw(st.sampled_from((0, -6 * HOUR, 3 * HOUR + 20 * MINUTE)))
+    return Query(
+        event_type.id,
+        start,
+        start + draw(st.sampled_from((10, 26, 50))) * HOUR,
+        draw(st.sampled_from((None, *map(duration_us, event_type.lengths)))),
+        Zone.of(draw(zones)),
+        draw(st.sampled_from((1, 1, 2))) if event_type.seats else 1,
+        frozenset(draw(st.lists(st.sampled_from(shop.uids), max_size=1)) if shop.uids else ()),
+    )
+
+
+@given(st.data())
+def test_slots(data: st.DataObject) -> None:
+    """Goal: offered is exactly what the rules say, and exactly what can be reserved.
+
+    Method: the naive look says the same; each slot is then reserved and given
+    back; and whatever else on the grid the ledger would take must not exist.
+    """
+    shop = data.draw(shops())
+    query = data.draw(queries(shop))
+    event_type, world = shop.types[0], shop.world()
+    offered = shop.offered(query)
+    assert offered == naive_slots(event_type, world, query)
+    event("offered" if offered else "nothing offered")
+    event("shared" if any(offered.values()) else "not shared")
+    if query.ignoring:
+        check_moves(shop, query, offered)
+        return
+    length = query.length
+    for start in offered:
+        uid = shop.reserve(Ask(event_type.id, start, length, TTL, seats=query.seats))
+        assert uid is not None, "what is offered can be reserved"
+        shop.ledger.release(uid, now=shop.now)
+    shop.ledger._check()
+    check_nothing_else(shop, query, offered)
+
+
+def check_nothing_else(shop: Shop, query: Query, offered: dict[int, int]) -> None:
+    """Whatever is laid on the grid and can be reserved is offered."""
+    event_type = shop.types[0]
+    if event_type.first_only:
+        return
+    for start in naive_grid(event_type, shop.world(), query):
+        if start in offered:
+            continue
+        ask = Ask(event_type.id, start, query.length, TTL, seats=query.seats)
+        assert shop.reserve(ask) is None, "what can be reserved on the grid is offered"
+
+
+def check_moves(shop: Shop, query: Query, offered: dict[int, int]) -> None:
+    """What is offered to whom sees through a reservation is what that can be moved to."""
+    (uid,) = query.ignoring
+    entry = shop.ledger.get(uid, now=shop.now)
+    assert entry is not None
+    if entry.event_type != query.event_type or entry.state_at(shop.now) is State.EXPIRED:
+        return
+    wanted = 1 if entry.seats is None else entry.seats.wanted
+    if wanted != query.seats:
+        return
+    for start in offered:
+        ask = Ask(query.event_type, start, query.length, TTL, seats=wanted)
+        assert shop.planner.move(uid, ask, now=shop.now).start == start
