@@ -18,6 +18,7 @@ from slotengine.calcom.bodies import LARGEST_BODY
 from tests.calcom.api import (
     OWNER,
     PATH,
+    SEARCH,
     VERSION,
     Api,
 )
@@ -318,3 +319,61 @@ async def test_whatever_is_sent_is_answered(
 
 def reservation_path(segment: str) -> str:
     return f"{PATH}/{quote(segment, safe='')}" if segment not in {"", ".", ".."} else PATH
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+moments = st.sampled_from(
+    ["0001-01-01", "2050-09-05", "2050-09-06T10:00Z", "2050-W37", "9999-12-31", "2050-02-30"]
+)
+PARAMETERS: dict[str, st.SearchStrategy[str]] = {
+    "eventTypeId": st.integers(0, 14).map(str) | texts,
+    "username": st.sampled_from(["owner", "office"]) | texts,
+    "teamSlug": st.sampled_from(["hosts", "desk"]) | texts,
+    "eventTypeSlug": st.sampled_from(["any", "panel", "talk"]) | texts,
+    "usernames": st.sampled_from(["host-1,host-2", "office,office,office"]) | texts,
+    "organizationSlug": st.just("org") | texts,
+    "start": moments | texts,
+    "end": moments | texts,
+    "timeZone": st.sampled_from(["Europe/Rome", "asia/kathmandu", "UTC"]) | texts,
+    "duration": st.integers(-1, 600_000).map(str) | texts,
+    "format": st.sampled_from(["range", "TIME", ""]) | texts,
+    "bookingUidToReschedule": st.sampled_from(["booked-1", "booked-class"]) | texts,
+    "rrHostSubsetIds": st.lists(st.integers(-1, 12), max_size=4).map(
+        lambda ids: ",".join(map(str, ids))
+    ),
+}
+names = st.sampled_from([*PARAMETERS, *(f"{name}[]" for name in PARAMETERS), "other"])
+TARGETS = [
+    {"eventTypeId"},
+    {"username", "eventTypeSlug"},
+    {"teamSlug", "eventTypeSlug", "organizationSlug"},
+    {"usernames", "organizationSlug"},
+]
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> list[tuple[str, str]]:
+    """Draw a search that is nearly right, and some of what makes others wrong."""
+    known = draw(st.sampled_from(TARGETS)) | {"start", "end"}
+    known |= draw(st.sets(st.sampled_from(sorted(PARAMETERS.keys() - set().union(*TARGETS)))))
+    pairs = [(name, draw(PARAMETERS[name])) for name in sorted(known)]
+    return pairs + draw(st.lists(st.tuples(names, texts), max_size=1))
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(sent=searches())
+async def test_whatever_is_searched_for_is_answered(api: Api, sent: list[tuple[str, str]]) -> None:
+    before = api.state()
+    answer = await api.call("GET", SEARCH, params=sent)
+    assert answer.status in {200, 400, 404}
+    if answer.status == 200:
+        days = list(answer.data)
+        assert days == sorted(days)
+        assert all(answer.data.values())
+    else:
+        assert answer.body["status"] == "error"
+    assert api.state() == before

@@ -342,6 +342,29 @@ async def test_limits_of_time(start: Start) -> None:
     assert answer.message == LIMITS
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("period", ["day", "week", "month", "year"])
+async def test_limits_reach_to_the_ends_of_the_calendar(
+    start: Start, zone: str, period: str
+) -> None:
+    raw = copy.deepcopy(RAW_CATALOG)
+    always = [{"days": ["Monday"], "startTime": "00:00", "endTime": "23:59"}]
+    raw["schedules"] += [{"id": 3, "timeZone": zone, "availability": always}]
+    raw["eventTypes"][1] |= {"scheduleId": 3, "bookingLimitsCount": {period: 1}}
+    api = await start(catalog=catalog_from(raw), enforce_availability=False)
+    for first, second in (
+        ("0001-01-01T00:00Z", "0001-01-01T01:00Z"),
+        ("9999-12-31T21:00Z", "9999-12-31T22:00Z"),
+    ):
+        before = api.state()
+        uid = await api.hold(eventTypeId=2, slotStart=first)
+        assert await refused(api, 2, second) == LIMITS
+        await api.delete(uid)
+        await api.delete(await api.hold(eventTypeId=2, slotStart=second))
+        await api.clock.advance(timedelta(hours=2))
+        assert api.state() == before
+
+
 async def test_rules_need_not_be_enforced_but_limits_are(start: Start) -> None:
     rules = {
         "minimumBookingNotice": 10_000,
