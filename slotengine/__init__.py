@@ -15,7 +15,7 @@ Where things are:
 ``slotengine.engine``
     `SlotEngine` and what surrounds it: clock, sweeper, events, `BlockingEngine`.
 ``slotengine.calcom``
-    A server that speaks Cal.com's reservations API (extra ``server``), and
+    A server that speaks Cal.com's slots API (extra ``server``), and
     `CalComClient`, a client of it (extra ``calcom``).
 ``slotengine.ical``
     When an iCalendar file says that its owner is busy (extra ``ical``).

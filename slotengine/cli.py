@@ -43,10 +43,10 @@ def cli() -> None:
     "--enforce-availability/--no-enforce-availability",
     default=True,
     show_default=True,
-    help="Whether to refuse slots outside working hours or in the past.",
+    help="Whether hours, notice and booking windows count, and the past is refused.",
 )
 def serve(catalog_path: Path, host: str, port: int, enforce_availability: bool) -> None:
-    """Serve Cal.com's reservation endpoints until stopped.
+    """Serve Cal.com's slots API until stopped.
 
     Exits with 0 when stopped by SIGTERM or SIGINT, with 2 if the catalog is
     wrong, and with 1 if it cannot listen.

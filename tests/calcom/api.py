@@ -179,6 +179,7 @@ RAW_CATALOG: dict[str, Any] = {
     ],
 }
 
+# Most tests are about something else than the usual notice of two hours.
 for _event_type in RAW_CATALOG["eventTypes"]:
     _event_type["minimumBookingNotice"] = 0
 
