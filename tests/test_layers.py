@@ -39,6 +39,19 @@ CLIENT_PURE: Final = (
 # A catalog is written by hand: pydantic tells what is wrong with it, all at once.
 CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
 
+# The command may use everything; nothing else imports it.
+COMMAND: Final = Layer(
+    (
+        "slotengine",
+        "slotengine.cli_slots",
+        "slotengine.calcom",
+        "slotengine.backends",
+        "slotengine.testing",
+        *SERVED,
+    ),
+    ("anyio", "click", "rich"),
+)
+
 # The longest name that a module begins with decides.  "slotengine" is that one module only.
 LAYERS: Final[dict[str, Layer]] = {
     "slotengine.errors": Layer(),
@@ -80,10 +93,8 @@ LAYERS: Final[dict[str, Layer]] = {
     # The public names, which nothing inside slotengine imports but the command.
     "slotengine": Layer(SERVED),
     "slotengine.__main__": Layer(("slotengine.cli",)),
-    "slotengine.cli": Layer(
-        ("slotengine", "slotengine.calcom", "slotengine.backends", "slotengine.testing", *SERVED),
-        ("click", "rich"),
-    ),
+    "slotengine.cli": COMMAND,
+    "slotengine.cli_slots": COMMAND,
 }
 
 # The core is synchronous and deterministic: time, ids and chance are arguments.
