@@ -625,6 +625,7 @@ def test_a_zone_that_says_nothing_is_refused() -> None:
         ("zone", {"zone": "Middle/Earth"}),
         ("zone", {"zone": "W. Europe Standard Time"}),
         ("max_events", {"max_events": 0}),
+        ("max_events", {"max_events": "many"}),
     ],
 )
 def test_bad_arguments_are_refused(field: str, arguments: dict[str, object]) -> None:

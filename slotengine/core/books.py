@@ -107,7 +107,7 @@ class Books:
             confirmed=self._confirmed,
             ended=len(self._entries) - len(self._queue) - self._confirmed,
             sessions=len(self._occupancy.sessions),
-            resources=len(self._resources) - self._occupancy.limits,
+            resources=len(self._resources),
             accepted=self._accepted,
             expired=self._expired,
         )

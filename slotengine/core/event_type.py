@@ -11,20 +11,28 @@ be booked must not depend on who looks.  A week begins on Monday (ISO 8601).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from slotengine.core.instant import DAY, duration_us
-from slotengine.core.proposal import check_schedule, check_text, is_count, is_text
+from slotengine.core.proposal import (
+    LONGEST_LIFE,
+    check_schedule,
+    check_text,
+    is_count,
+    is_text,
+)
 from slotengine.core.zone import EPOCH_ORDINAL, FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
+
+T = TypeVar("T")
 
 _MINUTE: Final = timedelta(minutes=1)
 _NO_TIME: Final = timedelta()
@@ -279,14 +287,12 @@ class EventType:
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
-        if isinstance(self.any_of, str) or any(isinstance(group, str) for group in self.any_of):
-            raise InvalidField("any_of", "must be a list of groups, each a list of hosts")
         put("fixed", _hosts("all_of", self.all_of))
-        put("groups", tuple(_hosts("any_of", group) for group in self.any_of))
+        put("groups", tuple(_hosts("any_of", group) for group in _listed("any_of", self.any_of)))
         put("all_of", self.fixed)
         put("any_of", self.groups)
-        put("lengths", tuple(self.lengths))
-        put("limits", tuple(self.limits))
+        put("lengths", _listed("lengths", self.lengths))
+        put("limits", _listed("limits", self.limits))
         self._check_who()
         self._check_times()
         self._check_rules()
@@ -322,8 +328,8 @@ class EventType:
             _whole_minutes("interval", self.interval, least=1)
         _whole_minutes("offset", self.offset, least=0)
         for name in ("before", "after", "notice"):
-            if duration_us(getattr(self, name), name) < 0:
-                raise InvalidField(name, "must not be negative")
+            if not 0 <= duration_us(getattr(self, name), name) <= LONGEST_LIFE:
+                raise InvalidField(name, "must be from nothing to a hundred years")
 
     def _check_rules(self) -> None:
         if self.window is not None and not isinstance(self.window, RollingDays | DateRange):
@@ -333,14 +339,22 @@ class EventType:
         kinds = [(limit.per, limit.count is None) for limit in self.limits]
         if len(set(kinds)) < len(kinds):
             raise InvalidField("limits", "must be at most one count and one time per period")
+        shortest = min((self.length, *self.lengths))
+        if any(limit.time is not None and limit.time < shortest for limit in self.limits):
+            raise InvalidField("limits", f"must leave time for the shortest slot, {shortest}")
         if self.seats is not None and not is_count(self.seats):
             raise InvalidField("seats", f"must be a positive whole number, not {self.seats!r}")
 
 
-def _hosts(name: str, given: Sequence[str | Host]) -> tuple[Host, ...]:
-    if isinstance(given, str):
-        raise InvalidField(name, "must be a list of hosts, not one")
-    return tuple(one if isinstance(one, Host) else Host(one) for one in given)
+def _listed(name: str, given: Iterable[T]) -> tuple[T, ...]:
+    """Return what is given, read once.  Raises `InvalidField` for one thing instead of several."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidField(name, f"must be a list, not {given!r}")
+    return tuple(given)
+
+
+def _hosts(name: str, given: Iterable[str | Host]) -> tuple[Host, ...]:
+    return tuple(one if isinstance(one, Host) else Host(one) for one in _listed(name, given))
 
 
 def _whole_minutes(name: str, value: timedelta, *, least: int) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from slotengine.core.instant import HOUR, MINUTE
+from slotengine.core.instant import MINUTE
 from slotengine.core.interval import Span
 from slotengine.core.zone import Zone
 
@@ -84,15 +84,23 @@ def lay(
 
 def _aligned(start: int, end: int, unit: int, zone: Zone, *, optimized: bool) -> int:
     """Return the first moment from ``start`` on that a slot may begin at, offset left out."""
-    wall = start + zone.offset(start)
-    up = -wall % MINUTE
-    minute = (wall + up) % HOUR // MINUTE
     if not optimized:
-        return start + up + -minute % unit * MINUTE
+        return _rounded(start, unit, zone)
+    start = _rounded(start, 1, zone)
     # What is left over in the range may be lost at its beginning, and no more.
-    left_over = (end - start - up) // MINUTE % unit
-    for rounded in (unit, *_ROUND_MIN):
-        lost = -minute % rounded
-        if lost <= left_over:
-            return start + up + lost * MINUTE
-    return start + up
+    left_over = (end - start) // MINUTE % unit
+    roundings = (_rounded(start, minutes, zone) for minutes in (unit, *_ROUND_MIN))
+    return next((each for each in roundings if each - start <= left_over * MINUTE), start)
+
+
+def _rounded(moment: int, unit: int, zone: Zone) -> int:
+    """Return the first moment from one on at which the clock shows a multiple of so many minutes.
+
+    Counted from the full hour.  Clocks may change on the way there.
+    """
+    while True:
+        offset = zone.offset(moment)
+        missing = -(moment + offset) % (unit * MINUTE)
+        moment += missing
+        if zone.offset(moment) == offset:
+            return moment

@@ -388,7 +388,7 @@ class Ledger(Books):
         renew = renew and entry.state is HELD
         if policy is not Policy.FIRST or any(proposal.pools for proposal in candidates):
             self._drain(now)
-        before = Placement.of(entry)
+        before, session = Placement.of(entry), entry.session
         self._occupancy.unplace(entry)
 
         keep = [claim.resource for claim in before.claims]
@@ -404,7 +404,7 @@ class Ledger(Books):
             chosen = _first_that_fits(candidates, order, place)
         except BaseException:
             self._slot_into(entry, before)
-            self._occupancy.put(entry)
+            self._occupancy.put_back(entry, session)
             raise
         self._apply_move(entry, now + chosen.ttl if renew else entry.until, now)
         self._tell(Verb.MOVE, entry, now)
@@ -467,8 +467,10 @@ class Ledger(Books):
     def was_made(self, proposal: Proposal, *, now: int) -> bool:
         """Return whether this very request was accepted before, by its key.
 
-        Raises `KeyReused` if the key was used for another.  O(1).
+        Raises `KeyReused` if the key was used for another, and what
+        `reserve_proposal` raises for bad input.  O(c) for c claims.
         """
+        self._check_proposal(proposal)
         return self._known_request(proposal, self.look(now)) is not None
 
     def check_movable(self, uid: str, *, now: int, version: int | None = None) -> None:
@@ -520,7 +522,7 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
-            self._occupancy.decide(proposal, None, now, swept=self._swept(now))
+            self._occupancy.decide(proposal, None, now, swept=self.is_swept(now))
         except Refused:
             return False
         return True
@@ -539,7 +541,7 @@ class Ledger(Books):
         if start >= end:
             raise InvalidField("end", "must be after the start")
         found = self._occupancy.resource(resource)
-        return self._occupancy.live_in(found, start, end, now, swept=self._swept(now))
+        return self._occupancy.live_in(found, start, end, now, swept=self.is_swept(now))
 
     def _end(self, uid: str, verb: Verb, now: int, version: int | None) -> Entry:
         now = self._advance(now)
@@ -661,7 +663,7 @@ class Ledger(Books):
         kind = HoldExpired if state is State.EXPIRED else WrongState
         raise kind(entry.uid, state.value, verb.value)
 
-    def _swept(self, now: int) -> bool:
+    def is_swept(self, now: int) -> bool:
         """Return whether no hold that has lapsed by now can still stand anywhere."""
         return self._queue.due > now
 
@@ -677,7 +679,7 @@ class Ledger(Books):
         self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()
     ) -> None:
         """Let an entry, which stands nowhere, stand where it is proposed, or refuse."""
-        slot = self._occupancy.decide(proposal, entry, now, swept=self._swept(now), keep=keep)
+        slot = self._occupancy.decide(proposal, entry, now, swept=self.is_swept(now), keep=keep)
         self._slot_into(entry, slot)
         self._occupancy.put(entry)
 
@@ -695,7 +697,7 @@ class Ledger(Books):
 
     def _drain(self, now: int) -> None:
         """Spare whoever looks at loads counting them claim by claim, unless there is much."""
-        if not self._swept(now):
+        if not self.is_swept(now):
             self._do_chores(now, BACKLOG)
 
     def _by_preference(
@@ -712,7 +714,7 @@ class Ledger(Books):
         # What all candidates share, such as a host who is always needed, tells none of them apart.
         claimed = [{claim.resource for claim in one.claims} for one in candidates]
         shared = set.intersection(*claimed) if len(candidates) > 1 else set()
-        swept = self._swept(now)
+        swept = self.is_swept(now)
         loads = [
             sum(
                 self._occupancy.load(self._resources[resource], load_in, now, swept=swept)

@@ -22,6 +22,7 @@ from slotengine.core.reservation import (
     Placement,
     Seats,
     Session,
+    is_limit,
 )
 from slotengine.core.timeline import Taken
 from slotengine.errors import InTheWay, Obstruction
@@ -93,6 +94,15 @@ def free_from(in_the_way: Sequence[Obstacle], claim: Claim, capacity: int, now: 
     finds it: O(k log² k).
     """
 
+    if all(one.start <= claim.start and claim.end <= one.end for one in in_the_way):
+        # All of them at all of its instants, as with limits, which may have thousands.
+        left, moment = sum(one.units for one in in_the_way), now
+        for one in sorted(in_the_way, key=_lapse):
+            if left + claim.units <= capacity:
+                break
+            left, moment = left - one.units, one.until
+        return moment
+
     def fits(moment: int) -> bool:
         left = (one for one in in_the_way if one.until > moment)
         peak = max((step.units for step in steps(left, claim.start, claim.end)), default=0)
@@ -106,32 +116,35 @@ def claim_obstruction(
     claim: Claim, in_the_way: Sequence[Obstacle], retry_at: int, now: int
 ) -> Obstruction:
     """Return what is in the way of a claim; nothing is, if a retry could succeed now."""
-    return Obstruction(
-        from_us(claim.start),
-        from_us(claim.end),
-        tuple(
+    start, end = from_us(claim.start), from_us(claim.end)
+    ways: list[InTheWay] = []
+    if retry_at > now:
+        ways = [
             InTheWay(from_us(one.start), from_us(one.end), one.units, one.until == BOOKED_UNTIL)
             for one in sorted(in_the_way)
-            if retry_at > now
-        ),
-        _moment_or_none(retry_at),
-    )
+        ]
+        if is_limit(claim.resource):  # how much it is, not a line for each reservation of a year
+            units = Counter[bool]()
+            for way in ways:
+                units[way.booked] += way.units
+            ways = [InTheWay(start, end, units[booked], booked) for booked in sorted(units)]
+    return Obstruction(start, end, tuple(ways), _moment_or_none(retry_at))
 
 
 def session_obstruction(
-    session: Session, slot: Placement, now: int, own: Entry | None, free_at: int
+    session: Session, slot: Placement, now: int, own: Entry | None, free_at: int, *, joins: bool
 ) -> Obstruction:
     """Return how a live session is in the way of a slot that is for the same event and start.
 
-    One can join when enough seats are free.  Failing that, and with another
-    length in any case, one can open a session of one's own when this one is
+    One can join when enough seats are free, if it ``joins``.  Failing that, and
+    with another length in any case, one can open a session of one's own when this one is
     over and the claims are ``free_at`` last.
     """
     others = [one for one in session.members.values() if one.until > now and one is not own]
     others.sort(key=_until)
     last = others[-1].until
     retry_at = max(free_at, last)
-    if slot.end == session.end:
+    if joins and slot.end == session.end:
         retry_at = min(retry_at, _seats_free_from(others, slot.seats, now))
     start, end = from_us(session.start), from_us(session.end)
     taken = sum(one.seats_wanted for one in others)
@@ -150,6 +163,10 @@ def _seats_free_from(members: Sequence[Entry], seats: Seats | None, now: int) ->
         left -= member.seats_wanted
         moment = member.until
     return BOOKED_UNTIL
+
+
+def _lapse(obstacle: Obstacle) -> int:
+    return obstacle.until
 
 
 def _until(entry: Entry) -> int:

@@ -71,8 +71,8 @@ class Occupancy:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.resources: dict[str, Resource] = {}
-        self.limits = 0
-        """How many of the resources are limits."""
+        self.limits: dict[str, Resource] = {}
+        """Limits, each as a resource of so many units; apart, so that nobody else finds them."""
         self.sessions: dict[tuple[str, int], Session] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
         self._now = now
@@ -95,9 +95,8 @@ class Occupancy:
     def add_limit(self, id: str, units: int) -> None:
         """Make a limit known, of which so many units can be claimed for each of its periods."""
         assert is_limit(id)
-        assert id not in self.resources
-        self.resources[id] = Resource(id, units)
-        self.limits += 1
+        assert id not in self.limits
+        self.limits[id] = Resource(id, units)
 
     def replace_busy(self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]]) -> None:
         """Let these be the spans that a source says are busy, and nothing else.
@@ -108,8 +107,7 @@ class Occupancy:
             raise InvalidField("source", f"must be a non-empty string, not {source!r}")
         edges: dict[str, tuple[int, ...]] = {}
         for name, theirs in spans.items():
-            if is_limit(self.resource(name).id):
-                raise UnknownResource(name)
+            self.resource(name)
             edges[name] = joined(_checked(theirs))
         for name in self._sources.pop(source, frozenset()) | edges.keys():
             self.resources[name].replace_busy(source, edges.get(name, ()))
@@ -128,17 +126,17 @@ class Occupancy:
         """Raise unless the proposal makes sense, given these resources."""
         proposal.check()
         for claim in proposal.claims:
-            self._check_units(claim)
+            _check_units(claim, self.resource(claim.resource))
         for pool in proposal.pools:
             for claim in pool.claims:
-                self._check_units(claim)
+                _check_units(claim, self.resource(claim.resource))
         for claim in proposal.quotas:
-            self._check_units(claim)
+            _check_units(claim, self.limits[claim.resource])
 
-    def _check_units(self, claim: Claim) -> None:
-        resource = self.resource(claim.resource)
-        if claim.units > resource.capacity:
-            raise TooManyUnits(resource.id, claim.units, resource.capacity)
+    def _claimed(self, name: str) -> Resource:
+        """Return the resource, or the limit, of a claim that was decided."""
+        found = self.resources.get(name)
+        return self.limits[name] if found is None else found
 
     # --- Deciding: reads, and may refuse ---------------------------------------------
 
@@ -160,28 +158,26 @@ class Occupancy:
         Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
         """
         slot = proposal.slot()
+        if slot.seats is not None:
+            session = self._joined(proposal, slot, own, now, swept=swept)
+            if session is not None:
+                return slot._replace(claims=session.claims)
+        for i, claim in enumerate(slot.claims):
+            hours = proposal.schedules[i] if proposal.schedules else proposal.schedule
+            self._check_hours(claim, slot, hours)
         quotas = proposal.quotas
+        if quotas:
+            slot = slot._replace(claims=slot.claims + quotas)
+        for claim in proposal.claims:
+            self._check_room(claim, self.resources[claim.resource], slot, own, now, swept=swept)
         if proposal.pools:
-            # Who joins a session takes it as it is, hours and all: which host would be asked
-            # for does not matter then.
-            firsts = tuple(pool.claims[0] for pool in proposal.pools)
-            whole = slot._replace(claims=(*slot.claims, *firsts, *quotas))
-        else:
-            whole = slot._replace(claims=slot.claims + quotas) if quotas else slot
-        if slot.seats is not None and self._can_join(whole, own, now, swept=swept):
-            return whole
-        for claim in slot.claims:
-            self._check_hours(claim, slot, proposal.schedule)
-        for claim in slot.claims:
-            self._check_room(claim, whole, own, now, swept=swept)
-        if proposal.pools:
-            claims = slot.claims
+            claims = proposal.claims
             for pool in proposal.pools:
-                claims += (self._pick(pool, slot, quotas, own, now, swept=swept, keep=keep),)
-            whole = slot._replace(claims=claims + quotas)
+                claims += (self._pick(pool, proposal, own, now, swept=swept, keep=keep),)
+            slot = slot._replace(claims=claims + quotas)
         for claim in quotas:
-            self._check_room(claim, whole, own, now, swept=swept)
-        return whole
+            self._check_room(claim, self.limits[claim.resource], slot, own, now, swept=swept)
+        return slot
 
     def _check_hours(self, claim: Claim, slot: Placement, schedule: Windows | None) -> None:
         hours = self.resources[claim.resource].schedule if schedule is None else schedule
@@ -189,10 +185,16 @@ class Occupancy:
             raise OutsideHours(claim.resource, from_us(slot.start), from_us(slot.end))
 
     def _check_room(
-        self, claim: Claim, slot: Placement, own: Entry | None, now: int, *, swept: bool
+        self,
+        claim: Claim,
+        resource: Resource,
+        slot: Placement,
+        own: Entry | None,
+        now: int,
+        *,
+        swept: bool,
     ) -> None:
         name, start, end, units = claim
-        resource = self.resources[name]
         if not resource.is_busy(start, end):
             if resource.timeline.room(start, end, units) != NO_ROOM:
                 return
@@ -204,8 +206,7 @@ class Occupancy:
     def _pick(
         self,
         pool: Pool,
-        slot: Placement,
-        quotas: tuple[Claim, ...],
+        proposal: Proposal,
         own: Entry | None,
         now: int,
         *,
@@ -214,12 +215,14 @@ class Occupancy:
     ) -> Claim:
         """Return the claim of the first in turn that can be had."""
         refusals: dict[int, Refused] = {}
+        slot = proposal.slot()
         for i in self._turns(pool, slot.event_type, now, swept=swept, keep=keep):
             claim = pool.claims[i]
             try:
                 self._check_hours(claim, slot, pool.schedules[i] if pool.schedules else None)
-                asked = slot._replace(claims=(*slot.claims, claim, *quotas))
-                self._check_room(claim, asked, own, now, swept=swept)
+                asked = slot._replace(claims=(*slot.claims, claim))
+                resource = self.resources[claim.resource]
+                self._check_room(claim, resource, asked, own, now, swept=swept)
             except Refused as refusal:
                 refusals[i] = refusal
             else:
@@ -250,24 +253,31 @@ class Occupancy:
         self.clear_lapsed(resource, start, end, now)
         return resource.timeline.room(start, end, units)
 
-    def _can_join(self, slot: Placement, own: Entry | None, now: int, *, swept: bool) -> bool:
-        """Return whether there is a live session for the slot; raise if one cannot join that."""
+    def _joined(
+        self, proposal: Proposal, slot: Placement, own: Entry | None, now: int, *, swept: bool
+    ) -> Session | None:
+        """Return the live session for the slot, if there is one; raise if one cannot join that.
+
+        Who joins a session takes it as it is, hours and all, if its hosts will do.
+        """
         assert slot.seats is not None
         assert slot.event_type is not None
         session = self.sessions.get((slot.event_type, slot.start))
         if session is None:
-            return False
+            return None
         if not swept:
             self._clear_lapsed_members(session, now)
             if not session.members:
-                return False
+                return None
+        asked = slot._replace(claims=slot.claims + proposal.quotas)
         most = slot.seats.total - slot.seats.wanted
         resource = session.claims[0].resource
-        if session.end != slot.end:
-            raise SlotTaken(resource, self.obstruction, resource, slot, own)
+        joins = session.is_among(proposal.hosts)
+        if session.end != slot.end or not joins:
+            raise SlotTaken(resource, self.obstruction, resource, asked, own, joins)
         if session.taken > most:
-            raise NoSeatsLeft(resource, self.obstruction, resource, slot, own)
-        return True
+            raise NoSeatsLeft(resource, self.obstruction, resource, asked, own)
+        return session
 
     # --- Applying: writes, and cannot refuse -----------------------------------------
 
@@ -278,6 +288,13 @@ class Occupancy:
             self._occupy(entry.all_claims(), entry)
         else:
             self._seat(entry)
+
+    def put_back(self, entry: Entry, session: Session | None) -> None:
+        """Undo `unplace`: the very session that an entry was in stands again, too."""
+        if session is not None and session.key not in self.sessions:
+            self.sessions[session.key] = session
+            self._occupy(session.claims, session)
+        self.put(entry)
 
     def unplace(self, entry: Entry) -> None:
         """Take the claims of an entry out of the timelines, if they stand there."""
@@ -295,8 +312,11 @@ class Occupancy:
         """Take all holds that have lapsed by now out of the way of an entry."""
         if entry.seats is not None and entry.session_key in self.sessions:
             self._clear_lapsed_members(self.sessions[entry.session_key], now)
-        for claim in entry.all_claims():
-            self.clear_lapsed(self.resources[claim.resource], claim.start, claim.end, now)
+        for name, start, end, units in entry.all_claims():
+            resource = self._claimed(name)
+            # As the decision did: only if there was no room.  A year's limit has many claims.
+            if resource.timeline.room(start, end, units) == NO_ROOM:
+                self.clear_lapsed(resource, start, end, now)
 
     def clear_lapsed(self, resource: Resource, start: int, end: int, now: int) -> None:
         """Take holds that have lapsed by now out of the way; they are marked in their turn."""
@@ -313,13 +333,13 @@ class Occupancy:
                 self.unplace(member)
 
     def _occupy(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
-        for resource, start, end, units in claims:
-            found = self.resources[resource]
+        for name, start, end, units in claims:
+            found = self._claimed(name)
             found.take(found.timeline.room(start, end, units), start, end, units, owner)
 
     def _vacate(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
-        for resource, start, end, units in claims:
-            self.resources[resource].give_back(start, end, units, owner)
+        for name, start, end, units in claims:
+            self._claimed(name).give_back(start, end, units, owner)
 
     def _seat(self, entry: Entry) -> None:
         """Let an entry join its session, and open the session if it is the first."""
@@ -364,15 +384,21 @@ class Occupancy:
 
     # --- Explaining a refusal, when somebody asks ------------------------------------
 
-    def obstruction(self, refused: str, slot: Placement, own: Entry | None) -> Obstruction:
-        """Return what is in the way of a slot, as of now, its ``own`` claims not counted."""
+    def obstruction(
+        self, refused: str, slot: Placement, own: Entry | None, joins: bool = True
+    ) -> Obstruction:
+        """Return what is in the way of a slot, as of now, its ``own`` claims not counted.
+
+        ``joins`` tells whether a session for it would do once there are seats.
+        """
         now = self._now()
         key = slot.event_type, slot.start
         session = None if slot.seats is None else self.sessions.get(key)  # type: ignore[arg-type]
         free_at = now
-        where, what = slot.claims[0], list[Obstacle]()
+        where = slot.claims[0] if slot.claims else Claim(refused, slot.start, slot.end)
+        what: list[Obstacle] = []
         for claim in slot.claims:
-            resource = self.resources[claim.resource]
+            resource = self._claimed(claim.resource)
             standing = resource.timeline.overlapping(claim.start, claim.end)
             others = [one for one in standing if one.owner is not session]
             in_the_way = obstacles(others, claim.resource, now, own)
@@ -384,14 +410,14 @@ class Occupancy:
             if claim.resource == refused:
                 where, what = claim, in_the_way
         if session is not None and session.until_without(own) > now:
-            return session_obstruction(session, slot, now, own, free_at)
+            return session_obstruction(session, slot, now, own, free_at, joins=joins)
         return claim_obstruction(where, what, free_at, now)
 
     # --- Invariants ------------------------------------------------------------------
 
     def standing(self) -> Iterator[tuple[Entry, Claim]]:
         """Yield every claim that stands, for each entry that has it.  O(n)."""
-        for resource in self.resources.values():
+        for resource in (*self.resources.values(), *self.limits.values()):
             for start, end, units, owner in resource.timeline.overlapping(
                 START_OF_TIME, END_OF_TIME
             ):
@@ -400,7 +426,7 @@ class Occupancy:
 
     def _check(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
-        for resource in self.resources.values():
+        for resource in (*self.resources.values(), *self.limits.values()):
             resource._check()
         for entry, claim in self.standing():
             assert entry.placed
@@ -425,3 +451,8 @@ def _checked(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     for start, end in spans:
         check_span(start, end)
         yield start, end
+
+
+def _check_units(claim: Claim, resource: Resource) -> None:
+    if claim.units > resource.capacity:
+        raise TooManyUnits(resource.id, claim.units, resource.capacity)

@@ -7,14 +7,14 @@ Times and durations are microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.event_type import EventType, Host, Period
 from slotengine.core.instant import MINUTE, duration_us, from_us
 from slotengine.core.proposal import Pool, Proposal, is_count
 from slotengine.core.reservation import LIMIT, Claim, Seats
-from slotengine.core.schedule import ALWAYS_OPEN, AllOf
+from slotengine.core.schedule import ALWAYS_OPEN, Schedule
 from slotengine.core.zone import Zone
 from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon
 
@@ -98,21 +98,34 @@ class Plan:
             for limit in event_type.limits
         )
         self.zone = self._zone_of_dates()
-        # Where all fixed hosts have hours of their own, all of them must be open.
-        theirs = tuple(party.hours for party in self.fixed if party.hours is not None)
-        self._fixed_hours = ALWAYS_OPEN if not theirs else AllOf(theirs)
+        self.longest = self.before + max(self.lengths) + self.after
+        """The longest span that a slot may occupy."""
 
     def _party(self, host: Host, hours: Mapping[str, Windows | None]) -> Party:
-        schedule = self.event_type.schedule or host.schedule or hours[host.resource]
+        said = (self.event_type.schedule, host.schedule, hours[host.resource])
+        schedule = next((each for each in said if each is not None), None)
         return Party(host.resource, host.units, host.weight, schedule)
 
     def _zone_of_dates(self) -> Zone:
         schedules = [self.event_type.schedule, *(party.hours for party in self._parties())]
-        named = (getattr(schedule, "zone", None) for schedule in schedules)
-        return Zone.of(self.event_type.zone or next(filter(None, named), "UTC"))
+        named = (one.zone for one in schedules if isinstance(one, Schedule))
+        return Zone.of(self.event_type.zone or next(named, "UTC"))
 
     def _parties(self) -> list[Party]:
         return [*self.fixed, *(party for group in self.groups for party in group)]
+
+    def with_host(self, resource: str) -> frozenset[str]:
+        """Return everybody, but of the group that a resource is in only that one.
+
+        Raises `InvalidField` if it is in none.
+        """
+        group = next(
+            (group for group in self.groups if any(one.resource == resource for one in group)), None
+        )
+        if group is None:
+            raise InvalidField("resource", f"{resource!r} is in no group of {self.id!r}")
+        others = {party.resource for party in self._parties()} - {one.resource for one in group}
+        return frozenset({resource, *others})
 
     # --- What is asked for ---------------------------------------------------------------
 
@@ -140,10 +153,13 @@ class Plan:
     def groups_of(self, only: Collection[str] | None) -> tuple[tuple[Party, ...], ...]:
         """Return the groups, less whoever will not do.
 
-        Raises `InvalidField` if that leaves nobody of a group.
+        Raises `InvalidField` if that leaves nobody of a group, or names who is no host.
         """
         if only is None:
             return self.groups
+        strangers = set(only) - {party.resource for party in self._parties()}
+        if strangers:
+            raise InvalidField("only", f"must name hosts of {self.id!r}, not {min(strangers)!r}")
         left = tuple(
             tuple(party for party in group if party.resource in only) for group in self.groups
         )
@@ -159,6 +175,7 @@ class Plan:
         start = ask.start
         length = self.length_of(ask.length)
         occupied = start - self.before, start + length + self.after
+        groups, only = self.groups_of(ask.only), ask.only and tuple(sorted(ask.only))
         return Proposal(
             start,
             start + length,
@@ -168,16 +185,19 @@ class Plan:
             self.id,
             self.seats_of(ask.seats),
             ask.key,
-            self._fixed_hours if ask.enforce else ALWAYS_OPEN,
+            None,
             tuple(
                 Pool(
                     tuple(Claim(one.resource, *occupied, one.units) for one in group),
                     tuple(one.weight for one in group),
-                    tuple(one.hours if ask.enforce and one.hours else ALWAYS_OPEN for one in group),
+                    _hours(group, ask),
                 )
-                for group in self.groups_of(ask.only)
+                for group in groups
             ),
             tuple(quota.claim(self.zone, start, length) for quota in self.quotas),
+            _hours(self.fixed, ask),
+            frozenset(one.resource for group in (self.fixed, *groups) for one in group),
+            (self.id, start, length, ask.ttl, ask.holder, ask.seats, only, ask.enforce),
         )
 
     # --- When it can begin -----------------------------------------------------------------
@@ -202,3 +222,10 @@ class Plan:
             opens, end = window.span(self.zone, now)
             if not opens <= start < end:
                 raise NotBookable(self.id, from_us(opens), from_us(end))
+
+
+def _hours(parties: Iterable[Party], ask: Ask) -> tuple[Windows, ...]:
+    """Return the hours that count of each."""
+    return tuple(
+        one.hours if ask.enforce and one.hours is not None else ALWAYS_OPEN for one in parties
+    )

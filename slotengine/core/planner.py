@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from slotengine.core.event_type import EventType
-from slotengine.core.instant import DAY
+from slotengine.core.instant import DAY, EPOCH, from_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask, Plan
 from slotengine.core.proposal import is_count
@@ -78,7 +78,11 @@ class Planner:
             if host.units > found.capacity:
                 raise TooManyUnits(found.id, host.units, found.capacity)
             hours[found.id] = found.schedule
-        return Plan(event_type, hours)
+        plan = Plan(event_type, hours)
+        if plan.longest > self._ledger.terms.longest_span:
+            most = from_us(self._ledger.terms.longest_span) - EPOCH
+            raise InvalidField("length", f"must be no more than {most}, buffers included")
+        return plan
 
     # --- Reserving -------------------------------------------------------------------------
 
@@ -92,7 +96,7 @@ class Planner:
         proposal = plan.proposal(ask)
         now = self._ledger.look(now)
         # What was accepted once is not refused to a repeat because time has passed since.
-        if ask.enforce and not self._ledger.was_made(proposal, now=now):
+        if not self._ledger.was_made(proposal, now=now) and ask.enforce:
             plan.check_start(ask.start, now)
         return self._ledger.reserve_proposal(proposal, uid=uid, now=now)
 
@@ -126,7 +130,9 @@ class Planner:
         """
         plan = self.plan(query.event_type)
         now = self._ledger.look(now)
-        return Search(plan, query, self._ledger.occupancy, now).openings()
+        return Search(
+            plan, query, self._ledger.occupancy, now, swept=self._ledger.is_swept(now)
+        ).openings()
 
     def next_openings(self, query: Query, count: int, *, now: int) -> Openings:
         """Return the first ``count`` slots that are offered, or as many as there are.

@@ -90,8 +90,10 @@ class Proposal(NamedTuple):
     (buffers included) on its resource, and of each pool one is claimed as well.
     ``seats`` joins, or opens, the session of this ``event_type`` and ``start``.
     ``schedule`` takes the place of the resources' own, if given, but not of the
-    pools'.  ``quotas`` are claims on limits (`LIMIT`), which may leave out some
-    of the slot, or reach far beyond.
+    pools'; ``schedules`` do so claim by claim.  ``quotas`` are claims on limits
+    (`LIMIT`), which may leave out some of the slot, or reach far beyond.  A
+    session is joined only if its ``hosts`` are among these; None: whoever has it.
+    ``request`` is what the caller asked for, if that is not the proposal itself.
     """
 
     start: int
@@ -105,14 +107,20 @@ class Proposal(NamedTuple):
     schedule: Windows | None = None
     pools: tuple[Pool, ...] = ()
     quotas: tuple[Claim, ...] = ()
+    schedules: tuple[Windows, ...] | None = None
+    hosts: frozenset[str] | None = None
+    request: tuple[object, ...] | None = None
 
     def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
         return Placement(self.start, self.end, self.claims, self.event_type, self.seats)
 
     def fingerprint(self) -> tuple[object, ...]:
-        """Return what makes two requests the same: what callers say, less the key."""
-        return self[:7]
+        """Return what makes two requests the same: everything but key and schedule.
+
+        If there is a ``request``, that is it.
+        """
+        return self[:7] if self.request is None else self.request
 
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.
@@ -222,9 +230,12 @@ def check_text(field: str, value: object) -> None:
 
 
 def check_schedule(schedule: object) -> None:
-    """Raise `InvalidField` unless there is no schedule, or it tells what it covers."""
-    if schedule is not None and not callable(getattr(schedule, "covers", None)):
-        raise InvalidField("schedule", f"must tell what it covers, as {schedule!r} cannot")
+    """Raise `InvalidField` unless there is no schedule, or it tells when it is open."""
+    if schedule is None:
+        return
+    answers = (callable(getattr(schedule, name, None)) for name in ("covers", "windows"))
+    if isinstance(schedule, type) or not all(answers):
+        raise InvalidField("schedule", f"must tell when it is open, as {schedule!r} cannot")
 
 
 def check_span(start: int, end: int) -> None:

@@ -165,6 +165,12 @@ class Session:
         """Return what it occupies."""
         return self.claims
 
+    def is_among(self, hosts: frozenset[str] | None) -> bool:
+        """Return whether all that it occupies, limits aside, is among these; None: whatever is."""
+        return hosts is None or all(
+            claim.resource in hosts or is_limit(claim.resource) for claim in self.claims
+        )
+
     @property
     def event_type(self) -> str:
         """What it is a session of."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sortedcontainers import SortedList
 
 from slotengine.core.interval import check_edges, clipped, joined, touches, touching
-from slotengine.core.reservation import is_limit
 from slotengine.core.timeline import (
     END_OF_TIME,
     NO_ROOM,
@@ -150,7 +149,6 @@ class Resource:
         self.timeline._check()
         assert self.load == len(self.timeline.overlapping(START_OF_TIME, END_OF_TIME))
         check_edges(self.busy)
-        assert not self.busy or not is_limit(self.id)
         assert all(self._imported.values())
         if self._turns is not None:
             counted = {name: list(created) for name, created in self._counted().items()}

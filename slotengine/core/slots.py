@@ -17,7 +17,8 @@ the grid is offered.  It comes about in these steps:
    with seats left is offered at its start, wherever that is.
 
 Cost: O(h w + b log b + s), for w windows of h hosts, b that is taken in the
-range, and s slots; what lies outside the range does not matter.
+range, and s slots; what lies outside the range does not matter.  With several
+groups, also the pairs of their free ranges that overlap.
 
 Reads only.  Times are UTC microseconds, spans half-open.
 """
@@ -25,7 +26,6 @@ Reads only.  Times are UTC microseconds, spans half-open.
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -88,7 +88,9 @@ class Free(NamedTuple):
 class Search:
     """One look at what can be had, at one moment."""
 
-    def __init__(self, plan: Plan, query: Query, occupancy: Occupancy, now: int) -> None:
+    def __init__(
+        self, plan: Plan, query: Query, occupancy: Occupancy, now: int, *, swept: bool
+    ) -> None:
         if query.start >= query.end:
             raise InvalidField("end", "must be after the start")
         if query.end - query.start > LONGEST_RANGE:
@@ -99,6 +101,7 @@ class Search:
         self._query = query
         self._occupancy = occupancy
         self._now = now
+        self._swept = swept
         self._length = plan.length_of(query.length)
         self._wanted = plan.seats_of(query.seats)
         self._groups = plan.groups_of(query.only)
@@ -227,17 +230,24 @@ class Search:
         """Yield the starts in whose period there is enough left of a limit."""
         zone, needed = self._plan.zone, quota.needed(self._length)
         period = quota.per.span(zone, starts[0])
-        resource = self._occupancy.resources[quota.resource]
-        used: Counter[int] = Counter()
-        last = quota.per.span(zone, starts[-1])
-        for low, _, units, owner in resource.timeline.overlapping(period[0], last[1]):
-            if standing_until(owner, self._now, self._query.ignoring) > self._now:
-                used[low] += units
+        resource = self._occupancy.limits[quota.resource]
+        used = self._used(resource, period[0])
         for start in starts:
             if start >= period[1]:
                 period = quota.per.span(zone, start)
-            if used[period[0]] + needed <= quota.units:
+                used = self._used(resource, period[0])
+            if used + needed <= quota.units:
                 yield start
+
+    def _used(self, limit: Resource, period: int) -> int:
+        """Return how much of a limit is used in the period that begins then."""
+        if self._swept and not self._query.ignoring:
+            return limit.timeline.level(period)  # a year may have thousands
+        return sum(
+            units
+            for _, _, units, owner in limit.timeline.overlapping(period, period + 1)
+            if standing_until(owner, self._now, self._query.ignoring) > self._now
+        )
 
     def _with_sessions(
         self, starts: list[int], first: int, end: int
@@ -249,6 +259,9 @@ class Search:
         joinable: dict[int, bool] = {}
         first, last = max(first, self._start), min(end - 1, self._end - self._length)
         sessions = self._occupancy.sessions
+        hosts = frozenset(
+            party.resource for group in (self._plan.fixed, *self._groups) for party in group
+        )
         for start in {*starts, *self._sessions}:
             session = sessions.get((self._plan.id, start))
             seats = 0 if session is None else self._seats_taken(session)
@@ -257,6 +270,7 @@ class Search:
             taken[start] = seats
             joinable[start] = (
                 session.end - start == self._length
+                and session.is_among(hosts)
                 and seats + wanted <= total
                 and first <= start <= last
             )

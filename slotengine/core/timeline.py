@@ -74,6 +74,9 @@ class Timeline(Protocol[Owner]):
     def overlapping(self, start: int, end: int) -> list[Taken[Owner]]:
         """Return what is taken in the span, in order of start."""
 
+    def level(self, moment: int) -> int:
+        """Return how many units are taken at a moment."""
+
     def __len__(self) -> int: ...
 
     def _check(self) -> None:
@@ -138,6 +141,11 @@ class ExclusiveTimeline(Generic[Owner]):
         return [
             Taken(self._starts[i], self._ends[i], 1, self._owners[i]) for i in range(first, last)
         ]
+
+    def level(self, moment: int) -> int:
+        """Return how many units are taken at a moment: one or none.  O(log n)."""
+        place = bisect_right(self._starts, moment)
+        return int(place > 0 and self._ends[place - 1] > moment)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -258,6 +266,10 @@ class CountedTimeline(Generic[Owner]):
             if self._ends[i] > start
         ]
 
+    def level(self, moment: int) -> int:
+        """Return how many units are taken at a moment.  O(log n)."""
+        return self._taken[bisect_right(self._edges, moment) - 1]
+
     def __len__(self) -> int:
         return len(self._starts)
 
@@ -329,12 +341,25 @@ class PartitionedTimeline(Generic[Owner]):
         What reaches beyond the parts that the span touches is cut there.
         """
         found: list[Taken[Owner]] = []
+        last: list[int] = []  # where the pieces of the part before are
         for first, part, _, _ in self._pieces(start, end):
             pieces = part.overlapping(start, end)
-            if found and pieces and pieces[0].start == first:
-                _join_at(first, found, pieces)
-            found += pieces
+            # What ends at the border may go on behind it, with the same owner.
+            cut = {id(found[at].owner): at for at in last if found[at].end == first}
+            last = []
+            for piece in pieces:
+                at = cut.get(id(piece.owner)) if cut and piece.start == first else None
+                if at is None:
+                    at = len(found)
+                    found.append(piece)
+                else:
+                    found[at] = found[at]._replace(end=piece.end)
+                last.append(at)
         return found
+
+    def level(self, moment: int) -> int:
+        """Return how many units are taken at a moment.  O(log n)."""
+        return self._parts.peekitem(self._parts.bisect_right(moment) - 1)[1].level(moment)
 
     def __len__(self) -> int:
         return len({id(taken.owner) for taken in self.overlapping(START_OF_TIME, END_OF_TIME)})
@@ -378,19 +403,6 @@ class PartitionedTimeline(Generic[Owner]):
             spans = part.overlapping(START_OF_TIME, END_OF_TIME)
             assert all(first <= taken.start and taken.end <= following for taken in spans)
             assert spans or first == START_OF_TIME
-
-
-def _join_at(border: int, earlier: list[Taken[Owner]], later: list[Taken[Owner]]) -> None:
-    """Join what a border cuts: its pieces before stay, as long as the whole, those after go."""
-    cut = {id(piece.owner): at for at, piece in enumerate(earlier) if piece.end == border}
-    kept = []
-    for piece in later:
-        at = cut.get(id(piece.owner)) if piece.start == border else None
-        if at is None:
-            kept.append(piece)
-        else:
-            earlier[at] = earlier[at]._replace(end=piece.end)
-    later[:] = kept
 
 
 def _refilled(part: Plain[Owner], spans: list[Taken[Owner]], first: int, last: int) -> Plain[Owner]:

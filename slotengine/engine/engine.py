@@ -24,13 +24,14 @@ import anyio.abc
 import anyio.lowlevel
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import duration_us, from_us, to_us
+from slotengine.core.instant import DAY, duration_us, from_us, to_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
 from slotengine.core.reservation import Entry, Verb
+from slotengine.core.slots import LONGEST_RANGE
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Subscription
 from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
@@ -548,6 +549,8 @@ class SlotEngine:
         now = self._now()
         start = from_us(self._ledger.look(now)) if after is None else after
         reach = duration_us(within, "within")
+        if reach > LONGEST_RANGE:
+            raise InvalidField("within", f"must be no more than {LONGEST_RANGE // DAY} days")
         query = query_of(event_type, start, start, length, seats, zone, ignoring, only)
         query = query._replace(end=query.start + reach)
         return slots_of(self._planner.next_openings(query, count, now=now))
@@ -653,7 +656,10 @@ class SlotEngine:
         """Do as `move`, at once."""
         current = self._current(uid)
         if self._planner.knows(current.event_type):
-            only = None if resource is None else (resource,)
+            only = None
+            if resource is not None:
+                plan = self._planner.plan(current.event_type or "")
+                only = plan.with_host(resource)
             return self.move_slot_nowait(
                 uid, start, length=length, ttl=ttl, only=only, version=version
             )

@@ -48,6 +48,8 @@ def names_or_none(field: str, names: Collection[str] | None) -> frozenset[str] |
         return None
     if isinstance(names, str) or not isinstance(names, Collection):
         raise InvalidField(field, f"must be a collection of ids, not {names!r}")
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidField(field, f"must be ids, which are strings, not {names!r}")
     return frozenset(names)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 from icalendar import Component
 
 from slotengine.core.instant import MICROSECOND, from_us, to_us
+from slotengine.core.proposal import is_count
 from slotengine.core.schedule import FixedWindows
 from slotengine.core.zone import Zone
 from slotengine.errors import InvalidField
@@ -88,13 +89,13 @@ def busy_spans(
         (or time zone, or free/busy component) that cannot be read or has more
         than ``max_events`` instances.
     :raises InvalidField: if a time is naive, the end not after the start, the
-        zone unknown or ``max_events`` less than 1.
+        zone unknown, or ``max_events`` no positive whole number.
     """
     begin, finish = to_us(start, "start"), to_us(end, "end")
     if begin >= finish:
         raise InvalidField("end", "must be after the start")
-    if max_events < 1:
-        raise InvalidField("max_events", "must be at least 1")
+    if not is_count(max_events):
+        raise InvalidField("max_events", f"must be a positive whole number, not {max_events!r}")
     home = Zone.of(zone).info
     budget = Budget(max_events)
     spans = [

@@ -11,6 +11,7 @@ numbers and every one of a span is looked at, so use few.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -490,18 +491,19 @@ class NaiveLedger:
     ) -> tuple[Claim, ...]:
         """Return the claims that the proposal would get, or raise."""
         live, fixed, quotas = self._live(own), proposal.claims, proposal.quotas
-        firsts = tuple(pool.claims[0] for pool in proposal.pools)
-        asked = proposal._replace(claims=fixed + firsts + quotas)
+        asked = proposal._replace(claims=fixed + quotas)
         members = _members(proposal, live)
         if members:
             claims = self._claims(asked, live)
             if claims is not None:
                 return claims
-            kind = NoSeatsLeft if members[0].end == proposal.end else SlotTaken
+            will_do = _will_do(members[0], proposal)
+            kind = NoSeatsLeft if will_do and members[0].end == proposal.end else SlotTaken
             refused = members[0].claims[0].resource
             raise kind(refused, partial(self._obstruction, asked, refused, own))
-        for claim in fixed if hours else ():
-            self._check_hours(claim, proposal, proposal.schedule)
+        for i, claim in enumerate(fixed if hours else ()):
+            its_own = proposal.schedules[i] if proposal.schedules else proposal.schedule
+            self._check_hours(claim, proposal, its_own)
         for claim in fixed:
             self._check_fits(claim, asked, own)
         picks = fixed
@@ -528,7 +530,7 @@ class NaiveLedger:
         refusals: dict[int, Refused] = {}
         for i in self._turns(pool, proposal.event_type, own):
             claim = pool.claims[i]
-            asked = proposal._replace(claims=(*proposal.claims, claim, *proposal.quotas))
+            asked = proposal._replace(claims=(*proposal.claims, claim))
             try:
                 self._check_hours(claim, proposal, pool.schedules and pool.schedules[i])  # type: ignore[arg-type]
                 self._check_fits(claim, asked, own)
@@ -569,7 +571,7 @@ class NaiveLedger:
             assert proposal.seats is not None
             total, wanted = proposal.seats
             room = members[0].end == proposal.end and _seats(members) + wanted <= total
-            return members[0].claims if room else None
+            return members[0].claims if room and _will_do(members[0], proposal) else None
         return proposal.claims if all(self._fits(one, live) for one in proposal.claims) else None
 
     def _obstruction(self, proposal: Proposal, refused: str, own: Seen | None) -> Obstruction:
@@ -588,8 +590,9 @@ class NaiveLedger:
             span = members[0].start, members[0].end
             ways = [self._way(*span, _seats(members), members)]
         else:
+            whole = Claim(refused, proposal.start, proposal.end)
             where = next((one for one in proposal.claims if one.resource == refused), None)
-            where = where or proposal.claims[0]
+            where = where or next(iter(proposal.claims), whole)
             span = where.start, where.end
             by_session = {
                 one.session: self._way(theirs.start, theirs.end, theirs.units, _sharing(one, live))
@@ -600,6 +603,12 @@ class NaiveLedger:
                 and where.start < theirs.end
             }
             ways = [*by_session.values(), *self._imported_ways(refused, where)]
+            if is_limit(refused):
+                units = Counter[bool]()
+                for way in ways:
+                    units[way.booked] += way.units
+                ways = [way._replace(units=units[way.booked]) for way in ways]
+                ways = list({way.booked: way for way in ways}.values())
         return Obstruction(
             from_us(span[0]),
             from_us(span[1]),
@@ -642,6 +651,12 @@ def _members(proposal: Proposal, live: Iterable[Seen]) -> list[Seen]:
         and one.seats is not None
         and (one.event_type, one.start) == (proposal.event_type, proposal.start)
     ]
+
+
+def _will_do(one: Seen, proposal: Proposal) -> bool:
+    """Return whether the hosts of a session are among those that a proposal is about."""
+    theirs = {claim.resource for claim in one.claims if not is_limit(claim.resource)}
+    return proposal.hosts is None or theirs <= proposal.hosts
 
 
 def _seats(members: Iterable[Seen]) -> int:

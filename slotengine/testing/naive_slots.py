@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.instant import MINUTE, duration_us, from_us
-from slotengine.core.reservation import BOOKED_UNTIL
+from slotengine.core.reservation import BOOKED_UNTIL, is_limit
 from slotengine.core.schedule import Windows
 from slotengine.core.slots import Query
 from slotengine.testing.model import Seen
@@ -241,10 +241,16 @@ class _Look:
         return (
             one.session == (self.event_type.id, one.start)
             and one.end - one.start == self.length
+            and self._will_do(one)
             and self._seats_taken(one.start) + self.query.seats <= self.event_type.seats
             and self.start <= one.start
             and one.end <= self.query.end
         )
+
+    def _will_do(self, one: Seen) -> bool:
+        """Return whether the session is with hosts who are asked for."""
+        hosts = {host.resource for party in self._parties() for host in party}
+        return {claim.resource for claim in one.claims if not is_limit(claim.resource)} <= hosts
 
     def _local(self, moment: int) -> datetime:
         return from_us(moment).astimezone(self.viewer)

@@ -60,6 +60,16 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("notice", {"notice": 120}),
     ("all_of", {"all_of": []}),
     ("all_of", {"all_of": "room"}),
+    ("all_of", {"all_of": 5}),
+    ("all_of", {"all_of": Host("room")}),
+    ("any_of", {"any_of": None}),
+    ("any_of", {"any_of": [Host("desk")]}),
+    ("lengths", {"lengths": None}),
+    ("lengths", {"lengths": HALF_HOUR}),
+    ("limits", {"limits": Limit(Period.DAY, count=1)}),
+    ("limits", {"limits": [Limit(Period.DAY, time=SECOND * 60)]}),
+    ("notice", {"notice": timedelta.max}),
+    ("schedule", {"schedule": FixedWindows}),
     ("resource", {"all_of": [""]}),
     ("resource", {"all_of": [7]}),
     ("any_of", {"any_of": ["desk"]}),
@@ -118,6 +128,13 @@ def test_an_event_type_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(one)) == one
     assert [host.resource for host in one.hosts()] == ["room", "desk", "a", "b"]
     assert talk(schedule=FixedWindows([(0, 1)])) != talk()
+
+
+def test_what_is_given_is_read_once() -> None:
+    groups = (group for group in (["a", "b"], (one for one in "cd")))
+    event_type = talk(all_of=iter(["room"]), any_of=groups, lengths=iter([HALF_HOUR]))
+    assert [host.resource for host in event_type.hosts()] == ["room", "a", "b", "c", "d"]
+    assert event_type.lengths == (HALF_HOUR,)
 
 
 def test_limits_are_of_bookings_or_of_minutes() -> None:

@@ -64,6 +64,17 @@ def test_alignment_is_by_the_viewers_clock() -> None:
     assert laid("09:00-11:00", step=60, zone="Europe/Rome") == ["09:00", "10:00"]
 
 
+def test_clocks_that_change_on_the_way_to_the_full_hour() -> None:
+    # In Lord Howe it is 02:00 at 15:00 UTC of that day, and then 01:30 again.
+    start = to_us(datetime(2024, 4, 6, 14, 40, tzinfo=UTC))
+    starts = lay(
+        [(start, start + 4 * 60 * MINUTE)],
+        length=60 * MINUTE, step=60 * MINUTE, offset=0, earliest=0,
+        zone=Zone.of("Australia/Lord_Howe"),
+    )  # fmt: skip
+    assert [f"{from_us(one):%H:%M}" for one in starts] == ["15:30", "16:30", "17:30"]
+
+
 def test_seconds_go_up_to_the_full_minute() -> None:
     assert laid("09:00-11:00", earliest=at("09:30") + 1) == ["10:00", "10:30"]
     assert laid("09:00-09:10", step=7, length=2, earliest=at("09:02") + 1) == ["09:03"]

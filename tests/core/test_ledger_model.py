@@ -101,6 +101,8 @@ def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
         draw(st.sampled_from((None, None, None, ALWAYS_OPEN))),
         pools,
         draw(st.sampled_from(((), (), (quota,)))),
+        draw(st.sampled_from((None, (ALWAYS_OPEN,) * len(claims)))),
+        draw(st.sampled_from((None, None, frozenset(RESOURCES), frozenset({"many", "host-1"})))),
     )
 
 
@@ -352,7 +354,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             entry = self.ledger.get(uid, now=self.now)
             ours = None if entry is None else Seen.of(entry, self.now)
             assert ours == self.naive.get(uid, self.now)
-        for resource in RESOURCES:
+        for resource in THINGS:
             for span in ((-2, LAST + 6), (3, 5)):
                 busy = self.ledger.busy(resource, *span, now=self.now)
                 assert busy == self.naive.busy(resource, *span, self.now)

@@ -5,7 +5,7 @@ The model test holds all of this at once; here is what each rule looks like.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,14 +17,19 @@ from slotengine.core.instant import DAY, HOUR, MINUTE, from_us, to_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
+from slotengine.core.reservation import Change
 from slotengine.core.schedule import FixedWindows, Schedule, Travel, Windows, hours
 from slotengine.core.slots import LONGEST_RANGE, Query
+from slotengine.core.timeline import CountedTimeline
 from slotengine.core.zone import Zone
 from slotengine.errors import (
     InvalidField,
+    KeyReused,
     LimitReached,
     NoneFree,
+    NoSeatsLeft,
     NotBookable,
+    OutsideHours,
     Refused,
     SlotTaken,
     TooManyUnits,
@@ -327,8 +332,12 @@ def test_limits() -> None:
 
 
 def test_a_limit_shorter_than_the_slot() -> None:
-    shop = office(limits=[Limit(Period.DAY, time=minutes(30))])
+    limits = [Limit(Period.DAY, time=minutes(45))]
+    with pytest.raises(InvalidField, match="time for the shortest slot"):
+        office(limits=limits)
+    shop = office(limits=limits, lengths=[minutes(60), minutes(30)])
     assert shop.starts() == []
+    assert len(shop.starts(length=30 * MINUTE)) == 8
     with pytest.raises(TooManyUnits):
         shop.reserve(at(9))
 
@@ -388,6 +397,66 @@ def test_a_session_is_joined_with_the_host_it_has() -> None:
     assert shop.clock() == ""
     with pytest.raises(Refused):
         shop.reserve(at(9))
+
+
+def test_a_session_with_others_is_not_joined() -> None:
+    shop = Shop().open("first", "second", hours=FixedWindows([(at(9), at(11))]))
+    shop.offer(all_of=[], any_of=[["first", "second"]], seats=3)
+    assert shop.ledger.get(shop.reserve(at(9)), now=shop.now) is not None
+    only = frozenset({"second"})
+    # There is one session at 09:00, and it is the first one's.
+    assert shop.clock(only=only) == "10:00"
+    assert shop.clock() == "09:00 10:00"
+    with pytest.raises(SlotTaken) as caught:
+        shop.reserve(at(9), only=only)
+    assert caught.value.retry_at == from_us(shop.now + TTL)
+    shop.reserve(at(9), only=frozenset({"first"}))
+
+
+def test_a_session_can_be_had_again_when_it_is_over_whoever_else_is_booked() -> None:
+    shop = Shop().open("first", "second")
+    shop.offer(all_of=[], any_of=[["first", "second"]], seats=1)
+    shop.ledger.reserve("first", at(9), at(10), uid="a", now=shop.now, ttl=TTL)
+    shop.ledger.confirm("a", now=shop.now)
+    shop.reserve(at(9))
+    with pytest.raises(NoSeatsLeft) as caught:
+        shop.reserve(at(9))
+    assert caught.value.retry_at == from_us(shop.now + TTL)
+    shop.now += TTL
+    shop.reserve(at(9))
+
+
+def test_a_refused_move_leaves_the_very_session() -> None:
+    """Also when whoever moves was alone in a session that another had opened."""
+    changes: list[Change] = []
+    shop = Shop().open("first", "second")
+    shop.ledger.on_change = lambda verb, entry, now: changes.append(
+        shop.ledger.record(verb, entry, now)
+    )
+    shop.offer(all_of=[], any_of=[["first", "second"]], seats=2)
+    opener = shop.reserve(at(9))
+    shop.now += MINUTE
+    shop.reserve(at(10))
+    shop.now += MINUTE
+    joined = shop.reserve(at(9))
+    shop.ledger.release(opener, now=shop.now)
+    shop.ledger.replace_busy("calendar", {"first": [(at(11), at(12))]}, now=shop.now)
+    shop.ledger.reserve("second", at(11), at(12), uid="a", now=shop.now, ttl=TTL)
+    before = shop.ledger.resource("first").turns("talk")
+    with pytest.raises(NoneFree):
+        shop.planner.move(joined, Ask("talk", at(11), ttl=TTL), now=shop.now)
+    assert shop.ledger.resource("first").turns("talk") == before
+    shop.ledger._check()
+    again = Shop(shop.now).open("first", "second")
+    again.offer(all_of=[], any_of=[["first", "second"]], seats=2)
+    for change in changes:
+        again.ledger.apply(change)
+    asked = Ask("talk", at(13), ttl=TTL)
+    picks = [
+        one.planner.reserve(asked, uid="next", now=shop.now).all_claims()[0].resource
+        for one in (shop, again)
+    ]
+    assert picks[0] == picks[1]
 
 
 def test_one_without_seats_has_none() -> None:
@@ -453,6 +522,12 @@ def test_the_next_openings_are_those_of_the_whole_range() -> None:
         (UnknownEventType, lambda shop: shop.reserve(at(9), "other")),
         (UnknownEventType, lambda shop: shop.clock(event_type=["talk"])),
         (UnknownReservation, lambda shop: shop.planner.move("a", Ask("talk", at(9)), now=0)),
+        (InvalidField, lambda shop: shop.offer(id="other", length=timedelta(days=367))),
+        (InvalidField, lambda shop: shop.offer(id="other", before=timedelta(days=366))),
+        (UnknownResource, lambda shop: shop.offer(id="other", all_of=["limit:day count:talk"])),
+        (InvalidField, lambda shop: shop.reserve(at(9), only=frozenset({"room", "other"}))),
+        (InvalidField, lambda shop: shop.reserve(at(9), key=["k"])),
+        (InvalidField, lambda shop: shop.planner.plan("talk").with_host("room")),
     ],
 )
 def test_what_a_planner_refuses(error: type[Exception], wrong: Callable[[Shop], object]) -> None:
@@ -473,6 +548,86 @@ def test_a_repeat_is_answered_when_it_would_be_too_late_to_ask() -> None:
     assert shop.planner.reserve(ask, uid="again", now=shop.now).uid == uid
     with pytest.raises(TooSoon):
         shop.planner.reserve(ask._replace(key="other"), uid="again", now=shop.now)
+
+
+def test_a_key_is_for_all_that_was_asked() -> None:
+    shop = Shop().open("first", "second").offer(all_of=[], any_of=[["first", "second"]])
+    ask = Ask("talk", at(9), ttl=TTL, key="k", only=frozenset({"first"}))
+    entry = shop.planner.reserve(ask, uid="a", now=shop.now)
+    assert shop.planner.reserve(ask, uid="b", now=shop.now) is entry
+    usual = ask._replace(length=60 * MINUTE)  # said, or left to the event type: the same
+    assert shop.planner.reserve(usual, uid="b", now=shop.now) is entry
+    for other in (
+        ask._replace(only=frozenset({"second"})),
+        ask._replace(only=None),
+        ask._replace(enforce=False),
+        ask._replace(holder="somebody"),
+        ask._replace(start=at(10)),
+    ):
+        with pytest.raises(KeyReused):
+            shop.planner.reserve(other, uid="b", now=shop.now)
+
+
+def test_who_is_closed_is_named() -> None:
+    shop = Shop().open("room").open("keeper", hours=FixedWindows([(at(9), at(10))]))
+    shop.offer(all_of=["room", "keeper"])
+    with pytest.raises(OutsideHours) as caught:
+        shop.reserve(at(10))
+    assert caught.value.resource == "keeper"
+
+
+class Shut:
+    """Hours that are none, and false as a truth value."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def covers(self, start: int, end: int) -> bool:
+        return False
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        return iter(())
+
+
+def test_hours_count_whatever_their_truth_value() -> None:
+    shop = (
+        Shop()
+        .open("room")
+        .offer(schedule=Shut())
+        .offer(id="pool", all_of=[], any_of=[[Host("room", schedule=Shut())]])
+    )
+    for event_type in ("talk", "pool"):
+        assert shop.starts(event_type=event_type) == []
+        with pytest.raises(OutsideHours):
+            shop.reserve(at(9), event_type)
+
+
+def test_a_limit_of_a_year_is_replayed_as_fast_as_any() -> None:
+    """Each change looks only at what is in its way: counted, not timed."""
+    changes: list[Change] = []
+    shop = Shop().open("room").offer(length=minutes(1), limits=[Limit(Period.YEAR, count=10_000)])
+    shop.ledger.on_change = lambda verb, entry, now: changes.append(
+        shop.ledger.record(verb, entry, now)
+    )
+    for i in range(300):
+        shop.reserve(at(9) + i * MINUTE)
+    again = Shop().open("room").offer(length=minutes(1), limits=[Limit(Period.YEAR, count=10_000)])
+    looked_at: list[int] = []
+    limit = next(iter(again.ledger.occupancy.limits.values()))
+    overlapping = limit.timeline.overlapping
+
+    class Counted(CountedTimeline[Any]):
+        def overlapping(self, start: int, end: int) -> list[Any]:
+            found = overlapping(start, end)
+            looked_at.append(len(found))
+            return found
+
+    counted: Any = Counted(10_000)
+    limit.timeline = counted
+    for change in changes:
+        again.ledger.apply(change)
+    assert len(limit.timeline) == 300
+    assert looked_at == []
 
 
 def test_renewing_asks_for_no_notice_but_moving_does() -> None:

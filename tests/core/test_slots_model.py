@@ -7,6 +7,7 @@ the same, and the ledger must accept exactly what they say.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -25,7 +26,7 @@ from slotengine.core.instant import DAY, HOUR, MINUTE, duration_us, from_us, to_
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
-from slotengine.core.reservation import State
+from slotengine.core.reservation import ENDED, State
 from slotengine.core.schedule import FixedWindows, Schedule, Windows, hours
 from slotengine.core.slots import Query
 from slotengine.core.zone import Zone
@@ -130,6 +131,7 @@ class Shop:
     """A ledger with two event types, driven at random."""
 
     night: int
+    chores: int
     resources: dict[str, tuple[int, Windows | None]]
     types: list[EventType]
     now: int
@@ -137,7 +139,7 @@ class Shop:
     uids: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger()
+        self.ledger = Ledger(chores=self.chores)
         for name, (capacity, schedule) in self.resources.items():
             self.ledger.add_resource(name, capacity=capacity, schedule=schedule)
         self.planner = Planner(self.ledger)
@@ -170,7 +172,13 @@ def shops(draw: st.DrawFn) -> Shop:
     resources = {name: (1, draw(schedules(night))) for name in HOSTS[:3]}
     resources["hall"] = (3, draw(schedules(night)))
     types = [draw(event_types("talk", night)), draw(event_types("class", night))]
-    shop = Shop(night, resources, types, night + draw(quarters) - 6 * HOUR)
+    shop = Shop(
+        night,
+        draw(st.sampled_from((0, 1, 16))),
+        resources,
+        types,
+        night + draw(quarters) - 6 * HOUR,
+    )
     for _ in range(draw(st.integers(0, 8))):
         do_something(draw, shop)
     return shop
@@ -178,9 +186,11 @@ def shops(draw: st.DrawFn) -> Shop:
 
 def do_something(draw: st.DrawFn, shop: Shop) -> None:
     """Reserve something at random, perhaps confirm it; or let time pass, or import busy time."""
-    what = draw(st.sampled_from(("hold", "hold", "book", "book", "wait", "busy")))
+    what = draw(st.sampled_from(("hold", "hold", "book", "book", "wait", "busy", "end", "move")))
     if what == "wait":
         shop.now += draw(st.sampled_from((MINUTE, 10 * MINUTE, TTL)))
+    elif what in {"end", "move"}:
+        end_or_move(draw, shop, what)
     elif what == "busy":
         spans = st.lists(quarters, max_size=2).map(
             lambda starts: [
@@ -196,6 +206,21 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
         uid = shop.reserve(ask)
         if uid is not None and what == "book":
             shop.ledger.confirm(uid, now=shop.now)
+
+
+def end_or_move(draw: st.DrawFn, shop: Shop, what: str) -> None:
+    live = shop.world().live
+    if not live:
+        return
+    one = draw(st.sampled_from(live))
+    if what == "end":
+        end = shop.ledger.release if one.state is State.HELD else shop.ledger.cancel
+        end(one.uid, now=shop.now)
+        return
+    event_type = draw(st.sampled_from(shop.types))
+    ask = Ask(event_type.id, draw(likely_starts(shop, event_type)), ttl=TTL, enforce=False)
+    with suppress(Refused, InvalidRequest):
+        shop.planner.move(one.uid, ask, now=shop.now)
 
 
 def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
@@ -220,7 +245,16 @@ def queries(draw: st.DrawFn, shop: Shop) -> Query:
         Zone.of(draw(zones)),
         draw(st.sampled_from((1, 1, 2))) if event_type.seats else 1,
         frozenset(draw(st.lists(st.sampled_from(shop.uids), max_size=1)) if shop.uids else ()),
+        draw(some_hosts(event_type)),
     )
+
+
+def some_hosts(event_type: EventType) -> st.SearchStrategy[frozenset[str] | None]:
+    """Everybody, or the first of each group and whoever else."""
+    names = [host.resource for host in event_type.hosts()]
+    firsts = [group[0].resource for group in event_type.groups]
+    some = st.lists(st.sampled_from(names)).map(lambda more: frozenset([*firsts, *more]))
+    return st.one_of(st.none(), st.none(), some)
 
 
 @given(st.data())
@@ -242,7 +276,8 @@ def test_slots(data: st.DataObject) -> None:
         return
     length = query.length
     for start in offered:
-        uid = shop.reserve(Ask(event_type.id, start, length, TTL, seats=query.seats))
+        ask = Ask(event_type.id, start, length, TTL, seats=query.seats, only=query.only)
+        uid = shop.reserve(ask)
         assert uid is not None, "what is offered can be reserved"
         shop.ledger.release(uid, now=shop.now)
     shop.ledger._check()
@@ -257,7 +292,7 @@ def check_nothing_else(shop: Shop, query: Query, offered: dict[int, int]) -> Non
     for start in naive_grid(event_type, shop.world(), query):
         if start in offered:
             continue
-        ask = Ask(event_type.id, start, query.length, TTL, seats=query.seats)
+        ask = Ask(event_type.id, start, query.length, TTL, seats=query.seats, only=query.only)
         assert shop.reserve(ask) is None, "what can be reserved on the grid is offered"
 
 
@@ -266,11 +301,11 @@ def check_moves(shop: Shop, query: Query, offered: dict[int, int]) -> None:
     (uid,) = query.ignoring
     entry = shop.ledger.get(uid, now=shop.now)
     assert entry is not None
-    if entry.event_type != query.event_type or entry.state_at(shop.now) is State.EXPIRED:
+    if entry.event_type != query.event_type or entry.state_at(shop.now) in ENDED:
         return
     wanted = 1 if entry.seats is None else entry.seats.wanted
     if wanted != query.seats:
         return
     for start in offered:
-        ask = Ask(query.event_type, start, query.length, TTL, seats=wanted)
+        ask = Ask(query.event_type, start, query.length, TTL, seats=wanted, only=query.only)
         assert shop.planner.move(uid, ask, now=shop.now).start == start

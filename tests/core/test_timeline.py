@@ -96,6 +96,11 @@ class TimelineAgainstList(RuleBasedStateMachine):
             whole[one.owner].start <= one.start < one.end <= whole[one.owner].end for one in found
         )
 
+    @rule(span=spans)
+    def level_agrees(self, span: tuple[int, int]) -> None:
+        for moment in span:
+            assert self.timeline.level(moment) == self.peak(moment, moment + 1)
+
     @invariant()
     def invariants_hold(self) -> None:
         self.timeline._check()

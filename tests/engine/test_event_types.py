@@ -99,6 +99,11 @@ async def test_claims_on_limits_are_nobodys_business(engine: SlotEngine) -> None
     assert hold == await engine.reserve_slot("talk", at(9), holder="me", key="k")
     with pytest.raises(InvalidField, match="limit:"):
         engine.add_resource("limit:day count:other")
+    with pytest.raises(UnknownResource):
+        await engine.reserve("limit:day count:talk", at(9), HOUR)
+    with pytest.raises(UnknownResource):
+        await engine.busy("limit:day count:talk", at(9), at(10))
+    assert engine.statistics().resources == 2
 
 
 async def test_a_move_goes_by_the_rules_of_the_event_type(engine: SlotEngine) -> None:
@@ -116,8 +121,9 @@ async def test_a_move_goes_by_the_rules_of_the_event_type(engine: SlotEngine) ->
     assert (moved.resources, moved.until) == (("room-2",), NOW + minutes(9))
     with pytest.raises(TooSoon):
         await engine.move(uids[0], at(6.5))
-    with pytest.raises(InvalidField, match="one of each group"):
-        await engine.move(uids[0], at(34), resource="room-3")
+    for wrong in ("room-3", "nonsense"):
+        with pytest.raises(InvalidField, match="in no group"):
+            await engine.move(uids[0], at(34), resource=wrong)
 
 
 async def test_a_move_to_another_event_type(engine: SlotEngine) -> None:
@@ -141,6 +147,8 @@ async def test_the_next_free_slots(engine: SlotEngine, clock: SimClock) -> None:
     found = await engine.next_free("talk", at(10), 2, zone="Europe/Rome")
     assert [slot.start for slot in found] == [at(10), at(32)]
     assert await engine.next_free("talk", at(11), within=timedelta(hours=9)) == []
+    with pytest.raises(InvalidField, match="3660 days"):
+        await engine.next_free("talk", within=timedelta(days=3661))
     clock.set(at(60))
     assert [slot.start for slot in await engine.next_free("talk")] == [at(80)]
 
@@ -187,6 +195,9 @@ async def test_wrong_busy_time_is_refused(
     [
         {"ignoring": "uid"},
         {"ignoring": 7},
+        {"ignoring": [["uid"]]},
+        {"only": [1]},
+        {"only": ["nobody"]},
         {"only": "room-1"},
         {"zone": "Mars/Phobos"},
         {"zone": None},
