@@ -153,7 +153,7 @@ class CalComSync:
         assert self._subscription is not None
         try:
             self._subscription.close()
-            await self._tasks[0]  # what has happened so far is followed
+            await asyncio.wait(self._tasks[:1])  # what has happened so far is followed
             await self._try_once_more()
         finally:
             for task in self._tasks:

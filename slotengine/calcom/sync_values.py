@@ -11,16 +11,13 @@ from typing import Final, NamedTuple
 from slotengine.calcom.belief import Belief
 from slotengine.calcom.reconcile import Reason, Rules
 from slotengine.core.event_type import EventType
-from slotengine.core.instant import DAY, MINUTE, duration_us
+from slotengine.core.instant import MINUTE, duration_us
 from slotengine.core.proposal import is_count
 from slotengine.engine.values import NO_TIME, Reservation, Slot
 from slotengine.errors import InvalidField
 
 USUAL_MINUTES: Final = 5
 """How long the remote holds for whoever may not say how long."""
-
-LONGEST_US: Final = DAY
-"""How long a hold is asked for at most; what is wanted longer is renewed."""
 
 
 # --- What callers say ------------------------------------------------------------------
@@ -57,6 +54,16 @@ class WhenStale(Enum):
     HIDE = "hide"
 
 
+_LEAST: Final = {
+    "headroom": 0,
+    "longest": MINUTE,
+    "renew_before": 0,
+    "poll_every": 1,
+    "interest": 1,
+    "stale_after": 1,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SyncedEventType:
     """How an event type of the engine and one of the remote's go together.
@@ -67,7 +74,9 @@ class SyncedEventType:
     renewed.  ``in_place`` says that the remote can renew a hold where it is:
     our own server can, the original cannot.  A hold is asked for with
     ``headroom`` on top, so that extending within it needs no renewal, and is
-    renewed ``renew_before`` its end.
+    renewed ``renew_before`` its end.  For more than the ``longest`` time it is
+    never asked: what lives longer is renewed, and if a request is lost, what it
+    may have left is in nobody's way for longer than that.
 
     Its slots are polled every ``poll_every``, give or take the ``jitter`` (a
     fraction of it), on days that somebody has asked for within the last
@@ -87,6 +96,7 @@ class SyncedEventType:
     timed: bool = False
     in_place: bool = False
     headroom: timedelta = NO_TIME
+    longest: timedelta = timedelta(hours=1)
     renew_before: timedelta = timedelta(seconds=30)
     poll_every: timedelta = timedelta(minutes=1)
     jitter: float = 0.1
@@ -99,8 +109,7 @@ class SyncedEventType:
             raise InvalidField("event_type", f"must be an EventType, not {self.event_type!r}")
         if not is_count(self.remote_id):
             raise InvalidField("remote_id", "must be a positive whole number")
-        for name in ("headroom", "renew_before", "poll_every", "interest", "stale_after"):
-            least = 0 if name in {"headroom", "renew_before"} else 1
+        for name, least in _LEAST.items():
             if duration_us(getattr(self, name), name) < least:
                 raise InvalidField(name, "is too short")
         if not 0 <= self.jitter < 1:
@@ -124,7 +133,9 @@ class SyncedEventType:
     @property
     def longest_us(self) -> int:
         """How long the remote can be made to hold at once."""
-        return LONGEST_US if self.timed else USUAL_MINUTES * MINUTE
+        if not self.timed:
+            return USUAL_MINUTES * MINUTE
+        return duration_us(self.longest, "longest") // MINUTE * MINUTE
 
     def minutes_for(self, us: int) -> int | None:
         """Return how many minutes to ask for, to cover so much time; None if we may not say.

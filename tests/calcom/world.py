@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -88,7 +88,6 @@ class World:
     options: dict[str, Any]
     events: list[SyncEvent] = field(default_factory=list)
     kept: dict[str, SavedLink] = field(default_factory=dict)
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     sync: CalComSync = field(init=False)
 
     def new_sync(self, **options: Any) -> CalComSync:
@@ -189,8 +188,10 @@ async def world(
             engine.add_event_type(event_type)
         whole = World(clock, stand_in, calcom, engine, synced or (STRICT, BACKGROUND), options)
         whole.sync = whole.new_sync()
-        if not enter:
+        if enter:
+            await whole.sync.__aenter__()
+        try:
             yield whole
-            return
-        async with whole.sync:
-            yield whole
+        finally:
+            if whole.sync._open:
+                await whole.sync.__aexit__(None, None, None)
