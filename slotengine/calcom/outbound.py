@@ -554,8 +554,8 @@ class Outbound:
         told_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0
         most = min(_LAST_BACKOFF, _FIRST_BACKOFF << min(link.failures - 1, 10))
         pause = int(told_s * SECOND) + int(self._random.uniform(0.5, 1) * most)
-        if failure is Failure.LOST and link.failures == 1:
-            pause = 0
+        if failure is Failure.REFUSED or (failure is Failure.LOST and link.failures == 1):
+            pause = 0  # it is well, or may be
         link.sight.not_before = self.now() + pause
         return failure
 
@@ -598,6 +598,8 @@ class Outbound:
         assert link.origin is not None
         before = link.origin.reservation
         verdict = link.verdict
+        if isinstance(verdict, OutcomeUnknown):
+            verdict = self._uncertain(link)  # of the place that is given up
         self._drop_origin(link)
         link.succeeded()
         try:

@@ -151,11 +151,13 @@ def next_step(seen: Sight, wanted: Wanted | None, rules: Rules, *, now: int, blo
         case Belief.ASTRAY:
             if strict and seen.failure is Failure.NOT_DONE:
                 return Step(Do.REVOKE, reason=Reason.UNCERTAIN)
-            return _when_due(seen, now, Do.GET)
+            return Step(Do.GET) if strict else _when_due(seen, now, Do.GET)
         case Belief.PARTING:
-            if strict and seen.failure is not Failure.LOST:
+            if strict and seen.failure not in {Failure.NONE, Failure.LOST}:
                 return Step(Do.REVOKE, reason=Reason.UNCERTAIN)
-            return Step(Do.LAPSE) if now >= seen.gone_after else _when_due(seen, now, Do.DELETE)
+            if now >= seen.gone_after:
+                return Step(Do.LAPSE)
+            return Step(Do.DELETE) if strict else _when_due(seen, now, Do.DELETE)
         case _:
             raise AssertionError(f"a request is under way: {seen.belief}")
 
@@ -187,7 +189,9 @@ def _begin(seen: Sight, now: int, *, strict: bool, blocked: bool) -> Step:
     if strict and seen.failure is not Failure.NONE:
         return _give_up(seen, Reason.NOT_REACHED)
     # Whoever is in the way is about to leave, and wakes those who wait.
-    return Step(Do.WAIT) if blocked else _when_due(seen, now, Do.POST)
+    if blocked:
+        return Step(Do.WAIT)
+    return Step(Do.POST) if strict else _when_due(seen, now, Do.POST)
 
 
 def _after_lost_post(seen: Sight, now: int, *, strict: bool, blocked: bool) -> Step:
@@ -217,7 +221,7 @@ def _keep(
     if strict and failed and not covered:
         return Step(Do.REVOKE, reason=Reason.NOT_REACHED)
     due = max(now if seen.eager else seen.covered_until - rules.renew_before, seen.not_before)
-    if strict and covered:
+    if strict:
         due = min(due, seen.covered_until)
     if due > now:
         return Step(Do.WAIT, due)
@@ -229,7 +233,7 @@ def _go(seen: Sight, wanted: Wanted, now: int, *, strict: bool, blocked: bool) -
     assert seen.place is not None
     if seen.failure is Failure.REFUSED and not wanted.booked:
         return _give_up(seen, Reason.REFUSED)
-    if seen.failure is Failure.NOT_DONE and strict:
+    if strict and seen.failure is not Failure.NONE:
         return _give_up(seen, Reason.NOT_REACHED)
     if strict and blocked:
         return Step(Do.WAIT)
@@ -237,4 +241,5 @@ def _go(seen: Sight, wanted: Wanted, now: int, *, strict: bool, blocked: bool) -
     # each other for ever, so one that is blocked gives up its own first.
     apart = not seen.place.overlaps(wanted.place)
     apart = apart and not blocked and seen.failure is not Failure.REFUSED
-    return _when_due(seen, now, Do.PATCH if apart else Do.DELETE)
+    do = Do.PATCH if apart else Do.DELETE
+    return Step(do) if strict else _when_due(seen, now, do)

@@ -93,7 +93,7 @@ class Schedule:
             )
             for event_type, remote_id, mode in ((TALK, 1, Mode.STRICT), (CHAT, 2, Mode.BACKGROUND))
         ]
-        client = {"api_key": "cal_all", "wait_for_turn": False}
+        client = {"wait_for_turn": False}
         async with world(
             *synced, client=client, random=Random(draw.random()), drain=minutes(1)
         ) as self.world:
@@ -292,6 +292,9 @@ class Schedule:
                     raise Violation(f"{found} ({mode}) and {other}: sold twice at {now}")
         for row in self.ours():
             self.check_known(row)
+        for uid in self.world.sync._out.links:
+            if self.is_live(uid) and uid not in self.acked:
+                raise Violation(f"{uid} is held, and nobody was told so")
 
     def is_excused(self, found: Reservation, mode: Mode) -> bool:
         """Tell whether the sync says itself that the remote may not hold it."""

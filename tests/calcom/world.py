@@ -32,6 +32,7 @@ from slotengine.testing.remote import (
     RemoteCalCom,
     RemoteEventType,
     RemoteHost,
+    RemoteTeam,
     SelectedSlot,
 )
 
@@ -164,6 +165,7 @@ async def world(
         await clock.wait(never, clock.now() + int(seconds * SECOND))
 
     settings: dict[str, Any] = {
+        "api_key": "cal_all",
         "clock": lambda: clock.now() / SECOND,
         "sleep": sleep,
         "attempts": 1,
@@ -176,7 +178,8 @@ async def world(
             remote_types,
             clock=clock,
             limits=UNLIMITED,
-            api_keys=(RemoteApiKey("cal_all", 1), RemoteApiKey("cal_other", 2)),
+            teams=(RemoteTeam(id=10, slug="all", members=frozenset({1, 2, 3, 4})),),
+            api_keys=(RemoteApiKey("cal_all", 1),),
             **(remote or {}),
         ) as stand_in,
         CalComClient(stand_in.url, **settings) as calcom,
