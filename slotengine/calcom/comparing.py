@@ -72,13 +72,14 @@ class Watched:
         for day in days_of(start, end):
             self.days.setdefault(day, Day(now)).asked_at = now
 
-    def forget(self, before: int, today: int) -> None:
-        """Forget the days that nobody has asked for since some moment, and those that are over."""
-        self.days = {
-            day: known
-            for day, known in self.days.items()
-            if known.asked_at >= before and day >= today
-        }
+    def forget(self, before: int, today: int) -> bool:
+        """Forget days that nobody has asked for since then, or that are over; tell if any were."""
+        forgotten = [
+            day for day, known in self.days.items() if known.asked_at < before or day < today
+        ]
+        for day in forgotten:
+            del self.days[day]
+        return bool(forgotten)
 
     def runs_without(self, asked: AbstractSet[int]) -> list[tuple[int, int]]:
         """Return the first and the last of days in a row, of all but those: each is a question."""

@@ -120,7 +120,8 @@ class Inbound:
             now = self._now()
             interest = duration_us(synced.interest, "interest")
             watched = self._watched[synced.id]
-            watched.forget(now - interest, now // DAY)
+            if watched.forget(now - interest, now // DAY):
+                self.apply()
             if watched.days:
                 await self.poll(synced)
 

@@ -89,6 +89,8 @@ class Mending:
         if difference is None:
             return None
         link.sight.not_before = 0
+        if link.sight.belief is Belief.REFUSED:  # perhaps it is not, any more
+            link.succeeded()
         await self._out.settle(link)
         wanted = self._out.wanted(link)
         sight = link.sight

@@ -327,6 +327,8 @@ class Outbound:
         arrived = wanted is not None and link.held_at(wanted.place)
         if arrived or wanted is None:
             self._drop_origin(link)
+        if arrived and step.at > sight.not_before:
+            link.succeeded()  # what has failed is not wanted any more
         link.blocked = link.blocked and step.do is Do.WAIT and not arrived
         (self._blocked.add if link.blocked else self._blocked.discard)(link)
         self._look_again(link, step.at)
@@ -541,7 +543,7 @@ class Outbound:
     def _failed(self, link: Link, failure: Failure, error: Exception) -> Failure:
         counters = self.counters
         link.failed(failure, error)
-        self._troubled = True
+        self._troubled |= link.promised and failure is not Failure.REFUSED
         if failure is Failure.REFUSED:
             counters.refused += 1
             reservation = self._engine.get_nowait(link.uid)

@@ -365,7 +365,6 @@ async def run(seed: int) -> Counter[str]:
 
 def run_some(seeds: range) -> tuple[Counter[str], list[str]]:
     """Go through several schedules; return what happened, and what went wrong."""
-    logging.disable(logging.CRITICAL)
     seen: Counter[str] = Counter()
     wrong: list[str] = []
     for seed in seeds:
@@ -376,12 +375,17 @@ def run_some(seeds: range) -> tuple[Counter[str], list[str]]:
     return seen, wrong
 
 
+def _quiet() -> None:
+    logging.disable(logging.CRITICAL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
+    _quiet()
     began = time.perf_counter()
     last = options.first + options.seeds
     shares = [range(n, min(n + 50, last)) for n in range(options.first, last, 50)]
@@ -390,7 +394,7 @@ def main() -> None:
     if options.jobs == 1:
         results: Any = map(run_some, shares)
     else:
-        results = ProcessPoolExecutor(options.jobs).map(run_some, shares)
+        results = ProcessPoolExecutor(options.jobs, initializer=_quiet).map(run_some, shares)
     for counted, failures in results:
         seen += counted
         wrong += failures

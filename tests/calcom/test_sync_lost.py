@@ -261,7 +261,7 @@ async def test_leaving_in_the_middle_of_any_step_leaves_both_sides_in_step(verb:
         if not left:
             break
         turns += 1
-    assert turns > 1
+    assert turns > 0
 
 
 @pytest.mark.parametrize("op", ["post", "patch", "delete"])
