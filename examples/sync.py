@@ -174,7 +174,9 @@ async def main() -> None:
             for scene in (strict, background, lost, outage):
                 await scene(stage)
             report = await stage.sync.reconcile()
-            print(f"\n{report.compared} compared, the two sides agree: {report.agrees}")
+            print(f"\n{report.compared} compared; the report names:")
+            for finding in report.findings:
+                print(f"    {finding.difference.value}, until {finding.until:%H:%M:%S}")
             print(stage.sync.statistics())
 
 

@@ -188,7 +188,7 @@ class Outbound:
             if gone_at >= since:
                 yield place
 
-    def _index(self, link: Link) -> None:
+    def _index(self, link: Link, *, traced: bool = False) -> None:
         """Note where it is now, and wake those who were in its way."""
         places = link.places
         if places == link.indexed:
@@ -196,7 +196,7 @@ class Outbound:
         now = self.now()
         for place in link.indexed:
             self._present.remove(place, link)
-            if place not in places:
+            if traced and place not in places:
                 self._traces.append((place, now))
         while self._traces and self._traces[0][1] < now - _TRACES_KEPT:
             self._traces.popleft()
@@ -295,7 +295,7 @@ class Outbound:
                 await self.settle(other)
         async with link.lock:
             if link.blocked:  # and will be for too long
-                link.failed(Failure.NOT_DONE, self._uncertain(link))
+                link.failed(Failure.NOT_DONE, self.uncertain(link))
         await self.settle(link)
 
     async def settle(self, link: Link) -> None:
@@ -380,7 +380,8 @@ class Outbound:
     def learn(self, link: Link, news: News) -> None:
         """Believe news of a link; for who has its lock."""
         link.learn(news)
-        self._index(link)
+        # What was refused, or not even sent, has left no trace at the remote.
+        self._index(link, traced=news not in {News.REFUSED, News.NOT_DONE})
         self._keep(link)
 
     def _send(self, link: Link, news: News, target: Place | None) -> int:
@@ -571,7 +572,8 @@ class Outbound:
             synced = link.synced
             self._tell(Diverged(link.uid, synced.id, problem))
 
-    def _uncertain(self, link: Link) -> RemoteUncertain:
+    def uncertain(self, link: Link) -> RemoteUncertain:
+        """Return the error that says that nobody knows whether the remote holds it."""
         wanted = self.wanted(link)
         start = self._engine.now() if wanted is None else from_us(wanted.place.start)
         until = None
@@ -583,7 +585,7 @@ class Outbound:
         """Give up what the remote does not hold, and say so."""
         problem = link.verdict
         if reason is Reason.UNCERTAIN:
-            link.verdict = self._uncertain(link)
+            link.verdict = self.uncertain(link)
             link.verdict.__cause__ = problem
         revoked = self._engine.release_nowait(link.uid)
         self._drop_origin(link)
@@ -601,7 +603,7 @@ class Outbound:
         before = link.origin.reservation
         verdict = link.verdict
         if isinstance(verdict, OutcomeUnknown):
-            verdict = self._uncertain(link)  # of the place that is given up
+            verdict = self.uncertain(link)  # of the place that is given up
         self._drop_origin(link)
         link.succeeded()
         try:

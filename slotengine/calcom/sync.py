@@ -26,6 +26,7 @@ import anyio
 
 from slotengine.calcom.belief import PRESENT, Belief, Ghost, Place
 from slotengine.calcom.client import CalComClient
+from slotengine.calcom.errors import OutcomeUnknown
 from slotengine.calcom.inbound import Inbound
 from slotengine.calcom.link import Link, Origin, is_live, place_of
 from slotengine.calcom.mending import Mending
@@ -307,7 +308,7 @@ class CalComSync:
             if not link.promised and not link.waiting:
                 self._give_back(link, key)
         if not link.promised:
-            raise _why(link, "reserve")
+            raise self._why(link, "reserve")
         assert current is not None
         return current
 
@@ -353,7 +354,7 @@ class CalComSync:
                 link.sight.eager = False
                 if link.sight.covered_until < until:
                     self._shorten(uid, before.until)
-                    raise _why(link, "extend")
+                    raise self._why(link, "extend")
         return self._now_of(uid, extended)
 
     def _shorten(self, uid: str, until: datetime) -> None:
@@ -408,7 +409,7 @@ class CalComSync:
         await self._out.follow(link)
         current = self._engine.get_nowait(link.uid)
         if current is None or not is_live(current) or current.start != moved.start:
-            raise _why(link, "move")
+            raise self._why(link, "move")
 
     def _guard(self, before: Reservation, moved: Reservation) -> str | None:
         """Keep free here what a move has left, until the remote has agreed; return its uid."""
@@ -473,7 +474,7 @@ class CalComSync:
             return
         await self._out.follow(link)
         if not is_live(self._engine.get_nowait(link.uid)):
-            raise _why(link, "confirm")
+            raise self._why(link, "confirm")
 
     async def _book(self, link: Link, current: Reservation, version: int | None) -> None:
         confirm = link.synced.confirm
@@ -509,9 +510,12 @@ class CalComSync:
         link = self._out.links.get(uid)
         if link is not None:
             if link.synced.strict:
-                await self._out.follow(link)
-            else:
-                self._out.enqueue(link)
+                link.waiting += 1  # so that the workers leave it to us
+                try:
+                    await self._out.follow(link)
+                finally:
+                    link.waiting -= 1
+            self._out.enqueue(link)
         return ended
 
     async def get(self, uid: str) -> Reservation | None:
@@ -598,13 +602,14 @@ class CalComSync:
             raise UnknownEventType(event_type)
         return synced
 
+    def _why(self, link: Link, verb: str) -> Exception:
+        """Return why a caller does not get what it asked for."""
+        if isinstance(link.verdict, OutcomeUnknown):
+            return self._out.uncertain(link)
+        return link.verdict or HoldExpired(link.uid, State.EXPIRED.value, verb)
+
     def _now_of(self, uid: str, otherwise: Reservation) -> Reservation:
         return self._engine.get_nowait(uid) or otherwise
-
-
-def _why(link: Link, verb: str) -> Exception:
-    """Return why a caller does not get what it asked for."""
-    return link.verdict or HoldExpired(link.uid, State.EXPIRED.value, verb)
 
 
 def _occupied(reservation: Reservation, claim: Claim) -> tuple[int, int]:

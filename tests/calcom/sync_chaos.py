@@ -44,6 +44,7 @@ from slotengine.testing.remote import (
     Error500,
     Fault,
     Garbage,
+    RemoteBooking,
     SelectedSlot,
 )
 from slotengine.testing.remote.faults import At
@@ -211,7 +212,7 @@ class Schedule:
         remote_id, start = draw.choice([1, 2]), draw.choice(STARTS)
         end = start + minutes(30)
         booked = [one for one in remote.bookings if one.event_type_id == remote_id]
-        taken = [*remote.live(remote_id), *booked]
+        taken: list[SelectedSlot | RemoteBooking] = [*remote.live(remote_id), *booked]
         if any(one.overlaps(start, end) for one in taken):
             return
         self.seen["stranger"] += 1
@@ -280,14 +281,14 @@ class Schedule:
     def check(self) -> None:
         """Nobody shares a slot with a stranger, and no hold of ours is unknown for long."""
         now = self.world.remote.now()
-        theirs = [row for row in self.world.remote.live() if row.uid in self.strangers]
+        held = [row for row in self.world.remote.live() if row.uid in self.strangers]
+        theirs: list[SelectedSlot | RemoteBooking] = [*held, *self.world.remote.bookings]
         for uid, mode in self.acked.items():
             found = self.world.engine.get_nowait(uid)
             if found is None or not self.is_live(uid) or self.is_excused(found, mode):
                 continue
             remote_id = 1 if found.event_type == "talk" else 2
-            taken = [*theirs, *self.world.remote.bookings]
-            for other in taken:
+            for other in theirs:
                 if other.event_type_id == remote_id and other.overlaps(found.start, found.end):
                     raise Violation(f"{found} ({mode}) and {other}: sold twice at {now}")
         for row in self.ours():

@@ -82,7 +82,7 @@ async def test_strict_gives_back_what_the_remote_refuses() -> None:
         w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
             await w.sync.reserve("talk", TEN)
-        assert await w.engine.reserve_slot("talk", TEN)  # it is free here again
+        await w.engine.reserve_slot("talk", TEN)  # it is free here again
         assert w.revoked == []
         statistics = w.sync.statistics()
         assert (statistics.given_back, statistics.refused, statistics.revoked) == (1, 1, 0)
@@ -96,7 +96,7 @@ async def test_strict_refuses_at_once_when_the_breaker_is_open() -> None:
                 await w.sync.reserve("talk", TEN)
         await w.remote.up()
         await w.advance(timedelta(seconds=30))
-        assert await w.sync.reserve("talk", TEN)
+        await w.sync.reserve("talk", TEN)
 
 
 async def test_background_returns_at_once_and_follows() -> None:
@@ -144,7 +144,7 @@ async def test_the_backlog_is_bounded() -> None:
             await w.sync.reserve("chat", TEN + minutes(30) * n)
         with pytest.raises(SyncOverloaded, match="2 reservations"):
             await w.sync.reserve("chat", NOON)
-        assert await w.engine.reserve_slot("chat", NOON)  # nothing was taken here
+        await w.engine.reserve_slot("chat", NOON)  # nothing was taken here
 
 
 async def test_requests_of_different_reservations_go_in_parallel_up_to_a_bound() -> None:

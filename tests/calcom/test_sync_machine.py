@@ -44,20 +44,17 @@ class SyncMachine(RuleBasedStateMachine):
             SyncedEventType(TALK, 1, timed=True, longest=minutes(20)),
             SyncedEventType(CHAT, 2, Mode.BACKGROUND, confirm=Confirm.RELEASE),
         )
-        self.over = asyncio.Event()
+        self.entered, self.over = asyncio.Event(), asyncio.Event()
         self.host = self.loop.create_task(self.stay(synced))
-        self.do(self.until_entered())
+        self.do(self.entered.wait())
 
     async def stay(self, synced: tuple[SyncedEventType, ...]) -> None:
         """Enter the world and leave it in one task, as anyio wants it."""
         async with world(*synced, client={"wait_for_turn": False}) as entered:
             self.checks.world = entered
             self.checks._watch_races()
+            self.entered.set()
             await self.over.wait()
-
-    async def until_entered(self) -> None:
-        while not hasattr(self.checks, "world"):
-            await asyncio.sleep(0)
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(asyncio.wait_for(work, 60))
@@ -156,10 +153,10 @@ class SyncMachine(RuleBasedStateMachine):
             self.loop.close()
 
 
-class TestSync(SyncMachine.TestCase):
-    # A step is some requests over a socket, and the end of each run half an hour in small steps.
-    settings = settings(
-        max_examples=400 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 30,
-        stateful_step_count=25,
-        deadline=None,
-    )
+TestSync = SyncMachine.TestCase
+# A step is some requests over a socket, and the end of each run half an hour in small steps.
+TestSync.settings = settings(
+    max_examples=400 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 30,
+    stateful_step_count=25,
+    deadline=None,
+)
