@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from slotengine.calcom.belief import PRESENT, Belief, News
 from slotengine.calcom.inbound import Inbound
 from slotengine.calcom.link import Link, is_live
-from slotengine.calcom.outbound import SLACK, Outbound
+from slotengine.calcom.links import Links
+from slotengine.calcom.outbound import Outbound
+from slotengine.calcom.requests import SLACK, Requests
 from slotengine.calcom.sync_values import Difference, Finding, Report, SyncedEventType
 from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.engine.engine import SlotEngine
@@ -27,11 +29,15 @@ class Mending:
     def __init__(
         self,
         engine: SlotEngine,
+        links: Links,
+        requests: Requests,
         outbound: Outbound,
         inbound: Inbound,
         synced: dict[str, SyncedEventType],
     ) -> None:
         self._engine = engine
+        self._links = links
+        self._ask = requests
         self._out = outbound
         self._in = inbound
         self._synced = synced
@@ -52,16 +58,16 @@ class Mending:
         current = self._engine.get_nowait(reservation.uid)
         if synced is None or not is_live(current):
             return None
-        link = self._out.track(reservation, synced)
+        link = self._links.track(reservation, synced)
         link.promised = True
         self._out.enqueue(link)
         return link
 
     def look_at_all(self) -> list[Link]:
         """Follow whatever may have changed; return what was not followed before."""
-        for link in list(self._out.links.values()):
+        for link in list(self._links.by_uid.values()):
             self._out.enqueue(link)
-        adopted = [self.adopt(one) for one in self.survivors() if one.uid not in self._out.links]
+        adopted = [self.adopt(one) for one in self.survivors() if one.uid not in self._links.by_uid]
         return [link for link in adopted if link is not None]
 
     async def reconcile(self) -> Report:
@@ -69,12 +75,12 @@ class Mending:
         new = {link.uid for link in self.look_at_all()}
         await self._out.idle()
         found: list[Finding] = []
-        links = list(self._out.links.values())
+        links = list(self._links.by_uid.values())
         for link in links:
             finding = await self._compare(link, is_new=link.uid in new)
             if finding is not None:
                 found.append(finding)
-        for ghost in self._out.ghosts.live(self._out.now()):
+        for ghost in self._links.ghosts.live(self._out.now()):
             _, start, end = ghost.place
             span = from_us(start), from_us(end)
             found.append(Finding(Difference.GHOST, None, *span, False, from_us(ghost.until)))
@@ -92,7 +98,7 @@ class Mending:
         if link.sight.belief is Belief.REFUSED:  # perhaps it is not, any more
             link.succeeded()
         await self._out.settle(link)
-        wanted = self._out.wanted(link)
+        wanted = self._links.wanted(link)
         sight = link.sight
         if wanted is None:
             mended = sight.belief not in PRESENT
@@ -108,22 +114,22 @@ class Mending:
 
     async def _difference(self, link: Link) -> Difference | None:
         """Return how the sides differ about a link, and believe what the remote says of it."""
-        sight, wanted = link.sight, self._out.wanted(link)
+        sight, wanted = link.sight, self._links.wanted(link)
         if link.remote_uid is None or sight.belief not in {Belief.HELD, Belief.ASTRAY}:
             if wanted is None:
                 return Difference.NOT_WANTED if sight.belief in PRESENT else None
             return Difference.MISSING_THERE
         believed, covered = sight.place, sight.covered_until
-        found = await self._out.look_up(link)
+        found = await self._ask.look_up(link)
         if found is None:
             if sight.belief in PRESENT:
                 return Difference.UNKNOWN
             return None if wanted is None else Difference.MISSING_THERE
-        ends = to_us(found.until) - self._out.drift.ahead
-        if ends + self._out.drift.error + _TOLERANCE < covered:
+        ends = to_us(found.until) - self._ask.drift.ahead
+        if ends + self._ask.drift.error + _TOLERANCE < covered:
             sight.covered_until, sight.gone_after = ends, ends + SLACK
             if ends <= self._out.now():
-                self._out.learn(link, News.LAPSED)
+                self._links.learn(link, News.LAPSED)
             return Difference.ENDS_EARLIER
         if wanted is None:
             return Difference.NOT_WANTED

@@ -29,8 +29,10 @@ from slotengine.calcom.client import CalComClient
 from slotengine.calcom.errors import OutcomeUnknown
 from slotengine.calcom.inbound import Inbound
 from slotengine.calcom.link import Link, Origin, is_live, place_of
+from slotengine.calcom.links import Links
 from slotengine.calcom.mending import Mending
-from slotengine.calcom.outbound import SLACK, Outbound
+from slotengine.calcom.outbound import Outbound
+from slotengine.calcom.requests import SLACK, Requests
 from slotengine.calcom.sync_errors import SyncClosed
 from slotengine.calcom.sync_values import (
     Confirm,
@@ -46,7 +48,7 @@ from slotengine.calcom.sync_values import (
 )
 from slotengine.core.instant import MICROSECOND, MINUTE, duration_us, from_us, to_us
 from slotengine.core.interval import without
-from slotengine.core.reservation import State
+from slotengine.core.reservation import State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
@@ -58,6 +60,9 @@ logger = logging.getLogger(__name__)
 
 _KEYS_KEPT: Final = 10_000
 _EVENTS: Final = 65_536
+
+_GUARDED: Final = timedelta(minutes=5)
+"""How long what a move has left is kept free at most, should it never be told to end."""
 
 
 def _nothing(_: object) -> None:
@@ -114,16 +119,17 @@ class CalComSync:
         self._drain = duration_us(drain, "drain")
         self._saved = saved
         random = random or chance.Random()
+        self._links = Links(engine, self._synced, keep=lambda link: on_link(link.saved()))
+        self._ask = Requests(engine, client, self._links, random=random, tell=on_event)
         self._out = Outbound(
-            engine, client, self._synced,
-            clock=self._clock, random=random, parallel=parallel, backlog=backlog,
-            tell=on_event, keep=lambda link: on_link(link.saved()),
+            engine, self._links, self._ask,
+            clock=self._clock, parallel=parallel, backlog=backlog, tell=on_event,
         )  # fmt: skip
         self._in = Inbound(
             engine, client, self._synced,
-            clock=self._clock, random=random, presences=self._out.presences,
+            clock=self._clock, random=random, presences=self._links.presences,
         )  # fmt: skip
-        self._mending = Mending(engine, self._out, self._in, self._synced)
+        self._mending = Mending(engine, self._links, self._ask, self._out, self._in, self._synced)
         self._keys: OrderedDict[str, int] = OrderedDict()
         self._entered = self._open = False
         self._subscription: Subscription | None = None
@@ -185,17 +191,17 @@ class CalComSync:
         saved = self._saved or Saved()
         for ghost in saved.ghosts:
             place = Place(ghost.remote_id, ghost.start, ghost.end)
-            self._out.ghosts.add(Ghost(place, ghost.until))
+            self._links.ghosts.add(Ghost(place, ghost.until))
         by_remote = {one.remote_id: one for one in self._synced.values()}
         for kept in saved.links:
             synced = by_remote.get(kept.remote_id)
             if synced is not None:
                 self._resume_link(kept, synced)
         for reservation in self._mending.survivors():
-            if reservation.uid not in self._out.links:
+            if reservation.uid not in self._links.by_uid:
                 synced = self._synced[reservation.event_type or ""]
-                self._doubt(self._out.track(reservation, synced), reservation)
-        for link in list(self._out.links.values()):
+                self._doubt(self._links.track(reservation, synced), reservation)
+        for link in list(self._links.by_uid.values()):
             link.promised = True
             self._out.enqueue(link)
 
@@ -214,10 +220,10 @@ class CalComSync:
         elif belief in {Belief.SENDING, Belief.UNKNOWN}:
             sight.patient = True
             bound = self._out.now() + synced.longest_us + SLACK
-            self._out.ghosts.add(Ghost(Place(kept.remote_id, kept.start, kept.end), bound))
+            self._links.ghosts.add(Ghost(Place(kept.remote_id, kept.start, kept.end), bound))
         if not is_live(reservation) and link.remote_uid is None:
             return
-        self._out.adopt(link)
+        self._links.adopt(link)
 
     def _doubt(self, link: Link, reservation: Reservation) -> None:
         """Reckon with a hold at the remote that is ours, and whose uid nobody has kept."""
@@ -227,13 +233,13 @@ class CalComSync:
         if synced.timed and reservation.state is State.HELD and reservation.until is not None:
             headroom = duration_us(synced.headroom, "headroom")
             bound = min(bound, to_us(reservation.until) + headroom + MINUTE)
-        self._out.ghosts.add(Ghost(place_of(reservation, synced), bound + SLACK))
+        self._links.ghosts.add(Ghost(place_of(reservation, synced), bound + SLACK))
 
     def saved(self) -> Saved:
         """Return what a later sync needs to go on where this one is; also after leaving it."""
         return Saved(
-            tuple(link.saved() for link in self._out.links.values()),
-            tuple(SavedGhost(*one.place, one.until) for one in self._out.ghosts.live(0)),
+            tuple(link.saved() for link in self._links.by_uid.values()),
+            tuple(SavedGhost(*one.place, one.until) for one in self._links.ghosts.live(0)),
         )
 
     # --- Following what is done on the engine itself ----------------------------------------
@@ -244,11 +250,11 @@ class CalComSync:
                 self._mending.look_at_all()
                 continue
             reservation = event.reservation
-            link = self._out.links.get(reservation.uid)
+            link = self._links.by_uid.get(reservation.uid)
             if link is not None:
-                if not link.waiting:
+                if not (link.waiting and event.verb is Verb.RESERVE):  # that is being seen to
                     self._out.enqueue(link)
-            elif reservation.uid not in self._out.guards:
+            else:
                 self._mending.adopt(reservation)
 
     # --- The verbs ----------------------------------------------------------------------------
@@ -287,7 +293,7 @@ class CalComSync:
         )  # fmt: skip
         if not is_live(reservation):
             return reservation  # a repeat of what has ended since
-        link = self._out.track(reservation, synced)
+        link = self._links.track(reservation, synced)
         if synced.strict and not link.promised:
             return await self._accepted(link, reservation, key)
         link.promised = True
@@ -338,7 +344,7 @@ class CalComSync:
         meanwhile; in all other cases shortly before it ends there.
         """
         self._check_open()
-        link = self._out.links.get(uid)
+        link = self._links.by_uid.get(uid)
         if link is None or not link.synced.strict:
             return await self._engine.extend(uid, ttl=ttl, version=version)
         async with link.turn:
@@ -382,7 +388,7 @@ class CalComSync:
         once, and revoked if the remote refuses.
         """
         self._check_open()
-        link = self._out.links.get(uid)
+        link = self._links.by_uid.get(uid)
         if link is None or not link.synced.strict:
             return await self._engine.move_slot(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
@@ -435,14 +441,13 @@ class CalComSync:
         )
         request = Request(
             from_us(first), (last - first) * MICROSECOND, claims,
-            ttl=self._engine.ttl_bounds[1], schedule=ALWAYS_OPEN,
+            ttl=min(_GUARDED, self._engine.ttl_bounds[1]), schedule=ALWAYS_OPEN,
         )  # fmt: skip
         try:
             guard = self._engine.reserve_request_nowait(request)
         except SlotError as error:  # a shared session that others are still in, for example
             logger.debug("what a move has left is not guarded: %s", error)
             return None
-        self._out.guards.add(guard.uid)
         return guard.uid
 
     async def confirm(self, uid: str, *, version: int | None = None) -> Reservation:
@@ -454,7 +459,7 @@ class CalComSync:
         once, afterwards, and should it raise, `Diverged` is told.
         """
         self._check_open()
-        link = self._out.links.get(uid)
+        link = self._links.by_uid.get(uid)
         if link is None or not link.synced.strict:
             return await self._engine.confirm(uid, version=version)
         async with link.turn:
@@ -507,15 +512,12 @@ class CalComSync:
         return await self._ended(uid, cancelled)
 
     async def _ended(self, uid: str, ended: Reservation) -> Reservation:
-        link = self._out.links.get(uid)
+        link = self._links.by_uid.get(uid)
         if link is not None:
             if link.synced.strict:
-                link.waiting += 1  # so that the workers leave it to us
-                try:
-                    await self._out.follow(link)
-                finally:
-                    link.waiting -= 1
-            self._out.enqueue(link)
+                await self._out.follow(link)
+            else:
+                self._out.enqueue(link)
         return ended
 
     async def get(self, uid: str) -> Reservation | None:
@@ -525,7 +527,7 @@ class CalComSync:
 
     def belief(self, uid: str) -> Belief | None:
         """Return what is believed of a reservation's hold at the remote; None if it is over."""
-        link = self._out.links.get(uid)
+        link = self._links.by_uid.get(uid)
         return None if link is None else link.sight.belief
 
     # --- Both sides -----------------------------------------------------------------------------
@@ -564,13 +566,13 @@ class CalComSync:
 
     def statistics(self) -> SyncStatistics:
         """Return what was done so far, and how things are.  O(links)."""
-        out, inbound, drift = self._out, self._in, self._out.drift
-        counters = vars(out.counters)
+        out, inbound, drift = self._out, self._in, self._ask.drift
+        counters = vars(self._ask.counters)
         return SyncStatistics(
-            followed=len(out.links),
+            followed=len(self._links.by_uid),
             backlog=len(out.waiting),
-            held=sum(link.sight.belief is Belief.HELD for link in out.links.values()),
-            ghosts=len(out.ghosts.live(out.now())),
+            held=sum(link.sight.belief is Belief.HELD for link in self._links.by_uid.values()),
+            ghosts=len(self._links.ghosts.live(out.now())),
             **counters,
             polls=inbound.polls,
             polls_failed=inbound.polls_failed,

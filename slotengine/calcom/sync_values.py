@@ -112,6 +112,8 @@ class SyncedEventType:
         for name, least in _LEAST.items():
             if duration_us(getattr(self, name), name) < least:
                 raise InvalidField(name, "is too short")
+        if duration_us(self.renew_before, "renew_before") >= self.longest_us:
+            raise InvalidField("renew_before", "must be shorter than what the remote holds at once")
         if not 0 <= self.jitter < 1:
             raise InvalidField("jitter", "must be from 0 to less than 1")
 

@@ -249,15 +249,15 @@ class Schedule:
             await remote.up()
         await self.world.pass_slowly(minutes(3), timedelta(seconds=10))
         self.check()
-        out = self.world.sync._out
+        out, links = self.world.sync._out, self.world.sync._links
         for uid in out.waiting:
-            if out.links[uid].sight.belief is not Belief.UNKNOWN:
-                raise Violation(f"{uid} has not caught up: {out.links[uid]}")
+            if links.by_uid[uid].sight.belief is not Belief.UNKNOWN:
+                raise Violation(f"{uid} has not caught up: {links.by_uid[uid]}")
         await self.compare()
         # By now whatever may be there without our knowing it is over.
         await self.world.pass_slowly(minutes(25), timedelta(seconds=30))
         self.check()
-        if out.waiting or out.ghosts.live(out.now()):
+        if out.waiting or links.ghosts.live(links.now()):
             raise Violation(f"it has not caught up: {self.world.sync.statistics()}")
         await self.compare()
 
@@ -293,7 +293,7 @@ class Schedule:
                     raise Violation(f"{found} ({mode}) and {other}: sold twice at {now}")
         for row in self.ours():
             self.check_known(row)
-        for uid in self.world.sync._out.links:
+        for uid in self.world.sync._links.by_uid:
             if self.is_live(uid) and uid not in self.acked:
                 raise Violation(f"{uid} is held, and nobody was told so")
 
@@ -303,7 +303,7 @@ class Schedule:
         if any(event.uid == uid for event in self.world.diverged):
             return True
         if found.state is State.CONFIRMED:
-            link = self.world.sync._out.links.get(uid)
+            link = self.world.sync._links.by_uid.get(uid)
             if link is None:  # released there, as its event type wants it
                 return True
             return uid in self.world.sync._out.waiting
@@ -315,11 +315,11 @@ class Schedule:
 
     def check_known(self, row: SelectedSlot) -> None:
         """Every hold of ours is known by its uid, or as a ghost that lasts as long as it does."""
-        out = self.world.sync._out
-        if any(link.remote_uid == row.uid for link in out.links.values()):
+        links = self.world.sync._links
+        if any(link.remote_uid == row.uid for link in links.by_uid.values()):
             return
         until = to_us(row.release_at - self.world.remote.skew)
-        for ghost in out.ghosts.live(out.now()):
+        for ghost in links.ghosts.live(links.now()):
             place = ghost.place.remote_id, ghost.place.start
             if place == (row.event_type_id, to_us(row.start)) and ghost.until >= until:
                 return
@@ -327,12 +327,12 @@ class Schedule:
 
     def differences(self) -> set[str | None]:
         """Return the uids about which the two sides differ, by their own tables."""
-        engine, out = self.world.engine, self.world.sync._out
+        engine, links = self.world.engine, self.world.sync._links
         rows = {row.uid: row for row in self.ours()}
         found: set[str | None] = set()
         known: set[str] = set()
-        for uid in {*self.acked, *out.links}:
-            link = out.links.get(uid)
+        for uid in {*self.acked, *links.by_uid}:
+            link = links.by_uid.get(uid)
             row = None if link is None else rows.get(link.remote_uid or "")
             wanted = self.should_be_there(engine.get_nowait(uid), link)
             if row is not None:

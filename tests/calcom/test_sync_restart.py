@@ -19,7 +19,7 @@ from slotengine.calcom import (
     Saved,
     SavedGhost,
 )
-from slotengine.calcom.outbound import SLACK
+from slotengine.calcom.requests import SLACK
 from slotengine.core.instant import to_us
 from slotengine.testing.remote import At, DropAfter, Error500, Gate, Wait
 from tests.calcom.world import BACKGROUND, NOON, NOW, STRICT, TEN, World, world
