@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from slotengine.calcom.belief import Ghosts, News, Place, Places
@@ -19,6 +20,9 @@ from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 
 _TRACES_KEPT: Final = 60 * SECOND
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+_END = datetime.max.replace(tzinfo=UTC)
 
 
 class Links:
@@ -133,3 +137,13 @@ class Links:
                 if theirs is None or not theirs.place.overlaps(wanted.place):
                     found.append(other)
         return found
+
+    def survivors(self) -> Iterator[Reservation]:
+        """Yield the live reservations of the event types that are synced.  O(n) for n of them."""
+        seen: set[str] = set()
+        hosts = (host for one in self._synced.values() for host in one.event_type.hosts())
+        for resource in {host.resource: None for host in hosts}:
+            for found in self._engine.reservations_nowait(resource, _BEGINNING, _END):
+                if found.uid not in seen and found.event_type in self._synced:
+                    seen.add(found.uid)
+                    yield found

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
-
 from slotengine.calcom.belief import PRESENT, Belief, News
 from slotengine.calcom.inbound import Inbound
 from slotengine.calcom.link import Link, is_live
@@ -18,9 +15,6 @@ from slotengine.engine.values import Reservation
 
 _TOLERANCE = SECOND
 """So much earlier than believed a hold may end at the remote without being worth a word."""
-
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
-_END = datetime.max.replace(tzinfo=UTC)
 
 
 class Mending:
@@ -42,16 +36,6 @@ class Mending:
         self._in = inbound
         self._synced = synced
 
-    def survivors(self) -> Iterator[Reservation]:
-        """Yield the live reservations of the event types that are synced.  O(n) for n of them."""
-        seen: set[str] = set()
-        hosts = (host for one in self._synced.values() for host in one.event_type.hosts())
-        for resource in {host.resource: None for host in hosts}:
-            for found in self._engine.reservations_nowait(resource, _BEGINNING, _END):
-                if found.uid not in seen and found.event_type in self._synced:
-                    seen.add(found.uid)
-                    yield found
-
     def adopt(self, reservation: Reservation) -> Link | None:
         """Follow what was made or moved here without us; None if it is not to be followed."""
         synced = self._synced.get(reservation.event_type or "")
@@ -67,7 +51,9 @@ class Mending:
         """Follow whatever may have changed; return what was not followed before."""
         for link in list(self._links.by_uid.values()):
             self._out.enqueue(link)
-        adopted = [self.adopt(one) for one in self.survivors() if one.uid not in self._links.by_uid]
+        adopted = [
+            self.adopt(one) for one in self._links.survivors() if one.uid not in self._links.by_uid
+        ]
         return [link for link in adopted if link is not None]
 
     async def reconcile(self) -> Report:

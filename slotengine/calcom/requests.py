@@ -148,9 +148,7 @@ class Requests:
             failure = self._failed(link, _kind(error), error)
             self._links.learn(link, News.REFUSED if failure is Failure.REFUSED else News.NOT_DONE)
         except BaseException:
-            link.sight.gone_after = max(
-                link.sight.gone_after, self._links.now() + _us(minutes) + SLACK
-            )
+            self._last_longer(link, minutes)
             self._links.learn(link, News.LOST)
             raise
         else:

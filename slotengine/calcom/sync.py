@@ -24,45 +24,41 @@ from typing import Any, Final, Self
 
 import anyio
 
-from slotengine.calcom.belief import PRESENT, Belief, Ghost, Place
+from slotengine.calcom.belief import Belief
 from slotengine.calcom.client import CalComClient
 from slotengine.calcom.errors import OutcomeUnknown
+from slotengine.calcom.guarding import guard
 from slotengine.calcom.inbound import Inbound
 from slotengine.calcom.link import Link, Origin, is_live, place_of
 from slotengine.calcom.links import Links
 from slotengine.calcom.mending import Mending
 from slotengine.calcom.outbound import Outbound
-from slotengine.calcom.requests import SLACK, Requests
+from slotengine.calcom.requests import Requests
+from slotengine.calcom.resuming import Resuming
 from slotengine.calcom.sync_errors import SyncClosed
 from slotengine.calcom.sync_values import (
     Confirm,
     Offers,
     Report,
     Saved,
-    SavedGhost,
     SavedLink,
     SyncedEventType,
     SyncEvent,
     SyncStatistics,
     Unsent,
 )
-from slotengine.core.instant import MICROSECOND, MINUTE, duration_us, from_us, to_us
-from slotengine.core.interval import without
+from slotengine.core.instant import MICROSECOND, duration_us, to_us
 from slotengine.core.reservation import State, Verb
-from slotengine.core.schedule import ALWAYS_OPEN
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Lagged, Subscription
-from slotengine.engine.values import Claim, Request, Reservation
-from slotengine.errors import HoldExpired, InvalidField, Refused, SlotError, UnknownEventType
+from slotengine.engine.values import Reservation
+from slotengine.errors import HoldExpired, InvalidField, Refused, UnknownEventType
 
 logger = logging.getLogger(__name__)
 
 _KEYS_KEPT: Final = 10_000
 _EVENTS: Final = 65_536
-
-_GUARDED: Final = timedelta(minutes=5)
-"""How long what a move has left is kept free at most, should it never be told to end."""
 
 
 def _nothing(_: object) -> None:
@@ -117,7 +113,7 @@ class CalComSync:
         self._engine = engine
         self._clock = clock or SystemClock()
         self._drain = duration_us(drain, "drain")
-        self._saved = saved
+        self._saved = saved or Saved()
         random = random or chance.Random()
         self._links = Links(engine, self._synced, keep=lambda link: on_link(link.saved()))
         self._ask = Requests(engine, client, self._links, random=random, tell=on_event)
@@ -129,6 +125,7 @@ class CalComSync:
             engine, client, self._synced,
             clock=self._clock, random=random, presences=self._links.presences,
         )  # fmt: skip
+        self._resuming = Resuming(engine, self._links, self._synced)
         self._mending = Mending(engine, self._links, self._ask, self._out, self._in, self._synced)
         self._keys: OrderedDict[str, int] = OrderedDict()
         self._entered = self._open = False
@@ -144,7 +141,9 @@ class CalComSync:
             raise SyncClosed
         self._entered = self._open = True
         self._subscription = self._engine.subscribe(buffer=_EVENTS)
-        self._resume()
+        self._resuming.resume(self._saved)
+        for link in list(self._links.by_uid.values()):
+            self._out.enqueue(link)
         work = [self._watch(self._subscription), self._out.work()]
         work += [self._in.keep_polling(one) for one in self._synced.values()]
         self._tasks = [asyncio.create_task(one) for one in work]
@@ -184,63 +183,9 @@ class CalComSync:
             draining.cancel()
             await asyncio.gather(draining, return_exceptions=True)
 
-    # --- Resuming --------------------------------------------------------------------------
-
-    def _resume(self) -> None:
-        """Take up what has survived: what was kept, and reservations of which nothing was."""
-        saved = self._saved or Saved()
-        for ghost in saved.ghosts:
-            place = Place(ghost.remote_id, ghost.start, ghost.end)
-            self._links.ghosts.add(Ghost(place, ghost.until))
-        by_remote = {one.remote_id: one for one in self._synced.values()}
-        for kept in saved.links:
-            synced = by_remote.get(kept.remote_id)
-            if synced is not None:
-                self._resume_link(kept, synced)
-        for reservation in self._mending.survivors():
-            if reservation.uid not in self._links.by_uid:
-                synced = self._synced[reservation.event_type or ""]
-                self._doubt(self._links.track(reservation, synced), reservation)
-        for link in list(self._links.by_uid.values()):
-            link.promised = True
-            self._out.enqueue(link)
-
-    def _resume_link(self, kept: SavedLink, synced: SyncedEventType) -> None:
-        link = Link(kept.uid, synced, booked=kept.booked)
-        sight, belief = link.sight, Belief(kept.belief)
-        reservation = self._engine.get_nowait(kept.uid)
-        if kept.remote_uid is not None and belief in PRESENT:
-            # Whatever was under way may have been done.
-            sight.belief = {
-                Belief.MOVING: Belief.ASTRAY, Belief.LEAVING: Belief.PARTING
-            }.get(belief, belief)  # fmt: skip
-            sight.place = Place(kept.remote_id, kept.start, kept.end)
-            sight.covered_until, sight.gone_after = kept.covered_until, kept.gone_after
-            link.remote_uid = kept.remote_uid
-        elif belief in {Belief.SENDING, Belief.UNKNOWN}:
-            sight.patient = True
-            bound = self._out.now() + synced.longest_us + SLACK
-            self._links.ghosts.add(Ghost(Place(kept.remote_id, kept.start, kept.end), bound))
-        if not is_live(reservation) and link.remote_uid is None:
-            return
-        self._links.adopt(link)
-
-    def _doubt(self, link: Link, reservation: Reservation) -> None:
-        """Reckon with a hold at the remote that is ours, and whose uid nobody has kept."""
-        link.sight.patient = True
-        synced = link.synced
-        bound = self._out.now() + synced.longest_us
-        if synced.timed and reservation.state is State.HELD and reservation.until is not None:
-            headroom = duration_us(synced.headroom, "headroom")
-            bound = min(bound, to_us(reservation.until) + headroom + MINUTE)
-        self._links.ghosts.add(Ghost(place_of(reservation, synced), bound + SLACK))
-
     def saved(self) -> Saved:
         """Return what a later sync needs to go on where this one is; also after leaving it."""
-        return Saved(
-            tuple(link.saved() for link in self._links.by_uid.values()),
-            tuple(SavedGhost(*one.place, one.until) for one in self._links.ghosts.live(0)),
-        )
+        return self._resuming.saved()
 
     # --- Following what is done on the engine itself ----------------------------------------
 
@@ -408,7 +353,7 @@ class CalComSync:
         return self._now_of(uid, moved)
 
     async def _follow_move(self, link: Link, before: Reservation, moved: Reservation) -> None:
-        link.origin = Origin(before, self._guard(before, moved))
+        link.origin = Origin(before, guard(self._engine, before, moved))
         link.sight.can_go_back = True
         link.succeeded()
         link.verdict = None
@@ -416,39 +361,6 @@ class CalComSync:
         current = self._engine.get_nowait(link.uid)
         if current is None or not is_live(current) or current.start != moved.start:
             raise self._why(link, "move")
-
-    def _guard(self, before: Reservation, moved: Reservation) -> str | None:
-        """Keep free here what a move has left, until the remote has agreed; return its uid."""
-        taken = {claim.resource: claim for claim in moved.claims}
-        spans: list[tuple[Claim, int, int]] = []
-        for claim in before.claims:
-            left = [_occupied(before, claim)]
-            if claim.resource in taken:
-                left = without(left, [_occupied(moved, taken[claim.resource])])
-            spans += [(claim, *span) for span in left]
-        if not spans:
-            return None
-        first = min(start for _, start, _ in spans)
-        last = max(end for _, _, end in spans)
-        claims = tuple(
-            Claim(
-                claim.resource,
-                claim.units,
-                before=-(start - first) * MICROSECOND,
-                after=-(last - end) * MICROSECOND,
-            )
-            for claim, start, end in spans
-        )
-        request = Request(
-            from_us(first), (last - first) * MICROSECOND, claims,
-            ttl=min(_GUARDED, self._engine.ttl_bounds[1]), schedule=ALWAYS_OPEN,
-        )  # fmt: skip
-        try:
-            guard = self._engine.reserve_request_nowait(request)
-        except SlotError as error:  # a shared session that others are still in, for example
-            logger.debug("what a move has left is not guarded: %s", error)
-            return None
-        return guard.uid
 
     async def confirm(self, uid: str, *, version: int | None = None) -> Reservation:
         """Turn a hold into a booking, and do with the remote's hold as its event type says.
@@ -612,8 +524,3 @@ class CalComSync:
 
     def _now_of(self, uid: str, otherwise: Reservation) -> Reservation:
         return self._engine.get_nowait(uid) or otherwise
-
-
-def _occupied(reservation: Reservation, claim: Claim) -> tuple[int, int]:
-    start = to_us(reservation.start - claim.before)
-    return start, to_us(reservation.end + claim.after)
