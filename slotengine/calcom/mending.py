@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from slotengine.calcom.belief import PRESENT, Belief, News
+from slotengine.calcom.belief import PRESENT, Belief
 from slotengine.calcom.inbound import Inbound
 from slotengine.calcom.link import Link, is_live
 from slotengine.calcom.links import Links
 from slotengine.calcom.outbound import Outbound
-from slotengine.calcom.requests import SLACK, Requests
+from slotengine.calcom.requests import Requests
 from slotengine.calcom.sync_values import Difference, Finding, Report, SyncedEventType
 from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.engine.engine import SlotEngine
@@ -111,11 +111,10 @@ class Mending:
             if sight.belief in PRESENT:
                 return Difference.UNKNOWN
             return None if wanted is None else Difference.MISSING_THERE
-        ends = to_us(found.until) - self._ask.drift.ahead
-        if ends + self._ask.drift.error + _TOLERANCE < covered:
-            sight.covered_until, sight.gone_after = ends, ends + SLACK
-            if ends <= self._out.now():
-                self._links.learn(link, News.LAPSED)
+        drift = self._ask.drift
+        ends = to_us(found.until) - drift.ahead
+        if drift.measured and ends + drift.error + _TOLERANCE < covered:
+            sight.covered_until = ends
             return Difference.ENDS_EARLIER
         if wanted is None:
             return Difference.NOT_WANTED

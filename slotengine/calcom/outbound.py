@@ -21,9 +21,6 @@ from typing import Any, Final
 import anyio
 
 from slotengine.calcom.belief import PRESENT, News
-from slotengine.calcom.errors import (
-    OutcomeUnknown,
-)
 from slotengine.calcom.link import Link
 from slotengine.calcom.links import Links
 from slotengine.calcom.reconcile import Do, Failure, Reason, Step, Wanted, next_step
@@ -37,6 +34,7 @@ from slotengine.calcom.sync_values import (
 )
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import SECOND, from_us
+from slotengine.core.reservation import State
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.errors import Refused
@@ -248,7 +246,8 @@ class Outbound:
             case Do.LAPSE:
                 self.links.learn(link, News.LAPSED)
             case Do.BACK:
-                self._move_back(link)
+                assert step.reason is not None
+                self._move_back(link, step.reason)
             case Do.REVOKE:
                 assert step.reason is not None
                 self._revoke(link, step.reason)
@@ -282,13 +281,14 @@ class Outbound:
         said = "" if problem is None else str(problem)
         self._tell(Revoked(link.uid, link.synced.id, start, end, reason, said))
 
-    def _move_back(self, link: Link) -> None:
+    def _move_back(self, link: Link, reason: Reason) -> None:
         """Let it be here where it was before a move that the remote has not agreed to."""
         assert link.origin is not None
         before = link.origin.reservation
         verdict = link.verdict
-        if isinstance(verdict, OutcomeUnknown):
+        if reason is Reason.UNCERTAIN:
             verdict = self.uncertain(link)  # of the place that is given up
+            verdict.__cause__ = link.verdict
         self._drop_origin(link)
         link.succeeded()
         try:
@@ -297,8 +297,11 @@ class Outbound:
                 event_type=before.event_type, length=before.length, enforce=False,
             )  # fmt: skip
         except Refused as refused:
+            # What it had left could not be guarded; a booking stays where it is now.
             logger.warning("%s could not be moved back: %s", link.uid, refused)
-            self._revoke(link, Reason.REFUSED)
+            current = self._engine.get_nowait(link.uid)
+            if current is not None and current.state is State.HELD:
+                self._revoke(link, Reason.REFUSED)
         link.verdict = verdict
 
     def _drop_origin(self, link: Link) -> None:

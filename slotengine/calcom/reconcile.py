@@ -138,7 +138,9 @@ def next_step(seen: Sight, wanted: Wanted | None, rules: Rules, *, now: int, blo
         return _leave(seen, now)
     if wanted.to_book:
         return _when_due(seen, now, Do.BOOK)
-    strict = rules.strict and not wanted.booked and not seen.patient
+    # A booking is never given up, but a move of one can be.
+    bound = not wanted.booked or seen.can_go_back
+    strict = rules.strict and bound and not seen.patient
     match seen.belief:
         case Belief.REFUSED:
             return _after_refusal(seen, wanted)
@@ -150,11 +152,11 @@ def next_step(seen: Sight, wanted: Wanted | None, rules: Rules, *, now: int, blo
             return _keep(seen, wanted, rules, now, strict=strict, blocked=blocked)
         case Belief.ASTRAY:
             if strict and seen.failure is Failure.NOT_DONE:
-                return Step(Do.REVOKE, reason=Reason.UNCERTAIN)
+                return _give_up(seen, Reason.UNCERTAIN)
             return Step(Do.GET) if strict else _when_due(seen, now, Do.GET)
         case Belief.PARTING:
             if strict and seen.failure not in {Failure.NONE, Failure.LOST}:
-                return Step(Do.REVOKE, reason=Reason.UNCERTAIN)
+                return _give_up(seen, Reason.UNCERTAIN)
             if now >= seen.gone_after:
                 return Step(Do.LAPSE)
             return Step(Do.DELETE) if strict else _when_due(seen, now, Do.DELETE)
@@ -180,9 +182,9 @@ def _leave(seen: Sight, now: int) -> Step:
 def _after_refusal(seen: Sight, wanted: Wanted) -> Step:
     if seen.failure is Failure.NONE:  # it is another place that is wanted now
         return Step(Do.POST)
-    if seen.can_go_back:
-        return Step(Do.BACK)
-    return Step(Do.NOTHING) if wanted.booked else Step(Do.REVOKE, reason=Reason.REFUSED)
+    if wanted.booked and not seen.can_go_back:
+        return Step(Do.NOTHING)
+    return _give_up(seen, Reason.REFUSED)
 
 
 def _begin(seen: Sight, now: int, *, strict: bool, blocked: bool) -> Step:
@@ -206,7 +208,7 @@ def _after_lost_post(seen: Sight, now: int, *, strict: bool, blocked: bool) -> S
 
 
 def _give_up(seen: Sight, reason: Reason) -> Step:
-    return Step(Do.BACK) if seen.can_go_back else Step(Do.REVOKE, reason=reason)
+    return Step(Do.BACK if seen.can_go_back else Do.REVOKE, reason=reason)
 
 
 def _keep(
@@ -219,7 +221,7 @@ def _keep(
         return Step(Do.NOTHING)
     covered, failed = now < seen.covered_until, seen.failure is not Failure.NONE
     if strict and failed and not covered:
-        return Step(Do.REVOKE, reason=Reason.NOT_REACHED)
+        return _give_up(seen, Reason.NOT_REACHED)
     due = max(now if seen.eager else seen.covered_until - rules.renew_before, seen.not_before)
     if strict:
         due = min(due, seen.covered_until)

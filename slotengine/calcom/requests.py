@@ -188,10 +188,8 @@ class Requests:
             self._links.learn(link, News.MISSING)
             return None
         place = _nearest(found, sight.place, link.target)
-        left = to_us(found.until) - self.drift.ahead
         if sight.belief is Belief.ASTRAY:
-            sight.covered_until = left - self.drift.error
-            sight.gone_after = max(left, asked_at) + self.drift.error + SLACK
+            self._last_as_found(link, to_us(found.until), asked_at)
         sight.place = place
         self._links.learn(link, News.FOUND)
         return found
@@ -267,6 +265,17 @@ class Requests:
         """Reckon with it that what was asked for has been done."""
         sight = link.sight
         sight.gone_after = max(sight.gone_after, self._links.now() + _us(minutes) + SLACK)
+
+    def _last_as_found(self, link: Link, until: int, asked_at: int) -> None:
+        """Believe how long a hold lasts, by the remote's clock, as far as that is known."""
+        sight, drift = link.sight, self.drift
+        if drift.measured:
+            left = until - drift.ahead
+            sight.covered_until = left - drift.error
+            sight.gone_after = max(left, asked_at) + drift.error + SLACK
+        else:
+            sight.covered_until = asked_at
+            sight.gone_after = max(sight.gone_after, asked_at + link.synced.longest_us + SLACK)
 
     def _haunt(self, place: Place, minutes: int | None) -> None:
         self._links.ghosts.add(Ghost(place, self._links.now() + _us(minutes) + SLACK))

@@ -135,7 +135,7 @@ CASES: dict[str, tuple[Step, Step]] = {
     ),
     "a move that is refused is undone": (
         step(held(FAR, failure=Failure.REFUSED, can_go_back=True), WANTED),
-        Step(Do.BACK),
+        Step(Do.BACK, reason=Reason.REFUSED),
     ),
     "if it can be": (
         step(held(FAR, failure=Failure.REFUSED), WANTED, BACKGROUND),
@@ -147,7 +147,7 @@ CASES: dict[str, tuple[Step, Step]] = {
     ),
     "a move that could not be sent is undone": (
         step(held(FAR, failure=Failure.NOT_DONE, can_go_back=True), WANTED),
-        Step(Do.BACK),
+        Step(Do.BACK, reason=Reason.NOT_REACHED),
     ),
     "or tried later": (
         step(held(FAR, failure=Failure.NOT_DONE, not_before=120), WANTED, BACKGROUND),
@@ -155,7 +155,11 @@ CASES: dict[str, tuple[Step, Step]] = {
     ),
     "refused where it moved the hard way, it goes back": (
         step(Sight(Belief.REFUSED, failure=Failure.REFUSED, can_go_back=True), WANTED),
-        Step(Do.BACK),
+        Step(Do.BACK, reason=Reason.REFUSED),
+    ),
+    "a booking too": (
+        step(Sight(Belief.UNKNOWN, failure=Failure.REFUSED, can_go_back=True), BOOKED),
+        Step(Do.BACK, reason=Reason.UNCERTAIN),
     ),
     "and is asked for there": (step(Sight(Belief.REFUSED), WANTED), Step(Do.POST)),
     "what is astray is looked for": (

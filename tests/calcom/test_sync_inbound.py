@@ -109,6 +109,15 @@ async def test_a_ghost_of_ours_is_not_taken_for_somebody_else() -> None:
         assert busy(w, "booth") == []
 
 
+async def test_a_hold_of_ours_explains_only_what_its_own_hosts_miss() -> None:
+    async with world() as w:
+        await w.sync.reserve("chat", TEN)
+        await w.settled()
+        w.remote.book(1, TEN)
+        await starts(w)
+        assert busy(w) == [("10:00", "10:30", "cal.com")]
+
+
 async def test_overlapping_slots_leave_busy_what_is_busy_there() -> None:
     """An hour from 10:30 is taken; every slot that touches it is missing."""
     async with world(LONG_THERE) as w:

@@ -330,8 +330,37 @@ async def test_a_limit_reached_is_no_reason_to_revoke() -> None:
         await w.sync.reserve("talk", TEN, ttl=minutes(10))
         await w.pass_slowly(timedelta(seconds=29))
         assert (w.requests(), w.revoked) == (["post"], [])
+        assert w.sync.statistics().not_done == 1  # it was not even tried before
         await w.pass_slowly(timedelta(seconds=20))
         assert w.there == ["10:00"]
+
+
+async def test_what_failed_and_is_not_wanted_any_more_is_forgotten() -> None:
+    async with world(client={"wait_for_turn": False}) as w:
+        hold = await w.sync.reserve("chat", TEN, ttl=minutes(10))
+        await w.settled()
+        w.remote.faults.script(Error429(reset_s=1), op="patch")
+        await w.sync.move(hold.uid, NOON)
+        await w.settled()
+        assert w.sync.statistics().backlog == 1
+        await w.sync.move(hold.uid, TEN)
+        await w.settled()
+        assert (w.sync.statistics().backlog, len(w.caught_up)) == (0, 1)
+
+
+async def test_a_booking_that_is_moved_comes_back_as_well() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN)
+        await w.sync.confirm(hold.uid)
+        w.remote.faults.script(DropAfter(), op="post")
+        with pytest.raises(RemoteUncertain):
+            await w.sync.move(hold.uid, LATER)
+        current = await w.sync.get(hold.uid)
+        assert current is not None
+        assert (current.state, current.start) == (State.CONFIRMED, TEN)
+        # The ghost is in its way; when that is over it is held there again.
+        await w.pass_slowly(minutes(62), minutes(1))
+        assert (w.there, w.revoked) == (["10:00"], [])
 
 
 async def test_strict_down() -> None:

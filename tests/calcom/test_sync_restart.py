@@ -133,6 +133,38 @@ async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
             assert (await w.sync.reconcile()).agrees
 
 
+async def test_strict_is_patient_after_a_crash_in_the_middle_of_a_request() -> None:
+    async with world(replace(STRICT, timed=False)) as w:
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op="post")
+        hold = await w.engine.reserve_slot("talk", TEN, ttl=minutes(20))
+        await gate.reached()
+        kept_before = kept(w)
+        await kill(w)
+        gate.open()
+        async with again(w, kept_before) as sync:
+            assert sync.belief(hold.uid) is Belief.UNKNOWN
+            await w.pass_slowly(minutes(6))
+            assert (sync.belief(hold.uid), w.revoked) == (Belief.HELD, [])
+
+
+async def test_a_move_that_was_under_way_is_looked_up_although_no_clock_was_compared() -> None:
+    async with world(remote={"skew": timedelta(minutes=-3)}) as w:
+        hold = await w.sync.reserve("chat", TEN, ttl=minutes(20))
+        await w.settled()
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op="patch")
+        await w.sync.move(hold.uid, NOON)
+        await gate.reached()
+        kept_before = kept(w)
+        await kill(w)
+        gate.open()
+        async with again(w, kept_before) as sync:
+            await w.advance(minutes(1))
+            assert (sync.belief(hold.uid), w.there) == (Belief.HELD, ["12:00"])
+            assert (await sync.reconcile()).findings == ()
+
+
 async def test_ghosts_survive() -> None:
     async with world() as w:
         w.remote.faults.script(DropAfter(), op="post")
