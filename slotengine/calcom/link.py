@@ -48,6 +48,8 @@ class Link:
     """That the two sides differ has been said."""
     verdict: Exception | None = None
     """What went wrong last; for whoever waits."""
+    undone: Exception | None = None
+    """Why the last move was undone, if it was."""
     failures: int = 0
     """In a row."""
     origin: Origin | None = None

@@ -285,10 +285,10 @@ class Outbound:
         """Let it be here where it was before a move that the remote has not agreed to."""
         assert link.origin is not None
         before = link.origin.reservation
-        verdict = link.verdict
+        link.undone = link.verdict
         if reason is Reason.UNCERTAIN:
-            verdict = self.uncertain(link)  # of the place that is given up
-            verdict.__cause__ = link.verdict
+            link.undone = self.uncertain(link)  # of the place that is given up
+            link.undone.__cause__ = link.verdict
         self._drop_origin(link)
         link.succeeded()
         try:
@@ -302,7 +302,6 @@ class Outbound:
             current = self._engine.get_nowait(link.uid)
             if current is not None and current.state is State.HELD:
                 self._revoke(link, Reason.REFUSED)
-        link.verdict = verdict
 
     def _drop_origin(self, link: Link) -> None:
         """Let go of where it was before a move."""

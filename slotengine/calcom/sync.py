@@ -356,11 +356,11 @@ class CalComSync:
         link.origin = Origin(before, guard(self._engine, before, moved))
         link.sight.can_go_back = True
         link.succeeded()
-        link.verdict = None
+        link.verdict = link.undone = None
         await self._out.follow(link)
         current = self._engine.get_nowait(link.uid)
         if current is None or not is_live(current) or current.start != moved.start:
-            raise self._why(link, "move")
+            raise link.undone or self._why(link, "move")
 
     async def confirm(self, uid: str, *, version: int | None = None) -> Reservation:
         """Turn a hold into a booking, and do with the remote's hold as its event type says.
