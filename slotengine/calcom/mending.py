@@ -59,7 +59,6 @@ class Mending:
     async def reconcile(self) -> Report:
         """Compare, mend, and report."""
         new = {link.uid for link in self.look_at_all()}
-        await self._out.idle()
         found: list[Finding] = []
         links = list(self._links.by_uid.values())
         for link in links:
@@ -74,6 +73,7 @@ class Mending:
         return Report(from_us(self._out.now()), len(links), tuple(found))
 
     async def _compare(self, link: Link, *, is_new: bool) -> Finding | None:
+        await self._out.settle(link)  # what is merely late is no difference
         async with link.lock:
             difference = await self._difference(link)
         if is_new:

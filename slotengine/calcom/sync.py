@@ -360,7 +360,7 @@ class CalComSync:
         await self._out.follow(link)
         current = self._engine.get_nowait(link.uid)
         if current is None or not is_live(current) or current.start != moved.start:
-            raise link.undone or self._why(link, "move")
+            raise self._why(link, "move")
 
     async def confirm(self, uid: str, *, version: int | None = None) -> Reservation:
         """Turn a hold into a booking, and do with the remote's hold as its event type says.
@@ -518,6 +518,8 @@ class CalComSync:
 
     def _why(self, link: Link, verb: str) -> Exception:
         """Return why a caller does not get what it asked for."""
+        if verb == "move" and link.undone is not None:
+            return link.undone
         if isinstance(link.verdict, OutcomeUnknown):
             return self._out.uncertain(link)
         return link.verdict or HoldExpired(link.uid, State.EXPIRED.value, verb)
