@@ -115,7 +115,8 @@ class CalComSync:
         self._drain = duration_us(drain, "drain")
         self._saved = saved or Saved()
         random = random or chance.Random()
-        self._links = Links(engine, self._synced, keep=lambda link: on_link(link.saved()))
+        keep = _nothing if on_link is _nothing else lambda link: on_link(link.saved())
+        self._links = Links(engine, self._synced, keep=keep)
         self._ask = Requests(engine, client, self._links, random=random, tell=on_event)
         self._out = Outbound(
             engine, self._links, self._ask,
