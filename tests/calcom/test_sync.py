@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from slotengine import (
     HoldExpired,
     InvalidField,
     Reservation,
+    SlotError,
     SlotTaken,
     State,
     UnknownEventType,
@@ -24,9 +26,11 @@ from slotengine.calcom import (
     Mode,
     RateLimited,
     Reason,
+    RemoteBusy,
     RemoteConflict,
     RemoteDown,
     RemoteNotFound,
+    RemoteUncertain,
     RemoteUnreachable,
     SyncClosed,
     SyncedEventType,
@@ -692,3 +696,20 @@ async def test_verbs_of_one_reservation_take_turns() -> None:
         await until(lambda: w.sync.statistics().backlog == 0)
         assert w.there == ["10:00"]
         assert w.engine.statistics().held == 1
+
+
+ERRORS = [
+    RemoteUncertain("talk", TEN, NOON),
+    RemoteUncertain("talk", TEN, None),
+    RemoteBusy("talk", TEN, NOON),
+    SyncOverloaded(7),
+    SyncClosed(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
+def test_errors_keep_their_facts_on_a_journey(error: SlotError) -> None:
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error)
+    assert (arrived.args, vars(arrived), str(arrived)) == (error.args, vars(error), str(error))
+    assert str(error)
