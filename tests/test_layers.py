@@ -36,6 +36,8 @@ CLIENT_PURE: Final = (
     "slotengine.errors",
 )
 
+SYNC: Final = Layer(("slotengine.calcom", *SERVED), ("anyio",))  # to wait with the engine's clock
+
 # A catalog is written by hand: pydantic tells what is wrong with it, all at once.
 CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
 
@@ -72,7 +74,14 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.calcom.retries": Layer(CLIENT_PURE, ("tenacity",)),
     "slotengine.calcom.exchange": Layer(CLIENT_PURE, ("aiohttp", "yarl")),
     "slotengine.calcom.client": Layer(("slotengine.calcom", *PURE), ("aiohttp",)),
-    "slotengine.calcom.reconcile": Layer(PURE, ("orjson",)),
+    "slotengine.calcom.belief": Layer(PURE),
+    "slotengine.calcom.drift": Layer(),
+    "slotengine.calcom.comparing": Layer(PURE),
+    "slotengine.calcom.reconcile": Layer(("slotengine.calcom.belief", *PURE)),
+    "slotengine.calcom.sync_errors": Layer(("slotengine.errors",)),
+    "slotengine.calcom.inbound": SYNC,
+    "slotengine.calcom.outbound": SYNC,
+    "slotengine.calcom.sync": SYNC,
     "slotengine.calcom.catalog": CATALOG,
     "slotengine.calcom.calendars": Layer(("slotengine.ical",)),
     "slotengine.calcom.catalog_calendars": CATALOG,

@@ -1,7 +1,8 @@
 """The Cal.com adapter: a client of a remote one, and a server that speaks as one.
 
 The client is `CalComClient` (extra ``calcom``), with the values it returns and
-the errors it raises; the server is ``slotengine.calcom.server`` (extra
+the errors it raises; `CalComSync` (same extra) keeps an engine in step with a
+remote through it; the server is ``slotengine.calcom.server`` (extra
 ``server``), with its catalog in ``slotengine.calcom.catalog_file``.
 """
 
@@ -23,20 +24,59 @@ from slotengine.calcom.errors import (
     RemoteRefused,
     RemoteUnreachable,
 )
+from slotengine.calcom.sync_errors import (
+    RemoteBusy,
+    RemoteUncertain,
+    SyncClosed,
+    SyncOverloaded,
+)
 
 if TYPE_CHECKING:
+    from slotengine.calcom.belief import Belief
     from slotengine.calcom.breaker import Circuit
     from slotengine.calcom.client import CalComClient, ClientStatistics
     from slotengine.calcom.client_wire import RemoteReservation, RemoteSeats, RemoteSlot
+    from slotengine.calcom.reconcile import Reason
+    from slotengine.calcom.sync import CalComSync
+    from slotengine.calcom.sync_values import (
+        CaughtUp,
+        Confirm,
+        Difference,
+        Diverged,
+        Finding,
+        Mode,
+        Offers,
+        Report,
+        Revoked,
+        Saved,
+        SavedGhost,
+        SavedLink,
+        SyncedEventType,
+        SyncEvent,
+        SyncStatistics,
+        Unsent,
+        WhenStale,
+    )
 
 __all__ = [
     "HELD_BACK",
+    "Belief",
     "CalComClient",
+    "CalComSync",
+    "CaughtUp",
     "Circuit",
     "ClientClosed",
     "ClientStatistics",
+    "Confirm",
+    "Difference",
+    "Diverged",
+    "Finding",
+    "Mode",
+    "Offers",
     "OutcomeUnknown",
     "RateLimited",
+    "Reason",
+    "RemoteBusy",
     "RemoteConflict",
     "RemoteDenied",
     "RemoteDown",
@@ -47,16 +87,37 @@ __all__ = [
     "RemoteReservation",
     "RemoteSeats",
     "RemoteSlot",
+    "RemoteUncertain",
     "RemoteUnreachable",
+    "Report",
+    "Revoked",
+    "Saved",
+    "SavedGhost",
+    "SavedLink",
+    "SyncClosed",
+    "SyncEvent",
+    "SyncOverloaded",
+    "SyncStatistics",
+    "SyncedEventType",
+    "Unsent",
+    "WhenStale",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: the server works where the client's extra is not installed.
     if name in __all__:
-        from slotengine.calcom import breaker, client, client_wire
+        from slotengine.calcom import (
+            belief,
+            breaker,
+            client,
+            client_wire,
+            reconcile,
+            sync,
+            sync_values,
+        )
 
-        for module in (client, client_wire, breaker):
+        for module in (client, client_wire, breaker, sync, sync_values, belief, reconcile):
             if hasattr(module, name):
                 return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

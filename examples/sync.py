@@ -1,0 +1,184 @@
+"""An engine in step with a remote Cal.com: what happens on both sides, and when it goes wrong.
+
+Run it with ``python -m examples.sync``, from a checkout, with the extra
+``calcom``.  The remote is the stand-in of `slotengine.testing.remote`, and the
+time is simulated, so it takes no longer than a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import anyio
+
+from slotengine import EventType, SlotEngine, SlotError, minutes
+from slotengine.calcom import (
+    CalComClient,
+    CalComSync,
+    Mode,
+    RemoteDown,
+    SyncedEventType,
+    SyncEvent,
+)
+from slotengine.testing import SimClock
+from slotengine.testing.remote import DropAfter, RemoteApiKey, RemoteCalCom, RemoteEventType
+
+MONDAY = datetime(2050, 9, 5, 8, tzinfo=UTC)
+TEN = MONDAY + timedelta(hours=2)
+NOON = MONDAY + timedelta(hours=4)
+SECOND = 1_000_000
+
+TALK = EventType(id="talk", length=minutes(30), all_of=["ann"])
+CHAT = EventType(id="chat", length=minutes(30), all_of=["bob"])
+
+
+class Stage:
+    """Both sides, and a voice that says how they are."""
+
+    def __init__(self, clock: SimClock, remote: RemoteCalCom, engine: SlotEngine) -> None:
+        self.clock = clock
+        self.remote = remote
+        self.engine = engine
+        self.sync: CalComSync
+
+    def say(self, text: str) -> None:
+        """Print what happens, and then what each side holds."""
+        print(f"{self.clock.moment:%H:%M:%S}  {text}")
+        for name, host, remote_id in (("talk", "ann", 1), ("chat", "bob", 2)):
+            here = self.engine.reservations_nowait(host, MONDAY, MONDAY + timedelta(days=1))
+            there = sorted(row.start for row in self.remote.live(remote_id))
+            ours = ", ".join(f"{one.start:%H:%M} {one.state.value}" for one in here) or "-"
+            theirs = ", ".join(f"{start:%H:%M}" for start in there) or "-"
+            print(f"            {name}: here {ours:<28} there {theirs}")
+
+    def tell(self, event: SyncEvent) -> None:
+        """Print what the sync has to say by itself."""
+        print(f"{self.clock.moment:%H:%M:%S}  [{event}]")
+
+    async def wait(self, by: timedelta) -> None:
+        """Let time pass, in steps."""
+        until = self.clock.moment + by
+        while self.clock.moment < until:
+            self.clock.set(min(until, self.clock.moment + timedelta(seconds=5)))
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Let everybody do what can be done now."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await self.sync.settled()
+
+    async def attempt(self, name: str, start: datetime) -> None:
+        """Ask for a slot, and print what was said."""
+        try:
+            hold = await self.sync.reserve(name, start, ttl=minutes(10))
+        except SlotError as error:
+            self.say(f"{name} at {start:%H:%M}: no. {type(error).__name__}: {error}")
+        else:
+            self.say(f"{name} at {start:%H:%M}: yes, until {hold.until:%H:%M}")
+
+
+async def strict(stage: Stage) -> None:
+    """A hold is returned once the remote has accepted it."""
+    print("\n== Strict: talk")
+    hold = await stage.sync.reserve("talk", TEN, ttl=minutes(10))
+    stage.say("talk at 10:00: yes")
+    await stage.sync.move(hold.uid, NOON)
+    stage.say("moved to 12:00")
+    stage.remote.hold(1, TEN)
+    await stage.attempt("talk", TEN)
+    await stage.sync.release(hold.uid)
+    stage.say("released")
+
+
+async def background(stage: Stage) -> None:
+    """A hold is returned at once; if the remote refuses, it is revoked."""
+    print("\n== Background: chat")
+    await stage.attempt("chat", TEN)
+    await stage.settle()
+    stage.say("the remote has followed")
+    stage.remote.hold(2, NOON)
+    await stage.attempt("chat", NOON)
+    await stage.settle()
+    stage.say("the remote has refused, for somebody else holds 12:00 there")
+
+
+async def lost(stage: Stage) -> None:
+    """A reply is lost: the remote holds what nobody knows the uid of."""
+    print("\n== A reply is lost")
+    stage.remote.faults.script(DropAfter(), op="post")
+    await stage.attempt("talk", TEN + timedelta(hours=1))
+    for finding in (await stage.sync.reconcile()).findings:
+        print(f"            report: {finding.difference.value} until {finding.until:%H:%M:%S}")
+    await stage.wait(timedelta(minutes=10, seconds=5))
+    await stage.attempt("talk", TEN + timedelta(hours=1))
+
+
+async def outage(stage: Stage) -> None:
+    """The remote stops: strict says no, at once; background goes on, and catches up."""
+    print("\n== The remote stops")
+    await stage.remote.down()
+    refused = 0
+    while True:
+        try:
+            await stage.sync.reserve("talk", NOON)
+        except RemoteDown as error:
+            stage.say(f"strict: no, {refused} times after asking; and now without: {error}")
+            break
+        except SlotError:
+            refused += 1
+    for hour in (5, 6, 7):
+        await stage.attempt("chat", MONDAY + timedelta(hours=hour))
+    await stage.wait(minutes(2))
+    await stage.remote.up()
+    print("\n== The remote is back")
+    await stage.wait(minutes(2))
+    stage.say("background has caught up")
+    await stage.attempt("talk", NOON)
+
+
+async def main() -> None:
+    """Go through all of it."""
+    clock = SimClock(MONDAY)
+
+    async def sleep(seconds: float) -> None:
+        await clock.wait(anyio.Event(), clock.now() + int(seconds * SECOND))
+
+    async with (
+        RemoteCalCom(
+            [RemoteEventType(id=1, notice=0), RemoteEventType(id=2, notice=0)],
+            api_keys=[RemoteApiKey("cal_key", 1)],
+            clock=clock,
+        ) as remote,
+        CalComClient(
+            remote.url,
+            api_key="cal_key",
+            attempts=1,
+            clock=lambda: clock.now() / SECOND,
+            sleep=sleep,
+        ) as client,
+        SlotEngine(clock=clock) as engine,
+    ):
+        for host, event_type in (("ann", TALK), ("bob", CHAT)):
+            engine.add_resource(host)
+            engine.add_event_type(event_type)
+        stage = Stage(clock, remote, engine)
+        synced = [
+            SyncedEventType(TALK, 1, timed=True),
+            SyncedEventType(CHAT, 2, Mode.BACKGROUND, timed=True),
+        ]
+        async with CalComSync(
+            engine, client, synced, clock=clock, on_event=stage.tell
+        ) as stage.sync:
+            for scene in (strict, background, lost, outage):
+                await scene(stage)
+            report = await stage.sync.reconcile()
+            print(f"\n{report.compared} compared; the report names:")
+            for finding in report.findings:
+                print(f"    {finding.difference.value}, until {finding.until:%H:%M:%S}")
+            print(stage.sync.statistics())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

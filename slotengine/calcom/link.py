@@ -1,0 +1,125 @@
+"""One reservation and its hold at the remote: what is known, and who waits for what."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from slotengine.calcom.belief import PRESENT, Belief, News, Place, after
+from slotengine.calcom.reconcile import Failure, Sight
+from slotengine.calcom.sync_values import SavedLink, SyncedEventType
+from slotengine.core.instant import to_us
+from slotengine.core.reservation import State
+from slotengine.engine.values import Reservation
+
+
+class Origin(NamedTuple):
+    """Where a hold was before it was moved, and what keeps that free until the remote has agreed.
+
+    ``guard`` is the uid of a hold here on what the move has left, if anything.
+    """
+
+    reservation: Reservation
+    guard: str | None
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A reservation that the remote is to have a hold for.
+
+    Only `Outbound` changes one, and only with its ``lock``; ``turn`` is for the
+    verbs of callers, which come one after the other.
+    """
+
+    uid: str
+    synced: SyncedEventType
+    sight: Sight = field(default_factory=Sight)
+    remote_uid: str | None = None
+    target: Place | None = None
+    """Where a request under way, or lost, would put it."""
+    promised: bool = False
+    """Some caller has been told that it is theirs."""
+    booked: bool = False
+    """The callback has booked it at the remote."""
+    kept: bool = False
+    """The callback has failed for good, so the hold is kept instead."""
+    diverged: bool = False
+    """That the two sides differ has been said."""
+    verdict: Exception | None = None
+    """What went wrong last; for whoever waits."""
+    undone: Exception | None = None
+    """Why the last move was undone, if it was."""
+    failures: int = 0
+    """In a row."""
+    origin: Origin | None = None
+    blocked: bool = False
+    queued: bool = False
+    due: int = 0
+    """When to look at it again; 0 if nothing is due."""
+    waiting: int = 0
+    """Callers that wait for it to be accepted."""
+    indexed: tuple[Place, ...] = ()
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the remote may have a hold of this link's."""
+        belief, place, target = self.sight.belief, self.sight.place, self.target
+        if belief is Belief.SENDING:
+            return () if target is None else (target,)
+        if belief not in PRESENT or place is None:
+            return ()
+        both = belief in {Belief.MOVING, Belief.ASTRAY} and target is not None
+        return (place, target) if both and target is not None else (place,)
+
+    def learn(self, news: News) -> None:
+        """Believe what follows from the news."""
+        self.sight.belief = after(self.sight.belief, news)
+        if self.sight.belief not in PRESENT:
+            self.remote_uid = None
+
+    def held_at(self, place: Place) -> bool:
+        """Tell whether the remote is believed to hold it there."""
+        return self.sight.belief is Belief.HELD and self.sight.place == place
+
+    def failed(self, failure: Failure, verdict: Exception) -> None:
+        """Keep in mind that a request has failed."""
+        self.failures += 1
+        self.verdict = verdict
+        if failure is Failure.LOST and self.sight.failure in {Failure.LOST, Failure.LOST_AGAIN}:
+            failure = Failure.LOST_AGAIN
+        self.sight.failure = failure
+
+    def succeeded(self) -> None:
+        """Forget past failures."""
+        self.failures = 0
+        self.sight.failure = Failure.NONE
+        self.sight.not_before = 0
+
+    def saved(self) -> SavedLink:
+        """Return what a restart needs."""
+        sight = self.sight
+        unplaced = sight.place is None or sight.belief in {Belief.SENDING, Belief.UNKNOWN}
+        place = self.target if unplaced else sight.place
+        return SavedLink(
+            self.uid,
+            self.remote_uid,
+            sight.belief.value,
+            *(place or Place(self.synced.remote_id, 0, 0)),
+            sight.covered_until,
+            sight.gone_after,
+            self.booked,
+        )
+
+
+def place_of(reservation: Reservation, synced: SyncedEventType) -> Place:
+    """Return where the remote is to have a reservation."""
+    start, end = to_us(reservation.start, "start"), to_us(reservation.end, "end")
+    return Place(synced.remote_id, start, end)
+
+
+def is_live(reservation: Reservation | None) -> bool:
+    """Tell whether a reservation occupies anything here."""
+    return reservation is not None and reservation.state in {State.HELD, State.CONFIRMED}

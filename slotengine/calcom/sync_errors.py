@@ -1,0 +1,75 @@
+"""What `CalComSync` raises, beside what the engine and the client do.
+
+``RemoteUncertain``   nobody knows whether the remote has the time for us
+``RemoteBusy``        the remote did not offer that start when it was last asked
+``SyncOverloaded``    too many holds wait for the remote already
+``SyncClosed``        it is not running
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from slotengine.errors import Refused, SlotError
+
+
+class RemoteUncertain(Refused):
+    """The remote may or may not hold the time for us, so it was given back here.
+
+    A request was lost, and what has refused the next one may be the first.  By
+    ``retry_at`` whatever that was is over.
+
+    >>> from datetime import UTC
+    >>> print(RemoteUncertain("talk", datetime(2030, 1, 7, tzinfo=UTC), None))
+    talk at 2030-01-07T00:00:00+00:00: whether the remote holds it is not known
+    """
+
+    def __init__(self, event_type: str, start: datetime, retry_at: datetime | None) -> None:
+        super().__init__(event_type, start, retry_at)
+        self.event_type = event_type
+        self.start = start
+        self.retry_at = retry_at
+
+    def __str__(self) -> str:
+        again = "" if self.retry_at is None else f"; try again at {self.retry_at.isoformat()}"
+        return (
+            f"{self.event_type} at {self.start.isoformat()}: "
+            f"whether the remote holds it is not known{again}"
+        )
+
+
+class RemoteBusy(Refused):
+    """The remote did not offer that start when it was last asked, at ``as_of``."""
+
+    def __init__(self, event_type: str, start: datetime, as_of: datetime) -> None:
+        super().__init__(event_type, start, as_of)
+        self.event_type = event_type
+        self.start = start
+        self.as_of = as_of
+
+    def __str__(self) -> str:
+        return (
+            f"{self.event_type} at {self.start.isoformat()}: "
+            f"not offered by the remote at {self.as_of.isoformat()}"
+        )
+
+
+class SyncOverloaded(SlotError):
+    """So many reservations wait for the remote that no more are taken on."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(waiting)
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        return f"{self.waiting} reservations wait for the remote; try again later"
+
+
+class SyncClosed(SlotError):
+    """It is not running: it was not entered yet, or was left already."""
+
+    def __str__(self) -> str:
+        return (
+            "the sync is not running; enter it, once, with "
+            "'async with CalComSync(...) as sync:' and call it inside"
+        )

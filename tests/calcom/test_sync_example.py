@@ -1,0 +1,31 @@
+"""The example runs, and shows what it says; the benchmark runs, however slowly."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from benchmarks.sync import measure
+from examples import sync
+
+
+def test_the_example_shows_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(sync.main())
+    said = capsys.readouterr().out
+    for line in (
+        "talk at 10:00: yes",
+        "talk at 10:00: no. RemoteConflict",
+        "reason=<Reason.REFUSED",
+        "talk at 11:00: no. RemoteUncertain",
+        "strict: no, 4 times after asking; and now without: reserve: the remote is down",
+        "background has caught up",
+        "there 13:00, 14:00, 15:00",
+    ):
+        assert line in said
+    assert "ghost" in said.rpartition("compared")[2]
+
+
+def test_the_benchmark_runs() -> None:
+    ((bare, synced),) = measure(callers=2, holds=2, runs=1)
+    assert min(bare, synced) > 0
