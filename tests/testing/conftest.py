@@ -48,7 +48,7 @@ EVENT_TYPES = (
 KNOWN: dict[str, Any] = {
     "users": (
         RemoteUser(id=1, username="owner", profiles={"org": "boss"}),
-        RemoteUser(id=2, username="host", profiles={"org": "ann"}),
+        RemoteUser(id=2, username="host", profiles={"org": "first"}),
         RemoteUser(id=3, profiles={"org": "owner"}),
         RemoteUser(id=6, username="shy", profiles={"org": "shy"}, dynamic=False),
     ),

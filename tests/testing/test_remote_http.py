@@ -347,15 +347,15 @@ async def test_section_3_1_what_is_no_json_is_400(client: Client) -> None:
             "format property is wrong,slotFormat must be either 'range' or 'time' ",
         ),
         (
-            {"usernames": "ann", "organizationSlug": "org"},
+            {"usernames": "first", "organizationSlug": "org"},
             "usernames property is wrong,The array must contain at least 2 elements. ",
         ),
         (
-            {"usernames": "ann,owner", "username": "owner", "organizationSlug": "org"},
+            {"usernames": "first,owner", "username": "owner", "organizationSlug": "org"},
             "username property is wrong,property username should not exist ",
         ),
         (
-            {"usernames": "ann,owner"},
+            {"usernames": "first,owner"},
             "organizationSlug property is wrong,organizationSlug must be a string ",
         ),
         (
