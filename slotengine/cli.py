@@ -14,6 +14,7 @@ from rich.console import Console
 from slotengine import InvalidRequest, __version__
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.catalog_file import CatalogError, load_catalog
+from slotengine.calcom.catalog_tables import LONGEST
 from slotengine.calcom.server import serve as run_server
 from slotengine.cli_slots import NoSuchEventType, chosen, moment, offered, table
 
@@ -100,7 +101,7 @@ def _moment(option: str, text: str | None, zone: ZoneInfo, *, end: bool = False)
 @click.option("--from", "first", help="The first date or time in the zone.  [default: now]")
 @click.option("--to", "last", help="The last date, or the end.  [default: a week later]")
 @click.option("--tz", "zone", callback=_zone, default="UTC", show_default=True, help="The zone.")
-@click.option("--length", type=click.IntRange(1), help="The length in minutes, if not the usual.")
+@click.option("--length", type=click.IntRange(1, LONGEST), help="In minutes, if not the usual.")
 @click.option("--now", "as_of", help="As of when to look.  [default: now]")
 def slots(
     catalog_path: Path,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from rich.table import Table
+from rich.text import Text
 
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.engine.engine import SlotEngine
@@ -68,13 +69,15 @@ async def offered(
     async with SlotEngine(clock=clock) as engine:
         await catalog.populate(engine)
         start = engine.now() if start is None else start
-        end = start + DAYS_SHOWN if end is None else end
+        latest = datetime.max.replace(tzinfo=UTC)
+        if end is None:
+            end = start + DAYS_SHOWN if latest - start > DAYS_SHOWN else latest
         return await engine.slots(offer.rules.id, start, end, length=length, zone=zone.key)
 
 
 def table(slots: Sequence[Slot], title: str, zone: ZoneInfo) -> Table:
     """Return the slots as a table with a row for each date of the zone."""
-    shown = Table(title=title, title_justify="left", show_lines=False)
+    shown = Table(title=Text(title), title_justify="left", show_lines=False)
     shown.add_column("Date", no_wrap=True)
     shown.add_column("", justify="right")
     shown.add_column(f"Start ({zone.key})")

@@ -6,7 +6,7 @@ Needs the extra ``ical``, and asks for it only where there is a calendar.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 BACK: Final = timedelta(days=1)
@@ -34,4 +34,9 @@ class Calendar:
         """
         from slotengine.ical import busy_spans
 
-        return busy_spans(self.text, now - BACK, now + AHEAD, zone=self.zone)
+        # At the ends of the calendar there is less to be read.
+        first = datetime.min.replace(tzinfo=UTC)
+        last = datetime.max.replace(tzinfo=UTC)
+        start = now - BACK if now - first > BACK else first
+        end = now + AHEAD if last - now > AHEAD else last
+        return busy_spans(self.text, start, end, zone=self.zone)

@@ -258,6 +258,7 @@ def _check_event_types(tables: Tables) -> Iterator[Problem]:
         yield from _check_lengths(key, event_type)
         yield from _check_limits(f"{key}.bookingLimitsCount", event_type.booking_limits_count)
         yield from _check_limits(f"{key}.bookingLimitsDuration", event_type.booking_limits_duration)
+        yield from _check_time_left(f"{key}.bookingLimitsDuration", event_type)
         yield from _check_window(f"{key}.bookingWindow", event_type.booking_window)
         if event_type.team_id is None:
             yield from _check_individual(key, event_type)
@@ -290,6 +291,15 @@ def _check_limits(key: str, limits: LimitsTable | None) -> Iterator[Problem]:
     for (period, most), (longer, most_of_longer) in pairwise(by_period.items()):
         if most > most_of_longer:
             yield Problem(f"{key}.{period}", f"must be no more than in a {longer}")
+
+
+def _check_time_left(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
+    limits = event_type.booking_limits_duration
+    options = event_type.length_in_minutes_options
+    shortest = min([event_type.length_in_minutes, *options])
+    for period, most in limits.by_period().items() if limits is not None else ():
+        if most < shortest:
+            yield Problem(f"{key}.{period}", f"must leave time for the shortest slot, {shortest}")
 
 
 def _check_window(key: str, window: BookingWindowTable | None) -> Iterator[Problem]:
@@ -382,6 +392,7 @@ def _check_bookings(tables: Tables) -> Iterator[Problem]:
         if not problems and booking.takes_time:
             placed.append(_Placed.of(key, booking, event_type))
     yield from _check_overlaps(placed)
+    yield from _check_sessions(placed)
     yield from _check_seats(placed)
 
 
@@ -465,6 +476,22 @@ def _check_overlaps(placed: list[_Placed]) -> Iterator[Problem]:
                 )
             if latest is None or each.end > latest.end:
                 latest = each
+
+
+def _check_sessions(placed: list[_Placed]) -> Iterator[Problem]:
+    """Find bookings that cannot be one session, and would begin together."""
+    first: dict[tuple[int, datetime], _Placed] = {}
+    for each in placed:
+        if each.event_type.seats is None:
+            continue
+        opened = first.setdefault(each.session, each)
+        # With a host in common they overlap, which is said already.
+        if not each.shares_with(opened) and not set(each.hosts) & set(opened.hosts):
+            yield Problem(
+                each.key,
+                f"begins with {opened.key}: an event type with seats has one session at a time, "
+                "with the same hosts and end for all",
+            )
 
 
 def _check_seats(placed: list[_Placed]) -> Iterator[Problem]:

@@ -72,3 +72,24 @@ def _taken(refusal: SlotTaken, offer: Offer) -> str:
     if refusal.resource in rotating or (offer.round_robin and refusal.retry_at is not None):
         return _NO_HOSTS
     return _RESERVED if refusal.retry_at is not None else _BOOKED
+
+
+def slot_minutes(offer: Offer, asked: int | None, *, field: str) -> int:
+    """Return how long a slot is to be, in minutes.  Raises `HttpError` if it cannot be so long.
+
+    ``field`` is what the caller calls the length.
+    """
+    if asked is None:
+        return offer.length
+    if not offer.lengths:
+        raise HttpError(
+            400, f"You passed '{field}' but this event type is not a variable length event type."
+        )
+    if asked not in offer.lengths:
+        raise HttpError(
+            400,
+            f"Provided '{field}' is not one of the possible lengths for the event type. "
+            "The possible lengths for this variable length event type are: "
+            + ", ".join(map(str, offer.lengths)),
+        )
+    return asked

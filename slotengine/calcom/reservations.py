@@ -17,7 +17,7 @@ from slotengine.calcom.answers import PREFIXES, respond, sendable
 from slotengine.calcom.bodies import expected, read_json
 from slotengine.calcom.callers import authenticate
 from slotengine.calcom.catalog import Catalog, Offer
-from slotengine.calcom.refusals import explained
+from slotengine.calcom.refusals import explained, slot_minutes
 from slotengine.calcom.wire import (
     DONE,
     MINUTE,
@@ -134,7 +134,7 @@ class Reservations:
         start = body.slot_start.moment
         if start is None or start < offer.earliest:
             raise HttpError(400, "Invalid start date")
-        length = _slot_minutes(offer, body.slot_duration)
+        length = slot_minutes(offer, body.slot_duration, field="slotDuration")
         try:
             offer.end(start, length)
         except OverflowError:
@@ -217,24 +217,6 @@ def _check_caller(user_id: int | None, body: ReservationBody) -> None:
             "reservationDuration can only be used for authenticated requests - "
             "use access token, api key or OAuth credentials",
         )
-
-
-def _slot_minutes(offer: Offer, asked: int | None) -> int:
-    if asked is None:
-        return offer.length
-    if not offer.lengths:
-        raise HttpError(
-            400,
-            "You passed 'slotDuration' but this event type is not a variable length event type.",
-        )
-    if asked not in offer.lengths:
-        raise HttpError(
-            400,
-            "Provided 'slotDuration' is not one of the possible lengths for the event type. "
-            "The possible lengths for this variable length event type are: "
-            + ", ".join(map(str, offer.lengths)),
-        )
-    return asked
 
 
 def _no_slot(uid: str) -> HttpError:

@@ -12,7 +12,6 @@ only a few parameters may have.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -20,7 +19,7 @@ from functools import cache
 from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from slotengine.calcom.wire import HttpError, parse_instant, stamp
+from slotengine.calcom.wire import NUMERIC, HttpError, parse_instant, stamp
 from slotengine.core.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.proposal import Terms
 
@@ -251,12 +250,8 @@ def _existing(text: str) -> datetime | None:
     return None if instant is None else instant.moment
 
 
-# No more digits than an int64 surely holds.
-_NUMERIC: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-
-
 def _integer(text: str) -> int | None:
-    return int(text) if _NUMERIC.fullmatch(text) else None
+    return int(text) if NUMERIC.fullmatch(text) else None
 
 
 def _number(sent: _Parameters, name: str) -> int | None:

@@ -89,7 +89,7 @@ def obstacles(
 def free_from(in_the_way: Sequence[Obstacle], claim: Claim, capacity: int, now: int) -> int:
     """Return the earliest moment at which the claim fits, if nobody else does anything.
 
-    ``BOOKED_UNTIL`` if that takes the end of a booking.  It can only be a
+    ``BOOKED_UNTIL`` if that takes the end of a booking, or more than there is.  It can only be a
     moment at which a hold lapses, and later is never worse, so bisection
     finds it: O(k log² k).
     """
@@ -101,7 +101,7 @@ def free_from(in_the_way: Sequence[Obstacle], claim: Claim, capacity: int, now: 
             if left + claim.units <= capacity:
                 break
             left, moment = left - one.units, one.until
-        return moment
+        return moment if left + claim.units <= capacity else BOOKED_UNTIL
 
     def fits(moment: int) -> bool:
         left = (one for one in in_the_way if one.until > moment)

@@ -130,8 +130,6 @@ class Occupancy:
         for pool in proposal.pools:
             for claim in pool.claims:
                 _check_units(claim, self.resource(claim.resource))
-        for claim in proposal.quotas:
-            _check_units(claim, self.limits[claim.resource])
 
     def _claimed(self, name: str) -> Resource:
         """Return the resource, or the limit, of a claim that was decided."""
@@ -176,7 +174,10 @@ class Occupancy:
                 claims += (self._pick(pool, proposal, own, now, swept=swept, keep=keep),)
             slot = slot._replace(claims=claims + quotas)
         for claim in quotas:
-            self._check_room(claim, self.limits[claim.resource], slot, own, now, swept=swept)
+            limit = self.limits[claim.resource]
+            if claim.units > limit.capacity:  # such as ninety minutes of sixty a day
+                raise LimitReached(limit.id, self.obstruction, limit.id, slot, own)
+            self._check_room(claim, limit, slot, own, now, swept=swept)
         return slot
 
     def _check_hours(self, claim: Claim, slot: Placement, schedule: Windows | None) -> None:

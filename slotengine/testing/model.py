@@ -331,7 +331,7 @@ class NaiveLedger:
     def _check(self, proposal: Proposal) -> None:
         proposal.check()
         pools = [claim for pool in proposal.pools for claim in pool.claims]
-        for claim in (*proposal.claims, *pools, *proposal.quotas):
+        for claim in (*proposal.claims, *pools):
             if claim.resource not in self.resources:
                 raise UnknownResource(claim.resource)
             capacity, _ = self.resources[claim.resource]

@@ -295,6 +295,30 @@ def test_a_table_that_is_wrong_elsewhere_can_still_be_referred_to(right: dict[st
     assert list(check(Tables(right))) == []
 
 
+def test_a_limit_leaves_time_for_a_slot(first_problem: Callable[[str, object], Problem]) -> None:
+    problem = first_problem("eventTypes[0].bookingLimitsDuration", {"day": 14, "week": 15})
+    assert problem.key == "eventTypes[0].bookingLimitsDuration.day"
+    assert problem.reason == "must leave time for the shortest slot, 15"
+
+
+@pytest.mark.parametrize(
+    ("host", "end"), [(2, "2030-10-01T10:30:00Z"), (2, "2030-10-01T10:45:00Z")]
+)
+def test_a_session_has_one_place_and_one_end(right: dict[str, Any], host: int, end: str) -> None:
+    """Two hosts at the same time, each with some of the seats: the engine knows one session."""
+    right["eventTypes"][2]["seats"] = {"seatsPerTimeSlot": 5}
+    right["bookings"] += [
+        booking(uid="third", eventTypeId=3, hostIds=[1]),
+        booking(uid="fourth", eventTypeId=3, hostIds=[host], end=end),
+    ]
+    with pytest.raises(CatalogError) as caught:
+        catalog_from(right)
+    assert [problem.key for problem in caught.value.problems] == ["bookings[3]"]
+    assert "begins with bookings[2]" in caught.value.problems[0].reason
+    right["bookings"][3] |= {"hostIds": [1], "end": "2030-10-01T10:30:00Z"}
+    assert len(catalog_from(right).bookings) == 4
+
+
 @pytest.mark.parametrize(
     "fields",
     [

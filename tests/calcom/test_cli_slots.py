@@ -88,6 +88,21 @@ def test_by_default_it_is_the_coming_week() -> None:
     assert re.search("[0-9]+ slots", printed("--event-type", "1"))
 
 
+@pytest.mark.parametrize("now", ["0001-01-01", "9999-12-30"])
+def test_at_the_ends_of_the_calendar(now: str) -> None:
+    assert "anytime, 30 minutes" in printed("--event-type", "1", "--now", now)
+    assert "anytime, 30 minutes" in printed("--event-type", "1", "--from", "9999-12-29", *NOW)
+
+
+def test_a_slug_that_looks_like_markup(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text(
+        '[[users]]\nid = 1\nusername = "user-1"\n'
+        '[[eventTypes]]\nid = 1\nslug = "[red]a :smile: [/x]"\nownerId = 1\nlengthInMinutes = 30\n'
+    )
+    assert "[red]a :smile: [/x], 30 minutes" in printed("--event-type", "1", catalog=str(path))
+
+
 def test_nothing_free() -> None:
     christmas = ("--from", "2030-12-25", "--to", "2030-12-25", "--tz", "Europe/Rome", *NOW)
     output = printed("--event-type", "2", *christmas)
@@ -108,7 +123,8 @@ def test_nothing_free() -> None:
         (("--event-type", "1", "--from", "2030-12-02", "--to", "2030-12-01"), "after the start"),
         (("--event-type", "1", "--from", "2030-12-02", "--to", "2090-12-01"), "at most"),
         (("--event-type", "2", "--length", "45"), "length must be one of 60 minutes"),
-        (("--event-type", "2", "--length", "0"), "x>=1"),
+        (("--event-type", "2", "--length", "0"), "1<=x<="),
+        (("--event-type", "2", "--length", "99999999999999"), "1<=x<="),
         ((), "Missing option '--event-type'"),
     ],
 )

@@ -290,6 +290,23 @@ async def test_how_much_can_be_searched_at_once(api: Api) -> None:
         assert answer.status == 200
 
 
+async def test_how_much_of_many_hosts_can_be_searched(start: Start) -> None:
+    """A hundred years of all of them together: ten hosts for ten years, twenty for five."""
+    raw = copy.deepcopy(RAW_CATALOG)
+    raw["users"] += [{"id": number, "username": f"host-{number}"} for number in range(50, 70)]
+    raw["teams"][0]["members"] += [{"userId": number} for number in range(50, 70)]
+    crowd = {
+        "id": 90, "slug": "crowd", "teamId": 10, "schedulingType": "roundRobin",
+        "lengthInMinutes": 600, "hosts": [{"userId": number} for number in range(50, 70)],
+    }  # fmt: skip
+    raw["eventTypes"].append(crowd)
+    api = await start(catalog=catalog_from(raw))
+    answer = await api.search(eventTypeId=90, start="2050-09-06", end="2055-09-01")
+    assert answer.status == 200
+    answer = await api.search(eventTypeId=90, start="2050-09-06", end="2056-09-01")
+    assert answer.status == 400
+
+
 async def test_the_end_of_the_calendar(start: Start) -> None:
     api = await start(SimClock(NOW.replace(year=9999, month=12, day=30)))
     last = {"start": "9999-12-30T21:00:00Z", "end": "9999-12-31"}

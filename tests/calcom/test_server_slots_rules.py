@@ -342,6 +342,23 @@ async def test_limits_of_time(start: Start) -> None:
     assert answer.message == LIMITS
 
 
+async def test_a_length_that_a_limit_never_has_time_for(start: Start) -> None:
+    raw = copy.deepcopy(RAW_CATALOG)
+    event_type = next(one for one in raw["eventTypes"] if one["id"] == 1)
+    event_type |= {"bookingLimitsDuration": {"day": 30}}
+    # Agreed before the limit was, and so it stands.
+    raw["bookings"].append(
+        {"uid": "long", "eventTypeId": 1, "start": at("08:00"), "end": at("08:45")}
+    )
+    api = await start(catalog=catalog_from(raw))
+    assert await morning(api, 1, duration=45) == []
+    answer = await api.post(eventTypeId=1, slotStart=at("10:00"), slotDuration=45)
+    assert (answer.status, answer.message) == (422, LIMITS)
+    uid = await api.hold(eventTypeId=1, slotStart=at("10:00"))
+    answer = await api.patch(uid, eventTypeId=1, slotStart=at("10:00"), slotDuration=45)
+    assert (answer.status, answer.message) == (422, LIMITS)
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
 @pytest.mark.parametrize("period", ["day", "week", "month", "year"])
 async def test_limits_reach_to_the_ends_of_the_calendar(

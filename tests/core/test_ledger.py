@@ -1151,10 +1151,10 @@ def test_ids_of_limits_are_the_ledgers_own(ledger: Ledger) -> None:
     with pytest.raises(LimitReached) as caught:
         ledger.reserve_proposal(slot(7, 8, "room")._replace(quotas=quota), uid="b", now=0)
     assert (caught.value.resource, caught.value.end) == ("limit:day", from_us(1_000))
-    with pytest.raises(TooManyUnits):
-        ledger.reserve_proposal(
-            slot(7, 8, "room")._replace(quotas=(quota[0]._replace(units=3),)), uid="b", now=0
-        )
+    more = slot(7, 8, "room")._replace(quotas=(quota[0]._replace(units=3, start=2_000, end=3_000),))
+    with pytest.raises(LimitReached) as caught:
+        ledger.reserve_proposal(more, uid="b", now=0)
+    assert (caught.value.retry_at, caught.value.in_the_way) == (None, ())
     # It lapses with its hold, and comes back with it if that is confirmed after all.
     assert ledger.confirm("a", now=200, if_still_free=True).all_claims() == entry.all_claims()
     ledger._check()

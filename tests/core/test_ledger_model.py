@@ -88,7 +88,7 @@ def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
         if draw(st.booleans()):
             pools += (Pool((Claim("sole", start, end),)),)
             claims = tuple(claim for claim in claims if claim.resource != "sole")
-    quota = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2))))
+    quota = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2, 4))))
     return Proposal(
         start,
         end,

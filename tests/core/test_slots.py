@@ -338,8 +338,17 @@ def test_a_limit_shorter_than_the_slot() -> None:
     shop = office(limits=limits, lengths=[minutes(60), minutes(30)])
     assert shop.starts() == []
     assert len(shop.starts(length=30 * MINUTE)) == 8
-    with pytest.raises(TooManyUnits):
+    with pytest.raises(LimitReached) as caught:
         shop.reserve(at(9))
+    assert caught.value.retry_at is None
+    tight = office(
+        length=minutes(1),
+        lengths=[minutes(1), minutes(5)],
+        limits=[Limit(Period.DAY, time=minutes(1))],
+    )
+    with pytest.raises(LimitReached):
+        tight.reserve(at(9), length=5 * MINUTE)
+    tight.reserve(at(9))
 
 
 def test_the_first_of_each_date_only() -> None:

@@ -145,6 +145,8 @@ def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None
     assert resource.timeline.room(49_995, 50_001, 1) == NO_ROOM
     assert resource.timeline.room(50_000, 50_001, 1) != NO_ROOM
     assert len(resource.timeline.overlapping(15_005, 15_025)) == 3
+    levels = [resource.timeline.level(moment) for moment in (-1, 0, 25_000, 49_999, 50_000)]
+    assert levels == [0, capacity, capacity, capacity, 0]
     for (start, end), owner in zip(claims, owners, strict=True):
         resource.give_back(start, end, capacity, owner)
     resource._check()
