@@ -132,11 +132,11 @@ def claim_obstruction(
 
 
 def session_obstruction(
-    session: Session, slot: Placement, now: int, own: Entry | None, free_at: int, *, joins: bool
+    session: Session, slot: Placement, now: int, own: Entry | None, free_at: int
 ) -> Obstruction:
     """Return how a live session is in the way of a slot that is for the same event and start.
 
-    One can join when enough seats are free, if it ``joins``.  Failing that, and
+    One can join when enough seats are free, and its hosts will do.  Failing that, and
     with another length in any case, one can open a session of one's own when this one is
     over and the claims are ``free_at`` last.
     """
@@ -144,7 +144,7 @@ def session_obstruction(
     others.sort(key=_until)
     last = others[-1].until
     retry_at = max(free_at, last)
-    if joins and slot.end == session.end:
+    if slot.end == session.end and session.is_among(slot.hosts):
         retry_at = min(retry_at, _seats_free_from(others, slot.seats, now))
     start, end = from_us(session.start), from_us(session.end)
     taken = sum(one.seats_wanted for one in others)

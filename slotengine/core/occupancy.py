@@ -273,9 +273,8 @@ class Occupancy:
         asked = slot._replace(claims=slot.claims + proposal.quotas)
         most = slot.seats.total - slot.seats.wanted
         resource = session.claims[0].resource
-        joins = session.is_among(proposal.hosts)
-        if session.end != slot.end or not joins:
-            raise SlotTaken(resource, self.obstruction, resource, asked, own, joins)
+        if session.end != slot.end or not session.is_among(slot.hosts):
+            raise SlotTaken(resource, self.obstruction, resource, asked, own)
         if session.taken > most:
             raise NoSeatsLeft(resource, self.obstruction, resource, asked, own)
         return session
@@ -385,13 +384,8 @@ class Occupancy:
 
     # --- Explaining a refusal, when somebody asks ------------------------------------
 
-    def obstruction(
-        self, refused: str, slot: Placement, own: Entry | None, joins: bool = True
-    ) -> Obstruction:
-        """Return what is in the way of a slot, as of now, its ``own`` claims not counted.
-
-        ``joins`` tells whether a session for it would do once there are seats.
-        """
+    def obstruction(self, refused: str, slot: Placement, own: Entry | None) -> Obstruction:
+        """Return what is in the way of a slot, as of now, its ``own`` claims not counted."""
         now = self._now()
         key = slot.event_type, slot.start
         session = None if slot.seats is None else self.sessions.get(key)  # type: ignore[arg-type]
@@ -411,7 +405,7 @@ class Occupancy:
             if claim.resource == refused:
                 where, what = claim, in_the_way
         if session is not None and session.until_without(own) > now:
-            return session_obstruction(session, slot, now, own, free_at, joins=joins)
+            return session_obstruction(session, slot, now, own, free_at)
         return claim_obstruction(where, what, free_at, now)
 
     # --- Invariants ------------------------------------------------------------------

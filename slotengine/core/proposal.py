@@ -113,7 +113,7 @@ class Proposal(NamedTuple):
 
     def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
-        return Placement(self.start, self.end, self.claims, self.event_type, self.seats)
+        return Placement(self.start, self.end, self.claims, self.event_type, self.seats, self.hosts)
 
     def fingerprint(self) -> tuple[object, ...]:
         """Return what makes two requests the same: everything but key and schedule.

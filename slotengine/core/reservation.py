@@ -126,6 +126,8 @@ class Placement(NamedTuple):
     claims: tuple[Claim, ...]
     event_type: str | None
     seats: Seats | None
+    hosts: frozenset[str] | None = None
+    """Among whom a session must be, to be joined; None: whoever has it."""
 
     @classmethod
     def of(cls, entry: Entry) -> Placement:
