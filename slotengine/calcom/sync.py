@@ -462,6 +462,8 @@ class CalComSync:
         """
         synced = self._of(event_type)
         span = to_us(start, "start"), to_us(end, "end")
+        # What the engine refuses must not be polled for ever.
+        await self._engine.slots(event_type, start, end, length=length, zone=zone)
         await self._in.heard_of(synced, *span)
         found = await self._engine.slots(
             event_type, start, end, length=length, zone=zone, ignoring=ignoring
