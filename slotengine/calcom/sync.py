@@ -61,6 +61,10 @@ _KEYS_KEPT: Final = 10_000
 _EVENTS: Final = 65_536
 
 
+def _slot_of(one: Reservation) -> tuple[datetime, datetime, str | None]:
+    return one.start, one.end, one.event_type
+
+
 def _nothing(_: object) -> None:
     pass
 
@@ -347,9 +351,7 @@ class CalComSync:
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             )
             assert before is not None
-            if (before.start, before.end, before.event_type) != (
-                moved.start, moved.end, moved.event_type
-            ):  # fmt: skip
+            if _slot_of(before) != _slot_of(moved):
                 await self._follow_move(link, before, moved)
         return self._now_of(uid, moved)
 
@@ -360,7 +362,7 @@ class CalComSync:
         link.verdict = link.undone = None
         await self._out.follow(link)
         current = self._engine.get_nowait(link.uid)
-        if current is None or not is_live(current) or current.start != moved.start:
+        if current is None or not is_live(current) or _slot_of(current) != _slot_of(moved):
             raise self._why(link, "move")
 
     async def confirm(self, uid: str, *, version: int | None = None) -> Reservation:
