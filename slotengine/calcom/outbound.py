@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import anyio
 
-from slotengine.calcom.belief import PRESENT, News
+from slotengine.calcom.belief import PRESENT, Belief, News
 from slotengine.calcom.link import Link
 from slotengine.calcom.links import Links
 from slotengine.calcom.reconcile import Do, Failure, Reason, Step, Wanted, next_step
@@ -158,6 +158,15 @@ class Outbound:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.debug("a task of ours ended: %r", error)  # whoever waits for it is told, too
+
+    async def check(self, link: Link) -> None:
+        """Ask the remote whether it has what it is believed to have."""
+        await self.own(self._check(link))
+
+    async def _check(self, link: Link) -> None:
+        async with link.lock:
+            if link.sight.belief is Belief.HELD:
+                await self._ask.look_up(link)
 
     async def follow(self, link: Link) -> None:
         """Return when it is settled, also if others have to be settled before."""

@@ -390,11 +390,13 @@ class CalComSync:
 
     async def _check_cover(self, link: Link) -> None:
         """Return if the remote holds it, perhaps only now; otherwise it is revoked."""
-        if link.sight.belief is Belief.HELD and self._out.now() < link.sight.covered_until:
-            return
+        await self._out.check(link)
         await self._out.follow(link)
-        if not is_live(self._engine.get_nowait(link.uid)):
+        current = self._engine.get_nowait(link.uid)
+        if current is None or not is_live(current):
             raise self._why(link, "confirm")
+        if not link.held_at(place_of(current, link.synced)):
+            raise self._out.uncertain(link)
 
     async def _book(self, link: Link, current: Reservation, version: int | None) -> None:
         confirm = link.synced.confirm

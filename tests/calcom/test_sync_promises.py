@@ -56,3 +56,47 @@ async def test_a_change_of_length_that_is_refused_is_no_success() -> None:
             assert current is not None
             assert (current.state, current.end) == (State.HELD, TEN + minutes(30))
             assert w.there == ["10:00", "10:30"]
+
+
+# --- Confirming -------------------------------------------------------------------------------
+
+
+async def test_strict_does_not_confirm_what_somebody_has_deleted_there_and_taken() -> None:
+    async with world(STRICT) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        w.remote.release(w.live[0].uid)
+        w.remote.hold(1, TEN)
+        with pytest.raises(RemoteConflict):
+            await w.sync.confirm(hold.uid)
+        assert [one.uid for one in w.revoked] == [hold.uid]
+
+
+async def test_strict_holds_anew_what_somebody_has_deleted_there_and_confirms_it() -> None:
+    async with world(STRICT) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        w.remote.release(w.live[0].uid)
+        assert (await w.sync.confirm(hold.uid)).state is State.CONFIRMED
+        assert w.there == ["10:00"]
+
+
+async def test_strict_does_not_confirm_where_the_remote_has_not_followed() -> None:
+    """The hold was moved on the engine itself, and the remote has said no to that."""
+    async with world(STRICT) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(10))
+        w.remote.hold(1, NOON)
+        w.engine.move_slot_nowait(hold.uid, NOON)
+        with pytest.raises(RemoteConflict):
+            await w.sync.confirm(hold.uid)
+
+
+async def test_strict_does_not_confirm_what_is_in_doubt_since_a_restart() -> None:
+    async with world(STRICT, enter=False) as w:
+        hold = w.engine.reserve_slot_nowait("talk", TEN, ttl=minutes(15))
+        w.remote.hold(1, TEN)
+        async with w.sync:
+            await w.settled()
+            with pytest.raises(RemoteUncertain):
+                await w.sync.confirm(hold.uid)
+            current = await w.sync.get(hold.uid)
+            assert current is not None
+            assert current.state is State.HELD
