@@ -280,8 +280,7 @@ class CalComSync:
 
     def _engine_key(self, key: str | None) -> str | None:
         """Return a key for the engine that no attempt has used that was given back."""
-        attempts = self._keys.get(key, 0) if key is not None else 0
-        return f"{key}#{attempts}" if attempts else key
+        return None if key is None else f"{self._keys.get(key, 0)}:{key}"
 
     async def extend(
         self, uid: str, *, ttl: timedelta | None = None, version: int | None = None

@@ -100,3 +100,18 @@ async def test_strict_does_not_confirm_what_is_in_doubt_since_a_restart() -> Non
             current = await w.sync.get(hold.uid)
             assert current is not None
             assert current.state is State.HELD
+
+
+# --- Keys ---------------------------------------------------------------------------------------
+
+
+async def test_no_key_of_a_callers_is_that_of_an_earlier_attempt() -> None:
+    async with world(STRICT) as w:
+        theirs = w.remote.hold(1, TEN)
+        with pytest.raises(RemoteConflict):
+            await w.sync.reserve("talk", TEN, key="a")
+        w.remote.release(theirs.uid)
+        await w.sync.reserve("talk", TEN, key="a")
+        for key in ("a#1", "1:a", "0:a"):
+            with pytest.raises(SlotTaken):
+                await w.sync.reserve("talk", TEN, key=key)
