@@ -25,7 +25,7 @@ from slotengine.calcom.link import Link
 from slotengine.calcom.links import Links
 from slotengine.calcom.reconcile import Do, Failure, Reason, Step, Wanted, next_step
 from slotengine.calcom.requests import Requests
-from slotengine.calcom.sync_errors import RemoteUncertain, SyncOverloaded
+from slotengine.calcom.sync_errors import RemoteUncertain, SyncClosed, SyncOverloaded
 from slotengine.calcom.sync_values import (
     CaughtUp,
     Revoked,
@@ -152,7 +152,13 @@ class Outbound:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._own_is_done)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if task.cancelled() and current is not None and not current.cancelling():
+                raise SyncClosed from None  # given up by `stop`; nobody cancelled the caller
+            raise
 
     def _own_is_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

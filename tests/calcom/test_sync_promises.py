@@ -115,3 +115,34 @@ async def test_no_key_of_a_callers_is_that_of_an_earlier_attempt() -> None:
         for key in ("a#1", "1:a", "0:a"):
             with pytest.raises(SlotTaken):
                 await w.sync.reserve("talk", TEN, key=key)
+
+
+# --- Leaving ------------------------------------------------------------------------------------
+
+
+async def test_a_caller_that_waits_while_the_sync_is_left_is_told_so() -> None:
+    async with world(STRICT, drain=timedelta(seconds=1)) as w:
+        gate = Gate()
+        w.remote.faults.script(Wait(gate), op="post")
+        asked = asyncio.create_task(w.sync.reserve("talk", TEN))
+        await gate.reached()
+        leaving = asyncio.create_task(w.sync.__aexit__(None, None, None))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        w.clock.set(w.clock.moment + timedelta(seconds=2))
+        await leaving
+        with pytest.raises(SyncClosed):
+            await asked
+        gate.open()
+
+
+async def test_one_that_is_cancelled_is_told_that() -> None:
+    async with world(STRICT) as w:
+        gate = Gate()
+        w.remote.faults.script(Wait(gate), op="post")
+        asked = asyncio.create_task(w.sync.reserve("talk", TEN))
+        await gate.reached()
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        gate.open()
