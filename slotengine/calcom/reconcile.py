@@ -183,7 +183,7 @@ def _after_refusal(seen: Sight, wanted: Wanted) -> Step:
     if seen.failure is Failure.NONE:  # it is another place that is wanted now
         return Step(Do.POST)
     if wanted.booked and not seen.can_go_back:
-        return Step(Do.NOTHING)
+        return Step(Do.NOTHING, wanted.until)
     return _give_up(seen, Reason.REFUSED)
 
 
@@ -218,7 +218,7 @@ def _keep(
     if seen.place != wanted.place:
         return _go(seen, wanted, now, strict=strict, blocked=blocked)
     if wanted.until <= seen.covered_until:
-        return Step(Do.NOTHING)
+        return Step(Do.NOTHING, wanted.until if wanted.booked else NEVER)
     covered, failed = now < seen.covered_until, seen.failure is not Failure.NONE
     if strict and failed and not covered:
         return _give_up(seen, Reason.NOT_REACHED)

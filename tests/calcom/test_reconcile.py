@@ -69,7 +69,7 @@ CASES: dict[str, tuple[Step, Step]] = {
     ),
     "but no booking is": (
         step(Sight(Belief.REFUSED, failure=Failure.REFUSED), BOOKED),
-        Step(Do.NOTHING),
+        Step(Do.NOTHING, 1030),
     ),
     "a lost POST is repeated at once": (
         step(Sight(Belief.UNKNOWN, failure=Failure.LOST, not_before=120), WANTED),
@@ -98,6 +98,10 @@ CASES: dict[str, tuple[Step, Step]] = {
         Step(Do.POST),
     ),
     "what is held long enough is left alone": (step(held(), WANTED), Step(Do.NOTHING)),
+    "a booking until it is over": (
+        step(Sight(Belief.HELD, HERE, covered_until=1100, gone_after=1105), BOOKED),
+        Step(Do.NOTHING, 1030),
+    ),
     "what is not is renewed in time": (step(held(), LONGER), Step(Do.WAIT, 170)),
     "by deleting it": (step(held(), LONGER, now=170), Step(Do.DELETE)),
     "or in place": (step(held(), LONGER, IN_PLACE, now=170), Step(Do.PATCH)),

@@ -146,3 +146,32 @@ async def test_one_that_is_cancelled_is_told_that() -> None:
         with pytest.raises(asyncio.CancelledError):
             await asked
         gate.open()
+
+
+# --- Bookings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("synced", [STRICT, BACKGROUND], ids=["strict", "background"])
+async def test_a_booking_that_is_over_is_followed_no_longer(synced: SyncedEventType) -> None:
+    """Also where the remote's hold lasts as long as the slot, so that nothing is ever due."""
+    async with world(synced) as w:
+        start = w.clock.moment + minutes(15)
+        hold = await w.sync.reserve(synced.id, start, ttl=minutes(50))
+        await w.settled()
+        await w.sync.confirm(hold.uid)
+        await w.settled()
+        assert w.sync.statistics().followed == 1
+        await w.pass_slowly(minutes(60), minutes(5))
+        assert (w.sync.statistics().followed, w.there) == (0, [])
+
+
+async def test_a_booking_that_the_remote_has_refused_is_not_followed_for_ever() -> None:
+    async with world(BACKGROUND) as w:
+        start = w.clock.moment + minutes(15)
+        w.remote.hold(2, start)
+        hold = await w.sync.reserve("chat", start)
+        await w.sync.confirm(hold.uid)
+        await w.settled()
+        assert w.sync.statistics().followed == 1
+        await w.pass_slowly(minutes(60), minutes(5))
+        assert w.sync.statistics().followed == 0
