@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slotengine.calcom.belief import PRESENT, Belief, News, Place, after
+from slotengine.calcom.pace import Claim
 from slotengine.calcom.reconcile import Failure, Sight
 from slotengine.calcom.sync_values import SavedLink, SyncedEventType
 from slotengine.core.instant import to_us
@@ -55,6 +56,8 @@ class Link:
     origin: Origin | None = None
     blocked: bool = False
     queued: bool = False
+    claim: Claim | None = None
+    """On requests that must be made at once, while it waits for those."""
     due: int = 0
     """When to look at it again; 0 if nothing is due."""
     waiting: int = 0

@@ -16,6 +16,7 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from math import fsum, inf
 from typing import Any, Final
 
 import anyio
@@ -23,7 +24,17 @@ import anyio
 from slotengine.calcom.belief import PRESENT, Belief, News
 from slotengine.calcom.link import Link
 from slotengine.calcom.links import Links
-from slotengine.calcom.reconcile import Do, Failure, Reason, Step, Wanted, next_step
+from slotengine.calcom.reconcile import (
+    Do,
+    Failure,
+    Reason,
+    Step,
+    Wanted,
+    held_back,
+    most_renewals,
+    next_step,
+    turns_for,
+)
 from slotengine.calcom.requests import Requests
 from slotengine.calcom.sync_errors import RemoteUncertain, SyncClosed, SyncOverloaded
 from slotengine.calcom.sync_values import (
@@ -43,6 +54,27 @@ logger = logging.getLogger(__name__)
 
 _MOST_STEPS: Final = 16
 _MOST_ROUNDS: Final = 4
+_ROUNDING: Final = 1e-9
+
+
+class Lane:
+    """Links that wait for a worker, first come first served."""
+
+    def __init__(self) -> None:
+        self.links: deque[Link] = deque()
+        self._fed = asyncio.Event()
+
+    def put(self, link: Link) -> None:
+        """Let it be the last.  O(1)."""
+        self.links.append(link)
+        self._fed.set()
+
+    async def get(self) -> Link:
+        """Return the first, when there is one."""
+        while not self.links:
+            self._fed.clear()
+            await self._fed.wait()
+        return self.links.popleft()
 
 
 class Outbound:
@@ -69,8 +101,11 @@ class Outbound:
         self._parallel = parallel
         self._most_waiting = backlog
         self._tell = tell
-        self._queue: deque[Link] = deque()
-        self._fed = asyncio.Event()
+        self._there = Lane()
+        """Of what the remote has already: that it is renewed in time goes before all else."""
+        self._new = Lane()
+        self._renewed: dict[str, float] = {}
+        """What each hold that has to be renewed takes of what can be."""
         self._alarms: list[tuple[int, int, Link]] = []
         self._alarms_set = 0
         self._wake = anyio.Event()
@@ -90,6 +125,36 @@ class Outbound:
         if len(self.waiting) >= self._most_waiting:
             raise SyncOverloaded(len(self.waiting))
 
+    def take_on(self, link: Link) -> None:
+        """Count a new hold; raise `SyncOverloaded` if the rate limit cannot keep it alive.
+
+        O(n) for n that have to be renewed, if it has to be.
+        """
+        share = self._share(link, self.links.wanted(link))
+        if not share:
+            return
+        if fsum(self._renewed.values()) + share > 1 + _ROUNDING:
+            untils = (self._until(uid) for uid in self._renewed)
+            raise SyncOverloaded(len(self._renewed), from_us(min(untils, default=self.now())))
+        self._renewed[link.uid] = share
+
+    def _until(self, uid: str) -> int:
+        link = self.links.by_uid.get(uid)
+        wanted = None if link is None else self.links.wanted(link)
+        return self.now() if wanted is None else wanted.until
+
+    def _share(self, link: Link, wanted: Wanted | None) -> float:
+        """Return which part a hold takes of all that can be renewed; 0 if it need not be."""
+        per_minute, synced, sight = self._ask.per_minute, link.synced, link.sight
+        if per_minute is None or wanted is None or sight.belief is Belief.REFUSED:
+            return 0
+        longest = synced.longest_us
+        lasts = sight.covered_until if link.held_at(wanted.place) else self.now() + longest
+        if wanted.until <= lasts:
+            return 0
+        most = most_renewals(per_minute, synced.rules, longest)
+        return 1 / most if most else inf
+
     # --- Who settles, and when ---------------------------------------------------------------
 
     def enqueue(self, link: Link) -> None:
@@ -99,28 +164,25 @@ class Outbound:
         link.queued = True
         if link.uid in self.links.by_uid:
             self.waiting.add(link.uid)
-        self._queue.append(link)
-        self._fed.set()
+        (self._there if link.sight.belief in PRESENT else self._new).put(link)
 
     async def idle(self) -> None:
         """Return when the queue is empty, and nobody settles anything."""
-        while self._queue or self._settling:
+        while self._there.links or self._new.links or self._settling:
             self._at_rest.clear()
             await self._at_rest.wait()
 
     async def work(self) -> None:
-        """Settle what is enqueued, for ever; so many at a time."""
+        """Settle what is enqueued, for ever; so many at a time of either kind."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._parallel):
-                group.create_task(self._worker())
+                group.create_task(self._worker(self._there))
+                group.create_task(self._worker(self._new))
             group.create_task(self._alarm())
 
-    async def _worker(self) -> None:
+    async def _worker(self, lane: Lane) -> None:
         while True:
-            while not self._queue:
-                self._fed.clear()
-                await self._fed.wait()
-            link = self._queue.popleft()
+            link = await lane.get()
             link.queued = False
             try:
                 await self.settle(link)
@@ -201,21 +263,39 @@ class Outbound:
             self._at_rest.set()
 
     async def _settle(self, link: Link) -> None:
-        for _ in range(_MOST_STEPS):
-            wanted = self.links.wanted(link)
-            link.blocked = bool(self.links.in_the_way(link, wanted))
-            now = self.now()
-            step = next_step(link.sight, wanted, link.synced.rules, now=now, blocked=link.blocked)
-            if step.do in {Do.WAIT, Do.NOTHING}:
-                break
-            await self._perform(link, step, wanted)
-        else:
-            step = Step(Do.WAIT, self.now() + SECOND)
+        waits_for_turns = False
+        try:
+            for _ in range(_MOST_STEPS):
+                wanted = self.links.wanted(link)
+                link.blocked = bool(self.links.in_the_way(link, wanted))
+                now, rules = self.now(), link.synced.rules
+                step = next_step(link.sight, wanted, rules, now=now, blocked=link.blocked)
+                if step.do in {Do.WAIT, Do.NOTHING}:
+                    break
+                turns = turns_for(step, link.sight, wanted)
+                if turns and (wait := self._ask.wait_for_turns(link, turns)):
+                    assert wanted is not None
+                    later = held_back(link.sight, wanted, now=now, ready_at=now + wait)
+                    if later is not None:
+                        step, waits_for_turns = later, True
+                        break
+                    self._ask.held_back(link, wait)
+                    continue
+                await self._perform(link, step, wanted)
+            else:
+                step = Step(Do.WAIT, self.now() + SECOND)
+        finally:
+            if not waits_for_turns:
+                self._ask.give_back_turns(link)
         self._rest(link, step)
 
     def _rest(self, link: Link, step: Step) -> None:
         """Leave a link until something happens."""
         wanted, sight = self.links.wanted(link), link.sight
+        if share := self._share(link, wanted):
+            self._renewed[link.uid] = share
+        else:
+            self._renewed.pop(link.uid, None)
         arrived = wanted is not None and link.held_at(wanted.place)
         if arrived or wanted is None:
             self._drop_origin(link)
@@ -235,6 +315,7 @@ class Outbound:
     def _forget(self, link: Link) -> None:
         if self.links.by_uid.get(link.uid) is link and link.waiting == 0:
             self.links.forget(link)
+            self._renewed.pop(link.uid, None)
             link.due = 0
 
     def _tell_of_trouble(self) -> None:
@@ -349,6 +430,8 @@ class Outbound:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for link in self.links.by_uid.values():
+            self._ask.give_back_turns(link)
 
     def unsent(self) -> tuple[Unsent, ...]:
         """Return what the remote does not know."""

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from slotengine.calcom.belief import Belief, Place
 from slotengine.core.expiry import NEVER
+from slotengine.core.instant import SECOND
 
 
 class Reason(Enum):
@@ -162,6 +163,66 @@ def next_step(seen: Sight, wanted: Wanted | None, rules: Rules, *, now: int, blo
             return Step(Do.DELETE) if strict else _when_due(seen, now, Do.DELETE)
         case _:
             raise AssertionError(f"a request is under way: {seen.belief}")
+
+
+# --- The rate limit -----------------------------------------------------------------------
+
+
+def turns_for(step: Step, seen: Sight, wanted: Wanted | None) -> int:
+    """Return how many requests must be able to follow each other at once; O(1).
+
+    A hold that is wanted is deleted only to be made anew: whoever had to wait
+    in between would have destroyed it itself.  0 if it does not matter.
+
+    >>> seen = Sight(Belief.HELD, Place(1, 0, 30), covered_until=20)
+    >>> turns_for(Step(Do.DELETE), seen, Wanted(Place(1, 0, 30), until=40))
+    2
+    >>> turns_for(Step(Do.DELETE), seen, None)
+    0
+    """
+    if wanted is None:
+        return 0
+    if step.do is Do.DELETE:  # one that is repeated has destroyed it already, or may have
+        return 2 if seen.belief is Belief.HELD else 0
+    return 1 if step.do is Do.PATCH and seen.place == wanted.place else 0
+
+
+def held_back(seen: Sight, wanted: Wanted, *, now: int, ready_at: int) -> Step | None:
+    """Return what to do while the turns for a step are not there; None if that is a failure.
+
+    A renewal that nobody waits for is made when they come, as long as the hold
+    lasts.  O(1).
+
+    >>> seen = Sight(Belief.HELD, Place(1, 0, 30), covered_until=20)
+    >>> held_back(seen, Wanted(Place(1, 0, 30), until=40), now=10, ready_at=70)
+    Step(do=<Do.WAIT: 'wait'>, at=20, reason=None)
+    """
+    renewal = seen.belief is Belief.HELD and seen.place == wanted.place and not seen.eager
+    if renewal and now < seen.covered_until:
+        return Step(Do.WAIT, min(ready_at, seen.covered_until))
+    return None
+
+
+_ROUND: Final = 60 * SECOND
+_LATENESS: Final = 30 * SECOND
+
+
+def most_renewals(per_minute: int, rules: Rules, lasts: int) -> int:
+    """Return how many holds that last so long can be renewed, come what may; O(1).
+
+    When the first is due, the minute's requests may all have been sent already,
+    and all others may be due with it.  So they are made in the rounds of a
+    minute that begin between then and shortly before their end; and no more
+    than what is done before the first of them is due again.
+
+    >>> rules = Rules(strict=True, in_place=False, renew_before=150 * SECOND)
+    >>> most_renewals(120, rules, lasts=300 * SECOND)
+    120
+    """
+    rounds = max(1, (rules.renew_before - _LATENESS) // _ROUND)
+    within = min(rounds * _ROUND, max(_ROUND, lasts - rules.renew_before))
+    turns = 1 if rules.in_place else 2
+    return per_minute * within // _ROUND // turns if per_minute >= turns else 0
 
 
 def _when_due(seen: Sight, now: int, do: Do) -> Step:

@@ -35,7 +35,7 @@ from slotengine.calcom.mending import Mending
 from slotengine.calcom.outbound import Outbound
 from slotengine.calcom.requests import Requests
 from slotengine.calcom.resuming import Resuming
-from slotengine.calcom.sync_errors import SyncClosed
+from slotengine.calcom.sync_errors import SyncClosed, SyncOverloaded
 from slotengine.calcom.sync_values import (
     Confirm,
     Offers,
@@ -231,7 +231,9 @@ class CalComSync:
         Background: returned at once; a later refusal is told as `Revoked`.
         Raises `SyncOverloaded` if too many wait for the remote.
 
-        In both, raises `RemoteBusy` for a start that the remote did not offer.
+        In both, raises `RemoteBusy` for a start that the remote did not offer,
+        and `SyncOverloaded` for a hold that has to be renewed there if the
+        client's rate limit is needed for those that are held already.
         """
         synced = self._of(event_type)
         self._in.check(synced, to_us(start, "start"))
@@ -244,6 +246,8 @@ class CalComSync:
         if not is_live(reservation):
             return reservation  # a repeat of what has ended since
         link = self._links.track(reservation, synced)
+        if not link.promised and not link.waiting:
+            self._take_on(link, key)
         if synced.strict and not link.promised:
             return await self._accepted(link, reservation, key)
         link.promised = True
@@ -267,6 +271,13 @@ class CalComSync:
             raise self._why(link, "reserve")
         assert current is not None
         return current
+
+    def _take_on(self, link: Link, key: str | None) -> None:
+        try:
+            self._out.take_on(link)
+        except SyncOverloaded:
+            self._give_back(link, key)
+            raise
 
     def _give_back(self, link: Link, key: str | None) -> None:
         """Let go, on both sides, of what no caller was given."""

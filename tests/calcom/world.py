@@ -48,8 +48,10 @@ LONG: Final = EventType(
     id="long", length=minutes(60), interval=minutes(15), all_of=["court"], lengths=()
 )
 
-STRICT: Final = SyncedEventType(TALK, 1, timed=True)
-BACKGROUND: Final = SyncedEventType(CHAT, 2, Mode.BACKGROUND, timed=True)
+STRICT: Final = SyncedEventType(TALK, 1, timed=True, renew_before=timedelta(seconds=30))
+BACKGROUND: Final = SyncedEventType(
+    CHAT, 2, Mode.BACKGROUND, timed=True, renew_before=timedelta(seconds=30)
+)
 
 REMOTE_TYPES: Final = (
     RemoteEventType(id=1, length=30, owner=1, notice=0),
@@ -179,10 +181,9 @@ async def world(
         RemoteCalCom(
             remote_types,
             clock=clock,
-            limits=UNLIMITED,
             teams=(RemoteTeam(id=10, slug="all", members=frozenset({1, 2, 3, 4})),),
             api_keys=(RemoteApiKey("cal_all", 1),),
-            **(remote or {}),
+            **({"limits": UNLIMITED} | (remote or {})),
         ) as stand_in,
         CalComClient(stand_in.url, **settings) as calcom,
         SlotEngine(clock=clock) as engine,
