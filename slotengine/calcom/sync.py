@@ -53,7 +53,13 @@ from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Lagged, Subscription
 from slotengine.engine.values import Reservation
-from slotengine.errors import HoldExpired, InvalidField, Refused, UnknownEventType
+from slotengine.errors import (
+    HoldExpired,
+    InvalidField,
+    Refused,
+    UnknownEventType,
+    WrongState,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +138,7 @@ class CalComSync:
         )  # fmt: skip
         self._resuming = Resuming(engine, self._links, self._synced)
         self._mending = Mending(engine, self._links, self._ask, self._out, self._in, self._synced)
-        self._keys: OrderedDict[str, int] = OrderedDict()
+        self._keys: OrderedDict[str, int] = OrderedDict(self._saved.keys)
         self._entered = self._open = False
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -190,7 +196,7 @@ class CalComSync:
 
     def saved(self) -> Saved:
         """Return what a later sync needs to go on where this one is; also after leaving it."""
-        return self._resuming.saved()
+        return self._resuming.saved()._replace(keys=tuple(self._keys.items()))
 
     # --- Following what is done on the engine itself ----------------------------------------
 
@@ -226,7 +232,8 @@ class CalComSync:
         not heard of, the hold is given back here, and what the client has
         raised is raised: `RemoteConflict`, `RemoteDown`...; or `RemoteUncertain`
         if the remote may hold it nevertheless, without our knowing the uid.
-        With the same ``key`` it can be tried again.
+        With the same ``key`` it can be tried again.  What a key has made, and
+        has ended since, is no yes: `WrongState` is raised, in both modes.
 
         Background: returned at once; a later refusal is told as `Revoked`.
         Raises `SyncOverloaded` if too many wait for the remote.
@@ -244,7 +251,8 @@ class CalComSync:
             length=length, holder=holder, ttl=ttl, key=self._engine_key(key), only=only,
         )  # fmt: skip
         if not is_live(reservation):
-            return reservation  # a repeat of what has ended since
+            # A repeat of what has ended since, or was given back by a sync that is forgotten.
+            raise WrongState(reservation.uid, reservation.state.value, "reserve")
         link = self._links.track(reservation, synced)
         if not link.promised and not link.waiting:
             self._take_on(link, key)

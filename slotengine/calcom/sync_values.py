@@ -286,6 +286,8 @@ class Saved(NamedTuple):
 
     links: tuple[SavedLink, ...] = ()
     ghosts: tuple[SavedGhost, ...] = ()
+    keys: tuple[tuple[str, int], ...] = ()
+    """How many attempts with a caller's key were given back."""
 
 
 @dataclass(frozen=True, slots=True)

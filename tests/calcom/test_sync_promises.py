@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from slotengine import EventType, SlotTaken, State, minutes
+from slotengine import EventType, SlotTaken, State, WrongState, minutes
 from slotengine.calcom import (
     RemoteConflict,
     RemoteUncertain,
+    Saved,
     SyncClosed,
     SyncedEventType,
 )
@@ -115,6 +116,35 @@ async def test_no_key_of_a_callers_is_that_of_an_earlier_attempt() -> None:
         for key in ("a#1", "1:a", "0:a"):
             with pytest.raises(SlotTaken):
                 await w.sync.reserve("talk", TEN, key=key)
+
+
+async def test_a_repeat_of_what_has_ended_is_no_yes() -> None:
+    async with world() as w:
+        for name in ("talk", "chat"):
+            hold = await w.sync.reserve(name, TEN, key=name)
+            await w.sync.release(hold.uid)
+            with pytest.raises(WrongState) as ended:
+                await w.sync.reserve(name, TEN, key=name)
+            assert ended.value.uid == hold.uid
+
+
+@pytest.mark.parametrize("how", ["left", "crashed"])
+async def test_after_a_restart_a_key_does_not_return_what_was_given_back(how: str) -> None:
+    async with world(STRICT) as w:
+        theirs = w.remote.hold(1, TEN)
+        with pytest.raises(RemoteConflict):
+            await w.sync.reserve("talk", TEN, key="a")
+        w.remote.release(theirs.uid)
+        await w.sync.__aexit__(None, None, None)
+        saved = w.sync.saved() if how == "left" else Saved(tuple(w.kept.values()))
+        w.sync = w.new_sync(saved=saved)
+        await w.sync.__aenter__()
+        if how == "crashed":  # nobody knows that there was an attempt
+            with pytest.raises(WrongState):
+                await w.sync.reserve("talk", TEN, key="a")
+            return
+        hold = await w.sync.reserve("talk", TEN, key="a")
+        assert (hold.state, w.there) == (State.HELD, ["10:00"])
 
 
 # --- Leaving ------------------------------------------------------------------------------------
