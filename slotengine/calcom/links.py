@@ -78,6 +78,8 @@ class Links:
             return None
         link.synced = synced
         place = place_of(reservation, synced)
+        if link.booking:  # whose uid the callback was given stays as it is
+            return Wanted(place, 0, booked=reservation.state is State.CONFIRMED)
         if reservation.state is State.HELD:
             assert reservation.until is not None
             return Wanted(place, to_us(reservation.until))
@@ -90,6 +92,11 @@ class Links:
         if confirm is not Confirm.KEEP and not link.kept:
             return Wanted(place, place.end, booked=True, to_book=True)
         return Wanted(place, place.end, booked=True) if place.end > self.now() else None
+
+    def now_booked(self, link: Link) -> None:
+        """Note that the callback has booked it at the remote."""
+        link.booked = True
+        self._keep(link)
 
     def learn(self, link: Link, news: News) -> None:
         """Believe news of a link; for who has its lock."""

@@ -240,10 +240,10 @@ class Requests:
         except Exception as error:  # it is the caller's code
             link.kept = True
             link.succeeded()
-            self._diverge(link, f"it was not booked there: {type(error).__name__}")
+            self.diverge(link, f"it was not booked there: {type(error).__name__}")
         else:
-            link.booked = True
             link.succeeded()
+            self._links.now_booked(link)
 
     def _send(self, link: Link, news: News, target: Place | None) -> int:
         """Note that a request is about to be sent, and return when."""
@@ -271,7 +271,7 @@ class Requests:
         link.remote_uid = remote.uid
         self._links.learn(link, News.ACCEPTED)
         if to_us(remote.end) != link.target.end:
-            self._diverge(link, f"the remote's slot ends at {remote.end.isoformat()}")
+            self.diverge(link, f"the remote's slot ends at {remote.end.isoformat()}")
 
     def _failed(self, link: Link, failure: Failure, error: Exception) -> Failure:
         counters = self.counters
@@ -281,7 +281,7 @@ class Requests:
             counters.refused += 1
             reservation = self._engine.get_nowait(link.uid)
             if reservation is not None and reservation.state is State.CONFIRMED:
-                self._diverge(link, f"it is booked here, but {error}")
+                self.diverge(link, f"it is booked here, but {error}")
         elif failure is Failure.LOST:
             counters.lost += 1
         else:
@@ -315,7 +315,8 @@ class Requests:
     def _haunt(self, place: Place, minutes: int | None) -> None:
         self._links.ghosts.add(Ghost(place, self._links.now() + _us(minutes) + SLACK))
 
-    def _diverge(self, link: Link, problem: str) -> None:
+    def diverge(self, link: Link, problem: str) -> None:
+        """Say, once, that the two sides differ."""
         if not link.diverged:
             link.diverged = True
             self.counters.diverged += 1

@@ -47,7 +47,7 @@ from slotengine.calcom.sync_values import (
     SyncStatistics,
     Unsent,
 )
-from slotengine.core.instant import MICROSECOND, duration_us, to_us
+from slotengine.core.instant import MICROSECOND, SECOND, duration_us, to_us
 from slotengine.core.reservation import State, Verb
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
@@ -65,6 +65,8 @@ logger = logging.getLogger(__name__)
 
 _KEYS_KEPT: Final = 10_000
 _EVENTS: Final = 65_536
+_BOOKED_BEFORE: Final = 60 * SECOND
+"""So long before its end a hold is booked here if a callback is at it."""
 
 
 def _slot_of(one: Reservation) -> tuple[datetime, datetime, str | None]:
@@ -388,8 +390,13 @@ class CalComSync:
 
         Strict: refused, and revoked, if the remote does not hold it any more;
         a callback is awaited first, and what it raises is raised, with the hold
-        as it was.  Background: it is a booking at once; the callback is called
-        once, afterwards, and should it raise, `Diverged` is told.
+        as it was.  In its last minute a hold is booked here while the callback
+        is under way, so that nobody else gets it; should it raise then, the
+        booking is cancelled.  If it has booked what is not to be had here any
+        more, because somebody has released it, `Diverged` is told.
+
+        Background: it is a booking at once; the callback is called once,
+        afterwards, and should it raise, `Diverged` is told.
         """
         self._check_open()
         link = self._links.by_uid.get(uid)
@@ -419,13 +426,49 @@ class CalComSync:
     async def _book(self, link: Link, current: Reservation, version: int | None) -> None:
         confirm = link.synced.confirm
         assert not isinstance(confirm, Confirm)
+        assert current.until is not None
         if version is not None and current.version != version:
             return  # the engine will say so
-        await confirm(current, link.remote_uid)
-        link.booked = True
-        # Whoever asked may be gone, and the hold over: what is booked there is booked here.
+        link.booking = True
+        last_minute = to_us(current.until) - _BOOKED_BEFORE
+        if last_minute <= self._out.now():
+            self._book_here(link.uid)
+        keeper = asyncio.create_task(self._keep_free(link.uid, last_minute))
+        try:
+            await confirm(current, link.remote_uid)
+        except Exception:
+            self._not_booked(link)
+            raise
+        else:
+            self._booked(link)
+        finally:
+            link.booking = False
+            keeper.cancel()
+            self._out.enqueue(link)
+
+    async def _keep_free(self, uid: str, last_minute: int) -> None:
+        await self._clock.wait(anyio.Event(), last_minute)
+        self._book_here(uid)
+
+    def _book_here(self, uid: str) -> None:
+        """Book a hold that is nearly over while the callback is still at it."""
         with suppress(Refused):
+            self._engine.confirm_nowait(uid, if_still_free=True)
+
+    def _booked(self, link: Link) -> None:
+        """Book here, too, what the callback has booked there; whoever asked may be gone."""
+        self._links.now_booked(link)
+        try:
             self._engine.confirm_nowait(link.uid, if_still_free=True)
+        except Refused as refused:
+            self._ask.diverge(link, f"it is booked there, but here {refused}")
+
+    def _not_booked(self, link: Link) -> None:
+        """Undo what was booked here lest the hold should end; its time is over, or nearly."""
+        current = self._engine.get_nowait(link.uid)
+        if current is not None and current.state is State.CONFIRMED:
+            with suppress(Refused):
+                self._engine.cancel_nowait(link.uid)
 
     async def release(self, uid: str, *, version: int | None = None) -> Reservation:
         """Give a hold up on both sides; as `SlotEngine.release`.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from slotengine import EventType, SlotTaken, State, WrongState, minutes
+from slotengine import EventType, Reservation, SlotTaken, State, WrongState, minutes
 from slotengine.calcom import (
     RemoteConflict,
     RemoteUncertain,
@@ -15,7 +16,7 @@ from slotengine.calcom import (
     SyncClosed,
     SyncedEventType,
 )
-from slotengine.testing.remote import Gate, RemoteEventType, Wait
+from slotengine.testing.remote import Error500, Gate, RemoteEventType, Wait
 from tests.calcom.world import BACKGROUND, NOON, REMOTE_TYPES, STRICT, TEN, world
 
 pytestmark = pytest.mark.anyio
@@ -101,6 +102,87 @@ async def test_strict_does_not_confirm_what_is_in_doubt_since_a_restart() -> Non
             current = await w.sync.get(hold.uid)
             assert current is not None
             assert current.state is State.HELD
+
+
+class Booking:
+    """A callback that takes its time, and books or fails."""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+        self.goes_on = asyncio.Event()
+        self.error: Exception | None = None
+        self.booked: list[tuple[str, str | None]] = []
+
+    async def __call__(self, reservation: Reservation, remote_uid: str | None) -> None:
+        self.called.set()
+        await self.goes_on.wait()
+        if self.error is not None:
+            raise self.error
+        self.booked.append((reservation.uid, remote_uid))
+
+
+@pytest.mark.parametrize("ttl_s", [20, 90, 300])
+async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s: int) -> None:
+    book = Booking()
+    async with world(replace(STRICT, confirm=book)) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=timedelta(seconds=ttl_s))
+        asked = asyncio.create_task(w.sync.confirm(hold.uid))
+        await book.called.wait()
+        remote_uid = w.live[0].uid
+        for _ in range(20):
+            await w.advance(timedelta(seconds=19))
+            with pytest.raises(SlotTaken):
+                await w.sync.reserve("talk", TEN)
+        book.goes_on.set()
+        assert (await asked).state is State.CONFIRMED
+        assert (book.booked, w.events) == ([(hold.uid, remote_uid)], [])
+        await w.settled()
+        assert w.there == []
+        assert len(book.booked) == 1
+
+
+@pytest.mark.parametrize(
+    ("ttl_s", "state"), [(20, State.CANCELLED), (300, State.HELD)], ids=["last minute", "before"]
+)
+async def test_what_the_callback_could_not_book_is_as_it_was_or_over(
+    ttl_s: int, state: State
+) -> None:
+    book = Booking()
+    async with world(replace(STRICT, confirm=book)) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=timedelta(seconds=ttl_s))
+        book.error = OSError("no")
+        book.goes_on.set()
+        with pytest.raises(OSError, match="no"):
+            await w.sync.confirm(hold.uid)
+        await w.settled()
+        current = await w.sync.get(hold.uid)
+        assert current is not None
+        assert (current.state, w.there) == (state, ["10:00"] if state is State.HELD else [])
+
+
+async def test_what_was_released_while_the_callback_booked_it_is_told() -> None:
+    book = Booking()
+    async with world(replace(STRICT, confirm=book)) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        asked = asyncio.create_task(w.sync.confirm(hold.uid))
+        await book.called.wait()
+        w.engine.release_nowait(hold.uid)
+        book.goes_on.set()
+        with pytest.raises(WrongState):
+            await asked
+        (diverged,) = w.diverged
+        assert diverged.uid == hold.uid
+        assert "booked there" in diverged.problem
+
+
+async def test_that_it_is_booked_there_is_kept_at_once() -> None:
+    book = Booking()
+    book.goes_on.set()
+    async with world(replace(STRICT, confirm=book)) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        w.remote.faults.script(Error500(), op="delete", times=None)
+        await w.sync.confirm(hold.uid)
+        assert w.kept[hold.uid].booked
 
 
 # --- Keys ---------------------------------------------------------------------------------------
