@@ -17,7 +17,7 @@ import logging
 import random as chance
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
@@ -355,16 +355,17 @@ class CalComSync:
         there, and what the client has raised is raised.  Where the old and the
         new time overlap, the remote holds neither for a moment, and if somebody
         else is quicker the hold is revoked.  Background: it is returned at
-        once, and revoked if the remote refuses.
+        once, and revoked if the remote refuses.  Which of them it is, is said
+        by the event type that it is moved to.
         """
         self._check_open()
         link = self._links.by_uid.get(uid)
-        if link is None or not link.synced.strict:
+        if not self._is_strict_at(uid, event_type, link):
             return await self._engine.move_slot(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             )
-        async with link.turn:
-            if link.origin is not None:  # of a move whose caller did not stay
+        async with nullcontext() if link is None else link.turn:
+            if link is not None and link.origin is not None:  # of a move whose caller did not stay
                 await self._out.follow(link)
             before = self._engine.get_nowait(uid)
             moved = self._engine.move_slot_nowait(
@@ -372,8 +373,23 @@ class CalComSync:
             )
             assert before is not None
             if _slot_of(before) != _slot_of(moved):
-                await self._follow_move(link, before, moved)
+                await self._follow_move(link or self._now_followed(moved), before, moved)
         return self._now_of(uid, moved)
+
+    def _is_strict_at(self, uid: str, event_type: str | None, link: Link | None) -> bool:
+        """Tell whether a move has to be agreed to: by the event type that it leads to."""
+        current = self._engine.get_nowait(uid)
+        if current is None:
+            return False  # the engine will say so
+        synced = self._synced.get(event_type or current.event_type or "")
+        if synced is None:  # then the remote is to let it go
+            return link is not None and link.synced.strict
+        return synced.strict
+
+    def _now_followed(self, moved: Reservation) -> Link:
+        link = self._links.track(moved, self._synced[moved.event_type or ""])
+        link.promised = True
+        return link
 
     async def _follow_move(self, link: Link, before: Reservation, moved: Reservation) -> None:
         link.origin = Origin(before, guard(self._engine, before, moved))

@@ -8,7 +8,15 @@ from datetime import timedelta
 
 import pytest
 
-from slotengine import EventType, Reservation, SlotTaken, State, WrongState, minutes
+from slotengine import (
+    EventType,
+    Reservation,
+    SlotTaken,
+    State,
+    UnknownReservation,
+    WrongState,
+    minutes,
+)
 from slotengine.calcom import (
     RemoteConflict,
     RemoteUncertain,
@@ -58,6 +66,46 @@ async def test_a_change_of_length_that_is_refused_is_no_success() -> None:
             assert current is not None
             assert (current.state, current.end) == (State.HELD, TEN + minutes(30))
             assert w.there == ["10:00", "10:30"]
+
+
+@pytest.mark.parametrize("followed", [True, False], ids=["background", "not synced"])
+async def test_a_move_to_a_strict_event_type_is_strict(followed: bool) -> None:
+    async with world(*([STRICT, BACKGROUND] if followed else [STRICT])) as w:
+        hold = await w.engine.reserve_slot("chat", TEN)
+        await w.settled()
+        theirs = w.remote.hold(1, NOON)
+        with pytest.raises(RemoteConflict):
+            await w.sync.move(hold.uid, NOON, event_type="talk")
+        await w.settled()
+        current = await w.sync.get(hold.uid)
+        assert current is not None
+        assert (current.state, current.event_type, current.start) == (State.HELD, "chat", TEN)
+        assert (w.revoked, len(w.remote.live(2))) == ([], int(followed))
+        w.remote.release(theirs.uid)
+        gate = Gate()
+        w.remote.faults.script(Wait(gate), times=1)
+        moving = asyncio.create_task(w.sync.move(hold.uid, NOON, event_type="talk"))
+        await gate.reached()
+        assert not moving.done()
+        gate.open()
+        assert (await moving).event_type == "talk"
+        assert ([row.event_type_id for row in w.live], w.there) == ([1], ["12:00"])
+
+
+async def test_a_move_to_one_of_the_background_is_not() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN)
+        w.remote.hold(2, NOON)
+        moved = await w.sync.move(hold.uid, NOON, event_type="chat")
+        assert (moved.event_type, w.requests()) == ("chat", ["post"])
+        await w.settled()
+        assert [one.uid for one in w.revoked] == [hold.uid]
+
+
+async def test_nobody_moves_what_is_not_there() -> None:
+    async with world() as w:
+        with pytest.raises(UnknownReservation):
+            await w.sync.move("nobody", NOON, event_type="talk")
 
 
 # --- Confirming -------------------------------------------------------------------------------
