@@ -47,6 +47,8 @@ class Link:
     """The callback has booked it at the remote."""
     kept: bool = False
     """The callback has failed for good, so the hold is kept instead."""
+    over: bool = False
+    """It is followed no longer."""
     diverged: bool = False
     """That the two sides differ has been said."""
     verdict: Exception | None = None
@@ -116,6 +118,7 @@ class Link:
             sight.covered_until,
             sight.gone_after,
             self.booked,
+            self.over,
         )
 
 

@@ -48,7 +48,7 @@ from slotengine.core.instant import SECOND, from_us
 from slotengine.core.reservation import State
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
-from slotengine.errors import Refused
+from slotengine.errors import EngineClosed, Refused
 
 logger = logging.getLogger(__name__)
 
@@ -438,7 +438,10 @@ class Outbound:
         found = []
         for uid in sorted(self.waiting & self.links.by_uid.keys()):
             link = self.links.by_uid[uid]
-            wanted = self.links.wanted(link)
+            try:
+                wanted = self.links.wanted(link)
+            except EngineClosed:  # left first, and with it went all that is wanted
+                wanted = None
             place = link.sight.place or link.target if wanted is None else wanted.place
             if place is not None:
                 span = from_us(place.start), from_us(place.end)

@@ -313,7 +313,7 @@ class Requests:
             sight.gone_after = max(sight.gone_after, asked_at + link.synced.longest_us + SLACK)
 
     def _haunt(self, place: Place, minutes: int | None) -> None:
-        self._links.ghosts.add(Ghost(place, self._links.now() + _us(minutes) + SLACK))
+        self._links.haunt(Ghost(place, self._links.now() + _us(minutes) + SLACK))
 
     def diverge(self, link: Link, problem: str) -> None:
         """Say, once, that the two sides differ."""

@@ -41,6 +41,7 @@ from slotengine.calcom.sync_values import (
     Offers,
     Report,
     Saved,
+    SavedGhost,
     SavedLink,
     SyncedEventType,
     SyncEvent,
@@ -54,6 +55,7 @@ from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Lagged, Subscription
 from slotengine.engine.values import Reservation
 from slotengine.errors import (
+    EngineClosed,
     HoldExpired,
     InvalidField,
     Refused,
@@ -83,8 +85,10 @@ class CalComSync:
     Enter it, once, inside the engine and the client that it is given; leave it
     before them.  ``on_event`` is called with each `SyncEvent`, and ``on_link``
     with what is to be kept of a reservation over a restart whenever that
-    changes, before a request and after it; ``saved`` is what was kept.  Both
-    must be quick, and not raise.
+    changes, before a request and after it, the last time as ``over``: then it
+    may be dropped.  ``on_ghost`` is called with what a lost request may have
+    left there, which may be dropped after its ``until``.  ``saved`` is what was
+    kept.  All of them must be quick, and not raise.
 
     At most ``parallel`` requests for the background are under way at a time,
     and at most ``backlog`` reservations wait for the remote.  On leaving, what
@@ -113,6 +117,7 @@ class CalComSync:
         saved: Saved | None = None,
         on_event: Callable[[SyncEvent], None] = _nothing,
         on_link: Callable[[SavedLink], None] = _nothing,
+        on_ghost: Callable[[SavedGhost], None] = _nothing,
         clock: Clock | None = None,
         random: chance.Random | None = None,
     ) -> None:
@@ -128,7 +133,10 @@ class CalComSync:
         self._saved = saved or Saved()
         random = random or chance.Random()
         keep = _nothing if on_link is _nothing else lambda link: on_link(link.saved())
-        self._links = Links(engine, self._synced, keep=keep)
+        self._links = Links(
+            engine, self._synced,
+            keep=keep, keep_ghost=lambda one: on_ghost(SavedGhost(*one.place, one.until)),
+        )  # fmt: skip
         self._ask = Requests(engine, client, self._links, random=random, tell=on_event)
         self._out = Outbound(
             engine, self._links, self._ask,
@@ -174,6 +182,8 @@ class CalComSync:
             self._subscription.close()
             await asyncio.wait(self._tasks[:1])  # what has happened so far is followed
             await self._try_once_more()
+        except EngineClosed:
+            logger.warning("the engine was left before the sync, which cannot end in order now")
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -188,8 +198,8 @@ class CalComSync:
         draining = asyncio.create_task(self._out.drain())
         drained = anyio.Event()
         draining.add_done_callback(lambda _: drained.set())
-        until = self._out.now() + self._drain
         try:
+            until = self._out.now() + self._drain
             while not draining.done() and self._out.now() < until:
                 await self._clock.wait(drained, until)
         finally:

@@ -270,10 +270,12 @@ class SavedLink(NamedTuple):
     covered_until: int
     gone_after: int
     booked: bool
+    over: bool = False
+    """It is followed no longer: nothing of it need be kept."""
 
 
 class SavedGhost(NamedTuple):
-    """What is to be kept of a lost request over a restart."""
+    """What is to be kept of a lost request over a restart; until then, and no longer."""
 
     remote_id: int
     start: int

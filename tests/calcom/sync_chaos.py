@@ -34,7 +34,6 @@ from slotengine.calcom.link import Link, place_of
 from slotengine.calcom.sync_values import (
     Confirm,
     Mode,
-    Saved,
     SyncedEventType,
 )
 from slotengine.core.instant import from_us, to_us
@@ -234,7 +233,7 @@ class Schedule:
             await asyncio.gather(*old._tasks, return_exceptions=True)
             await old._out.stop()
             await old._in.stop()
-            kept = Saved(tuple(self.world.kept.values()), old.saved().ghosts)
+            kept = self.world.left_by_a_crash()
         else:
             self.seen["left"] += 1
             await old.__aexit__(None, None, None)

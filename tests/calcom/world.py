@@ -19,6 +19,8 @@ from slotengine.calcom.sync_values import (
     Diverged,
     Mode,
     Revoked,
+    Saved,
+    SavedGhost,
     SavedLink,
     SyncedEventType,
     SyncEvent,
@@ -91,6 +93,7 @@ class World:
     options: dict[str, Any]
     events: list[SyncEvent] = field(default_factory=list)
     kept: dict[str, SavedLink] = field(default_factory=dict)
+    kept_ghosts: list[SavedGhost] = field(default_factory=list)
     sync: CalComSync = field(init=False)
 
     def new_sync(self, **options: Any) -> CalComSync:
@@ -102,8 +105,21 @@ class World:
             clock=self.clock,
             **({"random": Longest()} | self.options | options),
             on_event=self.events.append,
-            on_link=lambda link: self.kept.__setitem__(link.uid, link),
+            on_link=self._keep,
+            on_ghost=self.kept_ghosts.append,
         )
+
+    def _keep(self, link: SavedLink) -> None:
+        if link.over:
+            self.kept.pop(link.uid, None)
+        else:
+            self.kept[link.uid] = link
+
+    def left_by_a_crash(self) -> Saved:
+        """Return what was kept, and was not to be dropped."""
+        now = self.clock.now()
+        ghosts = tuple(ghost for ghost in self.kept_ghosts if ghost.until > now)
+        return Saved(tuple(self.kept.values()), ghosts)
 
     @property
     def revoked(self) -> list[Revoked]:
