@@ -33,6 +33,7 @@ from slotengine.calcom.link import Link, Origin, is_live, place_of
 from slotengine.calcom.links import Links
 from slotengine.calcom.mending import Mending
 from slotengine.calcom.outbound import Outbound
+from slotengine.calcom.reconcile import Failure
 from slotengine.calcom.requests import Requests
 from slotengine.calcom.resuming import Resuming
 from slotengine.calcom.sync_errors import SyncClosed, SyncOverloaded
@@ -414,7 +415,8 @@ class CalComSync:
     async def confirm(self, uid: str, *, version: int | None = None) -> Reservation:
         """Turn a hold into a booking, and do with the remote's hold as its event type says.
 
-        Strict: refused, and revoked, if the remote does not hold it any more;
+        Strict: the remote is asked first.  Refused, and revoked, if it does not
+        hold it any more; refused, with the hold as it was, if it cannot be asked;
         a callback is awaited first, and what it raises is raised, with the hold
         as it was.  In its last minute a hold is booked here while the callback
         is under way, so that nobody else gets it; should it raise then, the
@@ -440,8 +442,11 @@ class CalComSync:
         return confirmed
 
     async def _check_cover(self, link: Link) -> None:
-        """Return if the remote holds it, perhaps only now; otherwise it is revoked."""
+        """Return if the remote says that it holds it; if it does not and cannot, it is revoked."""
         await self._out.check(link)
+        if link.sight.belief is Belief.HELD and link.sight.failure is not Failure.NONE:
+            self._out.enqueue(link)
+            raise self._why(link, "confirm")  # it could not be asked
         await self._out.follow(link)
         current = self._engine.get_nowait(link.uid)
         if current is None or not is_live(current):

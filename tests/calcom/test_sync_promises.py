@@ -19,6 +19,7 @@ from slotengine import (
 )
 from slotengine.calcom import (
     RemoteConflict,
+    RemoteFailed,
     RemoteUncertain,
     Saved,
     SyncClosed,
@@ -150,6 +151,19 @@ async def test_strict_does_not_confirm_what_is_in_doubt_since_a_restart() -> Non
             current = await w.sync.get(hold.uid)
             assert current is not None
             assert current.state is State.HELD
+
+
+async def test_strict_does_not_confirm_what_the_remote_cannot_be_asked_about() -> None:
+    """Somebody may have deleted it there; once it can be asked, it is confirmed."""
+    async with world(STRICT) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        w.remote.faults.script(Error500(), op="get")
+        with pytest.raises(RemoteFailed):
+            await w.sync.confirm(hold.uid)
+        current = await w.sync.get(hold.uid)
+        assert current is not None
+        assert (current.state, w.revoked) == (State.HELD, [])
+        assert (await w.sync.confirm(hold.uid)).state is State.CONFIRMED
 
 
 class Booking:
