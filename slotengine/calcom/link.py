@@ -19,10 +19,12 @@ class Origin(NamedTuple):
     """Where a hold was before it was moved, and what keeps that free until the remote has agreed.
 
     ``guard`` is the uid of a hold here on what the move has left, if anything.
+    It was ``patient`` there: what becomes of the move is decided at once all the same.
     """
 
     reservation: Reservation
     guard: str | None
+    patient: bool
 
 
 @dataclass(eq=False, slots=True)

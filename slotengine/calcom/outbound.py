@@ -22,7 +22,7 @@ from typing import Any, Final
 import anyio
 
 from slotengine.calcom.belief import PRESENT, Belief, News
-from slotengine.calcom.link import Link
+from slotengine.calcom.link import Link, is_live
 from slotengine.calcom.links import Links
 from slotengine.calcom.reconcile import (
     Do,
@@ -44,7 +44,7 @@ from slotengine.calcom.sync_values import (
     Unsent,
 )
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import SECOND, from_us
+from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
@@ -303,14 +303,23 @@ class Outbound:
             link.succeeded()  # what has failed is not wanted any more
         link.blocked = link.blocked and step.do is Do.WAIT and not arrived
         (self.links.blocked.add if link.blocked else self.links.blocked.discard)(link)
-        self._look_again(link, step.at)
         over = wanted is None and sight.belief not in PRESENT
+        remembered = self._remembered_until(link) if over else 0
+        self._look_again(link, min(step.at, remembered or NEVER))
         at_rest = over or step.do is Do.NOTHING or (arrived and sight.failure is Failure.NONE)
         if at_rest:
             self.waiting.discard(link.uid)
-        if over:
+        if over and not remembered:
             self._forget(link)
         self._tell_of_trouble()
+
+    def _remembered_until(self, link: Link) -> int:
+        """Return how long it has to be known that it was booked there; 0 if it need not be."""
+        current = self._engine.get_nowait(link.uid)
+        if not link.booked or current is None or not is_live(current):
+            return 0
+        end = to_us(current.end)
+        return end if end > self.now() else 0
 
     def _forget(self, link: Link) -> None:
         if self.links.by_uid.get(link.uid) is link and link.waiting == 0:
@@ -381,6 +390,7 @@ class Outbound:
         """Let it be here where it was before a move that the remote has not agreed to."""
         assert link.origin is not None
         before = link.origin.reservation
+        link.sight.patient = link.origin.patient
         link.undone = link.verdict
         if reason is Reason.UNCERTAIN:
             link.undone = self.uncertain(link)  # of the place that is given up

@@ -403,7 +403,9 @@ class CalComSync:
         return link
 
     async def _follow_move(self, link: Link, before: Reservation, moved: Reservation) -> None:
-        link.origin = Origin(before, guard(self._engine, before, moved))
+        guarded = guard(self._engine, before, moved)
+        link.origin = Origin(before, guarded, link.sight.patient)
+        link.sight.patient = False
         link.sight.can_go_back = True
         link.succeeded()
         link.verdict = link.undone = None
@@ -514,7 +516,8 @@ class CalComSync:
     async def cancel(self, uid: str, *, version: int | None = None) -> Reservation:
         """Give a booking up on both sides; as `release`, and as `SlotEngine.cancel`.
 
-        What a callback has booked at the remote, the caller has to cancel there.
+        What a callback has booked at the remote, the caller has to cancel there,
+        and to move there after a `move`.
         """
         self._check_open()
         cancelled = await self._engine.cancel(uid, version=version)

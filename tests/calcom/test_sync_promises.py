@@ -18,6 +18,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.calcom import (
+    Mode,
     RemoteConflict,
     RemoteFailed,
     RemoteUncertain,
@@ -25,8 +26,8 @@ from slotengine.calcom import (
     SyncClosed,
     SyncedEventType,
 )
-from slotengine.testing.remote import Error500, Gate, RemoteEventType, Wait
-from tests.calcom.world import BACKGROUND, NOON, REMOTE_TYPES, STRICT, TEN, world
+from slotengine.testing.remote import Error500, Gate, Wait
+from tests.calcom.world import BACKGROUND, NOON, STRICT, TEN, world
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +35,6 @@ OTHER = EventType(id="other", length=minutes(30), all_of=["ann"])
 VARIED = EventType(
     id="varied", length=minutes(30), lengths=[minutes(30), minutes(60)], all_of=["ann"]
 )
-VARIED_THERE = RemoteEventType(id=7, length=30, lengths=(30, 60), owner=1, notice=0)
 
 
 # --- Moves that change no start ---------------------------------------------------------------
@@ -55,8 +55,7 @@ async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> N
 
 
 async def test_a_change_of_length_that_is_refused_is_no_success() -> None:
-    types = (*REMOTE_TYPES, VARIED_THERE)
-    async with world(SyncedEventType(VARIED, 7, timed=True), remote_types=types, enter=False) as w:
+    async with world(SyncedEventType(VARIED, 7, timed=True), enter=False) as w:
         w.engine.add_event_type(VARIED)
         async with w.sync:
             hold = await w.sync.reserve("varied", TEN)
@@ -107,6 +106,20 @@ async def test_nobody_moves_what_is_not_there() -> None:
     async with world() as w:
         with pytest.raises(UnknownReservation):
             await w.sync.move("nobody", NOON, event_type="talk")
+
+
+async def test_a_strict_move_of_what_is_in_doubt_since_a_restart_is_no_success() -> None:
+    async with world(STRICT, enter=False) as w:
+        hold = w.engine.reserve_slot_nowait("talk", TEN, ttl=minutes(15))
+        w.remote.hold(1, TEN)
+        w.remote.hold(1, NOON)
+        async with w.sync:
+            await w.settled()
+            with pytest.raises(RemoteConflict):
+                await w.sync.move(hold.uid, NOON)
+            current = await w.sync.get(hold.uid)
+            assert current is not None
+            assert (current.state, current.start) == (State.HELD, TEN)
 
 
 # --- Confirming -------------------------------------------------------------------------------
@@ -245,6 +258,30 @@ async def test_that_it_is_booked_there_is_kept_at_once() -> None:
         w.remote.faults.script(Error500(), op="delete", times=None)
         await w.sync.confirm(hold.uid)
         assert w.kept[hold.uid].booked
+
+
+@pytest.mark.parametrize("how", ["moved", "left", "crashed"])
+@pytest.mark.parametrize("mode", Mode)
+async def test_what_is_booked_there_is_not_booked_again(mode: Mode, how: str) -> None:
+    book = Booking()
+    book.goes_on.set()
+    async with world(replace(STRICT, mode=mode, confirm=book)) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.settled()
+        await w.sync.confirm(hold.uid)
+        await w.settled()
+        assert w.there == []
+        if how == "moved":
+            await w.sync.move(hold.uid, NOON)
+        else:
+            await w.sync.__aexit__(None, None, None)
+            saved = w.sync.saved() if how == "left" else w.left_by_a_crash()
+            w.sync = w.new_sync(saved=saved)
+            await w.sync.__aenter__()
+        await w.settled()
+        assert (len(book.booked), w.there) == (1, [])
+        await w.pass_slowly(timedelta(hours=7), minutes(30))
+        assert (len(book.booked), w.sync.statistics().followed) == (1, 0)
 
 
 # --- Keys ---------------------------------------------------------------------------------------

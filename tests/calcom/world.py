@@ -67,6 +67,7 @@ REMOTE_TYPES: Final = (
         notice=0,
     ),
     RemoteEventType(id=4, length=60, step=15, owner=1, notice=0),
+    RemoteEventType(id=7, length=30, lengths=(30, 60), step=15, owner=1, notice=0),
 )
 
 
