@@ -270,7 +270,7 @@ class Schedule:
         robbed, sync = len(self.robbed), self.world.sync
         confirmed = await sync.confirm(uid)
         link = sync._links.by_uid.get(uid)
-        keeps = link is not None and link.synced.confirm is Confirm.KEEP
+        keeps = link is not None and link.synced.confirm is Confirm.KEEP and not link.booked
         quiet = self.calm and self.alone and len(self.robbed) == robbed
         if keeps and quiet and MODES[confirmed.event_type or ""] is Mode.STRICT:
             there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
@@ -299,7 +299,8 @@ class Schedule:
     def rob(self) -> None:
         """Delete at the remote what is ours."""
         links = self.world.sync._links.by_uid
-        rows = [row.uid for row in self.ours()]
+        known = {link.remote_uid for link in links.values()}  # others' answers are on their way
+        rows = [row.uid for row in self.ours() if row.uid in known]
         if rows and self.up and not self.racing:
             row = self.random.choice(rows)
             self.robbed |= {uid for uid, link in links.items() if link.remote_uid == row}
