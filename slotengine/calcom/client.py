@@ -56,7 +56,7 @@ from slotengine.calcom.errors import (
     RemoteUnreachable,
 )
 from slotengine.calcom.exchange import Lost, base_of, exchange, new_session
-from slotengine.calcom.pace import Pace
+from slotengine.calcom.pace import Claim, Pace
 from slotengine.calcom.retries import Retries
 from slotengine.calcom.wire import VERSION
 from slotengine.errors import InvalidField
@@ -121,6 +121,8 @@ class _Call:
     deadline: float
     headers: Mapping[str, str]
     """The credentials that the last try was sent with."""
+    claim: Claim | None = None
+    """What the next try may use a turn of."""
     doubt: OutcomeUnknown | None = None
     """Of some try it is not known whether it was done."""
 
@@ -210,6 +212,7 @@ class CalComClient:
         self._retries = Retries(
             attempts, wait_for_turn, clock, sleep, random or chance.Random(), self._count_retry
         )
+        self._per_minute = per_minute
         self._pace = Pace(limit=per_minute, clock=clock)
         self._breaker = Breaker(failures=failures, cooldown_s=cooldown_s, clock=clock)
         self._counters = _Counters()
@@ -287,6 +290,7 @@ class CalComClient:
         *,
         slot_minutes: int | None = None,
         reservation_minutes: int | None = None,
+        claim: Claim | None = None,
     ) -> RemoteReservation:
         """Hold a slot for ``reservation_minutes``, usually 5; other times need credentials.
 
@@ -299,7 +303,9 @@ class CalComClient:
             slot_minutes=slot_minutes,
             reservation_minutes=reservation_minutes,
         )
-        return await self._call("reserve", "POST", RESERVATIONS_PATH, parse_reservation, body)
+        return await self._call(
+            "reserve", "POST", RESERVATIONS_PATH, parse_reservation, body, claim
+        )
 
     async def get(self, uid: str) -> RemoteReservation | None:
         """Return a hold, None if there is none; one that is over may still be there."""
@@ -313,6 +319,7 @@ class CalComClient:
         *,
         slot_minutes: int | None = None,
         reservation_minutes: int | None = None,
+        claim: Claim | None = None,
     ) -> RemoteReservation:
         """Put a hold in another place, and begin its time anew.
 
@@ -327,11 +334,32 @@ class CalComClient:
             slot_minutes=slot_minutes,
             reservation_minutes=reservation_minutes,
         )
-        return await self._call("update", "PATCH", path, parse_reservation, body)
+        return await self._call("update", "PATCH", path, parse_reservation, body, claim)
 
-    async def delete(self, uid: str) -> None:
+    async def delete(self, uid: str, *, claim: Claim | None = None) -> None:
         """Release a hold; of one that is over, or never was, that is as good as done."""
-        await self._call("delete", "DELETE", reservation_path(uid), parse_done)
+        await self._call("delete", "DELETE", reservation_path(uid), parse_done, None, claim)
+
+    @property
+    def per_minute(self) -> int | None:
+        """How many requests are sent in any minute at most; None for no limit."""
+        return self._per_minute
+
+    def claim(self, turns: int) -> Claim:
+        """Return a claim on so many requests that can be sent at once, ahead of all others.
+
+        Hand it to `reserve`, `update` and `delete`: each uses a turn of it if all
+        that are left have come, and waits as usual if they have not.  So whoever
+        deletes a hold to make it anew does not begin what cannot be ended.  While
+        it is not given back, others wait behind it.  O(n) for n waiting.
+
+            claim = calcom.claim(2)
+            if claim.wait_s() == 0:
+                await calcom.delete(hold.uid, claim=claim)
+                hold = await calcom.reserve(1, start, claim=claim)
+            claim.give_back()
+        """
+        return Claim(self._pace, turns)
 
     def statistics(self) -> ClientStatistics:
         """Return what was done so far, and how things are.  O(1)."""
@@ -358,10 +386,11 @@ class CalComClient:
         path: str,
         parse: Callable[[bytes], T],
         body: bytes | None = None,
+        claim: Claim | None = None,
     ) -> T:
         self._open_session()
         deadline = self._clock() + self._timeout_s
-        call = _Call(operation, method, path, body, deadline, self._credentials.headers)
+        call = _Call(operation, method, path, body, deadline, self._credentials.headers, claim)
         self._counters.calls += 1
         try:
             return await self._authorized(call, parse)
@@ -423,7 +452,10 @@ class CalComClient:
 
     async def _turn(self, call: _Call) -> None:
         """Return when the rate limit lets a request pass; nothing may come between."""
-        number = self._pace.join()
+        claim, call.claim = call.claim, None  # what is left of it is for others
+        if claim is not None and claim.use():
+            return
+        number = self._pace.join(first=claim is not None)
         try:
             while wait_s := self._pace.wait_s(number):
                 if not self._wait_for_turn or self._clock() + wait_s >= call.deadline:
@@ -488,5 +520,8 @@ class CalComClient:
 
     def _heed(self, answer: Answer) -> None:
         """Pause when the remote says that it will refuse, or does."""
-        if answer.status == 429 or answer.exhausted():
+        left = answer.remaining()
+        if answer.status == 429 or left == 0:
             self._pace.pause(answer.reset_s())
+        elif left is not None:
+            self._pace.heard(left, answer.reset_s())

@@ -46,10 +46,13 @@ class Answer(NamedTuple):
         # Bytes that are not UTF-8 arrive as surrogates, which cannot be printed.
         return clear(text.encode("utf-8", "replace").decode())[:_LONGEST_TEXT]
 
-    def exhausted(self) -> bool:
-        """Tell whether the remote will refuse the next request: no limit has anything left."""
+    def remaining(self) -> int | None:
+        """Return how many requests the remote still takes, until it resets; None if it says none.
+
+        It refuses when no limit has anything left.
+        """
         remaining = _limits(self.headers, _REMAINING)
-        return bool(remaining) and max(remaining) == 0
+        return int(max(remaining)) if remaining else None
 
     def reset_s(self) -> float:
         """Return in how many seconds the remote takes requests again.

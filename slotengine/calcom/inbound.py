@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
 
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 SOURCE: Final = "cal.com"
 """Under which the engine knows what is busy at the remote."""
 
+_LAST: Final = to_us(datetime.max.replace(microsecond=0, tzinfo=UTC))
 STALE_SEARCH: Final = 2 * SECOND
 """So old may an answer be that the remote gives."""
 
@@ -123,7 +124,10 @@ class Inbound:
             if watched.forget(now - interest, now // DAY):
                 self.apply()
             if watched.days:
-                await self.poll(synced)
+                try:
+                    await self.poll(synced)
+                except Exception:
+                    logger.exception("asking for the slots of %s failed", synced.id)
 
     async def poll(self, synced: SyncedEventType) -> None:
         """Ask for all that is watched of an event type; whoever wants it meanwhile waits along."""
@@ -153,7 +157,7 @@ class Inbound:
     async def _ask_run(self, synced: SyncedEventType, first: int, last: int) -> None:
         # What begins on the last day may end on the next.
         begin = max(first * DAY, self._now())
-        end = (last + 1) * DAY + self._watched[synced.id].length
+        end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
         asked_at = self._now()
         self.polls += 1
         try:
@@ -174,7 +178,7 @@ class Inbound:
         self, synced: SyncedEventType, first: int, last: int, asked_at: int, free: frozenset[int]
     ) -> None:
         """Let an answer change what is busy here; in one step."""
-        end = (last + 1) * DAY + self._watched[synced.id].length
+        end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
         self._engine.replace_busy_nowait(SOURCE, {})
         offered = [
             to_us(slot.start)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slotengine.calcom.belief import PRESENT, Belief, News, Place, after
+from slotengine.calcom.pace import Claim
 from slotengine.calcom.reconcile import Failure, Sight
 from slotengine.calcom.sync_values import SavedLink, SyncedEventType
 from slotengine.core.instant import to_us
@@ -18,10 +19,12 @@ class Origin(NamedTuple):
     """Where a hold was before it was moved, and what keeps that free until the remote has agreed.
 
     ``guard`` is the uid of a hold here on what the move has left, if anything.
+    It was ``patient`` there: what becomes of the move is decided at once all the same.
     """
 
     reservation: Reservation
     guard: str | None
+    patient: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -40,10 +43,14 @@ class Link:
     """Where a request under way, or lost, would put it."""
     promised: bool = False
     """Some caller has been told that it is theirs."""
+    booking: bool = False
+    """The callback that a strict caller waits for is under way."""
     booked: bool = False
     """The callback has booked it at the remote."""
     kept: bool = False
     """The callback has failed for good, so the hold is kept instead."""
+    over: bool = False
+    """It is followed no longer."""
     diverged: bool = False
     """That the two sides differ has been said."""
     verdict: Exception | None = None
@@ -55,6 +62,8 @@ class Link:
     origin: Origin | None = None
     blocked: bool = False
     queued: bool = False
+    claim: Claim | None = None
+    """On requests that must be made at once, while it waits for those."""
     due: int = 0
     """When to look at it again; 0 if nothing is due."""
     waiting: int = 0
@@ -111,6 +120,7 @@ class Link:
             sight.covered_until,
             sight.gone_after,
             self.booked,
+            self.over,
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from slotengine.calcom.belief import Ghosts, News, Place, Places
+from slotengine.calcom.belief import Ghost, Ghosts, News, Place, Places
 from slotengine.calcom.link import Link, is_live, place_of
 from slotengine.calcom.reconcile import Wanted
 from slotengine.calcom.sync_values import Confirm, SyncedEventType
@@ -34,6 +34,7 @@ class Links:
         synced: dict[str, SyncedEventType],
         *,
         keep: Callable[[Link], None],
+        keep_ghost: Callable[[Ghost], None],
     ) -> None:
         self.by_uid: dict[str, Link] = {}
         self.ghosts = Ghosts()
@@ -44,6 +45,7 @@ class Links:
         self._engine = engine
         self._synced = synced
         self._keep = keep
+        self._keep_ghost = keep_ghost
         self._present: Places[Link] = Places()
         self._traces: deque[tuple[Place, int]] = deque()
 
@@ -66,7 +68,13 @@ class Links:
     def forget(self, link: Link) -> None:
         """Follow a reservation no longer."""
         del self.by_uid[link.uid]
+        link.over = True
         self._keep(link)
+
+    def haunt(self, ghost: Ghost) -> None:
+        """Reckon with what a lost request may have left."""
+        self.ghosts.add(ghost)
+        self._keep_ghost(ghost)
 
     def wanted(self, link: Link) -> Wanted | None:
         """Return what the remote should have for a link, by the engine's state of this moment."""
@@ -78,6 +86,8 @@ class Links:
             return None
         link.synced = synced
         place = place_of(reservation, synced)
+        if link.booking:  # whose uid the callback was given stays as it is
+            return Wanted(place, 0, booked=reservation.state is State.CONFIRMED)
         if reservation.state is State.HELD:
             assert reservation.until is not None
             return Wanted(place, to_us(reservation.until))
@@ -90,6 +100,11 @@ class Links:
         if confirm is not Confirm.KEEP and not link.kept:
             return Wanted(place, place.end, booked=True, to_book=True)
         return Wanted(place, place.end, booked=True) if place.end > self.now() else None
+
+    def now_booked(self, link: Link) -> None:
+        """Note that the callback has booked it at the remote."""
+        link.booked = True
+        self._keep(link)
 
     def learn(self, link: Link, news: News) -> None:
         """Believe news of a link; for who has its lock."""

@@ -16,16 +16,27 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from math import fsum, inf
 from typing import Any, Final
 
 import anyio
 
-from slotengine.calcom.belief import PRESENT, News
-from slotengine.calcom.link import Link
+from slotengine.calcom.belief import PRESENT, Belief, News
+from slotengine.calcom.link import Link, is_live
 from slotengine.calcom.links import Links
-from slotengine.calcom.reconcile import Do, Failure, Reason, Step, Wanted, next_step
+from slotengine.calcom.reconcile import (
+    Do,
+    Failure,
+    Reason,
+    Step,
+    Wanted,
+    held_back,
+    most_renewals,
+    next_step,
+    turns_for,
+)
 from slotengine.calcom.requests import Requests
-from slotengine.calcom.sync_errors import RemoteUncertain, SyncOverloaded
+from slotengine.calcom.sync_errors import RemoteUncertain, SyncClosed, SyncOverloaded
 from slotengine.calcom.sync_values import (
     CaughtUp,
     Revoked,
@@ -33,16 +44,37 @@ from slotengine.calcom.sync_values import (
     Unsent,
 )
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import SECOND, from_us
+from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
-from slotengine.errors import Refused
+from slotengine.errors import EngineClosed, Refused
 
 logger = logging.getLogger(__name__)
 
 _MOST_STEPS: Final = 16
 _MOST_ROUNDS: Final = 4
+_ROUNDING: Final = 1e-9
+
+
+class Lane:
+    """Links that wait for a worker, first come first served."""
+
+    def __init__(self) -> None:
+        self.links: deque[Link] = deque()
+        self._fed = asyncio.Event()
+
+    def put(self, link: Link) -> None:
+        """Let it be the last.  O(1)."""
+        self.links.append(link)
+        self._fed.set()
+
+    async def get(self) -> Link:
+        """Return the first, when there is one."""
+        while not self.links:
+            self._fed.clear()
+            await self._fed.wait()
+        return self.links.popleft()
 
 
 class Outbound:
@@ -69,8 +101,11 @@ class Outbound:
         self._parallel = parallel
         self._most_waiting = backlog
         self._tell = tell
-        self._queue: deque[Link] = deque()
-        self._fed = asyncio.Event()
+        self._there = Lane()
+        """Of what the remote has already: that it is renewed in time goes before all else."""
+        self._new = Lane()
+        self._renewed: dict[str, float] = {}
+        """What each hold that has to be renewed takes of what can be."""
         self._alarms: list[tuple[int, int, Link]] = []
         self._alarms_set = 0
         self._wake = anyio.Event()
@@ -90,6 +125,36 @@ class Outbound:
         if len(self.waiting) >= self._most_waiting:
             raise SyncOverloaded(len(self.waiting))
 
+    def take_on(self, link: Link) -> None:
+        """Count a new hold; raise `SyncOverloaded` if the rate limit cannot keep it alive.
+
+        O(n) for n that have to be renewed, if it has to be.
+        """
+        share = self._share(link, self.links.wanted(link))
+        if not share:
+            return
+        if fsum(self._renewed.values()) + share > 1 + _ROUNDING:
+            untils = (self._until(uid) for uid in self._renewed)
+            raise SyncOverloaded(len(self._renewed), from_us(min(untils, default=self.now())))
+        self._renewed[link.uid] = share
+
+    def _until(self, uid: str) -> int:
+        link = self.links.by_uid.get(uid)
+        wanted = None if link is None else self.links.wanted(link)
+        return self.now() if wanted is None else wanted.until
+
+    def _share(self, link: Link, wanted: Wanted | None) -> float:
+        """Return which part a hold takes of all that can be renewed; 0 if it need not be."""
+        per_minute, synced, sight = self._ask.per_minute, link.synced, link.sight
+        if per_minute is None or wanted is None or sight.belief is Belief.REFUSED:
+            return 0
+        longest = synced.longest_us
+        lasts = sight.covered_until if link.held_at(wanted.place) else self.now() + longest
+        if wanted.until <= lasts:
+            return 0
+        most = most_renewals(per_minute, synced.rules, longest)
+        return 1 / most if most else inf
+
     # --- Who settles, and when ---------------------------------------------------------------
 
     def enqueue(self, link: Link) -> None:
@@ -99,28 +164,25 @@ class Outbound:
         link.queued = True
         if link.uid in self.links.by_uid:
             self.waiting.add(link.uid)
-        self._queue.append(link)
-        self._fed.set()
+        (self._there if link.sight.belief in PRESENT else self._new).put(link)
 
     async def idle(self) -> None:
         """Return when the queue is empty, and nobody settles anything."""
-        while self._queue or self._settling:
+        while self._there.links or self._new.links or self._settling:
             self._at_rest.clear()
             await self._at_rest.wait()
 
     async def work(self) -> None:
-        """Settle what is enqueued, for ever; so many at a time."""
+        """Settle what is enqueued, for ever; so many at a time of either kind."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._parallel):
-                group.create_task(self._worker())
+                group.create_task(self._worker(self._there))
+                group.create_task(self._worker(self._new))
             group.create_task(self._alarm())
 
-    async def _worker(self) -> None:
+    async def _worker(self, lane: Lane) -> None:
         while True:
-            while not self._queue:
-                self._fed.clear()
-                await self._fed.wait()
-            link = self._queue.popleft()
+            link = await lane.get()
             link.queued = False
             try:
                 await self.settle(link)
@@ -152,12 +214,27 @@ class Outbound:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._own_is_done)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if task.cancelled() and current is not None and not current.cancelling():
+                raise SyncClosed from None  # given up by `stop`; nobody cancelled the caller
+            raise
 
     def _own_is_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.debug("a task of ours ended: %r", error)  # whoever waits for it is told, too
+
+    async def check(self, link: Link) -> None:
+        """Ask the remote whether it has what it is believed to have."""
+        await self.own(self._check(link))
+
+    async def _check(self, link: Link) -> None:
+        async with link.lock:
+            if link.sight.belief is Belief.HELD:
+                await self._ask.look_up(link)
 
     async def follow(self, link: Link) -> None:
         """Return when it is settled, also if others have to be settled before."""
@@ -186,21 +263,39 @@ class Outbound:
             self._at_rest.set()
 
     async def _settle(self, link: Link) -> None:
-        for _ in range(_MOST_STEPS):
-            wanted = self.links.wanted(link)
-            link.blocked = bool(self.links.in_the_way(link, wanted))
-            now = self.now()
-            step = next_step(link.sight, wanted, link.synced.rules, now=now, blocked=link.blocked)
-            if step.do in {Do.WAIT, Do.NOTHING}:
-                break
-            await self._perform(link, step, wanted)
-        else:
-            step = Step(Do.WAIT, self.now() + SECOND)
+        waits_for_turns = False
+        try:
+            for _ in range(_MOST_STEPS):
+                wanted = self.links.wanted(link)
+                link.blocked = bool(self.links.in_the_way(link, wanted))
+                now, rules = self.now(), link.synced.rules
+                step = next_step(link.sight, wanted, rules, now=now, blocked=link.blocked)
+                if step.do in {Do.WAIT, Do.NOTHING}:
+                    break
+                turns = turns_for(step, link.sight, wanted)
+                if turns and (wait := self._ask.wait_for_turns(link, turns)):
+                    assert wanted is not None
+                    later = held_back(link.sight, wanted, now=now, ready_at=now + wait)
+                    if later is not None:
+                        step, waits_for_turns = later, True
+                        break
+                    self._ask.held_back(link, wait)
+                    continue
+                await self._perform(link, step, wanted)
+            else:
+                step = Step(Do.WAIT, self.now() + SECOND)
+        finally:
+            if not waits_for_turns:
+                self._ask.give_back_turns(link)
         self._rest(link, step)
 
     def _rest(self, link: Link, step: Step) -> None:
         """Leave a link until something happens."""
         wanted, sight = self.links.wanted(link), link.sight
+        if share := self._share(link, wanted):
+            self._renewed[link.uid] = share
+        else:
+            self._renewed.pop(link.uid, None)
         arrived = wanted is not None and link.held_at(wanted.place)
         if arrived or wanted is None:
             self._drop_origin(link)
@@ -208,18 +303,28 @@ class Outbound:
             link.succeeded()  # what has failed is not wanted any more
         link.blocked = link.blocked and step.do is Do.WAIT and not arrived
         (self.links.blocked.add if link.blocked else self.links.blocked.discard)(link)
-        self._look_again(link, step.at)
         over = wanted is None and sight.belief not in PRESENT
+        remembered = self._remembered_until(link) if over else 0
+        self._look_again(link, min(step.at, remembered or NEVER))
         at_rest = over or step.do is Do.NOTHING or (arrived and sight.failure is Failure.NONE)
         if at_rest:
             self.waiting.discard(link.uid)
-        if over:
+        if over and not remembered:
             self._forget(link)
         self._tell_of_trouble()
+
+    def _remembered_until(self, link: Link) -> int:
+        """Return how long it has to be known that it was booked there; 0 if it need not be."""
+        current = self._engine.get_nowait(link.uid)
+        if not link.booked or current is None or not is_live(current):
+            return 0
+        end = to_us(current.end)
+        return end if end > self.now() else 0
 
     def _forget(self, link: Link) -> None:
         if self.links.by_uid.get(link.uid) is link and link.waiting == 0:
             self.links.forget(link)
+            self._renewed.pop(link.uid, None)
             link.due = 0
 
     def _tell_of_trouble(self) -> None:
@@ -285,6 +390,7 @@ class Outbound:
         """Let it be here where it was before a move that the remote has not agreed to."""
         assert link.origin is not None
         before = link.origin.reservation
+        link.sight.patient = link.origin.patient
         link.undone = link.verdict
         if reason is Reason.UNCERTAIN:
             link.undone = self.uncertain(link)  # of the place that is given up
@@ -334,13 +440,18 @@ class Outbound:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for link in self.links.by_uid.values():
+            self._ask.give_back_turns(link)
 
     def unsent(self) -> tuple[Unsent, ...]:
         """Return what the remote does not know."""
         found = []
         for uid in sorted(self.waiting & self.links.by_uid.keys()):
             link = self.links.by_uid[uid]
-            wanted = self.links.wanted(link)
+            try:
+                wanted = self.links.wanted(link)
+            except EngineClosed:  # left first, and with it went all that is wanted
+                wanted = None
             place = link.sight.place or link.target if wanted is None else wanted.place
             if place is not None:
                 span = from_us(place.start), from_us(place.end)

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from slotengine.calcom.belief import Belief, Place
 from slotengine.core.expiry import NEVER
+from slotengine.core.instant import SECOND
 
 
 class Reason(Enum):
@@ -164,6 +165,66 @@ def next_step(seen: Sight, wanted: Wanted | None, rules: Rules, *, now: int, blo
             raise AssertionError(f"a request is under way: {seen.belief}")
 
 
+# --- The rate limit -----------------------------------------------------------------------
+
+
+def turns_for(step: Step, seen: Sight, wanted: Wanted | None) -> int:
+    """Return how many requests must be able to follow each other at once; O(1).
+
+    A hold that is wanted is deleted only to be made anew: whoever had to wait
+    in between would have destroyed it itself.  0 if it does not matter.
+
+    >>> seen = Sight(Belief.HELD, Place(1, 0, 30), covered_until=20)
+    >>> turns_for(Step(Do.DELETE), seen, Wanted(Place(1, 0, 30), until=40))
+    2
+    >>> turns_for(Step(Do.DELETE), seen, None)
+    0
+    """
+    if wanted is None:
+        return 0
+    if step.do is Do.DELETE:  # one that is repeated has destroyed it already, or may have
+        return 2 if seen.belief is Belief.HELD else 0
+    return 1 if step.do is Do.PATCH and seen.place == wanted.place else 0
+
+
+def held_back(seen: Sight, wanted: Wanted, *, now: int, ready_at: int) -> Step | None:
+    """Return what to do while the turns for a step are not there; None if that is a failure.
+
+    A renewal that nobody waits for is made when they come, as long as the hold
+    lasts.  O(1).
+
+    >>> seen = Sight(Belief.HELD, Place(1, 0, 30), covered_until=20)
+    >>> held_back(seen, Wanted(Place(1, 0, 30), until=40), now=10, ready_at=70)
+    Step(do=<Do.WAIT: 'wait'>, at=20, reason=None)
+    """
+    renewal = seen.belief is Belief.HELD and seen.place == wanted.place and not seen.eager
+    if renewal and now < seen.covered_until:
+        return Step(Do.WAIT, min(ready_at, seen.covered_until))
+    return None
+
+
+_ROUND: Final = 60 * SECOND
+_LATENESS: Final = 30 * SECOND
+
+
+def most_renewals(per_minute: int, rules: Rules, lasts: int) -> int:
+    """Return how many holds that last so long can be renewed, come what may; O(1).
+
+    When the first is due, the minute's requests may all have been sent already,
+    and all others may be due with it.  So they are made in the rounds of a
+    minute that begin between then and shortly before their end; and no more
+    than what is done before the first of them is due again.
+
+    >>> rules = Rules(strict=True, in_place=False, renew_before=150 * SECOND)
+    >>> most_renewals(120, rules, lasts=300 * SECOND)
+    120
+    """
+    rounds = max(1, (rules.renew_before - _LATENESS) // _ROUND)
+    within = min(rounds * _ROUND, max(_ROUND, lasts - rules.renew_before))
+    turns = 1 if rules.in_place else 2
+    return per_minute * within // _ROUND // turns if per_minute >= turns else 0
+
+
 def _when_due(seen: Sight, now: int, do: Do) -> Step:
     return Step(do) if now >= seen.not_before else Step(Do.WAIT, seen.not_before)
 
@@ -183,7 +244,7 @@ def _after_refusal(seen: Sight, wanted: Wanted) -> Step:
     if seen.failure is Failure.NONE:  # it is another place that is wanted now
         return Step(Do.POST)
     if wanted.booked and not seen.can_go_back:
-        return Step(Do.NOTHING)
+        return Step(Do.NOTHING, wanted.until)
     return _give_up(seen, Reason.REFUSED)
 
 
@@ -218,7 +279,7 @@ def _keep(
     if seen.place != wanted.place:
         return _go(seen, wanted, now, strict=strict, blocked=blocked)
     if wanted.until <= seen.covered_until:
-        return Step(Do.NOTHING)
+        return Step(Do.NOTHING, wanted.until if wanted.booked else NEVER)
     covered, failed = now < seen.covered_until, seen.failure is not Failure.NONE
     if strict and failed and not covered:
         return _give_up(seen, Reason.NOT_REACHED)

@@ -7,6 +7,7 @@ cancellation included, leaves behind that it may have been done.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from random import Random
 from typing import Final
 
@@ -15,6 +16,7 @@ from slotengine.calcom.client import CalComClient
 from slotengine.calcom.client_wire import RemoteReservation
 from slotengine.calcom.drift import Drift
 from slotengine.calcom.errors import (
+    HELD_BACK,
     ClientClosed,
     OutcomeUnknown,
     RateLimited,
@@ -84,6 +86,34 @@ class Requests:
         self._random = random
         self._tell = tell
 
+    # --- Turns ----------------------------------------------------------------------------
+
+    @property
+    def per_minute(self) -> int | None:
+        """How many requests can be made in a minute."""
+        return self._client.per_minute
+
+    def wait_for_turns(self, link: Link, turns: int) -> int:
+        """Claim so many requests at once, and return how long that takes; 0 if they can be sent."""
+        if link.claim is None or link.claim.turns != turns:
+            self.give_back_turns(link)
+            link.claim = self._client.claim(turns)
+        return ceil(link.claim.wait_s() * SECOND)
+
+    def give_back_turns(self, link: Link) -> None:
+        """Claim nothing any more."""
+        if link.claim is not None:
+            link.claim.give_back()
+            link.claim = None
+
+    def held_back(self, link: Link, us: int) -> None:
+        """Note that the next request was not made, because of our own limit."""
+        said = "not sent, to stay under the remote's limit"
+        error = RateLimited("renew", 429, HELD_BACK, said, None, us / SECOND)
+        self._failed(link, Failure.NOT_DONE, error)
+
+    # --- Requests -------------------------------------------------------------------------
+
     async def post(self, link: Link, wanted: Wanted) -> None:
         """Ask the remote to hold what is wanted."""
         sight, place = link.sight, wanted.place
@@ -96,6 +126,7 @@ class Requests:
                 from_us(place.start),
                 slot_minutes=_slot_minutes(link.synced, place),
                 reservation_minutes=minutes,
+                claim=link.claim,
             )
         except RemoteConflict as refused:
             ghost = self._links.ghosts.until(place, sent_at)
@@ -134,6 +165,7 @@ class Requests:
                 from_us(place.start),
                 slot_minutes=_slot_minutes(link.synced, place),
                 reservation_minutes=minutes,
+                claim=link.claim,
             )
         except OutcomeUnknown as unknown:
             self._last_longer(link, minutes)
@@ -158,9 +190,10 @@ class Requests:
         """Ask it to let the hold go."""
         assert link.remote_uid is not None
         self.counters.renewed += wanted is not None and link.sight.place == wanted.place
+        claim = link.claim if link.sight.belief is Belief.HELD else None  # the rest is the POST's
         self._send(link, News.DELETE, None)
         try:
-            await self._client.delete(link.remote_uid)
+            await self._client.delete(link.remote_uid, claim=claim)
         except OutcomeUnknown as unknown:
             self._failed(link, Failure.LOST, unknown)
             self._links.learn(link, News.LOST)
@@ -207,10 +240,10 @@ class Requests:
         except Exception as error:  # it is the caller's code
             link.kept = True
             link.succeeded()
-            self._diverge(link, f"it was not booked there: {type(error).__name__}")
+            self.diverge(link, f"it was not booked there: {type(error).__name__}")
         else:
-            link.booked = True
             link.succeeded()
+            self._links.now_booked(link)
 
     def _send(self, link: Link, news: News, target: Place | None) -> int:
         """Note that a request is about to be sent, and return when."""
@@ -238,7 +271,7 @@ class Requests:
         link.remote_uid = remote.uid
         self._links.learn(link, News.ACCEPTED)
         if to_us(remote.end) != link.target.end:
-            self._diverge(link, f"the remote's slot ends at {remote.end.isoformat()}")
+            self.diverge(link, f"the remote's slot ends at {remote.end.isoformat()}")
 
     def _failed(self, link: Link, failure: Failure, error: Exception) -> Failure:
         counters = self.counters
@@ -248,13 +281,15 @@ class Requests:
             counters.refused += 1
             reservation = self._engine.get_nowait(link.uid)
             if reservation is not None and reservation.state is State.CONFIRMED:
-                self._diverge(link, f"it is booked here, but {error}")
+                self.diverge(link, f"it is booked here, but {error}")
         elif failure is Failure.LOST:
             counters.lost += 1
         else:
             counters.not_done += 1
         told_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0
         most = min(_LAST_BACKOFF, _FIRST_BACKOFF << min(link.failures - 1, 10))
+        if isinstance(error, RateLimited) and error.code == HELD_BACK:
+            most = _FIRST_BACKOFF  # when the next can be made is known
         pause = int(told_s * SECOND) + int(self._random.uniform(0.5, 1) * most)
         if failure is Failure.REFUSED or (failure is Failure.LOST and link.failures == 1):
             pause = 0  # it is well, or may be
@@ -278,9 +313,10 @@ class Requests:
             sight.gone_after = max(sight.gone_after, asked_at + link.synced.longest_us + SLACK)
 
     def _haunt(self, place: Place, minutes: int | None) -> None:
-        self._links.ghosts.add(Ghost(place, self._links.now() + _us(minutes) + SLACK))
+        self._links.haunt(Ghost(place, self._links.now() + _us(minutes) + SLACK))
 
-    def _diverge(self, link: Link, problem: str) -> None:
+    def diverge(self, link: Link, problem: str) -> None:
+        """Say, once, that the two sides differ."""
         if not link.diverged:
             link.diverged = True
             self.counters.diverged += 1

@@ -36,7 +36,7 @@ class Resuming:
         by_remote = {one.remote_id: one for one in self._synced.values()}
         for kept in saved.links:
             synced = by_remote.get(kept.remote_id)
-            if synced is not None:
+            if synced is not None and not kept.over:
                 self._resume_link(kept, synced)
         for reservation in self._links.survivors():
             if reservation.uid not in self._links.by_uid:
@@ -67,7 +67,7 @@ class Resuming:
         elif belief in {Belief.SENDING, Belief.UNKNOWN}:
             sight.patient = True
             bound = self._links.now() + synced.longest_us + SLACK
-            self._links.ghosts.add(Ghost(Place(kept.remote_id, kept.start, kept.end), bound))
+            self._links.haunt(Ghost(Place(kept.remote_id, kept.start, kept.end), bound))
         if not is_live(reservation) and link.remote_uid is None:
             return
         self._links.adopt(link)
@@ -80,4 +80,4 @@ class Resuming:
         if synced.timed and reservation.state is State.HELD and reservation.until is not None:
             headroom = duration_us(synced.headroom, "headroom")
             bound = min(bound, to_us(reservation.until) + headroom + MINUTE)
-        self._links.ghosts.add(Ghost(place_of(reservation, synced), bound + SLACK))
+        self._links.haunt(Ghost(place_of(reservation, synced), bound + SLACK))

@@ -17,7 +17,7 @@ import logging
 import random as chance
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Self
@@ -33,32 +33,47 @@ from slotengine.calcom.link import Link, Origin, is_live, place_of
 from slotengine.calcom.links import Links
 from slotengine.calcom.mending import Mending
 from slotengine.calcom.outbound import Outbound
+from slotengine.calcom.reconcile import Failure
 from slotengine.calcom.requests import Requests
 from slotengine.calcom.resuming import Resuming
-from slotengine.calcom.sync_errors import SyncClosed
+from slotengine.calcom.sync_errors import SyncClosed, SyncOverloaded
 from slotengine.calcom.sync_values import (
     Confirm,
     Offers,
     Report,
     Saved,
+    SavedGhost,
     SavedLink,
     SyncedEventType,
     SyncEvent,
     SyncStatistics,
     Unsent,
 )
-from slotengine.core.instant import MICROSECOND, duration_us, to_us
+from slotengine.core.instant import MICROSECOND, SECOND, duration_us, to_us
 from slotengine.core.reservation import State, Verb
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Lagged, Subscription
 from slotengine.engine.values import Reservation
-from slotengine.errors import HoldExpired, InvalidField, Refused, UnknownEventType
+from slotengine.errors import (
+    EngineClosed,
+    HoldExpired,
+    InvalidField,
+    Refused,
+    UnknownEventType,
+    WrongState,
+)
 
 logger = logging.getLogger(__name__)
 
 _KEYS_KEPT: Final = 10_000
 _EVENTS: Final = 65_536
+_BOOKED_BEFORE: Final = 60 * SECOND
+"""So long before its end a hold is booked here if a callback is at it."""
+
+
+def _slot_of(one: Reservation) -> tuple[datetime, datetime, str | None]:
+    return one.start, one.end, one.event_type
 
 
 def _nothing(_: object) -> None:
@@ -71,8 +86,10 @@ class CalComSync:
     Enter it, once, inside the engine and the client that it is given; leave it
     before them.  ``on_event`` is called with each `SyncEvent`, and ``on_link``
     with what is to be kept of a reservation over a restart whenever that
-    changes, before a request and after it; ``saved`` is what was kept.  Both
-    must be quick, and not raise.
+    changes, before a request and after it, the last time as ``over``: then it
+    may be dropped.  ``on_ghost`` is called with what a lost request may have
+    left there, which may be dropped after its ``until``.  ``saved`` is what was
+    kept.  All of them must be quick, and not raise.
 
     At most ``parallel`` requests for the background are under way at a time,
     and at most ``backlog`` reservations wait for the remote.  On leaving, what
@@ -101,6 +118,7 @@ class CalComSync:
         saved: Saved | None = None,
         on_event: Callable[[SyncEvent], None] = _nothing,
         on_link: Callable[[SavedLink], None] = _nothing,
+        on_ghost: Callable[[SavedGhost], None] = _nothing,
         clock: Clock | None = None,
         random: chance.Random | None = None,
     ) -> None:
@@ -116,7 +134,10 @@ class CalComSync:
         self._saved = saved or Saved()
         random = random or chance.Random()
         keep = _nothing if on_link is _nothing else lambda link: on_link(link.saved())
-        self._links = Links(engine, self._synced, keep=keep)
+        self._links = Links(
+            engine, self._synced,
+            keep=keep, keep_ghost=lambda one: on_ghost(SavedGhost(*one.place, one.until)),
+        )  # fmt: skip
         self._ask = Requests(engine, client, self._links, random=random, tell=on_event)
         self._out = Outbound(
             engine, self._links, self._ask,
@@ -128,7 +149,7 @@ class CalComSync:
         )  # fmt: skip
         self._resuming = Resuming(engine, self._links, self._synced)
         self._mending = Mending(engine, self._links, self._ask, self._out, self._in, self._synced)
-        self._keys: OrderedDict[str, int] = OrderedDict()
+        self._keys: OrderedDict[str, int] = OrderedDict(self._saved.keys)
         self._entered = self._open = False
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[Any]] = []
@@ -162,6 +183,8 @@ class CalComSync:
             self._subscription.close()
             await asyncio.wait(self._tasks[:1])  # what has happened so far is followed
             await self._try_once_more()
+        except EngineClosed:
+            logger.warning("the engine was left before the sync, which cannot end in order now")
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -176,8 +199,8 @@ class CalComSync:
         draining = asyncio.create_task(self._out.drain())
         drained = anyio.Event()
         draining.add_done_callback(lambda _: drained.set())
-        until = self._out.now() + self._drain
         try:
+            until = self._out.now() + self._drain
             while not draining.done() and self._out.now() < until:
                 await self._clock.wait(drained, until)
         finally:
@@ -186,7 +209,7 @@ class CalComSync:
 
     def saved(self) -> Saved:
         """Return what a later sync needs to go on where this one is; also after leaving it."""
-        return self._resuming.saved()
+        return self._resuming.saved()._replace(keys=tuple(self._keys.items()))
 
     # --- Following what is done on the engine itself ----------------------------------------
 
@@ -222,12 +245,15 @@ class CalComSync:
         not heard of, the hold is given back here, and what the client has
         raised is raised: `RemoteConflict`, `RemoteDown`...; or `RemoteUncertain`
         if the remote may hold it nevertheless, without our knowing the uid.
-        With the same ``key`` it can be tried again.
+        With the same ``key`` it can be tried again.  What a key has made, and
+        has ended since, is no yes: `WrongState` is raised, in both modes.
 
         Background: returned at once; a later refusal is told as `Revoked`.
         Raises `SyncOverloaded` if too many wait for the remote.
 
-        In both, raises `RemoteBusy` for a start that the remote did not offer.
+        In both, raises `RemoteBusy` for a start that the remote did not offer,
+        and `SyncOverloaded` for a hold that has to be renewed there if the
+        client's rate limit is needed for those that are held already.
         """
         synced = self._of(event_type)
         self._in.check(synced, to_us(start, "start"))
@@ -238,8 +264,11 @@ class CalComSync:
             length=length, holder=holder, ttl=ttl, key=self._engine_key(key), only=only,
         )  # fmt: skip
         if not is_live(reservation):
-            return reservation  # a repeat of what has ended since
+            # A repeat of what has ended since, or was given back by a sync that is forgotten.
+            raise WrongState(reservation.uid, reservation.state.value, "reserve")
         link = self._links.track(reservation, synced)
+        if not link.promised and not link.waiting:
+            self._take_on(link, key)
         if synced.strict and not link.promised:
             return await self._accepted(link, reservation, key)
         link.promised = True
@@ -264,6 +293,13 @@ class CalComSync:
         assert current is not None
         return current
 
+    def _take_on(self, link: Link, key: str | None) -> None:
+        try:
+            self._out.take_on(link)
+        except SyncOverloaded:
+            self._give_back(link, key)
+            raise
+
     def _give_back(self, link: Link, key: str | None) -> None:
         """Let go, on both sides, of what no caller was given."""
         with suppress(Refused):
@@ -276,8 +312,7 @@ class CalComSync:
 
     def _engine_key(self, key: str | None) -> str | None:
         """Return a key for the engine that no attempt has used that was given back."""
-        attempts = self._keys.get(key, 0) if key is not None else 0
-        return f"{key}#{attempts}" if attempts else key
+        return None if key is None else f"{self._keys.get(key, 0)}:{key}"
 
     async def extend(
         self, uid: str, *, ttl: timedelta | None = None, version: int | None = None
@@ -331,45 +366,67 @@ class CalComSync:
         there, and what the client has raised is raised.  Where the old and the
         new time overlap, the remote holds neither for a moment, and if somebody
         else is quicker the hold is revoked.  Background: it is returned at
-        once, and revoked if the remote refuses.
+        once, and revoked if the remote refuses.  Which of them it is, is said
+        by the event type that it is moved to.
         """
         self._check_open()
         link = self._links.by_uid.get(uid)
-        if link is None or not link.synced.strict:
+        if not self._is_strict_at(uid, event_type, link):
             return await self._engine.move_slot(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             )
-        async with link.turn:
-            if link.origin is not None:  # of a move whose caller did not stay
+        async with nullcontext() if link is None else link.turn:
+            if link is not None and link.origin is not None:  # of a move whose caller did not stay
                 await self._out.follow(link)
             before = self._engine.get_nowait(uid)
             moved = self._engine.move_slot_nowait(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             )
             assert before is not None
-            if (before.start, before.end, before.event_type) != (
-                moved.start, moved.end, moved.event_type
-            ):  # fmt: skip
-                await self._follow_move(link, before, moved)
+            if _slot_of(before) != _slot_of(moved):
+                await self._follow_move(link or self._now_followed(moved), before, moved)
         return self._now_of(uid, moved)
 
+    def _is_strict_at(self, uid: str, event_type: str | None, link: Link | None) -> bool:
+        """Tell whether a move has to be agreed to: by the event type that it leads to."""
+        current = self._engine.get_nowait(uid)
+        if current is None:
+            return False  # the engine will say so
+        synced = self._synced.get(event_type or current.event_type or "")
+        if synced is None:  # then the remote is to let it go
+            return link is not None and link.synced.strict
+        return synced.strict
+
+    def _now_followed(self, moved: Reservation) -> Link:
+        link = self._links.track(moved, self._synced[moved.event_type or ""])
+        link.promised = True
+        return link
+
     async def _follow_move(self, link: Link, before: Reservation, moved: Reservation) -> None:
-        link.origin = Origin(before, guard(self._engine, before, moved))
+        guarded = guard(self._engine, before, moved)
+        link.origin = Origin(before, guarded, link.sight.patient)
+        link.sight.patient = False
         link.sight.can_go_back = True
         link.succeeded()
         link.verdict = link.undone = None
         await self._out.follow(link)
         current = self._engine.get_nowait(link.uid)
-        if current is None or not is_live(current) or current.start != moved.start:
+        if current is None or not is_live(current) or _slot_of(current) != _slot_of(moved):
             raise self._why(link, "move")
 
     async def confirm(self, uid: str, *, version: int | None = None) -> Reservation:
         """Turn a hold into a booking, and do with the remote's hold as its event type says.
 
-        Strict: refused, and revoked, if the remote does not hold it any more;
+        Strict: the remote is asked first.  Refused, and revoked, if it does not
+        hold it any more; refused, with the hold as it was, if it cannot be asked;
         a callback is awaited first, and what it raises is raised, with the hold
-        as it was.  Background: it is a booking at once; the callback is called
-        once, afterwards, and should it raise, `Diverged` is told.
+        as it was.  In its last minute a hold is booked here while the callback
+        is under way, so that nobody else gets it; should it raise then, the
+        booking is cancelled.  If it has booked what is not to be had here any
+        more, because somebody has released it, `Diverged` is told.
+
+        Background: it is a booking at once; the callback is called once,
+        afterwards, and should it raise, `Diverged` is told.
         """
         self._check_open()
         link = self._links.by_uid.get(uid)
@@ -387,23 +444,64 @@ class CalComSync:
         return confirmed
 
     async def _check_cover(self, link: Link) -> None:
-        """Return if the remote holds it, perhaps only now; otherwise it is revoked."""
-        if link.sight.belief is Belief.HELD and self._out.now() < link.sight.covered_until:
-            return
+        """Return if the remote says that it holds it; if it does not and cannot, it is revoked."""
+        await self._out.check(link)
+        if link.sight.belief is Belief.HELD and link.sight.failure is not Failure.NONE:
+            self._out.enqueue(link)
+            raise self._why(link, "confirm")  # it could not be asked
         await self._out.follow(link)
-        if not is_live(self._engine.get_nowait(link.uid)):
+        current = self._engine.get_nowait(link.uid)
+        if current is None or not is_live(current):
             raise self._why(link, "confirm")
+        if not link.held_at(place_of(current, link.synced)):
+            raise self._out.uncertain(link)
 
     async def _book(self, link: Link, current: Reservation, version: int | None) -> None:
         confirm = link.synced.confirm
         assert not isinstance(confirm, Confirm)
+        assert current.until is not None
         if version is not None and current.version != version:
             return  # the engine will say so
-        await confirm(current, link.remote_uid)
-        link.booked = True
-        # Whoever asked may be gone, and the hold over: what is booked there is booked here.
+        link.booking = True
+        last_minute = to_us(current.until) - _BOOKED_BEFORE
+        if last_minute <= self._out.now():
+            self._book_here(link.uid)
+        keeper = asyncio.create_task(self._keep_free(link.uid, last_minute))
+        try:
+            await confirm(current, link.remote_uid)
+        except Exception:
+            self._not_booked(link)
+            raise
+        else:
+            self._booked(link)
+        finally:
+            link.booking = False
+            keeper.cancel()
+            self._out.enqueue(link)
+
+    async def _keep_free(self, uid: str, last_minute: int) -> None:
+        await self._clock.wait(anyio.Event(), last_minute)
+        self._book_here(uid)
+
+    def _book_here(self, uid: str) -> None:
+        """Book a hold that is nearly over while the callback is still at it."""
         with suppress(Refused):
+            self._engine.confirm_nowait(uid, if_still_free=True)
+
+    def _booked(self, link: Link) -> None:
+        """Book here, too, what the callback has booked there; whoever asked may be gone."""
+        self._links.now_booked(link)
+        try:
             self._engine.confirm_nowait(link.uid, if_still_free=True)
+        except Refused as refused:
+            self._ask.diverge(link, f"it is booked there, but here {refused}")
+
+    def _not_booked(self, link: Link) -> None:
+        """Undo what was booked here lest the hold should end; its time is over, or nearly."""
+        current = self._engine.get_nowait(link.uid)
+        if current is not None and current.state is State.CONFIRMED:
+            with suppress(Refused):
+                self._engine.cancel_nowait(link.uid)
 
     async def release(self, uid: str, *, version: int | None = None) -> Reservation:
         """Give a hold up on both sides; as `SlotEngine.release`.
@@ -418,7 +516,8 @@ class CalComSync:
     async def cancel(self, uid: str, *, version: int | None = None) -> Reservation:
         """Give a booking up on both sides; as `release`, and as `SlotEngine.cancel`.
 
-        What a callback has booked at the remote, the caller has to cancel there.
+        What a callback has booked at the remote, the caller has to cancel there,
+        and to move there after a `move`.
         """
         self._check_open()
         cancelled = await self._engine.cancel(uid, version=version)
@@ -462,6 +561,8 @@ class CalComSync:
         """
         synced = self._of(event_type)
         span = to_us(start, "start"), to_us(end, "end")
+        # What the engine refuses must not be polled for ever.
+        await self._engine.slots(event_type, start, end, length=length, zone=zone)
         await self._in.heard_of(synced, *span)
         found = await self._engine.slots(
             event_type, start, end, length=length, zone=zone, ignoring=ignoring

@@ -2,7 +2,7 @@
 
 ``RemoteUncertain``   nobody knows whether the remote has the time for us
 ``RemoteBusy``        the remote did not offer that start when it was last asked
-``SyncOverloaded``    too many holds wait for the remote already
+``SyncOverloaded``    too many holds wait for the remote, or are renewed there, already
 ``SyncClosed``        it is not running
 """
 
@@ -55,14 +55,27 @@ class RemoteBusy(Refused):
 
 
 class SyncOverloaded(SlotError):
-    """So many reservations wait for the remote that no more are taken on."""
+    """So many reservations wait for the remote that no more are taken on.
 
-    def __init__(self, waiting: int) -> None:
-        super().__init__(waiting)
+    Or so many have to be renewed there that the rate limit has nothing left for
+    another: then the first of them is over at ``retry_at``.
+
+    >>> print(SyncOverloaded(7))
+    7 reservations wait for the remote; try again later
+    """
+
+    def __init__(self, waiting: int, retry_at: datetime | None = None) -> None:
+        super().__init__(waiting, retry_at)
         self.waiting = waiting
+        self.retry_at = retry_at
 
     def __str__(self) -> str:
-        return f"{self.waiting} reservations wait for the remote; try again later"
+        if self.retry_at is None:
+            return f"{self.waiting} reservations wait for the remote; try again later"
+        return (
+            f"{self.waiting} reservations are renewed at the remote, and the rate limit allows "
+            f"no more; try again at {self.retry_at.isoformat()}"
+        )
 
 
 class SyncClosed(SlotError):

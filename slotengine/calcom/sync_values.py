@@ -74,7 +74,8 @@ class SyncedEventType:
     renewed.  ``in_place`` says that the remote can renew a hold where it is:
     our own server can, the original cannot.  A hold is asked for with
     ``headroom`` on top, so that extending within it needs no renewal, and is
-    renewed ``renew_before`` its end.  For more than the ``longest`` time it is
+    renewed ``renew_before`` its end: long before, because a rate limit may make
+    it wait for two minutes (see `docs/calcom.md`).  For more than the ``longest`` time it is
     never asked: what lives longer is renewed, and if a request is lost, what it
     may have left is in nobody's way for longer than that.
 
@@ -97,7 +98,7 @@ class SyncedEventType:
     in_place: bool = False
     headroom: timedelta = NO_TIME
     longest: timedelta = timedelta(hours=1)
-    renew_before: timedelta = timedelta(seconds=30)
+    renew_before: timedelta = timedelta(seconds=150)
     poll_every: timedelta = timedelta(minutes=1)
     jitter: float = 0.1
     interest: timedelta = timedelta(minutes=10)
@@ -269,10 +270,12 @@ class SavedLink(NamedTuple):
     covered_until: int
     gone_after: int
     booked: bool
+    over: bool = False
+    """It is followed no longer: nothing of it need be kept."""
 
 
 class SavedGhost(NamedTuple):
-    """What is to be kept of a lost request over a restart."""
+    """What is to be kept of a lost request over a restart; until then, and no longer."""
 
     remote_id: int
     start: int
@@ -285,6 +288,8 @@ class Saved(NamedTuple):
 
     links: tuple[SavedLink, ...] = ()
     ghosts: tuple[SavedGhost, ...] = ()
+    keys: tuple[tuple[str, int], ...] = ()
+    """How many attempts with a caller's key were given back."""
 
 
 @dataclass(frozen=True, slots=True)

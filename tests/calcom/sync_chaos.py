@@ -4,10 +4,12 @@
 of them run with the ordinary tests.  A schedule is its seed: what fails is
 printed as the command that repeats it.
 
-Three parties: callers, who use the sync; strangers, who hold and book at the
-remote itself, but never over what is held or booked there; and the world, that
-drops connections, answers nonsense, takes the remote down, lets time pass, and
-kills the sync to start it anew.
+Three parties: callers, who use the sync, some with keys that they repeat, and
+book at the remote when they confirm; strangers, who hold and book at the remote
+itself, but never over what is held or booked there, and delete what they should
+not; and the world, that drops connections, answers nonsense, takes the remote
+down, lets time pass, and kills the sync to start it anew with no more than what
+it was told to keep.
 
 What is checked is kept apart from the sync: who was told yes, as the callers
 saw it; what the remote has, as its tables say.
@@ -28,13 +30,14 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from slotengine import Reservation, SlotError, State, minutes
+from slotengine import EventType, Reservation, SlotError, State, minutes
 from slotengine.calcom.belief import Belief
 from slotengine.calcom.link import Link, place_of
+from slotengine.calcom.reconcile import Reason
 from slotengine.calcom.sync_values import (
+    Booker,
     Confirm,
     Mode,
-    Saved,
     SyncedEventType,
 )
 from slotengine.core.instant import from_us, to_us
@@ -64,6 +67,16 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
+VARIED = EventType(
+    id="varied", length=minutes(30), interval=minutes(15), lengths=[minutes(30), minutes(60)],
+    all_of=["court"],
+)  # fmt: skip
+TYPES = ((TALK, 1, Mode.STRICT), (CHAT, 2, Mode.BACKGROUND), (VARIED, 7, Mode.STRICT))
+MODES = {event_type.id: mode for event_type, _, mode in TYPES}
+THERE = {event_type.id: remote_id for event_type, remote_id, _ in TYPES}
+KEYS = (None,) * 16 + ("a", "b", "a#1", "1:a")
+
+
 class Violation(AssertionError):
     """Something that must never be."""
 
@@ -76,6 +89,16 @@ class Schedule:
         self.seen: Counter[str] = Counter()
         self.acked: dict[str, Mode] = {}
         self.strangers: set[str] = set()
+        self.robbed: set[str] = set()
+        """Whose hold at the remote somebody has deleted."""
+        self.keys: dict[str, str] = {}
+        """With which key a reservation was made."""
+        self.booked: dict[str, str] = {}
+        """What the callback has booked there, and for which reservation."""
+        self.calm = False
+        """No faults, no outages, no restarts."""
+        self.alone = True
+        """One caller at a time."""
         self.up = True
         self.racing = 0
         self.world: World
@@ -83,23 +106,31 @@ class Schedule:
     async def run(self) -> None:
         """Go through it: first with faults, then without, and look at both."""
         draw = self.random
+        confirms: list[Confirm | Booker] = [Confirm.KEEP, Confirm.RELEASE, self.book]
         synced = [
             SyncedEventType(
                 event_type,
                 remote_id,
                 mode,
                 timed=draw.random() < 0.6,
-                confirm=draw.choice([Confirm.KEEP, Confirm.RELEASE]),
+                confirm=draw.choice(confirms),
                 headroom=minutes(draw.choice([0, 0, 3])),
                 longest=minutes(20),
             )
-            for event_type, remote_id, mode in ((TALK, 1, Mode.STRICT), (CHAT, 2, Mode.BACKGROUND))
+            for event_type, remote_id, mode in TYPES
         ]
-        client = {"wait_for_turn": False}
+        client = {"wait_for_turn": False, "per_minute": draw.choice([None, 20, 60])}
         async with world(
-            *synced, client=client, random=Random(draw.random()), drain=minutes(1)
+            *synced,
+            client=client,
+            enter=False,
+            random=Random(draw.random()),
+            drain=minutes(1),
         ) as self.world:
-            rate = draw.choice([0, 0.03, 0.1, 0.25])
+            self.world.engine.add_event_type(VARIED)
+            await self.world.sync.__aenter__()
+            rate = draw.choice([0, 0, 0.03, 0.1, 0.25])
+            self.calm = rate == 0 and draw.random() < 0.7
             self.world.remote.faults.random(
                 draw.randrange(10**9), dict.fromkeys(FAULTS, rate / len(FAULTS))
             )
@@ -150,15 +181,17 @@ class Schedule:
     async def act(self) -> None:
         draw = self.random.random()
         if draw < 0.55:
-            await asyncio.gather(*(self.call() for _ in range(self.random.choice([1, 1, 2, 4]))))
+            callers = self.random.choice([1, 1, 2, 4])
+            self.alone = callers == 1
+            await asyncio.gather(*(self.call() for _ in range(callers)))
         elif draw < 0.68:
             self.stranger()
         elif draw < 0.88:
             await self.world.advance(timedelta(seconds=self.random.choice([1, 7, 31, 61, 290])))
-        elif draw < 0.93:
+        elif draw < 0.93 and not self.calm:
             await (self.world.remote.down() if self.up else self.world.remote.up())
             self.up = not self.up
-        elif draw < 0.97:
+        elif draw < 0.97 and not self.calm:
             await self.restart()
         else:
             await self.world.sync.slots("talk", STARTS[0], STARTS[-1] + minutes(30))
@@ -183,34 +216,106 @@ class Schedule:
         self.seen[verb] += 1
         try:
             if verb == "reserve" or not mine:
-                name, mode = draw.choice([("talk", Mode.STRICT), ("chat", Mode.BACKGROUND)])
-                ttl = timedelta(seconds=draw.choice([20, 90, 300, 900]))
-                hold = await sync.reserve(name, start, ttl=ttl)
-                self.acked[hold.uid] = mode
-                return
+                return await self.reserve(start)
             uid = draw.choice(mine)
             match verb:
                 case "move":
-                    await sync.move(uid, start)
+                    await self.move_to(uid, start)
                 case "extend":
                     await sync.extend(uid, ttl=minutes(draw.choice([1, 4, 12])))
                 case "release":
                     await sync.release(uid)
                 case "confirm":
-                    await sync.confirm(uid)
+                    await self.confirm(uid)
                 case "cancel":
                     await sync.cancel(uid)
                 case _:
                     engine.release_nowait(uid)
-        except SlotError as error:
+        except (SlotError, OSError) as error:
             self.seen[type(error).__name__] += 1
+
+    async def reserve(self, start: datetime) -> None:
+        draw = self.random
+        name, key = draw.choice([*MODES]), draw.choice(KEYS)
+        ttl = timedelta(seconds=draw.choice([20, 90, 300, 900]))
+        length = minutes(draw.choice([30, 60])) if name == "varied" else None
+        hold = await self.world.sync.reserve(name, start, ttl=ttl, length=length, key=key)
+        if not self.is_live(hold.uid) or hold.state is State.RELEASED:
+            raise Violation(f"{hold} is no yes, with the key {key}")
+        if self.keys.setdefault(hold.uid, key or "") != (key or ""):
+            raise Violation(f"{hold} was made with {self.keys[hold.uid]}, not with {key}")
+        self.acked.setdefault(hold.uid, MODES[name])
+
+    async def move_to(self, uid: str, start: datetime) -> None:
+        """Move it, perhaps to another event type or with another length; yes means all of it."""
+        draw, sync = self.random, self.world.sync
+        current = self.world.engine.get_nowait(uid)
+        assert current is not None
+        name = draw.choice([current.event_type, current.event_type, *MODES])
+        assert name is not None
+        length = minutes(draw.choice([30, 60])) if name == "varied" else None
+        before, self.acked[uid] = self.acked[uid], Mode.BACKGROUND  # until it is known
+        try:
+            moved = await sync.move(uid, start, event_type=name, length=length)
+        except BaseException:
+            self.acked[uid] = before
+            raise
+        self.acked[uid] = MODES[name]
+        asked = (name, start, start + (length or minutes(30)))
+        if (moved.event_type, moved.start, moved.end) != asked and self.alone:
+            raise Violation(f"{moved} is not {asked}")
+
+    async def confirm(self, uid: str) -> None:
+        """Confirm it; yes means that the remote has it, unless somebody deletes it just now."""
+        robbed, sync = len(self.robbed), self.world.sync
+        confirmed = await sync.confirm(uid)
+        link = sync._links.by_uid.get(uid)
+        keeps = link is not None and link.synced.confirm is Confirm.KEEP and not link.booked
+        quiet = self.calm and self.alone and len(self.robbed) == robbed
+        if keeps and quiet and MODES[confirmed.event_type or ""] is Mode.STRICT:
+            there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
+            name = confirmed.event_type or ""
+            if (THERE[name], confirmed.start, confirmed.end) not in there:
+                raise Violation(f"{confirmed} is confirmed, and is not at the remote: {there}")
+
+    async def book(self, reservation: Reservation, remote_uid: str | None) -> None:
+        """Book it at the remote, which does not look at holds; it takes its time, or fails."""
+        remote, name = self.world.remote, reservation.event_type or ""
+        for _ in range(self.random.randrange(1, 30)):
+            await asyncio.sleep(0)
+        if self.random.random() < 0.2:
+            raise OSError
+        for other in remote.bookings:
+            if other.event_type_id == THERE[name] and other.overlaps(
+                reservation.start, reservation.end
+            ):
+                if other.uid in self.booked and self.calm:
+                    raise Violation(f"{reservation} is booked for {self.booked[other.uid]}")
+                raise OSError
+        booking = remote.book(THERE[name], reservation.start)
+        self.booked[booking.uid] = reservation.uid
+        self.seen["booked"] += 1
+
+    def rob(self) -> None:
+        """Delete at the remote what is ours."""
+        links = self.world.sync._links.by_uid
+        known = {link.remote_uid for link in links.values()}  # others' answers are on their way
+        rows = [row.uid for row in self.ours() if row.uid in known]
+        if rows and self.up and not self.racing:
+            row = self.random.choice(rows)
+            self.robbed |= {uid for uid, link in links.items() if link.remote_uid == row}
+            self.world.remote.release(row)
+            self.seen["robbed"] += 1
 
     def stranger(self) -> None:
         """Hold or book at the remote what its own checks allow, if it is there."""
         if not self.up or self.racing:
             return
         remote, draw = self.world.remote, self.random
-        remote_id, start = draw.choice([1, 2]), draw.choice(STARTS)
+        if draw.random() < 0.1:
+            self.rob()
+            return
+        remote_id, start = draw.choice([*THERE.values()]), draw.choice(STARTS)
         end = start + minutes(30)
         booked = [one for one in remote.bookings if one.event_type_id == remote_id]
         taken: list[SelectedSlot | RemoteBooking] = [*remote.live(remote_id), *booked]
@@ -234,7 +339,7 @@ class Schedule:
             await asyncio.gather(*old._tasks, return_exceptions=True)
             await old._out.stop()
             await old._in.stop()
-            kept = Saved(tuple(self.world.kept.values()), old.saved().ghosts)
+            kept = self.world.left_by_a_crash()
         else:
             self.seen["left"] += 1
             await old.__aexit__(None, None, None)
@@ -283,12 +388,16 @@ class Schedule:
         """Nobody shares a slot with a stranger, and no hold of ours is unknown for long."""
         now = self.world.remote.now()
         held = [row for row in self.world.remote.live() if row.uid in self.strangers]
-        theirs: list[SelectedSlot | RemoteBooking] = [*held, *self.world.remote.bookings]
+        booked = [one for one in self.world.remote.bookings if one.uid not in self.booked]
+        theirs: list[SelectedSlot | RemoteBooking] = [*held, *booked]
+        for event in self.world.revoked:
+            if self.calm and event.reason is not Reason.REFUSED and event.uid not in self.robbed:
+                raise Violation(f"{event}, although nothing was wrong")
         for uid, mode in self.acked.items():
             found = self.world.engine.get_nowait(uid)
             if found is None or not self.is_live(uid) or self.is_excused(found, mode):
                 continue
-            remote_id = 1 if found.event_type == "talk" else 2
+            remote_id = THERE[found.event_type or ""]
             for other in theirs:
                 if other.event_type_id == remote_id and other.overlaps(found.start, found.end):
                     raise Violation(f"{found} ({mode}) and {other}: sold twice at {now}")
@@ -301,11 +410,11 @@ class Schedule:
     def is_excused(self, found: Reservation, mode: Mode) -> bool:
         """Tell whether the sync says itself that the remote may not hold it."""
         uid = found.uid
-        if any(event.uid == uid for event in self.world.diverged):
+        if uid in self.robbed or any(event.uid == uid for event in self.world.diverged):
             return True
         if found.state is State.CONFIRMED:
             link = self.world.sync._links.by_uid.get(uid)
-            if link is None:  # released there, as its event type wants it
+            if link is None or link.booked:  # released there, as its event type wants it
                 return True
             return uid in self.world.sync._out.waiting
         # In the background, what has not arrived is not promised by the remote.
@@ -352,6 +461,7 @@ class Schedule:
             return None
         synced = self.world.sync._synced[here.event_type or ""]
         over = synced.confirm is Confirm.RELEASE or here.end <= self.world.clock.moment
+        over = over or (link is not None and link.booked) or here.uid in self.booked.values()
         if here.state is State.CONFIRMED and over:
             return None
         place = place_of(here, synced)

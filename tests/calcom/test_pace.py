@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.calcom.pace import WINDOW_S, Pace
+from slotengine.calcom.pace import WINDOW_S, Claim, Pace
 
 
 class Time:
@@ -113,3 +113,85 @@ def test_without_a_limit_nothing_is_remembered() -> None:
         with pace.request():
             pass
     assert len(pace._answered) == 0
+
+
+# --- Several turns at once -----------------------------------------------------------------
+
+
+def send(pace: Pace) -> None:
+    with pace.request():
+        pass
+
+
+def test_a_claim_waits_until_all_its_turns_fit() -> None:
+    time = Time()
+    pace = Pace(limit=3, clock=time.clock)
+    send(pace)
+    time.now += 10
+    send(pace)
+    claim = Claim(pace, 2)
+    assert (claim.wait_s(), claim.use(), claim.turns) == (50, False, 2)
+    time.now += 50
+    assert claim.use()
+    send(pace)
+    # Nobody else gets the other one, and it needs no waiting.
+    assert pace.wait_s(pace.join()) > 0
+    assert (claim.wait_s(), claim.use(), claim.turns) == (0, True, 0)
+    assert not claim.use()
+
+
+def test_a_claim_goes_before_those_that_have_no_hurry_and_after_those_that_have() -> None:
+    time = Time()
+    pace = Pace(limit=2, clock=time.clock)
+    send(pace)
+    send(pace)
+    patient = pace.join()
+    first, second = Claim(pace, 2), Claim(pace, 1)
+    time.now += 60
+    assert (first.wait_s(), second.wait_s(), pace.wait_s(patient)) == (0, 60, 60)
+    first.give_back()
+    assert (second.wait_s(), pace.wait_s(patient)) == (0, 0)
+    assert pace.waiting == 2
+    second.give_back()
+    assert pace.waiting == 1
+
+
+def test_what_the_remote_has_left_is_not_exceeded_by_what_must_be_done_at_once() -> None:
+    time = Time()
+    pace = Pace(limit=None, clock=time.clock)
+    pace.heard(2, 30)
+    one, two = Claim(pace, 1), Claim(pace, 2)
+    assert (one.wait_s(), two.wait_s()) == (0, 0)
+    send(pace)
+    assert (one.wait_s(), two.wait_s()) == (0, 30)
+    time.now += 30
+    assert two.wait_s() == 0
+
+
+@given(
+    limit=st.integers(2, 6),
+    turns=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1.0, 30.0])), max_size=30),
+)
+def test_what_has_begun_can_be_ended(limit: int, turns: list[tuple[bool, float]]) -> None:
+    """Goal: whoever may use the first of two turns may use the second at once.
+
+    Method: claims and ordinary requests come in any order; each claim uses its
+    first turn when it can, and an ordinary request tries to come between.
+    """
+    time = Time()
+    pace = Pace(limit=limit, clock=time.clock)
+    claims: list[Claim] = []
+    for is_claim, gap in turns:
+        time.now += gap
+        if is_claim:
+            claims.append(Claim(pace, 2))
+        for claim in claims:
+            if claim.use():
+                send(pace)
+                number = pace.join()
+                if pace.wait_s(number) == 0:
+                    send(pace)
+                pace.leave(number)
+                assert claim.use()
+                send(pace)
+        claims = [claim for claim in claims if claim.turns]

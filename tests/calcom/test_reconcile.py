@@ -16,8 +16,12 @@ from slotengine.calcom.reconcile import (
     Sight,
     Step,
     Wanted,
+    held_back,
+    most_renewals,
     next_step,
+    turns_for,
 )
+from slotengine.core.instant import SECOND
 
 HERE = Place(1, 1000, 1030)
 NEAR = Place(1, 1010, 1040)
@@ -69,7 +73,7 @@ CASES: dict[str, tuple[Step, Step]] = {
     ),
     "but no booking is": (
         step(Sight(Belief.REFUSED, failure=Failure.REFUSED), BOOKED),
-        Step(Do.NOTHING),
+        Step(Do.NOTHING, 1030),
     ),
     "a lost POST is repeated at once": (
         step(Sight(Belief.UNKNOWN, failure=Failure.LOST, not_before=120), WANTED),
@@ -98,6 +102,10 @@ CASES: dict[str, tuple[Step, Step]] = {
         Step(Do.POST),
     ),
     "what is held long enough is left alone": (step(held(), WANTED), Step(Do.NOTHING)),
+    "a booking until it is over": (
+        step(Sight(Belief.HELD, HERE, covered_until=1100, gone_after=1105), BOOKED),
+        Step(Do.NOTHING, 1030),
+    ),
     "what is not is renewed in time": (step(held(), LONGER), Step(Do.WAIT, 170)),
     "by deleting it": (step(held(), LONGER, now=170), Step(Do.DELETE)),
     "or in place": (step(held(), LONGER, IN_PLACE, now=170), Step(Do.PATCH)),
@@ -192,6 +200,58 @@ CASES: dict[str, tuple[Step, Step]] = {
 @pytest.mark.parametrize(("found", "right"), CASES.values(), ids=CASES)
 def test_the_step(found: Step, right: Step) -> None:
     assert found == right
+
+
+# --- The rate limit -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("do", "seen", "wanted", "turns"),
+    [
+        (Do.DELETE, held(), LONGER, 2),
+        (Do.DELETE, held(NEAR), WANTED, 2),
+        (Do.DELETE, held(), None, 0),
+        (Do.DELETE, Sight(Belief.PARTING, HERE), LONGER, 0),
+        (Do.PATCH, held(), LONGER, 1),
+        (Do.PATCH, held(FAR), WANTED, 0),
+        (Do.POST, Sight(), WANTED, 0),
+    ],
+)
+def test_what_is_deleted_to_be_made_anew_takes_two_turns(
+    do: Do, seen: Sight, wanted: Wanted | None, turns: int
+) -> None:
+    assert turns_for(Step(do), seen, wanted) == turns
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted", "later"),
+    [
+        (held(), LONGER, Step(Do.WAIT, 160)),
+        (Sight(Belief.HELD, HERE, covered_until=150), LONGER, Step(Do.WAIT, 150)),
+        (Sight(Belief.HELD, HERE, covered_until=NOW), LONGER, None),
+        (held(eager=True), LONGER, None),
+        (held(NEAR), WANTED, None),
+    ],
+    ids=["in time", "not past its end", "too late", "somebody waits", "a move"],
+)
+def test_a_renewal_waits_for_its_turns(seen: Sight, wanted: Wanted, later: Step | None) -> None:
+    assert held_back(seen, wanted, now=NOW, ready_at=160) == later
+
+
+@pytest.mark.parametrize(
+    ("before_s", "lasts_s", "in_place", "most"),
+    [
+        (150, 300, False, 120),
+        (90, 300, False, 60),
+        (30, 300, False, 60),
+        (210, 300, False, 90),
+        (150, 3600, False, 120),
+        (150, 300, True, 240),
+    ],
+)
+def test_how_many_can_be_kept_alive(before_s: int, lasts_s: int, in_place: bool, most: int) -> None:
+    rules = Rules(strict=True, in_place=in_place, renew_before=before_s * SECOND)
+    assert most_renewals(120, rules, lasts_s * SECOND) == most
 
 
 # --- All states --------------------------------------------------------------------------

@@ -703,6 +703,7 @@ ERRORS = [
     RemoteUncertain("talk", TEN, None),
     RemoteBusy("talk", TEN, NOON),
     SyncOverloaded(7),
+    SyncOverloaded(7, NOON),
     SyncClosed(),
 ]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
-from slotengine import SlotTaken, State, minutes
+from slotengine import SlotError, SlotTaken, State, minutes
 from slotengine.calcom import RemoteBusy, SyncedEventType, WhenStale
 from slotengine.testing.remote import DropAfter, Error500, Gate, RemoteEventType, Wait
 from tests.calcom.world import (
@@ -251,3 +252,41 @@ async def test_if_the_remote_was_never_heard_of_it_is_stale() -> None:
         await w.remote.down()
         offers = await w.sync.slots("talk", TEN, NOON)
         assert (offers.as_of, offers.stale, len(offers.slots)) == (None, True, 4)
+
+
+async def test_a_day_at_the_end_of_time_does_not_end_the_polling() -> None:
+    far = datetime.max.replace(microsecond=0, tzinfo=TEN.tzinfo) - minutes(60)
+    async with world() as w:
+        await starts(w)
+        with suppress(SlotError):
+            await w.sync.slots("talk", far, far + minutes(59))
+        await w.pass_slowly(minutes(3), minutes(1))
+        w.remote.book(1, TEN)
+        await w.advance(minutes(2))
+        offers = await w.sync.slots("talk", TEN, NOON)
+        assert (len(offers.slots), offers.stale) == (3, False)
+
+
+async def test_what_the_engine_refuses_is_not_polled() -> None:
+    async with world() as w:
+        with pytest.raises(SlotError):
+            await w.sync.slots("talk", TEN, TEN + timedelta(days=365 * 100))
+        await w.pass_slowly(minutes(3), minutes(1))
+        assert w.requests() == []
+
+
+async def test_whatever_goes_wrong_in_a_poll_there_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as w:
+        await starts(w)
+        polled = w.sync._in.polls
+
+        async def broken(synced: SyncedEventType) -> None:
+            raise ArithmeticError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(w.sync._in, "poll", broken)
+            await w.advance(minutes(2))
+        await w.advance(minutes(2))
+        assert w.sync._in.polls > polled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from slotengine import State, minutes
+from slotengine import SlotEngine, State, minutes
 from slotengine.calcom import (
     Belief,
     CalComSync,
@@ -22,7 +23,7 @@ from slotengine.calcom import (
 from slotengine.calcom.requests import SLACK
 from slotengine.core.instant import to_us
 from slotengine.testing.remote import At, DropAfter, Error500, Gate, Wait
-from tests.calcom.world import BACKGROUND, NOON, NOW, STRICT, TEN, World, world
+from tests.calcom.world import BACKGROUND, CHAT, NOON, NOW, STRICT, TEN, World, world
 
 pytestmark = pytest.mark.anyio
 
@@ -44,8 +45,8 @@ async def again(w: World, saved: Saved | None) -> AsyncIterator[CalComSync]:
 
 
 def kept(w: World) -> Saved:
-    """Return what `on_link` was told."""
-    return Saved(tuple(w.kept.values()))
+    """Return what `on_link` and `on_ghost` were told."""
+    return w.left_by_a_crash()
 
 
 @pytest.mark.parametrize("name", ["talk", "chat"])
@@ -177,6 +178,57 @@ async def test_ghosts_survive() -> None:
         async with again(w, saved) as sync:
             with pytest.raises(RemoteUncertain):
                 await sync.reserve("talk", TEN)
+
+
+@pytest.mark.parametrize("name", ["talk", "chat"])
+async def test_ghosts_survive_a_crash(name: str) -> None:
+    """Also one that a later request of the same reservation has left behind elsewhere."""
+    async with world() as w:
+        w.remote.faults.script(DropAfter(), op="post", times=2)
+        if name == "talk":
+            with pytest.raises(RemoteUncertain):
+                await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        else:
+            hold = await w.sync.reserve("chat", TEN, ttl=minutes(5))
+            await w.settled()
+            await w.sync.move(hold.uid, NOON)
+            await w.advance(timedelta(seconds=5))
+            assert w.there == ["10:00", "12:00"]
+        before = [(one.start, one.end) for one in w.sync.saved().ghosts]
+        assert (to_us(TEN), to_us(TEN + minutes(30))) in before
+        await kill(w)
+        async with again(w, kept(w)) as sync:
+            after = [(one.start, one.end) for one in sync.saved().ghosts]
+            assert set(before) <= set(after)
+
+
+async def test_what_is_kept_says_when_it_may_be_dropped() -> None:
+    async with world() as w:
+        for name in ("talk", "chat") * 3:
+            hold = await w.sync.reserve(name, TEN)
+            await w.settled()
+            assert set(w.kept) == {hold.uid}
+            await w.sync.release(hold.uid)
+            await w.settled()
+            assert w.kept == {}
+
+
+async def test_an_engine_that_is_left_first_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as w:
+        engine = SlotEngine(clock=w.clock)
+        async with engine:
+            engine.add_resource("booth")
+            engine.add_event_type(CHAT)
+            sync = CalComSync(engine, w.client, [BACKGROUND], clock=w.clock)
+            await w.remote.down()
+            await sync.__aenter__()
+            hold = await sync.reserve("chat", TEN)
+            await sync.settled()
+        await sync.__aexit__(None, None, None)
+        assert [one.uid for one in sync.unsent] == [hold.uid]
+        assert "the engine was left before the sync" in caplog.text
+        gc.collect()
+        assert "never retrieved" not in caplog.text
 
 
 async def test_a_callback_is_not_called_again() -> None:

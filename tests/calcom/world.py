@@ -19,6 +19,8 @@ from slotengine.calcom.sync_values import (
     Diverged,
     Mode,
     Revoked,
+    Saved,
+    SavedGhost,
     SavedLink,
     SyncedEventType,
     SyncEvent,
@@ -48,8 +50,10 @@ LONG: Final = EventType(
     id="long", length=minutes(60), interval=minutes(15), all_of=["court"], lengths=()
 )
 
-STRICT: Final = SyncedEventType(TALK, 1, timed=True)
-BACKGROUND: Final = SyncedEventType(CHAT, 2, Mode.BACKGROUND, timed=True)
+STRICT: Final = SyncedEventType(TALK, 1, timed=True, renew_before=timedelta(seconds=30))
+BACKGROUND: Final = SyncedEventType(
+    CHAT, 2, Mode.BACKGROUND, timed=True, renew_before=timedelta(seconds=30)
+)
 
 REMOTE_TYPES: Final = (
     RemoteEventType(id=1, length=30, owner=1, notice=0),
@@ -63,6 +67,7 @@ REMOTE_TYPES: Final = (
         notice=0,
     ),
     RemoteEventType(id=4, length=60, step=15, owner=1, notice=0),
+    RemoteEventType(id=7, length=30, lengths=(30, 60), step=15, owner=1, notice=0),
 )
 
 
@@ -89,6 +94,7 @@ class World:
     options: dict[str, Any]
     events: list[SyncEvent] = field(default_factory=list)
     kept: dict[str, SavedLink] = field(default_factory=dict)
+    kept_ghosts: list[SavedGhost] = field(default_factory=list)
     sync: CalComSync = field(init=False)
 
     def new_sync(self, **options: Any) -> CalComSync:
@@ -100,8 +106,21 @@ class World:
             clock=self.clock,
             **({"random": Longest()} | self.options | options),
             on_event=self.events.append,
-            on_link=lambda link: self.kept.__setitem__(link.uid, link),
+            on_link=self._keep,
+            on_ghost=self.kept_ghosts.append,
         )
+
+    def _keep(self, link: SavedLink) -> None:
+        if link.over:
+            self.kept.pop(link.uid, None)
+        else:
+            self.kept[link.uid] = link
+
+    def left_by_a_crash(self) -> Saved:
+        """Return what was kept, and was not to be dropped."""
+        now = self.clock.now()
+        ghosts = tuple(ghost for ghost in self.kept_ghosts if ghost.until > now)
+        return Saved(tuple(self.kept.values()), ghosts)
 
     @property
     def revoked(self) -> list[Revoked]:
@@ -179,10 +198,9 @@ async def world(
         RemoteCalCom(
             remote_types,
             clock=clock,
-            limits=UNLIMITED,
             teams=(RemoteTeam(id=10, slug="all", members=frozenset({1, 2, 3, 4})),),
             api_keys=(RemoteApiKey("cal_all", 1),),
-            **(remote or {}),
+            **({"limits": UNLIMITED} | (remote or {})),
         ) as stand_in,
         CalComClient(stand_in.url, **settings) as calcom,
         SlotEngine(clock=clock) as engine,
