@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from slotengine.core.books import HELD, Books
 from slotengine.core.instant import FIRST_US, LAST_US, from_us
-from slotengine.core.obstruction import Busy, Obstacle, Standing, steps
+from slotengine.core.obstruction import Busy, Standing, imported_obstacles, steps
 from slotengine.core.occupancy import live_members
 from slotengine.core.proposal import (
     Policy,
@@ -31,7 +31,6 @@ from slotengine.core.proposal import (
     is_text,
 )
 from slotengine.core.reservation import (
-    BOOKED_UNTIL,
     NEXT,
     REPEATS,
     UNDYING,
@@ -184,12 +183,20 @@ class Ledger(Books):
         slot = Placement(start, end, (Claim(resource, start, end),), None, None)
         return self._occupancy.obstruction(resource, slot, None)
 
-    def reserve_proposal(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
+    def reserve_proposal(
+        self,
+        proposal: Proposal,
+        *,
+        uid: str,
+        now: int,
+        check: Callable[[int], None] | None = None,
+    ) -> Entry:
         """Hold what is proposed: all its claims or none.
 
         Accepted if and only if the slot lies inside the windows of every
         claimed resource, and no instant of any occupied span would exceed a
-        capacity.  O(c log n) for c claims.
+        capacity.  O(c log n) for c claims.  ``check`` is asked before, with the
+        time, and may refuse; not if this very request was accepted earlier.
 
         Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`, `LimitReached`, or
         `NoneFree` if nobody of a pool is; and for bad input `UnknownResource`,
@@ -201,6 +208,8 @@ class Ledger(Books):
         known = self._known_request(proposal, now)
         if known is not None:
             return known
+        if check is not None:
+            check(now)
         if proposal.pools:
             self._drain(now)
         entry = self._place_new(proposal, uid, now)
@@ -464,15 +473,6 @@ class Ledger(Books):
         """Return a resource, to be read.  Raises `UnknownResource`."""
         return self._occupancy.resource(id)
 
-    def was_made(self, proposal: Proposal, *, now: int) -> bool:
-        """Return whether this very request was accepted before, by its key.
-
-        Raises `KeyReused` if the key was used for another, and what
-        `reserve_proposal` raises for bad input.  O(c) for c claims.
-        """
-        self._check_proposal(proposal)
-        return self._known_request(proposal, self.look(now)) is not None
-
     def check_movable(self, uid: str, *, now: int, version: int | None = None) -> None:
         """Raise as `move` would, whatever the move is to.  O(1)."""
         now = self.look(now)
@@ -499,10 +499,7 @@ class Ledger(Books):
         found = self._resources[resource]
         if not found.busy:
             return steps(taken, start, end)
-        imported = (
-            Obstacle(low, high, found.capacity, BOOKED_UNTIL)
-            for low, high in found.busy_in(start, end)
-        )
+        imported = imported_obstacles(found.busy_in(start, end), found.capacity)
         return steps([*taken, *imported], start, end, most=found.capacity)
 
     def imported(self, resource: str, start: int, end: int) -> list[Imported]:

@@ -47,6 +47,11 @@ class Obstacle(NamedTuple):
     until: int
 
 
+def imported_obstacles(spans: Iterable[tuple[int, int]], capacity: int) -> list[Obstacle]:
+    """Return imported busy spans as what stands in the way: all units, and never lapsing."""
+    return [Obstacle(start, end, capacity, BOOKED_UNTIL) for start, end in spans]
+
+
 def steps(
     taken: Iterable[Standing | Obstacle], start: int, end: int, *, most: int | None = None
 ) -> list[Busy]:

@@ -23,6 +23,7 @@ from slotengine.core.obstruction import (
     Standing,
     claim_obstruction,
     free_from,
+    imported_obstacles,
     obstacles,
     session_obstruction,
 )
@@ -36,7 +37,6 @@ from slotengine.core.proposal import (
     is_text,
 )
 from slotengine.core.reservation import (
-    BOOKED_UNTIL,
     LIMIT,
     Claim,
     Entry,
@@ -397,10 +397,8 @@ class Occupancy:
             standing = resource.timeline.overlapping(claim.start, claim.end)
             others = [one for one in standing if one.owner is not session]
             in_the_way = obstacles(others, claim.resource, now, own)
-            in_the_way += (
-                Obstacle(start, end, resource.capacity, BOOKED_UNTIL)
-                for start, end in resource.busy_in(claim.start, claim.end)
-            )
+            busy = resource.busy_in(claim.start, claim.end)
+            in_the_way += imported_obstacles(busy, resource.capacity)
             free_at = max(free_at, free_from(in_the_way, claim, resource.capacity, now))
             if claim.resource == refused:
                 where, what = claim, in_the_way

@@ -15,6 +15,7 @@ from slotengine.core.instant import MINUTE, duration_us, from_us
 from slotengine.core.proposal import Pool, Proposal, is_count
 from slotengine.core.reservation import LIMIT, Claim, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, Schedule
+from slotengine.core.timeline import END_OF_TIME
 from slotengine.core.zone import Zone
 from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon
 
@@ -107,12 +108,14 @@ class Plan:
         return Party(host.resource, host.units, host.weight, schedule)
 
     def _zone_of_dates(self) -> Zone:
-        schedules = [self.event_type.schedule, *(party.hours for party in self._parties())]
+        parties = (party for group in (self.fixed, *self.groups) for party in group)
+        schedules = [self.event_type.schedule, *(party.hours for party in parties)]
         named = (one.zone for one in schedules if isinstance(one, Schedule))
         return Zone.of(self.event_type.zone or next(named, "UTC"))
 
-    def _parties(self) -> list[Party]:
-        return [*self.fixed, *(party for group in self.groups for party in group)]
+    def names(self, groups: Iterable[tuple[Party, ...]]) -> frozenset[str]:
+        """Return the resources of all fixed hosts, and of some groups."""
+        return frozenset(party.resource for group in (self.fixed, *groups) for party in group)
 
     def with_host(self, resource: str) -> frozenset[str]:
         """Return everybody, but of the group that a resource is in only that one.
@@ -124,7 +127,7 @@ class Plan:
         )
         if group is None:
             raise InvalidField("resource", f"{resource!r} is in no group of {self.id!r}")
-        others = {party.resource for party in self._parties()} - {one.resource for one in group}
+        others = self.names(self.groups) - {one.resource for one in group}
         return frozenset({resource, *others})
 
     # --- What is asked for ---------------------------------------------------------------
@@ -157,7 +160,7 @@ class Plan:
         """
         if only is None:
             return self.groups
-        strangers = set(only) - {party.resource for party in self._parties()}
+        strangers = set(only) - self.names(self.groups)
         if strangers:
             raise InvalidField("only", f"must name hosts of {self.id!r}, not {min(strangers)!r}")
         left = tuple(
@@ -196,7 +199,7 @@ class Plan:
             ),
             tuple(quota.claim(self.zone, start, length) for quota in self.quotas),
             _hours(self.fixed, ask),
-            frozenset(one.resource for group in (self.fixed, *groups) for one in group),
+            None if self.seats is None else self.names(groups),
             (self.id, start, length, ask.ttl, ask.holder, ask.seats, only, ask.enforce),
         )
 
@@ -207,21 +210,20 @@ class Plan:
 
         Empty, with an end at or before the start, if it is too late for all.
         """
-        first, end = now + self.notice, None
-        if self.event_type.window is not None:
-            opens, end = self.event_type.window.span(self.zone, now)
-            first = max(first, opens)
-        return first, (2**63 if end is None else end)
+        opens, end = self._window(now)
+        return max(now + self.notice, opens), end
+
+    def _window(self, now: int) -> tuple[int, int]:
+        window = self.event_type.window
+        return (now, END_OF_TIME) if window is None else window.span(self.zone, now)
 
     def check_start(self, start: int, now: int) -> None:
         """Raise `TooSoon` or `NotBookable` unless a slot may begin then.  O(1)."""
         if start < now + self.notice:
             raise TooSoon(self.id, from_us(now + self.notice))
-        window = self.event_type.window
-        if window is not None:
-            opens, end = window.span(self.zone, now)
-            if not opens <= start < end:
-                raise NotBookable(self.id, from_us(opens), from_us(end))
+        opens, end = self._window(now)
+        if not opens <= start < end:
+            raise NotBookable(self.id, from_us(opens), from_us(end))
 
 
 def _hours(parties: Iterable[Party], ask: Ask) -> tuple[Windows, ...]:

@@ -94,11 +94,14 @@ class Planner:
         """
         plan = self.plan(ask.event_type)
         proposal = plan.proposal(ask)
-        now = self._ledger.look(now)
-        # What was accepted once is not refused to a repeat because time has passed since.
-        if not self._ledger.was_made(proposal, now=now) and ask.enforce:
-            plan.check_start(ask.start, now)
-        return self._ledger.reserve_proposal(proposal, uid=uid, now=now)
+        if not ask.enforce:
+            return self._ledger.reserve_proposal(proposal, uid=uid, now=now)
+
+        def check(at: int) -> None:
+            # Not asked of a repeat: it is not refused because time has passed since.
+            plan.check_start(ask.start, at)
+
+        return self._ledger.reserve_proposal(proposal, uid=uid, now=now, check=check)
 
     def move(
         self, uid: str, ask: Ask, *, now: int, renew: bool = False, version: int | None = None

@@ -259,9 +259,7 @@ class Search:
         joinable: dict[int, bool] = {}
         first, last = max(first, self._start), min(end - 1, self._end - self._length)
         sessions = self._occupancy.sessions
-        hosts = frozenset(
-            party.resource for group in (self._plan.fixed, *self._groups) for party in group
-        )
+        hosts = self._plan.names(self._groups)
         for start in {*starts, *self._sessions}:
             session = sessions.get((self._plan.id, start))
             seats = 0 if session is None else self._seats_taken(session)
