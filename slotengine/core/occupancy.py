@@ -301,8 +301,9 @@ class Occupancy:
         if not entry.placed:
             return
         entry.placed = False
-        if entry.resource is not None:
-            entry.resource.give_back(entry.start, entry.end, 1, entry)
+        resource = entry.resource
+        if resource is not None:
+            resource.give_back(entry.start, entry.end, 1, entry)
         elif entry.session is not None:
             self._unseat(entry, entry.session)
         else:
