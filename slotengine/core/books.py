@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.expiry import NEVER, ExpiryQueue
 from slotengine.core.occupancy import Occupancy
-from slotengine.core.proposal import Terms
+from slotengine.core.proposal import Slotted, Terms
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
     CONFIRMED,
@@ -251,16 +251,16 @@ class Books:
         if entry.until + self._retention < self.chores_due:
             self.chores_due = entry.until + self._retention
 
-    def _slot_into(self, entry: Entry, slot: Placement) -> None:
+    def _slot_into(self, entry: Entry, slot: Slotted) -> None:
         """Let an entry, which stands nowhere, be for another slot."""
         assert not entry.placed
-        entry.start, entry.end = slot.start, slot.end
+        entry.start, entry.end = start, end = slot.start, slot.end
         entry.event_type, entry.seats = slot.event_type, slot.seats
-        first = slot.claims[0]
-        if slot.seats is None and slot.claims == (Claim(first.resource, slot.start, slot.end),):
-            entry.resource, entry.claims = self._resources[first.resource], None
+        claims = slot.claims
+        if len(claims) == 1 and slot.seats is None and claims[0][1:] == (start, end, 1):
+            entry.resource, entry.claims = self._resources[claims[0].resource], None
         else:
-            entry.resource, entry.claims = None, slot.claims
+            entry.resource, entry.claims = None, claims
 
     # --- Replay --------------------------------------------------------------------------
 

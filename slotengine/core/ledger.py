@@ -207,17 +207,20 @@ class Ledger(Books):
         `TooManyUnits`, `InvalidTTL`, `KeyReused`, `InvalidField`.
         """
         now = self._advance(now)
-        self._check_uid(uid)
+        if uid.__class__ is not str or not uid or uid in self._entries:
+            self._check_uid(uid)
         self._check_proposal(proposal)
-        known = self._known_request(proposal, now)
-        if known is not None:
-            return known
+        key = proposal.key
+        if key is not None:
+            known = self._known_request(proposal, now)
+            if known is not None:
+                return known
         if check is not None:
             check(now)
         if proposal.pools:
             self._drain(now)
         entry = self._place_new(proposal, uid, now)
-        self._admit(entry, proposal.ttl, now, proposal.key, proposal.fingerprint())
+        self._admit(entry, proposal.ttl, now, key, () if key is None else proposal.fingerprint())
         return entry
 
     def reserve_all(
@@ -524,7 +527,7 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
-            self._occupancy.decide(proposal, None, now, swept=self.is_swept(now))
+            self._occupancy.decide(proposal, None, now, self.is_swept(now))
         except Refused:
             return False
         return True
@@ -576,12 +579,13 @@ class Ledger(Books):
 
     def _check_proposal(self, proposal: Proposal) -> None:
         self._occupancy.check(proposal)
-        for _, start, end, _ in proposal.claims:
-            self.terms.check_span(start, end)
-        for pool in proposal.pools:
-            for _, start, end, _ in pool.claims:
-                self.terms.check_span(start, end)
-        self.terms.check_ttl(proposal.ttl)
+        terms = self.terms
+        longest = terms.longest_span
+        for _, start, end, _ in proposal.all_claims() if proposal.pools else proposal.claims:
+            if not FIRST_US <= start < end <= LAST_US or end - start > longest:
+                terms.check_span(start, end)
+        if not terms.shortest_ttl <= proposal.ttl <= terms.longest_ttl:
+            terms.check_ttl(proposal.ttl)
 
     def _check_batch(self, proposals: Sequence[Proposal], uids: Sequence[str], now: int) -> None:
         """Refuse all bad input of a batch before anything of it is done."""
@@ -700,7 +704,7 @@ class Ledger(Books):
         self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()
     ) -> None:
         """Let an entry, which stands nowhere, stand where it is proposed, or refuse."""
-        slot = self._occupancy.decide(proposal, entry, now, swept=self.is_swept(now), keep=keep)
+        slot = self._occupancy.decide(proposal, entry, now, self._queue.due > now, keep)
         self._slot_into(entry, slot)
         self._occupancy.put(entry)
 
@@ -714,7 +718,8 @@ class Ledger(Books):
     ) -> None:
         """Enter a placed reservation into the books, and tell."""
         self._enter(entry, ttl, key, fingerprint)
-        self._tell(Verb.RESERVE, entry, now)
+        if self.on_change is not None:
+            self.on_change(Verb.RESERVE, entry, now)
 
     def _drain(self, now: int) -> None:
         """Spare whoever looks at loads counting them claim by claim, unless there is much."""
