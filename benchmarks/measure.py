@@ -7,14 +7,16 @@ every single run (`Findings.runs`) beside the median that it judges by.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from math import ceil
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final
+
+import anyio
 
 Say = Callable[[str], None]
 """Told what is being done, for whoever watches."""
@@ -158,6 +160,43 @@ def frozen() -> Iterator[None]:
         gc.unfreeze()
 
 
+class Waits:
+    """How long a task waited for its turn, again and again, in milliseconds.
+
+    ``busy_ms`` is how long this process kept the processor from when the task went
+    to sleep: if that is much less than the wait, another process had it.
+    """
+
+    def __init__(self) -> None:
+        self.wall_ms: list[float] = []
+        self.busy_ms: list[float] = []
+
+    async def until(self, due: float, then: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Sleep until a moment of `perf_counter`, do something, and note how late it is then."""
+        busy = process_time()
+        if (delay := due - perf_counter()) > 0:  # else it is behind others that came before it
+            await anyio.sleep(delay)
+        if then is not None:
+            await then()
+        self.wall_ms.append((perf_counter() - due) * 1e3)
+        self.busy_ms.append((process_time() - busy) * 1e3)
+
+    def worst(self) -> dict[str, float]:
+        """Return the longest of each kind."""
+        return {"wall_ms": max(self.wall_ms), "busy_ms": max(self.busy_ms)}
+
+
+def worst_wait(name: str, worst: Sequence[dict[str, float]]) -> Bar:
+    """Return the bar of five milliseconds, for the worst waits of some runs.
+
+    It is the median of the runs: what the program does it does in each of them,
+    and what another process does to it seldom hits all.
+    """
+    told = ", ".join(f"{run['wall_ms']:.1f} ({run['busy_ms']:.1f})" for run in worst)
+    note = f"worst of each run, and longest time in which the process itself was busy: {told}"
+    return Bar(name, median(run["wall_ms"] for run in worst), "ms", most=5, note=note)
+
+
 def missing(*packages: str) -> str | None:
     """Return why something cannot be measured for want of packages, or None if it can.
 
@@ -166,8 +205,3 @@ def missing(*packages: str) -> str | None:
     """
     absent = [name for name in packages if find_spec(name) is None]
     return f"{', '.join(absent)} is not installed (extra: bench)" if absent else None
-
-
-def at_most(scale: Scale, *, requests: int) -> Scale:
-    """Return a scale with no more than so many requests, for what is slow."""
-    return replace(scale, requests=min(scale.requests, requests))
