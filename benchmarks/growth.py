@@ -64,8 +64,8 @@ def measure(scale: Scale, say: Say) -> Findings:
         ours, bare = growth(points[1], points[-1])
         findings.bars.append(
             Bar(
-                f"cost from {points[1].live:,} to {points[-1].live:,} live on {resources:,} "
-                "resources, of the growth of the bare calls",
+                f"growth of cost from {points[1].live:,} to {points[-1].live:,} live on "
+                f"{resources:,} resources, of that of the bare calls",
                 ours / bare, "×", most=1.2, note=f"× {ours:.2f}, bare × {bare:.2f}",
             )
         )  # fmt: skip
@@ -74,7 +74,7 @@ def measure(scale: Scale, say: Say) -> Findings:
     ours, bare = growth(*points)
     findings.bars.append(
         Bar(
-            f"one resource with {points[1].live:,} bookings, of the cost with {points[0].live:,}",
+            f"one resource with {points[1].live:,} bookings, of its cost with {points[0].live:,}",
             ours, "×", most=2, note=f"bare × {bare:.2f}",
         )
     )  # fmt: skip

@@ -116,8 +116,8 @@ def measure(scale: Scale, say: Say) -> Findings:
     """Let a million lapse, with and without the collector looking on; then announce."""
     findings = Findings()
     for freeze in (False, True):
-        name = f"another caller waits while {scale.live:,} holds lapse at one instant"
-        name += ", collector frozen" if freeze else ""
+        name = f"a caller waits while {scale.live:,} holds lapse at once"
+        name += ", gc.freeze() before" if freeze else ""
         runs = []
         for run in range(scale.few_runs):
             say(f"{name}: run {run + 1}")
@@ -136,10 +136,10 @@ def _announced(scale: Scale, say: Say, findings: Findings) -> Iterator[Bar]:
     rate = median(rate for _, rate in full) / 2
     say(f"expiries are announced under {rate:,.0f} holds a second")
     half = [anyio.run(announcements, rate, scale.seconds) for _ in range(scale.few_runs)]
-    name = "expiry announced after its moment, 99th percentile"
+    name = "expiry told late, p99"
     for load, runs, most in (
-        ("half of the load there can be", half, 50),
-        ("all of it", full, None),
+        ("half load", half, 50),
+        ("full load", full, None),
     ):
         summaries = [summary(late_ms) for late_ms, _ in runs]
         findings.runs[f"{name}, {load}"] = summaries

@@ -193,7 +193,7 @@ def worst_wait(name: str, worst: Sequence[dict[str, float]]) -> Bar:
     and what another process does to it seldom hits all.
     """
     told = ", ".join(f"{run['wall_ms']:.1f} ({run['busy_ms']:.1f})" for run in worst)
-    note = f"worst of each run, and longest time in which the process itself was busy: {told}"
+    note = f"longest wait of each run (and processor time of this process alone): {told}"
     return Bar(name, median(run["wall_ms"] for run in worst), "ms", most=5, note=note)
 
 

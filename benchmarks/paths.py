@@ -7,6 +7,7 @@ the runs are interleaved.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count, cycle
 from statistics import median
 from typing import Final
@@ -118,12 +119,12 @@ def measure(scale: Scale, say: Say) -> Findings:
         for run in range(scale.runs):
             say(f"run {run + 1}")
             for name, reserve in PATHS.items():
-                taken = seconds(lambda reserve=reserve: world.hold_and_release(reserve, times))
+                taken = seconds(partial(world.hold_and_release, reserve, times))
                 runs[name].append(taken / times * 1e6)
     simple_us = median(runs[SIMPLE])
     bars = [
         Bar(
-            f"{name}, held and released, of the cost of {SIMPLE}",
+            f"{name}, of the cost of {SIMPLE}",
             median(taken_us) / simple_us, "×", most=3,
             note=f"{median(taken_us):.1f} µs against {simple_us:.1f}",
         )
