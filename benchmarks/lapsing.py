@@ -69,12 +69,12 @@ async def _calls_meanwhile(engine: SlotEngine, name: str, holds: int) -> Waits:
 async def announcements(rate: float | None, seconds: float) -> tuple[list[float], float]:
     """Return how late each expiry was told, in ms, and how many holds a second were made.
 
-    So many are made, or as many as there can be; each lives for a second of the
-    real clock, and then lapses.
+    So many are made, or as many as there can be; each lives for a third of that
+    time, of the real clock, and then lapses.
     """
-    second = timedelta(seconds=1)
+    ttl = timedelta(seconds=seconds / 3)
     clock = SystemClock()
-    async with SlotEngine(clock=clock, default_ttl=second, min_ttl=second) as engine:
+    async with SlotEngine(clock=clock, default_ttl=ttl, min_ttl=ttl) as engine:
         names = [f"resource-{i}" for i in range(RESOURCES)]
         for name in names:
             engine.add_resource(name)
