@@ -64,6 +64,7 @@ class Population:
 
     def rounds(self, number: int) -> list[Round]:
         """Return so many rounds: no quarter comes twice before all came once."""
+        assert self.live > KEPT, "what is free must not be asked for before it was released"
         booked = islice(cycle(self.bookings()), number)
         others = islice(cycle(self.bookings()), number // 2, number // 2 + number)
         return [

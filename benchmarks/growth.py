@@ -29,7 +29,7 @@ class Point:
 def curve(sizes: list[int], resources: int, scale: Scale, say: Say) -> list[Point]:
     """Measure all the sizes, in turn, so many times: what slows the machine slows all."""
     points = [Point(live, resources) for live in sizes]
-    number = min(ROUNDS_PER_RUN, 20 * scale.live)
+    number = min(ROUNDS_PER_RUN, scale.requests // 2)
     prepared = []
     for point in points:
         say(f"{point.live:,} bookings on {resources:,} resources")

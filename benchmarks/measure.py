@@ -53,7 +53,7 @@ class Scale:
 
 FULL: Final = Scale()
 QUICK: Final = Scale(requests=5_000, runs=3, live=50_000, seconds=0.5)
-TINY: Final = Scale(requests=400, runs=1, live=1_000, seconds=0.05)
+TINY: Final = Scale(requests=400, runs=1, live=20_000, seconds=0.05)
 
 
 @dataclass(frozen=True)

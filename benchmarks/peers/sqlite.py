@@ -8,9 +8,12 @@ is.  One statement asks it and inserts.
 from __future__ import annotations
 
 import sqlite3
+from array import array
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
-from benchmarks.peers import in_process
-from benchmarks.workloads import TTL, Storm
+from benchmarks.peers import Attempt
+from benchmarks.workloads import TTL, Outcome, Storm, Timed, drive
 
 NEVER = 2**63 - 1
 
@@ -37,7 +40,8 @@ class SQLiteTarget:
     """A token is the id of the row."""
 
     def __init__(self, storm: Storm) -> None:
-        self.execute = sqlite3.connect(":memory:", isolation_level=None).execute
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.execute, self.close = connection.execute, connection.close
         for statement in filter(str.strip, SCHEMA.split(";")):
             self.execute(statement)
 
@@ -53,4 +57,12 @@ class SQLiteTarget:
         assert self.execute(RELEASE, (token, now)).rowcount == 1
 
 
-in_memory = in_process(SQLiteTarget)
+@contextmanager
+def in_memory(storm: Storm) -> Iterator[Attempt]:
+    """Make a database for each attempt."""
+
+    def attempt(timings: array[int] | None = None) -> Outcome:
+        with closing(SQLiteTarget(storm)) as target:
+            return drive(storm, target if timings is None else Timed(target, timings))
+
+    yield attempt
