@@ -26,7 +26,7 @@ from benchmarks.workloads import Storm
 
 BARS = {
     "storm": 1 + len(PEERS),
-    "await": 2 * 3,
+    "await": 3 * 3,
     "growth": 3,
     "memory": 2,
     "lapsing": 4,
