@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from time import perf_counter
 from typing import Any, Final
@@ -142,14 +143,14 @@ def _calls(engine: SlotEngine) -> Iterator[Call]:
     ]
     kept: deque[Reservation] = deque()
 
-    async def refused(name: str, start: Any) -> None:
+    async def refused(name: str, start: datetime) -> None:
         try:
             await engine.reserve(name, start, length)
         except SlotTaken:
             return
         raise AssertionError("what is booked was had once more")
 
-    async def accepted(name: str, start: Any) -> None:
+    async def accepted(name: str, start: datetime) -> None:
         kept.append(await engine.reserve(name, start, length))
 
     async def released() -> None:
@@ -158,8 +159,8 @@ def _calls(engine: SlotEngine) -> Iterator[Call]:
 
     while True:
         for name, booked, other, free in rounds:
-            yield lambda name=name, booked=booked: refused(name, booked)
-            yield lambda other=other, free=free: accepted(other, free)
+            yield partial(refused, name, booked)
+            yield partial(accepted, other, free)
             yield released
 
 

@@ -78,7 +78,7 @@ def write(folder: Path, findings: dict[str, Findings], scale: Scale) -> dict[str
     """Write ``results.json`` and ``bars.md`` into a folder, and return the former."""
     folder.mkdir(parents=True, exist_ok=True)
     written = json.loads(json.dumps(raw(findings, scale), default=_plain))
-    (folder / "results.json").write_text(json.dumps(written, indent=1) + "\n")
+    (folder / "results.json").write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
     (folder / "bars.md").write_text(markdown(findings, scale))
     assert isinstance(written, dict)
     return written
