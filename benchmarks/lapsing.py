@@ -36,7 +36,7 @@ RESOURCES: Final = 1_000
 HOUR: Final = timedelta(hours=1)
 LENGTH: Final = timedelta(0, 0, SLOT)
 CALL_EVERY_S: Final = 0.001
-ROOM: Final = 250_000
+ROOM: Final = 1_000_000
 """Events that whoever listens can be behind, so that none is missed."""
 
 Guard = Callable[[], AbstractContextManager[None]]
