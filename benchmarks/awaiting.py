@@ -7,9 +7,8 @@ the sweeper runs, as it does in a service.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -17,7 +16,18 @@ from typing import Any, Final, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from benchmarks.measure import Bar, Findings, Say, Scale, Waits, frozen, missing, ratio, worst_wait
+from benchmarks.measure import (
+    Bar,
+    Findings,
+    Say,
+    Scale,
+    Waits,
+    frozen,
+    missing,
+    ratio,
+    without_collector,
+    worst_wait,
+)
 from benchmarks.peers import in_process
 from benchmarks.targets import LedgerTarget
 from benchmarks.workloads import TICK, TTL, WITHIN, Outcome, Storm, outcome, storm
@@ -165,17 +175,6 @@ def measure(scale: Scale, say: Say) -> Findings:
         findings.bars.append(worst_wait(f"another task waits during a storm, {name}", runs))
     findings.runs = {"rates": rates, "waits": worst}
     return findings
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Keep the cycle collector off: what is left is the engine's own doing."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _worst(runner: Runner, loop: str, runs: int) -> list[dict[str, float]]:
