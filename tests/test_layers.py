@@ -45,6 +45,7 @@ CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
 COMMAND: Final = Layer(
     (
         "slotengine",
+        "slotengine.cli_simulate",
         "slotengine.cli_slots",
         "slotengine.calcom",
         "slotengine.backends",
@@ -103,6 +104,7 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine": Layer(SERVED),
     "slotengine.__main__": Layer(("slotengine.cli",)),
     "slotengine.cli": COMMAND,
+    "slotengine.cli_simulate": COMMAND,
     "slotengine.cli_slots": COMMAND,
 }
 
