@@ -24,7 +24,7 @@ from slotengine.testing.simulation.clients import history
 from slotengine.testing.simulation.home import Home, MemoryHome, ParkingEngine
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import RESOURCES, TERMS, Step
-from slotengine.testing.simulation.world import Told, World
+from slotengine.testing.simulation.world import LOOK_EVERY, Told, World
 from slotengine.testing.watch import InvariantBroken
 
 __all__ = [
@@ -71,12 +71,15 @@ def play(
     *,
     backend: str = "asyncio",
     home: Callable[[], Home] = MemoryHome,
+    look_every: int = LOOK_EVERY,
 ) -> Played:
     """Play a history on a fresh engine, from a fresh ``home``.
 
-    The same steps give the same transcript, on any backend, each time.
+    The same steps give the same transcript, on any backend, each time.  After
+    each step its answer and all reservations are looked at, and each
+    ``look_every`` steps all else that there is to see.
     """
-    world = World(steps, home())
+    world = World(steps, home(), look_every=look_every)
     try:
         anyio.run(world.play, backend=backend)
     except Exception as error:
@@ -119,16 +122,14 @@ def simulate(
     home: Callable[[], Home] = MemoryHome,
 ) -> Finding | None:
     """Play the history of a seed; if it fails, return how, in as few steps as can be found."""
-    played = play(history(seed, steps), backend=backend, home=home)
-    if played.failure is None:
+    if play(history(seed, steps), backend=backend, home=home).failure is None:
         return None
-    return investigate(seed, steps, played.failure, backend=backend, home=home)
+    return investigate(seed, steps, backend=backend, home=home)
 
 
 def investigate(
     seed: int,
     steps: int,
-    failure: Failure,
     *,
     backend: str = "asyncio",
     home: Callable[[], Home] = MemoryHome,
@@ -137,7 +138,11 @@ def investigate(
     whole = history(seed, steps)
 
     def played(kept: Sequence[int]) -> Played:
-        return play([whole[i] for i in kept], backend=backend, home=home)
+        # With a look at everything after each step, or it would be up to how many are left.
+        return play([whole[i] for i in kept], backend=backend, home=home, look_every=1)
+
+    failure = played(range(steps)).failure
+    assert failure is not None, "the seed is one that fails"
 
     def fails(kept: Sequence[int]) -> bool:
         found = played(kept).failure

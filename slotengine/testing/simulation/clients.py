@@ -114,6 +114,8 @@ class _Client:
             self._joins,
             self._acts_on_an_old_view,
             self._gives_up,
+            self._gives_up,
+            self._uses_a_key_again,
         ]
         while True:
             yield from self._random.choice(scenes)()
@@ -191,8 +193,15 @@ class _Client:
         verb = self._random.choice(("extend", "confirm", "release"))
         yield self._call(Operation(verb, ttl=8, version=version))
 
+    def _uses_a_key_again(self) -> Iterator[Step]:
+        operation = self._keyed(self._reserve())
+        yield self._call(operation)
+        (wish,) = operation.proposals
+        other = Operation("reserve_request", (self._wish()._replace(key=wish.key),))
+        yield self._call(other)
+
     def _gives_up(self) -> Iterator[Step]:
-        nth = self._random.randrange(3)
+        nth = self._random.choice((0, 0, 1, 2))
         for verb in self._random.sample(("release", "cancel", "cancel", "get"), 2):
             yield self._call(Operation(verb), nth=nth)
 

@@ -18,7 +18,7 @@ from slotengine.core.schedule import FixedWindows, Windows
 from slotengine.testing.operations import Operation
 
 TERMS: Final = Terms(
-    default_ttl=8, shortest_ttl=1, longest_ttl=20, max_life=40, retention=15, longest_span=20
+    default_ttl=8, shortest_ttl=1, longest_ttl=20, max_life=25, retention=15, longest_span=20
 )
 RESOURCES: Final[dict[str, tuple[int, Windows | None]]] = {
     "room": (1, None),
