@@ -72,8 +72,9 @@ class SimClock:
         So every sweep runs at the very moment that it is due, as if time passed;
         `advance` jumps there at once, as if the machine had slept.
         """
+        await self.advance(timedelta())  # so that whoever is about to wait does
         while (stop := self.next_wake) is not None and self.moment <= stop < moment:
-            await self.advance(max(stop - self.moment, timedelta()))
+            await self.advance(stop - self.moment)
         await self.advance(moment - self.moment)
 
     async def wait(self, wake: anyio.Event, until: int) -> None:
