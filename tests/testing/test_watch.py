@@ -115,11 +115,16 @@ async def test_an_engine_that_has_lived_before_is_believed_at_first(clock: SimCl
                 assert watch.seen == 3
 
 
+async def refused_while_broken(engine: SlotEngine) -> None:
+    with attach(engine) as watch:
+        watch.broken.append(InvariantBroken("busy", "it is"))
+        await engine.reserve_all([both(), both()])
+
+
 async def test_what_the_block_raises_is_not_hidden(clock: SimClock) -> None:
     async with engine_on(clock) as engine:
-        with pytest.raises(SlotTaken), attach(engine) as watch:
-            watch.broken.append(InvariantBroken("busy", "it is"))
-            await engine.reserve_all([both(), both()])
+        with pytest.raises(SlotTaken):
+            await refused_while_broken(engine)
 
 
 # --- An engine that is wrong ---------------------------------------------------------------
