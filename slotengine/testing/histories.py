@@ -86,14 +86,14 @@ class Books(NamedTuple):
 class LedgerModel:
     """The rules of reservations, one call after the other.
 
-    ``view`` is what the callers see of an answer; the whole of it by default.
+    ``view`` is what callers see of the answer to an operation; by default the whole of it.
     """
 
     def __init__(
         self,
         terms: Terms,
         resources: dict[str, tuple[int, Windows | None]],
-        view: Callable[[Answer], Answer] = lambda answer: answer,
+        view: Callable[[Operation, Answer], Answer] = lambda _, answer: answer,
     ) -> None:
         self._terms = terms
         self._resources = resources
@@ -114,7 +114,7 @@ class LedgerModel:
             in_model(naive, operation, uids, call.now)
         else:
             answer = in_model(naive, operation, uids_for(operation, call.answer), call.now)
-            if self._view(answer) != self._view(call.answer):
+            if self._view(operation, answer) != self._view(operation, call.answer):
                 return None
         return Books(
             tuple(sorted(naive.known.values(), key=_uid)),

@@ -53,7 +53,9 @@ class NotLinearizable(AssertionError):
         self.explained = explained
 
     def __str__(self) -> str:
-        left = [call for call in self.calls if call not in self.explained]
+        done = {id(call) for call in self.explained}
+        taken = sum(1 << i for i, call in enumerate(self.calls) if id(call) in done)
+        left = [self.calls[i] for i in _next_ones(self.calls, taken)]
         lines = [f"no order explains {len(self.calls)} calls; one explains these:"]
         lines += [f"  {_line(call)}" for call in self.explained]
         lines += ["but then none of these can be next:"]
