@@ -99,7 +99,7 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.testing.remote.server": Layer(
         ("slotengine.testing.remote", "slotengine.calcom", *SERVED), ("aiohttp", "orjson")
     ),
-    "slotengine.testing.strategies": Layer(SERVED, ("hypothesis",)),
+    "slotengine.testing.strategies": Layer(("slotengine.testing", *SERVED), ("hypothesis",)),
     # The public names, which nothing inside slotengine imports but the command.
     "slotengine": Layer(SERVED),
     "slotengine.__main__": Layer(("slotengine.cli",)),
