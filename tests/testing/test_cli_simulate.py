@@ -60,6 +60,12 @@ def test_a_failure_that_takes_no_steps_can_be_had_again() -> None:
     assert run("--only", "none").output == ""
 
 
+def test_the_page_about_testing_shows_what_is_printed() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    shown = page.partition("$ slotengine simulate --seeds 100 --fault in-its-own-way\n")[2]
+    assert run("--seeds", "100", "--fault", "in-its-own-way").output == shown.partition("```")[0]
+
+
 def test_it_is_a_command_of_its_own_process() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "slotengine", "simulate", "--seeds", "2", "--steps", "20"],

@@ -4,6 +4,7 @@ history is the same each time."""
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -28,6 +29,7 @@ from slotengine.testing.simulation import (
 )
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import Call, Crash, How, Resume, Step
+from slotengine.testing.watch import RULES
 
 ROOT = Path(__file__).parents[2]
 STEPS = 100
@@ -136,6 +138,12 @@ def test_every_fault_says_what_it_is() -> None:
     assert FAULTS.keys() == ABOUT.keys()
     assert FAULTS.keys() >= REQUIRED
     assert all(about.endswith(".") for about in ABOUT.values())
+
+
+def test_the_page_about_testing_names_all_rules_and_faults() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z -]+)` \| (.*) \|$", page, re.MULTILINE)
+    assert dict(rows).items() >= (RULES | ABOUT).items()
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import anyio
 
@@ -152,7 +152,3 @@ def investigate(
     length = failure.steps if fails(range(failure.steps)) else steps
     only = shortest(length, fails)
     return Finding(seed, steps, only, played(only))
-
-
-DEFAULT_STEPS: Final = 100
-"""Long enough for anything to meet anything, short enough to look at."""

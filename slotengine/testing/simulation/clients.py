@@ -108,6 +108,7 @@ class _Client:
             self._confirms_late,
             self._vanishes,
             self._moves,
+            self._moves,
             self._hoards,
             self._takes_several,
             self._takes_any,
