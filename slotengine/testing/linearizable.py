@@ -16,6 +16,7 @@ Knows nothing of reservations: what a call does is up to a `Model`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Final, Protocol, TypeVar
 
@@ -137,6 +138,15 @@ def linearize(
     Calls that were never answered are in it only if that helps.  Raises
     `NotLinearizable` or `Undecided`.
     """
+    answered = [call for call in calls if call.answered_at is not None]
+    if len(answered) < len(calls):
+        # Most often they never happened, and each could stand almost anywhere: first without.
+        with suppress(NotLinearizable, Undecided):
+            return _search(answered, model, most)
+    return _search(calls, model, most)
+
+
+def _search(calls: Sequence[Asked], model: Model[State], most: int) -> list[Asked]:
     left = most
     state, taken = model.begin(), 0  # the calls taken are bits of a number
     answered = sum(1 << i for i, call in enumerate(calls) if call.answered_at is not None)

@@ -40,7 +40,7 @@ def told(recorder: Recorder) -> set[str]:
 
 async def waste(random: Random) -> None:
     """Let others go first, sometimes."""
-    for _ in range(random.randrange(3)):
+    for _ in range(random.randrange(4)):
         await anyio.lowlevel.checkpoint()
 
 
