@@ -119,9 +119,9 @@ async def test_what_clients_see_can_be_explained(start: Start, seed: int) -> Non
         await asyncio.gather(*(client.calls(known) for client in clients))
         await clock.advance(step * MINUTE)
     assert len(recorder.calls) == CLIENTS * len(STEPS) * CALLS
-    verbs = {call.what.verb for call in recorder.calls if call.answer is not None}
-    assert verbs == {"reserve", "move_request", "get"}
-    assert any(call.answer is None for call in recorder.calls if call.what.verb == "reserve")
+    # Which client is answered first is up to the sockets, but there is always something of both.
+    accepted = [call.answer is not None for call in recorder.calls if call.what.verb == "reserve"]
+    assert {True, False} == set(accepted)
     assert at_once(recorder.calls) > len(recorder.calls) / 2
     assert check(recorder.calls, MODEL) >= 1
 

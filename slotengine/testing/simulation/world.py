@@ -188,8 +188,10 @@ class World:
         self._acknowledge()
 
     async def play(self) -> None:
-        """Play all steps, and then let everything settle.  Raises `InvariantBroken`, or whatever
-        the engine does."""
+        """Play all steps, and then let everything settle.
+
+        Raises `InvariantBroken`, or whatever the engine does.
+        """
         while await self._live():
             pass
 
