@@ -68,6 +68,8 @@ class Link:
     """When to look at it again; 0 if nothing is due."""
     waiting: int = 0
     """Callers that wait for it to be accepted."""
+    callers: int = 0
+    """Those whose turn it is, or who wait for it: as long as there are any it is not forgotten."""
     indexed: tuple[Place, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
