@@ -43,8 +43,8 @@ class Link:
     """Where a request under way, or lost, would put it."""
     promised: bool = False
     """Some caller has been told that it is theirs."""
-    booking: bool = False
-    """The callback that a strict caller waits for is under way."""
+    booking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Locked while the callback that a strict caller waits for is under way."""
     booked: bool = False
     """The callback has booked it at the remote."""
     kept: bool = False

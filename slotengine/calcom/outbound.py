@@ -232,7 +232,7 @@ class Outbound:
 
     @asynccontextmanager
     async def turn(self, link: Link) -> AsyncIterator[None]:
-        """Let it be the turn of one caller.
+        """Let it be the turn of one caller; not before a callback has ended whose caller has left.
 
         Whoever waits must not come back to a link that nobody follows: there
         would be another of the same reservation, and both would ask for it.
@@ -240,6 +240,8 @@ class Outbound:
         link.callers += 1
         try:
             async with link.turn:
+                async with link.booking:
+                    pass
                 yield
         finally:
             link.callers -= 1

@@ -471,22 +471,21 @@ class CalComSync:
         assert current.until is not None
         if version is not None and current.version != version:
             return  # the engine will say so
-        link.booking = True
         last_minute = to_us(current.until) - _BOOKED_BEFORE
-        if last_minute <= self._out.now():
-            self._book_here(link.uid)
-        keeper = asyncio.create_task(self._keep_free(link.uid, last_minute))
-        try:
-            await confirm(current, link.remote_uid)
-        except Exception:
-            self._not_booked(link)
-            raise
-        else:
-            self._booked(link)
-        finally:
-            link.booking = False
-            keeper.cancel()
-            self._out.enqueue(link)
+        async with link.booking:
+            if last_minute <= self._out.now():
+                self._book_here(link.uid)
+            keeper = asyncio.create_task(self._keep_free(link.uid, last_minute))
+            try:
+                await confirm(current, link.remote_uid)
+            except Exception:
+                self._not_booked(link)
+                raise
+            else:
+                self._booked(link)
+            finally:
+                keeper.cancel()
+                self._out.enqueue(link)
 
     async def _keep_free(self, uid: str, last_minute: int) -> None:
         await self._clock.wait(anyio.Event(), last_minute)
