@@ -267,11 +267,11 @@ class Schedule:
 
     async def confirm(self, uid: str) -> None:
         """Confirm it; yes means that the remote has it, unless somebody deletes it just now."""
-        robbed, sync = len(self.robbed), self.world.sync
+        robberies, sync = self.seen["robbed"], self.world.sync
         confirmed = await sync.confirm(uid)
         link = sync._links.by_uid.get(uid)
         keeps = link is not None and link.synced.confirm is Confirm.KEEP and not link.booked
-        quiet = self.calm and self.alone and len(self.robbed) == robbed
+        quiet = self.calm and self.alone and self.seen["robbed"] == robberies
         if keeps and quiet and MODES[confirmed.event_type or ""] is Mode.STRICT:
             there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
             name = confirmed.event_type or ""
