@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
@@ -94,6 +95,7 @@ class RecordingTarget:
         calls: list[tuple[Callable[[int], object], int]] = [
             (getattr(lists[resource], method), value) for resource, method, value in self.calls
         ]
+        gc.collect()
         began = perf_counter()
         for call, value in calls:
             call(value)
