@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -45,6 +48,18 @@ class Answer(NamedTuple):
             return None
         # Bytes that are not UTF-8 arrive as surrogates, which cannot be printed.
         return clear(text.encode("utf-8", "replace").decode())[:_LONGEST_TEXT]
+
+    def date(self) -> datetime | None:
+        """Return what time it was there when the answer was made, in whole seconds, rounded down.
+
+        None if it does not say, or if it was kept by somebody in between.
+
+        >>> Answer(200, {"date": "Mon, 05 Sep 2050 10:00:00 GMT"}, b"").date()
+        datetime.datetime(2050, 9, 5, 10, 0, tzinfo=datetime.timezone.utc)
+        """
+        text = self.headers.get("date")
+        # An age is only given by whoever answers with what was answered before.
+        return None if text is None or "age" in self.headers else _date(text)
 
     def remaining(self) -> int | None:
         """Return how many requests the remote still takes, until it resets; None if it says none.
@@ -98,6 +113,15 @@ def _origin(answer: Answer) -> str:
     except ValueError:
         return "no address"
     return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another path"
+
+
+@lru_cache(maxsize=8)  # all answers of a second have the same
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _limits(headers: Mapping[str, str], prefix: str) -> list[float]:
