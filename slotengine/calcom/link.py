@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slotengine.calcom.belief import PRESENT, Belief, News, Place, after
+from slotengine.calcom.drift import Stand
 from slotengine.calcom.pace import Claim
 from slotengine.calcom.reconcile import Failure, Sight
 from slotengine.calcom.sync_values import SavedLink, SyncedEventType
@@ -25,6 +26,14 @@ class Origin(NamedTuple):
     reservation: Reservation
     guard: str | None
     patient: bool
+
+
+class Lasting(NamedTuple):
+    """How long a hold lasts at the remote, at least and at most, as its clock stood then."""
+
+    covered_until: int = 0
+    gone_after: int = 0
+    stand: Stand = (None, None)
 
 
 @dataclass(eq=False, slots=True)
@@ -68,6 +77,8 @@ class Link:
     """When to look at it again; 0 if nothing is due."""
     waiting: int = 0
     """Callers that wait for it to be accepted."""
+    lasting: Lasting = field(default_factory=Lasting)
+    """As it was reckoned last; what was learned of the clock since is in its sight."""
     indexed: tuple[Place, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)

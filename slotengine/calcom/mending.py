@@ -114,7 +114,7 @@ class Mending:
         drift = self._ask.drift
         ends = to_us(found.until) - drift.ahead
         if drift.measured and ends + drift.error + _TOLERANCE < covered:
-            sight.covered_until = ends
+            self._links.lasts(link, ends, sight.gone_after)
             return Difference.ENDS_EARLIER
         if wanted is None:
             return Difference.NOT_WANTED

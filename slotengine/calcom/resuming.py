@@ -62,7 +62,7 @@ class Resuming:
                 Belief.MOVING: Belief.ASTRAY, Belief.LEAVING: Belief.PARTING
             }.get(belief, belief)  # fmt: skip
             sight.place = Place(kept.remote_id, kept.start, kept.end)
-            sight.covered_until, sight.gone_after = kept.covered_until, kept.gone_after
+            self._links.lasts(link, kept.covered_until, kept.gone_after)
             link.remote_uid = kept.remote_uid
         elif belief in {Belief.SENDING, Belief.UNKNOWN}:
             sight.patient = True

@@ -152,6 +152,8 @@ class CalComSync:
         self._keys: OrderedDict[str, int] = OrderedDict(self._saved.keys)
         self._entered = self._open = False
         self._subscription: Subscription | None = None
+        self._client = client
+        self._stop_hearing: Callable[[], None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self.unsent: tuple[Unsent, ...] = ()
         """What the remote was not told, once the sync was left."""
@@ -166,6 +168,7 @@ class CalComSync:
         self._resuming.resume(self._saved)
         for link in list(self._links.by_uid.values()):
             self._out.enqueue(link)
+        self._stop_hearing = self._client.on_date(self._ask.hear)
         work = [self._watch(self._subscription), self._out.work()]
         work += [self._in.keep_polling(one) for one in self._synced.values()]
         self._tasks = [asyncio.create_task(one) for one in work]
@@ -179,6 +182,7 @@ class CalComSync:
     ) -> None:
         self._open = False
         assert self._subscription is not None
+        assert self._stop_hearing is not None
         try:
             self._subscription.close()
             await asyncio.wait(self._tasks[:1])  # what has happened so far is followed
@@ -191,6 +195,7 @@ class CalComSync:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._in.stop()
             await self._out.stop()
+            self._stop_hearing()
             self.unsent = self._out.unsent()
             if self.unsent:
                 logger.warning("%d changes did not arrive at the remote", len(self.unsent))
@@ -593,9 +598,10 @@ class CalComSync:
             busy_spans=inbound.busy_spans,
             hidden=inbound.hidden,
             staleness=inbound.staleness(),
-            drift=drift.ahead * MICROSECOND if drift.measured else None,
-            drift_error=drift.error * MICROSECOND if drift.measured else None,
+            drift=drift.ahead * MICROSECOND if drift.heard else None,
+            drift_error=drift.error * MICROSECOND if drift.heard else None,
             drift_most=drift.most * MICROSECOND,
+            drift_jumps=drift.jumps,
         )
 
     async def settled(self) -> None:

@@ -330,8 +330,10 @@ class SyncStatistics:
     staleness: timedelta | None
     """How old the oldest is that is known of a day somebody asks for; None if there is none."""
     drift: timedelta | None
-    """How far the remote's clock is ahead, by its last answer."""
+    """How far the remote's clock is ahead: by the last hold that it made, or a date since."""
     drift_error: timedelta | None
     """That may be wrong by so much."""
     drift_most: timedelta
     """The largest that was measured, either way."""
+    drift_jumps: int
+    """How often its clock was set, or ours: by more than a second and the requests explain."""
