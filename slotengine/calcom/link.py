@@ -10,7 +10,7 @@ from slotengine.calcom.belief import PRESENT, Belief, News, Place, after
 from slotengine.calcom.drift import Stand
 from slotengine.calcom.pace import Claim
 from slotengine.calcom.reconcile import Failure, Sight
-from slotengine.calcom.sync_values import SavedLink, SyncedEventType
+from slotengine.calcom.sync_values import SavedLink, Synced
 from slotengine.core.instant import to_us
 from slotengine.core.reservation import State
 from slotengine.engine.values import Reservation
@@ -45,7 +45,7 @@ class Link:
     """
 
     uid: str
-    synced: SyncedEventType
+    synced: Synced
     sight: Sight = field(default_factory=Sight)
     remote_uid: str | None = None
     target: Place | None = None
@@ -135,7 +135,7 @@ class Link:
         )
 
 
-def place_of(reservation: Reservation, synced: SyncedEventType) -> Place:
+def place_of(reservation: Reservation, synced: Synced) -> Place:
     """Return where the remote is to have a reservation."""
     start, end = to_us(reservation.start, "start"), to_us(reservation.end, "end")
     return Place(synced.remote_id, start, end)

@@ -14,7 +14,7 @@ from slotengine.calcom.belief import PRESENT, Ghost, Ghosts, News, Place, Places
 from slotengine.calcom.drift import Drift
 from slotengine.calcom.link import Lasting, Link, is_live, place_of
 from slotengine.calcom.reconcile import Wanted
-from slotengine.calcom.sync_values import Confirm, SyncedEventType
+from slotengine.calcom.sync_values import Confirm, Synced
 from slotengine.core.instant import SECOND, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
@@ -32,7 +32,7 @@ class Links:
     def __init__(
         self,
         engine: SlotEngine,
-        synced: dict[str, SyncedEventType],
+        synced: dict[str, Synced],
         *,
         keep: Callable[[Link], None],
         keep_ghost: Callable[[Ghost], None],
@@ -57,7 +57,7 @@ class Links:
         """Return the time by which the engine decides."""
         return to_us(self._engine.now())
 
-    def track(self, reservation: Reservation, synced: SyncedEventType) -> Link:
+    def track(self, reservation: Reservation, synced: Synced) -> Link:
         """Return the link of a reservation, a new one if need be."""
         link = self.by_uid.get(reservation.uid)
         if link is None:

@@ -35,7 +35,7 @@ from slotengine.calcom.sync_values import (
     USUAL_MINUTES,
     Confirm,
     Diverged,
-    SyncedEventType,
+    Synced,
     SyncEvent,
 )
 from slotengine.core.instant import MINUTE, SECOND, from_us, to_us
@@ -365,7 +365,7 @@ def _kind(error: Exception) -> Failure:
     return Failure.REFUSED if isinstance(error, RemoteRefused | InvalidField) else Failure.NOT_DONE
 
 
-def _slot_minutes(synced: SyncedEventType, place: Place) -> int | None:
+def _slot_minutes(synced: Synced, place: Place) -> int | None:
     """Return what the remote is to be told of the length; it refuses to be told for nothing."""
     if not synced.event_type.lengths:
         return None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
@@ -66,7 +66,7 @@ _LEAST: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SyncedEventType:
-    """How an event type of the engine and one of the remote's go together.
+    """What an event type of the remote's is here, and how the two are kept in step.
 
     The engine must know the same ``event_type``, and the remote's must have the
     same length.  ``timed`` says that the client's credentials may choose how
@@ -84,14 +84,13 @@ class SyncedEventType:
     ``interest``.  Slots that were not compared for ``stale_after`` are stale.
 
     >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-    >>> SyncedEventType(talk, remote_id=17, mode=Mode.BACKGROUND).remote_id
-    17
+    >>> SyncedEventType(talk, Mode.BACKGROUND, timed=True).id
+    'talk'
 
     :raises InvalidField: for values that make no sense.
     """
 
     event_type: EventType
-    remote_id: int
     mode: Mode = Mode.STRICT
     confirm: Confirm | Booker = Confirm.KEEP
     timed: bool = False
@@ -108,8 +107,6 @@ class SyncedEventType:
     def __post_init__(self) -> None:
         if not isinstance(self.event_type, EventType):
             raise InvalidField("event_type", f"must be an EventType, not {self.event_type!r}")
-        if not is_count(self.remote_id):
-            raise InvalidField("remote_id", "must be a positive whole number")
         for name, least in _LEAST.items():
             if duration_us(getattr(self, name), name) < least:
                 raise InvalidField(name, "is too short")
@@ -144,13 +141,48 @@ class SyncedEventType:
         """Return how many minutes to ask for, to cover so much time; None if we may not say.
 
         >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-        >>> SyncedEventType(talk, remote_id=17, timed=True).minutes_for(61_000_000)
+        >>> SyncedEventType(talk, timed=True).minutes_for(61_000_000)
         2
         """
         if not self.timed:
             return None
         wanted = min(us + duration_us(self.headroom, "headroom"), self.longest_us)
         return max(1, -(-wanted // MINUTE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced(SyncedEventType):
+    """The same, and the remote's id of it: both together, for the inside."""
+
+    remote_id: int
+
+
+def paired(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced]:
+    """Return what callers have given, by the engine's names.
+
+    Raises `InvalidField` if it is no mapping of ids to them, or names one twice.
+
+    >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
+    >>> paired({17: SyncedEventType(talk)})["talk"].remote_id
+    17
+    """
+    field = "event_types"
+    if not isinstance(event_types, Mapping):
+        raise InvalidField(field, "must be a mapping: the remote's ids, and what those are here")
+    found: dict[str, Synced] = {}
+    for remote_id, one in event_types.items():
+        if not is_count(remote_id):
+            raise InvalidField(
+                field, f"must have positive whole numbers as keys, not {remote_id!r}"
+            )
+        if not isinstance(one, SyncedEventType):
+            raise InvalidField(field, f"must have a SyncedEventType for {remote_id}, not {one!r}")
+        if one.id in found:
+            raise InvalidField(field, f"must name each event type once, and {one.id!r} is twice")
+        found[one.id] = Synced(
+            **{each.name: getattr(one, each.name) for each in fields(one)}, remote_id=remote_id
+        )
+    return found
 
 
 # --- What they are told ----------------------------------------------------------------

@@ -30,8 +30,8 @@ from tests.calcom.world import CHAT, DAY, NOON, STRICT, TALK, TEN, World, world
 
 pytestmark = pytest.mark.anyio
 
-UNTIMED = SyncedEventType(TALK, 1)
-UNTIMED_BEHIND = SyncedEventType(CHAT, 2, Mode.BACKGROUND)
+UNTIMED = SyncedEventType(TALK)
+UNTIMED_BEHIND = SyncedEventType(CHAT, Mode.BACKGROUND)
 FOUR_OF_FIVE = timedelta(seconds=285)
 """So much later a hold of five minutes has a quarter of a minute left."""
 

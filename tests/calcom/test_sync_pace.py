@@ -15,7 +15,7 @@ from tests.calcom.world import CHAT, NOON, STRICT, TALK, TEN, World, world
 
 pytestmark = pytest.mark.anyio
 
-UNTIMED = SyncedEventType(TALK, 1)
+UNTIMED = SyncedEventType(TALK)
 QUARTER = minutes(15)
 
 
@@ -81,7 +81,7 @@ async def test_one_request_a_minute_renews_nothing() -> None:
 
 
 async def test_in_the_background_too() -> None:
-    synced = SyncedEventType(CHAT, 2, Mode.BACKGROUND)
+    synced = SyncedEventType(CHAT, Mode.BACKGROUND)
     async with world(synced, client={"per_minute": 2, "wait_for_turn": False}) as w:
         for n in range(2):
             await w.sync.reserve("chat", TEN + minutes(30) * n, ttl=QUARTER)

@@ -41,7 +41,7 @@ VARIED = EventType(
 
 
 async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> None:
-    async with world(STRICT, SyncedEventType(OTHER, 4, timed=True), enter=False) as w:
+    async with world(STRICT, SyncedEventType(OTHER, timed=True), enter=False) as w:
         w.engine.add_event_type(OTHER)
         async with w.sync:
             hold = await w.sync.reserve("talk", TEN)
@@ -55,7 +55,7 @@ async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> N
 
 
 async def test_a_change_of_length_that_is_refused_is_no_success() -> None:
-    async with world(SyncedEventType(VARIED, 7, timed=True), enter=False) as w:
+    async with world(SyncedEventType(VARIED, timed=True), enter=False) as w:
         w.engine.add_event_type(VARIED)
         async with w.sync:
             hold = await w.sync.reserve("varied", TEN)

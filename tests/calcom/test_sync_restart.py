@@ -219,7 +219,7 @@ async def test_an_engine_that_is_left_first_does_no_harm(caplog: pytest.LogCaptu
         async with engine:
             engine.add_resource("booth")
             engine.add_event_type(CHAT)
-            sync = CalComSync(engine, w.client, [BACKGROUND], clock=w.clock)
+            sync = CalComSync(engine, w.client, {2: BACKGROUND}, clock=w.clock)
             await w.remote.down()
             await sync.__aenter__()
             hold = await sync.reserve("chat", TEN)
