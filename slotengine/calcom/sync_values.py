@@ -126,35 +126,35 @@ class SyncedEventType:
         return self.mode is Mode.STRICT
 
     @property
-    def rules(self) -> Rules:
-        """What decisions need of this."""
-        return Rules(self.strict, self.in_place, duration_us(self.renew_before, "renew_before"))
-
-    @property
     def longest_us(self) -> int:
         """How long the remote can be made to hold at once."""
         if not self.timed:
             return USUAL_MINUTES * MINUTE
         return duration_us(self.longest, "longest") // MINUTE * MINUTE
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced(SyncedEventType):
+    """The same, for the inside: with the remote's id of it, and what follows from the settings."""
+
+    remote_id: int
+
+    @property
+    def rules(self) -> Rules:
+        """What decisions need of this."""
+        return Rules(self.strict, self.in_place, duration_us(self.renew_before, "renew_before"))
+
     def minutes_for(self, us: int) -> int | None:
         """Return how many minutes to ask for, to cover so much time; None if we may not say.
 
         >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-        >>> SyncedEventType(talk, timed=True).minutes_for(61_000_000)
+        >>> Synced(talk, timed=True, remote_id=17).minutes_for(61_000_000)
         2
         """
         if not self.timed:
             return None
         wanted = min(us + duration_us(self.headroom, "headroom"), self.longest_us)
         return max(1, -(-wanted // MINUTE))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Synced(SyncedEventType):
-    """The same, and the remote's id of it: both together, for the inside."""
-
-    remote_id: int
 
 
 def paired(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced]:
