@@ -14,6 +14,7 @@ from slotengine import (
     EventType,
     HoldExpired,
     InvalidField,
+    KeyReused,
     Reservation,
     SlotError,
     SlotTaken,
@@ -168,11 +169,19 @@ async def test_requests_of_different_reservations_go_in_parallel_up_to_a_bound()
         assert len(w.there) == 5
 
 
-async def test_a_key_makes_retries_safe() -> None:
+@pytest.mark.parametrize("name", ["talk", "chat"])
+async def test_a_key_makes_retries_safe(name: str) -> None:
     async with world() as w:
-        first = await w.sync.reserve("talk", TEN, key="k")
-        again = await w.sync.reserve("talk", TEN, key="k")
-        assert (again.uid, w.requests()) == (first.uid, ["post"])
+        first = await w.sync.reserve(name, TEN, key="k")
+        early = await w.sync.reserve(name, TEN, key="k")
+        await w.settled()
+        again = await w.sync.reserve(name, TEN, key="k")
+        await w.settled()
+        assert {early.uid, again.uid} == {first.uid}
+        assert (w.requests(), w.sync.statistics().sent) == (["post"], 1)
+        with pytest.raises(KeyReused):
+            await w.sync.reserve(name, NOON, key="k")
+        assert w.there == ["10:00"]
 
 
 async def test_a_key_can_be_used_again_after_the_remote_has_refused() -> None:

@@ -204,11 +204,13 @@ async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s:
         asked = asyncio.create_task(w.sync.confirm(hold.uid))
         await book.called.wait()
         remote_uid = w.live[0].uid
-        for _ in range(20):
-            await w.advance(timedelta(seconds=19))
-            with pytest.raises(SlotTaken):
-                await w.sync.reserve("talk", TEN)
-        book.goes_on.set()
+        try:
+            for _ in range(20):
+                await w.advance(timedelta(seconds=19))
+                with pytest.raises(SlotTaken):
+                    await w.sync.reserve("talk", TEN)
+        finally:
+            book.goes_on.set()  # or leaving waits for it for ever
         assert (await asked).state is State.CONFIRMED
         assert (book.booked, w.events) == ([(hold.uid, remote_uid)], [])
         await w.settled()

@@ -134,6 +134,23 @@ async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
             assert (await w.sync.reconcile()).agrees
 
 
+async def test_a_crash_in_the_middle_of_a_renewal_is_no_reason_to_believe_that_it_is_held() -> None:
+    """It was deleted to be made anew, and that nobody has heard."""
+    async with world(replace(STRICT, timed=False)) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op="delete")
+        await w.pass_slowly(timedelta(seconds=265))
+        w.clock.set(w.clock.moment + timedelta(seconds=5))
+        await gate.reached()
+        kept_before = kept(w)
+        await kill(w)
+        gate.open()
+        async with again(w, kept_before) as sync:
+            assert (sync.belief(hold.uid), w.there) == (Belief.HELD, ["10:00"])
+            assert w.requests() == ["post", "delete", "delete", "post"]
+
+
 async def test_strict_is_patient_after_a_crash_in_the_middle_of_a_request() -> None:
     async with world(replace(STRICT, timed=False)) as w:
         gate = Gate()
