@@ -220,6 +220,12 @@ async def test_a_move_that_overlaps_and_is_lost_goes_back(fault: Fault) -> None:
 
 # --- Leaving in the middle ----------------------------------------------------------------------
 
+
+async def _confirm_and_cancel(w: World, uid: str) -> None:
+    await w.sync.confirm(uid)
+    await w.sync.cancel(uid)
+
+
 Verb = Callable[[World, str], Awaitable[object]]
 VERBS: dict[str, Verb] = {
     "reserve": lambda w, _: w.sync.reserve("talk", LATER + minutes(60)),
@@ -228,6 +234,7 @@ VERBS: dict[str, Verb] = {
     "move a little": lambda w, uid: w.sync.move(uid, LATER),
     "confirm": lambda w, uid: w.sync.confirm(uid),
     "release": lambda w, uid: w.sync.release(uid),
+    "confirm and cancel": _confirm_and_cancel,
     "slots": lambda w, _: w.sync.slots("talk", TEN, NOON),
     "reconcile": lambda w, _: w.sync.reconcile(),
 }
