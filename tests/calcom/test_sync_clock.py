@@ -101,22 +101,22 @@ class Undated(CalComClient):
 
 
 async def test_where_answers_have_no_date_another_hold_tells() -> None:
-    async with world(enter=False) as w:
-        async with Undated(w.remote.url, api_key="cal_all", attempts=1, per_minute=None) as undated:
-            w.client = undated
-            w.sync = w.new_sync()
-            async with w.sync:
-                await w.sync.reserve("talk", TEN, ttl=minutes(5))
-                w.remote.skew += FOUR_OF_FIVE
-                await w.client.get("nobody")
-                await w.advance(timedelta(0))
-                assert w.requests("post", "delete") == ["post"]
-                await w.sync.reserve("talk", NOON, ttl=minutes(5))
-                await w.advance(timedelta(0))
-                assert w.requests("post", "delete") == ["post", "post", "delete", "post"]
-                statistics = w.sync.statistics()
-                assert (statistics.drift, statistics.drift_jumps) == (FOUR_OF_FIVE, 1)
-                assert {row.release_at - w.remote.now() for row in w.live} == {minutes(5)}
+    async with (
+        world(enter=False) as w,
+        Undated(w.remote.url, api_key="cal_all", attempts=1, per_minute=None) as w.client,
+        w.new_sync() as w.sync,
+    ):
+        await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        w.remote.skew += FOUR_OF_FIVE
+        await w.client.get("nobody")
+        await w.advance(timedelta(0))
+        assert w.requests("post", "delete") == ["post"]
+        await w.sync.reserve("talk", NOON, ttl=minutes(5))
+        await w.advance(timedelta(0))
+        assert w.requests("post", "delete") == ["post", "post", "delete", "post"]
+        statistics = w.sync.statistics()
+        assert (statistics.drift, statistics.drift_jumps) == (FOUR_OF_FIVE, 1)
+        assert {row.release_at - w.remote.now() for row in w.live} == {minutes(5)}
 
 
 @pytest.mark.parametrize("name", ["talk", "chat"])
