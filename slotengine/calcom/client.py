@@ -536,13 +536,13 @@ class CalComClient:
 
     def _failure(self, call: _Call, problem: str, answer: Answer | None) -> RemoteError:
         self._counters.failed += 1
-        status = request_id = None
+        facts: tuple[int | None, str | None, str, str] = None, None, "", ""
         if answer is not None:
-            status = answer.status
-            request_id = answer.request_id(self._credentials.clear)
+            clear = self._credentials.clear
+            facts = answer.status, answer.request_id(clear), *answer.said(clear)
         if not call.changes:
-            return RemoteFailed(call.operation, problem, status, request_id)
-        call.doubt = OutcomeUnknown(call.operation, problem, status, request_id)
+            return RemoteFailed(call.operation, problem, *facts)
+        call.doubt = OutcomeUnknown(call.operation, problem, *facts)
         return call.doubt
 
     def _heed(self, answer: Answer) -> None:

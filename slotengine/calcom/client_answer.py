@@ -49,6 +49,11 @@ class Answer(NamedTuple):
         # Bytes that are not UTF-8 arrive as surrogates, which cannot be printed.
         return clear(text.encode("utf-8", "replace").decode())[:_LONGEST_TEXT]
 
+    def said(self, clear: Clear) -> tuple[str, str]:
+        """Return the code and the message of an error, empty where it has none."""
+        code, message = (clear(text)[:_LONGEST_TEXT] for text in parse_error(self.raw))
+        return code, message
+
     def date(self) -> datetime | None:
         """Return what time it was there when the answer was made, in whole seconds, rounded down.
 
@@ -97,7 +102,7 @@ def refusal(operation: str, answer: Answer, clear: Clear) -> RemoteRefused:
     RemoteConflict('reserve', 422, '', '', None)
     """
     status = answer.status
-    code, message = (clear(text)[:_LONGEST_TEXT] for text in parse_error(answer.raw))
+    code, message = answer.said(clear)
     if status < 400:
         message = f"it is elsewhere, at {clear(_origin(answer))}; redirects are not followed"
     request_id = answer.request_id(clear)

@@ -257,6 +257,8 @@ LENIENT = {
     "seconds": {"reservationUntil": 2545970700},
     "milliseconds": {"reservationUntil": 2545970700000},
     "milliseconds as text": {"reservationUntil": "2545970700000"},
+    "a fraction of nothing": {"reservationUntil": 2545970700.0},
+    "a fraction of nothing as text": {"reservationUntil": "2545970700000.000"},
     "no end": {"slotEnd": None, "slotDuration": "30"},
     "what nobody knows": {"host": {"id": 7}, "slotDuration": "half an hour"},
 }
