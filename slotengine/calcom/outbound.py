@@ -349,7 +349,7 @@ class Outbound:
                 assert wanted is not None
                 await self._ask.patch(link, wanted)
             case Do.DELETE:
-                await self._ask.delete(link, wanted)
+                await self._ask.delete(link)
             case Do.GET:
                 await self._ask.look_up(link)
             case Do.BOOK:

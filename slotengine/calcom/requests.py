@@ -175,7 +175,6 @@ class Requests:
         # The length of time is everybody's to choose here, but one that is not theirs to choose
         # elsewhere had better be the same.
         minutes = link.synced.minutes_for(max(0, wanted.until - self._links.now()))
-        self.counters.renewed += link.sight.place == place
         sent_at = self._send(link, News.PATCH, place)
         try:
             remote = await self._client.update(
@@ -205,10 +204,9 @@ class Requests:
         else:
             self._accepted(link, remote, minutes, sent_at)
 
-    async def delete(self, link: Link, wanted: Wanted | None) -> None:
+    async def delete(self, link: Link) -> None:
         """Ask it to let the hold go."""
         assert link.remote_uid is not None
-        self.counters.renewed += wanted is not None and link.sight.place == wanted.place
         claim = link.claim if link.sight.belief is Belief.HELD else None  # the rest is the POST's
         self._send(link, News.DELETE, None)
         try:
@@ -283,6 +281,7 @@ class Requests:
         # It was made after it was sent and before it was answered, whatever the clock there says.
         lives = minutes * MINUTE
         self._links.lasts(link, sent_at + lives, received + lives + SLACK)
+        self.counters.renewed += sight.place == link.target
         sight.place = link.target
         sight.eager = sight.patient = False
         link.diverged = False

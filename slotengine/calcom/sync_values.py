@@ -348,7 +348,7 @@ class SyncStatistics:
     retried: int
     """Calls that repeated one that had failed."""
     renewed: int
-    """Holds renewed because the remote's were about to end."""
+    """Holds made anew where they were, because the remote's were about to end, or gone."""
     revoked: int
     given_back: int
     """Holds never returned, because the remote had not accepted them."""
