@@ -67,7 +67,7 @@ async def compare(url: str, *, callers: int, holds: int, runs: int) -> list[tupl
     ):
         engine.add_resource("room")
         engine.add_event_type(TALK)
-        async with CalComSync(engine, client, [SyncedEventType(TALK, 1)]) as sync:
+        async with CalComSync(engine, client, {1: SyncedEventType(TALK)}) as sync:
 
             async def bare(start: datetime) -> None:
                 hold = await client.reserve(1, start)

@@ -164,10 +164,10 @@ async def main() -> None:
             engine.add_resource(host)
             engine.add_event_type(event_type)
         stage = Stage(clock, remote, engine)
-        synced = [
-            SyncedEventType(TALK, 1, timed=True),
-            SyncedEventType(CHAT, 2, Mode.BACKGROUND, timed=True),
-        ]
+        synced = {
+            1: SyncedEventType(TALK, timed=True),
+            2: SyncedEventType(CHAT, Mode.BACKGROUND, timed=True),
+        }
         async with CalComSync(
             engine, client, synced, clock=clock, on_event=stage.tell
         ) as stage.sync:

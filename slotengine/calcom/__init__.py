@@ -34,11 +34,14 @@ from slotengine.calcom.sync_errors import (
 if TYPE_CHECKING:
     from slotengine.calcom.belief import Belief
     from slotengine.calcom.breaker import Circuit
-    from slotengine.calcom.client import CalComClient, ClientStatistics
-    from slotengine.calcom.client_wire import RemoteReservation, RemoteSeats, RemoteSlot
+    from slotengine.calcom.client import CalComClient, ClientStatistics, Dated
+    from slotengine.calcom.client_wire import Format, RemoteReservation, RemoteSeats, RemoteSlot
+    from slotengine.calcom.credentials import Refresh
+    from slotengine.calcom.pace import Claim
     from slotengine.calcom.reconcile import Reason
     from slotengine.calcom.sync import CalComSync
     from slotengine.calcom.sync_values import (
+        Booker,
         CaughtUp,
         Confirm,
         Difference,
@@ -61,21 +64,26 @@ if TYPE_CHECKING:
 __all__ = [
     "HELD_BACK",
     "Belief",
+    "Booker",
     "CalComClient",
     "CalComSync",
     "CaughtUp",
     "Circuit",
+    "Claim",
     "ClientClosed",
     "ClientStatistics",
     "Confirm",
+    "Dated",
     "Difference",
     "Diverged",
     "Finding",
+    "Format",
     "Mode",
     "Offers",
     "OutcomeUnknown",
     "RateLimited",
     "Reason",
+    "Refresh",
     "RemoteBusy",
     "RemoteConflict",
     "RemoteDenied",
@@ -112,12 +120,15 @@ def __getattr__(name: str) -> Any:
             breaker,
             client,
             client_wire,
+            credentials,
+            pace,
             reconcile,
             sync,
             sync_values,
         )
 
-        for module in (client, client_wire, breaker, sync, sync_values, belief, reconcile):
+        found_in = client, client_wire, credentials, breaker, pace
+        for module in (*found_in, sync, sync_values, belief, reconcile):
             if hasattr(module, name):
                 return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

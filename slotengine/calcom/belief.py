@@ -20,10 +20,11 @@ Pure.  Times are UTC microseconds of our own clock.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from slotengine.calcom.drift import Drift, Stand
 from slotengine.core.instant import DAY
 
 
@@ -224,11 +225,11 @@ class Ghosts:
     """
 
     def __init__(self) -> None:
-        self._all: list[Ghost] = []
+        self._all: list[tuple[Ghost, Ghost, Stand]] = []  # as it is now, and was at first
 
-    def add(self, ghost: Ghost) -> None:
-        """Keep in mind what may be there.  O(1)."""
-        self._all.append(ghost)
+    def add(self, ghost: Ghost, stand: Stand = (None, None)) -> None:
+        """Keep in mind what may be there, and how its clock stood when that was reckoned.  O(1)."""
+        self._all.append((ghost, ghost, stand))
 
     def until(self, place: Place, now: int) -> int | None:
         """Return when the last that may be in the way is over; None if there is none.
@@ -236,13 +237,23 @@ class Ghosts:
         O(n) for n ghosts, which are few: lost answers of the last minutes.
         """
         self._forget(now)
-        return max((g.until for g in self._all if g.place.overlaps(place)), default=None)
+        return max((g.until for g, *_ in self._all if g.place.overlaps(place)), default=None)
 
     def live(self, now: int) -> tuple[Ghost, ...]:
         """Return all that may still be there."""
         self._forget(now)
-        return tuple(self._all)
+        return tuple(ghost for ghost, *_ in self._all)
+
+    def clock_was_set(self, drift: Drift) -> list[Ghost]:
+        """Return those that last longer now that the remote's clock was set; none lasts shorter."""
+        longer = []
+        for index, (ghost, first, stand) in enumerate(self._all):
+            until = first.until - drift.set_since(stand).least
+            if until > ghost.until:
+                longer.append(replace(ghost, until=until))
+                self._all[index] = longer[-1], first, stand
+        return longer
 
     def _forget(self, now: int) -> None:
         if self._all:
-            self._all = [ghost for ghost in self._all if ghost.until > now]
+            self._all = [entry for entry in self._all if entry[0].until > now]

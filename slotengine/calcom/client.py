@@ -74,6 +74,9 @@ _ELSEWHERE: Final = frozenset({301, 302, 307, 308})
 
 T = TypeVar("T")
 
+Dated = Callable[[datetime, float], None]
+"""Is told what time it was at the remote, and how many seconds ago the request was sent."""
+
 
 class ClientStatistics(NamedTuple):
     """What a client has done since it was made, and how it is now."""
@@ -216,6 +219,7 @@ class CalComClient:
         self._pace = Pace(limit=per_minute, clock=clock)
         self._breaker = Breaker(failures=failures, cooldown_s=cooldown_s, clock=clock)
         self._counters = _Counters()
+        self._dated: list[Dated] = []
 
     def __repr__(self) -> str:
         return f"<CalComClient: {self._base}, {self._credentials!r}>"
@@ -361,6 +365,19 @@ class CalComClient:
         """
         return Claim(self._pace, turns)
 
+    def on_date(self, listener: Dated) -> Callable[[], None]:
+        """Let a listener hear the ``Date`` of every answer; what is returned ends that.
+
+        It is called before whoever has made the request is told, with the date
+        (UTC, in whole seconds, rounded down) and how many seconds ago, by the
+        client's clock, the request was sent: the answer was made since then.
+        It must be quick, and not raise.
+
+            stop = calcom.on_date(lambda date, took_s: print(date))
+        """
+        self._dated.append(listener)
+        return lambda: self._dated.remove(listener)
+
     def statistics(self) -> ClientStatistics:
         """Return what was done so far, and how things are.  O(1)."""
         counters = self._counters
@@ -477,8 +494,9 @@ class CalComClient:
         }
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-        left_s = max(_LEAST_S, call.deadline - self._clock())
-        return await exchange(
+        sent_at = self._clock()
+        left_s = max(_LEAST_S, call.deadline - sent_at)
+        outcome = await exchange(
             session,
             call.method,
             self._base + call.path,
@@ -486,6 +504,15 @@ class CalComClient:
             body=call.body,
             timeout_s=min(self._attempt_timeout_s, left_s),
         )
+        if self._dated and isinstance(outcome, Answer):
+            self._tell_date(outcome, self._clock() - sent_at)
+        return outcome
+
+    def _tell_date(self, answer: Answer, took_s: float) -> None:
+        date = answer.date()
+        if date is not None:
+            for listener in tuple(self._dated):
+                listener(date, took_s)
 
     def _judge(self, call: _Call, outcome: Answer | Lost, parse: Callable[[bytes], T]) -> T:
         """Return what the answer says, or raise what it means."""
@@ -509,13 +536,13 @@ class CalComClient:
 
     def _failure(self, call: _Call, problem: str, answer: Answer | None) -> RemoteError:
         self._counters.failed += 1
-        status = request_id = None
+        facts: tuple[int | None, str | None, str, str] = None, None, "", ""
         if answer is not None:
-            status = answer.status
-            request_id = answer.request_id(self._credentials.clear)
+            clear = self._credentials.clear
+            facts = answer.status, answer.request_id(clear), *answer.said(clear)
         if not call.changes:
-            return RemoteFailed(call.operation, problem, status, request_id)
-        call.doubt = OutcomeUnknown(call.operation, problem, status, request_id)
+            return RemoteFailed(call.operation, problem, *facts)
+        call.doubt = OutcomeUnknown(call.operation, problem, *facts)
         return call.doubt
 
     def _heed(self, answer: Answer) -> None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -46,6 +49,23 @@ class Answer(NamedTuple):
         # Bytes that are not UTF-8 arrive as surrogates, which cannot be printed.
         return clear(text.encode("utf-8", "replace").decode())[:_LONGEST_TEXT]
 
+    def said(self, clear: Clear) -> tuple[str, str]:
+        """Return the code and the message of an error, empty where it has none."""
+        code, message = (clear(text)[:_LONGEST_TEXT] for text in parse_error(self.raw))
+        return code, message
+
+    def date(self) -> datetime | None:
+        """Return what time it was there when the answer was made, in whole seconds, rounded down.
+
+        None if it does not say, or if it was kept by somebody in between.
+
+        >>> Answer(200, {"date": "Mon, 05 Sep 2050 10:00:00 GMT"}, b"").date()
+        datetime.datetime(2050, 9, 5, 10, 0, tzinfo=datetime.timezone.utc)
+        """
+        text = self.headers.get("date")
+        # An age is only given by whoever answers with what was answered before.
+        return None if text is None or "age" in self.headers else _date(text)
+
     def remaining(self) -> int | None:
         """Return how many requests the remote still takes, until it resets; None if it says none.
 
@@ -82,7 +102,7 @@ def refusal(operation: str, answer: Answer, clear: Clear) -> RemoteRefused:
     RemoteConflict('reserve', 422, '', '', None)
     """
     status = answer.status
-    code, message = (clear(text)[:_LONGEST_TEXT] for text in parse_error(answer.raw))
+    code, message = answer.said(clear)
     if status < 400:
         message = f"it is elsewhere, at {clear(_origin(answer))}; redirects are not followed"
     request_id = answer.request_id(clear)
@@ -98,6 +118,15 @@ def _origin(answer: Answer) -> str:
     except ValueError:
         return "no address"
     return f"{parts.scheme}://{parts.hostname}" if parts.hostname else "another path"
+
+
+@lru_cache(maxsize=8)  # all answers of a second have the same
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _limits(headers: Mapping[str, str], prefix: str) -> list[float]:

@@ -11,9 +11,11 @@ or errors of the client.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode
 
@@ -425,16 +427,32 @@ def _number(value: object) -> int | None:
     return integer(value)
 
 
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,9}", re.ASCII)
+
+
+def _decimal(value: object) -> float | None:
+    """Return a number with a fraction, be it written as one or as text."""
+    if isinstance(value, str):
+        return float(value) if _DECIMAL.fullmatch(value) else None
+    return value if isinstance(value, float) and isfinite(value) else None
+
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # As seconds it would be the year 5138, as milliseconds it is 1973.
 _MILLISECONDS_FROM: Final = 100_000_000_000
 
 
 def _moment(data: Mapping[str, Any], field: str) -> datetime:
-    """Return a time: ISO 8601, or seconds or milliseconds since the epoch."""
+    """Return a time: ISO 8601, or seconds or milliseconds since the epoch, in whole milliseconds.
+
+    >>> _moment({"x": "2545985100.25"}, "x").isoformat()
+    '2050-09-05T10:05:00.250000+00:00'
+    """
     value = data.get(field)
     # Four digits are a year; nobody means 33 minutes after the epoch.
-    number = None if isinstance(value, str) and len(value) <= 8 else _number(value)
+    short = isinstance(value, str) and len(value) <= 8
+    whole = None if short else _number(value)
+    number = _decimal(value) if whole is None else whole
     try:
         if number is not None:
             unit = "milliseconds" if abs(number) >= _MILLISECONDS_FROM else "seconds"

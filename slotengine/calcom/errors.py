@@ -29,25 +29,39 @@ from slotengine.errors import SlotError
 class RemoteError(SlotError):
     """The root of the tree; ``operation`` is the method of the client that was called.
 
+    What else an answer said is in all of them: its ``status``, the remote's
+    ``code`` and ``message``, empty where it had none, and the ``request_id``
+    that its operators can find the request by.
+
     >>> RemoteConflict.may_have_happened, OutcomeUnknown.may_have_happened
     (False, True)
+    >>> RemoteUnreachable("get", "no connection").status is None
+    True
     """
 
     may_have_happened: ClassVar[bool] = False
     """Whether the change that was asked for may have been made nevertheless."""
 
     operation: str
+    status: int | None = None
+    """None if there was no answer."""
+    code: str = ""
+    message: str = ""
+    request_id: str | None = None
+
+    @property
+    def _said(self) -> str:
+        return ": ".join(part for part in (self.code, self.message) if part)
 
 
 class RemoteRefused(RemoteError):
     """The remote said no, and changed nothing.
 
-    ``code`` and ``message`` are its words, empty where it had none;
-    ``request_id`` is what its operators can find the request by.
-
     >>> print(RemoteNotFound("update", 404, "NotFoundException", "Slot not found", None))
     update: 404 NotFoundException: Slot not found
     """
+
+    status: int
 
     def __init__(
         self, operation: str, status: int, code: str, message: str, request_id: str | None
@@ -60,8 +74,7 @@ class RemoteRefused(RemoteError):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        said = ": ".join(part for part in (self.code, self.message) if part)
-        return f"{self.operation}: {self.status} {said or 'without a word'}"
+        return f"{self.operation}: {self.status} {self._said or 'without a word'}"
 
 
 class RemoteDenied(RemoteRefused):
@@ -108,16 +121,25 @@ class _NoUsableAnswer(RemoteError):
     """What the two errors below have in common: fields, and nothing that can be caught."""
 
     def __init__(
-        self, operation: str, problem: str, status: int | None, request_id: str | None
+        self,
+        operation: str,
+        problem: str,
+        status: int | None,
+        request_id: str | None,
+        code: str = "",
+        message: str = "",
     ) -> None:
-        super().__init__(operation, problem, status, request_id)
+        super().__init__(operation, problem, status, request_id, code, message)
         self.operation = operation
         self.problem = problem
         self.status = status
         self.request_id = request_id
+        self.code = code
+        self.message = message
 
     def __str__(self) -> str:
-        return f"{self.operation}: {self.problem}"
+        said = f" ({self._said})" if self._said else ""
+        return f"{self.operation}: {self.problem}{said}"
 
 
 class RemoteFailed(_NoUsableAnswer):

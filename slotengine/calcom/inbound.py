@@ -22,7 +22,7 @@ from slotengine.calcom.client_wire import RemoteSlot
 from slotengine.calcom.comparing import Answered, Watched, compare
 from slotengine.calcom.errors import ClientClosed, RemoteError
 from slotengine.calcom.sync_errors import RemoteBusy
-from slotengine.calcom.sync_values import Offers, SyncedEventType, WhenStale
+from slotengine.calcom.sync_values import Offers, Synced, WhenStale
 from slotengine.core.instant import DAY, MICROSECOND, SECOND, duration_us, from_us, to_us
 from slotengine.core.interval import Span, joined
 from slotengine.engine.clock import Clock
@@ -46,7 +46,7 @@ class Inbound:
         self,
         engine: SlotEngine,
         client: CalComClient,
-        synced: dict[str, SyncedEventType],
+        synced: dict[str, Synced],
         *,
         clock: Clock,
         random: Random,
@@ -81,21 +81,21 @@ class Inbound:
 
     # --- What callers ask --------------------------------------------------------------------
 
-    def check(self, synced: SyncedEventType, start: int) -> None:
+    def check(self, synced: Synced, start: int) -> None:
         """Raise `RemoteBusy` for a start that the remote did not offer."""
         if start in self._hidden.get(synced.id, ()):
             as_of = self._watched[synced.id].as_of(start, start + 1)
             assert as_of is not None
             raise RemoteBusy(synced.id, from_us(start), from_us(as_of))
 
-    async def heard_of(self, synced: SyncedEventType, start: int, end: int) -> None:
+    async def heard_of(self, synced: Synced, start: int, end: int) -> None:
         """Note that a range is asked for, and if nothing is known of some of it ask the remote."""
         watched = self._watched[synced.id]
         watched.ask(start, end, self._now())
         if watched.as_of(start, end) is None:
             await self.poll(synced)
 
-    def offers(self, synced: SyncedEventType, start: int, end: int, found: list[Slot]) -> Offers:
+    def offers(self, synced: Synced, start: int, end: int, found: list[Slot]) -> Offers:
         """Return the slots that both sides offer, and how old what is known of the other is."""
         as_of = self._watched[synced.id].as_of(start, end)
         oldest = self._now() - duration_us(synced.stale_after, "stale_after")
@@ -109,7 +109,7 @@ class Inbound:
 
     # --- Asking the remote --------------------------------------------------------------------
 
-    async def keep_polling(self, synced: SyncedEventType) -> None:
+    async def keep_polling(self, synced: Synced) -> None:
         """Ask again and again, for ever, as far as anybody wants to know."""
         every = duration_us(synced.poll_every, "poll_every")
         never = anyio.Event()
@@ -129,7 +129,7 @@ class Inbound:
                 except Exception:
                     logger.exception("asking for the slots of %s failed", synced.id)
 
-    async def poll(self, synced: SyncedEventType) -> None:
+    async def poll(self, synced: Synced) -> None:
         """Ask for all that is watched of an event type; whoever wants it meanwhile waits along."""
         asking = self._asking.get(synced.id)
         if asking is None:
@@ -145,7 +145,7 @@ class Inbound:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _ask(self, synced: SyncedEventType) -> None:
+    async def _ask(self, synced: Synced) -> None:
         watched = self._watched[synced.id]
         # Days that somebody asks for while an answer is awaited are asked for next.
         asked: set[int] = set()
@@ -154,7 +154,7 @@ class Inbound:
                 asked.update(range(first, last + 1))
                 await self._ask_run(synced, first, last)
 
-    async def _ask_run(self, synced: SyncedEventType, first: int, last: int) -> None:
+    async def _ask_run(self, synced: Synced, first: int, last: int) -> None:
         # What begins on the last day may end on the next.
         begin = max(first * DAY, self._now())
         end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
@@ -175,7 +175,7 @@ class Inbound:
         self._take(synced, first, last, asked_at, free)
 
     def _take(
-        self, synced: SyncedEventType, first: int, last: int, asked_at: int, free: frozenset[int]
+        self, synced: Synced, first: int, last: int, asked_at: int, free: frozenset[int]
     ) -> None:
         """Let an answer change what is busy here; in one step."""
         end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
@@ -190,7 +190,7 @@ class Inbound:
         self._watched[synced.id].learn(Answered(first, last, asked_at, free, offered, own))
         self.apply()
 
-    def _own(self, synced: SyncedEventType, since: int) -> Iterator[Span]:
+    def _own(self, synced: Synced, since: int) -> Iterator[Span]:
         """Yield where holds of ours may have hidden slots of an event type: those of its hosts."""
         hosts = set(self._watched[synced.id].resources)
         akin = {

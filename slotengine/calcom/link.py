@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from slotengine.calcom.belief import PRESENT, Belief, News, Place, after
+from slotengine.calcom.drift import Stand
 from slotengine.calcom.pace import Claim
 from slotengine.calcom.reconcile import Failure, Sight
-from slotengine.calcom.sync_values import SavedLink, SyncedEventType
+from slotengine.calcom.sync_values import SavedLink, Synced
 from slotengine.core.instant import to_us
 from slotengine.core.reservation import State
 from slotengine.engine.values import Reservation
@@ -27,6 +28,14 @@ class Origin(NamedTuple):
     patient: bool
 
 
+class Lasting(NamedTuple):
+    """How long a hold lasts at the remote, at least and at most, as its clock stood then."""
+
+    covered_until: int = 0
+    gone_after: int = 0
+    stand: Stand = (None, None)
+
+
 @dataclass(eq=False, slots=True)
 class Link:
     """A reservation that the remote is to have a hold for.
@@ -36,7 +45,7 @@ class Link:
     """
 
     uid: str
-    synced: SyncedEventType
+    synced: Synced
     sight: Sight = field(default_factory=Sight)
     remote_uid: str | None = None
     target: Place | None = None
@@ -70,6 +79,8 @@ class Link:
     """Callers that wait for it to be accepted."""
     callers: int = 0
     """Those whose turn it is, or who wait for it: as long as there are any it is not forgotten."""
+    lasting: Lasting = field(default_factory=Lasting)
+    """As it was reckoned last; what was learned of the clock since is in its sight."""
     indexed: tuple[Place, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -126,7 +137,7 @@ class Link:
         )
 
 
-def place_of(reservation: Reservation, synced: SyncedEventType) -> Place:
+def place_of(reservation: Reservation, synced: Synced) -> Place:
     """Return where the remote is to have a reservation."""
     start, end = to_us(reservation.start, "start"), to_us(reservation.end, "end")
     return Place(synced.remote_id, start, end)

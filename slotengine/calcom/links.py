@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from slotengine.calcom.belief import Ghost, Ghosts, News, Place, Places
-from slotengine.calcom.link import Link, is_live, place_of
+from slotengine.calcom.belief import PRESENT, Ghost, Ghosts, News, Place, Places
+from slotengine.calcom.drift import Drift
+from slotengine.calcom.link import Lasting, Link, is_live, place_of
 from slotengine.calcom.reconcile import Wanted
-from slotengine.calcom.sync_values import Confirm, SyncedEventType
+from slotengine.calcom.sync_values import Confirm, Synced
 from slotengine.core.instant import SECOND, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
@@ -31,17 +32,20 @@ class Links:
     def __init__(
         self,
         engine: SlotEngine,
-        synced: dict[str, SyncedEventType],
+        synced: dict[str, Synced],
         *,
         keep: Callable[[Link], None],
         keep_ghost: Callable[[Ghost], None],
     ) -> None:
         self.by_uid: dict[str, Link] = {}
         self.ghosts = Ghosts()
+        self.drift = Drift()
         self.blocked: set[Link] = set()
         """Those that wait until others have left their place at the remote."""
         self.unblock: Callable[[Link], None]
         """Called with those when any other has changed."""
+        self.sooner: Callable[[Link], None]
+        """Called with those that end sooner there than was believed."""
         self._engine = engine
         self._synced = synced
         self._keep = keep
@@ -53,7 +57,7 @@ class Links:
         """Return the time by which the engine decides."""
         return to_us(self._engine.now())
 
-    def track(self, reservation: Reservation, synced: SyncedEventType) -> Link:
+    def track(self, reservation: Reservation, synced: Synced) -> Link:
         """Return the link of a reservation, a new one if need be."""
         link = self.by_uid.get(reservation.uid)
         if link is None:
@@ -73,7 +77,7 @@ class Links:
 
     def haunt(self, ghost: Ghost) -> None:
         """Reckon with what a lost request may have left."""
-        self.ghosts.add(ghost)
+        self.ghosts.add(ghost, self.drift.stand)
         self._keep_ghost(ghost)
 
     def wanted(self, link: Link) -> Wanted | None:
@@ -105,6 +109,33 @@ class Links:
         """Note that the callback has booked it at the remote."""
         link.booked = True
         self._keep(link)
+
+    def lasts(self, link: Link, covered_until: int, gone_after: int) -> None:
+        """Note that its hold there lasts until then at least, and until then at most."""
+        link.lasting = Lasting(covered_until, gone_after, self.drift.stand)
+        link.sight.covered_until, link.sight.gone_after = covered_until, gone_after
+
+    def clock_was_set(self) -> None:
+        """Reckon with it that holds end sooner there, or later, than was believed.
+
+        None lasts longer for certain, nor is it over sooner: it may have been
+        another clock, and may be set back.  O(n) for n links.
+        """
+        for link in self.by_uid.values():
+            if link.sight.belief in PRESENT:
+                self._clock_was_set(link)
+        for ghost in self.ghosts.clock_was_set(self.drift):
+            self._keep_ghost(ghost)
+
+    def _clock_was_set(self, link: Link) -> None:
+        sight, (covered_until, gone_after, stand) = link.sight, link.lasting
+        by = self.drift.set_since(stand)
+        before = sight.covered_until, sight.gone_after
+        sight.covered_until = min(sight.covered_until, covered_until - by.most)
+        sight.gone_after = max(sight.gone_after, gone_after - by.least)
+        if before != (sight.covered_until, sight.gone_after):
+            self._keep(link)
+            self.sooner(link)
 
     def learn(self, link: Link, news: News) -> None:
         """Believe news of a link; for who has its lock."""

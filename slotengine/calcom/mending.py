@@ -8,7 +8,7 @@ from slotengine.calcom.link import Link, is_live
 from slotengine.calcom.links import Links
 from slotengine.calcom.outbound import Outbound
 from slotengine.calcom.requests import Requests
-from slotengine.calcom.sync_values import Difference, Finding, Report, SyncedEventType
+from slotengine.calcom.sync_values import Difference, Finding, Report, Synced
 from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
@@ -27,7 +27,7 @@ class Mending:
         requests: Requests,
         outbound: Outbound,
         inbound: Inbound,
-        synced: dict[str, SyncedEventType],
+        synced: dict[str, Synced],
     ) -> None:
         self._engine = engine
         self._links = links
@@ -114,7 +114,7 @@ class Mending:
         drift = self._ask.drift
         ends = to_us(found.until) - drift.ahead
         if drift.measured and ends + drift.error + _TOLERANCE < covered:
-            sight.covered_until = ends
+            self._links.lasts(link, ends, sight.gone_after)
             return Difference.ENDS_EARLIER
         if wanted is None:
             return Difference.NOT_WANTED

@@ -96,6 +96,7 @@ class Outbound:
     ) -> None:
         self.links = links
         self.links.unblock = self.enqueue
+        self.links.sooner = self._look_in_time
         self.waiting: set[str] = set()
         """The uids of links whose last change has not arrived at the remote."""
         self._engine = engine
@@ -211,6 +212,11 @@ class Outbound:
             heapq.heappush(self._alarms, (at, self._alarms_set, link))
             if at < self._wakes_at:
                 self._wake.set()
+
+    def _look_in_time(self, link: Link) -> None:
+        """Look at a link again when it is to be renewed, now that its hold ends sooner."""
+        renew_at = link.sight.covered_until - link.synced.rules.renew_before
+        self._look_again(link, max(self.now(), min(renew_at, link.due or NEVER)))
 
     async def own(self, work: Coroutine[Any, Any, T]) -> T:
         """Let a task of ours do it; whoever waits for it here can be cancelled, the task is not."""
@@ -378,7 +384,7 @@ class Outbound:
                 assert wanted is not None
                 await self._ask.patch(link, wanted)
             case Do.DELETE:
-                await self._ask.delete(link, wanted)
+                await self._ask.delete(link)
             case Do.GET:
                 await self._ask.look_up(link)
             case Do.BOOK:

@@ -6,7 +6,10 @@ cancellation included, leaves behind that it may have been done.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from math import ceil
 from random import Random
 from typing import Final
@@ -14,7 +17,6 @@ from typing import Final
 from slotengine.calcom.belief import Belief, Ghost, News, Place
 from slotengine.calcom.client import CalComClient
 from slotengine.calcom.client_wire import RemoteReservation
-from slotengine.calcom.drift import Drift
 from slotengine.calcom.errors import (
     HELD_BACK,
     ClientClosed,
@@ -33,13 +35,15 @@ from slotengine.calcom.sync_values import (
     USUAL_MINUTES,
     Confirm,
     Diverged,
-    SyncedEventType,
+    Synced,
     SyncEvent,
 )
 from slotengine.core.instant import MINUTE, SECOND, from_us, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
-from slotengine.errors import InvalidField
+from slotengine.errors import EngineClosed, InvalidField
+
+logger = logging.getLogger(__name__)
 
 SLACK: Final = 5 * SECOND
 """How much longer than its time a ghost is reckoned with: the request may have been slow."""
@@ -77,7 +81,7 @@ class Requests:
         tell: Callable[[SyncEvent], None],
     ) -> None:
         self.counters = Counters()
-        self.drift = Drift()
+        self.drift = links.drift
         self.troubled = False
         """Something promised could not be sent; until somebody says that all is well again."""
         self._engine = engine
@@ -111,6 +115,21 @@ class Requests:
         said = "not sent, to stay under the remote's limit"
         error = RateLimited("renew", 429, HELD_BACK, said, None, us / SECOND)
         self._failed(link, Failure.NOT_DONE, error)
+
+    # --- The clock there ------------------------------------------------------------------
+
+    def hear(self, date: datetime, took_s: float) -> None:
+        """Learn what time it was there, from any answer to what was sent so long ago."""
+        with suppress(EngineClosed):  # left first
+            received = self._links.now()
+            sent = received - max(0, ceil(took_s * SECOND))
+            if self.drift.hear(to_us(date), sent, received):
+                self._clock_was_set()
+
+    def _clock_was_set(self) -> None:
+        drift = self.drift
+        logger.warning("the remote's clock was set; it is %.1f s ahead", drift.ahead / SECOND)
+        self._links.clock_was_set()
 
     # --- Requests -------------------------------------------------------------------------
 
@@ -156,7 +175,6 @@ class Requests:
         # The length of time is everybody's to choose here, but one that is not theirs to choose
         # elsewhere had better be the same.
         minutes = link.synced.minutes_for(max(0, wanted.until - self._links.now()))
-        self.counters.renewed += link.sight.place == place
         sent_at = self._send(link, News.PATCH, place)
         try:
             remote = await self._client.update(
@@ -186,10 +204,9 @@ class Requests:
         else:
             self._accepted(link, remote, minutes, sent_at)
 
-    async def delete(self, link: Link, wanted: Wanted | None) -> None:
+    async def delete(self, link: Link) -> None:
         """Ask it to let the hold go."""
         assert link.remote_uid is not None
-        self.counters.renewed += wanted is not None and link.sight.place == wanted.place
         claim = link.claim if link.sight.belief is Belief.HELD else None  # the rest is the POST's
         self._send(link, News.DELETE, None)
         try:
@@ -259,10 +276,12 @@ class Requests:
         assert link.target is not None
         sight, received = link.sight, self._links.now()
         minutes = remote.reservation_minutes or asked or USUAL_MINUTES
-        self.drift.measure(to_us(remote.until), minutes * MINUTE, sent_at, received)
+        if self.drift.measure(to_us(remote.until), minutes * MINUTE, sent_at, received):
+            self._clock_was_set()
         # It was made after it was sent and before it was answered, whatever the clock there says.
-        sight.covered_until = sent_at + minutes * MINUTE
-        sight.gone_after = received + minutes * MINUTE + SLACK
+        lives = minutes * MINUTE
+        self._links.lasts(link, sent_at + lives, received + lives + SLACK)
+        self.counters.renewed += sight.place == link.target
         sight.place = link.target
         sight.eager = sight.patient = False
         link.diverged = False
@@ -299,18 +318,19 @@ class Requests:
     def _last_longer(self, link: Link, minutes: int | None) -> None:
         """Reckon with it that what was asked for has been done."""
         sight = link.sight
-        sight.gone_after = max(sight.gone_after, self._links.now() + _us(minutes) + SLACK)
+        gone_after = max(sight.gone_after, self._links.now() + _us(minutes) + SLACK)
+        self._links.lasts(link, sight.covered_until, gone_after)
 
     def _last_as_found(self, link: Link, until: int, asked_at: int) -> None:
         """Believe how long a hold lasts, by the remote's clock, as far as that is known."""
         sight, drift = link.sight, self.drift
         if drift.measured:
             left = until - drift.ahead
-            sight.covered_until = left - drift.error
-            sight.gone_after = max(left, asked_at) + drift.error + SLACK
+            gone_after = max(left, asked_at) + drift.error + SLACK
+            self._links.lasts(link, left - drift.error, gone_after)
         else:
-            sight.covered_until = asked_at
-            sight.gone_after = max(sight.gone_after, asked_at + link.synced.longest_us + SLACK)
+            longest = asked_at + link.synced.longest_us + SLACK
+            self._links.lasts(link, asked_at, max(sight.gone_after, longest))
 
     def _haunt(self, place: Place, minutes: int | None) -> None:
         self._links.haunt(Ghost(place, self._links.now() + _us(minutes) + SLACK))
@@ -344,7 +364,7 @@ def _kind(error: Exception) -> Failure:
     return Failure.REFUSED if isinstance(error, RemoteRefused | InvalidField) else Failure.NOT_DONE
 
 
-def _slot_minutes(synced: SyncedEventType, place: Place) -> int | None:
+def _slot_minutes(synced: Synced, place: Place) -> int | None:
     """Return what the remote is to be told of the length; it refuses to be told for nothing."""
     if not synced.event_type.lengths:
         return None

@@ -11,7 +11,7 @@ from slotengine.calcom.belief import PRESENT, Belief, Ghost, Place
 from slotengine.calcom.link import Link, is_live, place_of
 from slotengine.calcom.links import Links
 from slotengine.calcom.requests import SLACK
-from slotengine.calcom.sync_values import Saved, SavedGhost, SavedLink, SyncedEventType
+from slotengine.calcom.sync_values import Saved, SavedGhost, SavedLink, Synced
 from slotengine.core.instant import MINUTE, duration_us, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
@@ -21,9 +21,7 @@ from slotengine.engine.values import Reservation
 class Resuming:
     """Fills the links of a sync that begins, and empties them into what is kept."""
 
-    def __init__(
-        self, engine: SlotEngine, links: Links, synced: dict[str, SyncedEventType]
-    ) -> None:
+    def __init__(self, engine: SlotEngine, links: Links, synced: dict[str, Synced]) -> None:
         self._engine = engine
         self._links = links
         self._synced = synced
@@ -52,7 +50,7 @@ class Resuming:
             tuple(SavedGhost(*one.place, one.until) for one in self._links.ghosts.live(0)),
         )
 
-    def _resume_link(self, kept: SavedLink, synced: SyncedEventType) -> None:
+    def _resume_link(self, kept: SavedLink, synced: Synced) -> None:
         link = Link(kept.uid, synced, booked=kept.booked)
         sight, belief = link.sight, Belief(kept.belief)
         reservation = self._engine.get_nowait(kept.uid)
@@ -62,7 +60,7 @@ class Resuming:
                 Belief.MOVING: Belief.ASTRAY, Belief.LEAVING: Belief.PARTING
             }.get(belief, belief)  # fmt: skip
             sight.place = Place(kept.remote_id, kept.start, kept.end)
-            sight.covered_until, sight.gone_after = kept.covered_until, kept.gone_after
+            self._links.lasts(link, kept.covered_until, kept.gone_after)
             link.remote_uid = kept.remote_uid
         elif belief in {Belief.SENDING, Belief.UNKNOWN}:
             sight.patient = True

@@ -16,7 +16,7 @@ import asyncio
 import logging
 import random as chance
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -43,10 +43,12 @@ from slotengine.calcom.sync_values import (
     Saved,
     SavedGhost,
     SavedLink,
+    Synced,
     SyncedEventType,
     SyncEvent,
     SyncStatistics,
     Unsent,
+    paired,
 )
 from slotengine.core.instant import MICROSECOND, SECOND, duration_us, to_us
 from slotengine.core.reservation import State, Verb
@@ -82,8 +84,9 @@ def _nothing(_: object) -> None:
 class CalComSync:
     """Keeps the event types of an engine in step with those of a remote.
 
-    Enter it, once, inside the engine and the client that it is given; leave it
-    before them.  ``on_event`` is called with each `SyncEvent`, and ``on_link``
+    ``event_types`` maps the remote's ids of those to what each is here.  Enter
+    it, once, inside the engine and the client that it is given; leave it before
+    them.  ``on_event`` is called with each `SyncEvent`, and ``on_link``
     with what is to be kept of a reservation over a restart whenever that
     changes, before a request and after it, the last time as ``over``: then it
     may be dropped.  ``on_ghost`` is called with what a lost request may have
@@ -99,17 +102,17 @@ class CalComSync:
 
         talk = EventType(id="talk", length=minutes(30), all_of=["room"])
         engine.add_event_type(talk)
-        async with CalComSync(engine, client, [SyncedEventType(talk, remote_id=17)]) as sync:
+        async with CalComSync(engine, client, {17: SyncedEventType(talk)}) as sync:
             hold = await sync.reserve("talk", start)
 
-    Raises `InvalidField` if an event type, here or there, is given twice.
+    Raises `InvalidField` if two of the remote's are the same here.
     """
 
     def __init__(
         self,
         engine: SlotEngine,
         client: CalComClient,
-        event_types: Iterable[SyncedEventType],
+        event_types: Mapping[int, SyncedEventType],
         *,
         parallel: int = 8,
         backlog: int = 1024,
@@ -121,10 +124,7 @@ class CalComSync:
         clock: Clock | None = None,
         random: chance.Random | None = None,
     ) -> None:
-        listed = list(event_types)
-        self._synced = {one.id: one for one in listed}
-        if len(self._synced) < len(listed) or len({one.remote_id for one in listed}) < len(listed):
-            raise InvalidField("event_types", "must name each event type once, on both sides")
+        self._synced = paired(event_types)
         if parallel < 1 or backlog < 1:
             raise InvalidField("parallel", "and backlog must be at least 1")
         self._engine = engine
@@ -151,6 +151,8 @@ class CalComSync:
         self._keys: OrderedDict[str, int] = OrderedDict(self._saved.keys)
         self._entered = self._open = False
         self._subscription: Subscription | None = None
+        self._client = client
+        self._stop_hearing: Callable[[], None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self.unsent: tuple[Unsent, ...] = ()
         """What the remote was not told, once the sync was left."""
@@ -165,6 +167,7 @@ class CalComSync:
         self._resuming.resume(self._saved)
         for link in list(self._links.by_uid.values()):
             self._out.enqueue(link)
+        self._stop_hearing = self._client.on_date(self._ask.hear)
         work = [self._watch(self._subscription), self._out.work()]
         work += [self._in.keep_polling(one) for one in self._synced.values()]
         self._tasks = [asyncio.create_task(one) for one in work]
@@ -178,6 +181,7 @@ class CalComSync:
     ) -> None:
         self._open = False
         assert self._subscription is not None
+        assert self._stop_hearing is not None
         try:
             self._subscription.close()
             await asyncio.wait(self._tasks[:1])  # what has happened so far is followed
@@ -190,6 +194,7 @@ class CalComSync:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._in.stop()
             await self._out.stop()
+            self._stop_hearing()
             self.unsent = self._out.unsent()
             if self.unsent:
                 logger.warning("%d changes did not arrive at the remote", len(self.unsent))
@@ -601,9 +606,10 @@ class CalComSync:
             busy_spans=inbound.busy_spans,
             hidden=inbound.hidden,
             staleness=inbound.staleness(),
-            drift=drift.ahead * MICROSECOND if drift.measured else None,
-            drift_error=drift.error * MICROSECOND if drift.measured else None,
+            drift=drift.ahead * MICROSECOND if drift.heard else None,
+            drift_error=drift.error * MICROSECOND if drift.heard else None,
             drift_most=drift.most * MICROSECOND,
+            drift_jumps=drift.jumps,
         )
 
     async def settled(self) -> None:
@@ -619,7 +625,7 @@ class CalComSync:
         if not self._open:
             raise SyncClosed
 
-    def _of(self, event_type: str) -> SyncedEventType:
+    def _of(self, event_type: str) -> Synced:
         self._check_open()
         synced = self._synced.get(event_type)
         if synced is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
@@ -66,7 +66,7 @@ _LEAST: Final = {
 
 @dataclass(frozen=True, slots=True)
 class SyncedEventType:
-    """How an event type of the engine and one of the remote's go together.
+    """What an event type of the remote's is here, and how the two are kept in step.
 
     The engine must know the same ``event_type``, and the remote's must have the
     same length.  ``timed`` says that the client's credentials may choose how
@@ -84,14 +84,13 @@ class SyncedEventType:
     ``interest``.  Slots that were not compared for ``stale_after`` are stale.
 
     >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-    >>> SyncedEventType(talk, remote_id=17, mode=Mode.BACKGROUND).remote_id
-    17
+    >>> SyncedEventType(talk, Mode.BACKGROUND, timed=True).id
+    'talk'
 
     :raises InvalidField: for values that make no sense.
     """
 
     event_type: EventType
-    remote_id: int
     mode: Mode = Mode.STRICT
     confirm: Confirm | Booker = Confirm.KEEP
     timed: bool = False
@@ -108,8 +107,6 @@ class SyncedEventType:
     def __post_init__(self) -> None:
         if not isinstance(self.event_type, EventType):
             raise InvalidField("event_type", f"must be an EventType, not {self.event_type!r}")
-        if not is_count(self.remote_id):
-            raise InvalidField("remote_id", "must be a positive whole number")
         for name, least in _LEAST.items():
             if duration_us(getattr(self, name), name) < least:
                 raise InvalidField(name, "is too short")
@@ -129,28 +126,63 @@ class SyncedEventType:
         return self.mode is Mode.STRICT
 
     @property
-    def rules(self) -> Rules:
-        """What decisions need of this."""
-        return Rules(self.strict, self.in_place, duration_us(self.renew_before, "renew_before"))
-
-    @property
     def longest_us(self) -> int:
         """How long the remote can be made to hold at once."""
         if not self.timed:
             return USUAL_MINUTES * MINUTE
         return duration_us(self.longest, "longest") // MINUTE * MINUTE
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced(SyncedEventType):
+    """The same, for the inside: with the remote's id of it, and what follows from the settings."""
+
+    remote_id: int
+
+    @property
+    def rules(self) -> Rules:
+        """What decisions need of this."""
+        return Rules(self.strict, self.in_place, duration_us(self.renew_before, "renew_before"))
+
     def minutes_for(self, us: int) -> int | None:
         """Return how many minutes to ask for, to cover so much time; None if we may not say.
 
         >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-        >>> SyncedEventType(talk, remote_id=17, timed=True).minutes_for(61_000_000)
+        >>> Synced(talk, timed=True, remote_id=17).minutes_for(61_000_000)
         2
         """
         if not self.timed:
             return None
         wanted = min(us + duration_us(self.headroom, "headroom"), self.longest_us)
         return max(1, -(-wanted // MINUTE))
+
+
+def paired(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced]:
+    """Return what callers have given, by the engine's names.
+
+    Raises `InvalidField` if it is no mapping of ids to them, or names one twice.
+
+    >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
+    >>> paired({17: SyncedEventType(talk)})["talk"].remote_id
+    17
+    """
+    field = "event_types"
+    if not isinstance(event_types, Mapping):
+        raise InvalidField(field, "must be a mapping: the remote's ids, and what those are here")
+    found: dict[str, Synced] = {}
+    for remote_id, one in event_types.items():
+        if not is_count(remote_id):
+            raise InvalidField(
+                field, f"must have positive whole numbers as keys, not {remote_id!r}"
+            )
+        if not isinstance(one, SyncedEventType):
+            raise InvalidField(field, f"must have a SyncedEventType for {remote_id}, not {one!r}")
+        if one.id in found:
+            raise InvalidField(field, f"must name each event type once, and {one.id!r} is twice")
+        found[one.id] = Synced(
+            **{each.name: getattr(one, each.name) for each in fields(one)}, remote_id=remote_id
+        )
+    return found
 
 
 # --- What they are told ----------------------------------------------------------------
@@ -316,7 +348,7 @@ class SyncStatistics:
     retried: int
     """Calls that repeated one that had failed."""
     renewed: int
-    """Holds renewed because the remote's were about to end."""
+    """Holds made anew where they were, because the remote's were about to end, or gone."""
     revoked: int
     given_back: int
     """Holds never returned, because the remote had not accepted them."""
@@ -330,8 +362,10 @@ class SyncStatistics:
     staleness: timedelta | None
     """How old the oldest is that is known of a day somebody asks for; None if there is none."""
     drift: timedelta | None
-    """How far the remote's clock is ahead, by its last answer."""
+    """How far the remote's clock is ahead: by the last hold that it made, or a date since."""
     drift_error: timedelta | None
     """That may be wrong by so much."""
     drift_most: timedelta
     """The largest that was measured, either way."""
+    drift_jumps: int
+    """How often its clock was set, or ours: by more than a second and the requests explain."""

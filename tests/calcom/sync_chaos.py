@@ -110,14 +110,13 @@ class Schedule:
         synced = [
             SyncedEventType(
                 event_type,
-                remote_id,
                 mode,
                 timed=draw.random() < 0.6,
                 confirm=draw.choice(confirms),
                 headroom=minutes(draw.choice([0, 0, 3])),
                 longest=minutes(20),
             )
-            for event_type, remote_id, mode in TYPES
+            for event_type, _, mode in TYPES
         ]
         client = {"wait_for_turn": False, "per_minute": draw.choice([None, 20, 60])}
         async with world(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 
 import aiohttp
@@ -257,6 +258,8 @@ LENIENT = {
     "seconds": {"reservationUntil": 2545970700},
     "milliseconds": {"reservationUntil": 2545970700000},
     "milliseconds as text": {"reservationUntil": "2545970700000"},
+    "a fraction of nothing": {"reservationUntil": 2545970700.0},
+    "a fraction of nothing as text": {"reservationUntil": "2545970700000.000"},
     "no end": {"slotEnd": None, "slotDuration": "30"},
     "what nobody knows": {"host": {"id": 7}, "slotDuration": "half an hour"},
 }
@@ -321,6 +324,15 @@ async def test_a_lent_session_stays_open_and_is_told_nothing() -> None:
                 await client.reserve(1, START)
         assert not lent.closed
         assert "Authorization" not in lent.headers
+
+
+async def test_its_own_pool_has_so_many_connections() -> None:
+    async with (
+        remote(*[success(None)] * 5) as server,
+        CalComClient(server.url, connections=2) as client,
+    ):
+        await asyncio.gather(*(client.get(UID) for _ in range(5)))
+        assert (server.connections, client.statistics().sent) == (2, 5)
 
 
 async def test_a_closed_client_says_so() -> None:

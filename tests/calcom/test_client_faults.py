@@ -353,7 +353,7 @@ ERRORS: list[SlotError] = [
     RemoteNotFound("get", 404, "", "", "id"),
     RemoteConflict("get", 422, "Code", "", "id"),
     RateLimited("get", 429, "Code", "message", "id", 12.0),
-    RemoteFailed("get", "status 500", 500, "id"),
+    RemoteFailed("get", "status 500", 500, "id", "Code", "message"),
     OutcomeUnknown("delete", "no answer", None, None),
     RemoteUnreachable("get", "no connection"),
     RemoteDown("get", 30.0),
@@ -401,6 +401,28 @@ async def test_the_words_of_the_remote_are_kept() -> None:
     )
     assert (odd.value.code, odd.value.message) == ("", "Bad")
     assert str(RemoteRefused("get", 400, "", "", None)) == "get: 400 without a word"
+
+
+async def test_they_are_kept_as_well_where_nobody_knows_what_was_done() -> None:
+    answer = error(500, "There was an error", "INTERNAL_SERVER_ERROR")
+    async with remote(answer, answer) as server, CalComClient(server.url, attempts=1) as client:
+        with pytest.raises(OutcomeUnknown) as unknown:
+            await client.reserve(1, START)
+        with pytest.raises(RemoteFailed) as failed:
+            await client.get(UID)
+    for caught in (unknown.value, failed.value):
+        facts = caught.status, caught.code, caught.message, caught.request_id
+        assert facts == (500, "INTERNAL_SERVER_ERROR", "There was an error", "request-1")
+    assert str(failed.value) == ("get: status 500 (INTERNAL_SERVER_ERROR: There was an error)")
+    assert str(unknown.value) == (
+        "reserve: status 500 (INTERNAL_SERVER_ERROR: There was an error); it may have been done"
+    )
+
+
+def test_where_there_was_no_answer_it_says_nothing() -> None:
+    silent = [RemoteError("get"), RemoteUnreachable("get", "no connection"), RemoteDown("get", 30)]
+    for one in silent:
+        assert (one.status, one.code, one.message, one.request_id) == (None, "", "", None)
 
 
 async def test_long_words_and_strange_bytes_are_cut_and_mended() -> None:

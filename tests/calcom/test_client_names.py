@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -36,13 +41,44 @@ def run(program: str, *missing: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+FOREIGN = {"Awaitable", "Callable", "ClassVar", "Collection", "Mapping", "Sequence"} | {
+    "aiohttp",
+    "chance",  # the module `random`
+    "datetime",
+    "timedelta",
+}
+"""What the signatures have from elsewhere."""
+
+
 @pytest.mark.parametrize("name", calcom.__all__)
 def test_every_name_is_there_and_documented(name: str) -> None:
     value = getattr(calcom, name)
-    if isinstance(value, str):
+    if isinstance(value, str) or get_origin(value) is not None:  # a constant, or a type's alias
         return
     assert value.__doc__
     assert not value.__doc__.startswith(f"{name}(")
+
+
+@pytest.mark.parametrize("name", calcom.__all__)
+def test_whatever_a_signature_names_can_be_had_where_it_is_from(name: str) -> None:
+    value = getattr(calcom, name)
+    if not inspect.isclass(value):
+        return
+    annotations = [*_public(inspect.get_annotations(value))]
+    for member, defined in vars(value).items():
+        function = defined.fget if isinstance(defined, property) else defined
+        called = not member.startswith("_") or (member == "__init__" and name != "Claim")
+        if inspect.isfunction(function) and called:  # a claim is made by its client
+            annotations += inspect.get_annotations(function).values()
+    known = {*calcom.__all__, *slotengine.__all__, *dir(builtins), *FOREIGN}
+    for annotation in annotations:
+        tree = ast.parse(annotation) if isinstance(annotation, str) else ast.Module([], [])
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert used <= known, annotation
+
+
+def _public(annotations: dict[str, object]) -> Iterator[object]:
+    yield from (text for field, text in annotations.items() if not field.startswith("_"))
 
 
 def test_no_other_name_is_there() -> None:

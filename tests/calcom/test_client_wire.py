@@ -239,7 +239,7 @@ def test_a_midnight_is_not_the_end_of_the_day_after_it(end: datetime, sent: str)
         {"2050-09-05": [{"start": "soon"}]},
         {"2050-09-05": [{"start": "2050-09-05T10:00:00Z", "seatsTotal": 2}]},
         {"2050-09-05": [{"start": "2050-09-05T10:00:00Z", "seatsTotal": "many"}]},
-        {"2050-09-05": [{"start": "2050-09-05T10:00:00Z", "end": 2.5}]},
+        {"2050-09-05": [{"start": "2050-09-05T10:00:00Z", "end": True}]},
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ import asyncio
 import pickle
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from slotengine import (
     EventType,
     HoldExpired,
     InvalidField,
+    KeyReused,
     Reservation,
     SlotError,
     SlotTaken,
@@ -22,6 +24,7 @@ from slotengine import (
 )
 from slotengine.calcom import (
     Belief,
+    CalComSync,
     Confirm,
     Mode,
     RateLimited,
@@ -166,11 +169,19 @@ async def test_requests_of_different_reservations_go_in_parallel_up_to_a_bound()
         assert len(w.there) == 5
 
 
-async def test_a_key_makes_retries_safe() -> None:
+@pytest.mark.parametrize("name", ["talk", "chat"])
+async def test_a_key_makes_retries_safe(name: str) -> None:
     async with world() as w:
-        first = await w.sync.reserve("talk", TEN, key="k")
-        again = await w.sync.reserve("talk", TEN, key="k")
-        assert (again.uid, w.requests()) == (first.uid, ["post"])
+        first = await w.sync.reserve(name, TEN, key="k")
+        early = await w.sync.reserve(name, TEN, key="k")
+        await w.settled()
+        again = await w.sync.reserve(name, TEN, key="k")
+        await w.settled()
+        assert {early.uid, again.uid} == {first.uid}
+        assert (w.requests(), w.sync.statistics().sent) == (["post"], 1)
+        with pytest.raises(KeyReused):
+            await w.sync.reserve(name, NOON, key="k")
+        assert w.there == ["10:00"]
 
 
 async def test_a_key_can_be_used_again_after_the_remote_has_refused() -> None:
@@ -228,7 +239,7 @@ async def test_what_cannot_be_asked_of_the_remote_is_refused() -> None:
 
 
 async def test_hosts_that_take_turns_are_held_one_after_the_other() -> None:
-    async with world(SyncedEventType(PAIR, 3)) as w:
+    async with world(SyncedEventType(PAIR)) as w:
         first, second = [await w.sync.reserve("pair", TEN) for _ in range(2)]
         assert {*first.resources, *second.resources} == {"ann", "bob"}
         with pytest.raises(Exception, match="none of 2"):
@@ -620,18 +631,22 @@ async def test_it_is_entered_once_and_used_inside() -> None:
             await w.sync.__aenter__()
 
 
-async def test_each_event_type_is_named_once() -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [{1: STRICT, 2: STRICT}, {0: STRICT}, {"1": STRICT}, {True: STRICT}, {1: TALK}, [STRICT]],
+    ids=["twice", "zero", "text", "truth", "bare", "list"],
+)
+async def test_event_types_are_by_the_remotes_id_and_each_once(wrong: Any) -> None:
     async with world(enter=False) as w:
-        for twice in ([STRICT, STRICT], [STRICT, replace(BACKGROUND, remote_id=1)]):
-            w.synced = tuple(twice)
-            with pytest.raises(InvalidField, match="once"):
-                w.new_sync()
+        with pytest.raises(InvalidField) as refused:
+            CalComSync(w.engine, w.client, wrong)
+        assert refused.value.field == "event_types"
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"remote_id": 0},
+        {"event_type": "talk"},
         {"poll_every": timedelta(0)},
         {"jitter": 1},
         {"longest": timedelta(1) / 10**9},
@@ -639,17 +654,17 @@ async def test_each_event_type_is_named_once() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidField):
-        SyncedEventType(TALK, **({"remote_id": 1} | wrong))  # type: ignore[arg-type]
+        SyncedEventType(**({"event_type": TALK} | wrong))  # type: ignore[arg-type]
 
 
 async def test_other_lengths_are_asked_for() -> None:
     varied = EventType(
         id="varied", length=minutes(30), lengths=[minutes(15), minutes(30)], all_of=["room"]
     )
-    remote = RemoteEventType(id=1, length=30, lengths=(15, 30), notice=0)
+    remote = RemoteEventType(id=7, length=30, lengths=(15, 30), notice=0)
     async with world(enter=False, remote_types=[remote]) as w:
         w.engine.add_event_type(varied)
-        w.synced = (SyncedEventType(varied, 1),)
+        w.synced = (SyncedEventType(varied),)
         async with w.new_sync() as sync:
             await sync.reserve("varied", TEN, length=minutes(15))
             assert w.live[0].end == TEN + minutes(15)

@@ -28,7 +28,7 @@ from tests.calcom.world import (
 pytestmark = pytest.mark.anyio
 
 HALF = minutes(30)
-LONG_THERE = SyncedEventType(LONG, 4, timed=True)
+LONG_THERE = SyncedEventType(LONG, timed=True)
 
 
 async def starts(w: World, name: str = "talk") -> list[datetime]:
@@ -143,7 +143,7 @@ async def test_a_start_that_no_minute_explains_is_hidden() -> None:
 
 
 async def test_hosts_who_take_turns_are_all_busy() -> None:
-    async with world(SyncedEventType(PAIR, 3)) as w:
+    async with world(SyncedEventType(PAIR)) as w:
         w.remote.book(3, TEN, user_ids=[3])
         assert len(await starts(w, "pair")) == 4  # the other one is free
         w.remote.book(3, TEN, user_ids=[4])
@@ -153,7 +153,7 @@ async def test_hosts_who_take_turns_are_all_busy() -> None:
 
 
 async def test_a_hold_of_ours_hides_a_slot_there_that_others_can_still_host_here() -> None:
-    async with world(SyncedEventType(PAIR, 3)) as w:
+    async with world(SyncedEventType(PAIR)) as w:
         await w.sync.reserve("pair", TEN)
         assert len(await starts(w, "pair")) == 4
         assert (await w.sync.reserve("pair", TEN)).state is State.HELD

@@ -220,6 +220,12 @@ async def test_a_move_that_overlaps_and_is_lost_goes_back(fault: Fault) -> None:
 
 # --- Leaving in the middle ----------------------------------------------------------------------
 
+
+async def _confirm_and_cancel(w: World, uid: str) -> None:
+    await w.sync.confirm(uid)
+    await w.sync.cancel(uid)
+
+
 Verb = Callable[[World, str], Awaitable[object]]
 VERBS: dict[str, Verb] = {
     "reserve": lambda w, _: w.sync.reserve("talk", LATER + minutes(60)),
@@ -228,6 +234,7 @@ VERBS: dict[str, Verb] = {
     "move a little": lambda w, uid: w.sync.move(uid, LATER),
     "confirm": lambda w, uid: w.sync.confirm(uid),
     "release": lambda w, uid: w.sync.release(uid),
+    "confirm and cancel": _confirm_and_cancel,
     "slots": lambda w, _: w.sync.slots("talk", TEN, NOON),
     "reconcile": lambda w, _: w.sync.reconcile(),
 }
@@ -322,6 +329,33 @@ async def test_leaving_takes_no_longer_than_it_may() -> None:
         assert (unsent.uid, unsent.belief) == (hold.uid, Belief.UNKNOWN)
         assert len(w.sync.saved().ghosts) == 1
         gate.open()
+
+
+@pytest.mark.parametrize(("op", "belief"), [("patch", Belief.ASTRAY), ("delete", Belief.PARTING)])
+async def test_what_is_under_way_when_time_is_up_may_have_been_done(
+    op: str, belief: Belief
+) -> None:
+    async with world(enter=False, drain=timedelta(seconds=10)) as w:
+        gate = Gate()
+        await w.sync.__aenter__()
+        hold = await w.sync.reserve("chat", TEN)
+        await w.settled()
+        w.remote.faults.script(Wait(gate, At.AFTER), op=op)  # type: ignore[arg-type]
+        # A move that overlaps deletes first.
+        await w.sync.move(hold.uid, NOON if op == "patch" else LATER)
+        await gate.reached()
+        leaving = asyncio.ensure_future(w.sync.__aexit__(None, None, None))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        w.clock.set(w.clock.moment + timedelta(seconds=10))
+        await leaving
+        (unsent,) = w.sync.unsent
+        assert (unsent.uid, unsent.belief) == (hold.uid, belief)
+        gate.open()
+        w.sync = w.new_sync(saved=w.sync.saved())
+        async with w.sync:
+            await w.settled()
+            assert (w.there, w.revoked) == (["12:00" if op == "patch" else "10:15"], [])
 
 
 async def test_a_limit_reached_is_no_reason_to_revoke() -> None:

@@ -41,8 +41,8 @@ class SyncMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.checks = Schedule(0)
         synced = (
-            SyncedEventType(TALK, 1, timed=True, longest=minutes(20)),
-            SyncedEventType(CHAT, 2, Mode.BACKGROUND, confirm=Confirm.RELEASE),
+            SyncedEventType(TALK, timed=True, longest=minutes(20)),
+            SyncedEventType(CHAT, Mode.BACKGROUND, confirm=Confirm.RELEASE),
         )
         self.entered, self.over = asyncio.Event(), asyncio.Event()
         self.host = self.loop.create_task(self.stay(synced))

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from slotengine import Reservation, State, minutes
-from slotengine.calcom import Mode, RateLimited, RemoteConflict, SyncedEventType, SyncOverloaded
-from slotengine.testing.remote import RateLimit, RateLimits
+from slotengine.calcom import (
+    CalComClient,
+    Mode,
+    RateLimited,
+    Reason,
+    RemoteConflict,
+    SyncedEventType,
+    SyncOverloaded,
+)
+from slotengine.testing.remote import Error429, RateLimit, RateLimits
 from tests.calcom.world import CHAT, NOON, STRICT, TALK, TEN, World, world
 
 pytestmark = pytest.mark.anyio
 
-UNTIMED = SyncedEventType(TALK, 1)
+UNTIMED = SyncedEventType(TALK)
 QUARTER = minutes(15)
 
 
@@ -81,7 +91,7 @@ async def test_one_request_a_minute_renews_nothing() -> None:
 
 
 async def test_in_the_background_too() -> None:
-    synced = SyncedEventType(CHAT, 2, Mode.BACKGROUND)
+    synced = SyncedEventType(CHAT, Mode.BACKGROUND)
     async with world(synced, client={"per_minute": 2, "wait_for_turn": False}) as w:
         for n in range(2):
             await w.sync.reserve("chat", TEN + minutes(30) * n, ttl=QUARTER)
@@ -138,6 +148,50 @@ async def test_what_the_remote_says_is_left_counts() -> None:
             await w.sync.extend(hold.uid, ttl=minutes(15))
         assert (w.there, w.revoked) == (["10:00"], [])
         assert w.requests("delete") == []
+
+
+async def shut_out(w: World) -> None:
+    """Use up, with another client of the same key, all that the remote takes, and more."""
+    async with CalComClient(w.remote.url, api_key="cal_all", attempts=1, per_minute=None) as other:
+        with suppress(RateLimited):
+            while True:
+                await other.get("nobody")
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_a_renewal_that_the_remote_shuts_out_is_made_when_it_does_not(mode: Mode) -> None:
+    limits = RateLimits(api_key=RateLimit(10))
+    synced = replace(UNTIMED, mode=mode)
+    async with world(synced, client={"wait_for_turn": False}, remote={"limits": limits}) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=QUARTER)
+        await w.settled()
+        await w.pass_slowly(timedelta(seconds=148))
+        await shut_out(w)
+        await w.advance(timedelta(seconds=2))
+        assert [(one.op, one.status) for one in w.remote.log][-1] == ("delete", 429)
+        assert w.sync.statistics().not_done == 1
+        for _ in range(80):
+            await w.advance(timedelta(seconds=5))
+            assert w.there == ["10:00"]
+        assert (w.revoked, states(w, [hold])) == ([], {State.HELD: 1})
+        assert [one.status for one in w.remote.log if one.op == "delete"] == [429, 200, 200, 200]
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_one_that_is_shut_out_between_its_two_requests(mode: Mode) -> None:
+    """The hold is gone there: strict does not say for a minute that it is held."""
+    synced = replace(UNTIMED, mode=mode)
+    async with world(synced, client={"wait_for_turn": False}) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=QUARTER)
+        await w.settled()
+        w.remote.faults.script(Error429(reset_s=60), op="post")
+        await w.pass_slowly(timedelta(seconds=150))
+        assert w.there == []
+        if mode is Mode.STRICT:
+            assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, Reason.NOT_REACHED)]
+            return
+        await w.pass_slowly(timedelta(seconds=62), timedelta(seconds=2))
+        assert (w.there, w.revoked) == (["10:00"], [])
 
 
 async def test_nothing_is_claimed_any_more_once_all_is_done() -> None:

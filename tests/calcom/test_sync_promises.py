@@ -41,7 +41,7 @@ VARIED = EventType(
 
 
 async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> None:
-    async with world(STRICT, SyncedEventType(OTHER, 4, timed=True), enter=False) as w:
+    async with world(STRICT, SyncedEventType(OTHER, timed=True), enter=False) as w:
         w.engine.add_event_type(OTHER)
         async with w.sync:
             hold = await w.sync.reserve("talk", TEN)
@@ -55,7 +55,7 @@ async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> N
 
 
 async def test_a_change_of_length_that_is_refused_is_no_success() -> None:
-    async with world(SyncedEventType(VARIED, 7, timed=True), enter=False) as w:
+    async with world(SyncedEventType(VARIED, timed=True), enter=False) as w:
         w.engine.add_event_type(VARIED)
         async with w.sync:
             hold = await w.sync.reserve("varied", TEN)
@@ -204,11 +204,14 @@ async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s:
         asked = asyncio.create_task(w.sync.confirm(hold.uid))
         await book.called.wait()
         remote_uid = w.live[0].uid
-        for _ in range(20):
-            await w.advance(timedelta(seconds=19))
-            with pytest.raises(SlotTaken):
-                await w.sync.reserve("talk", TEN)
-        book.goes_on.set()
+        try:
+            for _ in range(20):
+                async with asyncio.timeout(20):  # nothing waits for the callback
+                    await w.advance(timedelta(seconds=19))
+                with pytest.raises(SlotTaken):
+                    await w.sync.reserve("talk", TEN)
+        finally:
+            book.goes_on.set()  # or leaving waits for it for ever
         assert (await asked).state is State.CONFIRMED
         assert (book.booked, w.events) == ([(hold.uid, remote_uid)], [])
         await w.settled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from slotengine.calcom import (
     RemoteUncertain,
     Saved,
     SavedGhost,
+    SyncClosed,
 )
 from slotengine.calcom.requests import SLACK
 from slotengine.core.instant import to_us
@@ -134,6 +136,24 @@ async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
             assert (await w.sync.reconcile()).agrees
 
 
+async def test_a_crash_in_the_middle_of_a_renewal_is_no_reason_to_believe_that_it_is_held() -> None:
+    """It was deleted to be made anew, and that nobody has heard."""
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op="delete")
+        extending = asyncio.create_task(w.sync.extend(hold.uid, ttl=minutes(15)))
+        await gate.reached()
+        kept_before = kept(w)
+        await kill(w)
+        with pytest.raises(SyncClosed):
+            await extending
+        gate.open()
+        async with again(w, kept_before) as sync:
+            assert (sync.belief(hold.uid), w.there) == (Belief.HELD, ["10:00"])
+            assert w.requests() == ["post", "delete", "delete", "post"]
+
+
 async def test_strict_is_patient_after_a_crash_in_the_middle_of_a_request() -> None:
     async with world(replace(STRICT, timed=False)) as w:
         gate = Gate()
@@ -219,7 +239,7 @@ async def test_an_engine_that_is_left_first_does_no_harm(caplog: pytest.LogCaptu
         async with engine:
             engine.add_resource("booth")
             engine.add_event_type(CHAT)
-            sync = CalComSync(engine, w.client, [BACKGROUND], clock=w.clock)
+            sync = CalComSync(engine, w.client, {2: BACKGROUND}, clock=w.clock)
             await w.remote.down()
             await sync.__aenter__()
             hold = await sync.reserve("chat", TEN)

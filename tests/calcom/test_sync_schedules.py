@@ -171,7 +171,7 @@ async def test_a_request_of_a_reconcile_that_is_left_goes_on() -> None:
 
 async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_else() -> None:
     """The first move leaves nothing to hold there, and the second something again."""
-    released = replace(STRICT, event_type=PAIR, remote_id=3, confirm=Confirm.RELEASE)
+    released = replace(STRICT, event_type=PAIR, confirm=Confirm.RELEASE)
     async with world(STRICT, released) as w:
         hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
         await w.sync.confirm(hold.uid)
@@ -196,7 +196,7 @@ async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_els
 
 
 async def test_after_the_last_turn_what_is_over_is_forgotten() -> None:
-    released = replace(STRICT, event_type=PAIR, remote_id=3, confirm=Confirm.RELEASE)
+    released = replace(STRICT, event_type=PAIR, confirm=Confirm.RELEASE)
     async with world(STRICT, released) as w:
         hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
         await w.sync.confirm(hold.uid)

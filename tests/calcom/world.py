@@ -50,10 +50,13 @@ LONG: Final = EventType(
     id="long", length=minutes(60), interval=minutes(15), all_of=["court"], lengths=()
 )
 
-STRICT: Final = SyncedEventType(TALK, 1, timed=True, renew_before=timedelta(seconds=30))
+STRICT: Final = SyncedEventType(TALK, timed=True, renew_before=timedelta(seconds=30))
 BACKGROUND: Final = SyncedEventType(
-    CHAT, 2, Mode.BACKGROUND, timed=True, renew_before=timedelta(seconds=30)
+    CHAT, Mode.BACKGROUND, timed=True, renew_before=timedelta(seconds=30)
 )
+
+THERE: Final = {"talk": 1, "chat": 2, "pair": 3, "long": 4, "other": 4, "varied": 7}
+"""The remote's ids of the event types."""
 
 REMOTE_TYPES: Final = (
     RemoteEventType(id=1, length=30, owner=1, notice=0),
@@ -102,7 +105,7 @@ class World:
         return CalComSync(
             self.engine,
             self.client,
-            self.synced,
+            {THERE[one.id]: one for one in self.synced},
             clock=self.clock,
             **({"random": Longest()} | self.options | options),
             on_event=self.events.append,

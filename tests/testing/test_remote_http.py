@@ -190,6 +190,20 @@ async def test_section_2_2_the_oauth_pair_is_looked_at_first(client: Client) -> 
 # --- 2.3 Other headers -----------------------------------------------------------------
 
 
+async def test_every_response_has_the_date_of_its_own_clock(client: Client) -> None:
+    dates = []
+    for skew in (timedelta(0), timedelta(hours=-30, milliseconds=999)):
+        client.remote.skew = skew
+        answers = [
+            await client.get("none"),
+            await client.call("GET", "/v2/nothing"),
+            await client.call("OPTIONS", PATH),
+        ]
+        dates += [answer.headers.getall("Date") for answer in answers]
+    first, then = ["Mon, 05 Sep 2050 06:00:00 GMT"], ["Sun, 04 Sep 2050 00:00:00 GMT"]
+    assert dates == [first] * 3 + [then] * 3
+
+
 async def test_section_2_3_every_response_has_a_request_id_and_open_cors(client: Client) -> None:
     answers = [
         await client.get("none"),

@@ -7,12 +7,22 @@ from typing import assert_type
 
 import aiohttp
 
+from slotengine import EventType, Reservation, SlotEngine
 from slotengine.calcom import (
+    Booker,
     CalComClient,
+    CalComSync,
     Circuit,
+    Claim,
     ClientStatistics,
+    Confirm,
+    Dated,
+    Format,
+    Mode,
+    Offers,
     OutcomeUnknown,
     RateLimited,
+    Refresh,
     RemoteConflict,
     RemoteDown,
     RemoteError,
@@ -20,6 +30,9 @@ from slotengine.calcom import (
     RemoteReservation,
     RemoteSeats,
     RemoteSlot,
+    Report,
+    SyncedEventType,
+    SyncStatistics,
 )
 
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -29,9 +42,23 @@ async def token() -> str:
     return "token"
 
 
+async def book(reservation: Reservation, remote_uid: str | None) -> None:
+    assert_type(reservation.uid, str)
+
+
+def hear(date: datetime, took_s: float) -> None:
+    assert_type(date, datetime)
+
+
+refresh: Refresh = token
+booker: Booker = book
+dated: Dated = hear
+shape: Format = "range"
+
+
 async def calling(session: aiohttp.ClientSession) -> None:
     async with CalComClient(
-        "https://calendar.example", token="t", refresh=token, session=session, per_minute=None
+        "https://calendar.example", token="t", refresh=refresh, session=session, per_minute=None
     ) as client:
         assert_type(client, CalComClient)
         assert_type(await client.reserve(1, START), RemoteReservation)
@@ -43,9 +70,29 @@ async def calling(session: aiohttp.ClientSession) -> None:
         assert_type(slots[0].seats, RemoteSeats | None)
         assert_type(client.statistics(), ClientStatistics)
         assert_type(client.statistics().circuit, Circuit)
+        claim = client.claim(2)
+        assert_type(claim, Claim)
+        assert_type(claim.wait_s(), float)
+        await client.delete("uid", claim=claim)
+        stop = client.on_date(dated)
+        stop()
+        await client.slots(START, START, event_type_id=1, format=shape)
         await client.slots(START, START, event_type_id=1, format="both")  # type: ignore[arg-type]
         await client.reserve(1, START, 30)  # type: ignore[call-arg]
         await client.reserve(1, "2030-01-07")  # type: ignore[arg-type]
+
+
+async def syncing(client: CalComClient, engine: SlotEngine, talk: EventType) -> None:
+    event_types = {17: SyncedEventType(talk, Mode.BACKGROUND, confirm=booker)}
+    async with CalComSync(engine, client, event_types) as sync:
+        assert_type(await sync.reserve("talk", START), Reservation)
+        assert_type(await sync.get("uid"), Reservation | None)
+        assert_type(await sync.slots("talk", START, START), Offers)
+        assert_type(await sync.reconcile(), Report)
+        assert_type(sync.statistics(), SyncStatistics)
+    SyncedEventType(talk, confirm=Confirm.RELEASE)
+    CalComSync(engine, client, [SyncedEventType(talk)])  # type: ignore[arg-type]
+    CalComSync(engine, client, {"17": SyncedEventType(talk)})  # type: ignore[dict-item]
 
 
 def failing(error: RemoteError) -> None:

@@ -1,12 +1,15 @@
 """A web server that can hang up, and come back on the same port; how the stand-in answers.
 
-Knows nothing of what is asked; whatever it is, it is answered or the connection cut.
+Knows nothing of what is asked; whatever it is, it is answered, with the time that the
+stand-in believes it is, or the connection cut.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from email.utils import format_datetime
 from typing import Final
 
 from aiohttp import web
@@ -36,8 +39,13 @@ _PREFLIGHT: Final = {
 class Listener:
     """A web server that can hang up, and come back on the same port."""
 
-    def __init__(self, answer: Callable[[web.BaseRequest], Awaitable[Answer]]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[web.BaseRequest], Awaitable[Answer]],
+        now: Callable[[], datetime],
+    ) -> None:
         self._answer = answer
+        self._now = now
         self._server: web.Server | None = None
         self._open: asyncio.Server | None = None
         self._port = 0
@@ -81,12 +89,15 @@ class Listener:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":
-            return web.Response(status=204, headers=_PREFLIGHT | {"X-Request-Id": new_uid()})
+            return web.Response(status=204, headers=_PREFLIGHT | self._always())
         try:
             status, body, headers = await self._answer(request)
         except Cut:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()  # nobody will read it
-        sent = {**_ALWAYS, **headers, "X-Request-Id": new_uid()}
+        sent = {**_ALWAYS, **headers, **self._always()}
         return web.Response(status=status, body=body, headers=sent)
+
+    def _always(self) -> dict[str, str]:
+        return {"Date": format_datetime(self._now(), usegmt=True), "X-Request-Id": new_uid()}

@@ -130,7 +130,7 @@ class RemoteCalCom:
         self._cache = Cache(stale)
         self._books = Books()
         self._replica: Books | None = None
-        self._listener = Listener(self._serve)
+        self._listener = Listener(self._serve, self.now)
 
     # --- Being there, and not ------------------------------------------------------------
 
