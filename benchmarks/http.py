@@ -195,7 +195,9 @@ class Measured(NamedTuple):
 
     def data(self) -> list[Any]:
         """Return what is in the answers."""
-        return [orjson.loads(answer[answer.index(b"\r\n\r\n") :])["data"] for answer in self.answers]
+        return [
+            orjson.loads(answer[answer.index(b"\r\n\r\n") :])["data"] for answer in self.answers
+        ]
 
 
 def load(server: Server, requests: Sequence[bytes], connections: int) -> Measured:

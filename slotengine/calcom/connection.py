@@ -1,7 +1,9 @@
 """A connection that answers like the server also where no request could be read.
 
 aiohttp answers what is not HTTP before it asks the application, in plain text,
-and logs it as an error of ours.  Here the application answers that too.
+and logs it as an error of ours.  Here the application answers that too.  And it
+is asked first whether it has an answer at once: then aiohttp does nothing but
+read the request.
 
 Knows nothing of what is served.
 """
@@ -13,8 +15,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +28,37 @@ IDLE_TIMEOUT_S: Final = 75
 Answer = Callable[[int], web.Response]
 """What answers a request that could not be read: 400, or 415 for an encoding of the body."""
 
+AtOnce = Callable[[RawRequestMessage, StreamReader], bytes | None]
+"""What answers a request without waiting, or returns None to let it take the usual way."""
+
+# What `Connection` knows of aiohttp that is not said in public: where the parser is kept, what
+# waits while there is nothing to do, and when a connection has been idle for too long.
+_KNOWN: Final = ("_parser", "_waiter", "_next_keepalive_close_time")
+
 
 class Connection(web.RequestHandler):
-    """One connection of a client."""
+    """One connection of a client.
 
-    __slots__ = ("_answer", "_silence")
+    With an aiohttp that is not as we know it, nothing is answered ``at_once``.
+    """
 
-    def __init__(self, server: web.Server, answer: Answer, **options: Any) -> None:
+    __slots__ = ("_answer", "_at_once", "_server", "_silence")
+
+    def __init__(
+        self,
+        server: web.Server,
+        answer: Answer,
+        at_once: AtOnce | None = None,
+        **options: Any,
+    ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(server, loop=loop, keepalive_timeout=IDLE_TIMEOUT_S, **options)
+        self._server = server
         self._answer = answer
         self._silence: asyncio.TimerHandle | None = None
+        self._at_once = at_once
+        if at_once is not None and all(hasattr(web.RequestHandler, name) for name in _KNOWN):
+            self._parser: Any = _Parser(self._parser, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the client some time for its first request; after that, being idle counts."""
@@ -54,6 +77,22 @@ class Connection(web.RequestHandler):
             self._silence.cancel()
             self._silence = None
 
+    def answered(self, message: RawRequestMessage, body: StreamReader) -> bool:
+        """Answer a request at once, if that can be done and nothing else is under way."""
+        assert self._at_once is not None
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self.writing_paused:
+            return False
+        response = self._at_once(message, body)
+        if response is None:
+            return False
+        self.head_arrived()
+        self._server.requests_count += 1
+        self._next_keepalive_close_time = self._loop.time() + IDLE_TIMEOUT_S
+        assert self.transport is not None
+        self.transport.write(response)
+        return True
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -69,3 +108,25 @@ class Connection(web.RequestHandler):
         response = self._answer(415 if isinstance(exc, ContentEncodingError) else 400)
         response.force_close()
         return response
+
+
+class _Parser:
+    """aiohttp's parser, less the requests that are answered already."""
+
+    __slots__ = ("_connection", "_parser")
+
+    def __init__(self, parser: Any, connection: Connection) -> None:
+        self._parser = parser
+        self._connection = connection
+
+    def feed_data(self, data: bytes) -> Any:
+        """Return the requests that have begun; whether it is HTTP no longer; and what is left."""
+        found = self._parser.feed_data(data)
+        requests = found[0]
+        if len(requests) == 1 and self._connection.answered(*requests[0]):
+            self._parser.message_consumed()
+            return (), *found[1:]
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)

@@ -4,18 +4,22 @@
 ``DELETE`` gives it up.  What stands on the wire is `wire`'s, what can be
 reserved the catalog's, and whether it can be had the engine's; here are the
 order of checks, and which answer goes with which refusal.
+
+Nothing here waits, except for bodies: a request is decided in one step, between
+whose parts nobody else can change anything.  `whole` comes to that step directly.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from slotengine.calcom.answers import PREFIXES, respond, sendable
+from slotengine.calcom.answers import PREFIXES, Reply, respond, sendable
 from slotengine.calcom.bodies import expected, read_json
-from slotengine.calcom.callers import authenticate
+from slotengine.calcom.callers import Headers, authenticate
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.refusals import explained, slot_minutes
 from slotengine.calcom.wire import (
@@ -31,7 +35,7 @@ from slotengine.calcom.wire import (
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
-from slotengine.errors import Refused, StaleVersion, UnknownReservation, WrongState
+from slotengine.errors import Refused, UnknownReservation, WrongState
 
 USUAL_HOLD_MINUTES: Final = 5
 
@@ -70,57 +74,72 @@ class Reservations:
                 one.add_route("DELETE", self.delete)
 
     async def post(self, request: web.Request) -> web.Response:
-        """Hold a slot."""
-        user_id = authenticate(request, self._catalog)
-        body = parse_body(await read_json(request), self._bounds)
+        """Answer ``POST``."""
+        user_id = authenticate(request.headers, self._catalog)
+        return respond(self.hold(user_id, await read_json(request)))
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer ``GET``."""
+        return respond(self.read(request.match_info["uid"]))
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Answer ``PATCH``."""
+        raw = await read_json(request)
+        return respond(self.move(request.match_info["uid"], request.headers, raw))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Answer ``DELETE``."""
+        return respond(self.release(request.match_info["uid"]))
+
+    # --- What they do --------------------------------------------------------------------
+
+    def hold(self, user_id: int | None, raw: bytes) -> Reply:
+        """Hold a slot, for a user if one calls.  Raises `HttpError`."""
+        body = parse_body(raw, self._bounds)
         _check_caller(user_id, body)
         wanted = self._admit(user_id, body)
         try:
-            held = await self._reserve(wanted)
+            held = self._reserve(wanted)
         except Refused as refusal:
             raise explained(refusal, wanted.offer, wanted.start_sent) from None
-        return respond(201, self._shown(held, wanted.hold_minutes))
+        return Reply(201, self._shown(held, wanted.hold_minutes))
 
-    async def get(self, request: web.Request) -> web.Response:
+    def read(self, uid: str) -> Reply:
         """Read a hold; one that has expired too, for as long as the engine remembers it."""
-        found = await self.find(request.match_info["uid"])
+        found = self.find(uid)
         if found is None or found.state not in {State.HELD, State.EXPIRED}:
-            return respond(200, success(None))
-        return respond(200, self._shown(found))
+            return Reply(200, success(None))
+        return Reply(200, self._shown(found))
 
-    async def patch(self, request: web.Request) -> web.Response:
-        """Move a hold to another slot, or leave it where it is; and renew it."""
-        body = parse_body(await read_json(request), self._bounds)
+    def move(self, uid: str, headers: Headers, raw: bytes) -> Reply:
+        """Move a hold to another slot, or leave it where it is; and renew it.
+
+        Raises `HttpError`.
+        """
+        body = parse_body(raw, self._bounds)
         # Who calls does not matter here, unless something is asked for that not all may have.
         asks_for_more = body.reservation_duration is not None
-        user_id = authenticate(request, self._catalog) if asks_for_more else None
+        user_id = authenticate(headers, self._catalog) if asks_for_more else None
         _check_caller(user_id, body)
-        uid = request.match_info["uid"]
-        held = await self._held(uid)
+        held = self.find(uid)
+        if held is None or held.state is not State.HELD:
+            raise _no_slot(uid)
         wanted = self._admit(user_id, body)
-        while True:
-            try:
-                moved = await self._move(held, wanted)
-                return respond(200, self._shown(moved, wanted.hold_minutes))
-            except StaleVersion:  # somebody else has changed it; look again
-                held = await self._held(uid)
-            except (UnknownReservation, WrongState):
-                raise _no_slot(uid) from None
-            except Refused as refusal:
-                raise explained(refusal, wanted.offer, wanted.start_sent) from None
+        try:
+            moved = self._move(held, wanted)
+        except (UnknownReservation, WrongState):
+            raise _no_slot(uid) from None
+        except Refused as refusal:
+            raise explained(refusal, wanted.offer, wanted.start_sent) from None
+        return Reply(200, self._shown(moved, wanted.hold_minutes))
 
-    async def delete(self, request: web.Request) -> web.Response:
+    def release(self, uid: str) -> Reply:
         """Release a hold; whatever else the uid is, leave it alone."""
-        uid = request.match_info["uid"]
-        while (held := await self.find(uid)) is not None and held.state is State.HELD:
-            try:
-                await self._engine.release(uid, version=held.version)
-            except StaleVersion:  # somebody else has changed it; look again
-                continue
-            except (UnknownReservation, WrongState):
-                pass
-            break
-        return respond(200, DONE)
+        held = self.find(uid)
+        if held is not None and held.state is State.HELD:
+            with suppress(UnknownReservation, WrongState):  # it has lapsed since
+                self._engine.release_nowait(uid)
+        return Reply(200, DONE)
 
     # --- The steps of the endpoints ------------------------------------------------------
 
@@ -149,8 +168,8 @@ class Reservations:
         least, most = self._bounds
         return max(least, min(USUAL_HOLD_MINUTES, most or USUAL_HOLD_MINUTES))
 
-    async def _reserve(self, wanted: _Wanted) -> Reservation:
-        return await self._engine.reserve_slot(
+    def _reserve(self, wanted: _Wanted) -> Reservation:
+        return self._engine.reserve_slot_nowait(
             wanted.offer.rules.id,
             wanted.start,
             length=wanted.length * MINUTE,
@@ -158,28 +177,21 @@ class Reservations:
             enforce=self._enforce,
         )
 
-    async def _move(self, held: Reservation, wanted: _Wanted) -> Reservation:
+    def _move(self, held: Reservation, wanted: _Wanted) -> Reservation:
         """Move a hold; who has it keeps it if they can: renewing must not change hands."""
-        return await self._engine.move_slot(
+        return self._engine.move_slot_nowait(
             held.uid,
             wanted.start,
             event_type=wanted.offer.rules.id,
             length=wanted.length * MINUTE,
             ttl=wanted.hold_minutes * MINUTE,
             enforce=self._enforce,
-            version=held.version,
         )
 
-    async def find(self, uid: str) -> Reservation | None:
+    def find(self, uid: str) -> Reservation | None:
         """Return a reservation of the catalog's; a lent engine may have others."""
-        found = await self._engine.get(uid)
+        found = self._engine.get_nowait(uid)
         return found if found is not None and found.event_type in self._ids else None
-
-    async def _held(self, uid: str) -> Reservation:
-        held = await self.find(uid)
-        if held is None or held.state is not State.HELD:
-            raise _no_slot(uid)
-        return held
 
     def _shown(self, reservation: Reservation, hold_minutes: int | None = None) -> bytes:
         """Return the success envelope of a hold of the catalog's."""

@@ -27,10 +27,10 @@ from slotengine.calcom.answers import (
     ENGINE,
     PREFLIGHT,
     TRAFFIC,
+    Reply,
     path_of,
     refusal,
     respond,
-    status_of,
 )
 from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
 from slotengine.calcom.callers import check_api_key
@@ -39,13 +39,15 @@ from slotengine.calcom.connection import Connection
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
 from slotengine.calcom.traffic import Traffic
-from slotengine.calcom.wire import UNEXPECTED, VERSION, HttpError, error_body, stamp
+from slotengine.calcom.whole import Whole
+from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.uids import new_uid
-from slotengine.errors import SlotError
 
 __all__ = ["ENGINE", "create_app", "serve"]
+
+WHOLE: Final = web.AppKey("whole", Whole)
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ def create_app(
             yield
 
     app.cleanup_ctx.append(run)
+    app[WHOLE] = Whole(app, reservations, search)
     search.add_to(app.router)
     reservations.add_to(app.router)
     return app
@@ -145,22 +148,17 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
         return web.Response(status=204, headers=PREFLIGHT | {"X-Request-Id": new_uid()})
     try:
         _check_route(request)
-        check_api_key(request)
+        check_api_key(request.headers, request.app[CATALOG])
         return await handler(request)
-    except HttpError as error:
+    except Exception as error:
         return refusal(request, error)
-    except SlotError as error:
-        return refusal(request, HttpError(status_of(error), str(error)))
-    except Exception:
-        logger.exception("%s %s failed", request.method, path_of(request))
-        return respond(500, UNEXPECTED)
 
 
 def _check_route(request: web.Request) -> None:
     """Refuse what is not an endpoint; with another version's header nothing is."""
     found = request.match_info.http_exception is None
     if not found or request.headers.get("cal-api-version") != VERSION:
-        raise HttpError(404, f"Cannot {request.method} {path_of(request)}")
+        raise HttpError(404, f"Cannot {request.method} {path_of(request.raw_path)}")
 
 
 # --- Running it ------------------------------------------------------------------------
@@ -229,9 +227,13 @@ def _on_signal(callback: Callable[[], None]) -> None:
 async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
     server = runner.server
     assert server is not None
+    at_once = runner.app[WHOLE].answer
     try:
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, _unreadable, access_log=None), host, port, backlog=128
+            lambda: Connection(server, _unreadable, at_once, access_log=None),
+            host,
+            port,
+            backlog=128,
         )
     except UnicodeError as error:  # no host name at all, such as "a..b"
         raise OSError(f"{host!r} is no host name: {error}") from None
@@ -240,7 +242,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server
 def _unreadable(status: int) -> web.Response:
     message = NOT_DECODED if status == 415 else "The request is not valid HTTP"
     error = HttpError(status, message)
-    return respond(status, error_body(error, path="/", now=datetime.now(UTC)))
+    return respond(Reply(status, error_body(error, path="/", now=datetime.now(UTC))))
 
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
