@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from aiohttp import StreamReader, web
+from aiohttp import web
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 
@@ -28,12 +28,18 @@ IDLE_TIMEOUT_S: Final = 75
 Answer = Callable[[int], web.Response]
 """What answers a request that could not be read: 400, or 415 for an encoding of the body."""
 
-AtOnce = Callable[[RawRequestMessage, StreamReader], bytes | None]
-"""What answers a request without waiting, or returns None to let it take the usual way."""
+AtOnce = Callable[[RawRequestMessage, bytes], bytes | None]
+"""What answers a request, given what came after its head; None to let it take the usual way."""
+
+LONGEST_AT_ONCE: Final = 8 * 1024
+"""In bytes.  A sensible request has five hundred."""
 
 # What `Connection` knows of aiohttp that is not said in public: where the parser is kept, what
 # waits while there is nothing to do, and when a connection has been idle for too long.
 _KNOWN: Final = ("_parser", "_waiter", "_next_keepalive_close_time")
+
+
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 
 class Connection(web.RequestHandler):
@@ -77,13 +83,16 @@ class Connection(web.RequestHandler):
             self._silence.cancel()
             self._silence = None
 
-    def answered(self, message: RawRequestMessage, body: StreamReader) -> bool:
-        """Answer a request at once, if that can be done and nothing else is under way."""
+    def answered(self, message: RawRequestMessage, data: bytes) -> bool:
+        """Answer a request at once, if it came in one piece and nothing else is under way."""
         assert self._at_once is not None
         waiter = self._waiter
         if waiter is None or waiter.done() or self.writing_paused:
             return False
-        response = self._at_once(message, body)
+        end = data.find(_END_OF_HEAD)
+        if end < 0 or len(data) > LONGEST_AT_ONCE:
+            return False
+        response = self._at_once(message, data[end + len(_END_OF_HEAD) :])
         if response is None:
             return False
         self.head_arrived()
@@ -123,7 +132,7 @@ class _Parser:
         """Return the requests that have begun; whether it is HTTP no longer; and what is left."""
         found = self._parser.feed_data(data)
         requests = found[0]
-        if len(requests) == 1 and self._connection.answered(*requests[0]):
+        if len(requests) == 1 and self._connection.answered(requests[0][0], data):
             self._parser.message_consumed()
             return (), *found[1:]
         return found

@@ -12,7 +12,7 @@ whose parts nobody else can change anything.  `whole` comes to that step directl
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -46,8 +46,8 @@ class _Wanted(NamedTuple):
     offer: Offer
     start: datetime
     start_sent: str
-    length: int
-    """In minutes."""
+    end: datetime
+    length: timedelta
     hold_minutes: int
 
 
@@ -58,7 +58,9 @@ class Reservations:
         self._catalog = catalog
         self._engine = engine
         self._enforce = enforce_availability
-        self._bounds = _bounds(engine)
+        least, most = _bounds(engine)
+        self._bounds = Bounds(least, most)
+        self._usual_hold_minutes = max(least, min(USUAL_HOLD_MINUTES, most))
         self._ids = {str(id): id for id in catalog.event_types}  # noqa: A001
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -102,14 +104,23 @@ class Reservations:
             held = self._reserve(wanted)
         except Refused as refusal:
             raise explained(refusal, wanted.offer, wanted.start_sent) from None
-        return Reply(201, self._shown(held, wanted.hold_minutes))
+        return Reply(201, _shown(held, wanted))
 
     def read(self, uid: str) -> Reply:
         """Read a hold; one that has expired too, for as long as the engine remembers it."""
         found = self.find(uid)
         if found is None or found.state not in {State.HELD, State.EXPIRED}:
             return Reply(200, success(None))
-        return Reply(200, self._shown(found))
+        assert found.event_type is not None
+        assert found.until is not None
+        data = reservation_data(
+            event_type_id=self._ids[found.event_type],
+            start=found.start,
+            end=found.end,
+            uid=found.uid,
+            until=found.until,
+        )
+        return Reply(200, success(data))
 
     def move(self, uid: str, headers: Headers, raw: bytes) -> Reply:
         """Move a hold to another slot, or leave it where it is; and renew it.
@@ -131,7 +142,7 @@ class Reservations:
             raise _no_slot(uid) from None
         except Refused as refusal:
             raise explained(refusal, wanted.offer, wanted.start_sent) from None
-        return Reply(200, self._shown(moved, wanted.hold_minutes))
+        return Reply(200, _shown(moved, wanted))
 
     def release(self, uid: str) -> Reply:
         """Release a hold; whatever else the uid is, leave it alone."""
@@ -153,26 +164,21 @@ class Reservations:
         start = body.slot_start.moment
         if start is None or start < offer.earliest:
             raise HttpError(400, "Invalid start date")
-        length = slot_minutes(offer, body.slot_duration, field="slotDuration")
+        length = slot_minutes(offer, body.slot_duration, field="slotDuration") * MINUTE
         try:
-            offer.end(start, length)
+            end = offer.end(start, length)
         except OverflowError:
             raise HttpError(400, "Invalid end date") from None
         if self._enforce and start < self._engine.now():
             raise HttpError(422, "This time slot is in the past. Please choose a different time.")
         hold_minutes = body.reservation_duration or self._usual_hold_minutes
-        return _Wanted(offer, start, body.slot_start.text, length, hold_minutes)
-
-    @property
-    def _usual_hold_minutes(self) -> int:
-        least, most = self._bounds
-        return max(least, min(USUAL_HOLD_MINUTES, most or USUAL_HOLD_MINUTES))
+        return _Wanted(offer, start, body.slot_start.text, end, length, hold_minutes)
 
     def _reserve(self, wanted: _Wanted) -> Reservation:
         return self._engine.reserve_slot_nowait(
             wanted.offer.rules.id,
             wanted.start,
-            length=wanted.length * MINUTE,
+            length=wanted.length,
             ttl=wanted.hold_minutes * MINUTE,
             enforce=self._enforce,
         )
@@ -183,7 +189,7 @@ class Reservations:
             held.uid,
             wanted.start,
             event_type=wanted.offer.rules.id,
-            length=wanted.length * MINUTE,
+            length=wanted.length,
             ttl=wanted.hold_minutes * MINUTE,
             enforce=self._enforce,
         )
@@ -193,21 +199,21 @@ class Reservations:
         found = self._engine.get_nowait(uid)
         return found if found is not None and found.event_type in self._ids else None
 
-    def _shown(self, reservation: Reservation, hold_minutes: int | None = None) -> bytes:
-        """Return the success envelope of a hold of the catalog's."""
-        until = reservation.until
-        assert until is not None
-        assert reservation.event_type is not None
-        return success(
-            reservation_data(
-                event_type_id=self._ids[reservation.event_type],
-                start=reservation.start,
-                end=reservation.end,
-                uid=reservation.uid,
-                until=until,
-                reservation_minutes=hold_minutes,
-            )
+
+def _shown(held: Reservation, wanted: _Wanted) -> bytes:
+    """Return the success envelope of a hold that was wanted just now."""
+    until = held.until
+    assert until is not None
+    return success(
+        reservation_data(
+            event_type_id=wanted.offer.id,
+            start=wanted.start,
+            end=wanted.end,
+            uid=held.uid,
+            until=until,
+            reservation_minutes=wanted.hold_minutes,
         )
+    )
 
 
 _FORBIDDEN: Final = (
@@ -216,10 +222,10 @@ _FORBIDDEN: Final = (
 )
 
 
-def _bounds(engine: SlotEngine) -> Bounds:
+def _bounds(engine: SlotEngine) -> tuple[int, int]:
     """Return how many whole minutes the engine lets a hold live."""
     shortest, longest = engine.ttl_bounds
-    return Bounds(max(1, -(-shortest // MINUTE)), longest // MINUTE)
+    return max(1, -(-shortest // MINUTE)), longest // MINUTE
 
 
 def _check_caller(user_id: int | None, body: ReservationBody) -> None:

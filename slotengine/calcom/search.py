@@ -237,8 +237,7 @@ def _hosts(
     """
     if offer is None or not offer.round_robin:
         return None
-    groups = offer.group_hosts()
-    left = groups
+    groups = left = list(offer.group_hosts)
     if query.host_subset:
         subset = frozenset(map(resource_of, query.host_subset))
         left = [group & subset for group in left]

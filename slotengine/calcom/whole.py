@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_parser import RawRequestMessage
 
 from slotengine.calcom.answers import CATALOG, ENGINE, PREFIXES, TRAFFIC, Reply, problem, written
@@ -22,9 +22,6 @@ from slotengine.calcom.callers import Headers, authenticate, check_api_key
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
 from slotengine.calcom.wire import VERSION
-
-LONGEST_BODY: Final = 8 * 1024
-"""In bytes.  A sensible body has two hundred; more than this is not the usual."""
 
 _SEARCH: Final = f"{PREFIXES[0]}/slots?"
 _RESERVATIONS: Final = f"{PREFIXES[0]}/slots/reservations"
@@ -44,8 +41,11 @@ class Whole:
         self._reservations = reservations
         self._search = search
 
-    def answer(self, message: RawRequestMessage, body: StreamReader) -> bytes | None:
-        """Return all of the response, or None if the request is not one of the usual."""
+    def answer(self, message: RawRequestMessage, body: bytes) -> bytes | None:
+        """Return all of the response, or None if the request is not one of the usual.
+
+        The body is what came after the head.
+        """
         if self._traffic.stopping or not _is_usual(message, body):
             return None
         try:
@@ -55,12 +55,12 @@ class Whole:
             reply = problem(error, message.method, message.path, self._engine)
         return None if reply is None else written(reply)
 
-    def _reply(self, message: RawRequestMessage, body: StreamReader) -> Reply | None:
+    def _reply(self, message: RawRequestMessage, body: bytes) -> Reply | None:
         path, headers = message.path, message.headers
         if path == _RESERVATIONS:
             if message.method == "POST" and _is_json(headers):
                 user_id = authenticate(headers, self._catalog)
-                return self._reservations.hold(user_id, body.read_nowait())
+                return self._reservations.hold(user_id, body)
         elif path.startswith(_ONE):
             uid = path[len(_ONE) :]
             if _UID.fullmatch(uid):
@@ -69,19 +69,19 @@ class Whole:
             return self._search.search(message.url.query.items())
         return None
 
-    def _of_one(self, message: RawRequestMessage, uid: str, body: StreamReader) -> Reply | None:
+    def _of_one(self, message: RawRequestMessage, uid: str, body: bytes) -> Reply | None:
         match message.method:
             case "GET":
                 return self._reservations.read(uid)
             case "PATCH" if _is_json(message.headers):
-                return self._reservations.move(uid, message.headers, body.read_nowait())
+                return self._reservations.move(uid, message.headers, body)
             case "DELETE":
                 return self._reservations.release(uid)
             case _:
                 return None
 
 
-def _is_usual(message: RawRequestMessage, body: StreamReader) -> bool:
+def _is_usual(message: RawRequestMessage, body: bytes) -> bool:
     """Tell whether there is nothing about a request but its method, its path and some JSON."""
     headers = message.headers
     if headers.get("cal-api-version") != VERSION:
@@ -90,8 +90,8 @@ def _is_usual(message: RawRequestMessage, body: StreamReader) -> bool:
         return False
     if "Expect" in headers or "Content-Encoding" in headers or message.chunked:
         return False
-    length = headers.get("Content-Length", "0")
-    return len(length) <= 4 and int(length) <= LONGEST_BODY and body.is_eof()
+    # Otherwise there is more to come, or more has come than this request.
+    return len(body) == int(headers.get("Content-Length", 0))
 
 
 def _is_json(headers: Headers) -> bool:
