@@ -121,11 +121,15 @@ def run_server(which: str, loop: str) -> None:
     if loop == "uvloop":
         import uvloop
 
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    if which == "hello":
-        asyncio.run(serve_hello())
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     else:
-        serve(catalog_from(catalog()), port=0, announce=lambda text: print(text, flush=True))
+        new_loop = asyncio.new_event_loop
+    if which == "hello":
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(serve_hello())
+    else:
+        served = catalog_from(catalog())
+        serve(served, port=0, announce=lambda text: print(text, flush=True), new_loop=new_loop)
 
 
 class Server(NamedTuple):

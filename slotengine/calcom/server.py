@@ -123,6 +123,8 @@ async def _running(engine: SlotEngine) -> AsyncIterator[None]:
         await task
 
 
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -172,6 +174,7 @@ def serve(
     enforce_availability: bool = True,
     announce: Callable[[str], None] = logger.info,
     grace_s: float = 10.0,
+    new_loop: NewLoop | None = None,
 ) -> None:
     """Serve a catalog until SIGTERM or SIGINT.
 
@@ -179,12 +182,23 @@ def serve(
     finish, answers those that have not sent their body by then with 503, and
     returns; a second signal ends the wait.  Once it listens, ``announce`` is
     told where, and a command to try it with; with port 0 the system chooses
-    the port.
+    the port.  It runs on uvloop if that is installed (extra ``uvloop``), unless
+    ``new_loop`` makes another event loop.
 
     Raises `OSError` if it cannot listen there.
     """
     app = create_app(catalog, enforce_availability=enforce_availability)
-    asyncio.run(_serve(app, host, port, announce, grace_s))
+    with asyncio.Runner(loop_factory=new_loop or _fastest()) as runner:
+        runner.run(_serve(app, host, port, announce, grace_s))
+
+
+def _fastest() -> NewLoop | None:
+    """Return what makes the fastest event loop there is; None for asyncio's usual one."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _serve(

@@ -256,9 +256,7 @@ async def test_delete_of_anything_else_changes_nothing(api: Api) -> None:
     assert booking.state is State.CONFIRMED
 
 
-async def test_delete_is_too_late_while_it_looks(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_delete_is_too_late_while_it_looks(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = await api.hold()
     let_time_pass(api, monkeypatch)
     assert (await api.delete(uid)).status == 200
