@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -38,7 +38,6 @@ LONGEST_AT_ONCE: Final = 8 * 1024
 # waits while there is nothing to do, and when a connection has been idle for too long.
 _KNOWN: Final = ("_parser", "_waiter", "_next_keepalive_close_time")
 
-
 _END_OF_HEAD: Final = b"\r\n\r\n"
 
 
@@ -48,7 +47,7 @@ class Connection(web.RequestHandler):
     With an aiohttp that is not as we know it, nothing is answered ``at_once``.
     """
 
-    __slots__ = ("_answer", "_at_once", "_server", "_silence")
+    __slots__ = ("_answer", "_at_once", "_head", "_message", "_server", "_silence")
 
     def __init__(
         self,
@@ -63,6 +62,10 @@ class Connection(web.RequestHandler):
         self._answer = answer
         self._silence: asyncio.TimerHandle | None = None
         self._at_once = at_once
+        # With what the request before this began, as bytes and as read: empty if there was none
+        # or it is not known, None if what comes may not be the beginning of a request.
+        self._head: bytes | None = b""
+        self._message: RawRequestMessage | None = None
         if at_once is not None and all(hasattr(web.RequestHandler, name) for name in _KNOWN):
             self._parser: Any = _Parser(self._parser, self)
 
@@ -83,19 +86,40 @@ class Connection(web.RequestHandler):
             self._silence.cancel()
             self._silence = None
 
-    def answered(self, message: RawRequestMessage, data: bytes) -> bool:
-        """Answer a request at once, if it came in one piece and nothing else is under way."""
-        assert self._at_once is not None
+    def data_received(self, data: bytes) -> None:
+        """Read what comes, unless it begins as the request before it did.
+
+        Nearly all clients send the same head again and again, and reading it
+        takes 6 of the 38 µs in which a slot is held.
+        """
+        head = self._head
+        if not head or not data.startswith(head) or not self._answered(data, len(head)):
+            super().data_received(data)
+
+    def read(self, messages: Sequence[tuple[RawRequestMessage, Any]], data: bytes) -> bool:
+        """Take note of the requests that have begun with some data, and try to answer them."""
+        at_beginning, self._head = self._head is not None, None
+        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        if len(messages) != 1 or end < len(_END_OF_HEAD) or len(data) > LONGEST_AT_ONCE:
+            return False
+        self._message = messages[0][0]
+        if not self._answered(data, end):
+            return False
+        self._head = data[:end] if at_beginning else b""
+        return True
+
+    def _answered(self, data: bytes, end_of_head: int) -> bool:
+        """Answer a request at once, if that can be done and nothing else is under way."""
         waiter = self._waiter
         if waiter is None or waiter.done() or self.writing_paused:
             return False
-        end = data.find(_END_OF_HEAD)
-        if end < 0 or len(data) > LONGEST_AT_ONCE:
-            return False
-        response = self._at_once(message, data[end + len(_END_OF_HEAD) :])
+        assert self._at_once is not None
+        assert self._message is not None
+        response = self._at_once(self._message, data[end_of_head:])
         if response is None:
             return False
-        self.head_arrived()
+        if self._silence is not None:
+            self.head_arrived()
         self._server.requests_count += 1
         self._next_keepalive_close_time = self._loop.time() + IDLE_TIMEOUT_S
         assert self.transport is not None
@@ -131,8 +155,7 @@ class _Parser:
     def feed_data(self, data: bytes) -> Any:
         """Return the requests that have begun; whether it is HTTP no longer; and what is left."""
         found = self._parser.feed_data(data)
-        requests = found[0]
-        if len(requests) == 1 and self._connection.answered(requests[0][0], data):
+        if self._connection.read(found[0], data):
             self._parser.message_consumed()
             return (), *found[1:]
         return found
