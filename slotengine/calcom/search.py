@@ -22,7 +22,7 @@ from slotengine.calcom.slots_wire import (
     ByTeam,
     ByUser,
     ByUsernames,
-    OfferedSlot,
+    Offered,
     SeatsShown,
     SlotsQuery,
     parse_query,
@@ -193,13 +193,17 @@ class SlotSearch:
 
     # --- What is shown of it -------------------------------------------------------------
 
-    def _shown(self, offer: Offer | None, slots: list[Slot]) -> Iterator[OfferedSlot]:
+    def _shown(self, offer: Offer | None, slots: list[Slot]) -> Iterator[Offered]:
+        if not slots:
+            return
+        length = to_us(slots[0].end) - to_us(slots[0].start)  # of all of them
         for start, end, seats in slots:
             shown = None
             if seats is not None:
                 assert offer is not None  # seats are of the catalog's event types only
                 shown = SeatsShown(*seats, self._booking_uid(offer, start, end, seats))
-            yield OfferedSlot(to_us(start), to_us(end), shown)
+            begin = to_us(start)
+            yield begin, begin + length, shown
 
     def _booking_uid(
         self, offer: Offer, start: datetime, end: datetime, seats: SeatsLeft
