@@ -28,8 +28,9 @@ IDLE_TIMEOUT_S: Final = 75
 Answer = Callable[[int], web.Response]
 """What answers a request that could not be read: 400, or 415 for an encoding of the body."""
 
-AtOnce = Callable[[RawRequestMessage, bytes], bytes | None]
-"""What answers a request, given what came after its head; None to let it take the usual way."""
+AtOnce = Callable[[RawRequestMessage, bytes, bool], bytes | None]
+"""What answers a request, given what came after its head, and whether it answered one of the same
+head and length before; None to let it take the usual way."""
 
 LONGEST_AT_ONCE: Final = 8 * 1024
 """In bytes.  A sensible request has five hundred."""
@@ -47,7 +48,7 @@ class Connection(web.RequestHandler):
     With an aiohttp that is not as we know it, nothing is answered ``at_once``.
     """
 
-    __slots__ = ("_answer", "_at_once", "_head", "_message", "_server", "_silence")
+    __slots__ = ("_answer", "_at_once", "_head", "_length", "_message", "_server", "_silence")
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Connection(web.RequestHandler):
         # or it is not known, None if what comes may not be the beginning of a request.
         self._head: bytes | None = b""
         self._message: RawRequestMessage | None = None
+        self._length = 0
         if at_once is not None and all(hasattr(web.RequestHandler, name) for name in _KNOWN):
             self._parser: Any = _Parser(self._parser, self)
 
@@ -93,7 +95,8 @@ class Connection(web.RequestHandler):
         takes 6 of the 38 µs in which a slot is held.
         """
         head = self._head
-        if not head or not data.startswith(head) or not self._answered(data, len(head)):
+        again = head and len(data) == self._length and data.startswith(head)
+        if not again or not self._answered(data, len(head or b""), again=True):
             super().data_received(data)
 
     def read(self, messages: Sequence[tuple[RawRequestMessage, Any]], data: bytes) -> bool:
@@ -106,16 +109,17 @@ class Connection(web.RequestHandler):
         if not self._answered(data, end):
             return False
         self._head = data[:end] if at_beginning else b""
+        self._length = len(data)
         return True
 
-    def _answered(self, data: bytes, end_of_head: int) -> bool:
+    def _answered(self, data: bytes, end_of_head: int, *, again: bool = False) -> bool:
         """Answer a request at once, if that can be done and nothing else is under way."""
         waiter = self._waiter
         if waiter is None or waiter.done() or self.writing_paused:
             return False
         assert self._at_once is not None
         assert self._message is not None
-        response = self._at_once(self._message, data[end_of_head:])
+        response = self._at_once(self._message, data[end_of_head:], again)
         if response is None:
             return False
         if self._silence is not None:

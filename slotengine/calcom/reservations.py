@@ -103,6 +103,8 @@ class Reservations:
         try:
             held = self._reserve(wanted)
         except Refused as refusal:
+            # Not looked at before: the engine has refused it, if only as too soon.
+            self._check_not_past(wanted)
             raise explained(refusal, wanted.offer, wanted.start_sent) from None
         return Reply(201, _shown(held, wanted))
 
@@ -136,6 +138,7 @@ class Reservations:
         if held is None or held.state is not State.HELD:
             raise _no_slot(uid)
         wanted = self._admit(user_id, body)
+        self._check_not_past(wanted)
         try:
             moved = self._move(held, wanted)
         except (UnknownReservation, WrongState):
@@ -169,10 +172,12 @@ class Reservations:
             end = offer.end(start, length)
         except OverflowError:
             raise HttpError(400, "Invalid end date") from None
-        if self._enforce and start < self._engine.now():
-            raise HttpError(422, "This time slot is in the past. Please choose a different time.")
         hold_minutes = body.reservation_duration or self._usual_hold_minutes
         return _Wanted(offer, start, body.slot_start.text, end, length, hold_minutes)
+
+    def _check_not_past(self, wanted: _Wanted) -> None:
+        if self._enforce and wanted.start < self._engine.now():
+            raise HttpError(422, "This time slot is in the past. Please choose a different time.")
 
     def _reserve(self, wanted: _Wanted) -> Reservation:
         return self._engine.reserve_slot_nowait(

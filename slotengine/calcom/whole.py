@@ -41,12 +41,13 @@ class Whole:
         self._reservations = reservations
         self._search = search
 
-    def answer(self, message: RawRequestMessage, body: bytes) -> bytes | None:
+    def answer(self, message: RawRequestMessage, body: bytes, again: bool) -> bytes | None:
         """Return all of the response, or None if the request is not one of the usual.
 
-        The body is what came after the head.
+        The body is what came after the head.  That it is ``again`` one of the usual is known of
+        what begins as another did that was answered, and is as long.
         """
-        if self._traffic.stopping or not _is_usual(message, body):
+        if self._traffic.stopping or not (again or _is_usual(message, body)):
             return None
         try:
             check_api_key(message.headers, self._catalog)

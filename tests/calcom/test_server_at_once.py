@@ -157,8 +157,8 @@ async def driven(*, at_once: bool = True) -> AsyncIterator[Driven]:
         await runner.setup()
         assert runner.server is not None
 
-        def answer(message: RawRequestMessage, body: bytes) -> bytes | None:
-            response = app[WHOLE].answer(message, body)
+        def answer(message: RawRequestMessage, body: bytes, again: bool) -> bytes | None:
+            response = app[WHOLE].answer(message, body, again)
             asked.append(response is not None)
             return response
 
