@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import median
-from time import perf_counter
 
+from benchmarks.measure import Bar, Findings, Say, Scale, frozen, seconds
 from benchmarks.workloads import DAY, MINUTE
 from slotengine.core.event_type import EventType
 from slotengine.core.ledger import Ledger
@@ -56,14 +56,15 @@ class Listing:
         half_hour = timedelta(minutes=30)
         self.planner.add(EventType(id="talk", length=half_hour, any_of=[names]))
         self.query = Query("talk", FIRST, FIRST + DAYS * DAY)
-        draw = random.Random(self.bookings)
         for name in names:
-            self.taken.append(sorted(self._book(name, draw)))
+            self.taken.append(sorted(self._book(name)))
 
-    def _book(self, name: str, draw: random.Random) -> list[tuple[int, int]]:
+    def _book(self, name: str) -> list[tuple[int, int]]:
         months = range(-(self.around // 2), self.around // 2 + 1)
         booked: list[tuple[int, int]] = []
         for month in months:
+            # Of its own, so that the month is the same whatever is around it.
+            draw = random.Random(f"{self.bookings}/{name}/{month}")
             wanted = self.bookings
             while wanted:
                 day = month * DAYS + draw.randrange(DAYS)
@@ -100,10 +101,41 @@ class Listing:
         ]
 
 
-def seconds(call: Callable[[], object]) -> float:
-    began = perf_counter()
-    call()
-    return perf_counter() - began
+def measure(scale: Scale, say: Say) -> Findings:
+    """Time a month by itself, with history around it, and with more in it."""
+    history = {"little": 0, "much": 10}
+    worlds = {
+        (hosts, bookings, name): Listing(hosts, bookings, around)
+        for hosts, bookings in ((1, 50), (1, 500), (50, 50))
+        for name, around in history.items()
+    }
+    ms: dict[tuple[int, int, str], list[float]] = {key: [] for key in worlds}
+    for key, world in worlds.items():
+        say("{} host(s), {} bookings, {} history".format(*key))
+        assert list(world.ours()) == world.naive()
+    with frozen():
+        for _ in range(scale.runs):
+            for key, world in worlds.items():
+                # The quickest of some: a month takes less than others can disturb.
+                ms[key].append(min(seconds(world.ours) for _ in range(5)) * 1e3)
+    bars = []
+    for hosts, bookings in ((1, 50), (1, 500), (50, 50)):
+        little, much = (median(ms[hosts, bookings, name]) for name in history)
+        bars.append(
+            Bar(
+                f"slots of a month, {hosts} host(s), {bookings} bookings: with ten times as much "
+                "around it, of the cost with nothing",
+                much / little, "×", most=2, note=f"{little:.2f} and {much:.2f} ms",
+            )
+        )  # fmt: skip
+    each_us = {
+        bookings: median(ms[1, bookings, "little"]) * 1e3
+        / (len(worlds[1, bookings, "little"].ours()) + bookings)
+        for bookings in (50, 500)
+    }  # fmt: skip
+    name = "slots of a month, for each returned or booked: 500 bookings, of the cost with 50"
+    bars.append(Bar(name, each_us[500] / each_us[50], "×", most=2))
+    return Findings(bars, {f"{key}": taken for key, taken in ms.items()})
 
 
 def main() -> None:

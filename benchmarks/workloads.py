@@ -14,12 +14,14 @@ not get away with being fast and wrong.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import accumulate
-from time import perf_counter
+from time import perf_counter, perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
+from zlib import crc32
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND
@@ -52,6 +54,10 @@ class Storm:
     windows: list[tuple[int, int]]
     began: int
     asks: list[Ask]
+
+    def first(self, requests: int) -> Storm:
+        """Return the beginning of this storm, of so many requests."""
+        return replace(self, asks=self.asks[:requests])
 
 
 def storm(
@@ -126,5 +132,89 @@ def drive(storm: Storm, target: Target) -> Outcome:
         decisions.append(token is not None)
         if token is not None and fate != "lapse":
             due[i + after].append((verbs[fate], token))
-    seconds = perf_counter() - began
+    return outcome(operations, decisions, perf_counter() - began)
+
+
+def outcome(operations: int, decisions: bytes | bytearray, seconds: float) -> Outcome:
+    """Return what came of a run; a decision is 1 for an accepted request, and 0 for another."""
     return Outcome(operations, sum(decisions), seconds, sha256(decisions).hexdigest()[:16])
+
+
+class Timed:
+    """A target between the storm and another one, which takes the time of each call, in ns."""
+
+    def __init__(self, target: Target, timings: array[int]) -> None:
+        self.target = target
+        self.timings = timings
+
+    def reserve(self, resource: str, start: int, end: int, now: int) -> Any:
+        began = perf_counter_ns()
+        token = self.target.reserve(resource, start, end, now)
+        self.timings.append(perf_counter_ns() - began)
+        return token
+
+    def confirm(self, token: Any, now: int) -> None:
+        began = perf_counter_ns()
+        self.target.confirm(token, now)
+        self.timings.append(perf_counter_ns() - began)
+
+    def release(self, token: Any, now: int) -> None:
+        began = perf_counter_ns()
+        self.target.release(token, now)
+        self.timings.append(perf_counter_ns() - began)
+
+
+class Step(NamedTuple):
+    """One operation of a storm whose decisions are known."""
+
+    verb: str
+    """``reserve``, ``confirm`` or ``release``."""
+    request: int
+    """Which request it is about."""
+    now: int
+
+
+class _Noting:
+    """Notes what is done to a target; a token is the number of its request, and the target's."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.steps: list[Step] = []
+        self.requests = 0
+
+    def reserve(self, resource: str, start: int, end: int, now: int) -> Any:
+        number = self.requests
+        self.requests += 1
+        self.steps.append(Step("reserve", number, now))
+        token = self.target.reserve(resource, start, end, now)
+        return None if token is None else (number, token)
+
+    def confirm(self, token: Any, now: int) -> None:
+        self.steps.append(Step("confirm", token[0], now))
+        self.target.confirm(token[1], now)
+
+    def release(self, token: Any, now: int) -> None:
+        self.steps.append(Step("release", token[0], now))
+        self.target.release(token[1], now)
+
+
+def steps(storm: Storm, judge: Target) -> list[Step]:
+    """Return all operations of a storm, as they follow from what the judge decides.
+
+    So that a storm can be let loose on something by many callers at once: what
+    belongs to one resource and day is decided by nothing else of the storm, since
+    no slot crosses midnight and each step has its time.  Whoever keeps those
+    steps in order, on one connection, must come to the same decisions.
+    """
+    noting = _Noting(judge)
+    drive(storm, noting)
+    return noting.steps
+
+
+def shares(storm: Storm, steps: Sequence[Step], callers: int) -> list[list[Step]]:
+    """Return the steps of each of so many callers; one resource and day is one caller's."""
+    divided: list[list[Step]] = [[] for _ in range(callers)]
+    for step in steps:
+        ask = storm.asks[step.request]
+        divided[crc32(f"{ask.resource}/{ask.start // DAY}".encode()) % callers].append(step)
+    return divided

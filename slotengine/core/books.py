@@ -16,25 +16,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.expiry import NEVER, ExpiryQueue
 from slotengine.core.occupancy import Occupancy
-from slotengine.core.proposal import Terms
+from slotengine.core.proposal import Slotted, Terms
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
+    CONFIRMED,
     ENDED,
+    HELD,
     NEXT,
     Change,
     Claim,
     Entry,
     Placement,
-    State,
     Verb,
 )
 from slotengine.core.timeline import START_OF_TIME
 
 if TYPE_CHECKING:
     OnChange = Callable[[Verb, Entry, int], None]
-
-HELD: Final = State.HELD  # a module global is found faster than an enum's member
-CONFIRMED: Final = State.CONFIRMED
 
 CHORES: Final = 16
 """How many overdue holds, and ended reservations, one call tidies away on the side.
@@ -89,9 +87,10 @@ class Books:
         # What each idempotency key was used for, and what came of it.
         self._keys: dict[str, tuple[tuple[object, ...], Entry]] = {}
         self._queue: ExpiryQueue[Entry] = ExpiryQueue()
-        # Ended reservations in the order in which they were marked as such, and their
-        # versions then: one that was reinstated since is at another now.
-        self._ended: deque[tuple[Entry, int]] = deque()
+        # Ended reservations in the order in which they were marked as such.  One that was
+        # reinstated since stays where it is; how often that happened stands in _revived.
+        self._ended: deque[Entry] = deque()
+        self._revived: Counter[Entry] = Counter()
         self._confirmed = 0
         self._accepted = 0
         self._expired = 0
@@ -102,10 +101,11 @@ class Books:
 
     def tally(self) -> Tally:
         """Return how many of everything there are in the books.  O(1)."""
+        ended = len(self._ended) - self._revived.total()
         return Tally(
-            held=len(self._queue),
+            held=len(self._entries) - self._confirmed - ended,
             confirmed=self._confirmed,
-            ended=len(self._entries) - len(self._queue) - self._confirmed,
+            ended=ended,
             sessions=len(self._occupancy.sessions),
             resources=len(self._resources),
             accepted=self._accepted,
@@ -142,10 +142,14 @@ class Books:
         return self._do_chores(now, NEVER if limit is None else limit)
 
     def _do_chores(self, now: int, limit: int) -> int:
-        lapsed = self._queue.take_due(now, limit)
+        queue, ended = self._queue, self._ended
+        lapsed = queue.take_due(now, limit) if queue.due <= now else []
         for entry in lapsed:
             self._apply_expire(entry)
-        self.chores_due = min(self._queue.due, self._forget_some(now, limit))
+        forget_due = ended[0].until + self._retention if ended else NEVER
+        if forget_due <= now or self._revived:
+            forget_due = self._forget_some(now, limit)
+        self.chores_due = min(forget_due, queue.due)
         # Told last, so that a listener that fails leaves nothing half done.
         if self.on_change is not None:
             for entry in lapsed:
@@ -156,14 +160,16 @@ class Books:
         """Forget what was retained long enough, and return when there is more to forget."""
         ended = self._ended
         while ended:
-            entry, version = ended[0]
-            reinstated = entry.version != version
-            due = now if reinstated else entry.until + self._retention
+            entry = ended[0]
+            revived = bool(self._revived) and entry in self._revived
+            due = now if revived else entry.until + self._retention
             if due > now or limit == 0:
                 return due
-            if not reinstated:
-                self._forget(entry)
             ended.popleft()
+            if revived:
+                self._revived -= Counter((entry,))
+            else:
+                self._forget(entry)
             limit -= 1
         return NEVER
 
@@ -217,6 +223,7 @@ class Books:
         self._confirmed += 1
 
     def _apply_reinstate(self, entry: Entry) -> None:
+        self._revived[entry] += 1
         entry.state = NEXT[entry.state][Verb.REINSTATE]
         entry.until = BOOKED_UNTIL
         entry.version += 1
@@ -231,30 +238,29 @@ class Books:
         entry.state = NEXT[entry.state][verb]
         entry.until = now
         entry.version += 1
-        self._retain(entry)
+        self._ended.append(entry)
+        if now + self._retention < self.chores_due:
+            self.chores_due = now + self._retention
 
     def _apply_expire(self, entry: Entry) -> None:
         self._occupancy.unplace(entry)
         entry.state = NEXT[entry.state][Verb.EXPIRE]
         entry.version += 1
         self._expired += 1
-        self._retain(entry)
-
-    def _retain(self, entry: Entry) -> None:
-        self._ended.append((entry, entry.version))
+        self._ended.append(entry)
         if entry.until + self._retention < self.chores_due:
             self.chores_due = entry.until + self._retention
 
-    def _slot_into(self, entry: Entry, slot: Placement) -> None:
+    def _slot_into(self, entry: Entry, slot: Slotted) -> None:
         """Let an entry, which stands nowhere, be for another slot."""
         assert not entry.placed
-        entry.start, entry.end = slot.start, slot.end
+        entry.start, entry.end = start, end = slot.start, slot.end
         entry.event_type, entry.seats = slot.event_type, slot.seats
-        first = slot.claims[0]
-        if slot.seats is None and slot.claims == (Claim(first.resource, slot.start, slot.end),):
-            entry.resource, entry.claims = self._resources[first.resource], None
+        claims = slot.claims
+        if len(claims) == 1 and slot.seats is None and claims[0][1:] == (start, end, 1):
+            entry.resource, entry.claims = self._resources[claims[0].resource], None
         else:
-            entry.resource, entry.claims = None, slot.claims
+            entry.resource, entry.claims = None, claims
 
     # --- Replay --------------------------------------------------------------------------
 
@@ -344,7 +350,8 @@ class Books:
             assert entry.key is None or self._keys[entry.key][1] is entry
         assert {entry.uid for _, entry in self._keys.values()} <= self._entries.keys()
         states = Counter(entry.state for entry in self._entries.values())
-        assert len(self._queue) == states[HELD]
+        assert len(self._queue) == self.tally().held == states[HELD]
         assert self._confirmed == states[CONFIRMED]
         ended = {entry.uid for entry in self._entries.values() if entry.state in ENDED}
-        assert ended == {entry.uid for entry, version in self._ended if entry.version == version}
+        assert ended == {entry.uid for entry in Counter(self._ended) - self._revived}
+        assert all(self._revived.values())

@@ -61,16 +61,6 @@ def touching(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
         yield edges[opening], edges[opening + 1]
 
 
-def covers(edges: Sequence[int], start: int, end: int) -> bool:
-    """Return whether every instant of the span is inside.  O(log n).
-
-    >>> covers((1, 4, 5, 7), 1, 4), covers((1, 4, 5, 7), 3, 6)
-    (True, False)
-    """
-    after = bisect_right(edges, start)
-    return after & 1 == 1 and end <= edges[after]
-
-
 def touches(edges: Sequence[int], start: int, end: int) -> bool:
     """Return whether any instant of the span is inside.  O(log n).
 

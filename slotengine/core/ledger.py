@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from slotengine.core.books import HELD, Books
+from slotengine.core.books import Books
 from slotengine.core.instant import FIRST_US, LAST_US, from_us
 from slotengine.core.obstruction import Busy, Standing, imported_obstacles, steps
 from slotengine.core.occupancy import live_members
@@ -31,6 +31,7 @@ from slotengine.core.proposal import (
     is_text,
 )
 from slotengine.core.reservation import (
+    HELD,
     NEXT,
     REPEATS,
     UNDYING,
@@ -158,19 +159,22 @@ class Ledger(Books):
         schedule = found.schedule
         if schedule is not None and not schedule.covers(start, end):
             raise OutsideHours(resource, from_us(start), from_us(end))
+        timeline = found.timeline
         if found.busy and found.is_busy(start, end):
             place = NO_ROOM
         else:
-            place = found.timeline.room(start, end, 1)
+            place = timeline.room(start, end, 1)
             if place == NO_ROOM and self._queue.due <= now:
                 place = self._occupancy.second_look(found, start, end, 1, now)
         if place == NO_ROOM:
             raise SlotTaken(resource, self._span_obstruction, resource, start, end)
         until = now + ttl
         self._accepted += 1
-        entry = entries[uid] = Entry(uid, until, now, holder, start, end, found, event_type)
-        entry.placed = True
-        found.take(place, start, end, 1, entry)
+        entry = entries[uid] = Entry(uid, until, now, holder, start, end, found, event_type, True)
+        if timeline.put(place, start, end, 1, entry):
+            found.partition()
+        if found.turn_times is not None:
+            found.count_turn(entry)
         self._queue.push(entry, ttl)
         if until < self.chores_due:
             self.chores_due = until
@@ -203,17 +207,20 @@ class Ledger(Books):
         `TooManyUnits`, `InvalidTTL`, `KeyReused`, `InvalidField`.
         """
         now = self._advance(now)
-        self._check_uid(uid)
+        if uid.__class__ is not str or not uid or uid in self._entries:
+            self._check_uid(uid)
         self._check_proposal(proposal)
-        known = self._known_request(proposal, now)
-        if known is not None:
-            return known
+        key = proposal.key
+        if key is not None:
+            known = self._known_request(proposal, now)
+            if known is not None:
+                return known
         if check is not None:
             check(now)
         if proposal.pools:
             self._drain(now)
         entry = self._place_new(proposal, uid, now)
-        self._admit(entry, proposal.ttl, now, proposal.key, proposal.fingerprint())
+        self._admit(entry, proposal.ttl, now, key, () if key is None else proposal.fingerprint())
         return entry
 
     def reserve_all(
@@ -342,9 +349,9 @@ class Ledger(Books):
         Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`,
         `LifeExceeded`, `InvalidTTL`.
         """
-        now = self._advance(now)
         self.terms.check_ttl(ttl)
-        entry = self._known(uid, now)
+        entry = self._find(uid, now)
+        now = self.now
         self._admits(entry, Verb.EXTEND, now, version)
         self._check_life(entry, now + ttl)
         self._apply_extend(entry, now + ttl, now)
@@ -436,14 +443,15 @@ class Ledger(Books):
         (also when only a repeat is asked for), and, if it is no longer free,
         `SlotTaken` or `NoSeatsLeft`.
         """
-        now = self._advance(now)
-        entry = self._known(uid, now)
+        entry = self._find(uid, now)
+        now = self.now
         if if_still_free and entry.state_at(now) is State.EXPIRED:
             self._admits(entry, Verb.REINSTATE, now, version)
             return self._reinstate(entry, now)
         if self._admits(entry, Verb.CONFIRM, now, version):
             self._apply_confirm(entry)
-            self._tell(Verb.CONFIRM, entry, now)
+            if self.on_change is not None:
+                self.on_change(Verb.CONFIRM, entry, now)
         return entry
 
     def release(self, uid: str, *, now: int, version: int | None = None) -> Entry:
@@ -519,7 +527,7 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
-            self._occupancy.decide(proposal, None, now, swept=self.is_swept(now))
+            self._occupancy.decide(proposal, None, now, self.is_swept(now))
         except Refused:
             return False
         return True
@@ -541,11 +549,12 @@ class Ledger(Books):
         return self._occupancy.live_in(found, start, end, now, swept=self.is_swept(now))
 
     def _end(self, uid: str, verb: Verb, now: int, version: int | None) -> Entry:
-        now = self._advance(now)
-        entry = self._known(uid, now)
+        entry = self._find(uid, now)
+        now = self.now
         if self._admits(entry, verb, now, version):
             self._apply_end(entry, verb, now)
-            self._tell(verb, entry, now)
+            if self.on_change is not None:
+                self.on_change(verb, entry, now)
         return entry
 
     def _reinstate(self, entry: Entry, now: int) -> Entry:
@@ -570,12 +579,13 @@ class Ledger(Books):
 
     def _check_proposal(self, proposal: Proposal) -> None:
         self._occupancy.check(proposal)
-        for _, start, end, _ in proposal.claims:
-            self.terms.check_span(start, end)
-        for pool in proposal.pools:
-            for _, start, end, _ in pool.claims:
-                self.terms.check_span(start, end)
-        self.terms.check_ttl(proposal.ttl)
+        terms = self.terms
+        longest = terms.longest_span
+        for _, start, end, _ in proposal.all_claims() if proposal.pools else proposal.claims:
+            if not FIRST_US <= start < end <= LAST_US or end - start > longest:
+                terms.check_span(start, end)
+        if not terms.shortest_ttl <= proposal.ttl <= terms.longest_ttl:
+            terms.check_ttl(proposal.ttl)
 
     def _check_batch(self, proposals: Sequence[Proposal], uids: Sequence[str], now: int) -> None:
         """Refuse all bad input of a batch before anything of it is done."""
@@ -617,6 +627,22 @@ class Ledger(Books):
         if longest is not None and until > entry.created + longest:
             raise LifeExceeded(entry.uid, from_us(entry.created + longest))
 
+    def _find(self, uid: str, now: int) -> Entry:
+        """Let time pass, and return an entry: `_advance` and `_known` in one call."""
+        if now < self.now:
+            now = self.now
+        else:
+            self.now = now
+        if now >= self.chores_due:
+            self._do_chores(now, self._chores)
+        try:
+            entry = self._entries[uid]
+        except (KeyError, TypeError):
+            raise UnknownReservation(uid) from None
+        if entry.until + self._retention <= now:
+            raise UnknownReservation(uid)
+        return entry
+
     def _known(self, uid: str, now: int) -> Entry:
         """Return the entry of a uid.  Raises `UnknownReservation`, also for one to be forgotten."""
         try:
@@ -652,7 +678,9 @@ class Ledger(Books):
             if not is_count(version):
                 raise InvalidField("version", f"must be a whole number, not {version!r}")
             raise StaleVersion(entry.uid, version, entry.version_at(now))
-        state = entry.state if entry.until > now else entry.state_at(now)
+        state = entry.state
+        if state is HELD and entry.until <= now:
+            state = State.EXPIRED
         if verb in NEXT[state]:
             return True
         if verb in REPEATS[state]:
@@ -676,7 +704,7 @@ class Ledger(Books):
         self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()
     ) -> None:
         """Let an entry, which stands nowhere, stand where it is proposed, or refuse."""
-        slot = self._occupancy.decide(proposal, entry, now, swept=self.is_swept(now), keep=keep)
+        slot = self._occupancy.decide(proposal, entry, now, self._queue.due > now, keep)
         self._slot_into(entry, slot)
         self._occupancy.put(entry)
 
@@ -690,7 +718,8 @@ class Ledger(Books):
     ) -> None:
         """Enter a placed reservation into the books, and tell."""
         self._enter(entry, ttl, key, fingerprint)
-        self._tell(Verb.RESERVE, entry, now)
+        if self.on_change is not None:
+            self.on_change(Verb.RESERVE, entry, now)
 
     def _drain(self, now: int) -> None:
         """Spare whoever looks at loads counting them claim by claim, unless there is much."""

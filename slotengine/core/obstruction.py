@@ -14,12 +14,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from slotengine.core.instant import from_us
+from slotengine.core.proposal import Slotted
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
     UNDYING,
     Claim,
     Entry,
-    Placement,
     Seats,
     Session,
     is_limit,
@@ -137,7 +137,7 @@ def claim_obstruction(
 
 
 def session_obstruction(
-    session: Session, slot: Placement, now: int, own: Entry | None, free_at: int
+    session: Session, slot: Slotted, now: int, own: Entry | None, free_at: int
 ) -> Obstruction:
     """Return how a live session is in the way of a slot that is for the same event and start.
 

@@ -30,6 +30,7 @@ from slotengine.core.obstruction import (
 from slotengine.core.proposal import (
     Pool,
     Proposal,
+    Slotted,
     by_turn,
     check_schedule,
     check_span,
@@ -125,11 +126,14 @@ class Occupancy:
     def check(self, proposal: Proposal) -> None:
         """Raise unless the proposal makes sense, given these resources."""
         proposal.check()
-        for claim in proposal.claims:
-            _check_units(claim, self.resource(claim.resource))
-        for pool in proposal.pools:
-            for claim in pool.claims:
-                _check_units(claim, self.resource(claim.resource))
+        resources = self.resources
+        for name, _, _, units in proposal.all_claims() if proposal.pools else proposal.claims:
+            try:
+                most = resources[name].capacity
+            except KeyError:
+                raise UnknownResource(name) from None
+            if units > most:
+                raise TooManyUnits(name, units, most)
 
     def _claimed(self, name: str) -> Resource:
         """Return the resource, or the limit, of a claim that was decided."""
@@ -143,10 +147,9 @@ class Occupancy:
         proposal: Proposal,
         own: Entry | None,
         now: int,
-        *,
         swept: bool,
         keep: Collection[str] = (),
-    ) -> Placement:
+    ) -> Slotted:
         """Return what the proposal gets, with one claim of each pool, or refuse.
 
         Fixed claims come first, then each pool, then limits.  Of a pool, resources
@@ -155,19 +158,22 @@ class Occupancy:
 
         Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
         """
-        slot = proposal.slot()
-        if slot.seats is not None:
-            session = self._joined(proposal, slot, own, now, swept=swept)
-            if session is not None:
-                return slot._replace(claims=session.claims)
-        for i, claim in enumerate(slot.claims):
-            hours = proposal.schedules[i] if proposal.schedules else proposal.schedule
-            self._check_hours(claim, slot, hours)
-        quotas = proposal.quotas
+        resources, schedules, quotas = self.resources, proposal.schedules, proposal.quotas
+        # Mostly the proposal itself says what it gets: making a placement would cost 0.3 µs.
+        slot: Slotted = proposal
+        if proposal.seats is not None or proposal.pools or quotas:
+            slot = asked = proposal.slot()
+            if asked.seats is not None:
+                session = self._joined(proposal, asked, own, now, swept=swept)
+                if session is not None:
+                    return asked._replace(claims=session.claims)
+        # All hours before any room, so that nobody is told what stands where they may not be.
+        for i, claim in enumerate(proposal.claims):
+            self._check_hours(claim, slot, schedules[i] if schedules else proposal.schedule)
         if quotas:
             slot = slot._replace(claims=slot.claims + quotas)
         for claim in proposal.claims:
-            self._check_room(claim, self.resources[claim.resource], slot, own, now, swept=swept)
+            self._check_room(claim, resources[claim.resource], slot, own, now, swept)
         if proposal.pools:
             claims = proposal.claims
             for pool in proposal.pools:
@@ -177,10 +183,10 @@ class Occupancy:
             limit = self.limits[claim.resource]
             if claim.units > limit.capacity:  # such as ninety minutes of sixty a day
                 raise LimitReached(limit.id, self.obstruction, limit.id, slot, own)
-            self._check_room(claim, limit, slot, own, now, swept=swept)
+            self._check_room(claim, limit, slot, own, now, swept)
         return slot
 
-    def _check_hours(self, claim: Claim, slot: Placement, schedule: Windows | None) -> None:
+    def _check_hours(self, claim: Claim, slot: Slotted, schedule: Windows | None) -> None:
         hours = self.resources[claim.resource].schedule if schedule is None else schedule
         if hours is not None and not hours.covers(slot.start, slot.end):
             raise OutsideHours(claim.resource, from_us(slot.start), from_us(slot.end))
@@ -189,14 +195,13 @@ class Occupancy:
         self,
         claim: Claim,
         resource: Resource,
-        slot: Placement,
+        slot: Slotted,
         own: Entry | None,
         now: int,
-        *,
         swept: bool,
     ) -> None:
         name, start, end, units = claim
-        if not resource.is_busy(start, end):
+        if not resource.busy or not resource.is_busy(start, end):
             if resource.timeline.room(start, end, units) != NO_ROOM:
                 return
             if not swept and self.second_look(resource, start, end, units, now) != NO_ROOM:
@@ -223,7 +228,7 @@ class Occupancy:
                 self._check_hours(claim, slot, pool.schedules[i] if pool.schedules else None)
                 asked = slot._replace(claims=(*slot.claims, claim))
                 resource = self.resources[claim.resource]
-                self._check_room(claim, resource, asked, own, now, swept=swept)
+                self._check_room(claim, resource, asked, own, now, swept)
             except Refused as refusal:
                 refusals[i] = refusal
             else:
@@ -284,8 +289,13 @@ class Occupancy:
     def put(self, entry: Entry) -> None:
         """Let the claims of an entry, which fit, stand in the timelines."""
         entry.placed = True
-        if entry.seats is None:
-            self._occupy(entry.all_claims(), entry)
+        resource = entry.resource
+        if resource is not None:
+            start, end = entry.start, entry.end
+            resource.take(resource.timeline.room(start, end, 1), start, end, 1, entry)
+        elif entry.seats is None:
+            assert entry.claims is not None
+            self._occupy(entry.claims, entry)
         else:
             self._seat(entry)
 
@@ -301,8 +311,9 @@ class Occupancy:
         if not entry.placed:
             return
         entry.placed = False
-        if entry.resource is not None:
-            entry.resource.give_back(entry.start, entry.end, 1, entry)
+        resource = entry.resource
+        if resource is not None:
+            resource.give_back(entry.start, entry.end, 1, entry)
         elif entry.session is not None:
             self._unseat(entry, entry.session)
         else:
@@ -333,8 +344,9 @@ class Occupancy:
                 self.unplace(member)
 
     def _occupy(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
+        resources = self.resources
         for name, start, end, units in claims:
-            found = self._claimed(name)
+            found = resources.get(name) or self.limits[name]
             found.take(found.timeline.room(start, end, units), start, end, units, owner)
 
     def _vacate(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
@@ -384,7 +396,7 @@ class Occupancy:
 
     # --- Explaining a refusal, when somebody asks ------------------------------------
 
-    def obstruction(self, refused: str, slot: Placement, own: Entry | None) -> Obstruction:
+    def obstruction(self, refused: str, slot: Slotted, own: Entry | None) -> Obstruction:
         """Return what is in the way of a slot, as of now, its ``own`` claims not counted."""
         now = self._now()
         key = slot.event_type, slot.start
@@ -444,8 +456,3 @@ def _checked(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     for start, end in spans:
         check_span(start, end)
         yield start, end
-
-
-def _check_units(claim: Claim, resource: Resource) -> None:
-    if claim.units > resource.capacity:
-        raise TooManyUnits(resource.id, claim.units, resource.capacity)

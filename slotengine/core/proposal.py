@@ -115,6 +115,10 @@ class Proposal(NamedTuple):
         """Return what a reservation of this would be for."""
         return Placement(self.start, self.end, self.claims, self.event_type, self.seats, self.hosts)
 
+    def all_claims(self) -> tuple[Claim, ...]:
+        """Return the claims, and those of which one of each pool will be one."""
+        return self.claims + tuple(claim for pool in self.pools for claim in pool.claims)
+
     def fingerprint(self) -> tuple[object, ...]:
         """Return what makes two requests the same: everything but key and schedule.
 
@@ -127,24 +131,28 @@ class Proposal(NamedTuple):
 
         Pools and quotas are made by the planner, which has checked them.
         """
-        check_span(self.start, self.end)
-        check_text("holder", self.holder)
-        check_text("event_type", self.event_type)
-        check_text("key", self.key)
-        if not self.claims and not self.pools:
+        start, end, claims, _, holder, event_type, seats, key, schedule = self[:9]
+        check_span(start, end)
+        if holder is not None or event_type is not None or key is not None:
+            check_text("holder", holder)
+            check_text("event_type", event_type)
+            check_text("key", key)
+        if not claims and not self.pools:
             raise InvalidField("claims", "must name at least one resource")
-        for claim in self.claims:
-            if not is_text(claim.resource):
-                raise UnknownResource(claim.resource)
-            if not is_count(claim.units):
-                raise InvalidField("units", f"must be a positive whole number, not {claim.units!r}")
-            if claim.start > self.start or claim.end < self.end:
+        for resource, opens, closes, units in claims:
+            # Asked by class first, here and below: nearly always that is the whole answer.
+            if (resource.__class__ is not str or not resource) and not is_text(resource):
+                raise UnknownResource(resource)
+            if (units.__class__ is not int or units < 1) and not is_count(units):
+                raise InvalidField("units", f"must be a positive whole number, not {units!r}")
+            if opens > start or closes < end:
                 raise InvalidField("claims", "must each occupy all of the slot")
-        if len({claim.resource for claim in self.claims}) < len(self.claims):
+        if len(claims) > 1 and len({claim.resource for claim in claims}) < len(claims):
             raise InvalidField("claims", "must name each resource once")
-        if self.seats is not None:
-            self._check_seats(self.seats)
-        check_schedule(self.schedule)
+        if seats is not None:
+            self._check_seats(seats)
+        if schedule is not None:
+            check_schedule(schedule)
 
     def _check_seats(self, seats: Seats) -> None:
         if self.event_type is None:
@@ -155,6 +163,10 @@ class Proposal(NamedTuple):
             raise InvalidField("seats", "must be positive whole numbers")
         if seats.wanted > seats.total:
             raise TooManyUnits(self.claims[0].resource, seats.wanted, seats.total)
+
+
+Slotted = Placement | Proposal
+"""Whatever says what a reservation is for: start, end, claims, event type, seats and hosts."""
 
 
 class Policy(Enum):

@@ -16,9 +16,9 @@ expired, whether or not anybody has marked it yet: `Entry.state_at` is the rule.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from slotengine.core.expiry import NEVER, NOWHERE
+from slotengine.core.expiry import NEVER
 
 if TYPE_CHECKING:
     from slotengine.core.resource import Resource
@@ -56,6 +56,9 @@ class Verb(_Fast):
     EXPIRE = "expire"
     CANCEL = "cancel"
 
+
+HELD: Final = State.HELD  # a module global is found faster than an enum's member
+CONFIRMED: Final = State.CONFIRMED
 
 NEXT: Final[dict[State, dict[Verb, State]]] = {
     State.HELD: {
@@ -203,6 +206,7 @@ class Entry:
         "event_type",
         "holder",
         "key",
+        "place",
         "placed",
         "queued",
         "resource",
@@ -215,6 +219,8 @@ class Entry:
         "version",
     )
 
+    place: int  # the expiry queue's, like `queued`
+
     def __init__(
         self,
         uid: str,
@@ -225,16 +231,17 @@ class Entry:
         end: int = 0,
         resource: Resource | None = None,
         event_type: str | None = None,
+        placed: bool = False,
     ) -> None:
         self.uid = uid
-        self.state = State.HELD
+        self.state = HELD
         self.version = 1
         # While held, the moment it lapses; once ended, the moment it ended; for a booking, never.
         self.until = until
         self.created = created
         self.holder = holder
         self.key: str | None = None
-        self.queued = NOWHERE
+        self.queued: Any = None
         # Its slot.  The usual reservation takes one unit of one resource for exactly its
         # slot: then `resource` says it all.  Otherwise `claims` does, and `resource` is None.
         self.start = start
@@ -244,18 +251,18 @@ class Entry:
         self.claims: tuple[Claim, ...] | None = None
         self.seats: Seats | None = None
         self.session: Session | None = None
-        self.placed = False
+        self.placed = placed
         """Whether its claims stand in the timelines."""
 
     def state_at(self, now: int) -> State:
         """Return the state that holds at ``now``: a hold past its ``until`` is expired."""
-        if self.state is State.HELD and self.until <= now:
+        if self.state is HELD and self.until <= now:
             return State.EXPIRED
         return self.state
 
     def version_at(self, now: int) -> int:
         """Return the version that goes with `state_at`: expiry is a change like any other."""
-        return self.version + (self.state is State.HELD and self.until <= now)
+        return self.version + (self.state is HELD and self.until <= now)
 
     def until_without(self, own: Entry | None) -> int:
         """Return when it lapses; -NEVER if it is ``own``, in whose way it is not."""
@@ -285,9 +292,9 @@ class Entry:
         assert self.start < self.end
         assert self.version >= 1
         assert (self.resource is None) != (self.claims is None)
-        assert (self.queued != NOWHERE) == (self.state is State.HELD)
-        assert (self.until == BOOKED_UNTIL) == (self.state is State.CONFIRMED)
-        assert self.placed or self.state is not State.CONFIRMED
+        assert (self.queued is not None) == (self.state is HELD)
+        assert (self.until == BOOKED_UNTIL) == (self.state is CONFIRMED)
+        assert self.placed or self.state is not CONFIRMED
         assert not (self.placed and self.state in ENDED)
         assert (self.session is not None) == (self.placed and self.seats is not None)
 

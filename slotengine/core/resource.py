@@ -10,7 +10,6 @@ from sortedcontainers import SortedList
 from slotengine.core.interval import check_edges, clipped, joined, touches, touching
 from slotengine.core.timeline import (
     END_OF_TIME,
-    NO_ROOM,
     START_OF_TIME,
     CountedTimeline,
     ExclusiveTimeline,
@@ -51,7 +50,7 @@ class Resource:
     units of it; reservations that are there already stay.
     """
 
-    __slots__ = ("_imported", "_turns", "busy", "capacity", "id", "load", "schedule", "timeline")
+    __slots__ = ("_imported", "busy", "capacity", "id", "schedule", "timeline", "turn_times")
 
     def __init__(self, id: str, capacity: int = 1, schedule: Windows | None = None) -> None:
         assert capacity >= 1
@@ -59,39 +58,50 @@ class Resource:
         self.capacity = capacity
         self.schedule = schedule
         self.timeline: Timeline[Entry | Session] = timeline_for(capacity)
-        self.load = 0
-        """How many claims stand in the timeline."""
         self.busy: tuple[int, ...] = ()
         """The edges of all imported busy time together."""
         self._imported: dict[str, tuple[int, ...]] = {}
-        # For each event type the creation times of what stands, once somebody asks for turns.
-        self._turns: dict[str, SortedList[int]] | None = None
+        self.turn_times: dict[str, SortedList[int]] | None = None
+        """For each event type when what stands was created; None until somebody asks for turns."""
 
     # --- Reservations ------------------------------------------------------------------
 
+    @property
+    def load(self) -> int:
+        """How many claims stand in the timeline.  O(1)."""
+        return len(self.timeline)
+
     def take(self, place: int, start: int, end: int, units: int, owner: Entry | Session) -> None:
-        """Take a span at a place that the timeline's ``room`` gave."""
-        assert place != NO_ROOM
-        timeline = self.timeline
-        if timeline.put(place, start, end, units, owner):
-            assert isinstance(timeline, ExclusiveTimeline | CountedTimeline)
-            self.timeline = PartitionedTimeline(timeline)
-        self.load += 1
-        if self._turns is not None and owner.event_type is not None:
-            self._turns.setdefault(owner.event_type, SortedList()).add(owner.created)
+        """Take a span at a place that the timeline's ``room`` gave.
+
+        `Ledger.reserve` has this written out.
+        """
+        if self.timeline.put(place, start, end, units, owner):
+            self.partition()
+        if self.turn_times is not None:
+            self.count_turn(owner)
+
+    def partition(self) -> None:
+        """Let a timeline that has outgrown itself be one of parts."""
+        assert isinstance(self.timeline, ExclusiveTimeline | CountedTimeline)
+        self.timeline = PartitionedTimeline(self.timeline)
+
+    def count_turn(self, owner: Entry | Session) -> None:
+        """Count what was taken among the turns, if they are counted."""
+        if self.turn_times is not None and owner.event_type is not None:
+            self.turn_times.setdefault(owner.event_type, SortedList()).add(owner.created)
 
     def give_back(self, start: int, end: int, units: int, owner: Entry | Session) -> None:
         """Give back a span that the owner took."""
         self.timeline.remove(start, end, units, owner)
-        self.load -= 1
-        if self._turns is not None and owner.event_type is not None:
-            self._turns[owner.event_type].remove(owner.created)
+        if self.turn_times is not None and owner.event_type is not None:
+            self.turn_times[owner.event_type].remove(owner.created)
 
     def turns(self, event_type: str) -> Turns:
         """Return how much of an event type stands here.  O(n) the first time, O(1) from then."""
-        if self._turns is None:
-            self._turns = self._counted()
-        created = self._turns.get(event_type)
+        if self.turn_times is None:
+            self.turn_times = self._counted()
+        created = self.turn_times.get(event_type)
         return Turns(len(created), created[-1]) if created else NO_TURNS
 
     def live_turns(self, event_type: str, now: int) -> Turns:
@@ -150,6 +160,6 @@ class Resource:
         assert self.load == len(self.timeline.overlapping(START_OF_TIME, END_OF_TIME))
         check_edges(self.busy)
         assert all(self._imported.values())
-        if self._turns is not None:
+        if self.turn_times is not None:
             counted = {name: list(created) for name, created in self._counted().items()}
-            assert counted == {name: list(one) for name, one in self._turns.items() if one}
+            assert counted == {name: list(one) for name, one in self.turn_times.items() if one}

@@ -47,7 +47,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from slotengine.core.instant import DAY, MINUTE, to_us
-from slotengine.core.interval import check_edges, clipped, covers, joined
+from slotengine.core.interval import check_edges, clipped, joined
 from slotengine.core.zone import (
     BUCKET_BITS,
     EPOCH_ORDINAL,
@@ -135,8 +135,9 @@ class FixedWindows:
 
     def covers(self, start: int, end: int) -> bool:
         """Return whether every instant of the span is open.  O(log n)."""
-        assert start < end
-        return covers(self._edges, start, end)
+        edges = self._edges
+        after = bisect_right(edges, start)
+        return after & 1 == 1 and end <= edges[after]
 
     def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield what is open in the span, in order.  O(log n + k) for k windows."""

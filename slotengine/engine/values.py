@@ -119,10 +119,14 @@ class Reservation:
         "_version",
     )
 
-    def __init__(self, entry: Entry, state: State, version: int) -> None:
+    def __init__(self, entry: Entry, now: int) -> None:
         self._uid = entry.uid
-        self._state = state
-        self._version = version
+        if entry.until > now:  # it is what it is marked as
+            self._state = entry.state
+            self._version = entry.version
+        else:
+            self._state = entry.state_at(now)
+            self._version = entry.version_at(now)
         self._start = entry.start
         self._end = entry.end
         self._until = entry.until

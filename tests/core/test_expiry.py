@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
+from weakref import ref
 
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from slotengine.core import expiry
-from slotengine.core.expiry import IN_LANE, IN_SORTED, MOST_LANES, NEVER, NOWHERE, ExpiryQueue
+from slotengine.core.expiry import FULL, MOST_LANES, NEVER, ExpiryQueue
 
 numbers = count()
 
@@ -20,7 +22,8 @@ class Egg:
 
     until: int
     uid: str = field(default_factory=lambda: str(next(numbers)))
-    queued: int = NOWHERE
+    queued: Any = None
+    place: int = 0
 
 
 class QueueAgainstSorting(RuleBasedStateMachine):
@@ -30,9 +33,13 @@ class QueueAgainstSorting(RuleBasedStateMachine):
     out.  Enough TTLs for all lanes and the sorted list; most share one.
     """
 
-    @initialize(lanes=st.sampled_from((1, 2, MOST_LANES)), slack=st.sampled_from((0, expiry.SLACK)))
-    def begin(self, lanes: int, slack: int) -> None:
-        self.queue: ExpiryQueue[Egg] = ExpiryQueue(lanes=lanes, slack=slack)
+    @initialize(
+        lanes=st.sampled_from((1, 2, MOST_LANES)),
+        full=st.sampled_from((1, 3, FULL)),
+        slack=st.sampled_from((0, 2, expiry.SLACK)),
+    )
+    def begin(self, lanes: int, full: int, slack: int) -> None:
+        self.queue: ExpiryQueue[Egg] = ExpiryQueue(lanes=lanes, full=full, slack=slack)
         self.queued: list[Egg] = []
         self.now = 0
 
@@ -67,12 +74,10 @@ class QueueAgainstSorting(RuleBasedStateMachine):
         self.now += step
         taken = self.queue.take_due(self.now, limit)
         due = sorted(egg.until for egg in self.queued if egg.until <= self.now)
-        assert [egg.until for egg in taken] == due[: len(taken)]
-        assert len(taken) <= limit
-        if len(taken) < min(limit, len(due)):  # too many spent tokens on the way: come back
-            assert self.queue.due <= self.now
+        assert [egg.until for egg in taken] == due[:limit]
         for egg in taken:
             self.queued.remove(egg)
+        assert self.queue.due == min((egg.until for egg in self.queued), default=NEVER)
 
     @rule(step=st.integers(0, 8))
     def take_all_due(self, step: int) -> None:
@@ -104,11 +109,11 @@ def test_more_ttls_than_lanes_are_sorted_and_an_empty_lane_is_used_again() -> No
     eggs = [Egg(100 + ttl) for ttl in range(MOST_LANES + 3)]
     for ttl, egg in enumerate(eggs):
         queue.push(egg, 100 + ttl)
-    assert [egg.queued for egg in eggs] == [IN_LANE] * MOST_LANES + [IN_SORTED] * 3
+    assert list(queue._sorted) == eggs[MOST_LANES:]
     assert queue.take_due(100, 10) == eggs[:1]
     late = Egg(1_000)
     queue.push(late, 900)
-    assert late.queued == IN_LANE
+    assert late not in queue._sorted
     assert queue.take_due(1_000, 100) == [*eggs[1:], late]
 
 
@@ -118,19 +123,52 @@ def test_nothing_is_due_in_an_empty_queue() -> None:
     assert queue.take_due(10**18, 10) == []
 
 
-def test_spent_tokens_do_not_pile_up() -> None:
+def places(queue: ExpiryQueue[Egg]) -> int:
+    """Return how many places all lanes have, empty ones and all."""
+    lanes = queue._lanes.values()
+    return sum(len(bucket) for lane in lanes for bucket in (*lane.tidy, *lane.rest))
+
+
+def test_empty_places_do_not_pile_up() -> None:
     """Holds with a long TTL that are released at once must not fill the memory until then."""
-    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    queue: ExpiryQueue[Egg] = ExpiryQueue(full=8, slack=4)
     keeper = Egg(10**9)
     queue.push(keeper, 10**9)
-    for now in range(6 * expiry.SLACK):
+    for now in range(1_000):
         egg = Egg(now + 10**9)
         queue.push(egg, 10**9)
         queue.drop(egg)
-        egg.until = now
+        assert places(queue) <= 8 * 6
     queue._check()
-    assert queue._spent < 3 * expiry.SLACK
     assert queue.take_due(10**9, 10) == [keeper]
+
+
+def test_who_is_dropped_is_let_go() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue()
+    egg = Egg(5)
+    queue.push(egg, 5)
+    queue.drop(egg)
+    left = ref(egg)
+    del egg
+    assert left() is None
+
+
+def test_tidying_keeps_what_counts_and_its_order() -> None:
+    queue: ExpiryQueue[Egg] = ExpiryQueue(full=8, slack=4)
+    kept: list[Egg] = []
+    for now in range(4_000):
+        egg = Egg(now + 10**9)
+        queue.push(egg, 10**9)
+        if now % 20:
+            queue.drop(egg)
+        else:
+            kept.append(egg)
+    queue._check()
+    assert places(queue) < 4 * len(kept)
+    taken: list[Egg] = []
+    while queue.due < NEVER:
+        taken += queue.take_due(2 * 10**9, 100)
+    assert taken == kept
 
 
 def test_an_item_leaves_the_sorted_list_at_once() -> None:
@@ -141,53 +179,3 @@ def test_an_item_leaves_the_sorted_list_at_once() -> None:
     queue.drop(second)
     assert len(queue._sorted) == 0
     assert queue.take_due(10, 10) == [first]
-
-
-def test_sweeping_goes_round_and_round() -> None:
-    queue: ExpiryQueue[Egg] = ExpiryQueue(slack=0)
-    eggs = [Egg(100) for _ in range(40)]
-    for egg in eggs:
-        queue.push(egg, 100)
-    for egg in eggs[::-1][:-2]:
-        queue.drop(egg)
-        egg.until = 1
-        queue._check()
-    assert queue._spent < 19  # of 38
-    assert queue.take_due(100, 40) == eggs[:2]
-
-
-def test_sweeping_keeps_what_counts_and_its_order() -> None:
-    queue: ExpiryQueue[Egg] = ExpiryQueue()
-    kept: list[Egg] = []
-    for now in range(8 * expiry.SLACK):
-        egg = Egg(now + 10**9)
-        queue.push(egg, 10**9)
-        if now % 100:
-            queue.drop(egg)
-            egg.until = now
-        else:
-            kept.append(egg)
-    queue._check()
-    assert queue._spent < 5 * expiry.SLACK
-    taken: list[Egg] = []
-    while queue.due < NEVER:
-        taken += queue.take_due(2 * 10**9, 100)
-    assert taken == kept
-
-
-def test_many_spent_tokens_are_dropped_in_small_steps() -> None:
-    queue: ExpiryQueue[Egg] = ExpiryQueue()
-    for _ in range(1_000):
-        egg = Egg(5)
-        queue.push(egg, 5)
-        queue.drop(egg)
-        egg.until = NEVER
-    last = Egg(5)
-    queue.push(last, 5)
-    calls = 0
-    taken: list[Egg] = []
-    while queue.due <= 5:
-        taken += queue.take_due(5, 16)
-        calls += 1
-    assert taken == [last]
-    assert calls >= 1_000 / (4 * 16)

@@ -9,12 +9,12 @@ from slotengine.core.interval import (
     check_edges,
     clipped,
     common,
-    covers,
     joined,
     touches,
+    widest,
     without,
 )
-from slotengine.core.interval import widest as longest
+from slotengine.core.schedule import FixedWindows
 
 # Few instants, so that spans touch, nest and repeat.
 spans = st.tuples(st.integers(0, 14), st.integers(1, 5)).map(lambda p: (p[0], p[0] + p[1]))
@@ -30,14 +30,14 @@ def test_edges_say_what_is_inside(runs: list[tuple[int, int]], span: tuple[int, 
     edges, inside, asked = joined(runs), instants(runs), set(range(*span))
     check_edges(edges)
     assert instants(list(zip(edges[::2], edges[1::2], strict=True))) == inside
-    assert covers(edges, *span) == (asked <= inside)
+    assert FixedWindows(runs).covers(*span) == (asked <= inside)
     assert touches(edges, *span) == bool(asked & inside)
     assert instants(list(clipped(edges, *span))) == asked & inside
 
 
 @given(some)
 def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
-    ranges = longest(runs)
+    ranges = widest(runs)
     assert set(ranges) <= set(runs)
     assert ranges == sorted(set(ranges))
     assert [end for _, end in ranges] == sorted({end for _, end in ranges})
@@ -49,7 +49,7 @@ def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
 def test_in_common_is_what_lies_in_one_of_each(
     left: list[tuple[int, int]], right: list[tuple[int, int]]
 ) -> None:
-    both = common(longest(left), longest(right))
+    both = common(widest(left), widest(right))
     for start in range(20):
         for end in range(start + 1, 20):
 

@@ -1,0 +1,72 @@
+"""What Python's cycle collector costs an engine that is full: how long it stops everything.
+
+The collector looks at all that lives when enough is new: then nothing else runs.
+`gc.freeze`, called when an engine is filled, keeps it away from what is there.
+"""
+
+from __future__ import annotations
+
+import gc
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from time import perf_counter
+from typing import Final
+
+from benchmarks.churn import LedgerChurn, Population
+from benchmarks.measure import Bar, Findings, Say, Scale, frozen, seconds, summary
+
+RESOURCES: Final = 1_000
+
+
+@contextmanager
+def pauses() -> Iterator[list[float]]:
+    """Yield a list of how long the collector took each time, in ms, that grows meanwhile."""
+    found: list[float] = []
+    began = 0.0
+
+    def told(phase: str, _: object) -> None:
+        nonlocal began
+        if phase == "start":
+            began = perf_counter()
+        else:
+            found.append((perf_counter() - began) * 1e3)
+
+    gc.callbacks.append(told)
+    try:
+        yield found
+    finally:
+        gc.callbacks.remove(told)
+
+
+def measure(scale: Scale, say: Say) -> Findings:
+    """Fill a ledger, and let things come and go with the collector as it is, and frozen."""
+    say(f"{scale.live:,} bookings are made")
+    population = Population(scale.live, min(RESOURCES, scale.live))
+    gc.collect()
+    with pauses() as filling:
+        churn = LedgerChurn(population)
+    findings = Findings(runs={"pauses while filling, ms": summary(filling or [0.0])})
+    rounds = population.rounds(scale.requests)
+    for kind, guard in (("as it is", nullcontext()), ("frozen", frozen())):
+        with guard:
+            say(f"operations with the collector {kind}")
+            timings = array("q")
+            with pauses() as found:
+                churn.run(rounds, timings)
+            whole = [seconds(gc.collect) * 1e3 for _ in range(scale.few_runs)]
+        operations_us = summary([ns / 1e3 for ns in timings])
+        findings.runs[kind] = {
+            "operations, us": operations_us,
+            "pauses, ms": summary(found or [0.0]),
+            "a whole collection, ms": whole,
+        }
+        live = f"{scale.live:,} live, collector {kind}"
+        note = f"p50 {operations_us['p50']:.1f} µs, longest {operations_us['max'] / 1e3:.1f} ms"
+        findings.bars += [
+            Bar(f"a whole collection takes, {live}", min(whole), "ms"),
+            Bar(
+                f"an operation, 99.9th percentile, {live}", operations_us["p99.9"], "µs", note=note
+            ),
+        ]
+    return findings

@@ -1,0 +1,149 @@
+"""What lapses: a million holds at one instant, and announcements under load.
+
+In both something else wants its turn on the event loop all the while.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import timedelta
+from functools import partial
+from math import inf
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+import anyio
+
+from benchmarks.churn import FIRST, NOW, SLOT, Population
+from benchmarks.measure import Bar, Findings, Say, Scale, Waits, frozen, summary, worst_wait
+from slotengine import Event, SlotEngine, SystemClock, Verb
+from slotengine.core.instant import from_us, to_us
+from slotengine.testing import SimClock
+
+RESOURCES: Final = 1_000
+HOUR: Final = timedelta(hours=1)
+LENGTH: Final = timedelta(0, 0, SLOT)
+CALL_EVERY_S: Final = 0.001
+ROOM: Final = 250_000
+"""Events that whoever listens can be behind, so that none is missed."""
+
+
+async def mass_expiry(holds: int, *, freeze: bool) -> Waits:
+    """Return how long each of some calls waited while so many holds lapsed at once.
+
+    A call is due every millisecond, and its wait counts from then.  With
+    ``freeze`` the cycle collector leaves alone what was there before they lapsed.
+    """
+    clock = SimClock(from_us(NOW))
+    async with SlotEngine(clock=clock) as engine:
+        population = Population(holds, RESOURCES)
+        for name in population.names:
+            engine.add_resource(name)
+        for name, start in population.bookings():
+            engine.reserve_nowait(name, from_us(start), LENGTH, ttl=HOUR)
+        gc.collect()  # what earlier runs left behind
+        await anyio.sleep(0.01)  # the sweeper waits by now
+        clock.set(clock.moment + HOUR)
+        with frozen() if freeze else nullcontext():
+            return await _calls_meanwhile(engine, population.names[0], holds)
+
+
+async def _calls_meanwhile(engine: SlotEngine, name: str, holds: int) -> Waits:
+    """Hold and release what is free, until so many holds are expired."""
+    free = from_us(FIRST - SLOT)
+
+    async def call() -> None:
+        hold = await engine.reserve(name, free, LENGTH)
+        await engine.release(hold.uid)
+
+    waits, due = Waits(), perf_counter()
+    while engine.statistics().expired < holds or not waits.wall_ms:
+        due += CALL_EVERY_S
+        await waits.until(due, call)
+    return waits
+
+
+async def announcements(rate: float | None, seconds: float) -> tuple[list[float], float]:
+    """Return how late each expiry was told, in ms, and how many holds a second were made.
+
+    So many are made, or as many as there can be; each lives for a third of that
+    time, of the real clock, and then lapses.
+    """
+    ttl = timedelta(seconds=seconds / 3)
+    clock = SystemClock()
+    async with SlotEngine(clock=clock, default_ttl=ttl, min_ttl=ttl) as engine:
+        names = [f"resource-{i}" for i in range(RESOURCES)]
+        for name in names:
+            engine.add_resource(name)
+        late_ms: list[float] = []
+        with engine.subscribe(buffer=ROOM) as events:
+
+            async def listen() -> None:
+                async for event in events:
+                    assert isinstance(event, Event), "the listener was too slow"
+                    if event.verb is Verb.EXPIRE:
+                        until = event.reservation.until
+                        assert until is not None
+                        late_ms.append((clock.now() - to_us(until, "until")) / 1e3)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listen)
+                holds = await _keep_holding(engine, names, rate or inf, seconds)
+                while engine.statistics().held:  # noqa: ASYNC110 - nobody tells when the last lapses
+                    await anyio.sleep(0.05)
+                events.close()
+        assert len(late_ms) == holds
+    return late_ms, holds / seconds
+
+
+async def _keep_holding(engine: SlotEngine, names: list[str], rate: float, seconds: float) -> int:
+    """Hold what is free, so often a second, and return how often in all."""
+    began, held = perf_counter(), 0
+    while (passed := perf_counter() - began) < seconds:
+        if held >= passed * rate:
+            await anyio.sleep(CALL_EVERY_S)
+            continue
+        row, column = divmod(held, len(names))
+        await engine.reserve(names[column], from_us(FIRST + row * SLOT), LENGTH)
+        held += 1
+    return held
+
+
+def measure(scale: Scale, say: Say) -> Findings:
+    """Let a million lapse, with and without the collector looking on; then announce."""
+    findings = Findings()
+    for freeze in (False, True):
+        name = f"a caller waits while {scale.live:,} holds lapse at once"
+        name += ", gc.freeze() before" if freeze else ""
+        runs = []
+        for run in range(scale.few_runs):
+            say(f"{name}: run {run + 1}")
+            waits = anyio.run(partial(mass_expiry, scale.live, freeze=freeze))
+            runs.append(summary(waits.wall_ms) | waits.worst())
+        findings.runs[name] = runs
+        findings.bars.append(worst_wait(name, runs))
+    findings.bars += _announced(scale, say, findings)
+    return findings
+
+
+def _announced(scale: Scale, say: Say, findings: Findings) -> Iterator[Bar]:
+    """Yield how late expiries are told under half the load there can be, and under all of it."""
+    say("expiries are announced under all the load there can be")
+    full = [anyio.run(announcements, None, scale.seconds) for _ in range(scale.few_runs)]
+    rate = median(rate for _, rate in full) / 2
+    say(f"expiries are announced under {rate:,.0f} holds a second")
+    half = [anyio.run(announcements, rate, scale.seconds) for _ in range(scale.few_runs)]
+    name = "expiry told late, p99"
+    for load, runs, most in (
+        ("half load", half, 50),
+        ("full load", full, None),
+    ):
+        summaries = [summary(late_ms) for late_ms, _ in runs]
+        findings.runs[f"{name}, {load}"] = summaries
+        note = f"{median(made for _, made in runs):,.0f} holds a second, each of which lapses"
+        yield Bar(
+            f"{name}, {load}", median(one["p99"] for one in summaries), "ms", most=most, note=note
+        )

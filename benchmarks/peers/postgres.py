@@ -1,0 +1,98 @@
+"""PostgreSQL's exclusion constraint, asked by sixteen connections at once.
+
+The constraint decides: no two rows of one resource may overlap.  It cannot know
+of time, so what has lapsed in the way of a slot is removed, if the first insert
+was refused, and the insert tried once more.  Both are one function of the
+server, one round trip and one transaction, prepared once.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from benchmarks.peers import Attempt
+from benchmarks.peers.crowd import Do, let_loose, runner
+from benchmarks.peers.servers import postgres
+from benchmarks.targets import RecordingTarget
+from benchmarks.workloads import TTL, Outcome, Step, Storm, shares, steps
+
+Connection = Any  # asyncpg ships no types
+CONNECTIONS = 16
+NEVER = 2**63 - 1
+
+SCHEMA = (Path(__file__).parent / "postgres.sql").read_text()
+RESERVE = "SELECT reserve($1, $2, $3, $4, $5)"
+CONFIRM = f"UPDATE holds SET until = {NEVER} WHERE id = $1 AND until > $2"
+RELEASE = "DELETE FROM holds WHERE id = $1 AND until > $2"
+
+
+@contextmanager
+def exclusion(storm: Storm) -> Iterator[Attempt]:
+    """Run a server, and let sixteen connections share each storm."""
+    divided = shares(storm, steps(storm, RecordingTarget(storm)), CONNECTIONS)
+    numbers = {name: number for number, name in enumerate(storm.resources)}
+    asks = [(numbers[ask.resource], ask.start, ask.end) for ask in storm.asks]
+    with postgres() as socket, runner() as loop:
+        connections = loop.run(_connect(socket))
+
+        def attempt(timings: array[int] | None = None) -> Outcome:
+            return loop.run(_storm(storm, divided, asks, connections, timings))
+
+        try:
+            yield attempt
+        finally:
+            loop.run(_disconnect(connections))
+
+
+async def _connect(socket: Path) -> list[Connection]:
+    connections = [
+        await asyncpg.connect(host=str(socket), user="postgres", database="postgres")
+        for _ in range(CONNECTIONS)
+    ]
+    await connections[0].execute(SCHEMA)
+    return connections
+
+
+async def _disconnect(connections: Sequence[Connection]) -> None:
+    for connection in connections:
+        await connection.close()
+
+
+async def _storm(
+    storm: Storm,
+    divided: list[list[Step]],
+    asks: list[tuple[int, int, int]],
+    connections: Sequence[Connection],
+    timings: array[int] | None,
+) -> Outcome:
+    await connections[0].execute("TRUNCATE holds")
+    await connections[0].execute("CHECKPOINT")
+    callers = [await _caller(connection, asks) for connection in connections]
+    return await let_loose(storm, divided, callers, timings)
+
+
+async def _caller(connection: Connection, asks: list[tuple[int, int, int]]) -> Do:
+    """Return what does steps on a connection; a request is known to the table by its number."""
+    reserve = (await connection.prepare(RESERVE)).fetchval
+    ends = {
+        verb: await connection.prepare(statement)
+        for verb, statement in (("confirm", CONFIRM), ("release", RELEASE))
+    }
+
+    async def do(step: Step) -> bool:
+        if step.verb == "reserve":
+            resource, start, end = asks[step.request]
+            slot = asyncpg.Range(start, end)
+            accepted = await reserve(step.request, resource, slot, step.now + TTL, step.now)
+            return bool(accepted)
+        statement = ends[step.verb]
+        await statement.fetch(step.request, step.now)
+        return str(statement.get_statusmsg()).endswith(" 1")
+
+    return do

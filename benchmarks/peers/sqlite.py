@@ -1,0 +1,68 @@
+"""SQLite in memory, of the standard library: a row for each hold, found by resource and start.
+
+No two live rows of one resource overlap, so of all that begin before the end of
+a slot the last one tells whether the slot is free: the cheapest question there
+is.  One statement asks it and inserts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from benchmarks.peers import Attempt
+from benchmarks.workloads import TTL, Outcome, Storm, Timed, drive
+
+NEVER = 2**63 - 1
+
+SCHEMA = f"""
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE holds (
+    id INTEGER PRIMARY KEY, resource TEXT, start INTEGER, finish INTEGER, until INTEGER
+);
+CREATE UNIQUE INDEX slots ON holds (resource, start, finish);
+CREATE INDEX lapses ON holds (until) WHERE until < {NEVER};
+"""
+LAPSE = f"DELETE FROM holds WHERE until <= ? AND until < {NEVER}"
+RESERVE = """
+INSERT INTO holds (resource, start, finish, until)
+SELECT ?1, ?2, ?3, ?4 WHERE ?2 >= ifnull((
+    SELECT finish FROM holds WHERE resource = ?1 AND start < ?3 ORDER BY start DESC LIMIT 1), 0)
+"""
+CONFIRM = f"UPDATE holds SET until = {NEVER} WHERE id = ? AND until > ?"
+RELEASE = "DELETE FROM holds WHERE id = ? AND until > ?"
+
+
+class SQLiteTarget:
+    """A token is the id of the row."""
+
+    def __init__(self, storm: Storm) -> None:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.execute, self.close = connection.execute, connection.close
+        for statement in filter(str.strip, SCHEMA.split(";")):
+            self.execute(statement)
+
+    def reserve(self, resource: str, start: int, end: int, now: int) -> int | None:
+        self.execute(LAPSE, (now,))
+        cursor = self.execute(RESERVE, (resource, start, end, now + TTL))
+        return cursor.lastrowid if cursor.rowcount else None
+
+    def confirm(self, token: int, now: int) -> None:
+        assert self.execute(CONFIRM, (token, now)).rowcount == 1
+
+    def release(self, token: int, now: int) -> None:
+        assert self.execute(RELEASE, (token, now)).rowcount == 1
+
+
+@contextmanager
+def in_memory(storm: Storm) -> Iterator[Attempt]:
+    """Make a database for each attempt."""
+
+    def attempt(timings: array[int] | None = None) -> Outcome:
+        with closing(SQLiteTarget(storm)) as target:
+            return drive(storm, target if timings is None else Timed(target, timings))
+
+    yield attempt

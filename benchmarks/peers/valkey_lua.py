@@ -1,0 +1,110 @@
+"""Valkey with a script on the server that decides: pipelined, and one call for each operation.
+
+Each resource has a sorted set of what is taken, by start.  Pipelined, a thousand
+operations are sent at once, without waiting to be told of any; that is more than
+a caller could do who has to know that a hold was accepted before confirming it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import valkey
+import valkey.asyncio
+
+from benchmarks.peers import Attempt
+from benchmarks.peers.crowd import Do, let_loose, runner
+from benchmarks.peers.servers import valkey as server
+from benchmarks.targets import RecordingTarget
+from benchmarks.workloads import TTL, Outcome, Step, Storm, outcome, shares, steps
+
+CALLERS = 64
+AT_ONCE = 1_000
+
+SCRIPT = (Path(__file__).parent / "valkey.lua").read_text()
+
+
+def arguments(storm: Storm, step: Step) -> tuple[object, ...]:
+    """Return what the script is given for a step."""
+    resource, start, end, _, _ = storm.asks[step.request]
+    if step.verb == "reserve":
+        return 1, resource, step.verb, step.request, start, step.now, end, step.now + TTL
+    return 1, resource, step.verb, step.request, start, step.now
+
+
+@contextmanager
+def pipelined(storm: Storm) -> Iterator[Attempt]:
+    """Run a server, and send it a thousand operations at a time."""
+    in_order = steps(storm, RecordingTarget(storm))
+    with server() as socket:
+        client: Any = valkey.Valkey(unix_socket_path=str(socket))
+        sha = client.script_load(SCRIPT)
+
+        def attempt(timings: array[int] | None = None) -> Outcome:
+            client.flushdb()
+            decisions = bytearray(len(storm.asks))
+            began = perf_counter()
+            for first in range(0, len(in_order), AT_ONCE):
+                batch = in_order[first : first + AT_ONCE]
+                sent = perf_counter_ns()
+                answers = _send(client, sha, storm, batch)
+                if timings is not None:
+                    timings.extend([perf_counter_ns() - sent] * len(batch))
+                for step, accepted in zip(batch, answers, strict=True):
+                    if step.verb == "reserve":
+                        decisions[step.request] = accepted
+                    else:
+                        assert accepted, step
+            return outcome(len(in_order), decisions, perf_counter() - began)
+
+        try:
+            yield attempt
+        finally:
+            client.close()
+
+
+def _send(client: Any, sha: str, storm: Storm, batch: list[Step]) -> list[int]:
+    pipe = client.pipeline(transaction=False)
+    for step in batch:
+        pipe.evalsha(sha, *arguments(storm, step))
+    answers: list[int] = pipe.execute()
+    return answers
+
+
+@contextmanager
+def one_by_one(storm: Storm) -> Iterator[Attempt]:
+    """Run a server, and let 64 callers, each with a connection, share each storm."""
+    divided = shares(storm, steps(storm, RecordingTarget(storm)), CALLERS)
+    with server() as socket, runner() as loop:
+        clients: list[Any] = [
+            valkey.asyncio.Valkey(unix_socket_path=str(socket), single_connection_client=True)
+            for _ in range(CALLERS)
+        ]
+
+        async def storming(timings: array[int] | None) -> Outcome:
+            await clients[0].flushdb()
+            sha = await clients[0].script_load(SCRIPT)
+            return await let_loose(storm, divided, [caller(one, sha) for one in clients], timings)
+
+        def caller(client: Any, sha: str) -> Do:
+            async def do(step: Step) -> bool:
+                return bool(await client.evalsha(sha, *arguments(storm, step)))
+
+            return do
+
+        async def close() -> None:
+            for client in clients:
+                await client.aclose()
+
+        def attempt(timings: array[int] | None = None) -> Outcome:
+            return loop.run(storming(timings))
+
+        try:
+            yield attempt
+        finally:
+            loop.run(close())

@@ -1,0 +1,171 @@
+"""HTTP as bare as can be, to load a server: keep-alive connections, and servers to be loaded.
+
+The client must cost much less than the server that it loads, so it writes bytes
+that are ready, and reads no more of an answer than its status and its length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, cast
+
+from slotengine.calcom.wire import VERSION
+
+EVENT_TYPES: Final = 100
+LENGTH_MIN: Final = 15
+PATIENCE_S: Final = 10
+
+HELLO: Final = (sys.executable, "-m", "benchmarks.hello")
+
+_LISTENING: Final = re.compile(r"http://([0-9.]+):([0-9]+)")
+_LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)\r\n")
+
+
+class Connection(asyncio.Protocol):
+    """One connection: what is sent is answered before more is sent.
+
+    ``answered`` is told the status of each answer.
+    """
+
+    def __init__(self, answered: Callable[[Connection, int], None]) -> None:
+        self._answered = answered
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self.closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+
+    def send(self, request: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(request)
+
+    def close(self) -> None:
+        assert self._transport is not None
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        received = self._received = self._received + data
+        head = received.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        length = _LENGTH.search(received, 0, head + 2)
+        assert length is not None, received
+        if len(received) < head + 4 + int(length[1]):
+            return
+        self._received = b""
+        self._answered(self, int(received[9:12]))
+
+
+async def connect(
+    address: tuple[str, int], number: int, answered: Callable[[Connection, int], None]
+) -> list[Connection]:
+    """Return so many connections to a server."""
+    loop = asyncio.get_running_loop()
+    made = [
+        await loop.create_connection(lambda: Connection(answered), *address) for _ in range(number)
+    ]
+    return [connection for _, connection in made]
+
+
+def hello_requests() -> Iterator[bytes]:
+    """Yield requests to `benchmarks.hello`, without end."""
+    request = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
+    while True:
+        yield request
+
+
+def reservation_requests(first_day: int = 1) -> Iterator[bytes]:
+    """Yield requests to hold slots, each time another that is free, from so many days ahead on.
+
+    Of one event type after the other, and then of the next quarter of an hour: enough for millions.
+    """
+    now = datetime.now(UTC)
+    start = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=first_day)
+    while True:
+        text = start.strftime("%Y-%m-%dT%H:%M:%SZ")
+        for event_type in range(1, EVENT_TYPES + 1):
+            body = b'{"eventTypeId":%d,"slotStart":"%s"}' % (event_type, text.encode())
+            yield _POST % (len(body), body)
+        start += timedelta(minutes=LENGTH_MIN)
+
+
+_POST: Final = (
+    b"POST /v2/slots/reservations HTTP/1.1\r\nHost: bench\r\ncal-api-version: "
+    + VERSION.encode()
+    + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+)
+
+
+def catalog() -> dict[str, object]:
+    """Return what is served: event types of a quarter of an hour, their owners always there."""
+    numbers = range(1, EVENT_TYPES + 1)
+    return {
+        "users": [{"id": one, "username": f"user-{one}"} for one in numbers],
+        "eventTypes": [
+            {"id": one, "slug": f"talk-{one}", "ownerId": one, "lengthInMinutes": LENGTH_MIN}
+            for one in numbers
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs: where it listens, and its process."""
+
+    address: tuple[str, int]
+    pid: int
+
+    def busy_s(self) -> float | None:
+        """Return how long it had the processor so far; None where Linux does not tell."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        if not stat.exists():
+            return None
+        fields = stat.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running(command: Sequence[str]) -> Iterator[Server]:
+    """Run a server that prints where it listens, and stop it with SIGTERM."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        listening = _LISTENING.search(process.stdout.readline())
+        assert listening is not None, f"{' '.join(command)} did not start"
+        yield Server((listening[1], int(listening[2])), process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def slotengine_server() -> Iterator[Server]:
+    """Run ``slotengine serve`` with the catalog, on a free port."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "catalog.json"
+        path.write_text(json.dumps(catalog()))
+        command = (
+            sys.executable, "-m", "slotengine", "serve", "--port", "0", "--catalog", str(path)
+        )  # fmt: skip
+        with running(command) as server:
+            yield server
