@@ -10,6 +10,8 @@ import signal
 
 from aiohttp import web
 
+from slotengine.calcom.server import fastest_loop
+
 
 async def hello(request: web.Request) -> web.Response:
     return web.Response(text="Hello, world")
@@ -32,4 +34,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    # On the same kind of event loop as `slotengine serve`.
+    with asyncio.Runner(loop_factory=fastest_loop()) as loop:
+        loop.run(main())

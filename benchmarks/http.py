@@ -237,7 +237,7 @@ def _load(
         first.sendall(sent)
     under_way = len(began_at)
     while under_way:
-        for key, _ in selector.select(0):
+        for key, _ in selector.select():
             each = key.fileobj
             assert isinstance(each, socket.socket)
             received = parts[each] + each.recv(1 << 20)

@@ -189,7 +189,7 @@ def serve(
     Raises `OSError` if it cannot listen there.
     """
     app = create_app(catalog, enforce_availability=enforce_availability)
-    with asyncio.Runner(loop_factory=new_loop or _fastest()) as runner, _collecting_less():
+    with asyncio.Runner(loop_factory=new_loop or fastest_loop()) as runner, _collecting_less():
         runner.run(_serve(app, host, port, announce, grace_s))
 
 
@@ -212,7 +212,7 @@ def _collecting_less() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _fastest() -> NewLoop | None:
+def fastest_loop() -> NewLoop | None:
     """Return what makes the fastest event loop there is; None for asyncio's usual one."""
     try:
         import uvloop

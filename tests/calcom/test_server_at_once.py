@@ -328,4 +328,4 @@ def test_an_aiohttp_that_we_do_not_know_reads_everything(monkeypatch: pytest.Mon
 
 def test_without_uvloop_it_is_asyncios_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert server._fastest() is None
+    assert server.fastest_loop() is None
