@@ -39,22 +39,64 @@ LONGEST_AT_ONCE: Final = 8 * 1024
 # waits while there is nothing to do, and when a connection has been idle for too long.
 _KNOWN: Final = ("_parser", "_waiter", "_next_keepalive_close_time")
 
+_MOST_RECEIVED: Final = 64 * 1024
+"""How many bytes are received at once.  For as many as asyncio asks for, four times this, memory
+may be fetched from the system each time and given back: up to 11 µs on Linux."""
+
 _END_OF_HEAD: Final = b"\r\n\r\n"
+
+
+class Outbox:
+    """Answers of all connections that are sent together, once everything that has come is read.
+
+    Sending wakes the client, who then disturbs whatever is done meanwhile.  With
+    32 busy clients on the same machine an answer costs the system 17 µs if it is
+    sent before the next request is looked at, and 8 if it is sent with others.
+    """
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+
+    def put(self, transport: asyncio.Transport, answer: bytes) -> None:
+        """Send an answer soon: before anything else that comes of its connection."""
+        if not self._waiting:
+            self._loop.call_soon(self._send)
+        self._waiting.append((transport, answer))
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for transport, answer in waiting:
+            if not transport.is_closing():
+                transport.write(answer)
 
 
 class Connection(web.RequestHandler):
     """One connection of a client.
 
-    With an aiohttp that is not as we know it, nothing is answered ``at_once``.
+    What it answers ``at_once`` goes by the ``outbox``.  With an aiohttp that is
+    not as we know it, nothing does.
     """
 
-    __slots__ = ("_answer", "_at_once", "_head", "_length", "_message", "_server", "_silence")
+    __slots__ = (
+        "_answer",
+        "_at_once",
+        "_head",
+        "_length",
+        "_message",
+        "_outbox",
+        "_server",
+        "_silence",
+    )
 
     def __init__(
         self,
         server: web.Server,
         answer: Answer,
-        at_once: AtOnce | None = None,
+        at_once: AtOnce | None,
+        outbox: Outbox,
         **options: Any,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -63,6 +105,7 @@ class Connection(web.RequestHandler):
         self._answer = answer
         self._silence: asyncio.TimerHandle | None = None
         self._at_once = at_once
+        self._outbox = outbox
         # With what the request before this began, as bytes and as read: empty if there was none
         # or it is not known, None if what comes may not be the beginning of a request.
         self._head: bytes | None = b""
@@ -75,6 +118,8 @@ class Connection(web.RequestHandler):
         """Give the client some time for its first request; after that, being idle counts."""
         loop = asyncio.get_running_loop()
         self._silence = loop.call_later(HEAD_TIMEOUT_S, self.force_close)
+        if hasattr(transport, "max_size"):  # asyncio's own, not uvloop's
+            transport.max_size = _MOST_RECEIVED
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -127,7 +172,7 @@ class Connection(web.RequestHandler):
         self._server.requests_count += 1
         self._next_keepalive_close_time = self._loop.time() + IDLE_TIMEOUT_S
         assert self.transport is not None
-        self.transport.write(response)
+        self._outbox.put(self.transport, response)
         return True
 
     def handle_error(

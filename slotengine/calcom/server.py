@@ -36,7 +36,7 @@ from slotengine.calcom.answers import (
 from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
 from slotengine.calcom.callers import check_api_key
 from slotengine.calcom.catalog import Catalog
-from slotengine.calcom.connection import Connection
+from slotengine.calcom.connection import Connection, Outbox
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
 from slotengine.calcom.traffic import Traffic
@@ -261,10 +261,10 @@ def _on_signal(callback: Callable[[], None]) -> None:
 async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
     server = runner.server
     assert server is not None
-    at_once = runner.app[WHOLE].answer
+    at_once, outbox = runner.app[WHOLE].answer, Outbox()
     try:
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, _unreadable, at_once, access_log=None),
+            lambda: Connection(server, _unreadable, at_once, outbox, access_log=None),
             host,
             port,
             backlog=128,

@@ -24,7 +24,7 @@ from slotengine import SlotEngine
 from slotengine.calcom import connection, server
 from slotengine.calcom.answers import TRAFFIC
 from slotengine.calcom.catalog_file import catalog_from
-from slotengine.calcom.connection import IDLE_TIMEOUT_S, LONGEST_AT_ONCE, Connection
+from slotengine.calcom.connection import IDLE_TIMEOUT_S, LONGEST_AT_ONCE, Connection, Outbox
 from slotengine.calcom.server import WHOLE, create_app
 from slotengine.calcom.traffic import Traffic
 from slotengine.testing import SimClock
@@ -163,7 +163,11 @@ async def driven(*, at_once: bool = True) -> AsyncIterator[Driven]:
             return response
 
         one = Connection(
-            runner.server, server._unreadable, answer if at_once else None, access_log=None
+            runner.server,
+            server._unreadable,
+            answer if at_once else None,
+            Outbox(),
+            access_log=None,
         )
         transport = Kept()
         one.connection_made(transport)
@@ -287,6 +291,18 @@ def test_nothing_is_answered_at_once_while_the_client_does_not_read() -> None:
             assert it.transport.written.startswith(b"HTTP/1.1 422 ")
             await it.send(POST)
             assert it.at_once == [True, True]
+
+    asyncio.run(main())
+
+
+def test_whoever_is_gone_is_sent_nothing() -> None:
+    async def main() -> None:
+        async with driven() as it:
+            it.connection.data_received(POST)
+            it.transport.close()
+            await it.settle()
+            assert it.at_once == [True]
+            assert it.transport.written == b""
 
     asyncio.run(main())
 
