@@ -10,8 +10,6 @@ import signal
 
 from aiohttp import web
 
-from slotengine.calcom.server import fastest_loop
-
 
 async def hello(request: web.Request) -> web.Response:
     return web.Response(text="Hello, world")
@@ -34,6 +32,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    # On the same kind of event loop as `slotengine serve`.
-    with asyncio.Runner(loop_factory=fastest_loop()) as loop:
-        loop.run(main())
+    asyncio.run(main())

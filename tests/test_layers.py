@@ -62,9 +62,6 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.engine": Layer((*PURE, "slotengine.backends.protocol"), ("anyio",)),
     "slotengine.ical": Layer(PURE, ("icalendar", "recurring_ical_events")),
     "slotengine.calcom": Layer(SERVED, ("aiohttp", "orjson")),
-    "slotengine.calcom.server": Layer(
-        ("slotengine.calcom", *SERVED), ("aiohttp", "orjson", "uvloop")
-    ),
     "slotengine.calcom.wire": Layer(PURE, ("orjson",)),
     "slotengine.calcom.slots_wire": Layer(("slotengine.calcom.wire", *PURE)),
     "slotengine.calcom.errors": Layer(("slotengine.errors",)),

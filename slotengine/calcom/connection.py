@@ -34,6 +34,8 @@ head and length before; None to let it take the usual way."""
 
 LONGEST_AT_ONCE: Final = 8 * 1024
 """In bytes.  A sensible request has five hundred."""
+HEADS_KNOWN: Final = 8
+"""So many heads a connection remembers."""
 
 # What `Connection` knows of aiohttp that is not said in public: where the parser is kept, what
 # waits while there is nothing to do, and when a connection has been idle for too long.
@@ -82,10 +84,9 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         "_answer",
+        "_at_beginning",
         "_at_once",
-        "_head",
-        "_length",
-        "_message",
+        "_heads",
         "_outbox",
         "_server",
         "_silence",
@@ -106,11 +107,10 @@ class Connection(web.RequestHandler):
         self._silence: asyncio.TimerHandle | None = None
         self._at_once = at_once
         self._outbox = outbox
-        # With what the request before this began, as bytes and as read: empty if there was none
-        # or it is not known, None if what comes may not be the beginning of a request.
-        self._head: bytes | None = b""
-        self._message: RawRequestMessage | None = None
-        self._length = 0
+        # Whether the parser has read all of a request, and nothing more.
+        self._at_beginning = True
+        # The heads of requests that were answered at once, as read, and the lengths of the rest.
+        self._heads: dict[bytes, tuple[RawRequestMessage, int]] = {}
         if at_once is not None and all(hasattr(web.RequestHandler, name) for name in _KNOWN):
             self._parser: Any = _Parser(self._parser, self)
 
@@ -134,37 +134,43 @@ class Connection(web.RequestHandler):
             self._silence = None
 
     def data_received(self, data: bytes) -> None:
-        """Read what comes, unless it begins as the request before it did.
+        """Read what comes, unless it begins as a request before it did.
 
-        Nearly all clients send the same head again and again, and reading it
-        takes 6 of the 38 µs in which a slot is held.
+        Clients send the same few heads again and again, and reading one takes
+        6 of the 29 µs in which a slot is held.
         """
-        head = self._head
-        again = head and len(data) == self._length and data.startswith(head)
-        if not again or not self._answered(data, len(head or b""), again=True):
-            super().data_received(data)
+        if self._at_beginning:
+            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            known = self._heads.get(data[:end])
+            if known is not None:
+                message, length = known
+                if len(data) == end + length and self._answered(message, data[end:], again=True):
+                    return
+        super().data_received(data)
 
     def read(self, messages: Sequence[tuple[RawRequestMessage, Any]], data: bytes) -> bool:
         """Take note of the requests that have begun with some data, and try to answer them."""
-        at_beginning, self._head = self._head is not None, None
+        began, self._at_beginning = self._at_beginning, False
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         if len(messages) != 1 or end < len(_END_OF_HEAD) or len(data) > LONGEST_AT_ONCE:
             return False
-        self._message = messages[0][0]
-        if not self._answered(data, end):
+        message = messages[0][0]
+        if not self._answered(message, data[end:]):
             return False
-        self._head = data[:end] if at_beginning else b""
-        self._length = len(data)
+        self._at_beginning = True
+        if began and len(data) > end:  # without a body, it says all in its head: seldom twice
+            if len(self._heads) == HEADS_KNOWN:
+                self._heads.clear()
+            self._heads[data[:end]] = message, len(data) - end
         return True
 
-    def _answered(self, data: bytes, end_of_head: int, *, again: bool = False) -> bool:
+    def _answered(self, message: RawRequestMessage, body: bytes, *, again: bool = False) -> bool:
         """Answer a request at once, if that can be done and nothing else is under way."""
         waiter = self._waiter
         if waiter is None or waiter.done() or self.writing_paused:
             return False
         assert self._at_once is not None
-        assert self._message is not None
-        response = self._at_once(self._message, data[end_of_head:], again)
+        response = self._at_once(message, body, again)
         if response is None:
             return False
         if self._silence is not None:

