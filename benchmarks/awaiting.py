@@ -7,21 +7,30 @@ the sweeper runs, as it does in a service.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import anyio
 import anyio.lowlevel
 
-from benchmarks.measure import Bar, Findings, Say, Scale, Waits, frozen, missing, ratio, worst_wait
+from benchmarks.measure import (
+    Bar,
+    Findings,
+    Say,
+    Scale,
+    Waits,
+    frozen,
+    missing,
+    ratio,
+    without_collector,
+    worst_wait,
+)
 from benchmarks.peers import in_process
-from benchmarks.targets import LedgerTarget
-from benchmarks.workloads import TICK, TTL, WITHIN, Outcome, Storm, outcome, storm
-from slotengine import FixedWindows, Reservation, SlotEngine
+from benchmarks.targets import LedgerTarget, RecordingTarget
+from benchmarks.workloads import TTL, Outcome, Storm, outcome, steps, storm
+from slotengine import FixedWindows, SlotEngine
 from slotengine.core.instant import from_us
 from slotengine.errors import Refused
 
@@ -50,50 +59,46 @@ class StormClock:
             await anyio.lowlevel.checkpoint()
 
 
-class PublicAsk(NamedTuple):
-    """A request of the storm, as a caller of the engine has it."""
+class Row(NamedTuple):
+    """A step of the storm, as a caller of the engine takes it."""
 
+    verb: str
+    request: int
+    now: int
     resource: str
     start: datetime
     length: timedelta
-    fate: str
-    after: int
 
 
-def public(stream: Storm) -> list[PublicAsk]:
+def rows_of(stream: Storm) -> list[Row]:
+    asks = [(ask.resource, from_us(ask.start), timedelta(0, 0, ask.end - ask.start))
+            for ask in stream.asks]  # fmt: skip
     return [
-        PublicAsk(resource, from_us(start), timedelta(0, 0, end - start), fate, after)
-        for resource, start, end, fate, after in stream.asks
+        Row(verb, request, now, *asks[request])
+        for verb, request, now in steps(stream, RecordingTarget(stream))
     ]
 
 
-Verb = Callable[[str], Coroutine[Any, Any, Reservation]]
-
-
-async def drive(engine: SlotEngine, clock: StormClock, asks: list[PublicAsk]) -> Outcome:
+async def drive(engine: SlotEngine, clock: StormClock, rows: list[Row]) -> Outcome:
     """Let a storm loose on an engine that runs on this clock, and take the time."""
-    due: list[list[tuple[Verb, str]]] = [[] for _ in range(len(asks) + WITHIN + 1)]
-    verbs: dict[str, Verb] = {"confirm": engine.confirm, "release": engine.release}
-    decisions = bytearray()
-    reserve, now, operations = engine.reserve, clock.us, 0
-    ttl = timedelta(0, 0, TTL)
+    uids: list[str] = [""] * len(rows)
+    reserve, confirm, release = engine.reserve, engine.confirm, engine.release
+    requests = 0
     began = perf_counter()
-    for i, (resource, start, length, fate, after) in enumerate(asks):
-        for verb, uid in due[i]:
-            clock.us = now = now + TICK
-            await verb(uid)
-            operations += 1
-        clock.us = now = now + TICK
-        operations += 1
-        try:
-            hold = await reserve(resource, start, length, ttl=ttl)
-        except Refused:
-            decisions.append(False)
-            continue
-        decisions.append(True)
-        if fate != "lapse":
-            due[i + after].append((verbs[fate], hold.uid))
-    return outcome(operations, decisions, perf_counter() - began)
+    for verb, request, clock.us, resource, start, length in rows:
+        if verb == "reserve":
+            requests += 1
+            try:
+                hold = await reserve(resource, start, length)
+            except Refused:
+                continue
+            uids[request] = hold.uid
+        elif verb == "confirm":
+            await confirm(uids[request])
+        else:
+            await release(uids[request])
+    seconds = perf_counter() - began
+    return outcome(len(rows), bytes(uid != "" for uid in uids[:requests]), seconds)
 
 
 class Runner:
@@ -101,7 +106,7 @@ class Runner:
 
     def __init__(self, stream: Storm) -> None:
         self.stream = stream
-        self.asks = public(stream)
+        self.rows = rows_of(stream)
         self.hours = FixedWindows(stream.windows)
 
     def run(self, loop: str, waits: Waits | None = None) -> Outcome:
@@ -111,13 +116,16 @@ class Runner:
 
     async def _run(self, waits: Waits | None) -> Outcome:
         clock = StormClock(self.stream.began)
-        async with SlotEngine(clock=clock) as engine, anyio.create_task_group() as tasks:
+        async with (
+            SlotEngine(clock=clock, default_ttl=timedelta(0, 0, TTL)) as engine,
+            anyio.create_task_group() as tasks,
+        ):
             for name in self.stream.resources:
                 engine.add_resource(name, schedule=self.hours)
             if waits is not None:
                 tasks.start_soon(tick, waits)
                 await anyio.sleep(10 * PAUSE_S)  # until it is on its way
-            found = await drive(engine, clock, self.asks)
+            found = await drive(engine, clock, self.rows)
             tasks.cancel_scope.cancel()
         return found
 
@@ -165,17 +173,6 @@ def measure(scale: Scale, say: Say) -> Findings:
         findings.bars.append(worst_wait(f"another task waits during a storm, {name}", runs))
     findings.runs = {"rates": rates, "waits": worst}
     return findings
-
-
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Keep the cycle collector off: what is left is the engine's own doing."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _worst(runner: Runner, loop: str, runs: int) -> list[dict[str, float]]:

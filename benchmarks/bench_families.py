@@ -27,9 +27,9 @@ from benchmarks.workloads import Storm
 BARS = {
     "storm": 1 + len(PEERS),
     "await": 3 * 3,
-    "growth": 3,
+    "growth": 4,
     "memory": 2,
-    "lapsing": 4,
+    "lapsing": 5,
     "listing": 4,
     "paths": 5,
     "collector": 4,

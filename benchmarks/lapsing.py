@@ -6,10 +6,9 @@ In both something else wants its turn on the event loop all the while.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from functools import partial
 from math import inf
 from statistics import median
 from time import perf_counter
@@ -18,7 +17,17 @@ from typing import Final
 import anyio
 
 from benchmarks.churn import FIRST, NOW, SLOT, Population
-from benchmarks.measure import Bar, Findings, Say, Scale, Waits, frozen, summary, worst_wait
+from benchmarks.measure import (
+    Bar,
+    Findings,
+    Say,
+    Scale,
+    Waits,
+    frozen,
+    summary,
+    without_collector,
+    worst_wait,
+)
 from slotengine import Event, SlotEngine, SystemClock, Verb
 from slotengine.core.instant import from_us, to_us
 from slotengine.testing import SimClock
@@ -27,15 +36,23 @@ RESOURCES: Final = 1_000
 HOUR: Final = timedelta(hours=1)
 LENGTH: Final = timedelta(0, 0, SLOT)
 CALL_EVERY_S: Final = 0.001
-ROOM: Final = 250_000
+ROOM: Final = 1_000_000
 """Events that whoever listens can be behind, so that none is missed."""
 
+Guard = Callable[[], AbstractContextManager[None]]
+GUARDS: Final[dict[str, Guard]] = {
+    "": nullcontext,
+    ", gc.freeze() before": frozen,
+    ", collector off": without_collector,
+}
+"""What is done about the cycle collector."""
 
-async def mass_expiry(holds: int, *, freeze: bool) -> Waits:
+
+async def mass_expiry(holds: int, guard: Guard) -> Waits:
     """Return how long each of some calls waited while so many holds lapsed at once.
 
-    A call is due every millisecond, and its wait counts from then.  With
-    ``freeze`` the cycle collector leaves alone what was there before they lapsed.
+    A call is due every millisecond, and its wait counts from then.  The guard is
+    around that alone, not around the making of the holds.
     """
     clock = SimClock(from_us(NOW))
     async with SlotEngine(clock=clock) as engine:
@@ -47,7 +64,7 @@ async def mass_expiry(holds: int, *, freeze: bool) -> Waits:
         gc.collect()  # what earlier runs left behind
         await anyio.sleep(0.01)  # the sweeper waits by now
         clock.set(clock.moment + HOUR)
-        with frozen() if freeze else nullcontext():
+        with guard():
             return await _calls_meanwhile(engine, population.names[0], holds)
 
 
@@ -113,15 +130,14 @@ async def _keep_holding(engine: SlotEngine, names: list[str], rate: float, secon
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Let a million lapse, with and without the collector looking on; then announce."""
+    """Let a million lapse, with the cycle collector looking on or not; then announce."""
     findings = Findings()
-    for freeze in (False, True):
-        name = f"a caller waits while {scale.live:,} holds lapse at once"
-        name += ", gc.freeze() before" if freeze else ""
+    for guarded, guard in GUARDS.items():
+        name = f"a caller waits while {scale.live:,} holds lapse at once{guarded}"
         runs = []
         for run in range(scale.few_runs):
             say(f"{name}: run {run + 1}")
-            waits = anyio.run(partial(mass_expiry, scale.live, freeze=freeze))
+            waits = anyio.run(mass_expiry, scale.live, guard)
             runs.append(summary(waits.wall_ms) | waits.worst())
         findings.runs[name] = runs
         findings.bars.append(worst_wait(name, runs))

@@ -84,7 +84,7 @@ def latency(axes: Axes, runs: Any) -> None:
 def growth(axes: Axes, runs: Any) -> None:
     """Lines of cost against size, of ledger and bare calls, over few and over many resources."""
     styles = {"ledger_ns": ("slotengine", OURS), "floor_ns": ("bare SortedList calls", "#7c858c")}
-    lines = (name for name, points in runs.items() if len(points) > 2)
+    lines = (name for name in runs if name.endswith("resources"))
     for name, dash in zip(lines, ("-", "--"), strict=True):
         for key, (label, colour) in styles.items():
             sizes = [point["live"] for point in runs[name]]

@@ -14,7 +14,7 @@ from statistics import median
 from benchmarks.measure import FULL, Bar, Findings, Say, Scale, frozen, ratio, summary
 from benchmarks.peers import PEERS, Attempt, Peer, Unavailable, in_process
 from benchmarks.targets import LedgerTarget, RecordingTarget
-from benchmarks.workloads import Storm, drive, storm
+from benchmarks.workloads import Storm, decide, storm
 
 ledger = in_process(LedgerTarget)
 
@@ -47,7 +47,7 @@ class Race:
 def against_floor(stream: Storm, runs: int, say: Say) -> Race:
     """Race the ledger against the bare calls that the storm comes down to."""
     floor = RecordingTarget(stream)
-    expected = drive(stream, floor)
+    expected = decide(stream, floor)
     race = Race(len(stream.asks), expected.operations, expected.accepted, expected.digest)
     with frozen(), ledger(stream) as ours:  # the stream is not what is measured
         for run in range(runs):

@@ -20,8 +20,9 @@ Where things are:
 ``slotengine.ical``
     When an iCalendar file says that its owner is busy (extra ``ical``).
 ``slotengine.testing``
-    A virtual clock, a naive ledger and a stand-in for Cal.com (extra ``calcom``),
-    for your tests as for ours.
+    A virtual clock, a watch, a naive ledger, a simulator, strategies (extra
+    ``testing``) and a stand-in for Cal.com (extra ``calcom``), for your tests as
+    for ours.
 ``slotengine.errors``
     Everything that can be raised.
 

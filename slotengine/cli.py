@@ -134,3 +134,66 @@ def slots(
         return
     title = f"{offer.slug}, {taken} minutes: {len(look)} slots"
     Console().print(table(look, title + (" (seats left/in all)" if look[0].seats else ""), zone))
+
+
+def _indexes(context: click.Context, option: click.Parameter, text: str | None) -> list[int] | None:
+    if text is None or text == "none":
+        return None if text is None else []
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no list of steps, such as 3,17,44") from None
+
+
+@cli.command()
+@click.option("--seeds", type=click.IntRange(1), help="How many.  [default: 100, or 1 with --seed]")
+@click.option("--seed", "first", type=click.IntRange(0), help="The first one.  [default: 0]")
+@click.option("--steps", default=100, show_default=True, type=click.IntRange(1), help="Of each.")
+@click.option("--only", callback=_indexes, help="Play only these steps of the seed, as 3,17,44.")
+@click.option("--fault", "broken", help="Break the engine in this way, which must be found.")
+@click.option(
+    "--backend",
+    default="asyncio",
+    show_default=True,
+    type=click.Choice(["asyncio", "trio"]),
+    help="The event loop to run on.",
+)
+def simulate(
+    seeds: int | None,
+    first: int | None,
+    steps: int,
+    only: list[int] | None,
+    broken: str | None,
+    backend: str,
+) -> None:
+    """Let many clients and all that can go wrong loose on an engine, from seeds.
+
+    Exits with 1 if an invariant was broken: then it prints the shortest history
+    found that does it, and the command that plays just that again.
+    """
+    # Only this command needs the tools of testing, and Hypothesis none of them.
+    from slotengine import cli_simulate
+    from slotengine.testing.faults import ABOUT
+
+    if broken is not None and broken not in ABOUT:
+        raise click.BadParameter(f"there are: {', '.join(ABOUT)}", param_hint="'--fault'")
+    seed = first or 0
+    if only is not None:
+        if not all(0 <= step < steps for step in only):
+            raise click.BadParameter(f"there are steps 0 to {steps - 1}", param_hint="'--only'")
+        played = cli_simulate.replay(seed, steps, only, backend=backend, broken=broken)
+        click.echo(played.text, nl=False)
+        if played.failure is not None:
+            raise click.ClickException(f"{played.failure.rule}: {played.failure.told}")
+        return
+    total = seeds or (100 if first is None else 1)
+    with cli_simulate.progress(total) as done:
+        finding = cli_simulate.first_finding(
+            range(seed, seed + total), steps, backend=backend, broken=broken, done=done
+        )
+    if finding is not None:
+        more = [] if broken is None else [f"--fault {broken}"]
+        more += [] if backend == "asyncio" else [f"--backend {backend}"]
+        click.echo(cli_simulate.report(finding, more))
+        raise click.exceptions.Exit(1)
+    click.echo(f"{total} seeds of {steps} steps, from {seed} on: nothing found.")

@@ -45,6 +45,7 @@ CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
 COMMAND: Final = Layer(
     (
         "slotengine",
+        "slotengine.cli_simulate",
         "slotengine.cli_slots",
         "slotengine.calcom",
         "slotengine.backends",
@@ -98,11 +99,12 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.testing.remote.server": Layer(
         ("slotengine.testing.remote", "slotengine.calcom", *SERVED), ("aiohttp", "orjson")
     ),
-    "slotengine.testing.strategies": Layer(SERVED, ("hypothesis",)),
+    "slotengine.testing.strategies": Layer(("slotengine.testing", *SERVED), ("hypothesis",)),
     # The public names, which nothing inside slotengine imports but the command.
     "slotengine": Layer(SERVED),
     "slotengine.__main__": Layer(("slotengine.cli",)),
     "slotengine.cli": COMMAND,
+    "slotengine.cli_simulate": COMMAND,
     "slotengine.cli_slots": COMMAND,
 }
 

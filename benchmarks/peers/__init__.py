@@ -17,7 +17,8 @@ from importlib import import_module
 from typing import Final, Protocol, cast
 
 from benchmarks.measure import missing
-from benchmarks.workloads import Outcome, Storm, Target, Timed, drive
+from benchmarks.targets import RecordingTarget
+from benchmarks.workloads import Outcome, Storm, Target, Timed, drive, steps
 
 
 class Attempt(Protocol):
@@ -81,9 +82,11 @@ def in_process(make: Callable[[Storm], Target]) -> Prepare:
 
     @contextmanager
     def prepare(storm: Storm) -> Iterator[Attempt]:
+        known = steps(storm, RecordingTarget(storm))
+
         def attempt(timings: array[int] | None = None) -> Outcome:
             target = make(storm)
-            return drive(storm, target if timings is None else Timed(target, timings))
+            return drive(storm, known, target if timings is None else Timed(target, timings))
 
         yield attempt
 

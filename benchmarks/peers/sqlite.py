@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from benchmarks.peers import Attempt
-from benchmarks.workloads import TTL, Outcome, Storm, Timed, drive
+from benchmarks.targets import RecordingTarget
+from benchmarks.workloads import TTL, Outcome, Storm, Timed, drive, steps
 
 NEVER = 2**63 - 1
 
@@ -61,8 +62,10 @@ class SQLiteTarget:
 def in_memory(storm: Storm) -> Iterator[Attempt]:
     """Make a database for each attempt."""
 
+    known = steps(storm, RecordingTarget(storm))
+
     def attempt(timings: array[int] | None = None) -> Outcome:
         with closing(SQLiteTarget(storm)) as target:
-            return drive(storm, target if timings is None else Timed(target, timings))
+            return drive(storm, known, target if timings is None else Timed(target, timings))
 
     yield attempt

@@ -43,8 +43,8 @@ class Link:
     """Where a request under way, or lost, would put it."""
     promised: bool = False
     """Some caller has been told that it is theirs."""
-    booking: bool = False
-    """The callback that a strict caller waits for is under way."""
+    booking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Locked while the callback that a strict caller waits for is under way."""
     booked: bool = False
     """The callback has booked it at the remote."""
     kept: bool = False
@@ -68,6 +68,8 @@ class Link:
     """When to look at it again; 0 if nothing is due."""
     waiting: int = 0
     """Callers that wait for it to be accepted."""
+    callers: int = 0
+    """Those whose turn it is, or who wait for it: as long as there are any it is not forgotten."""
     indexed: tuple[Place, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)

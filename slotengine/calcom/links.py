@@ -86,7 +86,7 @@ class Links:
             return None
         link.synced = synced
         place = place_of(reservation, synced)
-        if link.booking:  # whose uid the callback was given stays as it is
+        if link.booking.locked():  # whose uid the callback was given stays as it is
             return Wanted(place, 0, booked=reservation.state is State.CONFIRMED)
         if reservation.state is State.HELD:
             assert reservation.until is not None

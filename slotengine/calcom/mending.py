@@ -62,7 +62,7 @@ class Mending:
         found: list[Finding] = []
         links = list(self._links.by_uid.values())
         for link in links:
-            finding = await self._compare(link, is_new=link.uid in new)
+            finding = await self._out.own(self._compare(link, is_new=link.uid in new))
             if finding is not None:
                 found.append(finding)
         for ghost in self._links.ghosts.live(self._out.now()):
@@ -74,15 +74,15 @@ class Mending:
 
     async def _compare(self, link: Link, *, is_new: bool) -> Finding | None:
         await self._out.settle(link)  # what is merely late is no difference
+        if link.over and not is_new:
+            return None
         async with link.lock:
             difference = await self._difference(link)
         if is_new:
             difference = Difference.NOT_FOLLOWED
         if difference is None:
             return None
-        link.sight.not_before = 0
-        if link.sight.belief is Belief.REFUSED:  # perhaps it is not, any more
-            link.succeeded()
+        self._out.ask_again(link)
         await self._out.settle(link)
         wanted = self._links.wanted(link)
         sight = link.sight

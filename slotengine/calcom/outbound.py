@@ -15,9 +15,10 @@ import asyncio
 import heapq
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from math import fsum, inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 
@@ -51,6 +52,8 @@ from slotengine.engine.engine import SlotEngine
 from slotengine.errors import EngineClosed, Refused
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _MOST_STEPS: Final = 16
 _MOST_ROUNDS: Final = 4
@@ -209,32 +212,63 @@ class Outbound:
             if at < self._wakes_at:
                 self._wake.set()
 
-    async def own(self, work: Coroutine[Any, Any, None]) -> None:
+    async def own(self, work: Coroutine[Any, Any, T]) -> T:
         """Let a task of ours do it; whoever waits for it here can be cancelled, the task is not."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._own_is_done)
         try:
-            await asyncio.shield(task)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if task.cancelled() and current is not None and not current.cancelling():
                 raise SyncClosed from None  # given up by `stop`; nobody cancelled the caller
             raise
 
-    def _own_is_done(self, task: asyncio.Task[None]) -> None:
+    def _own_is_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.debug("a task of ours ended: %r", error)  # whoever waits for it is told, too
 
-    async def check(self, link: Link) -> None:
-        """Ask the remote whether it has what it is believed to have."""
-        await self.own(self._check(link))
+    @asynccontextmanager
+    async def turn(self, link: Link) -> AsyncIterator[None]:
+        """Let it be the turn of one caller; not before a callback has ended whose caller has left.
 
-    async def _check(self, link: Link) -> None:
+        Whoever waits must not come back to a link that nobody follows: there
+        would be another of the same reservation, and both would ask for it.
+        """
+        link.callers += 1
+        try:
+            async with link.turn:
+                async with link.booking:
+                    pass
+                yield
+        finally:
+            link.callers -= 1
+            if not link.callers and link.sight.belief not in PRESENT:
+                self.enqueue(link)  # now it can be forgotten, if it is over
+
+    async def check(self, link: Link) -> Exception | None:
+        """Ask whether the remote has what it is believed to have; return why it cannot be asked."""
+        return await self.own(self._check(link))
+
+    async def _check(self, link: Link) -> Exception | None:
+        problem: Exception | None = None
         async with link.lock:
             if link.sight.belief is Belief.HELD:
                 await self._ask.look_up(link)
+                if link.sight.failure is not Failure.NONE:
+                    problem = link.verdict
+            else:
+                self.ask_again(link)
+        self.enqueue(link)  # whoever wanted to know may be gone
+        return problem
+
+    def ask_again(self, link: Link) -> None:
+        """Let the next request be made at once, also for what was refused; for who has its lock."""
+        link.sight.not_before = 0
+        if link.sight.belief is Belief.REFUSED:  # perhaps it is not, any more
+            link.succeeded()
 
     async def follow(self, link: Link) -> None:
         """Return when it is settled, also if others have to be settled before."""
@@ -257,7 +291,8 @@ class Outbound:
         self._settling += 1
         try:
             async with link.lock:
-                await self._settle(link)
+                if not link.over:  # another follows it now, or nobody is to
+                    await self._settle(link)
         finally:
             self._settling -= 1
             self._at_rest.set()
@@ -322,7 +357,7 @@ class Outbound:
         return end if end > self.now() else 0
 
     def _forget(self, link: Link) -> None:
-        if self.links.by_uid.get(link.uid) is link and link.waiting == 0:
+        if self.links.by_uid.get(link.uid) is link and not (link.waiting or link.callers):
             self.links.forget(link)
             self._renewed.pop(link.uid, None)
             link.due = 0

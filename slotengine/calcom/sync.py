@@ -33,7 +33,6 @@ from slotengine.calcom.link import Link, Origin, is_live, place_of
 from slotengine.calcom.links import Links
 from slotengine.calcom.mending import Mending
 from slotengine.calcom.outbound import Outbound
-from slotengine.calcom.reconcile import Failure
 from slotengine.calcom.requests import Requests
 from slotengine.calcom.resuming import Resuming
 from slotengine.calcom.sync_errors import SyncClosed, SyncOverloaded
@@ -328,7 +327,7 @@ class CalComSync:
         link = self._links.by_uid.get(uid)
         if link is None or not link.synced.strict:
             return await self._engine.extend(uid, ttl=ttl, version=version)
-        async with link.turn:
+        async with self._out.turn(link):
             before = self._engine.get_nowait(uid)
             extended = self._engine.extend_nowait(uid, ttl=ttl, version=version)
             assert before is not None
@@ -375,7 +374,7 @@ class CalComSync:
             return await self._engine.move_slot(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             )
-        async with nullcontext() if link is None else link.turn:
+        async with nullcontext() if link is None else self._out.turn(link):
             if link is not None and link.origin is not None:  # of a move whose caller did not stay
                 await self._out.follow(link)
             before = self._engine.get_nowait(uid)
@@ -423,7 +422,9 @@ class CalComSync:
         as it was.  In its last minute a hold is booked here while the callback
         is under way, so that nobody else gets it; should it raise then, the
         booking is cancelled.  If it has booked what is not to be had here any
-        more, because somebody has released it, `Diverged` is told.
+        more, because somebody has released it, `Diverged` is told.  A repeat is
+        asked about as well, as long as the remote is to hold the booking: it is
+        a yes if that does, and the booking stays in any case.
 
         Background: it is a booking at once; the callback is called once,
         afterwards, and should it raise, `Diverged` is told.
@@ -432,29 +433,37 @@ class CalComSync:
         link = self._links.by_uid.get(uid)
         if link is None or not link.synced.strict:
             return await self._engine.confirm(uid, version=version)
-        async with link.turn:
+        async with self._out.turn(link):
             current = self._engine.get_nowait(uid)
             if current is not None and current.state is State.HELD:
                 await self._check_cover(link)
                 if not isinstance(link.synced.confirm, Confirm):
                     await self._out.own(self._book(link, current, version))
                     version = None  # that it is as the caller saw it was checked before
+            elif is_live(current) and self._is_kept(link):
+                await self._check_cover(link)
             confirmed = self._engine.confirm_nowait(uid, version=version)
         self._out.enqueue(link)
         return confirmed
 
     async def _check_cover(self, link: Link) -> None:
         """Return if the remote says that it holds it; if it does not and cannot, it is revoked."""
-        await self._out.check(link)
-        if link.sight.belief is Belief.HELD and link.sight.failure is not Failure.NONE:
-            self._out.enqueue(link)
-            raise self._why(link, "confirm")  # it could not be asked
+        problem = await self._out.check(link)
+        if problem is not None:
+            raise problem
         await self._out.follow(link)
         current = self._engine.get_nowait(link.uid)
         if current is None or not is_live(current):
             raise self._why(link, "confirm")
+        if link.sight.belief in {Belief.REFUSED, Belief.UNSENT}:
+            raise self._why(link, "confirm")
         if not link.held_at(place_of(current, link.synced)):
             raise self._out.uncertain(link)
+
+    def _is_kept(self, link: Link) -> bool:
+        """Tell whether the remote is to hold a booking."""
+        wanted = self._links.wanted(link)
+        return wanted is not None and not wanted.to_book
 
     async def _book(self, link: Link, current: Reservation, version: int | None) -> None:
         confirm = link.synced.confirm
@@ -462,22 +471,21 @@ class CalComSync:
         assert current.until is not None
         if version is not None and current.version != version:
             return  # the engine will say so
-        link.booking = True
         last_minute = to_us(current.until) - _BOOKED_BEFORE
-        if last_minute <= self._out.now():
-            self._book_here(link.uid)
-        keeper = asyncio.create_task(self._keep_free(link.uid, last_minute))
-        try:
-            await confirm(current, link.remote_uid)
-        except Exception:
-            self._not_booked(link)
-            raise
-        else:
-            self._booked(link)
-        finally:
-            link.booking = False
-            keeper.cancel()
-            self._out.enqueue(link)
+        async with link.booking:
+            if last_minute <= self._out.now():
+                self._book_here(link.uid)
+            keeper = asyncio.create_task(self._keep_free(link.uid, last_minute))
+            try:
+                await confirm(current, link.remote_uid)
+            except Exception:
+                self._not_booked(link)
+                raise
+            else:
+                self._booked(link)
+            finally:
+                keeper.cancel()
+                self._out.enqueue(link)
 
     async def _keep_free(self, uid: str, last_minute: int) -> None:
         await self._clock.wait(anyio.Event(), last_minute)

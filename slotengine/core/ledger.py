@@ -678,9 +678,7 @@ class Ledger(Books):
             if not is_count(version):
                 raise InvalidField("version", f"must be a whole number, not {version!r}")
             raise StaleVersion(entry.uid, version, entry.version_at(now))
-        state = entry.state
-        if state is HELD and entry.until <= now:
-            state = State.EXPIRED
+        state = entry.state if entry.until > now else entry.state_at(now)
         if verb in NEXT[state]:
             return True
         if verb in REPEATS[state]:

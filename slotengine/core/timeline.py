@@ -98,7 +98,7 @@ class ExclusiveTimeline(Generic[Owner]):
     [Taken(start=10, end=40, units=1, owner='a')]
     """
 
-    __slots__ = ("_ends", "_owners", "_starts", "limit")
+    __slots__ = ("_ends", "_owners", "_starts", "begins", "ceases", "limit")
 
     def __init__(self) -> None:
         # Three columns rather than one of records, and two of them arrays: the bisection
@@ -109,6 +109,8 @@ class ExclusiveTimeline(Generic[Owner]):
         self._ends = array("q")
         self._owners: list[Owner] = []
         self.limit = MOST_IN_PLAIN_LISTS
+        self.begins, self.ceases = START_OF_TIME, END_OF_TIME
+        """The part of time that this is for, if it is one of several."""
 
     def room(self, start: int, end: int, units: int) -> int:
         """Return the index at which the span would stand, or `NO_ROOM`.  O(log n)."""
@@ -182,7 +184,9 @@ class CountedTimeline(Generic[Owner]):
         "_starts",
         "_taken",
         "_units",
+        "begins",
         "capacity",
+        "ceases",
         "limit",
     )
 
@@ -190,6 +194,7 @@ class CountedTimeline(Generic[Owner]):
         assert capacity >= 1
         self.capacity = capacity
         self.limit = MOST_IN_PLAIN_LISTS
+        self.begins, self.ceases = START_OF_TIME, END_OF_TIME
         # The step function.  One edge before all others, so every instant has one at or before.
         self._edges: list[int] = [START_OF_TIME]
         self._taken: list[int] = [0]
@@ -309,36 +314,58 @@ class PartitionedTimeline(Generic[Owner]):
     True
     """
 
-    __slots__ = ("_count", "_parts")
+    __slots__ = ("_count", "_found", "_parts")
 
     def __init__(self, plain: Plain[Owner]) -> None:
         self._parts: SortedDict[int, Plain[Owner]] = SortedDict({START_OF_TIME: plain})
         self._count = len(plain)
+        # Where `room` found a place for a span that lies in one part: `put` need not search.
+        self._found: Plain[Owner] | None = None
         if len(plain) > plain.limit:
-            self._split(START_OF_TIME)
+            self._split(plain)
 
     def room(self, start: int, end: int, units: int) -> int:
-        """Return 0 if every part has room for its piece, else `NO_ROOM`.  O(log n + k)."""
-        for _, part, low, high in self._pieces(start, end):
-            if part.room(low, high, units) == NO_ROOM:
+        """Return a place if every part has room for its piece, else `NO_ROOM`.  O(log n + k)."""
+        part = self._part(start)
+        if end <= part.ceases:
+            self._found = part
+            return part.room(start, end, units)
+        self._found = None
+        for piece, low, high in self._pieces(start, end):
+            if piece.room(low, high, units) == NO_ROOM:
                 return NO_ROOM
         return 0
 
     def put(self, place: int, start: int, end: int, units: int, owner: Owner) -> bool:
         """Take the span.  O(log n), and now and then splitting a part in two."""
-        for first, part, low, high in list(self._pieces(start, end)):
-            if part.put(part.room(low, high, units), low, high, units, owner):
-                self._split(first)
+        part = self._found
+        if part is not None:
+            if part.put(place, start, end, units, owner):
+                self._split(part)
+        else:
+            for part, low, high in list(self._pieces(start, end)):
+                if part.put(part.room(low, high, units), low, high, units, owner):
+                    self._split(part)
         self._count += 1
         return False
 
     def remove(self, start: int, end: int, units: int, owner: Owner) -> None:
         """Give the span back, and drop parts that this leaves empty.  O(log n)."""
-        for first, part, low, high in list(self._pieces(start, end)):
-            part.remove(low, high, units, owner)
-            if not len(part) and first != START_OF_TIME:
-                del self._parts[first]
+        part = self._part(start)
+        if end <= part.ceases:
+            self._remove_from(part, start, end, units, owner)
+        else:
+            for part, low, high in list(self._pieces(start, end)):
+                self._remove_from(part, low, high, units, owner)
         self._count -= 1
+
+    def _remove_from(
+        self, part: Plain[Owner], start: int, end: int, units: int, owner: Owner
+    ) -> None:
+        part.remove(start, end, units, owner)
+        if not len(part) and part.begins != START_OF_TIME:
+            del self._parts[part.begins]
+            self._part(part.begins).ceases = part.ceases
 
     def overlapping(self, start: int, end: int) -> list[Taken[Owner]]:
         """Return what is taken in the span, in order of start.  O(log n + k).
@@ -347,13 +374,14 @@ class PartitionedTimeline(Generic[Owner]):
         """
         found: list[Taken[Owner]] = []
         last: list[int] = []  # where the pieces of the part before are
-        for first, part, _, _ in self._pieces(start, end):
+        for part, _, _ in self._pieces(start, end):
             pieces = part.overlapping(start, end)
             # What ends at the border may go on behind it, with the same owner.
-            cut = {id(found[at].owner): at for at in last if found[at].end == first}
+            border = part.begins
+            cut = {id(found[at].owner): at for at in last if found[at].end == border}
             last = []
             for piece in pieces:
-                at = cut.get(id(piece.owner)) if cut and piece.start == first else None
+                at = cut.get(id(piece.owner)) if cut and piece.start == border else None
                 if at is None:
                     at = len(found)
                     found.append(piece)
@@ -364,31 +392,27 @@ class PartitionedTimeline(Generic[Owner]):
 
     def level(self, moment: int) -> int:
         """Return how many units are taken at a moment.  O(log n)."""
-        return self._parts.peekitem(self._parts.bisect_right(moment) - 1)[1].level(moment)
+        return self._part(moment).level(moment)
 
     def __len__(self) -> int:
         return self._count
 
-    def _pieces(self, start: int, end: int) -> Iterator[tuple[int, Plain[Owner], int, int]]:
-        """Yield each part the span touches: its first instant, itself, and its piece."""
+    def _part(self, moment: int) -> Plain[Owner]:
+        """Return the part of time that the moment is in."""
         parts = self._parts
-        index = parts.bisect_right(start) - 1
-        first, part = parts.peekitem(index)
-        while True:
-            index += 1
-            if index == len(parts):
-                yield first, part, max(start, first), end
-                return
-            following, next_part = parts.peekitem(index)
-            if following >= end:
-                yield first, part, max(start, first), end
-                return
-            yield first, part, max(start, first), following
-            first, part = following, next_part
+        return parts.peekitem(parts.bisect_right(moment) - 1)[1]
 
-    def _split(self, first: int) -> None:
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[Plain[Owner], int, int]]:
+        """Yield each part the span touches, and the piece of the span that lies in it."""
+        part = self._part(start)
+        while part.ceases < end:
+            following = self._parts[part.ceases]
+            yield part, start, part.ceases
+            part, start = following, following.begins
+        yield part, start, end
+
+    def _split(self, part: Plain[Owner]) -> None:
         """Cut an overfull part in two at a start near its middle, if that makes it shorter."""
-        part = self._parts[first]
         spans = part.overlapping(START_OF_TIME, END_OF_TIME)
         border = spans[len(spans) // 2].start
         crossing = sum(1 for taken in spans if taken.start < border < taken.end)
@@ -396,16 +420,16 @@ class PartitionedTimeline(Generic[Owner]):
             # Cutting would mostly double spans.  Try again when it has doubled itself.
             part.limit *= 2
             return
-        self._parts[first] = _refilled(part, spans, first, border)
-        self._parts[border] = _refilled(part, spans, border, END_OF_TIME)
+        self._parts[part.begins] = _refilled(part, spans, part.begins, border)
+        self._parts[border] = _refilled(part, spans, border, part.ceases)
 
     def _check(self) -> None:
         assert self._parts.keys()[0] == START_OF_TIME
         assert self._count == len(self.overlapping(START_OF_TIME, END_OF_TIME))
-        for (first, part), following in zip(
-            self._parts.items(), [*self._parts.keys()[1:], END_OF_TIME], strict=True
-        ):
+        borders = [*self._parts.keys(), END_OF_TIME]
+        for (first, part), following in zip(self._parts.items(), borders[1:], strict=True):
             part._check()
+            assert (part.begins, part.ceases) == (first, following)
             spans = part.overlapping(START_OF_TIME, END_OF_TIME)
             assert all(first <= taken.start and taken.end <= following for taken in spans)
             assert spans or first == START_OF_TIME
@@ -414,6 +438,7 @@ class PartitionedTimeline(Generic[Owner]):
 def _refilled(part: Plain[Owner], spans: list[Taken[Owner]], first: int, last: int) -> Plain[Owner]:
     """Return a timeline like ``part`` with the pieces of the spans in ``[first, last)``."""
     fresh = part.empty_twin()
+    fresh.begins, fresh.ceases = first, last
     for start, end, units, owner in spans:
         low, high = max(start, first), min(end, last)
         if low < high:

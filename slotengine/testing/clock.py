@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import anyio
 import anyio.lowlevel
 
-from slotengine.core.instant import duration_us, from_us, to_us
+from slotengine.core.expiry import NEVER
+from slotengine.core.instant import LAST_US, duration_us, from_us, to_us
 
 
 class SimClock:
@@ -58,6 +59,23 @@ class SimClock:
             # tenth of a second; most are after a few turns.
             await anyio.lowlevel.checkpoint()
         await anyio.wait_all_tasks_blocked()
+
+    @property
+    def next_wake(self) -> datetime | None:
+        """The next moment that somebody waits for, or None if nobody waits for any."""
+        until = min((until for until, _ in self._waiting), default=NEVER)
+        return None if until >= LAST_US else from_us(until)
+
+    async def advance_to(self, moment: datetime) -> None:
+        """Go on to a moment, and stop at each before it that somebody waits for.
+
+        So every sweep runs at the very moment that it is due, as if time passed;
+        `advance` jumps there at once, as if the machine had slept.
+        """
+        await self.advance(timedelta())  # so that whoever is about to wait does
+        while (stop := self.next_wake) is not None and self.moment <= stop < moment:
+            await self.advance(stop - self.moment)
+        await self.advance(moment - self.moment)
 
     async def wait(self, wake: anyio.Event, until: int) -> None:
         """Return when ``wake`` is set or the clock has been moved to ``until``."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from typing import Final
 
 from slotengine.core.instant import from_us
 from slotengine.core.proposal import Policy, Pool, Proposal, Terms
@@ -36,6 +37,7 @@ from slotengine.core.schedule import Windows
 from slotengine.errors import (
     HoldExpired,
     InTheWay,
+    InvalidTTL,
     KeyReused,
     LifeExceeded,
     LimitReached,
@@ -92,21 +94,27 @@ class Seen:
         return self.uid if self.seats is None else (self.event_type, self.start)
 
 
+COMPARABLE: Final = (Refused, TooManyUnits, UnknownResource, KeyReused, InvalidTTL)
+"""The errors whose details a ledger and this one must agree about."""
+
+
 def outcome(call: Callable[[], object]) -> object:
     """Return what a call returns, or what it raises with all its details, to be compared."""
     try:
         return call()
-    except (Refused, TooManyUnits, UnknownResource, KeyReused) as error:
-        return _told(error)
+    except COMPARABLE as error:
+        return told(error)
 
 
-def _told(error: Exception) -> object:
+def told(error: Exception) -> object:
+    """Return an error with all its details, as of now, to be compared."""
     if isinstance(error, NoneFree):
-        return NoneFree, [_told(refusal) for refusal in error.refusals]
+        return NoneFree, [told(refusal) for refusal in error.refusals]
     if isinstance(error, SlotTaken):
-        told = error.obstruction
+        about = error.obstruction
         # Which of two spans with one start comes first says nothing.
-        return type(error), error.resource, told._replace(in_the_way=tuple(sorted(told.in_the_way)))
+        ways = tuple(sorted(about.in_the_way))
+        return type(error), error.resource, about._replace(in_the_way=ways)
     return type(error), error.args
 
 
@@ -185,7 +193,7 @@ class NaiveLedger:
                     if one.session == self.known[uid].session and one.uid in before[0]
                 ]
                 self.known[uid] = replace(self.known[uid], until=max(shared, default=UNDYING))
-            _told(refusal)
+            told(refusal)
             self.known, self.keys, self.opened = before
             raise
 
@@ -202,7 +210,7 @@ class NaiveLedger:
             except Refused as refusal:
                 results.append(refusal)
         # A refusal is explained as of when it is read: after the whole batch.
-        return [_told(one) if isinstance(one, Refused) else one for one in results]
+        return [told(one) if isinstance(one, Refused) else one for one in results]
 
     def reserve_any(
         self,

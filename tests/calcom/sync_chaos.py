@@ -254,24 +254,19 @@ class Schedule:
         name = draw.choice([current.event_type, current.event_type, *MODES])
         assert name is not None
         length = minutes(draw.choice([30, 60])) if name == "varied" else None
-        before, self.acked[uid] = self.acked[uid], Mode.BACKGROUND  # until it is known
-        try:
-            moved = await sync.move(uid, start, event_type=name, length=length)
-        except BaseException:
-            self.acked[uid] = before
-            raise
-        self.acked[uid] = MODES[name]
+        moved = await sync.move(uid, start, event_type=name, length=length)
+        self.acked[uid] = MODES[name]  # of several who move it at a time, the last yes counts
         asked = (name, start, start + (length or minutes(30)))
         if (moved.event_type, moved.start, moved.end) != asked and self.alone:
             raise Violation(f"{moved} is not {asked}")
 
     async def confirm(self, uid: str) -> None:
         """Confirm it; yes means that the remote has it, unless somebody deletes it just now."""
-        robbed, sync = len(self.robbed), self.world.sync
+        robberies, sync = self.seen["robbed"], self.world.sync
         confirmed = await sync.confirm(uid)
         link = sync._links.by_uid.get(uid)
         keeps = link is not None and link.synced.confirm is Confirm.KEEP and not link.booked
-        quiet = self.calm and self.alone and len(self.robbed) == robbed
+        quiet = self.calm and self.alone and self.seen["robbed"] == robberies
         if keeps and quiet and MODES[confirmed.event_type or ""] is Mode.STRICT:
             there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
             name = confirmed.event_type or ""

@@ -250,6 +250,33 @@ async def test_what_was_released_while_the_callback_booked_it_is_told() -> None:
         assert "booked there" in diverged.problem
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["booked", "not booked"])
+async def test_who_confirms_again_waits_for_the_callback_of_one_who_has_left(fails: bool) -> None:
+    book = Booking()
+    async with world(replace(STRICT, confirm=book)) as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        first = asyncio.create_task(w.sync.confirm(hold.uid))
+        await book.called.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        again = asyncio.create_task(w.sync.confirm(hold.uid))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not again.done()
+        book.error = OSError("no") if fails else None
+        book.goes_on.set()
+        if fails:
+            with pytest.raises(OSError, match="no"):
+                await again
+            book.error = None
+            await w.sync.confirm(hold.uid)
+        else:
+            assert (await again).state is State.CONFIRMED
+        await w.settled()
+        assert (len(book.booked), w.there) == (1, [])
+
+
 async def test_that_it_is_booked_there_is_kept_at_once() -> None:
     book = Booking()
     book.goes_on.set()

@@ -25,9 +25,10 @@ from hypothesis.stateful import (
 
 from slotengine.core.ledger import Ledger
 from slotengine.core.proposal import Policy, Pool, Proposal, Terms
-from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
+from slotengine.core.reservation import Change, Claim, Entry, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import Refused
+from slotengine.testing import strategies
 from slotengine.testing.model import NaiveLedger, Seen, outcome
 
 TERMS = Terms(default_ttl=5, shortest_ttl=1, longest_ttl=12, max_life=20, retention=6)
@@ -44,12 +45,13 @@ RESOURCES = {
 LIMITS = {"limit:some"}
 THINGS = [name for name in RESOURCES if name not in LIMITS]
 
-spans = st.tuples(st.integers(0, LAST - 1), st.integers(1, 4)).map(
-    lambda pair: (pair[0], pair[0] + pair[1])
-)
+UNITS = {"sole": 1, "hours": 1, "many": 3}
+HOSTS = ("host-1", "host-2", "host-3")
+
+spans = strategies.spans(last=LAST)
+ttls = strategies.ttls
 steps = st.sampled_from((0, 0, 0, 1, 2, 5))
-ttls = st.sampled_from((5, 5, 5, 1, 2, 3, 12))
-maybe_version = st.sampled_from((None, None, None, 1, 2, 3))
+maybe_version = strategies.versions
 
 
 def windows(start: int, end: int) -> tuple[int, int]:
@@ -58,51 +60,21 @@ def windows(start: int, end: int) -> tuple[int, int]:
 
 
 @st.composite
-def pools_of(draw: st.DrawFn, start: int, end: int) -> Pool:
-    hosts = draw(st.sampled_from((("host-1", "host-2"), ("host-1", "host-2", "host-3"))))
-    size = len(hosts)
-    return Pool(
-        tuple(Claim(host, start, end, 1) for host in hosts),
-        draw(st.sampled_from((None, (1,) * size, (3, 1, 2)[:size]))),
-        draw(st.sampled_from((None, (ALWAYS_OPEN,) * size, (None, ALWAYS_OPEN, None)[:size]))),
-    )
-
-
-@st.composite
 def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
-    # Often enough the same few slots, or sessions would hardly ever be shared.
-    start, end = draw(st.one_of(spans, st.sampled_from(((2, 5), (2, 5), (2, 6), (6, 8)))))
-    resources = draw(
-        st.lists(st.sampled_from(("sole", "hours", "many")), min_size=1, max_size=2, unique=True)
-    )
-    before, after = draw(st.sampled_from(((0, 0), (0, 0), (1, 0), (1, 2))))
-    units = draw(st.sampled_from((1, 1, 2, 3)))
-    claims = tuple(
-        Claim(one, start - before, end + after, units if one == "many" else 1) for one in resources
-    )
-    seats = draw(st.sampled_from((None, None, Seats(2), Seats(3), Seats(3), Seats(3, 2))))
-    pools: tuple[Pool, ...] = ()
-    if draw(st.booleans()):
-        claims = draw(st.sampled_from(((), claims)))
-        pools = (draw(pools_of(start - before, end + after)),)
-        if draw(st.booleans()):
-            pools += (Pool((Claim("sole", start, end),)),)
-            claims = tuple(claim for claim in claims if claim.resource != "sole")
+    """Those of callers, with what only the planner asks for: limits, a second pool, and so on."""
+    made = draw(strategies.proposals(UNITS, hosts=HOSTS, with_key=with_key, last=LAST))
+    start, end, claims = made[:3]
+    another = draw(st.booleans())
+    if made.pools and another:
+        claims = tuple(claim for claim in claims if claim.resource != "sole")
+        made = made._replace(claims=claims, pools=(*made.pools, Pool((Claim("sole", start, end),))))
     quota = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2, 4))))
-    return Proposal(
-        start,
-        end,
-        claims,
-        draw(ttls),
-        draw(st.sampled_from((None, "holder-1", "holder-2"))),
-        "workshop" if seats or pools else draw(st.sampled_from((None, "consultation"))),
-        seats,
-        draw(st.sampled_from((None, None, "key-1", "key-2"))) if with_key else None,
-        draw(st.sampled_from((None, None, None, ALWAYS_OPEN))),
-        pools,
-        draw(st.sampled_from(((), (), (quota,)))),
-        draw(st.sampled_from((None, (ALWAYS_OPEN,) * len(claims)))),
-        draw(st.sampled_from((None, None, frozenset(RESOURCES), frozenset({"many", "host-1"})))),
+    return made._replace(
+        quotas=draw(st.sampled_from(((), (), (quota,)))),
+        schedules=draw(st.sampled_from((None, (ALWAYS_OPEN,) * len(claims)))),
+        hosts=draw(
+            st.sampled_from((None, None, frozenset(RESOURCES), frozenset({"many", "host-1"})))
+        ),
     )
 
 
@@ -174,7 +146,11 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         return f"uid-{self.made}"
 
     @rule(
-        target=uids, span=spans, resource=st.sampled_from(("sole", "hours")), ttl=ttls, step=steps
+        target=uids,
+        span=spans,
+        resource=st.sampled_from(("sole", "hours")),
+        ttl=ttls,
+        step=steps,
     )
     def reserve(self, span: tuple[int, int], resource: str, ttl: int, step: int) -> Any:
         uid = self.fresh()

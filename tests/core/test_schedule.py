@@ -28,6 +28,7 @@ from slotengine.core.schedule import (
     hours,
 )
 from slotengine.errors import InvalidField
+from slotengine.testing import strategies
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -349,25 +350,9 @@ HARD_DAYS = [
     ("UTC", "2024-02-29T00:00"),
 ]
 
-# Clocks change at night, so that is when most of these hours begin and end.
-times = st.sampled_from([0, 30, 60, 90, 119, 120, 121, 150, 180, 240, 540, 1380, 1410, 1439])
-times |= st.integers(0, 1439)
-ranges = st.lists(st.builds(Hours, times, times | st.just(1440)), max_size=3).map(tuple)
 
-
-@st.composite
-def schedules(draw: st.DrawFn, zone: str, near: date) -> Schedule:
-    days = st.integers(-4, 4).map(lambda by: near + timedelta(by))
-    absences = draw(st.lists(st.tuples(days, days).map(sorted), max_size=1))
-    ends = sorted(draw(st.lists(days, max_size=4, unique=True)))
-    zones = st.sampled_from([zone for zone, _ in HARD_DAYS])
-    return Schedule(
-        zone,
-        weekly=draw(st.dictionaries(st.integers(0, 6), ranges, min_size=4)),
-        overrides=draw(st.dictionaries(days, ranges, max_size=3)),
-        travel=[Travel(*pair, draw(zones)) for pair in zip(ends[::2], ends[1::2], strict=False)],
-        away=[Away(*pair) for pair in absences],
-    )
+def schedules(zone: str, near: date) -> st.SearchStrategy[Schedule]:
+    return strategies.schedules(zone, near, zones=[zone for zone, _ in HARD_DAYS])
 
 
 @settings(max_examples=100, deadline=None)
@@ -406,6 +391,7 @@ instants |= st.integers(-(2**80), 2**80)
 def test_answers_in_every_year(
     data: st.DataObject | None, zone: str, start: int, length: int
 ) -> None:
+    times = strategies.times_of_day
     text = "00:00-24:00" if data is None else str(data.draw(st.builds(Hours, times, times)))
     schedule = daily(zone, text)
     expected = BEGINNING <= start < END and model_is_open(schedule, start)

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 
 import hypothesis.strategies as st
 from hypothesis import event, given
 
 from slotengine.core.event_type import (
-    DateRange,
     EventType,
-    Host,
-    Limit,
-    Period,
-    RollingDays,
 )
-from slotengine.core.instant import DAY, HOUR, MINUTE, duration_us, from_us, to_us
+from slotengine.core.instant import HOUR, MINUTE, duration_us, to_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
@@ -31,6 +26,7 @@ from slotengine.core.schedule import FixedWindows, Schedule, Windows, hours
 from slotengine.core.slots import Query
 from slotengine.core.zone import Zone
 from slotengine.errors import InvalidRequest, Refused
+from slotengine.testing import strategies
 from slotengine.testing.model import Seen
 from slotengine.testing.naive_slots import World, naive_grid, naive_slots
 
@@ -42,35 +38,13 @@ NIGHTS = [
     to_us(datetime(2011, 12, 29, 16, tzinfo=UTC)),  # Apia skips a day
     to_us(datetime(2030, 6, 5, tzinfo=UTC)),
 ]
-ZONES = [
-    "UTC",
-    "Europe/Rome",
-    "America/New_York",
-    "Australia/Lord_Howe",
-    "Asia/Kathmandu",
-    "Pacific/Apia",
-]
-HOSTS = ["host-1", "host-2", "host-3", "hall"]
+HOSTS = {"host-1": 1, "host-2": 1, "host-3": 1, "hall": 3}
 TTL = 30 * MINUTE
 
-zones = st.sampled_from(ZONES)
+zones = st.sampled_from(strategies.ZONES)
 quarters = st.integers(-20, 140).map(lambda quarter: quarter * 15 * MINUTE)
-lengths = st.sampled_from((30, 30, 60, 45, 20, 7)).map(lambda minutes: timedelta(minutes=minutes))
-buffers = st.sampled_from((0, 0, 0, 10, 15)).map(lambda minutes: timedelta(minutes=minutes))
-
 
 WEEKLY = ("00:00-24:00", "01:00-04:30 05:00-09:00", "22:00-03:15", "09:10-17:00")
-MORNINGS = Schedule("Europe/Rome", dict.fromkeys(range(7), hours("08:00-12:00")))
-# How many fixed hosts there are, and how many in each group.
-SHAPES = ((1, ()), (1, ()), (2, ()), (0, (2,)), (0, (3,)), (1, (2,)), (0, (2, 2)))
-LIMITS = (
-    (),
-    (),
-    (Limit(Period.DAY, count=1),),
-    (Limit(Period.DAY, count=2),),
-    (Limit(Period.WEEK, time=timedelta(hours=1)), Limit(Period.DAY, count=2)),
-    (Limit(Period.MONTH, count=2), Limit(Period.YEAR, count=3)),
-)
 
 
 @st.composite
@@ -83,47 +57,6 @@ def schedules(draw: st.DrawFn, night: int) -> Windows | None:
         return Schedule(draw(zones), dict.fromkeys(range(7), some))
     starts = draw(st.lists(quarters, min_size=1, max_size=3))
     return FixedWindows([(night + start, night + start + 3 * HOUR) for start in starts])
-
-
-@st.composite
-def parties(draw: st.DrawFn, resource: str, night: int) -> Host:
-    day = FixedWindows([(night, night + DAY)])
-    return Host(
-        resource,
-        units=draw(st.sampled_from((1, 2))) if resource == "hall" else 1,
-        weight=draw(st.sampled_from((1, 1, 3))),
-        schedule=draw(st.sampled_from((None, None, None, day))),
-    )
-
-
-@st.composite
-def event_types(draw: st.DrawFn, name: str, night: int) -> EventType:
-    fixed, groups = draw(st.sampled_from(SHAPES))
-    hosts = iter([draw(parties(one, night)) for one in draw(st.permutations(HOSTS))])
-    length, on = draw(lengths), from_us(night).date()
-    windows = (
-        *(None, None, RollingDays(0), RollingDays(1), RollingDays(1, business=True)),
-        *(DateRange(on, on), DateRange(date(2000, 1, 1), on)),
-    )
-    return EventType(
-        id=name,
-        length=length,
-        all_of=[next(hosts) for _ in range(fixed)],
-        any_of=[[next(hosts) for _ in range(size)] for size in groups],
-        lengths=draw(st.sampled_from(((), (), (length, length * 2)))),
-        interval=draw(st.one_of(st.none(), st.none(), lengths)),
-        offset=draw(buffers),
-        before=draw(buffers),
-        after=draw(buffers),
-        notice=draw(st.sampled_from((0, 0, 30, 120))) * timedelta(minutes=1),
-        window=draw(st.sampled_from(windows)),
-        limits=draw(st.sampled_from(LIMITS)),
-        seats=draw(st.sampled_from((None, 2, 3))),
-        schedule=draw(st.sampled_from((None, None, MORNINGS))),
-        first_only=draw(st.sampled_from((False, False, True))),
-        optimized=draw(st.sampled_from((False, False, True))),
-        zone=draw(zones),
-    )
 
 
 @dataclass
@@ -169,9 +102,8 @@ class Shop:
 @st.composite
 def shops(draw: st.DrawFn) -> Shop:
     night = draw(st.sampled_from(NIGHTS))
-    resources = {name: (1, draw(schedules(night))) for name in HOSTS[:3]}
-    resources["hall"] = (3, draw(schedules(night)))
-    types = [draw(event_types("talk", night)), draw(event_types("class", night))]
+    resources = {name: (units, draw(schedules(night))) for name, units in HOSTS.items()}
+    types = [draw(strategies.event_types(name, HOSTS, night)) for name in ("talk", "class")]
     shop = Shop(
         night,
         draw(st.sampled_from((0, 1, 16))),
@@ -197,7 +129,7 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
                 (shop.night + start, shop.night + start + 50 * MINUTE) for start in starts
             ]
         )
-        shop.busy = draw(st.dictionaries(st.sampled_from(HOSTS), spans, max_size=2))
+        shop.busy = draw(st.dictionaries(st.sampled_from(list(HOSTS)), spans, max_size=2))
         shop.ledger.replace_busy("calendar", shop.busy, now=shop.now)
     else:
         event_type = draw(st.sampled_from(shop.types))

@@ -21,9 +21,10 @@ from slotengine.core.timeline import (
     Timeline,
     timeline_for,
 )
+from slotengine.testing import strategies
 
 # Few instants, so that spans touch, nest and repeat: step functions break there.
-spans = st.tuples(st.integers(0, 23), st.integers(1, 6)).map(lambda p: (p[0], p[0] + p[1]))
+spans = strategies.spans(last=24, longest=6)
 
 
 class Owner:

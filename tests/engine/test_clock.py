@@ -12,7 +12,7 @@ from typing import TypeVarTuple
 import anyio
 import pytest
 
-from slotengine import Clock, InvalidField, SlotEngine, SystemClock, minutes
+from slotengine import Clock, Event, InvalidField, SlotEngine, SystemClock, minutes
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import to_us
 from slotengine.testing import SimClock
@@ -160,6 +160,36 @@ async def test_waiters_of_a_virtual_clock_wake_at_their_moments(clock: SimClock)
         await anyio.wait_all_tasks_blocked()
         assert woken[-1] == 99
     assert clock._waiting == []
+
+
+async def test_a_virtual_clock_tells_when_somebody_next_wakes(clock: SimClock) -> None:
+    assert clock.next_wake is None
+    async with SlotEngine(clock=clock) as engine:
+        engine.add_resource("room")
+        await clock.advance(timedelta())
+        assert clock.next_wake is None  # nothing is held: the sweeper sleeps until it is woken
+        await engine.reserve("room", NOW, minutes(30))
+        await clock.advance(timedelta())
+        assert clock.next_wake == NOW + minutes(5)
+
+
+async def test_a_virtual_clock_stops_wherever_somebody_wakes(clock: SimClock) -> None:
+    """So each expiry is told at the moment of its until; a jump tells them all at its end."""
+    async with SlotEngine(clock=clock) as engine:
+        engine.add_resource("hall", capacity=9)
+        with engine.subscribe() as events:
+            for ttl in (3, 1, 2):
+                await engine.reserve("hall", NOW, minutes(30), ttl=minutes(ttl))
+            await clock.advance_to(NOW + minutes(2))
+            assert engine.statistics().expired == 2
+            await clock.advance_to(NOW + minutes(9))
+            assert clock.moment == NOW + minutes(9)
+        expiries = [event async for event in events][3:]
+    assert [event.at for event in expiries if isinstance(event, Event)] == [
+        NOW + minutes(i) for i in (1, 2, 3)
+    ]
+    await clock.advance_to(NOW)
+    assert clock.moment == NOW
 
 
 async def test_a_waiter_that_is_cancelled_is_forgotten(clock: SimClock) -> None:

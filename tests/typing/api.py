@@ -54,7 +54,7 @@ from slotengine import (
     hours,
     minutes,
 )
-from slotengine.testing import SimClock
+from slotengine.testing import SimClock, Watch, attach
 
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
 HALF_HOUR = minutes(30)
@@ -265,6 +265,15 @@ def blocking() -> None:
         with engine.subscribe() as events:
             for event in events:
                 assert_type(event, Event | Lagged)
+
+
+async def watching(engine: SlotEngine, clock: SimClock) -> None:
+    with attach(engine) as watch:
+        assert_type(watch, Watch)
+        await clock.advance_to(START)
+        assert_type(clock.next_wake, datetime | None)
+        watch.check()
+        watch.check_swept()
 
 
 async def what_a_checker_refuses(engine: SlotEngine) -> None:

@@ -1,0 +1,278 @@
+"""Faults, put in on purpose: whoever claims to find faults must find these.
+
+Each has a name, and breaks slotengine in one way for as long as a block lasts.
+A test of a test: `slotengine simulate --fault NAME` must fail, and soon.
+
+>>> from slotengine.core.ledger import Ledger
+>>> before = Ledger.extend
+>>> with fault("version-not-raised"):
+...     Ledger.extend is before
+False
+>>> Ledger.extend is before
+True
+
+They are put in around methods that are called by name, so that one which is no
+more called, or no more there, is missed by the tests.  Not for use in threads:
+all engines of the process are broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from slotengine.core.books import Books
+from slotengine.core.instant import LAST_US
+from slotengine.core.ledger import Ledger
+from slotengine.core.proposal import Proposal
+from slotengine.core.reservation import Entry, State, Verb
+from slotengine.core.resource import Resource
+from slotengine.core.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
+from slotengine.errors import NoneFree, Refused
+
+if TYPE_CHECKING:
+    from slotengine.core.books import OnChange
+
+Method = Callable[..., Any]
+Patch = tuple[type, str, Callable[[Method], Method]]
+"""A class, the name of a method, and what makes a faulty one of the method that is there."""
+
+FAULTS: Final[dict[str, list[Patch]]] = {}
+"""Every fault by its name: what it breaks."""
+
+ABOUT: Final[dict[str, str]] = {}
+"""What is wrong with each fault in place, in a sentence."""
+
+
+@contextmanager
+def fault(name: str) -> Iterator[None]:
+    """Have a fault in place for as long as the block lasts.  Raises `KeyError`."""
+    with ExitStack() as stack:
+        for owner, method, make in FAULTS[name]:
+            stack.enter_context(_patched(owner, method, make))
+        yield
+
+
+@contextmanager
+def _patched(owner: type, name: str, make: Callable[[Method], Method]) -> Iterator[None]:
+    right, its_own = getattr(owner, name), name in vars(owner)
+    setattr(owner, name, make(right))
+    try:
+        yield
+    finally:
+        if its_own:
+            setattr(owner, name, right)
+        else:
+            delattr(owner, name)
+
+
+def _breaks(
+    name: str, owner: type, method: str
+) -> Callable[[Callable[[Method], Method]], Callable[[Method], Method]]:
+    """Add what is decorated to a fault; its docstring, or that of the first, says what is wrong."""
+
+    def add(make: Callable[[Method], Method]) -> Callable[[Method], Method]:
+        FAULTS.setdefault(name, []).append((owner, method, make))
+        ABOUT.setdefault(name, (make.__doc__ or "").partition("\n")[0])
+        return make
+
+    return add
+
+
+# --- Time ------------------------------------------------------------------------------------
+
+
+@_breaks("until-off-by-one", Entry, "state_at")
+def _late_state(right: Method) -> Method:
+    """A hold is taken to be live at the very moment of its until."""
+
+    def state_at(self: Entry, now: int) -> State:
+        return self.state if self.until == now else right(self, now)
+
+    return state_at
+
+
+@_breaks("until-off-by-one", Entry, "version_at")
+def _late_version(right: Method) -> Method:
+    def version_at(self: Entry, now: int) -> int:
+        return self.version if self.until == now else right(self, now)
+
+    return version_at
+
+
+@_breaks("until-off-by-one", Books, "_do_chores")
+def _late_chores(right: Method) -> Method:
+    def do_chores(self: Books, now: int, limit: int) -> int:
+        marked: int = right(self, now - 1, limit)
+        self.chores_due = max(self.chores_due, now + 1)  # or the sweeper would spin
+        return marked
+
+    return do_chores
+
+
+@_breaks("expiry-told-twice", Ledger, "expire")
+def _twice(right: Method) -> Method:
+    """The sweeper announces each expiry twice."""
+
+    def expire(self: Ledger, now: int, limit: int | None = None) -> int:
+        tell = self.on_change
+
+        def twice(verb: Verb, entry: Entry, at: int) -> None:
+            assert tell is not None
+            tell(verb, entry, at)
+            tell(verb, entry, at)
+
+        return _telling(self, tell and twice, lambda: right(self, now, limit))  # type: ignore[no-any-return]
+
+    return expire
+
+
+@_breaks("expiry-not-told", Ledger, "expire")
+def _never(right: Method) -> Method:
+    """The sweeper marks holds as expired, and tells nobody."""
+
+    def expire(self: Ledger, now: int, limit: int | None = None) -> int:
+        return _telling(self, None, lambda: right(self, now, limit))  # type: ignore[no-any-return]
+
+    return expire
+
+
+@_breaks("never-forgets", Books, "_forget")
+def _kept(right: Method) -> Method:
+    """What has ended stays in memory for good."""
+    return lambda self, entry: None
+
+
+# --- Room ------------------------------------------------------------------------------------
+
+
+@_breaks("touching-conflicts", ExclusiveTimeline, "room")
+@_breaks("touching-conflicts", CountedTimeline, "room")
+def _touching(right: Method) -> Method:
+    """Spans that merely touch are taken to be in each other's way: ``<=`` for ``<``."""
+
+    def room(self: Any, start: int, end: int, units: int) -> int:
+        if right(self, start - 1, end + 1, units) == NO_ROOM:
+            return NO_ROOM
+        return right(self, start, end, units)  # type: ignore[no-any-return]
+
+    return room
+
+
+@_breaks("oversold", CountedTimeline, "room")
+def _one_more(right: Method) -> Method:
+    """A resource of several units gives one more than it has."""
+    return lambda self, start, end, units: right(self, start, end, units - 1)
+
+
+@_breaks("forgotten-claim", Resource, "give_back")
+def _not_given_back(right: Method) -> Method:
+    """Of a reservation with several claims, the last is never given back."""
+
+    def give_back(self: Resource, start: int, end: int, units: int, owner: Any) -> None:
+        claims = owner.all_claims()
+        if len(claims) == 1 or claims[-1].resource != self.id:
+            right(self, start, end, units, owner)
+
+    return give_back
+
+
+@_breaks("in-its-own-way", Ledger, "move_any")
+def _in_its_own_way(right: Method) -> Method:
+    """What moves is refused because of its own claims."""
+
+    def move_any(
+        self: Ledger, uid: str, candidates: Sequence[Proposal], *, now: int, **how: Any
+    ) -> Entry:
+        self.check_movable(uid, now=now, version=how.get("version"))
+        for candidate in candidates:
+            try:
+                self.occupancy.decide(candidate, None, now, swept=self.is_swept(now))
+            except Refused as refusal:
+                raise NoneFree((refusal,)) from None
+        return right(self, uid, candidates, now=now, **how)  # type: ignore[no-any-return]
+
+    return move_any
+
+
+@_breaks("half-a-batch", Ledger, "reserve_all")
+def _half(right: Method) -> Method:
+    """Of a batch that is refused, what was had before the refusal is kept."""
+
+    def reserve_all(
+        self: Ledger, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
+    ) -> list[Entry]:
+        return [
+            self.reserve_proposal(proposal, uid=uid, now=now)
+            for proposal, uid in zip(proposals, uids, strict=True)
+        ]
+
+    return reserve_all
+
+
+# --- What is said ----------------------------------------------------------------------------
+
+
+@_breaks("version-not-raised", Ledger, "extend")
+def _same_version(right: Method) -> Method:
+    """Extending a hold does not raise its version."""
+
+    def extend(self: Ledger, uid: str, **how: Any) -> Entry:
+        entry: Entry = right(self, uid, **how)
+        entry.version -= 1
+        return entry
+
+    return extend
+
+
+@_breaks("key-forgotten", Ledger, "reserve_proposal")
+def _keyless(right: Method) -> Method:
+    """A request that is repeated with its key is taken for another one."""
+
+    def reserve_proposal(self: Ledger, proposal: Proposal, **how: Any) -> Entry:
+        return right(self, proposal._replace(key=None), **how)  # type: ignore[no-any-return]
+
+    return reserve_proposal
+
+
+@_breaks("stale-version-accepted", Ledger, "confirm")
+def _any_version(right: Method) -> Method:
+    """A worker that acts on an old view is let through."""
+    return lambda self, uid, *, version=None, **how: right(self, uid, **how)
+
+
+@_breaks("unrecorded-extension", Ledger, "apply")
+def _unrecorded(right: Method) -> Method:
+    """What was extended lapses at its old moment once the engine has crashed."""
+
+    def apply(self: Ledger, change: Any) -> None:
+        if change.verb is Verb.EXTEND:
+            change = change._replace(until=self._entries[change.uid].until)
+        right(self, change)
+
+    return apply
+
+
+@_breaks("booking-lapses", Ledger, "confirm")
+def _lapses(right: Method) -> Method:
+    """A booking vanishes when the hold that it was would have lapsed."""
+
+    def confirm(self: Ledger, uid: str, **how: Any) -> Entry:
+        entry = self.get(uid, now=how["now"])
+        until = LAST_US if entry is None else entry.until
+        booked: Entry = right(self, uid, **how)
+        if until <= LAST_US and booked.state is State.CONFIRMED and booked.until > LAST_US:
+            booked.until = until
+        return booked
+
+    return confirm
+
+
+def _telling(ledger: Ledger, tell: OnChange | None, act: Callable[[], Any]) -> Any:
+    """Let a ledger tell somebody else for as long as it acts."""
+    right, ledger.on_change = ledger.on_change, tell
+    try:
+        return act()
+    finally:
+        ledger.on_change = right

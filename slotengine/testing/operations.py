@@ -1,0 +1,295 @@
+"""Operations on reservations as plain values, and what each does: to an engine, or to the model.
+
+A test that is written in these can be run against an engine, in tasks or in
+threads, and against `NaiveLedger`, and the answers compared: both sides answer
+with a `Seen`, several of them, or what was refused with its details.
+
+>>> from slotengine.core.proposal import Terms
+>>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
+>>> reserve = Operation("reserve", (Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5),))
+>>> print(in_model(naive, reserve, ["a"], now=0).state)
+State.HELD
+>>> print(reserve)
+reserve room-1 3..6 for 5
+
+Times and durations are microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slotengine.core.instant import from_us, to_us
+from slotengine.core.proposal import Policy, Proposal
+from slotengine.core.reservation import BOOKED_UNTIL, Claim, Verb
+from slotengine.engine import values
+from slotengine.engine.values import Request, Reservation
+from slotengine.errors import NoneFree, UnknownReservation
+from slotengine.testing.model import COMPARABLE, NaiveLedger, Seen, outcome, told
+
+if TYPE_CHECKING:
+    from slotengine.engine.blocking import BlockingEngine
+    from slotengine.engine.engine import SlotEngine
+
+
+class Operation(NamedTuple):
+    """One thing to do: a verb of the engine, and what it is told.
+
+    ``proposals`` is what a ``reserve...`` or ``move...`` asks for, and ``uid``
+    which reservation the others are about.  ``start`` is where a ``move`` goes.
+    What a verb does not need is not looked at.
+    """
+
+    verb: str
+    proposals: tuple[Proposal, ...] = ()
+    uid: str = ""
+    start: int = 0
+    ttl: int = 0
+    version: int | None = None
+    renew: bool = False
+    if_still_free: bool = False
+    policy: Policy = Policy.FIRST
+    key: str | None = None
+
+    def __str__(self) -> str:
+        return " ".join(self._words())
+
+    def _words(self) -> Iterator[str]:
+        yield self.verb
+        if self.uid:
+            yield self.uid
+        if self.proposals:
+            yield " | ".join(map(_text, self.proposals))
+        if self.verb == "move":
+            yield f"to {self.start}"
+        if self.verb == "extend":
+            yield f"for {self.ttl}"
+        if self.policy is not Policy.FIRST:
+            yield self.policy.value
+        if self.key is not None:
+            yield self.key
+        for name in ("renew", "if_still_free"):
+            if getattr(self, name):
+                yield name
+        if self.version is not None:
+            yield f"at version {self.version}"
+
+
+def _text(proposal: Proposal) -> str:
+    words = []
+    for name, start, end, units in proposal.claims:
+        span = "" if (start, end) == (proposal.start, proposal.end) else f"[{start}..{end}]"
+        words.append(f"{name}{span}" + (f"*{units}" if units > 1 else ""))
+    text = f"{'+'.join(words)} {proposal.start}..{proposal.end} for {proposal.ttl}"
+    if proposal.seats is not None:
+        text += f" as {proposal.seats.wanted} of {proposal.seats.total} of {proposal.event_type}"
+    return text if proposal.key is None else f"{text} {proposal.key}"
+
+
+Answer = Any
+"""A `Seen` or None, a list of them and of what was refused, or what `outcome` says of an error."""
+
+
+def seen(reservation: Reservation) -> Seen:
+    """Return what can be seen of a reservation that an engine returned."""
+    start, end, until = reservation.start, reservation.end, reservation.until
+    return Seen(
+        reservation.uid,
+        reservation.state,
+        reservation.version,
+        to_us(start, "start"),
+        to_us(end, "end"),
+        tuple(
+            Claim(
+                claim.resource,
+                to_us(start - claim.before, "before"),
+                to_us(end + claim.after, "after"),
+                claim.units,
+            )
+            for claim in reservation.claims
+        ),
+        BOOKED_UNTIL if until is None else to_us(until, "until"),
+        to_us(reservation.created, "created"),
+        reservation.holder,
+        reservation.event_type,
+        reservation.seats,
+    )
+
+
+# --- Done to an engine ---------------------------------------------------------------------
+
+
+async def in_engine(engine: SlotEngine, operation: Operation) -> Answer:
+    """Do an operation with the async verb of an engine, and return the answer."""
+    name, args, kwargs = _call(operation)
+    try:
+        result = await getattr(engine, name)(*args, **kwargs)
+    except COMPARABLE as error:
+        return told(error)
+    return _answered(result)
+
+
+def in_engine_nowait(engine: SlotEngine, operation: Operation) -> Answer:
+    """Do an operation with the ``_nowait`` verb of an engine, and return the answer."""
+    name, args, kwargs = _call(operation)
+    return outcome(lambda: _answered(getattr(engine, f"{name}_nowait")(*args, **kwargs)))
+
+
+def in_thread(engine: BlockingEngine, operation: Operation) -> Answer:
+    """Do an operation from a thread, and return the answer."""
+    name, args, kwargs = _call(operation)
+    return outcome(lambda: _answered(getattr(engine, name)(*args, **kwargs)))
+
+
+def _answered(result: object) -> Answer:
+    if isinstance(result, list):
+        return [_answered(one) for one in result]
+    if isinstance(result, Exception):
+        return told(result)
+    return seen(result) if isinstance(result, Reservation) else result
+
+
+def _call(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, object]]:
+    """Return the name of a verb and its arguments, as the engine's callers give them."""
+    proposals, uid, version = operation.proposals, operation.uid, operation.version
+    match operation.verb:
+        case "reserve":
+            return "reserve", *_simple(proposals[0])
+        case "reserve_request":
+            return "reserve_request", (request_of(proposals[0]),), {}
+        case "reserve_all" | "reserve_each":
+            return operation.verb, ([request_of(one) for one in proposals],), {}
+        case "reserve_any":
+            candidates = [request_of(one) for one in proposals]
+            return "reserve_any", (candidates,), {"policy": operation.policy, "key": operation.key}
+        case "extend":
+            return "extend", (uid,), {"ttl": _delta(operation.ttl), "version": version}
+        case "move":
+            return "move", (uid, from_us(operation.start)), {"version": version}
+        case "move_request":
+            wanted = request_of(proposals[0], renew=operation.renew)
+            return "move_request", (uid, wanted), {"version": version}
+        case "confirm":
+            if_still_free = operation.if_still_free
+            return "confirm", (uid,), {"if_still_free": if_still_free, "version": version}
+        case "release" | "cancel":
+            return operation.verb, (uid,), {"version": version}
+        case _:
+            assert operation.verb == "get"
+            return "get", (uid,), {}
+
+
+def _simple(proposal: Proposal) -> tuple[tuple[object, ...], dict[str, object]]:
+    (claim,) = proposal.claims
+    assert (claim.start, claim.end) == (proposal.start, proposal.end)
+    return (claim.resource, from_us(proposal.start), _delta(proposal.end - proposal.start)), {
+        "units": claim.units,
+        "holder": proposal.holder,
+        "ttl": _delta(proposal.ttl),
+        "key": proposal.key,
+        "event_type": proposal.event_type,
+    }
+
+
+def request_of(proposal: Proposal, *, renew: bool = True) -> Request:
+    """Return a proposal as callers of the engine say it; without its TTL unless ``renew``."""
+    start, end = proposal.start, proposal.end
+    return Request(
+        from_us(start),
+        _delta(end - start),
+        tuple(
+            values.Claim(name, units, _delta(start - first), _delta(last - end))
+            for name, first, last, units in proposal.claims
+        ),
+        proposal.holder,
+        _delta(proposal.ttl) if renew else None,
+        proposal.key,
+        proposal.event_type,
+        proposal.seats,
+        proposal.schedule,
+    )
+
+
+def _delta(us: int) -> timedelta:
+    return timedelta(0, 0, us)
+
+
+# --- Done to the model ---------------------------------------------------------------------
+
+
+def in_model(naive: NaiveLedger, operation: Operation, uids: Sequence[str], now: int) -> Answer:
+    """Do an operation to the naive ledger, and return the answer.
+
+    New reservations get these ``uids``: as many as there are proposals, one for
+    `reserve_any`.  It is best to give those that an engine has given.
+    """
+    return outcome(lambda: MODEL[operation.verb](naive, operation, uids, now))
+
+
+def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int) -> Answer:
+    naive.at(now)
+    one = naive.known.get(operation.uid)
+    if one is None:
+        raise UnknownReservation(operation.uid)
+    by = operation.start - one.start
+    proposal = Proposal(
+        operation.start,
+        one.end + by,
+        tuple(claim._replace(start=claim.start + by, end=claim.end + by) for claim in one.claims),
+        naive.terms.default_ttl,
+        event_type=one.event_type,
+        seats=one.seats,
+    )
+    return _move_to(naive, operation, proposal, now)
+
+
+def _move_to(naive: NaiveLedger, operation: Operation, proposal: Proposal, now: int) -> Answer:
+    proposal = proposal._replace(holder=None, key=None)
+    try:
+        return naive.move(
+            operation.uid, [proposal], now, renew=operation.renew, version=operation.version
+        )
+    except NoneFree as none_free:
+        raise none_free.refusals[0] from None
+
+
+MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]] = {
+    "reserve": lambda naive, op, uids, now: naive.reserve(op.proposals[0], uids[0], now),
+    "reserve_request": lambda naive, op, uids, now: naive.reserve(op.proposals[0], uids[0], now),
+    "reserve_all": lambda naive, op, uids, now: naive.reserve_all(op.proposals, uids, now),
+    "reserve_each": lambda naive, op, uids, now: naive.reserve_each(op.proposals, uids, now),
+    "reserve_any": lambda naive, op, uids, now: naive.reserve_any(
+        op.proposals, uids[0], now, op.policy, key=op.key
+    ),
+    "extend": lambda naive, op, _, now: naive.extend(op.uid, op.ttl, now, op.version),
+    "move": _moved,
+    "move_request": lambda naive, op, _, now: _move_to(naive, op, op.proposals[0], now),
+    "confirm": lambda naive, op, _, now: naive.confirm(
+        op.uid, now, op.if_still_free, version=op.version
+    ),
+    "release": lambda naive, op, _, now: naive.end(op.uid, Verb.RELEASE, now, op.version),
+    "cancel": lambda naive, op, _, now: naive.end(op.uid, Verb.CANCEL, now, op.version),
+    "get": lambda naive, op, _, now: naive.get(op.uid, now),
+}
+"""What each verb is in the model."""
+
+
+def uids_in(answer: Answer) -> list[str]:
+    """Return the uids of the reservations in an answer, in order."""
+    several = answer if isinstance(answer, list) else [answer]
+    return [one.uid for one in several if isinstance(one, Seen)]
+
+
+def uids_for(operation: Operation, answer: Answer) -> list[str]:
+    """Return the uids that the model is to give, if an engine's answer is right."""
+    if isinstance(answer, Seen):
+        return [answer.uid]
+    uids = [f"new-{i}" for i in range(max(1, len(operation.proposals)))]
+    if isinstance(answer, list):
+        uids = [
+            one.uid if isinstance(one, Seen) else uid
+            for one, uid in zip(answer, uids, strict=False)
+        ]
+    return uids

@@ -1,0 +1,154 @@
+"""A simulator: one seed drives many clients of one engine, and everything that can befall them.
+
+`history` makes the steps of a seed, and `play` plays them: on an engine with a
+virtual clock, beside the model of `slotengine.testing.model`, with every answer
+compared and every invariant checked after each step.  When the steps are over,
+so are the faults, and everything must settle.  `investigate` finds out how few
+of the steps it takes.
+
+>>> play(history(seed=7, steps=20)).failure is None
+True
+
+From the command line: ``slotengine simulate --seeds 1000``.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import anyio
+
+from slotengine.testing.simulation.clients import history
+from slotengine.testing.simulation.home import Home, MemoryHome, ParkingEngine
+from slotengine.testing.simulation.shrinking import shortest
+from slotengine.testing.simulation.steps import RESOURCES, TERMS, Step
+from slotengine.testing.simulation.world import LOOK_EVERY, Told, World
+from slotengine.testing.watch import InvariantBroken
+
+__all__ = [
+    "RESOURCES",
+    "TERMS",
+    "Failure",
+    "Finding",
+    "Home",
+    "MemoryHome",
+    "ParkingEngine",
+    "Played",
+    "Step",
+    "Told",
+    "history",
+    "investigate",
+    "play",
+    "simulate",
+]
+
+
+class Failure(NamedTuple):
+    """What went wrong: which rule was broken, or which error there was, and at which step."""
+
+    rule: str
+    told: str
+    steps: int
+    """How many steps were played by then, the last one included; all of them when settling."""
+
+
+class Played(NamedTuple):
+    """What came of a history."""
+
+    transcript: tuple[Told, ...]
+    failure: Failure | None
+
+    @property
+    def text(self) -> str:
+        """The transcript, a line for each thing that happened: the same each time."""
+        return "".join(f"{line}\n" for line in self.transcript)
+
+
+def play(
+    steps: Sequence[Step],
+    *,
+    backend: str = "asyncio",
+    home: Callable[[], Home] = MemoryHome,
+    look_every: int = LOOK_EVERY,
+) -> Played:
+    """Play a history on a fresh engine, from a fresh ``home``.
+
+    The same steps give the same transcript, on any backend, each time.  After
+    each step its answer and all reservations are looked at, and each
+    ``look_every`` steps all else that there is to see.
+    """
+    world = World(steps, home(), look_every=look_every)
+    try:
+        anyio.run(world.play, backend=backend)
+    except Exception as error:
+        return Played(tuple(world.transcript), _failure(error, world.at))
+    return Played(tuple(world.transcript), None)
+
+
+def _failure(error: Exception, steps: int) -> Failure:
+    while isinstance(error, ExceptionGroup):  # a task of the engine died
+        error = error.exceptions[0]
+    if isinstance(error, InvariantBroken):
+        return Failure(error.rule, error.told, steps)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{where.filename.rpartition('/')[2]}, {where.name}: {where.line}"
+    return Failure(type(error).__name__, f"{error} [{place}]", steps)
+
+
+class Finding(NamedTuple):
+    """A seed that fails, and the shortest history found that fails in the same way."""
+
+    seed: int
+    steps: int
+    only: tuple[int, ...]
+    """Which steps of the seed's it takes, counted from 0."""
+    played: Played
+    """What came of these."""
+
+    def command(self, *more: str) -> str:
+        """Return the command that plays it again."""
+        only = ",".join(map(str, self.only)) or "none"
+        words = f"slotengine simulate --seed {self.seed} --steps {self.steps} --only {only}"
+        return " ".join((words, *more))
+
+
+def simulate(
+    seed: int,
+    steps: int,
+    *,
+    backend: str = "asyncio",
+    home: Callable[[], Home] = MemoryHome,
+) -> Finding | None:
+    """Play the history of a seed; if it fails, return how, in as few steps as can be found."""
+    if play(history(seed, steps), backend=backend, home=home).failure is None:
+        return None
+    return investigate(seed, steps, backend=backend, home=home)
+
+
+def investigate(
+    seed: int,
+    steps: int,
+    *,
+    backend: str = "asyncio",
+    home: Callable[[], Home] = MemoryHome,
+) -> Finding:
+    """Return the shortest history that can be found to break the same rule as a seed's does."""
+    whole = history(seed, steps)
+
+    def played(kept: Sequence[int]) -> Played:
+        # With a look at everything after each step, or it would be up to how many are left.
+        return play([whole[i] for i in kept], backend=backend, home=home, look_every=1)
+
+    failure = played(range(steps)).failure
+    assert failure is not None, "the seed is one that fails"
+
+    def fails(kept: Sequence[int]) -> bool:
+        found = played(kept).failure
+        return found is not None and found.rule == failure.rule
+
+    # Without what was not played any more; but for settling, which is what may have failed.
+    length = failure.steps if fails(range(failure.steps)) else steps
+    only = shortest(length, fails)
+    return Finding(seed, steps, only, played(only))

@@ -1,0 +1,116 @@
+"""What outlives a crash: where a simulated engine keeps its changes, and finds them again.
+
+`Home` is the seam for an engine that is durable: the simulator asks it for an
+engine, lets that die at some record, and asks for the next.  `MemoryHome` keeps
+the records in a list, and has them taken back in with `Ledger.apply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, Protocol
+
+import anyio
+
+from slotengine.core.reservation import Change, Entry, Verb
+from slotengine.engine.clock import Clock
+from slotengine.engine.engine import SlotEngine
+from slotengine.testing.simulation.steps import RESOURCES, TERMS
+
+
+class Home(Protocol):
+    """Where engines come from, one after the other."""
+
+    def engine(self, clock: Clock, new_uid: Callable[[], str]) -> SlotEngine:
+        """Return an engine, not entered yet, with `RESOURCES`, `TERMS` and all that was kept.
+
+        It ought to give way as a `ParkingEngine` does, or no call is ever parked.
+        """
+
+    def records(self) -> int:
+        """Return how many changes have been recorded."""
+
+    def crash(self, keep: int) -> None:
+        """Lose all records but the first so many, and let the engine write no more."""
+
+
+PARKED: ContextVar[anyio.Event | None] = ContextVar("PARKED", default=None)
+"""What a call waits for where it gives way to others, if it is to be parked there."""
+
+
+class ParkingEngine(SlotEngine):
+    """An engine whose calls can be kept where they give way to others, for as long as one likes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._turn_is_really_over = self._turn_is_over
+        self._turn_is_over = _always
+
+    async def _give_way(self) -> None:
+        parked = PARKED.get()
+        if parked is not None:
+            await parked.wait()
+        if self._turn_is_really_over():
+            await super()._give_way()
+
+
+def _always() -> bool:
+    return True
+
+
+class RecordingEngine(ParkingEngine):
+    """An engine that hands on the record of each change, in the very step of it."""
+
+    def __init__(
+        self, clock: Clock, new_uid: Callable[[], str], keep: Callable[[Change], None]
+    ) -> None:
+        assert TERMS.max_life is not None
+        super().__init__(
+            default_ttl=_delta(TERMS.default_ttl),
+            min_ttl=_delta(TERMS.shortest_ttl),
+            max_ttl=_delta(TERMS.longest_ttl),
+            max_life=_delta(TERMS.max_life),
+            retention=_delta(TERMS.retention),
+            max_length=_delta(TERMS.longest_span),
+            clock=clock,
+            new_uid=new_uid,
+        )
+        self._keep = keep
+        for name, (capacity, schedule) in RESOURCES.items():
+            self.add_resource(name, capacity=capacity, schedule=schedule)
+
+    def take_back(self, changes: list[Change]) -> None:
+        """Take recorded changes back in."""
+        for change in changes:
+            self._ledger.apply(change)
+
+    def _publish(self, verb: Verb, entry: Entry, at: int) -> None:
+        self._keep(self._ledger.record(verb, entry, at))
+        super()._publish(verb, entry, at)
+
+
+class MemoryHome:
+    """Keeps the records of all changes in a list."""
+
+    def __init__(self) -> None:
+        self._changes: list[Change] = []
+
+    def engine(self, clock: Clock, new_uid: Callable[[], str]) -> SlotEngine:
+        """Return an engine that has made all the changes kept."""
+        engine = RecordingEngine(clock, new_uid, self._changes.append)
+        engine.take_back(self._changes)
+        return engine
+
+    def records(self) -> int:
+        """Return how many changes have been recorded."""
+        return len(self._changes)
+
+    def crash(self, keep: int) -> None:
+        """Lose all records but the first so many."""
+        self._changes = self._changes[:keep]  # a new list: the old engine may write to its own
+
+
+def _delta(us: int) -> timedelta:
+    return timedelta(0, 0, us)

@@ -1,0 +1,462 @@
+"""Playing a history: one engine after another, beside the model, and checks after every step.
+
+Nothing here is left to chance.  There is one driver, which lets one call at a
+time run until it is done or parked, and lets the sweeper and the subscribers
+come to rest in between.  So it does not matter in which order an event loop
+runs its tasks, and a history plays alike on asyncio and on trio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import singledispatchmethod
+from itertools import count
+from typing import Final, NamedTuple
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+
+from slotengine.core.instant import from_us
+from slotengine.core.reservation import BOOKED_UNTIL, State
+from slotengine.engine.engine import SlotEngine
+from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.testing.clock import SimClock
+from slotengine.testing.model import NaiveLedger, Seen
+from slotengine.testing.operations import (
+    Answer,
+    Operation,
+    in_engine,
+    in_engine_nowait,
+    in_model,
+    uids_for,
+    uids_in,
+)
+from slotengine.testing.simulation.home import PARKED, Home
+from slotengine.testing.simulation.settling import settle_down
+from slotengine.testing.simulation.steps import (
+    RESOURCES,
+    TERMS,
+    Call,
+    Crash,
+    Deafen,
+    How,
+    Import,
+    Jump,
+    JumpTo,
+    Resume,
+    Stall,
+    Step,
+)
+from slotengine.testing.watch import InvariantBroken, Watch, tap
+
+MOST_TURNS: Final = 500
+"""Whoever has not come to rest after so many turns of the event loop never will."""
+
+BUFFERS: Final = (4, 1_000)
+"""How many events the buffer of each subscriber takes: one lags when it stalls, one does not."""
+
+LOOK_EVERY: Final = 8
+"""Everything that the engine says is compared with the events each so many steps.
+
+Measured: looking at each takes twice as long."""
+
+
+class Told(NamedTuple):
+    """A line of a transcript: what happened, and what came of it."""
+
+    what: Step | Operation | str
+    answer: Answer = None
+
+    def __str__(self) -> str:
+        return f"{self.what}" if self.answer is None else f"{self.what} -> {_text(self.answer)}"
+
+
+def _text(answer: Answer) -> str:
+    match answer:
+        case Seen():
+            until = "" if answer.until == BOOKED_UNTIL else f" until {answer.until}"
+            where = "+".join(claim.resource for claim in answer.claims)
+            return (
+                f"{answer.uid} v{answer.version} {answer.state.value}{until}: "
+                f"{where} {answer.start}..{answer.end}"
+            )
+        case list():
+            return "; ".join(map(_text, answer))
+        case (type() as kind, *_):
+            return kind.__name__
+        case _:
+            return str(answer)
+
+
+class SweptClock(SimClock):
+    """A virtual clock that knows whether the sweeper sleeps, and can keep it from waking."""
+
+    def __init__(self) -> None:
+        super().__init__(from_us(0))
+        self.stalled = False
+        self._go_on = anyio.Event()
+
+    def stall(self, on: bool) -> None:
+        """Let the sweeper have no turns, or have them again."""
+        if on and not self.stalled:
+            self._go_on = anyio.Event()
+        self.stalled = on
+        if not on:
+            self._go_on.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the sweeper has nothing to do, or no chance to."""
+        return self.stalled or (
+            bool(self._waiting) and not any(wake.is_set() for _, wake in self._waiting)
+        )
+
+    async def wait(self, wake: anyio.Event, until: int) -> None:
+        """Do as `SimClock.wait`; and while stalled, do not return."""
+        await super().wait(wake, until)
+        while self.stalled:
+            await self._go_on.wait()
+
+
+class Listener:
+    """A subscriber, and how far it is in all that was told."""
+
+    def __init__(self, stream: Subscription, told: Sequence[Event]) -> None:
+        self._stream = stream
+        self._told = told
+        self._next = 0
+        self._deaf = False
+        self._go_on = anyio.Event()
+        self.wrong: str | None = None
+
+    def deafen(self, on: bool) -> None:
+        """Stop to read, or go on."""
+        if on and not self._deaf:
+            self._go_on = anyio.Event()
+        self._deaf = on
+        if not on:
+            self._go_on.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has heard all there is to hear, or does not listen."""
+        return self._deaf or self._next == len(self._told) or self.wrong is not None
+
+    async def run(self) -> None:
+        """Read the events, and hold each against what was told."""
+        async for event in self._stream:
+            if isinstance(event, Lagged):
+                self._next += event.missed
+            elif self._next < len(self._told) and event is self._told[self._next]:
+                self._next += 1
+            else:
+                self.wrong = f"heard {event} as number {self._next} of {len(self._told)}"
+            while self._deaf:
+                await self._go_on.wait()
+
+
+class Parked(NamedTuple):
+    """A call that stands where it gave way to others."""
+
+    scope: anyio.CancelScope
+    go_on: anyio.Event
+    done: anyio.Event
+
+
+class World:
+    """One play of a history."""
+
+    def __init__(self, steps: Sequence[Step], home: Home, *, look_every: int = LOOK_EVERY) -> None:
+        self.transcript: list[Told] = []
+        self.at = 0
+        """How many steps have been played, the one under way included."""
+        self.clock = SweptClock()
+        self.naive = NaiveLedger(TERMS, dict(RESOURCES))
+        self.uids: list[str] = []
+        """All uids that were ever drawn."""
+        self._steps = steps
+        self._home = home
+        self._look_every = look_every
+        self._failed: Exception | None = None
+        self._numbers = count(1)
+        self._known: dict[int, list[str]] = {}  # the uids that each client was told
+        self._busy: dict[str, Import] = {}
+        # What a crash may take back: how many records there were, and the model's books then.
+        self._kept: list[tuple[int, Callable[[], None]]] = []
+        self._acknowledge()
+
+    async def play(self) -> None:
+        """Play all steps, and then let everything settle.
+
+        Raises `InvariantBroken`, or whatever the engine does.
+        """
+        while await self._live():
+            pass
+
+    async def _live(self) -> bool:
+        """Let an engine live until it crashes, and return whether it did."""
+        engine = self.engine = self._home.engine(self.clock, self._new_uid)
+        async with engine, anyio.create_task_group() as self._tasks:
+            with self._carried_out():
+                self._begin(engine)
+                crashed = await self._until_crash()
+                if not crashed:
+                    await settle_down(self)
+            self._tasks.cancel_scope.cancel()
+        if self._failed is not None:
+            raise self._failed
+        return crashed
+
+    @contextmanager
+    def _carried_out(self) -> Iterator[None]:
+        """Let an error leave the task groups as itself, not as one of a group."""
+        try:
+            yield
+        except Exception as error:
+            self._failed = error
+
+    def _begin(self, engine: SlotEngine) -> None:
+        known = [engine.get_nowait(uid) for uid in self.naive.known]
+        self.watch = Watch(engine, [one for one in known if one is not None])
+        told: list[Event] = []
+        tap(engine, told.append)
+        self._listeners = [Listener(engine.subscribe(buffer=size), told) for size in BUFFERS]
+        for listener in self._listeners:
+            self._tasks.start_soon(listener.run)
+        self._parked: list[Parked] = []
+        self.clock.stall(False)
+        for step in self._busy.values():
+            self.import_busy(step)
+        self.compare()
+
+    async def _until_crash(self) -> bool:
+        while self.at < len(self._steps):
+            step = self._steps[self.at]
+            self.at += 1
+            if not (isinstance(step, Call) and step.how is How.AT_ONCE):
+                await self.rest()
+            if isinstance(step, Crash):
+                self._crash(step)
+                return True
+            await self._do(step)
+            self.check()
+        return False
+
+    # --- Steps ---------------------------------------------------------------------------
+
+    @singledispatchmethod
+    async def _do(self, step: Step) -> None:
+        raise AssertionError(step)
+
+    @_do.register
+    async def _(self, step: Call) -> None:
+        operation = self._resolved(step)
+        if operation is None:
+            self._note(step, "nothing to do")
+            return
+        if step.how is How.PARKED:
+            await self._park(step, operation)
+            return
+        if step.how is How.AT_ONCE:
+            answer = in_engine_nowait(self.engine, operation)
+        else:
+            answer = await in_engine(self.engine, operation)
+        self._answered(step, operation, answer)
+
+    @_do.register
+    async def _(self, step: Resume) -> None:
+        self._note(step)
+        if self._parked:
+            parked = self._parked.pop(0)
+            parked.scope.cancel() if step.cancel else parked.go_on.set()
+            await self._wait(parked.done.is_set, "a call that was parked")
+
+    @_do.register
+    async def _(self, step: Jump) -> None:
+        self._note(step)
+        self.set_clock(max(0, self.clock.now() + step.by))
+
+    @_do.register
+    async def _(self, step: JumpTo) -> None:
+        self._note(step)
+        one = self.naive.known.get(self._uid(step.client, step.nth) or "")
+        if one is not None and one.state is State.HELD:
+            self.set_clock(one.until + step.off)
+
+    @_do.register
+    async def _(self, step: Stall) -> None:
+        self._note(step)
+        self.clock.stall(step.on)
+
+    @_do.register
+    async def _(self, step: Deafen) -> None:
+        self._note(step)
+        self._listeners[step.subscriber].deafen(step.on)
+
+    @_do.register
+    async def _(self, step: Import) -> None:
+        self._note(step)
+        self._busy[step.source] = step
+        self.import_busy(step)
+
+    def import_busy(self, step: Import) -> None:
+        """Let a source say so, to the engine and to the model."""
+        spans: dict[str, list[tuple[int, int]]] = {}
+        for name, start, end in step.spans:
+            spans.setdefault(name, []).append((start, end))
+        self.naive.replace_busy(step.source, spans, self.clock.now())
+        self.engine.replace_busy_nowait(
+            step.source,
+            {
+                name: [(from_us(start), from_us(end)) for start, end in theirs]
+                for name, theirs in spans.items()
+            },
+        )
+
+    # --- Calls ---------------------------------------------------------------------------
+
+    def _resolved(self, call: Call) -> Operation | None:
+        """Return what a client does, with the uid it is about; None if it knows of none."""
+        operation = call.operation
+        if operation.verb.startswith("reserve"):
+            return operation
+        uid = self._uid(call.client, call.nth)
+        return None if uid is None else operation._replace(uid=uid)
+
+    def _uid(self, client: int, nth: int) -> str | None:
+        known = self._known.get(client, [])
+        return known[-1 - nth] if nth < len(known) else None
+
+    def _answered(self, call: Call, operation: Operation, answer: Answer) -> None:
+        """Hold an answer, just given, against the model's, and let the client know of it."""
+        self._note(call, answer)
+        expected = in_model(self.naive, operation, uids_for(operation, answer), self.clock.now())
+        if answer != expected:
+            raise InvariantBroken(
+                "answer", f"{operation}: is {_text(answer)}, must be {_text(expected)}"
+            )
+        if call.how is How.LOST:
+            self._keep()
+            return
+        known = self._known.setdefault(call.client, [])
+        known += [uid for uid in uids_in(answer) if uid not in known]
+        self._acknowledge()
+
+    async def _park(self, call: Call, operation: Operation) -> None:
+        parked = Parked(anyio.CancelScope(), anyio.Event(), anyio.Event())
+        started = anyio.Event()
+
+        async def run() -> None:
+            PARKED.set(parked.go_on)
+            with self._carried_out(), parked.scope:
+                started.set()
+                self._answered(call, operation, await in_engine(self.engine, operation))
+            parked.done.set()
+
+        self._parked.append(parked)
+        self._tasks.start_soon(run)
+        await self._wait(started.is_set, "a call that is to be parked")
+
+    # --- Crashes ---------------------------------------------------------------------------
+
+    def _crash(self, step: Crash) -> None:
+        self._note(step)
+        wish = self._home.records() - step.lost
+        while self._kept[-1][0] > wish and len(self._kept) > 1:
+            self._kept.pop()
+        keep, go_back = self._kept[-1]
+        go_back()
+        self._home.crash(keep)
+        self._acknowledge()
+        # Within its life an engine never goes back in time.  That the next does not either is
+        # up to whoever sets the machine's clock.
+        self.clock.set(from_us(max(self.clock.now(), self.naive.now)))
+
+    def _acknowledge(self) -> None:
+        """From now on nothing that has happened can be lost: somebody knows of it."""
+        self._kept = []
+        self._keep()
+
+    def _keep(self) -> None:
+        naive = self.naive
+        books = dict(naive.known), dict(naive.keys), dict(naive.opened)
+
+        def go_back() -> None:
+            known, keys, opened = books
+            naive.known, naive.keys, naive.opened = dict(known), dict(keys), dict(opened)
+
+        self._kept.append((self._home.records(), go_back))
+
+    # --- Coming to rest ----------------------------------------------------------------------
+
+    async def rest(self) -> None:
+        """Let the sweeper and the subscribers do all that they have to do."""
+        await self._wait(
+            lambda: self.clock.idle and all(one.idle for one in self._listeners),
+            "the sweeper or a subscriber",
+        )
+
+    async def _wait(self, condition: Callable[[], bool], who: str) -> None:
+        for _ in range(MOST_TURNS):
+            if condition():
+                return
+            await anyio.lowlevel.checkpoint()
+        raise InvariantBroken("rest", f"{who} does not come to rest")
+
+    async def resume_all(self) -> None:
+        """Let everything go on that was kept from it."""
+        self.clock.stall(False)
+        for listener in self._listeners:
+            listener.deafen(False)
+        while self._parked:
+            await self._do(Resume())
+        await self.rest()
+
+    # --- Checks ------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise `InvariantBroken` if anything is wrong.  What is told is looked at now and then."""
+        if self._failed is not None:
+            raise self._failed
+        self.watch.raise_first()
+        for listener in self._listeners:
+            if listener.wrong is not None:
+                raise InvariantBroken("events", listener.wrong)
+        self.compare()
+        if self.at % self._look_every == 0:
+            self.check_all()
+
+    def check_all(self) -> None:
+        """Raise `InvariantBroken`, or AssertionError, if anything is wrong anywhere."""
+        self.watch.check()
+        self.engine._ledger._check()
+
+    def compare(self) -> None:
+        """Hold all reservations that there are against the model's."""
+        self.engine.now()  # both must have seen the time, or it could go back for one of them
+        self.naive.at(self.clock.now())
+        known, ledger = self.naive.known, self.engine._ledger
+        for uid in self.uids:
+            # Past the engine's own view, which `Watch` looks at: that costs three times as much.
+            entry = ledger.get(uid, now=ledger.now)
+            told = None if entry is None else Seen.of(entry, ledger.now)
+            if told != known.get(uid):
+                raise InvariantBroken(
+                    "kept", f"{uid}: is {_text(told)}, must be {_text(known.get(uid))}"
+                )
+
+    # --- Inside --------------------------------------------------------------------------------
+
+    def set_clock(self, us: int) -> None:
+        """Let the clock jump; who waited for the moment has not run yet."""
+        self.clock.set(from_us(us))
+
+    def _note(self, what: Step | str, answer: Answer = None) -> None:
+        self.transcript.append(Told(what, answer))
+
+    def _new_uid(self) -> str:
+        uid = f"r{next(self._numbers)}"
+        self.uids.append(uid)
+        return uid

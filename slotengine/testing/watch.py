@@ -1,0 +1,378 @@
+"""Watching a running engine: each change, as it happens, and all it says when asked.
+
+A `Watch` keeps books of its own from the events alone, and knows no more of the
+engine than what that lets its callers see.  So it finds what a fault anywhere
+below would do to them: a span oversold, a version not raised, an expiry told
+twice or early, a booking that vanished, a claim that nobody gave back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+from slotengine.core.instant import to_us
+from slotengine.core.reservation import ENDED, NEXT, State, Verb
+from slotengine.engine.events import Event, Subscription
+from slotengine.engine.values import Reservation
+
+if TYPE_CHECKING:
+    from slotengine.engine.engine import SlotEngine
+    from slotengine.engine.values import Claim
+
+FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+ALWAYS: Final = datetime.min.replace(tzinfo=UTC), FOREVER
+
+
+class InvariantBroken(AssertionError):
+    """An engine has done, or says, what it must not: a fault of the engine, not of its caller."""
+
+    def __init__(self, rule: str, told: str) -> None:
+        super().__init__(rule, told)
+        self.rule = rule
+        self.told = told
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.told}"
+
+
+RULES: Final = {
+    "reserved once": "a reservation begins once, as a hold at version 1",
+    "version": "each change raises the version by one",
+    "transition": "states change by the table alone",
+    "until": "a hold ends at its until: it is not changed after, nor expired before",
+    "order": "expiries are told in the order of until, and time does not go backwards",
+    "capacity": "no instant of a resource is taken by more units than it has",
+    "imported": "nobody gets what is imported as busy",
+    "kept": "what was told stays so: a booking until it is cancelled, a hold until its until",
+    "busy": "what is taken is what live reservations claim, and nothing else",
+    "announced": "every expiry is announced",
+}
+"""What is watched for: the names of the rules, and what they say."""
+
+
+def tap(engine: SlotEngine, listen: Callable[[Event], None]) -> Subscription:
+    """Let a function be told each event in the very step of the change.
+
+    A task that reads a subscription hears of it when it next runs; by then the
+    engine may have gone on.  The function may look, but must not change anything,
+    nor raise.  Close the stream that is returned to hear no more.
+    """
+    stream = engine.subscribe(buffer=1)
+    stream.publish = listen  # type: ignore[method-assign, assignment]
+    return stream
+
+
+class Watch:
+    """Keeps an eye on an engine from the moment it is made.
+
+    Whatever is found is kept in ``broken``, and raised by `check`.  Nothing is
+    raised from inside the engine, which would take its fault out on a caller.
+    ``known`` are reservations that the engine has already, if any.
+
+    O(k) for each change, for k live reservations on the resources it is about.
+    """
+
+    def __init__(self, engine: SlotEngine, known: Iterable[Reservation] = ()) -> None:
+        self.broken: list[InvariantBroken] = []
+        self.seen = 0
+        """How many events there were."""
+        self._engine = engine
+        known = list(known)
+        self._all: dict[str, Reservation] = {one.uid: one for one in known}
+        # What is not known of an engine that has lived before is believed when it is first told.
+        self._from_the_start = engine.statistics().accepted == 0
+        # Of a hold that had lapsed when it was first seen, the expiry may have been told or not.
+        self._lapsed_before = {one.uid for one in known if one.state is State.EXPIRED}
+        self._on: dict[str, dict[str, Reservation]] = {}  # live ones by resource
+        for one in self._all.values():
+            self._stand(one)
+        self._ended: deque[str] = deque()
+        self._retention = timedelta(0, 0, engine._terms.retention)
+        self._at: datetime | None = None
+        self._lapsed: datetime | None = None
+        self._out_of_turn: Event | None = None
+        self._stream = tap(engine, self._take)
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._stream.close()
+
+    def check(self) -> None:
+        """Raise `InvariantBroken` if anything was found, or if what the engine says is not so.
+
+        It is asked about everything that the watch knows; O(n log n).
+        """
+        self._settle_order()
+        if not self.broken:
+            now = self._engine.now()
+            self._check_kept(now)
+            for resource in self._on:
+                self._check_busy(resource, now)
+        self.raise_first()
+
+    def check_swept(self) -> None:
+        """Raise `InvariantBroken` unless each expiry up to now was announced.
+
+        For when the sweeper has nothing left to do, such as after
+        `SimClock.advance`.  O(n).
+        """
+        now = self._engine.now()
+        for one in self._all.values():
+            if one.state is State.HELD and _until(one) <= now:
+                self._break("announced", one)
+        self.raise_first()
+
+    def raise_first(self) -> None:
+        """Raise the first thing found, if there is any."""
+        if self.broken:
+            raise self.broken[0]
+
+    # --- Each change ---------------------------------------------------------------------
+
+    def _take(self, event: Event) -> None:
+        self.seen += 1
+        one = event.reservation
+        before = self._all.get(one.uid)
+        self._check_order(event)
+        self._check_step(event, before)
+        self._lapsed_before.discard(one.uid)
+        if before is not None:
+            self._leave(before)
+        self._all[one.uid] = one
+        if one.state in ENDED:
+            self._ended.append(one.uid)
+            self._forget(event.at)
+            return
+        if event.verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE}:
+            self._check_room(event)
+        self._stand(one)
+
+    def _check_order(self, event: Event) -> None:
+        self._settle_order(event)
+        if self._at is not None and event.at < self._at:
+            self._break("order", event.reservation, f"told at {event.at}, after {self._at}")
+        self._at = event.at
+        if event.verb is not Verb.EXPIRE:
+            return
+        until = _until(event.reservation)
+        if self._lapsed is not None and until < self._lapsed:
+            self._out_of_turn = event
+        else:
+            self._lapsed = until
+
+    def _settle_order(self, following: Event | None = None) -> None:
+        """Find fault with an expiry told out of its turn, unless it is being reinstated."""
+        early, self._out_of_turn = self._out_of_turn, None
+        if early is None:
+            return
+        reinstated = following is not None and following.verb is Verb.REINSTATE
+        if following is None or not (
+            reinstated and following.reservation.uid == early.reservation.uid
+        ):
+            self._break("order", early.reservation, f"expired after one of {self._lapsed}")
+
+    def _check_step(self, event: Event, before: Reservation | None) -> None:
+        verb, one = event.verb, event.reservation
+        if before is None:
+            if self._from_the_start or verb is Verb.RESERVE:
+                self._check_first(event)
+        elif verb is not Verb.EXPIRE or one.uid not in self._lapsed_before or one != before:
+            if NEXT[before.state].get(verb) is not one.state:
+                self._break("transition", one, f"{verb.value} while {before.state.value}")
+            if one.version != before.version + 1:
+                self._break("version", one, f"{verb.value} at version {before.version}")
+            if before.state is State.HELD and (verb is Verb.EXPIRE) != (_until(before) <= event.at):
+                self._break("until", before, f"{verb.value} at {event.at}")
+        if one.state is State.HELD and _until(one) <= event.at:
+            self._break("until", one, f"held at {event.at}")
+
+    def _check_first(self, event: Event) -> None:
+        verb, one = event.verb, event.reservation
+        if verb is not Verb.RESERVE or one.state is not State.HELD or one.version != 1:
+            self._break("reserved once", one, f"{verb.value} of what nobody reserved")
+
+    def _check_room(self, event: Event) -> None:
+        one = event.reservation
+        for claim in one.claims:
+            span = _occupied(one, claim)
+            there = [
+                other
+                for other in self._on.get(claim.resource, {}).values()
+                if _is_live(other, event.at)
+            ]
+            joins = one.seats is not None and any(_session(one) == _session(two) for two in there)
+            if joins:
+                self._check_seats(one, there)
+                continue
+            for start, end, units in _steps(claim.resource, [*there, one], *span):
+                if units > self._capacity(claim.resource):
+                    self._break("capacity", one, f"{units} units from {start} to {end}")
+            if self._engine._ledger.resource(claim.resource).is_busy(*map(_us, span)):
+                self._break("imported", one)
+
+    def _check_seats(self, one: Reservation, there: Iterable[Reservation]) -> None:
+        taken = sum(two.seats.wanted for two in (*there, one) if two.seats and _shares(one, two))
+        if one.seats is not None and taken > one.seats.total:
+            self._break("capacity", one, f"{taken} seats of {one.seats.total}")
+
+    # --- What the engine says --------------------------------------------------------------
+
+    def _check_kept(self, now: datetime) -> None:
+        for uid, one in self._all.items():
+            said = self._engine.get_nowait(uid)
+            if one.state is State.HELD and _until(one) <= now:
+                if said is not None and said.state is not State.EXPIRED:
+                    self._break("until", said, f"at {now}")
+            elif said != one and not (said is None and self._is_over(one, now)):
+                self._break("kept", one, f"now {said}")
+
+    def _check_busy(self, resource: str, now: datetime) -> None:
+        live = [one for one in self._on[resource].values() if _is_live(one, now)]
+        capacity = self._capacity(resource)
+        imported = [
+            (span.start, span.end, capacity)
+            for span in self._engine.imported_nowait(resource, *ALWAYS)
+        ]
+        said = list(map(tuple, self._engine.busy_nowait(resource, *ALWAYS)))
+        ours = [
+            (start, end, min(units, capacity))
+            for start, end, units in _steps(resource, live, *ALWAYS, imported)
+        ]
+        if _merged(ours) != said:
+            self.broken.append(
+                InvariantBroken("busy", f"{resource} is busy {_merged(ours)}, but said is {said}")
+            )
+
+    def _capacity(self, resource: str) -> int:
+        return self._engine._ledger.resource(resource).capacity
+
+    def _is_over(self, one: Reservation, now: datetime) -> bool:
+        return one.state in ENDED and now - _until(one) >= self._retention
+
+    # --- The books -------------------------------------------------------------------------
+
+    def _stand(self, one: Reservation) -> None:
+        for claim in one.claims if one.state not in ENDED else ():
+            self._on.setdefault(claim.resource, {})[one.uid] = one
+
+    def _leave(self, one: Reservation) -> None:
+        for claim in one.claims:
+            self._on.get(claim.resource, {}).pop(one.uid, None)
+
+    def _forget(self, now: datetime) -> None:
+        while self._ended:
+            one = self._all.get(self._ended[0])
+            if one is not None and one.state in ENDED:
+                if not self._is_over(one, now):
+                    return
+                del self._all[one.uid]
+            self._ended.popleft()
+
+    def _break(self, rule: str, one: Reservation, more: str = "") -> None:
+        told = f"{RULES[rule]}; {one!r}" + (f": {more}" if more else "")
+        self.broken.append(InvariantBroken(rule, told))
+
+
+@contextmanager
+def attach(engine: SlotEngine) -> Iterator[Watch]:
+    """Watch an engine for as long as the block lasts, and check at its end.
+
+    >>> import anyio
+    >>> from slotengine import SlotEngine, minutes
+    >>> async def main():
+    ...     start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+    ...     async with SlotEngine() as engine:
+    ...         engine.add_resource("room-1")
+    ...         with attach(engine) as watch:
+    ...             hold = await engine.reserve("room-1", start, minutes(30))
+    ...             await engine.confirm(hold.uid)
+    ...         print(watch.seen, watch.broken)
+    >>> anyio.run(main)
+    2 []
+
+    Raises `InvariantBroken` at the end, unless the block raises something itself.
+    """
+    watch = Watch(engine)
+    try:
+        yield watch
+        watch.check()
+    finally:
+        watch.close()
+
+
+# --- Spans -----------------------------------------------------------------------------------
+
+
+def _until(one: Reservation) -> datetime:
+    return one.until or FOREVER
+
+
+def _is_live(one: Reservation, now: datetime) -> bool:
+    return one.state not in ENDED and _until(one) > now
+
+
+def _us(moment: datetime) -> int:
+    return to_us(moment, "moment")
+
+
+def _occupied(one: Reservation, claim: Claim) -> tuple[datetime, datetime]:
+    return one.start - claim.before, one.end + claim.after
+
+
+def _session(one: Reservation) -> object:
+    return one.uid if one.seats is None else (one.event_type, one.start)
+
+
+def _shares(one: Reservation, two: Reservation) -> bool:
+    return _session(one) == _session(two)
+
+
+Piece = tuple[datetime, datetime, int]
+
+
+def _steps(
+    resource: str,
+    live: Iterable[Reservation],
+    start: datetime,
+    end: datetime,
+    more: Iterable[Piece] = (),
+) -> list[Piece]:
+    """Return where units are taken in a span, and how many: a session's once for all its members.
+
+    Worked out edge by edge: O(k²), and plain to see.
+    """
+    sessions = {
+        (_session(one), *_occupied(one, claim), claim.units)
+        for one in live
+        for claim in one.claims
+        if claim.resource == resource
+    }
+    taken = [(first, last, units) for _, first, last, units in sessions]
+    taken = [
+        (max(first, start), min(last, end), units)
+        for first, last, units in (*taken, *more)
+        if first < end and start < last
+    ]
+    edges = sorted({edge for first, last, _ in taken for edge in (first, last)})
+    pieces = []
+    for low, high in pairwise(edges):
+        units = sum(units for first, last, units in taken if first <= low < last)
+        if units:
+            pieces.append((low, high, units))
+    return pieces
+
+
+def _merged(pieces: Iterable[Piece]) -> list[Piece]:
+    """Return the same with pieces that touch, and are of as many units, as one."""
+    merged: list[Piece] = []
+    for start, end, units in pieces:
+        if merged and merged[-1][1:] == (start, units):
+            merged[-1] = (merged[-1][0], end, units)
+        else:
+            merged.append((start, end, units))
+    return merged

@@ -1,0 +1,71 @@
+"""Random callers of one engine, whose histories are checked from outside.
+
+They call a small world at once: few resources and few instants, so that they
+get in each other's way; and they act on each other's reservations.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from random import Random
+
+from slotengine.core.instant import from_us
+from slotengine.core.proposal import Proposal
+from slotengine.core.reservation import Claim
+from slotengine.engine.engine import SlotEngine
+from slotengine.testing import SimClock
+from slotengine.testing.histories import LedgerModel, Recorder
+from slotengine.testing.operations import Answer, Operation, uids_in
+from slotengine.testing.simulation import RESOURCES, TERMS, MemoryHome
+
+MODEL = LedgerModel(TERMS, dict(RESOURCES))
+
+
+def world() -> tuple[SlotEngine, SimClock, Recorder]:
+    """Return an engine that is not entered yet, its clock, and a recorder by that."""
+    clock = SimClock(from_us(0))
+    numbers = count(1)
+    engine = MemoryHome().engine(clock, lambda: f"r{next(numbers)}")
+    return engine, clock, Recorder(clock.now)
+
+
+class Caller:
+    """Somebody who does one thing after another, and knows what everybody has reserved."""
+
+    def __init__(self, number: int, seed: int, known: list[str]) -> None:
+        self.random = Random(f"{seed} {number}")
+        self._number = number
+        self._known = known
+        self._keys = count(1)
+
+    def next(self) -> Operation:
+        """Return what to do next."""
+        random = self.random
+        if not self._known or random.random() < 0.5:
+            return self._reserve()
+        uid = random.choice(self._known[-8:])
+        verb = random.choice(("confirm", "confirm", "extend", "release", "cancel", "move", "get"))
+        if verb == "move":
+            return Operation("move_request", (self._wish(),), uid)
+        return Operation(verb, uid=uid, ttl=8, if_still_free=random.random() < 0.3)
+
+    def learn(self, answer: Answer) -> None:
+        """Let everybody know of what was reserved."""
+        self._known.extend(uid for uid in uids_in(answer) if uid not in self._known)
+
+    def _reserve(self) -> Operation:
+        random = self.random
+        if random.random() < 0.2:
+            wishes = tuple(self._wish() for _ in range(2))
+            return Operation(random.choice(("reserve_all", "reserve_each")), wishes)
+        wish = self._wish()
+        if random.random() < 0.3:  # the key of some other caller's very request, now and then
+            wish = wish._replace(start=2, end=5, claims=(Claim("hall", 2, 5),), ttl=8, key="key")
+        return Operation("reserve_request", (wish,))
+
+    def _wish(self) -> Proposal:
+        start = self.random.randrange(12)
+        end = start + self.random.randint(1, 3)
+        names = self.random.sample(list(RESOURCES), self.random.choice((1, 1, 1, 2)))
+        claims = tuple(Claim(name, start, end) for name in names)
+        return Proposal(start, end, claims, self.random.choice((8, 3, 1)))

@@ -1,0 +1,190 @@
+"""What concurrent callers saw can be explained one call at a time, in tasks and in threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from random import Random
+
+import anyio
+import pytest
+
+from slotengine import BlockingEngine, Request, Reservation, SlotEngine
+from slotengine.core.instant import from_us
+from slotengine.core.proposal import Proposal, Terms
+from slotengine.core.reservation import Claim
+from slotengine.core.timeline import CountedTimeline
+from slotengine.testing import SimClock
+from slotengine.testing.histories import LedgerModel, Recorder
+from slotengine.testing.linearizable import NotLinearizable, check
+from slotengine.testing.operations import Operation, in_engine, in_thread
+from tests.engine.callers import MODEL, Caller, world
+
+CALLERS = 6
+ROUNDS = 5
+CALLS = 4
+
+STEPS = (0, 1, 3, 5, 8)
+"""How many ticks the clock goes on between two rounds."""
+
+
+def told(recorder: Recorder) -> set[str]:
+    """Return which verbs were accepted."""
+    return {call.what.verb for call in recorder.calls if not isinstance(call.answer, tuple)}
+
+
+# --- Tasks -------------------------------------------------------------------------------
+
+
+async def waste(random: Random) -> None:
+    """Let others go first, sometimes."""
+    for _ in range(random.randrange(4)):
+        await anyio.lowlevel.checkpoint()
+
+
+async def call(engine: SlotEngine, caller: Caller, recorder: Recorder) -> None:
+    """Call once, with others in between; or be cancelled at it, and never know."""
+    operation = caller.next()
+    with anyio.CancelScope() as scope:
+        asked = recorder.ask(operation)
+        if caller.random.random() < 0.1 and not any(one.key for one in operation.proposals):
+            scope.cancel()
+        engine._turn_is_over = lambda: True  # so that it gives way before it decides
+        await waste(caller.random)
+        answer = await in_engine(engine, operation)
+        await waste(caller.random)
+        asked.answered(answer)
+        caller.learn(answer)
+
+
+async def record(seed: int) -> Recorder:
+    engine, clock, recorder = world()
+    known: list[str] = []
+    callers = [Caller(number, seed, known) for number in range(CALLERS)]
+
+    async def calls(caller: Caller) -> None:
+        for _ in range(CALLS):
+            await call(engine, caller, recorder)
+
+    async with engine:
+        for _ in range(ROUNDS):
+            async with anyio.create_task_group() as tasks:
+                for caller in callers:
+                    tasks.start_soon(calls, caller)
+            # The clock stands still while anybody waits; the sweeper runs when it can.
+            clock.set(from_us(clock.now() + Random(f"{seed} {clock.now()}").choice(STEPS)))
+    return recorder
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(10))
+async def test_what_tasks_see_can_be_explained(seed: int) -> None:
+    recorder = await record(seed)
+    assert len(recorder.calls) == CALLERS * ROUNDS * CALLS
+    assert check(recorder.calls, MODEL) >= 1
+    assert told(recorder) >= {"reserve_request", "confirm"}
+    at_once = sum(
+        any(one is not two and one.asked_at < two.asked_at < (one.answered_at or 0)
+            for two in recorder.calls)
+        for one in recorder.calls
+    )  # fmt: skip
+    assert at_once > len(recorder.calls) / 2
+    assert any(one.answered_at is None for one in recorder.calls)
+
+
+# --- Threads -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("seed", range(2))
+def test_what_threads_see_can_be_explained(backend: str, seed: int) -> None:
+    inner, clock, recorder = world()
+    known: list[str] = []
+    callers = [Caller(number, seed, known) for number in range(CALLERS)]
+
+    def calls(caller: Caller) -> None:
+        for _ in range(CALLS):
+            operation = caller.next()
+            asked = recorder.ask(operation)
+            answer = in_thread(engine, operation)
+            asked.answered(answer)
+            caller.learn(answer)
+
+    with BlockingEngine(inner, backend=backend) as engine:
+        for step in STEPS:
+            threads = [threading.Thread(target=calls, args=(caller,)) for caller in callers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            engine._at_once(partial(clock.set, from_us(clock.now() + step)))
+    assert len(recorder.calls) == CALLERS * CALLS * len(STEPS)
+    assert all(one.answered_at is not None for one in recorder.calls)
+    check(recorder.calls, MODEL)
+
+
+# --- A race ------------------------------------------------------------------------------
+
+
+class Racing(SlotEngine):
+    """Looks whether a slot is free, gives way to others, and takes it for free then."""
+
+    async def reserve_request(self, request: Request) -> Reservation:
+        if not self.is_free_nowait(request):
+            return self.reserve_request_nowait(request)  # which refuses
+        await anyio.lowlevel.checkpoint()
+        with unchecked():
+            return self.reserve_request_nowait(request)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    right = CountedTimeline.room
+    CountedTimeline.room = lambda *_: 0  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        CountedTimeline.room = right  # type: ignore[method-assign]
+
+
+def wish(i: int) -> Operation:
+    start = i % 3
+    proposal = Proposal(start, 4, (Claim("hall", start, 4),), Terms().default_ttl)
+    return Operation("reserve_request", (proposal,))
+
+
+ONE_HALL = LedgerModel(Terms(), {"hall": (3, None)})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("kind", "at_once", "explained"), [
+    (SlotEngine, True, True), (Racing, True, False), (Racing, False, True),
+])  # fmt: skip
+async def test_a_race_is_found(kind: type[SlotEngine], at_once: bool, explained: bool) -> None:
+    """Goal: an await between the look and the deed would not go unnoticed.
+
+    Method: an engine that has one is called by several, at once and in turn.
+    """
+    clock = SimClock(from_us(0))
+    recorder = Recorder(clock.now)
+    async with kind(clock=clock) as engine:
+        engine.add_resource("hall", capacity=3)
+
+        async def caller(i: int) -> None:
+            asked = recorder.ask(wish(i))
+            asked.answered(await in_engine(engine, asked.what))
+
+        async with anyio.create_task_group() as tasks:
+            for i in range(5):
+                if at_once:
+                    tasks.start_soon(caller, i)
+                else:
+                    await caller(i)
+    if explained:
+        assert check(recorder.calls, ONE_HALL) == 1
+    else:
+        with pytest.raises(NotLinearizable) as found:
+            check(recorder.calls, ONE_HALL)
+        assert len(found.value.explained) == 3  # as many as there are units

@@ -1,0 +1,314 @@
+"""The simulator: nothing is found in the engine, whatever is broken on purpose is, and each
+history is the same each time."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from slotengine.core.reservation import Change, Verb
+from slotengine.testing.faults import ABOUT, FAULTS, fault
+from slotengine.testing.model import Seen
+from slotengine.testing.simulation import (
+    MemoryHome,
+    Played,
+    Told,
+    history,
+    investigate,
+    play,
+    simulate,
+)
+from slotengine.testing.simulation.shrinking import shortest
+from slotengine.testing.simulation.steps import Call, Crash, How, Resume, Step
+from slotengine.testing.watch import RULES
+
+ROOT = Path(__file__).parents[2]
+STEPS = 100
+
+
+# --- Nothing is found --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("backend", "seeds"), [("asyncio", 100), ("trio", 25)])
+def test_nothing_is_found(backend: str, seeds: int) -> None:
+    """With fresh seeds: `slotengine simulate --seed 1000 --seeds 10000`."""
+    for seed in range(seeds):
+        assert play(history(seed, STEPS), backend=backend).failure is None, f"seed {seed}"
+
+
+def test_everything_happens() -> None:
+    """Goal: that nothing was found means something.
+
+    Method: over some seeds, each verb is both done and refused, and everything
+    that can befall a client does.
+    """
+    plays = [(history(seed, STEPS), play(history(seed, STEPS))) for seed in range(40)]
+    told = [one for _, played in plays for one in played.transcript]
+    calls = [(one.what, one.answer) for one in told if isinstance(one.what, Call)]
+    done = {call.operation.verb for call, answer in calls if isinstance(answer, Seen | list)}
+    refused = {call.operation.verb for call, answer in calls if isinstance(answer, tuple)}
+    assert done >= {
+        "reserve", "reserve_request", "reserve_all", "reserve_each", "reserve_any",
+        "extend", "move", "move_request", "confirm", "release", "cancel", "get",
+    }  # fmt: skip
+    assert refused == done - {"reserve_each", "get"}  # those say it in what they return
+    kinds = {answer[0].__name__ for _, answer in calls if isinstance(answer, tuple)}
+    assert kinds >= {
+        "SlotTaken", "OutsideHours", "NoSeatsLeft", "NoneFree", "HoldExpired", "WrongState",
+        "StaleVersion", "LifeExceeded", "KeyReused", "UnknownReservation",
+    }  # fmt: skip
+    assert {call.how for call, _ in calls} == set(How)
+    befell = Counter(type(one.what) for one in told)
+    assert {type(step) for steps, _ in plays for step in steps} == set(befell)
+    assert any(one.what == Crash(lost) for one in told for lost in (1, 2, 5))
+
+
+def test_what_is_parked_is_done_later_or_never() -> None:
+    done = cancelled = 0
+    for seed in range(40):
+        steps = history(seed, STEPS)
+        asked = [step for step in steps if isinstance(step, Call) and step.how is How.PARKED]
+        told = play(steps).transcript
+        done += sum(one.what in asked and one.answer != "nothing to do" for one in told)
+        cancelled += sum(one.what == Resume(cancel=True) for one in told)
+    assert done > 20
+    assert cancelled > 20
+
+
+# --- The same each time ------------------------------------------------------------------
+
+
+def texts(seeds: Sequence[int], backend: str = "asyncio") -> list[str]:
+    return [play(history(seed, STEPS), backend=backend).text for seed in seeds]
+
+
+def test_a_seed_plays_the_same_on_any_backend_each_time() -> None:
+    once = texts(range(12))
+    assert all(text.count("\n") > 0.9 * STEPS for text in once)
+    assert len(set(once)) == len(once)
+    assert texts(range(12)) == once
+    assert texts(range(12), "trio") == once
+
+
+def test_a_seed_plays_the_same_in_any_process() -> None:
+    """Byte for byte, whatever Python's hashes are, by which sets are ordered."""
+    program = (
+        "from slotengine.testing.simulation import history, play\n"
+        f"for seed in range(6): print(play(history(seed, {STEPS})).text, end='')"
+    )
+    for hash_seed in ("1", "2"):
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert ended.stdout == "".join(texts(range(6)))
+
+
+@given(st.integers(0, 10**9), st.integers(1, 30), st.integers(0, 30))
+def test_a_longer_history_begins_with_the_shorter(seed: int, steps: int, more: int) -> None:
+    assert history(seed, steps + more)[:steps] == history(seed, steps)
+
+
+@given(st.integers(0, 10**9), st.data())
+def test_some_steps_of_a_history_are_a_history(seed: int, data: st.DataObject) -> None:
+    steps = history(seed, 30)
+    kept = data.draw(st.sets(st.integers(0, 29)))
+    assert play([steps[i] for i in sorted(kept)]).failure is None
+
+
+# --- Faults are found --------------------------------------------------------------------
+
+REQUIRED = {
+    "until-off-by-one", "touching-conflicts", "forgotten-claim", "expiry-told-twice",
+    "version-not-raised", "in-its-own-way",
+}  # fmt: skip
+
+
+def test_every_fault_says_what_it_is() -> None:
+    assert FAULTS.keys() == ABOUT.keys()
+    assert FAULTS.keys() >= REQUIRED
+    assert all(about.endswith(".") for about in ABOUT.values())
+
+
+def test_the_page_about_testing_names_all_rules_and_faults() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z -]+)` \| (.*) \|$", page, re.MULTILINE)
+    assert dict(rows).items() >= (RULES | ABOUT).items()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found_within_a_hundred_seeds(name: str) -> None:
+    with fault(name):
+        finding = next(filter(None, (simulate(seed, STEPS) for seed in range(100))), None)
+        assert finding is not None, ABOUT[name]
+        assert finding.played.failure is not None
+        rule = finding.played.failure.rule
+        assert len(finding.only) <= 6  # it takes no more to show any of them
+        assert played(finding.seed, finding.only) == finding.played
+        # None of the steps can be left out: without any, it does not fail in this way.
+        for left_out in finding.only:
+            without = played(finding.seed, [i for i in finding.only if i != left_out])
+            assert without.failure is None or without.failure.rule != rule
+    assert played(finding.seed, finding.only).failure is None  # and it is the fault's doing
+
+
+def played(seed: int, only: Sequence[int]) -> Played:
+    steps = history(seed, STEPS)
+    return play([steps[i] for i in only], look_every=1)
+
+
+def broken(differs: bool) -> None:
+    assert differs
+    raise ZeroDivisionError
+
+
+def test_a_fault_is_gone_afterwards() -> None:
+    def methods() -> list[object]:
+        return [
+            getattr(owner, name, None) if name in vars(owner) else None
+            for patches in FAULTS.values()
+            for owner, name, _ in patches
+        ]
+
+    before = methods()
+    for name in FAULTS:
+        with pytest.raises(ZeroDivisionError), fault(name):
+            broken(methods() != before)
+        assert methods() == before
+
+
+# --- Crashes -----------------------------------------------------------------------------
+
+
+class Forgetful(MemoryHome):
+    """Loses the record of something that somebody was told of."""
+
+    def crash(self, keep: int) -> None:
+        super().crash(max(0, keep - 1))
+
+
+class Careless(MemoryHome):
+    """Forgets to write down what was moved where."""
+
+    def crash(self, keep: int) -> None:
+        super().crash(keep)
+        self._changes = [self._unmoved(change) for change in self._changes]
+
+    def _unmoved(self, change: Change) -> Change:
+        if change.verb is not Verb.MOVE:
+            return change
+        first = next(one for one in self._changes if one.uid == change.uid)
+        return first._replace(verb=Verb.MOVE, at=change.at, until=change.until)
+
+
+@pytest.mark.parametrize("home", [Forgetful, Careless])
+def test_a_home_that_loses_what_was_acknowledged_is_found(home: type[MemoryHome]) -> None:
+    finding = next(filter(None, (simulate(seed, STEPS, home=home) for seed in range(100))))
+    steps = [history(finding.seed, STEPS)[i] for i in finding.only]
+    assert any(isinstance(step, Crash) for step in steps)
+    assert len(steps) <= 5
+
+
+def test_only_what_nobody_was_told_of_is_lost() -> None:
+    """Goal: records are lost in crashes, and that is nobody's fault.
+
+    Method: after a crash there is never more than there was, sometimes less.
+    """
+    lost = []
+
+    class Counting(MemoryHome):
+        def crash(self, keep: int) -> None:
+            lost.append(self.records() - keep)
+            super().crash(keep)
+
+    for seed in range(60):
+        assert play(history(seed, STEPS), home=Counting).failure is None
+    assert min(lost) == 0
+    assert max(lost) > 1
+    assert sum(one > 0 for one in lost) > 5
+
+
+# --- Failures ----------------------------------------------------------------------------
+
+
+def test_an_error_in_a_task_of_the_engine_is_a_failure_too() -> None:
+    class Dying(MemoryHome):
+        def engine(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            engine = super().engine(*args, **kwargs)
+            engine._ledger.expire = lambda *_: 1 // 0  # type: ignore[method-assign]
+            return engine
+
+    finding = next(filter(None, (simulate(seed, STEPS, home=Dying) for seed in range(20))))
+    failure = finding.played.failure
+    assert failure is not None
+    assert failure.rule == "ZeroDivisionError"
+    assert "1 // 0" in failure.told
+
+
+def test_a_finding_says_how_to_have_it_again() -> None:
+    with fault("version-not-raised"):
+        failing = next(seed for seed in range(100) if play(history(seed, STEPS)).failure)
+        finding = investigate(failing, STEPS)
+    only = ",".join(map(str, finding.only))
+    assert finding.command("--fault x") == (
+        f"slotengine simulate --seed {failing} --steps 100 --only {only} --fault x"
+    )
+    assert finding._replace(only=()).command().endswith("--only none")
+
+
+@given(st.integers(0, 60), st.data())
+def test_the_shortest_history_is_found(length: int, data: st.DataObject) -> None:
+    """As long as it takes some steps, whatever the others are."""
+    needed = data.draw(st.sets(st.integers(0, max(0, length - 1)), max_size=min(5, length)))
+    assert shortest(length, lambda kept: needed <= set(kept)) == tuple(sorted(needed))
+
+
+@given(st.integers(1, 40), st.integers(1, 6))
+def test_no_single_step_of_the_shortest_can_be_left_out(length: int, few: int) -> None:
+    """Also if any few will do, or some prevent each other."""
+
+    def fails(kept: Sequence[int]) -> bool:
+        return len(kept) >= min(few, length) and len(kept) % 2 == length % 2
+
+    kept = shortest(length, fails)
+    assert fails(kept)
+    assert not any(fails([one for one in kept if one != other]) for other in kept)
+
+
+def test_the_search_for_the_shortest_ends() -> None:
+    tries = 0
+
+    def fails(kept: Sequence[int]) -> bool:
+        nonlocal tries
+        tries += 1
+        return len(kept) > 900
+
+    shortest(1_000, fails, most=50)
+    assert tries == 50
+
+
+def test_a_step_is_plain_to_read() -> None:
+    lines = {str(step).split(":")[0].split(" ")[0] for step in history(0, 1_000)}
+    assert lines == {
+        "client",
+        "clock",
+        "sweeper",
+        "subscriber",
+        "calendar",
+        "feed",
+        "crash,",
+        "what",
+    }
+    step: Step = Crash(2)
+    assert str(Told(step)) == "crash, 2 records lost"
+    assert str(Told("r1", None)) == "r1"

@@ -1,0 +1,178 @@
+"""What the strategies make is what slotengine takes, and they make all sorts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from itertools import count
+from typing import Any, TypeVar
+
+import anyio
+import hypothesis.strategies as st
+import pytest
+from hypothesis import Phase, find, given, settings
+
+from slotengine import InvalidRequest, Refused, SlotEngine, minutes
+from slotengine.calcom.catalog_file import catalog_from
+from slotengine.core.instant import from_us, to_us
+from slotengine.core.proposal import Policy, Proposal
+from slotengine.core.reservation import Claim, State
+from slotengine.core.schedule import Schedule
+from slotengine.testing import SimClock, attach, strategies
+from slotengine.testing.model import NaiveLedger
+from slotengine.testing.operations import Operation, in_engine, in_model, uids_for
+from slotengine.testing.simulation import RESOURCES, TERMS, MemoryHome
+
+UNITS = {name: capacity for name, (capacity, _) in RESOURCES.items()}
+Thing = TypeVar("Thing")
+NOON = datetime(2030, 1, 7, 12, tzinfo=UTC)
+
+
+def some(strategy: st.SearchStrategy[Thing], condition: Callable[[Thing], bool]) -> Thing:
+    """Return an example for which a condition holds; not the simplest, which takes a while."""
+    quick = settings(max_examples=5_000, phases=[Phase.generate], database=None)
+    return find(strategy, condition, settings=quick)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[tuple[int, Operation]]:
+    """Operations on a few reservations, and how many ticks pass before each."""
+    uids = [f"r{number}" for number in range(1, 7)]
+    step = st.tuples(st.sampled_from((0, 0, 1, 2, 5)), strategies.operations(UNITS, uids))
+    return draw(st.lists(step, max_size=25))
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@given(life=lives())
+@settings(max_examples=100)
+def test_an_engine_answers_as_the_model_does(
+    backend: str, life: list[tuple[int, Operation]]
+) -> None:
+    """Goal: the engine says what the rules say, whatever it is asked.
+
+    Method: the same operations to both; all answers are compared, and the
+    engine is watched.
+    """
+    naive = NaiveLedger(TERMS, dict(RESOURCES))
+    clock = SimClock(from_us(0))
+    numbers = count(1)
+
+    async def main() -> None:
+        async with MemoryHome().engine(clock, lambda: f"r{next(numbers)}") as engine:
+            with attach(engine) as watch:
+                for ticks, operation in life:
+                    clock.set(from_us(clock.now() + ticks))
+                    answer = await in_engine(engine, operation)
+                    uids = uids_for(operation, answer)
+                    assert answer == in_model(naive, operation, uids, clock.now())
+                await clock.advance(minutes(0))
+                watch.check_swept()
+
+    anyio.run(main, backend=backend)
+
+
+def test_operations_do_all_there_is_to_do() -> None:
+    operations = strategies.operations(UNITS, ["a", "b"])
+    for verb in set(strategies.VERBS):
+        found = some(operations, lambda one, verb=verb: one.verb == verb)  # type: ignore[misc]
+        assert str(found).startswith(verb)
+    some(operations, lambda one: one.policy is Policy.LEAST_LOADED)
+    some(operations, lambda one: one.if_still_free)
+    some(operations, lambda one: one.renew and one.version is not None)
+
+
+@given(strategies.proposals(UNITS, hosts=("room", "annex")))
+def test_proposals_make_sense(proposal: Proposal) -> None:
+    proposal.check()
+    assert 0 <= proposal.start < proposal.end
+    assert all(claim.units <= UNITS[claim.resource] for claim in proposal.claims)
+    assert len(proposal.claims) + len(proposal.pools) >= 1
+
+
+def test_without_hosts_nobody_needs_one() -> None:
+    with_seats = some(strategies.proposals(UNITS), lambda one: one.seats is not None)
+    assert with_seats.event_type == "workshop"
+    assert not with_seats.pools
+
+
+@given(strategies.schedules("Europe/Rome", date(2030, 3, 31)), st.integers(-100, 100))
+def test_schedules_answer(schedule: Schedule, hour: int) -> None:
+    start = to_us(datetime(2030, 3, 31, tzinfo=UTC)) + hour * 3_600_000_000
+    open_then = schedule.covers(start, start + 1)
+    assert open_then == any(
+        low <= start and start + 1 <= high for low, high in schedule.windows(start, start + 1)
+    )
+
+
+def test_schedules_are_open_and_closed_and_away() -> None:
+    schedules = strategies.schedules("Pacific/Apia", date(2011, 12, 30))
+    found = some(schedules, lambda one: bool(one.travel and one.away and one.overrides))
+    assert found.zone == "Pacific/Apia"
+
+
+@given(st.data())
+@settings(max_examples=50)
+def test_event_types_can_be_added_and_what_they_offer_be_had(data: st.DataObject) -> None:
+    resources = {"host-1": 1, "host-2": 1, "host-3": 1, "hall": 2}
+    event_type = data.draw(strategies.event_types("talk", resources, to_us(NOON)))
+
+    async def main() -> None:
+        async with SlotEngine(clock=SimClock(NOON)) as engine:
+            for name, capacity in resources.items():
+                engine.add_resource(name, capacity=capacity)
+            engine.add_event_type(event_type)
+            offered = await engine.next_free("talk", NOON, 2)
+            if offered:
+                held = await engine.reserve_slot("talk", data.draw(st.sampled_from(offered)).start)
+                assert held.state is State.HELD
+
+    anyio.run(main)
+
+
+@given(strategies.catalogs(), st.data())
+@settings(max_examples=50)
+def test_catalogs_are_right_and_what_they_offer_can_be_had(
+    raw: dict[str, Any], data: st.DataObject
+) -> None:
+    catalog = catalog_from(raw)
+    assert len(catalog.event_types) == len(raw["eventTypes"])
+
+    async def main() -> None:
+        async with SlotEngine(clock=SimClock(NOON)) as engine:
+            await catalog.populate(engine)
+            offer = data.draw(st.sampled_from(list(catalog.event_types.values())))
+            offered = await engine.next_free(offer.rules.id, NOON, 3, within=minutes(60 * 24 * 14))
+            for slot in offered:
+                try:
+                    await engine.reserve_slot(offer.rules.id, slot.start)
+                except (Refused, InvalidRequest):
+                    assert slot != offered[0]  # one may be in the way of the next
+
+    anyio.run(main)
+
+
+def test_catalogs_have_all_sorts() -> None:
+    catalogs = strategies.catalogs()
+
+    def has(**what: object) -> None:
+        some(
+            catalogs,
+            lambda raw: any(what.items() <= one.items() for one in raw["eventTypes"]),
+        )
+
+    has(schedulingType="collective")
+    has(schedulingType="roundRobin", minimumBookingNotice=120)
+    has(ownerId=2, afterEventBuffer=15)
+    has(seats={"seatsPerTimeSlot": 3})
+
+
+def test_an_operation_reads_plainly() -> None:
+    wish = Proposal(3, 6, (Claim("hall", 2, 6, 2), Claim("room", 3, 6)), 8, None, None, None, "k")
+    assert str(Operation("reserve_request", (wish,))) == (
+        "reserve_request hall[2..6]*2+room 3..6 for 8 k"
+    )
+    again = Operation("move_request", (wish,), "r1", renew=True, version=2)
+    assert str(again) == "move_request r1 hall[2..6]*2+room 3..6 for 8 k renew at version 2"
+    assert str(Operation("move", uid="r1", start=4)) == "move r1 to 4"
+    any_of = Operation("reserve_any", (wish, wish), policy=Policy.LEAST_LOADED, key="k")
+    assert str(any_of).endswith(" least loaded k")

@@ -1,0 +1,290 @@
+"""The watch: leaves an engine that is right alone, and names what is wrong with one that is not."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from slotengine import (
+    Claim,
+    FixedWindows,
+    Request,
+    Reservation,
+    Seats,
+    SlotEngine,
+    SlotTaken,
+    State,
+    minutes,
+)
+from slotengine.core.instant import to_us
+from slotengine.core.reservation import Verb
+from slotengine.testing import InvariantBroken, SimClock, Watch, attach
+from slotengine.testing.faults import fault
+from slotengine.testing.watch import RULES
+
+NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
+START = datetime(2030, 1, 7, 9, tzinfo=UTC)
+HALF_HOUR = minutes(30)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"], scope="module")
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def clock() -> SimClock:
+    return SimClock(NOW)
+
+
+def engine_on(clock: SimClock) -> SlotEngine:
+    engine = SlotEngine(clock=clock)
+    engine.add_resource("room")
+    engine.add_resource("hall", capacity=3)
+    engine.add_resource("shop", schedule=FixedWindows([(to_us(NOW), to_us(START + HALF_HOUR))]))
+    return engine
+
+
+def both(length: int = 30) -> Request:
+    claims = (Claim("room"), Claim("hall", units=2, before=minutes(5)))
+    return Request(START, minutes(length), claims)
+
+
+def seat() -> Request:
+    return Request(
+        START, HALF_HOUR, (Claim("room"),), event_type="class", seats=Seats(2), ttl=minutes(9)
+    )
+
+
+# --- An engine that is right ---------------------------------------------------------------
+
+
+async def test_all_that_is_right_is_left_alone(clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        with attach(engine) as watch:
+            first = await engine.reserve("room", START, HALF_HOUR, key="k")
+            assert await engine.reserve("room", START, HALF_HOUR, key="k") == first
+            await engine.extend(first.uid, ttl=minutes(9))
+            await engine.move(first.uid, START + minutes(15))
+            await engine.confirm(first.uid)
+            with pytest.raises(SlotTaken):
+                await engine.reserve("room", START, HALF_HOUR)
+            several = await engine.reserve_all(
+                [both(15), Request(NOW, HALF_HOUR, (Claim("shop"),))]
+            )
+            await engine.release(several[0].uid)
+            watch.check()
+            await engine.replace_busy("calendar", {"hall": [(NOW, START)]})
+            await clock.advance(minutes(5))
+            watch.check_swept()
+            again = await engine.confirm(several[1].uid, if_still_free=True)
+            assert again.state is State.CONFIRMED
+            await engine.cancel(first.uid)
+            members = [await engine.reserve_request(seat()) for _ in range(2)]
+            await clock.advance(minutes(70))
+            watch.check_swept()
+            watch.check()
+            assert await engine.get(members[0].uid) is None
+            assert await engine.get(first.uid) is None
+        assert watch.broken == []
+        assert watch.seen == 14
+        await engine.reserve("room", START, HALF_HOUR)
+        assert watch.seen == 14  # it looks no more
+
+
+async def test_an_engine_that_has_lived_before_is_believed_at_first(clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        lapsing = await engine.reserve("hall", START, HALF_HOUR, ttl=minutes(1))
+        booking = await engine.confirm((await engine.reserve("hall", NOW, HALF_HOUR)).uid)
+        with attach(engine) as unaware:
+            clock.set(NOW + minutes(1))  # the sweeper has not run yet
+            known = [engine.get_nowait(one.uid) for one in (hold, lapsing, booking)]
+            aware = Watch(engine, [one for one in known if one is not None])
+            await clock.advance(minutes(0))
+            await engine.confirm(hold.uid)
+            await engine.cancel(booking.uid)
+            for watch in (aware, unaware):
+                watch.check()
+                watch.check_swept()
+                assert watch.seen == 3
+
+
+async def refused_while_broken(engine: SlotEngine) -> None:
+    with attach(engine) as watch:
+        watch.broken.append(InvariantBroken("busy", "it is"))
+        await engine.reserve_all([both(), both()])
+
+
+async def test_what_the_block_raises_is_not_hidden(clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        with pytest.raises(SlotTaken):
+            await refused_while_broken(engine)
+
+
+# --- An engine that is wrong ---------------------------------------------------------------
+
+Scene = Callable[[SlotEngine, SimClock], Awaitable[None]]
+
+
+async def told_twice(engine: SlotEngine, clock: SimClock) -> None:
+    with fault("expiry-told-twice"):
+        await engine.reserve("room", START, HALF_HOUR)
+        await clock.advance(minutes(5))
+
+
+async def same_version(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    engine._ledger._entries[hold.uid].version -= 1
+    await engine.confirm(hold.uid)
+
+
+async def beyond_until(engine: SlotEngine, clock: SimClock) -> None:
+    with fault("until-off-by-one"):
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        clock.set(NOW + minutes(5))
+        await engine.confirm(hold.uid)
+
+
+async def early(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    engine._ledger.on_change = None
+    engine._ledger.expire(to_us(NOW + minutes(5)))  # as if it were then; but it is told to be now
+    watched = engine._ledger._entries[hold.uid]
+    engine._publish(Verb.EXPIRE, watched, to_us(NOW))
+
+
+async def out_of_order(engine: SlotEngine, clock: SimClock) -> None:
+    holds = [await engine.reserve("hall", START, HALF_HOUR, ttl=minutes(i)) for i in (1, 2)]
+    clock.set(NOW + minutes(3))
+    engine._ledger.on_change = None
+    engine._ledger.expire(clock.now())
+    for hold in reversed(holds):
+        engine._publish(Verb.EXPIRE, engine._ledger._entries[hold.uid], clock.now())
+
+
+async def back_in_time(engine: SlotEngine, clock: SimClock) -> None:
+    await engine.reserve("room", START, HALF_HOUR)
+    engine._ledger.now -= 1_000_000
+    clock.set(NOW - minutes(1))
+    await engine.reserve("hall", START, HALF_HOUR)
+
+
+async def oversold(engine: SlotEngine, clock: SimClock) -> None:
+    with fault("oversold"):
+        for _ in range(4):
+            await engine.reserve("hall", START, HALF_HOUR)
+
+
+async def overbooked_class(engine: SlotEngine, clock: SimClock) -> None:
+    for _ in range(2):
+        await engine.reserve_request(seat())
+    next(iter(engine._ledger.occupancy.sessions.values())).taken = 0
+    await engine.reserve_request(seat())
+
+
+async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
+    await engine.replace_busy("calendar", {"room": [(START, START + HALF_HOUR)]})
+    room = engine._ledger.resource("room")
+    busy, room.busy = room.busy, ()
+    engine._ledger.on_change, tell = None, engine._ledger.on_change
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    room.busy = busy
+    assert tell is not None
+    tell(Verb.RESERVE, engine._ledger._entries[hold.uid], clock.now())
+
+
+async def vanished(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await engine.confirm(hold.uid)
+    del engine._ledger._entries[hold.uid]
+
+
+async def silently_changed(engine: SlotEngine, clock: SimClock) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    engine._ledger._entries[hold.uid].until += 1
+
+
+async def not_given_back(engine: SlotEngine, clock: SimClock) -> None:
+    with fault("forgotten-claim"):
+        hold = await engine.reserve_request(both())
+        await engine.release(hold.uid)
+
+
+async def unannounced(engine: SlotEngine, clock: SimClock) -> None:
+    with fault("expiry-not-told"):
+        await engine.reserve("room", START, HALF_HOUR)
+        await clock.advance(minutes(5))
+
+
+async def unheard_of(engine: SlotEngine, clock: SimClock) -> None:
+    engine._ledger.on_change, tell = None, engine._ledger.on_change
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    engine._ledger.on_change = tell
+    await engine.confirm(hold.uid)
+
+
+WRONG: list[tuple[str, Scene]] = [
+    ("transition", told_twice),
+    ("version", same_version),
+    ("until", beyond_until),
+    ("until", early),
+    ("order", out_of_order),
+    ("order", back_in_time),
+    ("capacity", oversold),
+    ("capacity", overbooked_class),
+    ("imported", given_though_imported),
+    ("kept", vanished),
+    ("kept", silently_changed),
+    ("busy", not_given_back),
+    ("announced", unannounced),
+    ("reserved once", unheard_of),
+]
+
+
+@pytest.mark.parametrize(("rule", "scene"), WRONG, ids=[scene.__name__ for _, scene in WRONG])
+async def test_what_is_wrong_is_found_and_named(rule: str, scene: Scene, clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        watch = Watch(engine)
+        await scene(engine, clock)
+        check = watch.check_swept if rule == "announced" else watch.check
+        with pytest.raises(InvariantBroken) as found:
+            check()
+        assert found.value.rule == rule
+        assert str(found.value).startswith(rule)
+        assert found.value is watch.broken[0]
+
+
+async def test_what_is_said_to_be_held_beyond_its_until_is_found(clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        watch = Watch(engine)
+        with fault("until-off-by-one"):
+            await engine.reserve("room", START, HALF_HOUR)
+            clock.set(NOW + minutes(5))
+            with pytest.raises(InvariantBroken, match="until"):
+                watch.check()
+
+
+def test_every_rule_is_shown_to_be_watched() -> None:
+    assert {rule for rule, _ in WRONG} == RULES.keys()
+
+
+def test_what_is_found_pickles() -> None:
+    error = InvariantBroken("kept", "it vanished")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.rule, again.told, str(again)) == ("kept", "it vanished", str(error))
+
+
+async def test_nothing_is_raised_inside_the_engine(clock: SimClock) -> None:
+    """A caller does not suffer from being watched, even when the engine is wrong."""
+    async with engine_on(clock) as engine:
+        watch = Watch(engine)
+        await oversold(engine, clock)
+        assert len(watch.broken) == 1
+        accepted: Reservation = await engine.reserve("room", START, HALF_HOUR)
+        assert accepted.state is State.HELD
