@@ -115,7 +115,7 @@ _BEGINNINGS: Final = {
 def written(reply: Reply) -> bytes:
     """Return all of an answer as it stands on the wire, over a connection that stays open.
 
-    0.6 µs, against 8 for an aiohttp response and what writes it.
+    0.6 µs, against 11 for an aiohttp response and what writes it.
     """
     status, body = reply
     return (
@@ -125,7 +125,7 @@ def written(reply: Reply) -> bytes:
 
 
 _dates: dict[int, str] = {}
-"""The present second, and how HTTP writes it: that takes 3 µs."""
+"""The present second, and how HTTP writes it, which takes 2 µs."""
 
 
 def _date() -> str:

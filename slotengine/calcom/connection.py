@@ -136,8 +136,8 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Read what comes, unless it begins as a request before it did.
 
-        Clients send the same few heads again and again, and reading one takes
-        6 of the 29 µs in which a slot is held.
+        Clients send the same few heads again and again.  Without reading them
+        a slot is held in 27 µs, less what the system takes, and else in 36.
         """
         if self._at_beginning:
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)

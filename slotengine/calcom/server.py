@@ -198,7 +198,7 @@ COLLECTED_EVERY: Final = 10_000
 """So many more objects than before make the cycle collector look for cycles; usually 700.
 
 Holding a slot leaves a few that stay, and a collector that looks at all of them
-again and again takes a tenth of the time."""
+again and again takes a tenth of the time and more."""
 
 
 @contextlib.contextmanager

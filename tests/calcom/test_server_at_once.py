@@ -66,6 +66,7 @@ USUAL: Final = {
     "with a key": request("POST", PATH, holding("2050-09-07T12:00Z"), Authorization="Bearer x"),
     "with a wrong key": request("POST", PATH, b"{}", Authorization="Bearer cal_wrong"),
     "read": request("GET", f"{PATH}/{UIDS[0]}"),
+    "read, wrong key": request("GET", f"{PATH}/{UIDS[0]}", Authorization="Bearer cal_wrong"),
     "read nothing": request("GET", f"{PATH}/{UIDS[99]}"),
     "move": request("PATCH", f"{PATH}/{UIDS[0]}", holding("2050-09-05T14:00:00Z")),
     "move nothing": request("PATCH", f"{PATH}/{UIDS[99]}", holding("2050-09-05T14:00:00Z")),
@@ -95,6 +96,9 @@ UNUSUAL: Final = {
     "search by nothing": request("GET", SEARCH),
     "search elsewhere": request("POST", f"{SEARCH}?a=b"),
     "elsewhere": request("GET", "/v2/elsewhere"),
+    "elsewhere, wrong key": request("GET", "/v2/elsewhere", Authorization="Bearer cal_wrong"),
+    "options, wrong key": request("OPTIONS", PATH, Authorization="Bearer cal_wrong"),
+    "put one, wrong key": request("PUT", f"{PATH}/{UIDS[0]}", Authorization="Bearer cal_wrong"),
     "with much in it": request("POST", PATH, b" " * LONGEST_AT_ONCE + b"{}"),
     "after empty lines": b"\r\n\r\n" + POST,
 }
