@@ -379,13 +379,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--serve", choices=["hello", "ours"], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    run: Callable[[], None] = lambda: compare(  # noqa: E731
-        options.loop, options.rounds, options.requests, options.connections
-    )
     if options.serve:
         run_server(options.serve, options.loop)
     else:
-        run()
+        compare(options.loop, options.rounds, options.requests, options.connections)
 
 
 if __name__ == "__main__":
