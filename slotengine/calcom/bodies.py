@@ -66,7 +66,7 @@ async def _received(request: web.Request) -> bytes:
             raise HttpError(503, "The server is stopping; try again") from None
         raise HttpError(408, f"The body did not arrive within {BODY_TIMEOUT_S} seconds") from None
     except ConnectionError:
-        logger.debug("%s %s: the client went away", request.method, path_of(request))
+        logger.debug("%s %s: the client went away", request.method, path_of(request.raw_path))
         raise HttpError(400, "The body did not arrive") from None  # nobody will read it
     except web.HTTPRequestEntityTooLarge:
         raise HttpError(413, _TOO_LARGE) from None

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from collections.abc import Mapping
 
-from slotengine.calcom.answers import CATALOG, sendable
+from slotengine.calcom.answers import sendable
 from slotengine.calcom.catalog import API_KEY_PREFIX, Catalog
 from slotengine.calcom.wire import HttpError
 
+Headers = Mapping[str, str]
+"""The headers of a request; looking one up does not depend on the case of its name."""
 
-def check_api_key(request: web.Request) -> None:
+
+def check_api_key(headers: Headers, catalog: Catalog) -> None:
     """Refuse an unknown API key, wherever it is sent."""
-    token = _bearer(request)
+    token = _bearer(headers)
     if token is None or not token.startswith(API_KEY_PREFIX):
         return
-    if request.app[CATALOG].api_keys.find(token) is None:
+    if catalog.api_keys.find(token) is None:
         raise HttpError(401, "CustomThrottlerGuard - Invalid API Key")
 
 
-def _bearer(request: web.Request) -> str | None:
+def _bearer(headers: Headers) -> str | None:
     """Return the credentials of the Authorization header, if there is one."""
-    header = request.headers.get("Authorization")
+    header = headers.get("Authorization")
     if not header:
         return None
     scheme, _, token = header.partition(" ")
@@ -28,21 +31,21 @@ def _bearer(request: web.Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else header
 
 
-def authenticate(request: web.Request, catalog: Catalog) -> int | None:
+def authenticate(headers: Headers, catalog: Catalog) -> int | None:
     """Return the id of the user who calls, None if nobody says.
 
     Raises `HttpError` 401 for wrong credentials, although none are needed.
     """
-    client_id = request.headers.get("x-cal-client-id")
-    secret = request.headers.get("x-cal-secret-key")
+    client_id = headers.get("x-cal-client-id")
+    secret = headers.get("x-cal-secret-key")
     if client_id and secret:
         return _oauth_owner(catalog, client_id, secret)
-    token = _bearer(request)
+    token = _bearer(headers)
     if token is None:
         return None
     if token.startswith(API_KEY_PREFIX):
         return catalog.api_keys.find(token)
-    return _token_owner(catalog, token, request.headers.get("Origin"))
+    return _token_owner(catalog, token, headers.get("Origin"))
 
 
 def _oauth_owner(catalog: Catalog, client_id: str, secret: str) -> int:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from hashlib import sha256
 from typing import Final, Generic, TypeVar
 
@@ -83,7 +84,7 @@ class OAuthClient:
     secret: Keyring[bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which leave no place for what is cached
 class Offer:
     """An event type: its rules as the engine knows them, and what only callers know."""
 
@@ -97,37 +98,43 @@ class Offer:
     permitted: frozenset[int]
     """The users who may say how long a hold lives."""
 
-    @property
+    @cached_property
     def lengths(self) -> tuple[int, ...]:
         """In minutes, what can be asked for; empty if nothing else than the length."""
         return tuple(length // _MINUTE for length in self.rules.lengths)
 
-    @property
+    @cached_property
     def length(self) -> int:
         """In minutes, unless another is asked for."""
         return self.rules.length // _MINUTE
 
-    @property
+    @cached_property
     def earliest(self) -> datetime:
         """The first start at which the buffer before does not leave the calendar."""
         return datetime.min.replace(tzinfo=UTC) + self.rules.before
 
-    def end(self, start: datetime, length: int) -> datetime:
-        """Return the end of a slot of so many minutes.
+    def end(self, start: datetime, length: timedelta) -> datetime:
+        """Return the end of a slot of a length.
 
         Raises `OverflowError` if it, or the buffer after it, leaves the calendar.
         """
-        occupied_until = start + timedelta(minutes=length) + self.rules.after
-        return occupied_until - self.rules.after
+        after = self.rules.after
+        return (start + length + after) - after
 
-    def group_hosts(self) -> list[frozenset[str]]:
-        """Return the resources of each group of which one takes part."""
-        return [frozenset(host.resource for host in group) for group in self.rules.groups]
+    @cached_property
+    def group_hosts(self) -> tuple[frozenset[str], ...]:
+        """The resources of each group of which one takes part."""
+        return tuple(frozenset(host.resource for host in group) for group in self.rules.groups)
+
+    @cached_property
+    def rotating(self) -> frozenset[str]:
+        """The resources of which not all take part."""
+        return frozenset[str]().union(*self.group_hosts)
 
     def could_be(self, booking: Booking) -> bool:
         """Tell whether the rules give such lengths and hosts, whatever is taken."""
         fixed = {host.resource for host in self.rules.fixed}
-        groups = self.group_hosts()
+        groups = self.group_hosts
         return (
             booking.length in (self.rules.lengths or (self.rules.length,))
             and fixed <= booking.hosts

@@ -68,8 +68,7 @@ def _taken(refusal: SlotTaken, offer: Offer) -> str:
     only bookings never lapse: so with one in the way there is no time to retry
     at.  With round robin, all depends on the hosts who take part every time.
     """
-    rotating = set[str]().union(*offer.group_hosts())
-    if refusal.resource in rotating or (offer.round_robin and refusal.retry_at is not None):
+    if refusal.resource in offer.rotating or (offer.round_robin and refusal.retry_at is not None):
         return _NO_HOSTS
     return _RESERVED if refusal.retry_at is not None else _BOOKED
 

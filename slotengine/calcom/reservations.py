@@ -4,18 +4,22 @@
 ``DELETE`` gives it up.  What stands on the wire is `wire`'s, what can be
 reserved the catalog's, and whether it can be had the engine's; here are the
 order of checks, and which answer goes with which refusal.
+
+Nothing here waits, except for bodies: a request is decided in one step, between
+whose parts nobody else can change anything.  `whole` comes to that step directly.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from slotengine.calcom.answers import PREFIXES, respond, sendable
+from slotengine.calcom.answers import PREFIXES, Reply, respond, sendable
 from slotengine.calcom.bodies import expected, read_json
-from slotengine.calcom.callers import authenticate
+from slotengine.calcom.callers import Headers, authenticate
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.refusals import explained, slot_minutes
 from slotengine.calcom.wire import (
@@ -31,7 +35,7 @@ from slotengine.calcom.wire import (
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
-from slotengine.errors import Refused, StaleVersion, UnknownReservation, WrongState
+from slotengine.errors import Refused, UnknownReservation, WrongState
 
 USUAL_HOLD_MINUTES: Final = 5
 
@@ -42,8 +46,8 @@ class _Wanted(NamedTuple):
     offer: Offer
     start: datetime
     start_sent: str
-    length: int
-    """In minutes."""
+    end: datetime
+    length: timedelta
     hold_minutes: int
 
 
@@ -54,7 +58,9 @@ class Reservations:
         self._catalog = catalog
         self._engine = engine
         self._enforce = enforce_availability
-        self._bounds = _bounds(engine)
+        least, most = _bounds(engine)
+        self._bounds = Bounds(least, most)
+        self._usual_hold_minutes = max(least, min(USUAL_HOLD_MINUTES, most))
         self._ids = {str(id): id for id in catalog.event_types}  # noqa: A001
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -70,57 +76,84 @@ class Reservations:
                 one.add_route("DELETE", self.delete)
 
     async def post(self, request: web.Request) -> web.Response:
-        """Hold a slot."""
-        user_id = authenticate(request, self._catalog)
-        body = parse_body(await read_json(request), self._bounds)
+        """Answer ``POST``."""
+        user_id = authenticate(request.headers, self._catalog)
+        return respond(self.hold(user_id, await read_json(request)))
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Answer ``GET``."""
+        return respond(self.read(request.match_info["uid"]))
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Answer ``PATCH``."""
+        raw = await read_json(request)
+        return respond(self.move(request.match_info["uid"], request.headers, raw))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Answer ``DELETE``."""
+        return respond(self.release(request.match_info["uid"]))
+
+    # --- What they do --------------------------------------------------------------------
+
+    def hold(self, user_id: int | None, raw: bytes) -> Reply:
+        """Hold a slot, for a user if one calls.  Raises `HttpError`."""
+        body = parse_body(raw, self._bounds)
         _check_caller(user_id, body)
         wanted = self._admit(user_id, body)
         try:
-            held = await self._reserve(wanted)
+            held = self._reserve(wanted)
         except Refused as refusal:
+            # Not looked at before: the engine has refused it, if only as too soon.
+            self._check_not_past(wanted)
             raise explained(refusal, wanted.offer, wanted.start_sent) from None
-        return respond(201, self._shown(held, wanted.hold_minutes))
+        return Reply(201, _shown(held, wanted))
 
-    async def get(self, request: web.Request) -> web.Response:
+    def read(self, uid: str) -> Reply:
         """Read a hold; one that has expired too, for as long as the engine remembers it."""
-        found = await self.find(request.match_info["uid"])
+        found = self.find(uid)
         if found is None or found.state not in {State.HELD, State.EXPIRED}:
-            return respond(200, success(None))
-        return respond(200, self._shown(found))
+            return Reply(200, success(None))
+        assert found.event_type is not None
+        assert found.until is not None
+        data = reservation_data(
+            event_type_id=self._ids[found.event_type],
+            start=found.start,
+            end=found.end,
+            uid=found.uid,
+            until=found.until,
+        )
+        return Reply(200, success(data))
 
-    async def patch(self, request: web.Request) -> web.Response:
-        """Move a hold to another slot, or leave it where it is; and renew it."""
-        body = parse_body(await read_json(request), self._bounds)
+    def move(self, uid: str, headers: Headers, raw: bytes) -> Reply:
+        """Move a hold to another slot, or leave it where it is; and renew it.
+
+        Raises `HttpError`.
+        """
+        body = parse_body(raw, self._bounds)
         # Who calls does not matter here, unless something is asked for that not all may have.
         asks_for_more = body.reservation_duration is not None
-        user_id = authenticate(request, self._catalog) if asks_for_more else None
+        user_id = authenticate(headers, self._catalog) if asks_for_more else None
         _check_caller(user_id, body)
-        uid = request.match_info["uid"]
-        held = await self._held(uid)
+        held = self.find(uid)
+        if held is None or held.state is not State.HELD:
+            raise _no_slot(uid)
         wanted = self._admit(user_id, body)
-        while True:
-            try:
-                moved = await self._move(held, wanted)
-                return respond(200, self._shown(moved, wanted.hold_minutes))
-            except StaleVersion:  # somebody else has changed it; look again
-                held = await self._held(uid)
-            except (UnknownReservation, WrongState):
-                raise _no_slot(uid) from None
-            except Refused as refusal:
-                raise explained(refusal, wanted.offer, wanted.start_sent) from None
+        self._check_not_past(wanted)
+        try:
+            moved = self._move(held, wanted)
+        except (UnknownReservation, WrongState):
+            raise _no_slot(uid) from None
+        except Refused as refusal:
+            raise explained(refusal, wanted.offer, wanted.start_sent) from None
+        return Reply(200, _shown(moved, wanted))
 
-    async def delete(self, request: web.Request) -> web.Response:
+    def release(self, uid: str) -> Reply:
         """Release a hold; whatever else the uid is, leave it alone."""
-        uid = request.match_info["uid"]
-        while (held := await self.find(uid)) is not None and held.state is State.HELD:
-            try:
-                await self._engine.release(uid, version=held.version)
-            except StaleVersion:  # somebody else has changed it; look again
-                continue
-            except (UnknownReservation, WrongState):
-                pass
-            break
-        return respond(200, DONE)
+        held = self.find(uid)
+        if held is not None and held.state is State.HELD:
+            with suppress(UnknownReservation, WrongState):  # it has lapsed since
+                self._engine.release_nowait(uid)
+        return Reply(200, DONE)
 
     # --- The steps of the endpoints ------------------------------------------------------
 
@@ -134,68 +167,58 @@ class Reservations:
         start = body.slot_start.moment
         if start is None or start < offer.earliest:
             raise HttpError(400, "Invalid start date")
-        length = slot_minutes(offer, body.slot_duration, field="slotDuration")
+        length = slot_minutes(offer, body.slot_duration, field="slotDuration") * MINUTE
         try:
-            offer.end(start, length)
+            end = offer.end(start, length)
         except OverflowError:
             raise HttpError(400, "Invalid end date") from None
-        if self._enforce and start < self._engine.now():
-            raise HttpError(422, "This time slot is in the past. Please choose a different time.")
         hold_minutes = body.reservation_duration or self._usual_hold_minutes
-        return _Wanted(offer, start, body.slot_start.text, length, hold_minutes)
+        return _Wanted(offer, start, body.slot_start.text, end, length, hold_minutes)
 
-    @property
-    def _usual_hold_minutes(self) -> int:
-        least, most = self._bounds
-        return max(least, min(USUAL_HOLD_MINUTES, most or USUAL_HOLD_MINUTES))
+    def _check_not_past(self, wanted: _Wanted) -> None:
+        if self._enforce and wanted.start < self._engine.now():
+            raise HttpError(422, "This time slot is in the past. Please choose a different time.")
 
-    async def _reserve(self, wanted: _Wanted) -> Reservation:
-        return await self._engine.reserve_slot(
+    def _reserve(self, wanted: _Wanted) -> Reservation:
+        return self._engine.reserve_slot_nowait(
             wanted.offer.rules.id,
             wanted.start,
-            length=wanted.length * MINUTE,
+            length=wanted.length,
             ttl=wanted.hold_minutes * MINUTE,
             enforce=self._enforce,
         )
 
-    async def _move(self, held: Reservation, wanted: _Wanted) -> Reservation:
+    def _move(self, held: Reservation, wanted: _Wanted) -> Reservation:
         """Move a hold; who has it keeps it if they can: renewing must not change hands."""
-        return await self._engine.move_slot(
+        return self._engine.move_slot_nowait(
             held.uid,
             wanted.start,
             event_type=wanted.offer.rules.id,
-            length=wanted.length * MINUTE,
+            length=wanted.length,
             ttl=wanted.hold_minutes * MINUTE,
             enforce=self._enforce,
-            version=held.version,
         )
 
-    async def find(self, uid: str) -> Reservation | None:
+    def find(self, uid: str) -> Reservation | None:
         """Return a reservation of the catalog's; a lent engine may have others."""
-        found = await self._engine.get(uid)
+        found = self._engine.get_nowait(uid)
         return found if found is not None and found.event_type in self._ids else None
 
-    async def _held(self, uid: str) -> Reservation:
-        held = await self.find(uid)
-        if held is None or held.state is not State.HELD:
-            raise _no_slot(uid)
-        return held
 
-    def _shown(self, reservation: Reservation, hold_minutes: int | None = None) -> bytes:
-        """Return the success envelope of a hold of the catalog's."""
-        until = reservation.until
-        assert until is not None
-        assert reservation.event_type is not None
-        return success(
-            reservation_data(
-                event_type_id=self._ids[reservation.event_type],
-                start=reservation.start,
-                end=reservation.end,
-                uid=reservation.uid,
-                until=until,
-                reservation_minutes=hold_minutes,
-            )
+def _shown(held: Reservation, wanted: _Wanted) -> bytes:
+    """Return the success envelope of a hold that was wanted just now."""
+    until = held.until
+    assert until is not None
+    return success(
+        reservation_data(
+            event_type_id=wanted.offer.id,
+            start=wanted.start,
+            end=wanted.end,
+            uid=held.uid,
+            until=until,
+            reservation_minutes=wanted.hold_minutes,
         )
+    )
 
 
 _FORBIDDEN: Final = (
@@ -204,10 +227,10 @@ _FORBIDDEN: Final = (
 )
 
 
-def _bounds(engine: SlotEngine) -> Bounds:
+def _bounds(engine: SlotEngine) -> tuple[int, int]:
     """Return how many whole minutes the engine lets a hold live."""
     shortest, longest = engine.ttl_bounds
-    return Bounds(max(1, -(-shortest // MINUTE)), longest // MINUTE)
+    return max(1, -(-shortest // MINUTE)), longest // MINUTE
 
 
 def _check_caller(user_id: int | None, body: ReservationBody) -> None:

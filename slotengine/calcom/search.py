@@ -7,13 +7,13 @@ the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from aiohttp import web
 
-from slotengine.calcom.answers import PREFIXES, respond
+from slotengine.calcom.answers import PREFIXES, Reply, respond
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.directory import resource_of
 from slotengine.calcom.refusals import slot_minutes
@@ -22,7 +22,7 @@ from slotengine.calcom.slots_wire import (
     ByTeam,
     ByUser,
     ByUsernames,
-    OfferedSlot,
+    Offered,
     SeatsShown,
     SlotsQuery,
     parse_query,
@@ -55,19 +55,19 @@ DYNAMIC_NOTICE: Final = timedelta(minutes=120)
 
 _STANDING: Final = frozenset({State.HELD, State.CONFIRMED})
 
-Find = Callable[[str], Awaitable[Reservation | None]]
+Find = Callable[[str], Reservation | None]
 
 
 class SlotSearch:
     """The endpoint.
 
-    ``find`` returns a reservation of the catalog's by the engine's uid.
+    ``reservation`` returns one of the catalog's by the engine's uid.
     """
 
-    def __init__(self, catalog: Catalog, engine: SlotEngine, find: Find) -> None:
+    def __init__(self, catalog: Catalog, engine: SlotEngine, reservation: Find) -> None:
         self._catalog = catalog
         self._engine = engine
-        self._find = find
+        self._reservation = reservation
         self._booked: dict[str, str] = {}
         self._uids: dict[str, str] = {}
 
@@ -85,12 +85,17 @@ class SlotSearch:
                 route.add_route("HEAD", self.get)
 
     async def get(self, request: web.Request) -> web.Response:
-        """Find the slots that can be had."""
-        query = parse_query(request.rel_url.query.items())
+        """Answer ``GET``."""
+        return respond(self.search(request.rel_url.query.items()))
+
+    def search(self, pairs: Iterable[tuple[str, str]]) -> Reply:
+        """Find the slots that can be had, for a query string in pairs.  Raises `HttpError`."""
+        query = parse_query(pairs)
         offer, rules = self._resolve(query)
-        slots = await self._slots(query, offer, rules)
+        slots = self._slots(query, offer, rules)
         shown = self._shown(offer, slots)
-        return respond(200, success(slots_data(shown, zone=query.time_zone, ranges=query.ranges)))
+        data = slots_data(shown, zone=query.time_zone, ranges=query.ranges)
+        return Reply(200, success(data))
 
     # --- What is asked for ---------------------------------------------------------------
 
@@ -152,14 +157,14 @@ class SlotSearch:
 
     # --- What there is -------------------------------------------------------------------
 
-    async def _slots(self, query: SlotsQuery, offer: Offer | None, rules: EventType) -> list[Slot]:
+    def _slots(self, query: SlotsQuery, offer: Offer | None, rules: EventType) -> list[Slot]:
         length = _length(query, offer, rules)
         span = self._span(query, rules.interval or length, len(list(rules.hosts())))
-        rescheduled = await self._rescheduled(query)
+        rescheduled = self._rescheduled(query)
         only = _hosts(query, offer, rescheduled)
         if span is None or only == frozenset():
             return []
-        return await self._engine.slots(
+        return self._engine.slots_nowait(
             rules if offer is None else rules.id,
             *span,
             length=length,
@@ -180,21 +185,25 @@ class SlotSearch:
             raise HttpError(400, _TOO_LONG)
         return start, end
 
-    async def _rescheduled(self, query: SlotsQuery) -> Reservation | None:
+    def _rescheduled(self, query: SlotsQuery) -> Reservation | None:
         """Return the booking, or hold, that is to be moved; None if there is no such."""
         uid = query.rescheduled_uid
-        found = None if uid is None else await self._find(self._booked.get(uid, uid))
+        found = None if uid is None else self._reservation(self._booked.get(uid, uid))
         return found if found is not None and found.state in _STANDING else None
 
     # --- What is shown of it -------------------------------------------------------------
 
-    def _shown(self, offer: Offer | None, slots: list[Slot]) -> Iterator[OfferedSlot]:
+    def _shown(self, offer: Offer | None, slots: list[Slot]) -> Iterator[Offered]:
+        if not slots:
+            return
+        length = to_us(slots[0].end) - to_us(slots[0].start)  # of all of them
         for start, end, seats in slots:
             shown = None
             if seats is not None:
                 assert offer is not None  # seats are of the catalog's event types only
                 shown = SeatsShown(*seats, self._booking_uid(offer, start, end, seats))
-            yield OfferedSlot(to_us(start), to_us(end), shown)
+            begin = to_us(start)
+            yield begin, begin + length, shown
 
     def _booking_uid(
         self, offer: Offer, start: datetime, end: datetime, seats: SeatsLeft
@@ -232,8 +241,7 @@ def _hosts(
     """
     if offer is None or not offer.round_robin:
         return None
-    groups = offer.group_hosts()
-    left = groups
+    groups = left = list(offer.group_hosts)
     if query.host_subset:
         subset = frozenset(map(resource_of, query.host_subset))
         left = [group & subset for group in left]

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -27,25 +28,27 @@ from slotengine.calcom.answers import (
     ENGINE,
     PREFLIGHT,
     TRAFFIC,
+    Reply,
     path_of,
     refusal,
     respond,
-    status_of,
 )
 from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
 from slotengine.calcom.callers import check_api_key
 from slotengine.calcom.catalog import Catalog
-from slotengine.calcom.connection import Connection
+from slotengine.calcom.connection import Connection, Outbox
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
 from slotengine.calcom.traffic import Traffic
-from slotengine.calcom.wire import UNEXPECTED, VERSION, HttpError, error_body, stamp
+from slotengine.calcom.whole import Whole
+from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.uids import new_uid
-from slotengine.errors import SlotError
 
 __all__ = ["ENGINE", "create_app", "serve"]
+
+WHOLE: Final = web.AppKey("whole", Whole)
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +93,7 @@ def create_app(
             yield
 
     app.cleanup_ctx.append(run)
+    app[WHOLE] = Whole(app, reservations, search)
     search.add_to(app.router)
     reservations.add_to(app.router)
     return app
@@ -120,6 +124,8 @@ async def _running(engine: SlotEngine) -> AsyncIterator[None]:
         await task
 
 
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -145,22 +151,17 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
         return web.Response(status=204, headers=PREFLIGHT | {"X-Request-Id": new_uid()})
     try:
         _check_route(request)
-        check_api_key(request)
+        check_api_key(request.headers, request.app[CATALOG])
         return await handler(request)
-    except HttpError as error:
+    except Exception as error:
         return refusal(request, error)
-    except SlotError as error:
-        return refusal(request, HttpError(status_of(error), str(error)))
-    except Exception:
-        logger.exception("%s %s failed", request.method, path_of(request))
-        return respond(500, UNEXPECTED)
 
 
 def _check_route(request: web.Request) -> None:
     """Refuse what is not an endpoint; with another version's header nothing is."""
     found = request.match_info.http_exception is None
     if not found or request.headers.get("cal-api-version") != VERSION:
-        raise HttpError(404, f"Cannot {request.method} {path_of(request)}")
+        raise HttpError(404, f"Cannot {request.method} {path_of(request.raw_path)}")
 
 
 # --- Running it ------------------------------------------------------------------------
@@ -174,6 +175,7 @@ def serve(
     enforce_availability: bool = True,
     announce: Callable[[str], None] = logger.info,
     grace_s: float = 10.0,
+    new_loop: NewLoop | None = None,
 ) -> None:
     """Serve a catalog until SIGTERM or SIGINT.
 
@@ -181,12 +183,34 @@ def serve(
     finish, answers those that have not sent their body by then with 503, and
     returns; a second signal ends the wait.  Once it listens, ``announce`` is
     told where, and a command to try it with; with port 0 the system chooses
-    the port.
+    the port.  It runs on asyncio's usual event loop, or on what ``new_loop``
+    makes, such as ``uvloop.new_event_loop``; which makes no difference to speak
+    of: measured, 2 % of the time of a request.
 
     Raises `OSError` if it cannot listen there.
     """
     app = create_app(catalog, enforce_availability=enforce_availability)
-    asyncio.run(_serve(app, host, port, announce, grace_s))
+    with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
+        runner.run(_serve(app, host, port, announce, grace_s))
+
+
+COLLECTED_EVERY: Final = 10_000
+"""So many more objects than before make the cycle collector look for cycles; usually 700.
+
+Holding a slot leaves a few that stay, and a collector that looks at all of them
+again and again takes a tenth of the time and more."""
+
+
+@contextlib.contextmanager
+def _collecting_less() -> Iterator[None]:
+    usual = gc.get_threshold()
+    gc.freeze()  # the catalog is there to stay
+    gc.set_threshold(COLLECTED_EVERY, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
 
 
 async def _serve(
@@ -229,9 +253,13 @@ def _on_signal(callback: Callable[[], None]) -> None:
 async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
     server = runner.server
     assert server is not None
+    at_once, outbox = runner.app[WHOLE].answer, Outbox()
     try:
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, _unreadable, access_log=None), host, port, backlog=128
+            lambda: Connection(server, _unreadable, at_once, outbox, access_log=None),
+            host,
+            port,
+            backlog=128,
         )
     except UnicodeError as error:  # no host name at all, such as "a..b"
         raise OSError(f"{host!r} is no host name: {error}") from None
@@ -240,7 +268,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server
 def _unreadable(status: int) -> web.Response:
     message = NOT_DECODED if status == 415 else "The request is not valid HTTP"
     error = HttpError(status, message)
-    return respond(status, error_body(error, path="/", now=datetime.now(UTC)))
+    return respond(Reply(status, error_body(error, path="/", now=datetime.now(UTC))))
 
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}

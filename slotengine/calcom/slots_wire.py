@@ -323,8 +323,12 @@ class OfferedSlot(NamedTuple):
     seats: SeatsShown | None
 
 
+Offered = tuple[int, int, SeatsShown | None]
+"""The same without names, which there can be tens of thousands of."""
+
+
 def slots_data(
-    slots: Iterable[OfferedSlot], *, zone: str | None, ranges: bool
+    slots: Iterable[Offered], *, zone: str | None, ranges: bool
 ) -> dict[str, list[dict[str, object]]]:
     """Return slots by the dates on which they start in a zone, None for UTC.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from slotengine.calcom import server
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.catalog_file import CatalogError, catalog_from
 from slotengine.calcom.catalog_tables import Problem
@@ -140,10 +142,15 @@ def catalog() -> Catalog:
     return catalog_from(RAW_CATALOG)
 
 
-@pytest.fixture
-async def start(catalog: Catalog) -> AsyncIterator[Start]:
-    """Return what starts a server; it takes a catalog, and the arguments of `create_app`."""
+@pytest.fixture(params=["served", "embedded"])
+async def start(catalog: Catalog, request: pytest.FixtureRequest) -> AsyncIterator[Start]:
+    """Return what starts a server; it takes a catalog, and the arguments of `create_app`.
+
+    As `serve` does, which answers the usual requests at once, and as whoever
+    embeds the application: the answers must be the same.
+    """
     runners: list[web.AppRunner] = []
+    listeners: list[asyncio.Server] = []
     sessions: list[aiohttp.ClientSession] = []
 
     async def start(
@@ -156,8 +163,12 @@ async def start(catalog: Catalog) -> AsyncIterator[Start]:
         runner = web.AppRunner(app, access_log=None)
         runners.append(runner)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port = runner.addresses[0][1]
+        if request.param == "served":
+            listeners.append(await server._listen(runner, "127.0.0.1", 0))
+            port = listeners[-1].sockets[0].getsockname()[1]
+        else:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            port = runner.addresses[0][1]
         session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
         sessions.append(session)
         return Api(session, port, app[ENGINE], clock)
@@ -165,6 +176,8 @@ async def start(catalog: Catalog) -> AsyncIterator[Start]:
     yield start
     for session in sessions:
         await session.close()
+    for listener in listeners:
+        listener.close()
     for runner in runners:
         await runner.cleanup()
 

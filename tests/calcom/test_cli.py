@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,20 @@ def serving(*options: str) -> Running:
     return running([*COMMAND, "serve", "--catalog", str(EXAMPLE), "--port", "0", *options])
 
 
-def serving_with(**options: float) -> Running:
+def serving_on_uvloop() -> Running:
+    """Run a server on another event loop than the command does."""
+    return serving_with(new_loop="uvloop.new_event_loop", imports="uvloop")
+
+
+def serving_with(*, imports: str = "asyncio", **options: float | str) -> Running:
     """Run a server with what the command has no option for."""
+    said = "".join(f", {name}={value}" for name, value in options.items())
     program = (
+        f"import {imports}\n"
         "from slotengine.calcom.catalog_file import load_catalog\n"
         "from slotengine.calcom.server import serve\n"
         "def say(line): print(line, flush=True)\n"
-        f"serve(load_catalog({str(EXAMPLE)!r}), port=0, announce=say, **{options!r})"
+        f"serve(load_catalog({str(EXAMPLE)!r}), port=0, announce=say{said})"
     )
     return running([sys.executable, "-c", program])
 
@@ -104,8 +111,17 @@ def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
+LOOPS: list[Callable[[], Running]] = [serving]
+if sys.platform != "win32":  # where there is no uvloop
+    LOOPS.append(serving_on_uvloop)
+on_each_loop = pytest.mark.parametrize("serving", LOOPS)
+
+
+@on_each_loop
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_the_documented_request_until_stopped(number: signal.Signals) -> None:
+def test_serve_the_documented_request_until_stopped(
+    number: signal.Signals, serving: Callable[[], Running]
+) -> None:
     with serving() as (process, line):
         documented = {
             "eventTypeId": 1,
@@ -150,7 +166,8 @@ UNDER_WAY = (
 """The head of a request; that the server asks for the body shows that it is being handled."""
 
 
-def test_a_request_under_way_is_finished() -> None:
+@on_each_loop
+def test_a_request_under_way_is_finished(serving: Callable[[], Running]) -> None:
     body = b'{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}'
     with serving() as (process, line):
         with connected(line) as connection:
@@ -197,7 +214,10 @@ NO_REQUESTS = [
 ]
 
 
-def test_what_is_no_request_is_answered_in_the_envelope_and_is_no_error() -> None:
+@on_each_loop
+def test_what_is_no_request_is_answered_in_the_envelope_and_is_no_error(
+    serving: Callable[[], Running],
+) -> None:
     with serving() as (process, line):
         for sent in NO_REQUESTS:
             with connected(line) as connection:

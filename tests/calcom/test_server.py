@@ -240,12 +240,13 @@ async def test_a_body_with_several_errors(api: Api) -> None:
 async def test_a_bug_of_ours_gives_the_framework_body_and_is_logged(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(_: str) -> None:
+    def broken(_: str) -> None:
         raise RuntimeError("the wheel has come off")
 
-    monkeypatch.setattr(api.engine, "get", broken)
+    uid = await api.hold()
+    monkeypatch.setattr(api.engine, "get_nowait", broken)
     with caplog.at_level(logging.ERROR):
-        answer = await api.get("anything")
+        answer = await api.get(uid)
     assert answer.status == 500
     assert answer.body == {"statusCode": 500, "message": "Internal server error"}
     assert answer.headers["X-Request-Id"]

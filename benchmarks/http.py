@@ -1,0 +1,389 @@
+"""The server beside a hello-world handler of aiohttp: requests a second, in the same run.
+
+``python -m benchmarks.http`` starts both, each in a process of its own, and loads
+them by turns from this one: over connections that stay open, each with one
+request under way, written beforehand.  The client is plain sockets, so that it
+is never what is waited for.  Every answer is checked, after the clock has
+stopped.
+
+With ``--loop uvloop`` both run on uvloop, if it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, Final, NamedTuple
+
+import orjson
+from aiohttp import web
+
+from slotengine.calcom.catalog_file import catalog_from
+from slotengine.calcom.server import serve
+
+HOSTS: Final = 120
+ALONE: Final = 80
+"""The event types up to this have one host each."""
+DAYS: Final = 180
+"""How far ahead slots are held."""
+PATH: Final = "/v2/slots/reservations"
+
+# --- What is served ----------------------------------------------------------------------
+
+
+def catalog() -> dict[str, Any]:
+    """Return a catalog of a hundred event types: of one host, of two together, and of a pool.
+
+    Everybody works from 9 to 17 on weekdays.
+    """
+    schedules = [{"id": 1, "timeZone": "Europe/Rome"}]
+    users = [
+        {"id": host, "username": f"host-{host}", "defaultScheduleId": 1}
+        for host in range(1, HOSTS + 1)
+    ]
+    members = [{"userId": user["id"]} for user in users]
+    event_types: list[dict[str, Any]] = []
+    for number in range(1, 101):
+        event_type: dict[str, Any] = {
+            "id": number,
+            "slug": f"event-{number}",
+            "lengthInMinutes": 30,
+        }
+        if number <= ALONE:
+            event_type["ownerId"] = number
+            if number % 4 == 0:
+                event_type |= {"lengthInMinutesOptions": [15, 30], "afterEventBuffer": 5}
+        else:
+            first = ALONE + 2 * (number - ALONE) - 1
+            hosts = [{"userId": first}, {"userId": first + 1}]
+            kind = "collective" if number <= 90 else "roundRobin"
+            event_type |= {"teamId": 1, "schedulingType": kind, "hosts": hosts}
+        event_types.append(event_type)
+    team = {"id": 1, "slug": "everybody", "members": members}
+    return {"schedules": schedules, "users": users, "teams": [team], "eventTypes": event_types}
+
+
+def bodies(now: datetime) -> Iterator[bytes]:
+    """Yield the bodies of requests that will all be accepted, shuffled.
+
+    Event types do not share hosts, and a slot and its buffer take 35 minutes.
+    What is from 8 to 15 in UTC is in everybody's hours, in summer and winter.
+    """
+    days = (now + timedelta(days=day) for day in range(2, DAYS + 2))
+    starts = [
+        day.replace(hour=8, minute=0, second=0, microsecond=0) + timedelta(minutes=35 * turn)
+        for day in days
+        if day.weekday() < 5
+        for turn in range(12)
+    ]
+    wanted = [(event_type, start) for event_type in range(1, 101) for start in starts]
+    random.Random(7).shuffle(wanted)
+    for event_type, start in wanted:
+        yield body(event_type, start)
+
+
+def body(event_type: int, start: datetime) -> bytes:
+    """Return a body such as clients send."""
+    return orjson.dumps({"eventTypeId": event_type, "slotStart": f"{start:%Y-%m-%dT%H:%M:%SZ}"})
+
+
+async def hello(_: web.Request) -> web.Response:
+    """Answer as simply as can be."""
+    return web.Response(text="Hello, world")
+
+
+async def serve_hello() -> None:
+    """Serve hello world until killed."""
+    app = web.Application()
+    app.router.add_get("/", hello)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(f"Listening on http://127.0.0.1:{runner.addresses[0][1]} - hello", flush=True)
+    await asyncio.Event().wait()
+
+
+def run_server(which: str, loop: str) -> None:
+    """Run one of the two servers in this process."""
+    if loop == "uvloop":
+        import uvloop
+
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    else:
+        new_loop = asyncio.new_event_loop
+    if which == "hello":
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(serve_hello())
+    else:
+        served = catalog_from(catalog())
+        serve(served, port=0, announce=lambda text: print(text, flush=True), new_loop=new_loop)
+
+
+class Server(NamedTuple):
+    """A server in a process of its own."""
+
+    pid: int
+    port: int
+
+    def cpu_s(self) -> float:
+        """Return how long it has kept a processor busy so far; 0 where that is not told."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        except OSError:
+            return 0.0
+
+
+@contextmanager
+def running(which: str, loop: str) -> Iterator[Server]:
+    """Run a server until left."""
+    command = [sys.executable, "-m", "benchmarks.http", "--serve", which, "--loop", loop]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[2]
+        yield Server(process.pid, int(address.rpartition(":")[2]))
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+# --- The load ----------------------------------------------------------------------------
+
+_COMMON: Final = (
+    "Host: 127.0.0.1:8080\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n"
+    "User-Agent: benchmarks.http\r\n"
+)
+
+
+def request(method: str, target: str, content: bytes | None = None) -> bytes:
+    """Return a request such as clients send."""
+    head = f"{method} {target} HTTP/1.1\r\n{_COMMON}cal-api-version: 2024-09-04\r\n"
+    if content is None:
+        return f"{head}\r\n".encode()
+    said = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    return (head + said).encode() + content
+
+
+HELLO: Final = f"GET / HTTP/1.1\r\n{_COMMON}\r\n".encode()
+
+
+class Measured(NamedTuple):
+    """What a run of requests took."""
+
+    seconds: float
+    server_s: float
+    """How long the server's process kept a processor busy."""
+    client_s: float
+    latencies_ms: list[float]
+    answers: list[bytes]
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return len(self.answers) / self.seconds
+
+    def check(self, status: int) -> None:
+        """Raise unless every answer had this status."""
+        statuses = Counter(int(answer[9:12]) for answer in self.answers)
+        assert set(statuses) == {status}, statuses
+
+    def data(self) -> list[Any]:
+        """Return what is in the answers."""
+        return [
+            orjson.loads(answer[answer.index(b"\r\n\r\n") :])["data"] for answer in self.answers
+        ]
+
+
+def load(server: Server, requests: Sequence[bytes], connections: int) -> Measured:
+    """Send requests over so many connections, each the next one as soon as it has its answer."""
+    sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(connections)]
+    with selectors.DefaultSelector() as selector:
+        for each in sockets:
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            selector.register(each, selectors.EVENT_READ)
+        try:
+            return _load(server, iter(requests), selector, sockets)
+        finally:
+            for each in sockets:
+                each.close()
+
+
+def _load(
+    server: Server,
+    requests: Iterator[bytes],
+    selector: selectors.BaseSelector,
+    sockets: list[socket.socket],
+) -> Measured:
+    began_at: dict[socket.socket, float] = {}
+    parts = dict.fromkeys(sockets, b"")
+    latencies: list[float] = []
+    answers: list[bytes] = []
+    server_s, client_s, began = server.cpu_s(), process_time(), perf_counter()
+    for first, sent in zip(sockets, requests, strict=False):
+        began_at[first] = perf_counter()
+        first.sendall(sent)
+    under_way = len(began_at)
+    while under_way:
+        for key, _ in selector.select():
+            each = key.fileobj
+            assert isinstance(each, socket.socket)
+            received = parts[each] + each.recv(1 << 20)
+            if not _is_whole(received):
+                parts[each] = received
+                continue
+            parts[each] = b""
+            now = perf_counter()
+            latencies.append((now - began_at[each]) * 1000)
+            answers.append(received)
+            following = next(requests, None)
+            if following is None:
+                under_way -= 1
+                continue
+            began_at[each] = now
+            each.sendall(following)
+    seconds = perf_counter() - began
+    return Measured(
+        seconds, server.cpu_s() - server_s, process_time() - client_s, latencies, answers
+    )
+
+
+def _is_whole(received: bytes) -> bool:
+    head = received.find(b"\r\n\r\n")
+    if head < 0:
+        assert received, "the server has closed the connection"
+        return False
+    at = received.find(b"Content-Length: ", 0, head) + 16
+    return len(received) == head + 4 + int(received[at : received.index(b"\r", at)])
+
+
+# --- The comparison ----------------------------------------------------------------------
+
+
+class Comparison:
+    """Both servers, loaded by turns."""
+
+    def __init__(self, hello: Server, ours: Server, connections: int) -> None:
+        self._hello = hello
+        self._ours = ours
+        self._connections = connections
+        self.results: dict[str, list[tuple[Measured, Measured]]] = {}
+
+    def run(self, name: str, status: int, requests: Iterable[bytes]) -> Measured:
+        """Measure requests of ours, between two halves of as many of hello's."""
+        wanted = list(requests)
+        half = [HELLO] * (len(wanted) // 2)
+        before = load(self._hello, half, self._connections)
+        ours = load(self._ours, wanted, self._connections)
+        after = load(self._hello, half, self._connections)
+        floor = Measured(
+            before.seconds + after.seconds,
+            before.server_s + after.server_s,
+            before.client_s + after.client_s,
+            before.latencies_ms + after.latencies_ms,
+            before.answers + after.answers,
+        )
+        floor.check(200)
+        ours.check(status)
+        self.results.setdefault(name, []).append((ours, floor))
+        return ours
+
+    def round(self, contents: list[bytes], now: datetime) -> None:
+        """Hold, be refused, read, move, release, and search."""
+        held = self.run("POST, accepted", 201, (request("POST", PATH, one) for one in contents))
+        uids = [data["reservationUid"] for data in held.data()]
+        assert len(set(uids)) == len(contents)
+        # Not of a pool, in which somebody may be left.
+        hot = next(one for one in contents if orjson.loads(one)["eventTypeId"] <= ALONE)
+        self.run("POST, refused", 422, [request("POST", PATH, hot)] * len(contents))
+        self.run("GET", 200, (request("GET", f"{PATH}/{uid}") for uid in uids))
+        by_uid = {
+            data["reservationUid"]: orjson.dumps(
+                {"eventTypeId": data["eventTypeId"], "slotStart": data["slotStart"]}
+            )
+            for data in held.data()
+        }
+        renew = (request("PATCH", f"{PATH}/{uid}", again) for uid, again in by_uid.items())
+        self.run("PATCH, renewed", 200, renew)
+        monday = now + timedelta(days=14 - now.weekday())
+        weeks = (
+            request(
+                "GET",
+                f"/v2/slots?eventTypeId={1 + turn % 100}&start={monday:%Y-%m-%d}"
+                f"&end={monday + timedelta(days=4):%Y-%m-%d}&timeZone=Europe/Rome",
+            )
+            for turn in range(len(contents) // 5)
+        )
+        self.run("GET /v2/slots, a week", 200, weeks)
+        self.run("DELETE", 200, (request("DELETE", f"{PATH}/{uid}") for uid in uids))
+
+    def report(self) -> None:
+        """Print medians over the rounds."""
+        print(
+            f"{'':24}{'requests/s':>11}{'hello':>8}{'ratio':>7}{'(range)':>14}"
+            f"{'cpu µs':>8}{'hello':>7}{'ratio':>7}{'p50 ms':>8}{'p99':>7}{'hello':>7}{'client':>8}"
+        )
+        for name, pairs in self.results.items():
+            ratios = [ours.rate / floor.rate for ours, floor in pairs]
+            cpu = _median(ours.server_s / len(ours.answers) for ours, _ in pairs) * 1e6
+            floor_cpu = _median(floor.server_s / len(floor.answers) for _, floor in pairs) * 1e6
+            latencies = sorted(one for ours, _ in pairs for one in ours.latencies_ms)
+            of_floor = sorted(one for _, floor in pairs for one in floor.latencies_ms)
+            busy = _median(ours.client_s / ours.seconds for ours, _ in pairs)
+            print(
+                f"{name:24}{_median(ours.rate for ours, _ in pairs):11,.0f}"
+                f"{_median(floor.rate for _, floor in pairs):8,.0f}{statistics.median(ratios):7.0%}"
+                f"{f'{min(ratios):.0%} to {max(ratios):.0%}':>14}"
+                f"{cpu:8.1f}{floor_cpu:7.1f}{floor_cpu / cpu if cpu else 0:7.0%}"
+                f"{latencies[len(latencies) // 2]:8.2f}{latencies[len(latencies) * 99 // 100]:7.2f}"
+                f"{of_floor[len(of_floor) * 99 // 100]:7.2f}{busy:8.0%}"
+            )
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def compare(loop: str, rounds: int, requests: int, connections: int) -> None:
+    """Run the comparison on one kind of event loop, and print what came of it."""
+    now = datetime.now(UTC)
+    stream = bodies(now)
+    with running("hello", loop) as floor, running("ours", loop) as ours:
+        comparison = Comparison(floor, ours, connections)
+        load(floor, [HELLO] * 2000, connections)  # to warm up
+        load(ours, [request("POST", PATH, next(stream)) for _ in range(500)], connections)
+        for _ in range(rounds):
+            comparison.round([next(stream) for _ in range(requests)], now)
+    print(f"On {loop}, {rounds} rounds of {requests} requests, {connections} connections:")
+    comparison.report()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.http")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--serve", choices=["hello", "ours"], help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.serve:
+        run_server(options.serve, options.loop)
+    else:
+        compare(options.loop, options.rounds, options.requests, options.connections)
+
+
+if __name__ == "__main__":
+    main()
