@@ -247,9 +247,7 @@ class Books:
         entry.state = NEXT[entry.state][Verb.EXPIRE]
         entry.version += 1
         self._expired += 1
-        self._ended.append(entry)
-        if entry.until + self._retention < self.chores_due:
-            self.chores_due = entry.until + self._retention
+        self._ended.append(entry)  # chores are due since it lapsed, or earlier
 
     def _slot_into(self, entry: Entry, slot: Slotted) -> None:
         """Let an entry, which stands nowhere, be for another slot."""

@@ -88,8 +88,6 @@ class _Lane(Generic[Item]):
         if self.rest[0] is self.newest:
             self.tidy.append(self.newest)
             self.tidy, self.rest = deque(), self.tidy
-        if self.rest[0] is self.newest:
-            return
         bucket = self.rest.popleft()
         left = len(bucket) - bucket.count(None)
         if left > self.full // 2:
@@ -110,17 +108,16 @@ class _Lane(Generic[Item]):
 
     def head(self) -> tuple[Bucket[Item], int]:
         """Return where the oldest item is; the end of the newest bucket if there is none."""
-        for buckets in (self.tidy, self.rest):
-            while buckets:
-                bucket = buckets[0]
-                place, most = self._head if bucket is self._first else 0, len(bucket)
-                while place < most and bucket[place] is None:
-                    place += 1
-                if place < most or bucket is self.newest:
-                    self._first, self._head = bucket, place
-                    return bucket, place
-                buckets.popleft()
-        raise AssertionError("the newest bucket is always there")
+        while True:
+            buckets = self.tidy or self.rest
+            bucket = buckets[0]
+            place, most = self._head if bucket is self._first else 0, len(bucket)
+            while place < most and bucket[place] is None:
+                place += 1
+            if place < most or bucket is self.newest:
+                self._first, self._head = bucket, place
+                return bucket, place
+            buckets.popleft()
 
 
 class ExpiryQueue(Generic[Item]):

@@ -58,7 +58,10 @@ class Terms:
             raise InvalidField("max_ttl", "and retention must be no more than a hundred years")
 
     def check_span(self, start: int, end: int) -> None:
-        """Raise `InvalidField` unless the span makes sense, and is not too long."""
+        """Raise `InvalidField` unless the span makes sense, and is not too long.
+
+        >>> Terms(longest_span=10).check_span(0, 10)
+        """
         check_span(start, end)
         if end - start > self.longest_span:
             longest = _delta(self.longest_span)
