@@ -7,6 +7,7 @@ the sweeper runs, as it does in a service.
 
 from __future__ import annotations
 
+import gc
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -122,6 +123,7 @@ class Runner:
         ):
             for name in self.stream.resources:
                 engine.add_resource(name, schedule=self.hours)
+            gc.collect()  # what the last engine left is nobody's concern here
             if waits is not None:
                 tasks.start_soon(tick, waits)
                 await anyio.sleep(10 * PAUSE_S)  # until it is on its way

@@ -313,7 +313,9 @@ class Occupancy:
         entry.placed = False
         resource = entry.resource
         if resource is not None:
-            resource.give_back(entry.start, entry.end, 1, entry)
+            resource.timeline.remove(entry.start, entry.end, 1, entry)  # `give_back`, written out
+            if resource.turn_times is not None:
+                resource.uncount_turn(entry)
         elif entry.session is not None:
             self._unseat(entry, entry.session)
         else:
