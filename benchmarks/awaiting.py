@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from contextlib import nullcontext
 from datetime import datetime, timedelta
+from functools import cache
 from time import perf_counter
 from typing import Final, NamedTuple
 
@@ -72,8 +73,11 @@ class Row(NamedTuple):
 
 
 def rows_of(stream: Storm) -> list[Row]:
-    asks = [(ask.resource, from_us(ask.start), timedelta(0, 0, ask.end - ask.start))
-            for ask in stream.asks]  # fmt: skip
+    # Equal times are one object each, so that they are as near as a caller's, who has just made
+    # them, and not scattered over as much memory as the engine itself has.
+    start_of, length_of = cache(from_us), cache(lambda us: timedelta(0, 0, us))
+    asks = [(one.resource, start_of(one.start), length_of(one.end - one.start))
+            for one in stream.asks]  # fmt: skip
     return [
         Row(verb, request, now, *asks[request])
         for verb, request, now in steps(stream, RecordingTarget(stream))
