@@ -178,6 +178,28 @@ class LimitReached(SlotTaken):
         return f"{self.resource} is reached from {span}{held}"
 
 
+class SlotAwaited(SlotTaken):
+    """Others, who came before, wait for the span or for one that overlaps it.
+
+    ``retry_at`` is when the last of them will have given up, if nothing else is in the way.
+    """
+
+    def __str__(self) -> str:
+        span = f"{self.start.isoformat()} to {self.end.isoformat()}"
+        return f"others wait for {self.resource} between {span}"
+
+
+class TooManyWaiting(Refused):
+    """As many wait for slots as may: try again later, or take another slot."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.limit} wait already, and no more may"
+
+
 class OutsideHours(Refused):
     """The slot does not lie inside the hours in which the resource is open."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.expiry import NEVER, ExpiryQueue
 from slotengine.core.occupancy import Occupancy
-from slotengine.core.proposal import Slotted, Terms
+from slotengine.core.proposal import Proposal, Slotted, Terms
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
     CONFIRMED,
@@ -79,6 +79,8 @@ class Books:
         """The latest time seen: an earlier one is read as this."""
         self.chores_due = NEVER
         """Before this moment `expire` has nothing to do."""
+        self.screen: Callable[[Proposal], Proposal] | None = None
+        """Asked before anything new is placed: may refuse it, or leave out some of its pools."""
         self._chores = chores
         self._retention = self.terms.retention
         self._occupancy = Occupancy(lambda: self.now)

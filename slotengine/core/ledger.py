@@ -133,6 +133,10 @@ class Ledger(Books):
         O(log n).  Raises as `reserve_proposal` does, which see; the rules are
         the same, and what they ask is asked of the same timelines.
         """
+        if self.screen is not None:
+            claims = (Claim(resource, start, end),)
+            proposal = Proposal(start, end, claims, ttl, holder, event_type)
+            return self.reserve_proposal(proposal, uid=uid, now=now)
         # The helpers that the other verbs call are written out here.  Measured: 1.56 µs for
         # the whole, instead of 1.85.
         if now < self.now:
@@ -696,6 +700,8 @@ class Ledger(Books):
 
     def _place_new(self, proposal: Proposal, uid: str, now: int) -> Entry:
         """Return a new entry whose claims stand in the timelines, but which nobody knows yet."""
+        if self.screen is not None:
+            proposal = self.screen(proposal)
         entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
         self._place(entry, proposal, now)
         return entry
