@@ -531,6 +531,8 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
+            if self.screen is not None:
+                proposal = self.screen(proposal)
             self._occupancy.decide(proposal, None, now, self.is_swept(now))
         except Refused:
             return False

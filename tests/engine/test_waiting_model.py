@@ -276,7 +276,11 @@ class RoomAgainstList(RuleBasedStateMachine):
 
         def can_be_had(waiter: Waiter[Caller]) -> bool:
             left = line.without_awaited(waiter.proposal, waiter.ticket)
-            return self.ledger.is_free(left, now=self.now)
+            try:
+                self.ledger.occupancy.decide(left, None, self.now, swept=True)
+            except Refused:
+                return False
+            return True
 
         line._check(can_be_had)
         assert not any(waiter.to_try for waiter in line)
