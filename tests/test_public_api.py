@@ -36,6 +36,7 @@ from slotengine import (
     NotBookable,
     Obstruction,
     OutsideHours,
+    QuotaExceeded,
     Refused,
     SlotAwaited,
     SlotError,
@@ -174,6 +175,14 @@ ERRORS: list[tuple[SlotError, dict[str, Any]]] = [
     (SlotTaken("room", lambda: HELD), {"resource": "room", "obstruction": HELD, "retry_at": END}),
     (SlotAwaited("room", HELD), {"resource": "room", "retry_at": END}),
     (TooManyWaiting(5), {"limit": 5}),
+    (
+        QuotaExceeded("time", minutes(60), minutes(30), END),
+        {"quota": "time", "limit": minutes(60), "used": minutes(30), "retry_at": END},
+    ),
+    (
+        QuotaExceeded("holds", 2, 2, None),
+        {"quota": "holds", "limit": 2, "used": 2, "retry_at": None},
+    ),
     (NoSeatsLeft("room", HELD), {"resource": "room", "retry_at": END}),
     (OutsideHours("room", START, END), {"resource": "room", "start": START, "end": END}),
     (UnknownReservation("uid"), {"uid": "uid"}),

@@ -133,7 +133,7 @@ class Ledger(Books):
         O(log n).  Raises as `reserve_proposal` does, which see; the rules are
         the same, and what they ask is asked of the same timelines.
         """
-        if self.screen is not None:
+        if self.screen is not None or self._holders is not None:
             claims = (Claim(resource, start, end),)
             proposal = Proposal(start, end, claims, ttl, holder, event_type)
             return self.reserve_proposal(proposal, uid=uid, now=now)
@@ -206,8 +206,8 @@ class Ledger(Books):
         capacity.  O(c log n) for c claims.  ``check`` is asked before, with the
         time, and may refuse; not if this very request was accepted earlier.
 
-        Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`, `LimitReached`, or
-        `NoneFree` if nobody of a pool is; and for bad input `UnknownResource`,
+        Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`, `LimitReached`,
+        `QuotaExceeded`, or `NoneFree` if nobody of a pool is; and for bad input `UnknownResource`,
         `TooManyUnits`, `InvalidTTL`, `KeyReused`, `InvalidField`.
         """
         now = self._advance(now)
@@ -296,6 +296,8 @@ class Ledger(Books):
         except BaseException:
             for entry in reversed(fresh):
                 self._occupancy.unplace(entry)
+                if self._holders is not None:
+                    self._holders.remove(entry)
             raise
         for entry, proposal in fresh.items():
             self._enter(entry, proposal.ttl, proposal.key, proposal.fingerprint())
@@ -416,6 +418,9 @@ class Ledger(Books):
         def place(proposal: Proposal) -> Proposal:
             if renew:
                 self._check_life(entry, now + proposal.ttl)
+            if self._holders is not None:
+                length = proposal.end - proposal.start
+                self._holders.check_move(entry, length, now, self.is_swept(now))
             self._place(entry, proposal, now, keep)
             return proposal
 
@@ -531,8 +536,7 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
-            if self.screen is not None:
-                proposal = self.screen(proposal)
+            proposal = self._screened(proposal, now)
             self._occupancy.decide(proposal, None, now, self.is_swept(now))
         except Refused:
             return False
@@ -702,11 +706,19 @@ class Ledger(Books):
 
     def _place_new(self, proposal: Proposal, uid: str, now: int) -> Entry:
         """Return a new entry whose claims stand in the timelines, but which nobody knows yet."""
-        if self.screen is not None:
-            proposal = self.screen(proposal)
+        proposal = self._screened(proposal, now)
         entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
         self._place(entry, proposal, now)
+        if self._holders is not None:
+            self._holders.add(entry)  # at once: the rest of a batch meets it
         return entry
+
+    def _screened(self, proposal: Proposal, now: int) -> Proposal:
+        """Return what is left of a new proposal once others have had their say, or refuse."""
+        if self._holders is not None:
+            length = proposal.end - proposal.start
+            self._holders.check(proposal.holder, length, now, self.is_swept(now))
+        return proposal if self.screen is None else self.screen(proposal)
 
     def _place(
         self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()

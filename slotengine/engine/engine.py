@@ -89,6 +89,11 @@ class SlotEngine:
     how many may wait for slots at once (``max_waiters``); and, for tests and
     simulations, the clock and the source of uids.
 
+    Quotas, for each holder that is named, and none by default: how many live
+    holds it may have (``max_holds``), how long their slots may be together
+    (``max_held``), and after how many lapses in a row (``max_lapses``) it gets no
+    hold for a while (``cool_down``).  Bookings do not count.
+
     Raises `InvalidField` if those durations contradict each other.
     """
 
@@ -102,6 +107,10 @@ class SlotEngine:
         retention: timedelta = timedelta(hours=1),
         max_length: timedelta = timedelta(days=366),
         max_waiters: int = 1000,
+        max_holds: int | None = None,
+        max_held: timedelta | None = None,
+        max_lapses: int | None = None,
+        cool_down: timedelta = timedelta(minutes=5),
         clock: Clock | None = None,
         new_uid: Callable[[], str] = system_new_uid,
     ) -> None:
@@ -112,6 +121,10 @@ class SlotEngine:
             max_life=None if max_life is None else duration_us(max_life, "max_life"),
             retention=duration_us(retention, "retention"),
             longest_span=duration_us(max_length, "max_length"),
+            max_holds=max_holds,
+            max_held=None if max_held is None else duration_us(max_held, "max_held"),
+            max_lapses=max_lapses,
+            cool_down=duration_us(cool_down, "cool_down"),
         )
         self._ledger = Ledger(self._terms)
         self._planner = Planner(self._ledger)
@@ -238,8 +251,8 @@ class SlotEngine:
         >>> anyio.run(main)
         second
 
-        Raises `SlotTaken` (when it has waited, as it is by then), `OutsideHours`
-        or `TooManyWaiting`; for bad input `UnknownResource`, `TooManyUnits`,
+        Raises `SlotTaken` (when it has waited, as it is by then), `OutsideHours`,
+        `QuotaExceeded` or `TooManyWaiting`; for bad input `UnknownResource`, `TooManyUnits`,
         `InvalidTTL`, `KeyReused` or `InvalidField`.
         O(log n) in the claims on the resource.
         """
