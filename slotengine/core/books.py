@@ -34,6 +34,7 @@ from slotengine.core.timeline import START_OF_TIME
 
 if TYPE_CHECKING:
     OnChange = Callable[[Verb, Entry, int], None]
+    Screen = Callable[[Proposal], Proposal]
 
 CHORES: Final = 16
 """How many overdue holds, and ended reservations, one call tidies away on the side.
@@ -80,9 +81,9 @@ class Books:
         """The latest time seen: an earlier one is read as this."""
         self.chores_due = NEVER
         """Before this moment `expire` has nothing to do."""
-        self.screen: Callable[[Proposal], Proposal] | None = None
-        """Asked before anything new is placed: may refuse it, or leave out some of its pools."""
+        self._screen: Screen | None = None
         self._holders = Holders(self.terms) if self.terms.has_quotas() else None
+        self._guarded = self._holders is not None  # there is more to ask than the timelines
         self._chores = chores
         self._retention = self.terms.retention
         self._occupancy = Occupancy(lambda: self.now)
@@ -98,6 +99,16 @@ class Books:
         self._confirmed = 0
         self._accepted = 0
         self._expired = 0
+
+    @property
+    def screen(self) -> Screen | None:
+        """Asked before anything new is placed: may refuse it, or leave out some of its pools."""
+        return self._screen
+
+    @screen.setter
+    def screen(self, screen: Screen | None) -> None:
+        self._screen = screen
+        self._guarded = screen is not None or self._holders is not None
 
     def next_expiry(self) -> int:
         """Return a moment before which no hold lapses; NEVER if none is held.  O(1)."""

@@ -133,7 +133,7 @@ class Ledger(Books):
         O(log n).  Raises as `reserve_proposal` does, which see; the rules are
         the same, and what they ask is asked of the same timelines.
         """
-        if self.screen is not None or self._holders is not None:
+        if self._guarded:
             claims = (Claim(resource, start, end),)
             proposal = Proposal(start, end, claims, ttl, holder, event_type)
             return self.reserve_proposal(proposal, uid=uid, now=now)
@@ -536,7 +536,8 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
-            proposal = self._screened(proposal, now)
+            if self._guarded:
+                proposal = self._screened(proposal, now)
             self._occupancy.decide(proposal, None, now, self.is_swept(now))
         except Refused:
             return False
@@ -706,7 +707,8 @@ class Ledger(Books):
 
     def _place_new(self, proposal: Proposal, uid: str, now: int) -> Entry:
         """Return a new entry whose claims stand in the timelines, but which nobody knows yet."""
-        proposal = self._screened(proposal, now)
+        if self._guarded:
+            proposal = self._screened(proposal, now)
         entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
         self._place(entry, proposal, now)
         if self._holders is not None:
@@ -718,7 +720,7 @@ class Ledger(Books):
         if self._holders is not None:
             length = proposal.end - proposal.start
             self._holders.check(proposal.holder, length, now, self.is_swept(now))
-        return proposal if self.screen is None else self.screen(proposal)
+        return proposal if self._screen is None else self._screen(proposal)
 
     def _place(
         self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()

@@ -173,3 +173,25 @@ def test_quotas_are_positive(quota: dict[str, Any]) -> None:
     with pytest.raises(InvalidField) as caught:
         Terms(**quota)
     assert caught.value.field in quota
+
+
+def test_those_without_a_holder_and_bookings_are_nobodys_business() -> None:
+    ledger = ledger_with(max_holds=1, max_held=99)
+    hold(ledger, "a", 0, holder=None)
+    ledger.move("a", proposal(20)._replace(holder=None), now=1)
+    ledger.confirm("a", now=1)
+    hold(ledger, "b", 1)
+    ledger.confirm("b", now=2)
+    ledger.cancel("b", now=3)
+    ledger._check()
+    hold(ledger, "c", 3)
+    refused(ledger, 3)
+
+
+def test_what_a_hold_itself_has_does_not_lapse_for_it() -> None:
+    ledger = ledger_with(max_held=25)
+    hold(ledger, "mine", 0, length=10, ttl=10)
+    hold(ledger, "other", 1, length=10, ttl=10)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.move("mine", proposal(20), now=2)
+    assert caught.value.retry_at == from_us(11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
@@ -27,6 +28,7 @@ from slotengine import (
     NoneFree,
     OutsideHours,
     Period,
+    QuotaExceeded,
     Refused,
     Request,
     Reservation,
@@ -40,6 +42,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.core.instant import to_us
+from slotengine.engine.waiting import TRIES_PER_TURN
 from slotengine.testing import SimClock
 from tests.engine.conftest import HOUR, NOW
 from tests.engine.test_cancellation import give_way_next
@@ -255,6 +258,32 @@ async def test_when_one_gives_up_those_behind_have_their_turn(
     await clock.advance(minutes(2))
     assert callers.held == ["half"]
     assert isinstance(callers.refusal("whole"), SlotTaken)
+
+
+async def test_more_than_a_turn_of_the_sweeper_are_served(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    await engine.replace_busy("calendar", {"room": [(START, START + 2 * DAY)]})
+    names = [str(number) for number in range(TRIES_PER_TURN + 6)]
+    for name in names:
+        await callers.begin(name, asks(engine, start=START + int(name) * HALF_HOUR))
+    await engine.replace_busy("calendar", {})
+    await settle()
+    assert sorted(callers.held) == sorted(names)
+
+
+async def test_a_quota_is_no_reason_to_wait(clock: SimClock) -> None:
+    async with SlotEngine(
+        clock=clock, max_holds=1, max_held=HALF_HOUR, max_lapses=2, cool_down=HOUR
+    ) as engine:
+        engine.add_resource("room")
+        await engine.reserve("room", START, HALF_HOUR, holder="anna")
+        with pytest.raises(QuotaExceeded) as refused:
+            await asks(engine, holder="anna")
+        assert refused.value.retry_at == NOW + minutes(5)
+        with pytest.raises(QuotaExceeded) as refused:
+            await engine.reserve("room", START, HOUR, holder="bert", wait=HOUR)
+        assert (refused.value.quota, refused.value.limit) == ("time", HALF_HOUR)
 
 
 async def test_many_units_are_not_taken_away_one_by_one(
@@ -586,6 +615,28 @@ async def test_what_somebody_else_has_confirmed_since_is_kept(
     events.close()
     told = [one.verb.value async for one in events if isinstance(one, Event)]
     assert told == ["release", "reserve", "confirm"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_is_cancelled_natively_passes_it_on(engine: SlotEngine) -> None:
+    """Such a cancellation arrives even after the task was woken."""
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    task = asyncio.ensure_future(asks(engine))
+    await settle()
+    serve = engine._room.serve
+
+    def and_cancel() -> None:
+        serve()
+        assert engine.statistics().held == 1
+        task.cancel()
+
+    engine._room.serve = and_cancel  # type: ignore[method-assign]
+    await engine.release(hold.uid)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    engine._room.serve = serve  # type: ignore[method-assign]
+    assert engine.statistics().held == 0
+    assert (await engine.reserve("room", START, HALF_HOUR)).state is State.HELD
 
 
 patience = st.lists(
