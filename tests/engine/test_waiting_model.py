@@ -245,8 +245,11 @@ class RoomAgainstList(RuleBasedStateMachine):
                 continue
             try:
                 made = self.naive.reserve(left, one.name, self.now)
-            except Refused:
-                continue
+            except Refused as refused:
+                if hopeful(refused):
+                    continue
+                self.sent_away(one, type(refused))
+                return True
             caller = self.answered(one)
             assert caller.entry is not None
             assert self.seen(caller.entry) == made
@@ -257,10 +260,13 @@ class RoomAgainstList(RuleBasedStateMachine):
         one = min(self.waiting, key=lambda each: each.until, default=None)
         if one is None or one.until > self.now:
             return False
+        self.sent_away(one, Refused)
+        return True
+
+    def sent_away(self, one: Waiting, why: type[Refused]) -> None:
         caller = self.answered(one)
         assert caller.entry is None
-        assert isinstance(caller.error, Refused)
-        return True
+        assert isinstance(caller.error, why)
 
     def answered(self, one: Waiting) -> Caller:
         self.waiting.remove(one)
