@@ -12,8 +12,9 @@ Where things are:
     knows which hold lapses next, `core.schedule` when a resource is open.
     Above them, `core.event_type` says what can be booked, `core.planner` by
     which proposal to the ledger, and `core.slots` which slots are offered.
+    `core.line` knows who waits, and `core.holders` how much each holder has.
 ``slotengine.engine``
-    `SlotEngine` and what surrounds it: clock, sweeper, events, `BlockingEngine`.
+    `SlotEngine` and what surrounds it: clock, sweeper, events, waiting, `BlockingEngine`.
 ``slotengine.calcom``
     A server that speaks Cal.com's slots API (extra ``server``), and
     `CalComClient`, a client of it (extra ``calcom``).
@@ -84,11 +85,14 @@ from slotengine.errors import (
     NotBookable,
     Obstruction,
     OutsideHours,
+    QuotaExceeded,
     Refused,
+    SlotAwaited,
     SlotError,
     SlotTaken,
     StaleVersion,
     TooManyUnits,
+    TooManyWaiting,
     TooSoon,
     UnknownEventType,
     UnknownReservation,
@@ -132,6 +136,7 @@ __all__ = [
     "OutsideHours",
     "Period",
     "Policy",
+    "QuotaExceeded",
     "Refused",
     "Request",
     "Reservation",
@@ -140,6 +145,7 @@ __all__ = [
     "Seats",
     "SeatsLeft",
     "Slot",
+    "SlotAwaited",
     "SlotEngine",
     "SlotError",
     "SlotTaken",
@@ -149,6 +155,7 @@ __all__ = [
     "Subscription",
     "SystemClock",
     "TooManyUnits",
+    "TooManyWaiting",
     "TooSoon",
     "Travel",
     "UnknownEventType",

@@ -178,6 +178,28 @@ class LimitReached(SlotTaken):
         return f"{self.resource} is reached from {span}{held}"
 
 
+class SlotAwaited(SlotTaken):
+    """Others, who came before, wait for the span or for one that overlaps it.
+
+    ``retry_at`` is when the last of them will have given up, if nothing else is in the way.
+    """
+
+    def __str__(self) -> str:
+        span = f"{self.start.isoformat()} to {self.end.isoformat()}"
+        return f"others wait for {self.resource} between {span}"
+
+
+class TooManyWaiting(Refused):
+    """As many wait for slots as may: try again later, or take another slot."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.limit} wait already, and no more may"
+
+
 class OutsideHours(Refused):
     """The slot does not lie inside the hours in which the resource is open."""
 
@@ -238,6 +260,33 @@ class NoneFree(Refused):
 
     def __str__(self) -> str:
         return f"none of {len(self.refusals)} candidates is free"
+
+
+class QuotaExceeded(Refused):
+    """The holder has as much on hold as a holder may.
+
+    ``quota`` says of what: ``"holds"``, ``"time"`` (of all slots together) or
+    ``"lapses"`` (in a row).  ``limit`` is how much there may be, ``used`` how much
+    there is; ``retry_at`` is the earliest moment at which a retry could succeed,
+    None if it depends on more than time.
+    """
+
+    def __init__(
+        self,
+        quota: str,
+        limit: int | timedelta,
+        used: int | timedelta,
+        retry_at: datetime | None,
+    ) -> None:
+        super().__init__(quota, limit, used, retry_at)
+        self.quota = quota
+        self.limit = limit
+        self.used = used
+        self.retry_at = retry_at
+
+    def __str__(self) -> str:
+        again = "" if self.retry_at is None else f"; try again at {self.retry_at.isoformat()}"
+        return f"the holder's quota of {self.quota} is {self.limit}, with {self.used} used{again}"
 
 
 # --- Refused: the reservation is not what the caller thinks ----------------------------

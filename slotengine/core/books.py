@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.expiry import NEVER, ExpiryQueue
+from slotengine.core.holders import Holders
 from slotengine.core.occupancy import Occupancy
-from slotengine.core.proposal import Slotted, Terms
+from slotengine.core.proposal import Proposal, Slotted, Terms
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
     CONFIRMED,
@@ -33,6 +34,7 @@ from slotengine.core.timeline import START_OF_TIME
 
 if TYPE_CHECKING:
     OnChange = Callable[[Verb, Entry, int], None]
+    Screen = Callable[[Proposal], Proposal]
 
 CHORES: Final = 16
 """How many overdue holds, and ended reservations, one call tidies away on the side.
@@ -79,6 +81,9 @@ class Books:
         """The latest time seen: an earlier one is read as this."""
         self.chores_due = NEVER
         """Before this moment `expire` has nothing to do."""
+        self._screen: Screen | None = None
+        self._holders = Holders(self.terms) if self.terms.has_quotas() else None
+        self._guarded = self._holders is not None  # there is more to ask than the timelines
         self._chores = chores
         self._retention = self.terms.retention
         self._occupancy = Occupancy(lambda: self.now)
@@ -94,6 +99,16 @@ class Books:
         self._confirmed = 0
         self._accepted = 0
         self._expired = 0
+
+    @property
+    def screen(self) -> Screen | None:
+        """Asked before anything new is placed: may refuse it, or leave out some of its pools."""
+        return self._screen
+
+    @screen.setter
+    def screen(self, screen: Screen | None) -> None:
+        self._screen = screen
+        self._guarded = screen is not None or self._holders is not None
 
     def next_expiry(self) -> int:
         """Return a moment before which no hold lapses; NEVER if none is held.  O(1)."""
@@ -186,6 +201,8 @@ class Books:
     ) -> None:
         self._accepted += 1
         self._entries[entry.uid] = entry
+        if self._holders is not None:
+            self._holders.add(entry)
         self._queue.push(entry, ttl)
         if entry.until < self.chores_due:
             self.chores_due = entry.until
@@ -213,9 +230,13 @@ class Books:
         """Let an entry, which stands in its new place by now, lapse at ``until``."""
         if until != entry.until:
             self._requeue(entry, until, now)
+        if self._holders is not None:
+            self._holders.resized(entry)
         entry.version += 1
 
     def _apply_confirm(self, entry: Entry) -> None:
+        if self._holders is not None:
+            self._holders.kept(entry, self.now, self._queue.due > self.now)
         self._queue.drop(entry)
         entry.state = CONFIRMED
         entry.until = BOOKED_UNTIL
@@ -223,6 +244,8 @@ class Books:
         self._confirmed += 1
 
     def _apply_reinstate(self, entry: Entry) -> None:
+        if self._holders is not None:
+            self._holders.kept(entry, self.now, self._queue.due > self.now)
         self._revived[entry] += 1
         entry.state = NEXT[entry.state][Verb.REINSTATE]
         entry.until = BOOKED_UNTIL
@@ -234,6 +257,8 @@ class Books:
             self._queue.drop(entry)
         else:
             self._confirmed -= 1
+        if self._holders is not None:
+            self._holders.remove(entry)
         self._occupancy.unplace(entry)
         entry.state = NEXT[entry.state][verb]
         entry.until = now
@@ -243,6 +268,8 @@ class Books:
             self.chores_due = now + self._retention
 
     def _apply_expire(self, entry: Entry) -> None:
+        if self._holders is not None:
+            self._holders.lapsed(entry)
         self._occupancy.unplace(entry)
         entry.state = NEXT[entry.state][Verb.EXPIRE]
         entry.version += 1
@@ -335,6 +362,8 @@ class Books:
     def _check(self) -> None:
         """Assert every invariant of the books.  O(n log n); for tests and simulation."""
         self._queue._check()
+        if self._holders is not None:
+            self._check_holders(self._holders)
         self._occupancy._check()
         standing: dict[str, list[Claim]] = {}
         for entry, claim in self._occupancy.standing():
@@ -353,3 +382,10 @@ class Books:
         ended = {entry.uid for entry in self._entries.values() if entry.state in ENDED}
         assert ended == {entry.uid for entry in Counter(self._ended) - self._revived}
         assert all(self._revived.values())
+
+    def _check_holders(self, holders: Holders) -> None:
+        live: dict[str, dict[Entry, int]] = {}
+        for entry in self._entries.values():
+            if entry.holder is not None and entry.state is HELD and entry.until > self.now:
+                live.setdefault(entry.holder, {})[entry] = entry.end - entry.start
+        holders._check(live, self.now)

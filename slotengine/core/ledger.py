@@ -133,6 +133,10 @@ class Ledger(Books):
         O(log n).  Raises as `reserve_proposal` does, which see; the rules are
         the same, and what they ask is asked of the same timelines.
         """
+        if self._guarded:
+            claims = (Claim(resource, start, end),)
+            proposal = Proposal(start, end, claims, ttl, holder, event_type)
+            return self.reserve_proposal(proposal, uid=uid, now=now)
         # The helpers that the other verbs call are written out here.  Measured: 1.56 µs for
         # the whole, instead of 1.85.
         if now < self.now:
@@ -202,8 +206,8 @@ class Ledger(Books):
         capacity.  O(c log n) for c claims.  ``check`` is asked before, with the
         time, and may refuse; not if this very request was accepted earlier.
 
-        Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`, `LimitReached`, or
-        `NoneFree` if nobody of a pool is; and for bad input `UnknownResource`,
+        Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`, `LimitReached`,
+        `QuotaExceeded`, or `NoneFree` if nobody of a pool is; and for bad input `UnknownResource`,
         `TooManyUnits`, `InvalidTTL`, `KeyReused`, `InvalidField`.
         """
         now = self._advance(now)
@@ -292,6 +296,8 @@ class Ledger(Books):
         except BaseException:
             for entry in reversed(fresh):
                 self._occupancy.unplace(entry)
+                if self._holders is not None:
+                    self._holders.remove(entry)
             raise
         for entry, proposal in fresh.items():
             self._enter(entry, proposal.ttl, proposal.key, proposal.fingerprint())
@@ -412,6 +418,9 @@ class Ledger(Books):
         def place(proposal: Proposal) -> Proposal:
             if renew:
                 self._check_life(entry, now + proposal.ttl)
+            if self._holders is not None:
+                length = proposal.end - proposal.start
+                self._holders.check_move(entry, length, now, self.is_swept(now))
             self._place(entry, proposal, now, keep)
             return proposal
 
@@ -527,6 +536,8 @@ class Ledger(Books):
         now = self.look(now)
         self._check_proposal(proposal)
         try:
+            if self._guarded:
+                proposal = self._screened(proposal, now)
             self._occupancy.decide(proposal, None, now, self.is_swept(now))
         except Refused:
             return False
@@ -694,9 +705,20 @@ class Ledger(Books):
 
     def _place_new(self, proposal: Proposal, uid: str, now: int) -> Entry:
         """Return a new entry whose claims stand in the timelines, but which nobody knows yet."""
+        if self._guarded:
+            proposal = self._screened(proposal, now)
         entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
         self._place(entry, proposal, now)
+        if self._holders is not None:
+            self._holders.add(entry)  # at once: the rest of a batch meets it
         return entry
+
+    def _screened(self, proposal: Proposal, now: int) -> Proposal:
+        """Return what is left of a new proposal once others have had their say, or refuse."""
+        if self._holders is not None:
+            length = proposal.end - proposal.start
+            self._holders.check(proposal.holder, length, now, self.is_swept(now))
+        return proposal if self._screen is None else self._screen(proposal)
 
     def _place(
         self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()

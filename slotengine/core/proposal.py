@@ -40,6 +40,14 @@ class Terms:
     """How long an ended reservation can still be asked about."""
     longest_span: int = 366 * DAY
     """No claim may occupy more, buffers included: the work it makes grows with it."""
+    max_holds: int | None = None
+    """So many live holds each holder may have; None: any number, as below."""
+    max_held: int | None = None
+    """So long may the slots be, together, that a holder has on hold."""
+    max_lapses: int | None = None
+    """After so many lapses in a row, a holder gets no hold until it has cooled down."""
+    cool_down: int = 5 * MINUTE
+    """How long that takes; lapses further apart are not in a row."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_ttl <= self.longest_ttl:
@@ -56,6 +64,16 @@ class Terms:
             raise InvalidField("max_length", "must be positive")
         if max(self.longest_ttl, self.retention) > LONGEST_LIFE:
             raise InvalidField("max_ttl", "and retention must be no more than a hundred years")
+        for name in ("max_holds", "max_held", "max_lapses"):
+            quota = getattr(self, name)
+            if quota is not None and not is_count(quota):
+                raise InvalidField(name, f"must be positive, and whole, not {quota!r}")
+        if not 0 < self.cool_down <= LONGEST_LIFE:
+            raise InvalidField("cool_down", "must be positive, and no more than a hundred years")
+
+    def has_quotas(self) -> bool:
+        """Return whether what a holder may have is limited."""
+        return (self.max_holds, self.max_held, self.max_lapses) != (None, None, None)
 
     def check_span(self, start: int, end: int) -> None:
         """Raise `InvalidField` unless the span makes sense, and is not too long.

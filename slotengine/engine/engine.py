@@ -46,6 +46,7 @@ from slotengine.engine.values import (
     Statistics,
     slots_of,
 )
+from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import EngineClosed, InvalidField, Refused, UnknownReservation
 
 if TYPE_CHECKING:
@@ -85,7 +86,13 @@ class SlotEngine:
     most; the age past which it cannot be extended (``max_life``, None for no
     cap); how long ended reservations can still be asked about (``retention``);
     the longest span that can be asked for, buffers included (``max_length``);
-    and, for tests and simulations, the clock and the source of uids.
+    how many may wait for slots at once (``max_waiters``); and, for tests and
+    simulations, the clock and the source of uids.
+
+    Quotas, for each holder that is named, and none by default: how many live
+    holds it may have (``max_holds``), how long their slots may be together
+    (``max_held``), and after how many lapses in a row (``max_lapses``) it gets no
+    hold for a while (``cool_down``).  Bookings do not count.
 
     Raises `InvalidField` if those durations contradict each other.
     """
@@ -99,6 +106,11 @@ class SlotEngine:
         max_life: timedelta | None = None,
         retention: timedelta = timedelta(hours=1),
         max_length: timedelta = timedelta(days=366),
+        max_waiters: int = 1000,
+        max_holds: int | None = None,
+        max_held: timedelta | None = None,
+        max_lapses: int | None = None,
+        cool_down: timedelta = timedelta(minutes=5),
         clock: Clock | None = None,
         new_uid: Callable[[], str] = system_new_uid,
     ) -> None:
@@ -109,9 +121,16 @@ class SlotEngine:
             max_life=None if max_life is None else duration_us(max_life, "max_life"),
             retention=duration_us(retention, "retention"),
             longest_span=duration_us(max_length, "max_length"),
+            max_holds=max_holds,
+            max_held=None if max_held is None else duration_us(max_held, "max_held"),
+            max_lapses=max_lapses,
+            cool_down=duration_us(cool_down, "cool_down"),
         )
         self._ledger = Ledger(self._terms)
         self._planner = Planner(self._ledger)
+        self._room = WaitingRoom(
+            self._ledger, max_waiters, lambda: self._now(), new_uid, self._heed
+        )
         self._clock = clock or SystemClock()
         self._new_uid = new_uid
         # Replaced on entering and leaving: that the engine runs is checked for free.
@@ -145,6 +164,7 @@ class SlotEngine:
         self._now = _closed
         for subscription in list(self._subscriptions):
             subscription.close()
+        self._room.close()
         self._tasks.cancel_scope.cancel()
         # The group is told of no error, lest it wrap what the body raised in a group of one:
         # "except SlotTaken" around the engine must catch it.
@@ -201,6 +221,7 @@ class SlotEngine:
         ttl: timedelta | None = None,
         key: str | None = None,
         event_type: str | None = None,
+        wait: timedelta | None = None,
     ) -> Reservation:
         """Hold a span of one resource for a while.
 
@@ -211,12 +232,38 @@ class SlotEngine:
         returns the same reservation, whatever has become of it.  Keys are known
         to the whole engine: let them begin with something of the caller's own.
 
-        Raises `SlotTaken` or `OutsideHours`; for bad input `UnknownResource`,
-        `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`.
+        With a ``wait``, a caller that finds the span taken stands in line for it,
+        for so long at most: first come, first served.  One that is cancelled
+        passes on what it was just given, unless it had a ``key``.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> async def main():
+        ...     start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        ...     async with SlotEngine() as engine, anyio.create_task_group() as tasks:
+        ...         engine.add_resource("room-1")
+        ...         hold = await engine.reserve("room-1", start, minutes(30), holder="first")
+        ...         tasks.start_soon(engine.release, hold.uid)
+        ...         hold = await engine.reserve(
+        ...             "room-1", start, minutes(30), holder="second", wait=minutes(1)
+        ...         )
+        ...         print(hold.holder)
+        >>> anyio.run(main)
+        second
+
+        Raises `SlotTaken` (when it has waited, as it is by then), `OutsideHours`,
+        `QuotaExceeded` or `TooManyWaiting`; for bad input `UnknownResource`, `TooManyUnits`,
+        `InvalidTTL`, `KeyReused` or `InvalidField`.
         O(log n) in the claims on the resource.
         """
         if self._turn_is_over():
             await self._give_way()
+        if wait is not None:
+            begin, end = span_us(start, length)
+            claims = (CoreClaim(resource, begin, end, units),)
+            lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
+            proposal = Proposal(begin, end, claims, lives, holder, event_type, key=key)
+            return await self._wait_for(proposal, None, wait)
         return self.reserve_nowait(
             resource, start, length,
             units=units, holder=holder, ttl=ttl, key=key, event_type=event_type,
@@ -255,13 +302,18 @@ class SlotEngine:
             raise
         return self._answer(entry)
 
-    async def reserve_request(self, request: Request) -> Reservation:
+    async def reserve_request(
+        self, request: Request, *, wait: timedelta | None = None
+    ) -> Reservation:
         """Hold all that a request claims, or nothing: several resources, buffers, seats.
 
+        With a ``wait`` it stands in line for all of it at once, as `reserve` does.
         Raises as `reserve` does, and `NoSeatsLeft`.  O(c log n) for c claims.
         """
         if self._turn_is_over():
             await self._give_way()
+        if wait is not None:
+            return await self._wait_for(self._proposal(request), None, wait)
         return self.reserve_request_nowait(request)
 
     def reserve_request_nowait(self, request: Request) -> Reservation:
@@ -370,12 +422,15 @@ class SlotEngine:
         key: str | None = None,
         only: Collection[str] | None = None,
         enforce: bool = True,
+        wait: timedelta | None = None,
     ) -> Reservation:
         """Hold a slot of an event type, by its rules: in one step, with the right resources.
 
         Of each group the one takes part who is free and whose turn it is;
         ``only`` those named there are considered.  Unless ``enforce``, hours,
         notice and booking window do not count; what is taken, and limits, always do.
+        With a ``wait`` it stands in line, as `reserve` does: of a group, for
+        whoever of it is free first.
 
         Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
         `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
@@ -384,6 +439,10 @@ class SlotEngine:
         """
         if self._turn_is_over():
             await self._give_way()
+        if wait is not None:
+            ask = self._ask(event_type, start, length, ttl, only)
+            ask = ask._replace(holder=holder, key=key, seats=seats, enforce=enforce)
+            return await self._wait_for(*self._planner.prepared(ask), wait)
         return self.reserve_slot_nowait(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
@@ -465,7 +524,7 @@ class SlotEngine:
         ask = self._ask(event_type, start, length, ttl, only)
         wanted = 1 if current.seats is None else current.seats.wanted
         ask = ask._replace(seats=wanted, enforce=enforce)
-        now = self._now()
+        now = self._moving(uid)
         entry = self._planner.move(uid, ask, now=now, renew=ttl is not None, version=version)
         return self._answer(entry)
 
@@ -592,6 +651,7 @@ class SlotEngine:
         """Do as `replace_busy`, at once."""
         found = busy_spans_of(spans)
         self._ledger.replace_busy(source, found, now=self._now())
+        self._room.imported()
 
     async def imported(self, resource: str, start: datetime, end: datetime) -> list[ImportedSpan]:
         """Return what each source of busy time says of a resource in a range, in order.
@@ -710,7 +770,7 @@ class SlotEngine:
         self, uid: str, request: Request, *, version: int | None = None
     ) -> Reservation:
         """Do as `move_request`, at once."""
-        now = self._now()
+        now = self._moving(uid)
         entry = self._ledger.move(
             uid, self._proposal(request), now=now, renew=request.ttl is not None, version=version
         )
@@ -752,7 +812,7 @@ class SlotEngine:
         renewals = {request.ttl is not None for request in candidates}
         if len(renewals) > 1:
             raise InvalidField("ttl", "must be given for all candidates or for none")
-        now = self._now()
+        now = self._moving(uid)
         entry = self._ledger.move_any(
             uid, proposals, now=now, renew=True in renewals,
             policy=policy, weights=weights, load_in=span_or_none(load_in), version=version,
@@ -884,7 +944,7 @@ class SlotEngine:
         self._now()  # refuse when closed: such a stream would never end
         subscription = Subscription(buffer, self._unsubscribe)
         self._subscriptions.append(subscription)
-        self._ledger.on_change = self._publish
+        self._listen()
         return subscription
 
     def statistics(self) -> Statistics:
@@ -899,17 +959,29 @@ class SlotEngine:
             sessions=tally.sessions,
             resources=tally.resources,
             accepted=tally.accepted,
-            refused=self._refused,
+            refused=self._refused + self._room.refused,
             expired=tally.expired,
             overdue=timedelta(0, 0, late),
             subscribers=len(self._subscriptions),
             missed=sum(one.missed for one in self._subscriptions),
+            waiting=len(self._room),
         )
 
     # --- Inside --------------------------------------------------------------------------
 
     async def _give_way(self) -> None:
         await anyio.lowlevel.checkpoint()
+
+    async def _wait_for(
+        self, proposal: Proposal, check: Callable[[int], None] | None, wait: timedelta
+    ) -> Reservation:
+        return self._answer(await self._room.reserve(proposal, check, duration_us(wait, "wait")))
+
+    def _moving(self, uid: str) -> int:
+        """Return the time, at which a reservation is about to move away."""
+        now = self._now()
+        self._room.moving(uid)
+        return now
 
     def _current(self, uid: str) -> Reservation:
         current = self.get_nowait(uid)
@@ -955,16 +1027,30 @@ class SlotEngine:
         return Reservation(entry, ledger.now)
 
     async def _sweep(self) -> None:
-        ledger, clock = self._ledger, self._clock
+        ledger, room, clock = self._ledger, self._room, self._clock
         while True:
-            while ledger.chores_due <= ledger.look(clock.now()):
+            while min(ledger.chores_due, room.due) <= ledger.look(clock.now()):
                 ledger.expire(ledger.now, EXPIRIES_PER_TURN)
+                room.serve()
                 await anyio.lowlevel.checkpoint()
             self._wake = anyio.Event()
-            self._wakes_at = ledger.chores_due
+            self._wakes_at = min(ledger.chores_due, room.due)
             await clock.wait(self._wake, self._wakes_at)
 
+    def _listen(self) -> None:
+        """Let the ledger tell of changes while somebody wants to know."""
+        wanted = self._subscriptions or self._room
+        self._ledger.on_change = self._publish if wanted else None
+
+    def _heed(self) -> None:
+        """Look after those who wait: see `WaitingRoom`."""
+        self._listen()
+        self._wake.set()
+
     def _publish(self, verb: Verb, entry: Entry, at: int) -> None:
+        self._room.told(verb, entry)
+        if not self._subscriptions:
+            return
         # The ledger tells after the fact, so what the entry says now is what was decided.
         event = Event(verb, from_us(at), Reservation(entry, at))
         for subscription in self._subscriptions:
@@ -973,8 +1059,7 @@ class SlotEngine:
     def _unsubscribe(self, subscription: Subscription) -> None:
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
-        if not self._subscriptions:
-            self._ledger.on_change = None
+        self._listen()
 
 
 def _closed() -> NoReturn:

@@ -306,3 +306,5 @@ class Statistics:
     subscribers: int
     missed: int
     """Events that present subscribers were too slow for."""
+    waiting: int
+    """Calls that wait for a slot now."""

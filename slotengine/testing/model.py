@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from fractions import Fraction
 from functools import partial
 from typing import Final
@@ -45,6 +46,7 @@ from slotengine.errors import (
     NoSeatsLeft,
     Obstruction,
     OutsideHours,
+    QuotaExceeded,
     Refused,
     SlotTaken,
     StaleVersion,
@@ -140,13 +142,16 @@ class NaiveLedger:
         self.keys: dict[str, tuple[object, str]] = {}
         self.imported: dict[str, Mapping[str, Sequence[tuple[int, int]]]] = {}
         self.opened: dict[object, int] = {}  # when whoever opened each session was made
+        self.lapses: dict[str, list[int]] = {}  # of each holder, since it last confirmed
 
     def at(self, now: int) -> None:
         """Let time pass: expire what is due, and forget what was retained long enough."""
         self.now = now = max(self.now, now)
-        for one in list(self.known.values()):
-            if one.state is State.HELD and one.until <= now:
-                self._change(one, Verb.EXPIRE)
+        over = [one for one in self.known.values() if one.state is State.HELD and one.until <= now]
+        for one in sorted(over, key=lambda each: each.until):
+            self._change(one, Verb.EXPIRE)
+            if one.holder is not None:
+                self.lapses.setdefault(one.holder, []).append(one.until)
         for one in list(self.known.values()):
             if one.state in ENDED and one.until + self.terms.retention <= now:
                 del self.known[one.uid]
@@ -168,6 +173,7 @@ class NaiveLedger:
         fingerprint = proposal.fingerprint()
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
+        self._check_quotas(proposal, None)
         return self._made(proposal, self._decide(proposal), uid, proposal.key, fingerprint)
 
     def reserve_all(
@@ -283,6 +289,7 @@ class NaiveLedger:
         if not (if_still_free and one.state is State.EXPIRED):
             if not self._admit(one, Verb.CONFIRM, version):
                 return one
+            self.lapses.pop(one.holder or "", None)
             return self._change(one, Verb.CONFIRM, until=BOOKED_UNTIL)
         self._admit(one, Verb.REINSTATE, version)
         again = Proposal(
@@ -295,6 +302,7 @@ class NaiveLedger:
             quotas=tuple(claim for claim in one.claims if is_limit(claim.resource)),
         )
         claims = self._decide(again, hours=False)
+        self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
 
     def end(self, uid: str, verb: Verb, now: int, version: int | None = None) -> Seen:
@@ -356,6 +364,50 @@ class NaiveLedger:
         longest = self.terms.max_life
         if longest is not None and until - one.created > longest:
             raise LifeExceeded(one.uid, from_us(one.created + longest))
+
+    def _check_quotas(self, proposal: Proposal, own: Seen | None) -> None:
+        """Refuse what is more than the holder may have; of a move, only what is longer."""
+        holder = proposal.holder if own is None else own.holder
+        theirs = [one for one in self._live(own) if one.holder == holder]
+        holds = [one for one in theirs if one.state is State.HELD]
+        if holder is None or (own is not None and own.state is not State.HELD):
+            return
+        if own is None:
+            self._check_lapses(holder)
+            if self.terms.max_holds is not None and len(holds) >= self.terms.max_holds:
+                retry_at = from_us(min(one.until for one in holds))
+                raise QuotaExceeded("holds", self.terms.max_holds, len(holds), retry_at)
+        elif proposal.end - proposal.start <= own.end - own.start:
+            return
+        self._check_held(proposal, holds, own)
+
+    def _check_lapses(self, holder: str) -> None:
+        most, row = self.terms.max_lapses, 0
+        latest: int | None = None
+        for lapse in self.lapses.get(holder, []):
+            apart = latest is None or lapse >= latest + self.terms.cool_down
+            row, latest = 1 if apart else row + 1, lapse
+        if most is not None and latest is not None and row >= most:
+            until = latest + self.terms.cool_down
+            if self.now < until:
+                raise QuotaExceeded("lapses", most, row, from_us(until))
+
+    def _check_held(self, proposal: Proposal, holds: list[Seen], own: Seen | None) -> None:
+        longest = self.terms.max_held
+        if longest is None:
+            return
+
+        def held_at(moment: int) -> int:
+            return sum(one.end - one.start for one in holds if one.until > moment)
+
+        wanted = proposal.end - proposal.start
+        moments = sorted({self.now, *(one.until for one in holds)})
+        fits = [moment for moment in moments if held_at(moment) + wanted <= longest]
+        if self.now not in fits:
+            used = held_at(self.now) + (0 if own is None else own.end - own.start)
+            retry_at = from_us(fits[0]) if fits else None
+            limit = timedelta(0, 0, longest)
+            raise QuotaExceeded("time", limit, timedelta(0, 0, used), retry_at)
 
     def _done(self, key: str | None, fingerprint: object) -> Seen | None:
         if key is None or key not in self.keys:
@@ -446,6 +498,7 @@ class NaiveLedger:
             try:
                 if own is not None and renew:
                     self._check_life(own, self.now + candidates[i].ttl)
+                self._check_quotas(candidates[i], own)
                 return candidates[i], self._decide(candidates[i], own)
             except Refused as refusal:
                 refusals[i] = refusal

@@ -9,6 +9,7 @@ can be seen may depend on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -51,6 +52,7 @@ HOSTS = ("host-1", "host-2", "host-3")
 spans = strategies.spans(last=LAST)
 ttls = strategies.ttls
 steps = st.sampled_from((0, 0, 0, 1, 2, 5))
+holders = st.sampled_from((None, "holder-1", "holder-2"))
 maybe_version = strategies.versions
 
 
@@ -106,14 +108,15 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     """
 
     uids = Bundle("uids")
+    terms = TERMS
 
     @initialize(chores=st.sampled_from((0, 1, 16)))
     def begin(self, chores: int) -> None:
         self.changes: list[Change] = []
         self.seen: dict[str, Seen] = {}
         self.lapses: list[tuple[int, str, int]] = []
-        self.ledger = Ledger(TERMS, on_change=self.changed, chores=chores)
-        self.naive = NaiveLedger(TERMS, dict(RESOURCES))
+        self.ledger = Ledger(self.terms, on_change=self.changed, chores=chores)
+        self.naive = NaiveLedger(self.terms, dict(RESOURCES))
         add_all(self.ledger)
         self.now = 1
         self.made = 0
@@ -150,13 +153,18 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         span=spans,
         resource=st.sampled_from(("sole", "hours")),
         ttl=ttls,
+        holder=holders,
         step=steps,
     )
-    def reserve(self, span: tuple[int, int], resource: str, ttl: int, step: int) -> Any:
+    def reserve(
+        self, span: tuple[int, int], resource: str, ttl: int, holder: str | None, step: int
+    ) -> Any:
         uid = self.fresh()
-        proposal = Proposal(*span, (Claim(resource, *span),), ttl)
+        proposal = Proposal(*span, (Claim(resource, *span),), ttl, holder)
         self.same(
-            lambda: self.ledger.reserve(resource, *span, uid=uid, now=self.now, ttl=ttl),
+            lambda: self.ledger.reserve(
+                resource, *span, uid=uid, now=self.now, ttl=ttl, holder=holder
+            ),
             lambda: self.naive.reserve(proposal, uid, self.now),
             step,
         )
@@ -347,7 +355,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         if not hasattr(self, "ledger"):
             return
         self.ledger.expire(self.now)
-        again = Ledger(TERMS)
+        again = Ledger(self.terms)
         add_all(again)
         for change in self.changes:
             again.apply(change)
@@ -355,12 +363,42 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         for uid in self.known:
             ours, theirs = self.ledger.get(uid, now=self.now), again.get(uid, now=self.now)
             assert (ours and Seen.of(ours, self.now)) == (theirs and Seen.of(theirs, self.now))
+        if again._holders is not None:  # nor is it known how much a holder may still have
+            for holder in ("holder-1", "holder-2"):
+                again.look(self.now)
+                assert quotas_left(again, holder) == quotas_left(self.ledger, holder)
         # When memory is freed is nobody's business: what is forgotten is told by get().
         assert again.tally()._replace(ended=0) == self.ledger.tally()._replace(ended=0)
         # Each lapse was announced once: no version of a reservation expires twice.
         assert len(set(self.lapses)) == len(self.lapses)
 
 
+def quotas_left(ledger: Ledger, holder: str) -> list[object]:
+    """Return what a holder would be told that asks for holds of each length."""
+    assert ledger._holders is not None
+    check = ledger._holders.check
+    return [
+        outcome(lambda n=length: check(holder, n, ledger.now, False))  # type: ignore[misc]
+        for length in range(1, 9)
+    ]
+
+
+class QuotasAgainstNaive(LedgerAgainstNaive):
+    """The same, where each holder may have so much and no more."""
+
+    terms = replace(TERMS, max_holds=3, max_held=7, max_lapses=2, cool_down=4)
+
+
+class LapsesAgainstNaive(LedgerAgainstNaive):
+    """The same, where only lapses count."""
+
+    terms = replace(TERMS, max_lapses=1, cool_down=7)
+
+
+TestQuotasAgainstNaive = QuotasAgainstNaive.TestCase
+TestQuotasAgainstNaive.settings = settings(stateful_step_count=50)
+TestLapsesAgainstNaive = LapsesAgainstNaive.TestCase
+TestLapsesAgainstNaive.settings = settings(stateful_step_count=30)
 TestLedgerAgainstNaive = LedgerAgainstNaive.TestCase
 TestLedgerAgainstNaive.settings = settings(
     max_examples=settings().max_examples * 3, stateful_step_count=40

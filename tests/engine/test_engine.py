@@ -198,11 +198,17 @@ def test_every_verb_is_tried() -> None:
     assert {call.verb for call in CALLS} == set(VERBS)
 
 
+WAITING = {"reserve", "reserve_request", "reserve_slot"}
+"""Verbs that can wait for a slot, which only their async forms do."""
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_twin_that_does_not_wait(verb: str) -> None:
     twin = getattr(SlotEngine, f"{verb}_nowait")
     assert not inspect.iscoroutinefunction(twin)
-    assert inspect.signature(twin) == inspect.signature(getattr(SlotEngine, verb))
+    parameters = dict(inspect.signature(getattr(SlotEngine, verb)).parameters)
+    assert (parameters.pop("wait", None) is not None) == (verb in WAITING)
+    assert dict(inspect.signature(twin).parameters) == parameters
 
 
 @pytest.mark.parametrize("call", CALLS, ids=[f"{call.verb}-{i}" for i, call in enumerate(CALLS)])

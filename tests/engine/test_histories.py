@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from random import Random
 
@@ -131,7 +132,10 @@ def test_what_threads_see_can_be_explained(backend: str, seed: int) -> None:
 class Racing(SlotEngine):
     """Looks whether a slot is free, gives way to others, and takes it for free then."""
 
-    async def reserve_request(self, request: Request) -> Reservation:
+    async def reserve_request(
+        self, request: Request, *, wait: timedelta | None = None
+    ) -> Reservation:
+        assert wait is None
         if not self.is_free_nowait(request):
             return self.reserve_request_nowait(request)  # which refuses
         await anyio.lowlevel.checkpoint()

@@ -1,0 +1,207 @@
+"""How much each holder has on hold, and whether that is enough.
+
+Kept only if the terms set a quota.  Bookings do not count, nor do holds without
+a holder.  A hold that has lapsed counts no longer, marked or not: what was not
+told yet of a holder is found when that holder is next asked about (`_settle`).
+
+There is a record for each holder with live holds, and for each whose lapses are
+remembered: those of the last cool-down.  Times are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from slotengine.core.instant import from_us
+from slotengine.core.timeline import START_OF_TIME
+from slotengine.errors import QuotaExceeded
+
+if TYPE_CHECKING:
+    from slotengine.core.proposal import Terms
+    from slotengine.core.reservation import Entry
+
+TIDIED: Final = 2
+"""So many lapses are looked at, whether they can be forgotten, for each that is noted."""
+
+
+class _Record:
+    """What is known of one holder: live holds, with the length of each, and lapses in a row."""
+
+    __slots__ = ("holds", "lapses", "last_lapse", "length")
+
+    def __init__(self) -> None:
+        self.holds: dict[Entry, int] = {}
+        self.length = 0
+        self.lapses = 0
+        self.last_lapse = START_OF_TIME
+
+
+class Holders:
+    """The live holds of each holder, counted.  All is O(1), if not said otherwise."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._most_holds = terms.max_holds
+        self._longest = terms.max_held
+        self._most_lapses = terms.max_lapses
+        self._cool_down = terms.cool_down
+        self._records: dict[str, _Record] = {}
+        self._lapsed: deque[tuple[int, str]] = deque()  # to be forgotten, some time
+
+    # --- Asking: may refuse ----------------------------------------------------------------
+
+    def check(self, holder: str | None, length: int, now: int, swept: bool) -> None:
+        """Raise `QuotaExceeded` unless the holder may have one more hold of a length.
+
+        O(h) for h holds of this holder if it is refused, or not ``swept``.
+        """
+        record = self._current(holder, now, swept)
+        if record is None:
+            if self._longest is not None and holder is not None and length > self._longest:
+                raise QuotaExceeded("time", _delta(self._longest), timedelta(), None)
+            return
+        self._check_lapses(record, now)
+        most = self._most_holds
+        if most is not None and len(record.holds) >= most:
+            free_from = min(entry.until for entry in record.holds)
+            raise QuotaExceeded("holds", most, len(record.holds), from_us(free_from))
+        self._check_length(record, length, None)
+
+    def check_move(self, entry: Entry, length: int, now: int, swept: bool) -> None:
+        """Raise `QuotaExceeded` unless a hold, if it still is one, may become so long."""
+        record = self._current(entry.holder, now, swept)
+        if record is not None and entry in record.holds and length > record.holds[entry]:
+            self._check_length(record, length, entry)
+
+    def _check_lapses(self, record: _Record, now: int) -> None:
+        most = self._most_lapses
+        if most is not None and record.lapses >= most:
+            until = record.last_lapse + self._cool_down
+            if now < until:
+                raise QuotaExceeded("lapses", most, record.lapses, from_us(until))
+
+    def _check_length(self, record: _Record, length: int, own: Entry | None) -> None:
+        longest = self._longest
+        if longest is None:
+            return
+        left = longest - length - record.length + (0 if own is None else record.holds[own])
+        if left < 0:
+            retry_at = _room_from(record, left, own)
+            raise QuotaExceeded("time", _delta(longest), _delta(record.length), retry_at)
+
+    # --- Counting: cannot refuse -------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """Count a hold, unless it is counted already."""
+        if entry.holder is None:
+            return
+        record = self._records.get(entry.holder)
+        if record is None:
+            record = self._records[entry.holder] = _Record()
+        if entry not in record.holds:
+            record.holds[entry] = entry.end - entry.start
+            record.length += entry.end - entry.start
+
+    def remove(self, entry: Entry) -> None:
+        """Count a hold no longer, if it is counted: it was given up."""
+        record = self._record_with(entry)
+        if record is not None:
+            self._take_out(record, entry)
+
+    def resized(self, entry: Entry) -> None:
+        """Count a hold anew, if it is counted, after it has moved."""
+        record = self._record_with(entry)
+        if record is not None:
+            record.length += entry.end - entry.start - record.holds[entry]
+            record.holds[entry] = entry.end - entry.start
+
+    def kept(self, entry: Entry, now: int, swept: bool) -> None:
+        """Count a hold no longer, since it was confirmed: the lapses before are forgiven."""
+        record = self._current(entry.holder, now, swept)
+        if record is not None:
+            record.lapses = 0
+            if entry in record.holds:
+                self._take_out(record, entry)
+            else:
+                self._drop_if_done(entry.holder, record)
+
+    def lapsed(self, entry: Entry) -> None:
+        """Count a hold no longer, if it is counted, since it has lapsed."""
+        record = self._record_with(entry)
+        if record is not None:
+            self._lapse(record, entry)
+
+    # --- Inside --------------------------------------------------------------------------
+
+    def _record_with(self, entry: Entry) -> _Record | None:
+        record = None if entry.holder is None else self._records.get(entry.holder)
+        return record if record is not None and entry in record.holds else None
+
+    def _current(self, holder: str | None, now: int, swept: bool) -> _Record | None:
+        """Return the record of a holder, with all the lapses in it that there were."""
+        record = None if holder is None else self._records.get(holder)
+        if record is not None and not swept:
+            over = [entry for entry in record.holds if entry.until <= now]
+            for entry in sorted(over, key=_until):
+                self._lapse(record, entry)
+        return record
+
+    def _lapse(self, record: _Record, entry: Entry) -> None:
+        assert entry.holder is not None
+        if self._most_lapses is not None:
+            in_a_row = entry.until < record.last_lapse + self._cool_down
+            record.lapses = record.lapses + 1 if in_a_row else 1
+            record.last_lapse = entry.until
+            self._lapsed.append((entry.until + self._cool_down, entry.holder))
+            self._forget_some(entry.until)
+        self._take_out(record, entry)
+
+    def _forget_some(self, now: int) -> None:
+        """Forget lapses that are too long ago to count; the newest is noted, so some stay."""
+        for _ in range(TIDIED):
+            if self._lapsed[0][0] > now:
+                return
+            _, holder = self._lapsed.popleft()
+            record = self._records.get(holder)
+            if record is not None and record.last_lapse + self._cool_down <= now:
+                record.lapses = 0
+                self._drop_if_done(holder, record)
+
+    def _take_out(self, record: _Record, entry: Entry) -> None:
+        record.length -= record.holds.pop(entry)
+        self._drop_if_done(entry.holder, record)
+
+    def _drop_if_done(self, holder: str | None, record: _Record) -> None:
+        if not record.holds and not record.lapses:
+            assert holder is not None
+            self._records.pop(holder, None)
+
+    def _check(self, live: dict[str, dict[Entry, int]], now: int) -> None:
+        """Assert that exactly what is live is counted; for tests and simulation."""
+        for holder, record in self._records.items():
+            assert record.holds or record.lapses
+            assert record.length == sum(record.holds.values())
+            holds = {one: length for one, length in record.holds.items() if one.until > now}
+            assert holds == live.get(holder, {})
+        assert live.keys() <= self._records.keys()
+        noted = {holder for _, holder in self._lapsed}
+        assert {one for one, record in self._records.items() if record.lapses} <= noted
+
+
+def _room_from(record: _Record, left: int, own: Entry | None) -> datetime | None:
+    """Return when enough has lapsed that nothing is lacking any more; None if it never has."""
+    for entry in sorted(record.holds, key=_until):
+        if entry is not own:
+            left += record.holds[entry]
+            if left >= 0:
+                return from_us(entry.until)
+    return None
+
+
+def _until(entry: Entry) -> int:
+    return entry.until
+
+
+def _delta(us: int) -> timedelta:
+    return timedelta(0, 0, us)

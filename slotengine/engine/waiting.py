@@ -1,0 +1,256 @@
+"""Waiting for a slot that is taken: first come, first served.
+
+The order is `core.line`'s.  Here is what makes it happen: callers sleep until
+they are told, and one task, the engine's sweeper, lets those try who may
+(`WaitingRoom.serve`).  It holds the slot for them in the step in which it finds
+it free, and then wakes them; so nobody comes in between, and nobody wakes in
+vain.
+
+While nobody waits, the ledger knows nothing of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+
+from slotengine.core.instant import LAST_US, from_us
+from slotengine.core.line import NEWCOMER, Line, Waiter, places_of, sessions_of
+from slotengine.core.reservation import Entry, State, Verb
+from slotengine.errors import (
+    EngineClosed,
+    InvalidField,
+    NoneFree,
+    Obstruction,
+    Refused,
+    SlotAwaited,
+    SlotTaken,
+)
+
+if TYPE_CHECKING:
+    from slotengine.core.ledger import Ledger
+    from slotengine.core.proposal import Proposal
+    from slotengine.core.reservation import Claim, Placement
+
+Check = Callable[[int], None] | None
+
+TRIES_PER_TURN = 64
+"""The sweeper lets so many try before it gives way: as many as there are calls in a turn."""
+
+GIVES_NOTHING_BACK = frozenset({Verb.EXTEND, Verb.CONFIRM})
+"""What is done to a reservation without anything new becoming free."""
+
+
+class Caller:
+    """A call that sleeps until there is an answer: a reservation, or an error."""
+
+    __slots__ = ("answered", "check", "entry", "error")
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+        self.answered = anyio.Event()
+        self.entry: Entry | None = None
+        self.error: Exception | None = None
+
+
+class WaitingRoom:
+    """Those who wait for slots of one ledger.
+
+    ``heed`` is called when there is something to do for `serve`, and when somebody
+    begins to wait or none does any more: only meanwhile changes need be `told`.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        most: int,
+        now: Callable[[], int],
+        new_uid: Callable[[], str],
+        heed: Callable[[], None],
+    ) -> None:
+        if most.__class__ is not int or most < 0:
+            raise InvalidField("max_waiters", f"must be a whole number, not {most!r}")
+        self.line: Line[Caller] = Line(most)
+        self.refused = 0
+        """Requests that were refused, at once or in the end."""
+        self._ledger = ledger
+        self._now = now
+        self._new_uid = new_uid
+        self._heed = heed
+        self._ticket = NEWCOMER
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self.line)
+
+    @property
+    def due(self) -> int:
+        """When there is something to do for `serve`."""
+        return self.line.due
+
+    # --- Callers ---------------------------------------------------------------------------
+
+    async def reserve(self, proposal: Proposal, check: Check, wait: int) -> Entry:
+        """Hold what is proposed, or wait for it, for so long at most.
+
+        Raises what `Ledger.reserve_proposal` raises, and `TooManyWaiting`.
+        """
+        try:
+            found = self.ask(proposal, check, wait)
+            return found if isinstance(found, Entry) else await self._answer_to(found)
+        except Refused:
+            self.refused += 1
+            raise
+
+    async def _answer_to(self, waiter: Waiter[Caller]) -> Entry:
+        caller = waiter.caller
+        try:
+            await caller.answered.wait()
+        except BaseException:
+            self.abandon(waiter)
+            raise
+        if caller.error is not None:
+            raise caller.error
+        assert caller.entry is not None
+        return caller.entry
+
+    def ask(self, proposal: Proposal, check: Check, wait: int) -> Entry | Waiter[Caller]:
+        """Hold what is proposed, or stand in line for it.  Raises as `reserve` does."""
+        if wait < 0:
+            raise InvalidField("wait", "must not be negative")
+        try:
+            return self._try(proposal, check, NEWCOMER)
+        except (SlotTaken, NoneFree) as refusal:
+            if wait == 0 or not _may_pass(refusal):
+                raise
+        until = min(self._ledger.now + wait, LAST_US)
+        waiter = self.line.join(proposal, until, Caller(check))
+        self._attend()
+        return waiter
+
+    def abandon(self, waiter: Waiter[Caller]) -> None:
+        """Pass on what a caller who was cancelled waited for, or was just handed.
+
+        With a key it is kept: whoever asks again with the key will know of it.
+        So it is if somebody else has changed it since, who must know of it, too.
+        """
+        self._dismiss(waiter)
+        entry, now = waiter.caller.entry, self._ledger.now
+        if entry is None or entry.key is not None:
+            return
+        if entry.version == 1 and entry.state_at(now) is State.HELD:
+            self._ledger.release(entry.uid, now=now)
+            self._heed()
+
+    def close(self) -> None:
+        """Tell all who wait that the engine is left."""
+        for waiter in self.line:
+            self._answer(waiter, error=EngineClosed())
+
+    # --- Changes ---------------------------------------------------------------------------
+
+    def told(self, verb: Verb, entry: Entry) -> None:
+        """Note what may have become free by a change."""
+        if not self.line or verb in GIVES_NOTHING_BACK:
+            return
+        # Of what is new, a session that can be joined is worth a try.
+        self.line.freed(sessions_of(entry) if verb is Verb.RESERVE else places_of(entry))
+        self._heed()
+
+    def moving(self, uid: str) -> None:
+        """Note what becomes free if a reservation moves away."""
+        if not self.line:
+            return
+        entry = self._ledger.get(uid, now=self._ledger.now)
+        if entry is not None:
+            self.line.freed(places_of(entry))
+            self._heed()
+
+    def imported(self) -> None:
+        """Note that anything may have become free."""
+        if not self.line:
+            return
+        self.line.freed_all()
+        self._heed()
+
+    # --- Serving ---------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Let some of those try who may, and send away whose time is over."""
+        for _ in range(TRIES_PER_TURN):
+            waiter = self.line.next()
+            if waiter is not None:
+                self._serve_one(waiter, last=False)
+                continue
+            waiter = self.line.overdue(self._ledger.now)
+            if waiter is None:
+                return
+            self._serve_one(waiter, last=True)
+
+    def _serve_one(self, waiter: Waiter[Caller], *, last: bool) -> None:
+        """Let one try; if it is for the ``last`` time, what it hears is the answer."""
+        caller = waiter.caller
+        try:
+            entry = self._try(waiter.proposal, caller.check, waiter.ticket)
+        except (SlotTaken, NoneFree) as refusal:
+            if last or not _may_pass(refusal):
+                refusal.find_details()  # as of now, and not of when it is read
+                self._answer(waiter, error=refusal)
+        except Exception as error:
+            self._answer(waiter, error=error)
+        else:
+            caller.entry = entry
+            self._answer(waiter)
+
+    def _answer(self, waiter: Waiter[Caller], error: Exception | None = None) -> None:
+        waiter.caller.error = error
+        self._dismiss(waiter)
+        waiter.caller.answered.set()
+
+    def _dismiss(self, waiter: Waiter[Caller]) -> None:
+        self.line.leave(waiter)
+        self._attend()
+
+    def _attend(self) -> None:
+        """See to it that the ledger asks us as long as somebody waits."""
+        self._ledger.screen = self._screen if self.line else None
+        self._heed()
+
+    # --- Fairness --------------------------------------------------------------------------
+
+    def _try(self, proposal: Proposal, check: Check, ticket: int) -> Entry:
+        self._ticket = ticket
+        try:
+            return self._ledger.reserve_proposal(
+                proposal, uid=self._new_uid(), now=self._now(), check=check
+            )
+        finally:
+            self._ticket = NEWCOMER
+
+    def _screen(self, proposal: Proposal) -> Proposal:
+        """Return what nobody waits for who came before; refuse if that is not enough."""
+        claim = self.line.behind(proposal, self._ticket)
+        if claim is not None:
+            self._refuse(claim, proposal.slot())
+        return self.line.without_awaited(proposal, self._ticket)
+
+    def _refuse(self, claim: Claim, slot: Placement) -> NoReturn:
+        raise SlotAwaited(claim.resource, self._obstruction, claim, slot)
+
+    def _obstruction(self, claim: Claim, slot: Placement) -> Obstruction:
+        if claim not in slot.claims:  # but in one of the pools
+            slot = slot._replace(claims=(*slot.claims, claim))
+        found = self._ledger.occupancy.obstruction(claim.resource, slot, None)
+        if found.in_the_way:
+            return found
+        until = max(self.line.free_of(claim), self._ledger.now)
+        return found._replace(retry_at=from_us(until))
+
+
+def _may_pass(refusal: Refused) -> bool:
+    """Return whether it is of any use to wait."""
+    if isinstance(refusal, NoneFree):
+        return any(_may_pass(one) for one in refusal.refusals)
+    return isinstance(refusal, SlotTaken)

@@ -1,0 +1,197 @@
+"""How much a holder may have on hold: each quota by itself, and what frees it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from slotengine.core.instant import from_us
+from slotengine.core.ledger import Ledger
+from slotengine.core.proposal import Proposal, Terms
+from slotengine.core.reservation import Claim, Entry
+from slotengine.errors import InvalidField, NoneFree, QuotaExceeded, SlotTaken
+
+
+def ledger_with(**quotas: Any) -> Ledger:
+    ledger = Ledger(Terms(10, 1, 1_000, retention=500, **quotas))
+    ledger.add_resource("hall", capacity=100)
+    ledger.add_resource("room")
+    return ledger
+
+
+def hold(
+    ledger: Ledger, uid: str, now: int, *, length: int = 10, ttl: int = 10, holder: str | None = "h"
+) -> Entry:
+    return ledger.reserve("hall", 0, length, uid=uid, now=now, ttl=ttl, holder=holder)
+
+
+def refused(ledger: Ledger, now: int, **more: Any) -> QuotaExceeded:
+    with pytest.raises(QuotaExceeded) as caught:
+        hold(ledger, "refused", now, **more)
+    ledger._check()
+    return caught.value
+
+
+def proposal(length: int = 10, resource: str = "hall") -> Proposal:
+    return Proposal(0, length, (Claim(resource, 0, length),), 10, "h")
+
+
+def test_only_so_many_holds() -> None:
+    ledger = ledger_with(max_holds=2)
+    hold(ledger, "a", 0)
+    hold(ledger, "b", 3)
+    found = refused(ledger, 5)
+    assert found.args == ("holds", 2, 2, from_us(10))
+    assert str(found) == (
+        f"the holder's quota of holds is 2, with 2 used; try again at {from_us(10).isoformat()}"
+    )
+    hold(ledger, "other", 5, holder="other")
+    for number in range(3):
+        hold(ledger, f"nobody-{number}", 5, holder=None)
+    ledger.confirm("a", now=6)
+    hold(ledger, "c", 6)
+    refused(ledger, 6)
+    ledger.release("c", now=7)
+    hold(ledger, "d", 7)
+    refused(ledger, 12)
+    hold(ledger, "e", 13)  # at the very moment at which b lapses
+    ledger._check()
+
+
+def test_a_lapse_counts_whether_or_not_it_was_marked() -> None:
+    ledger = Ledger(Terms(10, 1, 1_000, max_holds=1), chores=0)
+    ledger.add_resource("hall", capacity=100)
+    hold(ledger, "a", 0)
+    refused(ledger, 9)
+    hold(ledger, "b", 10)
+    ledger._check()
+    ledger.expire(20)
+    hold(ledger, "c", 20)
+    ledger._check()
+
+
+def test_only_so_much_time() -> None:
+    ledger = ledger_with(max_held=25)
+    hold(ledger, "a", 0, length=10)
+    hold(ledger, "b", 3, length=10)
+    found = refused(ledger, 4, length=6)
+    assert found.args == ("time", timedelta(0, 0, 25), timedelta(0, 0, 20), from_us(10))
+    assert refused(ledger, 4, length=16).retry_at == from_us(13)
+    assert refused(ledger, 4, length=26).retry_at is None
+    assert refused(ledger, 4, length=26, holder="new").used == timedelta()
+    hold(ledger, "c", 4, length=5)
+
+
+def test_a_hold_that_moves_may_not_grow_beyond() -> None:
+    ledger = ledger_with(max_held=25)
+    hold(ledger, "a", 0, length=10)
+    hold(ledger, "b", 0, length=10)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.move("b", proposal(16), now=1)
+    assert caught.value.args == (
+        "time", timedelta(0, 0, 25), timedelta(0, 0, 20), from_us(10),
+    )  # fmt: skip
+    ledger.move("b", proposal(15), now=1)
+    assert refused(ledger, 2, length=1).used == timedelta(0, 0, 25)
+    ledger.move("b", proposal(5), now=3)
+    hold(ledger, "c", 4, length=10)
+    ledger.confirm("b", now=4)
+    ledger.move("b", proposal(99), now=4)  # a booking may be as long as it likes
+    ledger._check()
+
+
+def test_who_lets_holds_lapse_has_to_cool_down() -> None:
+    ledger = ledger_with(max_lapses=2, cool_down=100)
+    hold(ledger, "a", 0)
+    hold(ledger, "b", 1)
+    hold(ledger, "c", 10)
+    found = refused(ledger, 11)
+    assert found.args == ("lapses", 2, 2, from_us(111))
+    assert refused(ledger, 110).args == ("lapses", 2, 3, from_us(120))  # c has lapsed as well
+    hold(ledger, "d", 120)
+    ledger.release("d", now=121)
+    hold(ledger, "e", 121)
+    hold(ledger, "f", 131)  # one lapse, since the others are too long ago
+    refused(ledger, 141)
+
+
+def test_a_booking_forgives() -> None:
+    ledger = ledger_with(max_lapses=2, cool_down=100)
+    hold(ledger, "a", 0)
+    hold(ledger, "b", 10)
+    ledger.confirm("b", now=11)
+    hold(ledger, "c", 12)
+    hold(ledger, "d", 22)
+    refused(ledger, 40)
+    ledger.confirm("d", now=41, if_still_free=True)
+    hold(ledger, "e", 42)
+
+
+def test_what_is_long_ago_is_forgotten() -> None:
+    ledger = ledger_with(max_lapses=2, cool_down=50)
+    for number in range(100):
+        hold(ledger, str(number), number * 10, holder=f"h{number}")
+    ledger._check()
+    assert ledger._holders is not None
+    assert len(ledger._holders._records) <= 8
+
+
+def test_a_batch_meets_its_own() -> None:
+    ledger = ledger_with(max_holds=2)
+    with pytest.raises(QuotaExceeded):
+        ledger.reserve_all([proposal()] * 3, uids=["a", "b", "c"], now=0)
+    ledger._check()
+    results = ledger.reserve_each([proposal()] * 3, uids=["a", "b", "c"], now=0)
+    assert [type(one) for one in results] == [Entry, Entry, QuotaExceeded]
+    with pytest.raises(NoneFree) as caught:
+        ledger.reserve_any([proposal()], uid="d", now=1)
+    assert [type(one) for one in caught.value.refusals] == [QuotaExceeded]
+
+
+def test_a_repeat_is_no_second_hold() -> None:
+    ledger = ledger_with(max_holds=1)
+    asked = proposal()._replace(key="k")
+    first = ledger.reserve_proposal(asked, uid="a", now=0)
+    assert ledger.reserve_proposal(asked, uid="b", now=1) is first
+    refused(ledger, 1)
+
+
+def test_what_was_refused_does_not_count() -> None:
+    ledger = ledger_with(max_holds=1)
+    ledger.reserve("room", 0, 10, uid="a", now=0, ttl=10, holder="other")
+    with pytest.raises(SlotTaken):
+        ledger.reserve("room", 0, 10, uid="b", now=0, ttl=10, holder="h")
+    hold(ledger, "c", 0)
+
+
+@pytest.mark.parametrize(
+    "quota", [{"max_holds": 0}, {"max_held": -1}, {"max_lapses": 1.5}, {"cool_down": 0}]
+)
+def test_quotas_are_positive(quota: dict[str, Any]) -> None:
+    with pytest.raises(InvalidField) as caught:
+        Terms(**quota)
+    assert caught.value.field in quota
+
+
+def test_those_without_a_holder_and_bookings_are_nobodys_business() -> None:
+    ledger = ledger_with(max_holds=1, max_held=99)
+    hold(ledger, "a", 0, holder=None)
+    ledger.move("a", proposal(20)._replace(holder=None), now=1)
+    ledger.confirm("a", now=1)
+    hold(ledger, "b", 1)
+    ledger.confirm("b", now=2)
+    ledger.cancel("b", now=3)
+    ledger._check()
+    hold(ledger, "c", 3)
+    refused(ledger, 3)
+
+
+def test_what_a_hold_itself_has_does_not_lapse_for_it() -> None:
+    ledger = ledger_with(max_held=25)
+    hold(ledger, "mine", 0, length=10, ttl=10)
+    hold(ledger, "other", 1, length=10, ttl=10)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.move("mine", proposal(20), now=2)
+    assert caught.value.retry_at == from_us(11)

@@ -1,0 +1,137 @@
+"""Who may try after which change: the order among those who wait."""
+
+from __future__ import annotations
+
+import pytest
+
+from slotengine.core.line import Line, Place, Waiter
+from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.reservation import Claim, Seats
+from slotengine.errors import TooManyWaiting
+
+
+def ask(*claims: Claim, pools: tuple[Pool, ...] = (), quotas: tuple[Claim, ...] = ()) -> Proposal:
+    spans = [(one.start, one.end) for one in (*claims, *(c for pool in pools for c in pool.claims))]
+    return Proposal(*spans[0], claims, 5, pools=pools, quotas=quotas)
+
+
+def callers(line: Line[str]) -> list[str]:
+    """Return who tries, in order, if nobody gets anything."""
+    found = []
+    while (waiter := line.next()) is not None:
+        found.append(waiter.caller)
+    line._check(lambda waiter: False)
+    return found
+
+
+def joined(line: Line[str], *claims: tuple[str, Claim]) -> list[Waiter[str]]:
+    return [line.join(ask(claim), 100, name) for name, claim in claims]
+
+
+def test_the_first_of_a_span_tries_and_the_others_when_it_has_left() -> None:
+    line = Line[str](10)
+    first, second, _ = joined(line, *((name, Claim("room", 1, 3)) for name in "abc"))
+    line.freed([Place("room", 2, 9)])
+    assert callers(line) == ["a"]
+    line.leave(first)
+    line.leave(first)
+    assert callers(line) == ["b"]
+    line.leave(second)
+    assert callers(line) == ["c"]
+    assert len(line) == 1
+
+
+def test_one_is_behind_whoever_waits_for_an_overlapping_span() -> None:
+    line = Line[str](10)
+    first, *_ = joined(
+        line, ("a", Claim("room", 1, 5)), ("b", Claim("room", 4, 6)), ("c", Claim("room", 5, 7))
+    )
+    line.freed([Place("room", 0, 9)])
+    assert callers(line) == ["a"]  # and c is behind b
+    line.leave(first)
+    assert callers(line) == ["b"]
+
+
+def test_spans_that_only_touch_and_other_resources_are_no_concern() -> None:
+    line = Line[str](10)
+    joined(line, ("a", Claim("room", 1, 3)), ("b", Claim("room", 3, 5)), ("c", Claim("hall", 1, 3)))
+    line.freed([Place("room", 0, 9)])
+    assert callers(line) == ["a", "b"]
+    line.freed([Place("room", 3, 4)])
+    assert callers(line) == ["b"]
+    line.freed([Place("nowhere", 3, 4)])
+    assert callers(line) == []
+    line.freed_all()
+    assert callers(line) == ["a", "b", "c"]
+
+
+def test_of_a_pool_what_others_wait_for_is_left_out() -> None:
+    line = Line[str](10)
+    both = Pool((Claim("anna", 1, 3), Claim("bert", 1, 3)), (2, 1), (None, None))
+    first = line.join(ask(Claim("anna", 2, 3)), 100, "a")
+    line.join(ask(pools=(both,)), 100, "b")
+    assert line.behind(ask(pools=(both,)), ticket=2) is None
+    (pool,) = line.without_awaited(ask(pools=(both,)), ticket=2).pools
+    assert pool == Pool((Claim("bert", 1, 3),), (1,), (None,))
+    assert line.behind(ask(pools=(both,))) == Claim("anna", 1, 3)
+    line.freed([Place("bert", 1, 3)])
+    assert callers(line) == ["b"]
+    line.leave(first)
+    (pool,) = line.without_awaited(ask(pools=(both,)), ticket=2).pools
+    assert pool == both
+
+
+def test_a_limit_wakes_everybody_and_keeps_nobody_off() -> None:
+    line = Line[str](10)
+    day = (Claim("limit:day", 0, 99),)
+    line.join(ask(Claim("room", 1, 3), quotas=day), 100, "a")
+    line.join(ask(Claim("room", 5, 7), quotas=day), 100, "b")
+    line.freed([Place("limit:day", 0, 99)])
+    assert callers(line) == ["a", "b"]
+    assert line.behind(ask(Claim("room", 3, 5), quotas=day)) is None
+
+
+def test_a_session_wakes_those_who_would_join() -> None:
+    line = Line[str](10)
+    claims = (Claim("room", 1, 3),)
+    line.join(Proposal(1, 3, claims, 5, event_type="talk", seats=Seats(2)), 100, "a")
+    line.freed([Place(("talk", 2), 2, 3)])
+    assert callers(line) == []
+    line.freed([Place(("talk", 1), 1, 2)])
+    assert callers(line) == ["a"]
+
+
+def test_time_is_over_in_order() -> None:
+    line = Line[str](10)
+    late = line.join(ask(Claim("room", 1, 3)), 20, "late")
+    soon = line.join(ask(Claim("room", 1, 3)), 10, "soon")
+    assert line.due == 10
+    assert line.overdue(9) is None
+    assert line.overdue(10) is soon
+    line.leave(soon)
+    assert callers(line) == ["late"]
+    assert line.overdue(20) is late
+    line.leave(late)
+    assert callers(line) == []
+    assert line.overdue(99) is None
+    assert line.due == 2**63 - 1
+
+
+def test_whoever_may_try_is_due_at_once() -> None:
+    line = Line[str](10)
+    (first,) = joined(line, ("a", Claim("room", 1, 3)))
+    line.freed([Place("room", 1, 3)])
+    assert line.due < 0
+    line.leave(first)
+    assert line.next() is None
+
+
+def test_no_more_wait_than_may() -> None:
+    line = Line[str](1)
+    (first,) = joined(line, ("a", Claim("room", 1, 3)))
+    with pytest.raises(TooManyWaiting) as refused:
+        joined(line, ("b", Claim("hall", 1, 3)))
+    assert refused.value.limit == 1
+    line.leave(first)
+    joined(line, ("b", Claim("hall", 1, 3)))
+    assert [one.caller for one in line] == ["b"]

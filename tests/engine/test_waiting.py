@@ -1,0 +1,726 @@
+"""Waiting for a slot: who gets it, when, and what becomes of those who do not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import anyio
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from slotengine import (
+    BlockingEngine,
+    Claim,
+    EngineClosed,
+    Event,
+    EventType,
+    FixedWindows,
+    InvalidField,
+    KeyReused,
+    Limit,
+    LimitReached,
+    NoneFree,
+    OutsideHours,
+    Period,
+    QuotaExceeded,
+    Refused,
+    Request,
+    Reservation,
+    Seats,
+    SlotAwaited,
+    SlotEngine,
+    SlotTaken,
+    State,
+    TooManyWaiting,
+    TooSoon,
+    minutes,
+)
+from slotengine.core.instant import to_us
+from slotengine.engine.waiting import TRIES_PER_TURN
+from slotengine.testing import SimClock
+from tests.engine.conftest import HOUR, NOW
+from tests.engine.test_cancellation import give_way_next
+
+START = NOW + HOUR
+HALF_HOUR = minutes(30)
+DAY = timedelta(days=1)
+
+pytestmark = pytest.mark.anyio
+
+
+async def settle() -> None:
+    await anyio.wait_all_tasks_blocked()
+
+
+class Callers:
+    """Calls that wait, each in a task of its own: what became of them, in order."""
+
+    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+        self._tasks = tasks
+        self.answers: dict[str, Reservation | Exception] = {}
+        self.scopes: dict[str, anyio.CancelScope] = {}
+
+    async def begin(self, name: str, call: Awaitable[Reservation]) -> None:
+        """Begin a call, and return when it waits or has ended."""
+        scope = self.scopes[name] = anyio.CancelScope()
+
+        async def run() -> None:
+            with scope:
+                try:
+                    self.answers[name] = await call
+                except Exception as error:
+                    self.answers[name] = error
+
+        self._tasks.start_soon(run)
+        await settle()
+
+    @property
+    def held(self) -> list[str]:
+        """Who got something, in the order in which they were told."""
+        return [name for name, one in self.answers.items() if isinstance(one, Reservation)]
+
+    def reservation(self, name: str) -> Reservation:
+        answer = self.answers[name]
+        assert isinstance(answer, Reservation)
+        return answer
+
+    def refusal(self, name: str) -> Any:
+        answer = self.answers[name]
+        assert isinstance(answer, Exception)
+        return answer
+
+
+@pytest.fixture
+async def callers() -> AsyncIterator[Callers]:
+    async with anyio.create_task_group() as tasks:
+        yield Callers(tasks)
+        tasks.cancel_scope.cancel()
+
+
+def asks(
+    engine: SlotEngine, resource: str = "room", start: datetime = START, **more: Any
+) -> Awaitable[Reservation]:
+    return engine.reserve(resource, start, HALF_HOUR, **{"wait": HOUR, **more})
+
+
+# --- What wakes ----------------------------------------------------------------------------
+
+
+async def by_release(engine: SlotEngine, clock: SimClock) -> None:
+    await engine.release("1")
+
+
+async def by_lapse(engine: SlotEngine, clock: SimClock) -> None:
+    await clock.advance(minutes(5))
+
+
+async def by_cancel(engine: SlotEngine, clock: SimClock) -> None:
+    await engine.confirm("1")
+    await settle()
+    await engine.cancel("1")
+
+
+async def by_move(engine: SlotEngine, clock: SimClock) -> None:
+    await engine.move("1", START + DAY)
+
+
+async def by_move_any(engine: SlotEngine, clock: SimClock) -> None:
+    await engine.move_any("1", [Request(START + DAY, HALF_HOUR, (Claim("room"),))])
+
+
+@pytest.mark.parametrize("free", [by_release, by_lapse, by_cancel, by_move, by_move_any])
+async def test_a_caller_waits_until_the_slot_is_free(
+    engine: SlotEngine,
+    clock: SimClock,
+    callers: Callers,
+    free: Callable[[SlotEngine, SimClock], Awaitable[None]],
+) -> None:
+    await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine, start=START + minutes(10), holder="anna"))
+    assert callers.answers == {}
+    assert engine.statistics().waiting == 1
+    await free(engine, clock)
+    await settle()
+    hold = callers.reservation("a")
+    assert (hold.holder, hold.created, hold.until) == (
+        "anna", clock.moment, clock.moment + minutes(5),
+    )  # fmt: skip
+    assert engine.get_nowait(hold.uid) == hold
+    assert (engine.statistics().waiting, engine.statistics().refused) == (0, 0)
+
+
+async def test_imported_busy_time_that_is_no_more_wakes(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    await engine.replace_busy("calendar", {"room": [(START, START + HOUR)]})
+    await callers.begin("a", asks(engine))
+    await engine.replace_busy("calendar", {"room": [(START + HALF_HOUR, START + HOUR)]})
+    await settle()
+    assert callers.held == ["a"]
+
+
+async def test_a_move_that_is_refused_frees_nothing(engine: SlotEngine, callers: Callers) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await engine.reserve("room", START + HOUR, HALF_HOUR)
+    await callers.begin("a", asks(engine))
+    with pytest.raises(SlotTaken):
+        await engine.move(hold.uid, START + HOUR)
+    with pytest.raises(Refused):
+        await engine.move_request("nobody", Request(START + DAY, HALF_HOUR, (Claim("room"),)))
+    await settle()
+    assert callers.answers == {}
+    await engine.release(hold.uid)
+    await settle()
+    assert callers.held == ["a"]
+
+
+async def test_what_is_free_is_not_waited_for(engine: SlotEngine) -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()  # waiting for anything would be noticed
+        hold = await asks(engine)
+    assert hold.state is State.HELD
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        with pytest.raises(SlotTaken):
+            await asks(engine, wait=timedelta())
+
+
+# --- Whose turn it is ------------------------------------------------------------------------
+
+
+async def test_those_who_came_first_are_served_first(engine: SlotEngine, callers: Callers) -> None:
+    uid = (await engine.reserve("room", START, HALF_HOUR)).uid
+    names = [f"caller-{number}" for number in range(5)]
+    for name in names:
+        await callers.begin(name, asks(engine))
+    for name in names:
+        await engine.release(uid)
+        await settle()
+        assert callers.held[-1] == name
+        uid = callers.reservation(name).uid
+    assert callers.held == names
+
+
+async def test_spans_that_do_not_conflict_are_served_alike(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    hold = await engine.reserve("room", START, HOUR)
+    await callers.begin("early", asks(engine))
+    await callers.begin("late", asks(engine, start=START + HALF_HOUR))
+    await engine.release(hold.uid)
+    await settle()
+    assert sorted(callers.held) == ["early", "late"]  # in one step; who runs first is chance
+
+
+async def test_nobody_overtakes(engine: SlotEngine, callers: Callers) -> None:
+    """Of an hour, the second half is taken: who comes later for the first does not get it."""
+    late = START + HALF_HOUR
+    hold = await engine.reserve("room", late, HALF_HOUR)
+    await callers.begin("whole", engine.reserve("room", START, HOUR, wait=HOUR))
+    await callers.begin("half", asks(engine))
+    request = Request(START, HALF_HOUR, (Claim("room"),))
+    with pytest.raises(SlotAwaited) as awaited:
+        await engine.reserve("room", START, HALF_HOUR)
+    assert awaited.value.resource == "room"
+    assert (awaited.value.start, awaited.value.end) == (START, START + HALF_HOUR)
+    assert (awaited.value.in_the_way, awaited.value.retry_at) == ((), NOW + HOUR)
+    assert str(awaited.value).startswith("others wait for room between")
+    with pytest.raises(SlotAwaited):
+        await engine.reserve_all([request])
+    assert not await engine.is_free(request)
+    elsewhere = Request(START, HALF_HOUR, (Claim("annex"),))
+    assert (await engine.reserve_any([request, elsewhere])).resources == ("annex",)
+    assert [type(one) for one in await engine.reserve_each([request])] == [SlotAwaited]
+    await engine.release(hold.uid)
+    assert await engine.busy("room", START, late + HALF_HOUR) == []
+    with pytest.raises(SlotAwaited):  # also before those who wait were told
+        await engine.reserve("room", late, HALF_HOUR)
+    await settle()
+    assert callers.held == ["whole"]
+    with pytest.raises(SlotAwaited) as awaited:
+        await engine.reserve("room", START, HALF_HOUR)
+    assert [way.booked for way in awaited.value.in_the_way] == [False]
+    assert awaited.value.retry_at == NOW + minutes(5)
+
+
+async def test_when_one_gives_up_those_behind_have_their_turn(
+    engine: SlotEngine, clock: SimClock, callers: Callers
+) -> None:
+    await engine.reserve("room", START + HALF_HOUR, HALF_HOUR, ttl=HOUR)
+    await callers.begin("whole", engine.reserve("room", START, HOUR, wait=minutes(2)))
+    await callers.begin("half", asks(engine))
+    await clock.advance(minutes(2))
+    assert callers.held == ["half"]
+    assert isinstance(callers.refusal("whole"), SlotTaken)
+
+
+async def test_more_than_a_turn_of_the_sweeper_are_served(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    await engine.replace_busy("calendar", {"room": [(START, START + 2 * DAY)]})
+    names = [str(number) for number in range(TRIES_PER_TURN + 6)]
+    for name in names:
+        await callers.begin(name, asks(engine, start=START + int(name) * HALF_HOUR))
+    await engine.replace_busy("calendar", {})
+    await settle()
+    assert sorted(callers.held) == sorted(names)
+
+
+async def test_a_quota_is_no_reason_to_wait(clock: SimClock) -> None:
+    async with SlotEngine(
+        clock=clock, max_holds=1, max_held=HALF_HOUR, max_lapses=2, cool_down=HOUR
+    ) as engine:
+        engine.add_resource("room")
+        await engine.reserve("room", START, HALF_HOUR, holder="anna")
+        with pytest.raises(QuotaExceeded) as refused:
+            await asks(engine, holder="anna")
+        assert refused.value.retry_at == NOW + minutes(5)
+        with pytest.raises(QuotaExceeded) as refused:
+            await engine.reserve("room", START, HOUR, holder="bert", wait=HOUR)
+        assert (refused.value.quota, refused.value.limit) == ("time", HALF_HOUR)
+
+
+async def test_many_units_are_not_taken_away_one_by_one(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    holds = [await engine.reserve("hall", START, HALF_HOUR) for _ in range(3)]
+    await callers.begin("all", asks(engine, "hall", units=3))
+    await callers.begin("one", asks(engine, "hall"))
+    for hold in holds:
+        assert callers.held == []
+        await engine.release(hold.uid)
+        await settle()
+    assert callers.held == ["all"]
+
+
+async def test_several_resources_are_had_together(engine: SlotEngine, callers: Callers) -> None:
+    room = await engine.reserve("room", START, HALF_HOUR)
+    annex = await engine.reserve("annex", START, HALF_HOUR)
+    both = Request(START, HALF_HOUR, (Claim("room"), Claim("annex")), holder="anna")
+    await callers.begin("a", engine.reserve_request(both, wait=HOUR))
+    await engine.release(room.uid)
+    await settle()
+    assert callers.held == []
+    await engine.release(annex.uid)
+    await settle()
+    assert callers.reservation("a").resources == ("room", "annex")
+
+
+# --- Event types -----------------------------------------------------------------------------
+
+
+async def test_of_a_group_one_waits_for_whoever_is_free_first(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    engine.add_event_type(EventType(id="talk", length=HALF_HOUR, any_of=[["room", "annex"]]))
+    holds = [await engine.reserve_slot("talk", START) for _ in range(2)]
+    await callers.begin("room", asks(engine, "room"))
+    await callers.begin("any", engine.reserve_slot("talk", START, wait=HOUR, holder="any"))
+    with pytest.raises(SlotAwaited) as awaited:
+        await engine.reserve_slot("talk", START)
+    assert awaited.value.retry_at == NOW + minutes(5)
+    (in_annex,) = [one for one in holds if one.resources == ("annex",)]
+    await engine.release(in_annex.uid)
+    await settle()
+    assert callers.held == ["any"]
+    assert callers.reservation("any").resources == ("annex",)
+
+
+async def test_a_limit_is_waited_for(engine: SlotEngine, callers: Callers) -> None:
+    limit = Limit(count=1, per=Period.DAY)
+    engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"], limits=[limit]))
+    hold = await engine.reserve_slot("talk", START)
+    await callers.begin("a", engine.reserve_slot("talk", START + HOUR, wait=HOUR))
+    with pytest.raises(LimitReached):  # and nobody is refused for those who wait elsewhere
+        await engine.reserve_slot("talk", START + 2 * HOUR)
+    await engine.release(hold.uid)
+    await settle()
+    assert callers.held == ["a"]
+
+
+async def test_seats_are_waited_for(engine: SlotEngine, callers: Callers) -> None:
+    def seats(wanted: int) -> Request:
+        claims = (Claim("room"),)
+        return Request(START, HALF_HOUR, claims, event_type="tour", seats=Seats(3, wanted))
+
+    first = await engine.reserve_request(seats(2))
+    await engine.reserve_request(seats(1))
+    await callers.begin("two", engine.reserve_request(seats(2), wait=HOUR))
+    await callers.begin("one", engine.reserve_request(seats(1), wait=minutes(1)))
+    await engine.release(first.uid)
+    await settle()
+    assert callers.held == ["two"]
+
+
+async def test_a_session_that_opens_elsewhere_can_be_joined(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    def seat(resource: str) -> Request:
+        claims = (Claim(resource),)
+        return Request(START, HALF_HOUR, claims, event_type="tour", seats=Seats(3))
+
+    await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", engine.reserve_request(seat("room"), wait=HOUR))
+    await engine.reserve_request(seat("annex"))
+    await settle()
+    assert callers.reservation("a").resources == ("annex",)
+
+
+async def test_what_waiting_cannot_help_is_refused_at_once(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    weekdays = FixedWindows([(to_us(NOW), to_us(NOW + 9 * HOUR))])
+    for name in ("anna", "bert"):
+        engine.add_resource(name, schedule=weekdays)
+    engine.add_event_type(
+        EventType(id="talk", length=HALF_HOUR, any_of=[["anna", "bert"]], notice=HOUR)
+    )
+    night = START.replace(hour=22)
+    with pytest.raises(OutsideHours):
+        await asks(engine, "anna", night)
+    with pytest.raises(NoneFree):
+        await engine.reserve_slot("talk", night, wait=HOUR)
+    with pytest.raises(TooSoon):
+        await engine.reserve_slot("talk", NOW + HALF_HOUR, wait=HOUR)
+    await engine.reserve("anna", START, HALF_HOUR)
+    await engine.reserve("bert", START, HALF_HOUR)
+    await callers.begin("a", engine.reserve_slot("talk", START, wait=HOUR))
+    assert engine.statistics().waiting == 1
+    assert engine.statistics().refused == 3
+
+
+async def test_what_waiting_can_help_no_more_is_refused_then(
+    engine: SlotEngine, clock: SimClock, callers: Callers
+) -> None:
+    engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"], notice=HOUR))
+    await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", engine.reserve_slot("talk", START, wait=2 * HOUR))
+    await clock.advance(minutes(5))
+    assert isinstance(callers.refusal("a"), TooSoon)
+
+
+# --- The end of patience -----------------------------------------------------------------------
+
+
+async def test_who_has_waited_long_enough_hears_what_is_in_the_way_by_then(
+    engine: SlotEngine, clock: SimClock, callers: Callers
+) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine, wait=minutes(4)))
+    await engine.extend(hold.uid, ttl=minutes(30))
+    await clock.advance(minutes(4) - timedelta(microseconds=1))
+    assert callers.answers == {}
+    await clock.advance(timedelta(microseconds=1))
+    refusal = callers.refusal("a")
+    await engine.release(hold.uid)
+    assert type(refusal) is SlotTaken
+    assert refusal.retry_at == NOW + minutes(30)
+    assert [way.booked for way in refusal.in_the_way] == [False]
+    assert engine.statistics().refused == 1
+    assert engine._ledger.on_change is None
+    assert engine._ledger.screen is None
+
+
+async def test_patience_that_ends_with_the_hold_is_enough(
+    engine: SlotEngine, clock: SimClock, callers: Callers
+) -> None:
+    await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine, wait=minutes(5)))
+    await callers.begin("b", asks(engine, wait=minutes(5)))
+    await clock.advance(minutes(5))
+    assert callers.held == ["a"]
+    assert callers.refusal("b").retry_at == NOW + minutes(10)
+
+
+async def test_patience_can_be_endless(engine: SlotEngine, callers: Callers) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine, wait=timedelta.max))
+    await engine.release(hold.uid)
+    await settle()
+    assert callers.held == ["a"]
+
+
+async def test_only_so_many_may_wait(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock, max_waiters=1) as engine, anyio.create_task_group() as tasks:
+        callers = Callers(tasks)
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        await callers.begin("a", asks(engine))
+        with pytest.raises(TooManyWaiting, match="1 wait already"):
+            await asks(engine)
+        await engine.release(hold.uid)
+        await settle()
+        assert callers.held == ["a"]
+        await callers.begin("b", asks(engine))
+        assert engine.statistics().waiting == 1
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("most", [-1, 1.5, None, True])
+def test_how_many_may_wait_is_a_whole_number(most: Any) -> None:
+    with pytest.raises(InvalidField, match="max_waiters"):
+        SlotEngine(max_waiters=most)
+
+
+async def test_bad_input_is_told_at_once(engine: SlotEngine) -> None:
+    await engine.reserve("room", START, HALF_HOUR)
+    with pytest.raises(InvalidField, match="wait must not be negative"):
+        await asks(engine, wait=-HOUR)
+    with pytest.raises(InvalidField, match="wait must be a timedelta"):
+        await asks(engine, wait=5)
+    with pytest.raises(InvalidField, match="ttl must be a timedelta"):
+        await asks(engine, ttl=5)
+
+
+async def test_those_who_wait_when_the_engine_is_left_are_told(clock: SimClock) -> None:
+    async with anyio.create_task_group() as tasks:
+        callers = Callers(tasks)
+        async with SlotEngine(clock=clock) as engine:
+            engine.add_resource("room")
+            hold = await engine.reserve("room", START, HALF_HOUR)
+            for name in "abc":
+                await callers.begin(name, asks(engine))
+            await engine.release(hold.uid)
+        await settle()
+        assert [type(callers.refusal(name)) for name in "abc"] == [EngineClosed] * 3
+        with pytest.raises(EngineClosed):
+            await asks(engine)
+
+
+class Oops(Exception):
+    """What goes wrong in somebody's program."""
+
+
+async def test_an_error_of_the_callers_own_reaches_the_caller(clock: SimClock) -> None:
+    numbers = count(1)
+
+    def new_uid() -> str:
+        if (number := next(numbers)) == 3:
+            raise Oops
+        return str(number)
+
+    async with (
+        SlotEngine(clock=clock, new_uid=new_uid) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        callers = Callers(tasks)
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        await callers.begin("a", asks(engine))
+        await engine.release(hold.uid)
+        await settle()
+        assert isinstance(callers.refusal("a"), Oops)
+        assert engine.statistics().waiting == 0
+
+
+# --- Keys --------------------------------------------------------------------------------------
+
+
+async def test_a_repeat_that_waits_gets_the_same(engine: SlotEngine, callers: Callers) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine, key="k"))
+    await callers.begin("again", asks(engine, key="k"))
+    await callers.begin("other", asks(engine, key="k", holder="other"))
+    await engine.release(hold.uid)
+    await settle()
+    assert callers.reservation("again") == callers.reservation("a")
+    assert isinstance(callers.refusal("other"), KeyReused)
+    # A repeat is no newcomer, whoever waits by now.
+    await callers.begin("b", asks(engine))
+    assert await engine.reserve("room", START, HALF_HOUR, key="k") == callers.reservation("a")
+
+
+# --- Cancelling --------------------------------------------------------------------------------
+
+
+async def test_who_is_cancelled_while_waiting_is_gone(engine: SlotEngine, callers: Callers) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine))
+    await callers.begin("b", asks(engine))
+    callers.scopes["a"].cancel()
+    await settle()
+    assert engine.statistics().waiting == 1
+    await engine.release(hold.uid)
+    await settle()
+    assert callers.held == ["b"]
+    assert engine.statistics().held == 1
+
+
+async def hand_over_and_cancel(
+    engine: SlotEngine, callers: Callers, name: str, uid: str, then: Callable[[], None]
+) -> None:
+    """Release a hold, and cancel a caller in the very step in which it is handed the slot.
+
+    Before: who is cancelled after it was woken returns, and knows of what it holds.
+    """
+    serve = engine._room.serve
+
+    def and_cancel() -> None:
+        engine._room.serve = serve  # type: ignore[method-assign]
+        callers.scopes[name].cancel()
+        before = engine.statistics().accepted
+        serve()
+        assert engine.statistics().accepted == before + 1
+        then()
+
+    engine._room.serve = and_cancel  # type: ignore[method-assign]
+    await engine.release(uid)
+    await settle()
+    assert name not in callers.answers
+
+
+async def test_who_is_cancelled_when_just_handed_the_slot_passes_it_on(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine, holder="a"))
+    await callers.begin("b", asks(engine, holder="b"))
+    await hand_over_and_cancel(engine, callers, "a", hold.uid, lambda: None)
+    assert callers.held == ["b"]
+    (standing,) = await engine.reservations("room", START, START + HOUR)
+    assert standing == callers.reservation("b")
+    assert engine.statistics().accepted == 3
+
+
+async def test_with_a_key_the_slot_is_kept_for_whoever_asks_again(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine, key="k"))
+    await hand_over_and_cancel(engine, callers, "a", hold.uid, lambda: None)
+    assert (await engine.reserve("room", START, HALF_HOUR, key="k")).state is State.HELD
+    assert engine.statistics().accepted == 2
+
+
+async def test_what_somebody_else_has_confirmed_since_is_kept(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine))
+    events = engine.subscribe()
+
+    def confirm() -> None:
+        (uid,) = {one.uid for one in engine.reservations_nowait("room", START, START + HOUR)}
+        engine.confirm_nowait(uid)
+
+    await hand_over_and_cancel(engine, callers, "a", hold.uid, confirm)
+    (standing,) = await engine.reservations("room", START, START + HOUR)
+    assert standing.state is State.CONFIRMED
+    events.close()
+    told = [one.verb.value async for one in events if isinstance(one, Event)]
+    assert told == ["release", "reserve", "confirm"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_is_cancelled_natively_passes_it_on(engine: SlotEngine) -> None:
+    """Such a cancellation arrives even after the task was woken."""
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    task = asyncio.ensure_future(asks(engine))
+    await settle()
+    serve = engine._room.serve
+
+    def and_cancel() -> None:
+        serve()
+        assert engine.statistics().held == 1
+        task.cancel()
+
+    engine._room.serve = and_cancel  # type: ignore[method-assign]
+    await engine.release(hold.uid)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    engine._room.serve = serve  # type: ignore[method-assign]
+    assert engine.statistics().held == 0
+    assert (await engine.reserve("room", START, HALF_HOUR)).state is State.HELD
+
+
+patience = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(1, 2), st.integers(0, 9), st.booleans()),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(lives=patience, order=st.randoms(use_true_random=False))
+@settings(max_examples=80)
+async def test_whoever_is_cancelled_whenever_nothing_is_lost(
+    lives: list[tuple[int, int, int, bool]], order: Any
+) -> None:
+    """Goal: each live hold is known to a caller that returned; nobody sleeps beside a free slot.
+
+    Method: tasks wait for overlapping spans and release what they get a little
+    later; each is cancelled at some turn, at whichever await it is then.
+    """
+    clock = SimClock(NOW)
+    known: dict[str, Reservation] = {}
+
+    async with SlotEngine(clock=clock) as engine, anyio.create_task_group() as tasks:
+        engine.add_resource("room")
+        scopes = [anyio.CancelScope() for _ in lives]
+
+        async def live(slot: int, halves: int, keep: bool, scope: anyio.CancelScope) -> None:
+            with scope:
+                give_way_next(engine)
+                start = START + slot * HALF_HOUR
+                hold = await engine.reserve("room", start, halves * HALF_HOUR, wait=HOUR, ttl=HOUR)
+                known[hold.uid] = hold
+                if not keep:
+                    engine.release_nowait(hold.uid)
+
+        for (slot, halves, _, keep), scope in zip(lives, scopes, strict=True):
+            tasks.start_soon(live, slot, halves, keep, scope)
+        for turn in range(10):
+            for (_, _, cancelled_at, _), scope in zip(lives, scopes, strict=True):
+                if cancelled_at == turn and order.random() < 0.8:
+                    scope.cancel()
+            await anyio.lowlevel.checkpoint()
+            engine._ledger._check()
+        for _ in range(200):
+            await anyio.lowlevel.checkpoint()
+        standing = engine.reservations_nowait("room", START, START + DAY)
+        assert {one.uid for one in standing} <= known.keys()
+        line, ledger = engine._room.line, engine._ledger
+
+        def can_be_had(waiter: Any) -> bool:
+            try:
+                ledger.occupancy.decide(waiter.proposal, None, ledger.now, swept=True)
+            except Refused:
+                return False
+            return True
+
+        line._check(can_be_had)
+        assert not any(waiter.to_try for waiter in line)
+        tasks.cancel_scope.cancel()
+    assert len(line) == 0
+
+
+# --- Threads -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_threads_can_wait(anyio_backend: str, backend: str) -> None:
+    found: list[Reservation] = []
+    with BlockingEngine(SlotEngine(), backend=backend) as engine:
+        engine.add_resource("room")
+        hold = engine.reserve("room", START, HALF_HOUR)
+
+        def wait() -> None:
+            found.append(engine.reserve("room", START, HALF_HOUR, wait=HOUR, holder="other"))
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        for _ in range(100_000):
+            if engine.statistics().waiting:
+                break
+        engine.release(hold.uid)
+        thread.join(30)
+        with pytest.raises(SlotTaken) as refused:
+            engine.reserve("room", START, HALF_HOUR, wait=timedelta(milliseconds=1))
+        assert refused.value.retry_at == found[0].until
+    assert [one.holder for one in found] == ["other"]

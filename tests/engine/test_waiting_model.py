@@ -1,0 +1,308 @@
+"""The waiting room against the plainest one: a list of those who wait, looked through from the top.
+
+Few instants and resources, so that spans touch, nest and repeat, and holds
+lapse, and waits end, at the very moment something happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from slotengine.core.ledger import Ledger
+from slotengine.core.line import Waiter
+from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.reservation import Claim, Entry, State, Verb
+from slotengine.engine.waiting import Caller, WaitingRoom
+from slotengine.errors import NoneFree, Refused, SlotAwaited, SlotTaken, TooManyWaiting
+from slotengine.testing.model import NaiveLedger, Seen, outcome
+from tests.core.test_ledger_model import (
+    RESOURCES,
+    TERMS,
+    THINGS,
+    add_all,
+    proposals,
+    spans,
+    steps,
+    ttls,
+)
+
+MOST = 5
+
+
+@dataclass
+class Waiting:
+    """One who waits, as the model sees it."""
+
+    name: str
+    proposal: Proposal
+    until: int
+
+
+def overlap(one: Claim, other: Claim) -> bool:
+    same = one.resource == other.resource
+    return same and one.start < other.end and other.start < one.end
+
+
+def left_over(proposal: Proposal, earlier: Iterable[Waiting]) -> Proposal | None:
+    """Return what is left of a proposal beside those who came before; None if it must wait."""
+    awaited = [claim for one in earlier for claim in one.proposal.all_claims()]
+
+    def is_free(claim: Claim) -> bool:
+        return not any(overlap(claim, other) for other in awaited)
+
+    def left(pool: Pool) -> Pool:
+        keep = [i for i, claim in enumerate(pool.claims) if is_free(claim)]
+        weights, schedules = pool.weights, pool.schedules
+        return Pool(
+            tuple(pool.claims[i] for i in keep),
+            weights and tuple(weights[i] for i in keep),
+            schedules and tuple(schedules[i] for i in keep),
+        )
+
+    pools = tuple(left(pool) for pool in proposal.pools)
+    if not all(is_free(claim) for claim in proposal.claims) or not all(p.claims for p in pools):
+        return None
+    return proposal._replace(pools=pools)
+
+
+def hopeful(refusal: Refused) -> bool:
+    if isinstance(refusal, NoneFree):
+        return any(hopeful(one) for one in refusal.refusals)
+    return isinstance(refusal, SlotTaken)
+
+
+class RoomAgainstList(RuleBasedStateMachine):
+    """Goal: the same callers get the same slots, or the same refusals, in the same order.
+
+    Method: each rule lets some time pass and does one thing to a ledger with a
+    waiting room, and to a naive ledger with a list of names.  Then the room
+    serves; and the list is gone through from the top, again after each who got
+    something, until nobody does.  Names are holders, so that who got what can
+    be compared; nobody may sleep who could be served.
+    """
+
+    @initialize(chores=st.sampled_from((0, 1, 16)))
+    def begin(self, chores: int) -> None:
+        self.now = 1
+        self.names = map("n{}".format, count(1))
+        self.uids = map(str, count(1))
+        self.ledger = Ledger(TERMS, on_change=self.changed, chores=chores)
+        add_all(self.ledger)
+        self.room = WaitingRoom(
+            self.ledger, MOST, lambda: self.now, lambda: next(self.uids), lambda: None
+        )
+        self.naive = NaiveLedger(TERMS, dict(RESOURCES))
+        self.waiting: list[Waiting] = []
+        self.waiters: dict[str, Waiter[Caller]] = {}
+        self.uid_of: dict[str, str] = {}
+
+    def changed(self, verb: Verb, entry: Entry, at: int) -> None:
+        self.room.told(verb, entry)
+        if verb is Verb.RESERVE:
+            assert entry.holder is not None
+            self.uid_of[entry.holder] = entry.uid
+
+    def seen(self, entry: Entry) -> Seen:
+        return replace(Seen.of(entry, self.now), uid=str(entry.holder))
+
+    # --- What callers do -------------------------------------------------------------------
+
+    @rule(proposal=proposals(with_key=False), wait=st.sampled_from((0, 1, 3, 9, 9, 9)), step=steps)
+    def ask(self, proposal: Proposal, wait: int, step: int) -> None:
+        self.now += step
+        name = next(self.names)
+        proposal = proposal._replace(holder=name)
+        waiters: list[Waiter[Caller]] = []
+
+        def ours() -> object:
+            found = self.room.ask(proposal, None, wait)
+            if isinstance(found, Waiter):
+                waiters.append(found)
+                return "waits"
+            return self.seen(found)
+
+        got = outcome(ours)
+        self.naive.at(self.now)
+        expected = outcome(lambda: self.naive_ask(name, proposal, wait))
+        if expected is SlotAwaited:
+            assert isinstance(got, tuple)
+            assert got[0] is SlotAwaited
+        else:
+            assert got == expected
+        if waiters:
+            (self.waiters[name],) = waiters
+        self.settle()
+
+    def naive_ask(self, name: str, proposal: Proposal, wait: int) -> object:
+        self.naive._check(proposal)
+        left = left_over(proposal, self.waiting)
+        if left is not None:
+            try:
+                return self.naive.reserve(left, name, self.now)
+            except Refused as refusal:
+                if wait == 0 or not hopeful(refusal):
+                    raise
+        elif wait == 0:
+            return SlotAwaited
+        if len(self.waiting) == MOST:
+            raise TooManyWaiting(MOST)
+        self.waiting.append(Waiting(name, proposal, self.now + wait))
+        return "waits"
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data(), step=steps)
+    def give_up(self, data: st.DataObject, step: int) -> None:
+        self.now += step
+        one = data.draw(st.sampled_from(self.waiting))
+        self.waiting.remove(one)
+        self.room.abandon(self.waiters.pop(one.name))
+        self.settle()
+
+    @precondition(lambda self: self.uid_of)
+    @rule(
+        data=st.data(),
+        verb=st.sampled_from((Verb.CONFIRM, Verb.EXTEND, Verb.RELEASE, Verb.RELEASE, Verb.CANCEL)),
+        ttl=ttls,
+        step=steps,
+    )
+    def change(self, data: st.DataObject, verb: Verb, ttl: int, step: int) -> None:
+        name = data.draw(st.sampled_from(list(self.uid_of)))
+        uid = self.uid_of[name]
+        ours: dict[Verb, Callable[[], Entry]] = {
+            Verb.CONFIRM: lambda: self.ledger.confirm(uid, now=self.now, if_still_free=True),
+            Verb.EXTEND: lambda: self.ledger.extend(uid, ttl=ttl, now=self.now),
+            Verb.RELEASE: lambda: self.ledger.release(uid, now=self.now),
+            Verb.CANCEL: lambda: self.ledger.cancel(uid, now=self.now),
+        }
+        theirs: dict[Verb, Callable[[], Seen]] = {
+            Verb.CONFIRM: lambda: self.naive.confirm(name, self.now, True),
+            Verb.EXTEND: lambda: self.naive.extend(name, ttl, self.now),
+            Verb.RELEASE: lambda: self.naive.end(name, verb, self.now),
+            Verb.CANCEL: lambda: self.naive.end(name, verb, self.now),
+        }
+        self.both(ours[verb], theirs[verb], step)
+
+    @precondition(lambda self: self.uid_of)
+    @rule(data=st.data(), proposal=proposals(with_key=False), step=steps)
+    def move(self, data: st.DataObject, proposal: Proposal, step: int) -> None:
+        name = data.draw(st.sampled_from(list(self.uid_of)))
+        uid = self.uid_of[name]
+
+        def ours() -> Entry:
+            self.room.moving(uid)
+            return self.ledger.move_any(uid, [proposal], now=self.now)
+
+        self.both(ours, lambda: self.naive.move(name, [proposal], self.now), step)
+
+    def both(self, ours: Callable[[], Entry], theirs: Callable[[], Seen], step: int) -> None:
+        self.now += step
+        got = outcome(lambda: self.seen(ours()))
+        expected: Any = outcome(theirs)
+        if isinstance(got, Seen) or isinstance(expected, Seen):
+            assert got == expected
+        self.settle()
+
+    @rule(
+        source=st.sampled_from(("calendar", "feed")),
+        busy=st.dictionaries(st.sampled_from(THINGS), st.lists(spans, max_size=2), max_size=2),
+        step=steps,
+    )
+    def replace_busy(self, source: str, busy: dict[str, list[tuple[int, int]]], step: int) -> None:
+        self.now += step
+        self.ledger.replace_busy(source, busy, now=self.now)
+        self.room.imported()
+        self.naive.replace_busy(source, busy, self.now)
+        self.settle()
+
+    @rule(step=steps)
+    def time_passes(self, step: int) -> None:
+        self.now += step
+        self.settle()
+
+    # --- Serving ---------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Let everybody be served, on both sides, and compare what they got."""
+        self.ledger.expire(self.now)
+        while self.room.due <= self.now:
+            self.room.serve()
+        self.naive.at(self.now)
+        while self.naive_serves_one() or self.naive_sends_one_away():
+            pass
+        assert self.waiters.keys() == {one.name for one in self.waiting}
+
+    def naive_serves_one(self) -> bool:
+        for i, one in enumerate(self.waiting):
+            left = left_over(one.proposal, self.waiting[:i])
+            if left is None:
+                continue
+            try:
+                made = self.naive.reserve(left, one.name, self.now)
+            except Refused as refused:
+                if hopeful(refused):
+                    continue
+                self.sent_away(one, type(refused))
+                return True
+            caller = self.answered(one)
+            assert caller.entry is not None
+            assert self.seen(caller.entry) == made
+            return True
+        return False
+
+    def naive_sends_one_away(self) -> bool:
+        one = min(self.waiting, key=lambda each: each.until, default=None)
+        if one is None or one.until > self.now:
+            return False
+        self.sent_away(one, Refused)
+        return True
+
+    def sent_away(self, one: Waiting, why: type[Refused]) -> None:
+        caller = self.answered(one)
+        assert caller.entry is None
+        assert isinstance(caller.error, why)
+
+    def answered(self, one: Waiting) -> Caller:
+        self.waiting.remove(one)
+        waiter = self.waiters.pop(one.name)
+        assert waiter.caller.answered.is_set()
+        return waiter.caller
+
+    # --- What must always hold -------------------------------------------------------------
+
+    @invariant()
+    def nobody_sleeps_through_a_chance(self) -> None:
+        line = self.room.line
+
+        def can_be_had(waiter: Waiter[Caller]) -> bool:
+            left = line.without_awaited(waiter.proposal, waiter.ticket)
+            try:
+                self.ledger.occupancy.decide(left, None, self.now, swept=True)
+            except Refused:
+                return False
+            return True
+
+        line._check(can_be_had)
+        assert not any(waiter.to_try for waiter in line)
+        assert (self.ledger.screen is not None) == (len(line) > 0)
+
+    @invariant()
+    def the_books_are_alike(self) -> None:
+        self.ledger._check()
+        for name, uid in self.uid_of.items():
+            entry = self.ledger.get(uid, now=self.now)
+            assert (entry and self.seen(entry)) == self.naive.get(name, self.now)
+            if entry is not None:
+                assert entry.state_at(self.now) is not State.HELD or entry.until > self.now
+
+
+TestRoomAgainstList = RoomAgainstList.TestCase
+TestRoomAgainstList.settings = settings(
+    max_examples=settings().max_examples * 2, stateful_step_count=40
+)
