@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from slotengine.calcom.answers import sendable
-from slotengine.calcom.catalog import API_KEY_PREFIX, Catalog
+from slotengine.calcom.catalog import Catalog
+from slotengine.calcom.secrets import API_KEY_PREFIX
 from slotengine.calcom.wire import HttpError
 
 Headers = Mapping[str, str]

@@ -24,11 +24,12 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    SecretStr,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic.alias_generators import to_camel
 
+from slotengine.calcom.secrets import Kept, kept
 from slotengine.calcom.wire import MINUTE, parse_instant
 from slotengine.core.proposal import Terms
 from slotengine.core.schedule import Away, Hours, Schedule, Travel
@@ -93,6 +94,13 @@ def _read_days(value: object) -> int | tuple[date, date]:
     raise ValueError(f"must be 1 to {MOST_DAYS} days, or a list of two dates")
 
 
+def _read_secret(value: object, info: ValidationInfo) -> Kept:
+    """Read what stands for a secret, which may be in the environment: the context."""
+    if not isinstance(value, str):
+        raise ValueError("must be a valid string")
+    return kept(value, info.context or {})
+
+
 Id = Annotated[int, Field(gt=0, lt=2**53)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
@@ -102,6 +110,7 @@ Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Instant = Annotated[datetime, BeforeValidator(_read_instant)]
 Day = Annotated[date, BeforeValidator(_read_date)]
 Days = Annotated[int | tuple[date, date], PlainValidator(_read_days)]
+Secret = Annotated[Kept, PlainValidator(_read_secret)]
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 _WEEKDAYS: Final = {name: number for number, name in enumerate(get_args(Weekday))}
@@ -188,7 +197,7 @@ def _minute_of_day(clock: str) -> int:
 class AccessTokenTable(Table):
     """A bearer token of a user, perhaps for the web origins of one platform only."""
 
-    token: SecretStr
+    token: Secret
     client_id: Name | None = None
 
 
@@ -222,7 +231,7 @@ class UserTable(Table):
     username: Name
     name: str = ""
     default_schedule_id: Id | None = None
-    api_keys: list[SecretStr] = []
+    api_keys: list[Secret] = []
     access_tokens: list[AccessTokenTable] = []
     travel: list[TravelTable] = []
     out_of_office: list[AbsenceTable] = []
@@ -242,7 +251,7 @@ class OAuthClientTable(Table):
     """A platform that calls with an id and a secret."""
 
     id: Name
-    secret: SecretStr
+    secret: Secret
     owner_id: Id
     redirect_uris: list[str] = []
 
@@ -466,9 +475,10 @@ class Row(NamedTuple, Generic[TableT]):
 class Tables:
     """The tables of a file, and what is wrong with each of them by itself."""
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
+    def __init__(self, raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         self.problems = [Problem(key, "is not a known table") for key in raw if key not in SECTIONS]
         self._raw = raw
+        self._environ = environ
         self.schedules = self._rows("schedules", ScheduleTable)
         self.users = self._rows("users", UserTable)
         self.oauth_clients = self._rows("oauthClients", OAuthClientTable)
@@ -498,7 +508,7 @@ class Tables:
         for index, entry in enumerate(self._entries(section)):
             key = f"{section}[{index}]"
             try:
-                rows.append(Row(key, model.model_validate(entry)))
+                rows.append(Row(key, model.model_validate(entry, context=self._environ)))
             except ValidationError as error:
                 self.problems.extend(_problems(key, error))
         return rows
