@@ -23,6 +23,7 @@ from typing import Final, Generic, TypeVar
 
 from slotengine.calcom.calendars import Calendar
 from slotengine.calcom.directory import Directory
+from slotengine.calcom.rates import RateLimits
 from slotengine.calcom.secrets import digest_of
 from slotengine.core.event_type import EventType
 from slotengine.core.reservation import Seats
@@ -167,6 +168,8 @@ class Catalog:
     api_keys: Keyring[int]
     access_tokens: Keyring[AccessToken]
     oauth_clients: Mapping[str, OAuthClient]
+    rate_limits: RateLimits | None
+    """How often each may call; None if the catalog does not say."""
 
     async def populate(self, engine: SlotEngine) -> dict[str, str]:
         """Make users, event types, bookings and calendars known to an engine.

@@ -137,6 +137,7 @@ def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
             client.id: OAuthClient(client.owner_id, Keyring([(client.secret.digest, True)]))
             for _, client in tables.oauth_clients
         },
+        rate_limits=tables.rate_limits,
     )
 
 

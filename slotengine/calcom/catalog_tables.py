@@ -29,6 +29,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from slotengine.calcom.rates import UNLIMITED, RateLimit, RateLimits
 from slotengine.calcom.secrets import Kept, kept
 from slotengine.calcom.wire import MINUTE, parse_instant
 from slotengine.core.proposal import Terms
@@ -44,6 +45,8 @@ SECTIONS: Final = {
     "bookings": "booking",
 }
 """The lists of tables that a file may have, and what one of each is called."""
+_RATE_LIMITS: Final = "rateLimits"
+"""The one table that is no list."""
 
 LONGEST_SPAN: Final = timedelta(microseconds=Terms().longest_span)
 """The longest that anything may take, with its buffers: what an engine allows by default."""
@@ -105,6 +108,7 @@ Id = Annotated[int, Field(gt=0, lt=2**53)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Length = Annotated[int, Field(ge=1, le=LONGEST)]
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
 Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Instant = Annotated[datetime, BeforeValidator(_read_instant)]
@@ -449,6 +453,49 @@ class BookingTable(Table):
         return self.start - event_type.before, self.end + event_type.after
 
 
+# --- Rate limits -----------------------------------------------------------------------
+
+
+class RateLimitTable(Table):
+    """How often one caller may call, and for how long nothing is answered after that."""
+
+    requests: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    window_seconds: Seconds = 60
+    block_seconds: Seconds = 60
+    disabled: bool = False
+
+    def limit(self, usual: RateLimit | None) -> RateLimit | None:
+        """Return the limit, with as many requests as usual if it does not say how many."""
+        if self.disabled or usual is None:
+            return None
+        requests = usual.requests if self.requests is None else self.requests
+        return RateLimit(requests, self.window_seconds, self.block_seconds)
+
+
+class RateLimitsTable(Table):
+    """How often callers of each kind may call."""
+
+    api_key: RateLimitTable = RateLimitTable()
+    access_token: RateLimitTable = RateLimitTable()
+    oauth_client: RateLimitTable = RateLimitTable()
+    address: RateLimitTable = RateLimitTable()
+    address_header: Annotated[str, Field(pattern="^[A-Za-z0-9-]+$")] | None = None
+    disabled: bool = False
+
+    def limits(self) -> RateLimits:
+        """Return all of them, the original's where nothing is said."""
+        if self.disabled:
+            return UNLIMITED
+        usual = RateLimits()
+        return RateLimits(
+            api_key=self.api_key.limit(usual.api_key),
+            access_token=self.access_token.limit(usual.access_token),
+            oauth_client=self.oauth_client.limit(usual.oauth_client),
+            address=self.address.limit(usual.address),
+            address_header=self.address_header,
+        )
+
+
 # --- All of a file ---------------------------------------------------------------------
 
 TableT = TypeVar("TableT", bound=Table, covariant=True)
@@ -476,7 +523,8 @@ class Tables:
     """The tables of a file, and what is wrong with each of them by itself."""
 
     def __init__(self, raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-        self.problems = [Problem(key, "is not a known table") for key in raw if key not in SECTIONS]
+        known = {*SECTIONS, _RATE_LIMITS}
+        self.problems = [Problem(key, "is not a known table") for key in raw if key not in known]
         self._raw = raw
         self._environ = environ
         self.schedules = self._rows("schedules", ScheduleTable)
@@ -486,6 +534,7 @@ class Tables:
         self.teams = self._rows("teams", TeamTable)
         self.event_types = self._rows("eventTypes", EventTypeTable)
         self.bookings = self._rows("bookings", BookingTable)
+        self.rate_limits = self._rate_limits()
 
     @property
     def groups(self) -> list[Row[OrganizationTable]]:
@@ -500,6 +549,16 @@ class Tables:
     def _entries(self, section: str) -> list[Any]:
         entries = self._raw.get(section, [])
         return entries if isinstance(entries, list) else []
+
+    def _rate_limits(self) -> RateLimits | None:
+        """Return what is said of rate limits; None if nothing is, or it is wrong."""
+        if _RATE_LIMITS not in self._raw:
+            return None
+        try:
+            return RateLimitsTable.model_validate(self._raw[_RATE_LIMITS]).limits()
+        except ValidationError as error:
+            self.problems.extend(_problems(_RATE_LIMITS, error))
+            return None
 
     def _rows(self, section: str, model: type[TableT]) -> list[Row[TableT]]:
         if not isinstance(self._raw.get(section, []), list):

@@ -28,9 +28,9 @@ IDLE_TIMEOUT_S: Final = 75
 Answer = Callable[[int], web.Response]
 """What answers a request that could not be read: 400, or 415 for an encoding of the body."""
 
-AtOnce = Callable[[RawRequestMessage, bytes, bool], bytes | None]
-"""What answers a request, given what came after its head, and whether it answered one of the same
-head and length before; None to let it take the usual way."""
+AtOnce = Callable[[RawRequestMessage, bytes, bool, str], bytes | None]
+"""What answers a request, given what came after its head, whether it answered one of the same head
+and length before, and the address of the client; None to let it take the usual way."""
 
 LONGEST_AT_ONCE: Final = 8 * 1024
 """In bytes.  A sensible request has five hundred."""
@@ -83,6 +83,7 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
+        "_address",
         "_answer",
         "_at_beginning",
         "_at_once",
@@ -105,6 +106,7 @@ class Connection(web.RequestHandler):
         self._server = server
         self._answer = answer
         self._silence: asyncio.TimerHandle | None = None
+        self._address = ""
         self._at_once = at_once
         self._outbox = outbox
         # Whether the parser has read all of a request, and nothing more.
@@ -120,6 +122,7 @@ class Connection(web.RequestHandler):
         self._silence = loop.call_later(HEAD_TIMEOUT_S, self.force_close)
         if hasattr(transport, "max_size"):  # asyncio's own, not uvloop's
             transport.max_size = _MOST_RECEIVED
+        self._address = _address_of(transport.get_extra_info("peername"))
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -170,7 +173,7 @@ class Connection(web.RequestHandler):
         if waiter is None or waiter.done() or self.writing_paused:
             return False
         assert self._at_once is not None
-        response = self._at_once(message, body, again)
+        response = self._at_once(message, body, again, self._address)
         if response is None:
             return False
         if self._silence is not None:
@@ -196,6 +199,13 @@ class Connection(web.RequestHandler):
         response = self._answer(415 if isinstance(exc, ContentEncodingError) else 400)
         response.force_close()
         return response
+
+
+def _address_of(peer: object) -> str:
+    """Return the address that connects, as aiohttp's ``request.remote`` is."""
+    if isinstance(peer, tuple):
+        return str(peer[0])
+    return "" if peer is None else str(peer)
 
 
 class _Parser:

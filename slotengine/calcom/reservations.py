@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from slotengine.calcom.answers import PREFIXES, Reply, respond, sendable
+from slotengine.calcom.answers import PREFIXES, Reply, respond
 from slotengine.calcom.bodies import expected, read_json
 from slotengine.calcom.callers import Headers, authenticate
 from slotengine.calcom.catalog import Catalog, Offer
@@ -30,6 +30,7 @@ from slotengine.calcom.wire import (
     ReservationBody,
     parse_body,
     reservation_data,
+    sendable,
     success,
 )
 from slotengine.core.reservation import State

@@ -27,6 +27,7 @@ from slotengine.calcom.answers import (
     CATALOG,
     ENGINE,
     PREFLIGHT,
+    THROTTLE,
     TRAFFIC,
     Reply,
     path_of,
@@ -34,11 +35,12 @@ from slotengine.calcom.answers import (
     respond,
 )
 from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
-from slotengine.calcom.callers import check_api_key
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.connection import Connection, Outbox
+from slotengine.calcom.rates import UNLIMITED, RateLimits
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
+from slotengine.calcom.throttle import Throttle
 from slotengine.calcom.traffic import Traffic
 from slotengine.calcom.whole import Whole
 from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
@@ -62,6 +64,7 @@ def create_app(
     engine: SlotEngine | None = None,
     clock: Clock | None = None,
     enforce_availability: bool = True,
+    rate_limits: RateLimits = UNLIMITED,
 ) -> web.Application:
     """Return an application that serves a catalog.
 
@@ -74,6 +77,10 @@ def create_app(
     past, at too short notice or too far ahead are refused; the original accepts
     them.
 
+    Callers are held to the catalog's rate limits; if it says nothing of them, to
+    ``rate_limits``, which is nothing here and the original's in `serve`: whoever
+    embeds the application may have limits of their own.
+
         app = create_app(load_catalog("examples/catalog.toml"))
         web.run_app(app)
     """
@@ -84,6 +91,7 @@ def create_app(
     app[ENGINE] = serving
     app[CATALOG] = catalog
     app[TRAFFIC] = Traffic()
+    app[THROTTLE] = Throttle(catalog, catalog.rate_limits or rate_limits)
     reservations = Reservations(catalog, serving, enforce_availability=enforce_availability)
     search = SlotSearch(catalog, serving, reservations.find)
 
@@ -149,12 +157,18 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
     """Check what every endpoint checks, and turn whatever goes wrong into an answer."""
     if request.method == "OPTIONS":
         return web.Response(status=204, headers=PREFLIGHT | {"X-Request-Id": new_uid()})
+    shown: dict[str, str] = {}
     try:
         _check_route(request)
-        check_api_key(request.headers, request.app[CATALOG])
-        return await handler(request)
+        app = request.app
+        admission = app[THROTTLE].admit(request.headers, request.remote or "", app[ENGINE].now)
+        shown = admission.headers()
+        admission.check()
+        response = await handler(request)
     except Exception as error:
-        return refusal(request, error)
+        response = refusal(request, error)
+    response.headers.update(shown)
+    return response
 
 
 def _check_route(request: web.Request) -> None:
@@ -189,7 +203,7 @@ def serve(
 
     Raises `OSError` if it cannot listen there.
     """
-    app = create_app(catalog, enforce_availability=enforce_availability)
+    app = create_app(catalog, enforce_availability=enforce_availability, rate_limits=RateLimits())
     with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
         runner.run(_serve(app, host, port, announce, grace_s))
 
