@@ -64,6 +64,11 @@ class Reservations:
         self._usual_hold_minutes = max(least, min(USUAL_HOLD_MINUTES, most))
         self._ids = {str(id): id for id in catalog.event_types}  # noqa: A001
 
+    @property
+    def bounds(self) -> Bounds:
+        """How many minutes a hold may be asked for."""
+        return self._bounds
+
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the routes, with all their aliases."""
         for prefix in PREFIXES:

@@ -1,6 +1,7 @@
 """Cal.com's slots API (2024-09-04), served from an engine: search, and reservations.
 
-``GET /v2/slots`` is `search`'s, ``/v2/slots/reservations[/{uid}]`` `reservations`'.
+``GET /v2/slots`` is `search`'s, ``/v2/slots/reservations[/{uid}]`` `reservations`',
+and what the server says of itself, ``/openapi.json`` and ``/docs``, `pages`'.
 What stands on the wire is `slots_wire`'s and `wire`'s, what can be reserved the
 catalog's, and whether it can be had the engine's.  Here it is put together, with
 what every endpoint checks.
@@ -37,6 +38,8 @@ from slotengine.calcom.answers import (
 from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.connection import Connection, Outbox
+from slotengine.calcom.openapi import document
+from slotengine.calcom.pages import NAMES, Pages
 from slotengine.calcom.rates import UNLIMITED, RateLimits
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
@@ -104,6 +107,7 @@ def create_app(
     app[WHOLE] = Whole(app, reservations, search)
     search.add_to(app.router)
     reservations.add_to(app.router)
+    Pages(document(reservations.bounds, version=VERSION)).add_to(app.router)
     return app
 
 
@@ -174,6 +178,8 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
 def _check_route(request: web.Request) -> None:
     """Refuse what is not an endpoint; with another version's header nothing is."""
     found = request.match_info.http_exception is None
+    if found and request.match_info.route.name in NAMES:  # what the server says of itself
+        return
     if not found or request.headers.get("cal-api-version") != VERSION:
         raise HttpError(404, f"Cannot {request.method} {path_of(request.raw_path)}")
 
