@@ -38,8 +38,17 @@ HEADS_KNOWN: Final = 8
 """So many heads a connection remembers."""
 
 # What `Connection` knows of aiohttp that is not said in public: where the parser is kept, what
-# waits while there is nothing to do, and when a connection has been idle for too long.
-_KNOWN: Final = ("_parser", "_waiter", "_next_keepalive_close_time")
+# waits while there is nothing to do, when a connection has been idle for too long, which requests
+# wait, and what lets the one under way be the last.
+_KNOWN: Final = (
+    "_parser",
+    "_waiter",
+    "_next_keepalive_close_time",
+    "_messages",
+    "_close",
+)
+
+_IS_AS_KNOWN: Final = all(hasattr(web.RequestHandler, name) for name in _KNOWN)
 
 _MOST_RECEIVED: Final = 64 * 1024
 """How many bytes are received at once.  For as many as asyncio asks for, four times this, memory
@@ -87,6 +96,8 @@ class Connection(web.RequestHandler):
         "_answer",
         "_at_beginning",
         "_at_once",
+        "_content",
+        "_ended",
         "_heads",
         "_outbox",
         "_server",
@@ -107,13 +118,15 @@ class Connection(web.RequestHandler):
         self._answer = answer
         self._silence: asyncio.TimerHandle | None = None
         self._address = ""
+        self._ended = False
+        self._content: Any = None  # the body of the latest request, as far as it has come
         self._at_once = at_once
         self._outbox = outbox
         # Whether the parser has read all of a request, and nothing more.
         self._at_beginning = True
         # The heads of requests that were answered at once, as read, and the lengths of the rest.
         self._heads: dict[bytes, tuple[RawRequestMessage, int]] = {}
-        if at_once is not None and all(hasattr(web.RequestHandler, name) for name in _KNOWN):
+        if at_once is not None and _IS_AS_KNOWN:
             self._parser: Any = _Parser(self._parser, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -129,6 +142,7 @@ class Connection(web.RequestHandler):
         """Forget the client."""
         self.head_arrived()
         super().connection_lost(exc)
+        self._expect_no_more()  # aiohttp forgets that if the request is about to be looked at
 
     def head_arrived(self) -> None:
         """Stop waiting for the first request."""
@@ -154,6 +168,8 @@ class Connection(web.RequestHandler):
     def read(self, messages: Sequence[tuple[RawRequestMessage, Any]], data: bytes) -> bool:
         """Take note of the requests that have begun with some data, and try to answer them."""
         began, self._at_beginning = self._at_beginning, False
+        if messages:
+            self._content = messages[-1][1]
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         if len(messages) != 1 or end < len(_END_OF_HEAD) or len(data) > LONGEST_AT_ONCE:
             return False
@@ -183,6 +199,39 @@ class Connection(web.RequestHandler):
         assert self.transport is not None
         self._outbox.put(self.transport, response)
         return True
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # which closes in any case
+        """Answer what has come before the client said that no more will; then close.
+
+        aiohttp closes at once, which may be after a slot was held, and before
+        its holder learns of it.
+        """
+        waiter = self._waiter
+        if not _IS_AS_KNOWN or (waiter is not None and not waiter.done()):
+            return False
+        self._ended = True
+        self._close = not self._messages  # after what is under way
+        self._expect_no_more()
+        return True
+
+    def _expect_no_more(self) -> None:
+        """Let nobody wait for the rest of a body that will not come."""
+        content = self._content
+        if content is not None and not content.is_eof():
+            content.set_exception(ConnectionResetError("the client sends no more"))
+            content.feed_eof()  # or aiohttp waits for it once more
+
+    async def finish_response(
+        self,
+        request: web.BaseRequest,
+        resp: web.StreamResponse,
+        start_time: float | None,
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; and close after it, if it is the last of a client that has ended."""
+        sent = await super().finish_response(request, resp, start_time)
+        if self._ended and not self._messages:
+            self._close = True
+        return sent
 
     def handle_error(
         self,

@@ -16,11 +16,11 @@ Json = dict[str, Any]
 
 _DATE: Final = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 
-ALWAYS: Final = (400, 401, 404, 408, 413, 429, 503)
+ALWAYS: Final = (400, 401, 404, 408, 413, 417, 429, 503)
 """The statuses of errors that any endpoint can answer with, by what surrounds it."""
 
 # Of each operation, beside those.
-_WITH_BODY: Final = (403, 415, 417, 422)
+_WITH_BODY: Final = (403, 415, 422)
 
 
 def document(bounds: Bounds, *, version: str) -> Json:

@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 
 from slotengine.calcom.answers import ALWAYS
+from slotengine.calcom.bodies import expected
 from slotengine.engine.uids import new_uid
 
 NAMES: Final = frozenset({"openapi", "docs"})
@@ -31,8 +32,8 @@ class Pages:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the routes."""
-        router.add_get("/openapi.json", self.openapi, name="openapi")
-        router.add_get("/docs", self.docs, name="docs")
+        router.add_get("/openapi.json", self.openapi, name="openapi", expect_handler=expected)
+        router.add_get("/docs", self.docs, name="docs", expect_handler=expected)
 
     async def openapi(self, _: web.Request) -> web.Response:
         """Answer with the document."""

@@ -76,10 +76,10 @@ class Reservations:
                 path = f"{prefix}/slots/reservations"
                 router.add_post(path + slash, self.post, expect_handler=expected)
                 one = router.add_resource(path + "/{uid:[^/]+}" + slash)
-                one.add_route("GET", self.get)
-                one.add_route("HEAD", self.get)
+                one.add_route("GET", self.get, expect_handler=expected)
+                one.add_route("HEAD", self.get, expect_handler=expected)
                 one.add_route("PATCH", self.patch, expect_handler=expected)
-                one.add_route("DELETE", self.delete)
+                one.add_route("DELETE", self.delete, expect_handler=expected)
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer ``POST``."""
