@@ -48,8 +48,6 @@ _KNOWN: Final = (
     "_close",
 )
 
-_IS_AS_KNOWN: Final = all(hasattr(web.RequestHandler, name) for name in _KNOWN)
-
 _MOST_RECEIVED: Final = 64 * 1024
 """How many bytes are received at once.  For as many as asyncio asks for, four times this, memory
 may be fetched from the system each time and given back: up to 11 µs on Linux."""
@@ -99,6 +97,7 @@ class Connection(web.RequestHandler):
         "_content",
         "_ended",
         "_heads",
+        "_known",
         "_outbox",
         "_server",
         "_silence",
@@ -126,7 +125,8 @@ class Connection(web.RequestHandler):
         self._at_beginning = True
         # The heads of requests that were answered at once, as read, and the lengths of the rest.
         self._heads: dict[bytes, tuple[RawRequestMessage, int]] = {}
-        if at_once is not None and _IS_AS_KNOWN:
+        self._known = all(hasattr(web.RequestHandler, name) for name in _KNOWN)
+        if at_once is not None and self._known:
             self._parser: Any = _Parser(self._parser, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -207,7 +207,7 @@ class Connection(web.RequestHandler):
         its holder learns of it.
         """
         waiter = self._waiter
-        if not _IS_AS_KNOWN or (waiter is not None and not waiter.done()):
+        if not self._known or (waiter is not None and not waiter.done()):
             return False
         self._ended = True
         self._close = not self._messages  # after what is under way
