@@ -233,6 +233,13 @@ class Connection(web.RequestHandler):
             self._close = True
         return sent
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what went wrong, unless it is a body that nobody wanted, and that is broken."""
+        if isinstance(kw.get("exc_info"), (HttpProcessingError, web.RequestPayloadError)):
+            logger.debug("the rest of a body cannot be read: %s", kw["exc_info"])
+            return
+        super().log_exception(*args, **kw)
+
     def handle_error(
         self,
         request: web.BaseRequest,

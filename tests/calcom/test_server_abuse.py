@@ -303,7 +303,7 @@ header_texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_s
 
 
 @settings(
-    max_examples=150,
+    max_examples=max(150, settings().max_examples),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -377,7 +377,7 @@ def searches(draw: st.DrawFn) -> list[tuple[str, str]]:
 
 
 @settings(
-    max_examples=150,
+    max_examples=max(150, settings().max_examples),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -141,6 +141,17 @@ def test_however_it_is_cut_up_all_is_answered_before_the_end(
     asyncio.run(main())
 
 
+async def test_a_body_that_nobody_wants_and_nobody_can_read_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    release = request("DELETE", f"{PATH}/{UID}", "no gzip", "Content-Encoding: gzip")
+    async with served() as it:
+        for pieces in ([release], [release[:-4], release[-4:]]):
+            assert statuses(await it.half_closed(*pieces)) == [200]
+    assert not caplog.records
+
+
 async def test_byte_by_byte() -> None:
     async with served() as it, it.connection() as (reader, writer), asyncio.timeout(30):
         for sent in (READ, HOLD):
