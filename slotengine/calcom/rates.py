@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple
 
 from slotengine.core.instant import SECOND
@@ -62,12 +63,31 @@ class Count(NamedTuple):
         >>> Count(RateLimit(120), 7, 60, exceeded=False).headers()["X-RateLimit-Remaining-Default"]
         '7'
         """
-        name = self.limit.name.capitalize()
+        limit, remaining, reset = _names(self.limit.name)
         return {
-            f"X-RateLimit-Limit-{name}": str(self.limit.requests),
-            f"X-RateLimit-Remaining-{name}": str(self.remaining),
-            f"X-RateLimit-Reset-{name}": str(self.reset_s),
+            limit: str(self.limit.requests),
+            remaining: str(self.remaining),
+            reset: str(self.reset_s),
         }
+
+    def lines(self) -> str:
+        """Return the same as they stand on the wire."""
+        limit, remaining, reset = _names(self.limit.name)
+        return (
+            f"{limit}: {self.limit.requests}\r\n"
+            f"{remaining}: {self.remaining}\r\n{reset}: {self.reset_s}\r\n"
+        )
+
+
+@cache
+def _names(name: str) -> tuple[str, str, str]:
+    """Return what the three headers of a limit are called."""
+    shown = name.capitalize()
+    return (
+        f"X-RateLimit-Limit-{shown}",
+        f"X-RateLimit-Remaining-{shown}",
+        f"X-RateLimit-Reset-{shown}",
+    )
 
 
 class Windows:
