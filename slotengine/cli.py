@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from getpass import getpass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,6 +17,7 @@ from slotengine import InvalidRequest, __version__
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.catalog_file import CatalogError, load_catalog
 from slotengine.calcom.catalog_tables import LONGEST
+from slotengine.calcom.secrets import API_KEY_PREFIX, fingerprint, is_sendable
 from slotengine.calcom.server import serve as run_server
 from slotengine.cli_slots import NoSuchEventType, chosen, moment, offered, table
 
@@ -76,6 +79,21 @@ def serve(catalog_path: Path, host: str, port: int, enforce_availability: bool) 
         )
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from None
+
+
+@cli.command("hash-key")
+def hash_key() -> None:
+    """Print what stands in a catalog for an API key, a token or a secret.
+
+    Reads it from standard input, where no list of processes and no history of
+    commands shows it, and without showing it if it is typed in.  Exits with 2 if
+    it cannot be sent in a header.
+    """
+    secret = getpass("The secret: ") if sys.stdin.isatty() else sys.stdin.read()
+    secret = secret.removesuffix("\n").removesuffix("\r")
+    if not is_sendable(secret):
+        raise _Wrong(f"it must be printable ASCII without spaces, more than {API_KEY_PREFIX!r}")
+    click.echo(fingerprint(secret))
 
 
 def _zone(context: click.Context, option: click.Parameter, value: str) -> ZoneInfo:

@@ -72,6 +72,11 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.calcom.pace": Layer(),
     "slotengine.calcom.directory": Layer(),
     "slotengine.calcom.credentials": Layer(("slotengine.errors",)),
+    "slotengine.calcom.secrets": Layer(),
+    "slotengine.calcom.openapi": Layer(
+        ("slotengine.calcom.slots_wire", "slotengine.calcom.wire", *PURE)
+    ),
+    "slotengine.calcom.rates": Layer(PURE),
     "slotengine.calcom.retries": Layer(CLIENT_PURE, ("tenacity",)),
     "slotengine.calcom.exchange": Layer(CLIENT_PURE, ("aiohttp", "yarl")),
     "slotengine.calcom.client": Layer(("slotengine.calcom", *PURE), ("aiohttp",)),

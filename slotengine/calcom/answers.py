@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from slotengine.calcom.catalog import Catalog
+from slotengine.calcom.throttle import Throttle
 from slotengine.calcom.traffic import Traffic
-from slotengine.calcom.wire import UNEXPECTED, HttpError, error_body
+from slotengine.calcom.wire import UNEXPECTED, HttpError, error_body, sendable
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.uids import new_uid
 from slotengine.errors import (
@@ -38,6 +39,7 @@ ENGINE: Final = web.AppKey("slotengine", SlotEngine)
 """Where an application keeps its engine: ``app[ENGINE]``."""
 CATALOG: Final = web.AppKey("catalog", Catalog)
 TRAFFIC: Final = web.AppKey("traffic", Traffic)
+THROTTLE: Final = web.AppKey("throttle", Throttle)
 
 STATUS: Final[dict[type[SlotError], int]] = {
     Refused: 422,
@@ -112,14 +114,16 @@ _BEGINNINGS: Final = {
 }
 
 
-def written(reply: Reply) -> bytes:
+def written(reply: Reply, lines: str = "") -> bytes:
     """Return all of an answer as it stands on the wire, over a connection that stays open.
+
+    With more header ``lines``, if there are.
 
     0.6 µs, against 11 for an aiohttp response and what writes it.
     """
     status, body = reply
     return (
-        f"{_BEGINNINGS[status]}X-Request-Id: {new_uid()}\r\n"
+        f"{_BEGINNINGS[status]}{lines}X-Request-Id: {new_uid()}\r\n"
         f"Content-Length: {len(body)}\r\nDate: {_date()}\r\n\r\n"
     ).encode() + body
 
@@ -154,8 +158,3 @@ def path_of(target: str) -> str:
     if path.startswith("/v2/ee/"):
         path = "/v2/" + path.removeprefix("/v2/ee/")
     return path
-
-
-def sendable(received: str) -> str:
-    """Return text that can be sent back; bytes that are not UTF-8 arrive as surrogates."""
-    return received.encode("utf-8", "replace").decode()

@@ -34,13 +34,22 @@ async def expected(request: web.Request) -> web.StreamResponse | None:
     if request.headers["Expect"].lower() != "100-continue":
         return refusal(request, HttpError(417, "The only Expect is 100-continue"))
     if request.version >= HttpVersion11 and not _is_too_large(request):
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        except ConnectionError:
+            return refusal(request, _went_away(request))
         request.writer.output_size = 0  # the answer has not begun
     return None
 
 
 def _is_too_large(request: web.Request) -> bool:
     return (request.content_length or 0) > LARGEST_BODY
+
+
+def _went_away(request: web.Request) -> HttpError:
+    """Return the answer to a body of which no more will come; seldom does anybody read it."""
+    logger.debug("%s %s: the client went away", request.method, path_of(request.raw_path))
+    return HttpError(400, "The body did not arrive")
 
 
 _ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
@@ -66,8 +75,7 @@ async def _received(request: web.Request) -> bytes:
             raise HttpError(503, "The server is stopping; try again") from None
         raise HttpError(408, f"The body did not arrive within {BODY_TIMEOUT_S} seconds") from None
     except ConnectionError:
-        logger.debug("%s %s: the client went away", request.method, path_of(request.raw_path))
-        raise HttpError(400, "The body did not arrive") from None  # nobody will read it
+        raise _went_away(request) from None
     except web.HTTPRequestEntityTooLarge:
         raise HttpError(413, _TOO_LARGE) from None
     except (web.RequestPayloadError, HttpProcessingError):

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from slotengine.calcom.answers import sendable
-from slotengine.calcom.catalog import API_KEY_PREFIX, Catalog
-from slotengine.calcom.wire import HttpError
+from slotengine.calcom.catalog import Catalog
+from slotengine.calcom.secrets import API_KEY_PREFIX
+from slotengine.calcom.wire import HttpError, sendable
 
 Headers = Mapping[str, str]
 """The headers of a request; looking one up does not depend on the case of its name."""
 
 
-def check_api_key(headers: Headers, catalog: Catalog) -> None:
-    """Refuse an unknown API key, wherever it is sent."""
-    token = _bearer(headers)
-    if token is None or not token.startswith(API_KEY_PREFIX):
-        return
-    if catalog.api_keys.find(token) is None:
-        raise HttpError(401, "CustomThrottlerGuard - Invalid API Key")
-
-
-def _bearer(headers: Headers) -> str | None:
+def bearer_of(headers: Headers) -> str | None:
     """Return the credentials of the Authorization header, if there is one."""
     header = headers.get("Authorization")
     if not header:
@@ -40,7 +31,7 @@ def authenticate(headers: Headers, catalog: Catalog) -> int | None:
     secret = headers.get("x-cal-secret-key")
     if client_id and secret:
         return _oauth_owner(catalog, client_id, secret)
-    token = _bearer(headers)
+    token = bearer_of(headers)
     if token is None:
         return None
     if token.startswith(API_KEY_PREFIX):

@@ -19,11 +19,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from hashlib import sha256
 from typing import Final, Generic, TypeVar
 
 from slotengine.calcom.calendars import Calendar
 from slotengine.calcom.directory import Directory
+from slotengine.calcom.rates import RateLimits
+from slotengine.calcom.secrets import digest_of
 from slotengine.core.event_type import EventType
 from slotengine.core.reservation import Seats
 from slotengine.core.schedule import ALWAYS_OPEN, Windows
@@ -33,27 +34,23 @@ from slotengine.errors import LimitReached
 
 T = TypeVar("T")
 
-API_KEY_PREFIX: Final = "cal_"
-"""What tells an API key from an access token."""
-
 
 class Keyring(Generic[T]):
     """Secrets, and what each of them stands for.  Keeps digests only, and shows none.
 
-    >>> keys = Keyring([("cal_1234", 7)])
+    >>> keys = Keyring([(digest_of("cal_1234"), 7)])
     >>> keys.find("cal_1234"), keys.find("cal_5678"), keys
     (7, None, <Keyring of 1>)
     """
 
     __slots__ = ("_owners",)
 
-    def __init__(self, owners: Iterable[tuple[str, T]]) -> None:
-        digests = ((_digest(secret), owner) for secret, owner in owners)
-        self._owners = {digest: (digest, owner) for digest, owner in digests}
+    def __init__(self, owners: Iterable[tuple[bytes, T]]) -> None:
+        self._owners = {digest: (digest, owner) for digest, owner in owners}
 
     def find(self, secret: str) -> T | None:
         """Return what the secret stands for, in a time that does not depend on the others."""
-        digest = _digest(secret)
+        digest = digest_of(secret)
         found = self._owners.get(digest)
         if found is None or not hmac.compare_digest(found[0], digest):
             return None
@@ -61,11 +58,6 @@ class Keyring(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<Keyring of {len(self._owners)}>"
-
-
-def _digest(secret: str) -> bytes:
-    # Headers that are not UTF-8 arrive with their bytes escaped as surrogates.
-    return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +168,8 @@ class Catalog:
     api_keys: Keyring[int]
     access_tokens: Keyring[AccessToken]
     oauth_clients: Mapping[str, OAuthClient]
+    rate_limits: RateLimits | None
+    """How often each may call; None if the catalog does not say."""
 
     async def populate(self, engine: SlotEngine) -> dict[str, str]:
         """Make users, event types, bookings and calendars known to an engine.

@@ -12,7 +12,9 @@ the event types, `catalog_calendars` reads the calendars.
 from __future__ import annotations
 
 import json
+import os
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,11 +48,17 @@ class CatalogError(InvalidRequest):
         return f"{self.file} is not a usable catalog:{listed}"
 
 
-def load_catalog(path: str | Path, *, now: datetime | None = None) -> Catalog:
+def load_catalog(
+    path: str | Path,
+    *,
+    now: datetime | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Catalog:
     """Read a catalog from a TOML file, or from JSON if it is named ``*.json``.
 
     Calendars are read as well, and tried as they will be used at ``now``, by
-    default the system's.  Raises `CatalogError`.
+    default the system's.  Secrets that are kept outside the file are read from
+    ``environ``, by default the process's environment.  Raises `CatalogError`.
     """
     path = Path(path)
     try:
@@ -61,7 +69,7 @@ def load_catalog(path: str | Path, *, now: datetime | None = None) -> Catalog:
         raise CatalogError(str(path), (Problem("", error.strerror or str(error)),)) from None
     except (ValueError, RecursionError) as error:  # both parsers, and UTF-8
         raise CatalogError(str(path), (Problem("", f"cannot be read: {error}"),)) from None
-    return catalog_from(raw, file=str(path), folder=path.parent, now=now)
+    return catalog_from(raw, file=str(path), folder=path.parent, now=now, environ=environ)
 
 
 def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -80,18 +88,19 @@ def catalog_from(
     file: str = "the catalog",
     folder: str | Path = ".",
     now: datetime | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Catalog:
     """Make a catalog of what a file holds, as parsed already.
 
-    Calendars are looked for from the ``folder`` on.  Raises `CatalogError`,
-    naming ``file``.
+    Calendars are looked for from the ``folder`` on, and secrets in ``environ``.
+    Raises `CatalogError`, naming ``file``.
 
     >>> catalog_from({"users": [{"id": 1, "username": "front-desk"}]})
     <Catalog: 0 event types, 1 users, 0 bookings>
     """
     if not isinstance(raw, dict):
         raise CatalogError(file, (Problem("", "must be a table"),))
-    tables = Tables(raw)
+    tables = Tables(raw, os.environ if environ is None else environ)
     calendars = Calendars(tables.users, Path(folder), now or datetime.now(UTC))
     problems = (*tables.problems, *check(tables), *calendars.problems)
     if problems:
@@ -121,15 +130,14 @@ def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
         calendars=calendars.of_users(schedules),
         directory=_directory(tables),
         api_keys=Keyring(
-            (key.get_secret_value(), user.id) for _, user in tables.users for key in user.api_keys
+            (key.digest, user.id) for _, user in tables.users for key in user.api_keys
         ),
         access_tokens=_access_tokens(tables),
         oauth_clients={
-            client.id: OAuthClient(
-                client.owner_id, Keyring([(client.secret.get_secret_value(), True)])
-            )
+            client.id: OAuthClient(client.owner_id, Keyring([(client.secret.digest, True)]))
             for _, client in tables.oauth_clients
         },
+        rate_limits=tables.rate_limits,
     )
 
 
@@ -167,7 +175,7 @@ def _access_tokens(tables: Tables) -> Keyring[AccessToken]:
     }
     return Keyring(
         (
-            token.token.get_secret_value(),
+            token.token.digest,
             AccessToken(user.id, None if token.client_id is None else origins[token.client_id]),
         )
         for _, user in tables.users

@@ -24,11 +24,13 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    SecretStr,
     ValidationError,
+    ValidationInfo,
 )
 from pydantic.alias_generators import to_camel
 
+from slotengine.calcom.rates import UNLIMITED, RateLimit, RateLimits
+from slotengine.calcom.secrets import Kept, kept
 from slotengine.calcom.wire import MINUTE, parse_instant
 from slotengine.core.proposal import Terms
 from slotengine.core.schedule import Away, Hours, Schedule, Travel
@@ -43,6 +45,8 @@ SECTIONS: Final = {
     "bookings": "booking",
 }
 """The lists of tables that a file may have, and what one of each is called."""
+_RATE_LIMITS: Final = "rateLimits"
+"""The one table that is no list."""
 
 LONGEST_SPAN: Final = timedelta(microseconds=Terms().longest_span)
 """The longest that anything may take, with its buffers: what an engine allows by default."""
@@ -93,15 +97,24 @@ def _read_days(value: object) -> int | tuple[date, date]:
     raise ValueError(f"must be 1 to {MOST_DAYS} days, or a list of two dates")
 
 
+def _read_secret(value: object, info: ValidationInfo) -> Kept:
+    """Read what stands for a secret, which may be in the environment: the context."""
+    if not isinstance(value, str):
+        raise ValueError("must be a valid string")
+    return kept(value, info.context or {})
+
+
 Id = Annotated[int, Field(gt=0, lt=2**53)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
 Length = Annotated[int, Field(ge=1, le=LONGEST)]
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
 Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Instant = Annotated[datetime, BeforeValidator(_read_instant)]
 Day = Annotated[date, BeforeValidator(_read_date)]
 Days = Annotated[int | tuple[date, date], PlainValidator(_read_days)]
+Secret = Annotated[Kept, PlainValidator(_read_secret)]
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 _WEEKDAYS: Final = {name: number for number, name in enumerate(get_args(Weekday))}
@@ -188,7 +201,7 @@ def _minute_of_day(clock: str) -> int:
 class AccessTokenTable(Table):
     """A bearer token of a user, perhaps for the web origins of one platform only."""
 
-    token: SecretStr
+    token: Secret
     client_id: Name | None = None
 
 
@@ -222,7 +235,7 @@ class UserTable(Table):
     username: Name
     name: str = ""
     default_schedule_id: Id | None = None
-    api_keys: list[SecretStr] = []
+    api_keys: list[Secret] = []
     access_tokens: list[AccessTokenTable] = []
     travel: list[TravelTable] = []
     out_of_office: list[AbsenceTable] = []
@@ -242,7 +255,7 @@ class OAuthClientTable(Table):
     """A platform that calls with an id and a secret."""
 
     id: Name
-    secret: SecretStr
+    secret: Secret
     owner_id: Id
     redirect_uris: list[str] = []
 
@@ -440,6 +453,49 @@ class BookingTable(Table):
         return self.start - event_type.before, self.end + event_type.after
 
 
+# --- Rate limits -----------------------------------------------------------------------
+
+
+class RateLimitTable(Table):
+    """How often one caller may call, and for how long nothing is answered after that."""
+
+    requests: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    window_seconds: Seconds = 60
+    block_seconds: Seconds = 60
+    disabled: bool = False
+
+    def limit(self, usual: RateLimit | None) -> RateLimit | None:
+        """Return the limit, with as many requests as usual if it does not say how many."""
+        if self.disabled or usual is None:
+            return None
+        requests = usual.requests if self.requests is None else self.requests
+        return RateLimit(requests, self.window_seconds, self.block_seconds)
+
+
+class RateLimitsTable(Table):
+    """How often callers of each kind may call."""
+
+    api_key: RateLimitTable = RateLimitTable()
+    access_token: RateLimitTable = RateLimitTable()
+    oauth_client: RateLimitTable = RateLimitTable()
+    address: RateLimitTable = RateLimitTable()
+    address_header: Annotated[str, Field(pattern="^[A-Za-z0-9-]+$")] | None = None
+    disabled: bool = False
+
+    def limits(self) -> RateLimits:
+        """Return all of them, the original's where nothing is said."""
+        if self.disabled:
+            return UNLIMITED
+        usual = RateLimits()
+        return RateLimits(
+            api_key=self.api_key.limit(usual.api_key),
+            access_token=self.access_token.limit(usual.access_token),
+            oauth_client=self.oauth_client.limit(usual.oauth_client),
+            address=self.address.limit(usual.address),
+            address_header=self.address_header,
+        )
+
+
 # --- All of a file ---------------------------------------------------------------------
 
 TableT = TypeVar("TableT", bound=Table, covariant=True)
@@ -466,9 +522,11 @@ class Row(NamedTuple, Generic[TableT]):
 class Tables:
     """The tables of a file, and what is wrong with each of them by itself."""
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        self.problems = [Problem(key, "is not a known table") for key in raw if key not in SECTIONS]
+    def __init__(self, raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        known = {*SECTIONS, _RATE_LIMITS}
+        self.problems = [Problem(key, "is not a known table") for key in raw if key not in known]
         self._raw = raw
+        self._environ = environ
         self.schedules = self._rows("schedules", ScheduleTable)
         self.users = self._rows("users", UserTable)
         self.oauth_clients = self._rows("oauthClients", OAuthClientTable)
@@ -476,6 +534,7 @@ class Tables:
         self.teams = self._rows("teams", TeamTable)
         self.event_types = self._rows("eventTypes", EventTypeTable)
         self.bookings = self._rows("bookings", BookingTable)
+        self.rate_limits = self._rate_limits()
 
     @property
     def groups(self) -> list[Row[OrganizationTable]]:
@@ -491,6 +550,16 @@ class Tables:
         entries = self._raw.get(section, [])
         return entries if isinstance(entries, list) else []
 
+    def _rate_limits(self) -> RateLimits | None:
+        """Return what is said of rate limits; None if nothing is, or it is wrong."""
+        if _RATE_LIMITS not in self._raw:
+            return None
+        try:
+            return RateLimitsTable.model_validate(self._raw[_RATE_LIMITS]).limits()
+        except ValidationError as error:
+            self.problems.extend(_problems(_RATE_LIMITS, error))
+            return None
+
     def _rows(self, section: str, model: type[TableT]) -> list[Row[TableT]]:
         if not isinstance(self._raw.get(section, []), list):
             self.problems.append(Problem(section, f"must be a list of tables: [[{section}]]"))
@@ -498,7 +567,7 @@ class Tables:
         for index, entry in enumerate(self._entries(section)):
             key = f"{section}[{index}]"
             try:
-                rows.append(Row(key, model.model_validate(entry)))
+                rows.append(Row(key, model.model_validate(entry, context=self._environ)))
             except ValidationError as error:
                 self.problems.extend(_problems(key, error))
         return rows

@@ -28,9 +28,9 @@ IDLE_TIMEOUT_S: Final = 75
 Answer = Callable[[int], web.Response]
 """What answers a request that could not be read: 400, or 415 for an encoding of the body."""
 
-AtOnce = Callable[[RawRequestMessage, bytes, bool], bytes | None]
-"""What answers a request, given what came after its head, and whether it answered one of the same
-head and length before; None to let it take the usual way."""
+AtOnce = Callable[[RawRequestMessage, bytes, bool, str], bytes | None]
+"""What answers a request, given what came after its head, whether it answered one of the same head
+and length before, and the address of the client; None to let it take the usual way."""
 
 LONGEST_AT_ONCE: Final = 8 * 1024
 """In bytes.  A sensible request has five hundred."""
@@ -38,8 +38,15 @@ HEADS_KNOWN: Final = 8
 """So many heads a connection remembers."""
 
 # What `Connection` knows of aiohttp that is not said in public: where the parser is kept, what
-# waits while there is nothing to do, and when a connection has been idle for too long.
-_KNOWN: Final = ("_parser", "_waiter", "_next_keepalive_close_time")
+# waits while there is nothing to do, when a connection has been idle for too long, which requests
+# wait, and what lets the one under way be the last.
+_KNOWN: Final = (
+    "_parser",
+    "_waiter",
+    "_next_keepalive_close_time",
+    "_messages",
+    "_close",
+)
 
 _MOST_RECEIVED: Final = 64 * 1024
 """How many bytes are received at once.  For as many as asyncio asks for, four times this, memory
@@ -83,10 +90,14 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
+        "_address",
         "_answer",
         "_at_beginning",
         "_at_once",
+        "_content",
+        "_ended",
         "_heads",
+        "_known",
         "_outbox",
         "_server",
         "_silence",
@@ -105,13 +116,17 @@ class Connection(web.RequestHandler):
         self._server = server
         self._answer = answer
         self._silence: asyncio.TimerHandle | None = None
+        self._address = ""
+        self._ended = False
+        self._content: Any = None  # the body of the latest request, as far as it has come
         self._at_once = at_once
         self._outbox = outbox
         # Whether the parser has read all of a request, and nothing more.
         self._at_beginning = True
         # The heads of requests that were answered at once, as read, and the lengths of the rest.
         self._heads: dict[bytes, tuple[RawRequestMessage, int]] = {}
-        if at_once is not None and all(hasattr(web.RequestHandler, name) for name in _KNOWN):
+        self._known = all(hasattr(web.RequestHandler, name) for name in _KNOWN)
+        if at_once is not None and self._known:
             self._parser: Any = _Parser(self._parser, self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,12 +135,14 @@ class Connection(web.RequestHandler):
         self._silence = loop.call_later(HEAD_TIMEOUT_S, self.force_close)
         if hasattr(transport, "max_size"):  # asyncio's own, not uvloop's
             transport.max_size = _MOST_RECEIVED
+        self._address = _address_of(transport.get_extra_info("peername"))
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the client."""
         self.head_arrived()
         super().connection_lost(exc)
+        self._expect_no_more()  # aiohttp forgets that if the request is about to be looked at
 
     def head_arrived(self) -> None:
         """Stop waiting for the first request."""
@@ -151,6 +168,8 @@ class Connection(web.RequestHandler):
     def read(self, messages: Sequence[tuple[RawRequestMessage, Any]], data: bytes) -> bool:
         """Take note of the requests that have begun with some data, and try to answer them."""
         began, self._at_beginning = self._at_beginning, False
+        if messages:
+            self._content = messages[-1][1]
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         if len(messages) != 1 or end < len(_END_OF_HEAD) or len(data) > LONGEST_AT_ONCE:
             return False
@@ -170,7 +189,7 @@ class Connection(web.RequestHandler):
         if waiter is None or waiter.done() or self.writing_paused:
             return False
         assert self._at_once is not None
-        response = self._at_once(message, body, again)
+        response = self._at_once(message, body, again, self._address)
         if response is None:
             return False
         if self._silence is not None:
@@ -180,6 +199,46 @@ class Connection(web.RequestHandler):
         assert self.transport is not None
         self._outbox.put(self.transport, response)
         return True
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # which closes in any case
+        """Answer what has come before the client said that no more will; then close.
+
+        aiohttp closes at once, which may be after a slot was held, and before
+        its holder learns of it.
+        """
+        waiter = self._waiter
+        if not self._known or (waiter is not None and not waiter.done()):
+            return False
+        self._ended = True
+        self._close = not self._messages  # after what is under way
+        self._expect_no_more()
+        return True
+
+    def _expect_no_more(self) -> None:
+        """Let nobody wait for the rest of a body that will not come."""
+        content = self._content
+        if content is not None and not content.is_eof():
+            content.set_exception(ConnectionResetError("the client sends no more"))
+            content.feed_eof()  # or aiohttp waits for it once more
+
+    async def finish_response(
+        self,
+        request: web.BaseRequest,
+        resp: web.StreamResponse,
+        start_time: float | None,
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; and close after it, if it is the last of a client that has ended."""
+        sent = await super().finish_response(request, resp, start_time)
+        if self._ended and not self._messages:
+            self._close = True
+        return sent
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what went wrong, unless it is a body that nobody wanted, and that is broken."""
+        if isinstance(kw.get("exc_info"), (HttpProcessingError, web.RequestPayloadError)):
+            logger.debug("the rest of a body cannot be read: %s", kw["exc_info"])
+            return
+        super().log_exception(*args, **kw)
 
     def handle_error(
         self,
@@ -196,6 +255,13 @@ class Connection(web.RequestHandler):
         response = self._answer(415 if isinstance(exc, ContentEncodingError) else 400)
         response.force_close()
         return response
+
+
+def _address_of(peer: object) -> str:
+    """Return the address that connects, as aiohttp's ``request.remote`` is."""
+    if isinstance(peer, tuple):
+        return str(peer[0])
+    return "" if peer is None else str(peer)
 
 
 class _Parser:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from slotengine.calcom.answers import PREFIXES, Reply, respond, sendable
+from slotengine.calcom.answers import PREFIXES, Reply, respond
 from slotengine.calcom.bodies import expected, read_json
 from slotengine.calcom.callers import Headers, authenticate
 from slotengine.calcom.catalog import Catalog, Offer
@@ -30,6 +30,7 @@ from slotengine.calcom.wire import (
     ReservationBody,
     parse_body,
     reservation_data,
+    sendable,
     success,
 )
 from slotengine.core.reservation import State
@@ -63,6 +64,11 @@ class Reservations:
         self._usual_hold_minutes = max(least, min(USUAL_HOLD_MINUTES, most))
         self._ids = {str(id): id for id in catalog.event_types}  # noqa: A001
 
+    @property
+    def bounds(self) -> Bounds:
+        """How many minutes a hold may be asked for."""
+        return self._bounds
+
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the routes, with all their aliases."""
         for prefix in PREFIXES:
@@ -70,10 +76,10 @@ class Reservations:
                 path = f"{prefix}/slots/reservations"
                 router.add_post(path + slash, self.post, expect_handler=expected)
                 one = router.add_resource(path + "/{uid:[^/]+}" + slash)
-                one.add_route("GET", self.get)
-                one.add_route("HEAD", self.get)
+                one.add_route("GET", self.get, expect_handler=expected)
+                one.add_route("HEAD", self.get, expect_handler=expected)
                 one.add_route("PATCH", self.patch, expect_handler=expected)
-                one.add_route("DELETE", self.delete)
+                one.add_route("DELETE", self.delete, expect_handler=expected)
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer ``POST``."""

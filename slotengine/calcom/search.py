@@ -14,6 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from slotengine.calcom.answers import PREFIXES, Reply, respond
+from slotengine.calcom.bodies import expected
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.directory import resource_of
 from slotengine.calcom.refusals import slot_minutes
@@ -81,8 +82,8 @@ class SlotSearch:
         for prefix in PREFIXES:
             for slash in ("", "/"):
                 route = router.add_resource(f"{prefix}/slots{slash}")
-                route.add_route("GET", self.get)
-                route.add_route("HEAD", self.get)
+                route.add_route("GET", self.get, expect_handler=expected)
+                route.add_route("HEAD", self.get, expect_handler=expected)
 
     async def get(self, request: web.Request) -> web.Response:
         """Answer ``GET``."""

@@ -1,6 +1,7 @@
 """Cal.com's slots API (2024-09-04), served from an engine: search, and reservations.
 
-``GET /v2/slots`` is `search`'s, ``/v2/slots/reservations[/{uid}]`` `reservations`'.
+``GET /v2/slots`` is `search`'s, ``/v2/slots/reservations[/{uid}]`` `reservations`',
+and what the server says of itself, ``/openapi.json`` and ``/docs``, `pages`'.
 What stands on the wire is `slots_wire`'s and `wire`'s, what can be reserved the
 catalog's, and whether it can be had the engine's.  Here it is put together, with
 what every endpoint checks.
@@ -27,6 +28,7 @@ from slotengine.calcom.answers import (
     CATALOG,
     ENGINE,
     PREFLIGHT,
+    THROTTLE,
     TRAFFIC,
     Reply,
     path_of,
@@ -34,11 +36,14 @@ from slotengine.calcom.answers import (
     respond,
 )
 from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
-from slotengine.calcom.callers import check_api_key
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.connection import Connection, Outbox
+from slotengine.calcom.openapi import document
+from slotengine.calcom.pages import NAMES, Pages
+from slotengine.calcom.rates import UNLIMITED, RateLimits
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
+from slotengine.calcom.throttle import Throttle
 from slotengine.calcom.traffic import Traffic
 from slotengine.calcom.whole import Whole
 from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
@@ -62,6 +67,7 @@ def create_app(
     engine: SlotEngine | None = None,
     clock: Clock | None = None,
     enforce_availability: bool = True,
+    rate_limits: RateLimits = UNLIMITED,
 ) -> web.Application:
     """Return an application that serves a catalog.
 
@@ -74,6 +80,10 @@ def create_app(
     past, at too short notice or too far ahead are refused; the original accepts
     them.
 
+    Callers are held to the catalog's rate limits; if it says nothing of them, to
+    ``rate_limits``, which is nothing here and the original's in `serve`: whoever
+    embeds the application may have limits of their own.
+
         app = create_app(load_catalog("examples/catalog.toml"))
         web.run_app(app)
     """
@@ -84,6 +94,7 @@ def create_app(
     app[ENGINE] = serving
     app[CATALOG] = catalog
     app[TRAFFIC] = Traffic()
+    app[THROTTLE] = Throttle(catalog, catalog.rate_limits or rate_limits)
     reservations = Reservations(catalog, serving, enforce_availability=enforce_availability)
     search = SlotSearch(catalog, serving, reservations.find)
 
@@ -96,6 +107,7 @@ def create_app(
     app[WHOLE] = Whole(app, reservations, search)
     search.add_to(app.router)
     reservations.add_to(app.router)
+    Pages(document(reservations.bounds, version=VERSION)).add_to(app.router)
     return app
 
 
@@ -149,17 +161,25 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
     """Check what every endpoint checks, and turn whatever goes wrong into an answer."""
     if request.method == "OPTIONS":
         return web.Response(status=204, headers=PREFLIGHT | {"X-Request-Id": new_uid()})
+    shown: dict[str, str] = {}
     try:
         _check_route(request)
-        check_api_key(request.headers, request.app[CATALOG])
-        return await handler(request)
+        app = request.app
+        admission = app[THROTTLE].admit(request.headers, request.remote or "", app[ENGINE].now)
+        shown = admission.headers()
+        admission.check()
+        response = await handler(request)
     except Exception as error:
-        return refusal(request, error)
+        response = refusal(request, error)
+    response.headers.update(shown)
+    return response
 
 
 def _check_route(request: web.Request) -> None:
     """Refuse what is not an endpoint; with another version's header nothing is."""
     found = request.match_info.http_exception is None
+    if found and request.match_info.route.name in NAMES:  # what the server says of itself
+        return
     if not found or request.headers.get("cal-api-version") != VERSION:
         raise HttpError(404, f"Cannot {request.method} {path_of(request.raw_path)}")
 
@@ -189,7 +209,7 @@ def serve(
 
     Raises `OSError` if it cannot listen there.
     """
-    app = create_app(catalog, enforce_availability=enforce_availability)
+    app = create_app(catalog, enforce_availability=enforce_availability, rate_limits=RateLimits())
     with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
         runner.run(_serve(app, host, port, announce, grace_s))
 

@@ -218,21 +218,30 @@ _COMMON: Final = (
     "rrHostSubsetIds",
 )
 
+_BY_ID: Final = ("eventTypeId",)
+_BY_USER: Final = ("username", "eventTypeSlug", "organizationSlug")
+_BY_TEAM: Final = ("teamSlug", "eventTypeSlug", "organizationSlug")
+_BY_USERNAMES: Final = ("usernames", "organizationSlug")
+QUERY_GROUPS: Final = (_BY_ID, _BY_USER, _BY_TEAM, _BY_USERNAMES)
+"""What says which slots: the parameters of one of these, beside those that all may have."""
+QUERY_NAMES: Final = frozenset(_COMMON).union(*QUERY_GROUPS)
+"""All parameters there are."""
+
 
 def _target(sent: _Parameters) -> Target:
     """Choose the first group whose parameters are there; those of others are unknown then."""
     if "eventTypeId" in sent:
-        sent.know(*_COMMON, "eventTypeId")
+        sent.know(*_COMMON, *_BY_ID)
         return ById(_number(sent, "eventTypeId") or 0)
     if "username" in sent and "eventTypeSlug" in sent:
-        sent.know(*_COMMON, "username", "eventTypeSlug", "organizationSlug")
+        sent.know(*_COMMON, *_BY_USER)
         slug, username = sent.text("eventTypeSlug"), sent.text("username")
         return ByUser(username, slug, sent.text("organizationSlug") or None)
     if "teamSlug" in sent and "eventTypeSlug" in sent:
-        sent.know(*_COMMON, "teamSlug", "eventTypeSlug", "organizationSlug")
+        sent.know(*_COMMON, *_BY_TEAM)
         slug, team = sent.text("eventTypeSlug"), sent.text("teamSlug")
         return ByTeam(team, slug, sent.text("organizationSlug") or None)
-    sent.know(*_COMMON, "usernames", "organizationSlug")
+    sent.know(*_COMMON, *_BY_USERNAMES)
     usernames = tuple(sent.items("usernames"))
     if len(usernames) < 2:
         sent.wrong("usernames", "The array must contain at least 2 elements.")

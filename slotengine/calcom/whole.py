@@ -19,8 +19,17 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 from aiohttp.http_parser import RawRequestMessage
 
-from slotengine.calcom.answers import CATALOG, ENGINE, PREFIXES, TRAFFIC, Reply, problem, written
-from slotengine.calcom.callers import Headers, authenticate, check_api_key
+from slotengine.calcom.answers import (
+    CATALOG,
+    ENGINE,
+    PREFIXES,
+    THROTTLE,
+    TRAFFIC,
+    Reply,
+    problem,
+    written,
+)
+from slotengine.calcom.callers import Headers, authenticate
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
 from slotengine.calcom.wire import VERSION
@@ -40,10 +49,13 @@ class Whole:
         self._catalog = app[CATALOG]
         self._engine = app[ENGINE]
         self._traffic = app[TRAFFIC]
+        self._throttle = app[THROTTLE]
         self._reservations = reservations
         self._search = search
 
-    def answer(self, message: RawRequestMessage, body: bytes, again: bool) -> bytes | None:
+    def answer(
+        self, message: RawRequestMessage, body: bytes, again: bool, address: str
+    ) -> bytes | None:
         """Return all of the response, or None if the request is not one of the usual.
 
         The body is what came after the head.  That it is ``again`` one of the usual is known of
@@ -54,12 +66,16 @@ class Whole:
         endpoint = self._endpoint(message, body)
         if endpoint is None:
             return None
+        lines = ""
         try:
-            check_api_key(message.headers, self._catalog)
+            if self._throttle.counts or "Authorization" in message.headers:
+                admission = self._throttle.admit(message.headers, address, self._engine.now)
+                lines = admission.lines()
+                admission.check()
             reply = endpoint()
         except Exception as error:
             reply = problem(error, message.method, message.path, self._engine)
-        return written(reply)
+        return written(reply, lines)
 
     def _endpoint(self, message: RawRequestMessage, body: bytes) -> Callable[[], Reply] | None:
         """Return what is asked for, if it is one of the usual."""

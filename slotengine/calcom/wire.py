@@ -36,6 +36,7 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
     415: ("UnsupportedMediaTypeException", "Unsupported Media Type"),
     417: ("ExpectationFailedException", "Expectation Failed"),
     422: ("UnprocessableEntityException", "Unprocessable Entity"),
+    429: ("ThrottlerException", "Too Many Requests"),
     503: ("ServiceUnavailableException", "Service Unavailable"),
 }
 """What each status is called: its ``code``, and the ``error`` in its details."""
@@ -56,7 +57,7 @@ class HttpError(Exception):
     """
 
     def __init__(
-        self, status: int, message: str, details: Mapping[str, object] | None = None
+        self, status: int, message: str, details: Mapping[str, object] | str | None = None
     ) -> None:
         super().__init__(status, message, details)
         assert status in ERRORS
@@ -82,6 +83,11 @@ def error_body(error: HttpError, *, path: str, now: datetime) -> bytes:
             "error": {"code": code, "message": error.message, "details": details},
         }
     )
+
+
+def sendable(received: str) -> str:
+    """Return text that can be sent back; bytes that are not UTF-8 arrive as surrogates."""
+    return received.encode("utf-8", "replace").decode()
 
 
 def success(data: object) -> bytes:

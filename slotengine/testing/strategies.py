@@ -278,7 +278,7 @@ def catalogs(draw: st.DrawFn) -> dict[str, Any]:
             {
                 "id": user,
                 "username": f"user-{user}",
-                "apiKeys": [f"cal_{user}"],
+                "apiKeys": [f"sha256:{user:064x}"],
                 "defaultScheduleId": draw(st.sampled_from((None, user))),
             }
             for user in users

@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from slotengine import SlotEngine
+from slotengine.calcom.secrets import fingerprint
 from slotengine.testing import SimClock
 
 NOW = datetime(2050, 9, 5, 6, tzinfo=UTC)  # a Monday
@@ -36,23 +37,26 @@ RAW_CATALOG: dict[str, Any] = {
         {
             "id": 1,
             "username": "owner",
-            "apiKeys": ["cal_owner"],
-            "accessTokens": [{"token": "owner-token"}, {"token": "web", "clientId": "platform"}],
+            "apiKeys": [fingerprint("cal_owner")],
+            "accessTokens": [
+                {"token": fingerprint("owner-token")},
+                {"token": fingerprint("web"), "clientId": "platform"},
+            ],
         },
-        {"id": 2, "username": "colleague", "apiKeys": ["cal_colleague"]},
-        {"id": 3, "username": "stranger", "apiKeys": ["cal_stranger"]},
+        {"id": 2, "username": "colleague", "apiKeys": [fingerprint("cal_colleague")]},
+        {"id": 3, "username": "stranger", "apiKeys": [fingerprint("cal_stranger")]},
         {"id": 4, "username": "host-1"},
         {"id": 5, "username": "host-2"},
-        {"id": 6, "username": "host-3", "apiKeys": ["cal_invited"]},
+        {"id": 6, "username": "host-3", "apiKeys": [fingerprint("cal_invited")]},
         {"id": 7, "username": "office", "defaultScheduleId": 1},
-        {"id": 8, "username": "director", "apiKeys": ["cal_director"]},
+        {"id": 8, "username": "director", "apiKeys": [fingerprint("cal_director")]},
         {"id": 9, "username": "teacher"},
         {"id": 10, "username": "visitor"},
     ],
     "oauthClients": [
         {
             "id": "platform",
-            "secret": "secret",
+            "secret": fingerprint("secret"),
             "ownerId": 1,
             "redirectUris": ["https://platform.example/callback"],
         }

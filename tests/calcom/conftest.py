@@ -15,6 +15,7 @@ from slotengine.calcom import server
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.catalog_file import CatalogError, catalog_from
 from slotengine.calcom.catalog_tables import Problem
+from slotengine.calcom.secrets import fingerprint
 from slotengine.calcom.server import ENGINE, create_app
 from slotengine.testing import SimClock
 from tests.calcom.api import NOW, RAW_CATALOG, Api, Start
@@ -34,16 +35,16 @@ RIGHT: dict[str, Any] = {
             "id": 1,
             "username": "one",
             "defaultScheduleId": 1,
-            "apiKeys": ["cal_one"],
-            "accessTokens": [{"token": "token-one", "clientId": "platform"}],
+            "apiKeys": [fingerprint("cal_one")],
+            "accessTokens": [{"token": fingerprint("token-one"), "clientId": "platform"}],
         },
-        {"id": 2, "username": "two", "apiKeys": ["cal_two"]},
+        {"id": 2, "username": "two", "apiKeys": [fingerprint("cal_two")]},
         {"id": 3, "username": "three"},
     ],
     "oauthClients": [
         {
             "id": "platform",
-            "secret": "oauth-secret",
+            "secret": fingerprint("oauth-secret"),
             "ownerId": 1,
             "redirectUris": ["https://platform.example/callback"],
         }

@@ -124,7 +124,7 @@ def test_a_wrong_value_is_refused(
 
 
 def test_what_is_right_is_kept_beside_what_is_not() -> None:
-    tables = Tables({"users": [{"id": 1, "username": "one"}, {"id": 2}, 3]})
+    tables = Tables({"users": [{"id": 1, "username": "one"}, {"id": 2}, 3]}, {})
     assert [(key, user.username) for key, user in tables.users] == [("users[0]", "one")]
     assert [key for key, _ in tables.problems] == ["users[1].username", "users[2]"]
     assert tables.ids("users") == {1, 2}

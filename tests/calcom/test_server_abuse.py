@@ -147,6 +147,22 @@ async def test_other_expectations(api: Api, expect: bytes) -> None:
     assert b'"code":"ExpectationFailedException"' in answer
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        (b"GET", b"/v2/slots/reservations/x"),
+        (b"DELETE", b"/v2/slots/reservations/x"),
+        (b"GET", b"/v2/slots"),
+        (b"GET", b"/docs"),
+    ],
+)
+async def test_other_expectations_of_what_has_no_body(api: Api, method: bytes, path: bytes) -> None:
+    head = HEAD.replace(b"POST", method).replace(b"/v2/slots/reservations", path)
+    answer = await api.raw(head + b"Connection: close\r\nExpect: nonsense\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 417 ")
+    assert b'"code":"ExpectationFailedException"' in answer
+
+
 async def test_a_compressed_body(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     headers = VERSION | {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     raw = b'{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}'
@@ -287,7 +303,7 @@ header_texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_s
 
 
 @settings(
-    max_examples=150,
+    max_examples=max(150, settings().max_examples),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -361,7 +377,7 @@ def searches(draw: st.DrawFn) -> list[tuple[str, str]]:
 
 
 @settings(
-    max_examples=150,
+    max_examples=max(150, settings().max_examples),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

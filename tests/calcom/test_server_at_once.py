@@ -166,8 +166,10 @@ async def driven(*, at_once: bool = True) -> AsyncIterator[Driven]:
         await runner.setup()
         assert runner.server is not None
 
-        def answer(message: RawRequestMessage, body: bytes, again: bool) -> bytes | None:
-            response = app[WHOLE].answer(message, body, again)
+        def answer(
+            message: RawRequestMessage, body: bytes, again: bool, address: str
+        ) -> bytes | None:
+            response = app[WHOLE].answer(message, body, again, address)
             asked.append(response is not None)
             return response
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,7 +37,7 @@ def errors(raw: bytes) -> list[dict[str, Any]]:
     with pytest.raises(HttpError) as caught:
         parse_body(raw, BOUNDS)
     assert (caught.value.status, caught.value.message) == (400, "Bad Request Exception")
-    assert caught.value.details is not None
+    assert isinstance(caught.value.details, Mapping)
     found = caught.value.details["errors"]
     assert isinstance(found, list)
     return found

@@ -11,8 +11,8 @@ what is said, and `faults` what goes wrong on purpose.
 
 from __future__ import annotations
 
+from slotengine.calcom.rates import RateLimit
 from slotengine.testing.remote.access import (
-    RateLimit,
     RateLimits,
     RemoteAccessToken,
     RemoteApiKey,

@@ -8,27 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
+from slotengine.calcom.rates import TRUSTED_LIMIT, USUAL_LIMIT, Count, RateLimit, Windows
 from slotengine.calcom.wire import HttpError
-from slotengine.core.instant import SECOND
 from slotengine.testing.remote.answers import too_many_requests
 
 KEY_PREFIX: Final = "cal_"
 """What tells an API key from an access token."""
-
-
-class RateLimit(NamedTuple):
-    """So many requests in a window, and once that is exceeded none for a while."""
-
-    requests: int
-    window_s: int = 60
-    block_s: int = 60
-    name: str = "default"
-
-
-USUAL_LIMIT: Final = RateLimit(120)
-TRUSTED_LIMIT: Final = RateLimit(500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,20 +129,13 @@ class Credentials:
         return token.user_id
 
 
-@dataclass(slots=True)
-class _Window:
-    ends: int
-    hits: int = 0
-    blocked: bool = False
-
-
 class Limiter:
     """Counts requests, per caller, in windows that begin with their first request."""
 
     def __init__(self, limits: RateLimits, credentials: Credentials) -> None:
         self._limits = limits
         self._credentials = credentials
-        self._windows: dict[tuple[str, RateLimit], _Window] = {}
+        self._windows: dict[RateLimit, Windows] = {}
 
     def admit(self, headers: Headers, address: str, now: int) -> dict[str, str]:
         """Count a request, and return the headers that tell of it.
@@ -167,13 +147,9 @@ class Limiter:
         shown: dict[str, str] = {}
         exceeded = 0
         for limit in limits:
-            window = self._hit((caller, limit), now)
-            exceeded += window.blocked
-            shown |= limit_headers(
-                limit,
-                remaining=max(0, limit.requests - window.hits),
-                reset_s=-((now - window.ends) // SECOND),
-            )
+            count = self._hit(caller, limit, now)
+            exceeded += count.exceeded
+            shown |= count.headers()
         if exceeded == len(limits):
             raise Throttled(shown)
         return shown
@@ -190,17 +166,11 @@ class Limiter:
         address = headers.get("cf-connecting-ip", address)
         return f"address {address}", (self._limits.address,)
 
-    def _hit(self, counted: tuple[str, RateLimit], now: int) -> _Window:
-        limit = counted[1]
-        window = self._windows.get(counted)
-        if window is None or now >= window.ends:
-            window = self._windows[counted] = _Window(now + limit.window_s * SECOND)
-        if not window.blocked:
-            window.hits += 1
-            if window.hits > limit.requests:
-                window.blocked = True
-                window.ends = now + limit.block_s * SECOND
-        return window
+    def _hit(self, caller: str, limit: RateLimit, now: int) -> Count:
+        windows = self._windows.get(limit)
+        if windows is None:
+            windows = self._windows[limit] = Windows(limit)
+        return windows.hit(caller, now=now)
 
 
 class Throttled(Exception):
@@ -210,17 +180,3 @@ class Throttled(Exception):
         super().__init__(headers)
         self.headers = headers
         self.error = too_many_requests()
-
-
-def limit_headers(limit: RateLimit, *, remaining: int, reset_s: int) -> dict[str, str]:
-    """Return the three headers of one limit.
-
-    >>> limit_headers(RateLimit(120), remaining=7, reset_s=60)["X-RateLimit-Remaining-Default"]
-    '7'
-    """
-    name = limit.name.capitalize()
-    return {
-        f"X-RateLimit-Limit-{name}": str(limit.requests),
-        f"X-RateLimit-Remaining-{name}": str(remaining),
-        f"X-RateLimit-Reset-{name}": str(reset_s),
-    }

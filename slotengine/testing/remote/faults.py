@@ -18,10 +18,10 @@ from typing import Final, Literal
 
 import anyio
 
+from slotengine.calcom.rates import USUAL_LIMIT, Count, RateLimit
 from slotengine.calcom.wire import UNEXPECTED
 from slotengine.core.instant import SECOND
 from slotengine.engine.clock import Clock
-from slotengine.testing.remote.access import USUAL_LIMIT, RateLimit, limit_headers
 from slotengine.testing.remote.answers import Answer, BareError, engine_error, too_many_requests
 
 Op = Literal["search", "post", "get", "patch", "delete"]
@@ -194,7 +194,7 @@ class Error429:
     @property
     def headers(self) -> dict[str, str]:
         """The headers of a limit that is exceeded."""
-        return limit_headers(self.limit, remaining=0, reset_s=self.reset_s)
+        return Count(self.limit, 0, self.reset_s, exceeded=True).headers()
 
     def answer(self, exchange: Exchange) -> Answer:
         """Raise the error."""

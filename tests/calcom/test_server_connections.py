@@ -1,0 +1,203 @@
+"""Connections as hostile or careless clients use them; each is answered, and none costs others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from slotengine.calcom import server
+from slotengine.calcom.catalog_file import catalog_from
+from slotengine.calcom.server import ENGINE, create_app
+from slotengine.testing import SimClock
+from tests.calcom.api import NOW, PATH, RAW_CATALOG
+
+IDLE = int(os.environ.get("IDLE_CONNECTIONS", "1000"))
+
+HEADERS = "Host: x\r\ncal-api-version: 2024-09-04\r\n"
+UID = "00000000-0000-4000-8000-000000000000"
+
+
+def request(method: str, path: str, body: str = "", *headers: str) -> bytes:
+    lines = "".join(f"{header}\r\n" for header in headers)
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    return f"{method} {path} HTTP/1.1\r\n{HEADERS}{lines}{length}\r\n{body}".encode()
+
+
+HOLD = request("POST", PATH, '{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}')
+READ = request("GET", f"{PATH}/{UID}")
+SLOWLY = request(
+    "POST", PATH, '{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}', "Expect: 100-continue"
+)
+CHUNKED = request("POST", PATH, "", "Transfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n"
+OLD = READ.replace(b"HTTP/1.1", b"HTTP/1.0")
+SEARCH = request("GET", "/v2/slots?eventTypeId=1&start=2050-09-05&end=2050-11-05&format=range")
+
+
+class Served:
+    """A server as `serve` runs it, and plain connections to it."""
+
+    def __init__(self, app: web.Application, port: int) -> None:
+        self.engine = app[ENGINE]
+        self.port = port
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.transport.abort()
+
+    async def half_closed(self, *pieces: bytes) -> bytes:
+        """Send some pieces, say that no more will come, and return all that comes back."""
+        async with self.connection() as (reader, writer), asyncio.timeout(30):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            writer.write_eof()
+            return await reader.read()
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[Served]:
+    app = create_app(catalog_from(RAW_CATALOG), clock=SimClock(NOW))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    listener = await server._listen(runner, "127.0.0.1", 0)
+    try:
+        yield Served(app, listener.sockets[0].getsockname()[1])
+    finally:
+        listener.close()
+        await runner.cleanup()
+        for _ in range(5):  # until what was cut off is closed on this side, too
+            await asyncio.sleep(0)
+
+
+pytestmark = pytest.mark.anyio
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answer)]
+
+
+ENDED: dict[str, tuple[bytes, list[int]]] = {
+    "nothing": (b"", []),
+    "half a head": (HOLD[:40], []),
+    "a hold": (HOLD, [201]),
+    "a read": (READ, [200]),
+    "of HTTP/1.0": (OLD, [200]),
+    "chunked": (CHUNKED, [400]),
+    "two": (HOLD + READ, [201, 200]),
+    "many": (HOLD + READ * 50 + HOLD, [201, *[200] * 50, 422]),
+    "a body that waits": (SLOWLY, [100, 201]),
+    "half a body": (HOLD[:-3], [400]),
+    "one, and half a body": (READ + HOLD[:-3], [200, 400]),
+    "one, and half a head": (READ + READ + HOLD[:40], [200, 200]),
+    "no HTTP": (b"nonsense\r\n\r\n", [400]),
+}
+
+
+@pytest.mark.parametrize(("sent", "expected"), ENDED.values(), ids=list(ENDED))
+async def test_a_client_that_sends_no_more_is_answered(
+    sent: bytes, expected: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with served() as it:
+        assert statuses(await it.half_closed(sent)) == expected
+        held = it.engine.statistics().held
+        assert held == expected.count(201)
+    assert not caplog.records
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    stream=st.lists(st.sampled_from([HOLD, READ, CHUNKED, SLOWLY, SEARCH]), min_size=1, max_size=6),
+    cuts=st.lists(st.integers(0, 1500), max_size=4),
+)
+def test_however_it_is_cut_up_all_is_answered_before_the_end(
+    stream: list[bytes], cuts: list[int]
+) -> None:
+    async def main() -> None:
+        async with served() as it:
+            sent = b"".join(stream)
+            edges = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
+            pieces = [sent[start:end] for start, end in pairwise(edges)]
+            answer = await it.half_closed(*pieces)
+            found = [status for status in statuses(answer) if status != 100]
+            assert len(found) == len(stream)
+            assert it.engine.statistics().held == (201 in found)
+
+    asyncio.run(main())
+
+
+async def test_a_body_that_nobody_wants_and_nobody_can_read_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    release = request("DELETE", f"{PATH}/{UID}", "no gzip", "Content-Encoding: gzip")
+    async with served() as it:
+        for pieces in ([release], [release[:-4], release[-4:]]):
+            assert statuses(await it.half_closed(*pieces)) == [200]
+    assert not caplog.records
+
+
+async def test_byte_by_byte() -> None:
+    async with served() as it, it.connection() as (reader, writer), asyncio.timeout(30):
+        for sent in (READ, HOLD):
+            for at in range(len(sent)):
+                writer.write(sent[at : at + 1])
+                await asyncio.sleep(0)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 20")
+            await reader.readuntil(b"}")
+
+
+async def test_idle_connections_keep_nobody_waiting() -> None:
+    async with served() as it, AsyncExitStack() as stack, asyncio.timeout(300):
+        idle = [await stack.enter_async_context(it.connection()) for _ in range(IDLE)]
+        assert statuses(await it.half_closed(HOLD)) == [201]
+        for number, (_, writer) in enumerate(idle):  # half of them are answered at once
+            writer.write(READ if number % 2 else READ.replace(b"GET", b"HEAD"))
+        for reader, _ in idle:
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_who_does_not_read_is_not_read_either() -> None:
+    """Answers wait in the server only until there are too many; then requests wait outside."""
+    async with served() as it:
+        with socket.create_connection(("127.0.0.1", it.port)) as client:
+            client.setblocking(False)
+            sent = turns_without_any = 0
+            while turns_without_any < 100:
+                try:
+                    sent += client.send(SEARCH * 100)
+                    turns_without_any = 0
+                    assert sent < 100_000_000
+                except BlockingIOError:
+                    turns_without_any += 1
+                # The server has its turn; others are answered all the while.
+                assert statuses(await it.half_closed(READ)) == [200]
+
+
+async def test_who_goes_away_before_it_is_asked_for_its_body_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    head = SLOWLY.split(b"{")[0]
+    async with served() as it:
+        for _ in range(20):
+            async with it.connection() as (_, writer):
+                writer.write(head)
+                writer.transport.abort()
+        assert statuses(await it.half_closed(READ)) == [200]
+    assert not caplog.records
