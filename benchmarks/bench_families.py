@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import arrivals, load, peers, storm, workloads
+from benchmarks import arrivals, http, load, peers, storm, workloads
 from benchmarks.families import FAMILIES, Failed, measure, measure_apart
 from benchmarks.measure import TINY, Findings, Say, Scale
 from benchmarks.peers import PEERS, Peer, in_process
@@ -52,6 +52,13 @@ def test_a_family_measures_all_that_it_is_to(found: dict[str, Findings], name: s
     assert len(findings.bars) == BARS[name] - len(findings.skipped)
     assert all(bar.measured > 0 for bar in findings.bars)
     assert findings.runs
+
+
+def test_the_server_is_compared_verb_by_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    http.compare("asyncio", rounds=1, requests=20, connections=4)
+    rows = capsys.readouterr().out.splitlines()[2:]
+    verbs = ["POST, accepted", "POST, refused", "GET", "PATCH, renewed", "GET /v2/slots, a week"]
+    assert [row[:24].strip() for row in rows] == [*verbs, "DELETE"]
 
 
 def test_results_are_kept_with_what_they_depend_on_and_drawn(

@@ -17,19 +17,17 @@ import random
 import selectors
 import socket
 import statistics
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, Final, NamedTuple
 
 import orjson
-from aiohttp import web
 
+from benchmarks import hello
+from benchmarks.wire import Server, running
 from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.server import serve
 
@@ -105,23 +103,6 @@ def body(event_type: int, start: datetime) -> bytes:
     return orjson.dumps({"eventTypeId": event_type, "slotStart": f"{start:%Y-%m-%dT%H:%M:%SZ}"})
 
 
-async def hello(_: web.Request) -> web.Response:
-    """Answer as simply as can be."""
-    return web.Response(text="Hello, world")
-
-
-async def serve_hello() -> None:
-    """Serve hello world until killed."""
-    app = web.Application()
-    app.router.add_get("/", hello)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print(f"Listening on http://127.0.0.1:{runner.addresses[0][1]} - hello", flush=True)
-    await asyncio.Event().wait()
-
-
 def run_server(which: str, loop: str) -> None:
     """Run one of the two servers in this process."""
     if loop == "uvloop":
@@ -132,38 +113,15 @@ def run_server(which: str, loop: str) -> None:
         new_loop = asyncio.new_event_loop
     if which == "hello":
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(serve_hello())
+            runner.run(hello.main())
     else:
         served = catalog_from(catalog())
         serve(served, port=0, announce=lambda text: print(text, flush=True), new_loop=new_loop)
 
 
-class Server(NamedTuple):
-    """A server in a process of its own."""
-
-    pid: int
-    port: int
-
-    def cpu_s(self) -> float:
-        """Return how long it has kept a processor busy so far; 0 where that is not told."""
-        try:
-            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
-        except OSError:
-            return 0.0
-
-
-@contextmanager
-def running(which: str, loop: str) -> Iterator[Server]:
-    """Run a server until left."""
-    command = [sys.executable, "-m", "benchmarks.http", "--serve", which, "--loop", loop]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[2]
-        yield Server(process.pid, int(address.rpartition(":")[2]))
-    finally:
-        process.terminate()
-        process.wait(10)
+def command(which: str, loop: str) -> tuple[str, ...]:
+    """Return what runs one of the two servers."""
+    return sys.executable, "-m", "benchmarks.http", "--serve", which, "--loop", loop
 
 
 # --- The load ----------------------------------------------------------------------------
@@ -191,7 +149,7 @@ class Measured(NamedTuple):
 
     seconds: float
     server_s: float
-    """How long the server's process kept a processor busy."""
+    """How long the server kept a processor busy; 0 where that is not told."""
     client_s: float
     latencies_ms: list[float]
     answers: list[bytes]
@@ -215,7 +173,7 @@ class Measured(NamedTuple):
 
 def load(server: Server, requests: Sequence[bytes], connections: int) -> Measured:
     """Send requests over so many connections, each the next one as soon as it has its answer."""
-    sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(connections)]
+    sockets = [socket.create_connection(server.address) for _ in range(connections)]
     with selectors.DefaultSelector() as selector:
         for each in sockets:
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -237,7 +195,7 @@ def _load(
     parts = dict.fromkeys(sockets, b"")
     latencies: list[float] = []
     answers: list[bytes] = []
-    server_s, client_s, began = server.cpu_s(), process_time(), perf_counter()
+    server_s, client_s, began = server.busy_s() or 0, process_time(), perf_counter()
     for first, sent in zip(sockets, requests, strict=False):
         began_at[first] = perf_counter()
         first.sendall(sent)
@@ -261,9 +219,8 @@ def _load(
             began_at[each] = now
             each.sendall(following)
     seconds = perf_counter() - began
-    return Measured(
-        seconds, server.cpu_s() - server_s, process_time() - client_s, latencies, answers
-    )
+    server_s = (server.busy_s() or 0) - server_s
+    return Measured(seconds, server_s, process_time() - client_s, latencies, answers)
 
 
 def _is_whole(received: bytes) -> bool:
@@ -366,7 +323,7 @@ def compare(loop: str, rounds: int, requests: int, connections: int) -> None:
     """Run the comparison on one kind of event loop, and print what came of it."""
     now = datetime.now(UTC)
     stream = bodies(now)
-    with running("hello", loop) as floor, running("ours", loop) as ours:
+    with running(command("hello", loop)) as floor, running(command("ours", loop)) as ours:
         comparison = Comparison(floor, ours, connections)
         load(floor, [HELLO] * 2000, connections)  # to warm up
         load(ours, [request("POST", PATH, next(stream)) for _ in range(500)], connections)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
@@ -133,12 +132,14 @@ class Server:
     pid: int
 
     def busy_s(self) -> float | None:
-        """Return how long it had the processor so far; None where Linux does not tell."""
-        stat = Path(f"/proc/{self.pid}/stat")
-        if not stat.exists():
+        """Return how long its first thread, which serves, had the processor so far.
+
+        None where Linux does not tell.
+        """
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        except OSError:
             return None
-        fields = stat.read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
