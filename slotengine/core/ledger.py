@@ -639,20 +639,8 @@ class Ledger(Books):
             raise LifeExceeded(entry.uid, from_us(entry.created + longest))
 
     def _find(self, uid: str, now: int) -> Entry:
-        """Let time pass, and return an entry: `_advance` and `_known` in one call."""
-        if now < self.now:
-            now = self.now
-        else:
-            self.now = now
-        if now >= self.chores_due:
-            self._do_chores(now, self._chores)
-        try:
-            entry = self._entries[uid]
-        except (KeyError, TypeError):
-            raise UnknownReservation(uid) from None
-        if entry.until + self._retention <= now:
-            raise UnknownReservation(uid)
-        return entry
+        """Let time pass, and return the entry of a uid.  Raises as `_known`."""
+        return self._known(uid, self._advance(now))
 
     def _known(self, uid: str, now: int) -> Entry:
         """Return the entry of a uid.  Raises `UnknownReservation`, also for one to be forgotten."""

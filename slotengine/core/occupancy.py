@@ -159,7 +159,7 @@ class Occupancy:
         Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
         """
         resources, schedules, quotas = self.resources, proposal.schedules, proposal.quotas
-        # Mostly the proposal itself says what it gets: making a placement would cost 0.3 µs.
+        # Mostly the proposal itself says what it gets: making a placement would cost 0.25 µs.
         slot: Slotted = proposal
         if proposal.seats is not None or proposal.pools or quotas:
             slot = asked = proposal.slot()
@@ -311,11 +311,8 @@ class Occupancy:
         if not entry.placed:
             return
         entry.placed = False
-        resource = entry.resource
-        if resource is not None:
-            resource.timeline.remove(entry.start, entry.end, 1, entry)  # `give_back`, written out
-            if resource.turn_times is not None:
-                resource.uncount_turn(entry)
+        if entry.resource is not None:
+            entry.resource.give_back(entry.start, entry.end, 1, entry)
         elif entry.session is not None:
             self._unseat(entry, entry.session)
         else:
@@ -346,9 +343,8 @@ class Occupancy:
                 self.unplace(member)
 
     def _occupy(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
-        resources = self.resources
         for name, start, end, units in claims:
-            found = resources.get(name) or self.limits[name]
+            found = self._claimed(name)
             found.take(found.timeline.room(start, end, units), start, end, units, owner)
 
     def _vacate(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:

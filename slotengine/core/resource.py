@@ -87,18 +87,14 @@ class Resource:
         self.timeline = PartitionedTimeline(self.timeline)
 
     def count_turn(self, owner: Entry | Session) -> None:
-        """Count what was taken among the turns, if they are counted."""
-        if self.turn_times is not None and owner.event_type is not None:
+        """Count what was taken among the turns, which are counted."""
+        assert self.turn_times is not None
+        if owner.event_type is not None:
             self.turn_times.setdefault(owner.event_type, SortedList()).add(owner.created)
 
     def give_back(self, start: int, end: int, units: int, owner: Entry | Session) -> None:
         """Give back a span that the owner took."""
         self.timeline.remove(start, end, units, owner)
-        if self.turn_times is not None:
-            self.uncount_turn(owner)
-
-    def uncount_turn(self, owner: Entry | Session) -> None:
-        """Count what was given back among the turns no more, if they are counted."""
         if self.turn_times is not None and owner.event_type is not None:
             self.turn_times[owner.event_type].remove(owner.created)
 

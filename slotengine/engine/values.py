@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core import reservation as core
-from slotengine.core.instant import duration_us, from_us, to_us
+from slotengine.core.instant import duration_us, from_us, span_us
 from slotengine.core.proposal import Proposal
 from slotengine.core.reservation import Entry, Seats, State
 from slotengine.errors import InvalidField
@@ -76,8 +76,7 @@ class Request:
 
     def proposal(self, default_ttl: int) -> Proposal:
         """Return this request as the core understands it.  Raises `InvalidField`."""
-        start = to_us(self.start, "start")
-        end = start + duration_us(self.length, "length")
+        start, end = span_us(self.start, self.length)
         return Proposal(
             start,
             end,

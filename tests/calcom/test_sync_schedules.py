@@ -29,6 +29,14 @@ async def soon(is_so: Callable[[], bool]) -> None:
     raise AssertionError("it never was")
 
 
+async def booked(w: World) -> Reservation:
+    """Hold the talk at ten, confirm that, and let all be done that follows."""
+    hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+    await w.sync.confirm(hold.uid)
+    await w.settled()
+    return hold
+
+
 def books(w: World, uid: str) -> bool:
     found = w.engine.get_nowait(uid)
     return found is not None and found.state is State.CONFIRMED
@@ -39,9 +47,7 @@ def books(w: World, uid: str) -> bool:
 
 async def test_a_second_yes_means_as_much_as_the_first() -> None:
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        await w.sync.confirm(hold.uid)
-        await w.settled()
+        hold = await booked(w)
         w.remote.release(w.live[0].uid)
         assert (await w.sync.confirm(hold.uid)).state is State.CONFIRMED
         assert w.there == ["10:00"]
@@ -49,9 +55,7 @@ async def test_a_second_yes_means_as_much_as_the_first() -> None:
 
 async def test_there_is_none_while_somebody_else_has_it_there_and_the_booking_stays() -> None:
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        await w.sync.confirm(hold.uid)
-        await w.settled()
+        hold = await booked(w)
         w.remote.release(w.live[0].uid)
         theirs = w.remote.hold(1, TEN)
         for _ in range(2):
@@ -66,9 +70,7 @@ async def test_there_is_none_while_somebody_else_has_it_there_and_the_booking_st
 
 async def test_nor_while_the_remote_cannot_be_asked() -> None:
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        await w.sync.confirm(hold.uid)
-        await w.settled()
+        hold = await booked(w)
         w.remote.faults.script(Error500(), op="get")
         with pytest.raises(RemoteFailed):
             await w.sync.confirm(hold.uid)
@@ -78,9 +80,7 @@ async def test_nor_while_the_remote_cannot_be_asked() -> None:
 
 async def test_nor_while_nobody_knows_whether_it_was_made_anew() -> None:
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        await w.sync.confirm(hold.uid)
-        await w.settled()
+        hold = await booked(w)
         w.remote.release(w.live[0].uid)
         w.remote.faults.script(DropAfter(), op="post")
         with pytest.raises(RemoteUncertain):
@@ -93,9 +93,7 @@ async def test_nor_while_nobody_knows_whether_it_was_made_anew() -> None:
 
 async def test_the_remote_is_not_asked_for_what_it_is_not_to_hold() -> None:
     async with world(replace(STRICT, confirm=Confirm.RELEASE)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        await w.sync.confirm(hold.uid)
-        await w.settled()
+        hold = await booked(w)
         asked = w.requests()
         assert (await w.sync.confirm(hold.uid)).state is State.CONFIRMED
         await w.settled()
@@ -173,9 +171,7 @@ async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_els
     """The first move leaves nothing to hold there, and the second something again."""
     released = replace(STRICT, event_type=PAIR, confirm=Confirm.RELEASE)
     async with world(STRICT, released) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        await w.sync.confirm(hold.uid)
-        await w.settled()
+        hold = await booked(w)
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
         first = asyncio.create_task(w.sync.move(hold.uid, ELEVEN, event_type="pair"))
@@ -198,9 +194,7 @@ async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_els
 async def test_after_the_last_turn_what_is_over_is_forgotten() -> None:
     released = replace(STRICT, event_type=PAIR, confirm=Confirm.RELEASE)
     async with world(STRICT, released) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        await w.sync.confirm(hold.uid)
-        await w.settled()
+        hold = await booked(w)
         await w.sync.move(hold.uid, TEN, event_type="pair")
         await w.settled()
         assert (w.there, w.sync.statistics().followed) == ([], 0)
