@@ -220,7 +220,7 @@ def drive(storm: Storm, steps: Sequence[Step], target: Target) -> Outcome:
     """Let a storm whose steps are known loose on a target, and take the time.
 
     Nothing is made on the way that the cycle collector would have to visit.
-    Measured: 0.12 µs a step, where `decide` takes 0.5 of everybody's time.
+    Measured, with a target that does nothing: 0.12 µs a step, and 0.85 with `decide`.
     """
     rows = [(step.verb, step.request, step.now, *storm.asks[step.request][:3]) for step in steps]
     tokens: list[Any] = [None] * len(storm.asks)
