@@ -34,7 +34,7 @@ from slotengine.core.timeline import START_OF_TIME
 
 if TYPE_CHECKING:
     OnChange = Callable[[Verb, Entry, int], None]
-    Screen = Callable[[Proposal], Proposal]
+    Screen = Callable[[Proposal, Entry | None], Proposal]
 
 CHORES: Final = 16
 """How many overdue holds, and ended reservations, one call tidies away on the side.
@@ -102,7 +102,10 @@ class Books:
 
     @property
     def screen(self) -> Screen | None:
-        """Asked before anything new is placed: may refuse it, or leave out some of its pools."""
+        """Asked before anything is placed: may refuse it, or leave out some of its pools.
+
+        It is told which reservation moves, if it is one that does.
+        """
         return self._screen
 
     @screen.setter

@@ -421,6 +421,8 @@ class Ledger(Books):
             if self._holders is not None:
                 length = proposal.end - proposal.start
                 self._holders.check_move(entry, length, now, self.is_swept(now))
+            if self._screen is not None:
+                proposal = self._screen(proposal, entry)
             self._place(entry, proposal, now, keep)
             return proposal
 
@@ -575,7 +577,10 @@ class Ledger(Books):
             self._queue.drop(entry)
             self._apply_expire(entry)
             self._tell(Verb.EXPIRE, entry, now)
-        self._place(entry, _as_it_was(entry), now)
+        proposal = _as_it_was(entry)
+        if self._screen is not None:
+            proposal = self._screen(proposal, None)  # it has lapsed: others may wait for it
+        self._place(entry, proposal, now)
         self._apply_reinstate(entry)
         self._tell(Verb.REINSTATE, entry, now)
         return entry
@@ -706,7 +711,7 @@ class Ledger(Books):
         if self._holders is not None:
             length = proposal.end - proposal.start
             self._holders.check(proposal.holder, length, now, self.is_swept(now))
-        return proposal if self._screen is None else self._screen(proposal)
+        return proposal if self._screen is None else self._screen(proposal, None)
 
     def _place(
         self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()

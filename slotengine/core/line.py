@@ -2,7 +2,8 @@
 
 Whoever waits stands in line for every span it asks for.  Nobody may take a span
 while somebody who came earlier waits for one that overlaps it on the same
-resource; whose spans do not touch wait in lines of their own.  Limits, and
+resource; whose spans do not touch wait in lines of their own.  What moves may
+keep what it has, and takes the rest in turn like everybody.  Limits, and
 shared sessions, wake those who wait for them but keep nobody off: who waits for
 nine o'clock is no reason to refuse three.
 
@@ -17,7 +18,7 @@ Times are UTC microseconds and spans are half-open.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import chain
 from typing import Final, Generic, NamedTuple, TypeVar
@@ -244,28 +245,33 @@ class Line(Generic[Caller]):
 
     # --- Who is first ----------------------------------------------------------------------
 
-    def behind(self, proposal: Proposal, ticket: int = NEWCOMER) -> Claim | None:
+    def behind(
+        self, proposal: Proposal, ticket: int = NEWCOMER, held: Sequence[Claim] = ()
+    ) -> Claim | None:
         """Return a claim that somebody waits for who came before the ticket, if it must wait.
 
-        Of a pool it is enough that one resource is not waited for.
+        What is ``held`` already does not count, as of one that moves.  Of a pool
+        it is enough that one resource is not waited for.
         """
         for claim in proposal.claims:
-            if self._is_awaited(claim, ticket):
+            if self._is_awaited(claim, ticket, held):
                 return claim
         for pool in proposal.pools:
-            if all(self._is_awaited(claim, ticket) for claim in pool.claims):
+            if all(self._is_awaited(claim, ticket, held) for claim in pool.claims):
                 return pool.claims[0]
         return None
 
-    def without_awaited(self, proposal: Proposal, ticket: int = NEWCOMER) -> Proposal:
+    def without_awaited(
+        self, proposal: Proposal, ticket: int = NEWCOMER, held: Sequence[Claim] = ()
+    ) -> Proposal:
         """Return what is left of the pools of one who is not behind: what nobody waits for."""
         if not proposal.pools:
             return proposal
-        pools = tuple(self._left_of(pool, ticket) for pool in proposal.pools)
+        pools = tuple(self._left_of(pool, ticket, held) for pool in proposal.pools)
         return proposal._replace(pools=pools)
 
-    def _left_of(self, pool: Pool, ticket: int) -> Pool:
-        keep = [i for i, one in enumerate(pool.claims) if not self._is_awaited(one, ticket)]
+    def _left_of(self, pool: Pool, ticket: int, held: Sequence[Claim]) -> Pool:
+        keep = [i for i, one in enumerate(pool.claims) if not self._is_awaited(one, ticket, held)]
         weights, schedules = pool.weights, pool.schedules
         return Pool(
             tuple(pool.claims[i] for i in keep),
@@ -273,8 +279,8 @@ class Line(Generic[Caller]):
             None if schedules is None else tuple(schedules[i] for i in keep),
         )
 
-    def _is_awaited(self, claim: Claim, ticket: int) -> bool:
-        queues = self._queues.overlapping(Place(*claim[:3]))
+    def _is_awaited(self, claim: Claim, ticket: int, held: Sequence[Claim]) -> bool:
+        queues = chain.from_iterable(map(self._queues.overlapping, _taken_anew(claim, held)))
         return any(queue.head.ticket < ticket for queue in queues)
 
     def free_of(self, claim: Claim) -> int:
@@ -296,6 +302,16 @@ class Line(Generic[Caller]):
             assert waiter.in_line
             front = self.behind(waiter.proposal, waiter.ticket) is None
             assert waiter.to_try or not front or not can_be_had(waiter)
+
+
+def _taken_anew(claim: Claim, held: Sequence[Claim]) -> list[Place]:
+    """Return what a claim takes that is not held already: all of it, if it is of more units."""
+    name, start, end, units = claim
+    for mine in held:
+        if mine.resource == name and mine.units >= units and mine.start < end and start < mine.end:
+            rest = (start, mine.start), (mine.end, end)
+            return [Place(name, low, high) for low, high in rest if low < high]
+    return [Place(name, start, end)]
 
 
 def _session(event_type: str | None, start: int) -> Place:

@@ -706,9 +706,9 @@ class SlotEngine:
     ) -> Reservation:
         """Re-slot a live hold or a booking in one step, keeping its uid, units and buffers.
 
-        Its own claims are not in its way.  By default it keeps its length and
-        its resources; another ``resource`` can be named if it is on one only.
-        With a ``ttl``, a hold also lives that long from now.  What decides is
+        Its own claims are not in its way; what others wait for it may keep, but
+        not take.  By default it keeps its length and its resources; another
+        ``resource`` can be named if it is on one only.  With a ``ttl``, a hold also lives that long from now.  What decides is
         the hours of the resources, also if the reservation was made with others
         (`move_request` can say so again); if its event type is one that the
         engine knows, the rules of that, as with `move_slot`.  If it is refused,
@@ -829,7 +829,7 @@ class SlotEngine:
         decided anew whether its claims can be had, in the same step.
 
         Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`;
-        and `SlotTaken` or `NoSeatsLeft` if it is no longer free.
+        and `SlotTaken` or `NoSeatsLeft` if it is no longer free, or others wait for it.
         """
         if self._turn_is_over():
             await self._give_way()

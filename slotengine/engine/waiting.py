@@ -229,20 +229,24 @@ class WaitingRoom:
         finally:
             self._ticket = NEWCOMER
 
-    def _screen(self, proposal: Proposal) -> Proposal:
-        """Return what nobody waits for who came before; refuse if that is not enough."""
-        claim = self.line.behind(proposal, self._ticket)
+    def _screen(self, proposal: Proposal, own: Entry | None) -> Proposal:
+        """Return what nobody waits for who came before; refuse if that is not enough.
+
+        What moves has come last, but may keep what it has.
+        """
+        held = () if own is None else own.all_claims()
+        claim = self.line.behind(proposal, self._ticket, held)
         if claim is not None:
-            self._refuse(claim, proposal.slot())
-        return self.line.without_awaited(proposal, self._ticket)
+            self._refuse(claim, proposal.slot(), own)
+        return self.line.without_awaited(proposal, self._ticket, held)
 
-    def _refuse(self, claim: Claim, slot: Placement) -> NoReturn:
-        raise SlotAwaited(claim.resource, self._obstruction, claim, slot)
+    def _refuse(self, claim: Claim, slot: Placement, own: Entry | None) -> NoReturn:
+        raise SlotAwaited(claim.resource, self._obstruction, claim, slot, own)
 
-    def _obstruction(self, claim: Claim, slot: Placement) -> Obstruction:
+    def _obstruction(self, claim: Claim, slot: Placement, own: Entry | None) -> Obstruction:
         if claim not in slot.claims:  # but in one of the pools
             slot = slot._replace(claims=(*slot.claims, claim))
-        found = self._ledger.occupancy.obstruction(claim.resource, slot, None)
+        found = self._ledger.occupancy.obstruction(claim.resource, slot, own)
         if found.in_the_way:
             return found
         until = max(self.line.free_of(claim), self._ledger.now)

@@ -1,12 +1,12 @@
 """The rules of the ledger once more, as simply as they can be said.
 
 `NaiveLedger` keeps a list of reservations and works every answer out from
-scratch, instant by instant: hopelessly slow, and short enough to be believed.
+scratch, looking at each moment at which anything begins: hopelessly slow, and
+short enough to be believed.
 Drive it and a `Ledger` with the same calls, and compare (`outcome`).
 
 It expires and forgets at the very moment, so agreeing with it also means that
-it cannot be seen whether the ledger's sweeper has run.  Instants are whole
-numbers and every one of a span is looked at, so use few.
+it cannot be seen whether the ledger's sweeper has run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from typing import Final
 
 from slotengine.core.instant import from_us
@@ -137,6 +138,8 @@ class NaiveLedger:
     def __init__(self, terms: Terms, resources: dict[str, tuple[int, Windows | None]]) -> None:
         self.terms = terms
         self.resources = resources
+        self.screen: Callable[[Proposal, Seen | None], Proposal] = _as_proposed
+        """Asked before anything is placed, with what moves there: as `Ledger.screen`."""
         self.now = 0
         self.known: dict[str, Seen] = {}
         self.keys: dict[str, tuple[object, str]] = {}
@@ -166,15 +169,20 @@ class NaiveLedger:
 
     # --- Reserve -----------------------------------------------------------------------
 
-    def reserve(self, proposal: Proposal, uid: str, now: int) -> Seen:
+    def reserve(
+        self, proposal: Proposal, uid: str, now: int, check: Callable[[int], None] | None = None
+    ) -> Seen:
         """Do as `Ledger.reserve_proposal`."""
         self.at(now)
-        self._check(proposal)
+        self.check(proposal)
         fingerprint = proposal.fingerprint()
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
+        if check is not None:
+            check(self.now)
         self._check_quotas(proposal, None)
-        return self._made(proposal, self._decide(proposal), uid, proposal.key, fingerprint)
+        claims = self._decide(self.screen(proposal, None))
+        return self._made(proposal, claims, uid, proposal.key, fingerprint)
 
     def reserve_all(
         self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
@@ -231,7 +239,7 @@ class NaiveLedger:
         """Do as `Ledger.reserve_any`."""
         self.at(now)
         for proposal in candidates:
-            self._check(proposal)
+            self.check(proposal)
         choice = (policy, weights and tuple(weights), load_in)
         fingerprint = (*(proposal.fingerprint() for proposal in candidates), choice)
         if (done := self._done(key, fingerprint)) is not None:
@@ -264,7 +272,7 @@ class NaiveLedger:
         """Do as `Ledger.move_any`."""
         self.at(now)
         for proposal in candidates:
-            self._check(proposal)
+            self.check(proposal)
         one = self._get(uid)
         self._admit(one, Verb.MOVE, version)
         renew = renew and one.state is State.HELD
@@ -301,7 +309,7 @@ class NaiveLedger:
             seats=one.seats,
             quotas=tuple(claim for claim in one.claims if is_limit(claim.resource)),
         )
-        claims = self._decide(again, hours=False)
+        claims = self._decide(self.screen(again, None), hours=False)
         self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
 
@@ -324,12 +332,13 @@ class NaiveLedger:
         """Do as `Ledger.busy`."""
         self.at(now)
         pieces: list[tuple[int, int, int]] = []
-        for instant in range(start, end):
-            units = self._taken(resource, instant, self._live(None))
-            if pieces and pieces[-1][1:] == (instant, units):
-                pieces[-1] = (pieces[-1][0], instant + 1, units)
+        live = self._live(None)
+        for low, high in pairwise(self._edges(resource, start, end, live)):
+            units = self._taken(resource, low, live)
+            if pieces and pieces[-1][1:] == (low, units):
+                pieces[-1] = (pieces[-1][0], high, units)
             elif units:
-                pieces.append((instant, instant + 1, units))
+                pieces.append((low, high, units))
         return pieces
 
     def reservations_in(self, resource: str, start: int, end: int, now: int) -> set[str]:
@@ -344,7 +353,8 @@ class NaiveLedger:
 
     # --- Inside --------------------------------------------------------------------------
 
-    def _check(self, proposal: Proposal) -> None:
+    def check(self, proposal: Proposal) -> None:
+        """Raise as a ledger does for what can never be right."""
         proposal.check()
         pools = [claim for pool in proposal.pools for claim in pool.claims]
         for claim in (*proposal.claims, *pools):
@@ -357,7 +367,7 @@ class NaiveLedger:
 
     def _check_all(self, proposals: Sequence[Proposal]) -> None:
         for proposal in proposals:
-            self._check(proposal)
+            self.check(proposal)
             self._done(proposal.key, proposal.fingerprint())
 
     def _check_life(self, one: Seen, until: int) -> None:
@@ -499,7 +509,7 @@ class NaiveLedger:
                 if own is not None and renew:
                     self._check_life(own, self.now + candidates[i].ttl)
                 self._check_quotas(candidates[i], own)
-                return candidates[i], self._decide(candidates[i], own)
+                return candidates[i], self._decide(self.screen(candidates[i], own), own)
             except Refused as refusal:
                 refusals[i] = refusal
         raise NoneFree(tuple(refusals[i] for i in range(len(loads))))
@@ -533,18 +543,33 @@ class NaiveLedger:
         }
         return sum(claim.units for _, claim in standing)
 
+    def _edges(self, resource: str, start: int, end: int, live: Iterable[Seen]) -> list[int]:
+        """Return the ends of a span, and each moment of it at which anything begins or ends."""
+        theirs = (claim for one in live for claim in one.claims if claim.resource == resource)
+        moments = {moment for claim in theirs for moment in (claim.start, claim.end)}
+        moments |= {moment for span in self.imported_spans(resource) for moment in span}
+        return sorted({start, end, *(one for one in moments if start < one < end)})
+
+    def imported_spans(self, resource: str) -> list[tuple[int, int]]:
+        """Return where imported busy time is, whoever says so: each span as long as can be."""
+        spans: list[tuple[int, int]] = []
+        every = (span for theirs in self.imported.values() for span in theirs.get(resource, ()))
+        for start, end in sorted(every):
+            if spans and start <= spans[-1][1]:
+                spans[-1] = spans[-1][0], max(spans[-1][1], end)
+            else:
+                spans.append((start, end))
+        return spans
+
     def _imported_at(self, resource: str, instant: int) -> bool:
-        return any(
-            start <= instant < end
-            for spans in self.imported.values()
-            for start, end in spans.get(resource, ())
-        )
+        return any(start <= instant < end for start, end in self.imported_spans(resource))
 
     def _fits(self, claim: Claim, live: Sequence[Seen]) -> bool:
-        capacity, _ = self.resources[claim.resource]
+        name, start, end, units = claim
+        capacity, _ = self.resources[name]
         return all(
-            self._taken(claim.resource, instant, live) + claim.units <= capacity
-            for instant in range(claim.start, claim.end)
+            self._taken(name, instant, live) + units <= capacity
+            for instant in self._edges(name, start, end, live)[:-1]
         )
 
     def _decide(
@@ -561,7 +586,7 @@ class NaiveLedger:
             will_do = _will_do(members[0], proposal)
             kind = NoSeatsLeft if will_do and members[0].end == proposal.end else SlotTaken
             refused = members[0].claims[0].resource
-            raise kind(refused, partial(self._obstruction, asked, refused, own))
+            raise kind(refused, partial(self.obstruction, asked, refused, own))
         for i, claim in enumerate(fixed if hours else ()):
             its_own = proposal.schedules[i] if proposal.schedules else proposal.schedule
             self._check_hours(claim, proposal, its_own)
@@ -584,7 +609,7 @@ class NaiveLedger:
     def _check_fits(self, claim: Claim, asked: Proposal, own: Seen | None) -> None:
         if not self._fits(claim, self._live(own)):
             kind = LimitReached if is_limit(claim.resource) else SlotTaken
-            raise kind(claim.resource, partial(self._obstruction, asked, claim.resource, own))
+            raise kind(claim.resource, partial(self.obstruction, asked, claim.resource, own))
 
     def _pick(self, pool: Pool, proposal: Proposal, own: Seen | None) -> Claim:
         """Return the claim of whoever's turn it is among those who can."""
@@ -635,7 +660,7 @@ class NaiveLedger:
             return members[0].claims if room and _will_do(members[0], proposal) else None
         return proposal.claims if all(self._fits(one, live) for one in proposal.claims) else None
 
-    def _obstruction(self, proposal: Proposal, refused: str, own: Seen | None) -> Obstruction:
+    def obstruction(self, proposal: Proposal, refused: str, own: Seen | None) -> Obstruction:
         """Ask again for each moment at which something lapses, and see what is there now."""
         live = self._live(own)
         retry_at = next(
@@ -680,22 +705,20 @@ class NaiveLedger:
     def _imported_ways(self, resource: str, where: Claim) -> Iterable[InTheWay]:
         """Return the imported busy spans in the way, each as far as it reaches."""
         capacity, _ = self.resources[resource]
-        instants = range(where.start, where.end)
-        busy = [instant for instant in instants if self._imported_at(resource, instant)]
-        spans = set()
-        for start in busy:
-            end = start
-            while self._imported_at(resource, start - 1):
-                start -= 1
-            while self._imported_at(resource, end):
-                end += 1
-            spans.add((start, end))
-        return [InTheWay(from_us(start), from_us(end), capacity, True) for start, end in spans]
+        return [
+            InTheWay(from_us(start), from_us(end), capacity, True)
+            for start, end in self.imported_spans(resource)
+            if start < where.end and where.start < end
+        ]
 
     @staticmethod
     def _way(start: int, end: int, units: int, owners: Iterable[Seen]) -> InTheWay:
         booked = any(one.until == BOOKED_UNTIL for one in owners)
         return InTheWay(from_us(start), from_us(end), units, booked)
+
+
+def _as_proposed(proposal: Proposal, _: Seen | None) -> Proposal:
+    return proposal
 
 
 def _sharing(one: Seen, live: Iterable[Seen]) -> list[Seen]:

@@ -81,6 +81,27 @@ def test_of_a_pool_what_others_wait_for_is_left_out() -> None:
     assert pool == both
 
 
+def test_what_is_held_already_is_not_waited_for() -> None:
+    line = Line[str](10)
+    joined(line, ("a", Claim("room", 4, 6)))
+
+    def is_behind(*held: Claim) -> bool:
+        return line.behind(ask(Claim("room", 2, 8)), held=held) is not None
+
+    assert is_behind()
+    assert not is_behind(Claim("room", 4, 6))
+    assert not is_behind(Claim("desk", 4, 6), Claim("room", 3, 9, 2))
+    assert is_behind(Claim("room", 3, 5))  # the rest is taken anew
+    assert is_behind(Claim("room", 5, 7))
+    assert is_behind(Claim("room", 8, 9))
+    assert is_behind(Claim("annex", 4, 6))
+    assert line.behind(ask(Claim("room", 2, 8, 2)), held=[Claim("room", 4, 6)]) is not None
+    pool = Pool((Claim("room", 2, 8), Claim("annex", 2, 8)))
+    asked = ask(pools=(pool,))
+    assert line.without_awaited(asked).pools == (Pool((Claim("annex", 2, 8),)),)
+    assert line.without_awaited(asked, held=[Claim("room", 4, 6)]) == asked
+
+
 def test_a_limit_wakes_everybody_and_keeps_nobody_off() -> None:
     line = Line[str](10)
     day = (Claim("limit:day", 0, 99),)

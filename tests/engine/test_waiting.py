@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from itertools import count
+from random import Random
 from typing import Any
 
 import anyio
@@ -247,6 +248,75 @@ async def test_nobody_overtakes(engine: SlotEngine, callers: Callers) -> None:
         await engine.reserve("room", START, HALF_HOUR)
     assert [way.booked for way in awaited.value.in_the_way] == [False]
     assert awaited.value.retry_at == NOW + minutes(5)
+
+
+async def test_what_moves_does_not_overtake(engine: SlotEngine, callers: Callers) -> None:
+    """Who waits for ten o'clock came before whoever would rather be there than at nine."""
+    late = START + HOUR
+    taken = await engine.reserve("room", late + HALF_HOUR, HALF_HOUR, ttl=minutes(2))
+    mine = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("waits", engine.reserve("room", late, HOUR, wait=HOUR))
+    with pytest.raises(SlotAwaited) as awaited:
+        await engine.move(mine.uid, late)
+    assert (awaited.value.start, awaited.value.retry_at) == (late, NOW + HOUR)
+    with pytest.raises(SlotAwaited):
+        await engine.move(mine.uid, late - minutes(15))  # the second half of it
+    there = Request(late, HALF_HOUR, (Claim("room"),))
+    with pytest.raises(SlotAwaited):
+        await engine.move_request(mine.uid, there)
+    with pytest.raises(NoneFree) as none:
+        await engine.move_any(mine.uid, [there])
+    assert [type(one) for one in none.value.refusals] == [SlotAwaited]
+    assert await engine.get(mine.uid) == mine
+    assert (await engine.move(mine.uid, late - HALF_HOUR)).start == late - HALF_HOUR
+    await engine.release(taken.uid)
+    await settle()
+    assert callers.held == ["waits"]
+
+
+async def test_what_moves_may_keep_what_it_has(engine: SlotEngine, callers: Callers) -> None:
+    """Who stands in somebody's way is no more so for making a little room."""
+    mine = await engine.reserve("room", START, HOUR)
+    await callers.begin("waits", engine.reserve("room", START, HALF_HOUR, wait=HOUR))
+    shorter = await engine.move(mine.uid, START + minutes(15), minutes(45))
+    assert shorter.length == minutes(45)
+    with pytest.raises(SlotAwaited):  # no longer its own
+        await engine.move(mine.uid, START, HOUR)
+    assert (await engine.move(mine.uid, START + minutes(20), HOUR)).length == HOUR
+    await engine.move(mine.uid, START + HALF_HOUR)
+    await settle()
+    assert callers.held == ["waits"]
+
+
+async def test_of_a_group_one_moves_to_whom_nobody_waits_for(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    group = EventType(id="any", length=HALF_HOUR, any_of=[["room", "annex"]])
+    engine.add_event_type(group)
+    mine = await engine.reserve_slot("any", START + HOUR, only=["room"])
+    taken = await engine.reserve("room", START + HALF_HOUR, HALF_HOUR)
+    await callers.begin("waits", engine.reserve("room", START, HOUR, wait=HOUR))
+    assert (await engine.move(mine.uid, START)).resources == ("annex",)
+    with pytest.raises(SlotAwaited):
+        await engine.move_slot(mine.uid, START, only=["room"])
+    await engine.release(taken.uid)
+    await settle()
+    assert callers.held == ["waits"]
+
+
+async def test_a_hold_that_has_lapsed_is_not_confirmed_before_those_who_wait(
+    engine: SlotEngine, clock: SimClock, callers: Callers
+) -> None:
+    late = await engine.reserve("room", START, HALF_HOUR, ttl=minutes(2))
+    await engine.reserve("room", START + HALF_HOUR, HALF_HOUR, ttl=minutes(3))
+    await callers.begin("waits", engine.reserve("room", START, HOUR, wait=HOUR))
+    clock.set(NOW + minutes(2))  # nobody has run yet
+    with pytest.raises(SlotAwaited):
+        await engine.confirm(late.uid, if_still_free=True)
+    await clock.advance(minutes(1))
+    assert callers.held == ["waits"]
+    with pytest.raises(SlotTaken):
+        await engine.confirm(late.uid, if_still_free=True)
 
 
 async def test_when_one_gives_up_those_behind_have_their_turn(
@@ -646,10 +716,11 @@ patience = st.lists(
 )
 
 
-@given(lives=patience, order=st.randoms(use_true_random=False))
+# With a seed, not a source of chance: that must not be asked inside a task group.
+@given(lives=patience, seed=st.integers(0, 2**32))
 @settings(max_examples=80)
 async def test_whoever_is_cancelled_whenever_nothing_is_lost(
-    lives: list[tuple[int, int, int, bool]], order: Any
+    lives: list[tuple[int, int, int, bool]], seed: int
 ) -> None:
     """Goal: each live hold is known to a caller that returned; nobody sleeps beside a free slot.
 
@@ -658,6 +729,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
     """
     clock = SimClock(NOW)
     known: dict[str, Reservation] = {}
+    chance = Random(seed)
 
     async with SlotEngine(clock=clock) as engine, anyio.create_task_group() as tasks:
         engine.add_resource("room")
@@ -676,7 +748,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
             tasks.start_soon(live, slot, halves, keep, scope)
         for turn in range(10):
             for (_, _, cancelled_at, _), scope in zip(lives, scopes, strict=True):
-                if cancelled_at == turn and order.random() < 0.8:
+                if cancelled_at == turn and chance.random() < 0.8:
                     scope.cancel()
             await anyio.lowlevel.checkpoint()
             engine._ledger._check()

@@ -6,8 +6,8 @@ lapse, and waits end, at the very moment something happens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -17,11 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from slotengine.core.ledger import Ledger
 from slotengine.core.line import Waiter
-from slotengine.core.proposal import Pool, Proposal
-from slotengine.core.reservation import Claim, Entry, State, Verb
+from slotengine.core.proposal import Proposal
+from slotengine.core.reservation import Entry, State, Verb
 from slotengine.engine.waiting import Caller, WaitingRoom
-from slotengine.errors import NoneFree, Refused, SlotAwaited, SlotTaken, TooManyWaiting
-from slotengine.testing.model import NaiveLedger, Seen, outcome
+from slotengine.errors import Refused
+from slotengine.testing.model import NaiveLedger, Seen, outcome, told
+from slotengine.testing.naive_line import NaiveLine
 from tests.core.test_ledger_model import (
     RESOURCES,
     TERMS,
@@ -36,56 +37,13 @@ from tests.core.test_ledger_model import (
 MOST = 5
 
 
-@dataclass
-class Waiting:
-    """One who waits, as the model sees it."""
-
-    name: str
-    proposal: Proposal
-    until: int
-
-
-def overlap(one: Claim, other: Claim) -> bool:
-    same = one.resource == other.resource
-    return same and one.start < other.end and other.start < one.end
-
-
-def left_over(proposal: Proposal, earlier: Iterable[Waiting]) -> Proposal | None:
-    """Return what is left of a proposal beside those who came before; None if it must wait."""
-    awaited = [claim for one in earlier for claim in one.proposal.all_claims()]
-
-    def is_free(claim: Claim) -> bool:
-        return not any(overlap(claim, other) for other in awaited)
-
-    def left(pool: Pool) -> Pool:
-        keep = [i for i, claim in enumerate(pool.claims) if is_free(claim)]
-        weights, schedules = pool.weights, pool.schedules
-        return Pool(
-            tuple(pool.claims[i] for i in keep),
-            weights and tuple(weights[i] for i in keep),
-            schedules and tuple(schedules[i] for i in keep),
-        )
-
-    pools = tuple(left(pool) for pool in proposal.pools)
-    if not all(is_free(claim) for claim in proposal.claims) or not all(p.claims for p in pools):
-        return None
-    return proposal._replace(pools=pools)
-
-
-def hopeful(refusal: Refused) -> bool:
-    if isinstance(refusal, NoneFree):
-        return any(hopeful(one) for one in refusal.refusals)
-    return isinstance(refusal, SlotTaken)
-
-
 class RoomAgainstList(RuleBasedStateMachine):
     """Goal: the same callers get the same slots, or the same refusals, in the same order.
 
     Method: each rule lets some time pass and does one thing to a ledger with a
-    waiting room, and to a naive ledger with a list of names.  Then the room
-    serves; and the list is gone through from the top, again after each who got
-    something, until nobody does.  Names are holders, so that who got what can
-    be compared; nobody may sleep who could be served.
+    waiting room, and to a naive ledger with a naive line.  Then both serve.
+    Names are holders, so that who got what can be compared; nobody may sleep
+    who could be served.
     """
 
     @initialize(chores=st.sampled_from((0, 1, 16)))
@@ -99,7 +57,7 @@ class RoomAgainstList(RuleBasedStateMachine):
             self.ledger, MOST, lambda: self.now, lambda: next(self.uids), lambda: None
         )
         self.naive = NaiveLedger(TERMS, dict(RESOURCES))
-        self.waiting: list[Waiting] = []
+        self.line: NaiveLine[str] = NaiveLine(self.naive, MOST)
         self.waiters: dict[str, Waiter[Caller]] = {}
         self.uid_of: dict[str, str] = {}
 
@@ -129,40 +87,18 @@ class RoomAgainstList(RuleBasedStateMachine):
             return self.seen(found)
 
         got = outcome(ours)
-        self.naive.at(self.now)
-        expected = outcome(lambda: self.naive_ask(name, proposal, wait))
-        if expected is SlotAwaited:
-            assert isinstance(got, tuple)
-            assert got[0] is SlotAwaited
-        else:
-            assert got == expected
+        assert got == outcome(lambda: self.line.ask(name, proposal, wait, self.now) or "waits")
         if waiters:
             (self.waiters[name],) = waiters
         self.settle()
 
-    def naive_ask(self, name: str, proposal: Proposal, wait: int) -> object:
-        self.naive._check(proposal)
-        left = left_over(proposal, self.waiting)
-        if left is not None:
-            try:
-                return self.naive.reserve(left, name, self.now)
-            except Refused as refusal:
-                if wait == 0 or not hopeful(refusal):
-                    raise
-        elif wait == 0:
-            return SlotAwaited
-        if len(self.waiting) == MOST:
-            raise TooManyWaiting(MOST)
-        self.waiting.append(Waiting(name, proposal, self.now + wait))
-        return "waits"
-
-    @precondition(lambda self: self.waiting)
+    @precondition(lambda self: self.waiters)
     @rule(data=st.data(), step=steps)
     def give_up(self, data: st.DataObject, step: int) -> None:
         self.now += step
-        one = data.draw(st.sampled_from(self.waiting))
-        self.waiting.remove(one)
-        self.room.abandon(self.waiters.pop(one.name))
+        name = data.draw(st.sampled_from(list(self.waiters)))
+        self.line.give_up(name)
+        self.room.abandon(self.waiters.pop(name))
         self.settle()
 
     @precondition(lambda self: self.uid_of)
@@ -203,10 +139,11 @@ class RoomAgainstList(RuleBasedStateMachine):
 
     def both(self, ours: Callable[[], Entry], theirs: Callable[[], Seen], step: int) -> None:
         self.now += step
-        got = outcome(lambda: self.seen(ours()))
-        expected: Any = outcome(theirs)
-        if isinstance(got, Seen) or isinstance(expected, Seen):
-            assert got == expected
+        got: Any = outcome(lambda: self.seen(ours()))
+        if isinstance(got, tuple) and isinstance(got[1], tuple):
+            names = {uid: name for name, uid in self.uid_of.items()}
+            got = got[0], tuple(names.get(field, field) for field in got[1])
+        assert got == outcome(theirs)
         self.settle()
 
     @rule(
@@ -233,46 +170,21 @@ class RoomAgainstList(RuleBasedStateMachine):
         self.ledger.expire(self.now)
         while self.room.due <= self.now:
             self.room.serve()
-        self.naive.at(self.now)
-        while self.naive_serves_one() or self.naive_sends_one_away():
-            pass
-        assert self.waiters.keys() == {one.name for one in self.waiting}
+        while (answered := self.line.next(self.now, self.answer_of)) is not None:
+            name, expected = answered
+            answer = self.answer_of(name)
+            assert answer == expected
+            del self.waiters[name]
+        assert self.waiters.keys() == {one.caller for one in self.line}
 
-    def naive_serves_one(self) -> bool:
-        for i, one in enumerate(self.waiting):
-            left = left_over(one.proposal, self.waiting[:i])
-            if left is None:
-                continue
-            try:
-                made = self.naive.reserve(left, one.name, self.now)
-            except Refused as refused:
-                if hopeful(refused):
-                    continue
-                self.sent_away(one, type(refused))
-                return True
-            caller = self.answered(one)
-            assert caller.entry is not None
-            assert self.seen(caller.entry) == made
-            return True
-        return False
-
-    def naive_sends_one_away(self) -> bool:
-        one = min(self.waiting, key=lambda each: each.until, default=None)
-        if one is None or one.until > self.now:
-            return False
-        self.sent_away(one, Refused)
-        return True
-
-    def sent_away(self, one: Waiting, why: type[Refused]) -> None:
-        caller = self.answered(one)
-        assert caller.entry is None
-        assert isinstance(caller.error, why)
-
-    def answered(self, one: Waiting) -> Caller:
-        self.waiting.remove(one)
-        waiter = self.waiters.pop(one.name)
-        assert waiter.caller.answered.is_set()
-        return waiter.caller
+    def answer_of(self, name: str) -> object:
+        caller = self.waiters[name].caller
+        if not caller.answered.is_set():
+            return None
+        if caller.error is not None:
+            return told(caller.error)
+        assert caller.entry is not None
+        return self.seen(caller.entry)
 
     # --- What must always hold -------------------------------------------------------------
 

@@ -1,0 +1,225 @@
+"""Waiting in line once more, as simply as it can be said.
+
+`NaiveLine` is a list of those who wait, first come first.  Whenever there may be
+something for somebody it is gone through from the top, and again after each
+who was answered, until nobody is.
+
+>>> from slotengine.core.proposal import Terms
+>>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
+>>> line = NaiveLine[str](naive, most=10)
+>>> ask = Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5)
+>>> line.ask("first", ask, wait=0, now=0).until
+5
+>>> line.ask("second", ask, wait=9, now=0)
+>>> line.next(now=4)
+>>> caller, made = line.next(now=5)
+>>> caller, made.until
+('second', 10)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, NoReturn, TypeVar
+
+from slotengine.core.instant import from_us
+from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.reservation import Claim
+from slotengine.errors import (
+    NoneFree,
+    Obstruction,
+    SlotAwaited,
+    SlotTaken,
+    TooManyWaiting,
+)
+from slotengine.testing.model import COMPARABLE, NaiveLedger, Seen, told
+
+Caller = TypeVar("Caller")
+Check = Callable[[int], None] | None
+
+
+@dataclass(eq=False)
+class Waiting(Generic[Caller]):
+    """One who waits: for what, and until when."""
+
+    caller: Caller
+    proposal: Proposal
+    until: int
+    check: Check
+
+
+class NaiveLine(Generic[Caller]):
+    """Those who wait for what a naive ledger has; it refuses what they wait for from now on."""
+
+    def __init__(self, naive: NaiveLedger, most: int) -> None:
+        self._naive = naive
+        self._most = most
+        self._waiting: list[Waiting[Caller]] = []
+        self._earlier: Sequence[Waiting[Caller]] | None = None  # than who tries; None: all are
+        naive.screen = self._screen
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Waiting[Caller]]:
+        return iter(list(self._waiting))
+
+    # --- Coming and going ------------------------------------------------------------------
+
+    def ask(
+        self,
+        caller: Caller,
+        proposal: Proposal,
+        wait: int,
+        now: int,
+        check: Check = None,
+        uid: str | None = None,
+    ) -> Seen | None:
+        """Return what a newcomer gets at once, with the ``uid``, or the caller's name; or None.
+
+        Then it waits.  Raises what it is refused with, such as `TooManyWaiting`.
+        """
+        try:
+            return self._naive.reserve(proposal, uid or str(caller), now, check)
+        except (SlotTaken, NoneFree) as refusal:
+            if wait == 0 or not _is_hopeful(refusal):
+                raise
+        if len(self._waiting) >= self._most:
+            raise TooManyWaiting(self._most)
+        self._waiting.append(Waiting(caller, proposal, self._naive.now + wait, check))
+        return None
+
+    def give_up(self, caller: Caller) -> None:
+        """Let one who waits do so no more."""
+        self._waiting = [one for one in self._waiting if one.caller is not caller]
+
+    def clear(self) -> None:
+        """Let nobody wait any more."""
+        self._waiting = []
+
+    # --- Whose turn it is --------------------------------------------------------------------
+
+    def next(
+        self, now: int, answer_of: Callable[[Caller], object] = lambda caller: None
+    ) -> tuple[Caller, Any] | None:
+        """Return who is answered next, and with what; None if nobody is.
+
+        Who can have what it waits for has it, now.  Whose time is over is told what is in
+        the way.  And who is refused for another reason, such as a quota, may be told when
+        there is next a reason to look: ``answer_of`` says whether it was, and which uid to
+        give.
+        """
+        self._naive.at(now)
+        for i, one in enumerate(self._waiting):
+            if self._is_behind(one, i):
+                continue
+            answer = self._try(one, i, answer_of(one.caller))
+            is_late = answer is not None and not isinstance(answer, Seen)
+            if answer is None or (is_late and answer_of(one.caller) is None):
+                continue
+            return self._answered(one, answer)
+        return self._next_overdue(answer_of)
+
+    def _next_overdue(self, answer_of: Callable[[Caller], object]) -> tuple[Caller, Any] | None:
+        one = min(self._waiting, key=lambda each: each.until, default=None)
+        if one is None or one.until > self._naive.now:
+            return None
+        answer = self._try(one, self._waiting.index(one), answer_of(one.caller), last=True)
+        return self._answered(one, answer)
+
+    def _answered(self, one: Waiting[Caller], answer: object) -> tuple[Caller, Any]:
+        self._waiting.remove(one)
+        return one.caller, answer
+
+    def _try(self, one: Waiting[Caller], i: int, answer: object, *, last: bool = False) -> object:
+        """Return what the i-th gets, or what it hears: if in vain, or for the ``last`` time."""
+        uid = answer.uid if isinstance(answer, Seen) else str(one.caller)
+        with self._turn_of(i):
+            try:
+                return self._naive.reserve(one.proposal, uid, self._naive.now, one.check)
+            except COMPARABLE as error:
+                return told(error) if last or not _is_hopeful(error) else None
+
+    @contextmanager
+    def _turn_of(self, i: int) -> Iterator[None]:
+        self._earlier = self._waiting[:i]
+        try:
+            yield
+        finally:
+            self._earlier = None
+
+    # --- Who is first ------------------------------------------------------------------------
+
+    def _is_behind(self, one: Waiting[Caller], i: int) -> bool:
+        with self._turn_of(i):
+            try:
+                self._screen(one.proposal, None)
+            except SlotAwaited:
+                return True
+        return False
+
+    def _screen(self, proposal: Proposal, own: Seen | None) -> Proposal:
+        """Return what is left beside those who came earlier, or refuse."""
+        earlier = self._waiting if self._earlier is None else self._earlier
+        held = () if own is None else own.claims
+
+        def is_free(claim: Claim) -> bool:
+            return not any(_is_for(one.proposal, claim, held) for one in earlier)
+
+        left = tuple(_left_of(pool, is_free) for pool in proposal.pools)
+        for claim in proposal.claims:
+            if not is_free(claim):
+                self._refuse(claim, proposal, own)
+        for pool, some in zip(proposal.pools, left, strict=True):
+            if not some.claims:
+                self._refuse(pool.claims[0], proposal, own)
+        return proposal._replace(pools=left)
+
+    def _refuse(self, claim: Claim, proposal: Proposal, own: Seen | None) -> NoReturn:
+        raise SlotAwaited(claim.resource, partial(self._obstruction, claim, proposal, own))
+
+    def _obstruction(self, claim: Claim, proposal: Proposal, own: Seen | None) -> Obstruction:
+        claims = proposal.claims
+        claims += () if claim in claims else (claim,)  # it is in one of the pools
+        asked = proposal._replace(claims=claims)
+        found = self._naive.obstruction(asked, claim.resource, own)
+        if found.in_the_way:
+            return found
+        waits = [one.until for one in self._waiting if _is_for(one.proposal, claim, ())]
+        return found._replace(retry_at=from_us(max([self._naive.now, *waits])))
+
+
+def _is_for(proposal: Proposal, claim: Claim, held: Iterable[Claim]) -> bool:
+    """Return whether a proposal is for anything of a claim that is not held already."""
+    for other in proposal.all_claims():
+        start, end = max(claim.start, other.start), min(claim.end, other.end)
+        is_held = any(
+            mine.resource == claim.resource
+            and mine.units >= claim.units
+            and mine.start <= start
+            and end <= mine.end
+            for mine in held
+        )
+        if other.resource == claim.resource and start < end and not is_held:
+            return True
+    return False
+
+
+def _left_of(pool: Pool, is_free: Callable[[Claim], bool]) -> Pool:
+    keep = [i for i, claim in enumerate(pool.claims) if is_free(claim)]
+    weights, schedules = pool.weights, pool.schedules
+    return Pool(
+        tuple(pool.claims[i] for i in keep),
+        weights and tuple(weights[i] for i in keep),
+        schedules and tuple(schedules[i] for i in keep),
+    )
+
+
+def _is_hopeful(error: Exception) -> bool:
+    """Return whether it is of any use to wait."""
+    if isinstance(error, NoneFree):
+        return any(_is_hopeful(one) for one in error.refusals)
+    return isinstance(error, SlotTaken)
