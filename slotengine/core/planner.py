@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from slotengine.core.event_type import EventType
-from slotengine.core.instant import DAY, EPOCH, from_us
+from slotengine.core.instant import DAY, EPOCH, LAST_US, from_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask, Plan
 from slotengine.core.proposal import Proposal, is_count
@@ -93,24 +93,24 @@ class Planner:
         O(h log n) for h hosts.  Raises `TooSoon` or `NotBookable`, as
         `Ledger.reserve_proposal` does, and `UnknownEventType`.
         """
-        proposal, check = self.prepared(ask)
+        proposal, check, _ = self.prepared(ask)
         return self._ledger.reserve_proposal(proposal, uid=uid, now=now, check=check)
 
-    def prepared(self, ask: Ask) -> tuple[Proposal, Callable[[int], None] | None]:
-        """Return what the ledger is to decide, and what it is to check before.
+    def prepared(self, ask: Ask) -> tuple[Proposal, Callable[[int], None] | None, int]:
+        """Return what the ledger is to decide, what it is to check before, and until when it can.
 
         Raises `UnknownEventType`, `TooManyUnits` or `InvalidField`.
         """
         plan = self.plan(ask.event_type)
         proposal = plan.proposal(ask)
         if not ask.enforce:
-            return proposal, None
+            return proposal, None, LAST_US
 
         def check(at: int) -> None:
             # Not asked of a repeat: it is not refused because time has passed since.
             plan.check_start(ask.start, at)
 
-        return proposal, check
+        return proposal, check, ask.start - plan.notice
 
     def move(
         self, uid: str, ask: Ask, *, now: int, renew: bool = False, version: int | None = None

@@ -25,7 +25,7 @@ import anyio.abc
 import anyio.lowlevel
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import DAY, duration_us, from_us, span_us, to_us
+from slotengine.core.instant import DAY, LAST_US, duration_us, from_us, span_us, to_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
@@ -430,8 +430,8 @@ class SlotEngine:
         Of each group the one takes part who is free and whose turn it is;
         ``only`` those named there are considered.  Unless ``enforce``, hours,
         notice and booking window do not count; what is taken, and limits, always do.
-        With a ``wait`` it stands in line, as `reserve` does: of a group, for
-        whoever of it is free first.
+        With a ``wait`` it stands in line, as `reserve` does, as long as the slot
+        may be booked: of a group, for whoever of it is free first.
 
         Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
         `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
@@ -443,7 +443,8 @@ class SlotEngine:
         if wait is not None:
             ask = self._ask(event_type, start, length, ttl, only)
             ask = ask._replace(holder=holder, key=key, seats=seats, enforce=enforce)
-            return await self._wait_for(*self._planner.prepared(ask), wait)
+            proposal, check, last = self._planner.prepared(ask)
+            return await self._wait_for(proposal, check, wait, last)
         return self.reserve_slot_nowait(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
@@ -708,11 +709,11 @@ class SlotEngine:
 
         Its own claims are not in its way; what others wait for it may keep, but
         not take.  By default it keeps its length and its resources; another
-        ``resource`` can be named if it is on one only.  With a ``ttl``, a hold also lives that long from now.  What decides is
-        the hours of the resources, also if the reservation was made with others
-        (`move_request` can say so again); if its event type is one that the
-        engine knows, the rules of that, as with `move_slot`.  If it is refused,
-        nothing has changed.
+        ``resource`` can be named if it is on one only.  With a ``ttl``, a hold
+        also lives that long from now.  What decides is the hours of the
+        resources, also if the reservation was made with others (`move_request`
+        can say so again); if its event type is one that the engine knows, the
+        rules of that, as with `move_slot`.  If it is refused, nothing has changed.
 
         Raises as `reserve` and `extend` do.
         """
@@ -974,9 +975,14 @@ class SlotEngine:
         await anyio.lowlevel.checkpoint()
 
     async def _wait_for(
-        self, proposal: Proposal, check: Callable[[int], None] | None, wait: timedelta
+        self,
+        proposal: Proposal,
+        check: Callable[[int], None] | None,
+        wait: timedelta,
+        last: int = LAST_US,
     ) -> Reservation:
-        return self._answer(await self._room.reserve(proposal, check, duration_us(wait, "wait")))
+        patience = duration_us(wait, "wait")
+        return self._answer(await self._room.reserve(proposal, check, patience, last))
 
     def _moving(self, uid: str) -> int:
         """Return the time, at which a reservation is about to move away."""

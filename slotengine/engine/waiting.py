@@ -92,13 +92,17 @@ class WaitingRoom:
 
     # --- Callers ---------------------------------------------------------------------------
 
-    async def reserve(self, proposal: Proposal, check: Check, wait: int) -> Entry:
+    async def reserve(
+        self, proposal: Proposal, check: Check, wait: int, last: int = LAST_US
+    ) -> Entry:
         """Hold what is proposed, or wait for it, for so long at most.
 
-        Raises what `Ledger.reserve_proposal` raises, and `TooManyWaiting`.
+        Whoever waited until after the ``last`` moment at which it may be had would
+        only keep others off.  Raises what `Ledger.reserve_proposal` raises, and
+        `TooManyWaiting`.
         """
         try:
-            found = self.ask(proposal, check, wait)
+            found = self.ask(proposal, check, wait, last)
             return found if isinstance(found, Entry) else await self._answer_to(found)
         except Refused:
             self.refused += 1
@@ -116,16 +120,18 @@ class WaitingRoom:
         assert caller.entry is not None
         return caller.entry
 
-    def ask(self, proposal: Proposal, check: Check, wait: int) -> Entry | Waiter[Caller]:
+    def ask(
+        self, proposal: Proposal, check: Check, wait: int, last: int = LAST_US
+    ) -> Entry | Waiter[Caller]:
         """Hold what is proposed, or stand in line for it.  Raises as `reserve` does."""
         if wait < 0:
             raise InvalidField("wait", "must not be negative")
         try:
             return self._try(proposal, check, NEWCOMER)
         except (SlotTaken, NoneFree) as refusal:
-            if wait == 0 or not _may_pass(refusal):
+            until = min(self._ledger.now + wait, last)
+            if until <= self._ledger.now or not _may_pass(refusal):
                 raise
-        until = min(self._ledger.now + wait, LAST_US)
         waiter = self.line.join(proposal, until, Caller(check))
         self._attend()
         return waiter

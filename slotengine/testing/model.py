@@ -20,6 +20,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Final
 
+from slotengine.core.event_type import EventType
 from slotengine.core.instant import from_us
 from slotengine.core.proposal import Policy, Pool, Proposal, Terms
 from slotengine.core.reservation import (
@@ -140,6 +141,8 @@ class NaiveLedger:
         self.resources = resources
         self.screen: Callable[[Proposal, Seen | None], Proposal] = _as_proposed
         """Asked before anything is placed, with what moves there: as `Ledger.screen`."""
+        self.event_types: dict[str, EventType] = {}
+        """Those that `naive_plan` knows of."""
         self.now = 0
         self.known: dict[str, Seen] = {}
         self.keys: dict[str, tuple[object, str]] = {}
@@ -312,6 +315,10 @@ class NaiveLedger:
         claims = self._decide(self.screen(again, None), hours=False)
         self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
+
+    def check_movable(self, one: Seen, version: int | None = None) -> None:
+        """Do as `Ledger.check_movable`."""
+        self._admit(one, Verb.MOVE, version)
 
     def end(self, uid: str, verb: Verb, now: int, version: int | None = None) -> Seen:
         """Do as `Ledger.release` and `Ledger.cancel`."""

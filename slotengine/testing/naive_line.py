@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
-from slotengine.core.instant import from_us
+from slotengine.core.instant import LAST_US, from_us
 from slotengine.core.proposal import Pool, Proposal
 from slotengine.core.reservation import Claim
 from slotengine.errors import (
@@ -76,20 +76,23 @@ class NaiveLine(Generic[Caller]):
         wait: int,
         now: int,
         check: Check = None,
+        last: int = LAST_US,
         uid: str | None = None,
     ) -> Seen | None:
         """Return what a newcomer gets at once, with the ``uid``, or the caller's name; or None.
 
-        Then it waits.  Raises what it is refused with, such as `TooManyWaiting`.
+        Then it waits, until ``last`` at most.  Raises what it is refused with, such as
+        `TooManyWaiting`.
         """
         try:
             return self._naive.reserve(proposal, uid or str(caller), now, check)
         except (SlotTaken, NoneFree) as refusal:
-            if wait == 0 or not _is_hopeful(refusal):
+            until = min(self._naive.now + wait, last)
+            if until <= self._naive.now or not _is_hopeful(refusal):
                 raise
         if len(self._waiting) >= self._most:
             raise TooManyWaiting(self._most)
-        self._waiting.append(Waiting(caller, proposal, self._naive.now + wait, check))
+        self._waiting.append(Waiting(caller, proposal, until, check))
         return None
 
     def give_up(self, caller: Caller) -> None:
@@ -110,7 +113,7 @@ class NaiveLine(Generic[Caller]):
         Who can have what it waits for has it, now.  Whose time is over is told what is in
         the way.  And who is refused for another reason, such as a quota, may be told when
         there is next a reason to look: ``answer_of`` says whether it was, and which uid to
-        give.
+        give; None as long as it is somebody else's turn.
         """
         self._naive.at(now)
         for i, one in enumerate(self._waiting):

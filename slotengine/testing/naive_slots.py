@@ -92,8 +92,7 @@ class _Look:
         advance = step + duration_us(self.event_type.offset)
         unit = next(unit for unit in (60, 30, 20, 15, 10, 5, 1) if step // MINUTE % unit == 0)
         earliest = self.now + max(duration_us(self.event_type.notice), MINUTE)
-        while earliest % MINUTE:
-            earliest += 1
+        earliest += -earliest % MINUTE
         laid: list[int] = []
         for opens, closes in sorted(self._ranges()):
             start = self._aligned(max(opens, earliest), closes, unit)

@@ -18,28 +18,65 @@ Times and durations are microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from slotengine.core.instant import from_us, to_us
+from slotengine.core.instant import LAST_US, from_us, to_us
+from slotengine.core.plan import Ask
 from slotengine.core.proposal import Policy, Proposal
-from slotengine.core.reservation import BOOKED_UNTIL, Claim, Verb
+from slotengine.core.reservation import BOOKED_UNTIL, Claim, Verb, is_limit
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
 from slotengine.errors import NoneFree, UnknownReservation
+from slotengine.testing import naive_plan
 from slotengine.testing.model import COMPARABLE, NaiveLedger, Seen, outcome, told
+from slotengine.testing.naive_line import Check
 
 if TYPE_CHECKING:
     from slotengine.engine.blocking import BlockingEngine
     from slotengine.engine.engine import SlotEngine
 
 
+class Scale(NamedTuple):
+    """How times are written: in ticks, counted from some moment on.
+
+    >>> Scale(origin=100, tick=10).at(130), Scale(origin=100, tick=10).at(129)
+    ('3', '3-1us')
+    """
+
+    origin: int = 0
+    tick: int = 1
+
+    def at(self, moment: int) -> str:
+        """Return how a moment is written."""
+        return self.lasts(moment - self.origin)
+
+    def lasts(self, duration: int) -> str:
+        """Return how a duration is written."""
+        ticks, more = divmod(duration, self.tick)
+        if more > self.tick // 2:
+            ticks, more = ticks + 1, more - self.tick
+        return f"{ticks}{more:+}us" if more else f"{ticks}"
+
+    def span(self, start: int, end: int) -> str:
+        """Return how a span is written."""
+        return f"{self.at(start)}..{self.at(end)}"
+
+
+PLAIN: Final = Scale()
+
+
 class Operation(NamedTuple):
     """One thing to do: a verb of the engine, and what it is told.
 
     ``proposals`` is what a ``reserve...`` or ``move...`` asks for, and ``uid``
-    which reservation the others are about.  ``start`` is where a ``move`` goes.
-    What a verb does not need is not looked at.
+    which reservation the others are about.  ``start`` is where a ``move`` goes,
+    and ``length`` how long it is there, if not as long as before.  ``ask`` is
+    what a ``..._slot`` is about; with no event type, one that moves keeps its
+    own.  With a ``wait``, a ``reserve...`` stands in line: an engine's task
+    sleeps, and of the model `NaiveLine` is to be asked.  What a verb does not
+    need is not looked at.
     """
 
     verb: str
@@ -52,20 +89,33 @@ class Operation(NamedTuple):
     if_still_free: bool = False
     policy: Policy = Policy.FIRST
     key: str | None = None
+    length: int | None = None
+    ask: Ask | None = None
+    wait: int | None = None
 
     def __str__(self) -> str:
-        return " ".join(self._words())
+        return self.text()
 
-    def _words(self) -> Iterator[str]:
+    def text(self, scale: Scale = PLAIN) -> str:
+        """Return what is to be done in words, with times as a scale has them."""
+        return " ".join(self._words(scale))
+
+    def _words(self, scale: Scale) -> Iterator[str]:
         yield self.verb
         if self.uid:
             yield self.uid
         if self.proposals:
-            yield " | ".join(map(_text, self.proposals))
+            yield " | ".join(_text(one, scale) for one in self.proposals)
+        if self.ask is not None:
+            yield from _ask_words(self.ask, scale)
         if self.verb == "move":
-            yield f"to {self.start}"
+            yield f"to {scale.at(self.start)}"
+        if self.length is not None:
+            yield f"of {scale.lasts(self.length)}"
         if self.verb == "extend":
-            yield f"for {self.ttl}"
+            yield f"for {scale.lasts(self.ttl)}"
+        if self.wait is not None:
+            yield f"and wait for {scale.lasts(self.wait)}"
         if self.policy is not Policy.FIRST:
             yield self.policy.value
         if self.key is not None:
@@ -77,12 +127,29 @@ class Operation(NamedTuple):
             yield f"at version {self.version}"
 
 
-def _text(proposal: Proposal) -> str:
+def _ask_words(ask: Ask, scale: Scale) -> Iterator[str]:
+    yield ask.event_type or "there"
+    yield f"at {scale.at(ask.start)}"
+    if ask.length is not None:
+        yield f"of {scale.lasts(ask.length)}"
+    if ask.seats > 1:
+        yield f"for {ask.seats} persons"
+    if ask.only is not None:
+        yield f"with {' or '.join(sorted(ask.only))}"
+    if not ask.enforce:
+        yield "against the rules"
+    yield f"for {scale.lasts(ask.ttl)}"
+    if ask.key is not None:
+        yield ask.key
+
+
+def _text(proposal: Proposal, scale: Scale) -> str:
     words = []
+    slot = proposal.start, proposal.end
     for name, start, end, units in proposal.claims:
-        span = "" if (start, end) == (proposal.start, proposal.end) else f"[{start}..{end}]"
+        span = "" if (start, end) == slot else f"[{scale.span(start, end)}]"
         words.append(f"{name}{span}" + (f"*{units}" if units > 1 else ""))
-    text = f"{'+'.join(words)} {proposal.start}..{proposal.end} for {proposal.ttl}"
+    text = f"{'+'.join(words)} {scale.span(*slot)} for {scale.lasts(proposal.ttl)}"
     if proposal.seats is not None:
         text += f" as {proposal.seats.wanted} of {proposal.seats.total} of {proposal.event_type}"
     return text if proposal.key is None else f"{text} {proposal.key}"
@@ -153,6 +220,15 @@ def _answered(result: object) -> Answer:
 
 def _call(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, object]]:
     """Return the name of a verb and its arguments, as the engine's callers give them."""
+    name, args, kwargs = _verb(operation)
+    return (
+        name,
+        args,
+        kwargs if operation.wait is None else {**kwargs, "wait": _delta(operation.wait)},
+    )
+
+
+def _verb(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, object]]:
     proposals, uid, version = operation.proposals, operation.uid, operation.version
     match operation.verb:
         case "reserve":
@@ -164,10 +240,15 @@ def _call(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, obje
         case "reserve_any":
             candidates = [request_of(one) for one in proposals]
             return "reserve_any", (candidates,), {"policy": operation.policy, "key": operation.key}
+        case "reserve_slot":
+            return operation.verb, *_slot(operation)
         case "extend":
             return "extend", (uid,), {"ttl": _delta(operation.ttl), "version": version}
         case "move":
-            return "move", (uid, from_us(operation.start)), {"version": version}
+            length = _delta_or_none(operation.length)
+            return "move", (uid, from_us(operation.start)), {"length": length, "version": version}
+        case "move_slot":
+            return operation.verb, *_move_to_slot(operation)
         case "move_request":
             wanted = request_of(proposals[0], renew=operation.renew)
             return "move_request", (uid, wanted), {"version": version}
@@ -190,6 +271,31 @@ def _simple(proposal: Proposal) -> tuple[tuple[object, ...], dict[str, object]]:
         "ttl": _delta(proposal.ttl),
         "key": proposal.key,
         "event_type": proposal.event_type,
+    }
+
+
+def _slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
+    event_type, start, length, ttl, holder, key, seats, only, enforce = _ask(operation)
+    return (event_type, from_us(start)), {
+        "length": _delta_or_none(length),
+        "seats": seats,
+        "holder": holder,
+        "ttl": _delta(ttl),
+        "key": key,
+        "only": only,
+        "enforce": enforce,
+    }
+
+
+def _move_to_slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
+    event_type, start, length, ttl, _, _, _, only, enforce = _ask(operation)
+    return (operation.uid, from_us(start)), {
+        "event_type": event_type or None,
+        "length": _delta_or_none(length),
+        "ttl": _delta(ttl) if operation.renew else None,
+        "only": only,
+        "enforce": enforce,
+        "version": operation.version,
     }
 
 
@@ -216,6 +322,10 @@ def _delta(us: int) -> timedelta:
     return timedelta(0, 0, us)
 
 
+def _delta_or_none(us: int | None) -> timedelta | None:
+    return None if us is None else _delta(us)
+
+
 # --- Done to the model ---------------------------------------------------------------------
 
 
@@ -225,7 +335,25 @@ def in_model(naive: NaiveLedger, operation: Operation, uids: Sequence[str], now:
     New reservations get these ``uids``: as many as there are proposals, one for
     `reserve_any`.  It is best to give those that an engine has given.
     """
-    return outcome(lambda: MODEL[operation.verb](naive, operation, uids, now))
+    assert operation.wait is None, "a line is to be asked"
+    return as_told(outcome(lambda: MODEL[operation.verb](naive, operation, uids, now)))
+
+
+def as_told(answer: Answer) -> Answer:
+    """Return an answer of the model as callers are told: they hear nothing of what limits count."""
+    if isinstance(answer, list):
+        return [as_told(one) for one in answer]
+    if isinstance(answer, Seen):
+        claims = tuple(claim for claim in answer.claims if not is_limit(claim.resource))
+        return replace(answer, claims=claims)
+    return answer
+
+
+def wanted(naive: NaiveLedger, operation: Operation) -> tuple[Proposal, Check, int]:
+    """Return what a ``reserve...`` of one thing wants of the model; see `naive_plan.prepared`."""
+    if operation.ask is not None:
+        return naive_plan.prepared(naive, operation.ask)
+    return operation.proposals[0], None, LAST_US
 
 
 def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int) -> Answer:
@@ -233,11 +361,19 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
     one = naive.known.get(operation.uid)
     if one is None:
         raise UnknownReservation(operation.uid)
+    if one.event_type in naive.event_types:
+        ask = Ask("", operation.start, operation.length, naive.terms.default_ttl)
+        return naive_plan.move_slot(naive, one.uid, ask, now, version=operation.version)
     by = operation.start - one.start
+    length = one.end - one.start if operation.length is None else operation.length
+    end = operation.start + length
     proposal = Proposal(
         operation.start,
-        one.end + by,
-        tuple(claim._replace(start=claim.start + by, end=claim.end + by) for claim in one.claims),
+        end,
+        tuple(
+            claim._replace(start=claim.start + by, end=claim.end - one.end + end)
+            for claim in one.claims
+        ),
         naive.terms.default_ttl,
         event_type=one.event_type,
         seats=one.seats,
@@ -255,16 +391,27 @@ def _move_to(naive: NaiveLedger, operation: Operation, proposal: Proposal, now: 
         raise none_free.refusals[0] from None
 
 
+def _ask(operation: Operation) -> Ask:
+    assert operation.ask is not None
+    return operation.ask
+
+
 MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]] = {
     "reserve": lambda naive, op, uids, now: naive.reserve(op.proposals[0], uids[0], now),
     "reserve_request": lambda naive, op, uids, now: naive.reserve(op.proposals[0], uids[0], now),
     "reserve_all": lambda naive, op, uids, now: naive.reserve_all(op.proposals, uids, now),
     "reserve_each": lambda naive, op, uids, now: naive.reserve_each(op.proposals, uids, now),
+    "reserve_slot": lambda naive, op, uids, now: naive_plan.reserve_slot(
+        naive, _ask(op), uids[0], now
+    ),
     "reserve_any": lambda naive, op, uids, now: naive.reserve_any(
         op.proposals, uids[0], now, op.policy, key=op.key
     ),
     "extend": lambda naive, op, _, now: naive.extend(op.uid, op.ttl, now, op.version),
     "move": _moved,
+    "move_slot": lambda naive, op, _, now: naive_plan.move_slot(
+        naive, op.uid, _ask(op), now, renew=op.renew, version=op.version
+    ),
     "move_request": lambda naive, op, _, now: _move_to(naive, op, op.proposals[0], now),
     "confirm": lambda naive, op, _, now: naive.confirm(
         op.uid, now, op.if_still_free, version=op.version

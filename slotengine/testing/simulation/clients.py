@@ -12,22 +12,32 @@ from itertools import count
 from random import Random
 from typing import Final
 
+from slotengine.core.instant import duration_us
+from slotengine.core.plan import Ask
 from slotengine.core.proposal import Policy, Proposal
 from slotengine.core.reservation import Claim, Seats
 from slotengine.testing.operations import Operation
 from slotengine.testing.simulation.steps import (
+    EVENT_TYPES,
+    FIRST,
     LAST,
+    MONDAY,
     RESOURCES,
+    TICK,
     Call,
     Crash,
     Deafen,
+    GiveUp,
     How,
     Import,
     Jump,
     JumpTo,
+    JumpToEnd,
+    Look,
     Resume,
     Stall,
     Step,
+    at,
 )
 
 CLIENTS: Final = 6
@@ -36,6 +46,10 @@ SUBSCRIBERS: Final = 2
 TTLS: Final = (8, 8, 8, 3, 1, 20)
 UNITS: Final = (1, 1, 2, 3)
 BUFFERS: Final = ((0, 0), (0, 0), (1, 0), (1, 2))
+WAITS: Final = (1, 3, 8, 20, 1_000, 1_000)
+"""How much patience they have."""
+HOT: Final = ((32, 34), (32, 34), (33, 36), (38, 40))
+"""What many want to have, or hardly anybody would wait for another."""
 
 
 def history(seed: int, steps: int) -> list[Step]:
@@ -57,11 +71,15 @@ def history(seed: int, steps: int) -> list[Step]:
 
 
 def _weather(random: Random) -> Step:
-    match random.randrange(14):
+    match random.randrange(17):
         case 0 | 1 | 2 | 3:
             return Jump(random.choice((1, 1, 2, 3, 8)))
         case 4:
             return Jump(-random.choice((1, 2, 5)))
+        case 14 | 15:
+            return GiveUp(random.choice((0, 0, 1, 2)), when_served=random.random() < 0.7)
+        case 16:
+            return JumpToEnd(random.choice((0, 0, 1)), random.choice((-1, 0, 0, 1)))
         case 5:
             return JumpTo(random.randrange(CLIENTS), random.randrange(2), random.choice((-1, 0, 1)))
         case 6 | 7:
@@ -81,12 +99,14 @@ def _import(random: Random) -> Import:
     spans = []
     for name in names:
         start, end = _span(random)
-        spans.append((name, start, end))
+        spans.append((name, at(start), at(end)))
     return Import(random.choice(("calendar", "feed")), tuple(spans))
 
 
 def _span(random: Random) -> tuple[int, int]:
-    start = random.randrange(LAST - 1)
+    if random.random() < 0.5:
+        return random.choice(HOT)
+    start = random.randrange(FIRST, LAST - 1)
     return start, min(LAST, start + random.randint(1, 4))
 
 
@@ -114,9 +134,16 @@ class _Client:
             self._takes_any,
             self._joins,
             self._acts_on_an_old_view,
-            self._gives_up,
-            self._gives_up,
+            *(self._gives_up,) * 4,
             self._uses_a_key_again,
+            *(self._waits,) * 6,
+            self._waits_and_asks_again,
+            self._shortens,
+            self._looks,
+            self._looks,
+            self._books_by_rules,
+            self._books_by_rules,
+            self._moves_by_rules,
         ]
         while True:
             yield from self._random.choice(scenes)()
@@ -148,7 +175,7 @@ class _Client:
 
     def _confirms_late(self) -> Iterator[Step]:
         yield self._call(self._reserve())
-        yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1, 3)))
+        yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1, 3 * TICK)))
         confirm = Operation("confirm", if_still_free=self._random.random() < 0.5)
         yield self._call(confirm, self._random.choice((How.ASYNC, How.AT_ONCE)))
 
@@ -159,7 +186,7 @@ class _Client:
         yield self._call(self._reserve())
         for _ in range(self._random.randint(1, 3)):
             if self._random.random() < 0.4:
-                yield self._call(Operation("move", start=self._random.randrange(LAST)))
+                yield self._call(Operation("move", start=at(self._random.randrange(FIRST, LAST))))
             else:
                 renew = self._random.random() < 0.5
                 yield self._call(Operation("move_request", (self._wish(),), renew=renew))
@@ -192,7 +219,7 @@ class _Client:
         yield self._call(self._extend())
         version = self._random.choice((1, 2))
         verb = self._random.choice(("extend", "confirm", "release"))
-        yield self._call(Operation(verb, ttl=8, version=version))
+        yield self._call(Operation(verb, ttl=8 * TICK, version=version))
 
     def _uses_a_key_again(self) -> Iterator[Step]:
         operation = self._keyed(self._reserve())
@@ -206,6 +233,70 @@ class _Client:
         for verb in self._random.sample(("release", "cancel", "cancel", "get"), 2):
             yield self._call(Operation(verb), nth=nth)
 
+    def _waits(self) -> Iterator[Step]:
+        yield self._call(self._patient(self._any_reserve()))
+        if self._random.random() < 0.3:
+            yield GiveUp(when_served=self._random.random() < 0.8)
+        if self._random.random() < 0.5:
+            verb = self._random.choice(("confirm", "release", "get"))
+            yield self._call(Operation(verb))
+
+    def _waits_and_asks_again(self) -> Iterator[Step]:
+        operation = self._patient(self._keyed(self._reserve()))
+        yield self._call(operation, self._random.choice((How.ASYNC, How.LOST)))
+        if self._random.random() < 0.5:
+            yield GiveUp(when_served=True)
+        again = operation if self._random.random() < 0.5 else operation._replace(wait=None)
+        yield self._call(again)
+
+    def _shortens(self) -> Iterator[Step]:
+        yield self._call(self._reserve())
+        yield self._call(Operation("shorten"), self._random.choice((How.ASYNC, How.AT_ONCE)))
+
+    def _looks(self) -> Iterator[Step]:
+        event_type = self._random.choice(list(EVENT_TYPES))
+        start = self._random.choice((FIRST, FIRST, 33, MONDAY))
+        end = self._random.choice((LAST, LAST, start + 4))
+        yield Look(
+            self._number,
+            event_type,
+            at(start),
+            at(end),
+            self._length(event_type),
+            self._random.choice((1, 1, 2)) if EVENT_TYPES[event_type].seats else 1,
+            self._random.choice((None, None, 1, 3)),
+            self._random.randrange(4),
+            moves=self._random.random() < 0.25,
+        )
+        if self._random.random() < 0.5:
+            yield self._call(Operation("confirm"))
+
+    def _books_by_rules(self) -> Iterator[Step]:
+        operation = self._by_rules()
+        if self._random.random() < 0.2:
+            key = f"client-{self._number}-{next(self._keys)}"
+            assert operation.ask is not None
+            operation = operation._replace(ask=operation.ask._replace(key=key))
+            yield self._call(operation, How.LOST)
+        yield self._call(operation)
+        yield self._call(
+            self._random.choice(
+                (Operation("confirm"), Operation("release"), Operation("move", start=self._start()))
+            )
+        )
+
+    def _moves_by_rules(self) -> Iterator[Step]:
+        yield self._call(self._by_rules())
+        event_type = self._random.choice(("", "", "", "talk", "visit"))
+        ask = Ask(
+            event_type,
+            self._start(),
+            ttl=self._random.choice(TTLS) * TICK,
+            enforce=self._random.random() < 0.5,
+        )
+        operation = Operation("move_slot", ask=ask, renew=self._random.random() < 0.5)
+        yield self._call(operation)
+
     # --- What they ask for ------------------------------------------------------------------
 
     def _call(self, operation: Operation, how: How | None = None, *, nth: int = 0) -> Call:
@@ -215,7 +306,48 @@ class _Client:
         return Call(self._number, operation, nth, how)
 
     def _extend(self) -> Operation:
-        return Operation("extend", ttl=self._random.choice(TTLS))
+        return Operation("extend", ttl=self._random.choice(TTLS) * TICK)
+
+    def _patient(self, operation: Operation) -> Operation:
+        return operation._replace(wait=self._random.choice(WAITS) * TICK)
+
+    def _any_reserve(self) -> Operation:
+        match self._random.randrange(5):
+            case 0:
+                return self._by_rules()
+            case 1:
+                return Operation("reserve_request", (self._seat(),))
+            case _:
+                return self._reserve()
+
+    def _by_rules(self) -> Operation:
+        event_type = EVENT_TYPES[self._random.choice(list(EVENT_TYPES))]
+        only = None
+        if self._random.random() < 0.2:
+            fixed = [host.resource for host in event_type.fixed]
+            firsts = (self._random.choice(group).resource for group in event_type.groups)
+            only = frozenset([*fixed, *firsts])
+        ask = Ask(
+            event_type.id,
+            self._start(),
+            self._length(event_type.id),
+            self._random.choice(TTLS) * TICK,
+            self._holder(),
+            seats=self._random.choice((1, 1, 2)) if event_type.seats else 1,
+            only=only,
+            enforce=self._random.random() < 0.5,
+        )
+        return Operation("reserve_slot", ask=ask)
+
+    def _length(self, event_type: str) -> int | None:
+        lengths = EVENT_TYPES[event_type].lengths
+        return duration_us(self._random.choice(lengths)) if lengths else None
+
+    def _start(self) -> int:
+        return at(self._random.choice((32, 32, 35, 38, self._random.randrange(FIRST, LAST))))
+
+    def _holder(self) -> str | None:
+        return f"client-{self._number}" if self._random.random() < 0.6 else None
 
     def _keyed(self, operation: Operation) -> Operation:
         (wish,) = operation.proposals
@@ -233,19 +365,25 @@ class _Client:
         before, after = (0, 0) if plain else self._random.choice(BUFFERS)
         several = 1 if plain else self._random.choice((1, 1, 2))
         claims = tuple(
-            Claim(name, start - before, end + after, self._units(name))
-            for name in self._random.sample(list(RESOURCES), several)
+            Claim(name, at(start - before), at(end + after), self._units(name))
+            for name in self._names(several)
         )
-        holder = f"client-{self._number}"
-        return Proposal(start, end, claims, self._random.choice(TTLS), holder)
+        ttl = self._random.choice(TTLS) * TICK
+        return Proposal(at(start), at(end), claims, ttl, self._holder())
+
+    def _names(self, several: int) -> list[str]:
+        """Return what is wanted: the room more often than anything else."""
+        if several == 1 and self._random.random() < 0.4:
+            return ["room"]
+        return self._random.sample(list(RESOURCES), several)
 
     def _units(self, name: str) -> int:
         return self._random.choice(UNITS) if RESOURCES[name][0] > 1 else 1
 
     def _seat(self) -> Proposal:
-        start = self._random.choice((2, 2, 8))
-        claims = (Claim(self._random.choice(("room", "annex")), start, start + 2),)
+        start = at(self._random.choice((32, 32, 38)))
+        end = start + 2 * TICK
+        claims = (Claim(self._random.choice(("room", "annex")), start, end),)
         seats = Seats(3, self._random.choice((1, 1, 2)))
-        return Proposal(
-            start, start + 2, claims, self._random.choice(TTLS), event_type="class", seats=seats
-        )
+        ttl = self._random.choice(TTLS) * TICK
+        return Proposal(start, end, claims, ttl, event_type="class", seats=seats)

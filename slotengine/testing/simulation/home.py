@@ -10,21 +10,49 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 
 from slotengine.core.reservation import Change, Entry, Verb
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
-from slotengine.testing.simulation.steps import RESOURCES, TERMS
+from slotengine.testing.simulation.steps import EVENT_TYPES, MOST_WAITING, RESOURCES, TERMS
+
+
+def _delta(us: int | None) -> timedelta | None:
+    return None if us is None else timedelta(0, 0, us)
+
+
+OPTIONS: Final[dict[str, Any]] = {
+    "default_ttl": _delta(TERMS.default_ttl),
+    "min_ttl": _delta(TERMS.shortest_ttl),
+    "max_ttl": _delta(TERMS.longest_ttl),
+    "max_life": _delta(TERMS.max_life),
+    "retention": _delta(TERMS.retention),
+    "max_length": _delta(TERMS.longest_span),
+    "max_waiters": MOST_WAITING,
+    "max_holds": TERMS.max_holds,
+    "max_held": _delta(TERMS.max_held),
+    "max_lapses": TERMS.max_lapses,
+    "cool_down": _delta(TERMS.cool_down),
+}
+"""What a simulated engine is made with: `TERMS`, as an engine's callers say them."""
+
+
+def furnish(engine: SlotEngine) -> None:
+    """Make known to an engine what there is, and what can be booked."""
+    for name, (capacity, schedule) in RESOURCES.items():
+        engine.add_resource(name, capacity=capacity, schedule=schedule)
+    for event_type in EVENT_TYPES.values():
+        engine.add_event_type(event_type)
 
 
 class Home(Protocol):
     """Where engines come from, one after the other."""
 
     def engine(self, clock: Clock, new_uid: Callable[[], str]) -> SlotEngine:
-        """Return an engine, not entered yet, with `RESOURCES`, `TERMS` and all that was kept.
+        """Return an engine, not entered yet, with `OPTIONS`, `furnish`ed, and all that was kept.
 
         It ought to give way as a `ParkingEngine` does, or no call is ever parked.
         """
@@ -66,20 +94,9 @@ class RecordingEngine(ParkingEngine):
     def __init__(
         self, clock: Clock, new_uid: Callable[[], str], keep: Callable[[Change], None]
     ) -> None:
-        assert TERMS.max_life is not None
-        super().__init__(
-            default_ttl=_delta(TERMS.default_ttl),
-            min_ttl=_delta(TERMS.shortest_ttl),
-            max_ttl=_delta(TERMS.longest_ttl),
-            max_life=_delta(TERMS.max_life),
-            retention=_delta(TERMS.retention),
-            max_length=_delta(TERMS.longest_span),
-            clock=clock,
-            new_uid=new_uid,
-        )
+        super().__init__(**OPTIONS, clock=clock, new_uid=new_uid)
         self._keep = keep
-        for name, (capacity, schedule) in RESOURCES.items():
-            self.add_resource(name, capacity=capacity, schedule=schedule)
+        furnish(self)
 
     def take_back(self, changes: list[Change]) -> None:
         """Take recorded changes back in."""
@@ -110,7 +127,3 @@ class MemoryHome:
     def crash(self, keep: int) -> None:
         """Lose all records but the first so many."""
         self._changes = self._changes[:keep]  # a new list: the old engine may write to its own
-
-
-def _delta(us: int) -> timedelta:
-    return timedelta(0, 0, us)

@@ -14,13 +14,13 @@ from slotengine.core.proposal import Proposal
 from slotengine.core.reservation import Claim, State
 from slotengine.testing.model import Seen
 from slotengine.testing.operations import Operation, in_engine, in_model, uids_for
-from slotengine.testing.simulation.steps import LAST, RESOURCES, TERMS, Import
+from slotengine.testing.simulation.steps import FIRST, LAST, RESOURCES, TERMS, Import, at
 from slotengine.testing.watch import ALWAYS, InvariantBroken
 
 if TYPE_CHECKING:
     from slotengine.testing.simulation.world import World
 
-WHOLE: Final = {name: (0, 6) if name == "desk" else (0, LAST) for name in RESOURCES}
+WHOLE: Final = {name: (at(FIRST), at(36) if name == "desk" else at(LAST)) for name in RESOURCES}
 """As much of each resource as one can have at once."""
 MOST_VAIN_SWEEPS: Final = 64
 """How often the sweeper may wake when there is nothing left."""
@@ -32,6 +32,8 @@ async def settle_down(world: World) -> None:
     world.check_all()
     await _let_holds_lapse(world)
     await _cancel_bookings(world)
+    await _let_holds_lapse(world)  # of those who had waited for what was booked
+    _check_nobody_waits(world)
     await _have_everything(world)
     world.set_clock(world.naive.now + TERMS.retention)
     await world.rest()
@@ -59,13 +61,22 @@ async def _cancel_bookings(world: World) -> None:
         await _done(world, Operation("cancel", uid=uid))
     for source in ("calendar", "feed"):
         world.import_busy(Import(source, ()))
-    for resource in RESOURCES:
-        if busy := world.engine.busy_nowait(resource, *ALWAYS):
-            raise InvariantBroken("settles", f"{resource} is still busy: {busy}")
+    await world.rest()
+
+
+def _check_nobody_waits(world: World) -> None:
+    """Whoever has patience is served, or told why not, before that ends."""
+    if world.engine.statistics().waiting or world.engine._ledger.screen is not None:
+        raise InvariantBroken(
+            "settles", f"these wait still: {[str(one.caller) for one in world.waiters.line]}"
+        )
 
 
 async def _have_everything(world: World) -> None:
     """Whatever was given back can be had by somebody else."""
+    for resource in RESOURCES:
+        if busy := world.engine.busy_nowait(resource, *ALWAYS):
+            raise InvariantBroken("settles", f"{resource} is still busy: {busy}")
     for name, (start, end) in WHOLE.items():
         units, _ = RESOURCES[name]
         wish = Proposal(start, end, (Claim(name, start, end, units),), TERMS.default_ttl)
@@ -76,7 +87,8 @@ async def _have_everything(world: World) -> None:
 
 
 async def _done(world: World, operation: Operation) -> object:
-    """Do it, hold the answer against the model's, and return it."""
+    """Do it when all are at rest, hold the answer against the model's, and return it."""
+    await world.rest()
     answer = await in_engine(world.engine, operation)
     expected = in_model(world.naive, operation, uids_for(operation, answer), world.clock.now())
     if answer != expected:

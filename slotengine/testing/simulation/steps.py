@@ -4,31 +4,111 @@ So a history can be cut short, step by step, and what is left is a history.
 That is why a step names no uid and no moment of expiry: it says "the latest of
 client 3", and "a tick before that one lapses", and finds out when it is played.
 
-A tick is a microsecond, and the clock begins at 0: few instants, so that spans
-touch, nest and repeat, and things happen at the very moment at which others end.
+A tick is a minute, and the clock begins at 0: few instants, so that spans touch,
+nest and repeat, and things happen at the very moment at which others end.  Only
+where a clock jumps to such a moment, it may be a microsecond off.  What there is
+to be had lies some ticks ahead, so that it matters by when it has to be booked.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
+from slotengine.core.event_type import EventType, Host, Limit, Period, RollingDays
+from slotengine.core.instant import MINUTE, to_us
 from slotengine.core.proposal import Terms
 from slotengine.core.schedule import FixedWindows, Windows
-from slotengine.testing.operations import Operation
+from slotengine.testing.operations import Operation, Scale
+
+# --- Time ------------------------------------------------------------------------------------
+
+TICK: Final = MINUTE
+MONDAY: Final = 37
+"""The tick at which a week begins in Kathmandu, in the middle of what can be booked."""
+ORIGIN: Final = to_us(datetime(2030, 1, 6, 18, 15, tzinfo=UTC)) - MONDAY * TICK
+"""The moment of tick 0."""
+SCALE: Final = Scale(ORIGIN, TICK)
+FIRST: Final = 30
+LAST: Final = 44
+"""Slots lie between these ticks.  The clock goes beyond: that one is over frees nobody from it."""
+
+
+def at(tick: int) -> int:
+    """Return the moment of a tick.
+
+    >>> at(3) - at(0) == 3 * TICK
+    True
+    """
+    return ORIGIN + tick * TICK
+
+
+# --- What there is -----------------------------------------------------------------------------
 
 TERMS: Final = Terms(
-    default_ttl=8, shortest_ttl=1, longest_ttl=20, max_life=25, retention=15, longest_span=20
+    default_ttl=8 * TICK,
+    shortest_ttl=TICK,
+    longest_ttl=20 * TICK,
+    max_life=25 * TICK,
+    retention=15 * TICK,
+    longest_span=20 * TICK,
+    max_holds=3,
+    max_held=9 * TICK,
+    max_lapses=2,
+    cool_down=6 * TICK,
 )
+MOST_WAITING: Final = 4
+"""So many may wait at once."""
 RESOURCES: Final[dict[str, tuple[int, Windows | None]]] = {
     "room": (1, None),
     "annex": (1, None),
-    "desk": (1, FixedWindows([(0, 6), (7, 14)])),
+    "desk": (1, FixedWindows([(at(30), at(36)), (at(37), at(44))])),
     "hall": (3, None),
 }
 """What there is: capacity and hours of each."""
-LAST: Final = 14
-"""Slots end by this tick.  The clock goes beyond: that a slot is over frees nobody from it."""
+
+
+def _minutes(ticks: int) -> timedelta:
+    return timedelta(0, 0, ticks * TICK)
+
+
+EVENT_TYPES: Final = {
+    one.id: one
+    for one in (
+        EventType(
+            id="talk",
+            length=_minutes(2),
+            any_of=[["room", Host("annex", weight=2), "desk"]],
+            interval=_minutes(1),
+            after=_minutes(1),
+            notice=_minutes(3),
+            limits=[Limit(Period.DAY, count=2)],
+            zone="Asia/Kathmandu",
+        ),
+        EventType(
+            id="course",
+            length=_minutes(3),
+            all_of=[Host("hall", units=2)],
+            any_of=[["annex", "room"]],
+            limits=[Limit(Period.WEEK, time=_minutes(6))],
+            seats=3,
+            zone="Asia/Kathmandu",
+        ),
+        EventType(
+            id="visit",
+            length=_minutes(2),
+            lengths=[_minutes(2), _minutes(4)],
+            all_of=["hall", Host("desk", schedule=FixedWindows([(at(32), at(44))]))],
+            before=_minutes(1),
+            window=RollingDays(0),
+            zone="Asia/Dhaka",  # where a day begins at tick 22, and what follows can be booked
+        ),
+    )
+}
+"""What can be booked by rules: of one out of several, shared, and in two lengths."""
+
+# --- What happens ------------------------------------------------------------------------------
 
 
 class How(Enum):
@@ -56,7 +136,45 @@ class Call(NamedTuple):
         about = "" if self.operation.proposals and self.operation.verb.startswith("res") else "its "
         which = "" if not about else ("latest: " if not self.nth else f"latest but {self.nth}: ")
         how = "" if self.how is How.ASYNC else f" ({self.how.value})"
-        return f"client {self.client}: {about}{which}{self.operation}{how}"
+        return f"client {self.client}: {about}{which}{self.operation.text(SCALE)}{how}"
+
+
+class Look(NamedTuple):
+    """A client looks at the slots that are offered, and takes the ``nth``, if there are any.
+
+    It looks at a range, or for the ``most`` that come next from its start on.  If
+    it ``moves``, it looks through its latest reservation, and moves that there.
+    """
+
+    client: int
+    event_type: str
+    start: int
+    end: int
+    length: int | None = None
+    seats: int = 1
+    most: int | None = None
+    nth: int = 0
+    moves: bool = False
+
+    def __str__(self) -> str:
+        what = "slots" if self.most is None else f"the next {self.most}"
+        length = "" if self.length is None else f" of {SCALE.lasts(self.length)}"
+        then = "moves its latest to" if self.moves else "takes"
+        return (
+            f"client {self.client}: looks at {what} of {self.event_type}{length} for {self.seats}, "
+            f"{SCALE.span(self.start, self.end)}, and {then} number {self.nth}"
+        )
+
+
+class GiveUp(NamedTuple):
+    """The ``nth`` from the latest who waits is cancelled: at once, or as soon as it is served."""
+
+    nth: int = 0
+    when_served: bool = False
+
+    def __str__(self) -> str:
+        when = ", once it is served" if self.when_served else ""
+        return f"the latest but {self.nth} who waits is cancelled{when}"
 
 
 class Resume(NamedTuple):
@@ -69,7 +187,7 @@ class Resume(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """The clock jumps by so many ticks, forward or back."""
+    """The clock jumps to a whole tick, so many forward or back."""
 
     by: int
 
@@ -78,14 +196,26 @@ class Jump(NamedTuple):
 
 
 class JumpTo(NamedTuple):
-    """The clock jumps to when a client's nth reservation lapses, give or take a tick."""
+    """The clock jumps to when a client's nth reservation lapses, give or take a microsecond."""
 
     client: int
     nth: int = 0
     off: int = 0
 
     def __str__(self) -> str:
-        return f"clock to where client {self.client}'s latest but {self.nth} lapses, {self.off:+}"
+        off = f", {self.off:+}us" if self.off else ""
+        return f"clock to where client {self.client}'s latest but {self.nth} lapses{off}"
+
+
+class JumpToEnd(NamedTuple):
+    """The clock jumps to when the nth from the latest has no more patience, or nearly so."""
+
+    nth: int = 0
+    off: int = 0
+
+    def __str__(self) -> str:
+        off = f", {self.off:+}us" if self.off else ""
+        return f"clock to where the latest but {self.nth} who waits has no more patience{off}"
 
 
 class Stall(NamedTuple):
@@ -114,7 +244,7 @@ class Import(NamedTuple):
     spans: tuple[tuple[str, int, int], ...]
 
     def __str__(self) -> str:
-        said = ", ".join(f"{name} {start}..{end}" for name, start, end in self.spans)
+        said = ", ".join(f"{name} {SCALE.span(*span)}" for name, *span in self.spans)
         return f"{self.source} says busy: {said or 'nothing'}"
 
 
@@ -127,4 +257,4 @@ class Crash(NamedTuple):
         return f"crash, {self.lost} records lost"
 
 
-Step = Call | Resume | Jump | JumpTo | Stall | Deafen | Import | Crash
+Step = Call | Look | GiveUp | Resume | Jump | JumpTo | JumpToEnd | Stall | Deafen | Import | Crash

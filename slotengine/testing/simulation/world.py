@@ -8,20 +8,21 @@ runs its tasks, and a history plays alike on asyncio and on trio.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import singledispatchmethod
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from slotengine.core.instant import from_us
+from slotengine.core.instant import duration_us, from_us
 from slotengine.core.reservation import BOOKED_UNTIL, State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.testing import naive_plan
 from slotengine.testing.clock import SimClock
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.operations import (
@@ -34,21 +35,31 @@ from slotengine.testing.operations import (
     uids_in,
 )
 from slotengine.testing.simulation.home import PARKED, Home
+from slotengine.testing.simulation.looking import look
 from slotengine.testing.simulation.settling import settle_down
 from slotengine.testing.simulation.steps import (
+    EVENT_TYPES,
+    ORIGIN,
     RESOURCES,
+    SCALE,
     TERMS,
+    TICK,
     Call,
     Crash,
     Deafen,
+    GiveUp,
     How,
     Import,
     Jump,
     JumpTo,
+    JumpToEnd,
+    Look,
     Resume,
     Stall,
     Step,
+    at,
 )
+from slotengine.testing.simulation.waiters import Caller, Waiters
 from slotengine.testing.watch import InvariantBroken, Watch, tap
 
 MOST_TURNS: Final = 500
@@ -76,11 +87,11 @@ class Told(NamedTuple):
 def _text(answer: Answer) -> str:
     match answer:
         case Seen():
-            until = "" if answer.until == BOOKED_UNTIL else f" until {answer.until}"
+            until = "" if answer.until == BOOKED_UNTIL else f" until {SCALE.at(answer.until)}"
             where = "+".join(claim.resource for claim in answer.claims)
             return (
                 f"{answer.uid} v{answer.version} {answer.state.value}{until}: "
-                f"{where} {answer.start}..{answer.end}"
+                f"{where} {SCALE.span(answer.start, answer.end)}"
             )
         case list():
             return "; ".join(map(_text, answer))
@@ -94,7 +105,7 @@ class SweptClock(SimClock):
     """A virtual clock that knows whether the sweeper sleeps, and can keep it from waking."""
 
     def __init__(self) -> None:
-        super().__init__(from_us(0))
+        super().__init__(from_us(ORIGIN))
         self.stalled = False
         self._go_on = anyio.Event()
 
@@ -174,8 +185,11 @@ class World:
         """How many steps have been played, the one under way included."""
         self.clock = SweptClock()
         self.naive = NaiveLedger(TERMS, dict(RESOURCES))
+        for event_type in EVENT_TYPES.values():
+            naive_plan.add(self.naive, event_type)
+        self.waiters = Waiters(self)
         self.uids: list[str] = []
-        """All uids that were ever drawn."""
+        """All uids that may be those of reservations."""
         self._steps = steps
         self._home = home
         self._look_every = look_every
@@ -199,7 +213,7 @@ class World:
         """Let an engine live until it crashes, and return whether it did."""
         engine = self.engine = self._home.engine(self.clock, self._new_uid)
         async with engine, anyio.create_task_group() as self._tasks:
-            with self._carried_out():
+            with self.carried_out():
                 self._begin(engine)
                 crashed = await self._until_crash()
                 if not crashed:
@@ -210,7 +224,7 @@ class World:
         return crashed
 
     @contextmanager
-    def _carried_out(self) -> Iterator[None]:
+    def carried_out(self) -> Iterator[None]:
         """Let an error leave the task groups as itself, not as one of a group."""
         try:
             yield
@@ -226,6 +240,7 @@ class World:
         for listener in self._listeners:
             self._tasks.start_soon(listener.run)
         self._parked: list[Parked] = []
+        self.waiters.begin()
         self.clock.stall(False)
         for step in self._busy.values():
             self.import_busy(step)
@@ -235,7 +250,7 @@ class World:
         while self.at < len(self._steps):
             step = self._steps[self.at]
             self.at += 1
-            if not (isinstance(step, Call) and step.how is How.AT_ONCE):
+            if not _is_at_once(step):
                 await self.rest()
             if isinstance(step, Crash):
                 self._crash(step)
@@ -254,7 +269,10 @@ class World:
     async def _(self, step: Call) -> None:
         operation = self._resolved(step)
         if operation is None:
-            self._note(step, "nothing to do")
+            self.note(step, "nothing to do")
+            return
+        if operation.wait is not None:
+            await self.waiters.call(step, operation)
             return
         if step.how is How.PARKED:
             await self._park(step, operation)
@@ -263,41 +281,58 @@ class World:
             answer = in_engine_nowait(self.engine, operation)
         else:
             answer = await in_engine(self.engine, operation)
-        self._answered(step, operation, answer)
+        self.answered(step, operation, answer)
 
     @_do.register
     async def _(self, step: Resume) -> None:
-        self._note(step)
+        self.note(step)
         if self._parked:
             parked = self._parked.pop(0)
             parked.scope.cancel() if step.cancel else parked.go_on.set()
-            await self._wait(parked.done.is_set, "a call that was parked")
+            await self.wait(parked.done.is_set, "a call that was parked")
+            await self.rest()
+
+    @_do.register
+    async def _(self, step: Look) -> None:
+        await look(self, step)
+
+    @_do.register
+    async def _(self, step: GiveUp) -> None:
+        await self.waiters.give_up(step)
 
     @_do.register
     async def _(self, step: Jump) -> None:
-        self._note(step)
-        self.set_clock(max(0, self.clock.now() + step.by))
+        self.note(step)
+        tick = (self.clock.now() - ORIGIN) // TICK
+        self.set_clock(at(max(0, tick + step.by)))
 
     @_do.register
     async def _(self, step: JumpTo) -> None:
-        self._note(step)
+        self.note(step)
         one = self.naive.known.get(self._uid(step.client, step.nth) or "")
         if one is not None and one.state is State.HELD:
             self.set_clock(one.until + step.off)
 
     @_do.register
+    async def _(self, step: JumpToEnd) -> None:
+        self.note(step)
+        one = self.waiters.nth(step.nth)
+        if one is not None:
+            self.set_clock(one.until + step.off)
+
+    @_do.register
     async def _(self, step: Stall) -> None:
-        self._note(step)
+        self.note(step)
         self.clock.stall(step.on)
 
     @_do.register
     async def _(self, step: Deafen) -> None:
-        self._note(step)
+        self.note(step)
         self._listeners[step.subscriber].deafen(step.on)
 
     @_do.register
     async def _(self, step: Import) -> None:
-        self._note(step)
+        self.note(step)
         self._busy[step.source] = step
         self.import_busy(step)
 
@@ -323,22 +358,40 @@ class World:
         if operation.verb.startswith("reserve"):
             return operation
         uid = self._uid(call.client, call.nth)
-        return None if uid is None else operation._replace(uid=uid)
+        if uid is None:
+            return None
+        one = self.naive.known.get(uid)
+        if operation.verb == "shorten":
+            return None if one is None else _shorter(one)
+        if operation.verb == "move_slot" and not _is_movable(one, operation):
+            return None
+        return operation._replace(uid=uid)
 
     def _uid(self, client: int, nth: int) -> str | None:
         known = self._known.get(client, [])
         return known[-1 - nth] if nth < len(known) else None
 
-    def _answered(self, call: Call, operation: Operation, answer: Answer) -> None:
+    def latest(self, client: int) -> Seen | None:
+        """Return the latest reservation that a client knows of, if it is not forgotten."""
+        return self.naive.known.get(self._uid(client, 0) or "")
+
+    def answered(self, call: Call, operation: Operation, answer: Answer) -> None:
         """Hold an answer, just given, against the model's, and let the client know of it."""
-        self._note(call, answer)
         expected = in_model(self.naive, operation, uids_for(operation, answer), self.clock.now())
+        self.compare_answer(call, operation, answer, expected)
+
+    def compare_answer(
+        self, call: Call, operation: Operation, answer: Answer, expected: Answer
+    ) -> None:
+        """Hold an answer against what it must be, and let the client know of it."""
+        self.note(call, answer)
         if answer != expected:
             raise InvariantBroken(
-                "answer", f"{operation}: is {_text(answer)}, must be {_text(expected)}"
+                "answer",
+                f"{operation.text(SCALE)}: is {_text(answer)}, must be {_text(expected)}",
             )
         if call.how is How.LOST:
-            self._keep()
+            self.keep()
             return
         known = self._known.setdefault(call.client, [])
         known += [uid for uid in uids_in(answer) if uid not in known]
@@ -350,19 +403,31 @@ class World:
 
         async def run() -> None:
             PARKED.set(parked.go_on)
-            with self._carried_out(), parked.scope:
+            with self.carried_out(), parked.scope:
                 started.set()
-                self._answered(call, operation, await in_engine(self.engine, operation))
+                self.answered(call, operation, await in_engine(self.engine, operation))
             parked.done.set()
 
         self._parked.append(parked)
         self._tasks.start_soon(run)
-        await self._wait(started.is_set, "a call that is to be parked")
+        await self.wait(started.is_set, "a call that is to be parked")
+
+    def compare_lost(self, caller: Caller, expected: Seen) -> None:
+        """Hold what one was handed who is cancelled in that moment against what it must be."""
+        self.note(f"{caller}, is cancelled when served", caller.answer)
+        if caller.answer != expected:
+            raise InvariantBroken(
+                "answer", f"{caller}: is {_text(caller.answer)}, must be {_text(expected)}"
+            )
+
+    def start(self, run: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
+        """Start a task that lives no longer than the engine."""
+        self._tasks.start_soon(run, *args)
 
     # --- Crashes ---------------------------------------------------------------------------
 
     def _crash(self, step: Crash) -> None:
-        self._note(step)
+        self.note(step)
         wish = self._home.records() - step.lost
         while self._kept[-1][0] > wish and len(self._kept) > 1:
             self._kept.pop()
@@ -377,28 +442,39 @@ class World:
     def _acknowledge(self) -> None:
         """From now on nothing that has happened can be lost: somebody knows of it."""
         self._kept = []
-        self._keep()
+        self.keep()
 
-    def _keep(self) -> None:
+    def keep(self) -> None:
+        """Note that this is how it is after so many records, should a crash take the rest back."""
         naive = self.naive
         books = dict(naive.known), dict(naive.keys), dict(naive.opened)
+        lapses = {holder: list(theirs) for holder, theirs in naive.lapses.items()}
 
         def go_back() -> None:
             known, keys, opened = books
             naive.known, naive.keys, naive.opened = dict(known), dict(keys), dict(opened)
+            naive.lapses = {holder: list(theirs) for holder, theirs in lapses.items()}
 
         self._kept.append((self._home.records(), go_back))
 
     # --- Coming to rest ----------------------------------------------------------------------
 
     async def rest(self) -> None:
-        """Let the sweeper and the subscribers do all that they have to do."""
-        await self._wait(
-            lambda: self.clock.idle and all(one.idle for one in self._listeners),
-            "the sweeper or a subscriber",
-        )
+        """Let the sweeper, the subscribers and who waits do all that they have to do.
 
-    async def _wait(self, condition: Callable[[], bool], who: str) -> None:
+        Then see whether those were served who should have been.
+        """
+        await self.wait(
+            lambda: (
+                self.clock.idle and self.waiters.idle and all(one.idle for one in self._listeners)
+            ),
+            "the sweeper, a subscriber or one who waits",
+        )
+        if not self.clock.stalled:
+            self.waiters.settle()
+
+    async def wait(self, condition: Callable[[], bool], who: str) -> None:
+        """Let others run until it is so.  Raises `InvariantBroken` if that takes too long."""
         for _ in range(MOST_TURNS):
             if condition():
                 return
@@ -408,8 +484,10 @@ class World:
     async def resume_all(self) -> None:
         """Let everything go on that was kept from it."""
         self.clock.stall(False)
+        self.waiters.spare()
         for listener in self._listeners:
             listener.deafen(False)
+        await self.rest()
         while self._parked:
             await self._do(Resume())
         await self.rest()
@@ -432,6 +510,8 @@ class World:
         """Raise `InvariantBroken`, or AssertionError, if anything is wrong anywhere."""
         self.watch.check()
         self.engine._ledger._check()
+        # Who could be served is what the model knows.
+        self.engine._room.line._check(lambda waiter: False)
 
     def compare(self) -> None:
         """Hold all reservations that there are against the model's."""
@@ -446,6 +526,11 @@ class World:
                 raise InvariantBroken(
                     "kept", f"{uid}: is {_text(told)}, must be {_text(known.get(uid))}"
                 )
+        # What was refused, or is forgotten, stays so.
+        self.uids = [uid for uid in self.uids if uid in known]
+        there, expected = len(self.engine._room), len(self.waiters.line)
+        if there != expected:
+            raise InvariantBroken("waits", f"{there} do, and {expected} must")
 
     # --- Inside --------------------------------------------------------------------------------
 
@@ -453,10 +538,35 @@ class World:
         """Let the clock jump; who waited for the moment has not run yet."""
         self.clock.set(from_us(us))
 
-    def _note(self, what: Step | str, answer: Answer = None) -> None:
+    def note(self, what: Step | str, answer: Answer = None) -> None:
+        """Add a line to the transcript."""
         self.transcript.append(Told(what, answer))
 
     def _new_uid(self) -> str:
         uid = f"r{next(self._numbers)}"
         self.uids.append(uid)
         return uid
+
+
+def _shorter(one: Seen) -> Operation | None:
+    """Return how a reservation becomes shorter where it is, if it can."""
+    lengths = [one.end - one.start - TICK]
+    if one.event_type in EVENT_TYPES:
+        lengths = [duration_us(length) for length in EVENT_TYPES[one.event_type].lengths]
+    length = max((each for each in lengths if each < one.end - one.start), default=0)
+    if length <= 0:
+        return None
+    return Operation("move", uid=one.uid, start=one.start, length=length)
+
+
+def _is_at_once(step: Step) -> bool:
+    """Return whether nobody else runs before the step."""
+    return isinstance(step, Call) and step.how is How.AT_ONCE and step.operation.wait is None
+
+
+def _is_movable(one: Seen | None, operation: Operation) -> bool:
+    """Return whether it makes sense to move a reservation by the rules that are named."""
+    assert operation.ask is not None
+    if one is None or one.event_type not in EVENT_TYPES:
+        return False
+    return not operation.ask.event_type or one.seats is None

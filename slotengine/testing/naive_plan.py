@@ -1,0 +1,194 @@
+"""Event types once more: what a slot of one takes, when it may begin, and which are offered.
+
+What the planner does to a ledger is done to a `NaiveLedger` here, written down
+again in plain dates and loops.  Compare it with `slotengine.core.planner`.
+
+Every event type must name its zone, one whose clocks do not change at midnight.
+Times and durations are microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
+from slotengine.core.instant import LAST_US, MINUTE, duration_us, from_us, to_us
+from slotengine.core.plan import Ask
+from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.reservation import ENDED, LIMIT, Claim, Seats, is_limit
+from slotengine.core.schedule import ALWAYS_OPEN, Windows
+from slotengine.core.slots import Query
+from slotengine.errors import NoneFree, NotBookable, TooSoon, UnknownReservation
+from slotengine.testing.model import NaiveLedger, Seen
+from slotengine.testing.naive_line import Check
+from slotengine.testing.naive_slots import World, naive_slots
+
+
+def add(naive: NaiveLedger, event_type: EventType) -> None:
+    """Make an event type, and its limits, known to a naive ledger."""
+    naive.event_types[event_type.id] = event_type
+    for limit in event_type.limits:
+        naive.resources[_name(limit, event_type)] = limit.units, None
+
+
+# --- What a slot takes ------------------------------------------------------------------------
+
+
+def prepared(naive: NaiveLedger, ask: Ask) -> tuple[Proposal, Check, int]:
+    """Return what is to be decided, what is to be checked before, and when it can be at last."""
+    event_type = naive.event_types[ask.event_type]
+    proposal = _proposal(naive, event_type, ask)
+    if not ask.enforce:
+        return proposal, None, LAST_US
+    check = partial(_check_start, event_type, ask.start)
+    return proposal, check, ask.start - duration_us(event_type.notice)
+
+
+def _proposal(naive: NaiveLedger, event_type: EventType, ask: Ask) -> Proposal:
+    length = duration_us(event_type.length) if ask.length is None else ask.length
+    start, end = ask.start, ask.start + length
+    first, last = start - duration_us(event_type.before), end + duration_us(event_type.after)
+
+    def claims(hosts: Iterable[Host]) -> tuple[Claim, ...]:
+        return tuple(Claim(host.resource, first, last, host.units) for host in hosts)
+
+    def hours(hosts: Iterable[Host]) -> tuple[Windows, ...]:
+        if not ask.enforce:
+            return tuple(ALWAYS_OPEN for _ in hosts)
+        return tuple(_hours(naive, event_type, host) or ALWAYS_OPEN for host in hosts)
+
+    groups = [
+        [host for host in group if ask.only is None or host.resource in ask.only]
+        for group in event_type.groups
+    ]
+    return Proposal(
+        start,
+        end,
+        claims(event_type.fixed),
+        ask.ttl,
+        ask.holder,
+        event_type.id,
+        None if event_type.seats is None else Seats(event_type.seats, ask.seats),
+        ask.key,
+        pools=tuple(
+            Pool(claims(group), tuple(host.weight for host in group), hours(group))
+            for group in groups
+        ),
+        quotas=tuple(_counted(limit, event_type, start, length) for limit in event_type.limits),
+        schedules=hours(event_type.fixed),
+        hosts=frozenset(
+            host.resource for hosts in (event_type.fixed, *groups) for host in hosts
+        ),
+        request=tuple(ask),
+    )  # fmt: skip
+
+
+def _hours(naive: NaiveLedger, event_type: EventType, host: Host) -> Windows | None:
+    return event_type.schedule or host.schedule or naive.resources[host.resource][1]
+
+
+def _name(limit: Limit, event_type: EventType) -> str:
+    kind = "time" if limit.count is None else "count"
+    return f"{LIMIT}{limit.per.value} {kind}:{event_type.id}"
+
+
+def _counted(limit: Limit, event_type: EventType, start: int, length: int) -> Claim:
+    units = 1 if limit.time is None else length // MINUTE
+    first, following = _days(limit.per, _date(event_type, start))
+    span = _midnight(event_type, first), _midnight(event_type, following)
+    return Claim(_name(limit, event_type), *span, units)
+
+
+def _days(per: Period, on: date) -> tuple[date, date]:
+    """Return the first date of the period that a date is in, and of the one after."""
+    if per is Period.DAY:
+        return on, on + timedelta(days=1)
+    if per is Period.WEEK:
+        monday = on - timedelta(days=on.weekday())
+        return monday, monday + timedelta(days=7)
+    if per is Period.MONTH:
+        first = on.replace(day=1)
+        return first, (first + timedelta(days=31)).replace(day=1)
+    return date(on.year, 1, 1), date(on.year + 1, 1, 1)
+
+
+# --- When it may begin ------------------------------------------------------------------------
+
+
+def _check_start(event_type: EventType, start: int, now: int) -> None:
+    earliest = now + duration_us(event_type.notice)
+    if start < earliest:
+        raise TooSoon(event_type.id, from_us(earliest))
+    window = event_type.window
+    if isinstance(window, RollingDays):
+        assert not window.business
+        opens, last = now, _date(event_type, now) + timedelta(days=window.days)
+    elif isinstance(window, DateRange):
+        opens, last = _midnight(event_type, window.first), window.last
+    else:
+        return
+    end = _midnight(event_type, last + timedelta(days=1))
+    if not opens <= start < end:
+        raise NotBookable(event_type.id, from_us(opens), from_us(end))
+
+
+def _date(event_type: EventType, moment: int) -> date:
+    assert event_type.zone is not None
+    return from_us(moment).astimezone(ZoneInfo(event_type.zone)).date()
+
+
+def _midnight(event_type: EventType, on: date) -> int:
+    assert event_type.zone is not None
+    return to_us(datetime.combine(on, time(), ZoneInfo(event_type.zone)))
+
+
+# --- What is done with them ---------------------------------------------------------------------
+
+
+def reserve_slot(naive: NaiveLedger, ask: Ask, uid: str, now: int) -> Seen:
+    """Do as `Planner.reserve`."""
+    proposal, check, _ = prepared(naive, ask)
+    return naive.reserve(proposal, uid, now, check)
+
+
+def move_slot(
+    naive: NaiveLedger,
+    uid: str,
+    ask: Ask,
+    now: int,
+    *,
+    renew: bool = False,
+    version: int | None = None,
+) -> Seen:
+    """Do as `SlotEngine.move_slot` does with `Planner.move`."""
+    current = naive.get(uid, now)
+    if current is None:
+        raise UnknownReservation(uid)
+    if not ask.event_type:  # then it keeps its own, and its length
+        assert current.event_type is not None
+        length = current.end - current.start if ask.length is None else ask.length
+        ask = ask._replace(event_type=current.event_type, length=length)
+    event_type = naive.event_types[ask.event_type]
+    seats = 1 if current.seats is None else current.seats.wanted
+    proposal = _proposal(naive, event_type, ask._replace(seats=seats, holder=None, key=None))
+    stays = (current.event_type, current.start) == (event_type.id, ask.start)
+    if ask.enforce and not stays:
+        naive.check_movable(current, version)
+        _check_start(event_type, ask.start, naive.now)
+    try:
+        return naive.move(uid, [proposal], now, renew=renew, version=version)
+    except NoneFree as none_free:
+        raise none_free.refusals[0] from None
+
+
+def offered(naive: NaiveLedger, query: Query, now: int) -> dict[int, int]:
+    """Return the slots that are offered, by start, with the seats that are taken of each."""
+    naive.at(now)
+    live = [one for one in naive.known.values() if one.state not in ENDED]
+    things = {name: what for name, what in naive.resources.items() if not is_limit(name)}
+    busy = {name: naive.imported_spans(name) for name in things}
+    event_type = naive.event_types[str(query.event_type)]
+    return naive_slots(event_type, World(things, live, busy, naive.now), query)
