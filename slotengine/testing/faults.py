@@ -23,12 +23,18 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from slotengine.core.books import Books
+from slotengine.core.holders import Holders
 from slotengine.core.instant import LAST_US
 from slotengine.core.ledger import Ledger
-from slotengine.core.proposal import Proposal
-from slotengine.core.reservation import Entry, State, Verb
+from slotengine.core.line import NEWCOMER, Line, Waiter
+from slotengine.core.occupancy import Occupancy
+from slotengine.core.plan import Plan
+from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.reservation import Claim, Entry, State, Verb
 from slotengine.core.resource import Resource
+from slotengine.core.slots import Search
 from slotengine.core.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
+from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import NoneFree, Refused
 
 if TYPE_CHECKING:
@@ -267,6 +273,154 @@ def _lapses(right: Method) -> Method:
         return booked
 
     return confirm
+
+
+# --- What can be booked ------------------------------------------------------------------------
+
+
+@_breaks("limit-not-counted", Plan, "proposal")
+def _unlimited(right: Method) -> Method:
+    """What is reserved does not count towards the limits of its event type."""
+    return lambda self, ask: right(self, ask)._replace(quotas=())
+
+
+@_breaks("host-taken-twice", Occupancy, "_pick")
+def _anybody(right: Method) -> Method:
+    """Of a group of whom nobody is free, the first is taken all the same."""
+
+    def pick(self: Occupancy, pool: Pool, *about: Any, **how: Any) -> Claim:
+        try:
+            return right(self, pool, *about, **how)  # type: ignore[no-any-return]
+        except Refused:
+            return pool.claims[0]
+
+    return pick
+
+
+@_breaks("out-of-turn", Occupancy, "_turns")
+def _no_turns(right: Method) -> Method:
+    """Of a group, the first who is free is always taken."""
+    return lambda self, pool, *about, **how: list(range(len(pool.claims)))
+
+
+@_breaks("notice-not-kept", Plan, "check_start")
+def _at_any_time(right: Method) -> Method:
+    """What is too close, or too far away, is let through."""
+    return lambda self, start, now: None
+
+
+@_breaks("offered-though-held", Search, "_free_of")
+def _beside_bookings(right: Method) -> Method:
+    """Slots are offered as if nothing but bookings were in the way."""
+
+    def free_of(self: Search, party: Any) -> Any:
+        free = right(self, party)
+        return free._replace(beside_all=free.beside_bookings)
+
+    return free_of
+
+
+@_breaks("busy-time-ignored", Resource, "is_busy")
+def _never_busy(right: Method) -> Method:
+    """What is imported as busy is given away."""
+    return lambda self, start, end: False
+
+
+@_breaks("quota-not-kept", Holders, "check")
+def _without_quota(right: Method) -> Method:
+    """A holder may have as much as it likes."""
+    return lambda self, *about: None
+
+
+# --- Waiting -----------------------------------------------------------------------------------
+
+
+@_breaks("lapse-wakes-nobody", WaitingRoom, "told")
+def _silent_lapse(right: Method) -> Method:
+    """Whoever waits for a hold to lapse sleeps on when it does."""
+
+    def told(self: WaitingRoom, verb: Verb, entry: Entry) -> None:
+        if verb is not Verb.EXPIRE:
+            right(self, verb, entry)
+
+    return told
+
+
+@_breaks("move-wakes-nobody", WaitingRoom, "moving")
+def _silent_move(right: Method) -> Method:
+    """Whoever waits for what moves away sleeps on."""
+    return lambda self, uid: None
+
+
+@_breaks("import-wakes-nobody", WaitingRoom, "imported")
+def _silent_import(right: Method) -> Method:
+    """Whoever waits for imported busy time to end sleeps on when it is gone."""
+    return lambda self: None
+
+
+@_breaks("leaving-wakes-nobody", Line, "leave")
+def _silent_leave(right: Method) -> Method:
+    """Whoever gives up waiting wakes none of those behind."""
+
+    def leave(self: Line[Any], waiter: Waiter[Any]) -> None:
+        called = list(self._to_try), {one.ticket for one in self if one.to_try}
+        right(self, waiter)
+        self._to_try = called[0]
+        for one in self:
+            one.to_try = one.ticket in called[1]
+
+    return leave
+
+
+@_breaks("last-come-first-served", Line, "next")
+def _newest(right: Method) -> Method:
+    """Of those who wait for the same, the one who came last is served first."""
+
+    def next_(self: Line[Any]) -> Waiter[Any] | None:
+        waiter: Waiter[Any] | None = right(self)
+        if waiter is None:
+            return None
+        return [one for one in self if one.places == waiter.places][-1]
+
+    return next_
+
+
+@_breaks("newcomer-overtakes", WaitingRoom, "_screen")
+def _overtaking(right: Method) -> Method:
+    """Whoever comes at the right moment is served before those who wait."""
+
+    def screen(self: WaitingRoom, proposal: Proposal, own: Entry | None) -> Proposal:
+        is_new = own is None and self._ticket == NEWCOMER
+        return proposal if is_new else right(self, proposal, own)
+
+    return screen
+
+
+@_breaks("mover-overtakes", WaitingRoom, "_screen")
+def _moving_in(right: Method) -> Method:
+    """Whoever moves is served before those who wait."""
+
+    def screen(self: WaitingRoom, proposal: Proposal, own: Entry | None) -> Proposal:
+        return proposal if own is not None else right(self, proposal, own)
+
+    return screen
+
+
+@_breaks("handed-to-nobody", WaitingRoom, "abandon")
+def _lost(right: Method) -> Method:
+    """What one was handed who is cancelled in that moment is held for nobody."""
+    return lambda self, waiter: self._dismiss(waiter)
+
+
+@_breaks("more-wait-than-may", Line, "join")
+def _crowd(right: Method) -> Method:
+    """Any number may wait."""
+
+    def join(self: Line[Any], *about: Any) -> Waiter[Any]:
+        self._most += 1
+        return right(self, *about)  # type: ignore[no-any-return]
+
+    return join
 
 
 def _telling(ledger: Ledger, tell: OnChange | None, act: Callable[[], Any]) -> Any:

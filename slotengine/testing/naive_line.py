@@ -139,7 +139,7 @@ class NaiveLine(Generic[Caller]):
 
     def _try(self, one: Waiting[Caller], i: int, answer: object, *, last: bool = False) -> object:
         """Return what the i-th gets, or what it hears: if in vain, or for the ``last`` time."""
-        uid = answer.uid if isinstance(answer, Seen) else str(one.caller)
+        uid = answer.uid if isinstance(answer, Seen) else "new"
         with self._turn_of(i):
             try:
                 return self._naive.reserve(one.proposal, uid, self._naive.now, one.check)

@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from slotengine.core.instant import to_us
+from slotengine.core.instant import from_us, to_us
 from slotengine.core.reservation import ENDED, NEXT, State, Verb
 from slotengine.engine.events import Event, Subscription
 from slotengine.engine.values import Reservation
+from slotengine.errors import Refused
 
 if TYPE_CHECKING:
     from slotengine.engine.engine import SlotEngine
@@ -51,6 +52,7 @@ RULES: Final = {
     "kept": "what was told stays so: a booking until it is cancelled, a hold until its until",
     "busy": "what is taken is what live reservations claim, and nothing else",
     "announced": "every expiry is announced",
+    "served": "nobody waits for what could be had",
 }
 """What is watched for: the names of the rules, and what they say."""
 
@@ -116,7 +118,8 @@ class Watch:
         self.raise_first()
 
     def check_swept(self) -> None:
-        """Raise `InvariantBroken` unless each expiry up to now was announced.
+        """Raise `InvariantBroken` unless each expiry up to now was announced, and nobody waits
+        who could be served.
 
         For when the sweeper has nothing left to do, such as after
         `SimClock.advance`.  O(n).
@@ -125,7 +128,21 @@ class Watch:
         for one in self._all.values():
             if one.state is State.HELD and _until(one) <= now:
                 self._break("announced", one)
+        self._check_served()
         self.raise_first()
+
+    def _check_served(self) -> None:
+        line, ledger = self._engine._room.line, self._engine._ledger
+        for waiter in line:
+            if line.behind(waiter.proposal, waiter.ticket) is not None:
+                continue
+            wanted = line.without_awaited(waiter.proposal, waiter.ticket)
+            try:
+                ledger.occupancy.decide(wanted, None, ledger.now, swept=True)
+            except Refused:
+                continue
+            told = f"{RULES['served']}: {wanted}, until {from_us(waiter.until)}"
+            self.broken.append(InvariantBroken("served", told))
 
     def raise_first(self) -> None:
         """Raise the first thing found, if there is any."""

@@ -24,7 +24,8 @@ from slotengine.testing.simulation.clients import history
 from slotengine.testing.simulation.home import Home, MemoryHome, ParkingEngine
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import RESOURCES, TERMS, Step
-from slotengine.testing.simulation.world import LOOK_EVERY, Told, World
+from slotengine.testing.simulation.transcript import Told
+from slotengine.testing.simulation.world import LOOK_EVERY, World
 from slotengine.testing.watch import InvariantBroken
 
 __all__ = [

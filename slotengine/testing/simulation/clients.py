@@ -48,7 +48,7 @@ UNITS: Final = (1, 1, 2, 3)
 BUFFERS: Final = ((0, 0), (0, 0), (1, 0), (1, 2))
 WAITS: Final = (1, 3, 8, 20, 1_000, 1_000)
 """How much patience they have."""
-HOT: Final = ((32, 34), (32, 34), (33, 36), (38, 40))
+HOT: Final = ((32, 34), (32, 34), (33, 36))
 """What many want to have, or hardly anybody would wait for another."""
 
 
@@ -71,15 +71,11 @@ def history(seed: int, steps: int) -> list[Step]:
 
 
 def _weather(random: Random) -> Step:
-    match random.randrange(17):
+    match random.randrange(20):
         case 0 | 1 | 2 | 3:
             return Jump(random.choice((1, 1, 2, 3, 8)))
         case 4:
             return Jump(-random.choice((1, 2, 5)))
-        case 14 | 15:
-            return GiveUp(random.choice((0, 0, 1, 2)), when_served=random.random() < 0.7)
-        case 16:
-            return JumpToEnd(random.choice((0, 0, 1)), random.choice((-1, 0, 0, 1)))
         case 5:
             return JumpTo(random.randrange(CLIENTS), random.randrange(2), random.choice((-1, 0, 1)))
         case 6 | 7:
@@ -90,6 +86,10 @@ def _weather(random: Random) -> Step:
             return _import(random)
         case 11:
             return Crash(random.choice((0, 0, 1, 2, 5)))
+        case 12:
+            return GiveUp(random.choice((0, 0, 1, 2)), when_served=random.random() < 0.8)
+        case 13:
+            return JumpToEnd(random.choice((0, 0, 1)), random.choice((-1, 0, 0, 1)))
         case _:
             return Resume(cancel=random.random() < 0.4)
 
@@ -136,9 +136,9 @@ class _Client:
             self._acts_on_an_old_view,
             *(self._gives_up,) * 4,
             self._uses_a_key_again,
-            *(self._waits,) * 6,
+            *(self._waits,) * 8,
+            *(self._lets_go,) * 6,
             self._waits_and_asks_again,
-            self._shortens,
             self._looks,
             self._looks,
             self._books_by_rules,
@@ -235,23 +235,35 @@ class _Client:
 
     def _waits(self) -> Iterator[Step]:
         yield self._call(self._patient(self._any_reserve()))
-        if self._random.random() < 0.3:
+        if self._random.random() < 0.15:
             yield GiveUp(when_served=self._random.random() < 0.8)
         if self._random.random() < 0.5:
             verb = self._random.choice(("confirm", "release", "get"))
             yield self._call(Operation(verb))
 
     def _waits_and_asks_again(self) -> Iterator[Step]:
-        operation = self._patient(self._keyed(self._reserve()))
+        operation = self._patient(self._keyed(self._reserve(hot=True)))
         yield self._call(operation, self._random.choice((How.ASYNC, How.LOST)))
         if self._random.random() < 0.5:
             yield GiveUp(when_served=True)
         again = operation if self._random.random() < 0.5 else operation._replace(wait=None)
         yield self._call(again)
 
-    def _shortens(self) -> Iterator[Step]:
-        yield self._call(self._reserve())
-        yield self._call(Operation("shorten"), self._random.choice((How.ASYNC, How.AT_ONCE)))
+    def _lets_go(self) -> Iterator[Step]:
+        """Have what others may be waiting for soon, and then no more."""
+        yield self._call(self._reserve(hot=True))
+        if self._random.random() < 0.3:
+            yield self._call(Operation("confirm"))
+        match self._random.randrange(6):
+            case 0 | 1:
+                yield self._call(Operation("release"))
+                yield self._call(Operation("cancel"))
+            case 2:
+                yield self._call(Operation("move", start=at(self._random.randrange(FIRST, LAST))))
+            case 3 | 4:
+                yield self._call(Operation("shorten"))
+            case _:
+                yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1)))
 
     def _looks(self) -> Iterator[Step]:
         event_type = self._random.choice(list(EVENT_TYPES))
@@ -318,7 +330,7 @@ class _Client:
             case 1:
                 return Operation("reserve_request", (self._seat(),))
             case _:
-                return self._reserve()
+                return self._reserve(hot=True)
 
     def _by_rules(self) -> Operation:
         event_type = EVENT_TYPES[self._random.choice(list(EVENT_TYPES))]
@@ -354,26 +366,26 @@ class _Client:
         key = f"client-{self._number}-{next(self._keys)}"
         return operation._replace(proposals=(wish._replace(key=key),))
 
-    def _reserve(self) -> Operation:
+    def _reserve(self, *, hot: bool = False) -> Operation:
         if self._random.random() < 0.4:
-            return Operation("reserve_request", (self._wish(),))
-        wish = self._wish(plain=True)
+            return Operation("reserve_request", (self._wish(hot=hot),))
+        wish = self._wish(plain=True, hot=hot)
         return Operation("reserve", (wish,))
 
-    def _wish(self, *, plain: bool = False) -> Proposal:
-        start, end = _span(self._random)
+    def _wish(self, *, plain: bool = False, hot: bool = False) -> Proposal:
+        start, end = self._random.choice(HOT) if hot else _span(self._random)
         before, after = (0, 0) if plain else self._random.choice(BUFFERS)
         several = 1 if plain else self._random.choice((1, 1, 2))
         claims = tuple(
             Claim(name, at(start - before), at(end + after), self._units(name))
-            for name in self._names(several)
+            for name in self._names(several, hot=hot)
         )
         ttl = self._random.choice(TTLS) * TICK
         return Proposal(at(start), at(end), claims, ttl, self._holder())
 
-    def _names(self, several: int) -> list[str]:
+    def _names(self, several: int, *, hot: bool) -> list[str]:
         """Return what is wanted: the room more often than anything else."""
-        if several == 1 and self._random.random() < 0.4:
+        if several == 1 and self._random.random() < (0.7 if hot else 0.4):
             return ["room"]
         return self._random.sample(list(RESOURCES), several)
 

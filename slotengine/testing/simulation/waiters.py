@@ -26,6 +26,7 @@ from slotengine.testing.operations import (
     wanted,
 )
 from slotengine.testing.simulation.steps import MOST_WAITING, SCALE, Call, GiveUp
+from slotengine.testing.simulation.transcript import text
 from slotengine.testing.watch import InvariantBroken
 
 if TYPE_CHECKING:
@@ -103,8 +104,9 @@ class Waiters:
         if caller.done.is_set():
             self._callers.remove(caller)
             world.compare_answer(call, operation, caller.answer, expected)
+            world.keep(acknowledge=world.learn(call, caller.answer))
         elif expected is not None:
-            raise InvariantBroken("waits", f"{caller}, though there is an answer: {expected}")
+            raise InvariantBroken("waits", f"{caller}, though there is an answer: {text(expected)}")
         else:
             caller.waiter = list(room.line)[-1]
             world.note(call, "waits")
@@ -158,23 +160,31 @@ class Waiters:
 
         For when all who had something to do have done it.  Raises `InvariantBroken`.
         """
-        while self._serve_some():
+        told: list[bool] = []
+        while self._serve_some(told):
             pass
+        # Not before: all that was recorded meanwhile belongs to it.
+        self._world.keep(acknowledge=any(told))
         for caller in self._callers:
             if caller.done.is_set():
-                raise InvariantBroken("waits", f"{caller}, and must wait: {caller.answer}")
+                raise InvariantBroken("waits", f"{caller}, and must wait: {text(caller.answer)}")
 
     def _answer_of(self, caller: Caller) -> Answer:
         return caller.answer if caller in self._order[:1] else None
 
-    def _serve_some(self) -> bool:
-        """Answer whoever is to be, and return whether what one was handed is free again."""
+    def _serve_some(self, told: list[bool]) -> bool:
+        """Answer whoever is to be, and return whether what one was handed is free again.
+
+        Add to what was ``told`` whether a client knows of its answer.
+        """
         now = self._world.clock.now()
         passed_on: list[str] = []
         while (answered := self.line.next(now, self._answer_of)) is not None:
             caller, expected = answered[0], as_told(answered[1])
             if not caller.done.is_set():
-                raise InvariantBroken("waits", f"{caller}, though there is an answer: {expected}")
+                raise InvariantBroken(
+                    "waits", f"{caller}, though there is an answer: {text(expected)}"
+                )
             if caller is not self._order.pop(0):
                 raise InvariantBroken("waits", f"{caller}, while others are served")
             doomed = caller is self._doomed and isinstance(expected, Seen)
@@ -185,9 +195,9 @@ class Waiters:
                     passed_on.append(expected.uid)
             else:
                 self._world.compare_answer(caller.call, caller.operation, caller.answer, expected)
+                told.append(self._world.learn(caller.call, caller.answer))
         for uid in passed_on:
             self._world.naive.end(uid, Verb.RELEASE, now)
-        self._world.keep()
         return bool(passed_on)
 
 

@@ -19,11 +19,10 @@ import anyio.abc
 import anyio.lowlevel
 
 from slotengine.core.instant import duration_us, from_us
-from slotengine.core.reservation import BOOKED_UNTIL, State
+from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.engine.events import Event
 from slotengine.testing import naive_plan
-from slotengine.testing.clock import SimClock
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.operations import (
     Answer,
@@ -35,6 +34,7 @@ from slotengine.testing.operations import (
     uids_in,
 )
 from slotengine.testing.simulation.home import PARKED, Home
+from slotengine.testing.simulation.listener import Listener
 from slotengine.testing.simulation.looking import look
 from slotengine.testing.simulation.settling import settle_down
 from slotengine.testing.simulation.steps import (
@@ -59,6 +59,8 @@ from slotengine.testing.simulation.steps import (
     Step,
     at,
 )
+from slotengine.testing.simulation.swept_clock import SweptClock
+from slotengine.testing.simulation.transcript import Told, text
 from slotengine.testing.simulation.waiters import Caller, Waiters
 from slotengine.testing.watch import InvariantBroken, Watch, tap
 
@@ -72,100 +74,6 @@ LOOK_EVERY: Final = 8
 """Everything that the engine says is compared with the events each so many steps.
 
 Measured: looking at each takes twice as long."""
-
-
-class Told(NamedTuple):
-    """A line of a transcript: what happened, and what came of it."""
-
-    what: Step | Operation | str
-    answer: Answer = None
-
-    def __str__(self) -> str:
-        return f"{self.what}" if self.answer is None else f"{self.what} -> {_text(self.answer)}"
-
-
-def _text(answer: Answer) -> str:
-    match answer:
-        case Seen():
-            until = "" if answer.until == BOOKED_UNTIL else f" until {SCALE.at(answer.until)}"
-            where = "+".join(claim.resource for claim in answer.claims)
-            return (
-                f"{answer.uid} v{answer.version} {answer.state.value}{until}: "
-                f"{where} {SCALE.span(answer.start, answer.end)}"
-            )
-        case list():
-            return "; ".join(map(_text, answer))
-        case (type() as kind, *_):
-            return kind.__name__
-        case _:
-            return str(answer)
-
-
-class SweptClock(SimClock):
-    """A virtual clock that knows whether the sweeper sleeps, and can keep it from waking."""
-
-    def __init__(self) -> None:
-        super().__init__(from_us(ORIGIN))
-        self.stalled = False
-        self._go_on = anyio.Event()
-
-    def stall(self, on: bool) -> None:
-        """Let the sweeper have no turns, or have them again."""
-        if on and not self.stalled:
-            self._go_on = anyio.Event()
-        self.stalled = on
-        if not on:
-            self._go_on.set()
-
-    @property
-    def idle(self) -> bool:
-        """Whether the sweeper has nothing to do, or no chance to."""
-        return self.stalled or (
-            bool(self._waiting) and not any(wake.is_set() for _, wake in self._waiting)
-        )
-
-    async def wait(self, wake: anyio.Event, until: int) -> None:
-        """Do as `SimClock.wait`; and while stalled, do not return."""
-        await super().wait(wake, until)
-        while self.stalled:
-            await self._go_on.wait()
-
-
-class Listener:
-    """A subscriber, and how far it is in all that was told."""
-
-    def __init__(self, stream: Subscription, told: Sequence[Event]) -> None:
-        self._stream = stream
-        self._told = told
-        self._next = 0
-        self._deaf = False
-        self._go_on = anyio.Event()
-        self.wrong: str | None = None
-
-    def deafen(self, on: bool) -> None:
-        """Stop to read, or go on."""
-        if on and not self._deaf:
-            self._go_on = anyio.Event()
-        self._deaf = on
-        if not on:
-            self._go_on.set()
-
-    @property
-    def idle(self) -> bool:
-        """Whether it has heard all there is to hear, or does not listen."""
-        return self._deaf or self._next == len(self._told) or self.wrong is not None
-
-    async def run(self) -> None:
-        """Read the events, and hold each against what was told."""
-        async for event in self._stream:
-            if isinstance(event, Lagged):
-                self._next += event.missed
-            elif self._next < len(self._told) and event is self._told[self._next]:
-                self._next += 1
-            else:
-                self.wrong = f"heard {event} as number {self._next} of {len(self._told)}"
-            while self._deaf:
-                await self._go_on.wait()
 
 
 class Parked(NamedTuple):
@@ -199,7 +107,7 @@ class World:
         self._busy: dict[str, Import] = {}
         # What a crash may take back: how many records there were, and the model's books then.
         self._kept: list[tuple[int, Callable[[], None]]] = []
-        self._acknowledge()
+        self.keep(acknowledge=True)
 
     async def play(self) -> None:
         """Play all steps, and then let everything settle.
@@ -379,23 +287,26 @@ class World:
         """Hold an answer, just given, against the model's, and let the client know of it."""
         expected = in_model(self.naive, operation, uids_for(operation, answer), self.clock.now())
         self.compare_answer(call, operation, answer, expected)
+        self.keep(acknowledge=self.learn(call, answer))
 
     def compare_answer(
         self, call: Call, operation: Operation, answer: Answer, expected: Answer
     ) -> None:
-        """Hold an answer against what it must be, and let the client know of it."""
+        """Hold an answer against what it must be."""
         self.note(call, answer)
         if answer != expected:
             raise InvariantBroken(
                 "answer",
-                f"{operation.text(SCALE)}: is {_text(answer)}, must be {_text(expected)}",
+                f"{operation.text(SCALE)}: is {text(answer)}, must be {text(expected)}",
             )
+
+    def learn(self, call: Call, answer: Answer) -> bool:
+        """Let a client know of its answer, and return whether it does."""
         if call.how is How.LOST:
-            self.keep()
-            return
+            return False
         known = self._known.setdefault(call.client, [])
         known += [uid for uid in uids_in(answer) if uid not in known]
-        self._acknowledge()
+        return True
 
     async def _park(self, call: Call, operation: Operation) -> None:
         parked = Parked(anyio.CancelScope(), anyio.Event(), anyio.Event())
@@ -417,7 +328,7 @@ class World:
         self.note(f"{caller}, is cancelled when served", caller.answer)
         if caller.answer != expected:
             raise InvariantBroken(
-                "answer", f"{caller}: is {_text(caller.answer)}, must be {_text(expected)}"
+                "answer", f"{caller}: is {text(caller.answer)}, must be {text(expected)}"
             )
 
     def start(self, run: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
@@ -434,18 +345,18 @@ class World:
         keep, go_back = self._kept[-1]
         go_back()
         self._home.crash(keep)
-        self._acknowledge()
+        self.keep(acknowledge=True)
         # Within its life an engine never goes back in time.  That the next does not either is
         # up to whoever sets the machine's clock.
         self.clock.set(from_us(max(self.clock.now(), self.naive.now)))
 
-    def _acknowledge(self) -> None:
-        """From now on nothing that has happened can be lost: somebody knows of it."""
-        self._kept = []
-        self.keep()
+    def keep(self, *, acknowledge: bool) -> None:
+        """Note how it is now, should a crash take back what comes after.
 
-    def keep(self) -> None:
-        """Note that this is how it is after so many records, should a crash take the rest back."""
+        If it is acknowledged, somebody knows of all that has happened, and none of it can be lost.
+        """
+        if acknowledge:
+            self._kept = []
         naive = self.naive
         books = dict(naive.known), dict(naive.keys), dict(naive.opened)
         lapses = {holder: list(theirs) for holder, theirs in naive.lapses.items()}
@@ -524,7 +435,7 @@ class World:
             told = None if entry is None else Seen.of(entry, ledger.now)
             if told != known.get(uid):
                 raise InvariantBroken(
-                    "kept", f"{uid}: is {_text(told)}, must be {_text(known.get(uid))}"
+                    "kept", f"{uid}: is {text(told)}, must be {text(known.get(uid))}"
                 )
         # What was refused, or is forgotten, stays so.
         self.uids = [uid for uid in self.uids if uid in known]

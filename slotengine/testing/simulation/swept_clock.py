@@ -1,0 +1,39 @@
+"""A virtual clock that has an eye, and a hand, on the engine's sweeper."""
+
+from __future__ import annotations
+
+import anyio
+
+from slotengine.core.instant import from_us
+from slotengine.testing.clock import SimClock
+from slotengine.testing.simulation.steps import ORIGIN
+
+
+class SweptClock(SimClock):
+    """A virtual clock that knows whether the sweeper sleeps, and can keep it from waking."""
+
+    def __init__(self) -> None:
+        super().__init__(from_us(ORIGIN))
+        self.stalled = False
+        self._go_on = anyio.Event()
+
+    def stall(self, on: bool) -> None:
+        """Let the sweeper have no turns, or have them again."""
+        if on and not self.stalled:
+            self._go_on = anyio.Event()
+        self.stalled = on
+        if not on:
+            self._go_on.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the sweeper has nothing to do, or no chance to."""
+        return self.stalled or (
+            bool(self._waiting) and not any(wake.is_set() for _, wake in self._waiting)
+        )
+
+    async def wait(self, wake: anyio.Event, until: int) -> None:
+        """Do as `SimClock.wait`; and while stalled, do not return."""
+        await super().wait(wake, until)
+        while self.stalled:
+            await self._go_on.wait()
