@@ -6,17 +6,30 @@ get in each other's way; and they act on each other's reservations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from random import Random
 
-from slotengine.core.instant import from_us
-from slotengine.core.proposal import Proposal
+from slotengine.core.instant import EPOCH, from_us
+from slotengine.core.proposal import Proposal, Terms
 from slotengine.core.reservation import Claim
+from slotengine.core.schedule import FixedWindows, Windows
+from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.testing import SimClock
 from slotengine.testing.histories import LedgerModel, Recorder
 from slotengine.testing.operations import Answer, Operation, uids_in
-from slotengine.testing.simulation import RESOURCES, TERMS, MemoryHome
+
+TERMS = Terms(
+    default_ttl=8, shortest_ttl=1, longest_ttl=20, max_life=25, retention=15, longest_span=20
+)
+RESOURCES: dict[str, tuple[int, Windows | None]] = {
+    "room": (1, None),
+    "annex": (1, None),
+    "desk": (1, FixedWindows([(0, 6), (7, 14)])),
+    "hall": (3, None),
+}
+"""What there is: capacity and hours of each, in microseconds since the epoch."""
 
 MODEL = LedgerModel(TERMS, dict(RESOURCES))
 
@@ -25,8 +38,26 @@ def world() -> tuple[SlotEngine, SimClock, Recorder]:
     """Return an engine that is not entered yet, its clock, and a recorder by that."""
     clock = SimClock(from_us(0))
     numbers = count(1)
-    engine = MemoryHome().engine(clock, lambda: f"r{next(numbers)}")
+    engine = engine_on(clock, lambda: f"r{next(numbers)}")
     return engine, clock, Recorder(clock.now)
+
+
+def engine_on(clock: Clock, new_uid: Callable[[], str]) -> SlotEngine:
+    """Return an engine of these resources and terms that is not entered yet."""
+    assert TERMS.max_life is not None
+    engine = SlotEngine(
+        default_ttl=from_us(TERMS.default_ttl) - EPOCH,
+        min_ttl=from_us(TERMS.shortest_ttl) - EPOCH,
+        max_ttl=from_us(TERMS.longest_ttl) - EPOCH,
+        max_life=from_us(TERMS.max_life) - EPOCH,
+        retention=from_us(TERMS.retention) - EPOCH,
+        max_length=from_us(TERMS.longest_span) - EPOCH,
+        clock=clock,
+        new_uid=new_uid,
+    )
+    for name, (capacity, schedule) in RESOURCES.items():
+        engine.add_resource(name, capacity=capacity, schedule=schedule)
+    return engine
 
 
 class Caller:

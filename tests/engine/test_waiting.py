@@ -449,7 +449,7 @@ async def test_what_waiting_cannot_help_is_refused_at_once(
     for name in ("anna", "bert"):
         engine.add_resource(name, schedule=weekdays)
     engine.add_event_type(
-        EventType(id="talk", length=HALF_HOUR, any_of=[["anna", "bert"]], notice=HOUR)
+        EventType(id="talk", length=HALF_HOUR, any_of=[["anna", "bert"]], notice=HALF_HOUR)
     )
     night = START.replace(hour=22)
     with pytest.raises(OutsideHours):
@@ -457,7 +457,7 @@ async def test_what_waiting_cannot_help_is_refused_at_once(
     with pytest.raises(NoneFree):
         await engine.reserve_slot("talk", night, wait=HOUR)
     with pytest.raises(TooSoon):
-        await engine.reserve_slot("talk", NOW + HALF_HOUR, wait=HOUR)
+        await engine.reserve_slot("talk", NOW + minutes(15), wait=HOUR)
     await engine.reserve("anna", START, HALF_HOUR)
     await engine.reserve("bert", START, HALF_HOUR)
     await callers.begin("a", engine.reserve_slot("talk", START, wait=HOUR))
@@ -468,8 +468,11 @@ async def test_what_waiting_cannot_help_is_refused_at_once(
 async def test_what_waiting_can_help_no_more_is_refused_then(
     engine: SlotEngine, clock: SimClock, callers: Callers
 ) -> None:
-    engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"], notice=HOUR))
-    await engine.reserve("room", START, HALF_HOUR)
+    """It was free in time, but nobody was there to see it: the machine slept."""
+    engine.add_event_type(
+        EventType(id="talk", length=HALF_HOUR, all_of=["room"], notice=minutes(56))
+    )
+    await engine.reserve("room", START, HALF_HOUR, ttl=minutes(3))
     await callers.begin("a", engine.reserve_slot("talk", START, wait=2 * HOUR))
     await clock.advance(minutes(5))
     assert isinstance(callers.refusal("a"), TooSoon)
@@ -506,6 +509,26 @@ async def test_patience_that_ends_with_the_hold_is_enough(
     await clock.advance(minutes(5))
     assert callers.held == ["a"]
     assert callers.refusal("b").retry_at == NOW + minutes(10)
+
+
+async def test_nobody_waits_longer_than_the_slot_may_be_booked(
+    engine: SlotEngine, clock: SimClock, callers: Callers
+) -> None:
+    """Who can no longer be served keeps nobody off."""
+    engine.add_event_type(
+        EventType(id="early", length=HALF_HOUR, all_of=["room"], notice=minutes(50))
+    )
+    await engine.reserve("room", START, minutes(15), ttl=minutes(40))
+    await callers.begin("early", engine.reserve_slot("early", START, wait=HOUR))
+    await callers.begin("never", engine.reserve_slot("early", START, wait=HOUR, enforce=False))
+    await callers.begin("half", engine.reserve("room", START + minutes(15), HALF_HOUR, wait=HOUR))
+    await clock.advance(minutes(10))
+    assert isinstance(callers.refusal("early"), SlotTaken)
+    with pytest.raises(SlotTaken):  # nor does anybody begin to
+        await engine.reserve_slot("early", START, wait=HOUR)
+    callers.scopes["never"].cancel()
+    await settle()
+    assert callers.held == ["half"]
 
 
 async def test_patience_can_be_endless(engine: SlotEngine, callers: Callers) -> None:

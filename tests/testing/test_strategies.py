@@ -21,7 +21,7 @@ from slotengine.core.schedule import Schedule
 from slotengine.testing import SimClock, attach, strategies
 from slotengine.testing.model import NaiveLedger
 from slotengine.testing.operations import Operation, in_engine, in_model, uids_for
-from slotengine.testing.simulation import RESOURCES, TERMS, MemoryHome
+from tests.engine.callers import RESOURCES, TERMS, engine_on
 
 UNITS = {name: capacity for name, (capacity, _) in RESOURCES.items()}
 Thing = TypeVar("Thing")
@@ -58,7 +58,7 @@ def test_an_engine_answers_as_the_model_does(
     numbers = count(1)
 
     async def main() -> None:
-        async with MemoryHome().engine(clock, lambda: f"r{next(numbers)}") as engine:
+        async with engine_on(clock, lambda: f"r{next(numbers)}") as engine:
             with attach(engine) as watch:
                 for ticks, operation in life:
                     clock.set(from_us(clock.now() + ticks))

@@ -229,7 +229,17 @@ async def unheard_of(engine: SlotEngine, clock: SimClock) -> None:
     await engine.confirm(hold.uid)
 
 
+async def slept_through(engine: SlotEngine, clock: SimClock) -> None:
+    wish = Request(START, HALF_HOUR, (Claim("room"),)).proposal(default_ttl=60_000_000)
+    with fault("lapse-wakes-nobody"):
+        await engine.reserve("room", START, HALF_HOUR)
+        engine._room.ask(wish, None, 3_600_000_000)
+        engine._room.ask(wish, None, 3_600_000_000)  # who is behind has no chance to sleep through
+        await clock.advance(minutes(5))
+
+
 WRONG: list[tuple[str, Scene]] = [
+    ("served", slept_through),
     ("transition", told_twice),
     ("version", same_version),
     ("until", beyond_until),
@@ -252,7 +262,7 @@ async def test_what_is_wrong_is_found_and_named(rule: str, scene: Scene, clock: 
     async with engine_on(clock) as engine:
         watch = Watch(engine)
         await scene(engine, clock)
-        check = watch.check_swept if rule == "announced" else watch.check
+        check = watch.check_swept if rule in {"announced", "served"} else watch.check
         with pytest.raises(InvariantBroken) as found:
             check()
         assert found.value.rule == rule

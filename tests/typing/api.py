@@ -70,8 +70,11 @@ async def reserving(engine: SlotEngine) -> None:
         ),
         Reservation,
     )  # fmt: skip
+    assert_type(await engine.reserve("room", START, HALF_HOUR, wait=minutes(5)), Reservation)
+    assert_type(await engine.reserve("room", START, HALF_HOUR, wait=None), Reservation)
     assert_type(engine.reserve_nowait("room", START, HALF_HOUR), Reservation)
     assert_type(await engine.reserve_request(REQUEST), Reservation)
+    assert_type(await engine.reserve_request(REQUEST, wait=minutes(5)), Reservation)
     assert_type(await engine.reserve_all([REQUEST]), list[Reservation])
     assert_type(await engine.reserve_all((REQUEST,)), list[Reservation])
     assert_type(await engine.reserve_each([REQUEST]), list[Reservation | Refused])
@@ -113,6 +116,7 @@ async def event_types(engine: SlotEngine) -> None:
     )
     assert_type(await engine.reserve_slot("talk", START, seats=2, only={"first"}), Reservation)
     assert_type(await engine.move_slot("uid", START, event_type="fair"), Reservation)
+    assert_type(await engine.reserve_slot("talk", START, wait=minutes(5)), Reservation)
     slots = await engine.slots("talk", START, START, zone="Europe/Rome", ignoring=["uid"])
     assert_type(slots, list[Slot])
     assert_type(slots[0].start, datetime)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import anyio
 
 from slotengine.testing.simulation.clients import history
-from slotengine.testing.simulation.home import Home, MemoryHome, ParkingEngine
+from slotengine.testing.simulation.home import OPTIONS, Home, MemoryHome, ParkingEngine, furnish
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import RESOURCES, TERMS, Step
 from slotengine.testing.simulation.transcript import Told
@@ -29,6 +29,7 @@ from slotengine.testing.simulation.world import LOOK_EVERY, World
 from slotengine.testing.watch import InvariantBroken
 
 __all__ = [
+    "OPTIONS",
     "RESOURCES",
     "TERMS",
     "Failure",
@@ -39,6 +40,7 @@ __all__ = [
     "Played",
     "Step",
     "Told",
+    "furnish",
     "history",
     "investigate",
     "play",

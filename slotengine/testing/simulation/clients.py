@@ -48,7 +48,7 @@ UNITS: Final = (1, 1, 2, 3)
 BUFFERS: Final = ((0, 0), (0, 0), (1, 0), (1, 2))
 WAITS: Final = (1, 3, 8, 20, 1_000, 1_000)
 """How much patience they have."""
-HOT: Final = ((32, 34), (32, 34), (33, 36))
+HOT: Final = ((27, 29), (27, 29), (28, 31))
 """What many want to have, or hardly anybody would wait for another."""
 
 
@@ -85,7 +85,7 @@ def _weather(random: Random) -> Step:
         case 10:
             return _import(random)
         case 11:
-            return Crash(random.choice((0, 0, 1, 2, 5)))
+            return Crash(random.choice((0, 1, 2, 5)))
         case 12:
             return GiveUp(random.choice((0, 0, 1, 2)), when_served=random.random() < 0.8)
         case 13:
@@ -139,11 +139,11 @@ class _Client:
             *(self._waits,) * 8,
             *(self._lets_go,) * 6,
             self._waits_and_asks_again,
-            self._looks,
-            self._looks,
+            *(self._looks,) * 3,
             self._books_by_rules,
             self._books_by_rules,
             self._moves_by_rules,
+            self._looks_and_moves,
         ]
         while True:
             yield from self._random.choice(scenes)()
@@ -266,10 +266,20 @@ class _Client:
                 yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1)))
 
     def _looks(self) -> Iterator[Step]:
-        event_type = self._random.choice(list(EVENT_TYPES))
-        start = self._random.choice((FIRST, FIRST, 33, MONDAY))
+        yield self._look(self._random.choice(list(EVENT_TYPES)))
+        if self._random.random() < 0.5:
+            yield self._call(Operation("confirm"))
+
+    def _looks_and_moves(self) -> Iterator[Step]:
+        operation = self._by_rules()
+        yield self._call(operation)
+        assert operation.ask is not None
+        yield self._look(operation.ask.event_type, moves=True)
+
+    def _look(self, event_type: str, *, moves: bool = False) -> Look:
+        start = self._random.choice((FIRST, FIRST, 28, MONDAY))
         end = self._random.choice((LAST, LAST, start + 4))
-        yield Look(
+        return Look(
             self._number,
             event_type,
             at(start),
@@ -278,10 +288,8 @@ class _Client:
             self._random.choice((1, 1, 2)) if EVENT_TYPES[event_type].seats else 1,
             self._random.choice((None, None, 1, 3)),
             self._random.randrange(4),
-            moves=self._random.random() < 0.25,
+            moves,
         )
-        if self._random.random() < 0.5:
-            yield self._call(Operation("confirm"))
 
     def _books_by_rules(self) -> Iterator[Step]:
         operation = self._by_rules()
@@ -356,7 +364,7 @@ class _Client:
         return duration_us(self._random.choice(lengths)) if lengths else None
 
     def _start(self) -> int:
-        return at(self._random.choice((32, 32, 35, 38, self._random.randrange(FIRST, LAST))))
+        return at(self._random.choice((27, 27, 30, 33, self._random.randrange(FIRST, LAST))))
 
     def _holder(self) -> str | None:
         return f"client-{self._number}" if self._random.random() < 0.6 else None
@@ -393,7 +401,7 @@ class _Client:
         return self._random.choice(UNITS) if RESOURCES[name][0] > 1 else 1
 
     def _seat(self) -> Proposal:
-        start = at(self._random.choice((32, 32, 38)))
+        start = at(self._random.choice((27, 27, 33)))
         end = start + 2 * TICK
         claims = (Claim(self._random.choice(("room", "annex")), start, end),)
         seats = Seats(3, self._random.choice((1, 1, 2)))

@@ -20,7 +20,7 @@ from slotengine.testing.watch import ALWAYS, InvariantBroken
 if TYPE_CHECKING:
     from slotengine.testing.simulation.world import World
 
-WHOLE: Final = {name: (at(FIRST), at(36) if name == "desk" else at(LAST)) for name in RESOURCES}
+WHOLE: Final = {name: (at(FIRST), at(31) if name == "desk" else at(LAST)) for name in RESOURCES}
 """As much of each resource as one can have at once."""
 MOST_VAIN_SWEEPS: Final = 64
 """How often the sweeper may wake when there is nothing left."""

@@ -25,13 +25,13 @@ from slotengine.testing.operations import Operation, Scale
 # --- Time ------------------------------------------------------------------------------------
 
 TICK: Final = MINUTE
-MONDAY: Final = 37
+MONDAY: Final = 32
 """The tick at which a week begins in Kathmandu, in the middle of what can be booked."""
 ORIGIN: Final = to_us(datetime(2030, 1, 6, 18, 15, tzinfo=UTC)) - MONDAY * TICK
 """The moment of tick 0."""
 SCALE: Final = Scale(ORIGIN, TICK)
-FIRST: Final = 30
-LAST: Final = 44
+FIRST: Final = 25
+LAST: Final = 39
 """Slots lie between these ticks.  The clock goes beyond: that one is over frees nobody from it."""
 
 
@@ -63,7 +63,7 @@ MOST_WAITING: Final = 4
 RESOURCES: Final[dict[str, tuple[int, Windows | None]]] = {
     "room": (1, None),
     "annex": (1, None),
-    "desk": (1, FixedWindows([(at(30), at(36)), (at(37), at(44))])),
+    "desk": (1, FixedWindows([(at(25), at(31)), (at(32), at(39))])),
     "hall": (3, None),
 }
 """What there is: capacity and hours of each."""
@@ -99,10 +99,10 @@ EVENT_TYPES: Final = {
             id="visit",
             length=_minutes(2),
             lengths=[_minutes(2), _minutes(4)],
-            all_of=["hall", Host("desk", schedule=FixedWindows([(at(32), at(44))]))],
+            all_of=[Host("desk", schedule=FixedWindows([(at(27), at(39))]))],
             before=_minutes(1),
             window=RollingDays(0),
-            zone="Asia/Dhaka",  # where a day begins at tick 22, and what follows can be booked
+            zone="Asia/Dhaka",  # where a day begins at tick 17, and what follows can be booked
         ),
     )
 }
