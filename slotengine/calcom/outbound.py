@@ -439,10 +439,11 @@ class Outbound:
         self._drop_origin(link)
         link.succeeded()
         try:
-            self._engine.move_slot_nowait(
-                link.uid, before.start,
-                event_type=before.event_type, length=before.length, enforce=False,
-            )  # fmt: skip
+            with self._engine.out_of_turn():  # it was guarded: who waits for it came later
+                self._engine.move_slot_nowait(
+                    link.uid, before.start,
+                    event_type=before.event_type, length=before.length, enforce=False,
+                )  # fmt: skip
         except Refused as refused:
             # What it had left could not be guarded; a booking stays where it is now.
             logger.warning("%s could not be moved back: %s", link.uid, refused)

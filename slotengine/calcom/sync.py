@@ -498,14 +498,15 @@ class CalComSync:
 
     def _book_here(self, uid: str) -> None:
         """Book a hold that is nearly over while the callback is still at it."""
-        with suppress(Refused):
+        with suppress(Refused), self._engine.out_of_turn():
             self._engine.confirm_nowait(uid, if_still_free=True)
 
     def _booked(self, link: Link) -> None:
         """Book here, too, what the callback has booked there; whoever asked may be gone."""
         self._links.now_booked(link)
         try:
-            self._engine.confirm_nowait(link.uid, if_still_free=True)
+            with self._engine.out_of_turn():  # the remote has decided
+                self._engine.confirm_nowait(link.uid, if_still_free=True)
         except Refused as refused:
             self._ask.diverge(link, f"it is booked there, but here {refused}")
 

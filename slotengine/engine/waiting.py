@@ -11,7 +11,8 @@ While nobody waits, the ledger knows nothing of this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import anyio
@@ -80,6 +81,7 @@ class WaitingRoom:
         self._new_uid = new_uid
         self._heed = heed
         self._ticket = NEWCOMER
+        self._looks_away = False
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -240,11 +242,22 @@ class WaitingRoom:
 
         What moves has come last, but may keep what it has.
         """
+        if self._looks_away:
+            return proposal
         held = () if own is None else own.all_claims()
         claim = self.line.behind(proposal, self._ticket, held)
         if claim is not None:
             self._refuse(claim, proposal.slot(), own)
         return self.line.without_awaited(proposal, self._ticket, held)
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """Let others go first for as long as the block lasts."""
+        before, self._looks_away = self._looks_away, True
+        try:
+            yield
+        finally:
+            self._looks_away = before
 
     def _refuse(self, claim: Claim, slot: Placement, own: Entry | None) -> NoReturn:
         raise SlotAwaited(claim.resource, self._obstruction, claim, slot, own)

@@ -479,6 +479,26 @@ async def test_nobody_takes_what_a_move_has_left_before_the_remote_has_agreed() 
         assert (await w.engine.get(hold.uid)).start == TEN  # type: ignore[union-attr]
 
 
+async def test_nor_does_anybody_who_waits_for_it() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN)
+        gate = Gate()
+        w.remote.faults.script(Wait(gate), op="patch")
+        w.remote.hold(1, NOON)
+        moving = asyncio.create_task(w.sync.move(hold.uid, NOON))
+        await gate.reached()
+        waits = w.engine.reserve_slot("talk", TEN, wait=minutes(60))
+        waiting = asyncio.create_task(waits)
+        await asyncio.sleep(0)
+        assert w.engine.statistics().waiting == 1
+        gate.open()
+        with pytest.raises(RemoteConflict):
+            await moving
+        assert (await w.engine.get(hold.uid)).start == TEN  # type: ignore[union-attr]
+        assert w.engine.statistics().waiting == 1
+        waiting.cancel()
+
+
 async def test_background_revokes_what_the_remote_does_not_let_move() -> None:
     async with world() as w:
         hold = await w.sync.reserve("chat", TEN)

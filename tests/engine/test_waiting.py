@@ -319,6 +319,24 @@ async def test_a_hold_that_has_lapsed_is_not_confirmed_before_those_who_wait(
         await engine.confirm(late.uid, if_still_free=True)
 
 
+async def test_what_is_promised_goes_first(engine: SlotEngine, callers: Callers) -> None:
+    late = START + HALF_HOUR
+    hold = await engine.reserve("room", late, HALF_HOUR)
+    await callers.begin("whole", engine.reserve("room", START, HOUR, wait=HOUR))
+    with engine.out_of_turn():
+        with engine.out_of_turn():
+            first = engine.reserve_nowait("room", START, HALF_HOUR)
+        with pytest.raises(SlotTaken):
+            engine.move_nowait(hold.uid, START)
+        engine.move_nowait(first.uid, START - HALF_HOUR)
+        engine.move_nowait(hold.uid, START)
+    with pytest.raises(SlotAwaited):
+        engine.move_nowait(hold.uid, late)
+    engine.release_nowait(hold.uid)
+    await settle()
+    assert callers.held == ["whole"]
+
+
 async def test_when_one_gives_up_those_behind_have_their_turn(
     engine: SlotEngine, clock: SimClock, callers: Callers
 ) -> None:
