@@ -59,6 +59,7 @@ class NaiveLine(Generic[Caller]):
         self._most = most
         self._waiting: list[Waiting[Caller]] = []
         self._earlier: Sequence[Waiting[Caller]] | None = None  # than who tries; None: all are
+        self._looks_away = False
         naive.screen = self._screen
 
     def __len__(self) -> int:
@@ -102,6 +103,15 @@ class NaiveLine(Generic[Caller]):
     def clear(self) -> None:
         """Let nobody wait any more."""
         self._waiting = []
+
+    @contextmanager
+    def looking_away(self) -> Iterator[None]:
+        """Let others go first for as long as the block lasts."""
+        self._looks_away = True
+        try:
+            yield
+        finally:
+            self._looks_away = False
 
     # --- Whose turn it is --------------------------------------------------------------------
 
@@ -166,6 +176,8 @@ class NaiveLine(Generic[Caller]):
 
     def _screen(self, proposal: Proposal, own: Seen | None) -> Proposal:
         """Return what is left beside those who came earlier, or refuse."""
+        if self._looks_away:
+            return proposal
         earlier = self._waiting if self._earlier is None else self._earlier
         held = () if own is None else own.claims
 

@@ -321,7 +321,7 @@ class _Client:
 
     def _call(self, operation: Operation, how: How | None = None, *, nth: int = 0) -> Call:
         if how is None:
-            rare = (How.AT_ONCE, How.LOST, How.PARKED)
+            rare = (How.AT_ONCE, How.LOST, How.PARKED, How.OUT_OF_TURN)
             how = How.ASYNC if self._random.random() < 0.7 else self._random.choice(rare)
         return Call(self._number, operation, nth, how)
 

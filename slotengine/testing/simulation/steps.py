@@ -118,6 +118,8 @@ class How(Enum):
     """Awaited, and its answer believed."""
     AT_ONCE = "at once"
     """The ``_nowait`` verb, before any other task can run."""
+    OUT_OF_TURN = "out of turn"
+    """The ``_nowait`` verb, before those who wait."""
     LOST = "reply lost"
     """Done, but the client never hears of it."""
     PARKED = "parked"
