@@ -132,7 +132,7 @@ class _Client:
             self._hoards,
             self._takes_several,
             self._takes_any,
-            self._joins,
+            *(self._joins,) * 3,
             self._acts_on_an_old_view,
             *(self._gives_up,) * 4,
             self._uses_a_key_again,
@@ -140,8 +140,7 @@ class _Client:
             *(self._lets_go,) * 6,
             self._waits_and_asks_again,
             *(self._looks,) * 3,
-            self._books_by_rules,
-            self._books_by_rules,
+            *(self._books_by_rules,) * 4,
             self._moves_by_rules,
             self._looks_and_moves,
         ]
@@ -169,8 +168,8 @@ class _Client:
 
     def _extends_at_the_last_moment(self) -> Iterator[Step]:
         yield self._call(self._reserve())
-        for _ in range(self._random.randint(1, 3)):
-            yield JumpTo(self._number, 0, self._random.choice((-1, -1, 0)))
+        for _ in range(self._random.randint(1, 4)):
+            yield JumpTo(self._number, 0, self._random.choice((-1, -1, -1, 0)))
             yield self._call(self._extend(), self._random.choice((How.ASYNC, How.AT_ONCE)))
 
     def _confirms_late(self) -> Iterator[Step]:
@@ -195,7 +194,9 @@ class _Client:
 
     def _hoards(self) -> Iterator[Step]:
         for _ in range(self._random.randint(2, 5)):
-            yield self._call(self._reserve())
+            (wish,) = self._reserve().proposals
+            wish = wish._replace(holder=f"client-{self._number}")
+            yield self._call(Operation("reserve_request", (wish,)))
 
     def _takes_several(self) -> Iterator[Step]:
         verb = self._random.choice(("reserve_all", "reserve_each"))
@@ -341,7 +342,7 @@ class _Client:
                 return self._reserve(hot=True)
 
     def _by_rules(self) -> Operation:
-        event_type = EVENT_TYPES[self._random.choice(list(EVENT_TYPES))]
+        event_type = EVENT_TYPES[self._random.choice(("talk", "talk", "course", "visit"))]
         only = None
         if self._random.random() < 0.2:
             fixed = [host.resource for host in event_type.fixed]
@@ -404,6 +405,6 @@ class _Client:
         start = at(self._random.choice((27, 27, 33)))
         end = start + 2 * TICK
         claims = (Claim(self._random.choice(("room", "annex")), start, end),)
-        seats = Seats(3, self._random.choice((1, 1, 2)))
+        seats = Seats(3, self._random.choice((1, 2, 2)))
         ttl = self._random.choice(TTLS) * TICK
         return Proposal(start, end, claims, ttl, event_type="class", seats=seats)
