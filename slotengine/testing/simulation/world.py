@@ -67,6 +67,9 @@ from slotengine.testing.watch import InvariantBroken, Watch, tap
 MOST_TURNS: Final = 500
 """Whoever has not come to rest after so many turns of the event loop never will."""
 
+MADE_FOR_WHAT_IS_THERE: Final = frozenset({"shorten", "move_slot"})
+"""Never parked: by the time they went on, the reservation might be of another kind."""
+
 BUFFERS: Final = (4, 1_000)
 """How many events the buffer of each subscriber takes: one lags when it stalls, one does not."""
 
@@ -182,7 +185,7 @@ class World:
         if operation.wait is not None:
             await self.waiters.call(step, operation)
             return
-        if step.how is How.PARKED:
+        if step.how is How.PARKED and step.operation.verb not in MADE_FOR_WHAT_IS_THERE:
             await self._park(step, operation)
             return
         if step.how is How.AT_ONCE:
