@@ -51,7 +51,7 @@ def test_everything_happens() -> None:
     Method: over some seeds, each verb is both done and refused, and everything
     that can befall a client does.
     """
-    plays = [(history(seed, STEPS), play(history(seed, STEPS))) for seed in range(40)]
+    plays = [(history(seed, STEPS), play(history(seed, STEPS))) for seed in range(80)]
     told = [one for _, played in plays for one in played.transcript]
     calls = [(one.what, one.answer) for one in told if isinstance(one.what, Call)]
     done = {call.operation.verb for call, answer in calls if isinstance(answer, Seen | list)}
@@ -280,7 +280,7 @@ def test_only_what_nobody_was_told_of_is_lost() -> None:
             lost.append(self.records() - keep)
             super().crash(keep)
 
-    for seed in range(60):
+    for seed in range(150):
         assert play(history(seed, STEPS), home=Counting).failure is None
     assert min(lost) == 0
     assert max(lost) > 1
