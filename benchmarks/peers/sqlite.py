@@ -32,8 +32,8 @@ CREATE INDEX lapses ON holds (until) WHERE until < {NEVER};
 LAPSE = f"DELETE FROM holds WHERE until <= ? AND until < {NEVER}"
 RESERVE = """
 INSERT INTO holds (uid, resource, start, finish, until)
-SELECT ?5, ?1, ?2, ?3, ?4 WHERE ?2 >= ifnull((
-    SELECT finish FROM holds WHERE resource = ?1 AND start < ?3 ORDER BY start DESC LIMIT 1), 0)
+SELECT ?, ?, ?, ?, ? WHERE ? >= ifnull((
+    SELECT finish FROM holds WHERE resource = ? AND start < ? ORDER BY start DESC LIMIT 1), 0)
 """
 CONFIRM = f"UPDATE holds SET until = {NEVER} WHERE uid = ? AND until > ?"
 RELEASE = "DELETE FROM holds WHERE uid = ? AND until > ?"
@@ -54,7 +54,8 @@ class SQLiteTarget:
             return None
         self.execute(LAPSE, (now,))
         uid = new_uid()
-        asked = self.execute(RESERVE, (resource, start, end, now + TTL, uid))
+        values = uid, resource, start, end, now + TTL, start, resource, end
+        asked = self.execute(RESERVE, values)
         return uid if asked.rowcount else None
 
     def confirm(self, token: str, now: int) -> None:

@@ -252,7 +252,8 @@ class Connection(web.RequestHandler):
         and takes the answer with it that the client did not read yet.
         """
         if self.transport is not None and not self._ended:
-            self.transport.write_eof()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
             await asyncio.wait([said_all], timeout=LINGER_S)
 
     def _hear_no_more(self) -> None:
