@@ -1,10 +1,10 @@
 """The peers: what else decides the same storm, and how fast.
 
-Each does the same work as the ledger, with the same decisions: it refuses what
-overlaps, lets holds lapse after their TTL, confirms and releases.  A peer that
-had a choice was given the cheaper one: none checks opening hours (the storm asks
-for nothing outside them), draws uids, counts versions or remembers what has
-ended, all of which the ledger does.
+Each does the same work as the ledger, with the same decisions: it knows opening
+hours, refuses what overlaps, lets holds lapse after their TTL, gives each an
+unguessable uid, and confirms and releases by that.  A peer that had a choice was
+given the cheaper one: none counts versions or remembers what has ended, both of
+which the ledger does.
 """
 
 from __future__ import annotations

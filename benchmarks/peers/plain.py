@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.peers import in_process
+from benchmarks.peers.desk import Desk
 from benchmarks.workloads import TTL, Storm
 
 NEVER = 2**63 - 1
@@ -34,4 +35,4 @@ class NaiveTarget:
         self.holds[token[0]].remove(token[1])
 
 
-naive = in_process(NaiveTarget)
+naive = in_process(lambda storm: Desk(storm, NaiveTarget(storm)))

@@ -3,13 +3,14 @@
 The constraint decides: no two rows of one resource may overlap.  It cannot know
 of time, so what has lapsed in the way of a slot is removed, if the first insert
 was refused, and the insert tried once more.  Both are one function of the
-server, one round trip and one transaction, prepared once.
+server, one round trip and one transaction, prepared once.  Opening hours are
+looked at before.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from benchmarks.peers.crowd import Do, let_loose, runner
 from benchmarks.peers.servers import postgres
 from benchmarks.targets import RecordingTarget
 from benchmarks.workloads import TTL, Outcome, Step, Storm, shares, steps
+from slotengine import FixedWindows
+from slotengine.engine.uids import new_uid
 
 Connection = Any  # asyncpg ships no types
 CONNECTIONS = 16
@@ -28,8 +31,8 @@ NEVER = 2**63 - 1
 
 SCHEMA = (Path(__file__).parent / "postgres.sql").read_text()
 RESERVE = "SELECT reserve($1, $2, $3, $4, $5)"
-CONFIRM = f"UPDATE holds SET until = {NEVER} WHERE id = $1 AND until > $2"
-RELEASE = "DELETE FROM holds WHERE id = $1 AND until > $2"
+CONFIRM = f"UPDATE holds SET until = {NEVER} WHERE uid = $1 AND until > $2"
+RELEASE = "DELETE FROM holds WHERE uid = $1 AND until > $2"
 
 
 @contextmanager
@@ -73,12 +76,18 @@ async def _storm(
 ) -> Outcome:
     await connections[0].execute("TRUNCATE holds")
     await connections[0].execute("CHECKPOINT")
-    callers = [await _caller(connection, asks) for connection in connections]
+    covers, uids = FixedWindows(storm.windows).covers, [""] * len(asks)
+    callers = [await _caller(connection, asks, covers, uids) for connection in connections]
     return await let_loose(storm, divided, callers, timings)
 
 
-async def _caller(connection: Connection, asks: list[tuple[int, int, int]]) -> Do:
-    """Return what does steps on a connection; a request is known to the table by its number."""
+async def _caller(
+    connection: Connection,
+    asks: list[tuple[int, int, int]],
+    covers: Callable[[int, int], bool],
+    uids: list[str],
+) -> Do:
+    """Return what does steps on a connection; a request is known to the table by its uid."""
     reserve = (await connection.prepare(RESERVE)).fetchval
     ends = {
         verb: await connection.prepare(statement)
@@ -88,11 +97,13 @@ async def _caller(connection: Connection, asks: list[tuple[int, int, int]]) -> D
     async def do(step: Step) -> bool:
         if step.verb == "reserve":
             resource, start, end = asks[step.request]
+            if not covers(start, end):
+                return False
+            uid = uids[step.request] = new_uid()
             slot = asyncpg.Range(start, end)
-            accepted = await reserve(step.request, resource, slot, step.now + TTL, step.now)
-            return bool(accepted)
+            return bool(await reserve(uid, resource, slot, step.now + TTL, step.now))
         statement = ends[step.verb]
-        await statement.fetch(step.request, step.now)
+        await statement.fetch(uids[step.request], step.now)
         return str(statement.get_statusmsg()).endswith(" 1")
 
     return do

@@ -1,7 +1,7 @@
 CREATE EXTENSION IF NOT EXISTS btree_gist;
 
 CREATE TABLE holds (
-    id integer PRIMARY KEY,
+    uid uuid PRIMARY KEY,
     resource integer NOT NULL,
     slot int8range NOT NULL,
     until bigint NOT NULL,
@@ -9,10 +9,10 @@ CREATE TABLE holds (
 );
 
 CREATE FUNCTION reserve(
-    new_id integer, wanted integer, span int8range, new_until bigint, moment bigint
+    new_uid uuid, wanted integer, span int8range, new_until bigint, moment bigint
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO holds VALUES (new_id, wanted, span, new_until) ON CONFLICT DO NOTHING;
+    INSERT INTO holds VALUES (new_uid, wanted, span, new_until) ON CONFLICT DO NOTHING;
     IF FOUND THEN
         RETURN true;
     END IF;
@@ -20,7 +20,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    INSERT INTO holds VALUES (new_id, wanted, span, new_until) ON CONFLICT DO NOTHING;
+    INSERT INTO holds VALUES (new_uid, wanted, span, new_until) ON CONFLICT DO NOTHING;
     RETURN FOUND;
 END
 $$;

@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from benchmarks.peers import Attempt
 from benchmarks.targets import RecordingTarget
 from benchmarks.workloads import TTL, Outcome, Storm, Timed, drive, steps
+from slotengine import FixedWindows
+from slotengine.engine.uids import new_uid
 
 NEVER = 2**63 - 1
 
@@ -22,39 +24,44 @@ SCHEMA = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE holds (
-    id INTEGER PRIMARY KEY, resource TEXT, start INTEGER, finish INTEGER, until INTEGER
+    uid TEXT UNIQUE, resource TEXT, start INTEGER, finish INTEGER, until INTEGER
 );
 CREATE UNIQUE INDEX slots ON holds (resource, start, finish);
 CREATE INDEX lapses ON holds (until) WHERE until < {NEVER};
 """
 LAPSE = f"DELETE FROM holds WHERE until <= ? AND until < {NEVER}"
 RESERVE = """
-INSERT INTO holds (resource, start, finish, until)
-SELECT ?1, ?2, ?3, ?4 WHERE ?2 >= ifnull((
-    SELECT finish FROM holds WHERE resource = ?1 AND start < ?3 ORDER BY start DESC LIMIT 1), 0)
+INSERT INTO holds (uid, resource, start, finish, until)
+SELECT ?, ?, ?, ?, ? WHERE ? >= ifnull((
+    SELECT finish FROM holds WHERE resource = ? AND start < ? ORDER BY start DESC LIMIT 1), 0)
 """
-CONFIRM = f"UPDATE holds SET until = {NEVER} WHERE id = ? AND until > ?"
-RELEASE = "DELETE FROM holds WHERE id = ? AND until > ?"
+CONFIRM = f"UPDATE holds SET until = {NEVER} WHERE uid = ? AND until > ?"
+RELEASE = "DELETE FROM holds WHERE uid = ? AND until > ?"
 
 
 class SQLiteTarget:
-    """A token is the id of the row."""
+    """A token is the uid of the row; hours are looked at before the database is asked."""
 
     def __init__(self, storm: Storm) -> None:
+        self.covers = FixedWindows(storm.windows).covers
         connection = sqlite3.connect(":memory:", isolation_level=None)
         self.execute, self.close = connection.execute, connection.close
         for statement in filter(str.strip, SCHEMA.split(";")):
             self.execute(statement)
 
-    def reserve(self, resource: str, start: int, end: int, now: int) -> int | None:
+    def reserve(self, resource: str, start: int, end: int, now: int) -> str | None:
+        if not self.covers(start, end):
+            return None
         self.execute(LAPSE, (now,))
-        cursor = self.execute(RESERVE, (resource, start, end, now + TTL))
-        return cursor.lastrowid if cursor.rowcount else None
+        uid = new_uid()
+        values = uid, resource, start, end, now + TTL, start, resource, end
+        asked = self.execute(RESERVE, values)
+        return uid if asked.rowcount else None
 
-    def confirm(self, token: int, now: int) -> None:
+    def confirm(self, token: str, now: int) -> None:
         assert self.execute(CONFIRM, (token, now)).rowcount == 1
 
-    def release(self, token: int, now: int) -> None:
+    def release(self, token: str, now: int) -> None:
         assert self.execute(RELEASE, (token, now)).rowcount == 1
 
 

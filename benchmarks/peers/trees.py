@@ -8,6 +8,7 @@ from typing import Any
 from intervaltree import Interval, IntervalTree
 
 from benchmarks.peers import in_process
+from benchmarks.peers.desk import Desk
 from benchmarks.workloads import TTL, Storm
 
 Token = tuple[str, Any]
@@ -46,4 +47,4 @@ class IntervalTreeTarget:
         self.trees[token[0]].remove(token[1])
 
 
-intervals = in_process(IntervalTreeTarget)
+intervals = in_process(lambda storm: Desk(storm, IntervalTreeTarget(storm)))

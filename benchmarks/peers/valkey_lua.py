@@ -8,7 +8,7 @@ a caller could do who has to know that a hold was accepted before confirming it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, perf_counter_ns
@@ -22,6 +22,8 @@ from benchmarks.peers.crowd import Do, let_loose, runner
 from benchmarks.peers.servers import valkey as server
 from benchmarks.targets import RecordingTarget
 from benchmarks.workloads import TTL, Outcome, Step, Storm, outcome, shares, steps
+from slotengine import FixedWindows
+from slotengine.engine.uids import new_uid
 
 CALLERS = 64
 AT_ONCE = 1_000
@@ -29,12 +31,21 @@ AT_ONCE = 1_000
 SCRIPT = (Path(__file__).parent / "valkey.lua").read_text()
 
 
-def arguments(storm: Storm, step: Step) -> tuple[object, ...]:
-    """Return what the script is given for a step."""
-    resource, start, end, _, _ = storm.asks[step.request]
-    if step.verb == "reserve":
-        return 1, resource, step.verb, step.request, start, step.now, end, step.now + TTL
-    return 1, resource, step.verb, step.request, start, step.now
+class Asking:
+    """What the script is given for each step of a storm, which asks for nothing out of hours."""
+
+    def __init__(self, storm: Storm) -> None:
+        self.covers = FixedWindows(storm.windows).covers
+        self.asks = storm.asks
+        self.uids = [""] * len(storm.asks)
+
+    def __call__(self, step: Step) -> tuple[object, ...]:
+        resource, start, end, _, _ = self.asks[step.request]
+        if step.verb != "reserve":
+            return 1, resource, step.verb, self.uids[step.request], start, step.now
+        assert self.covers(start, end)
+        uid = self.uids[step.request] = new_uid()
+        return 1, resource, step.verb, uid, start, step.now, end, step.now + TTL
 
 
 @contextmanager
@@ -47,12 +58,12 @@ def pipelined(storm: Storm) -> Iterator[Attempt]:
 
         def attempt(timings: array[int] | None = None) -> Outcome:
             client.flushdb()
-            decisions = bytearray(len(storm.asks))
+            decisions, asking = bytearray(len(storm.asks)), Asking(storm)
             began = perf_counter()
             for first in range(0, len(in_order), AT_ONCE):
                 batch = in_order[first : first + AT_ONCE]
                 sent = perf_counter_ns()
-                answers = _send(client, sha, storm, batch)
+                answers = _send(client, sha, map(asking, batch))
                 if timings is not None:
                     timings.extend([perf_counter_ns() - sent] * len(batch))
                 for step, accepted in zip(batch, answers, strict=True):
@@ -68,10 +79,10 @@ def pipelined(storm: Storm) -> Iterator[Attempt]:
             client.close()
 
 
-def _send(client: Any, sha: str, storm: Storm, batch: list[Step]) -> list[int]:
+def _send(client: Any, sha: str, batch: Iterable[tuple[object, ...]]) -> list[int]:
     pipe = client.pipeline(transaction=False)
-    for step in batch:
-        pipe.evalsha(sha, *arguments(storm, step))
+    for arguments in batch:
+        pipe.evalsha(sha, *arguments)
     answers: list[int] = pipe.execute()
     return answers
 
@@ -89,11 +100,13 @@ def one_by_one(storm: Storm) -> Iterator[Attempt]:
         async def storming(timings: array[int] | None) -> Outcome:
             await clients[0].flushdb()
             sha = await clients[0].script_load(SCRIPT)
-            return await let_loose(storm, divided, [caller(one, sha) for one in clients], timings)
+            asking = Asking(storm)
+            callers = [caller(one, sha, asking) for one in clients]
+            return await let_loose(storm, divided, callers, timings)
 
-        def caller(client: Any, sha: str) -> Do:
+        def caller(client: Any, sha: str, asking: Asking) -> Do:
             async def do(step: Step) -> bool:
-                return bool(await client.evalsha(sha, *arguments(storm, step)))
+                return bool(await client.evalsha(sha, *asking(step)))
 
             return do
 

@@ -123,6 +123,9 @@ class Kept(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
 
+    def can_write_eof(self) -> bool:
+        return False  # like one with TLS
+
     def close(self) -> None:
         self.closed = True
 

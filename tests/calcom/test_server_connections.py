@@ -16,7 +16,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slotengine.calcom import server
+from slotengine.calcom import connection, server
 from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.server import ENGINE, create_app
 from slotengine.testing import SimClock
@@ -150,6 +150,34 @@ async def test_a_body_that_nobody_wants_and_nobody_can_read_is_no_error(
         for pieces in ([release], [release[:-4], release[-4:]]):
             assert statuses(await it.half_closed(*pieces)) == [200]
     assert not caplog.records
+
+
+async def talk_on(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(NONSENSE)
+        await writer.drain()
+
+
+NONSENSE = b"GET / HTTP/1.1\r\nX: " + b"x" * 50_000
+
+
+async def test_who_goes_on_with_nonsense_is_told_so() -> None:
+    async with served() as it, it.connection() as (reader, writer), asyncio.timeout(30):
+        writer.write(NONSENSE)
+        for _ in range(3):  # were it closed by now, this would cut it, and lose the answer
+            assert statuses(await it.half_closed(READ)) == [200]
+            writer.write(NONSENSE)
+            await writer.drain()
+        assert statuses(await reader.read()) == [400]
+
+
+async def test_nonsense_is_not_listened_to_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0)
+    async with served() as it, it.connection() as (reader, writer), asyncio.timeout(30):
+        writer.write(NONSENSE)
+        assert statuses(await reader.read()) == [400]
+        with pytest.raises(ConnectionError):
+            await talk_on(writer)
 
 
 async def test_byte_by_byte() -> None:
