@@ -441,8 +441,9 @@ class SlotEngine:
         if self._turn_is_over():
             await self._give_way()
         if wait is not None:
-            ask = self._ask(event_type, start, length, ttl, only)
-            ask = ask._replace(holder=holder, key=key, seats=seats, enforce=enforce)
+            ask = self._ask(
+                event_type, start, length, ttl, only, enforce, seats=seats, holder=holder, key=key
+            )
             return await self._wait_for(*self._planner.prepared(ask), wait)
         return self.reserve_slot_nowait(
             event_type, start,
@@ -464,8 +465,9 @@ class SlotEngine:
         enforce: bool = True,
     ) -> Reservation:
         """Do as `reserve_slot`, at once."""
-        ask = self._ask(event_type, start, length, ttl, only)
-        ask = ask._replace(holder=holder, key=key, seats=seats, enforce=enforce)
+        ask = self._ask(
+            event_type, start, length, ttl, only, enforce, seats=seats, holder=holder, key=key
+        )
         now = self._now()
         try:
             entry = self._planner.reserve(ask, uid=self._new_uid(), now=now)
@@ -522,9 +524,8 @@ class SlotEngine:
                 raise InvalidField("event_type", "must be given: the reservation is of none")
             event_type = current.event_type
             length = current.length if length is None else length
-        ask = self._ask(event_type, start, length, ttl, only)
-        wanted = 1 if current.seats is None else current.seats.wanted
-        ask = ask._replace(seats=wanted, enforce=enforce)
+        seats = 1 if current.seats is None else current.seats.wanted
+        ask = self._ask(event_type, start, length, ttl, only, enforce, seats=seats)
         now = self._moving(uid)
         entry = self._planner.move(uid, ask, now=now, renew=ttl is not None, version=version)
         return self._answer(entry)
@@ -997,13 +998,22 @@ class SlotEngine:
         length: timedelta | None,
         ttl: timedelta | None,
         only: Collection[str] | None,
+        enforce: bool,
+        *,
+        seats: int,
+        holder: str | None = None,
+        key: str | None = None,
     ) -> Ask:
         return Ask(
             event_type,
             to_us(start, "start"),
             None if length is None else duration_us(length, "length"),
             self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl"),
-            only=names_or_none("only", only),
+            holder,
+            key,
+            seats,
+            names_or_none("only", only),
+            enforce,
         )
 
     def _proposal(self, request: Request) -> Proposal:
