@@ -32,7 +32,7 @@ from slotengine.core.planner import Planner
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
 from slotengine.core.reservation import Entry, Verb
-from slotengine.core.slots import LONGEST_RANGE
+from slotengine.core.slots import LONGEST_RANGE, Openings
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Subscription
 from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
@@ -577,8 +577,31 @@ class SlotEngine:
         only: Collection[str] | None = None,
     ) -> list[Slot]:
         """Do as `slots`, at once."""
+        return slots_of(
+            self.openings_nowait(
+                event_type, start, end,
+                length=length, seats=seats, zone=zone, ignoring=ignoring, only=only,
+            )
+        )  # fmt: skip
+
+    def openings_nowait(
+        self,
+        event_type: str | EventType,
+        start: datetime,
+        end: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> Openings:
+        """Return the same slots as `slots_nowait`, their starts in UTC microseconds.
+
+        For whoever writes down what is offered, and needs no datetimes for it.
+        """
         query = query_of(event_type, start, end, length, seats, zone, ignoring, only)
-        return slots_of(self._planner.openings(query, now=self._now()))
+        return self._planner.openings(query, now=self._now())
 
     async def next_free(
         self,
