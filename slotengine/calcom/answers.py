@@ -3,7 +3,7 @@
 A `Reply` says what is answered; `respond` makes aiohttp's response of it, and
 `written` the bytes that this puts on the wire.
 
-Here are also the keys under which an application keeps what its handlers need.
+Here are also the keys under which an application, or a request, keeps what handlers need.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from slotengine.calcom.callers import Caller
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.throttle import Throttle
 from slotengine.calcom.traffic import Traffic
@@ -40,6 +41,8 @@ ENGINE: Final = web.AppKey("slotengine", SlotEngine)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 TRAFFIC: Final = web.AppKey("traffic", Traffic)
 THROTTLE: Final = web.AppKey("throttle", Throttle)
+CALLER: Final = web.RequestKey("caller", Caller)
+"""Where a request keeps who has made it."""
 
 STATUS: Final[dict[type[SlotError], int]] = {
     Refused: 422,

@@ -25,6 +25,7 @@ import orjson
 from aiohttp import web
 
 from slotengine.calcom.answers import (
+    CALLER,
     CATALOG,
     ENGINE,
     PREFLIGHT,
@@ -36,6 +37,7 @@ from slotengine.calcom.answers import (
     respond,
 )
 from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
+from slotengine.calcom.callers import caller_of
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.connection import Connection, Outbox
 from slotengine.calcom.openapi import document
@@ -94,7 +96,7 @@ def create_app(
     app[ENGINE] = serving
     app[CATALOG] = catalog
     app[TRAFFIC] = Traffic()
-    app[THROTTLE] = Throttle(catalog, catalog.rate_limits or rate_limits)
+    app[THROTTLE] = Throttle(catalog.rate_limits or rate_limits)
     reservations = Reservations(catalog, serving, enforce_availability=enforce_availability)
     search = SlotSearch(catalog, serving, reservations.find)
 
@@ -164,10 +166,13 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
     shown: dict[str, str] = {}
     try:
         _check_route(request)
-        app = request.app
-        admission = app[THROTTLE].admit(request.headers, request.remote or "", app[ENGINE].now)
-        shown = admission.headers()
-        admission.check()
+        app, headers = request.app, request.headers
+        caller = request[CALLER] = caller_of(headers, app[CATALOG])
+        account = app[THROTTLE].account(caller, headers, request.remote or "")
+        if account is not None:
+            admission = account.admit(app[ENGINE].now)
+            shown = admission.headers()
+            admission.check()
         response = await handler(request)
     except Exception as error:
         response = refusal(request, error)
@@ -273,10 +278,10 @@ def _on_signal(callback: Callable[[], None]) -> None:
 async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
     server = runner.server
     assert server is not None
-    at_once, outbox = runner.app[WHOLE].answer, Outbox()
+    understand, outbox = runner.app[WHOLE].understand, Outbox()
     try:
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, _unreadable, at_once, outbox, access_log=None),
+            lambda: Connection(server, _unreadable, understand, outbox, access_log=None),
             host,
             port,
             backlog=128,
