@@ -19,7 +19,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NoReturn
 
 import orjson
 from aiohttp import web
@@ -36,7 +36,7 @@ from slotengine.calcom.answers import (
     refusal,
     respond,
 )
-from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
+from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED, expected
 from slotengine.calcom.callers import caller_of
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.connection import Connection, Outbox
@@ -56,6 +56,8 @@ from slotengine.engine.uids import new_uid
 __all__ = ["ENGINE", "create_app", "serve"]
 
 WHOLE: Final = web.AppKey("whole", Whole)
+NOWHERE: Final = "nowhere"
+"""The route of all that is no endpoint: without one, aiohttp itself answers an unknown Expect."""
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +112,7 @@ def create_app(
     search.add_to(app.router)
     reservations.add_to(app.router)
     Pages(document(reservations.bounds, version=VERSION)).add_to(app.router)
+    app.router.add_route("*", r"/{path:[\s\S]*}", _nowhere, name=NOWHERE, expect_handler=expected)
     return app
 
 
@@ -183,10 +186,15 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
 def _check_route(request: web.Request) -> None:
     """Refuse what is not an endpoint; with another version's header nothing is."""
     found = request.match_info.http_exception is None
-    if found and request.match_info.route.name in NAMES:  # what the server says of itself
+    name = request.match_info.route.name
+    if found and name in NAMES:  # what the server says of itself
         return
-    if not found or request.headers.get("cal-api-version") != VERSION:
+    if not found or name == NOWHERE or request.headers.get("cal-api-version") != VERSION:
         raise HttpError(404, f"Cannot {request.method} {path_of(request.raw_path)}")
+
+
+async def _nowhere(request: web.Request) -> NoReturn:
+    raise AssertionError("`_check_route` refuses it")
 
 
 # --- Running it ------------------------------------------------------------------------
