@@ -163,7 +163,7 @@ class Connection(web.RequestHandler):
         """Read what comes, unless it begins as a request before it did.
 
         Clients send the same few heads again and again.  Without reading them
-        a slot is held in 27 µs, less what the system takes, and else in 36.
+        holding a slot takes half the time, less what the system takes.
         """
         if self._at_beginning:
             end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
