@@ -3,7 +3,7 @@
 A `Reply` says what is answered; `respond` makes aiohttp's response of it, and
 `written` the bytes that this puts on the wire.
 
-Here are also the keys under which an application keeps what its handlers need.
+Here are also the keys under which an application, or a request, keeps what handlers need.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from slotengine.calcom.callers import Caller
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.throttle import Throttle
 from slotengine.calcom.traffic import Traffic
@@ -25,11 +26,31 @@ from slotengine.calcom.wire import UNEXPECTED, HttpError, error_body, sendable
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.uids import new_uid
 from slotengine.errors import (
+    BadCalendar,
     EngineClosed,
+    HoldExpired,
+    InvalidField,
     InvalidRequest,
+    InvalidTTL,
+    KeyReused,
+    LifeExceeded,
+    LimitReached,
+    NoneFree,
+    NoSeatsLeft,
+    NotBookable,
+    OutsideHours,
+    QuotaExceeded,
     Refused,
+    SlotAwaited,
     SlotError,
+    SlotTaken,
+    StaleVersion,
+    TooManyUnits,
+    TooManyWaiting,
+    TooSoon,
+    UnknownEventType,
     UnknownReservation,
+    UnknownResource,
     WrongState,
 )
 
@@ -40,13 +61,41 @@ ENGINE: Final = web.AppKey("slotengine", SlotEngine)
 CATALOG: Final = web.AppKey("catalog", Catalog)
 TRAFFIC: Final = web.AppKey("traffic", Traffic)
 THROTTLE: Final = web.AppKey("throttle", Throttle)
+CALLER: Final = web.RequestKey("caller", Caller)
+"""Where a request keeps who has made it."""
 
 STATUS: Final[dict[type[SlotError], int]] = {
-    Refused: 422,
+    # The slot cannot be had: whatever the reason, one status says so.
+    SlotTaken: 422,
+    NoSeatsLeft: 422,
+    LimitReached: 422,
+    SlotAwaited: 422,
+    NoneFree: 422,
+    OutsideHours: 422,
+    TooSoon: 422,
+    NotBookable: 422,
+    LifeExceeded: 422,
+    # Not 429: that stands for too many requests, and clients hold back all others, too.
+    QuotaExceeded: 422,
+    # It is a reservation no longer, or never was.
     UnknownReservation: 404,
-    WrongState: 404,  # it is a reservation no longer
-    InvalidRequest: 400,
+    WrongState: 404,
+    HoldExpired: 404,
+    # What nobody can ask for here: another version, or to wait.
+    StaleVersion: 422,
+    TooManyWaiting: 503,
+    # What can never be had.
+    InvalidField: 400,
+    InvalidTTL: 400,
+    KeyReused: 400,
+    TooManyUnits: 400,
+    UnknownResource: 400,
+    UnknownEventType: 400,
+    BadCalendar: 400,
     EngineClosed: 503,
+    # What has no status of its own, such as a refusal by whoever lends an engine.
+    Refused: 422,
+    InvalidRequest: 400,
 }
 """The status for each error of the engine; for one that is not here, its parent's."""
 

@@ -50,7 +50,10 @@ class Keyring(Generic[T]):
 
     def find(self, secret: str) -> T | None:
         """Return what the secret stands for, in a time that does not depend on the others."""
-        digest = digest_of(secret)
+        return self.owner_of(digest_of(secret))
+
+    def owner_of(self, digest: bytes) -> T | None:
+        """Return what the secret of this digest stands for; as `find`."""
         found = self._owners.get(digest)
         if found is None or not hmac.compare_digest(found[0], digest):
             return None

@@ -113,7 +113,16 @@ def _search() -> Json:
 
 def _post() -> Json:
     made = (201, "The hold, which lapses by itself.", _success(_ref("ReservationMade")))
-    return _operation("holdSlot", "Hold a slot for some minutes", made, body=True)
+    operation = _operation("holdSlot", "Hold a slot for some minutes", made, body=True)
+    operation["responses"]["201"]["links"] = {
+        name: {
+            "operationId": name,
+            "parameters": {"uid": "$response.body#/data/reservationUid"},
+            "description": "What can be done with it; whoever knows its uid may.",
+        }
+        for name in ("readHold", "moveHold", "releaseHold")
+    }
+    return operation
 
 
 def _get() -> Json:
@@ -183,7 +192,7 @@ QUERY_PARAMETERS: Final[dict[str, tuple[str, Json]]] = {
         "Round robin: the only users who may host",
         {"type": "array", "items": _INTEGER},
     ),
-    "eventTypeId": ("An event type, by its id", _INTEGER),
+    "eventTypeId": ("An event type, by its id", _INTEGER | {"examples": [1]}),
     "eventTypeSlug": ("An event type of `username` or `teamSlug`", _TEXT),
     "username": ("Whose event type", _TEXT),
     "teamSlug": ("Which team's event type", _TEXT),
@@ -260,6 +269,7 @@ def _request(bounds: Bounds) -> Json:
             "reservationDuration": hold
             | {"description": "How long to hold, in minutes; only with credentials"},
         },
+        "examples": [{"eventTypeId": 1, "slotStart": "2050-09-05T09:00:00Z"}],
     }
 
 

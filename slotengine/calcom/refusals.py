@@ -13,7 +13,9 @@ from slotengine.errors import (
     NoSeatsLeft,
     NotBookable,
     OutsideHours,
+    QuotaExceeded,
     Refused,
+    SlotAwaited,
     SlotTaken,
     TooSoon,
 )
@@ -31,6 +33,9 @@ _TOO_SOON: Final = "This time slot is too soon. Please choose a later time."
 _NOT_BOOKABLE: Final = (
     "This time slot is outside the dates that can be booked. Please choose a different time."
 )
+_QUOTA: Final = (
+    "The holder of this slot has as much on hold as is allowed. Please choose a shorter time."
+)
 _LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
 
 
@@ -46,6 +51,8 @@ def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
             return f"Booking with id={offer.id} at {start_sent} has no more seats left."
         case LimitReached():
             return _LIMIT
+        case SlotAwaited():
+            return _RESERVED  # for whoever came before
         case SlotTaken():
             return _taken(refusal, offer)
         case OutsideHours():
@@ -57,6 +64,8 @@ def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
         case NoneFree():
             closed = all(isinstance(each, OutsideHours) for each in refusal.refusals)
             return _CLOSED if closed else _NO_HOSTS
+        case QuotaExceeded():
+            return _QUOTA
         case _:
             return str(refusal)
 

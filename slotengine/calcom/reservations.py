@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from slotengine.calcom.answers import PREFIXES, Reply, respond
+from slotengine.calcom.answers import CALLER, PREFIXES, Reply, respond
 from slotengine.calcom.bodies import expected, read_json
-from slotengine.calcom.callers import Headers, authenticate
+from slotengine.calcom.callers import Caller
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.refusals import explained, slot_minutes
 from slotengine.calcom.wire import (
@@ -83,7 +83,7 @@ class Reservations:
 
     async def post(self, request: web.Request) -> web.Response:
         """Answer ``POST``."""
-        user_id = authenticate(request.headers, self._catalog)
+        user_id = request[CALLER].user()
         return respond(self.hold(user_id, await read_json(request)))
 
     async def get(self, request: web.Request) -> web.Response:
@@ -93,7 +93,7 @@ class Reservations:
     async def patch(self, request: web.Request) -> web.Response:
         """Answer ``PATCH``."""
         raw = await read_json(request)
-        return respond(self.move(request.match_info["uid"], request.headers, raw))
+        return respond(self.move(request.match_info["uid"], request[CALLER], raw))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Answer ``DELETE``."""
@@ -130,15 +130,14 @@ class Reservations:
         )
         return Reply(200, success(data))
 
-    def move(self, uid: str, headers: Headers, raw: bytes) -> Reply:
+    def move(self, uid: str, caller: Caller, raw: bytes) -> Reply:
         """Move a hold to another slot, or leave it where it is; and renew it.
 
         Raises `HttpError`.
         """
         body = parse_body(raw, self._bounds)
         # Who calls does not matter here, unless something is asked for that not all may have.
-        asks_for_more = body.reservation_duration is not None
-        user_id = authenticate(headers, self._catalog) if asks_for_more else None
+        user_id = None if body.reservation_duration is None else caller.user()
         _check_caller(user_id, body)
         held = self.find(uid)
         if held is None or held.state is not State.HELD:

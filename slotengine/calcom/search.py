@@ -7,7 +7,7 @@ the engine's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,10 +31,11 @@ from slotengine.calcom.slots_wire import (
 )
 from slotengine.calcom.wire import MINUTE, HttpError, success
 from slotengine.core.event_type import EventType
-from slotengine.core.instant import LAST_US, from_us, to_us
+from slotengine.core.instant import LAST_US, from_us
 from slotengine.core.reservation import State
+from slotengine.core.slots import Openings
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.values import Reservation, SeatsLeft, Slot
+from slotengine.engine.values import Reservation
 
 LONGEST_RANGE: Final = timedelta(days=3653)
 """How much time can be searched at once: ten years."""
@@ -93,8 +94,8 @@ class SlotSearch:
         """Find the slots that can be had, for a query string in pairs.  Raises `HttpError`."""
         query = parse_query(pairs)
         offer, rules = self._resolve(query)
-        slots = self._slots(query, offer, rules)
-        shown = self._shown(offer, slots)
+        openings = self._openings(query, offer, rules)
+        shown = () if openings is None else self._shown(offer, openings)
         data = slots_data(shown, zone=query.time_zone, ranges=query.ranges)
         return Reply(200, success(data))
 
@@ -158,14 +159,17 @@ class SlotSearch:
 
     # --- What there is -------------------------------------------------------------------
 
-    def _slots(self, query: SlotsQuery, offer: Offer | None, rules: EventType) -> list[Slot]:
+    def _openings(
+        self, query: SlotsQuery, offer: Offer | None, rules: EventType
+    ) -> Openings | None:
+        """Return the slots that are offered, None if there cannot be any."""
         length = _length(query, offer, rules)
         span = self._span(query, rules.interval or length, len(list(rules.hosts())))
         rescheduled = self._rescheduled(query)
         only = _hosts(query, offer, rescheduled)
         if span is None or only == frozenset():
-            return []
-        return self._engine.slots_nowait(
+            return None
+        return self._engine.openings_nowait(
             rules if offer is None else rules.id,
             *span,
             length=length,
@@ -194,31 +198,31 @@ class SlotSearch:
 
     # --- What is shown of it -------------------------------------------------------------
 
-    def _shown(self, offer: Offer | None, slots: list[Slot]) -> Iterator[Offered]:
-        if not slots:
-            return
-        length = to_us(slots[0].end) - to_us(slots[0].start)  # of all of them
-        for start, end, seats in slots:
-            shown = None
-            if seats is not None:
-                assert offer is not None  # seats are of the catalog's event types only
-                shown = SeatsShown(*seats, self._booking_uid(offer, start, end, seats))
-            begin = to_us(start)
-            yield begin, begin + length, shown
+    def _shown(self, offer: Offer | None, openings: Openings) -> list[Offered]:
+        length = openings.length
+        if openings.total is None:
+            return [(start, start + length, None) for start in openings.starts]
+        assert offer is not None  # seats are of the catalog's event types only
+        return [
+            (start, start + length, self._seats(offer, openings, start))
+            for start in openings.starts
+        ]
 
-    def _booking_uid(
-        self, offer: Offer, start: datetime, end: datetime, seats: SeatsLeft
-    ) -> str | None:
+    def _seats(self, offer: Offer, openings: Openings, start: int) -> SeatsShown:
+        assert openings.total is not None
+        taken = openings.taken.get(start, 0)
+        booking_uid = self._booking_uid(offer, start, start + openings.length) if taken else None
+        return SeatsShown(taken, openings.total, booking_uid)
+
+    def _booking_uid(self, offer: Offer, start: int, end: int) -> str | None:
         """Return the uid of a booking of the catalog's in a session, if there is one.
 
         Never one of the engine's: whoever knows that may act on the reservation.
         """
-        if not seats.taken:
-            return None
+        session = offer.rules.id, from_us(start)
         for host in offer.rules.hosts():
-            for one in self._engine.reservations_nowait(host.resource, start, end):
-                session = one.event_type, one.start
-                if session == (offer.rules.id, start) and one.state is State.CONFIRMED:
+            for one in self._engine.reservations_nowait(host.resource, session[1], from_us(end)):
+                if (one.event_type, one.start) == session and one.state is State.CONFIRMED:
                     uid = self._uids.get(one.uid)
                     if uid is not None:
                         return uid

@@ -19,12 +19,13 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NoReturn
 
 import orjson
 from aiohttp import web
 
 from slotengine.calcom.answers import (
+    CALLER,
     CATALOG,
     ENGINE,
     PREFLIGHT,
@@ -35,7 +36,8 @@ from slotengine.calcom.answers import (
     refusal,
     respond,
 )
-from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED
+from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED, expected
+from slotengine.calcom.callers import caller_of
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.connection import Connection, Outbox
 from slotengine.calcom.openapi import document
@@ -54,6 +56,8 @@ from slotengine.engine.uids import new_uid
 __all__ = ["ENGINE", "create_app", "serve"]
 
 WHOLE: Final = web.AppKey("whole", Whole)
+NOWHERE: Final = "nowhere"
+"""The route of all that is no endpoint: without one, aiohttp itself answers an unknown Expect."""
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +98,7 @@ def create_app(
     app[ENGINE] = serving
     app[CATALOG] = catalog
     app[TRAFFIC] = Traffic()
-    app[THROTTLE] = Throttle(catalog, catalog.rate_limits or rate_limits)
+    app[THROTTLE] = Throttle(catalog.rate_limits or rate_limits)
     reservations = Reservations(catalog, serving, enforce_availability=enforce_availability)
     search = SlotSearch(catalog, serving, reservations.find)
 
@@ -108,6 +112,7 @@ def create_app(
     search.add_to(app.router)
     reservations.add_to(app.router)
     Pages(document(reservations.bounds, version=VERSION)).add_to(app.router)
+    app.router.add_route("*", r"/{path:[\s\S]*}", _nowhere, name=NOWHERE, expect_handler=expected)
     return app
 
 
@@ -164,10 +169,13 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
     shown: dict[str, str] = {}
     try:
         _check_route(request)
-        app = request.app
-        admission = app[THROTTLE].admit(request.headers, request.remote or "", app[ENGINE].now)
-        shown = admission.headers()
-        admission.check()
+        app, headers = request.app, request.headers
+        caller = request[CALLER] = caller_of(headers, app[CATALOG])
+        account = app[THROTTLE].account(caller, headers, request.remote or "")
+        if account is not None:
+            admission = account.admit(app[ENGINE].now)
+            shown = admission.headers()
+            admission.check()
         response = await handler(request)
     except Exception as error:
         response = refusal(request, error)
@@ -178,10 +186,15 @@ async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse
 def _check_route(request: web.Request) -> None:
     """Refuse what is not an endpoint; with another version's header nothing is."""
     found = request.match_info.http_exception is None
-    if found and request.match_info.route.name in NAMES:  # what the server says of itself
+    name = request.match_info.route.name
+    if found and name in NAMES:  # what the server says of itself
         return
-    if not found or request.headers.get("cal-api-version") != VERSION:
+    if not found or name == NOWHERE or request.headers.get("cal-api-version") != VERSION:
         raise HttpError(404, f"Cannot {request.method} {path_of(request.raw_path)}")
+
+
+async def _nowhere(request: web.Request) -> NoReturn:
+    raise AssertionError("`_check_route` refuses it")
 
 
 # --- Running it ------------------------------------------------------------------------
@@ -273,10 +286,10 @@ def _on_signal(callback: Callable[[], None]) -> None:
 async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
     server = runner.server
     assert server is not None
-    at_once, outbox = runner.app[WHOLE].answer, Outbox()
+    understand, outbox = runner.app[WHOLE].understand, Outbox()
     try:
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, _unreadable, at_once, outbox, access_log=None),
+            lambda: Connection(server, _unreadable, understand, outbox, access_log=None),
             host,
             port,
             backlog=128,

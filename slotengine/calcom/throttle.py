@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
-from slotengine.calcom.callers import Headers, bearer_of
-from slotengine.calcom.catalog import Catalog
+from slotengine.calcom.callers import INVALID_KEY, Caller, Headers, Kind
 from slotengine.calcom.rates import Count, RateLimit, RateLimits, Windows
-from slotengine.calcom.secrets import API_KEY_PREFIX, digest_of
 from slotengine.calcom.wire import HttpError
 from slotengine.core.instant import to_us
 
 TOO_MANY: Final = "CustomThrottlerGuard - Too many requests. Please try again later."
-INVALID_KEY: Final = "CustomThrottlerGuard - Invalid API Key"
 
 
 Now = Callable[[], datetime]
@@ -53,66 +50,54 @@ class Admission:
         return "" if self.count is None else self.count.lines()
 
 
-_FREE: Final = Admission(None, None)
+class Account(NamedTuple):
+    """Where the requests of a caller are counted, if they are, and what is refused always."""
+
+    windows: Windows | None
+    name: str | bytes
+    wrong: str | None
+
+    def admit(self, now: Now) -> Admission:
+        """Count a request, and refuse it if that is one too many, or its API key is unknown."""
+        error = None if self.wrong is None else HttpError(401, self.wrong)
+        if self.windows is None:
+            return Admission(error, None)
+        count = self.windows.hit(self.name, now=to_us(now()))
+        return Admission(too_many_requests() if count.exceeded else error, count)
+
+    def __repr__(self) -> str:
+        return "<Account>"
 
 
 class Throttle:
     """Counts the requests to an application, each for its caller."""
 
-    __slots__ = ("_address_header", "_addresses", "_catalog", "_clients", "_keys", "_tokens")
+    __slots__ = ("_address_header", "_windows")
 
-    def __init__(self, catalog: Catalog, limits: RateLimits) -> None:
-        self._catalog = catalog
+    def __init__(self, limits: RateLimits) -> None:
         self._address_header = limits.address_header
-        self._keys = _windows(limits.api_key)
-        self._tokens = _windows(limits.access_token)
-        self._clients = _windows(limits.oauth_client)
-        self._addresses = _windows(limits.address)
+        self._windows = {
+            Kind.ADDRESS: _windows(limits.address),
+            Kind.API_KEY: _windows(limits.api_key),
+            Kind.ACCESS_TOKEN: _windows(limits.access_token),
+            Kind.OAUTH_CLIENT: _windows(limits.oauth_client),
+        }
 
-    @property
-    def counts(self) -> bool:
-        """Whether anything is counted, for those who send no Authorization."""
-        return self._addresses is not None or self._clients is not None
-
-    def admit(self, headers: Headers, address: str, now: Now) -> Admission:
-        """Count a request, and refuse it if that is one too many, or its API key is unknown.
-
-        Takes 2 µs, and 3 with an API key, what `Admission.lines` takes included.
-        """
-        token = bearer_of(headers)
-        if token is not None:
-            if token.startswith(API_KEY_PREFIX):
-                if self._catalog.api_keys.find(token) is None:
-                    return self._of_address(headers, address, now, HttpError(401, INVALID_KEY))
-                return _admission(self._keys, digest_of(token), now)
-            if self._catalog.access_tokens.find(token) is not None:
-                return _admission(self._tokens, digest_of(token), now)
-        elif client_id := headers.get("x-cal-client-id"):
-            client = self._catalog.oauth_clients.get(client_id)
-            secret = headers.get("x-cal-secret-key")
-            if client is not None and secret and client.secret.find(secret):
-                return _admission(self._clients, client_id, now)
-        return self._of_address(headers, address, now)
-
-    def _of_address(
-        self, headers: Headers, address: str, now: Now, error: HttpError | None = None
-    ) -> Admission:
-        if self._address_header is not None:
-            address = headers.get(self._address_header, address)
-        return _admission(self._addresses, counted_as(address), now, error)
+    def account(self, caller: Caller, headers: Headers, address: str) -> Account | None:
+        """Return where the requests of a caller are counted; None if all are free to go on."""
+        windows, name = self._windows[caller.kind], caller.name
+        wrong = INVALID_KEY if caller.key_is_unknown else None
+        if windows is None and wrong is None:
+            return None
+        if caller.kind is Kind.ADDRESS:
+            if self._address_header is not None:
+                address = headers.get(self._address_header, address)
+            name = counted_as(address)
+        return Account(windows, name, wrong)
 
 
 def _windows(limit: RateLimit | None) -> Windows | None:
     return None if limit is None else Windows(limit)
-
-
-def _admission(
-    windows: Windows | None, caller: str | bytes, now: Now, error: HttpError | None = None
-) -> Admission:
-    if windows is None:
-        return _FREE if error is None else Admission(error, None)
-    count = windows.hit(caller, now=to_us(now()))
-    return Admission(too_many_requests() if count.exceeded else error, count)
 
 
 def too_many_requests() -> HttpError:

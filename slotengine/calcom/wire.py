@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -187,8 +186,10 @@ def parse_instant(text: str) -> Instant | None:
     True
     """
     if _USUAL.fullmatch(text):  # 0.5 µs, against 3.7 for the rest of this
-        with suppress(ValueError):  # the day's last midnight, 24:00, or nothing
+        try:
             return Instant(text, datetime.fromisoformat(text))
+        except ValueError:  # the day's last midnight, 24:00, or nothing
+            pass
     match = _ISO_8601.fullmatch(text)
     if match is None:
         return None

@@ -98,6 +98,9 @@ class Plan:
             )
             for limit in event_type.limits
         )
+        self._fixed_hours = _hours(self.fixed, enforce=True)
+        self._all_hours = _hours(self.fixed, enforce=False)
+        self.alone = self._alone()
         self.zone = self._zone_of_dates()
         self.longest = self.before + max(self.lengths) + self.after
         """The longest span that a slot may occupy."""
@@ -106,6 +109,16 @@ class Plan:
         said = (self.event_type.schedule, host.schedule, hours[host.resource])
         schedule = next((each for each in said if each is not None), None)
         return Party(host.resource, host.units, host.weight, schedule)
+
+    def _alone(self) -> str | None:
+        """Return the resource of which a slot takes one unit, and nothing else of anything.
+
+        None if there is more to it: then it takes a proposal to say what.
+        """
+        more = self.groups or self.quotas or self.seats or self.before or self.after
+        if more or len(self.fixed) > 1 or self.fixed[0].units > 1:
+            return None
+        return self.fixed[0].resource
 
     def _zone_of_dates(self) -> Zone:
         parties = (party for group in (self.fixed, *self.groups) for party in group)
@@ -153,6 +166,10 @@ class Plan:
             raise TooManyUnits(self.id, wanted, self.seats)
         return Seats(self.seats, wanted)
 
+    def fixed_hours(self, enforce: bool) -> tuple[Windows, ...]:
+        """Return the hours that count of each fixed host, if they are to, or all hours."""
+        return self._fixed_hours if enforce else self._all_hours
+
     def groups_of(self, only: Collection[str] | None) -> tuple[tuple[Party, ...], ...]:
         """Return the groups, less whoever will not do.
 
@@ -179,26 +196,20 @@ class Plan:
         length = self.length_of(ask.length)
         occupied = start - self.before, start + length + self.after
         groups, only = self.groups_of(ask.only), ask.only and tuple(sorted(ask.only))
+        # From lists where there is a choice, which costs 0.2 µs less each than from generators.
         return Proposal(
             start,
             start + length,
-            tuple(Claim(one.resource, *occupied, one.units) for one in self.fixed),
+            tuple([Claim(one.resource, *occupied, one.units) for one in self.fixed]),
             ask.ttl,
             ask.holder,
             self.id,
             self.seats_of(ask.seats),
             ask.key,
             None,
-            tuple(
-                Pool(
-                    tuple(Claim(one.resource, *occupied, one.units) for one in group),
-                    tuple(one.weight for one in group),
-                    _hours(group, ask),
-                )
-                for group in groups
-            ),
-            tuple(quota.claim(self.zone, start, length) for quota in self.quotas),
-            _hours(self.fixed, ask),
+            tuple([_pool(group, occupied, enforce=ask.enforce) for group in groups]),
+            tuple([quota.claim(self.zone, start, length) for quota in self.quotas]),
+            self.fixed_hours(ask.enforce),
             None if self.seats is None else self.names(groups),
             (self.id, start, length, ask.ttl, ask.holder, ask.seats, only, ask.enforce),
         )
@@ -226,8 +237,17 @@ class Plan:
             raise NotBookable(self.id, from_us(opens), from_us(end))
 
 
-def _hours(parties: Iterable[Party], ask: Ask) -> tuple[Windows, ...]:
+def _pool(group: tuple[Party, ...], occupied: tuple[int, int], *, enforce: bool) -> Pool:
+    """Return a group of which one is to be had for a span."""
+    return Pool(
+        tuple([Claim(one.resource, *occupied, one.units) for one in group]),
+        tuple([one.weight for one in group]),
+        _hours(group, enforce=enforce),
+    )
+
+
+def _hours(parties: Iterable[Party], *, enforce: bool) -> tuple[Windows, ...]:
     """Return the hours that count of each."""
     return tuple(
-        one.hours if ask.enforce and one.hours is not None else ALWAYS_OPEN for one in parties
+        [one.hours if enforce and one.hours is not None else ALWAYS_OPEN for one in parties]
     )

@@ -33,7 +33,7 @@ from slotengine.core.planner import Planner
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
 from slotengine.core.reservation import Entry, Verb
-from slotengine.core.slots import LONGEST_RANGE
+from slotengine.core.slots import LONGEST_RANGE, Openings
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Subscription
 from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
@@ -442,8 +442,9 @@ class SlotEngine:
         if self._turn_is_over():
             await self._give_way()
         if wait is not None:
-            ask = self._ask(event_type, start, length, ttl, only)
-            ask = ask._replace(holder=holder, key=key, seats=seats, enforce=enforce)
+            ask = self._ask(
+                event_type, start, length, ttl, only, enforce, seats=seats, holder=holder, key=key
+            )
             proposal, check, last = self._planner.prepared(ask)
             return await self._wait_for(proposal, check, wait, last)
         return self.reserve_slot_nowait(
@@ -466,8 +467,9 @@ class SlotEngine:
         enforce: bool = True,
     ) -> Reservation:
         """Do as `reserve_slot`, at once."""
-        ask = self._ask(event_type, start, length, ttl, only)
-        ask = ask._replace(holder=holder, key=key, seats=seats, enforce=enforce)
+        ask = self._ask(
+            event_type, start, length, ttl, only, enforce, seats=seats, holder=holder, key=key
+        )
         now = self._now()
         try:
             entry = self._planner.reserve(ask, uid=self._new_uid(), now=now)
@@ -524,9 +526,8 @@ class SlotEngine:
                 raise InvalidField("event_type", "must be given: the reservation is of none")
             event_type = current.event_type
             length = current.length if length is None else length
-        ask = self._ask(event_type, start, length, ttl, only)
-        wanted = 1 if current.seats is None else current.seats.wanted
-        ask = ask._replace(seats=wanted, enforce=enforce)
+        seats = 1 if current.seats is None else current.seats.wanted
+        ask = self._ask(event_type, start, length, ttl, only, enforce, seats=seats)
         now = self._moving(uid)
         entry = self._planner.move(uid, ask, now=now, renew=ttl is not None, version=version)
         return self._answer(entry)
@@ -578,8 +579,31 @@ class SlotEngine:
         only: Collection[str] | None = None,
     ) -> list[Slot]:
         """Do as `slots`, at once."""
+        return slots_of(
+            self.openings_nowait(
+                event_type, start, end,
+                length=length, seats=seats, zone=zone, ignoring=ignoring, only=only,
+            )
+        )  # fmt: skip
+
+    def openings_nowait(
+        self,
+        event_type: str | EventType,
+        start: datetime,
+        end: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> Openings:
+        """Return the same slots as `slots_nowait`, their starts in UTC microseconds.
+
+        For whoever writes down what is offered, and needs no datetimes for it.
+        """
         query = query_of(event_type, start, end, length, seats, zone, ignoring, only)
-        return slots_of(self._planner.openings(query, now=self._now()))
+        return self._planner.openings(query, now=self._now())
 
     async def next_free(
         self,
@@ -1022,13 +1046,22 @@ class SlotEngine:
         length: timedelta | None,
         ttl: timedelta | None,
         only: Collection[str] | None,
+        enforce: bool,
+        *,
+        seats: int,
+        holder: str | None = None,
+        key: str | None = None,
     ) -> Ask:
         return Ask(
             event_type,
             to_us(start, "start"),
             None if length is None else duration_us(length, "length"),
             self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl"),
-            only=names_or_none("only", only),
+            holder,
+            key,
+            seats,
+            names_or_none("only", only),
+            enforce,
         )
 
     def _proposal(self, request: Request) -> Proposal:

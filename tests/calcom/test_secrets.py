@@ -9,9 +9,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slotengine.calcom.callers import Kind, caller_of
 from slotengine.calcom.catalog_file import CatalogError, catalog_from
+from slotengine.calcom.rates import RateLimits
 from slotengine.calcom.secrets import digest_of, fingerprint, is_sendable, kept
+from slotengine.calcom.throttle import Throttle
 from slotengine.cli import cli
+from tests.calcom.api import RAW_CATALOG
 
 SECRET = "cal_5e0c1b6f"
 words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=5)
@@ -91,3 +95,18 @@ def test_the_command_refuses_what_no_header_can_carry(secret: str) -> None:
     done = CliRunner().invoke(cli, ["hash-key"], input=secret)
     assert (done.exit_code, done.stdout) == (2, "")
     assert SECRET not in done.output
+
+
+@pytest.mark.parametrize(
+    ("secret", "kind"), [("cal_owner", Kind.API_KEY), ("owner-token", Kind.ACCESS_TOKEN)]
+)
+def test_who_calls_is_known_and_not_shown(secret: str, kind: Kind) -> None:
+    headers = {"Authorization": f"Bearer {secret}"}
+    caller = caller_of(headers, catalog_from(RAW_CATALOG))
+    account = Throttle(RateLimits()).account(caller, headers, "192.0.2.7")
+    assert caller.kind is kind
+    assert caller.user() is not None
+    assert account is not None
+    for shown in map(repr, (caller, account)):
+        assert secret not in shown
+        assert repr(digest_of(secret)) not in shown

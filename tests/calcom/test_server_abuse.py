@@ -154,6 +154,13 @@ async def test_other_expectations(api: Api, expect: bytes) -> None:
         (b"DELETE", b"/v2/slots/reservations/x"),
         (b"GET", b"/v2/slots"),
         (b"GET", b"/docs"),
+        (b"PUT", b"/v2/slots/reservations"),
+        (b"POST", b"/docs"),
+        (b"GET", b"/v2/nothing"),
+        (b"GET", b"/"),
+        (b"GET", b"//"),
+        (b"GET", b"/%ff%0a?x"),
+        (b"OPTIONS", b"/v2/slots"),
     ],
 )
 async def test_other_expectations_of_what_has_no_body(api: Api, method: bytes, path: bytes) -> None:

@@ -20,7 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slotengine import SlotEngine
-from slotengine.calcom import connection, server
+from slotengine.calcom import callers, connection, server
 from slotengine.calcom.answers import TRAFFIC
 from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.connection import (
@@ -29,7 +29,9 @@ from slotengine.calcom.connection import (
     LONGEST_AT_ONCE,
     Connection,
     Outbox,
+    Understood,
 )
+from slotengine.calcom.secrets import digest_of
 from slotengine.calcom.server import WHOLE, create_app
 from slotengine.calcom.traffic import Traffic
 from slotengine.testing import SimClock
@@ -169,17 +171,23 @@ async def driven(*, at_once: bool = True) -> AsyncIterator[Driven]:
         await runner.setup()
         assert runner.server is not None
 
-        def answer(
-            message: RawRequestMessage, body: bytes, again: bool, address: str
-        ) -> bytes | None:
-            response = app[WHOLE].answer(message, body, again, address)
-            asked.append(response is not None)
-            return response
+        def understand(message: RawRequestMessage, address: str) -> Understood | None:
+            understood = app[WHOLE].understand(message, address)
+            if understood is None:
+                asked.append(False)
+                return None
+
+            def answer(body: bytes) -> bytes | None:
+                response = understood.answer(body)
+                asked.append(response is not None)
+                return response
+
+            return understood._replace(answer=answer)
 
         one = Connection(
             runner.server,
             server._unreadable,
-            answer if at_once else None,
+            understand if at_once else None,
             Outbox(),
             access_log=None,
         )
@@ -293,6 +301,32 @@ def test_the_same_head_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
             for sent in (more, rest, POST):
                 assert (await it.send(sent)).startswith(b"HTTP/1.1 422 ")
             assert [one for one in read if one] == [more, rest]
+
+    asyncio.run(main())
+
+
+KEY: Final = "cal_0123456789abcdef"
+
+
+@pytest.mark.parametrize(("at_once", "times"), [(True, 1), (False, 3)])
+def test_a_key_is_looked_up_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: bool, times: int
+) -> None:
+    """Once for each request; at once, not even again for the same head."""
+    digested = []
+
+    def noted(secret: str) -> bytes:
+        digested.append(secret)
+        return digest_of(secret)
+
+    monkeypatch.setattr(callers, "digest_of", noted)
+    sent = request("POST", PATH, holding("2050-09-05T10:00:00Z"), Authorization=f"Bearer {KEY}")
+
+    async def main() -> None:
+        async with driven(at_once=at_once) as it:
+            for _ in range(3):
+                assert b"Invalid API Key" in await it.send(sent)
+            assert digested == [KEY] * times
 
     asyncio.run(main())
 

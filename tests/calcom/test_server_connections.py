@@ -7,8 +7,10 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 
 import pytest
@@ -21,6 +23,7 @@ from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.server import ENGINE, create_app
 from slotengine.testing import SimClock
 from tests.calcom.api import NOW, PATH, RAW_CATALOG
+from tests.calcom.idlers import PATIENCE_S
 
 IDLE = int(os.environ.get("IDLE_CONNECTIONS", "1000"))
 
@@ -190,14 +193,39 @@ async def test_byte_by_byte() -> None:
             await reader.readuntil(b"}")
 
 
-async def test_idle_connections_keep_nobody_waiting() -> None:
-    async with served() as it, AsyncExitStack() as stack, asyncio.timeout(300):
-        idle = [await stack.enter_async_context(it.connection()) for _ in range(IDLE)]
+async def test_idle_connections_keep_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    # They are idle for as long as it takes to connect the others, which may be too long.
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", PATIENCE_S)
+    async with served() as it, asyncio.timeout(PATIENCE_S), idlers(it.port) as (tell, told):
+        assert await told() == f"{IDLE} connected"
         assert statuses(await it.half_closed(HOLD)) == [201]
-        for number, (_, writer) in enumerate(idle):  # half of them are answered at once
-            writer.write(READ if number % 2 else READ.replace(b"GET", b"HEAD"))
-        for reader, _ in idle:
-            assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        for request in (READ, READ.replace(b"GET", b"HEAD")):  # the one is answered at once
+            tell(request.hex())
+        assert await told() == f"{IDLE} answered"
+
+
+@asynccontextmanager
+async def idlers(
+    port: int,
+) -> AsyncIterator[tuple[Callable[[str], None], Callable[[], Awaitable[str]]]]:
+    """Run `tests.calcom.idlers`, and yield what tells it a line, and what it tells."""
+    command = (sys.executable, "-m", "tests.calcom.idlers", str(port), str(IDLE))
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+
+    async def told() -> str:
+        return (await stdout.readline()).decode().strip()
+
+    try:
+        yield lambda line: stdin.write(f"{line}\n".encode()), told
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
 
 
 async def test_who_does_not_read_is_not_read_either() -> None:
