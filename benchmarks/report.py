@@ -15,6 +15,7 @@ from typing import Final
 from rich.table import Table
 
 from benchmarks.measure import Bar, Findings, Scale, quantity
+from benchmarks.soak.plan import Plan
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = (
@@ -25,7 +26,7 @@ PACKAGES: Final = (
 VERDICTS: Final = {True: "met", False: "not met", None: ""}
 
 
-def circumstances(scale: Scale) -> dict[str, object]:
+def circumstances(scale: Scale | Plan) -> dict[str, object]:
     """Return what results depend on beside the code: machine, versions, how much was measured."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -99,7 +100,7 @@ def _row(bar: Bar) -> tuple[str, str, str, str, str]:
     return bar.name, quantity(bar.measured, bar.unit), bar.goal, VERDICTS[bar.met], bar.note
 
 
-def markdown(findings: dict[str, Findings], scale: Scale) -> str:
+def markdown(findings: dict[str, Findings], scale: Scale | Plan) -> str:
     """Return the table of bars as a page."""
     about = circumstances(scale)
     lines = [
