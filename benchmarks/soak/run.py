@@ -16,6 +16,7 @@ import anyio
 from benchmarks.collector import pauses
 from benchmarks.measure import frozen
 from benchmarks.memory import resident
+from benchmarks.report import circumstances
 from benchmarks.soak.audit import Audit
 from benchmarks.soak.customers import KINDS, Customers
 from benchmarks.soak.listeners import come_and_go, listen, listen_slowly
@@ -36,6 +37,7 @@ class Soak:
 
     def __init__(self, plan: Plan, told: Told) -> None:
         self.plan = plan
+        self.circumstances = circumstances(plan)  # by the end, another commit may be checked out
         self.rows = Rows()
         self.calls = [{kind: Times() for kind in KINDS} for _ in range(QUARTERS)]
         """In each quarter, and of each kind, how long calls took."""

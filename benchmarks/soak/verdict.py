@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks.measure import Bar, Findings
-from benchmarks.report import circumstances, markdown
+from benchmarks.report import markdown
 from benchmarks.soak.customers import KINDS
 from benchmarks.soak.meter import Times, slope
 from benchmarks.soak.plan import QUARTERS
@@ -152,13 +152,13 @@ def write(folder: Path, soak: Soak, found: Findings) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     columns = {name: list(map(_short, values)) for name, values in soak.rows.columns.items()}
     written = {
-        "circumstances": circumstances(soak.plan),
+        "circumstances": soak.circumstances,
         "warm_up_s": soak.plan.warm_up_s,
         **asdict(found),
         "columns": columns,
     }
     (folder / "soak.json").write_text(_text(written))
-    page = markdown({"soak": found}, soak.plan) + "\n" + _kinds(soak)
+    page = markdown({"soak": found}, soak.circumstances) + "\n" + _kinds(soak)
     (folder / "soak.md").write_text(page)
     return written
 
