@@ -218,7 +218,7 @@ class Watch:
             there = [
                 other
                 for other in self._on.get(claim.resource, {}).values()
-                if _is_live(other, event.at)
+                if _is_live(other, event.at) and not self._may_be_forgotten(other)
             ]
             joins = one.seats is not None and any(_session(one) == _session(two) for two in there)
             if joins:
@@ -246,6 +246,9 @@ class Watch:
         if one.state is State.HELD and _until(one) <= now:
             if said is not None and said.state is not State.EXPIRED:
                 self._break("until", said, f"at {now}")
+        elif said is None and self._may_be_forgotten(one):
+            self._leave(one)
+            del self._all[uid]
         elif said != one and not (said is None and self._is_over(one, now)):
             self._break("kept", one, f"now {said}")
 
@@ -257,7 +260,12 @@ class Watch:
         ]
         said = list(map(tuple, self._engine.busy_nowait(resource, *ALWAYS)))
         now = self._decided_at()
-        live = [one for one in self._on[resource].values() if _is_live(one, now)]
+        live = [
+            one
+            for one in self._on[resource].values()
+            if _is_live(one, now)
+            and not (self._may_be_forgotten(one) and self._engine.get_nowait(one.uid) is None)
+        ]
         ours = [
             (start, end, min(units, capacity))
             for start, end, units in _steps(resource, live, *ALWAYS, imported)
@@ -273,6 +281,11 @@ class Watch:
 
     def _capacity(self, resource: str) -> int:
         return self._engine._ledger.resource(resource).capacity
+
+    def _may_be_forgotten(self, one: Reservation) -> bool:
+        """Return whether a booking was over by when the engine was asked to forget such."""
+        ends = [one.end, *(_occupied(one, claim)[1] for claim in one.claims)]
+        return one.state is State.CONFIRMED and _us(max(ends)) <= self._engine._ledger.let_go
 
     def _is_over(self, one: Reservation, now: datetime) -> bool:
         return one.state in ENDED and now - _until(one) >= self._retention

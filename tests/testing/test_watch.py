@@ -317,6 +317,28 @@ async def test_what_is_forgotten_while_it_is_checked_is_not_missed(clock: SimClo
         assert list(checking) == [None]  # one more turn: the room
 
 
+async def test_bookings_that_are_over_may_be_forgotten_if_that_was_asked_for(
+    clock: SimClock,
+) -> None:
+    async with engine_on(clock) as engine:
+        watch = Watch(engine)
+        early, late = NOW - 2 * HALF_HOUR, NOW - HALF_HOUR
+        for start in (early, late):
+            await engine.confirm((await engine.reserve("room", start, HALF_HOUR)).uid)
+        assert await engine.forget_bookings(late) == 1
+        await engine.reserve("room", early, HALF_HOUR)  # there is room again
+        watch.check()
+        watch.check()
+        await engine.reserve("room", START, HALF_HOUR)
+        watch.check()
+        assert len(watch._all) == 3
+        engine._ledger.forget_bookings(0, [])
+        [booking] = await engine.reservations("room", late, NOW)
+        del engine._ledger._entries[booking.uid]  # which nobody asked for
+        with pytest.raises(InvariantBroken, match="kept"):
+            watch.check()
+
+
 def test_every_rule_is_shown_to_be_watched() -> None:
     assert {rule for rule, _ in WRONG} == RULES.keys()
 
