@@ -3,6 +3,6 @@
 ``python -m benchmarks.soak --minutes 20``.  The engine is the real one and so is
 its clock; customers come at a fixed rate (`customers`), subscribers listen, some
 too slowly (`listeners`), and whatever the engine does is watched and counted
-once more (`audit`).  Bookings are for the next minutes and short, so that time
-passes over them, and the number of those that live settles.
+once more (`audit`).  Bookings are for the next minutes and short, and forgotten
+when time has passed over them, so that the number of those that live settles.
 """

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Final
 
 from slotengine import Event, HoldExpired, Reservation, SlotEngine, State, Verb
@@ -56,12 +57,17 @@ CHANGES: Final[dict[Verb, tuple[int, int]]] = {
 
 
 class Count:
-    """How many there are by the events, which are told it in the very step of each change."""
+    """How many there are by the events, which are told it in the very step of each change.
+
+    Except of bookings that are forgotten, of which nobody is told: their number is
+    what the engine says, and while it is at it there is nothing to compare.
+    """
 
     def __init__(self, engine: SlotEngine) -> None:
         self.verbs: Counter[Verb] = Counter()
         self.held = 0
         self.confirmed = 0
+        self.forgetting = False
         self._stream = tap(engine, self._take)
 
     @property
@@ -75,16 +81,28 @@ class Count:
         self.held += held
         self.confirmed += confirmed
 
+    def forgot(self, bookings: int) -> None:
+        """Count bookings no longer that were forgotten, all by now."""
+        self.confirmed -= bookings
+        self.forgetting = False
+
     def close(self) -> None:
         """Count no longer."""
         self._stream.close()
 
     def check(self, engine: SlotEngine, broken: Broken) -> None:
         """Hold it against what the engine says of itself."""
+        if self.forgetting:
+            return
         says = engine.statistics()
         theirs = says.held, says.confirmed, says.accepted, says.expired
         ours = self.held, self.confirmed, self.verbs[Verb.RESERVE], self.verbs[Verb.EXPIRE]
         broken.unless(theirs == ours, f"the engine counts {theirs}, but there are {ours}")
+
+
+def over_at(one: Reservation) -> datetime:
+    """Return from when on nothing is taken by a reservation."""
+    return max(one.end, *(one.end + claim.after for claim in one.claims))
 
 
 class Bag:
@@ -184,8 +202,10 @@ class Acknowledged:
             self.lapsed.append(gone)
 
     def may_be_over(self, one: Reservation, said: Reservation | None) -> bool:
-        """Return whether it is right that a hold is no more, if so it is said."""
-        if one.until is None or to_us(one.until, "until") > self._engine._ledger.now:
+        """Return whether it is right that a hold, or a booking, is no more, if so it is said."""
+        if one.until is None:
+            return said is None and to_us(over_at(one), "end") <= self._engine._ledger.let_go
+        if to_us(one.until, "until") > self._engine._ledger.now:
             return False
         return said is None or said.state is State.EXPIRED
 

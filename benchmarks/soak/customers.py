@@ -22,7 +22,7 @@ import anyio
 import anyio.abc
 
 from benchmarks.arrivals import Arrivals
-from benchmarks.soak.audit import Audit
+from benchmarks.soak.audit import Audit, over_at
 from benchmarks.soak.plan import GREEDY, HOT, SEATS, UNITS, Plan
 from slotengine import (
     Claim,
@@ -63,7 +63,7 @@ MIX: Final = {
 """How many of a hundred or so calls are of which kind."""
 
 KINDS: Final = (*MIX, "complete")
-"""The last is not a customer's: whoever runs a service cancels the bookings that are over."""
+"""The last is no customer's: talks that are over are cancelled, as the day's limit counts them."""
 
 RETRIED: Final = 200
 """So many of the latest requests with a key can be repeated."""
@@ -112,7 +112,9 @@ class Customers:
         self._rng = random.Random(plan.seed)
         self._guests = 0
         self._keyed: deque[Keyed] = deque(maxlen=RETRIED)
-        self._over: list[tuple[datetime, str]] = []  # when bookings are, a heap
+        # When bookings are over, two heaps: of talks, and of all others.
+        self._talks_over: list[tuple[datetime, str]] = []
+        self._over: list[tuple[datetime, str]] = []
         self._grid = timedelta(seconds=plan.horizon_s / 30)
         self._calls: dict[str, Callable[[], Awaitable[None]]] = {
             "room": self._room, "units": self._units, "two claims": self._two_claims,
@@ -335,7 +337,17 @@ class Customers:
         await self._cancel_this(one)
 
     async def _cancel_this(self, one: Reservation) -> None:
-        self._has.changed(one, await self._engine.cancel(one.uid), State.CANCELLED)
+        try:
+            now = await self._engine.cancel(one.uid)
+        except UnknownReservation:
+            self._forgotten(one, None)
+        else:
+            self._has.changed(one, now, State.CANCELLED)
+
+    def _forgotten(self, one: Reservation, said: Reservation | None) -> None:
+        """Look whether a booking could be forgotten between when it was drawn and its turn."""
+        right = self._has.may_be_over(one, said)
+        self._audit.broken.unless(right, f"{one!r} is said to be {said!r}")
 
     async def _move(self) -> None:
         """Move a booking, or a hold, to another time; what is on a room alone, to another one."""
@@ -349,6 +361,8 @@ class Customers:
             now = await self._engine.move(one.uid, start, resource=resource, version=one.version)
         except HoldExpired as refusal:
             self._has.refused_as_expired(one, refusal)
+        except UnknownReservation:
+            self._forgotten(one, None)
         except Refused:
             self._has.unchanged(one)
             raise
@@ -363,7 +377,8 @@ class Customers:
         one = self._has.bookings.draw(self._rng)
         assert one is not None
         said = await self._engine.get(one.uid)
-        self._audit.broken.unless(said == one, f"{one!r} is said to be {said!r}")
+        if said != one:
+            self._forgotten(one, said)
 
     async def _slots(self) -> None:
         """Look, and take the last slot that is offered: it must be had."""
@@ -390,18 +405,39 @@ class Customers:
     # --- What is over ------------------------------------------------------------------------
 
     async def _complete(self) -> None:
-        """Cancel two bookings whose time is over, at the most: the engine keeps them for good."""
+        """Cancel two talks that are over, at the most."""
         for _ in range(2):
-            if not self._over or self._over[0][0] > self._engine.now():
+            one = self._next_over(self._talks_over, self._engine.now())
+            if one is None:
                 return
-            end, uid = heappop(self._over)
-            one = self._has.bookings.get(uid)
-            if one is not None and one.end == end:  # else it was cancelled, or moved
-                call = partial(self._cancel_this, one)
-                await self._timed("complete", perf_counter(), call)
+            await self._timed("complete", perf_counter(), partial(self._cancel_this, one))
+
+    async def forget_what_is_over(self) -> None:
+        """Have bookings forgotten that are over, now and then: the engine does not by itself."""
+        count = self._audit.count
+        while True:
+            await anyio.sleep(self._plan.forget_s)
+            with anyio.CancelScope(shield=True):  # once begun, its end must be heard
+                moment = self._engine.now()
+                while (one := self._next_over(self._over, moment)) is not None:
+                    self._has.bookings.discard(one.uid)
+                count.forgetting = True
+                forgotten = await self._engine.forget_bookings(moment)
+                count.forgot(forgotten)
+                self.outcomes["forgotten"] += forgotten
 
     def _booked(self, one: Reservation) -> None:
-        heappush(self._over, (one.end, one.uid))
+        talk = one.event_type is not None and one.event_type.startswith("talk")
+        heappush(self._talks_over if talk else self._over, (over_at(one), one.uid))
+
+    def _next_over(self, over: list[tuple[datetime, str]], moment: datetime) -> Reservation | None:
+        """Take the next booking from a heap that is over by a moment, if there is one."""
+        while over and over[0][0] <= moment:
+            at, uid = heappop(over)
+            one = self._has.bookings.get(uid)
+            if one is not None and over_at(one) == at:  # else it was cancelled, or has moved
+                return one
+        return None
 
     # --- Chance ------------------------------------------------------------------------------
 

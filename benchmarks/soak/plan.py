@@ -30,6 +30,8 @@ class Plan:
     shortest_ttl_s: float = 1.0
     longest_ttl_s: float = 15.0
     retention_s: float = 20.0
+    forget_s: float = 2.0
+    """So often bookings that are over are forgotten."""
     patience_s: float = 2.0
     """So long, at most, somebody waits for a slot."""
     most_waiting: int = 200
@@ -76,9 +78,9 @@ class Plan:
 
 
 QUICK: Final = Plan(
-    seconds=2.0, rate=250.0, row_s=0.25, sample_s=0.1, audit_s=0.5, horizon_s=4.0,
-    shortest_ttl_s=0.1, longest_ttl_s=0.4, retention_s=0.3, patience_s=0.2, most_waiting=20,
-    grace_s=3.0,
+    seconds=1.0, rate=250.0, row_s=0.2, sample_s=0.1, audit_s=0.2, horizon_s=2.0,
+    shortest_ttl_s=0.02, longest_ttl_s=0.2, retention_s=0.15, forget_s=0.2, patience_s=0.2,
+    most_waiting=20, grace_s=1.5,
 )  # fmt: skip
 """To see that it works; what it finds of drift means nothing."""
 

@@ -81,6 +81,7 @@ class Soak:
             for seed in (1, 2):
                 tasks.start_soon(listen_slowly, engine, audit)
                 tasks.start_soon(come_and_go, engine, audit, self.plan.seed + seed)
+            tasks.start_soon(self.customers.forget_what_is_over)
             tasks.start_soon(self._sample, stopped_ms)
             tasks.start_soon(self._audit_again_and_again)
             with coming:
