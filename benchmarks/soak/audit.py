@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Final
 
-from slotengine import Event, HoldExpired, Reservation, SlotEngine, State, Verb
+from slotengine import Event, Refused, Reservation, SlotEngine, State, Verb
 from slotengine.core.instant import to_us
 from slotengine.testing import InvariantBroken, Watch
 from slotengine.testing.watch import CHECKED_PER_TURN, tap
@@ -188,11 +188,11 @@ class Acknowledged:
             said == one or self.may_be_over(one, said), f"a refusal made {said!r} of {one!r}"
         )
 
-    def refused_as_expired(self, one: Reservation, refusal: HoldExpired) -> None:
-        """Note that a hold is said to have lapsed."""
+    def refused_as_expired(self, one: Reservation, refusal: Refused) -> None:
+        """Note that a hold is said to have lapsed, or to be another one than it was."""
         until = one.until
         right = until is not None and until <= self._engine.now()
-        self._broken.unless(right, f"{refusal}, but it is {one!r}")
+        self._broken.unless(right, f"{refusal!r}, but it is {one!r}")
         self.expired(one.uid)
 
     def expired(self, uid: str) -> None:

@@ -36,6 +36,7 @@ from slotengine import (
     Reservation,
     SlotEngine,
     SlotTaken,
+    StaleVersion,
     State,
     UnknownReservation,
 )
@@ -69,6 +70,8 @@ RETRIED: Final = 200
 """So many of the latest requests with a key can be repeated."""
 ANSWERED: Final = (SlotTaken, NoneFree, QuotaExceeded)
 """With these a customer must reckon who asks for something."""
+LAPSED: Final = (HoldExpired, StaleVersion)
+"""With these, who has a hold: to lapse is a change like any other, and raises the version."""
 
 
 class Keyed(NamedTuple):
@@ -268,7 +271,7 @@ class Customers:
         one = self._held()
         try:
             now = await self._engine.extend(one.uid, ttl=self._ttl(), version=one.version)
-        except HoldExpired as refusal:
+        except LAPSED as refusal:
             self._has.refused_as_expired(one, refusal)
         except LifeExceeded:
             self._has.unchanged(one)
@@ -279,7 +282,7 @@ class Customers:
         one = self._held()
         try:
             now = await self._engine.confirm(one.uid, version=one.version)
-        except HoldExpired as refusal:
+        except LAPSED as refusal:
             self._has.refused_as_expired(one, refusal)
         else:
             self._has.changed(one, now, State.CONFIRMED)
@@ -359,7 +362,7 @@ class Customers:
         resource = self._a_room() if len(on) == 1 and on[0].startswith("room") else None
         try:
             now = await self._engine.move(one.uid, start, resource=resource, version=one.version)
-        except HoldExpired as refusal:
+        except LAPSED as refusal:
             self._has.refused_as_expired(one, refusal)
         except UnknownReservation:
             self._forgotten(one, None)
