@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from time import perf_counter, process_time
 from traceback import format_exception
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 
@@ -26,10 +26,22 @@ from slotengine import SlotEngine, SystemClock
 
 AUDIT_NAP_S: Final = 0.002
 """Between two pieces of an audit; so nobody waits for more than one of them."""
+BEAT_S: Final = 0.02
+"""So often a task wants its turn and nothing else."""
 MB: Final = 1e6
 
 Told = Callable[[float, str], None]
 """Told now and then how many seconds are over, and how it is going."""
+
+
+class Beat(NamedTuple):
+    """How late a task had its turn, and how long this process was busy from when it went to sleep.
+
+    If that is much less, another process had the processor.
+    """
+
+    late_ms: float
+    busy_ms: float
 
 
 class Soak:
@@ -57,6 +69,7 @@ class Soak:
         self._tell = told
         self._window: dict[str, Times] = defaultdict(Times)
         self._gauges = Gauges()
+        self._latest = Beat(0.0, 0.0)
 
     async def run(self) -> None:
         """Soak until the time is over, or somebody interrupts it; twice, and it ends at once."""
@@ -82,6 +95,7 @@ class Soak:
                 tasks.start_soon(listen_slowly, engine, audit)
                 tasks.start_soon(come_and_go, engine, audit, self.plan.seed + seed)
             tasks.start_soon(self.customers.forget_what_is_over)
+            tasks.start_soon(self._beat)
             tasks.start_soon(self._sample, stopped_ms)
             tasks.start_soon(self._audit_again_and_again)
             with coming:
@@ -128,6 +142,14 @@ class Soak:
             if quarter is not None:
                 self.lapsed[quarter].add(lapsed_ns)
 
+    async def _beat(self) -> None:
+        """Find out how late a task can be, and how long of that this process had the processor."""
+        while True:
+            busy, due = process_time(), perf_counter() + BEAT_S
+            await anyio.sleep(BEAT_S)
+            late = Beat((perf_counter() - due) * 1e3, (process_time() - busy) * 1e3)
+            self._latest = max(self._latest, late)
+
     async def _sample(self, stopped_ms: list[float]) -> None:
         """Take readings, and make a row of them now and then."""
         plan, row_ends, busy = self.plan, self.plan.row_s, process_time()
@@ -140,7 +162,8 @@ class Soak:
             if self._second >= row_ends:
                 collected = {"collector ms": max(stopped_ms, default=0.0)}
                 used = {"processor": (process_time() - busy) / plan.row_s}
-                self._end_row(collected | used)
+                self._end_row(collected | used | self._latest._asdict())
+                self._latest = Beat(0.0, 0.0)
                 row_ends += plan.row_s
                 busy = process_time()
                 stopped_ms.clear()

@@ -14,7 +14,7 @@ from benchmarks.report import markdown
 from benchmarks.soak.customers import KINDS
 from benchmarks.soak.meter import Times, slope
 from benchmarks.soak.plan import QUARTERS
-from benchmarks.soak.run import Soak
+from benchmarks.soak.run import Beat, Soak
 
 HOUR_S: Final = 3600.0
 DIGITS: Final = 4
@@ -94,7 +94,9 @@ def _bars_of_time(soak: Soak) -> list[Bar]:
             if kind not in {"wait", "complete"}:
                 all_due.take_in(soak.since_due[quarter][kind])
     due_us, told_us, lapsed_us = all_due.summary_us(), told.summary_us(), lapsed.summary_us()
-    longest = max(soak.rows.columns.get("collector ms", [0.0]))
+    columns = soak.rows.columns
+    longest = max(columns.get("collector ms", [0.0]))
+    late_ms, busy_ms = max(zip(*(columns.get(name, [0.0]) for name in Beat._fields), strict=True))
     used = soak.processor_s / soak.ran_s
     return [
         *_drifts(soak),
@@ -106,6 +108,10 @@ def _bars_of_time(soak: Soak) -> list[Bar]:
         Bar(
             "change heard after it was made, p99",
             told_us["p99"] / 1e3, "ms", note=_all_of(told_us),
+        ),
+        Bar(
+            "longest that a task waited for its turn", late_ms, "ms",
+            note=f"meanwhile this process had the processor for {busy_ms:.3g} ms",
         ),
         Bar("longest pause of the cycle collector", longest, "ms"),
         Bar("of one processor, with customers and audits", used, "%"),
