@@ -56,35 +56,44 @@ class Rung:
         return self.answered < ENOUGH * self.rate
 
 
-class Clock:
-    """When calls are due, and how long after that they were answered."""
+class Arrivals:
+    """When calls are due: so many a second, for so many seconds, and no more."""
 
-    def __init__(self, rate: float, seconds: float) -> None:
+    def __init__(self, rate: float, seconds: float, *, spin_s: float = SPIN_S) -> None:
         self.rate = rate
         self.seconds = seconds
         self.due_in_all = max(1, int(rate * seconds))
-        self.latencies_ms = array("d")
-        self.in_time = 0
         self.issued = 0
         self.began = perf_counter()
+        self._spin_s = spin_s
 
     def next_due(self) -> float:
         """Return when the next call is due that was not issued."""
         return self.began + self.issued / self.rate
+
+    async def wait(self) -> bool:
+        """Return when the next call is due; False if none is left, or the time is over."""
+        if self.issued >= self.due_in_all:
+            return False
+        spin_s = self._spin_s
+        while (left := self.next_due() - perf_counter()) > 0:  # noqa: ASYNC110 - it is a moment
+            await anyio.sleep(left - spin_s if left > 2 * spin_s else 0)
+        return perf_counter() < self.began + self.seconds + DRAIN_S
+
+
+class Clock(Arrivals):
+    """When calls are due, and how long after that they were answered."""
+
+    def __init__(self, rate: float, seconds: float) -> None:
+        super().__init__(rate, seconds)
+        self.latencies_ms = array("d")
+        self.in_time = 0
 
     def answered(self, due: float) -> None:
         """Take down that a call is answered now."""
         now = perf_counter()
         self.latencies_ms.append((now - due) * 1e3)
         self.in_time += now < self.began + self.seconds
-
-    async def wait(self) -> bool:
-        """Return when the next call is due; False if none is left, or the time is over."""
-        if self.issued >= self.due_in_all:
-            return False
-        while (left := self.next_due() - perf_counter()) > 0:  # noqa: ASYNC110 - it is a moment
-            await anyio.sleep(left - SPIN_S if left > 2 * SPIN_S else 0)
-        return perf_counter() < self.began + self.seconds + DRAIN_S
 
     def give_up(self) -> None:
         """Take down those that were never issued: they have waited until now, and would longer."""

@@ -20,7 +20,7 @@ from benchmarks.families import FAMILIES, Failed, measure, measure_apart
 from benchmarks.measure import TINY, Findings, Say, Scale
 from benchmarks.peers import PEERS, Peer, in_process
 from benchmarks.pictures import draw
-from benchmarks.report import markdown, write
+from benchmarks.report import circumstances, markdown, write
 from benchmarks.targets import LedgerTarget
 from benchmarks.workloads import Storm
 
@@ -115,7 +115,7 @@ def test_a_peer_that_cannot_run_is_skipped_with_the_reason(
     findings = storm.measure(TINY, lambda _: None)
     assert findings.skipped == ["a peer: no_such_package is not installed (extra: bench)"]
     assert len(findings.bars) == 1
-    assert "Skipped: a peer: no_such_package" in markdown({"storm": findings}, TINY)
+    assert "Skipped: a peer: no_such_package" in markdown({"storm": findings}, circumstances(TINY))
 
 
 def test_a_family_that_fails_says_so() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -32,20 +33,30 @@ def draw(results: Results, folder: Path) -> list[Path]:
         "growth": ("growth", growth),
     }
     drawn = []
-    # The same results make the same file; text stays text, which is small and can be searched.
-    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "slotengine", "font.size": 9}
     for name, (family, paint) in pictures.items():
         if family not in results["families"]:
             continue
-        with rc_context(settings):
-            figure = Figure(figsize=(7, 3.6), layout="constrained")
-            axes = figure.add_subplot()
-            axes.spines[["top", "right"]].set_visible(False)
+        path = folder / f"{name}.svg"
+        with paper(path) as (axes,):
             paint(axes, results["families"][family]["runs"])
-            path = folder / f"{name}.svg"
-            figure.savefig(path, metadata={"Date": None})
         drawn.append(path)
     return drawn
+
+
+@contextmanager
+def paper(
+    path: Path, *, size: tuple[float, float] = (7, 3.6), rows: int = 1, columns: int = 1
+) -> Iterator[list[Axes]]:
+    """Yield so many panels to draw on, row by row, and write them to a file; ``size`` in inches."""
+    # The same results make the same file; text stays text, which is small and can be searched.
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "slotengine", "font.size": 9}
+    with rc_context(settings):
+        figure = Figure(figsize=size, layout="constrained")
+        panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for axes in panels:
+            axes.spines[["top", "right"]].set_visible(False)
+        yield panels
+        figure.savefig(path, metadata={"Date": None})
 
 
 def throughput(axes: Axes, runs: Any) -> None:

@@ -6,15 +6,19 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
 from benchmarks.measure import Bar, Findings, Scale, quantity
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 ROOT: Final = Path(__file__).parent.parent
 PACKAGES: Final = (
@@ -25,7 +29,7 @@ PACKAGES: Final = (
 VERDICTS: Final = {True: "met", False: "not met", None: ""}
 
 
-def circumstances(scale: Scale) -> dict[str, object]:
+def circumstances(scale: DataclassInstance) -> dict[str, object]:
     """Return what results depend on beside the code: machine, versions, how much was measured."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -79,8 +83,8 @@ def write(folder: Path, findings: dict[str, Findings], scale: Scale) -> dict[str
     folder.mkdir(parents=True, exist_ok=True)
     written = json.loads(json.dumps(raw(findings, scale), default=_plain))
     (folder / "results.json").write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n")
-    (folder / "bars.md").write_text(markdown(findings, scale))
     assert isinstance(written, dict)
+    (folder / "bars.md").write_text(markdown(findings, written["circumstances"]))
     return written
 
 
@@ -99,9 +103,8 @@ def _row(bar: Bar) -> tuple[str, str, str, str, str]:
     return bar.name, quantity(bar.measured, bar.unit), bar.goal, VERDICTS[bar.met], bar.note
 
 
-def markdown(findings: dict[str, Findings], scale: Scale) -> str:
-    """Return the table of bars as a page."""
-    about = circumstances(scale)
+def markdown(findings: dict[str, Findings], about: Mapping[str, object]) -> str:
+    """Return the table of bars as a page; ``about`` are the circumstances."""
     lines = [
         f"Measured on {about['date']} at {about['commit']}: {about['python']}, {about['system']}, "
         f"{about['processors']} processors ({about['processor']}).",

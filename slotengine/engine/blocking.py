@@ -111,6 +111,7 @@ class BlockingEngine:
     confirm = _carried(SlotEngine.confirm)
     release = _carried(SlotEngine.release)
     cancel = _carried(SlotEngine.cancel)
+    forget_bookings = _carried(SlotEngine.forget_bookings)
     get = _carried(SlotEngine.get)
     busy = _carried(SlotEngine.busy)
     is_free = _carried(SlotEngine.is_free)

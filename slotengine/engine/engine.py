@@ -68,6 +68,9 @@ Measured with a million of them lapsing at one instant: a tenth of a millisecond
 a turn, and a quarter at the worst.  More than in a turn of calls, so that a backlog shrinks under
 any load."""
 
+FORGOTTEN_PER_TURN = 256
+"""So many bookings are looked at, whether they are over, before others have their turn."""
+
 
 class SlotEngine:
     """Holds slots, keeps them, confirms them, and lets them lapse.
@@ -917,6 +920,42 @@ class SlotEngine:
         now = self._now()
         return self._answer(self._ledger.cancel(uid, now=now, version=version))
 
+    async def forget_bookings(self, before: datetime) -> int:
+        """Forget bookings that were over by some time, and return how many.
+
+        A booking is kept until this is asked for: whoever runs an engine for long
+        should, now and then.  One is over when nothing that it takes reaches beyond
+        ``before``: no buffer, and no day, week, month or year of a limit towards
+        which it counts.  Then it and its key are as if they had never been; nobody
+        is told, since nothing has become of it.  Whose turn it is in a group is
+        counted from the bookings that are left.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> async def main():
+        ...     async with SlotEngine() as engine:
+        ...         engine.add_resource("room-1")
+        ...         yesterday = engine.now() - timedelta(days=1)
+        ...         hold = await engine.reserve("room-1", yesterday, minutes(30))
+        ...         await engine.confirm(hold.uid)
+        ...         print(await engine.forget_bookings(engine.now() - minutes(60)))
+        >>> anyio.run(main)
+        1
+
+        Others have their turn meanwhile.  Raises `InvalidField` for a time to come.
+        O(n) for n reservations, and O(log n) for each that is forgotten.
+        """
+        moment = self._past_us(before)
+        uids, forgotten = self._ledger.uids(), 0
+        for first in range(0, len(uids), FORGOTTEN_PER_TURN):
+            await self._give_way()
+            forgotten += self._forget_bookings(moment, uids[first : first + FORGOTTEN_PER_TURN])
+        return forgotten
+
+    def forget_bookings_nowait(self, before: datetime) -> int:
+        """Do as `forget_bookings`, at once."""
+        return self._forget_bookings(self._past_us(before), self._ledger.uids())
+
     # --- Reading -------------------------------------------------------------------------
 
     async def get(self, uid: str) -> Reservation | None:
@@ -1026,6 +1065,19 @@ class SlotEngine:
     ) -> Reservation:
         patience = duration_us(wait, "wait")
         return self._answer(await self._room.reserve(proposal, check, patience, last))
+
+    def _past_us(self, before: datetime) -> int:
+        moment = to_us(before, "before")
+        if moment > self._ledger.look(self._now()):
+            raise InvalidField("before", "must not be in the future")
+        return moment
+
+    def _forget_bookings(self, before: int, uids: Sequence[str]) -> int:
+        self._now()  # refuse when closed
+        forgotten = self._ledger.forget_bookings(before, uids)
+        if forgotten:
+            self._room.imported()
+        return forgotten
 
     def _moving(self, uid: str) -> int:
         """Return the time, at which a reservation is about to move away."""

@@ -28,7 +28,7 @@ LARGEST_BUFFER = 2**31 - 1
 READS_PER_TURN = 1024
 """A reader with a full buffer gives way to other tasks once in so many events.
 
-More than the verbs and the sweeper publish before they give way (256 each),
+More than the verbs and the sweeper publish before they give way (64 and 128),
 so that a reader that does nothing else keeps up with any storm."""
 
 

@@ -177,7 +177,7 @@ class WaitingRoom:
             self._heed()
 
     def imported(self) -> None:
-        """Note that anything may have become free."""
+        """Note that anything may have become free, and nobody told what."""
         if not self.line:
             return
         self.line.freed_all()

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 ALWAYS: Final = datetime.min.replace(tzinfo=UTC), FOREVER
+CHECKED_PER_TURN: Final = 64
+"""How many reservations the engine is asked about before others have their turn."""
 
 
 class InvariantBroken(AssertionError):
@@ -109,13 +111,26 @@ class Watch:
 
         It is asked about everything that the watch knows; O(n log n).
         """
+        for _ in self.check_in_turns():
+            pass
+
+    def check_in_turns(self) -> Iterator[None]:
+        """Do as `check`, a little at a time: in between, others may have their turn.
+
+        For an engine that is busy, and that nobody should hold up.  Each piece,
+        of some reservations or one resource, holds for its own moment.
+        """
         self._settle_order()
-        if not self.broken:
-            now = self._engine.now()
-            self._check_kept(now)
-            for resource in self._on:
-                self._check_busy(resource, now)
         self.raise_first()
+        for count, uid in enumerate(list(self._all)):
+            if count % CHECKED_PER_TURN == 0:
+                yield
+            self._check_kept(uid)
+            self.raise_first()
+        for resource in list(self._on):
+            yield
+            self._check_busy(resource)
+            self.raise_first()
 
     def check_swept(self) -> None:
         """Raise `InvariantBroken` unless each expiry up to now was announced, and nobody waits
@@ -220,7 +235,7 @@ class Watch:
             there = [
                 other
                 for other in self._on.get(claim.resource, {}).values()
-                if _is_live(other, event.at)
+                if _is_live(other, event.at) and not self._may_be_forgotten(other)
             ]
             joins = one.seats is not None and any(_session(one) == _session(two) for two in there)
             if joins:
@@ -239,23 +254,35 @@ class Watch:
 
     # --- What the engine says --------------------------------------------------------------
 
-    def _check_kept(self, now: datetime) -> None:
-        for uid, one in self._all.items():
-            said = self._engine.get_nowait(uid)
-            if one.state is State.HELD and _until(one) <= now:
-                if said is not None and said.state is not State.EXPIRED:
-                    self._break("until", said, f"at {now}")
-            elif said != one and not (said is None and self._is_over(one, now)):
-                self._break("kept", one, f"now {said}")
+    def _check_kept(self, uid: str) -> None:
+        one = self._all.get(uid)
+        if one is None:
+            return  # forgotten since
+        said = self._engine.get_nowait(uid)
+        now = self._decided_at()
+        if one.state is State.HELD and _until(one) <= now:
+            if said is not None and said.state is not State.EXPIRED:
+                self._break("until", said, f"at {now}")
+        elif said is None and self._may_be_forgotten(one):
+            self._leave(one)
+            del self._all[uid]
+        elif said != one and not (said is None and self._is_over(one, now)):
+            self._break("kept", one, f"now {said}")
 
-    def _check_busy(self, resource: str, now: datetime) -> None:
-        live = [one for one in self._on[resource].values() if _is_live(one, now)]
+    def _check_busy(self, resource: str) -> None:
         capacity = self._capacity(resource)
         imported = [
             (span.start, span.end, capacity)
             for span in self._engine.imported_nowait(resource, *ALWAYS)
         ]
         said = list(map(tuple, self._engine.busy_nowait(resource, *ALWAYS)))
+        now = self._decided_at()
+        live = [
+            one
+            for one in self._on[resource].values()
+            if _is_live(one, now)
+            and not (self._may_be_forgotten(one) and self._engine.get_nowait(one.uid) is None)
+        ]
         ours = [
             (start, end, min(units, capacity))
             for start, end, units in _steps(resource, live, *ALWAYS, imported)
@@ -265,8 +292,17 @@ class Watch:
                 InvariantBroken("busy", f"{resource} is busy {_merged(ours)}, but said is {said}")
             )
 
+    def _decided_at(self) -> datetime:
+        """Return the very time by which the engine has just answered; its clock has gone on."""
+        return from_us(self._engine._ledger.now)
+
     def _capacity(self, resource: str) -> int:
         return self._engine._ledger.resource(resource).capacity
+
+    def _may_be_forgotten(self, one: Reservation) -> bool:
+        """Return whether a booking was over by when the engine was asked to forget such."""
+        ends = [one.end, *(_occupied(one, claim)[1] for claim in one.claims)]
+        return one.state is State.CONFIRMED and _us(max(ends)) <= self._engine._ledger.let_go
 
     def _is_over(self, one: Reservation, now: datetime) -> bool:
         return one.state in ENDED and now - _until(one) >= self._retention

@@ -926,6 +926,63 @@ def test_what_was_reinstated_does_not_keep_others_from_being_forgotten(ledger: L
     assert ledger.tally().confirmed == 2
 
 
+def booked(ledger: Ledger, uid: str, proposal: Proposal, now: int = 0) -> None:
+    ledger.reserve_proposal(proposal, uid=uid, now=now)
+    ledger.confirm(uid, now=now)
+
+
+def test_bookings_are_forgotten_once_nothing_of_them_reaches_beyond(ledger: Ledger) -> None:
+    ledger.add_limit("limit:day", 2)
+    day = Claim("limit:day", 0, 1_000)
+    booked(ledger, "over", slot(10, 20, key="k"))
+    booked(ledger, "buffered", slot(10, 20, "desk", buffers=(5, 5)))
+    booked(ledger, "counted", slot(20, 30)._replace(quotas=(day,)))
+    booked(ledger, "under way", slot(50, 70))
+    ledger.reserve_proposal(slot(30, 40), uid="held", now=0)
+    for before, forgotten in ((19, 0), (20, 1), (20, 0), (25, 1), (999, 1), (1_000, 1)):
+        assert ledger.forget_bookings(before, ledger.uids()) == forgotten
+        ledger._check()
+    assert ledger.uids() == ["held"]
+    assert ledger.tally()[:3] == (1, 0, 0)
+    assert ledger.let_go == 1_000
+    assert ledger.busy("room", 0, 100, now=0) == [(30, 40, 1)]
+    with pytest.raises(UnknownReservation):
+        ledger.cancel("over", now=0)
+    assert ledger.reserve_proposal(slot(40, 50, key="k"), uid="another", now=0).uid == "another"
+
+
+def test_only_those_are_forgotten_that_are_named(ledger: Ledger) -> None:
+    for uid, start in (("a", 10), ("b", 20)):
+        booked(ledger, uid, slot(start, start + 10))
+    assert ledger.forget_bookings(100, ["b", "no such uid"]) == 1
+    assert ledger.uids() == ["a"]
+
+
+def test_a_session_is_forgotten_member_by_member(ledger: Ledger) -> None:
+    seat = slot(10, 20, "room", seats=Seats(3), event_type="class")
+    booked(ledger, "a", seat)
+    booked(ledger, "b", seat)
+    ledger.reserve_proposal(seat, uid="c", now=0)
+    assert ledger.forget_bookings(20, ledger.uids()) == 2
+    assert ledger.busy("room", 0, 100, now=0) == [(10, 20, 1)]
+    ledger._check()
+    ledger.expire(100)
+    assert ledger.busy("room", 0, 100, now=100) == []
+    ledger._check()
+
+
+def test_what_was_reinstated_can_be_forgotten_while_it_is_remembered_as_expired(
+    ledger: Ledger,
+) -> None:
+    hold(ledger, "a", 10, 20)
+    ledger.confirm("a", now=150, if_still_free=True)
+    assert ledger.forget_bookings(150, ledger.uids()) == 1
+    ledger._check()
+    ledger.expire(10_000)
+    ledger._check()
+    assert ledger.tally()[:3] == (0, 0, 0)
+
+
 def test_a_listener_never_sees_anything_half_done() -> None:
     """Not even where a choice by load has chores done first."""
     ledger = Ledger(TERMS, chores=0)

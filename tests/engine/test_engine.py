@@ -51,7 +51,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.core.instant import to_us
-from slotengine.engine.engine import CALLS_PER_TURN
+from slotengine.engine.engine import CALLS_PER_TURN, FORGOTTEN_PER_TURN
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -143,6 +143,8 @@ CALLS = [
     Call("release", ("booking",)),
     Call("cancel", ("booking",), {"version": 2}),
     Call("cancel", ("hold",)),
+    Call("forget_bookings", (NOW,)),
+    Call("forget_bookings", (START,)),
     Call("get", ("hold",)),
     Call("get", ("no such uid",)),
     Call("busy", ("hall", *WEEK)),
@@ -1002,6 +1004,80 @@ async def test_nothing_ended_is_kept_with_no_retention(clock: SimClock) -> None:
 
 
 # --- Several at once -------------------------------------------------------------------
+
+
+async def test_bookings_are_kept_until_they_are_to_be_forgotten(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    booking = await engine.confirm((await engine.reserve("room", START, HALF_HOUR)).uid)
+    await clock.advance(timedelta(days=365))
+    assert await engine.get(booking.uid) == booking
+    with engine.subscribe() as events:
+        assert await engine.forget_bookings(START) == 0
+        assert await engine.forget_bookings(START + HALF_HOUR) == 1
+    assert [event async for event in events] == []
+    assert await engine.get(booking.uid) is None
+    assert engine.statistics().confirmed == 0
+    assert await engine.busy("room", START, START + HALF_HOUR) == []
+
+
+async def test_what_is_not_over_cannot_be_forgotten(engine: SlotEngine, clock: SimClock) -> None:
+    with pytest.raises(InvalidField, match="before"):
+        await engine.forget_bookings(clock.moment + MICROSECOND)
+    assert await engine.forget_bookings(clock.moment) == 0
+
+
+async def test_others_have_their_turn_while_bookings_are_forgotten(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    for n in range(4 * FORGOTTEN_PER_TURN):
+        start = NOW - timedelta(days=1) + n * MICROSECOND
+        engine.confirm_nowait(engine.reserve_nowait("room", start, MICROSECOND).uid)
+    left: list[int] = []
+
+    async def somebody_else() -> None:
+        while engine.statistics().confirmed:
+            left.append(engine.statistics().confirmed)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(somebody_else)
+        assert await engine.forget_bookings(NOW) == 4 * FORGOTTEN_PER_TURN
+    assert len(set(left)) >= 2  # whose turn comes first is trio's to say
+
+
+async def test_nothing_more_is_forgotten_of_an_engine_that_was_left(clock: SimClock) -> None:
+    refused: list[bool] = []
+
+    async def forget(engine: SlotEngine) -> None:
+        try:
+            await engine.forget_bookings(NOW)
+        except EngineClosed:
+            refused.append(True)
+
+    async with anyio.create_task_group() as tasks:
+        async with SlotEngine(clock=clock) as engine:
+            engine.add_resource("room")
+            engine.confirm_nowait(engine.reserve_nowait("room", NOW - HALF_HOUR, HALF_HOUR).uid)
+            closed = anyio.Event()
+            engine._give_way = closed.wait  # type: ignore[method-assign]
+            tasks.start_soon(forget, engine)
+            await anyio.wait_all_tasks_blocked()
+        closed.set()
+    assert refused == [True]
+
+
+async def test_who_waits_for_the_past_has_it_when_that_is_forgotten(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    past = NOW - HALF_HOUR
+    await engine.confirm((await engine.reserve("room", past, HALF_HOUR)).uid)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(engine.reserve, "room", past, HALF_HOUR, wait=minutes(1)))
+        await anyio.wait_all_tasks_blocked()
+        assert engine.statistics().waiting == 1
+        await engine.forget_bookings(NOW)
+    assert engine.statistics().held == 1
 
 
 async def test_several_resources_are_held_together_or_not_at_all(engine: SlotEngine) -> None:

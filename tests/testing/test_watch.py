@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -23,11 +23,12 @@ from slotengine.core.instant import to_us
 from slotengine.core.reservation import Verb
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
 from slotengine.testing.faults import fault
-from slotengine.testing.watch import RULES
+from slotengine.testing.watch import CHECKED_PER_TURN, RULES
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
 HALF_HOUR = minutes(30)
+SECOND = 1_000_000
 
 pytestmark = pytest.mark.anyio
 
@@ -278,6 +279,74 @@ async def test_what_is_said_to_be_held_beyond_its_until_is_found(clock: SimClock
             clock.set(NOW + minutes(5))
             with pytest.raises(InvariantBroken, match="until"):
                 watch.check()
+
+
+class RunningClock(SimClock):
+    """A clock that goes on by a second whenever it is read, as a real one does, if by less."""
+
+    def now(self) -> int:
+        now = super().now()
+        self._now += SECOND
+        return now
+
+
+@pytest.mark.parametrize("seconds", range(1, 9))
+async def test_a_hold_may_lapse_while_it_is_looked_at(seconds: int) -> None:
+    async with engine_on(RunningClock(NOW)) as engine:
+        watch = Watch(engine)
+        await engine.reserve("room", START, HALF_HOUR, ttl=timedelta(seconds=seconds))
+        watch.check()
+
+
+async def test_it_can_be_checked_in_turns_while_the_engine_goes_on(clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        watch = Watch(engine)
+        holds = [
+            await engine.reserve("hall", START + n * HALF_HOUR, HALF_HOUR)
+            for n in range(2 * CHECKED_PER_TURN)
+        ]
+        for turn, _ in enumerate(watch.check_in_turns()):
+            await engine.release(holds[-1 - turn].uid)
+            await engine.reserve("room", START + turn * HALF_HOUR, HALF_HOUR)
+        checking = watch.check_in_turns()
+        next(checking)
+        del engine._ledger._entries[holds[CHECKED_PER_TURN].uid]
+        with pytest.raises(InvariantBroken, match="kept"):
+            list(checking)
+
+
+async def test_what_is_forgotten_while_it_is_checked_is_not_missed(clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        watch = Watch(engine)
+        gone = await engine.reserve("room", START, HALF_HOUR)
+        await engine.release(gone.uid)
+        checking = watch.check_in_turns()
+        next(checking)
+        await clock.advance(minutes(60))  # the retention
+        await engine.release((await engine.reserve("room", START, HALF_HOUR)).uid)
+        assert list(checking) == [None]  # one more turn: the room
+
+
+async def test_bookings_that_are_over_may_be_forgotten_if_that_was_asked_for(
+    clock: SimClock,
+) -> None:
+    async with engine_on(clock) as engine:
+        watch = Watch(engine)
+        early, late = NOW - 2 * HALF_HOUR, NOW - HALF_HOUR
+        for start in (early, late):
+            await engine.confirm((await engine.reserve("room", start, HALF_HOUR)).uid)
+        assert await engine.forget_bookings(late) == 1
+        await engine.reserve("room", early, HALF_HOUR)  # there is room again
+        watch.check()
+        watch.check()
+        await engine.reserve("room", START, HALF_HOUR)
+        watch.check()
+        assert len(watch._all) == 3
+        engine._ledger.forget_bookings(0, [])
+        [booking] = await engine.reservations("room", late, NOW)
+        del engine._ledger._entries[booking.uid]  # which nobody asked for
+        with pytest.raises(InvariantBroken, match="kept"):
+            watch.check()
 
 
 def test_every_rule_is_shown_to_be_watched() -> None:

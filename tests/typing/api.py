@@ -123,6 +123,7 @@ async def event_types(engine: SlotEngine) -> None:
     assert_type(slots[0].seats, SeatsLeft | None)
     assert_type(await engine.next_free("talk", count=3), list[Slot])
     await engine.replace_busy("calendar", {"room": [(START, START)], "desk": ()})
+    assert_type(await engine.forget_bookings(START), int)
     assert_type(await engine.imported("room", START, START), list[ImportedSpan])
     try:
         engine.reserve_slot_nowait("talk", START)

@@ -1,0 +1,503 @@
+"""Those who call the engine, at a fixed rate: one kind of call after the other, at random.
+
+Each answer is held against what the customer may expect: who is refused must
+have been in somebody's way, or too late, or too greedy; who is given something
+holds it.  One task makes all calls, save those that wait for a slot, which have
+a task each, and there are no more than so many of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from heapq import heappop, heappush
+from time import perf_counter, perf_counter_ns
+from typing import Final, NamedTuple
+
+import anyio
+import anyio.abc
+
+from benchmarks.arrivals import Arrivals
+from benchmarks.soak.audit import Audit, over_at
+from benchmarks.soak.plan import GREEDY, HOT, SEATS, UNITS, Plan
+from slotengine import (
+    Claim,
+    HoldExpired,
+    KeyReused,
+    LifeExceeded,
+    NoneFree,
+    QuotaExceeded,
+    Refused,
+    Request,
+    Reservation,
+    SlotEngine,
+    SlotTaken,
+    StaleVersion,
+    State,
+    UnknownReservation,
+)
+from slotengine.core.instant import from_us, to_us
+
+MIX: Final = {
+    "room": 20,
+    "units": 6,
+    "two claims": 6,
+    "seats": 5,
+    "talk": 5,
+    "hot": 12,
+    "wait": 3,
+    "retry": 4,
+    "extend": 7,
+    "confirm": 13,
+    "confirm late": 1,
+    "release": 5,
+    "cancel": 3,
+    "move": 5,
+    "get": 2,
+    "slots": 2,
+    "next free": 2,
+}
+"""How many of a hundred or so calls are of which kind."""
+
+KINDS: Final = (*MIX, "complete")
+"""The last is no customer's: talks that are over are cancelled, as the day's limit counts them."""
+
+RETRIED: Final = 200
+"""So many of the latest requests with a key can be repeated."""
+ANSWERED: Final = (SlotTaken, NoneFree, QuotaExceeded)
+"""With these a customer must reckon who asks for something."""
+LAPSED: Final = (HoldExpired, StaleVersion)
+"""With these, who has a hold: to lapse is a change like any other, and raises the version."""
+
+
+class Keyed(NamedTuple):
+    """A request that was accepted, with a key."""
+
+    room: str
+    start: datetime
+    length: timedelta
+    holder: str
+    ttl: timedelta
+    key: str
+    uid: str
+
+
+class Customers:
+    """Everybody who calls, and what came of it."""
+
+    def __init__(
+        self,
+        engine: SlotEngine,
+        plan: Plan,
+        audit: Audit,
+        measured: Callable[[str, float, int, int], None],
+    ) -> None:
+        self.outcomes: Counter[str] = Counter()
+        """How often what came of which kind of call."""
+        self.gave_up = 0
+        """So many were cancelled while they waited."""
+        self.turned_away = 0
+        """So many could not wait, since too many did already."""
+        self.waiting = 0
+        """So many wait now."""
+        self.cut_off = 0
+        """So many waited when all was interrupted."""
+        self.arrivals = Arrivals(plan.rate, plan.seconds, spin_s=0)
+        self._engine = engine
+        self._plan = plan
+        self._audit = audit
+        self._has = audit.acknowledged
+        self._measured = measured
+        self._rng = random.Random(plan.seed)
+        self._guests = 0
+        self._keyed: deque[Keyed] = deque(maxlen=RETRIED)
+        # When bookings are over, two heaps: of talks, and of all others.
+        self._talks_over: list[tuple[datetime, str]] = []
+        self._over: list[tuple[datetime, str]] = []
+        self._grid = timedelta(seconds=plan.horizon_s / 30)
+        self._calls: dict[str, Callable[[], Awaitable[None]]] = {
+            "room": self._room, "units": self._units, "two claims": self._two_claims,
+            "seats": self._seats, "talk": self._talk, "hot": self._hot, "retry": self._retry,
+            "extend": self._extend, "confirm": self._confirm, "confirm late": self._confirm_late,
+            "release": self._release, "cancel": self._cancel, "move": self._move,
+            "get": self._get, "slots": self._slots, "next free": self._next_free,
+        }  # fmt: skip
+        self._stocks = {
+            "retry": self._keyed, "extend": self._has.holds, "confirm": self._has.holds,
+            "confirm late": self._has.lapsed, "release": self._has.holds,
+            "cancel": self._has.bookings, "move": self._has.bookings, "get": self._has.bookings,
+        }  # fmt: skip
+
+    async def come(self) -> None:
+        """Make each call when it is due, or as soon as can be after that; return when all have."""
+        arrivals, kinds, weights = self.arrivals, list(MIX), list(MIX.values())
+        arrivals.began = perf_counter()
+        async with anyio.create_task_group() as waits:
+            while await arrivals.wait():
+                due = arrivals.next_due()
+                arrivals.issued += 1
+                kind = self._rng.choices(kinds, weights)[0]
+                if not self._stocks.get(kind, True):
+                    kind = "room"  # there is nothing yet to do the other with
+                if kind == "wait":
+                    self._begin_to_wait(waits, due)
+                else:
+                    await self._timed(kind, due, self._calls[kind])
+                await self._complete()
+
+    async def _timed(self, kind: str, due: float, call: Callable[[], Awaitable[None]]) -> None:
+        began = perf_counter_ns()
+        try:
+            await call()
+        except Exception as error:
+            self.outcomes[f"{kind}: {type(error).__name__}"] += 1
+            if not isinstance(error, ANSWERED):  # be it refused, or an assertion of the engine
+                self._audit.broken.add(f"{kind}: {error!r}")
+        else:
+            self.outcomes[f"{kind}: done"] += 1
+        self._measured(kind, due, began, perf_counter_ns())
+
+    # --- Those who ask for something ---------------------------------------------------------
+
+    async def _room(self) -> None:
+        start, length = self._some_time(), self._some_length()
+        room, holder, ttl = self._a_room(), self._holder(), self._ttl()
+        once = holder.startswith("guest") and self._rng.random() < 0.4
+        key = f"key of {holder}" if once else None
+        hold = await self._engine.reserve(room, start, length, holder=holder, ttl=ttl, key=key)
+        if key is not None:
+            self._keyed.append(Keyed(room, start, length, holder, ttl, key, hold.uid))
+        self._given(hold)
+
+    async def _units(self) -> None:
+        units = self._rng.randint(1, UNITS - 1)
+        start, length = self._some_time(), self._some_length()
+        pool, ttl = f"pool-{self._some()}", self._ttl()
+        self._given(
+            await self._engine.reserve(
+                pool, start, length, units=units, holder=self._holder(), ttl=ttl
+            )
+        )
+
+    async def _two_claims(self) -> None:
+        after = Claim(f"pool-{self._some()}", before=self._grid / 5, after=self._grid / 5)
+        claims = (Claim(self._a_room()), after)
+        request = Request(
+            self._some_time(), self._some_length(), claims, holder=self._holder(), ttl=self._ttl()
+        )
+        self._given(await self._engine.reserve_request(request))
+
+    async def _seats(self) -> None:
+        seats = self._rng.randint(1, SEATS // 4)
+        lesson, start = f"lesson-{self._some()}", self._some_minute()
+        self._given(
+            await self._engine.reserve_slot(
+                lesson, start, seats=seats, holder=self._holder(), ttl=self._ttl()
+            )
+        )
+
+    async def _talk(self) -> None:
+        talk, start = f"talk-{self._some()}", self._some_minute()
+        self._given(
+            await self._engine.reserve_slot(talk, start, holder=self._holder(), ttl=self._ttl())
+        )
+
+    async def _hot(self) -> None:
+        start, length = self._hot_time()
+        hold = await self._engine.reserve(
+            self._hot_room(), start, length, holder=self._guest(), ttl=self._ttl() / 4
+        )
+        self._has.given(hold, wanted=False)
+
+    def _begin_to_wait(self, waits: anyio.abc.TaskGroup, due: float) -> None:
+        if self.waiting >= self._plan.most_waiting:
+            self.turned_away += 1
+            return
+        self.waiting += 1
+        waits.start_soon(self._wait, due)
+
+    async def _wait(self, due: float) -> None:
+        """Wait for a hot room, with or without the patience that was meant to be."""
+        patience = timedelta(seconds=self._plan.patience_s * self._rng.random())
+        leaves = self._plan.patience_s * self._rng.random()
+        start, length = self._hot_time()
+
+        async def call() -> None:
+            hold = await self._engine.reserve(
+                self._hot_room(), start, length,
+                holder=self._guest(), ttl=self._ttl() / 4, wait=patience,
+            )  # fmt: skip
+            self._has.given(hold, wanted=False)
+
+        try:
+            with anyio.move_on_after(leaves if leaves < patience.total_seconds() / 2 else None):
+                await self._timed("wait", due, call)
+                return
+            self.gave_up += 1
+        except anyio.get_cancelled_exc_class():
+            self.cut_off += 1
+            raise
+        finally:
+            self.waiting -= 1
+
+    async def _retry(self) -> None:
+        """Repeat a request with its key, or misuse the key for another one."""
+        said = self._rng.choice(self._keyed)
+        length = said.length if self._rng.random() < 0.9 else said.length + self._grid
+        before = self._engine.get_nowait(said.uid)
+        try:
+            again = await self._engine.reserve(
+                said.room, said.start, length,
+                holder=said.holder, ttl=said.ttl, key=said.key,
+            )  # fmt: skip
+        except KeyReused:
+            right = length != said.length and before is not None
+        except SlotTaken:
+            right = self._engine.get_nowait(said.uid) is None
+        else:
+            right = again.uid == said.uid or self._engine.get_nowait(said.uid) is None
+            if again.uid != said.uid:  # it had been forgotten, and is another request by now
+                self._keyed.remove(said)
+                self._has.given(again, wanted=False)
+        self._audit.broken.unless(right, f"{said} was asked again, for {length}; it was {before}")
+
+    # --- Those who have something ------------------------------------------------------------
+
+    async def _extend(self) -> None:
+        one = self._held()
+        try:
+            now = await self._engine.extend(one.uid, ttl=self._ttl(), version=one.version)
+        except LAPSED as refusal:
+            self._has.refused_as_expired(one, refusal)
+        except LifeExceeded:
+            self._has.unchanged(one)
+        else:
+            self._has.changed(one, now, State.HELD)
+
+    async def _confirm(self) -> None:
+        one = self._held()
+        try:
+            now = await self._engine.confirm(one.uid, version=one.version)
+        except LAPSED as refusal:
+            self._has.refused_as_expired(one, refusal)
+        else:
+            self._has.changed(one, now, State.CONFIRMED)
+            self._booked(now)
+
+    async def _confirm_late(self) -> None:
+        """Confirm what has lapsed, if it is still free, and still known."""
+        one = self._has.lapsed.popleft()
+        try:
+            now = await self._engine.confirm(one.uid, if_still_free=True)
+        except UnknownReservation:
+            retention = timedelta(seconds=self._plan.retention_s)
+            right = one.until is not None and one.until + retention <= self._engine.now()
+            self._audit.broken.unless(right, f"{one!r} was forgotten too soon")
+        else:
+            self._has.changed(one, now, State.CONFIRMED, steps=2)
+            self._booked(now)
+
+    async def _release(self) -> None:
+        await self._give_up(self._held())
+
+    async def release_all(self) -> None:
+        """Release all holds that anybody would come back for."""
+        for uid in self._has.holds.uids():
+            one = self._has.holds.get(uid)
+            if one is not None:
+                with self._surprised():
+                    await self._give_up(one)
+
+    async def cancel_all(self) -> None:
+        """Cancel all bookings."""
+        for uid in self._has.bookings.uids():
+            with self._surprised():
+                await self._engine.cancel(uid)
+            self._has.bookings.discard(uid)
+
+    @contextmanager
+    def _surprised(self) -> Iterator[None]:
+        """Note whatever is raised, and go on."""
+        try:
+            yield
+        except Exception as error:
+            self._audit.broken.add(f"at the end: {error!r}")
+
+    async def _give_up(self, one: Reservation) -> None:
+        now = await self._engine.release(one.uid)
+        if now.state is State.EXPIRED:  # as good as released
+            self._has.expired(one.uid)
+        else:
+            self._has.changed(one, now, State.RELEASED)
+
+    async def _cancel(self) -> None:
+        one = self._has.bookings.draw(self._rng)
+        assert one is not None
+        await self._cancel_this(one)
+
+    async def _cancel_this(self, one: Reservation) -> None:
+        try:
+            now = await self._engine.cancel(one.uid)
+        except UnknownReservation:
+            self._forgotten(one, None)
+        else:
+            self._has.changed(one, now, State.CANCELLED)
+
+    def _forgotten(self, one: Reservation, said: Reservation | None) -> None:
+        """Look whether a booking could be forgotten between when it was drawn and its turn."""
+        right = self._has.may_be_over(one, said)
+        self._audit.broken.unless(right, f"{one!r} is said to be {said!r}")
+
+    async def _move(self) -> None:
+        """Move a booking, or a hold, to another time; what is on a room alone, to another one."""
+        some = self._has.holds if self._has.holds and self._rng.random() < 0.5 else None
+        one = (some or self._has.bookings).draw(self._rng)
+        assert one is not None
+        start = self._some_time() if one.event_type is None else self._some_minute()
+        on = one.resources
+        resource = self._a_room() if len(on) == 1 and on[0].startswith("room") else None
+        try:
+            now = await self._engine.move(one.uid, start, resource=resource, version=one.version)
+        except LAPSED as refusal:
+            self._has.refused_as_expired(one, refusal)
+        except UnknownReservation:
+            self._forgotten(one, None)
+        except Refused:
+            self._has.unchanged(one)
+            raise
+        else:
+            self._has.changed(one, now, one.state)
+            if now.state is State.CONFIRMED:
+                self._booked(now)
+
+    # --- Those who look ----------------------------------------------------------------------
+
+    async def _get(self) -> None:
+        one = self._has.bookings.draw(self._rng)
+        assert one is not None
+        said = await self._engine.get(one.uid)
+        if said != one:
+            self._forgotten(one, said)
+
+    async def _slots(self) -> None:
+        """Look, and take the last slot that is offered: it must be had."""
+        talk, now = f"talk-{self._some()}", self._engine.now()
+        reach = timedelta(seconds=max(self._plan.horizon_s, 120))
+        offered = await self._engine.slots(talk, now, now + reach)
+        self._in_order([slot.start for slot in offered], now)
+        if offered and self._rng.random() < 0.3:
+            hold = self._engine.reserve_slot_nowait(
+                talk, offered[-1].start, holder=self._guest(), ttl=self._ttl()
+            )
+            self._given(hold)
+
+    async def _next_free(self) -> None:
+        now = self._engine.now()
+        offered = await self._engine.next_free(f"lesson-{self._some()}", count=3)
+        self._audit.broken.unless(len(offered) == 3, f"{offered} are the next 3 slots")
+        self._in_order([slot.start for slot in offered], now)
+
+    def _in_order(self, starts: list[datetime], now: datetime) -> None:
+        right = starts == sorted(set(starts)) and (not starts or starts[0] >= now)
+        self._audit.broken.unless(right, f"at {now}, {starts} are offered")
+
+    # --- What is over ------------------------------------------------------------------------
+
+    async def _complete(self) -> None:
+        """Cancel two talks that are over, at the most."""
+        for _ in range(2):
+            one = self._next_over(self._talks_over, self._engine.now())
+            if one is None:
+                return
+            await self._timed("complete", perf_counter(), partial(self._cancel_this, one))
+
+    async def forget_what_is_over(self) -> None:
+        """Have bookings forgotten that are over, now and then: the engine does not by itself."""
+        count = self._audit.count
+        while True:
+            await anyio.sleep(self._plan.forget_s)
+            with anyio.CancelScope(shield=True):  # once begun, its end must be heard
+                moment = self._engine.now()
+                while (one := self._next_over(self._over, moment)) is not None:
+                    self._has.bookings.discard(one.uid)
+                count.forgetting = True
+                forgotten = await self._engine.forget_bookings(moment)
+                count.forgot(forgotten)
+                self.outcomes["forgotten"] += forgotten
+
+    def _booked(self, one: Reservation) -> None:
+        talk = one.event_type is not None and one.event_type.startswith("talk")
+        heappush(self._talks_over if talk else self._over, (over_at(one), one.uid))
+
+    def _next_over(self, over: list[tuple[datetime, str]], moment: datetime) -> Reservation | None:
+        """Take the next booking from a heap that is over by a moment, if there is one."""
+        while over and over[0][0] <= moment:
+            at, uid = heappop(over)
+            one = self._has.bookings.get(uid)
+            if one is not None and over_at(one) == at:  # else it was cancelled, or has moved
+                return one
+        return None
+
+    # --- Chance ------------------------------------------------------------------------------
+
+    def _given(self, hold: Reservation) -> None:
+        """Note a hold; of four customers one does not come back, and a greedy one never does."""
+        greedy = hold.holder is not None and hold.holder.startswith("greedy")
+        self._has.given(hold, wanted=not greedy and self._rng.random() < 0.75)
+
+    def _held(self) -> Reservation:
+        one = self._has.holds.draw(self._rng)
+        assert one is not None
+        return one
+
+    def _guest(self) -> str:
+        self._guests += 1
+        return f"guest-{self._guests}"
+
+    def _holder(self) -> str:
+        chance = self._rng.random()
+        if chance < 0.05:
+            return f"greedy-{self._rng.randrange(GREEDY)}"
+        if chance < 0.3:
+            return f"regular-{self._rng.randrange(self._plan.rooms)}"
+        return self._guest()
+
+    def _ttl(self) -> timedelta:
+        """Return one of eight TTLs, which the engine keeps apart."""
+        plan = self._plan
+        longer = self._rng.randrange(8) / 7 * (plan.longest_ttl_s - 4 * plan.shortest_ttl_s)
+        return timedelta(seconds=4 * plan.shortest_ttl_s + longer)
+
+    def _a_room(self) -> str:
+        return f"room-{self._rng.randrange(self._plan.rooms)}"
+
+    def _hot_room(self) -> str:
+        return f"hot-{self._rng.randrange(HOT)}"
+
+    def _some(self) -> int:
+        return self._rng.randrange(self._plan.some)
+
+    def _some_length(self) -> timedelta:
+        return self._rng.randint(1, 3) * self._grid
+
+    def _some_time(self) -> datetime:
+        """Return a time on the grid, within the horizon."""
+        return self._ahead(self._grid, self._rng.randint(1, 27))
+
+    def _some_minute(self) -> datetime:
+        minutes = max(1, int(self._plan.horizon_s // 60))
+        return self._ahead(timedelta(minutes=1), self._rng.randint(1, minutes))
+
+    def _hot_time(self) -> tuple[datetime, timedelta]:
+        """Return the next time that everybody wants, and for how long."""
+        length = 6 * self._grid
+        return self._ahead(length, 1), length
+
+    def _ahead(self, grid: timedelta, steps: int) -> datetime:
+        """Return when the grid next has a line, or so many lines further."""
+        step = grid // timedelta(microseconds=1)
+        return from_us((to_us(self._engine.now(), "now") // step + steps) * step)
