@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import json
+import math
 import os
 import pickle
 import resource
@@ -194,9 +196,12 @@ def _function(found: Any) -> types.FunctionType:
 class Trial:
     """A plugin of pytest that tries mutants, in place of running the tests once."""
 
-    def __init__(self, mutants: Sequence[Mutant], processes: int, results: Path) -> None:
+    def __init__(
+        self, mutants: Sequence[Mutant], processes: int, seconds: float, results: Path
+    ) -> None:
         self._mutants = mutants
         self._processes = processes
+        self._seconds = seconds
         self._results = results
         self._failed: str | None = None
         self._started = time.monotonic()
@@ -207,15 +212,15 @@ class Trial:
         session.config.pluginmanager.unregister(name="terminalreporter")
         items = {item.nodeid: item for item in session.items}
         seconds, running = self._watch(items)
-        order = {test: place for place, test in enumerate(sorted(seconds, key=seconds.__getitem__))}
+        gc.collect()
+        gc.freeze()  # so that no fork copies what it only inherits
         trying: dict[int, tuple[Mutant, float]] = {}
         with self._results.open("w", encoding="utf-8") as out:
             for mutant in self._mutants:
-                tests = sorted(_tests_of(mutant, running), key=order.__getitem__)
+                tests, expected = self._within(sorted(_tests_of(mutant, running)), seconds)
                 if not tests:
                     self._note(mutant, UNTESTED, 0.0, out)
                     continue
-                expected = sum(seconds[test] for test in tests)
                 pid = os.fork()
                 if pid == 0:
                     self._try(mutant, [items[test] for test in tests], expected)
@@ -225,6 +230,16 @@ class Trial:
             while trying:
                 self._wait(trying, out)
         return True
+
+    def _within(self, tests: Sequence[str], seconds: dict[str, float]) -> tuple[list[str], float]:
+        """Return the quickest tests that end in time, quick ones first, and how long they take."""
+        quick, spent = [], 0.0
+        for test in sorted(tests, key=seconds.__getitem__):
+            if quick and spent + seconds[test] > self._seconds:
+                break
+            quick.append(test)
+            spent += seconds[test]
+        return quick, spent
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self._failed:
@@ -378,13 +393,14 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--tests", action="append", help="instead of those of core and engine")
     parser.add_argument("--both", action="store_true", help="on asyncio too, not on trio alone")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of tests, for each mutant")
     options = parser.parse_args(None if arguments is None else list(arguments))
     os.chdir(ROOT)
     os.environ.setdefault("HYPOTHESIS_PROFILE", "mutation")
     options.results.parent.mkdir(parents=True, exist_ok=True)
     mutants = _chosen(options.modules, options.left)
     print(f"{len(mutants)} mutants")
-    trial = Trial(mutants, options.processes, options.results)
+    trial = Trial(mutants, options.processes, options.seconds, options.results)
     backend = () if options.both else ("-k", "not asyncio")
     status = pytest.main([*PYTEST, *backend, *(options.tests or TESTS)], plugins=[trial])
     _tell_left(trial.verdicts)
