@@ -233,7 +233,8 @@ class Trial:
 
     def _within(self, tests: Sequence[str], seconds: dict[str, float]) -> tuple[list[str], float]:
         """Return the quickest tests that end in time, quick ones first, and how long they take."""
-        quick, spent = [], 0.0
+        quick: list[str] = []
+        spent = 0.0
         for test in sorted(tests, key=seconds.__getitem__):
             if quick and spent + seconds[test] > self._seconds:
                 break
