@@ -39,6 +39,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from inspect import unwrap
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -217,13 +218,15 @@ class Trial:
         trying: dict[int, tuple[Mutant, float]] = {}
         with self._results.open("w", encoding="utf-8") as out:
             for mutant in self._mutants:
-                tests, expected = self._within(sorted(_tests_of(mutant, running)), seconds)
+                tests = self._within(sorted(_tests_of(mutant, running)), seconds)
                 if not tests:
                     self._note(mutant, UNTESTED, 0.0, out)
                     continue
                 pid = os.fork()
                 if pid == 0:
-                    self._try(mutant, [items[test] for test in tests], expected)
+                    self._try(
+                        mutant, [items[test] for test in tests], [seconds[test] for test in tests]
+                    )
                 trying[pid] = (mutant, time.monotonic())
                 if len(trying) >= self._processes:
                     self._wait(trying, out)
@@ -231,16 +234,11 @@ class Trial:
                 self._wait(trying, out)
         return True
 
-    def _within(self, tests: Sequence[str], seconds: dict[str, float]) -> tuple[list[str], float]:
-        """Return the quickest tests that end in time, quick ones first, and how long they take."""
-        quick: list[str] = []
-        spent = 0.0
-        for test in sorted(tests, key=seconds.__getitem__):
-            if quick and spent + seconds[test] > self._seconds:
-                break
-            quick.append(test)
-            spent += seconds[test]
-        return quick, spent
+    def _within(self, tests: Sequence[str], seconds: dict[str, float]) -> list[str]:
+        """Return the tests that end in time, quick ones first."""
+        order = sorted(tests, key=seconds.__getitem__)
+        ends = accumulate(seconds[test] for test in order)
+        return [test for test, end in zip(order, ends, strict=True) if end <= self._seconds]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self._failed:
@@ -289,19 +287,26 @@ class Trial:
         }
         return seconds, running
 
-    def _try(self, mutant: Mutant, tests: Sequence[pytest.Item], expected: float) -> None:
+    def _try(self, mutant: Mutant, tests: Sequence[pytest.Item], seconds: Sequence[float]) -> None:
         """Run tests in this process, which is a fork, until one fails; never returns."""
-        # One that spins runs out of processor time, one that waits for ever out of the other.
-        resource.setrlimit(resource.RLIMIT_CPU, (int(10 + 4 * expected),) * 2)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30,) * 2)
-        signal.alarm(int(60 + 20 * expected))
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
+        limits = iter(seconds)
+
+        def is_over() -> bool:
+            if self._failed is None:
+                # One that spins runs out of processor time, one that waits for ever of the other.
+                usual = next(limits, 0.0)
+                signal.setitimer(signal.ITIMER_PROF, 2 + 10 * usual)
+                signal.setitimer(signal.ITIMER_REAL, 30 + 100 * usual)
+            return self._failed is not None
+
         try:
             put_in(mutant)
-            _run(tests, until=lambda: self._failed is not None)
+            is_over()
+            _run(tests, until=is_over)
         except BaseException:
             os._exit(1)
         os._exit(self._failed is not None)
