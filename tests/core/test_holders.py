@@ -129,6 +129,17 @@ def test_a_booking_forgives() -> None:
     hold(ledger, "e", 42)
 
 
+@pytest.mark.parametrize("now", [10, 15])
+def test_a_booking_forgives_also_what_was_not_marked_yet(now: int) -> None:
+    ledger = Ledger(Terms(10, 1, 1_000, max_lapses=1, cool_down=100), chores=0)
+    ledger.add_resource("hall", capacity=100)
+    hold(ledger, "a", 0, ttl=10)
+    hold(ledger, "b", 0, ttl=20)
+    ledger.confirm("b", now=now)
+    hold(ledger, "c", now)
+    ledger._check()
+
+
 def test_what_is_long_ago_is_forgotten() -> None:
     ledger = ledger_with(max_lapses=2, cool_down=50)
     for number in range(100):

@@ -867,6 +867,19 @@ def test_replay_makes_room_as_the_decision_did() -> None:
     assert again.busy("room", 0, 100, now=110) == ledger.busy("room", 0, 100, now=110)
 
 
+def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
+    changes: list[Change] = []
+    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    hold(ledger, "a", 0, 10, now=10, ttl=100)
+    hold(ledger, "b", 10, 20, now=40, ttl=40)
+    again = Ledger(TERMS)
+    again.add_resource("room")
+    for change in changes:
+        again.apply(change)
+    assert again.expire(80) == 1
+    assert again.tally().held == 1
+
+
 # --- Time and memory -------------------------------------------------------------------------
 
 
@@ -883,6 +896,42 @@ def test_expiries_are_told_once_in_order_and_never_early(ledger: Ledger) -> None
     assert ledger.expire(250) == 0
     assert ledger.expire(1_000) == 1
     assert told == [("b", 100, 250), ("c", 200, 250), ("a", 300, 1_000)]
+
+
+def test_what_lapses_at_this_very_moment_is_marked_by_any_call(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10, ttl=50)
+    hold(ledger, "b", 10, 20)
+    ledger.extend("b", ttl=100, now=50)
+    assert ledger.tally().expired == 1
+
+
+def test_whoever_extends_late_may_lapse_early(ledger: Ledger) -> None:
+    """Holds lapse in the order of their ends, not in that of their extensions."""
+    for uid, start in (("a", 0), ("b", 10)):
+        hold(ledger, uid, start, start + 10, ttl=1_000)
+    ledger.extend("a", ttl=100, now=10)
+    ledger.extend("b", ttl=40, now=40)
+    assert ledger.expire(80) == 1
+    assert ledger.tally().held == 1
+
+
+def test_at_most_so_many_are_forgotten_at_once(ledger: Ledger) -> None:
+    for start in range(5):
+        hold(ledger, str(start), start, start + 1)
+        ledger.release(str(start), now=0)
+    ledger.expire(500, limit=2)
+    assert ledger.tally().ended == 3
+    assert ledger.chores_due == 500
+    ledger.expire(500, limit=3)
+    assert ledger.tally().ended == 0
+    assert ledger.chores_due == NEVER
+
+
+def test_every_reservation_is_counted_once(ledger: Ledger) -> None:
+    for start in range(3):
+        ledger.reserve_proposal(slot(start, start + 1), uid=str(start), now=0)
+    hold(ledger, "x", 10, 20)
+    assert ledger.tally().accepted == 4
 
 
 def test_a_few_chores_are_done_on_the_side() -> None:
