@@ -80,8 +80,10 @@ def test_only_so_much_time() -> None:
     assert found.args == ("time", timedelta(0, 0, 25), timedelta(0, 0, 20), from_us(10))
     assert refused(ledger, 4, length=16).retry_at == from_us(13)
     assert refused(ledger, 4, length=26).retry_at is None
-    assert refused(ledger, 4, length=26, holder="new").used == timedelta()
+    found = refused(ledger, 4, length=26, holder="new")
+    assert found.args == ("time", timedelta(0, 0, 25), timedelta(), None)
     hold(ledger, "c", 4, length=5)
+    hold(ledger, "all at once", 4, length=25, holder="new")
 
 
 def test_a_hold_that_moves_may_not_grow_beyond() -> None:
