@@ -15,7 +15,7 @@ from hypothesis import given
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import DAY, FIRST_US, LAST_US, from_us
 from slotengine.core.ledger import BACKLOG, Ledger
-from slotengine.core.proposal import Policy, Pool, Proposal, Terms
+from slotengine.core.proposal import LONGEST_LIFE, Policy, Pool, Proposal, Terms
 from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
@@ -88,6 +88,32 @@ def test_a_hold_holds_until_its_last_microsecond_and_no_longer(ledger: Ledger) -
     assert hold(ledger, "c", 10, 20, now=100).uid == "c"
 
 
+def test_a_uid_may_be_any_kind_of_text(ledger: Ledger) -> None:
+    class Uid(str):
+        __slots__ = ()
+
+    assert hold(ledger, Uid("a"), 10, 20).uid == "a"
+    assert ledger.reserve_proposal(slot(20, 30), uid=Uid("b"), now=0).uid == "b"
+
+
+def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
+    asked: list[Proposal] = []
+
+    def note(proposal: Proposal) -> Proposal:
+        asked.append(proposal)
+        return proposal
+
+    ledger.screen = note
+    entry = ledger.reserve(
+        "room", 10, 20, uid="a", now=0, ttl=100, holder="anna", event_type="talk"
+    )
+    assert asked == [Proposal(10, 20, (Claim("room", 10, 20),), 100, "anna", "talk")]
+    assert (entry.holder, entry.event_type) == ("anna", "talk")
+    ledger.screen = None
+    hold(ledger, "b", 20, 30)
+    assert len(asked) == 1
+
+
 def test_all_claims_or_none(ledger: Ledger) -> None:
     hold(ledger, "a", 10, 20)
     with pytest.raises(SlotTaken) as refused:
@@ -127,112 +153,168 @@ def test_hours_hold_for_the_slot(ledger: Ledger) -> None:
     assert ledger.reserve_proposal(overriding, uid="c", now=0).uid == "c"
 
 
-REFUSED_INPUT: list[tuple[type[InvalidRequest], Callable[[Ledger], object]]] = [
-    (UnknownResource, lambda x: x.reserve("attic", 0, 1, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", 5, 5, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", 6, 5, uid="u", now=0, ttl=100)),
-    (InvalidTTL, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=9)),
-    (InvalidTTL, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=1_001)),
-    (InvalidTTL, lambda x: x.extend("old", ttl=0, now=0)),
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="old", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="old", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(5, 5), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(-1, 0)), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, -1)), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve("room", 0, LAST_US + 1, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", FIRST_US - 1, 0, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", 0, 367 * DAY, uid="u", now=0, ttl=100)),
+REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], object]]] = [
+    (UnknownResource, "attic", lambda x: x.reserve("attic", 0, 1, uid="u", now=0, ttl=100)),
+    (InvalidField, "end", lambda x: x.reserve("room", 5, 5, uid="u", now=0, ttl=100)),
+    (InvalidField, "end", lambda x: x.reserve("room", 6, 5, uid="u", now=0, ttl=100)),
+    (InvalidTTL, timedelta(0, 0, 9), lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=9)),
+    (
+        InvalidTTL,
+        timedelta(0, 0, 1001),
+        lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=1_001),
+    ),
+    (InvalidTTL, timedelta(0, 0, 0), lambda x: x.extend("old", ttl=0, now=0)),
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid="old", now=0, ttl=100)),
+    (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid="old", now=0)),
+    (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid="", now=0)),
+    (InvalidField, "end", lambda x: x.reserve_proposal(slot(5, 5), uid="u", now=0)),
     (
         InvalidField,
+        "claims",
+        lambda x: x.reserve_proposal(slot(0, 5, buffers=(-1, 0)), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "claims",
+        lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, -1)), uid="u", now=0),
+    ),
+    (InvalidField, "span", lambda x: x.reserve("room", 0, LAST_US + 1, uid="u", now=0, ttl=100)),
+    (InvalidField, "span", lambda x: x.reserve("room", FIRST_US - 1, 0, uid="u", now=0, ttl=100)),
+    (InvalidField, "length", lambda x: x.reserve("room", 0, 367 * DAY, uid="u", now=0, ttl=100)),
+    (
+        InvalidField,
+        "length",
         lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, 366 * DAY)), uid="u", now=0),
     ),
     (
         InvalidField,
+        "span",
         lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, LAST_US)), uid="u", now=0),
     ),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, "room", "room"), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=0), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=True), uid="u", now=0)),
-    (TooManyUnits, lambda x: x.reserve_proposal(slot(0, 5, "hall", units=4), uid="u", now=0)),
-    (UnknownResource, lambda x: x.reserve_proposal(slot(0, 5, "attic"), uid="u", now=0)),
-    (InvalidTTL, lambda x: x.reserve_proposal(slot(0, 5, ttl=5), uid="u", now=0)),
     (
         InvalidField,
+        "claims",
+        lambda x: x.reserve_proposal(slot(0, 5, "room", "room"), uid="u", now=0),
+    ),
+    (InvalidField, "units", lambda x: x.reserve_proposal(slot(0, 5, units=0), uid="u", now=0)),
+    (InvalidField, "units", lambda x: x.reserve_proposal(slot(0, 5, units=True), uid="u", now=0)),
+    (
+        TooManyUnits,
+        "hall",
+        lambda x: x.reserve_proposal(slot(0, 5, "hall", units=4), uid="u", now=0),
+    ),
+    (UnknownResource, "attic", lambda x: x.reserve_proposal(slot(0, 5, "attic"), uid="u", now=0)),
+    (
+        InvalidTTL,
+        timedelta(0, 0, 5),
+        lambda x: x.reserve_proposal(slot(0, 5, ttl=5), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "claims",
         lambda x: x.reserve_proposal(Proposal(0, 5, (), 100), uid="u", now=0),
     ),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2)), uid="u", now=0)),
     (
         InvalidField,
+        "event_type",
+        lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2)), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "seats",
         lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(0), event_type="e"), uid="u", now=0),
     ),
     (
         TooManyUnits,
+        "room",
         lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2, 3), event_type="e"), uid="u", now=0),
     ),
-    (InvalidField, lambda x: x.reserve_any([], uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5, key="k")], uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[1, 2])),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[0])),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, policy="first")),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, load_in=(5, 5))),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, key="")),
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, holder="")),
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, key=""), uid="u", now=0)),
+    (InvalidField, "candidates", lambda x: x.reserve_any([], uid="u", now=0)),
+    (InvalidField, "key", lambda x: x.reserve_any([slot(0, 5, key="k")], uid="u", now=0)),
     (
         InvalidField,
+        "weights",
+        lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[1, 2]),
+    ),
+    (InvalidField, "weights", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[0])),
+    (InvalidField, "policy", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, policy="first")),  # type: ignore[arg-type]
+    (
+        InvalidField,
+        "load_in",
+        lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, load_in=(5, 5)),
+    ),
+    (InvalidField, "key", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, key="")),
+    (InvalidField, "holder", lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, holder="")),
+    (
+        InvalidField,
+        "event_type",
+        lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, event_type=""),
+    ),
+    (
+        InvalidField,
+        "length",
+        lambda x: x.reserve("room", -200 * DAY, 200 * DAY, uid="u", now=0, ttl=100),
+    ),
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid="", now=0, ttl=100)),
+    (InvalidField, "key", lambda x: x.reserve_proposal(slot(0, 5, key=""), uid="u", now=0)),
+    (
+        InvalidField,
+        "seats",
         lambda x: x.reserve_proposal(
             slot(0, 5, seats=(2, 1), event_type="e"),  # type: ignore[arg-type]
             uid="u",
             now=0,
         ),
     ),
-    (InvalidField, lambda x: x.add_resource("attic", schedule="mon-fri")),  # type: ignore[arg-type]
+    (InvalidField, "schedule", lambda x: x.add_resource("attic", schedule="mon-fri")),  # type: ignore[arg-type]
     (
         InvalidField,
+        "schedule",
         lambda x: x.reserve_proposal(
             slot(0, 5)._replace(schedule="mon-fri"),  # type: ignore[arg-type]
             uid="u",
             now=0,
         ),
     ),
-    (InvalidField, lambda x: x.extend("old", ttl=100, now=0, version="1")),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid=5, now=0, ttl=100)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid=[], now=0, ttl=100)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[[]], now=0)),  # type: ignore[list-item]
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=3)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[], now=0)),
-    (InvalidField, lambda x: x.reserve_all([slot(0, 5)] * 2, uids=["u", "u"], now=0)),
+    (InvalidField, "version", lambda x: x.extend("old", ttl=100, now=0, version="1")),  # type: ignore[arg-type]
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid=5, now=0, ttl=100)),  # type: ignore[arg-type]
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid=[], now=0, ttl=100)),  # type: ignore[arg-type]
+    (InvalidField, "uid", lambda x: x.reserve_all([slot(0, 5)], uids=[[]], now=0)),  # type: ignore[list-item]
+    (InvalidField, "weights", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=3)),  # type: ignore[arg-type]
+    (InvalidField, "uids", lambda x: x.reserve_all([slot(0, 5)], uids=[], now=0)),
+    (InvalidField, "uids", lambda x: x.reserve_all([slot(0, 5)] * 2, uids=["u", "u"], now=0)),
     (
         InvalidField,
+        "key",
         lambda x: x.reserve_each([slot(0, 5, key="k")] * 2, uids=["u", "v"], now=0),
     ),
     (
         InvalidField,
+        "end",
         lambda x: x.reserve_each([slot(0, 5), slot(9, 9)], uids=["u", "v"], now=0),
     ),
-    (InvalidField, lambda x: x.busy("room", 5, 5, now=0)),
-    (UnknownResource, lambda x: x.busy("attic", 0, 5, now=0)),
-    (UnknownResource, lambda x: x.reservations_in(["room"], 0, 5, now=0)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.add_resource("room")),
-    (InvalidField, lambda x: x.add_resource("")),
-    (InvalidField, lambda x: x.add_resource(7)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.add_resource("attic", capacity=0)),
-    (InvalidField, lambda x: x.add_resource("attic", capacity=True)),
-    (InvalidField, lambda x: x.add_resource("attic", capacity=1.5)),  # type: ignore[arg-type]
+    (InvalidField, "end", lambda x: x.busy("room", 5, 5, now=0)),
+    (UnknownResource, "attic", lambda x: x.busy("attic", 0, 5, now=0)),
+    (UnknownResource, ["room"], lambda x: x.reservations_in(["room"], 0, 5, now=0)),  # type: ignore[arg-type]
+    (InvalidField, "resource", lambda x: x.add_resource("room")),
+    (InvalidField, "resource", lambda x: x.add_resource("")),
+    (InvalidField, "resource", lambda x: x.add_resource(7)),  # type: ignore[arg-type]
+    (InvalidField, "capacity", lambda x: x.add_resource("attic", capacity=0)),
+    (InvalidField, "capacity", lambda x: x.add_resource("attic", capacity=True)),
+    (InvalidField, "capacity", lambda x: x.add_resource("attic", capacity=1.5)),  # type: ignore[arg-type]
 ]
 
 
-@pytest.mark.parametrize(("kind", "call"), REFUSED_INPUT)
+@pytest.mark.parametrize(("kind", "about", "call"), REFUSED_INPUT)
 def test_bad_input_is_refused_and_changes_nothing(
-    ledger: Ledger, kind: type[InvalidRequest], call: Callable[[Ledger], object]
+    ledger: Ledger, kind: type[InvalidRequest], about: object, call: Callable[[Ledger], object]
 ) -> None:
     hold(ledger, "old", 50, 60)
     tally = ledger.tally()
     with pytest.raises(kind) as refused:
         call(ledger)
     assert type(refused.value) is kind
+    assert refused.value.args[0] == about
     assert str(refused.value)
     assert ledger.tally() == tally
     assert ledger.busy("room", 0, 100, now=0) == [(50, 60, 1)]
@@ -240,22 +322,38 @@ def test_bad_input_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "terms",
+    ("field", "terms"),
     [
-        {"shortest_ttl": 0},
-        {"shortest_ttl": 10, "longest_ttl": 9},
-        {"default_ttl": 1},
-        {"max_life": 1},
-        {"default_ttl": 50 * 10**6, "max_life": 40 * 10**6},
-        {"retention": -1},
-        {"longest_span": 0},
-        {"longest_ttl": 2**60},
-        {"retention": 2**60},
+        ("min_ttl", {"shortest_ttl": 0}),
+        ("min_ttl", {"shortest_ttl": 10, "longest_ttl": 9}),
+        ("default_ttl", {"default_ttl": 1}),
+        ("max_life", {"max_life": 1}),
+        ("max_life", {"default_ttl": 50 * 10**6, "max_life": 40 * 10**6}),
+        ("retention", {"retention": -1}),
+        ("max_length", {"longest_span": 0}),
+        ("max_ttl", {"longest_ttl": LONGEST_LIFE + 1}),
+        ("max_ttl", {"retention": LONGEST_LIFE + 1}),
+        ("cool_down", {"cool_down": 0}),
+        ("cool_down", {"cool_down": LONGEST_LIFE + 1}),
     ],
 )
-def test_terms_must_not_contradict_each_other(terms: dict[str, int]) -> None:
-    with pytest.raises(InvalidField):
+def test_terms_must_not_contradict_each_other(field: str, terms: dict[str, int]) -> None:
+    with pytest.raises(InvalidField) as refused:
         Terms(**terms)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"shortest_ttl": 1, "default_ttl": 1, "longest_ttl": 1, "max_life": 1},
+        {"retention": 0, "longest_span": 1, "cool_down": 1},
+        {"longest_ttl": LONGEST_LIFE, "retention": LONGEST_LIFE, "cool_down": LONGEST_LIFE},
+    ],
+)
+def test_terms_may_be_as_narrow_and_as_wide_as_can_be(terms: dict[str, int]) -> None:
+    made = Terms(**terms)
+    assert {name: getattr(made, name) for name in terms} == terms
 
 
 def test_no_hold_can_be_asked_to_live_longer_than_the_longest_life() -> None:
@@ -903,6 +1001,8 @@ def test_what_lapses_at_this_very_moment_is_marked_by_any_call(ledger: Ledger) -
     hold(ledger, "b", 10, 20)
     ledger.extend("b", ttl=100, now=50)
     assert ledger.tally().expired == 1
+    hold(ledger, "c", 20, 30, now=150)
+    assert ledger.tally().expired == 2
 
 
 def test_whoever_extends_late_may_lapse_early(ledger: Ledger) -> None:
