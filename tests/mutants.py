@@ -99,7 +99,9 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
     numbers: Counter[str] = Counter()
     for mutation in mutations:
         function, node = mutation.contained_by_top_level_function, mutation.original_node
-        if not isinstance(function, cst.FunctionDef) or _is_prose(node):
+        if not isinstance(function, cst.FunctionDef):
+            continue
+        if _is_prose(node) or _has_no_prose(mutation.mutated_node, node):
             continue
         owner = _owner(function, parents)
         name = f"{owner}.{function.name.value}" if owner else function.name.value
@@ -126,7 +128,21 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
 
 def _is_prose(node: cst.CSTNode) -> bool:
     """Return whether it is a text for people, whose words no test should insist on."""
+    if isinstance(node, cst.FormattedString):
+        return any(
+            isinstance(part, cst.FormattedStringText) and " " in part.value for part in node.parts
+        )
     return isinstance(node, cst.SimpleString) and " " in node.raw_value
+
+
+def _has_no_prose(changed: cst.CSTNode, node: cst.CSTNode) -> bool:
+    """Return whether a call has been changed by putting None in the place of such a text."""
+    if not isinstance(node, cst.Call) or not isinstance(changed, cst.Call):
+        return False
+    pairs = zip(node.args, changed.args, strict=False)
+    return len(node.args) == len(changed.args) and any(
+        old is not new and _is_prose(old.value) for old, new in pairs
+    )
 
 
 def _owner(node: cst.CSTNode, parents: Any) -> str | None:

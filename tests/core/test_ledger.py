@@ -167,6 +167,7 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], objec
     (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid="old", now=0, ttl=100)),
     (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid="old", now=0)),
     (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid="", now=0)),
+    (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid=5, now=0)),  # type: ignore[arg-type]
     (InvalidField, "end", lambda x: x.reserve_proposal(slot(5, 5), uid="u", now=0)),
     (
         InvalidField,
