@@ -245,6 +245,8 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], objec
         lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, load_in=(5, 5)),
     ),
     (InvalidField, "key", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, key="")),
+    (InvalidField, "weights", lambda x: x.move_any("old", [slot(50, 60)], now=0, weights=[0])),
+    (InvalidField, "load_in", lambda x: x.move_any("old", [slot(50, 60)], now=0, load_in=(5, 5))),
     (InvalidField, "holder", lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, holder="")),
     (
         InvalidField,
@@ -469,6 +471,8 @@ def test_the_first_candidate_that_fits(ledger: Ledger) -> None:
     hold(ledger, "a", 0, 5)
     chosen = ledger.reserve_any([slot(0, 5, "room"), slot(0, 5, "desk")], uid="b", now=0)
     assert chosen.all_claims() == (Claim("desk", 0, 5),)
+    busier_first = [slot(5, 9, "desk"), slot(5, 9, "hall")]
+    assert ledger.reserve_any(busier_first, uid="x", now=0).all_claims() == (Claim("desk", 5, 9),)
     with pytest.raises(NoneFree) as refused:
         ledger.reserve_any(
             [slot(0, 5, "desk"), slot(0, 5, "room"), slot(0, 5, "shop")], uid="c", now=50
@@ -493,6 +497,23 @@ def test_the_least_loaded_candidate(ledger: Ledger) -> None:
         )
         assert entry.all_claims()[0].resource == expected
         ledger.release(entry.uid, now=0)
+
+
+def test_a_move_chooses_as_a_reservation_does(ledger: Ledger) -> None:
+    ledger.reserve("hall", 0, 5, uid="m", now=0, ttl=100)
+    for uid, start, resource in (("a", 100, "room"), ("b", 120, "room"), ("c", 10, "desk")):
+        ledger.reserve_proposal(slot(start, start + 5, resource), uid=uid, now=0)
+    choice = [slot(0, 5, "room"), slot(0, 5, "desk")]
+
+    def chosen(**how: Any) -> str:
+        return ledger.move_any("m", choice, now=50, **how).all_claims()[0].resource
+
+    assert chosen() == "room"
+    assert chosen(policy=Policy.LEAST_LOADED) == "desk"
+    assert chosen(policy=Policy.LEAST_LOADED, load_in=(0, 50)) == "room"
+    assert chosen(policy=Policy.WEIGHTED) == "desk"
+    assert chosen(policy=Policy.WEIGHTED, weights=[5, 1]) == "room"
+    assert ledger.expire(100) == 4  # nobody asked for more time
 
 
 def test_who_is_always_needed_is_no_load(ledger: Ledger) -> None:
@@ -1260,6 +1281,7 @@ def pooled(start: int, *hosts: str, **more: Any) -> Proposal:
 def test_a_move_keeps_the_host_if_it_can(ledger: Ledger) -> None:
     entry = ledger.reserve_proposal(pooled(0, "room", "desk"), uid="a", now=0)
     ledger.reserve_proposal(pooled(20, "desk"), uid="b", now=0)
+    ledger.reserve_proposal(pooled(20, "room"), uid="d", now=1)  # so that it is the desk's turn
     assert entry.resource is not None
     assert ledger.move("a", pooled(40, "desk", "room"), now=0).all_claims() == (
         Claim("room", 40, 50),
