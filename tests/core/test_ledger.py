@@ -66,6 +66,11 @@ def slot(
     return Proposal(start, end, claims, ttl, event_type=event_type, seats=seats, key=key)
 
 
+def pooled(start: int, *hosts: str, length: int = 10, **more: Any) -> Proposal:
+    pool = Pool(tuple(Claim(host, start, start + length) for host in hosts))
+    return Proposal(start, start + length, (), 100, event_type="talk", pools=(pool,), **more)
+
+
 def hold(ledger: Ledger, uid: str, start: int, end: int, now: int = 0, ttl: int = 100) -> Entry:
     return ledger.reserve("room", start, end, uid=uid, now=now, ttl=ttl)
 
@@ -296,6 +301,22 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], objec
         "end",
         lambda x: x.reserve_each([slot(0, 5), slot(9, 9)], uids=["u", "v"], now=0),
     ),
+    (
+        InvalidField,
+        "length",
+        lambda x: x.reserve_proposal(pooled(0, "room", length=367 * DAY), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "span",
+        lambda x: x.reserve_proposal(slot(LAST_US, LAST_US + 5), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "length",
+        lambda x: x.reserve_proposal(slot(-200 * DAY, 200 * DAY), uid="u", now=0),
+    ),
+    (InvalidField, "end", lambda x: x.imported("room", 5, 5)),
     (InvalidField, "end", lambda x: x.busy("room", 5, 5, now=0)),
     (UnknownResource, "attic", lambda x: x.busy("attic", 0, 5, now=0)),
     (UnknownResource, ["room"], lambda x: x.reservations_in(["room"], 0, 5, now=0)),  # type: ignore[arg-type]
@@ -540,6 +561,31 @@ def test_lapsed_holds_are_no_load_though_not_swept() -> None:
     assert entry.all_claims()[0].resource == "room"
 
 
+def test_no_backlog_is_so_long_that_lapsed_holds_are_a_load() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    for name in ("room", "desk"):
+        ledger.add_resource(name)
+    for start in range(BACKLOG + 2):
+        hold(ledger, str(start), start, start + 1, ttl=10)
+    ledger.reserve("desk", 0, 1, uid="b", now=0, ttl=100)
+    after = BACKLOG + 10
+    entry = ledger.reserve_any(
+        [slot(after, after + 5, "desk"), slot(after, after + 5, "room")],
+        uid="c", now=10, policy=Policy.LEAST_LOADED,
+    )  # fmt: skip
+    assert entry.all_claims()[0].resource == "room"
+
+
+def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    for name in ("room", "desk"):
+        ledger.add_resource(name)
+    hold(ledger, "a", 0, 10, ttl=10)
+    ledger.reserve("desk", 0, 10, uid="m", now=0, ttl=100)
+    assert ledger.move("m", slot(0, 10, "room"), now=10).all_claims() == (Claim("room", 0, 10),)
+    ledger._check()
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 120))
 def test_weights_are_honoured_within_one(weights: list[int], count: int) -> None:
     """With everybody free, nobody is ever a whole claim away from their share."""
@@ -644,7 +690,7 @@ def test_a_hold_cannot_outlive_the_longest_life() -> None:
     hold(ledger, "a", 0, 10, now=0)
     with pytest.raises(LifeExceeded) as refused:
         ledger.extend("a", ttl=100, now=51)
-    assert refused.value.latest == from_us(150)
+    assert (refused.value.uid, refused.value.latest) == ("a", from_us(150))
     assert "at the latest" in str(refused.value)
     with pytest.raises(LifeExceeded):
         ledger.move("a", slot(5, 15), now=51, renew=True)
@@ -712,7 +758,12 @@ def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
     """Its own expiry is then told out of turn, and all are still told once."""
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(replace(TERMS, retention=10_000), chores=0)
-    ledger.on_change = lambda verb, entry, at: told.append((verb, entry.uid))
+
+    def note(verb: Verb, entry: Entry, at: int) -> None:
+        told.append((verb, entry.uid))
+        assert at == ledger.now
+
+    ledger.on_change = note
     ledger.add_resource("room")
     for start in range(BACKLOG + 100):
         hold(ledger, str(start), start, start + 1, now=start)
@@ -747,6 +798,12 @@ def test_confirming_after_expiry_only_if_still_free(ledger: Ledger) -> None:
     ]
 
 
+def test_hours_are_not_asked_about_again_when_a_hold_is_reinstated(ledger: Ledger) -> None:
+    overriding = slot(190, 210, "shop")._replace(schedule=ALWAYS_OPEN)
+    ledger.reserve_proposal(overriding, uid="a", now=0)
+    assert ledger.confirm("a", now=150, if_still_free=True).state is State.CONFIRMED
+
+
 def test_earlier_expiries_are_announced_before_a_hold_is_reinstated() -> None:
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(
@@ -776,12 +833,14 @@ def test_a_reinstated_booking_that_is_cancelled_is_retained_from_then(ledger: Le
 def test_a_stale_version_is_refused(ledger: Ledger) -> None:
     hold(ledger, "a", 0, 10)
     ledger.extend("a", ttl=100, now=1, version=1)
-    calls: list[Callable[[], Entry]] = [
+    calls: list[Callable[[], object]] = [
         lambda: ledger.extend("a", ttl=100, now=1, version=1),
         lambda: ledger.move("a", slot(5, 9), now=1, version=1),
         lambda: ledger.confirm("a", now=1, version=1),
         lambda: ledger.release("a", now=1, version=1),
         lambda: ledger.confirm("a", now=1, version=3, if_still_free=True),
+        lambda: ledger.cancel("a", now=1, version=1),
+        lambda: ledger.check_movable("a", now=1, version=1),
     ]
     for call in calls:
         with pytest.raises(StaleVersion) as refused:
@@ -804,9 +863,18 @@ def test_an_unknown_uid_is_refused(ledger: Ledger, uid: str) -> None:
         lambda: ledger.move(uid, slot(0, 5), now=0),
     ]
     for call in calls:
-        with pytest.raises(UnknownReservation):
+        with pytest.raises(UnknownReservation) as refused:
             call()
+        assert refused.value.uid == uid
     assert ledger.get(uid, now=0) is None
+
+
+def test_who_was_forgotten_but_not_yet_tidied_away_is_named(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    ledger.release("a", now=0)
+    with pytest.raises(UnknownReservation) as refused:
+        ledger.check_movable("a", now=500)
+    assert refused.value.uid == "a"
 
 
 # --- Seats -----------------------------------------------------------------------------------
@@ -1081,8 +1149,9 @@ def test_ended_reservations_are_remembered_for_the_retention(ledger: Ledger) -> 
         assert (ledger.get("b", now=now) is not None) == b
     ledger.expire(600)
     assert ledger.tally().ended == 0
-    with pytest.raises(UnknownReservation):
+    with pytest.raises(UnknownReservation) as refused:
         ledger.release("a", now=600)
+    assert refused.value.uid == "a"
 
 
 def test_what_was_reinstated_does_not_keep_others_from_being_forgotten(ledger: Ledger) -> None:
@@ -1273,11 +1342,6 @@ def test_wrong_busy_time_changes_nothing(
 # --- Pools and limits --------------------------------------------------------------------
 
 
-def pooled(start: int, *hosts: str, **more: Any) -> Proposal:
-    pool = Pool(tuple(Claim(host, start, start + 10) for host in hosts))
-    return Proposal(start, start + 10, (), 100, event_type="talk", pools=(pool,), **more)
-
-
 def test_a_move_keeps_the_host_if_it_can(ledger: Ledger) -> None:
     entry = ledger.reserve_proposal(pooled(0, "room", "desk"), uid="a", now=0)
     ledger.reserve_proposal(pooled(20, "desk"), uid="b", now=0)
@@ -1328,5 +1392,8 @@ def test_ids_of_limits_are_the_ledgers_own(ledger: Ledger) -> None:
         ledger.reserve_proposal(more, uid="b", now=0)
     assert (caught.value.retry_at, caught.value.in_the_way) == (None, ())
     # It lapses with its hold, and comes back with it if that is confirmed after all.
-    assert ledger.confirm("a", now=200, if_still_free=True).all_claims() == entry.all_claims()
+    reinstated = ledger.confirm("a", now=200, if_still_free=True)
+    assert reinstated.all_claims() == (Claim("room", 5, 6), *quota)
+    with pytest.raises(LimitReached):
+        ledger.reserve_proposal(slot(7, 8, "room")._replace(quotas=quota), uid="b", now=200)
     ledger._check()
