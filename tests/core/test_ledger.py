@@ -316,6 +316,9 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], objec
         "length",
         lambda x: x.reserve_proposal(slot(-200 * DAY, 200 * DAY), uid="u", now=0),
     ),
+    (UnknownResource, "attic", lambda x: x.reserve_proposal(pooled(0, "attic"), uid="u", now=0)),
+    (InvalidField, "resource", lambda x: x.add_resource("limit:day")),
+    (InvalidField, "source", lambda x: x.replace_busy("", {}, now=0)),
     (InvalidField, "end", lambda x: x.imported("room", 5, 5)),
     (InvalidField, "end", lambda x: x.busy("room", 5, 5, now=0)),
     (UnknownResource, "attic", lambda x: x.busy("attic", 0, 5, now=0)),
@@ -1258,6 +1261,12 @@ def test_lapsed_claims_do_not_show_though_not_swept() -> None:
     assert ledger.reservations_in("room", 0, 100, now=100) == []
     assert ledger.is_free(slot(0, 10), now=100)
     assert ledger.tally().held == 1
+
+
+def test_too_many_units_says_how_many_there_are(ledger: Ledger) -> None:
+    with pytest.raises(TooManyUnits) as refused:
+        ledger.reserve_proposal(slot(0, 5, "hall", units=4), uid="a", now=0)
+    assert refused.value.args == ("hall", 4, 3)
 
 
 def test_invalid_ttl_says_the_bounds(ledger: Ledger) -> None:

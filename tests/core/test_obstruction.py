@@ -129,6 +129,24 @@ def test_who_leaves_a_session_at_that_moment_has_left(ledger: Ledger) -> None:
     assert refused.value.retry_at == from_us(100)
 
 
+def test_a_seat_is_free_when_the_first_has_left(ledger: Ledger) -> None:
+    for uid, ttl in (("a", 50), ("b", 100)):
+        ledger.reserve_proposal(want(0, seats=Seats(2), ttl=ttl), uid=uid, now=0)
+    with pytest.raises(NoSeatsLeft) as refused:
+        ledger.reserve_proposal(want(0, seats=Seats(2)), uid="c", now=0)
+    assert refused.value.retry_at == from_us(50)
+
+
+def test_nobody_joins_a_session_at_the_moment_at_which_it_is_over(ledger: Ledger) -> None:
+    """Whoever comes then opens one, and must have all that takes."""
+    for uid in "ab":
+        ledger.reserve_proposal(want(0, seats=Seats(2)), uid=uid, now=0)
+    ledger.reserve_proposal(want(0, ttl=200), uid="x", now=0)
+    with pytest.raises(NoSeatsLeft) as refused:
+        ledger.reserve_proposal(want(0, units=3, seats=Seats(2)), uid="c", now=0)
+    assert refused.value.retry_at == from_us(200)
+
+
 def test_a_seat_that_is_free_by_then_can_be_had_at_once(ledger: Ledger) -> None:
     for uid in "ab":
         ledger.reserve_proposal(want(0, seats=Seats(2)), uid=uid, now=0)
