@@ -589,6 +589,19 @@ def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
     ledger._check()
 
 
+def test_units_and_limits_come_free_though_nobody_marked_what_lapsed() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("hall", capacity=3)
+    ledger.add_limit("limit:day", 2)
+    quota = (Claim("limit:day", 0, 1_000, 2),)
+    ledger.reserve_proposal(slot(0, 5, "hall", ttl=10)._replace(quotas=quota), uid="a", now=0)
+    ledger.reserve_proposal(slot(0, 5, "hall"), uid="b", now=0)
+    with pytest.raises(SlotTaken):
+        ledger.reserve_proposal(slot(0, 5, "hall", units=3), uid="c", now=10)
+    ledger.reserve_proposal(slot(0, 5, "hall", units=2)._replace(quotas=quota), uid="c", now=10)
+    ledger._check()
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 120))
 def test_weights_are_honoured_within_one(weights: list[int], count: int) -> None:
     """With everybody free, nobody is ever a whole claim away from their share."""

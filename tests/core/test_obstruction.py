@@ -11,7 +11,7 @@ from hypothesis import given
 from slotengine.core.instant import from_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.obstruction import Obstacle, free_from, steps
-from slotengine.core.proposal import Proposal, Terms
+from slotengine.core.proposal import Pool, Proposal, Terms
 from slotengine.core.reservation import BOOKED_UNTIL, Claim, Seats
 from slotengine.errors import InTheWay, LimitReached, NoSeatsLeft, SlotTaken
 
@@ -117,6 +117,26 @@ def test_a_limit_says_how_much_of_it_is_taken_and_not_by_what(ledger: Ledger) ->
     assert refused.value.in_the_way == (
         InTheWay(*day, 2, booked=False), InTheWay(*day, 1, booked=True),
     )  # fmt: skip
+
+
+def test_who_moves_is_not_told_of_itself(ledger: Ledger) -> None:
+    """Neither of its own claim on a resource of a pool nor of its own share of a limit."""
+    ledger.add_resource("room")
+
+    def limited(start: int, units: int) -> Proposal:
+        pool = Pool((Claim("room", start, start + 10),))
+        quotas = (Claim("limit:day", 0, 1_000, units),)
+        return Proposal(start, start + 10, (), 100, event_type="talk", pools=(pool,), quotas=quotas)
+
+    ledger.reserve_proposal(limited(0, 1), uid="mine", now=0)
+    ledger.reserve_proposal(limited(10, 1), uid="other", now=0)
+    with pytest.raises(SlotTaken) as taken:
+        ledger.move("mine", limited(5, 1), now=0)
+    assert taken.value.in_the_way == (InTheWay(from_us(10), from_us(20), 1, booked=False),)
+    for units in (3, 4):
+        with pytest.raises(LimitReached) as reached:
+            ledger.move("mine", limited(30, units), now=0)
+        assert [way.units for way in reached.value.in_the_way] == [1], units
 
 
 def test_who_leaves_a_session_at_that_moment_has_left(ledger: Ledger) -> None:
