@@ -149,6 +149,30 @@ def test_who_leaves_a_session_at_that_moment_has_left(ledger: Ledger) -> None:
     assert refused.value.retry_at == from_us(100)
 
 
+@pytest.mark.parametrize("length", [10, 20])
+def test_of_a_session_that_is_over_by_then_its_resource_is_left(
+    ledger: Ledger, length: int
+) -> None:
+    for uid in "ab":
+        ledger.reserve_proposal(want(0, seats=Seats(2)), uid=uid, now=0)
+    ledger.reserve_proposal(want(0, units=2, ttl=300), uid="x", now=0)
+    asked = want(0, seats=Seats(2))._replace(end=length, claims=(Claim("hall", 0, length, 3),))
+    with pytest.raises((NoSeatsLeft, SlotTaken)) as refused:
+        ledger.reserve_proposal(asked, uid="c", now=0)
+    ledger.look(100)
+    assert refused.value.in_the_way == (InTheWay(from_us(0), from_us(10), 2, booked=False),)
+    assert refused.value.retry_at == from_us(300)
+
+
+def test_who_leaves_for_a_longer_slot_waits_for_the_others_alone(ledger: Ledger) -> None:
+    for uid, ttl in (("other", 50), ("mine", 100)):
+        ledger.reserve_proposal(want(0, units=3, seats=Seats(2), ttl=ttl), uid=uid, now=0)
+    longer = want(0, seats=Seats(2))._replace(end=20, claims=(Claim("hall", 0, 20, 3),))
+    with pytest.raises(SlotTaken) as refused:
+        ledger.move("mine", longer, now=0)
+    assert refused.value.retry_at == from_us(50)
+
+
 def test_a_seat_is_free_when_the_first_has_left(ledger: Ledger) -> None:
     for uid, ttl in (("a", 50), ("b", 100)):
         ledger.reserve_proposal(want(0, seats=Seats(2), ttl=ttl), uid=uid, now=0)
