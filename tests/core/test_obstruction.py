@@ -164,6 +164,29 @@ def test_of_a_session_that_is_over_by_then_its_resource_is_left(
     assert refused.value.retry_at == from_us(300)
 
 
+@pytest.mark.parametrize(
+    ("claims", "span"), [((Claim("room", 0, 15),), (0, 15)), ((), (0, 10))], ids=["fixed", "pool"]
+)
+def test_nothing_is_in_the_way_of_other_hosts_once_the_session_is_over(
+    ledger: Ledger, claims: tuple[Claim, ...], span: tuple[int, int]
+) -> None:
+    for name in ("room", "desk"):
+        ledger.add_resource(name)
+    ledger.reserve_proposal(want(0, seats=Seats(2)), uid="a", now=0)
+    asked = want(0, seats=Seats(2))._replace(
+        claims=claims,
+        pools=(Pool((Claim("desk", 0, 15),)),),
+        hosts=frozenset({"room", "desk"}),
+    )
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve_proposal(asked, uid="b", now=0)
+    assert refused.value.resource == "hall"
+    ledger.look(100)
+    assert (refused.value.start, refused.value.end) == (from_us(span[0]), from_us(span[1]))
+    assert refused.value.in_the_way == ()
+    assert refused.value.retry_at == from_us(100)
+
+
 def test_who_leaves_for_a_longer_slot_waits_for_the_others_alone(ledger: Ledger) -> None:
     for uid, ttl in (("other", 50), ("mine", 100)):
         ledger.reserve_proposal(want(0, units=3, seats=Seats(2), ttl=ttl), uid=uid, now=0)
