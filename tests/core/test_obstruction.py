@@ -196,6 +196,33 @@ def test_who_leaves_for_a_longer_slot_waits_for_the_others_alone(ledger: Ledger)
     assert refused.value.retry_at == from_us(50)
 
 
+@pytest.mark.parametrize("now", [50, 60])
+def test_who_leaves_for_a_longer_slot_has_nobody_to_wait_for_in_the_end(
+    ledger: Ledger, now: int
+) -> None:
+    for uid, ttl in (("other", 50), ("mine", 100)):
+        ledger.reserve_proposal(want(0, seats=Seats(2), ttl=ttl), uid=uid, now=0)
+    longer = want(0, seats=Seats(2))._replace(end=20, claims=(Claim("hall", 0, 20),))
+    with pytest.raises(SlotTaken) as refused:
+        ledger.move("mine", longer, now=0)
+    ledger.look(now)
+    assert refused.value.in_the_way == ()
+    assert refused.value.retry_at == from_us(now)
+    assert [one.uid for one in ledger.reservations_in("hall", 0, 10, now=now)] == ["mine"]
+
+
+def test_other_hosts_may_be_waited_for_when_the_session_is_over(ledger: Ledger) -> None:
+    ledger.add_resource("room")
+    ledger.reserve_proposal(want(0, seats=Seats(2)), uid="a", now=0)
+    ledger.reserve("room", 0, 10, uid="x", now=0, ttl=300)
+    elsewhere = (Claim("room", 0, 10),)
+    asked = want(0, seats=Seats(2))._replace(claims=elsewhere, hosts=frozenset({"room"}))
+    with pytest.raises(SlotTaken) as refused:
+        ledger.reserve_proposal(asked, uid="b", now=0)
+    ledger.look(100)
+    assert refused.value.retry_at == from_us(300)
+
+
 def test_a_seat_is_free_when_the_first_has_left(ledger: Ledger) -> None:
     for uid, ttl in (("a", 50), ("b", 100)):
         ledger.reserve_proposal(want(0, seats=Seats(2), ttl=ttl), uid=uid, now=0)
