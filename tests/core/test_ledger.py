@@ -317,6 +317,19 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], objec
         lambda x: x.reserve_proposal(slot(-200 * DAY, 200 * DAY), uid="u", now=0),
     ),
     (UnknownResource, "attic", lambda x: x.reserve_proposal(pooled(0, "attic"), uid="u", now=0)),
+    (UnknownResource, "", lambda x: x.reserve_proposal(slot(0, 5, ""), uid="u", now=0)),
+    (UnknownResource, 7, lambda x: x.reserve_proposal(slot(0, 5, 7), uid="u", now=0)),  # type: ignore[arg-type]
+    (InvalidField, "units", lambda x: x.reserve_proposal(slot(0, 5, units=1.5), uid="u", now=0)),  # type: ignore[arg-type]
+    (
+        InvalidField,
+        "holder",
+        lambda x: x.reserve_proposal(slot(0, 5)._replace(holder=""), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "event_type",
+        lambda x: x.reserve_proposal(slot(0, 5, event_type=""), uid="u", now=0),
+    ),
     (InvalidField, "resource", lambda x: x.add_resource("limit:day")),
     (InvalidField, "source", lambda x: x.replace_busy("", {}, now=0)),
     (InvalidField, "end", lambda x: x.imported("room", 5, 5)),
@@ -1285,8 +1298,16 @@ def test_too_many_units_says_how_many_there_are(ledger: Ledger) -> None:
 def test_invalid_ttl_says_the_bounds(ledger: Ledger) -> None:
     with pytest.raises(InvalidTTL) as refused:
         hold(ledger, "a", 0, 10, ttl=5)
-    assert refused.value.ttl == timedelta(microseconds=5)
-    assert refused.value.longest == timedelta(microseconds=1_000)
+    assert refused.value.args == (timedelta(0, 0, 5), timedelta(0, 0, 10), timedelta(0, 0, 1_000))
+
+
+def test_a_claim_may_be_as_long_as_the_terms_say(ledger: Ledger) -> None:
+    longest = TERMS.longest_span
+    assert ledger.reserve_proposal(slot(0, longest), uid="a", now=0).end == longest
+    assert hold(ledger, "b", longest, 2 * longest).end == 2 * longest
+    with pytest.raises(InvalidField) as refused:
+        hold(ledger, "c", 2 * longest, 3 * longest + 1)
+    assert refused.value.field == "length"
 
 
 # --- Imported busy time ------------------------------------------------------------------
