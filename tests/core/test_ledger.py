@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import hypothesis.strategies as st
@@ -99,6 +100,22 @@ def test_a_uid_may_be_any_kind_of_text(ledger: Ledger) -> None:
 
     assert hold(ledger, Uid("a"), 10, 20).uid == "a"
     assert ledger.reserve_proposal(slot(20, 30), uid=Uid("b"), now=0).uid == "b"
+
+
+def test_ids_and_units_may_be_any_kind_of_text_and_number(ledger: Ledger) -> None:
+    class Name(StrEnum):
+        HALL = "hall"
+
+    class Size(IntEnum):
+        PAIR = 2
+
+    entry = ledger.reserve_proposal(slot(0, 5, Name.HALL, units=Size.PAIR), uid="a", now=0)
+    assert entry.all_claims() == (Claim("hall", 0, 5, 2),)
+
+
+def test_a_reservation_is_of_the_event_type_that_was_said(ledger: Ledger) -> None:
+    entry = ledger.reserve("room", 0, 5, uid="a", now=0, ttl=100, event_type="talk")
+    assert entry.event_type == "talk"
 
 
 def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
@@ -1293,6 +1310,16 @@ def test_too_many_units_says_how_many_there_are(ledger: Ledger) -> None:
     with pytest.raises(TooManyUnits) as refused:
         ledger.reserve_proposal(slot(0, 5, "hall", units=4), uid="a", now=0)
     assert refused.value.args == ("hall", 4, 3)
+    with pytest.raises(TooManyUnits) as refused:
+        ledger.reserve_proposal(seat(0, 5, total=3, wanted=4), uid="a", now=0)
+    assert refused.value.args == ("room", 4, 3)
+
+
+def test_the_first_and_the_last_moment_of_the_calendar_can_be_had(ledger: Ledger) -> None:
+    for uid, start in (("a", FIRST_US), ("b", LAST_US - 5)):
+        ledger.reserve_proposal(slot(start, start + 5), uid=uid, now=0)
+        ledger.reserve("desk", start, start + 5, uid=f"{uid}2", now=0, ttl=100)
+    ledger._check()
 
 
 def test_invalid_ttl_says_the_bounds(ledger: Ledger) -> None:

@@ -139,6 +139,14 @@ def test_who_moves_is_not_told_of_itself(ledger: Ledger) -> None:
         assert [way.units for way in reached.value.in_the_way] == [1], units
 
 
+def test_whoever_is_alone_in_a_session_leaves_nothing_in_the_way(ledger: Ledger) -> None:
+    ledger.reserve_proposal(want(0, units=2, seats=Seats(2)), uid="mine", now=0)
+    ledger.reserve_proposal(want(10, units=2), uid="other", now=0)
+    with pytest.raises(SlotTaken) as refused:
+        ledger.move("mine", want(5, units=2), now=0)
+    assert refused.value.in_the_way == (InTheWay(from_us(10), from_us(20), 2, booked=False),)
+
+
 def test_who_leaves_a_session_at_that_moment_has_left(ledger: Ledger) -> None:
     for uid, ttl in (("a", 50), ("b", 100)):
         ledger.reserve_proposal(want(0, seats=Seats(2), ttl=ttl), uid=uid, now=0)
