@@ -3,7 +3,8 @@
 ``python -m tests.mutants`` goes through all of them, and
 ``python -m tests.mutants core.line core.grid`` through those of two modules;
 ``--left FILE`` through those that an earlier run left alive, as its results say.
-README.md tells which are left, and why.
+mutants.txt lists those that no test can notice, each with a reason, and README.md
+says what the reasons mean; whatever else is left is told, and is a fault of the tests.
 
 Which faults there are is for mutmut to say: they are its own, and its section of
 pyproject.toml holds here.  Only how they are tried is different.  mutmut keeps
@@ -34,12 +35,12 @@ import sys
 import tempfile
 import time
 import types
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from inspect import unwrap
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -50,8 +51,10 @@ from libcst.metadata import CodeRange, MetadataWrapper, ParentNodeProvider, Posi
 from mutmut.mutation.file_mutation import create_mutations, deep_replace
 
 ROOT: Final = Path(__file__).parents[1]
+EXPLAINED: Final = ROOT / "tests" / "mutants.txt"
 PACKAGES: Final = ("slotengine/core", "slotengine/engine")
 KILLED, SURVIVED, TIMEOUT, UNTESTED = "killed", "survived", "timeout", "no tests"
+LEFT: Final = {SURVIVED, UNTESTED}
 # One backend is enough to notice a fault in code that does not know which one it runs on.
 PYTEST: Final = (
     "-q",
@@ -86,6 +89,11 @@ class Mutant(NamedTuple):
     def name(self) -> str:
         return f"{self.module}.{self.function}:{self.number}"
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it apart for as long as the lines that it changes stay as they are."""
+        return f"{self.module}.{self.function}", *self.change
+
 
 # --- Which mutants there are ----------------------------------------------------------------
 
@@ -118,12 +126,13 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
             _span(places[statement]) if statement is not function else range(0),
             _span(places[function]),
             after,
-            tuple(
-                line
-                for line in difflib.ndiff(before.splitlines(), after.splitlines())
-                if line[0] in "+-"
-            ),
+            _change(before, after),
         )
+
+
+def _change(before: str, after: str) -> tuple[str, ...]:
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    return tuple(f"{line[0]} {line[2:].strip()}" for line in lines if line[0] in "+-")
 
 
 def _is_prose(node: cst.CSTNode) -> bool:
@@ -388,26 +397,34 @@ def _chosen(modules: Sequence[str], left: Path | None) -> list[Mutant]:
     if left is None:
         return found
     rows = map(json.loads, left.read_text("utf-8").splitlines())
-    # By what they change: numbers shift when a function changes.
     alive = {
-        (row["name"].partition(":")[0], *row["change"]) for row in rows if row["verdict"] != KILLED
+        (row["name"].partition(":")[0], *row["change"]) for row in rows if row["verdict"] in LEFT
     }
-    return [one for one in found if (one.name.partition(":")[0], *one.change) in alive]
+    return [one for one in found if one.key in alive]
 
 
-def _tell_left(verdicts: dict[Mutant, str]) -> None:
-    by_function: defaultdict[str, list[Mutant]] = defaultdict(list)
-    for mutant, verdict in verdicts.items():
-        if verdict in {SURVIVED, UNTESTED}:
-            by_function[f"{mutant.module}.{mutant.function}"].append(mutant)
-    for function, mutants in by_function.items():
+def explained(path: Path = EXPLAINED) -> dict[tuple[str, ...], str]:
+    """Return the reason of each mutant that no test can notice.
+
+    A paragraph each: the reason and the function, then the lines that change.
+    """
+    found = {}
+    for paragraph in path.read_text("utf-8").split("\n\n"):
+        head, *change = paragraph.strip().splitlines()
+        reason, function = head.split()
+        found[(function, *change)] = reason
+    return found
+
+
+def _tell_left(left: Iterable[Mutant]) -> None:
+    for function, mutants in groupby(left, key=lambda one: one.key[0]):
         print(f"\n{function}")
         for mutant in mutants:
             print("\n".join(f"  {mutant.line}: {line}" for line in mutant.change), end="\n\n")
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    """Return 0 if every mutant was noticed."""
+    """Return 0 if every mutant was noticed, or is explained."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("modules", nargs="*", metavar="core.line")
     parser.add_argument("--left", type=Path)
@@ -425,9 +442,12 @@ def main(arguments: Iterable[str] | None = None) -> int:
     trial = Trial(mutants, options.processes, options.seconds, options.results)
     backend = () if options.both else ("-k", "not asyncio")
     status = pytest.main([*PYTEST, *backend, *(options.tests or TESTS)], plugins=[trial])
-    _tell_left(trial.verdicts)
-    print(trial.summary())
-    return int(status) or (SURVIVED in trial.verdicts.values())
+    reasons = explained()
+    left = sorted(one for one, verdict in trial.verdicts.items() if verdict in LEFT)
+    unexplained = [one for one in left if one.key not in reasons]
+    _tell_left(unexplained)
+    print(f"{trial.summary()}; {len(left) - len(unexplained)} of those left are explained")
+    return int(status) or len(unexplained)
 
 
 if __name__ == "__main__":
