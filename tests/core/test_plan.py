@@ -16,7 +16,7 @@ from slotengine.core.planner import Planner
 from slotengine.core.proposal import Pool, Proposal, Terms
 from slotengine.core.reservation import Claim, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
-from slotengine.core.slots import Query
+from slotengine.core.slots import LONGEST_RANGE, Query
 from slotengine.errors import (
     InvalidField,
     InvalidRequest,
@@ -124,6 +124,8 @@ REFUSED: list[tuple[tuple[object, ...], Callable[[Planner], object]]] = [
     (("room", 4, 3), lambda x: x.add(event_type(id="new", all_of=[Host("room", units=4)]))),
     (("length",), lambda x: x.add(event_type(id="new", after=timedelta(days=1)))),
     (("length",), lambda x: x.add(event_type(id="new", before=timedelta(days=1)))),
+    (("end",), lambda x: x.openings(Query("talk", 5, 5), now=0)),
+    (("end",), lambda x: x.openings(Query("talk", 0, LONGEST_RANGE + 1), now=0)),
     (("count",), lambda x: x.next_openings(Query("talk", 0, DAY), 0, now=0)),
     (("nobody",), lambda x: x.move("nobody", Ask("talk", 0, ttl=1), now=0)),
 ]
@@ -149,6 +151,12 @@ def test_a_slot_may_be_as_long_as_a_span_can_be(planner: Planner) -> None:
     )
     planner.add(longest)
     assert planner.plan("long").longest == DAY
+
+
+def test_a_search_may_go_as_far_as_that(planner: Planner) -> None:
+    planner.add(event_type())
+    end = planner.openings(Query("talk", 0, LONGEST_RANGE), now=0).starts[-1] + 30 * MINUTE
+    assert end == LONGEST_RANGE
 
 
 def test_what_has_no_limits_need_not_be_added(planner: Planner) -> None:
