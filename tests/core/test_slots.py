@@ -292,6 +292,16 @@ def test_all_of_several_hosts() -> None:
     assert shop.clock() == "11:00"
 
 
+def test_whoever_is_held_is_not_free_in_whatever_place() -> None:
+    shop = Shop().open("first", "second", hours=FixedWindows([(at(9), at(11))]))
+    shop.offer(all_of=["first", "second"]).offer(id="any", all_of=[], any_of=[["first", "second"]])
+    shop.ledger.reserve("first", at(9), at(10), uid="a", now=shop.now, ttl=TTL)
+    assert shop.clock() == "10:00"
+    assert shop.clock(event_type="any") == "09:00 10:00"
+    shop.ledger.reserve("second", at(9), at(10), uid="b", now=shop.now, ttl=TTL)
+    assert shop.clock(event_type="any") == "10:00"
+
+
 def test_any_of_a_group_must_have_all_of_the_slot() -> None:
     shop = Shop().open("first", hours=FixedWindows([(at(9), at(10.5))]))
     shop.open("second", hours=FixedWindows([(at(10.5), at(12))])).offer(
@@ -390,6 +400,17 @@ def test_limits() -> None:
     assert shop.starts(*week) == []
 
 
+def test_each_period_has_a_limit_of_its_own() -> None:
+    shop = Shop(now=MONDAY - HOUR).open("room")
+    shop.offer(length=minutes(720), limits=[Limit(Period.DAY, count=1)])
+    shop.reserve(MONDAY + DAY)
+    days = [MONDAY + day * DAY for day in range(3)]
+    whole = shop.starts(MONDAY, MONDAY + 3 * DAY)
+    assert whole == [days[0], days[0] + DAY // 2, days[2], days[2] + DAY // 2]
+    shop.reserve(MONDAY)
+    assert shop.starts(MONDAY, MONDAY + 3 * DAY) == whole[2:]
+
+
 def test_a_limit_shorter_than_the_slot() -> None:
     limits = [Limit(Period.DAY, time=minutes(45))]
     with pytest.raises(InvalidField, match="time for the shortest slot"):
@@ -449,6 +470,37 @@ def test_seats() -> None:
     for wanted in (0, True):
         with pytest.raises(InvalidField, match="positive whole number"):
             shop.clock(seats=wanted)
+
+
+def test_a_session_is_offered_if_it_lies_in_range_and_window() -> None:
+    shop = Shop().open("room", hours=FixedWindows([(at(9), at(13))]), capacity=2)
+    shop.offer(seats=2, window=DateRange(date(2030, 1, 7), date(2030, 1, 7)))
+    for start in (at(10) + 1, at(24) - 1, at(24)):
+        shop.reserve(start, enforce=False)
+    assert shop.starts(at(10) + 1, at(11) + 1) == [at(10) + 1]
+    assert shop.starts(at(10) + 2, at(12)) == [at(11)]
+    assert shop.starts(at(10) + 1, at(11)) == []  # it ends a moment later
+    assert shop.starts(at(20), at(30)) == [at(24) - 1]
+
+
+def test_a_session_that_is_over_unmarked_is_none() -> None:
+    shop = office(seats=2, length=minutes(30), lengths=[minutes(30), minutes(60)])
+    shop.reserve(at(9), length=60 * MINUTE)
+    query = Query("talk", at(9), at(10))
+    assert shop.planner.openings(query, now=shop.now)[0::3] == ([], {at(9): 1})
+    assert shop.planner.openings(query, now=shop.now + TTL)[0::3] == ([at(9), at(9.5)], {})
+
+
+def test_seats_that_are_ignored_or_have_lapsed_are_free() -> None:
+    shop = office(seats=3)
+    first = shop.reserve(at(9), seats=2)
+    shop.now += 1
+    shop.reserve(at(9))
+    query = Query("talk", at(9), at(10), ignoring=frozenset({first}))
+    assert shop.planner.openings(query, now=shop.now).taken == {at(9): 1}
+    query = query._replace(ignoring=frozenset())
+    assert shop.planner.openings(query, now=shop.now).taken == {at(9): 3}
+    assert shop.planner.openings(query, now=shop.now + TTL - 1).taken == {at(9): 1}
 
 
 def test_a_session_of_another_length_cannot_be_joined() -> None:
