@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
+
+collect_ignore = ["mutants.py"]  # it needs the extra "mutation", and has no tests
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # No test may depend on luck when it decides whether a change lands.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.register_profile("long", settings.get_profile("default"), max_examples=5_000)
+# For mutation testing: a mutant is tested by hundreds of tests, so each is short.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("ci"),
+    max_examples=10,
+    phases=[Phase.explicit, Phase.generate],
+    stateful_step_count=30,
+    database=None,
+)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
 )

@@ -21,6 +21,7 @@ from slotengine.core.event_type import (
     RollingDays,
 )
 from slotengine.core.instant import FIRST_US, LAST_US, from_us, to_us
+from slotengine.core.proposal import LONGEST_LIFE
 from slotengine.core.schedule import FixedWindows
 from slotengine.core.zone import Zone
 from slotengine.errors import InvalidField
@@ -79,6 +80,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("any_of", {"all_of": [], "any_of": [["desk"], [Host("desk", weight=2)]]}),
     ("schedule", {"schedule": "mornings"}),
     ("zone", {"zone": ""}),
+    ("zone", {"zone": 5}),
     ("zone", {"zone": "Mars/Phobos"}),
     ("window", {"window": 30}),
     ("limits", {"limits": [3]}),
@@ -128,6 +130,21 @@ def test_an_event_type_is_a_value() -> None:
     assert pickle.loads(pickle.dumps(one)) == one
     assert [host.resource for host in one.hosts()] == ["room", "desk", "a", "b"]
     assert talk(schedule=FixedWindows([(0, 1)])) != talk()
+
+
+def test_hosts_end_up_as_hosts_however_they_were_given() -> None:
+    event_type = talk(all_of=["room"], any_of=[["a", Host("b")]])
+    assert event_type.all_of == event_type.fixed == (Host("room"),)
+    assert event_type.any_of == event_type.groups == ((Host("a"), Host("b")),)
+
+
+def test_the_least_and_the_most_are_allowed() -> None:
+    minute, longest = timedelta(minutes=1), timedelta(microseconds=LONGEST_LIFE)
+    event_type = talk(length=minute, interval=minute, notice=longest)
+    assert (event_type.interval, event_type.notice) == (minute, longest)
+    with pytest.raises(InvalidField):
+        talk(notice=longest + timedelta(microseconds=1))
+    assert RollingDays(36_525).days == 36_525
 
 
 def test_what_is_given_is_read_once() -> None:

@@ -75,6 +75,7 @@ class QueueAgainstSorting(RuleBasedStateMachine):
         taken = self.queue.take_due(self.now, limit)
         due = sorted(egg.until for egg in self.queued if egg.until <= self.now)
         assert [egg.until for egg in taken] == due[:limit]
+        assert all(egg.queued is None for egg in taken)
         for egg in taken:
             self.queued.remove(egg)
         assert self.queue.due == min((egg.until for egg in self.queued), default=NEVER)

@@ -49,6 +49,13 @@ def test_slots_fill_a_range() -> None:
     assert laid() == []
 
 
+def test_a_slot_that_lacks_a_microsecond_does_not_fit() -> None:
+    start, half_hour = at("09:00"), 30 * MINUTE
+    options: dict[str, Any] = {"length": half_hour, "step": half_hour, "offset": 0, "earliest": 0}
+    for end, fits in ((start + half_hour - 1, []), (start + 2 * half_hour - 1, [start])):
+        assert lay([(start, end)], zone=Zone.of("UTC"), **options) == fits
+
+
 def test_a_start_goes_up_to_the_grid() -> None:
     assert laid("09:20-12:00", step=60) == ["10:00", "11:00"]
     assert laid("09:20-10:30", step=60) == []
@@ -115,6 +122,7 @@ def test_ranges_that_overlap_share_one_grid() -> None:
         ("09:22-11:25", 60, ["09:25", "10:25"]),  # 3 are: up to the five minutes
         ("09:22-11:24", 60, ["09:22", "10:22"]),  # 2 are not enough for that
         ("09:00-11:10", 60, ["09:00", "10:00"]),
+        ("09:21-11:21", 60, ["09:21", "10:21"]),  # an odd minute is as good as any
     ],
 )
 def test_optimized_starts_lose_no_slot(span: str, step: int, starts: list[str]) -> None:

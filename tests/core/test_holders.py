@@ -80,8 +80,10 @@ def test_only_so_much_time() -> None:
     assert found.args == ("time", timedelta(0, 0, 25), timedelta(0, 0, 20), from_us(10))
     assert refused(ledger, 4, length=16).retry_at == from_us(13)
     assert refused(ledger, 4, length=26).retry_at is None
-    assert refused(ledger, 4, length=26, holder="new").used == timedelta()
+    found = refused(ledger, 4, length=26, holder="new")
+    assert found.args == ("time", timedelta(0, 0, 25), timedelta(), None)
     hold(ledger, "c", 4, length=5)
+    hold(ledger, "all at once", 4, length=25, holder="new")
 
 
 def test_a_hold_that_moves_may_not_grow_beyond() -> None:
@@ -127,6 +129,56 @@ def test_a_booking_forgives() -> None:
     refused(ledger, 40)
     ledger.confirm("d", now=41, if_still_free=True)
     hold(ledger, "e", 42)
+
+
+# --- Where nobody has marked yet what has lapsed ---------------------------------------------
+
+
+def unswept(**quotas: Any) -> Ledger:
+    """Return a ledger that marks nothing on the side."""
+    ledger = Ledger(Terms(10, 1, 1_000, retention=500, **quotas), chores=0)
+    ledger.add_resource("hall", capacity=100)
+    return ledger
+
+
+@pytest.mark.parametrize("now", [10, 15])
+def test_a_booking_forgives_also_what_was_not_marked_yet(now: int) -> None:
+    ledger = unswept(max_lapses=1, cool_down=100)
+    hold(ledger, "a", 0, ttl=10)
+    hold(ledger, "b", 0, ttl=20)
+    hold(ledger, "c", 0, ttl=100)
+    ledger.confirm("b", now=now)
+    hold(ledger, "d", now)
+    ledger._check()
+
+
+def test_lapses_that_were_not_marked_count_in_their_order() -> None:
+    ledger = unswept(max_lapses=2, cool_down=50)
+    hold(ledger, "late", 0, ttl=100)
+    hold(ledger, "early", 0, ttl=10)
+    hold(ledger, "next", 120)  # the two lapses are too far apart to be in a row
+    ledger._check()
+
+
+def test_a_hold_may_grow_by_what_has_lapsed_though_not_marked() -> None:
+    ledger = unswept(max_held=25)
+    hold(ledger, "a", 0, ttl=10)
+    hold(ledger, "b", 0, ttl=20)
+    ledger.move("b", proposal(25), now=10)
+    ledger._check()
+
+
+def test_one_is_reinstated_while_the_last_hold_has_lapsed_unmarked() -> None:
+    ledger = unswept(max_holds=1)
+    hold(ledger, "a", 0, ttl=5)
+    ledger.expire(5)
+    hold(ledger, "b", 5, ttl=10)
+    ledger.confirm("a", now=20, if_still_free=True)
+    hold(ledger, "c", 20)
+    ledger._check()
+
+
+# --- What is kept ----------------------------------------------------------------------------
 
 
 def test_what_is_long_ago_is_forgotten() -> None:

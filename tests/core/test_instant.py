@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from slotengine.core.instant import EPOCH, duration_us, from_us, to_us
+from slotengine.core.instant import EPOCH, duration_us, from_us, span_us, to_us
 from slotengine.errors import InvalidField
 
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda m: timezone(timedelta(minutes=m)))
@@ -51,5 +51,26 @@ def test_what_is_no_aware_datetime_is_refused(naive: datetime) -> None:
 
 @pytest.mark.parametrize("wrong", [5, 0.5, "PT5M", None])
 def test_what_is_no_timedelta_is_refused(wrong: timedelta) -> None:
-    with pytest.raises(InvalidField, match="timedelta"):
+    with pytest.raises(InvalidField, match="timedelta") as refused:
         duration_us(wrong, "length")
+    assert refused.value.field == "length"
+
+
+def test_who_does_not_name_the_field_is_told_what_kind_it_is() -> None:
+    with pytest.raises(InvalidField) as refused:
+        to_us(datetime(2030, 1, 1))  # noqa: DTZ001
+    assert refused.value.field == "time"
+    with pytest.raises(InvalidField) as refused:
+        duration_us(5)  # type: ignore[arg-type]
+    assert refused.value.field == "duration"
+
+
+def test_a_span_is_a_start_and_a_length() -> None:
+    minute = timedelta(minutes=1)
+    assert span_us(EPOCH + minute, 2 * minute) == (60_000_000, 180_000_000)
+    with pytest.raises(InvalidField) as refused:
+        span_us(datetime(2030, 1, 1), minute)  # noqa: DTZ001
+    assert refused.value.field == "start"
+    with pytest.raises(InvalidField) as refused:
+        span_us(EPOCH, 60)  # type: ignore[arg-type]
+    assert refused.value.field == "length"

@@ -40,6 +40,7 @@ def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
     ranges = widest(runs)
     assert set(ranges) <= set(runs)
     assert ranges == sorted(set(ranges))
+    assert [start for start, _ in ranges] == sorted({start for start, _ in ranges})
     assert [end for _, end in ranges] == sorted({end for _, end in ranges})
     for start, end in runs:
         assert any(low <= start and end <= high for low, high in ranges)
@@ -50,6 +51,7 @@ def test_in_common_is_what_lies_in_one_of_each(
     left: list[tuple[int, int]], right: list[tuple[int, int]]
 ) -> None:
     both = common(widest(left), widest(right))
+    assert all(start < end for start, end in both)
     for start in range(20):
         for end in range(start + 1, 20):
 

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import hypothesis.strategies as st
@@ -15,7 +16,7 @@ from hypothesis import given
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import DAY, FIRST_US, LAST_US, from_us
 from slotengine.core.ledger import BACKLOG, Ledger
-from slotengine.core.proposal import Policy, Pool, Proposal, Terms
+from slotengine.core.proposal import LONGEST_LIFE, Policy, Pool, Proposal, Terms
 from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
@@ -66,6 +67,11 @@ def slot(
     return Proposal(start, end, claims, ttl, event_type=event_type, seats=seats, key=key)
 
 
+def pooled(start: int, *hosts: str, length: int = 10, **more: Any) -> Proposal:
+    pool = Pool(tuple(Claim(host, start, start + length) for host in hosts))
+    return Proposal(start, start + length, (), 100, event_type="talk", pools=(pool,), **more)
+
+
 def hold(ledger: Ledger, uid: str, start: int, end: int, now: int = 0, ttl: int = 100) -> Entry:
     return ledger.reserve("room", start, end, uid=uid, now=now, ttl=ttl)
 
@@ -86,6 +92,48 @@ def test_a_hold_holds_until_its_last_microsecond_and_no_longer(ledger: Ledger) -
     with pytest.raises(SlotTaken):
         hold(ledger, "b", 10, 20, now=99)
     assert hold(ledger, "c", 10, 20, now=100).uid == "c"
+
+
+def test_a_uid_may_be_any_kind_of_text(ledger: Ledger) -> None:
+    class Uid(str):
+        __slots__ = ()
+
+    assert hold(ledger, Uid("a"), 10, 20).uid == "a"
+    assert ledger.reserve_proposal(slot(20, 30), uid=Uid("b"), now=0).uid == "b"
+
+
+def test_ids_and_units_may_be_any_kind_of_text_and_number(ledger: Ledger) -> None:
+    class Name(StrEnum):
+        HALL = "hall"
+
+    class Size(IntEnum):
+        PAIR = 2
+
+    entry = ledger.reserve_proposal(slot(0, 5, Name.HALL, units=Size.PAIR), uid="a", now=0)
+    assert entry.all_claims() == (Claim("hall", 0, 5, 2),)
+
+
+def test_a_reservation_is_of_the_event_type_that_was_said(ledger: Ledger) -> None:
+    entry = ledger.reserve("room", 0, 5, uid="a", now=0, ttl=100, event_type="talk")
+    assert entry.event_type == "talk"
+
+
+def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
+    asked: list[Proposal] = []
+
+    def note(proposal: Proposal) -> Proposal:
+        asked.append(proposal)
+        return proposal
+
+    ledger.screen = note
+    entry = ledger.reserve(
+        "room", 10, 20, uid="a", now=0, ttl=100, holder="anna", event_type="talk"
+    )
+    assert asked == [Proposal(10, 20, (Claim("room", 10, 20),), 100, "anna", "talk")]
+    assert (entry.holder, entry.event_type) == ("anna", "talk")
+    ledger.screen = None
+    hold(ledger, "b", 20, 30)
+    assert len(asked) == 1
 
 
 def test_all_claims_or_none(ledger: Ledger) -> None:
@@ -127,112 +175,203 @@ def test_hours_hold_for_the_slot(ledger: Ledger) -> None:
     assert ledger.reserve_proposal(overriding, uid="c", now=0).uid == "c"
 
 
-REFUSED_INPUT: list[tuple[type[InvalidRequest], Callable[[Ledger], object]]] = [
-    (UnknownResource, lambda x: x.reserve("attic", 0, 1, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", 5, 5, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", 6, 5, uid="u", now=0, ttl=100)),
-    (InvalidTTL, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=9)),
-    (InvalidTTL, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=1_001)),
-    (InvalidTTL, lambda x: x.extend("old", ttl=0, now=0)),
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="old", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="old", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5), uid="", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(5, 5), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(-1, 0)), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, -1)), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve("room", 0, LAST_US + 1, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", FIRST_US - 1, 0, uid="u", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve("room", 0, 367 * DAY, uid="u", now=0, ttl=100)),
+REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], object]]] = [
+    (UnknownResource, "attic", lambda x: x.reserve("attic", 0, 1, uid="u", now=0, ttl=100)),
+    (InvalidField, "end", lambda x: x.reserve("room", 5, 5, uid="u", now=0, ttl=100)),
+    (InvalidField, "end", lambda x: x.reserve("room", 6, 5, uid="u", now=0, ttl=100)),
+    (InvalidTTL, timedelta(0, 0, 9), lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=9)),
+    (
+        InvalidTTL,
+        timedelta(0, 0, 1001),
+        lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=1_001),
+    ),
+    (InvalidTTL, timedelta(0, 0, 0), lambda x: x.extend("old", ttl=0, now=0)),
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid="old", now=0, ttl=100)),
+    (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid="old", now=0)),
+    (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid="", now=0)),
+    (InvalidField, "uid", lambda x: x.reserve_proposal(slot(0, 5), uid=5, now=0)),  # type: ignore[arg-type]
+    (InvalidField, "end", lambda x: x.reserve_proposal(slot(5, 5), uid="u", now=0)),
     (
         InvalidField,
+        "claims",
+        lambda x: x.reserve_proposal(slot(0, 5, buffers=(-1, 0)), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "claims",
+        lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, -1)), uid="u", now=0),
+    ),
+    (InvalidField, "span", lambda x: x.reserve("room", 0, LAST_US + 1, uid="u", now=0, ttl=100)),
+    (InvalidField, "span", lambda x: x.reserve("room", FIRST_US - 1, 0, uid="u", now=0, ttl=100)),
+    (InvalidField, "length", lambda x: x.reserve("room", 0, 367 * DAY, uid="u", now=0, ttl=100)),
+    (
+        InvalidField,
+        "length",
         lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, 366 * DAY)), uid="u", now=0),
     ),
     (
         InvalidField,
+        "span",
         lambda x: x.reserve_proposal(slot(0, 5, buffers=(0, LAST_US)), uid="u", now=0),
     ),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, "room", "room"), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=0), uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, units=True), uid="u", now=0)),
-    (TooManyUnits, lambda x: x.reserve_proposal(slot(0, 5, "hall", units=4), uid="u", now=0)),
-    (UnknownResource, lambda x: x.reserve_proposal(slot(0, 5, "attic"), uid="u", now=0)),
-    (InvalidTTL, lambda x: x.reserve_proposal(slot(0, 5, ttl=5), uid="u", now=0)),
     (
         InvalidField,
+        "claims",
+        lambda x: x.reserve_proposal(slot(0, 5, "room", "room"), uid="u", now=0),
+    ),
+    (InvalidField, "units", lambda x: x.reserve_proposal(slot(0, 5, units=0), uid="u", now=0)),
+    (InvalidField, "units", lambda x: x.reserve_proposal(slot(0, 5, units=True), uid="u", now=0)),
+    (
+        TooManyUnits,
+        "hall",
+        lambda x: x.reserve_proposal(slot(0, 5, "hall", units=4), uid="u", now=0),
+    ),
+    (UnknownResource, "attic", lambda x: x.reserve_proposal(slot(0, 5, "attic"), uid="u", now=0)),
+    (
+        InvalidTTL,
+        timedelta(0, 0, 5),
+        lambda x: x.reserve_proposal(slot(0, 5, ttl=5), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "claims",
         lambda x: x.reserve_proposal(Proposal(0, 5, (), 100), uid="u", now=0),
     ),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2)), uid="u", now=0)),
     (
         InvalidField,
+        "event_type",
+        lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2)), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "seats",
         lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(0), event_type="e"), uid="u", now=0),
     ),
     (
         TooManyUnits,
+        "room",
         lambda x: x.reserve_proposal(slot(0, 5, seats=Seats(2, 3), event_type="e"), uid="u", now=0),
     ),
-    (InvalidField, lambda x: x.reserve_any([], uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5, key="k")], uid="u", now=0)),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[1, 2])),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[0])),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, policy="first")),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, load_in=(5, 5))),
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, key="")),
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, holder="")),
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid="", now=0, ttl=100)),
-    (InvalidField, lambda x: x.reserve_proposal(slot(0, 5, key=""), uid="u", now=0)),
+    (InvalidField, "candidates", lambda x: x.reserve_any([], uid="u", now=0)),
+    (InvalidField, "key", lambda x: x.reserve_any([slot(0, 5, key="k")], uid="u", now=0)),
     (
         InvalidField,
+        "weights",
+        lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[1, 2]),
+    ),
+    (InvalidField, "weights", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=[0])),
+    (InvalidField, "policy", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, policy="first")),  # type: ignore[arg-type]
+    (
+        InvalidField,
+        "load_in",
+        lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, load_in=(5, 5)),
+    ),
+    (InvalidField, "key", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, key="")),
+    (InvalidField, "weights", lambda x: x.move_any("old", [slot(50, 60)], now=0, weights=[0])),
+    (InvalidField, "load_in", lambda x: x.move_any("old", [slot(50, 60)], now=0, load_in=(5, 5))),
+    (InvalidField, "holder", lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, holder="")),
+    (
+        InvalidField,
+        "event_type",
+        lambda x: x.reserve("room", 0, 5, uid="u", now=0, ttl=100, event_type=""),
+    ),
+    (
+        InvalidField,
+        "length",
+        lambda x: x.reserve("room", -200 * DAY, 200 * DAY, uid="u", now=0, ttl=100),
+    ),
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid="", now=0, ttl=100)),
+    (InvalidField, "key", lambda x: x.reserve_proposal(slot(0, 5, key=""), uid="u", now=0)),
+    (
+        InvalidField,
+        "seats",
         lambda x: x.reserve_proposal(
             slot(0, 5, seats=(2, 1), event_type="e"),  # type: ignore[arg-type]
             uid="u",
             now=0,
         ),
     ),
-    (InvalidField, lambda x: x.add_resource("attic", schedule="mon-fri")),  # type: ignore[arg-type]
+    (InvalidField, "schedule", lambda x: x.add_resource("attic", schedule="mon-fri")),  # type: ignore[arg-type]
     (
         InvalidField,
+        "schedule",
         lambda x: x.reserve_proposal(
             slot(0, 5)._replace(schedule="mon-fri"),  # type: ignore[arg-type]
             uid="u",
             now=0,
         ),
     ),
-    (InvalidField, lambda x: x.extend("old", ttl=100, now=0, version="1")),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid=5, now=0, ttl=100)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve("room", 0, 5, uid=[], now=0, ttl=100)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[[]], now=0)),  # type: ignore[list-item]
-    (InvalidField, lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=3)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.reserve_all([slot(0, 5)], uids=[], now=0)),
-    (InvalidField, lambda x: x.reserve_all([slot(0, 5)] * 2, uids=["u", "u"], now=0)),
+    (InvalidField, "version", lambda x: x.extend("old", ttl=100, now=0, version="1")),  # type: ignore[arg-type]
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid=5, now=0, ttl=100)),  # type: ignore[arg-type]
+    (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid=[], now=0, ttl=100)),  # type: ignore[arg-type]
+    (InvalidField, "uid", lambda x: x.reserve_all([slot(0, 5)], uids=[[]], now=0)),  # type: ignore[list-item]
+    (InvalidField, "weights", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, weights=3)),  # type: ignore[arg-type]
+    (InvalidField, "uids", lambda x: x.reserve_all([slot(0, 5)], uids=[], now=0)),
+    (InvalidField, "uids", lambda x: x.reserve_all([slot(0, 5)] * 2, uids=["u", "u"], now=0)),
     (
         InvalidField,
+        "key",
         lambda x: x.reserve_each([slot(0, 5, key="k")] * 2, uids=["u", "v"], now=0),
     ),
     (
         InvalidField,
+        "end",
         lambda x: x.reserve_each([slot(0, 5), slot(9, 9)], uids=["u", "v"], now=0),
     ),
-    (InvalidField, lambda x: x.busy("room", 5, 5, now=0)),
-    (UnknownResource, lambda x: x.busy("attic", 0, 5, now=0)),
-    (UnknownResource, lambda x: x.reservations_in(["room"], 0, 5, now=0)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.add_resource("room")),
-    (InvalidField, lambda x: x.add_resource("")),
-    (InvalidField, lambda x: x.add_resource(7)),  # type: ignore[arg-type]
-    (InvalidField, lambda x: x.add_resource("attic", capacity=0)),
-    (InvalidField, lambda x: x.add_resource("attic", capacity=True)),
-    (InvalidField, lambda x: x.add_resource("attic", capacity=1.5)),  # type: ignore[arg-type]
+    (
+        InvalidField,
+        "length",
+        lambda x: x.reserve_proposal(pooled(0, "room", length=367 * DAY), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "span",
+        lambda x: x.reserve_proposal(slot(LAST_US, LAST_US + 5), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "length",
+        lambda x: x.reserve_proposal(slot(-200 * DAY, 200 * DAY), uid="u", now=0),
+    ),
+    (UnknownResource, "attic", lambda x: x.reserve_proposal(pooled(0, "attic"), uid="u", now=0)),
+    (UnknownResource, "", lambda x: x.reserve_proposal(slot(0, 5, ""), uid="u", now=0)),
+    (UnknownResource, 7, lambda x: x.reserve_proposal(slot(0, 5, 7), uid="u", now=0)),  # type: ignore[arg-type]
+    (InvalidField, "units", lambda x: x.reserve_proposal(slot(0, 5, units=1.5), uid="u", now=0)),  # type: ignore[arg-type]
+    (
+        InvalidField,
+        "holder",
+        lambda x: x.reserve_proposal(slot(0, 5)._replace(holder=""), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "event_type",
+        lambda x: x.reserve_proposal(slot(0, 5, event_type=""), uid="u", now=0),
+    ),
+    (InvalidField, "resource", lambda x: x.add_resource("limit:day")),
+    (InvalidField, "source", lambda x: x.replace_busy("", {}, now=0)),
+    (InvalidField, "end", lambda x: x.imported("room", 5, 5)),
+    (InvalidField, "end", lambda x: x.busy("room", 5, 5, now=0)),
+    (UnknownResource, "attic", lambda x: x.busy("attic", 0, 5, now=0)),
+    (UnknownResource, ["room"], lambda x: x.reservations_in(["room"], 0, 5, now=0)),  # type: ignore[arg-type]
+    (InvalidField, "resource", lambda x: x.add_resource("room")),
+    (InvalidField, "resource", lambda x: x.add_resource("")),
+    (InvalidField, "resource", lambda x: x.add_resource(7)),  # type: ignore[arg-type]
+    (InvalidField, "capacity", lambda x: x.add_resource("attic", capacity=0)),
+    (InvalidField, "capacity", lambda x: x.add_resource("attic", capacity=True)),
+    (InvalidField, "capacity", lambda x: x.add_resource("attic", capacity=1.5)),  # type: ignore[arg-type]
 ]
 
 
-@pytest.mark.parametrize(("kind", "call"), REFUSED_INPUT)
+@pytest.mark.parametrize(("kind", "about", "call"), REFUSED_INPUT)
 def test_bad_input_is_refused_and_changes_nothing(
-    ledger: Ledger, kind: type[InvalidRequest], call: Callable[[Ledger], object]
+    ledger: Ledger, kind: type[InvalidRequest], about: object, call: Callable[[Ledger], object]
 ) -> None:
     hold(ledger, "old", 50, 60)
     tally = ledger.tally()
     with pytest.raises(kind) as refused:
         call(ledger)
     assert type(refused.value) is kind
+    assert refused.value.args[0] == about
     assert str(refused.value)
     assert ledger.tally() == tally
     assert ledger.busy("room", 0, 100, now=0) == [(50, 60, 1)]
@@ -240,22 +379,38 @@ def test_bad_input_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    "terms",
+    ("field", "terms"),
     [
-        {"shortest_ttl": 0},
-        {"shortest_ttl": 10, "longest_ttl": 9},
-        {"default_ttl": 1},
-        {"max_life": 1},
-        {"default_ttl": 50 * 10**6, "max_life": 40 * 10**6},
-        {"retention": -1},
-        {"longest_span": 0},
-        {"longest_ttl": 2**60},
-        {"retention": 2**60},
+        ("min_ttl", {"shortest_ttl": 0}),
+        ("min_ttl", {"shortest_ttl": 10, "longest_ttl": 9}),
+        ("default_ttl", {"default_ttl": 1}),
+        ("max_life", {"max_life": 1}),
+        ("max_life", {"default_ttl": 50 * 10**6, "max_life": 40 * 10**6}),
+        ("retention", {"retention": -1}),
+        ("max_length", {"longest_span": 0}),
+        ("max_ttl", {"longest_ttl": LONGEST_LIFE + 1}),
+        ("max_ttl", {"retention": LONGEST_LIFE + 1}),
+        ("cool_down", {"cool_down": 0}),
+        ("cool_down", {"cool_down": LONGEST_LIFE + 1}),
     ],
 )
-def test_terms_must_not_contradict_each_other(terms: dict[str, int]) -> None:
-    with pytest.raises(InvalidField):
+def test_terms_must_not_contradict_each_other(field: str, terms: dict[str, int]) -> None:
+    with pytest.raises(InvalidField) as refused:
         Terms(**terms)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"shortest_ttl": 1, "default_ttl": 1, "longest_ttl": 1, "max_life": 1},
+        {"retention": 0, "longest_span": 1, "cool_down": 1},
+        {"longest_ttl": LONGEST_LIFE, "retention": LONGEST_LIFE, "cool_down": LONGEST_LIFE},
+    ],
+)
+def test_terms_may_be_as_narrow_and_as_wide_as_can_be(terms: dict[str, int]) -> None:
+    made = Terms(**terms)
+    assert {name: getattr(made, name) for name in terms} == terms
 
 
 def test_no_hold_can_be_asked_to_live_longer_than_the_longest_life() -> None:
@@ -370,6 +525,8 @@ def test_the_first_candidate_that_fits(ledger: Ledger) -> None:
     hold(ledger, "a", 0, 5)
     chosen = ledger.reserve_any([slot(0, 5, "room"), slot(0, 5, "desk")], uid="b", now=0)
     assert chosen.all_claims() == (Claim("desk", 0, 5),)
+    busier_first = [slot(5, 9, "desk"), slot(5, 9, "hall")]
+    assert ledger.reserve_any(busier_first, uid="x", now=0).all_claims() == (Claim("desk", 5, 9),)
     with pytest.raises(NoneFree) as refused:
         ledger.reserve_any(
             [slot(0, 5, "desk"), slot(0, 5, "room"), slot(0, 5, "shop")], uid="c", now=50
@@ -396,6 +553,23 @@ def test_the_least_loaded_candidate(ledger: Ledger) -> None:
         ledger.release(entry.uid, now=0)
 
 
+def test_a_move_chooses_as_a_reservation_does(ledger: Ledger) -> None:
+    ledger.reserve("hall", 0, 5, uid="m", now=0, ttl=100)
+    for uid, start, resource in (("a", 100, "room"), ("b", 120, "room"), ("c", 10, "desk")):
+        ledger.reserve_proposal(slot(start, start + 5, resource), uid=uid, now=0)
+    choice = [slot(0, 5, "room"), slot(0, 5, "desk")]
+
+    def chosen(**how: Any) -> str:
+        return ledger.move_any("m", choice, now=50, **how).all_claims()[0].resource
+
+    assert chosen() == "room"
+    assert chosen(policy=Policy.LEAST_LOADED) == "desk"
+    assert chosen(policy=Policy.LEAST_LOADED, load_in=(0, 50)) == "room"
+    assert chosen(policy=Policy.WEIGHTED) == "desk"
+    assert chosen(policy=Policy.WEIGHTED, weights=[5, 1]) == "room"
+    assert ledger.expire(100) == 4  # nobody asked for more time
+
+
 def test_who_is_always_needed_is_no_load(ledger: Ledger) -> None:
     """A host that every candidate claims tells none of them apart, however busy."""
     for i in range(12):
@@ -418,6 +592,44 @@ def test_lapsed_holds_are_no_load_though_not_swept() -> None:
         uid="c", now=10, policy=Policy.LEAST_LOADED,
     )  # fmt: skip
     assert entry.all_claims()[0].resource == "room"
+
+
+def test_no_backlog_is_so_long_that_lapsed_holds_are_a_load() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    for name in ("room", "desk"):
+        ledger.add_resource(name)
+    for start in range(BACKLOG + 2):
+        hold(ledger, str(start), start, start + 1, ttl=10)
+    ledger.reserve("desk", 0, 1, uid="b", now=0, ttl=100)
+    after = BACKLOG + 10
+    entry = ledger.reserve_any(
+        [slot(after, after + 5, "desk"), slot(after, after + 5, "room")],
+        uid="c", now=10, policy=Policy.LEAST_LOADED,
+    )  # fmt: skip
+    assert entry.all_claims()[0].resource == "room"
+
+
+def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    for name in ("room", "desk"):
+        ledger.add_resource(name)
+    hold(ledger, "a", 0, 10, ttl=10)
+    ledger.reserve("desk", 0, 10, uid="m", now=0, ttl=100)
+    assert ledger.move("m", slot(0, 10, "room"), now=10).all_claims() == (Claim("room", 0, 10),)
+    ledger._check()
+
+
+def test_units_and_limits_come_free_though_nobody_marked_what_lapsed() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("hall", capacity=3)
+    ledger.add_limit("limit:day", 2)
+    quota = (Claim("limit:day", 0, 1_000, 2),)
+    ledger.reserve_proposal(slot(0, 5, "hall", ttl=10)._replace(quotas=quota), uid="a", now=0)
+    ledger.reserve_proposal(slot(0, 5, "hall"), uid="b", now=0)
+    with pytest.raises(SlotTaken):
+        ledger.reserve_proposal(slot(0, 5, "hall", units=3), uid="c", now=10)
+    ledger.reserve_proposal(slot(0, 5, "hall", units=2)._replace(quotas=quota), uid="c", now=10)
+    ledger._check()
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 120))
@@ -524,7 +736,7 @@ def test_a_hold_cannot_outlive_the_longest_life() -> None:
     hold(ledger, "a", 0, 10, now=0)
     with pytest.raises(LifeExceeded) as refused:
         ledger.extend("a", ttl=100, now=51)
-    assert refused.value.latest == from_us(150)
+    assert (refused.value.uid, refused.value.latest) == ("a", from_us(150))
     assert "at the latest" in str(refused.value)
     with pytest.raises(LifeExceeded):
         ledger.move("a", slot(5, 15), now=51, renew=True)
@@ -592,7 +804,12 @@ def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
     """Its own expiry is then told out of turn, and all are still told once."""
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(replace(TERMS, retention=10_000), chores=0)
-    ledger.on_change = lambda verb, entry, at: told.append((verb, entry.uid))
+
+    def note(verb: Verb, entry: Entry, at: int) -> None:
+        told.append((verb, entry.uid))
+        assert at == ledger.now
+
+    ledger.on_change = note
     ledger.add_resource("room")
     for start in range(BACKLOG + 100):
         hold(ledger, str(start), start, start + 1, now=start)
@@ -627,6 +844,12 @@ def test_confirming_after_expiry_only_if_still_free(ledger: Ledger) -> None:
     ]
 
 
+def test_hours_are_not_asked_about_again_when_a_hold_is_reinstated(ledger: Ledger) -> None:
+    overriding = slot(190, 210, "shop")._replace(schedule=ALWAYS_OPEN)
+    ledger.reserve_proposal(overriding, uid="a", now=0)
+    assert ledger.confirm("a", now=150, if_still_free=True).state is State.CONFIRMED
+
+
 def test_earlier_expiries_are_announced_before_a_hold_is_reinstated() -> None:
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(
@@ -656,12 +879,14 @@ def test_a_reinstated_booking_that_is_cancelled_is_retained_from_then(ledger: Le
 def test_a_stale_version_is_refused(ledger: Ledger) -> None:
     hold(ledger, "a", 0, 10)
     ledger.extend("a", ttl=100, now=1, version=1)
-    calls: list[Callable[[], Entry]] = [
+    calls: list[Callable[[], object]] = [
         lambda: ledger.extend("a", ttl=100, now=1, version=1),
         lambda: ledger.move("a", slot(5, 9), now=1, version=1),
         lambda: ledger.confirm("a", now=1, version=1),
         lambda: ledger.release("a", now=1, version=1),
         lambda: ledger.confirm("a", now=1, version=3, if_still_free=True),
+        lambda: ledger.cancel("a", now=1, version=1),
+        lambda: ledger.check_movable("a", now=1, version=1),
     ]
     for call in calls:
         with pytest.raises(StaleVersion) as refused:
@@ -684,9 +909,18 @@ def test_an_unknown_uid_is_refused(ledger: Ledger, uid: str) -> None:
         lambda: ledger.move(uid, slot(0, 5), now=0),
     ]
     for call in calls:
-        with pytest.raises(UnknownReservation):
+        with pytest.raises(UnknownReservation) as refused:
             call()
+        assert refused.value.uid == uid
     assert ledger.get(uid, now=0) is None
+
+
+def test_who_was_forgotten_but_not_yet_tidied_away_is_named(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10)
+    ledger.release("a", now=0)
+    with pytest.raises(UnknownReservation) as refused:
+        ledger.check_movable("a", now=500)
+    assert refused.value.uid == "a"
 
 
 # --- Seats -----------------------------------------------------------------------------------
@@ -867,6 +1101,19 @@ def test_replay_makes_room_as_the_decision_did() -> None:
     assert again.busy("room", 0, 100, now=110) == ledger.busy("room", 0, 100, now=110)
 
 
+def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
+    changes: list[Change] = []
+    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    hold(ledger, "a", 0, 10, now=10, ttl=100)
+    hold(ledger, "b", 10, 20, now=40, ttl=40)
+    again = Ledger(TERMS)
+    again.add_resource("room")
+    for change in changes:
+        again.apply(change)
+    assert again.expire(80) == 1
+    assert again.tally().held == 1
+
+
 # --- Time and memory -------------------------------------------------------------------------
 
 
@@ -883,6 +1130,44 @@ def test_expiries_are_told_once_in_order_and_never_early(ledger: Ledger) -> None
     assert ledger.expire(250) == 0
     assert ledger.expire(1_000) == 1
     assert told == [("b", 100, 250), ("c", 200, 250), ("a", 300, 1_000)]
+
+
+def test_what_lapses_at_this_very_moment_is_marked_by_any_call(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10, ttl=50)
+    hold(ledger, "b", 10, 20)
+    ledger.extend("b", ttl=100, now=50)
+    assert ledger.tally().expired == 1
+    hold(ledger, "c", 20, 30, now=150)
+    assert ledger.tally().expired == 2
+
+
+def test_whoever_extends_late_may_lapse_early(ledger: Ledger) -> None:
+    """Holds lapse in the order of their ends, not in that of their extensions."""
+    for uid, start in (("a", 0), ("b", 10)):
+        hold(ledger, uid, start, start + 10, ttl=1_000)
+    ledger.extend("a", ttl=100, now=10)
+    ledger.extend("b", ttl=40, now=40)
+    assert ledger.expire(80) == 1
+    assert ledger.tally().held == 1
+
+
+def test_at_most_so_many_are_forgotten_at_once(ledger: Ledger) -> None:
+    for start in range(5):
+        hold(ledger, str(start), start, start + 1)
+        ledger.release(str(start), now=0)
+    ledger.expire(500, limit=2)
+    assert ledger.tally().ended == 3
+    assert ledger.chores_due == 500
+    ledger.expire(500, limit=3)
+    assert ledger.tally().ended == 0
+    assert ledger.chores_due == NEVER
+
+
+def test_every_reservation_is_counted_once(ledger: Ledger) -> None:
+    for start in range(3):
+        ledger.reserve_proposal(slot(start, start + 1), uid=str(start), now=0)
+    hold(ledger, "x", 10, 20)
+    assert ledger.tally().accepted == 4
 
 
 def test_a_few_chores_are_done_on_the_side() -> None:
@@ -910,8 +1195,9 @@ def test_ended_reservations_are_remembered_for_the_retention(ledger: Ledger) -> 
         assert (ledger.get("b", now=now) is not None) == b
     ledger.expire(600)
     assert ledger.tally().ended == 0
-    with pytest.raises(UnknownReservation):
+    with pytest.raises(UnknownReservation) as refused:
         ledger.release("a", now=600)
+    assert refused.value.uid == "a"
 
 
 def test_what_was_reinstated_does_not_keep_others_from_being_forgotten(ledger: Ledger) -> None:
@@ -1077,11 +1363,35 @@ def test_lapsed_claims_do_not_show_though_not_swept() -> None:
     assert ledger.tally().held == 1
 
 
+def test_too_many_units_says_how_many_there_are(ledger: Ledger) -> None:
+    with pytest.raises(TooManyUnits) as refused:
+        ledger.reserve_proposal(slot(0, 5, "hall", units=4), uid="a", now=0)
+    assert refused.value.args == ("hall", 4, 3)
+    with pytest.raises(TooManyUnits) as refused:
+        ledger.reserve_proposal(seat(0, 5, total=3, wanted=4), uid="a", now=0)
+    assert refused.value.args == ("room", 4, 3)
+
+
+def test_the_first_and_the_last_moment_of_the_calendar_can_be_had(ledger: Ledger) -> None:
+    for uid, start in (("a", FIRST_US), ("b", LAST_US - 5)):
+        ledger.reserve_proposal(slot(start, start + 5), uid=uid, now=0)
+        ledger.reserve("desk", start, start + 5, uid=f"{uid}2", now=0, ttl=100)
+    ledger._check()
+
+
 def test_invalid_ttl_says_the_bounds(ledger: Ledger) -> None:
     with pytest.raises(InvalidTTL) as refused:
         hold(ledger, "a", 0, 10, ttl=5)
-    assert refused.value.ttl == timedelta(microseconds=5)
-    assert refused.value.longest == timedelta(microseconds=1_000)
+    assert refused.value.args == (timedelta(0, 0, 5), timedelta(0, 0, 10), timedelta(0, 0, 1_000))
+
+
+def test_a_claim_may_be_as_long_as_the_terms_say(ledger: Ledger) -> None:
+    longest = TERMS.longest_span
+    assert ledger.reserve_proposal(slot(0, longest), uid="a", now=0).end == longest
+    assert hold(ledger, "b", longest, 2 * longest).end == 2 * longest
+    with pytest.raises(InvalidField) as refused:
+        hold(ledger, "c", 2 * longest, 3 * longest + 1)
+    assert refused.value.field == "length"
 
 
 # --- Imported busy time ------------------------------------------------------------------
@@ -1159,14 +1469,10 @@ def test_wrong_busy_time_changes_nothing(
 # --- Pools and limits --------------------------------------------------------------------
 
 
-def pooled(start: int, *hosts: str, **more: Any) -> Proposal:
-    pool = Pool(tuple(Claim(host, start, start + 10) for host in hosts))
-    return Proposal(start, start + 10, (), 100, event_type="talk", pools=(pool,), **more)
-
-
 def test_a_move_keeps_the_host_if_it_can(ledger: Ledger) -> None:
     entry = ledger.reserve_proposal(pooled(0, "room", "desk"), uid="a", now=0)
     ledger.reserve_proposal(pooled(20, "desk"), uid="b", now=0)
+    ledger.reserve_proposal(pooled(20, "room"), uid="d", now=1)  # so that it is the desk's turn
     assert entry.resource is not None
     assert ledger.move("a", pooled(40, "desk", "room"), now=0).all_claims() == (
         Claim("room", 40, 50),
@@ -1213,5 +1519,8 @@ def test_ids_of_limits_are_the_ledgers_own(ledger: Ledger) -> None:
         ledger.reserve_proposal(more, uid="b", now=0)
     assert (caught.value.retry_at, caught.value.in_the_way) == (None, ())
     # It lapses with its hold, and comes back with it if that is confirmed after all.
-    assert ledger.confirm("a", now=200, if_still_free=True).all_claims() == entry.all_claims()
+    reinstated = ledger.confirm("a", now=200, if_still_free=True)
+    assert reinstated.all_claims() == (Claim("room", 5, 6), *quota)
+    with pytest.raises(LimitReached):
+        ledger.reserve_proposal(slot(7, 8, "room")._replace(quotas=quota), uid="b", now=200)
     ledger._check()

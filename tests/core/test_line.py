@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from slotengine.core.line import Line, Place, Waiter
-from slotengine.core.proposal import Pool, Proposal
+from slotengine.core.ledger import Ledger
+from slotengine.core.line import Line, Place, Waiter, places_of, sessions_of
+from slotengine.core.proposal import Pool, Proposal, Terms
 from slotengine.core.reservation import Claim, Seats
+from slotengine.core.timeline import START_OF_TIME
 from slotengine.errors import TooManyWaiting
 
 
@@ -102,6 +104,51 @@ def test_what_is_held_already_is_not_waited_for() -> None:
     assert line.without_awaited(asked, held=[Claim("room", 4, 6)]) == asked
 
 
+def test_a_pool_without_weights_has_none_afterwards_either() -> None:
+    line = Line[str](10)
+    line.join(ask(Claim("anna", 2, 3)), 100, "a")
+    both = Pool((Claim("anna", 1, 3), Claim("bert", 1, 3)))
+    assert line.without_awaited(ask(pools=(both,))).pools == (Pool((Claim("bert", 1, 3),)),)
+
+
+def test_who_is_called_twice_tries_once() -> None:
+    line = Line[str](10)
+    joined(line, ("a", Claim("room", 1, 3)))
+    line.freed([Place("room", 1, 3)] * 2)
+    assert callers(line) == ["a"]
+
+
+def test_a_span_is_free_of_those_who_wait_when_the_last_has_given_up() -> None:
+    line = Line[str](10)
+    for until, claim in (
+        (10, Claim("room", 1, 3)),
+        (30, Claim("room", 1, 3)),
+        (20, Claim("room", 2, 5)),
+        (99, Claim("room", 5, 9)),
+        (99, Claim("hall", 1, 3)),
+    ):
+        line.join(ask(claim), until, "x")
+    assert line.free_of(Claim("room", 2, 5)) == 30
+    assert line.free_of(Claim("room", 3, 5)) == 20
+    assert line.free_of(Claim("desk", 3, 5)) == START_OF_TIME
+
+
+def test_a_reservation_is_in_the_way_of_its_claims_and_of_its_session() -> None:
+    ledger = Ledger(Terms(5, 1, 9))
+    ledger.add_resource("room")
+    ledger.add_limit("limit:day", 9)
+    claims = (Claim("room", 1, 3),)
+    alone = Proposal(1, 3, claims, 5, quotas=(Claim("limit:day", 0, 99, 2),))
+    entry = ledger.reserve_proposal(alone, uid="a", now=0)
+    assert places_of(entry) == [Place("room", 1, 3), Place("limit:day", 0, 99)]
+    assert sessions_of(entry) == []
+    ledger.release("a", now=0)
+    shared = Proposal(1, 3, claims, 5, event_type="talk", seats=Seats(2))
+    entry = ledger.reserve_proposal(shared, uid="b", now=0)
+    assert sessions_of(entry) == [Place(("talk", 1), 1, 2)]
+    assert places_of(entry) == [Place("room", 1, 3), *sessions_of(entry)]
+
+
 def test_a_limit_wakes_everybody_and_keeps_nobody_off() -> None:
     line = Line[str](10)
     day = (Claim("limit:day", 0, 99),)
@@ -110,6 +157,11 @@ def test_a_limit_wakes_everybody_and_keeps_nobody_off() -> None:
     line.freed([Place("limit:day", 0, 99)])
     assert callers(line) == ["a", "b"]
     assert line.behind(ask(Claim("room", 3, 5), quotas=day)) is None
+    for waiter in line:
+        line.leave(waiter)
+        line._check(lambda waiter: False)
+    line.freed([Place("limit:day", 0, 99)])
+    assert callers(line) == []
 
 
 def test_a_session_wakes_those_who_would_join() -> None:

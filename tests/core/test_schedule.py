@@ -259,6 +259,14 @@ def test_round_the_clock_is_one_window() -> None:
     assert opens.covers(*span)
 
 
+def test_round_the_clock_is_one_window_to_the_last_microsecond() -> None:
+    always = daily("UTC", "00:00-24:00")
+    edge = 1_600 * BUCKET  # where one part of what is kept ends and the next begins
+    for start, end in ((edge - 5, edge), (edge - 5, edge + 1), (edge, edge + 1)):
+        assert list(always.windows(start, end)) == [(start, end)]
+        assert always.covers(start, end)
+
+
 def test_hours_of_no_length_open_nothing() -> None:
     assert shown(daily("UTC", "09:00-09:00 00:00-00:00"), "2024-06-01", "2024-06-09") == []
 
@@ -444,6 +452,18 @@ def test_copies_are_equal(clone: Callable[[Schedule], Schedule]) -> None:
     assert list(other.windows(0, BUCKET)) == list(RICH.windows(0, BUCKET))
 
 
+def test_whatever_differs_makes_another() -> None:
+    others = [
+        replace(RICH, zone="UTC"),
+        replace(RICH, weekly={}),
+        replace(RICH, overrides={}),
+        replace(RICH, travel=()),
+        replace(RICH, away=()),
+    ]
+    assert all(other != RICH for other in others)
+    assert len({RICH, *others}) == len({hash(one) for one in (RICH, *others)}) == 6
+
+
 def test_cannot_be_changed() -> None:
     weekly = {0: [Hours(0, 60)]}
     schedule = Schedule("UTC", weekly)
@@ -544,6 +564,16 @@ def test_fixed_windows_are_the_instants_of_their_spans(
         instants.intersection(range(*asked))
     )
     assert all(left[1] < right[0] for left, right in pairwise(windows))
+
+
+def test_fixed_windows_may_be_said_as_datetimes() -> None:
+    ten, eleven = (datetime(2030, 1, 7, hour, tzinfo=UTC) for hour in (10, 11))
+    fixed = FixedWindows.between((ten, eleven), (eleven, eleven + timedelta(hours=1)))
+    assert shown(fixed, "2030-01-07", "2030-01-08") == ["07 10:00:00 07 12:00:00"]
+    for wrong in ((ten.replace(tzinfo=None), eleven), (ten, eleven.replace(tzinfo=None))):
+        with pytest.raises(InvalidField) as refused:
+            FixedWindows.between(wrong)
+        assert refused.value.field == "spans"
 
 
 def test_always_open() -> None:

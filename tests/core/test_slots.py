@@ -197,6 +197,40 @@ def test_buffers_of_both_sides_count() -> None:
     assert shop.clock() == "10:30 11:00 11:30 12:00 12:30"
 
 
+@pytest.mark.parametrize(
+    ("buffer", "taken", "seen"), [("before", 8, "10:00"), ("after", 11, "09:00")]
+)
+def test_buffers_reach_beyond_the_range_that_is_asked_about(
+    buffer: str, taken: int, seen: str
+) -> None:
+    shop = Shop().open("room").offer(**{buffer: minutes(30)}).offer(id="bare")
+    shop.reserve(at(taken), "bare", book=True)
+    assert shop.clock(at(9), at(11)) == seen
+
+
+@pytest.mark.parametrize("book", [False, True])
+def test_each_buffer_counts_by_itself(book: bool) -> None:
+    for more, seen in (
+        ({"before": minutes(60)}, "09:00 10:00 13:00 14:00"),
+        ({"after": minutes(60)}, "09:00 12:00 13:00 14:00"),
+    ):
+        shop = Shop().open("room", hours=FixedWindows([(at(9), at(15))])).offer(**more)
+        shop.ledger.reserve("room", at(11), at(12), uid="a", now=shop.now, ttl=TTL)
+        if book:
+            shop.ledger.confirm("a", now=shop.now)
+        assert shop.clock() == seen
+
+
+def test_what_lapsed_first_does_not_hide_what_did_not() -> None:
+    shop = office()
+    shop.reserve(at(9))
+    shop.now += TTL // 2
+    shop.reserve(at(10))
+    shop.reserve(at(11), book=True)
+    shop.now += TTL // 2
+    assert shop.clock() == "09:00 12:00"
+
+
 def test_a_hold_hides_its_slot_until_it_lapses() -> None:
     shop = office()
     uid = shop.reserve(at(10))
@@ -230,6 +264,23 @@ def test_units_of_a_resource() -> None:
     assert shop.clock(event_type="desk") == "09:00 10:00"
 
 
+@pytest.mark.parametrize("book", [False, True])
+def test_the_last_unit_is_offered(book: bool) -> None:
+    shop = Shop().open("hall", hours=FixedWindows([(at(9), at(11))]), capacity=2)
+    shop.offer(all_of=["hall"], after=minutes(1))
+    shop.reserve(at(9), book=book)
+    assert shop.clock() == "09:00 10:00"
+    shop.reserve(at(9), book=book)
+    assert shop.clock() == ""  # the minute after reaches into the second hour
+
+
+def test_an_optimized_event_type_begins_where_most_fits() -> None:
+    shop = Shop().open("room", hours=FixedWindows([(at(9) + 20 * MINUTE, at(11) + 20 * MINUTE)]))
+    shop.offer(optimized=True).offer(id="usual")
+    assert shop.clock() == "09:20 10:20"
+    assert shop.clock(event_type="usual") == "10:00"
+
+
 # --- Who takes part ----------------------------------------------------------------------
 
 
@@ -239,6 +290,16 @@ def test_all_of_several_hosts() -> None:
     assert shop.clock() == "10:00 11:00"
     shop.ledger.reserve("second", at(10), at(10.25), uid="a", now=shop.now, ttl=TTL)
     assert shop.clock() == "11:00"
+
+
+def test_whoever_is_held_is_not_free_in_whatever_place() -> None:
+    shop = Shop().open("first", "second", hours=FixedWindows([(at(9), at(11))]))
+    shop.offer(all_of=["first", "second"]).offer(id="any", all_of=[], any_of=[["first", "second"]])
+    shop.ledger.reserve("first", at(9), at(10), uid="a", now=shop.now, ttl=TTL)
+    assert shop.clock() == "10:00"
+    assert shop.clock(event_type="any") == "09:00 10:00"
+    shop.ledger.reserve("second", at(9), at(10), uid="b", now=shop.now, ttl=TTL)
+    assert shop.clock(event_type="any") == "10:00"
 
 
 def test_any_of_a_group_must_have_all_of_the_slot() -> None:
@@ -305,6 +366,14 @@ def test_a_booking_window() -> None:
     assert shop.starts(MONDAY, MONDAY + 9 * DAY, "fair") == []
 
 
+def test_a_window_has_its_first_moment_and_not_its_end() -> None:
+    shop = Shop().open("room")
+    shop.offer(window=DateRange(date(2030, 1, 8), date(2030, 1, 8)))
+    found = shop.starts(MONDAY, MONDAY + 3 * DAY)
+    assert (len(found), found[0], found[-1]) == (24, MONDAY + DAY, MONDAY + 2 * DAY - HOUR)
+    assert shop.starts(MONDAY + DAY, MONDAY + 2 * DAY + HOUR) == found
+
+
 def test_limits() -> None:
     shop = Shop().open("room", hours=daily("Europe/Rome", "09:00-12:00"))
     shop.offer(
@@ -329,6 +398,17 @@ def test_limits() -> None:
     assert shop.planner.move(held, Ask("talk", at(10), ttl=TTL), now=shop.now).start == at(10)
     shop.reserve(at(56))
     assert shop.starts(*week) == []
+
+
+def test_each_period_has_a_limit_of_its_own() -> None:
+    shop = Shop(now=MONDAY - HOUR).open("room")
+    shop.offer(length=minutes(720), limits=[Limit(Period.DAY, count=1)])
+    shop.reserve(MONDAY + DAY)
+    days = [MONDAY + day * DAY for day in range(3)]
+    whole = shop.starts(MONDAY, MONDAY + 3 * DAY)
+    assert whole == [days[0], days[0] + DAY // 2, days[2], days[2] + DAY // 2]
+    shop.reserve(MONDAY)
+    assert shop.starts(MONDAY, MONDAY + 3 * DAY) == whole[2:]
 
 
 def test_a_limit_shorter_than_the_slot() -> None:
@@ -357,6 +437,7 @@ def test_the_first_of_each_date_only() -> None:
     assert shop.starts(MONDAY, MONDAY + 2 * DAY) == [at(8), at(32)]
     # Whoever looks from 09:00 on does not see the second slot of the day as its first.
     assert shop.starts(at(9), MONDAY + 2 * DAY) == [at(32)]
+    assert shop.starts(at(8), MONDAY + 2 * DAY) == [at(8), at(32)]
     shop.reserve(at(8))
     assert shop.starts(MONDAY, MONDAY + 2 * DAY) == [at(9), at(32)]
 
@@ -364,6 +445,8 @@ def test_the_first_of_each_date_only() -> None:
 def test_lengths() -> None:
     shop = office(lengths=[minutes(60), minutes(30)])
     assert shop.clock(length=30 * MINUTE) == "09:00 09:30 10:00 10:30 11:00 11:30 12:00 12:30"
+    openings = shop.planner.openings(Query("talk", at(9), at(10), 30 * MINUTE), now=shop.now)
+    assert openings == ([at(9), at(9.5)], 30 * MINUTE, None, {})
     with pytest.raises(InvalidField, match="30, 60 minutes"):
         shop.clock(length=45 * MINUTE)
 
@@ -387,6 +470,37 @@ def test_seats() -> None:
     for wanted in (0, True):
         with pytest.raises(InvalidField, match="positive whole number"):
             shop.clock(seats=wanted)
+
+
+def test_a_session_is_offered_if_it_lies_in_range_and_window() -> None:
+    shop = Shop().open("room", hours=FixedWindows([(at(9), at(13))]), capacity=2)
+    shop.offer(seats=2, window=DateRange(date(2030, 1, 7), date(2030, 1, 7)))
+    for start in (at(10) + 1, at(24) - 1, at(24)):
+        shop.reserve(start, enforce=False)
+    assert shop.starts(at(10) + 1, at(11) + 1) == [at(10) + 1]
+    assert shop.starts(at(10) + 2, at(12)) == [at(11)]
+    assert shop.starts(at(10) + 1, at(11)) == []  # it ends a moment later
+    assert shop.starts(at(20), at(30)) == [at(24) - 1]
+
+
+def test_a_session_that_is_over_unmarked_is_none() -> None:
+    shop = office(seats=2, length=minutes(30), lengths=[minutes(30), minutes(60)])
+    shop.reserve(at(9), length=60 * MINUTE)
+    query = Query("talk", at(9), at(10))
+    assert shop.planner.openings(query, now=shop.now)[0::3] == ([], {at(9): 1})
+    assert shop.planner.openings(query, now=shop.now + TTL)[0::3] == ([at(9), at(9.5)], {})
+
+
+def test_seats_that_are_ignored_or_have_lapsed_are_free() -> None:
+    shop = office(seats=3)
+    first = shop.reserve(at(9), seats=2)
+    shop.now += 1
+    shop.reserve(at(9))
+    query = Query("talk", at(9), at(10), ignoring=frozenset({first}))
+    assert shop.planner.openings(query, now=shop.now).taken == {at(9): 1}
+    query = query._replace(ignoring=frozenset())
+    assert shop.planner.openings(query, now=shop.now).taken == {at(9): 3}
+    assert shop.planner.openings(query, now=shop.now + TTL - 1).taken == {at(9): 1}
 
 
 def test_a_session_of_another_length_cannot_be_joined() -> None:

@@ -174,6 +174,24 @@ def test_a_span_over_many_parts_is_one_span() -> None:
     resource._check()
 
 
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_a_span_over_a_border_is_put_into_both_parts(capacity: int) -> None:
+    plain: Plain[str] = timeline_for(capacity)
+    plain.limit = 2
+    outgrown = [
+        plain.put(plain.room(start, start + 1, 1), start, start + 1, 1, owner)
+        for start, owner in ((0, "a"), (10, "b"), (20, "c"))
+    ]
+    assert outgrown == [False, False, True]
+    line = PartitionedTimeline(plain)
+    assert list(line._parts) == [START_OF_TIME, 10]
+    line.remove(10, 11, 1, "b")
+    line.put(line.room(5, 15, capacity), 5, 15, capacity, "over")
+    assert line.room(14, 16, 1) == line.room(5, 6, 1) == NO_ROOM
+    assert line.overlapping(4, 16) == [Taken(5, 15, capacity, "over")]
+    line._check()
+
+
 def test_spans_that_cannot_be_parted_do_not_multiply() -> None:
     """Thousands of long spans all overlap: cutting them would only double them each time."""
     resource = Resource("stadium", 100_000)

@@ -15,7 +15,8 @@ from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
 from slotengine.core.proposal import Terms
-from slotengine.core.reservation import Change
+from slotengine.core.reservation import Change, Entry
+from slotengine.core.resource import NO_TURNS, Resource, Turns
 
 SLOT = 30 * MINUTE
 TERMS = Terms(retention=0)
@@ -137,3 +138,14 @@ def test_a_backlog_of_lapsed_holds_counts_for_nobody() -> None:
     assert takes(planner, 3_000, now=5 * MINUTE) == "host-0"
     assert takes(planner, 3_001, now=5 * MINUTE) == "host-1"
     assert ledger.tally().held > 1_000
+
+
+def test_live_turns_are_those_of_one_event_type_that_have_not_lapsed() -> None:
+    resource = Resource("host")
+    assert resource.capacity == 1
+    for start, until, event_type in ((0, 50, "talk"), (10, 100, "talk"), (20, 100, "visit")):
+        entry = Entry(f"{start}", until, start, None, start, start + 5, event_type=event_type)
+        resource.take(resource.timeline.room(start, start + 5, 1), start, start + 5, 1, entry)
+    assert resource.live_turns("talk", now=49) == resource.turns("talk") == Turns(2, 10)
+    assert resource.live_turns("talk", now=50) == Turns(1, 10)
+    assert resource.live_turns("talk", now=100) == NO_TURNS

@@ -70,6 +70,11 @@ def test_at_the_ends_of_the_calendar() -> None:
     assert zone.offset(LAST_LOCAL + 10 * DAY) == 14 * HOUR
     assert zone.midnight(-800_000) == FIRST_LOCAL
     assert zone.midnight(3_000_000) == LAST_LOCAL
+    utc = Zone.of("UTC")
+    assert utc.date(LAST_LOCAL + 10 * DAY) == utc.date(LAST_LOCAL - 1) == LAST_LOCAL // DAY - 1
+    west = Zone.of("America/New_York")
+    second = FIRST_LOCAL // DAY + 1
+    assert west.date(west.midnight(second)) == second == west.date(west.midnight(second) - 1) + 1
 
 
 @pytest.mark.parametrize("key", ["Mars/Phobos", "", "../etc", "Europe", "a\0b", 7, None, ["UTC"]])
@@ -83,3 +88,4 @@ def test_there_is_one_of_each() -> None:
     assert zone is Zone.of("Europe/Rome")
     assert pickle.loads(pickle.dumps(zone)) is zone
     assert repr(zone) == "Zone.of('Europe/Rome')"
+    assert Zone("Asia/Thimphu").key == "Asia/Thimphu"
