@@ -119,21 +119,24 @@ def test_a_reservation_is_of_the_event_type_that_was_said(ledger: Ledger) -> Non
 
 
 def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
-    asked: list[Proposal] = []
+    asked: list[tuple[Proposal, Entry | None]] = []
 
-    def note(proposal: Proposal) -> Proposal:
-        asked.append(proposal)
+    def note(proposal: Proposal, moving: Entry | None) -> Proposal:
+        asked.append((proposal, moving))
         return proposal
 
     ledger.screen = note
     entry = ledger.reserve(
         "room", 10, 20, uid="a", now=0, ttl=100, holder="anna", event_type="talk"
     )
-    assert asked == [Proposal(10, 20, (Claim("room", 10, 20),), 100, "anna", "talk")]
+    assert asked == [(Proposal(10, 20, (Claim("room", 10, 20),), 100, "anna", "talk"), None)]
     assert (entry.holder, entry.event_type) == ("anna", "talk")
+    moved = slot(30, 40, "room")
+    ledger.move("a", moved, now=0)
+    assert asked[1:] == [(moved, entry)]
     ledger.screen = None
     hold(ledger, "b", 20, 30)
-    assert len(asked) == 1
+    assert len(asked) == 2
 
 
 def test_all_claims_or_none(ledger: Ledger) -> None:
