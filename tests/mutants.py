@@ -182,7 +182,7 @@ def _span(place: CodeRange) -> range:
 
 
 def _source(tree: cst.Module, function: cst.FunctionDef, owner: str | None) -> str:
-    code = tree.code_for_node(function.with_changes(leading_lines=()))
+    code: str = tree.code_for_node(function.with_changes(leading_lines=()))
     if owner is None:
         return code
     return f"class {owner}:\n" + "".join(f"    {line}" for line in code.splitlines(keepends=True))
