@@ -178,6 +178,18 @@ def test_one_is_reinstated_while_the_last_hold_has_lapsed_unmarked() -> None:
     ledger._check()
 
 
+@pytest.mark.parametrize("now", [15, 20])
+def test_a_reinstatement_forgives_also_what_was_not_marked_yet(now: int) -> None:
+    ledger = unswept(max_lapses=2, cool_down=100)
+    hold(ledger, "a", 0, ttl=5)
+    ledger.expire(5)
+    hold(ledger, "b", 5, ttl=10)
+    ledger.confirm("a", now=now, if_still_free=True)
+    hold(ledger, "c", now, ttl=10)
+    hold(ledger, "d", now + 10)  # of which only "c" counts
+    ledger._check()
+
+
 # --- What is kept ----------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
-from hypothesis import given
+from hypothesis import example, given
 
 from slotengine.core.interval import (
     check_edges,
@@ -62,6 +62,7 @@ def test_in_common_is_what_lies_in_one_of_each(
 
 
 @given(some, some)
+@example([(0, 4), (6, 9)], [(2, 8)])  # one hole in two of them
 def test_without_takes_holes_out(runs: list[tuple[int, int]], holes: list[tuple[int, int]]) -> None:
     edges = joined(runs)
     disjoint = list(zip(edges[::2], edges[1::2], strict=True))
