@@ -47,6 +47,7 @@ def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
 
 
 @given(some, some)
+@example([(0, 2)], [(2, 4)])
 def test_in_common_is_what_lies_in_one_of_each(
     left: list[tuple[int, int]], right: list[tuple[int, int]]
 ) -> None:
@@ -62,6 +63,7 @@ def test_in_common_is_what_lies_in_one_of_each(
 
 
 @given(some, some)
+@example([(0, 4)], [(0, 2)])
 @example([(0, 4), (6, 9)], [(2, 8)])  # one hole in two of them
 def test_without_takes_holes_out(runs: list[tuple[int, int]], holes: list[tuple[int, int]]) -> None:
     edges = joined(runs)
