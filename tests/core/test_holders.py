@@ -131,6 +131,17 @@ def test_a_booking_forgives() -> None:
     hold(ledger, "e", 42)
 
 
+def test_a_hold_may_move_though_the_quota_is_lower_by_now() -> None:
+    before, after = ledger_with(max_held=20), ledger_with(max_held=15)
+    before.on_change = lambda verb, entry, at: after.apply(before.record(verb, entry, at))
+    hold(before, "a", 0, length=20)
+    after.move("a", proposal(20, "room"), now=1)
+    with pytest.raises(QuotaExceeded):
+        after.move("a", proposal(21), now=1)
+    after.move("a", proposal(19), now=1)
+    after._check()
+
+
 # --- Where nobody has marked yet what has lapsed ---------------------------------------------
 
 
