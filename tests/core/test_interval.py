@@ -36,6 +36,7 @@ def test_edges_say_what_is_inside(runs: list[tuple[int, int]], span: tuple[int, 
 
 
 @given(some)
+@example([(0, 4), (1, 4)])
 def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
     ranges = widest(runs)
     assert set(ranges) <= set(runs)
