@@ -29,6 +29,7 @@ from bisect import insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from slotengine.core.expiry import NEVER
 from slotengine.core.grid import lay
 from slotengine.core.instant import DAY, MINUTE
 from slotengine.core.interval import Span, common, widest, without
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 UTC_ZONE: Final = Zone.of("UTC")
 LONGEST_RANGE: Final = 3_660 * DAY
 """The longest range that can be searched at once: ten years may have a million slots."""
-GONE: Final = -1
+GONE: Final = -NEVER
 """Until when something stands that does not, or is to be ignored."""
 
 

@@ -20,7 +20,7 @@ from slotengine.core.event_type import (
     Period,
     RollingDays,
 )
-from slotengine.core.instant import FIRST_US, LAST_US, from_us, to_us
+from slotengine.core.instant import DAY, FIRST_US, LAST_US, from_us, to_us
 from slotengine.core.proposal import LONGEST_LIFE
 from slotengine.core.schedule import FixedWindows
 from slotengine.core.zone import Zone
@@ -224,15 +224,26 @@ def test_at_the_ends_of_the_calendar(per: Period, moment: int) -> None:
 # --- Booking windows -------------------------------------------------------------------
 
 
-@given(moments, st.integers(0, 40), st.booleans(), st.sampled_from(ZONES))
-def test_rolling_days_are_counted_one_by_one(now: int, days: int, business: bool, key: str) -> None:
-    opens, end = RollingDays(days, business=business).span(Zone.of(key), now)
+def last_of(days: int, business: bool, now: int, key: str) -> int:
+    """Return when the last date ends that is bookable, by counting dates one by one."""
     last, left = from_us(now).astimezone(ZoneInfo(key)).date(), days
     while left:
         last += timedelta(days=1)
         left -= not business or last.weekday() < 5
-    assert opens == now
-    assert end == Zone.of(key).midnight(last.toordinal() + 1 - FIRST_DAY)
+    return Zone.of(key).midnight(last.toordinal() + 1 - FIRST_DAY)
+
+
+@given(moments, st.integers(0, 40), st.booleans(), st.sampled_from(ZONES))
+def test_rolling_days_are_counted_one_by_one(now: int, days: int, business: bool, key: str) -> None:
+    window = RollingDays(days, business=business)
+    assert window.span(Zone.of(key), now) == (now, last_of(days, business, now, key))
+
+
+@pytest.mark.parametrize("today", range(7))
+def test_business_days_may_be_counted_from_any_day_of_the_week(today: int) -> None:
+    for days in range(12):
+        window, now = RollingDays(days, business=True), today * DAY
+        assert window.span(Zone.of("UTC"), now) == (now, last_of(days, True, now, "UTC"))
 
 
 def test_a_range_of_dates_is_that_of_the_zone() -> None:

@@ -116,6 +116,7 @@ def test_more_ttls_than_lanes_are_sorted_and_an_empty_lane_is_used_again() -> No
     queue.push(late, 900)
     assert late not in queue._sorted
     assert queue.take_due(1_000, 100) == [*eggs[1:], late]
+    assert all(egg.queued is None for egg in (*eggs, late))
 
 
 def test_nothing_is_due_in_an_empty_queue() -> None:

@@ -82,6 +82,17 @@ def test_clocks_that_change_on_the_way_to_the_full_hour() -> None:
     assert [f"{from_us(one):%H:%M}" for one in starts] == ["15:30", "16:30", "17:30"]
 
 
+def test_only_whole_minutes_are_left_over_where_clocks_jump_by_odd_seconds() -> None:
+    # In Monrovia 00:44:30 came after 23:59:59, so the full hour is 25.5 minutes away.
+    start = to_us(datetime(1972, 1, 7, 0, 34, 30, tzinfo=UTC))
+    starts = lay(
+        [(start, start + 26 * MINUTE - 1)],
+        length=10 * MINUTE, step=60 * MINUTE, offset=0, earliest=0,
+        zone=Zone.of("Africa/Monrovia"), optimized=True,
+    )  # fmt: skip
+    assert [f"{from_us(one):%H:%M}" for one in starts] == ["00:45"]
+
+
 def test_seconds_go_up_to_the_full_minute() -> None:
     assert laid("09:00-11:00", earliest=at("09:30") + 1) == ["10:00", "10:30"]
     assert laid("09:00-09:10", step=7, length=2, earliest=at("09:02") + 1) == ["09:03"]

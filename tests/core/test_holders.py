@@ -131,6 +131,17 @@ def test_a_booking_forgives() -> None:
     hold(ledger, "e", 42)
 
 
+def test_a_hold_may_move_though_the_quota_is_lower_by_now() -> None:
+    before, after = ledger_with(max_held=20), ledger_with(max_held=15)
+    before.on_change = lambda verb, entry, at: after.apply(before.record(verb, entry, at))
+    hold(before, "a", 0, length=20)
+    after.move("a", proposal(20, "room"), now=1)
+    with pytest.raises(QuotaExceeded):
+        after.move("a", proposal(21), now=1)
+    after.move("a", proposal(19), now=1)
+    after._check()
+
+
 # --- Where nobody has marked yet what has lapsed ---------------------------------------------
 
 
@@ -175,6 +186,18 @@ def test_one_is_reinstated_while_the_last_hold_has_lapsed_unmarked() -> None:
     hold(ledger, "b", 5, ttl=10)
     ledger.confirm("a", now=20, if_still_free=True)
     hold(ledger, "c", 20)
+    ledger._check()
+
+
+@pytest.mark.parametrize("now", [15, 20])
+def test_a_reinstatement_forgives_also_what_was_not_marked_yet(now: int) -> None:
+    ledger = unswept(max_lapses=2, cool_down=100)
+    hold(ledger, "a", 0, ttl=5)
+    ledger.expire(5)
+    hold(ledger, "b", 5, ttl=10)
+    ledger.confirm("a", now=now, if_still_free=True)
+    hold(ledger, "c", now, ttl=10)
+    hold(ledger, "d", now + 10)  # of which only "c" counts
     ledger._check()
 
 

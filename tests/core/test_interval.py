@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
-from hypothesis import given
+from hypothesis import example, given
 
 from slotengine.core.interval import (
     check_edges,
@@ -36,6 +36,7 @@ def test_edges_say_what_is_inside(runs: list[tuple[int, int]], span: tuple[int, 
 
 
 @given(some)
+@example([(0, 4), (1, 4)])
 def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
     ranges = widest(runs)
     assert set(ranges) <= set(runs)
@@ -47,6 +48,7 @@ def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
 
 
 @given(some, some)
+@example([(0, 2)], [(2, 4)])
 def test_in_common_is_what_lies_in_one_of_each(
     left: list[tuple[int, int]], right: list[tuple[int, int]]
 ) -> None:
@@ -62,6 +64,8 @@ def test_in_common_is_what_lies_in_one_of_each(
 
 
 @given(some, some)
+@example([(0, 4)], [(0, 2)])
+@example([(0, 4), (6, 9)], [(2, 8)])  # one hole in two of them
 def test_without_takes_holes_out(runs: list[tuple[int, int]], holes: list[tuple[int, int]]) -> None:
     edges = joined(runs)
     disjoint = list(zip(edges[::2], edges[1::2], strict=True))

@@ -118,6 +118,31 @@ def test_a_reservation_is_of_the_event_type_that_was_said(ledger: Ledger) -> Non
     assert entry.event_type == "talk"
 
 
+def test_a_reservation_is_of_the_holder_who_was_said(ledger: Ledger) -> None:
+    entry = ledger.reserve("room", 0, 5, uid="a", now=0, ttl=100, holder="anna")
+    assert (entry.holder, entry.event_type) == ("anna", None)
+
+
+@pytest.mark.parametrize("terms", [TERMS, replace(TERMS, max_holds=10)])
+def test_hours_and_checks_of_the_moment_count_with_and_without_quotas(terms: Terms) -> None:
+    ledger, asked = Ledger(terms), list[int]()
+    ledger.add_resource("shop", schedule=FixedWindows([(100, 200)]))
+
+    def reserve(uid: str, check: Callable[[int], None] | None, now: int) -> Entry:
+        hours = FixedWindows([(0, 10)])
+        return ledger.reserve("shop", 0, 5, uid=uid, now=now, ttl=100, hours=hours, check=check)
+
+    def refuse(now: int) -> None:
+        raise OutsideHours("shop", from_us(now), from_us(now))
+
+    with pytest.raises(OutsideHours, match="shop"):
+        reserve("a", refuse, now=1)
+    assert reserve("a", asked.append, now=7).start == 0
+    assert asked == [7]
+    with pytest.raises(OutsideHours):
+        ledger.reserve("shop", 5, 10, uid="b", now=7, ttl=100)
+
+
 def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
     asked: list[tuple[Proposal, Entry | None]] = []
 
@@ -134,9 +159,12 @@ def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
     moved = slot(30, 40, "room")
     ledger.move("a", moved, now=0)
     assert asked[1:] == [(moved, entry)]
+    assert ledger.confirm("a", now=150, if_still_free=True).placed
+    again = Proposal(30, 40, moved.claims, 0, schedule=ALWAYS_OPEN)
+    assert asked[2:] == [(again, None)]  # its hold has lapsed, so it has nothing to keep
     ledger.screen = None
-    hold(ledger, "b", 20, 30)
-    assert len(asked) == 2
+    hold(ledger, "b", 20, 30, now=150)
+    assert len(asked) == 3
 
 
 def test_all_claims_or_none(ledger: Ledger) -> None:
@@ -339,6 +367,21 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], objec
     (UnknownResource, "attic", lambda x: x.reserve_proposal(pooled(0, "attic"), uid="u", now=0)),
     (UnknownResource, "", lambda x: x.reserve_proposal(slot(0, 5, ""), uid="u", now=0)),
     (UnknownResource, 7, lambda x: x.reserve_proposal(slot(0, 5, 7), uid="u", now=0)),  # type: ignore[arg-type]
+    (
+        UnknownResource,
+        ["room"],
+        lambda x: x.reserve_proposal(slot(0, 5, ["room"]), uid="u", now=0),  # type: ignore[arg-type]
+    ),
+    (
+        InvalidField,
+        "span",
+        lambda x: x.reserve_proposal(slot(FIRST_US, FIRST_US + 5, buffers=(1, 0)), uid="u", now=0),
+    ),
+    (
+        InvalidField,
+        "span",
+        lambda x: x.reserve_proposal(slot(LAST_US - 5, LAST_US, buffers=(0, 1)), uid="u", now=0),
+    ),
     (InvalidField, "units", lambda x: x.reserve_proposal(slot(0, 5, units=1.5), uid="u", now=0)),  # type: ignore[arg-type]
     (
         InvalidField,
@@ -619,6 +662,30 @@ def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
     hold(ledger, "a", 0, 10, ttl=10)
     ledger.reserve("desk", 0, 10, uid="m", now=0, ttl=100)
     assert ledger.move("m", slot(0, 10, "room"), now=10).all_claims() == (Claim("room", 0, 10),)
+    ledger._check()
+
+
+def test_a_hold_goes_where_one_has_lapsed_that_nobody_marked() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("hall", capacity=2)
+    for uid, ttl in (("a", 10), ("b", 100)):
+        ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=ttl)
+    with pytest.raises(SlotTaken):
+        ledger.reserve("hall", 5, 15, uid="c", now=9, ttl=100)
+    ledger.reserve("hall", 5, 15, uid="c", now=10, ttl=100)
+    assert ledger.busy("hall", 0, 20, now=10) == [(0, 5, 1), (5, 10, 2), (10, 15, 1)]
+    ledger._check()
+
+
+def test_a_limit_comes_free_though_nobody_marked_what_lapsed() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("hall", capacity=3)
+    ledger.add_limit("limit:day", 2)
+    quota = (Claim("limit:day", 0, 1_000, 2),)
+    ledger.reserve_proposal(slot(0, 5, "hall", ttl=10)._replace(quotas=quota), uid="a", now=0)
+    with pytest.raises(LimitReached):
+        ledger.reserve_proposal(slot(0, 5, "hall")._replace(quotas=quota), uid="b", now=9)
+    ledger.reserve_proposal(slot(0, 5, "hall")._replace(quotas=quota), uid="b", now=10)
     ledger._check()
 
 
@@ -1104,6 +1171,23 @@ def test_replay_makes_room_as_the_decision_did() -> None:
     assert again.busy("room", 0, 100, now=110) == ledger.busy("room", 0, 100, now=110)
 
 
+def test_replay_makes_room_for_what_was_reinstated() -> None:
+    changes: list[Change] = []
+    ledger, again = Ledger(TERMS, chores=0), Ledger(TERMS)
+    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    for one in (ledger, again):
+        one.add_resource("room")
+    hold(ledger, "a", 0, 10, ttl=50)
+    ledger.expire(50)
+    hold(ledger, "b", 0, 10, now=50, ttl=50)
+    ledger.confirm("a", now=100, if_still_free=True)
+    assert [change.uid for change in changes if change.verb is Verb.EXPIRE] == ["a"]
+    for change in changes:
+        again.apply(change)
+    again._check()
+    assert again.busy("room", 0, 100, now=100) == [(0, 10, 1)]
+
+
 def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
     changes: list[Change] = []
     ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
@@ -1142,6 +1226,12 @@ def test_what_lapses_at_this_very_moment_is_marked_by_any_call(ledger: Ledger) -
     assert ledger.tally().expired == 1
     hold(ledger, "c", 20, 30, now=150)
     assert ledger.tally().expired == 2
+
+
+def test_what_lapses_at_this_very_moment_is_marked_by_the_next_hold(ledger: Ledger) -> None:
+    hold(ledger, "a", 0, 10, ttl=50)
+    hold(ledger, "b", 10, 20, now=50)
+    assert ledger.tally().expired == 1
 
 
 def test_whoever_extends_late_may_lapse_early(ledger: Ledger) -> None:
@@ -1392,6 +1482,7 @@ def test_a_claim_may_be_as_long_as_the_terms_say(ledger: Ledger) -> None:
     longest = TERMS.longest_span
     assert ledger.reserve_proposal(slot(0, longest), uid="a", now=0).end == longest
     assert hold(ledger, "b", longest, 2 * longest).end == 2 * longest
+    TERMS.check_span(0, longest)  # does not raise
     with pytest.raises(InvalidField) as refused:
         hold(ledger, "c", 2 * longest, 3 * longest + 1)
     assert refused.value.field == "length"

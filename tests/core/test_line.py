@@ -104,6 +104,15 @@ def test_what_is_held_already_is_not_waited_for() -> None:
     assert line.without_awaited(asked, held=[Claim("room", 4, 6)]) == asked
 
 
+@pytest.mark.parametrize(("held", "awaited"), [((2, 4), (1, 3)), ((6, 8), (7, 9))])
+def test_at_an_end_that_is_held_there_is_nothing_to_wait_for(
+    held: tuple[int, int], awaited: tuple[int, int]
+) -> None:
+    line = Line[str](10)
+    joined(line, ("a", Claim("room", *awaited)))
+    assert line.behind(ask(Claim("room", 2, 8)), held=[Claim("room", *held)]) is None
+
+
 def test_a_pool_without_weights_has_none_afterwards_either() -> None:
     line = Line[str](10)
     line.join(ask(Claim("anna", 2, 3)), 100, "a")

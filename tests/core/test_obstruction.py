@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from slotengine.core.instant import from_us
 from slotengine.core.ledger import Ledger
@@ -38,6 +38,8 @@ def peak(found: list[Obstacle], start: int, end: int) -> int:
 
 
 @given(obstacles, st.integers(1, 3), st.integers(1, 3), st.booleans())
+# One after the other, each at one end of the claim: never both at once.
+@example([Obstacle(5, 7, 1, NOW + 1), Obstacle(8, 10, 1, NOW + 2)], 1, 2, False)
 def test_the_moment_of_a_retry_is_the_first_at_which_it_fits(
     found: list[Obstacle], units: int, spare: int, covering: bool
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.instant import DAY, HOUR, MINUTE, from_us
+from slotengine.core.instant import DAY, HOUR, LAST_US, MINUTE, from_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask, Plan
 from slotengine.core.planner import Planner
@@ -187,6 +187,19 @@ def test_a_window_begins_with_its_first_moment() -> None:
         with pytest.raises(NotBookable) as refused:
             plan.check_start(start, 0)
         assert refused.value.args == ("talk", from_us(opens), from_us(end))
+
+
+def test_what_is_prepared_can_be_had_until_its_notice(planner: Planner) -> None:
+    planner.add(event_type(notice=minutes(10)))
+    ask = Ask("talk", HOUR, ttl=MINUTE)
+    proposal, check, last = planner.prepared(ask)
+    assert proposal == planner.plan("talk").proposal(ask)
+    assert last == HOUR - 10 * MINUTE
+    assert check is not None
+    check(last)
+    with pytest.raises(TooSoon):
+        check(last + 1)
+    assert planner.prepared(ask._replace(enforce=False))[1:] == (None, LAST_US)
 
 
 # --- Moving ----------------------------------------------------------------------------------

@@ -476,6 +476,14 @@ def test_cannot_be_changed() -> None:
         schedule.zone = "Europe/Rome"  # type: ignore[misc]
 
 
+def test_what_is_written_out_may_have_all_that_a_schedule_has() -> None:
+    overrides = {june(1): hours("12:00-13:00")}
+    travel, away = (Travel(june(2), june(3), "Asia/Tokyo"),), (Away(june(4), june(5)),)
+    assert Schedule.weekly_hours(
+        "UTC", "mon 09:00-10:00", overrides=overrides, travel=travel, away=away
+    ) == Schedule("UTC", {0: hours("09:00-10:00")}, overrides, travel, away)
+
+
 def test_rules_are_read() -> None:
     read = Schedule.weekly_hours("UTC", "sat-mon 09:00-10:00", " MON,wed  11:00-24:00 12:00-13:00")
     assert {day: " ".join(map(str, each)) for day, each in read.weekly.items()} == {

@@ -21,7 +21,7 @@ from slotengine.core.reservation import Change
 from slotengine.core.schedule import FixedWindows, Schedule, Travel, Windows, hours
 from slotengine.core.slots import LONGEST_RANGE, Query
 from slotengine.core.timeline import CountedTimeline
-from slotengine.core.zone import Zone
+from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import (
     InvalidField,
     KeyReused,
@@ -491,6 +491,13 @@ def test_a_session_that_is_over_unmarked_is_none() -> None:
     assert shop.planner.openings(query, now=shop.now + TTL)[0::3] == ([at(9), at(9.5)], {})
 
 
+def test_what_is_ignored_is_gone_also_before_1970() -> None:
+    shop = Shop(now=-DAY).open("room").offer(limits=[Limit(Period.DAY, count=1)])
+    uid = shop.reserve(-4 * HOUR)
+    assert shop.starts(-4 * HOUR, -2 * HOUR) == []
+    assert shop.starts(-4 * HOUR, -2 * HOUR, ignoring=frozenset({uid})) == [-4 * HOUR, -3 * HOUR]
+
+
 def test_seats_that_are_ignored_or_have_lapsed_are_free() -> None:
     shop = office(seats=3)
     first = shop.reserve(at(9), seats=2)
@@ -602,6 +609,20 @@ def test_what_does_not_lie_in_the_range_is_not_offered() -> None:
         shop.clock(at(9), at(9) + LONGEST_RANGE + 1)
 
 
+def test_nothing_is_offered_where_there_is_no_calendar() -> None:
+    shop = office()
+    for end in (FIRST_LOCAL - DAY, FIRST_LOCAL, LAST_LOCAL + DAY, LAST_LOCAL + 2 * DAY):
+        assert shop.starts(end - DAY, end) == []
+
+
+def test_of_a_range_that_is_over_nothing_is_told() -> None:
+    shop = office(seats=2)
+    shop.reserve(at(9), book=True)
+    query = Query("talk", at(9), at(10))
+    assert shop.planner.openings(query, now=at(8))[0::3] == ([at(9)], {at(9): 1})
+    assert shop.planner.openings(query, now=at(10))[0::3] == ([], {})
+
+
 def test_the_next_openings() -> None:
     shop = office(notice=minutes(60))
 
@@ -613,6 +634,10 @@ def test_the_next_openings() -> None:
     assert following(9) == [at(9), at(10), at(11), at(12)]
     assert following(1, at(10.5)) == [at(11)]
     assert following(1, end=at(9.5)) == []
+    # Only as far as the last one is looked at, and not before what can be booked.
+    for count in (1, 4):
+        few = following(count, at(0) - LONGEST_RANGE, at(0) + 2 * LONGEST_RANGE)
+        assert few == [at(9), at(10), at(11), at(12)][:count]
     shop.now = at(300)
     assert following(1, end=at(10)) == []
     for wrong in (0, -1, True, 1.0):

@@ -70,6 +70,10 @@ def test_at_the_ends_of_the_calendar() -> None:
     assert zone.offset(LAST_LOCAL + 10 * DAY) == 14 * HOUR
     assert zone.midnight(-800_000) == FIRST_LOCAL
     assert zone.midnight(3_000_000) == LAST_LOCAL
+    # Of the first and the last date, and beyond, no zone is asked.
+    for one in (zone, Zone.of("America/New_York")):
+        for edge in (FIRST_LOCAL, LAST_LOCAL - DAY, LAST_LOCAL):
+            assert one.midnight(edge // DAY) == edge
     utc = Zone.of("UTC")
     assert utc.date(LAST_LOCAL + 10 * DAY) == utc.date(LAST_LOCAL - 1) == LAST_LOCAL // DAY - 1
     west = Zone.of("America/New_York")
