@@ -1,0 +1,282 @@
+"""Whatever a caller says reaches the decision, in every form of a verb."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import chain, count
+from typing import Any, NamedTuple
+
+import pytest
+
+from slotengine import (
+    Claim,
+    EventType,
+    FixedWindows,
+    InvalidField,
+    Policy,
+    Request,
+    SlotEngine,
+    SlotError,
+    minutes,
+)
+from slotengine.core.instant import to_us
+from slotengine.testing import SimClock
+
+NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
+START = datetime(2030, 1, 7, 9, tzinfo=UTC)
+HALF_HOUR = minutes(30)
+HOUR = minutes(60)
+DAY = timedelta(days=1)
+TODAY = (START, START + HOUR)
+MORNING = (NOW, NOW + 4 * HOUR)
+
+pytestmark = pytest.mark.anyio
+
+
+def asks(resource: str, start: datetime = START, **more: Any) -> Request:
+    return Request(start, HALF_HOUR, (Claim(resource),), **more)
+
+
+class Said(NamedTuple):
+    """A call, and one thing more that can be said in it."""
+
+    verb: str
+    args: tuple[object, ...]
+    option: str
+    value: object
+    others: dict[str, object] = {}  # noqa: RUF012 - nobody writes to it
+
+
+HALL = ("hall", START, HALF_HOUR)
+BOTH = [asks("busier"), asks("quieter")]
+LATER = [asks("busier", START + HOUR), asks("quieter", START + HOUR)]
+SHARES: dict[str, object] = {"policy": Policy.WEIGHTED}
+LOADS: dict[str, object] = {"policy": Policy.LEAST_LOADED}
+
+SAID = [
+    Said("reserve", HALL, "units", 2),
+    Said("reserve", HALL, "holder", "me"),
+    Said("reserve", HALL, "ttl", minutes(1)),
+    Said("reserve", HALL, "key", "mine"),
+    Said("reserve", HALL, "event_type", "visit"),
+    # With more than one unit, or a key, it goes another way.
+    Said("reserve", HALL, "holder", "me", {"units": 2}),
+    Said("reserve", HALL, "ttl", minutes(1), {"units": 2}),
+    Said("reserve", HALL, "event_type", "visit", {"units": 2}),
+    Said("reserve", HALL, "units", 3, {"key": "mine"}),
+    Said("reserve_any", (BOTH,), "policy", Policy.LEAST_LOADED),
+    Said("reserve_any", (BOTH,), "weights", [9, 1], SHARES),
+    Said("reserve_any", (BOTH,), "load_in", TODAY, LOADS),
+    Said("reserve_any", (BOTH,), "key", "mine"),
+    Said("reserve_slot", ("talk", START), "length", HOUR),
+    Said("reserve_slot", ("class", START), "seats", 2),
+    Said("reserve_slot", ("talk", START), "holder", "me"),
+    Said("reserve_slot", ("talk", START), "ttl", minutes(1)),
+    Said("reserve_slot", ("talk", START), "key", "mine"),
+    Said("reserve_slot", ("talk", START), "only", ["quieter"]),
+    Said("reserve_slot", ("talk", NOW), "enforce", False),
+    Said("move_slot", ("hold", START + HOUR), "event_type", "class"),
+    Said("move_slot", ("hold", START + HOUR), "length", HOUR),
+    Said("move_slot", ("hold", START + HOUR), "length", HOUR, {"event_type": "talk"}),
+    Said("move_slot", ("hold", START + HOUR), "ttl", minutes(9)),
+    Said("move_slot", ("hold", START + HOUR), "only", ["quieter"]),
+    Said("move_slot", ("hold", NOW), "enforce", False),
+    Said("move_slot", ("hold", START + HOUR), "version", 9),
+    Said("slots", ("talk", *MORNING), "length", HOUR),
+    Said("slots", ("class", *MORNING), "seats", 3),
+    Said("slots", ("talk", *MORNING), "zone", "Asia/Kathmandu", {"length": HOUR}),
+    Said("slots", ("meeting", *MORNING), "ignoring", ["meeting"]),
+    Said("slots", ("talk", *MORNING), "only", ["shop"]),
+    Said("openings", ("talk", *MORNING), "length", HOUR),
+    Said("openings", ("class", *MORNING), "seats", 3),
+    Said("openings", ("talk", *MORNING), "zone", "Asia/Kathmandu", {"length": HOUR}),
+    Said("openings", ("meeting", *MORNING), "ignoring", ["meeting"]),
+    Said("openings", ("talk", *MORNING), "only", ["shop"]),
+    Said("next_free", ("talk",), "after", START),
+    Said("next_free", ("talk",), "count", 2),
+    Said("next_free", ("talk",), "within", minutes(45)),
+    Said("next_free", ("talk", START), "length", HOUR),
+    Said("next_free", ("class", START), "seats", 3),
+    Said("next_free", ("talk", START), "zone", "Asia/Kathmandu", {"length": HOUR}),
+    Said("next_free", ("meeting", START), "ignoring", ["meeting"]),
+    Said("next_free", ("talk",), "only", ["shop"]),
+    Said("extend", ("hold",), "ttl", minutes(1)),
+    Said("extend", ("hold",), "version", 9),
+    Said("move", ("plain", START), "length", HOUR),
+    Said("move", ("plain", START), "resource", "quieter"),
+    Said("move", ("plain", START), "ttl", minutes(9)),
+    Said("move", ("plain", START), "version", 9),
+    Said("move", ("hold", START + HOUR), "length", HOUR),
+    Said("move", ("hold", START + HOUR), "resource", "quieter"),
+    Said("move", ("hold", START + HOUR), "ttl", minutes(9)),
+    Said("move", ("hold", START + HOUR), "version", 9),
+    Said("move_request", ("plain", asks("quieter")), "version", 9),
+    Said("move_any", ("plain", LATER), "policy", Policy.LEAST_LOADED),
+    Said("move_any", ("plain", LATER), "weights", [9, 1], SHARES),
+    Said("move_any", ("plain", LATER), "load_in", TODAY, LOADS),
+    Said("move_any", ("plain", LATER), "version", 9),
+    Said("confirm", ("lapsed",), "if_still_free", True),
+    Said("confirm", ("plain",), "version", 9),
+    Said("release", ("plain",), "version", 9),
+    Said("cancel", ("booking",), "version", 9),
+]
+
+
+def prepare(engine: SlotEngine, clock: SimClock) -> None:
+    """Let "busier" be so on other days, and "quieter" in the hour from `START`."""
+    for resource, capacity in (
+        ("busier", 9),
+        ("quieter", 9),
+        ("hall", 3),
+        ("room", 1),
+        ("annex", 1),
+    ):
+        engine.add_resource(resource, capacity=capacity)
+    engine.add_resource("shop", schedule=FixedWindows([(to_us(START), to_us(START + 3 * HOUR))]))
+    engine.add_event_type(
+        EventType(
+            id="talk",
+            length=HALF_HOUR,
+            lengths=[HALF_HOUR, HOUR],
+            any_of=[["busier", "quieter", "shop"]],
+            notice=minutes(10),
+        )
+    )
+    engine.add_event_type(EventType(id="class", length=HALF_HOUR, all_of=["hall"], seats=3))
+    engine.add_event_type(EventType(id="meeting", length=HALF_HOUR, all_of=["room"]))
+    engine.reserve_nowait("annex", START, HALF_HOUR, ttl=minutes(1))  # lapsed
+    engine.reserve_slot_nowait("meeting", START)  # meeting
+    engine.reserve_slot_nowait("talk", START)  # hold
+    engine.reserve_slot_nowait("class", START)  # booking
+    engine.confirm_nowait("booking")
+    engine.reserve_nowait("busier", START + DAY, HALF_HOUR)  # plain
+    for day in range(2, 5):
+        engine.reserve_nowait("busier", START + day * DAY, HALF_HOUR)
+    for _ in range(2):
+        engine.reserve_nowait("quieter", START, HALF_HOUR)
+    both = (Claim("annex"), Claim("room"))
+    engine.reserve_request_nowait(Request(START + DAY, HALF_HOUR, both))  # pair
+    clock.set(NOW + minutes(1))
+
+
+def world(clock: SimClock) -> SlotEngine:
+    uids = chain(
+        ["lapsed", "meeting", "hold", "booking", "plain", *"12345", "pair"], map(str, count(10))
+    )
+    return SlotEngine(clock=clock, new_uid=lambda: next(uids))
+
+
+async def answer_of(form: Callable[..., Any], *args: object, **options: object) -> object:
+    answer = form(*args, **options)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+async def twice(form: Callable[..., Any], said: Said, **more: object) -> list[object]:
+    """Return what two calls after another answer, the second being a retry of the first."""
+    answers: list[object] = []
+    for _ in range(2):
+        try:
+            answers.append(await answer_of(form, *said.args, **said.others, **more))
+        except SlotError as error:
+            answers.append(repr(error))
+    return answers
+
+
+@pytest.mark.parametrize("said", SAID, ids=[f"{one.verb}-{one.option}" for one in SAID])
+async def test_what_is_said_makes_a_difference_in_every_form(said: Said) -> None:
+    """Goal: no form of a verb loses an argument on the way to the rules.
+
+    Method: in worlds that are alike, the same call with the argument and without it; and
+    then the other forms, which are to answer as the first does.
+    """
+    forms: list[tuple[str, dict[str, object]]] = [(f"{said.verb}_nowait", {})]
+    if hasattr(SlotEngine, said.verb):
+        forms.append((said.verb, {}))
+    if said.verb in ("reserve", "reserve_slot"):
+        forms.append((said.verb, {"wait": timedelta()}))
+    found = []
+    for name, more in forms:
+        for argument in ({said.option: said.value}, {}):
+            clock = SimClock(NOW)
+            async with world(clock) as engine:
+                prepare(engine, clock)
+                found.append(await twice(getattr(engine, name), said, **more, **argument))
+                engine._ledger._check()
+    with_it, without_it = found[:2]
+    assert with_it != without_it
+    assert found == [with_it, without_it] * len(forms)
+
+
+# --- What is wrong is told by its name -------------------------------------------------------
+
+NAIVE = START.replace(tzinfo=None)
+
+WRONG = [
+    Said("reserve", ("hall", NAIVE, HALF_HOUR), "start", None),
+    Said("reserve", ("hall", START, 30), "length", None),
+    Said("reserve", HALL, "ttl", 300),
+    Said("reserve_request", (asks("hall", ttl=300),), "ttl", None),
+    Said("reserve_request", (Request(START, HALF_HOUR, (Claim("hall", 1, 5),)),), "before", None),  # type: ignore[arg-type]
+    Said("reserve_request", (Request(START, HALF_HOUR, (Claim("hall", after=5),)),), "after", None),  # type: ignore[arg-type]
+    Said("reserve_request", (Request(START, HALF_HOUR, 5),), "claims", None),  # type: ignore[arg-type]
+    Said("reserve_request", ("hall",), "request", None),
+    Said("reserve_all", (asks("hall"),), "requests", None),
+    Said("reserve_each", (asks("hall"),), "requests", None),
+    Said("reserve_any", (BOTH,), "load_in", 5),
+    Said("reserve_any", (BOTH,), "load_in", (NAIVE, START)),
+    Said("reserve_any", (BOTH,), "load_in", (START, NAIVE)),
+    Said("reserve_slot", ("talk", NAIVE), "start", None),
+    Said("reserve_slot", ("talk", START), "length", 30),
+    Said("reserve_slot", ("talk", START), "ttl", 300),
+    Said("reserve_slot", ("talk", START), "only", "quieter"),
+    Said("reserve_slot", ("talk", START), "only", [1]),
+    Said("move_slot", ("plain", START), "event_type", None),
+    Said("move_slot", ("hold", START), "ttl", 300),
+    Said("slots", ("talk", NAIVE, START), "start", None),
+    Said("slots", ("talk", START, NAIVE), "end", None),
+    Said("slots", ("talk", *TODAY), "length", 30),
+    Said("slots", ("talk", *TODAY), "zone", "Mars/Phobos"),
+    Said("slots", ("talk", *TODAY), "ignoring", "hold"),
+    Said("slots", ("talk", *TODAY), "ignoring", [1]),
+    Said("slots", ("talk", *TODAY), "only", "quieter"),
+    Said("next_free", ("talk",), "within", 5),
+    Said("next_free", ("talk",), "within", 3660 * DAY + timedelta(microseconds=1)),
+    Said("next_free", ("talk", NAIVE), "start", None),
+    Said("replace_busy", ("calendar", 5), "spans", None),
+    Said("replace_busy", ("calendar", {"hall": 5}), "spans", None),
+    Said("replace_busy", ("calendar", {"hall": [5]}), "spans", None),
+    Said("replace_busy", ("calendar", {"hall": [(NAIVE, START)]}), "spans", None),
+    Said("replace_busy", ("calendar", {"hall": [(START, NAIVE)]}), "spans", None),
+    Said("imported", ("hall", NAIVE, START), "start", None),
+    Said("imported", ("hall", START, NAIVE), "end", None),
+    Said("extend", ("hold",), "ttl", 300),
+    Said("move", ("pair", START), "resource", "room"),
+    Said("move", ("plain", NAIVE), "start", None),
+    Said("move", ("plain", START), "ttl", 300),
+    Said("move_request", ("plain", "hall"), "request", None),
+    Said("move_any", ("plain", [asks("hall"), asks("room", ttl=HOUR)]), "ttl", None),
+    Said("move_any", ("plain", BOTH), "load_in", 5),
+    Said("forget_bookings", (NAIVE,), "before", None),
+    Said("forget_bookings", (START,), "before", None),
+    Said("busy", ("hall", NAIVE, START), "start", None),
+    Said("busy", ("hall", START, NAIVE), "end", None),
+    Said("is_free", ("hall",), "request", None),
+    Said("reservations", ("hall", NAIVE, START), "start", None),
+    Said("reservations", ("hall", START, NAIVE), "end", None),
+]
+
+
+@pytest.mark.parametrize("said", WRONG, ids=[f"{one.verb}-{one.option}" for one in WRONG])
+async def test_what_is_wrong_is_told_by_its_name(said: Said, clock: SimClock) -> None:
+    forms: list[tuple[str, dict[str, object]]] = [(f"{said.verb}_nowait", {}), (said.verb, {})]
+    if "wait" in inspect.signature(getattr(SlotEngine, said.verb)).parameters:
+        forms.append((said.verb, {"wait": timedelta()}))
+    options = {} if said.value is None else {said.option: said.value}
+    async with world(clock) as engine:
+        prepare(engine, clock)
+        for name, more in forms:
+            with pytest.raises(InvalidField) as caught:
+                await answer_of(getattr(engine, name), *said.args, **options, **more)
+            assert caught.value.field == said.option
