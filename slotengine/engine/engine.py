@@ -648,7 +648,7 @@ class SlotEngine:
     ) -> list[Slot]:
         """Do as `next_free`, at once."""
         now = self._now()
-        start = from_us(self._ledger.look(now)) if after is None else after
+        start = from_us(self._ledger.look(now) if after is None else to_us(after, "after"))
         reach = duration_us(within, "within")
         if reach > LONGEST_RANGE:
             raise InvalidField("within", f"must be no more than {LONGEST_RANGE // DAY} days")

@@ -151,6 +151,7 @@ def prepare(engine: SlotEngine, clock: SimClock) -> None:
     engine.reserve_slot_nowait("talk", START)  # hold
     engine.reserve_slot_nowait("class", START)  # booking
     engine.confirm_nowait("booking")
+    engine.reserve_slot_nowait("class", START)
     engine.reserve_nowait("busier", START + DAY, HALF_HOUR)  # plain
     for day in range(2, 5):
         engine.reserve_nowait("busier", START + day * DAY, HALF_HOUR)
@@ -163,7 +164,8 @@ def prepare(engine: SlotEngine, clock: SimClock) -> None:
 
 def world(clock: SimClock) -> SlotEngine:
     uids = chain(
-        ["lapsed", "meeting", "hold", "booking", "plain", *"12345", "pair"], map(str, count(10))
+        ["lapsed", "meeting", "hold", "booking", "seat", "plain", *"12345", "pair"],
+        map(str, count(10)),
     )
     return SlotEngine(clock=clock, new_uid=lambda: next(uids))
 
@@ -243,7 +245,7 @@ WRONG = [
     Said("slots", ("talk", *TODAY), "only", "quieter"),
     Said("next_free", ("talk",), "within", 5),
     Said("next_free", ("talk",), "within", 3660 * DAY + timedelta(microseconds=1)),
-    Said("next_free", ("talk", NAIVE), "start", None),
+    Said("next_free", ("talk",), "after", NAIVE),
     Said("replace_busy", ("calendar", 5), "spans", None),
     Said("replace_busy", ("calendar", {"hall": 5}), "spans", None),
     Said("replace_busy", ("calendar", {"hall": [5]}), "spans", None),

@@ -24,11 +24,13 @@ from slotengine import (
     EngineClosed,
     Event,
     EventType,
+    FixedWindows,
     InTheWay,
     InvalidField,
     Lagged,
     NoneFree,
     NoSeatsLeft,
+    OutsideHours,
     Policy,
     Refused,
     Request,
@@ -158,6 +160,28 @@ def test_batches_and_readings(engine: BlockingEngine) -> None:
     assert engine.reservations("room", NOW, NOW + DAY) == [both[0]]
     statistics = engine.statistics()
     assert (statistics.held, statistics.refused, statistics.resources) == (3, 1, 3)
+
+
+def test_what_is_added_is_added_where_the_engine_is(clock: StillClock) -> None:
+    """Goal: no other thread touches the ledger.  On the backend that is the default one."""
+    added: list[tuple[str, int]] = []
+
+    class Watched(SlotEngine):
+        def add_resource(self, id: str, **more: Any) -> None:
+            added.append((id, threading.get_ident()))
+            super().add_resource(id, **more)
+
+        def add_event_type(self, event_type: EventType) -> None:
+            added.append((event_type.id, threading.get_ident()))
+            super().add_event_type(event_type)
+
+    with BlockingEngine(Watched(clock=clock)) as engine:
+        engine.add_resource("shop", schedule=FixedWindows([(to_us(NOW), to_us(START))]))
+        engine.add_event_type(EventType(id="visit", length=HALF_HOUR, all_of=["shop"]))
+        with pytest.raises(OutsideHours):
+            engine.reserve("shop", START, HALF_HOUR)
+    assert [name for name, _ in added] == ["shop", "visit"]
+    assert threading.get_ident() not in {thread for _, thread in added}
 
 
 # --- Many threads --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from slotengine import Clock, Event, InvalidField, SlotEngine, SystemClock, minutes
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import to_us
+from slotengine.engine.clock import LONGEST_NAP_S
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -104,6 +105,24 @@ async def test_a_wait_for_what_is_past_is_short() -> None:
         await clock.wait(anyio.Event(), 0)
         await clock.wait(anyio.Event(), -NEVER)
     assert clock.now() - before < SECOND
+
+
+def test_the_systems_clock_sleeps_as_long_as_it_must() -> None:
+    """Method: the loop keeps for when it was asked to wake somebody, and nobody sleeps."""
+
+    async def wait(delay: int) -> None:
+        clock, wake = SystemClock(), anyio.Event()
+        wake.set()
+        await clock.wait(wake, clock.now() + delay)
+
+    for delay, longest_s in ((SECOND // 2, 0.5), (100 * SECOND, LONGEST_NAP_S)):
+        with asyncio.Runner(loop_factory=WatchedLoop) as runner:
+            loop = runner.get_loop()
+            assert isinstance(loop, WatchedLoop)
+            started = time.monotonic()
+            runner.run(wait(delay))
+        slept_s = loop.timers[0] - started
+        assert longest_s - 0.1 < slept_s < longest_s + time.monotonic() - started
 
 
 # --- The virtual one ---------------------------------------------------------------------

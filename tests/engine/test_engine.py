@@ -34,6 +34,7 @@ from slotengine import (
     NoSeatsLeft,
     OutsideHours,
     Policy,
+    QuotaExceeded,
     Refused,
     Request,
     Reservation,
@@ -320,6 +321,13 @@ async def test_the_bounds_of_a_life_are_configured(clock: SimClock) -> None:
         ({"max_ttl": None}, "max_ttl"),
         ({"max_life": "1 day"}, "max_life"),
         ({"retention": 3600}, "retention"),
+        ({"max_length": timedelta()}, "max_length"),
+        ({"max_length": 3600}, "max_length"),
+        ({"max_holds": 0}, "max_holds"),
+        ({"max_held": 3600}, "max_held"),
+        ({"max_held": timedelta()}, "max_held"),
+        ({"max_lapses": 0}, "max_lapses"),
+        ({"cool_down": 300}, "cool_down"),
     ],
 )
 def test_durations_that_contradict_each_other_are_refused(
@@ -347,6 +355,41 @@ async def test_a_hold_cannot_be_extended_past_its_longest_life(clock: SimClock) 
         assert books(engine) == before
         await engine.confirm(hold.uid)
         await engine.move(hold.uid, START, ttl=minutes(7))  # a booking has no life to exceed
+
+
+async def test_quotas_are_for_each_holder(clock: SimClock) -> None:
+    """Each of them alone, the others being none: what is had, and what is too much."""
+    async with SlotEngine(max_holds=1, clock=clock) as engine:
+        engine.add_resource("hall", capacity=9)
+        await engine.reserve("hall", START, HALF_HOUR, holder="a")
+        with pytest.raises(QuotaExceeded) as caught:
+            await engine.reserve("hall", START, HALF_HOUR, holder="a")
+        assert (caught.value.quota, caught.value.limit) == ("holds", 1)
+        await engine.reserve("hall", START, HALF_HOUR, holder="b")
+    async with SlotEngine(max_held=HALF_HOUR, clock=clock) as engine:
+        engine.add_resource("hall", capacity=9)
+        await engine.reserve("hall", START, HALF_HOUR, holder="a")
+        with pytest.raises(QuotaExceeded) as caught:
+            await engine.reserve("hall", START, minutes(1), holder="a")
+        assert caught.value.quota == "time"
+    for cool_down in (None, minutes(1)):
+        options: dict[str, Any] = {} if cool_down is None else {"cool_down": cool_down}
+        async with SlotEngine(max_lapses=1, clock=clock, **options) as engine:
+            engine.add_resource("hall", capacity=9)
+            await engine.reserve("hall", START, HALF_HOUR, holder="a")
+            await clock.advance(minutes(5))
+            with pytest.raises(QuotaExceeded) as caught:
+                await engine.reserve("hall", START, HALF_HOUR, holder="a")
+            assert caught.value.quota == "lapses"
+            assert caught.value.retry_at == clock.moment + (cool_down or minutes(5))
+
+
+async def test_the_longest_span_is_configured(clock: SimClock) -> None:
+    async with SlotEngine(max_length=minutes(60), clock=clock) as engine:
+        engine.add_resource("room")
+        with pytest.raises(InvalidField):
+            await engine.reserve("room", START, minutes(60) + MICROSECOND)
+        assert (await engine.reserve("room", START, minutes(60))).length == minutes(60)
 
 
 # --- Bad input -------------------------------------------------------------------------
@@ -1243,6 +1286,11 @@ async def test_statistics_count(clock: SimClock) -> None:
         with pytest.raises(NoneFree):
             await engine.reserve_any([asks("hall")])
         await engine.reserve_each([asks("hall"), asks("hall")])
+        engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["hall"]))
+        with pytest.raises(SlotTaken):
+            await engine.reserve_slot("talk", START)
+        with pytest.raises(SlotTaken):
+            await engine.reserve_slot("talk", START, wait=timedelta())
         with pytest.raises(StaleVersion):
             await engine.confirm(holds[0].uid, version=9)  # no request to reserve
         await engine.confirm(holds[0].uid)
@@ -1250,7 +1298,7 @@ async def test_statistics_count(clock: SimClock) -> None:
         with engine.subscribe():
             now = engine.statistics()
         assert (now.held, now.confirmed, now.ended, now.accepted) == (1, 1, 1, 3)
-        assert (now.refused, now.expired, now.resources, now.sessions) == (6, 0, 1, 0)
+        assert (now.refused, now.expired, now.resources, now.sessions) == (8, 0, 1, 0)
         assert (now.subscribers, now.missed, now.overdue) == (1, 0, timedelta())
         clock.set(NOW + minutes(7))  # before the sweeper can run
         assert engine.statistics().overdue == minutes(2)
@@ -1346,6 +1394,10 @@ async def test_resources_can_be_added_at_any_time(clock: SimClock) -> None:
         await engine.reserve("during", START, HALF_HOUR)
     engine.add_resource("after")
     assert engine.statistics().resources == 3
+
+
+async def test_the_sweeper_is_known_by_its_name(engine: SlotEngine) -> None:
+    assert "slotengine sweeper" in {task.name for task in anyio.get_running_tasks()}
 
 
 async def test_an_engine_is_entered_once(clock: SimClock) -> None:

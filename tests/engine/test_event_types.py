@@ -27,6 +27,7 @@ from slotengine import (
     UnknownResource,
     minutes,
 )
+from slotengine.core.instant import to_us
 from slotengine.testing import SimClock
 
 pytestmark = pytest.mark.anyio
@@ -142,13 +143,37 @@ async def test_a_move_to_another_event_type(engine: SlotEngine) -> None:
         await engine.move_slot("nobody", at(9))
 
 
+async def test_what_moves_keeps_its_length_and_its_seats(engine: SlotEngine) -> None:
+    lengths = [HOUR, 2 * HOUR]
+    engine.add_event_type(EventType(id="tour", length=HOUR, lengths=lengths, all_of=["room-1"]))
+    long = await engine.reserve_slot("tour", at(8), length=2 * HOUR)
+    assert (await engine.move_slot(long.uid, at(9))).length == 2 * HOUR
+    assert (await engine.move_slot(long.uid, at(9), length=HOUR)).length == HOUR
+    # To another event type it goes with the length of that, if none is given.
+    await engine.move_slot(long.uid, at(9), length=2 * HOUR)
+    assert (await engine.move_slot(long.uid, at(10), event_type="talk")).length == HOUR
+    pair = await engine.reserve_slot("class", at(8), seats=2)
+    assert (await engine.move_slot(pair.uid, at(9))).seats == Seats(2, 2)
+
+
+async def test_openings_are_the_slots_as_numbers(engine: SlotEngine) -> None:
+    await engine.reserve_slot("class", at(8))
+    for event_type in ("talk", "class"):
+        slots = await engine.slots(event_type, MONDAY, at(24))
+        openings = engine.openings_nowait(event_type, MONDAY, at(24))
+        assert list(openings.starts) == [to_us(slot.start) for slot in slots]
+        assert openings.length == to_us(slots[0].end) - to_us(slots[0].start)
+
+
 async def test_the_next_free_slots(engine: SlotEngine, clock: SimClock) -> None:
     assert await engine.next_free("talk") == [Slot(at(8), at(9))]
     found = await engine.next_free("talk", at(10), 2, zone="Europe/Rome")
     assert [slot.start for slot in found] == [at(10), at(32)]
     assert await engine.next_free("talk", at(11), within=timedelta(hours=9)) == []
+    longest = timedelta(days=3660)
+    assert await engine.next_free("talk", at(11), within=longest) == [Slot(at(32), at(33))]
     with pytest.raises(InvalidField, match="3660 days"):
-        await engine.next_free("talk", within=timedelta(days=3661))
+        await engine.next_free("talk", within=longest + timedelta(microseconds=1))
     clock.set(at(60))
     assert [slot.start for slot in await engine.next_free("talk")] == [at(80)]
 

@@ -99,6 +99,16 @@ async def test_what_changes_nothing_is_not_told(engine: SlotEngine) -> None:
         assert await buffered(events) == []
 
 
+async def test_a_thousand_and_some_changes_are_kept_unless_it_is_said_otherwise(
+    engine: SlotEngine,
+) -> None:
+    with engine.subscribe() as events, engine.subscribe(buffer=2**31 - 1) as patient:
+        await make(engine, 1, 1024)
+        assert events.missed == 0
+        await make(engine, 1025, 1025)
+        assert (events.missed, patient.missed) == (1, 0)
+
+
 async def test_only_what_happens_after_subscribing_is_told(engine: SlotEngine) -> None:
     await make(engine, 1, 2)
     with engine.subscribe() as events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from slotengine.engine.uids import BATCH, new_uid
+from slotengine.engine.uids import BATCH, _draw, new_uid
 
 MANY = 100_000
 
@@ -40,6 +41,14 @@ def test_every_other_bit_is_drawn() -> None:
             assert 4_500 < ones[bit] < 5_500
         else:
             assert ones[bit] == expected
+
+
+def test_each_is_what_uuid_makes_of_the_same_octets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: none of the bits that are drawn is another's copy, nor lost."""
+    octets = random.Random(7).randbytes(16 * BATCH)
+    monkeypatch.setattr(os, "urandom", lambda size: octets[:size])
+    drawn = [UUID(bytes=octets[at : at + 16], version=4) for at in range(0, len(octets), 16)]
+    assert _draw() == list(map(str, drawn))
 
 
 def test_threads_share_none() -> None:

@@ -69,6 +69,11 @@ class Callers:
 
     async def begin(self, name: str, call: Awaitable[Reservation]) -> None:
         """Begin a call, and return when it waits or has ended."""
+        self.start(name, call)
+        await settle()
+
+    def start(self, name: str, call: Awaitable[Reservation]) -> None:
+        """Begin a call that comes to wait in others' turn; nobody says in what order."""
         scope = self.scopes[name] = anyio.CancelScope()
 
         async def run() -> None:
@@ -79,7 +84,6 @@ class Callers:
                     self.answers[name] = error
 
         self._tasks.start_soon(run)
-        await settle()
 
     @property
     def held(self) -> list[str]:
@@ -135,7 +139,19 @@ async def by_move_any(engine: SlotEngine, clock: SimClock) -> None:
     await engine.move_any("1", [Request(START + DAY, HALF_HOUR, (Claim("room"),))])
 
 
-@pytest.mark.parametrize("free", [by_release, by_lapse, by_cancel, by_move, by_move_any])
+async def by_move_request(engine: SlotEngine, clock: SimClock) -> None:
+    await engine.move_request("1", Request(START + DAY, HALF_HOUR, (Claim("room"),)))
+
+
+async def by_move_slot(engine: SlotEngine, clock: SimClock) -> None:
+    engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"]))
+    await engine.move_slot("1", START + DAY, event_type="talk")
+
+
+WAYS = [by_release, by_lapse, by_cancel, by_move, by_move_any, by_move_request, by_move_slot]
+
+
+@pytest.mark.parametrize("free", WAYS)
 async def test_a_caller_waits_until_the_slot_is_free(
     engine: SlotEngine,
     clock: SimClock,
@@ -269,6 +285,9 @@ async def test_what_moves_does_not_overtake(engine: SlotEngine, callers: Callers
     assert [type(one) for one in none.value.refusals] == [SlotAwaited]
     assert await engine.get(mine.uid) == mine
     assert (await engine.move(mine.uid, late - HALF_HOUR)).start == late - HALF_HOUR
+    with pytest.raises(SlotAwaited) as awaited:
+        await engine.move(mine.uid, late - minutes(15))
+    assert awaited.value.in_the_way == ()  # not itself
     await engine.release(taken.uid)
     await settle()
     assert callers.held == ["waits"]
@@ -300,6 +319,23 @@ async def test_of_a_group_one_moves_to_whom_nobody_waits_for(
     with pytest.raises(SlotAwaited):
         await engine.move_slot(mine.uid, START, only=["room"])
     await engine.release(taken.uid)
+    await settle()
+    assert callers.held == ["waits"]
+
+
+async def test_of_a_group_one_stays_with_whom_it_has_though_others_wait(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    lengths = [HALF_HOUR, HOUR]
+    engine.add_event_type(
+        EventType(id="any", length=HOUR, lengths=lengths, any_of=[["room", "annex"]])
+    )
+    mine = await engine.reserve_slot("any", START)
+    assert mine.resources == ("room",)
+    await callers.begin("waits", engine.reserve("room", START, HALF_HOUR, wait=HOUR))
+    shorter = await engine.move_slot(mine.uid, START, length=HALF_HOUR)
+    assert (shorter.resources, shorter.length) == (("room",), HALF_HOUR)
+    await engine.release(mine.uid)
     await settle()
     assert callers.held == ["waits"]
 
@@ -354,7 +390,8 @@ async def test_more_than_a_turn_of_the_sweeper_are_served(
     await engine.replace_busy("calendar", {"room": [(START, START + 2 * DAY)]})
     names = [str(number) for number in range(TRIES_PER_TURN + 6)]
     for name in names:
-        await callers.begin(name, asks(engine, start=START + int(name) * HALF_HOUR))
+        callers.start(name, asks(engine, start=START + int(name) * HALF_HOUR))
+    await settle()
     await engine.replace_busy("calendar", {})
     await settle()
     assert sorted(callers.held) == sorted(names)
@@ -573,10 +610,33 @@ async def test_only_so_many_may_wait(clock: SimClock) -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_it_may_be_that_nobody_may_wait(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock, max_waiters=0) as engine:
+        engine.add_resource("room")
+        await asks(engine)
+        with pytest.raises(TooManyWaiting):
+            await asks(engine)
+
+
+async def test_a_thousand_may_wait_unless_it_is_said_otherwise(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock) as engine, anyio.create_task_group() as tasks:
+        engine.add_resource("room")
+        await engine.reserve("room", START, HALF_HOUR)
+        callers = Callers(tasks)
+        for number in range(1000):
+            callers.start(str(number), asks(engine))
+        await settle()
+        assert engine.statistics().waiting == 1000
+        with pytest.raises(TooManyWaiting, match="1000 wait already"):
+            await asks(engine)
+        tasks.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("most", [-1, 1.5, None, True])
 def test_how_many_may_wait_is_a_whole_number(most: Any) -> None:
-    with pytest.raises(InvalidField, match="max_waiters"):
+    with pytest.raises(InvalidField) as refused:
         SlotEngine(max_waiters=most)
+    assert refused.value.field == "max_waiters"
 
 
 async def test_bad_input_is_told_at_once(engine: SlotEngine) -> None:
@@ -709,23 +769,24 @@ async def test_with_a_key_the_slot_is_kept_for_whoever_asks_again(
     assert engine.statistics().accepted == 2
 
 
-async def test_what_somebody_else_has_confirmed_since_is_kept(
-    engine: SlotEngine, callers: Callers
+@pytest.mark.parametrize(("verb", "state"), [("confirm", State.CONFIRMED), ("extend", State.HELD)])
+async def test_what_somebody_else_has_changed_since_is_kept(
+    engine: SlotEngine, callers: Callers, verb: str, state: State
 ) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
     await callers.begin("a", asks(engine))
     events = engine.subscribe()
 
-    def confirm() -> None:
+    def change() -> None:
         (uid,) = {one.uid for one in engine.reservations_nowait("room", START, START + HOUR)}
-        engine.confirm_nowait(uid)
+        getattr(engine, f"{verb}_nowait")(uid)
 
-    await hand_over_and_cancel(engine, callers, "a", hold.uid, confirm)
+    await hand_over_and_cancel(engine, callers, "a", hold.uid, change)
     (standing,) = await engine.reservations("room", START, START + HOUR)
-    assert standing.state is State.CONFIRMED
+    assert standing.state is state
     events.close()
     told = [one.verb.value async for one in events if isinstance(one, Event)]
-    assert told == ["release", "reserve", "confirm"]
+    assert told == ["release", "reserve", verb]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
