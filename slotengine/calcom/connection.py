@@ -49,6 +49,9 @@ class Understood(NamedTuple):
 Understand = Callable[[RawRequestMessage, str], Understood | None]
 """What understands a head, given the address of the client; None if it is not one of the usual."""
 
+LARGEST_HEAD: Final = 32 * 1024
+"""In bytes, give or take what comes with its end.  aiohttp takes up to a megabyte, in many fields,
+and keeps each twice."""
 LONGEST_AT_ONCE: Final = 8 * 1024
 """In bytes.  A sensible request has five hundred."""
 HEADS_KNOWN: Final = 8
@@ -58,13 +61,15 @@ LONGEST_KNOWN: Final = 1024
 
 # What `Connection` knows of aiohttp that is not said in public: where the parser is kept, what
 # waits while there is nothing to do, when a connection has been idle for too long, which requests
-# wait, or what is still to be read as such, and what lets the one under way be the last.
+# wait, or what is still to be read as such, whether there are too many of them, and what lets the
+# one under way be the last.
 _KNOWN: Final = (
     "_parser",
     "_waiter",
     "_next_keepalive_close_time",
     "_messages",
     "_message_tail",
+    "_buffer_paused",
     "_close",
 )
 
@@ -117,6 +122,7 @@ class Connection(web.RequestHandler):
         "_answer",
         "_content",
         "_ended",
+        "_head_size",
         "_heads",
         "_known",
         "_outbox",
@@ -154,6 +160,7 @@ class Connection(web.RequestHandler):
         self._understand = understand
         self._outbox = outbox
         self._place = _Place()
+        self._head_size = 0  # so much has come of a head that has not ended
         # The heads of requests that were answered at once.
         self._heads: dict[bytes, Understood] = {}
         self._known = all(hasattr(web.RequestHandler, name) for name in _KNOWN)
@@ -233,13 +240,23 @@ class Connection(web.RequestHandler):
             raise BadHttpMessage("neither HTTP/1.0 nor HTTP/1.1")
         found = self._place.read([message for message, _ in messages], data)
         if not messages:
+            self._check_head(len(data))
             return False
         message, self._content = messages[-1]
+        self._head_size = 0
         if message.upgrade and not self._place.at_beginning:
             # The parser drops what has come after it, until something comes the next time: of a
             # request that is cut in two there, the rest would be read as another.
             messages[-1] = message._replace(should_close=True), self._content
         return found is not None and self._understood(message, *found)
+
+    def _check_head(self, more: int) -> None:
+        """Raise `BadHttpMessage` if a head is too large with so many bytes more of it."""
+        in_body = self._content is not None and not self._content.is_eof()
+        if not in_body and not self._buffer_paused:
+            self._head_size += more
+            if self._head_size > LARGEST_HEAD:
+                raise BadHttpMessage("the head is too large")
 
     def _understood(self, message: RawRequestMessage, head: bytes, body: bytes) -> bool:
         """Answer a request at once, if it is one of the usual; all of it is there."""

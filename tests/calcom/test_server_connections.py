@@ -246,6 +246,33 @@ async def test_who_does_not_read_is_not_read_either() -> None:
                 assert statuses(await it.half_closed(READ)) == [200]
 
 
+async def test_heads_are_not_kept_without_end() -> None:
+    fields = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 1000) for number in range(100))
+    chunks = b"".join(b"3e8\r\n%b\r\n" % (b" " * 1000) for _ in range(80))
+    chunked = CHUNKED.replace(b"2\r\n{}\r\n", chunks + b"2\r\n{}\r\n")
+    async with served() as it:
+        for first in (b"", READ, CHUNKED, chunked, READ * 300, READ.replace(b"\r\n\r\n", b"")):
+            async with it.connection() as (reader, writer), asyncio.timeout(30):
+                writer.write(first)
+                for _ in range(first.count(b"HTTP/1.1\r\n") * first.endswith(b"\r\n")):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert statuses(head)[0] in (200, 400)
+                    length = re.search(rb"Content-Length: (\d+)", head)
+                    assert length is not None
+                    await reader.readexactly(int(length[1]))
+                writer.write(READ[:-2] if first.endswith(b"\r\n") or not first else b"\r\n")
+                writer.write(fields)
+                assert statuses(await reader.read()) == [400]
+
+
+async def test_a_large_head_is_read() -> None:
+    large = READ[:-2] + b"".join(b"X-%d: %b\r\n" % (n, b"x" * 1000) for n in range(30)) + b"\r\n"
+    async with served() as it:
+        pieces = [large[start : start + 500] for start in range(0, len(large), 500)]
+        assert statuses(await it.half_closed(*pieces)) == [200]
+        assert statuses(await it.half_closed(large * 5)) == [200] * 5
+
+
 async def ask_on(client: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     while True:
