@@ -265,10 +265,10 @@ class NoneFree(Refused):
 class QuotaExceeded(Refused):
     """The holder has as much on hold as a holder may.
 
-    ``quota`` says of what: ``"holds"``, ``"time"`` (of all slots together) or
-    ``"lapses"`` (in a row).  ``limit`` is how much there may be, ``used`` how much
-    there is; ``retry_at`` is the earliest moment at which a retry could succeed,
-    None if it depends on more than time.
+    ``quota`` says of what: ``"holds"``, ``"time"`` (of all slots together),
+    ``"lapses"`` (in a row) or ``"waits"`` (in line).  ``limit`` is how much there may
+    be, ``used`` how much there is; ``retry_at`` is the earliest moment at which a
+    retry could succeed, None if it depends on more than time.
     """
 
     def __init__(

@@ -75,7 +75,8 @@ class Throttle:
     __slots__ = ("_address_header", "_windows")
 
     def __init__(self, limits: RateLimits) -> None:
-        self._address_header = limits.address_header
+        name = limits.address_header
+        self._address_header = None if name is None else name.lower()
         self._windows = {
             Kind.ADDRESS: _windows(limits.address),
             Kind.API_KEY: _windows(limits.api_key),
@@ -91,7 +92,7 @@ class Throttle:
             return None
         if caller.kind is Kind.ADDRESS:
             if self._address_header is not None:
-                address = headers.get(self._address_header, address)
+                address = _told(headers, self._address_header, address)
             name = counted_as(address)
         return Account(windows, name, wrong)
 
@@ -105,15 +106,37 @@ def too_many_requests() -> HttpError:
     return HttpError(429, TOO_MANY, TOO_MANY)
 
 
+def _told(headers: Headers, name: str, address: str) -> str:
+    """Return the last address that stands in a header, or this one if there is none.
+
+    A proxy that finds the header there may add to it: a comma and more, or
+    another line.  What came before is the client's to choose.
+    """
+    for each, value in headers.items():  # as often as it is there
+        if each.lower() == name:
+            address = value
+    return address.rpartition(",")[2]
+
+
 @lru_cache(maxsize=1024)
 def counted_as(address: str) -> str:
     """Return what an address is counted as.
 
     >>> counted_as("192.0.2.7"), counted_as("::ffff:192.0.2.7"), counted_as("2001:db8::5:6:7:8")
     ('192.0.2.7', '192.0.2.7', '2001:db8::/64')
+
+    Without the port, which is another for each connection:
+
+    >>> counted_as("192.0.2.7:50123"), counted_as("[2001:db8::5:6:7:8]:50123")
+    ('192.0.2.7', '2001:db8::/64')
     """
+    address = address.strip()
+    if address.startswith("["):
+        address = address[1:].partition("]")[0]
+    elif address.count(":") == 1:
+        address = address.partition(":")[0]
     try:
-        ip = ip_address(address.strip().partition("%")[0])
+        ip = ip_address(address.partition("%")[0])
     except ValueError:  # of a socket without addresses, or from a proxy that has its own names
         return address[:64]
     if not isinstance(ip, IPv6Address):

@@ -5,7 +5,8 @@ a holder.  A hold that has lapsed counts no longer, marked or not: what was not
 told yet of a holder is found when that holder is next asked about (`_settle`).
 
 There is a record for each holder with live holds, and for each whose lapses are
-remembered: those of the last cool-down.  Times are UTC microseconds.
+remembered: those of the last cool-down.  A lapse is in a row with the one before if
+its hold was made before that one had been for a cool-down.  Times are UTC microseconds.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ TIDIED: Final = 2
 class _Record:
     """What is known of one holder: live holds, with the length of each, and lapses in a row."""
 
-    __slots__ = ("holds", "lapses", "last_lapse", "length")
+    __slots__ = ("holds", "lapses", "last_lapse", "length", "noted")
 
     def __init__(self) -> None:
         self.holds: dict[Entry, int] = {}
         self.length = 0
         self.lapses = 0
         self.last_lapse = START_OF_TIME
+        self.noted = False  # whether the lapses are still to be forgotten, some time
 
 
 class Holders:
@@ -150,22 +152,27 @@ class Holders:
     def _lapse(self, record: _Record, entry: Entry) -> None:
         assert entry.holder is not None
         if self._most_lapses is not None:
-            in_a_row = entry.until < record.last_lapse + self._cool_down
+            # Not how far apart they are: who comes back at once lapses only a whole TTL later.
+            in_a_row = entry.created < record.last_lapse + self._cool_down
             record.lapses = record.lapses + 1 if in_a_row else 1
             record.last_lapse = entry.until
+            record.noted = True
             self._lapsed.append((entry.until + self._cool_down, entry.holder))
             self._forget_some(entry.until)
         self._take_out(record, entry)
 
     def _forget_some(self, now: int) -> None:
-        """Forget lapses that are too long ago to count; the newest is noted, so some stay."""
+        """Forget lapses that are too long ago to count; the newest is noted, so some stay.
+
+        With a live hold they may count still; they are forgotten with that.
+        """
         for _ in range(TIDIED):
             if self._lapsed[0][0] > now:
                 return
             _, holder = self._lapsed.popleft()
             record = self._records.get(holder)
             if record is not None and record.last_lapse + self._cool_down <= now:
-                record.lapses = 0
+                record.noted = False
                 self._drop_if_done(holder, record)
 
     def _take_out(self, record: _Record, entry: Entry) -> None:
@@ -173,20 +180,22 @@ class Holders:
         self._drop_if_done(entry.holder, record)
 
     def _drop_if_done(self, holder: str | None, record: _Record) -> None:
-        if not record.holds and not record.lapses:
+        if not record.holds and not (record.lapses and record.noted):
             assert holder is not None
             self._records.pop(holder, None)
 
     def _check(self, live: dict[str, dict[Entry, int]], now: int) -> None:
         """Assert that exactly what is live is counted; for tests and simulation."""
         for holder, record in self._records.items():
-            assert record.holds or record.lapses
+            assert record.holds or (record.lapses and record.noted)
             assert record.length == sum(record.holds.values())
             holds = {one: length for one, length in record.holds.items() if one.until > now}
             assert holds == live.get(holder, {})
         assert live.keys() <= self._records.keys()
         noted = {holder for _, holder in self._lapsed}
-        assert {one for one, record in self._records.items() if record.lapses} <= noted
+        assert {
+            one for one, record in self._records.items() if record.lapses and record.noted
+        } <= noted
 
 
 def _room_from(record: _Record, left: int, own: Entry | None) -> datetime | None:

@@ -47,7 +47,7 @@ class Terms:
     max_lapses: int | None = None
     """After so many lapses in a row, a holder gets no hold until it has cooled down."""
     cool_down: int = 5 * MINUTE
-    """How long that takes; lapses further apart are not in a row."""
+    """How long that takes; the lapse of a hold that was made so long after one is not in a row."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_ttl <= self.longest_ttl:

@@ -97,7 +97,8 @@ class SlotEngine:
     Quotas, for each holder that is named, and none by default: how many live
     holds it may have (``max_holds``), how long their slots may be together
     (``max_held``), and after how many lapses in a row (``max_lapses``) it gets no
-    hold for a while (``cool_down``).  Bookings do not count.
+    hold for a while (``cool_down``), and how many slots it may wait for at once
+    (``max_waits``).  Bookings do not count.
 
     Raises `InvalidField` if those durations contradict each other.
     """
@@ -116,6 +117,7 @@ class SlotEngine:
         max_held: timedelta | None = None,
         max_lapses: int | None = None,
         cool_down: timedelta = timedelta(minutes=5),
+        max_waits: int | None = None,
         clock: Clock | None = None,
         new_uid: Callable[[], str] = system_new_uid,
     ) -> None:
@@ -134,7 +136,7 @@ class SlotEngine:
         self._ledger = Ledger(self._terms)
         self._planner = Planner(self._ledger)
         self._room = WaitingRoom(
-            self._ledger, max_waiters, lambda: self._now(), new_uid, self._heed
+            self._ledger, max_waiters, lambda: self._now(), new_uid, self._heed, max_waits
         )
         self._clock = clock or SystemClock()
         self._new_uid = new_uid

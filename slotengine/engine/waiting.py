@@ -19,12 +19,14 @@ import anyio
 
 from slotengine.core.instant import LAST_US, from_us
 from slotengine.core.line import NEWCOMER, Line, Waiter, places_of, sessions_of
+from slotengine.core.proposal import is_count
 from slotengine.core.reservation import Entry, State, Verb
 from slotengine.errors import (
     EngineClosed,
     InvalidField,
     NoneFree,
     Obstruction,
+    QuotaExceeded,
     Refused,
     SlotAwaited,
     SlotTaken,
@@ -59,6 +61,8 @@ class Caller:
 class WaitingRoom:
     """Those who wait for slots of one ledger.
 
+    There may be so many of them, and so many for each holder who is named.
+
     ``heed`` is called when there is something to do for `serve`, and when somebody
     begins to wait or none does any more: only meanwhile changes need be `told`.
     """
@@ -70,9 +74,14 @@ class WaitingRoom:
         now: Callable[[], int],
         new_uid: Callable[[], str],
         heed: Callable[[], None],
+        most_each: int | None = None,
     ) -> None:
         if most.__class__ is not int or most < 0:
             raise InvalidField("max_waiters", f"must be a whole number, not {most!r}")
+        if most_each is not None and not is_count(most_each):
+            raise InvalidField("max_waits", f"must be positive, and whole, not {most_each!r}")
+        self._most_each = most_each
+        self._of_holders: dict[str, int] = {}  # how often each waits
         self.line: Line[Caller] = Line(most)
         self.refused = 0
         """Requests that were refused, at once or in the end."""
@@ -100,8 +109,8 @@ class WaitingRoom:
         """Hold what is proposed, or wait for it, for so long at most.
 
         Whoever waited until after the ``last`` moment at which it may be had would
-        only keep others off.  Raises what `Ledger.reserve_proposal` raises, and
-        `TooManyWaiting`.
+        only keep others off.  Raises what `Ledger.reserve_proposal` raises,
+        `TooManyWaiting`, and `QuotaExceeded` if the holder waits for as many already.
         """
         try:
             found = self.ask(proposal, check, wait, last)
@@ -134,9 +143,18 @@ class WaitingRoom:
             until = min(self._ledger.now + wait, last)
             if until <= self._ledger.now or not _may_pass(refusal):
                 raise
+        holder = proposal.holder
+        self._check_holder(holder)
         waiter = self.line.join(proposal, until, Caller(check))
+        if holder is not None:
+            self._of_holders[holder] = self._of_holders.get(holder, 0) + 1
         self._attend()
         return waiter
+
+    def _check_holder(self, holder: str | None) -> None:
+        most = self._most_each
+        if most is not None and holder is not None and self._of_holders.get(holder, 0) >= most:
+            raise QuotaExceeded("waits", most, self._of_holders[holder], None)
 
     def abandon(self, waiter: Waiter[Caller]) -> None:
         """Pass on what a caller who was cancelled waited for, or was just handed.
@@ -218,6 +236,11 @@ class WaitingRoom:
         waiter.caller.answered.set()
 
     def _dismiss(self, waiter: Waiter[Caller]) -> None:
+        holder = waiter.proposal.holder
+        if waiter.in_line and holder is not None:
+            self._of_holders[holder] -= 1
+            if not self._of_holders[holder]:
+                del self._of_holders[holder]
         self.line.leave(waiter)
         self._attend()
 

@@ -148,7 +148,8 @@ class NaiveLedger:
         self.keys: dict[str, tuple[object, str]] = {}
         self.imported: dict[str, Mapping[str, Sequence[tuple[int, int]]]] = {}
         self.opened: dict[object, int] = {}  # when whoever opened each session was made
-        self.lapses: dict[str, list[int]] = {}  # of each holder, since it last confirmed
+        # Of each holder, since it last confirmed: when the hold was made, and when it lapsed.
+        self.lapses: dict[str, list[tuple[int, int]]] = {}
 
     def at(self, now: int) -> None:
         """Let time pass: expire what is due, and forget what was retained long enough."""
@@ -157,7 +158,7 @@ class NaiveLedger:
         for one in sorted(over, key=lambda each: each.until):
             self._change(one, Verb.EXPIRE)
             if one.holder is not None:
-                self.lapses.setdefault(one.holder, []).append(one.until)
+                self.lapses.setdefault(one.holder, []).append((one.created, one.until))
         for one in list(self.known.values()):
             if one.state in ENDED and one.until + self.terms.retention <= now:
                 del self.known[one.uid]
@@ -401,8 +402,8 @@ class NaiveLedger:
     def _check_lapses(self, holder: str) -> None:
         most, row = self.terms.max_lapses, 0
         latest: int | None = None
-        for lapse in self.lapses.get(holder, []):
-            apart = latest is None or lapse >= latest + self.terms.cool_down
+        for made, lapse in self.lapses.get(holder, []):
+            apart = latest is None or made >= latest + self.terms.cool_down
             row, latest = 1 if apart else row + 1, lapse
         if most is not None and latest is not None and row >= most:
             until = latest + self.terms.cool_down

@@ -49,3 +49,16 @@ async def test_what_cannot_be_read_is_no_error_of_ours(
     assert b"The request is not valid HTTP" in await answered(catalog, b"GET / nonsense\r\n\r\n")
     assert {record.levelname for record in caplog.records} == {"DEBUG"}
     assert all(record.exc_info is None for record in caplog.records)
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\x01x", b"\rx", b"x" * 9000])
+async def test_a_key_is_not_logged_where_it_cannot_be_read(
+    catalog: Catalog, caplog: pytest.LogCaptureFixture, end: bytes
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    sent = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer cal_owner" + end + b"\r\n\r\n"
+    answer = await answered(catalog, sent)
+    assert b" 400 " in answer
+    assert b"cal_owner" not in answer
+    assert "cannot be read" in caplog.text
+    assert "cal_owner" not in caplog.text

@@ -26,7 +26,9 @@ from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.connection import (
     HEADS_KNOWN,
     IDLE_TIMEOUT_S,
+    LEAST_TAKEN,
     LONGEST_AT_ONCE,
+    LONGEST_KNOWN,
     Connection,
     Outbox,
     Understood,
@@ -61,6 +63,7 @@ USUAL: Final = {
     "hold": POST,
     "hold another": request("POST", PATH, holding("2050-09-05T11:00:00Z")),
     "hold with milliseconds": request("POST", PATH, holding("2050-09-05T12:00:00.500Z")),
+    "hold with empty lines": request("POST", PATH, b"{\r\n\r\n" + holding("2050-09-07T10:00")[1:]),
     "of nothing": request("POST", PATH, holding("2050-09-05T12:00:00Z", 77)),
     "nonsense": request("POST", PATH, b"{"),
     "an empty body": request("POST", PATH, b""),
@@ -77,6 +80,8 @@ USUAL: Final = {
     "search in vain": request("GET", f"{SEARCH}?eventTypeId=77&start=2050-09-05&end=2050-09-05"),
     "search for nothing": request("GET", f"{SEARCH}?%FF=%ZZ&a[]=1"),
 }
+
+LINES: Final = USUAL["hold with empty lines"]
 
 CHUNKED: Final = b"1\r\n{\r\n1\r\n}\r\n0\r\n\r\n"
 
@@ -121,9 +126,23 @@ class Kept(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closed = False
+        self.unsent = self.taken = 0  # bytes in all, and since somebody asked how many
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high == 0
+
+    def get_write_buffer_size(self) -> int:
+        self.unsent -= self.taken
+        return self.unsent
+
+    def resume_reading(self) -> None:
+        pass
 
     def can_write_eof(self) -> bool:
         return False  # like one with TLS
@@ -265,6 +284,12 @@ STREAMS: Final = st.lists(st.sampled_from(_IN_STREAMS), min_size=1, max_size=6)
 
 @settings(deadline=None)
 @given(stream=STREAMS, cuts=st.lists(st.integers(0, 2000), max_size=5), patient=st.booleans())
+@example(
+    # The end of a head in two pieces, then a body in which there seems to be one.
+    stream=[LINES, POST],
+    cuts=[LINES.index(b"\r\n{"), LINES.index(b"\n{"), len(LINES) + 5],
+    patient=True,
+)
 @example(stream=[POST, POST], cuts=[20, len(POST)], patient=True)
 @example(stream=[POST, POST], cuts=[len(POST), len(POST) + 150], patient=True)
 @example(stream=[POST, POST, POST], cuts=[len(POST)], patient=True)
@@ -284,7 +309,7 @@ def test_the_same_head_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     note = Connection.read
 
-    def noted(self: Connection, messages: Sequence[Any], data: bytes) -> bool:
+    def noted(self: Connection, messages: list[Any], data: bytes) -> bool:
         read.append(data)
         return note(self, messages, data)
 
@@ -301,6 +326,23 @@ def test_the_same_head_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
             for sent in (more, rest, POST):
                 assert (await it.send(sent)).startswith(b"HTTP/1.1 422 ")
             assert [one for one in read if one] == [more, rest]
+
+    asyncio.run(main())
+
+
+def test_no_part_of_a_body_is_taken_for_a_request() -> None:
+    async def main() -> None:
+        async with driven() as it:
+            release = request("DELETE", f"{PATH}/{UIDS[0]}", b"{}")
+            assert await it.send(release)  # of which the head is known now
+            assert await it.send(POST)
+            # After empty lines, as long a body is announced as there are bytes after those.
+            head = request("POST", PATH, Content_Length="400", X="")
+            head = head.replace(b"X: ", b"X: " + b"x" * (400 - len(head)))
+            assert await it.send(b"\r\n\r\n" + head) == b""
+            assert await it.send(release) == b""
+            assert b" 400 " in await it.send(b" " * (400 - len(release)))
+            assert UIDS[0].encode() in await it.send(USUAL["read"])
 
     asyncio.run(main())
 
@@ -344,6 +386,20 @@ def test_more_heads_than_are_remembered() -> None:
     asyncio.run(main())
 
 
+def test_long_heads_are_not_remembered() -> None:
+    """Many thousands of connections may have some."""
+
+    async def main() -> None:
+        async with driven() as it:
+            sent = request("POST", PATH, holding("2050-09-05T10:00:00Z"), X="x" * LONGEST_KNOWN)
+            for _ in range(2):
+                assert await it.send(sent)
+            assert it.at_once == [True] * 2
+            assert not it.connection._heads
+
+    asyncio.run(main())
+
+
 def test_nothing_is_answered_at_once_while_the_client_does_not_read() -> None:
     async def main() -> None:
         async with driven() as it:
@@ -356,6 +412,27 @@ def test_nothing_is_answered_at_once_while_the_client_does_not_read() -> None:
             assert it.transport.written.startswith(b"HTTP/1.1 422 ")
             await it.send(POST)
             assert it.at_once == [True, True]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("taken", "cut"), [(0, True), (1000, True), (LEAST_TAKEN, False)])
+def test_who_does_not_read_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, taken: int, cut: bool
+) -> None:
+    """But not who reads slowly."""
+    monkeypatch.setattr(connection, "STALL_S", 0)
+
+    async def main() -> None:
+        async with driven() as it:
+            it.transport.unsent, it.transport.taken = 100 * LEAST_TAKEN, taken
+            it.connection.pause_writing()
+            await it.settle()
+            assert it.transport.closed == cut
+            it.transport.taken = 0
+            it.connection.resume_writing()
+            await it.settle()
+            assert it.transport.closed == cut
 
     asyncio.run(main())
 

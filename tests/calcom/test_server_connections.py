@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import os
 import re
@@ -243,6 +244,135 @@ async def test_who_does_not_read_is_not_read_either() -> None:
                     turns_without_any += 1
                 # The server has its turn; others are answered all the while.
                 assert statuses(await it.half_closed(READ)) == [200]
+
+
+async def test_heads_are_not_kept_without_end() -> None:
+    fields = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 1000) for number in range(100))
+    chunks = b"".join(b"3e8\r\n%b\r\n" % (b" " * 1000) for _ in range(80))
+    chunked = CHUNKED.replace(b"2\r\n{}\r\n", chunks + b"2\r\n{}\r\n")
+    async with served() as it:
+        for first in (b"", READ, CHUNKED, chunked, READ * 300, READ.replace(b"\r\n\r\n", b"")):
+            async with it.connection() as (reader, writer), asyncio.timeout(30):
+                writer.write(first)
+                for _ in range(first.count(b"HTTP/1.1\r\n") * first.endswith(b"\r\n")):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert statuses(head)[0] in (200, 400)
+                    length = re.search(rb"Content-Length: (\d+)", head)
+                    assert length is not None
+                    await reader.readexactly(int(length[1]))
+                writer.write(READ[:-2] if first.endswith(b"\r\n") or not first else b"\r\n")
+                writer.write(fields)
+                assert statuses(await reader.read()) == [400]
+
+
+async def test_a_large_head_is_read() -> None:
+    large = READ[:-2] + b"".join(b"X-%d: %b\r\n" % (n, b"x" * 1000) for n in range(30)) + b"\r\n"
+    async with served() as it:
+        pieces = [large[start : start + 500] for start in range(0, len(large), 500)]
+        assert statuses(await it.half_closed(*pieces)) == [200]
+        assert statuses(await it.half_closed(large * 5)) == [200] * 5
+
+
+async def ask_on(client: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await loop.sock_sendall(client, SEARCH * 100)
+
+
+async def test_answers_that_nobody_reads_are_not_kept_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "STALL_S", 0)
+    async with served() as it, asyncio.timeout(60):
+        with socket.create_connection(("127.0.0.1", it.port)) as client:
+            client.setblocking(False)
+            with pytest.raises(ConnectionError):
+                await ask_on(client)
+
+
+@pytest.mark.parametrize("path", ["/v2/nothing", f"{PATH}/{UID}"])
+async def test_half_a_body_that_nobody_wants_is_no_error(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    sent = request("DELETE", path, "nobody wants this")[:-5]
+    async with served() as it:
+        for pieces in ([sent], [sent[:-4], sent[-4:]]):
+            assert statuses(await it.half_closed(*pieces)) in ([200], [404])
+        async with it.connection() as (reader, writer):
+            writer.write(sent)
+            assert statuses(await reader.readline()) in ([200], [404])
+        assert statuses(await it.half_closed(READ)) == [200]
+    assert not caplog.records
+
+
+UPGRADES = ["h2c", "TLS/1.0", "websocket", "x"]
+
+
+@pytest.mark.parametrize("protocol", UPGRADES)
+async def test_a_body_is_not_read_as_a_request_after_an_offer_to_upgrade(protocol: str) -> None:
+    """The parser drops what has come together with it, and would begin in the middle of that."""
+    offer = request("GET", f"{PATH}/{UID}", "", f"Upgrade: {protocol}", "Connection: Upgrade")
+    other = request("POST", "/v2/nothing", HOLD.decode())
+    cut = len(other) - len(HOLD)
+    async with served() as it:
+        async with it.connection() as (reader, writer), asyncio.timeout(30):
+            writer.write(offer + other[:cut])
+            assert statuses(await reader.readline()) == [200]
+            with suppress(ConnectionError):
+                writer.write(other[cut:])
+                await reader.read()
+        assert it.engine.statistics().held == 0
+
+
+@pytest.mark.parametrize("protocol", UPGRADES)
+async def test_who_offers_to_upgrade_may_go_on(protocol: str) -> None:
+    """As long as the offer comes alone; some clients make it with each request."""
+    lines = f"Upgrade: {protocol}", "Connection: Upgrade"
+    hold = request("POST", PATH, '{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}', *lines)
+    read = request("GET", f"{PATH}/{UID}", "", *lines)
+    async with served() as it, it.connection() as (reader, writer), asyncio.timeout(30):
+        for sent, status in ((hold, 201), (read, 200), (hold, 422), (READ, 200)):
+            writer.write(sent)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert statuses(head) == [status]
+            length = re.search(rb"Content-Length: (\d+)", head)
+            assert length is not None
+            await reader.readexactly(int(length[1]))
+
+
+async def test_of_an_offer_to_upgrade_and_more_all_is_answered_before_the_end() -> None:
+    offer = request("GET", f"{PATH}/{UID}", "", "Upgrade: websocket", "Connection: Upgrade")
+    async with served() as it:
+        found = statuses(await it.half_closed(offer, READ))
+        assert found in ([200], [200, 200])  # if it has come in one piece, the offer is the last
+
+
+@pytest.mark.parametrize("version", ["0.9", "2.0", "3.0", "1.2"])
+async def test_other_versions_are_not_http(version: str) -> None:
+    async with served() as it:
+        for path in (f"{PATH}/{UID}", "/openapi.json", "/"):
+            sent = request("GET", path).replace(b"HTTP/1.1", f"HTTP/{version}".encode())
+            assert statuses(await it.half_closed(sent)) == [400]
+
+
+async def test_what_is_packed_is_not_unpacked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes of it may be a lot of work: who sends it for nothing is not listened to."""
+    monkeypatch.setattr(connection, "LINGER_S", 0)
+    body = gzip.compress(bytes(10_000_000))
+    for method, path, status in (
+        ("DELETE", f"{PATH}/{UID}", 200),
+        ("GET", "/docs", 200),
+        ("POST", "/v2/nothing", 404),
+        ("POST", PATH, 413),
+    ):
+        lines = "Content-Encoding: gzip", f"Content-Length: {100 * len(body)}"
+        sent = request(method, path, "", *lines) + body[:-100]
+        async with served() as it, it.connection() as (reader, writer), asyncio.timeout(30):
+            writer.write(sent)
+            answer = await reader.read()
+            assert statuses(answer) == [status]
+            assert b"\r\nConnection: close\r\n" in answer
 
 
 async def test_who_goes_away_before_it_is_asked_for_its_body_is_no_error(

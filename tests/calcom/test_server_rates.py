@@ -140,6 +140,20 @@ async def test_without_limits_unknown_keys_are_refused_all_the_same(start: Start
     assert (await read(api, {"Authorization": "Bearer cal_wrong"}))[0] == 401
 
 
+async def test_what_a_proxy_has_found_in_the_header_does_not_count(start: Start) -> None:
+    api = await start(catalog=limited(address={"requests": 1}, addressHeader="X-Forwarded-For"))
+    lines = b"Connection: close\r\nX-Forwarded-For: %d\r\n"
+    # Some proxies add to the line that the client has sent, others add one.
+    for number, (added, status) in enumerate(
+        [(b"X-Forwarded-For: 192.0.2.7", 200), (b"x-forwarded-for: 8, 192.0.2.7:50123", 429)]
+    ):
+        head = (
+            b"GET /v2/slots/reservations/x HTTP/1.1\r\nHost: x\r\ncal-api-version: 2024-09-04\r\n"
+        )
+        answer = await api.raw(head + lines % number + added + b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
 async def test_what_an_address_may_be() -> None:
     assert counted_as("") == ""
     assert counted_as("fe80::1%eth0") == counted_as("fe80::2") == "fe80::/64"

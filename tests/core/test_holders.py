@@ -119,6 +119,44 @@ def test_who_lets_holds_lapse_has_to_cool_down() -> None:
     refused(ledger, 141)
 
 
+@pytest.mark.parametrize("cool_down", [1, 10, 100])
+def test_who_comes_back_again_and_again_lapses_in_a_row(cool_down: int) -> None:
+    """However short the cool-down is beside the time that a hold lives."""
+    ledger = ledger_with(max_lapses=3, cool_down=cool_down)
+    for number in range(3):
+        hold(ledger, str(number), number * 10)
+    assert refused(ledger, 30).args == ("lapses", 3, 3, from_us(30 + cool_down))
+    hold(ledger, "cool", 30 + cool_down)
+    hold(ledger, "again", 40 + cool_down)  # after one lapse
+
+
+def test_who_comes_back_later_does_not() -> None:
+    ledger = ledger_with(max_lapses=2, cool_down=50)
+    hold(ledger, "a", 0, ttl=10)
+    hold(ledger, "b", 59, ttl=500)  # a microsecond too early
+    found = refused(ledger, 559)
+    assert found.args == ("lapses", 2, 2, from_us(609))
+    hold(ledger, "c", 609, ttl=10)
+    hold(ledger, "d", 669, ttl=10)
+    hold(ledger, "e", 679, ttl=10)
+    ledger._check()
+
+
+@pytest.mark.parametrize("verb", ["release", "confirm"])
+def test_lapses_are_forgotten_with_the_hold_that_kept_them(verb: str) -> None:
+    ledger = ledger_with(max_lapses=2, cool_down=50)
+    hold(ledger, "a", 0, ttl=10)
+    hold(ledger, "b", 20, ttl=900)
+    for number in range(20):  # others, whose lapses let this one be forgotten
+        hold(ledger, f"o{number}", 30 + 10 * number, holder=f"o{number}")
+    ledger._check()
+    assert ledger._holders is not None
+    assert "h" in ledger._holders._records
+    getattr(ledger, verb)("b", now=300)
+    ledger._check()
+    assert "h" not in ledger._holders._records
+
+
 def test_a_booking_forgives() -> None:
     ledger = ledger_with(max_lapses=2, cool_down=100)
     hold(ledger, "a", 0)
@@ -165,10 +203,11 @@ def test_a_booking_forgives_also_what_was_not_marked_yet(now: int) -> None:
 
 def test_lapses_that_were_not_marked_count_in_their_order() -> None:
     ledger = unswept(max_lapses=2, cool_down=50)
-    hold(ledger, "late", 0, ttl=100)
     hold(ledger, "early", 0, ttl=10)
-    hold(ledger, "next", 120)  # the two lapses are too far apart to be in a row
-    ledger._check()
+    hold(ledger, "late", 55, ttl=45)
+    hold(ledger, "earlier", 56, ttl=4)
+    found = refused(ledger, 120)  # the other way round, only the later one would count
+    assert found.args == ("lapses", 2, 3, from_us(150))
 
 
 def test_a_hold_may_grow_by_what_has_lapsed_though_not_marked() -> None:

@@ -610,6 +610,52 @@ async def test_only_so_many_may_wait(clock: SimClock) -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_one_holder_takes_only_so_many_places(clock: SimClock) -> None:
+    async with (
+        SlotEngine(clock=clock, max_waiters=3, max_holds=1, max_waits=2) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        callers = Callers(tasks)
+        engine.add_resource("room")
+        holds = [await engine.reserve("room", START + n * HOUR, HALF_HOUR) for n in range(4)]
+        for n in range(2):
+            await callers.begin(str(n), asks(engine, start=START + n * HOUR, holder="greedy"))
+        with pytest.raises(QuotaExceeded) as refused:
+            await asks(engine, start=START + 2 * HOUR, holder="greedy")
+        assert refused.value.args == ("waits", 2, 2, None)
+        await callers.begin("nobody", asks(engine, start=START + 2 * HOUR))
+        with pytest.raises(TooManyWaiting):
+            await asks(engine, start=START + 3 * HOUR, holder="modest")
+        await engine.release(holds[0].uid)
+        await settle()
+        assert callers.held == ["0"]
+        await callers.begin("modest", asks(engine, start=START + 3 * HOUR, holder="modest"))
+        await engine.release(holds[1].uid)  # of two holds the greedy may have one
+        await settle()
+        assert callers.refusal("1").quota == "holds"
+        await clock.advance(HOUR)  # nobody waits any more
+        assert engine.statistics().waiting == 0
+        assert not engine._room._of_holders
+
+
+async def test_who_is_cancelled_frees_a_place(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock, max_waits=1) as engine:
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        for _ in range(2):
+            with anyio.move_on_after(0) as scope:
+                await asks(engine, holder="anna")
+            assert scope.cancelled_caught
+            assert not engine._room._of_holders
+        async with anyio.create_task_group() as tasks:
+            callers = Callers(tasks)
+            await callers.begin("a", asks(engine, holder="anna"))
+            await engine.release(hold.uid)
+            await settle()
+            assert callers.held == ["a"]
+        assert not engine._room._of_holders
+
+
 async def test_it_may_be_that_nobody_may_wait(clock: SimClock) -> None:
     async with SlotEngine(clock=clock, max_waiters=0) as engine:
         engine.add_resource("room")
@@ -630,6 +676,13 @@ async def test_a_thousand_may_wait_unless_it_is_said_otherwise(clock: SimClock) 
         with pytest.raises(TooManyWaiting, match="1000 wait already"):
             await asks(engine)
         tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("most", [-1, 0, 1.5, True, "1"])
+def test_how_many_places_one_has_is_a_whole_number(most: Any) -> None:
+    with pytest.raises(InvalidField) as refused:
+        SlotEngine(max_waits=most)
+    assert refused.value.field == "max_waits"
 
 
 @pytest.mark.parametrize("most", [-1, 1.5, None, True])
