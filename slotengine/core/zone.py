@@ -25,6 +25,9 @@ EPOCH_ORDINAL: Final = EPOCH.toordinal()
 FIRST_LOCAL: Final = (date.min.toordinal() + 2 - EPOCH_ORDINAL) * DAY
 LAST_LOCAL: Final = (date.max.toordinal() - EPOCH_ORDINAL) * DAY
 
+# What some systems have beside the zones: other ways to count, and whatever is set on them.
+_ONLY_HERE: Final = ("right/", "posix/", "posixrules", "localtime")
+
 # 2**40 microseconds are 12.7 days: a few dozen windows, which five steps search.
 BUCKET_BITS: Final = 40
 
@@ -53,10 +56,12 @@ class Zone:
     def of(key: str, field: str = "zone") -> Zone:
         """Return the zone of an IANA name.  Raises `InvalidField` if there is none.  O(1)."""
         try:
-            return _named(key)
+            if not key.startswith(_ONLY_HERE):
+                return _named(key)
         # Unknown; not a possible key; a folder of zones; no text at all.
         except (KeyError, ValueError, OSError, TypeError, AttributeError):
-            raise InvalidField(field, f"is not an IANA time zone: {key!r}") from None
+            pass
+        raise InvalidField(field, f"is not an IANA time zone: {key!r}")
 
     def stretches(self, bucket: int) -> tuple[Stretch, ...]:
         """Return the stretches of one offset that a bucket of ``2**BUCKET_BITS`` consists of.
