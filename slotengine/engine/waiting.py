@@ -134,6 +134,8 @@ class WaitingRoom:
             until = min(self._ledger.now + wait, last)
             if until <= self._ledger.now or not _may_pass(refusal):
                 raise
+            if self._ledger.occupancy.exceeds_limits(proposal):
+                raise  # whoever waited in vain would only keep others off
         waiter = self.line.join(proposal, until, Caller(check))
         self._attend()
         return waiter
