@@ -158,9 +158,12 @@ def _indexes(context: click.Context, option: click.Parameter, text: str | None) 
     if text is None or text == "none":
         return None if text is None else []
     try:
-        return [int(word) for word in text.split(",")]
+        steps = [int(word) for word in text.split(",")]
     except ValueError:
         raise click.BadParameter(f"{text!r} is no list of steps, such as 3,17,44") from None
+    if steps != sorted(set(steps)):
+        raise click.BadParameter(f"{text!r} must be in order, and each step once")
+    return steps
 
 
 @cli.command()
@@ -196,6 +199,8 @@ def simulate(
     if broken is not None and broken not in ABOUT:
         raise click.BadParameter(f"there are: {', '.join(ABOUT)}", param_hint="'--fault'")
     seed = first or 0
+    if only is not None and seeds is not None:
+        raise click.UsageError("--only is about the steps of one --seed, not of several --seeds")
     if only is not None:
         if not all(0 <= step < steps for step in only):
             raise click.BadParameter(f"there are steps 0 to {steps - 1}", param_hint="'--only'")
@@ -203,6 +208,7 @@ def simulate(
         click.echo(played.text, nl=False)
         if played.failure is not None:
             raise click.ClickException(f"{played.failure.rule}: {played.failure.told}")
+        click.echo(f"{len(only)} of {steps} steps of seed {seed}: nothing found.")
         return
     total = seeds or (100 if first is None else 1)
     with cli_simulate.progress(total) as done:

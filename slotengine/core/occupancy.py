@@ -186,6 +186,10 @@ class Occupancy:
             self._check_room(claim, limit, slot, own, now, swept)
         return slot
 
+    def exceeds_limits(self, proposal: Proposal) -> bool:
+        """Return whether a proposal takes more of a limit than there is, whoever gives up what."""
+        return any(claim.units > self.limits[claim.resource].capacity for claim in proposal.quotas)
+
     def _check_hours(self, claim: Claim, slot: Slotted, schedule: Windows | None) -> None:
         hours = self.resources[claim.resource].schedule if schedule is None else schedule
         if hours is not None and not hours.covers(slot.start, slot.end):

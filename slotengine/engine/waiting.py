@@ -143,6 +143,8 @@ class WaitingRoom:
             until = min(self._ledger.now + wait, last)
             if until <= self._ledger.now or not _may_pass(refusal):
                 raise
+            if self._ledger.occupancy.exceeds_limits(proposal):
+                raise  # whoever waited in vain would only keep others off
         holder = proposal.holder
         self._check_holder(holder)
         waiter = self.line.join(proposal, until, Caller(check))

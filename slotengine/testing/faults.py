@@ -144,6 +144,18 @@ def _never(right: Method) -> Method:
     return expire
 
 
+@_breaks("waits-for-the-sweeper", Occupancy, "second_look")
+def _in_the_way(right: Method) -> Method:
+    """A hold that has lapsed is in the way of others until the sweeper has run."""
+    return lambda self, *about: NO_ROOM
+
+
+@_breaks("forgets-too-early", Books, "forget_bookings")
+def _hasty(right: Method) -> Method:
+    """Of bookings that are to be forgotten, some are not quite over."""
+    return lambda self, before, uids: right(self, before + 1, uids)
+
+
 @_breaks("never-forgets", Books, "_forget")
 def _kept(right: Method) -> Method:
     """What has ended stays in memory for good."""
@@ -242,6 +254,12 @@ def _keyless(right: Method) -> Method:
     return reserve_proposal
 
 
+@_breaks("key-mistaken", Proposal, "fingerprint")
+def _much_alike(right: Method) -> Method:
+    """Requests with one key are taken for the same although they are of another holder."""
+    return lambda self: right(self._replace(ttl=1, holder=None))
+
+
 @_breaks("stale-version-accepted", Ledger, "confirm")
 def _any_version(right: Method) -> Method:
     """A worker that acts on an old view is let through."""
@@ -301,6 +319,12 @@ def _anybody(right: Method) -> Method:
 def _no_turns(right: Method) -> Method:
     """Of a group, the first who is free is always taken."""
     return lambda self, pool, *about, **how: list(range(len(pool.claims)))
+
+
+@_breaks("hours-not-kept", Plan, "fixed_hours")
+def _always_open(right: Method) -> Method:
+    """Of hosts who are always needed, nobody asks whether they are there at that time."""
+    return lambda self, enforce: right(self, False)
 
 
 @_breaks("notice-not-kept", Plan, "check_start")

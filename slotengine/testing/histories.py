@@ -14,13 +14,16 @@ that explains all the answers is what `slotengine.testing.linearizable` finds ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, NamedTuple
 
+from slotengine.core.event_type import EventType
+from slotengine.core.plan import Ask
 from slotengine.core.proposal import Terms
 from slotengine.core.schedule import Windows
+from slotengine.testing import naive_plan
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.operations import Answer, Operation, in_model, uids_for, uids_in
 
@@ -81,11 +84,13 @@ class Books(NamedTuple):
     known: tuple[Seen, ...] = ()
     keys: tuple[tuple[str, tuple[object, str]], ...] = ()
     opened: tuple[tuple[Any, int], ...] = ()
+    lapses: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 class LedgerModel:
-    """The rules of reservations, one call after the other.
+    """The rules of reservations, one call after the other; with ``event_types``, also of those.
 
+    Not of those who wait: there is no call of that which happens at one moment.
     ``view`` is what callers see of the answer to an operation; by default the whole of it.
     """
 
@@ -94,10 +99,14 @@ class LedgerModel:
         terms: Terms,
         resources: dict[str, tuple[int, Windows | None]],
         view: Callable[[Operation, Answer], Answer] = lambda _, answer: answer,
+        event_types: Iterable[EventType] = (),
     ) -> None:
         self._terms = terms
-        self._resources = resources
         self._view = view
+        naive = NaiveLedger(terms, dict(resources))
+        for event_type in event_types:
+            naive_plan.add(naive, event_type)
+        self._resources, self._event_types = naive.resources, naive.event_types
 
     def begin(self) -> Books:
         """Return the state in which nobody has reserved anything."""
@@ -106,6 +115,8 @@ class LedgerModel:
     def step(self, state: Books, call: Asked) -> Books | None:
         """Return the state after a call, or None if it would have been answered otherwise."""
         naive = NaiveLedger(self._terms, self._resources)
+        naive.event_types = self._event_types
+        naive.lapses = {holder: list(theirs) for holder, theirs in state.lapses}
         naive.known = {one.uid: one for one in state.known}
         naive.keys, naive.opened = dict(state.keys), dict(state.opened)
         operation: Operation = call.what
@@ -120,11 +131,14 @@ class LedgerModel:
             tuple(sorted(naive.known.values(), key=_uid)),
             tuple(sorted(naive.keys.items(), key=lambda item: item[0])),
             tuple(sorted(naive.opened.items(), key=repr)),
+            tuple(sorted((holder, tuple(theirs)) for holder, theirs in naive.lapses.items())),
         )
 
     def touches(self, call: Asked) -> Iterator[Hashable]:
         """Yield what a call is about: calls that have nothing of it in common are independent."""
         operation: Operation = call.what
+        if operation.verb == "forget_bookings":
+            yield from (("resource", name) for name in self._resources)
         for proposal in operation.proposals:
             for claim in proposal.claims:
                 yield "resource", claim.resource
@@ -132,12 +146,28 @@ class LedgerModel:
                 yield "key", proposal.key
             if proposal.seats is not None:
                 yield "session", (proposal.event_type, proposal.start)
+            if proposal.holder is not None and self._terms.has_quotas():
+                yield "holder", proposal.holder
+        if operation.ask is not None:
+            yield from self._touched_by(operation.ask)
+        if operation.resource is not None:
+            yield "resource", operation.resource
         if operation.key is not None:
             yield "key", operation.key
         if operation.uid:
             yield "uid", operation.uid
         for uid in uids_in(call.answer):
             yield "uid", uid
+
+    def _touched_by(self, ask: Ask) -> Iterator[Hashable]:
+        if ask.event_type:  # or it is of one that moves, as is known of its uid
+            event_type = self._event_types[ask.event_type]
+            yield "event type", ask.event_type
+            yield from (("resource", host.resource) for host in event_type.hosts())
+        if ask.key is not None:
+            yield "key", ask.key
+        if ask.holder is not None and self._terms.has_quotas():
+            yield "holder", ask.holder
 
 
 def _uid(one: Seen) -> str:

@@ -120,13 +120,16 @@ def parts(calls: Iterable[Asked], model: Model[State]) -> list[list[Asked]]:
         return one
 
     ordered = sorted(calls, key=_asked_at)
+    firsts: list[Hashable] = []
     for call in ordered:
-        first, *others = model.touches(call)
+        # What is about nothing has nothing to do with any other.
+        first, *others = list(model.touches(call)) or [object()]
+        firsts.append(first)
         for other in others:
             heads[head(other)] = head(first)
     found: dict[Hashable, list[Asked]] = {}
-    for call in ordered:
-        found.setdefault(head(next(iter(model.touches(call)))), []).append(call)
+    for call, first in zip(ordered, firsts, strict=True):
+        found.setdefault(head(first), []).append(call)
     return list(found.values())
 
 

@@ -171,6 +171,21 @@ class NaiveLedger:
         self.at(now)
         self.imported[source] = spans
 
+    def forget_bookings(self, before: int, now: int) -> int:
+        """Do as `SlotEngine.forget_bookings`."""
+        self.at(now)
+        over = [
+            one
+            for one in self.known.values()
+            if one.state is State.CONFIRMED
+            and one.end <= before
+            and all(claim.end <= before for claim in one.claims)
+        ]
+        for one in over:
+            del self.known[one.uid]
+        self.at(now)
+        return len(over)
+
     # --- Reserve -----------------------------------------------------------------------
 
     def reserve(
@@ -179,7 +194,7 @@ class NaiveLedger:
         """Do as `Ledger.reserve_proposal`."""
         self.at(now)
         self.check(proposal)
-        fingerprint = proposal.fingerprint()
+        fingerprint = _asked(proposal)
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
         if check is not None:
@@ -245,7 +260,7 @@ class NaiveLedger:
         for proposal in candidates:
             self.check(proposal)
         choice = (policy, weights and tuple(weights), load_in)
-        fingerprint = (*(proposal.fingerprint() for proposal in candidates), choice)
+        fingerprint = (*map(_asked, candidates), choice)
         if (done := self._done(key, fingerprint)) is not None:
             return done
         chosen, claims = self._choose(candidates, policy, weights, load_in, None, renew=False)
@@ -336,6 +351,17 @@ class NaiveLedger:
         self.at(now)
         return self.known.get(uid)
 
+    def is_free(self, proposal: Proposal, now: int) -> bool:
+        """Do as `Ledger.is_free`."""
+        self.at(now)
+        self.check(proposal)
+        try:
+            self._check_quotas(proposal, None)
+            self._decide(self.screen(proposal, None))
+        except Refused:
+            return False
+        return True
+
     def busy(self, resource: str, start: int, end: int, now: int) -> list[tuple[int, int, int]]:
         """Do as `Ledger.busy`."""
         self.at(now)
@@ -376,7 +402,7 @@ class NaiveLedger:
     def _check_all(self, proposals: Sequence[Proposal]) -> None:
         for proposal in proposals:
             self.check(proposal)
-            self._done(proposal.key, proposal.fingerprint())
+            self._done(proposal.key, _asked(proposal))
 
     def _check_life(self, one: Seen, until: int) -> None:
         longest = self.terms.max_life
@@ -560,14 +586,16 @@ class NaiveLedger:
 
     def imported_spans(self, resource: str) -> list[tuple[int, int]]:
         """Return where imported busy time is, whoever says so: each span as long as can be."""
-        spans: list[tuple[int, int]] = []
         every = (span for theirs in self.imported.values() for span in theirs.get(resource, ()))
-        for start, end in sorted(every):
-            if spans and start <= spans[-1][1]:
-                spans[-1] = spans[-1][0], max(spans[-1][1], end)
-            else:
-                spans.append((start, end))
-        return spans
+        return _joined(every)
+
+    def imported_by_source(self, resource: str) -> list[tuple[str, int, int]]:
+        """Return what each source says, in order: each span as long as can be."""
+        return sorted(
+            (source, *span)
+            for source, theirs in self.imported.items()
+            for span in _joined(theirs.get(resource, ()))
+        )
 
     def _imported_at(self, resource: str, instant: int) -> bool:
         return any(start <= instant < end for start, end in self.imported_spans(resource))
@@ -723,6 +751,22 @@ class NaiveLedger:
     def _way(start: int, end: int, units: int, owners: Iterable[Seen]) -> InTheWay:
         booked = any(one.until == BOOKED_UNTIL for one in owners)
         return InTheWay(from_us(start), from_us(end), units, booked)
+
+
+def _asked(proposal: Proposal) -> object:
+    """Return all that must be the same again if a key is."""
+    start, end, claims, ttl, holder, event_type, seats, *_ = proposal
+    return proposal.request or (start, end, claims, ttl, holder, event_type, seats)
+
+
+def _joined(several: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(several):
+        if spans and start <= spans[-1][1]:
+            spans[-1] = spans[-1][0], max(spans[-1][1], end)
+        else:
+            spans.append((start, end))
+    return spans
 
 
 def _as_proposed(proposal: Proposal, _: Seen | None) -> Proposal:

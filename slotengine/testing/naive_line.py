@@ -91,6 +91,9 @@ class NaiveLine(Generic[Caller]):
             until = min(self._naive.now + wait, last)
             if until <= self._naive.now or not _is_hopeful(refusal):
                 raise
+            limits = self._naive.resources
+            if any(claim.units > limits[claim.resource][0] for claim in proposal.quotas):
+                raise
         if len(self._waiting) >= self._most:
             raise TooManyWaiting(self._most)
         self._waiting.append(Waiting(caller, proposal, until, check))

@@ -115,6 +115,16 @@ def _days(per: Period, on: date) -> tuple[date, date]:
     return date(on.year, 1, 1), date(on.year + 1, 1, 1)
 
 
+def with_host(naive: NaiveLedger, one: Seen, resource: str) -> frozenset[str]:
+    """Return who will do for a reservation that is to be with a certain host of a group."""
+    event_type = naive.event_types[one.event_type or ""]
+    will_do = {host.resource for host in event_type.fixed}
+    for group in event_type.groups:
+        names = {host.resource for host in group}
+        will_do |= {resource} if resource in names else names
+    return frozenset(will_do)
+
+
 # --- When it may begin ------------------------------------------------------------------------
 
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from slotengine.core.instant import LAST_US, from_us, to_us
@@ -70,13 +72,17 @@ PLAIN: Final = Scale()
 class Operation(NamedTuple):
     """One thing to do: a verb of the engine, and what it is told.
 
-    ``proposals`` is what a ``reserve...`` or ``move...`` asks for, and ``uid``
-    which reservation the others are about.  ``start`` is where a ``move`` goes,
-    and ``length`` how long it is there, if not as long as before.  ``ask`` is
+    ``proposals`` is what a ``reserve...`` or ``move...`` asks for, or whether that
+    ``is_free``, and ``uid`` which reservation the others are about.  ``start`` is
+    where a ``move`` goes, on which ``resource``, and ``length`` how long it is
+    there, if not the same as before; if it is to ``renew`` the hold, it does so for
+    ``ttl``.  ``policy``, ``weights`` and ``load_in`` say which of several
+    proposals is preferred.  ``ask`` is
     what a ``..._slot`` is about; with no event type, one that moves keeps its
-    own.  With a ``wait``, a ``reserve...`` stands in line: an engine's task
-    sleeps, and of the model `NaiveLine` is to be asked.  What a verb does not
-    need is not looked at.
+    own.  ``reservations`` of a ``resource`` are those within ``load_in``, and
+    ``forget_bookings`` forgets those that were over by ``start``.  With a ``wait``,
+    a ``reserve...`` stands in line: an engine's task sleeps, and of the model
+    `NaiveLine` is to be asked.  What a verb does not need is not looked at.
     """
 
     verb: str
@@ -92,6 +98,9 @@ class Operation(NamedTuple):
     length: int | None = None
     ask: Ask | None = None
     wait: int | None = None
+    weights: tuple[int, ...] | None = None
+    load_in: tuple[int, int] | None = None
+    resource: str | None = None
 
     def __str__(self) -> str:
         return self.text()
@@ -110,14 +119,22 @@ class Operation(NamedTuple):
             yield from _ask_words(self.ask, scale)
         if self.verb == "move":
             yield f"to {scale.at(self.start)}"
+        if self.resource is not None:
+            yield f"on {self.resource}"
         if self.length is not None:
             yield f"of {scale.lasts(self.length)}"
-        if self.verb == "extend":
+        if self.verb == "forget_bookings":
+            yield f"before {scale.at(self.start)}"
+        if self.verb == "extend" or (self.verb == "move" and self.renew):
             yield f"for {scale.lasts(self.ttl)}"
         if self.wait is not None:
             yield f"and wait for {scale.lasts(self.wait)}"
         if self.policy is not Policy.FIRST:
             yield self.policy.value
+        if self.weights is not None:
+            yield f"by {':'.join(map(str, self.weights))}"
+        if self.load_in is not None:
+            yield f"in {scale.span(*self.load_in)}"
         if self.key is not None:
             yield self.key
         for name in ("renew", "if_still_free"):
@@ -195,24 +212,36 @@ async def in_engine(engine: SlotEngine, operation: Operation) -> Answer:
         result = await getattr(engine, name)(*args, **kwargs)
     except COMPARABLE as error:
         return told(error)
-    return _answered(result)
+    return _answered(operation, result)
 
 
 def in_engine_nowait(engine: SlotEngine, operation: Operation) -> Answer:
     """Do an operation with the ``_nowait`` verb of an engine, and return the answer."""
     name, args, kwargs = _call(operation)
-    return outcome(lambda: _answered(getattr(engine, f"{name}_nowait")(*args, **kwargs)))
+    return outcome(lambda: _answered(operation, getattr(engine, f"{name}_nowait")(*args, **kwargs)))
 
 
 def in_thread(engine: BlockingEngine, operation: Operation) -> Answer:
     """Do an operation from a thread, and return the answer."""
     name, args, kwargs = _call(operation)
-    return outcome(lambda: _answered(getattr(engine, name)(*args, **kwargs)))
+    return outcome(lambda: _answered(operation, getattr(engine, name)(*args, **kwargs)))
 
 
-def _answered(result: object) -> Answer:
+def _answered(operation: Operation, result: object) -> Answer:
+    answer = _plain(result)
+    if operation.verb != "reservations":
+        return answer
+    # Of those with one start nobody promises an order.
+    return [
+        one
+        for _, same in groupby(answer, attrgetter("start"))
+        for one in sorted(same, key=attrgetter("uid"))
+    ]
+
+
+def _plain(result: object) -> Answer:
     if isinstance(result, list):
-        return [_answered(one) for one in result]
+        return [_plain(one) for one in result]
     if isinstance(result, Exception):
         return told(result)
     return seen(result) if isinstance(result, Reservation) else result
@@ -239,14 +268,25 @@ def _verb(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, obje
             return operation.verb, ([request_of(one) for one in proposals],), {}
         case "reserve_any":
             candidates = [request_of(one) for one in proposals]
-            return "reserve_any", (candidates,), {"policy": operation.policy, "key": operation.key}
+            return "reserve_any", (candidates,), {**_choice(operation), "key": operation.key}
+        case "move_any":
+            candidates = [request_of(one, renew=operation.renew) for one in proposals]
+            return "move_any", (uid, candidates), {**_choice(operation), "version": version}
         case "reserve_slot":
             return operation.verb, *_slot(operation)
         case "extend":
             return "extend", (uid,), {"ttl": _delta(operation.ttl), "version": version}
         case "move":
-            length = _delta_or_none(operation.length)
-            return "move", (uid, from_us(operation.start)), {"length": length, "version": version}
+            return (
+                "move",
+                (uid, from_us(operation.start)),
+                {
+                    "length": _delta_or_none(operation.length),
+                    "resource": operation.resource,
+                    "ttl": _delta(operation.ttl) if operation.renew else None,
+                    "version": version,
+                },
+            )
         case "move_slot":
             return operation.verb, *_move_to_slot(operation)
         case "move_request":
@@ -257,9 +297,30 @@ def _verb(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, obje
             return "confirm", (uid,), {"if_still_free": if_still_free, "version": version}
         case "release" | "cancel":
             return operation.verb, (uid,), {"version": version}
-        case _:
-            assert operation.verb == "get"
+        case "is_free":
+            return "is_free", (request_of(proposals[0]),), {}
+        case "reservations":
+            assert operation.load_in is not None
+            return "reservations", (operation.resource, *map(from_us, operation.load_in)), {}
+        case "forget_bookings":
+            return "forget_bookings", (from_us(operation.start),), {}
+        case "get":
             return "get", (uid,), {}
+        case _:
+            raise _unknown(operation)
+
+
+def _choice(operation: Operation) -> dict[str, object]:
+    load_in = operation.load_in
+    return {
+        "policy": operation.policy,
+        "weights": operation.weights,
+        "load_in": None if load_in is None else tuple(map(from_us, load_in)),
+    }
+
+
+def _unknown(operation: Operation) -> ValueError:
+    return ValueError(f"{operation.verb!r} is no verb; there are {', '.join(sorted(MODEL))}")
 
 
 def _simple(proposal: Proposal) -> tuple[tuple[object, ...], dict[str, object]]:
@@ -336,6 +397,8 @@ def in_model(naive: NaiveLedger, operation: Operation, uids: Sequence[str], now:
     `reserve_any`.  It is best to give those that an engine has given.
     """
     assert operation.wait is None, "a line is to be asked"
+    if operation.verb not in MODEL:
+        raise _unknown(operation)
     return as_told(outcome(lambda: MODEL[operation.verb](naive, operation, uids, now)))
 
 
@@ -362,8 +425,13 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
     if one is None:
         raise UnknownReservation(operation.uid)
     if one.event_type in naive.event_types:
-        ask = Ask("", operation.start, operation.length, naive.terms.default_ttl)
-        return naive_plan.move_slot(naive, one.uid, ask, now, version=operation.version)
+        ttl = operation.ttl if operation.renew else naive.terms.default_ttl
+        ask = Ask("", operation.start, operation.length, ttl)
+        if operation.resource is not None:
+            ask = ask._replace(only=naive_plan.with_host(naive, one, operation.resource))
+        return naive_plan.move_slot(
+            naive, one.uid, ask, now, renew=operation.renew, version=operation.version
+        )
     by = operation.start - one.start
     length = one.end - one.start if operation.length is None else operation.length
     end = operation.start + length
@@ -371,10 +439,15 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
         operation.start,
         end,
         tuple(
-            claim._replace(start=claim.start + by, end=claim.end - one.end + end)
+            Claim(
+                operation.resource or claim.resource,
+                claim.start + by,
+                claim.end - one.end + end,
+                claim.units,
+            )
             for claim in one.claims
         ),
-        naive.terms.default_ttl,
+        operation.ttl if operation.renew else naive.terms.default_ttl,
         event_type=one.event_type,
         seats=one.seats,
     )
@@ -391,6 +464,27 @@ def _move_to(naive: NaiveLedger, operation: Operation, proposal: Proposal, now: 
         raise none_free.refusals[0] from None
 
 
+def _moved_to_any(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int) -> Answer:
+    candidates = [one._replace(holder=None, key=None) for one in operation.proposals]
+    return naive.move(
+        operation.uid,
+        candidates,
+        now,
+        renew=operation.renew,
+        policy=operation.policy,
+        weights=operation.weights,
+        load_in=operation.load_in,
+        version=operation.version,
+    )
+
+
+def _reservations(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int) -> Answer:
+    assert operation.resource is not None
+    assert operation.load_in is not None
+    found = naive.reservations_in(operation.resource, *operation.load_in, now)
+    return sorted((naive.known[uid] for uid in found), key=attrgetter("start", "uid"))
+
+
 def _ask(operation: Operation) -> Ask:
     assert operation.ask is not None
     return operation.ask
@@ -405,7 +499,7 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
         naive, _ask(op), uids[0], now
     ),
     "reserve_any": lambda naive, op, uids, now: naive.reserve_any(
-        op.proposals, uids[0], now, op.policy, key=op.key
+        op.proposals, uids[0], now, op.policy, op.weights, op.load_in, op.key
     ),
     "extend": lambda naive, op, _, now: naive.extend(op.uid, op.ttl, now, op.version),
     "move": _moved,
@@ -419,6 +513,10 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
     "release": lambda naive, op, _, now: naive.end(op.uid, Verb.RELEASE, now, op.version),
     "cancel": lambda naive, op, _, now: naive.end(op.uid, Verb.CANCEL, now, op.version),
     "get": lambda naive, op, _, now: naive.get(op.uid, now),
+    "move_any": _moved_to_any,
+    "is_free": lambda naive, op, _, now: naive.is_free(op.proposals[0], now),
+    "reservations": _reservations,
+    "forget_bookings": lambda naive, op, _, now: naive.forget_bookings(op.start, now),
 }
 """What each verb is in the model."""
 

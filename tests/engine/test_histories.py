@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -12,10 +13,13 @@ from random import Random
 import anyio
 import pytest
 
-from slotengine import BlockingEngine, Request, Reservation, SlotEngine
+from slotengine import BlockingEngine, Request, Reservation, SlotEngine, minutes
+from slotengine.core.event_type import EventType, Limit, Period
 from slotengine.core.instant import from_us
+from slotengine.core.plan import Ask
 from slotengine.core.proposal import Proposal, Terms
 from slotengine.core.reservation import Claim
+from slotengine.core.schedule import Windows
 from slotengine.core.timeline import CountedTimeline
 from slotengine.testing import SimClock
 from slotengine.testing.histories import LedgerModel, Recorder
@@ -192,3 +196,90 @@ async def test_a_race_is_found(kind: type[SlotEngine], at_once: bool, explained:
         with pytest.raises(NotLinearizable) as found:
             check(recorder.calls, ONE_HALL)
         assert len(found.value.explained) == 3  # as many as there are units
+
+
+# --- Event types and quotas --------------------------------------------------------------
+
+
+def us(count: int) -> timedelta:
+    return timedelta(0, 0, count)
+
+
+def hold(name: str, start: int, holder: str) -> Operation:
+    claims = (Claim(name, start, start + 2),)
+    return Operation("reserve_request", (Proposal(start, start + 2, claims, 5, holder),))
+
+
+QUOTAS = Terms(5, 1, 20, retention=15, max_holds=1, max_lapses=1, cool_down=9)
+ROOMS: dict[str, tuple[int, Windows | None]] = {"room": (1, None), "annex": (1, None)}
+TALK = EventType(
+    id="talk",
+    length=minutes(2),
+    any_of=[["room", "annex"]],
+    limits=[Limit(Period.DAY, count=2)],
+    zone="UTC",
+)
+
+
+async def answers(engine: SlotEngine, recorder: Recorder, *operations: Operation) -> None:
+    for operation in operations:
+        asked = recorder.ask(operation)
+        asked.answered(await in_engine(engine, operation))
+
+
+@pytest.mark.anyio
+async def test_quotas_are_about_all_that_a_holder_has() -> None:
+    """Goal: what is refused because of something elsewhere, or long ago, is explained.
+
+    Method: a second hold in another room, and one after a lapse; neither was
+    refused but for the holder's sake.
+    """
+    clock = SimClock(from_us(0))
+    recorder = Recorder(clock.now)
+    async with SlotEngine(
+        default_ttl=us(5), min_ttl=us(1), max_ttl=us(20), retention=us(15),
+        max_holds=1, max_lapses=1, cool_down=us(9), clock=clock,
+    ) as engine:  # fmt: skip
+        for room in ROOMS:
+            engine.add_resource(room)
+        await answers(engine, recorder, hold("room", 2, "a"), hold("annex", 2, "a"))
+        await clock.advance(us(5))
+        await answers(engine, recorder, hold("annex", 4, "a"), hold("annex", 4, "b"))
+    refused = [isinstance(call.answer, tuple) for call in recorder.calls]
+    assert refused == [False, True, True, False]
+    assert check(recorder.calls, LedgerModel(QUOTAS, dict(ROOMS))) == 1
+    with pytest.raises(NotLinearizable):  # the third, without any lapse before
+        check(recorder.calls[2:3], LedgerModel(QUOTAS, dict(ROOMS)))
+
+
+@pytest.mark.anyio
+async def test_what_is_reserved_by_rules_can_be_explained() -> None:
+    clock = SimClock(from_us(0))
+    recorder = Recorder(clock.now)
+    ttl = Terms().default_ttl
+    slot = Operation("reserve_slot", ask=Ask("talk", 120_000_000, ttl=ttl))
+    model = LedgerModel(Terms(), dict(ROOMS), event_types=[TALK])
+    async with SlotEngine(clock=clock) as engine:
+        for room in ROOMS:
+            engine.add_resource(room)
+        engine.add_event_type(TALK)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(answers, engine, recorder, slot)
+    assert sum(isinstance(call.answer, tuple) for call in recorder.calls) == 1
+    assert check(recorder.calls, model) == 1
+    assert check([], model) == 0
+    first, second, _ = recorder.calls
+    second.answer = replace(second.answer, claims=first.answer.claims)
+    with pytest.raises(NotLinearizable):  # the same host cannot be had twice
+        check([first, second], model)
+
+
+def test_what_is_no_verb_is_told() -> None:
+    recorder = Recorder()
+    recorder.ask(Operation("resrve")).answered(None)
+    with pytest.raises(ValueError, match="'resrve' is no verb; there are cancel, confirm"):
+        check(recorder.calls, ONE_HALL)
+    recorder = Recorder()
+    recorder.ask(Operation("get", uid="")).answered(None)  # which is about nothing
+    assert check(recorder.calls, ONE_HALL) == 1

@@ -469,6 +469,22 @@ async def test_a_limit_is_waited_for(engine: SlotEngine, callers: Callers) -> No
     assert callers.held == ["a"]
 
 
+async def test_for_more_than_a_limit_has_nobody_waits(engine: SlotEngine, callers: Callers) -> None:
+    """Whoever did would keep others off until its patience is over, and be refused then."""
+    limit = Limit(time=HALF_HOUR, per=Period.DAY)
+    lengths = (HALF_HOUR, HOUR)
+    engine.add_event_type(
+        EventType(id="talk", length=HALF_HOUR, lengths=lengths, all_of=["room"], limits=[limit])
+    )
+    await callers.begin("a", engine.reserve_slot("talk", START, length=HOUR, wait=HOUR))
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("b", engine.reserve_slot("talk", START, length=HOUR, wait=HOUR))
+    refusals = [type(callers.refusal(name)) for name in "ab"]
+    assert refusals == [LimitReached, SlotTaken]  # which is found first makes no difference
+    await engine.release(hold.uid)
+    await engine.reserve("room", START, HALF_HOUR)  # and nobody is refused for their sake
+
+
 async def test_seats_are_waited_for(engine: SlotEngine, callers: Callers) -> None:
     def seats(wanted: int) -> Request:
         claims = (Claim("room"),)

@@ -57,7 +57,21 @@ def test_a_failure_that_takes_no_steps_can_be_had_again() -> None:
     done = run("--fault", "never-forgets")
     assert "--seed 0 --steps 100 --only none --fault never-forgets" in done.output
     assert run("--only", "none", "--fault", "never-forgets").exit_code == 1
-    assert run("--only", "none").output == ""
+    assert run("--only", "none").output == "0 of 100 steps of seed 0: nothing found.\n"
+
+
+@pytest.mark.parametrize(("options", "told"), [
+    ("--only 3,3", "must be in order, and each step once"),
+    ("--only 5,2", "must be in order, and each step once"),
+    ("--only 3,", "is no list of steps"),
+    ("--only 100", "there are steps 0 to 99"),
+    ("--only 1 --seeds 5", "--only is about the steps of one --seed"),
+    ("--fault nosuch", "there are: until-off-by-one"),
+])  # fmt: skip
+def test_what_makes_no_sense_is_refused(options: str, told: str) -> None:
+    done = run(*options.split())
+    assert done.exit_code == 2
+    assert told in " ".join(done.output.split())
 
 
 def test_the_page_about_testing_shows_what_is_printed() -> None:

@@ -155,3 +155,26 @@ def test_what_cannot_be_explained_is_told() -> None:
         "but then none of these can be next:",
         "  [1, 3] Read(name='a') -> 2",
     ]
+
+
+class Pings:
+    """What is about nothing at all, and always answered in the same way."""
+
+    def begin(self) -> int:
+        return 0
+
+    def step(self, state: int, call: Asked) -> int | None:
+        return state if call.answer == "pong" else None
+
+    def touches(self, call: Asked) -> Iterator[str]:
+        yield from ()
+
+
+def test_calls_that_are_about_nothing_are_looked_at_alone() -> None:
+    recorder = Recorder()
+    for answer in ("pong", "pong", "pang"):
+        recorder.ask("ping").answered(answer)
+    assert check(recorder.calls[:2], Pings()) == 2
+    with pytest.raises(NotLinearizable) as found:
+        check(recorder.calls, Pings())
+    assert found.value.calls == (recorder.calls[2],)

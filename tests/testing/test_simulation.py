@@ -9,15 +9,20 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from slotengine.core.reservation import Change, Verb
+from slotengine.core.proposal import Proposal
+from slotengine.core.reservation import Change, Claim, Verb
+from slotengine.engine.values import ImportedSpan, Statistics
 from slotengine.testing.faults import ABOUT, FAULTS, fault
 from slotengine.testing.model import Seen
+from slotengine.testing.operations import Operation
 from slotengine.testing.simulation import (
     MemoryHome,
     Played,
@@ -27,8 +32,20 @@ from slotengine.testing.simulation import (
     play,
     simulate,
 )
+from slotengine.testing.simulation.home import Forgotten, Record
 from slotengine.testing.simulation.shrinking import shortest
-from slotengine.testing.simulation.steps import EVENT_TYPES, Call, Crash, How, Look, Resume, Step
+from slotengine.testing.simulation.steps import (
+    EVENT_TYPES,
+    TICK,
+    Call,
+    Crash,
+    How,
+    Jump,
+    Look,
+    Resume,
+    Step,
+    at,
+)
 from slotengine.testing.watch import RULES
 
 ROOT = Path(__file__).parents[2]
@@ -58,10 +75,14 @@ def test_everything_happens() -> None:
     refused = {call.operation.verb for call, answer in calls if isinstance(answer, tuple)}
     assert done >= {
         "reserve", "reserve_request", "reserve_all", "reserve_each", "reserve_any", "reserve_slot",
-        "extend", "move", "move_request", "move_slot", "shorten", "confirm", "release", "cancel",
-        "get",
+        "extend", "move", "move_request", "move_any", "move_slot", "shorten", "prolong", "confirm",
+        "release", "cancel", "get", "reservations",
     }  # fmt: skip
-    assert refused == done - {"reserve_each", "get"}  # those say it in what they return
+    # Some say it in what they return, or have nothing to refuse.
+    assert refused == done - {"reserve_each", "get", "reservations"}
+    assert {answer for call, answer in calls if call.operation.verb == "is_free"} >= {True, False}
+    forgotten = [answer for call, answer in calls if call.operation.verb == "forget_bookings"]
+    assert max(answer for answer in forgotten if isinstance(answer, int)) > 1
     kinds = {answer[0].__name__ for _, answer in calls if isinstance(answer, tuple)}
     assert kinds >= {
         "SlotTaken", "OutsideHours", "NoSeatsLeft", "NoneFree", "HoldExpired", "WrongState",
@@ -251,13 +272,14 @@ class Careless(MemoryHome):
 
     def crash(self, keep: int) -> None:
         super().crash(keep)
-        self._changes = [self._unmoved(change) for change in self._changes]
+        self._records = [self._unmoved(record) for record in self._records]
 
-    def _unmoved(self, change: Change) -> Change:
-        if change.verb is not Verb.MOVE:
-            return change
-        first = next(one for one in self._changes if one.uid == change.uid)
-        return first._replace(verb=Verb.MOVE, at=change.at, until=change.until)
+    def _unmoved(self, record: Record) -> Record:
+        if isinstance(record, Forgotten) or record.verb is not Verb.MOVE:
+            return record
+        changes = (one for one in self._records if isinstance(one, Change))
+        first = next(one for one in changes if one.uid == record.uid)
+        return first._replace(verb=Verb.MOVE, at=record.at, until=record.until)
 
 
 @pytest.mark.parametrize("home", [Forgetful, Careless])
@@ -266,6 +288,30 @@ def test_a_home_that_loses_what_was_acknowledged_is_found(home: type[MemoryHome]
     steps = [history(finding.seed, STEPS)[i] for i in finding.only]
     assert any(isinstance(step, Crash) for step in steps)
     assert len(steps) <= 5
+
+
+class Mindful(MemoryHome):
+    """Forgets that bookings were forgotten."""
+
+    def crash(self, keep: int) -> None:
+        super().crash(keep)
+        self._records = [one for one in self._records if isinstance(one, Change)]
+
+
+def test_that_bookings_were_forgotten_must_not_be_forgotten() -> None:
+    """Goal: a crash brings nothing back that somebody else may have been given since.
+
+    Method: a booking is forgotten, another made in its place, and the engine crashes;
+    a home that keeps changes alone is found out.
+    """
+    wish = Proposal(at(27), at(29), (Claim("room", at(27), at(29)),), 8 * TICK)
+    books = [Call(0, Operation("reserve", (wish,))), Call(0, Operation("confirm"))]
+    forget = Call(0, Operation("forget_bookings"))
+    steps: list[Step] = [*books, Jump(30), forget, *books, Crash()]
+    played = play(steps)
+    assert played.failure is None
+    assert [told.answer for told in played.transcript if told.answer == 1]
+    assert play(steps, home=Mindful).failure is not None
 
 
 def test_only_what_nobody_was_told_of_is_lost() -> None:
@@ -302,6 +348,42 @@ def test_an_error_in_a_task_of_the_engine_is_a_failure_too() -> None:
     assert failure is not None
     assert failure.rule == "ZeroDivisionError"
     assert "1 // 0" in failure.told
+
+
+def test_what_only_fails_unless_looked_at_closely_can_be_had_again() -> None:
+    """Goal: a fault that looking more often mends is told of, with the command that shows it.
+
+    Method: an engine that miscounts once nobody has asked for imported spans for a while.
+    """
+
+    class Shy(MemoryHome):
+        def engine(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            engine = super().engine(*args, **kwargs)
+            imported, statistics = engine.imported_nowait, engine.statistics
+            unseen = 0
+
+            def seen(*about: Any) -> list[ImportedSpan]:
+                nonlocal unseen
+                unseen = 0
+                return imported(*about)
+
+            def shy() -> Statistics:
+                nonlocal unseen
+                unseen += 1
+                return statistics() if unseen < 6 else replace(statistics(), waiting=1)
+
+            engine.imported_nowait, engine.statistics = seen, shy  # type: ignore[method-assign, assignment]
+            return engine
+
+    finding = simulate(0, STEPS, home=Shy)
+    assert finding is not None
+    assert finding.whole
+    assert finding.played.failure is not None
+    assert finding.played.failure.rule == "statistics"
+    assert finding.command("--backend trio") == (
+        "slotengine simulate --seed 0 --steps 100 --backend trio"
+    )
+    assert play(history(0, STEPS), home=Shy) == finding.played
 
 
 def test_a_finding_says_how_to_have_it_again() -> None:

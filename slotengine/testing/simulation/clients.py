@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from slotengine.core.instant import duration_us
 from slotengine.core.plan import Ask
 from slotengine.core.proposal import Policy, Proposal
 from slotengine.core.reservation import Claim, Seats
+from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows, Windows
 from slotengine.testing.operations import Operation
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
@@ -23,6 +24,7 @@ from slotengine.testing.simulation.steps import (
     LAST,
     MONDAY,
     RESOURCES,
+    TERMS,
     TICK,
     Call,
     Crash,
@@ -41,6 +43,8 @@ from slotengine.testing.simulation.steps import (
 )
 
 CLIENTS: Final = 6
+LIVES: Final = ((True, True), (True, True), (True, False), (False, True), (False, False))
+"""What an engine may be like: whether it has quotas, and whether its calls tidy up."""
 SUBSCRIBERS: Final = 2
 
 TTLS: Final = (8, 8, 8, 3, 1, 20)
@@ -48,6 +52,12 @@ UNITS: Final = (1, 1, 2, 3)
 BUFFERS: Final = ((0, 0), (0, 0), (1, 0), (1, 2))
 WAITS: Final = (1, 3, 8, 20, 1_000, 1_000)
 """How much patience they have."""
+SCHEDULES: Final[tuple[Windows | None, ...]] = (
+    *(None,) * 10,
+    ALWAYS_OPEN,
+    FixedWindows([(at(27), at(33))]),
+)
+"""Hours that a request brings along, if any."""
 HOT: Final = ((27, 29), (27, 29), (28, 31))
 """What many want to have, or hardly anybody would wait for another."""
 
@@ -61,13 +71,14 @@ def history(seed: int, steps: int) -> list[Step]:
     random = Random(seed)
     clients = [_Client(number, random) for number in range(CLIENTS)]
     plays = [client.scenes() for client in clients]
-    made: list[Step] = []
+    # Some have an engine without quotas from the start, or one whose calls tidy nothing.
+    made: list[Step] = [Crash(0, *random.choice(LIVES))]
     while len(made) < steps:
         if random.random() < 0.25:
             made.append(_weather(random))
         else:
-            made.append(next(random.choice(plays)))
-    return made
+            made += next(random.choice(plays))
+    return made[:steps]
 
 
 def _weather(random: Random) -> Step:
@@ -85,7 +96,7 @@ def _weather(random: Random) -> Step:
         case 10:
             return _import(random)
         case 11:
-            return Crash(random.choice((0, 1, 2, 5)))
+            return Crash(random.choice((0, 1, 2, 5)), *random.choice(LIVES))
         case 12:
             return GiveUp(random.choice((0, 0, 1, 2)), when_served=random.random() < 0.8)
         case 13:
@@ -118,8 +129,8 @@ class _Client:
         self._random = random
         self._keys = count(1)
 
-    def scenes(self) -> Iterator[Step]:
-        """Yield step after step, for ever."""
+    def scenes(self) -> Iterator[list[Step]]:
+        """Yield step after step, for ever; or several, between which nothing else happens."""
         scenes: list[Callable[[], Iterator[Step]]] = [
             self._buys,
             self._buys,
@@ -133,19 +144,31 @@ class _Client:
             self._takes_several,
             self._takes_any,
             *(self._joins,) * 3,
-            self._acts_on_an_old_view,
+            *(self._acts_on_an_old_view,) * 2,
+            self._lapses_again,
+            self._lives_long,
+            self._asks,
+            *(self._forgets,) * 3,
             *(self._gives_up,) * 4,
-            self._uses_a_key_again,
-            *(self._waits,) * 8,
-            *(self._lets_go,) * 6,
+            *(self._uses_a_key_again,) * 2,
+            *(self._waits,) * 11,
+            *(self._lets_go,) * 8,
             self._waits_and_asks_again,
-            *(self._looks,) * 3,
-            *(self._books_by_rules,) * 4,
-            self._moves_by_rules,
-            self._looks_and_moves,
+            *(self._looks,) * 5,
+            *(self._books_by_rules,) * 5,
+            *(self._moves_by_rules,) * 2,
+            *(self._looks_and_moves,) * 2,
         ]
         while True:
-            yield from self._random.choice(scenes)()
+            together: list[Step] = []
+            for step in self._random.choice(scenes)():
+                together.append(step)
+                # Nothing comes between a client's own jump of the clock and what it does then.
+                if not isinstance(step, JumpTo):
+                    yield together
+                    together = []
+            if together:
+                yield together
 
     # --- Scenes --------------------------------------------------------------------------
 
@@ -173,7 +196,7 @@ class _Client:
             yield self._call(self._extend(), self._random.choice((How.ASYNC, How.AT_ONCE)))
 
     def _confirms_late(self) -> Iterator[Step]:
-        yield self._call(self._reserve())
+        yield self._call(self._by_rules() if self._random.random() < 0.4 else self._reserve())
         yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1, 3 * TICK)))
         confirm = Operation("confirm", if_still_free=self._random.random() < 0.5)
         yield self._call(confirm, self._random.choice((How.ASYNC, How.AT_ONCE)))
@@ -184,11 +207,13 @@ class _Client:
     def _moves(self) -> Iterator[Step]:
         yield self._call(self._reserve())
         for _ in range(self._random.randint(1, 3)):
-            if self._random.random() < 0.4:
-                yield self._call(Operation("move", start=at(self._random.randrange(FIRST, LAST))))
-            else:
-                renew = self._random.random() < 0.5
+            renew, chance = self._random.random() < 0.5, self._random.random()
+            if chance < 0.4:
+                yield self._call(self._move())
+            elif chance < 0.8:
                 yield self._call(Operation("move_request", (self._wish(),), renew=renew))
+            else:
+                yield self._call(self._one_of("move_any")._replace(renew=renew))
             if self._random.random() < 0.3:
                 yield self._call(Operation("confirm"))
 
@@ -197,18 +222,33 @@ class _Client:
             (wish,) = self._reserve().proposals
             wish = wish._replace(holder=f"client-{self._number}")
             yield self._call(Operation("reserve_request", (wish,)))
+        start = self._start()  # and what it has should be longer
+        claims = (Claim(self._random.choice(list(RESOURCES)), start, start + 4 * TICK),)
+        longer = Proposal(start, start + 4 * TICK, claims, 8 * TICK)
+        yield self._call(Operation("move_request", (longer,)))
 
     def _takes_several(self) -> Iterator[Step]:
         verb = self._random.choice(("reserve_all", "reserve_each"))
         wishes = tuple(self._wish() for _ in range(self._random.randint(2, 3)))
+        if self._random.random() < 0.4:
+            wishes = tuple(wish._replace(key=self._key()) for wish in wishes)
+            yield self._call(Operation(verb, wishes), How.LOST)
+            if self._random.random() < 0.3:
+                wishes = (self._wish(), *wishes[1:])
         yield self._call(Operation(verb, wishes))
         yield self._call(Operation("confirm"))
         yield self._call(Operation("release"), nth=1)
 
     def _takes_any(self) -> Iterator[Step]:
-        wishes = tuple(self._wish() for _ in range(self._random.randint(2, 3)))
-        policy = self._random.choice((Policy.FIRST, Policy.LEAST_LOADED))
-        yield self._call(Operation("reserve_any", wishes, policy=policy))
+        operation = self._one_of("reserve_any")
+        if self._random.random() < 0.3:
+            operation = operation._replace(key=self._key())
+            yield self._call(operation, How.LOST)
+            if self._random.random() < 0.3:
+                operation = self._one_of("reserve_any")._replace(
+                    proposals=operation.proposals, weights=None, key=operation.key
+                )
+        yield self._call(operation)
         yield self._call(Operation("confirm"))
 
     def _joins(self) -> Iterator[Step]:
@@ -217,17 +257,106 @@ class _Client:
 
     def _acts_on_an_old_view(self) -> Iterator[Step]:
         yield self._call(self._reserve())
-        yield self._call(self._extend())
-        version = self._random.choice((1, 2))
-        verb = self._random.choice(("extend", "confirm", "release"))
-        yield self._call(Operation(verb, ttl=8 * TICK, version=version))
+        yield self._call(self._random.choice((self._extend(), Operation("confirm"))))
+        if self._random.random() < 0.2:
+            yield JumpTo(self._number)
+        operation = self._random.choice(
+            (
+                Operation("extend", ttl=8 * TICK),
+                Operation("confirm", if_still_free=True),
+                Operation("release"),
+                Operation("cancel"),
+                Operation("move", start=self._start()),
+                self._one_of("move_any"),
+            )
+        )
+        yield self._call(operation._replace(version=self._random.choice((1, 2))))
 
     def _uses_a_key_again(self) -> Iterator[Step]:
-        operation = self._keyed(self._reserve())
+        """For a request that differs in one thing, if in any."""
+        if self._random.random() < 0.4:
+            ask = self._by_rules().ask
+            assert ask is not None
+            ask = ask._replace(key=self._key())
+            yield self._call(Operation("reserve_slot", ask=ask))
+            for _ in range(2):
+                yield self._call(Operation("reserve_slot", ask=self._altered(ask)))
+            return
+        seat = self._random.random() < 0.3
+        operation = Operation("reserve_request", (self._seat(),)) if seat else self._reserve()
+        operation = self._keyed(operation)
         yield self._call(operation)
         (wish,) = operation.proposals
-        other = Operation("reserve_request", (self._wish()._replace(key=wish.key),))
-        yield self._call(other)
+        changes: tuple[dict[str, Any], ...] = (
+            {},
+            {"ttl": 9 * TICK},
+            {"holder": "another"},
+            {"event_type": "another"},
+            {"seats": Seats(3, 3)} if seat else {},
+            self._wish()._replace(key=wish.key)._asdict(),
+        )
+        for change in self._random.sample(changes, 3):
+            if self._random.random() < 0.1:  # now, or after, it is as if it had never been
+                yield JumpTo(self._number, 0, TERMS.retention)
+            yield self._call(Operation("reserve_request", (wish._replace(**change),)))
+
+    def _altered(self, ask: Ask) -> Ask:
+        """Return what one asks for, or nearly so."""
+        event_type = EVENT_TYPES[ask.event_type]
+        hosts = frozenset(host.resource for host in event_type.hosts())
+        changes: list[dict[str, Any]] = [
+            {},
+            {"ttl": 9 * TICK},
+            {"holder": "another"},
+            {"enforce": not ask.enforce},
+            {"only": hosts if ask.only is None else None},
+        ]
+        if event_type.seats:
+            changes.append({"seats": 3 - ask.seats})
+        others = [one for one in map(duration_us, event_type.lengths) if one != ask.length]
+        changes += [{"length": one} for one in others]
+        return ask._replace(**self._random.choice(changes))
+
+    def _lapses_again(self) -> Iterator[Step]:
+        """Let holds lapse, and ask for another just when that is, or is not, forgiven."""
+        for _ in range(2):
+            yield self._call(self._reserve_as_holder(), How.ASYNC)
+            yield JumpTo(self._number, 0, self._random.choice((0, 0, 0, -1)))
+            if self._random.random() < 0.3:
+                yield self._call(Operation("confirm", if_still_free=True))
+        off = self._random.choice((-1, 0, 0, 1))
+        yield JumpTo(self._number, 0, self._random.choice((off, TERMS.cool_down + off)))
+        yield self._call(self._reserve_as_holder(), How.ASYNC)
+
+    def _reserve_as_holder(self) -> Operation:
+        ttl = self._random.choice((TICK, TERMS.cool_down))
+        wish = self._wish(plain=True)._replace(holder=f"client-{self._number}", ttl=ttl)
+        return Operation("reserve", (wish,))
+
+    def _lives_long(self) -> Iterator[Step]:
+        yield self._call(self._reserve())
+        yield self._call(Operation("extend", ttl=20 * TICK))
+        yield Jump(self._random.choice((5, 8)))
+        off, renew = self._random.choice((-1, 0, 0, 1)), self._random.random() < 0.4
+        yield self._call(Operation("prolong", ttl=off, renew=renew))
+
+    def _forgets(self) -> Iterator[Step]:
+        """Have what is over forgotten, up to one's own at the latest, and ask for that again."""
+        operation = self._keyed(self._reserve(hot=True))
+        yield self._call(operation)
+        yield self._call(Operation("confirm"))
+        yield Jump(self._random.choice((3, 8, 8)))
+        yield self._call(Operation("forget_bookings", start=self._random.choice((-1, 0, 0, 1))))
+        if self._random.random() < 0.5:
+            yield self._call(operation)
+
+    def _asks(self) -> Iterator[Step]:
+        """Ask what there is, and have no more of it than the answer."""
+        if self._random.random() < 0.7:
+            yield self._call(Operation("is_free", (self._wish(),)))
+        start, end = _span(self._random)
+        name = self._random.choice(list(RESOURCES))
+        yield self._call(Operation("reservations", resource=name, load_in=(at(start), at(end))))
 
     def _gives_up(self) -> Iterator[Step]:
         nth = self._random.choice((0, 0, 1, 2))
@@ -236,7 +365,7 @@ class _Client:
 
     def _waits(self) -> Iterator[Step]:
         yield self._call(self._patient(self._any_reserve()))
-        if self._random.random() < 0.15:
+        if self._random.random() < 0.25:
             yield GiveUp(when_served=self._random.random() < 0.8)
         if self._random.random() < 0.5:
             verb = self._random.choice(("confirm", "release", "get"))
@@ -290,14 +419,14 @@ class _Client:
             self._random.choice((None, None, 1, 3)),
             self._random.randrange(4),
             moves,
+            self._only(event_type),
         )
 
     def _books_by_rules(self) -> Iterator[Step]:
         operation = self._by_rules()
         if self._random.random() < 0.2:
-            key = f"client-{self._number}-{next(self._keys)}"
             assert operation.ask is not None
-            operation = operation._replace(ask=operation.ask._replace(key=key))
+            operation = operation._replace(ask=operation.ask._replace(key=self._key()))
             yield self._call(operation, How.LOST)
         yield self._call(operation)
         yield self._call(
@@ -308,15 +437,17 @@ class _Client:
 
     def _moves_by_rules(self) -> Iterator[Step]:
         yield self._call(self._by_rules())
-        event_type = self._random.choice(("", "", "", "talk", "visit"))
+        event_type = self._random.choice(("", "", "", "talk", "talk", "visit"))
         ask = Ask(
             event_type,
             self._start(),
             ttl=self._random.choice(TTLS) * TICK,
+            only=self._only(event_type) if event_type else None,
             enforce=self._random.random() < 0.5,
         )
-        operation = Operation("move_slot", ask=ask, renew=self._random.random() < 0.5)
-        yield self._call(operation)
+        version = self._random.choice((None, None, 1, 2))
+        renew = self._random.random() < 0.5
+        yield self._call(Operation("move_slot", ask=ask, renew=renew, version=version))
 
     # --- What they ask for ------------------------------------------------------------------
 
@@ -328,6 +459,30 @@ class _Client:
 
     def _extend(self) -> Operation:
         return Operation("extend", ttl=self._random.choice(TTLS) * TICK)
+
+    def _key(self) -> str:
+        return f"client-{self._number}-{next(self._keys)}"
+
+    def _one_of(self, verb: str) -> Operation:
+        """Return what asks for one of several."""
+        count = self._random.randint(2, 3)
+        operation = Operation(
+            verb,
+            tuple(self._wish() for _ in range(count)),
+            policy=self._random.choice(list(Policy)),
+            load_in=self._random.choice((None, (at(27), at(30)))),
+        )
+        if operation.policy is Policy.WEIGHTED:
+            weights = tuple(self._random.choice((1, 2, 3)) for _ in range(count))
+            return operation._replace(weights=weights)
+        return operation
+
+    def _move(self) -> Operation:
+        resource = self._random.choice((None, None, *RESOURCES))
+        renew = self._random.random() < 0.3
+        ttl = self._random.choice(TTLS) * TICK if renew else 0
+        start = at(self._random.randrange(FIRST, LAST))
+        return Operation("move", start=start, ttl=ttl, renew=renew, resource=resource)
 
     def _patient(self, operation: Operation) -> Operation:
         return operation._replace(wait=self._random.choice(WAITS) * TICK)
@@ -342,12 +497,8 @@ class _Client:
                 return self._reserve(hot=True)
 
     def _by_rules(self) -> Operation:
-        event_type = EVENT_TYPES[self._random.choice(("talk", "talk", "course", "visit"))]
-        only = None
-        if self._random.random() < 0.2:
-            fixed = [host.resource for host in event_type.fixed]
-            firsts = (self._random.choice(group).resource for group in event_type.groups)
-            only = frozenset([*fixed, *firsts])
+        names = ("talk", "talk", "course", "course", "visit", "call")
+        event_type = EVENT_TYPES[self._random.choice(names)]
         ask = Ask(
             event_type.id,
             self._start(),
@@ -355,10 +506,19 @@ class _Client:
             self._random.choice(TTLS) * TICK,
             self._holder(),
             seats=self._random.choice((1, 1, 2)) if event_type.seats else 1,
-            only=only,
+            only=self._only(event_type.id),
             enforce=self._random.random() < 0.5,
         )
         return Operation("reserve_slot", ask=ask)
+
+    def _only(self, event_type: str) -> frozenset[str] | None:
+        """Return who will do of the groups of an event type, if not everybody."""
+        if self._random.random() > 0.2:
+            return None
+        fixed = [host.resource for host in EVENT_TYPES[event_type].fixed]
+        groups = EVENT_TYPES[event_type].groups
+        firsts = (self._random.choice(group).resource for group in groups)
+        return frozenset([*fixed, *firsts])
 
     def _length(self, event_type: str) -> int | None:
         lengths = EVENT_TYPES[event_type].lengths
@@ -372,8 +532,7 @@ class _Client:
 
     def _keyed(self, operation: Operation) -> Operation:
         (wish,) = operation.proposals
-        key = f"client-{self._number}-{next(self._keys)}"
-        return operation._replace(proposals=(wish._replace(key=key),))
+        return operation._replace(proposals=(wish._replace(key=self._key()),))
 
     def _reserve(self, *, hot: bool = False) -> Operation:
         if self._random.random() < 0.4:
@@ -390,7 +549,8 @@ class _Client:
             for name in self._names(several, hot=hot)
         )
         ttl = self._random.choice(TTLS) * TICK
-        return Proposal(at(start), at(end), claims, ttl, self._holder())
+        schedule = None if plain else self._random.choice(SCHEDULES)
+        return Proposal(at(start), at(end), claims, ttl, self._holder(), schedule=schedule)
 
     def _names(self, several: int, *, hot: bool) -> list[str]:
         """Return what is wanted: the room more often than anything else."""

@@ -7,10 +7,10 @@ the records in a list, and has them taken back in with `Ledger.apply`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
 
@@ -38,6 +38,8 @@ OPTIONS: Final[dict[str, Any]] = {
     "cool_down": _delta(TERMS.cool_down),
 }
 """What a simulated engine is made with: `TERMS`, as an engine's callers say them."""
+FREE_OPTIONS: Final = OPTIONS | dict.fromkeys(("max_holds", "max_held", "max_lapses"))
+"""The same, without quotas."""
 
 
 def furnish(engine: SlotEngine) -> None:
@@ -51,14 +53,16 @@ def furnish(engine: SlotEngine) -> None:
 class Home(Protocol):
     """Where engines come from, one after the other."""
 
-    def engine(self, clock: Clock, new_uid: Callable[[], str]) -> SlotEngine:
-        """Return an engine, not entered yet, with `OPTIONS`, `furnish`ed, and all that was kept.
+    def engine(
+        self, clock: Clock, new_uid: Callable[[], str], options: Mapping[str, Any]
+    ) -> SlotEngine:
+        """Return an engine with these options, `furnish`ed, not entered, and all that was kept.
 
         It ought to give way as a `ParkingEngine` does, or no call is ever parked.
         """
 
     def records(self) -> int:
-        """Return how many changes have been recorded."""
+        """Return how many records there are: of changes, and of what was forgotten on request."""
 
     def crash(self, keep: int) -> None:
         """Lose all records but the first so many, and let the engine write no more."""
@@ -88,20 +92,39 @@ def _always() -> bool:
     return True
 
 
+class Forgotten(NamedTuple):
+    """The record of bookings that were forgotten on request, which is no change.
+
+    It has to be kept all the same: somebody else may have been given since what they took.
+    """
+
+    before: int
+    uids: Sequence[str]
+
+
+Record = Change | Forgotten
+
+
 class RecordingEngine(ParkingEngine):
     """An engine that hands on the record of each change, in the very step of it."""
 
-    def __init__(
-        self, clock: Clock, new_uid: Callable[[], str], keep: Callable[[Change], None]
-    ) -> None:
-        super().__init__(**OPTIONS, clock=clock, new_uid=new_uid)
+    def __init__(self, keep: Callable[[Record], None], **options: Any) -> None:
+        super().__init__(**options)
         self._keep = keep
         furnish(self)
 
-    def take_back(self, changes: list[Change]) -> None:
+    def take_back(self, records: Iterable[Record]) -> None:
         """Take recorded changes back in."""
-        for change in changes:
-            self._ledger.apply(change)
+        for record in records:
+            if isinstance(record, Forgotten):
+                self._ledger.forget_bookings(*record)
+            else:
+                self._ledger.apply(record)
+
+    def _forget_bookings(self, before: int, uids: Sequence[str]) -> int:
+        forgotten = super()._forget_bookings(before, uids)
+        self._keep(Forgotten(before, uids))
+        return forgotten
 
     def _publish(self, verb: Verb, entry: Entry, at: int) -> None:
         self._keep(self._ledger.record(verb, entry, at))
@@ -112,18 +135,21 @@ class MemoryHome:
     """Keeps the records of all changes in a list."""
 
     def __init__(self) -> None:
-        self._changes: list[Change] = []
+        self._records: list[Record] = []
 
-    def engine(self, clock: Clock, new_uid: Callable[[], str]) -> SlotEngine:
+    def engine(
+        self, clock: Clock, new_uid: Callable[[], str], options: Mapping[str, Any]
+    ) -> SlotEngine:
         """Return an engine that has made all the changes kept."""
-        engine = RecordingEngine(clock, new_uid, self._changes.append)
-        engine.take_back(self._changes)
+        keep = self._records.append
+        engine = RecordingEngine(keep, clock=clock, new_uid=new_uid, **options)
+        engine.take_back(self._records)
         return engine
 
     def records(self) -> int:
-        """Return how many changes have been recorded."""
-        return len(self._changes)
+        """Return how many records there are."""
+        return len(self._records)
 
     def crash(self, keep: int) -> None:
         """Lose all records but the first so many."""
-        self._changes = self._changes[:keep]  # a new list: the old engine may write to its own
+        self._records = self._records[:keep]  # a new list: the old engine may write to its own

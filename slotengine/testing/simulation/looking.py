@@ -55,11 +55,12 @@ async def _slots(world: World, step: Look, ignoring: frozenset[str]) -> list[Slo
     length = None if step.length is None else timedelta(0, 0, step.length)
     if step.most is None:
         return await engine.slots(
-            step.event_type, start, end, length=length, seats=step.seats, ignoring=ignoring
-        )
+            step.event_type, start, end,
+            length=length, seats=step.seats, ignoring=ignoring, only=step.only,
+        )  # fmt: skip
     return await engine.next_free(
         step.event_type, start, step.most,
-        within=end - start, length=length, seats=step.seats, ignoring=ignoring,
+        within=end - start, length=length, seats=step.seats, ignoring=ignoring, only=step.only,
     )  # fmt: skip
 
 
@@ -71,14 +72,17 @@ def _found(slots: list[Slot]) -> dict[int, int]:
 
 def _expected(world: World, step: Look, ignoring: frozenset[str]) -> dict[int, int]:
     query = Query(
-        step.event_type, step.start, step.end, step.length, seats=step.seats, ignoring=ignoring
-    )
+        step.event_type, step.start, step.end, step.length,
+        seats=step.seats, ignoring=ignoring, only=step.only,
+    )  # fmt: skip
     slots = offered(world.naive, query, world.clock.now())
     return dict(list(slots.items())[: step.most])
 
 
 async def _take(world: World, step: Look, start: int, own: Seen | None) -> None:
-    ask = Ask(step.event_type, start, step.length, TERMS.default_ttl, seats=step.seats)
+    ask = Ask(
+        step.event_type, start, step.length, TERMS.default_ttl, seats=step.seats, only=step.only
+    )
     if own is None:
         operation = Operation("reserve_slot", ask=ask)
     else:

@@ -12,6 +12,7 @@ to be had lies some ticks ahead, so that it matters by when it has to be booked.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
@@ -54,10 +55,12 @@ TERMS: Final = Terms(
     retention=15 * TICK,
     longest_span=20 * TICK,
     max_holds=3,
-    max_held=9 * TICK,
+    max_held=6 * TICK,
     max_lapses=2,
     cool_down=6 * TICK,
 )
+FREE_TERMS: Final = replace(TERMS, max_holds=None, max_held=None, max_lapses=None)
+"""The same, without quotas: then the usual case is decided on a way of its own."""
 MOST_WAITING: Final = 4
 """So many may wait at once."""
 RESOURCES: Final[dict[str, tuple[int, Windows | None]]] = {
@@ -98,15 +101,23 @@ EVENT_TYPES: Final = {
         EventType(
             id="visit",
             length=_minutes(2),
-            lengths=[_minutes(2), _minutes(4)],
+            lengths=[_minutes(2), _minutes(4), _minutes(7)],
             all_of=[Host("desk", schedule=FixedWindows([(at(27), at(39))]))],
             before=_minutes(1),
             window=RollingDays(0),
+            limits=[Limit(Period.MONTH, time=_minutes(6))],  # the longest is too long for any
             zone="Asia/Dhaka",  # where a day begins at tick 17, and what follows can be booked
+        ),
+        EventType(
+            id="call",
+            length=_minutes(2),
+            all_of=[Host("annex", schedule=FixedWindows([(at(27), at(30)), (at(33), at(37))]))],
+            notice=_minutes(2),
+            zone="Asia/Kathmandu",
         ),
     )
 }
-"""What can be booked by rules: of one out of several, shared, and in two lengths."""
+"""What can be booked by rules: of one out of several, shared, in three lengths, and all alone."""
 
 # --- What happens ------------------------------------------------------------------------------
 
@@ -157,14 +168,16 @@ class Look(NamedTuple):
     most: int | None = None
     nth: int = 0
     moves: bool = False
+    only: frozenset[str] | None = None
 
     def __str__(self) -> str:
+        who = "" if self.only is None else f" with {' or '.join(sorted(self.only))}"
         what = "slots" if self.most is None else f"the next {self.most}"
         length = "" if self.length is None else f" of {SCALE.lasts(self.length)}"
         then = "moves its latest to" if self.moves else "takes"
         return (
-            f"client {self.client}: looks at {what} of {self.event_type}{length} for {self.seats}, "
-            f"{SCALE.span(self.start, self.end)}, and {then} number {self.nth}"
+            f"client {self.client}: looks at {what} of {self.event_type}{who}{length}"
+            f" for {self.seats}, {SCALE.span(self.start, self.end)}, and {then} number {self.nth}"
         )
 
 
@@ -198,14 +211,15 @@ class Jump(NamedTuple):
 
 
 class JumpTo(NamedTuple):
-    """The clock jumps to when a client's nth reservation lapses, give or take a microsecond."""
+    """The clock jumps to when a client's nth reservation lapses, or did, or near that moment."""
 
     client: int
     nth: int = 0
     off: int = 0
 
     def __str__(self) -> str:
-        off = f", {self.off:+}us" if self.off else ""
+        ticks = f", {SCALE.lasts(self.off)} later" if self.off > TICK // 2 else ""
+        off = ticks or (f", {self.off:+}us" if self.off else "")
         return f"clock to where client {self.client}'s latest but {self.nth} lapses{off}"
 
 
@@ -251,12 +265,20 @@ class Import(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """The engine dies and starts anew; so many records that nobody was told of are lost."""
+    """The engine dies and starts anew; so many records that nobody was told of are lost.
+
+    The next one has no ``quotas``; or its calls do not ``tidy``, and its sweeper stalls
+    from the start, so that they come upon holds that have lapsed and still stand there.
+    """
 
     lost: int = 0
+    quotas: bool = True
+    tidy: bool = True
 
     def __str__(self) -> str:
-        return f"crash, {self.lost} records lost"
+        quotas = "" if self.quotas else ", then without quotas"
+        tidy = "" if self.tidy else ", then nothing is tidied"
+        return f"crash, {self.lost} records lost{quotas}{tidy}"
 
 
 Step = Call | Look | GiveUp | Resume | Jump | JumpTo | JumpToEnd | Stall | Deafen | Import | Crash

@@ -20,6 +20,35 @@ class Told(NamedTuple):
         return f"{self.what}" if self.answer is None else f"{self.what} -> {text(self.answer)}"
 
 
+def difference(answer: Answer, expected: Answer) -> str:
+    """Return what an answer is and must be, with more about it if in few words that is the same.
+
+    >>> difference(None, 3)
+    'is None, must be 3'
+    """
+    words = text(answer), text(expected)
+    if words[0] != words[1]:
+        return f"is {words[0]}, must be {words[1]}"
+    if isinstance(answer, list) and isinstance(expected, list) and len(answer) == len(expected):
+        return "; ".join(
+            difference(*pair) for pair in zip(answer, expected, strict=True) if pair[0] != pair[1]
+        )
+    if isinstance(answer, Seen) and isinstance(expected, Seen):
+        differing = (
+            f"{name} is {one}, must be {other}"
+            for (name, one), other in zip(
+                vars(answer).items(), vars(expected).values(), strict=True
+            )
+            if one != other
+        )
+        return f"is {words[0]}, but its {'; its '.join(differing)}"
+    return f"is {_details(answer)}, must be {_details(expected)}"
+
+
+def _details(answer: Answer) -> str:
+    return f"{text(answer)} {answer[1:]}" if isinstance(answer, tuple) else repr(answer)
+
+
 def text(answer: Answer) -> str:
     """Return an answer in a few words."""
     match answer:

@@ -18,10 +18,12 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from slotengine.core.instant import duration_us, from_us
+from slotengine.core.books import CHORES
+from slotengine.core.instant import duration_us, from_us, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event
+from slotengine.errors import Refused
 from slotengine.testing import naive_plan
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.operations import (
@@ -33,12 +35,15 @@ from slotengine.testing.operations import (
     uids_for,
     uids_in,
 )
-from slotengine.testing.simulation.home import PARKED, Home
+from slotengine.testing.simulation.home import FREE_OPTIONS, OPTIONS, PARKED, Home
 from slotengine.testing.simulation.listener import Listener
 from slotengine.testing.simulation.looking import look
 from slotengine.testing.simulation.settling import settle_down
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
+    FIRST,
+    FREE_TERMS,
+    LAST,
     ORIGIN,
     RESOURCES,
     SCALE,
@@ -60,14 +65,16 @@ from slotengine.testing.simulation.steps import (
     at,
 )
 from slotengine.testing.simulation.swept_clock import SweptClock
-from slotengine.testing.simulation.transcript import Told, text
+from slotengine.testing.simulation.transcript import Told, difference
 from slotengine.testing.simulation.waiters import Caller, Waiters
-from slotengine.testing.watch import InvariantBroken, Watch, tap
+from slotengine.testing.watch import ALWAYS, InvariantBroken, Watch, tap
 
 MOST_TURNS: Final = 500
 """Whoever has not come to rest after so many turns of the event loop never will."""
 
-MADE_FOR_WHAT_IS_THERE: Final = frozenset({"shorten", "move_slot"})
+MADE_FOR_WHAT_IS_THERE: Final = frozenset(
+    {"shorten", "prolong", "move", "move_slot", "forget_bookings"}
+)
 """Never parked: by the time they went on, the reservation might be of another kind."""
 
 BUFFERS: Final = (4, 1_000)
@@ -103,6 +110,7 @@ class World:
         """All uids that may be those of reservations."""
         self._steps = steps
         self._home = home
+        self._life = Crash()  # which says what the engine is like that comes after
         self._look_every = look_every
         self._failed: Exception | None = None
         self._numbers = count(1)
@@ -122,10 +130,16 @@ class World:
 
     async def _live(self) -> bool:
         """Let an engine live until it crashes, and return whether it did."""
-        engine = self.engine = self._home.engine(self.clock, self._new_uid)
+        options = OPTIONS if self._life.quotas else FREE_OPTIONS
+        self.naive.terms = TERMS if self._life.quotas else FREE_TERMS
+        engine = self.engine = self._home.engine(self.clock, self._new_uid, options)
+        engine._ledger._chores = CHORES if self._life.tidy else 0
         async with engine, anyio.create_task_group() as self._tasks:
             with self.carried_out():
                 self._begin(engine)
+                # Not stalled from the first: a sweeper that has not begun would do so any time.
+                await self.rest()
+                self.clock.stall(not self._life.tidy)
                 crashed = await self._until_crash()
                 if not crashed:
                     await settle_down(self)
@@ -153,6 +167,7 @@ class World:
         self._parked: list[Parked] = []
         self.waiters.begin()
         self.clock.stall(False)
+        self._refused = 0
         for step in self._busy.values():
             self.import_busy(step)
         self.compare()
@@ -224,7 +239,7 @@ class World:
     async def _(self, step: JumpTo) -> None:
         self.note(step)
         one = self.naive.known.get(self._uid(step.client, step.nth) or "")
-        if one is not None and one.state is State.HELD:
+        if one is not None and one.state in {State.HELD, State.EXPIRED}:
             self.set_clock(one.until + step.off)
 
     @_do.register
@@ -269,7 +284,7 @@ class World:
     def _resolved(self, call: Call) -> Operation | None:
         """Return what a client does, with the uid it is about; None if it knows of none."""
         operation = call.operation
-        if operation.verb.startswith("reserve"):
+        if operation.verb.startswith(("reserv", "is_free")):
             return operation
         uid = self._uid(call.client, call.nth)
         if uid is None:
@@ -277,9 +292,28 @@ class World:
         one = self.naive.known.get(uid)
         if operation.verb == "shorten":
             return None if one is None else _shorter(one)
+        if operation.verb == "forget_bookings":
+            return None if one is None else self._up_to(one, operation)
+        if operation.verb == "prolong":
+            return None if one is None else self._longer(one, operation)
+        if operation.resource is not None and (one is None or not _can_be_on(one, operation)):
+            operation = operation._replace(resource=None)
         if operation.verb == "move_slot" and not _is_movable(one, operation):
             return None
         return operation._replace(uid=uid)
+
+    def _up_to(self, one: Seen, operation: Operation) -> Operation:
+        """Return how bookings are forgotten up to one, give or take a microsecond."""
+        over = max([one.end, *(claim.end for claim in one.claims)]) + operation.start
+        return operation._replace(start=min(over, self.clock.now()))
+
+    def _longer(self, one: Seen, operation: Operation) -> Operation:
+        """Return how a hold lives for just as long as it may in all, or nearly so."""
+        assert TERMS.max_life is not None
+        ttl = one.created + TERMS.max_life - max(self.clock.now(), self.naive.now) + operation.ttl
+        if operation.renew:
+            return Operation("move", uid=one.uid, start=one.start, ttl=ttl, renew=True)
+        return Operation("extend", uid=one.uid, ttl=ttl)
 
     def _uid(self, client: int, nth: int) -> str | None:
         known = self._known.get(client, [])
@@ -302,10 +336,11 @@ class World:
     ) -> None:
         """Hold an answer against what it must be."""
         self.note(call, answer)
+        if operation.verb.startswith("reserve"):
+            self._refused += _refusals(answer)
         if answer != expected:
             raise InvariantBroken(
-                "answer",
-                f"{operation.text(SCALE)}: is {text(answer)}, must be {text(expected)}",
+                "answer", f"{operation.text(SCALE)}: {difference(answer, expected)}"
             )
 
     def learn(self, call: Call, answer: Answer) -> bool:
@@ -335,9 +370,7 @@ class World:
         """Hold what one was handed who is cancelled in that moment against what it must be."""
         self.note(f"{caller}, is cancelled when served", caller.answer)
         if caller.answer != expected:
-            raise InvariantBroken(
-                "answer", f"{caller}: is {text(caller.answer)}, must be {text(expected)}"
-            )
+            raise InvariantBroken("answer", f"{caller}: {difference(caller.answer, expected)}")
 
     def start(self, run: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
         """Start a task that lives no longer than the engine."""
@@ -347,6 +380,7 @@ class World:
 
     def _crash(self, step: Crash) -> None:
         self.note(step)
+        self._life = step
         wish = self._home.records() - step.lost
         while self._kept[-1][0] > wish and len(self._kept) > 1:
             self._kept.pop()
@@ -428,9 +462,33 @@ class World:
     def check_all(self) -> None:
         """Raise `InvariantBroken`, or AssertionError, if anything is wrong anywhere."""
         self.watch.check()
+        self._check_imported()
+        self._check_reservations()
         self.engine._ledger._check()
         # Who could be served is what the model knows.
         self.engine._room.line._check(lambda waiter: False)
+
+    def _check_imported(self) -> None:
+        """Hold what each source is said to say against what it says."""
+        for resource in RESOURCES:
+            told = [
+                (one.source, to_us(one.start, "start"), to_us(one.end, "end"))
+                for one in self.engine.imported_nowait(resource, *ALWAYS)
+            ]
+            expected = self.naive.imported_by_source(resource)
+            if sorted(told) != expected:
+                raise InvariantBroken("imported", f"{resource}: {told}, must be {expected}")
+
+    def _check_reservations(self) -> None:
+        """Hold who is said to be on each resource against who is."""
+        for resource in RESOURCES:
+            everywhere = Operation(
+                "reservations", resource=resource, load_in=(at(FIRST - 2), at(LAST + 2))
+            )
+            told = in_engine_nowait(self.engine, everywhere)
+            expected = in_model(self.naive, everywhere, (), self.clock.now())
+            if told != expected:
+                raise InvariantBroken("kept", f"{resource}: {difference(told, expected)}")
 
     def compare(self) -> None:
         """Hold all reservations that there are against the model's."""
@@ -442,14 +500,22 @@ class World:
             entry = ledger.get(uid, now=ledger.now)
             told = None if entry is None else Seen.of(entry, ledger.now)
             if told != known.get(uid):
-                raise InvariantBroken(
-                    "kept", f"{uid}: is {text(told)}, must be {text(known.get(uid))}"
-                )
+                raise InvariantBroken("kept", f"{uid}: {difference(told, known.get(uid))}")
         # What was refused, or is forgotten, stays so.
         self.uids = [uid for uid in self.uids if uid in known]
         there, expected = len(self.engine._room), len(self.waiters.line)
         if there != expected:
             raise InvariantBroken("waits", f"{there} do, and {expected} must")
+        self._check_statistics()
+
+    def _check_statistics(self) -> None:
+        """Hold what the engine counts against what there is."""
+        told = self.engine.statistics()
+        booked = sum(one.state is State.CONFIRMED for one in self.naive.known.values())
+        said = told.confirmed, told.waiting, told.subscribers, told.refused
+        expected = booked, len(self.waiters.line), len(self._listeners) + 2, self._refused
+        if said != expected:
+            raise InvariantBroken("statistics", f"{told}, must be {expected}")
 
     # --- Inside --------------------------------------------------------------------------------
 
@@ -476,6 +542,20 @@ def _shorter(one: Seen) -> Operation | None:
     if length <= 0:
         return None
     return Operation("move", uid=one.uid, start=one.start, length=length)
+
+
+def _refusals(answer: Answer) -> int:
+    if isinstance(answer, list):
+        return sum(map(_refusals, answer))
+    return int(isinstance(answer, tuple) and issubclass(answer[0], Refused))
+
+
+def _can_be_on(one: Seen, operation: Operation) -> bool:
+    """Return whether a reservation can be told which resource it is to be on."""
+    if one.event_type in EVENT_TYPES:
+        groups = EVENT_TYPES[one.event_type].groups
+        return any(host.resource == operation.resource for group in groups for host in group)
+    return len(one.claims) == 1
 
 
 def _is_at_once(step: Step) -> bool:
