@@ -342,7 +342,8 @@ class Books:
         """Take a recorded change back in, as it happened: nothing is decided again.
 
         Replaying all changes of a ledger, in order, into one with the same
-        resources makes it the same.  Nobody is told.
+        resources makes it the same; if it forgot bookings, this one has to, in
+        between (`forget_bookings`).  Nobody is told.
         """
         now = self.look(change.at)
         if change.verb is Verb.RESERVE:

@@ -84,7 +84,7 @@ class Books(NamedTuple):
     known: tuple[Seen, ...] = ()
     keys: tuple[tuple[str, tuple[object, str]], ...] = ()
     opened: tuple[tuple[Any, int], ...] = ()
-    lapses: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    lapses: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
 
 
 class LedgerModel:

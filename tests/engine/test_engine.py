@@ -230,6 +230,8 @@ async def test_both_forms_answer_alike(call: Call) -> None:
 
 
 async def test_an_async_verb_gives_way_now_and_then(engine: SlotEngine) -> None:
+    ends = [engine._turn_is_over() for _ in range(3 * CALLS_PER_TURN)]
+    assert ends == 3 * ([False] * (CALLS_PER_TURN - 1) + [True])
     turns = 0
 
     async def somebody_else() -> None:
