@@ -76,13 +76,12 @@ class Operation(NamedTuple):
     ``is_free``, and ``uid`` which reservation the others are about.  ``start`` is
     where a ``move`` goes, on which ``resource``, and ``length`` how long it is
     there, if not the same as before; if it is to ``renew`` the hold, it does so for
-    ``ttl``.  ``policy``, ``weights`` and ``load_in`` say which of several
-    proposals is preferred.  ``ask`` is
-    what a ``..._slot`` is about; with no event type, one that moves keeps its
-    own.  ``reservations`` of a ``resource`` are those within ``load_in``, and
-    ``forget_bookings`` forgets those that were over by ``start``.  With a ``wait``,
-    a ``reserve...`` stands in line: an engine's task sleeps, and of the model
-    `NaiveLine` is to be asked.  What a verb does not need is not looked at.
+    ``ttl``.  ``policy``, ``weights`` and ``load_in`` say which of several proposals
+    is preferred.  ``ask`` is what a ``..._slot`` is about; with no event type, one
+    that moves keeps its own.  ``reservations`` of a ``resource`` are those within
+    ``load_in``, and ``forget_bookings`` forgets those that were over by ``start``.
+    With a ``wait``, a ``reserve...`` stands in line: an engine's task sleeps, and of
+    the model `NaiveLine` is to be asked.  What a verb does not need is not looked at.
     """
 
     verb: str
