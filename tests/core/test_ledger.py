@@ -689,6 +689,18 @@ def test_a_limit_comes_free_though_nobody_marked_what_lapsed() -> None:
     ledger._check()
 
 
+def test_what_takes_more_than_a_limit_has_can_never_be_had() -> None:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("hall", capacity=3)
+    ledger.add_limit("limit:day", 2)
+    ledger.add_limit("limit:week", 9)
+    exceeds = ledger.occupancy.exceeds_limits
+    assert not exceeds(slot(0, 5, "hall", units=3))
+    for units in (1, 2, 3):
+        week, day = Claim("limit:week", 0, 1_000, 9), Claim("limit:day", 0, 1_000, units)
+        assert exceeds(slot(0, 5, "hall")._replace(quotas=(week, day))) == (units == 3)
+
+
 def test_units_and_limits_come_free_though_nobody_marked_what_lapsed() -> None:
     ledger = Ledger(TERMS, chores=0)
     ledger.add_resource("hall", capacity=3)
