@@ -235,7 +235,7 @@ class Watch:
             there = [
                 other
                 for other in self._on.get(claim.resource, {}).values()
-                if _is_live(other, event.at) and not self._may_be_forgotten(other)
+                if _is_live(other, event.at) and not self._is_forgotten(other)
             ]
             joins = one.seats is not None and any(_session(one) == _session(two) for two in there)
             if joins:
@@ -280,8 +280,7 @@ class Watch:
         live = [
             one
             for one in self._on[resource].values()
-            if _is_live(one, now)
-            and not (self._may_be_forgotten(one) and self._engine.get_nowait(one.uid) is None)
+            if _is_live(one, now) and not self._is_forgotten(one)
         ]
         ours = [
             (start, end, min(units, capacity))
@@ -298,6 +297,11 @@ class Watch:
 
     def _capacity(self, resource: str) -> int:
         return self._engine._ledger.resource(resource).capacity
+
+    def _is_forgotten(self, one: Reservation) -> bool:
+        """Return whether a booking was forgotten, and may be; one that counts for a limit stays."""
+        ledger = self._engine._ledger
+        return self._may_be_forgotten(one) and ledger.get(one.uid, now=ledger.now) is None
 
     def _may_be_forgotten(self, one: Reservation) -> bool:
         """Return whether a booking was over by when the engine was asked to forget such."""

@@ -10,7 +10,10 @@ import pytest
 
 from slotengine import (
     Claim,
+    EventType,
     FixedWindows,
+    Limit,
+    Period,
     Request,
     Reservation,
     Seats,
@@ -347,6 +350,30 @@ async def test_bookings_that_are_over_may_be_forgotten_if_that_was_asked_for(
         del engine._ledger._entries[booking.uid]  # which nobody asked for
         with pytest.raises(InvariantBroken, match="kept"):
             watch.check()
+
+
+async def test_a_booking_that_counts_for_a_limit_is_there_though_it_is_over(
+    clock: SimClock,
+) -> None:
+    """So others may join its session, whatever was imported since."""
+    start = NOW - 2 * HALF_HOUR
+    async with engine_on(clock) as engine:
+        engine.add_event_type(
+            EventType(
+                id="class",
+                length=HALF_HOUR,
+                all_of=["room"],
+                seats=3,
+                limits=[Limit(Period.YEAR, count=9)],
+            )
+        )
+        watch = Watch(engine)
+        first = await engine.reserve_slot("class", start, enforce=False)
+        await engine.confirm(first.uid)
+        await engine.replace_busy("calendar", {"room": [(start, NOW)]})
+        assert await engine.forget_bookings(NOW) == 0
+        await engine.reserve_slot("class", start, enforce=False)
+        watch.check()
 
 
 def test_every_rule_is_shown_to_be_watched() -> None:
