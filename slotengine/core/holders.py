@@ -2,7 +2,7 @@
 
 Kept only if the terms set a quota.  Bookings do not count, nor do holds without
 a holder.  A hold that has lapsed counts no longer, marked or not: what was not
-told yet of a holder is found when that holder is next asked about (`_settle`).
+told yet of a holder is found when that holder is next asked about (`_current`).
 
 There is a record for each holder with live holds, and for each whose lapses are
 remembered: those of the last cool-down.  A lapse is in a row with the one before if

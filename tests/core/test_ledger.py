@@ -119,8 +119,8 @@ def test_a_reservation_is_of_the_event_type_that_was_said(ledger: Ledger) -> Non
 
 
 def test_a_reservation_is_of_the_holder_who_was_said(ledger: Ledger) -> None:
-    entry = ledger.reserve("room", 0, 5, uid="a", now=0, ttl=100, holder="anna")
-    assert (entry.holder, entry.event_type) == ("anna", None)
+    entry = ledger.reserve("room", 0, 5, uid="a", now=0, ttl=100, holder="customer-1")
+    assert (entry.holder, entry.event_type) == ("customer-1", None)
 
 
 @pytest.mark.parametrize("terms", [TERMS, replace(TERMS, max_holds=10)])
@@ -152,10 +152,10 @@ def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
 
     ledger.screen = note
     entry = ledger.reserve(
-        "room", 10, 20, uid="a", now=0, ttl=100, holder="anna", event_type="talk"
+        "room", 10, 20, uid="a", now=0, ttl=100, holder="customer-1", event_type="talk"
     )
-    assert asked == [(Proposal(10, 20, (Claim("room", 10, 20),), 100, "anna", "talk"), None)]
-    assert (entry.holder, entry.event_type) == ("anna", "talk")
+    assert asked == [(Proposal(10, 20, (Claim("room", 10, 20),), 100, "customer-1", "talk"), None)]
+    assert (entry.holder, entry.event_type) == ("customer-1", "talk")
     moved = slot(30, 40, "room")
     ledger.move("a", moved, now=0)
     assert asked[1:] == [(moved, entry)]

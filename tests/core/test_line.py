@@ -69,14 +69,14 @@ def test_spans_that_only_touch_and_other_resources_are_no_concern() -> None:
 
 def test_of_a_pool_what_others_wait_for_is_left_out() -> None:
     line = Line[str](10)
-    both = Pool((Claim("anna", 1, 3), Claim("bert", 1, 3)), (2, 1), (None, None))
-    first = line.join(ask(Claim("anna", 2, 3)), 100, "a")
+    both = Pool((Claim("host-1", 1, 3), Claim("host-2", 1, 3)), (2, 1), (None, None))
+    first = line.join(ask(Claim("host-1", 2, 3)), 100, "a")
     line.join(ask(pools=(both,)), 100, "b")
     assert line.behind(ask(pools=(both,)), ticket=2) is None
     (pool,) = line.without_awaited(ask(pools=(both,)), ticket=2).pools
-    assert pool == Pool((Claim("bert", 1, 3),), (1,), (None,))
-    assert line.behind(ask(pools=(both,))) == Claim("anna", 1, 3)
-    line.freed([Place("bert", 1, 3)])
+    assert pool == Pool((Claim("host-2", 1, 3),), (1,), (None,))
+    assert line.behind(ask(pools=(both,))) == Claim("host-1", 1, 3)
+    line.freed([Place("host-2", 1, 3)])
     assert callers(line) == ["b"]
     line.leave(first)
     (pool,) = line.without_awaited(ask(pools=(both,)), ticket=2).pools
@@ -115,9 +115,9 @@ def test_at_an_end_that_is_held_there_is_nothing_to_wait_for(
 
 def test_a_pool_without_weights_has_none_afterwards_either() -> None:
     line = Line[str](10)
-    line.join(ask(Claim("anna", 2, 3)), 100, "a")
-    both = Pool((Claim("anna", 1, 3), Claim("bert", 1, 3)))
-    assert line.without_awaited(ask(pools=(both,))).pools == (Pool((Claim("bert", 1, 3),)),)
+    line.join(ask(Claim("host-1", 2, 3)), 100, "a")
+    both = Pool((Claim("host-1", 1, 3), Claim("host-2", 1, 3)))
+    assert line.without_awaited(ask(pools=(both,))).pools == (Pool((Claim("host-2", 1, 3),)),)
 
 
 def test_who_is_called_twice_tries_once() -> None:

@@ -28,7 +28,7 @@ from slotengine.errors import (
     UnknownReservation,
 )
 
-NAMES = ("room", "anna", "bert", "carl", "dora")
+NAMES = ("room", "host-1", "host-2", "host-3", "host-4")
 
 
 def minutes(count: int) -> timedelta:
@@ -59,7 +59,7 @@ def test_all_that_was_asked_for_is_proposed() -> None:
     hours = FixedWindows([(0, DAY)])
     plan = planned(
         all_of=[Host("room", units=2)],
-        any_of=[[Host("anna", weight=3, schedule=hours), Host("bert", units=2)]],
+        any_of=[[Host("host-1", weight=3, schedule=hours), Host("host-2", units=2)]],
         before=minutes(5),
         after=minutes(10),
         limits=[Limit(Period.DAY, count=3), Limit(Period.DAY, time=minutes(90))],
@@ -68,7 +68,7 @@ def test_all_that_was_asked_for_is_proposed() -> None:
     start, end = HOUR, HOUR + 30 * MINUTE
     occupied = start - 5 * MINUTE, end + 10 * MINUTE
     pool = Pool(
-        (Claim("anna", *occupied), Claim("bert", *occupied, 2)), (3, 1), (hours, ALWAYS_OPEN)
+        (Claim("host-1", *occupied), Claim("host-2", *occupied, 2)), (3, 1), (hours, ALWAYS_OPEN)
     )
     assert plan.proposal(ask) == Proposal(
         start,
@@ -88,16 +88,16 @@ def test_all_that_was_asked_for_is_proposed() -> None:
 
 
 def test_seats_are_among_those_who_will_do() -> None:
-    plan = planned(seats=4, any_of=[["anna", "bert"]])
-    proposal = plan.proposal(Ask("talk", 0, seats=3, only=frozenset({"bert"})))
+    plan = planned(seats=4, any_of=[["host-1", "host-2"]])
+    proposal = plan.proposal(Ask("talk", 0, seats=3, only=frozenset({"host-2"})))
     assert proposal.seats == Seats(4, 3)
-    assert proposal.hosts == frozenset({"room", "bert"})
+    assert proposal.hosts == frozenset({"room", "host-2"})
 
 
 def test_everybody_but_of_one_group_only_one() -> None:
-    plan = planned(any_of=[["anna", "bert"], ["carl", "dora"]])
-    assert plan.with_host("anna") == {"room", "anna", "carl", "dora"}
-    assert plan.with_host("dora") == {"room", "anna", "bert", "dora"}
+    plan = planned(any_of=[["host-1", "host-2"], ["host-3", "host-4"]])
+    assert plan.with_host("host-1") == {"room", "host-1", "host-3", "host-4"}
+    assert plan.with_host("host-4") == {"room", "host-1", "host-2", "host-4"}
 
 
 def test_both_kinds_of_limits_can_be_of_one_period(planner: Planner) -> None:
@@ -114,7 +114,7 @@ REFUSED: list[tuple[tuple[object, ...], Callable[[Planner], object]]] = [
     (("seats",), lambda x: x.plan("talk").seats_of(0)),
     (("seats",), lambda x: x.plan("talk").seats_of(2)),
     (("shared", 3, 2), lambda x: x.plan("shared").seats_of(3)),
-    (("only",), lambda x: x.plan("talk").groups_of({"room", "carl"})),
+    (("only",), lambda x: x.plan("talk").groups_of({"room", "host-3"})),
     (("only",), lambda x: x.plan("talk").groups_of({"room"})),
     (("resource",), lambda x: x.plan("talk").with_host("room")),
     (("event_type",), lambda x: x.add("talk")),  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ REFUSED: list[tuple[tuple[object, ...], Callable[[Planner], object]]] = [
 def test_what_is_refused_is_named(
     planner: Planner, about: tuple[object, ...], call: Callable[[Planner], object]
 ) -> None:
-    planner.add(event_type(any_of=[["anna", "bert"]]))
+    planner.add(event_type(any_of=[["host-1", "host-2"]]))
     planner.add(event_type(id="shared", seats=2))
     kinds = InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
     with pytest.raises(kinds) as refused:

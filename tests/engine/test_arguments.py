@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain, count
 from typing import Any, NamedTuple
 
@@ -23,11 +23,10 @@ from slotengine import (
 )
 from slotengine.core.instant import to_us
 from slotengine.testing import SimClock
+from tests.engine.conftest import HOUR, NOW
 
-NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
-START = datetime(2030, 1, 7, 9, tzinfo=UTC)
+START = NOW + HOUR
 HALF_HOUR = minutes(30)
-HOUR = minutes(60)
 DAY = timedelta(days=1)
 TODAY = (START, START + HOUR)
 MORNING = (NOW, NOW + 4 * HOUR)

@@ -159,14 +159,14 @@ async def test_a_caller_waits_until_the_slot_is_free(
     free: Callable[[SlotEngine, SimClock], Awaitable[None]],
 ) -> None:
     await engine.reserve("room", START, HALF_HOUR)
-    await callers.begin("a", asks(engine, start=START + minutes(10), holder="anna"))
+    await callers.begin("a", asks(engine, start=START + minutes(10), holder="customer-1"))
     assert callers.answers == {}
     assert engine.statistics().waiting == 1
     await free(engine, clock)
     await settle()
     hold = callers.reservation("a")
     assert (hold.holder, hold.created, hold.until) == (
-        "anna", clock.moment, clock.moment + minutes(5),
+        "customer-1", clock.moment, clock.moment + minutes(5),
     )  # fmt: skip
     assert engine.get_nowait(hold.uid) == hold
     assert (engine.statistics().waiting, engine.statistics().refused) == (0, 0)
@@ -402,12 +402,12 @@ async def test_a_quota_is_no_reason_to_wait(clock: SimClock) -> None:
         clock=clock, max_holds=1, max_held=HALF_HOUR, max_lapses=2, cool_down=HOUR
     ) as engine:
         engine.add_resource("room")
-        await engine.reserve("room", START, HALF_HOUR, holder="anna")
+        await engine.reserve("room", START, HALF_HOUR, holder="customer-1")
         with pytest.raises(QuotaExceeded) as refused:
-            await asks(engine, holder="anna")
+            await asks(engine, holder="customer-1")
         assert refused.value.retry_at == NOW + minutes(5)
         with pytest.raises(QuotaExceeded) as refused:
-            await engine.reserve("room", START, HOUR, holder="bert", wait=HOUR)
+            await engine.reserve("room", START, HOUR, holder="customer-2", wait=HOUR)
         assert (refused.value.quota, refused.value.limit) == ("time", HALF_HOUR)
 
 
@@ -427,7 +427,7 @@ async def test_many_units_are_not_taken_away_one_by_one(
 async def test_several_resources_are_had_together(engine: SlotEngine, callers: Callers) -> None:
     room = await engine.reserve("room", START, HALF_HOUR)
     annex = await engine.reserve("annex", START, HALF_HOUR)
-    both = Request(START, HALF_HOUR, (Claim("room"), Claim("annex")), holder="anna")
+    both = Request(START, HALF_HOUR, (Claim("room"), Claim("annex")), holder="customer-1")
     await callers.begin("a", engine.reserve_request(both, wait=HOUR))
     await engine.release(room.uid)
     await settle()
@@ -517,20 +517,20 @@ async def test_what_waiting_cannot_help_is_refused_at_once(
     engine: SlotEngine, callers: Callers
 ) -> None:
     weekdays = FixedWindows([(to_us(NOW), to_us(NOW + 9 * HOUR))])
-    for name in ("anna", "bert"):
+    for name in ("host-1", "host-2"):
         engine.add_resource(name, schedule=weekdays)
     engine.add_event_type(
-        EventType(id="talk", length=HALF_HOUR, any_of=[["anna", "bert"]], notice=HALF_HOUR)
+        EventType(id="talk", length=HALF_HOUR, any_of=[["host-1", "host-2"]], notice=HALF_HOUR)
     )
     night = START.replace(hour=22)
     with pytest.raises(OutsideHours):
-        await asks(engine, "anna", night)
+        await asks(engine, "host-1", night)
     with pytest.raises(NoneFree):
         await engine.reserve_slot("talk", night, wait=HOUR)
     with pytest.raises(TooSoon):
         await engine.reserve_slot("talk", NOW + minutes(15), wait=HOUR)
-    await engine.reserve("anna", START, HALF_HOUR)
-    await engine.reserve("bert", START, HALF_HOUR)
+    await engine.reserve("host-1", START, HALF_HOUR)
+    await engine.reserve("host-2", START, HALF_HOUR)
     await callers.begin("a", engine.reserve_slot("talk", START, wait=HOUR))
     assert engine.statistics().waiting == 1
     assert engine.statistics().refused == 3
@@ -660,12 +660,12 @@ async def test_who_is_cancelled_frees_a_place(clock: SimClock) -> None:
         hold = await engine.reserve("room", START, HALF_HOUR)
         for _ in range(2):
             with anyio.move_on_after(0) as scope:
-                await asks(engine, holder="anna")
+                await asks(engine, holder="customer-1")
             assert scope.cancelled_caught
             assert not engine._room._of_holders
         async with anyio.create_task_group() as tasks:
             callers = Callers(tasks)
-            await callers.begin("a", asks(engine, holder="anna"))
+            await callers.begin("a", asks(engine, holder="customer-1"))
             await engine.release(hold.uid)
             await settle()
             assert callers.held == ["a"]
