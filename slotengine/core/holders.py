@@ -122,7 +122,7 @@ class Holders:
         """Count a hold no longer, since it was confirmed: the lapses before are forgiven."""
         record = self._current(entry.holder, now, swept)
         if record is not None:
-            record.lapses = 0
+            record.lapses, record.noted = 0, False
             if entry in record.holds:
                 self._take_out(record, entry)
             else:
@@ -180,22 +180,20 @@ class Holders:
         self._drop_if_done(entry.holder, record)
 
     def _drop_if_done(self, holder: str | None, record: _Record) -> None:
-        if not record.holds and not (record.lapses and record.noted):
+        if not record.holds and not record.noted:
             assert holder is not None
             self._records.pop(holder, None)
 
     def _check(self, live: dict[str, dict[Entry, int]], now: int) -> None:
         """Assert that exactly what is live is counted; for tests and simulation."""
         for holder, record in self._records.items():
-            assert record.holds or (record.lapses and record.noted)
+            assert record.holds or record.noted
             assert record.length == sum(record.holds.values())
             holds = {one: length for one, length in record.holds.items() if one.until > now}
             assert holds == live.get(holder, {})
         assert live.keys() <= self._records.keys()
         noted = {holder for _, holder in self._lapsed}
-        assert {
-            one for one, record in self._records.items() if record.lapses and record.noted
-        } <= noted
+        assert {one for one, record in self._records.items() if record.noted} <= noted
 
 
 def _room_from(record: _Record, left: int, own: Entry | None) -> datetime | None:
