@@ -782,7 +782,7 @@ def _as_it_was(entry: Entry) -> Proposal:
         event_type=entry.event_type,
         seats=entry.seats,
         schedule=ALWAYS_OPEN,
-        quotas=tuple(claim for claim in claims if is_limit(claim.resource)),
+        limits=tuple(claim for claim in claims if is_limit(claim.resource)),
     )
 
 

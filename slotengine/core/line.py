@@ -56,7 +56,7 @@ class Waiter(Generic[Caller]):
         self.until = until
         self.caller = caller
         self.places = [Place(*claim[:3]) for claim in proposal.all_claims()]
-        self.signs = [Place(*claim[:3]) for claim in proposal.quotas]
+        self.signs = [Place(*claim[:3]) for claim in proposal.limits]
         if proposal.seats is not None:
             self.signs.append(_session(proposal.event_type, proposal.start))
         self.in_line = True

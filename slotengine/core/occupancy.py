@@ -158,10 +158,10 @@ class Occupancy:
 
         Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
         """
-        resources, schedules, quotas = self.resources, proposal.schedules, proposal.quotas
+        resources, schedules, limits = self.resources, proposal.schedules, proposal.limits
         # Mostly the proposal itself says what it gets: making a placement would cost 0.25 µs.
         slot: Slotted = proposal
-        if proposal.seats is not None or proposal.pools or quotas:
+        if proposal.seats is not None or proposal.pools or limits:
             slot = asked = proposal.slot()
             if asked.seats is not None:
                 session = self._joined(proposal, asked, own, now, swept=swept)
@@ -170,16 +170,16 @@ class Occupancy:
         # All hours before any room, so that nobody is told what stands where they may not be.
         for i, claim in enumerate(proposal.claims):
             self._check_hours(claim, slot, schedules[i] if schedules else proposal.schedule)
-        if quotas:
-            slot = slot._replace(claims=slot.claims + quotas)
+        if limits:
+            slot = slot._replace(claims=slot.claims + limits)
         for claim in proposal.claims:
             self._check_room(claim, resources[claim.resource], slot, own, now, swept)
         if proposal.pools:
             claims = proposal.claims
             for pool in proposal.pools:
                 claims += (self._pick(pool, proposal, own, now, swept=swept, keep=keep),)
-            slot = slot._replace(claims=claims + quotas)
-        for claim in quotas:
+            slot = slot._replace(claims=claims + limits)
+        for claim in limits:
             limit = self.limits[claim.resource]
             if claim.units > limit.capacity:  # such as ninety minutes of sixty a day
                 raise LimitReached(limit.id, self.obstruction, limit.id, slot, own)
@@ -188,7 +188,7 @@ class Occupancy:
 
     def exceeds_limits(self, proposal: Proposal) -> bool:
         """Return whether a proposal takes more of a limit than there is, whoever gives up what."""
-        return any(claim.units > self.limits[claim.resource].capacity for claim in proposal.quotas)
+        return any(claim.units > self.limits[claim.resource].capacity for claim in proposal.limits)
 
     def _check_hours(self, claim: Claim, slot: Slotted, schedule: Windows | None) -> None:
         hours = self.resources[claim.resource].schedule if schedule is None else schedule
@@ -279,7 +279,7 @@ class Occupancy:
             self._clear_lapsed_members(session, now)
             if not session.members:
                 return None
-        asked = slot._replace(claims=slot.claims + proposal.quotas)
+        asked = slot._replace(claims=slot.claims + proposal.limits)
         most = slot.seats.total - slot.seats.wanted
         resource = session.claims[0].resource
         if session.end != slot.end or not session.is_among(slot.hosts):

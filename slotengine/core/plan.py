@@ -50,7 +50,7 @@ class Party(NamedTuple):
     hours: Windows | None
 
 
-class Quota(NamedTuple):
+class LimitRule(NamedTuple):
     """A limit of an event type, as a resource of the ledger."""
 
     resource: str
@@ -89,8 +89,8 @@ class Plan:
         self.groups = tuple(
             tuple(self._party(host, hours) for host in group) for group in event_type.groups
         )
-        self.quotas = tuple(
-            Quota(
+        self.limits = tuple(
+            LimitRule(
                 f"{LIMIT}{limit.per.value} {'time' if limit.count is None else 'count'}:{self.id}",
                 limit.per,
                 limit.units,
@@ -115,7 +115,7 @@ class Plan:
 
         None if there is more to it: then it takes a proposal to say what.
         """
-        more = self.groups or self.quotas or self.seats or self.before or self.after
+        more = self.groups or self.limits or self.seats or self.before or self.after
         if more or len(self.fixed) > 1 or self.fixed[0].units > 1:
             return None
         return self.fixed[0].resource
@@ -208,7 +208,7 @@ class Plan:
             ask.key,
             None,
             tuple([_pool(group, occupied, enforce=ask.enforce) for group in groups]),
-            tuple([quota.claim(self.zone, start, length) for quota in self.quotas]),
+            tuple([rule.claim(self.zone, start, length) for rule in self.limits]),
             self.fixed_hours(ask.enforce),
             None if self.seats is None else self.names(groups),
             (self.id, start, length, ask.ttl, ask.holder, ask.seats, only, ask.enforce),

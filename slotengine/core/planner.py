@@ -50,8 +50,8 @@ class Planner:
         if event_type.id in self._plans:
             raise InvalidField("event_type", f"{event_type.id!r} was added before")
         plan = self._drawn(event_type)
-        for quota in plan.quotas:
-            self._ledger.add_limit(quota.resource, quota.units)
+        for rule in plan.limits:
+            self._ledger.add_limit(rule.resource, rule.units)
         self._plans[event_type.id] = plan
 
     def knows(self, event_type: str | None) -> bool:

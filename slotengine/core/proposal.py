@@ -111,7 +111,7 @@ class Proposal(NamedTuple):
     (buffers included) on its resource, and of each pool one is claimed as well.
     ``seats`` joins, or opens, the session of this ``event_type`` and ``start``.
     ``schedule`` takes the place of the resources' own, if given, but not of the
-    pools'; ``schedules`` do so claim by claim.  ``quotas`` are claims on limits
+    pools'; ``schedules`` do so claim by claim.  ``limits`` are claims on limits
     (`LIMIT`), which may leave out some of the slot, or reach far beyond.  A
     session is joined only if its ``hosts`` are among these; None: whoever has it.
     ``request`` is what the caller asked for, if that is not the proposal itself.
@@ -127,7 +127,7 @@ class Proposal(NamedTuple):
     key: str | None = None
     schedule: Windows | None = None
     pools: tuple[Pool, ...] = ()
-    quotas: tuple[Claim, ...] = ()
+    limits: tuple[Claim, ...] = ()
     schedules: tuple[Windows, ...] | None = None
     hosts: frozenset[str] | None = None
     request: tuple[object, ...] | None = None
@@ -150,7 +150,7 @@ class Proposal(NamedTuple):
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.
 
-        Pools and quotas are made by the planner, which has checked them.
+        Pools and claims on limits are made by the planner, which has checked them.
         """
         start, end, claims, _, holder, event_type, seats, key, schedule = self[:9]
         check_span(start, end)

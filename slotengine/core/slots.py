@@ -34,7 +34,7 @@ from slotengine.core.grid import lay
 from slotengine.core.instant import DAY, MINUTE
 from slotengine.core.interval import Span, common, widest, without
 from slotengine.core.obstruction import Standing, steps
-from slotengine.core.plan import Party, Plan, Quota
+from slotengine.core.plan import LimitRule, Party, Plan
 from slotengine.core.reservation import BOOKED_UNTIL, Entry, Session
 from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
@@ -221,23 +221,23 @@ class Search:
     # --- Limits and sessions ---------------------------------------------------------------
 
     def _within_limits(self, starts: list[int]) -> list[int]:
-        for quota in self._plan.quotas:
+        for rule in self._plan.limits:
             if not starts:
                 break
-            starts = list(self._within(quota, starts))
+            starts = list(self._within(rule, starts))
         return starts
 
-    def _within(self, quota: Quota, starts: Sequence[int]) -> Iterator[int]:
+    def _within(self, rule: LimitRule, starts: Sequence[int]) -> Iterator[int]:
         """Yield the starts in whose period there is enough left of a limit."""
-        zone, needed = self._plan.zone, quota.needed(self._length)
-        period = quota.per.span(zone, starts[0])
-        resource = self._occupancy.limits[quota.resource]
+        zone, needed = self._plan.zone, rule.needed(self._length)
+        period = rule.per.span(zone, starts[0])
+        resource = self._occupancy.limits[rule.resource]
         used = self._used(resource, period[0])
         for start in starts:
             if start >= period[1]:
-                period = quota.per.span(zone, start)
+                period = rule.per.span(zone, start)
                 used = self._used(resource, period[0])
-            if used + needed <= quota.units:
+            if used + needed <= rule.units:
                 yield start
 
     def _used(self, limit: Resource, period: int) -> int:

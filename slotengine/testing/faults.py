@@ -299,7 +299,7 @@ def _lapses(right: Method) -> Method:
 @_breaks("limit-not-counted", Plan, "proposal")
 def _unlimited(right: Method) -> Method:
     """What is reserved does not count towards the limits of its event type."""
-    return lambda self, ask: right(self, ask)._replace(quotas=())
+    return lambda self, ask: right(self, ask)._replace(limits=())
 
 
 @_breaks("host-taken-twice", Occupancy, "_pick")

@@ -326,7 +326,7 @@ class NaiveLedger:
             1,
             event_type=one.event_type,
             seats=one.seats,
-            quotas=tuple(claim for claim in one.claims if is_limit(claim.resource)),
+            limits=tuple(claim for claim in one.claims if is_limit(claim.resource)),
         )
         claims = self._decide(self.screen(again, None), hours=False)
         self.lapses.pop(one.holder or "", None)
@@ -612,8 +612,8 @@ class NaiveLedger:
         self, proposal: Proposal, own: Seen | None = None, *, hours: bool = True
     ) -> tuple[Claim, ...]:
         """Return the claims that the proposal would get, or raise."""
-        live, fixed, quotas = self._live(own), proposal.claims, proposal.quotas
-        asked = proposal._replace(claims=fixed + quotas)
+        live, fixed, limits = self._live(own), proposal.claims, proposal.limits
+        asked = proposal._replace(claims=fixed + limits)
         members = _members(proposal, live)
         if members:
             claims = self._claims(asked, live)
@@ -631,8 +631,8 @@ class NaiveLedger:
         picks = fixed
         for pool in proposal.pools:
             picks += (self._pick(pool, proposal, own),)
-        asked = proposal._replace(claims=picks + quotas)
-        for claim in quotas:
+        asked = proposal._replace(claims=picks + limits)
+        for claim in limits:
             self._check_fits(claim, asked, own)
         return asked.claims
 

@@ -92,7 +92,7 @@ class NaiveLine(Generic[Caller]):
             if until <= self._naive.now or not _is_hopeful(refusal):
                 raise
             limits = self._naive.resources
-            if any(claim.units > limits[claim.resource][0] for claim in proposal.quotas):
+            if any(claim.units > limits[claim.resource][0] for claim in proposal.limits):
                 raise
         if len(self._waiting) >= self._most:
             raise TooManyWaiting(self._most)

@@ -77,7 +77,7 @@ def _proposal(naive: NaiveLedger, event_type: EventType, ask: Ask) -> Proposal:
             Pool(claims(group), tuple(host.weight for host in group), hours(group))
             for group in groups
         ),
-        quotas=tuple(_counted(limit, event_type, start, length) for limit in event_type.limits),
+        limits=tuple(_counted(limit, event_type, start, length) for limit in event_type.limits),
         schedules=hours(event_type.fixed),
         hosts=frozenset(
             host.resource for hosts in (event_type.fixed, *groups) for host in hosts

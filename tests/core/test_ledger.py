@@ -681,11 +681,11 @@ def test_a_limit_comes_free_though_nobody_marked_what_lapsed() -> None:
     ledger = Ledger(TERMS, chores=0)
     ledger.add_resource("hall", capacity=3)
     ledger.add_limit("limit:day", 2)
-    quota = (Claim("limit:day", 0, 1_000, 2),)
-    ledger.reserve_proposal(slot(0, 5, "hall", ttl=10)._replace(quotas=quota), uid="a", now=0)
+    limit = (Claim("limit:day", 0, 1_000, 2),)
+    ledger.reserve_proposal(slot(0, 5, "hall", ttl=10)._replace(limits=limit), uid="a", now=0)
     with pytest.raises(LimitReached):
-        ledger.reserve_proposal(slot(0, 5, "hall")._replace(quotas=quota), uid="b", now=9)
-    ledger.reserve_proposal(slot(0, 5, "hall")._replace(quotas=quota), uid="b", now=10)
+        ledger.reserve_proposal(slot(0, 5, "hall")._replace(limits=limit), uid="b", now=9)
+    ledger.reserve_proposal(slot(0, 5, "hall")._replace(limits=limit), uid="b", now=10)
     ledger._check()
 
 
@@ -698,19 +698,19 @@ def test_what_takes_more_than_a_limit_has_can_never_be_had() -> None:
     assert not exceeds(slot(0, 5, "hall", units=3))
     for units in (1, 2, 3):
         week, day = Claim("limit:week", 0, 1_000, 9), Claim("limit:day", 0, 1_000, units)
-        assert exceeds(slot(0, 5, "hall")._replace(quotas=(week, day))) == (units == 3)
+        assert exceeds(slot(0, 5, "hall")._replace(limits=(week, day))) == (units == 3)
 
 
 def test_units_and_limits_come_free_though_nobody_marked_what_lapsed() -> None:
     ledger = Ledger(TERMS, chores=0)
     ledger.add_resource("hall", capacity=3)
     ledger.add_limit("limit:day", 2)
-    quota = (Claim("limit:day", 0, 1_000, 2),)
-    ledger.reserve_proposal(slot(0, 5, "hall", ttl=10)._replace(quotas=quota), uid="a", now=0)
+    limit = (Claim("limit:day", 0, 1_000, 2),)
+    ledger.reserve_proposal(slot(0, 5, "hall", ttl=10)._replace(limits=limit), uid="a", now=0)
     ledger.reserve_proposal(slot(0, 5, "hall"), uid="b", now=0)
     with pytest.raises(SlotTaken):
         ledger.reserve_proposal(slot(0, 5, "hall", units=3), uid="c", now=10)
-    ledger.reserve_proposal(slot(0, 5, "hall", units=2)._replace(quotas=quota), uid="c", now=10)
+    ledger.reserve_proposal(slot(0, 5, "hall", units=2)._replace(limits=limit), uid="c", now=10)
     ledger._check()
 
 
@@ -1327,7 +1327,7 @@ def test_bookings_are_forgotten_once_nothing_of_them_reaches_beyond(ledger: Ledg
     day = Claim("limit:day", 0, 1_000)
     booked(ledger, "over", slot(10, 20, key="k"))
     booked(ledger, "buffered", slot(10, 20, "desk", buffers=(5, 5)))
-    booked(ledger, "counted", slot(20, 30)._replace(quotas=(day,)))
+    booked(ledger, "counted", slot(20, 30)._replace(limits=(day,)))
     booked(ledger, "under way", slot(50, 70))
     ledger.reserve_proposal(slot(30, 40), uid="held", now=0)
     for before, forgotten in ((19, 0), (20, 1), (20, 0), (25, 1), (999, 1), (1_000, 1)):
@@ -1614,19 +1614,19 @@ def test_ids_of_limits_are_the_ledgers_own(ledger: Ledger) -> None:
     with pytest.raises(InvalidField, match="limit:"):
         ledger.add_resource("limit:day")
     ledger.add_limit("limit:day", 2)
-    quota = (Claim("limit:day", 0, 1_000, 2),)
-    entry = ledger.reserve_proposal(slot(5, 6, "room")._replace(quotas=quota), uid="a", now=0)
-    assert entry.all_claims() == (Claim("room", 5, 6), *quota)
+    limit = (Claim("limit:day", 0, 1_000, 2),)
+    entry = ledger.reserve_proposal(slot(5, 6, "room")._replace(limits=limit), uid="a", now=0)
+    assert entry.all_claims() == (Claim("room", 5, 6), *limit)
     with pytest.raises(LimitReached) as caught:
-        ledger.reserve_proposal(slot(7, 8, "room")._replace(quotas=quota), uid="b", now=0)
+        ledger.reserve_proposal(slot(7, 8, "room")._replace(limits=limit), uid="b", now=0)
     assert (caught.value.resource, caught.value.end) == ("limit:day", from_us(1_000))
-    more = slot(7, 8, "room")._replace(quotas=(quota[0]._replace(units=3, start=2_000, end=3_000),))
+    more = slot(7, 8, "room")._replace(limits=(limit[0]._replace(units=3, start=2_000, end=3_000),))
     with pytest.raises(LimitReached) as caught:
         ledger.reserve_proposal(more, uid="b", now=0)
     assert (caught.value.retry_at, caught.value.in_the_way) == (None, ())
     # It lapses with its hold, and comes back with it if that is confirmed after all.
     reinstated = ledger.confirm("a", now=200, if_still_free=True)
-    assert reinstated.all_claims() == (Claim("room", 5, 6), *quota)
+    assert reinstated.all_claims() == (Claim("room", 5, 6), *limit)
     with pytest.raises(LimitReached):
-        ledger.reserve_proposal(slot(7, 8, "room")._replace(quotas=quota), uid="b", now=200)
+        ledger.reserve_proposal(slot(7, 8, "room")._replace(limits=limit), uid="b", now=200)
     ledger._check()

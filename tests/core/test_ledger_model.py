@@ -70,9 +70,9 @@ def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
     if made.pools and another:
         claims = tuple(claim for claim in claims if claim.resource != "sole")
         made = made._replace(claims=claims, pools=(*made.pools, Pool((Claim("sole", start, end),))))
-    quota = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2, 4))))
+    limit = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2, 4))))
     return made._replace(
-        quotas=draw(st.sampled_from(((), (), (quota,)))),
+        limits=draw(st.sampled_from(((), (), (limit,)))),
         schedules=draw(st.sampled_from((None, (ALWAYS_OPEN,) * len(claims)))),
         hosts=draw(
             st.sampled_from((None, None, frozenset(RESOURCES), frozenset({"many", "host-1"})))

@@ -12,9 +12,9 @@ from slotengine.core.timeline import START_OF_TIME
 from slotengine.errors import TooManyWaiting
 
 
-def ask(*claims: Claim, pools: tuple[Pool, ...] = (), quotas: tuple[Claim, ...] = ()) -> Proposal:
+def ask(*claims: Claim, pools: tuple[Pool, ...] = (), limits: tuple[Claim, ...] = ()) -> Proposal:
     spans = [(one.start, one.end) for one in (*claims, *(c for pool in pools for c in pool.claims))]
-    return Proposal(*spans[0], claims, 5, pools=pools, quotas=quotas)
+    return Proposal(*spans[0], claims, 5, pools=pools, limits=limits)
 
 
 def callers(line: Line[str]) -> list[str]:
@@ -147,7 +147,7 @@ def test_a_reservation_is_in_the_way_of_its_claims_and_of_its_session() -> None:
     ledger.add_resource("room")
     ledger.add_limit("limit:day", 9)
     claims = (Claim("room", 1, 3),)
-    alone = Proposal(1, 3, claims, 5, quotas=(Claim("limit:day", 0, 99, 2),))
+    alone = Proposal(1, 3, claims, 5, limits=(Claim("limit:day", 0, 99, 2),))
     entry = ledger.reserve_proposal(alone, uid="a", now=0)
     assert places_of(entry) == [Place("room", 1, 3), Place("limit:day", 0, 99)]
     assert sessions_of(entry) == []
@@ -161,11 +161,11 @@ def test_a_reservation_is_in_the_way_of_its_claims_and_of_its_session() -> None:
 def test_a_limit_wakes_everybody_and_keeps_nobody_off() -> None:
     line = Line[str](10)
     day = (Claim("limit:day", 0, 99),)
-    line.join(ask(Claim("room", 1, 3), quotas=day), 100, "a")
-    line.join(ask(Claim("room", 5, 7), quotas=day), 100, "b")
+    line.join(ask(Claim("room", 1, 3), limits=day), 100, "a")
+    line.join(ask(Claim("room", 5, 7), limits=day), 100, "b")
     line.freed([Place("limit:day", 0, 99)])
     assert callers(line) == ["a", "b"]
-    assert line.behind(ask(Claim("room", 3, 5), quotas=day)) is None
+    assert line.behind(ask(Claim("room", 3, 5), limits=day)) is None
     for waiter in line:
         line.leave(waiter)
         line._check(lambda waiter: False)

@@ -108,7 +108,7 @@ def test_nothing_is_in_the_way_once_it_fits_though_something_stands_there(ledger
 
 def test_a_limit_says_how_much_of_it_is_taken_and_not_by_what(ledger: Ledger) -> None:
     def limited(start: int, units: int) -> Proposal:
-        return want(start)._replace(quotas=(Claim("limit:day", 0, 1_000, units),))
+        return want(start)._replace(limits=(Claim("limit:day", 0, 1_000, units),))
 
     for start in range(3):
         ledger.reserve_proposal(limited(start * 10, 1), uid=str(start), now=0)
@@ -127,8 +127,8 @@ def test_who_moves_is_not_told_of_itself(ledger: Ledger) -> None:
 
     def limited(start: int, units: int) -> Proposal:
         pool = Pool((Claim("room", start, start + 10),))
-        quotas = (Claim("limit:day", 0, 1_000, units),)
-        return Proposal(start, start + 10, (), 100, event_type="talk", pools=(pool,), quotas=quotas)
+        limits = (Claim("limit:day", 0, 1_000, units),)
+        return Proposal(start, start + 10, (), 100, event_type="talk", pools=(pool,), limits=limits)
 
     ledger.reserve_proposal(limited(0, 1), uid="mine", now=0)
     ledger.reserve_proposal(limited(10, 1), uid="other", now=0)

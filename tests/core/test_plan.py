@@ -79,12 +79,12 @@ def test_all_that_was_asked_for_is_proposed() -> None:
         "talk",
         key="k",
         pools=(pool,),
-        quotas=(Claim("limit:day count:talk", 0, DAY), Claim("limit:day time:talk", 0, DAY, 30)),
+        limits=(Claim("limit:day count:talk", 0, DAY), Claim("limit:day time:talk", 0, DAY, 30)),
         schedules=(ALWAYS_OPEN,),
         request=("talk", start, 30 * MINUTE, MINUTE, "somebody", 1, None, True),
     )
     assert plan.longest == 45 * MINUTE
-    assert [type(claim.units) for claim in plan.proposal(ask).quotas] == [int, int]
+    assert [type(claim.units) for claim in plan.proposal(ask).limits] == [int, int]
 
 
 def test_seats_are_among_those_who_will_do() -> None:
