@@ -370,7 +370,7 @@ async def test_a_lent_session_that_was_closed_says_so() -> None:
         ({"token": "a", "client_id": "b", "client_secret": "c"}, "client_id"),
         ({"client_id": "a"}, "client_secret"),
         ({"client_secret": "a"}, "client_secret"),
-        ({"refresh": lambda: None}, "refresh"),
+        pytest.param({"refresh": lambda: None}, "refresh", id="refresh alone"),
         ({"api_key": ""}, "api_key"),
         ({"api_key": "a\r\nx: y"}, "api_key"),
         ({"token": "a b"}, "token"),
