@@ -4,13 +4,17 @@ The rules are those of Cal.com's slots API, so that clients of either see the
 same times:
 
 1. A range's first candidate is its start, or the earliest moment that may be
-   booked, if that is later; up to the full minute.
+   booked, if that is later; its seconds are cut, as the viewer's clock shows it.
 2. Its minute, as the viewer's clock shows it, goes up to the next multiple of
    the largest of 60, 30, 20, 15, 10 and 5 that divides the step.
 3. The offset is added.
 4. A candidate that lies inside the step of a slot already laid goes on from
    there, so that ranges which overlap share one grid.
 5. Slots follow each other by the step and the offset as long as they fit.
+
+A candidate that lost its seconds may begin before its range: such a slot cannot
+be had, and is left out, but the grid goes on from there.  It may also begin
+before the earliest moment; whether that will do is the caller's to say.
 
 A range that lies in another adds nothing, so callers leave those out.
 
@@ -54,8 +58,8 @@ def lay(
 ) -> list[int]:
     """Return the starts of the slots that fit into the ranges, in order.
 
-    The ranges' starts and ends must both ascend (`interval.widest`).
-    O(n + k) for n ranges and k slots.
+    The ranges' starts and ends must both ascend (`interval.widest`).  A start may
+    be less than a minute before ``earliest``.  O(n + k) for n ranges and k slots.
 
     >>> starts = lay(
     ...     [(20 * MINUTE, 150 * MINUTE)],
@@ -69,24 +73,27 @@ def lay(
     follows = None
     for start, end in ranges:
         latest = end - length
-        if start < earliest:
-            start = earliest
-        if start > latest:
+        candidate = max(start, earliest)
+        if candidate - MINUTE >= latest:
             continue
-        first = _aligned(start, end, unit, zone, optimized=optimized) + offset
+        first = _aligned(candidate, end, unit, zone, optimized=optimized) + offset
         if follows is not None and first < follows:
             first = follows
         if first <= latest:
-            starts.extend(range(first, latest + 1, advance))
-            follows = starts[-1] + advance
+            here = range(first, latest + 1, advance)
+            starts.extend(here if first >= start else here[1:])
+            follows = here[-1] + advance
     return starts
 
 
 def _aligned(start: int, end: int, unit: int, zone: Zone, *, optimized: bool) -> int:
-    """Return the first moment from ``start`` on that a slot may begin at, offset left out."""
+    """Return the first moment from ``start``, less its seconds, that a slot may begin at.
+
+    The offset is left out.
+    """
+    start -= (start + zone.offset(start)) % MINUTE
     if not optimized:
         return _rounded(start, unit, zone)
-    start = _rounded(start, 1, zone)
     # What is left over in the range may be lost at its beginning, and no more.
     left_over = (end - start) // MINUTE % unit
     roundings = (_rounded(start, minutes, zone) for minutes in (unit, *_ROUND_MIN))

@@ -141,7 +141,8 @@ class Search:
             length=self._length,
             step=plan.interval or self._length,
             offset=plan.offset,
-            # Whatever begins this very minute is too late to be offered.
+            # A minute ahead at least; the grid cuts the seconds, and what begins before the
+            # notice is over is dropped afterwards.
             earliest=self._now + max(plan.notice, MINUTE),
             zone=self._query.zone,
             optimized=plan.event_type.optimized,

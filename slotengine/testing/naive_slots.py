@@ -1,11 +1,12 @@
 """The rules of offering slots once more, minute by minute.
 
-`naive_slots` asks of every minute whether each host could be busy with a slot
-then, combines hosts in every possible way, and lays the slots out as the grid's
-rules say, one after the other: hopelessly slow, and short enough to be believed.
+`naive_slots` asks of every minute, or of each part of one in which something
+changes, whether each host could be busy with a slot then, combines hosts in every
+possible way, and lays the slots out as the grid's rules say, one after the other:
+hopelessly slow, and short enough to be believed.
 Compare it with `slotengine.core.planner.Planner.openings`.
 
-Everything must be in whole minutes.
+Hours must be in whole minutes; the clock, and what takes the resources, need not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import groupby, product
+from itertools import groupby, pairwise, product
 from zoneinfo import ZoneInfo
 
 from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
@@ -65,6 +66,7 @@ class _Look:
         ]
         self.start = query.start
         if event_type.first_only:  # the first of the date, though the search begins later
+            self.start -= self.start % MINUTE
             while self._local_date(self.start - MINUTE) == self._local_date(self.start):
                 self.start -= MINUTE
 
@@ -92,10 +94,10 @@ class _Look:
         advance = step + duration_us(self.event_type.offset)
         unit = next(unit for unit in (60, 30, 20, 15, 10, 5, 1) if step // MINUTE % unit == 0)
         earliest = self.now + max(duration_us(self.event_type.notice), MINUTE)
-        earliest += -earliest % MINUTE
         laid: list[int] = []
         for opens, closes in sorted(self._ranges()):
-            start = self._aligned(max(opens, earliest), closes, unit)
+            first = max(opens, earliest)
+            start = self._aligned(first - first % MINUTE, closes, unit)
             start += duration_us(self.event_type.offset)
             inside = [slot for slot in laid if slot <= start < slot + advance]
             if inside:
@@ -104,7 +106,7 @@ class _Look:
                 if start not in laid:
                     laid.append(start)
                 start += advance
-        return laid
+        return [start for start in laid if start >= self.start]
 
     def _aligned(self, start: int, closes: int, unit: int) -> int:
         left_over = (closes - start) // MINUTE % unit
@@ -123,21 +125,39 @@ class _Look:
         Those that lie in others add nothing.
         """
         found = set()
-        minutes = range(self.start, self.query.end, MINUTE)
+        pieces = list(pairwise(self._marks()))
         for party in self._parties():
             usable = [
-                minute
-                for minute in minutes
-                if all(self._usable(host, minute, holds=False) for host in party)
+                (nth, piece)
+                for nth, piece in enumerate(pieces)
+                if all(self._usable(host, *piece, holds=False) for host in party)
             ]
-            for _, run in groupby(enumerate(usable), lambda pair: pair[1] - pair[0] * MINUTE):
-                together = [minute for _, minute in run]
-                found.add((together[0], together[-1] + MINUTE))
+            for _, run in groupby(enumerate(usable), lambda pair: pair[1][0] - pair[0]):
+                together = [piece for _, (_, piece) in run]
+                found.add((together[0][0], together[-1][1]))
         return {
             (opens, closes)
             for opens, closes in found
             if not any(low <= opens and closes <= high for low, high in found - {(opens, closes)})
         }
+
+    def _marks(self) -> list[int]:
+        """Return the full minutes of the search, and all moments at which anything changes."""
+        start, end = self.start, self.query.end
+        marks = {start, end, *range(start - start % MINUTE, end, MINUTE)}
+        for name in self.world.resources:
+            marks |= {edge - self.after for edge in self._edges(name)}
+            marks |= {edge + self.before for edge in self._edges(name)}
+        return sorted(mark for mark in marks if start <= mark <= end)
+
+    def _edges(self, resource: str) -> Iterator[int]:
+        """Yield when something that takes a resource begins or ends."""
+        for start, end in self.world.busy.get(resource, ()):
+            yield from (start, end)
+        for one in self.live:
+            for claim in one.claims:
+                if claim.resource == resource:
+                    yield from (claim.start, claim.end)
 
     def _parties(self) -> Iterator[tuple[Host, ...]]:
         for picked in product(*self.groups):
@@ -145,27 +165,28 @@ class _Look:
 
     # --- What is free --------------------------------------------------------------------
 
-    def _usable(self, host: Host, minute: int, *, holds: bool) -> bool:
-        """Return whether a slot could be on at a minute, as far as this host goes."""
+    def _usable(self, host: Host, start: int, end: int, *, holds: bool) -> bool:
+        """Return whether a slot could be on for a while, as far as this host goes."""
         capacity, hours = self.world.resources[host.resource]
         hours = self.event_type.schedule or host.schedule or hours
-        if hours is not None and not hours.covers(minute, minute + MINUTE):
+        if hours is not None and not hours.covers(start, end):
             return False
-        around = range(minute - self.before, minute + MINUTE + self.after, MINUTE)
+        opens, closes = start - self.before, end + self.after
+        moments = [opens, *(edge for edge in self._edges(host.resource) if opens < edge < closes)]
         return all(
             self._taken(host.resource, each, holds=holds) + host.units <= capacity
-            for each in around
+            for each in moments
         )
 
-    def _taken(self, resource: str, minute: int, *, holds: bool) -> int:
-        if any(start <= minute < end for start, end in self.world.busy.get(resource, ())):
+    def _taken(self, resource: str, moment: int, *, holds: bool) -> int:
+        if any(start <= moment < end for start, end in self.world.busy.get(resource, ())):
             return self.world.resources[resource][0]
         standing = {
             (one.session, claim)
             for one in self.live
             for claim in one.claims
             if claim.resource == resource
-            and claim.start <= minute < claim.end
+            and claim.start <= moment < claim.end
             and (holds or self._is_booked(one))
         }
         return sum(claim.units for _, claim in standing)
@@ -175,9 +196,9 @@ class _Look:
         return any(other.until == BOOKED_UNTIL for other in shared)
 
     def _fits(self, start: int) -> bool:
-        minutes = range(start, start + self.length, MINUTE)
+        end = start + self.length
         return any(
-            all(self._usable(host, minute, holds=True) for host in party for minute in minutes)
+            all(self._usable(host, start, end, holds=True) for host in party)
             for party in self._parties()
         )
 

@@ -21,13 +21,24 @@ from typing import Any, Final
 import hypothesis.strategies as st
 
 from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.instant import DAY, from_us
+from slotengine.core.instant import DAY, MINUTE, SECOND, from_us
 from slotengine.core.proposal import Policy, Pool, Proposal
 from slotengine.core.reservation import Claim, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, Away, FixedWindows, Hours, Schedule, Travel, hours
 from slotengine.testing.operations import Operation
 
-# --- Spans -----------------------------------------------------------------------------------
+# --- Instants and spans ----------------------------------------------------------------------
+
+ODD: Final = (0, 0, 1, SECOND, 29 * SECOND + 500_000, 30 * SECOND, MINUTE - SECOND, MINUTE - 1)
+"""What clocks show beyond full minutes: often nothing, else seconds or microseconds."""
+
+
+def instants(whole: st.SearchStrategy[int]) -> st.SearchStrategy[int]:
+    """Moments, or durations, near ``whole`` ones: in microseconds, and few of full minutes.
+
+    A clock seldom shows a full minute, and rules that cut or round go wrong in between.
+    """
+    return st.tuples(whole, st.sampled_from(ODD)).map(sum)
 
 
 def spans(*, last: int = 10, longest: int = 4) -> st.SearchStrategy[tuple[int, int]]:

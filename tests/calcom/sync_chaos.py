@@ -52,7 +52,7 @@ from slotengine.testing.remote import (
     SelectedSlot,
 )
 from slotengine.testing.remote.faults import At
-from tests.calcom.world import CHAT, TALK, TEN, World, world
+from tests.calcom.world import CHAT, NOW, TALK, TEN, World, world
 
 STARTS = [TEN + minutes(15) * n for n in range(6)]
 MOVES = 24
@@ -123,6 +123,7 @@ class Schedule:
             *synced,
             client=client,
             enter=False,
+            now=NOW + timedelta(seconds=draw.choice([0, 1, 29.5, 59.999_999])),
             random=Random(draw.random()),
             drain=minutes(1),
         ) as self.world:

@@ -88,6 +88,14 @@ def test_by_default_it_is_the_coming_week() -> None:
     assert re.search("[0-9]+ slots", printed("--event-type", "1"))
 
 
+def test_a_clock_with_seconds() -> None:
+    """The first candidate loses its seconds, and is dropped if that makes it too soon."""
+    on_the_hour = rows(printed("--event-type", "1", "--now", "2030-12-02T10:00:00Z"))
+    assert on_the_hour["Mon 02 Dec 2030"][0] == "12:00"
+    later = rows(printed("--event-type", "1", "--now", "2030-12-02T10:00:01Z"))
+    assert later["Mon 02 Dec 2030"][0] == "12:30"
+
+
 @pytest.mark.parametrize("now", ["0001-01-01", "9999-12-30"])
 def test_at_the_ends_of_the_calendar(now: str) -> None:
     assert "anytime, 30 minutes" in printed("--event-type", "1", "--now", now)

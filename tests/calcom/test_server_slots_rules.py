@@ -296,6 +296,24 @@ async def test_two_hours_of_notice_unless_said_otherwise(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "notice", "step", "first"),
+    [(1, 120, 40, "08:40"), (841, 0, 15, "06:15"), (900, 0, 15, "06:30"), (0.25, 30, 15, "06:45")],
+)
+async def test_a_clock_with_seconds(
+    start: Start, seconds: float, notice: int, step: int, first: str
+) -> None:
+    catalog = changed(
+        1, lengthInMinutes=15, lengthInMinutesOptions=[15],
+        minimumBookingNotice=notice, slotInterval=step,
+    )  # fmt: skip
+    api = await start(catalog=catalog)
+    await api.clock.advance(timedelta(seconds=seconds))
+    assert (await times(api, eventTypeId=1, start=MONDAY))[0] == first
+    uid = await api.hold(eventTypeId=1, slotStart=at(first))
+    assert (await api.get(uid)).data["slotStart"] == f"{MONDAY}T{first}:00.000Z"
+
+
+@pytest.mark.parametrize(
     ("window", "last"),
     [
         ({"type": "calendarDays", "value": 3}, "2050-09-08"),

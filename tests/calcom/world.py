@@ -179,10 +179,11 @@ async def world(
     client: dict[str, Any] | None = None,
     remote: dict[str, Any] | None = None,
     enter: bool = True,
+    now: datetime = NOW,
     **options: Any,
 ) -> AsyncIterator[World]:
     """Return a world with these event types in step; the others are not."""
-    clock = SimClock(NOW)
+    clock = SimClock(now)
 
     async def sleep(seconds: float) -> None:
         never = anyio.Event()

@@ -93,9 +93,32 @@ def test_only_whole_minutes_are_left_over_where_clocks_jump_by_odd_seconds() -> 
     assert [f"{from_us(one):%H:%M}" for one in starts] == ["00:45"]
 
 
-def test_seconds_go_up_to_the_full_minute() -> None:
-    assert laid("09:00-11:00", earliest=at("09:30") + 1) == ["10:00", "10:30"]
-    assert laid("09:00-09:10", step=7, length=2, earliest=at("09:02") + 1) == ["09:03"]
+def test_seconds_are_cut() -> None:
+    assert laid("09:00-11:00", earliest=at("09:30") + 1) == ["09:30", "10:00", "10:30"]
+    assert laid("09:00-11:00", earliest=at("09:31") - 1) == ["09:30", "10:00", "10:30"]
+    assert laid("09:00-11:00", earliest=at("09:31")) == ["10:00", "10:30"]
+    assert laid("09:00-09:10", step=7, length=2, earliest=at("09:02") + 1) == ["09:02"]
+    # Also where no slot would fit at the very moment.
+    assert laid("09:00-10:00", earliest=at("09:30") + 1) == ["09:30"]
+    assert laid("09:00-10:00", earliest=at("09:31")) == []
+
+
+def laid_within(start: int, end: int, *more: tuple[int, int], **options: Any) -> list[str]:
+    minutes = {"length": 30, "step": 40, "offset": 0, "earliest": 0} | options
+    in_us = {name: minutes.pop(name) * MINUTE for name in ("length", "step", "offset")}
+    starts = lay([(start, end), *more], zone=Zone.of("UTC"), **in_us, **minutes)
+    return [f"{from_us(one):%H:%M:%S}" for one in starts]
+
+
+def test_a_range_that_begins_with_seconds() -> None:
+    """Its first candidate would begin before it: it is left out, and its step is kept."""
+    start, end = at("09:00") + 1, at("11:00")
+    assert laid_within(start, end) == ["09:40:00", "10:20:00"]
+    assert laid_within(start, end, offset=5) == ["09:05:00", "09:50:00"]
+    assert laid_within(start, end, optimized=True) == ["09:40:00", "10:20:00"]
+    assert laid_within(start, at("09:31")) == []
+    # The range after that one shares its grid, though none of it could be had.
+    assert laid_within(start, at("09:31"), (at("09:10"), end)) == ["09:40:00", "10:20:00"]
 
 
 def test_the_earliest_moment_cuts_a_range() -> None:

@@ -352,6 +352,47 @@ def test_notice() -> None:
     shop.reserve(at(10.25))  # off the grid, but late enough
 
 
+@pytest.mark.parametrize(
+    ("now", "notice", "step", "first"),
+    [
+        # The first candidate has its seconds cut; then what is before the notice is dropped.
+        ("12:00:01", 120, 40, "14:40"),
+        ("12:00:00", 120, 40, "14:00"),
+        ("12:00:00.000001", 120, 40, "14:40"),
+        ("12:19:59", 120, 20, "14:20"),
+        ("12:14:30", 90, 15, "13:45"),
+        # Without a notice it is a minute from now, cut; nothing that is to come is dropped.
+        ("12:14:01", 0, 15, "12:15"),
+        ("12:14:59.999999", 0, 15, "12:15"),
+        ("12:15:00", 0, 15, "12:30"),
+        ("12:13:59", 0, 15, "12:15"),
+        ("12:15:00.000001", 0, 15, "12:30"),
+        ("12:14:01", 1, 15, "12:30"),
+    ],
+)
+def test_a_clock_with_seconds(now: str, notice: int, step: int, first: str) -> None:
+    shop = Shop(to_us(datetime.fromisoformat(f"2030-01-07T{now}Z"))).open("room")
+    shop.offer(length=minutes(15), interval=minutes(step), notice=minutes(notice))
+    assert shop.clock()[:5] == first
+    begins = to_us(datetime.fromisoformat(f"2030-01-07T{first}Z"))
+    assert shop.starts(shop.now)[0] == begins  # also if one asks from now on
+    query = Query("talk", shop.now, MONDAY + DAY)
+    assert shop.planner.next_openings(query, 1, now=shop.now).starts == [begins]
+    shop.reserve(begins)
+
+
+def test_what_is_reserved_needs_the_whole_notice() -> None:
+    """What a reservation is refused is not offered, and the other way round: to the microsecond."""
+    shop = Shop(at(12)).open("room").offer(notice=minutes(120), length=minutes(15))
+    assert shop.clock()[:5] == "14:00"
+    shop.ledger.release(shop.reserve(at(14)), now=shop.now)
+    shop.now += 1
+    assert shop.clock()[:5] == "14:15"
+    with pytest.raises(TooSoon) as caught:
+        shop.reserve(at(14))
+    assert caught.value.earliest == from_us(at(14) + 1)
+
+
 def test_a_booking_window() -> None:
     shop = Shop().open("room", hours=daily("Europe/Rome", "09:00-11:00"))
     shop.offer(window=RollingDays(1)).offer(

@@ -43,6 +43,7 @@ TTL = 30 * MINUTE
 
 zones = st.sampled_from(strategies.ZONES)
 quarters = st.integers(-20, 140).map(lambda quarter: quarter * 15 * MINUTE)
+instants = strategies.instants(quarters)
 
 WEEKLY = ("00:00-24:00", "01:00-04:30 05:00-09:00", "22:00-03:15", "09:10-17:00")
 
@@ -109,7 +110,7 @@ def shops(draw: st.DrawFn) -> Shop:
         draw(st.sampled_from((0, 1, 16))),
         resources,
         types,
-        night + draw(quarters) - 6 * HOUR,
+        night + draw(instants) - 6 * HOUR,
     )
     for _ in range(draw(st.integers(0, 8))):
         do_something(draw, shop)
@@ -120,13 +121,14 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
     """Reserve something at random, perhaps confirm it; or let time pass, or import busy time."""
     what = draw(st.sampled_from(("hold", "hold", "book", "book", "wait", "busy", "end", "move")))
     if what == "wait":
-        shop.now += draw(st.sampled_from((MINUTE, 10 * MINUTE, TTL)))
+        shop.now += draw(strategies.instants(st.sampled_from((MINUTE, 10 * MINUTE, TTL))))
     elif what in {"end", "move"}:
         end_or_move(draw, shop, what)
     elif what == "busy":
-        spans = st.lists(quarters, max_size=2).map(
-            lambda starts: [
-                (shop.night + start, shop.night + start + 50 * MINUTE) for start in starts
+        lengths = strategies.instants(st.just(50 * MINUTE))
+        spans = st.lists(st.tuples(instants, lengths), max_size=2).map(
+            lambda pairs: [
+                (shop.night + start, shop.night + start + length) for start, length in pairs
             ]
         )
         shop.busy = draw(st.dictionaries(st.sampled_from(list(HOSTS)), spans, max_size=2))
@@ -158,7 +160,7 @@ def end_or_move(draw: st.DrawFn, shop: Shop, what: str) -> None:
 def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
     """Any start; or one that is offered, or that is taken already, so that sessions are shared."""
     odd = st.sampled_from((0, 0, 5 * MINUTE))
-    anywhere = st.tuples(quarters, odd).map(lambda parts: shop.night + sum(parts))
+    anywhere = st.tuples(instants, odd).map(lambda parts: shop.night + sum(parts))
     query = Query(event_type.id, shop.night, shop.night + 26 * HOUR)
     taken = [one.start for one in shop.world().live]
     likely = [*list(shop.offered(query))[:10], *taken]
@@ -168,11 +170,12 @@ def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
 @st.composite
 def queries(draw: st.DrawFn, shop: Shop) -> Query:
     event_type = shop.types[0]
-    start = shop.night + draw(st.sampled_from((0, -6 * HOUR, 3 * HOUR + 20 * MINUTE)))
+    starts = st.sampled_from((0, -6 * HOUR, 3 * HOUR + 20 * MINUTE))
+    start = shop.night + draw(strategies.instants(starts))
     return Query(
         event_type.id,
         start,
-        start + draw(st.sampled_from((10, 26, 50))) * HOUR,
+        start + draw(strategies.instants(st.sampled_from((10, 26, 50)).map(HOUR.__mul__))),
         draw(st.sampled_from((None, *map(duration_us, event_type.lengths)))),
         Zone.of(draw(zones)),
         draw(st.sampled_from((1, 1, 2))) if event_type.seats else 1,

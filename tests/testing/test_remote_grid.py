@@ -1,4 +1,4 @@
-"""Arithmetic on spans, and the grid where ranges overlap, which no search of today yields."""
+"""Arithmetic on spans, and the grid: where ranges overlap, and beside the engine's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from datetime import UTC
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slotengine.core.grid import lay
 from slotengine.core.instant import HOUR, MINUTE
+from slotengine.core.interval import widest
+from slotengine.core.slots import fitting
+from slotengine.core.zone import Zone
+from slotengine.testing import strategies
 from slotengine.testing.remote.grid import Grid, Span, both, union, without
 
 spans = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 5)).map(lambda p: (p[0], sum(p))))
@@ -35,3 +40,39 @@ def test_section_11_4_overlapping_ranges_share_one_grid() -> None:
     late = Grid(length_min=15, step_min=45, offset_min=10, zone=UTC)
     free = [(0, 30 * MINUTE), (5 * MINUTE, 3 * HOUR)]
     assert [start // MINUTE for start in late.starts(free, earliest=0)] == [10, 65, 120]
+
+
+ranges = st.lists(
+    st.tuples(
+        strategies.instants(st.integers(0, 36).map((5 * MINUTE).__mul__)),
+        st.integers(1, 40).map((5 * MINUTE).__mul__),
+    ).map(lambda pair: (pair[0], sum(pair))),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(
+    ranges,
+    strategies.instants(st.integers(0, 180).map(MINUTE.__mul__)),
+    st.sampled_from((15, 30, 45, 7)),
+    st.sampled_from((15, 30, 40, 60, 7)),
+    st.sampled_from((0, 0, 5)),
+)
+def test_both_grids_are_one(
+    ranges: list[Span], earliest: int, length_min: int, step_min: int, offset_min: int
+) -> None:
+    """Goal: the stand-in shows what the engine offers, whatever the seconds.
+
+    Method: free time and the earliest moment at random.  The original also shows
+    what begins some seconds before free time does, or ends a second after it;
+    nothing of that can be had.
+    """
+    free = union(ranges)
+    grid = Grid(length_min, step_min, offset_min, UTC)
+    length = length_min * MINUTE
+    ours = lay(
+        list(widest(free)), length=length, step=step_min * MINUTE, offset=offset_min * MINUTE,
+        earliest=earliest, zone=Zone.of("UTC"),
+    )  # fmt: skip
+    assert ours == fitting(grid.starts(free, earliest), length, free)

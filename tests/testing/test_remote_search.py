@@ -438,6 +438,18 @@ async def test_section_11_4_minimum_notice(start: Start, notice: int, first: str
     assert (starts[0], client.remote.now()) == (first, NOW)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "notice", "step", "first"),
+    [(1, 120, 40, "08:40"), (841, 0, 15, "06:15"), (900, 0, 15, "06:30"), (0.25, 30, 15, "06:45")],
+)
+async def test_section_11_4_seconds_are_cut(
+    start: Start, seconds: float, notice: int, step: int, first: str
+) -> None:
+    client = await start(RemoteEventType(id=1, length=15, step=step, notice=notice))
+    client.clock.set(NOW + timedelta(seconds=seconds))
+    assert (await client.starts(start="2050-09-05T06:00:00Z"))[0] == first
+
+
 async def test_section_11_5_all_hosts_or_one_of_each_group(start: Start) -> None:
     hosts = (RemoteHost(2, fixed=True), RemoteHost(3, group="a"), RemoteHost(4, group="b"))
     client = await start(

@@ -68,7 +68,7 @@ def test_everything_happens() -> None:
     Method: over some seeds, each verb is both done and refused, and everything
     that can befall a client does.
     """
-    plays = [(history(seed, STEPS), play(history(seed, STEPS))) for seed in range(80)]
+    plays = [(history(seed, STEPS), play(history(seed, STEPS))) for seed in range(120)]
     told = [one for _, played in plays for one in played.transcript]
     calls = [(one.what, one.answer) for one in told if isinstance(one.what, Call)]
     done = {call.operation.verb for call, answer in calls if isinstance(answer, Seen | list)}

@@ -14,7 +14,7 @@ from hypothesis import Phase, find, given, settings
 
 from slotengine import InvalidRequest, Refused, SlotEngine, minutes
 from slotengine.calcom.catalog_file import catalog_from
-from slotengine.core.instant import from_us, to_us
+from slotengine.core.instant import MINUTE, from_us, to_us
 from slotengine.core.proposal import Policy, Proposal
 from slotengine.core.reservation import Claim, State
 from slotengine.core.schedule import Schedule
@@ -95,13 +95,23 @@ def test_without_hosts_nobody_needs_one() -> None:
     assert not with_seats.pools
 
 
-@given(strategies.schedules("Europe/Rome", date(2030, 3, 31)), st.integers(-100, 100))
-def test_schedules_answer(schedule: Schedule, hour: int) -> None:
-    start = to_us(datetime(2030, 3, 31, tzinfo=UTC)) + hour * 3_600_000_000
+hours_near = strategies.instants(st.integers(-100, 100).map((60 * MINUTE).__mul__))
+
+
+@given(strategies.schedules("Europe/Rome", date(2030, 3, 31)), hours_near)
+def test_schedules_answer(schedule: Schedule, by: int) -> None:
+    start = to_us(datetime(2030, 3, 31, tzinfo=UTC)) + by
     open_then = schedule.covers(start, start + 1)
     assert open_then == any(
         low <= start and start + 1 <= high for low, high in schedule.windows(start, start + 1)
     )
+
+
+def test_instants_have_seconds_and_microseconds() -> None:
+    whole = strategies.instants(st.integers(0, 3).map(MINUTE.__mul__))
+    assert some(whole, lambda one: one % MINUTE == 0) % MINUTE == 0
+    assert some(whole, lambda one: one % MINUTE > 0 and one % 1_000_000 == 0)
+    assert some(whole, lambda one: one % 1_000_000 > 0)
 
 
 def test_schedules_are_open_and_closed_and_away() -> None:

@@ -52,6 +52,8 @@ UNITS: Final = (1, 1, 2, 3)
 BUFFERS: Final = ((0, 0), (0, 0), (1, 0), (1, 2))
 WAITS: Final = (1, 3, 8, 20, 1_000, 1_000)
 """How much patience they have."""
+ODD: Final = (0, 1, TICK // 4, TICK // 2 + 500_000, TICK - 1)
+"""How far beyond a whole tick a clock jumps, in every third history."""
 SCHEDULES: Final[tuple[Windows | None, ...]] = (
     *(None,) * 10,
     ALWAYS_OPEN,
@@ -78,7 +80,14 @@ def history(seed: int, steps: int) -> list[Step]:
             made.append(_weather(random))
         else:
             made += next(random.choice(plays))
-    return made[:steps]
+    if seed % 3:
+        return made[:steps]
+    # By itself, so that what happens is the same whether or not the clock has seconds.
+    beyond = Random(seed)
+    return [
+        step._replace(odd=beyond.choice(ODD)) if isinstance(step, Jump) else step
+        for step in made[:steps]
+    ]
 
 
 def _weather(random: Random) -> Step:

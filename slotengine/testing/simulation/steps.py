@@ -5,8 +5,9 @@ That is why a step names no uid and no moment of expiry: it says "the latest of
 client 3", and "a tick before that one lapses", and finds out when it is played.
 
 A tick is a minute, and the clock begins at 0: few instants, so that spans touch,
-nest and repeat, and things happen at the very moment at which others end.  Only
-where a clock jumps to such a moment, it may be a microsecond off.  What there is
+nest and repeat, and things happen at the very moment at which others end.  The
+clock is sometimes some seconds on, and where it jumps to such a moment, it may be
+a microsecond off.  What there is
 to be had lies some ticks ahead, so that it matters by when it has to be booked.
 """
 
@@ -202,12 +203,13 @@ class Resume(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """The clock jumps to a whole tick, so many forward or back."""
+    """The clock jumps so many whole ticks forward or back, and some microseconds beyond."""
 
     by: int
+    odd: int = 0
 
     def __str__(self) -> str:
-        return f"clock {self.by:+}"
+        return f"clock {self.by:+}" + (f" and {self.odd}us" if self.odd else "")
 
 
 class JumpTo(NamedTuple):

@@ -233,7 +233,7 @@ class World:
     async def _(self, step: Jump) -> None:
         self.note(step)
         tick = (self.clock.now() - ORIGIN) // TICK
-        self.set_clock(at(max(0, tick + step.by)))
+        self.set_clock(at(max(0, tick + step.by)) + step.odd)
 
     @_do.register
     async def _(self, step: JumpTo) -> None:
