@@ -6,8 +6,9 @@ Three classes answer the same five questions (`Timeline`):
     capacity 1.  Taken spans cannot overlap, so three short plain lists, sorted
     by start, answer "is it free?" with one bisection and two comparisons.
 `CountedTimeline`
-    capacity N.  A step function beside those lists: each edge is an instant at
-    which usage changes, each value the units taken from then to the next edge.
+    capacity N.  A step function: each edge is an instant at which usage changes,
+    each value the units taken from then to the next edge.  Beside it the spans, in
+    lists by how long they are, for those that reach into an instant.
 `PartitionedTimeline`
     what either becomes when it outgrows its plain lists: a `SortedDict` from
     the first instant of each part of time to the short timeline of that part.
@@ -164,6 +165,103 @@ class ExclusiveTimeline(Generic[Owner]):
         assert all(end <= start for end, start in zip(self._ends, self._starts[1:], strict=False))
 
 
+class _Crowd(dict[Owner, tuple[int, int]]):
+    """Several spans of one start: the end and the units of each, by owner."""
+
+
+class _Spans(Generic[Owner]):
+    """Spans of about one length, sorted by start; those of one start share a row.
+
+    None is more than four times as long as another (`_length_class`), so one that
+    reaches into a given instant cannot have begun long before it.
+    """
+
+    __slots__ = ("_ends", "_longest", "_owners", "_starts", "_units")
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        # Of a crowd the latest end that there ever was, and no units.
+        self._ends: list[int] = []
+        self._units: list[int] = []
+        self._owners: list[Owner | _Crowd[Owner]] = []
+        self._longest = 0
+
+    def put(self, start: int, end: int, units: int, owner: Owner) -> None:
+        """Add a span.  O(log n), and moving some kilobytes at most."""
+        self._longest = max(self._longest, end - start)
+        place = bisect_right(self._starts, start)
+        if place and self._starts[place - 1] == start:
+            self._join(place - 1, end, units, owner)
+            return
+        self._starts.insert(place, start)
+        self._ends.insert(place, end)
+        self._units.insert(place, units)
+        self._owners.insert(place, owner)
+
+    def _join(self, place: int, end: int, units: int, owner: Owner) -> None:
+        there = self._owners[place]
+        if isinstance(there, _Crowd):
+            there[owner] = end, units
+        else:
+            alone = self._ends[place], self._units[place]
+            self._owners[place] = _Crowd({there: alone, owner: (end, units)})
+            self._units[place] = 0
+        self._ends[place] = max(self._ends[place], end)
+
+    def remove(self, start: int, end: int, units: int, owner: Owner) -> None:
+        """Take a span out.  As `put`, however many begin at the same instant."""
+        place = bisect_left(self._starts, start)
+        there = self._owners[place]
+        if isinstance(there, _Crowd):
+            assert there[owner] == (end, units)
+            del there[owner]
+            if len(there) == 1:
+                (last, (self._ends[place], self._units[place])) = there.popitem()
+                self._owners[place] = last
+            return
+        assert there is owner
+        assert (self._starts[place], self._ends[place], self._units[place]) == (start, end, units)
+        del self._starts[place], self._ends[place], self._units[place], self._owners[place]
+
+    def overlapping(self, start: int, end: int) -> Iterator[Taken[Owner]]:
+        """Yield what has an instant of the span, in order of start.
+
+        O(log n + k) for k spans that begin in it, or up to four times their length before.
+        """
+        first = bisect_right(self._starts, start - self._longest)
+        last = bisect_left(self._starts, end, first)
+        for i in range(first, last):
+            if self._ends[i] <= start:
+                continue
+            begins, there = self._starts[i], self._owners[i]
+            if not isinstance(there, _Crowd):
+                yield Taken(begins, self._ends[i], self._units[i], there)
+                continue
+            for owner, (ends, units) in there.items():
+                if ends > start:
+                    yield Taken(begins, ends, units, owner)
+
+    def __len__(self) -> int:
+        """Return how many starts there are."""
+        return len(self._starts)
+
+    def _check(self) -> None:
+        assert self._starts == sorted(set(self._starts))
+        assert len(self._starts) == len(self._ends) == len(self._units) == len(self._owners)
+        for i, there in enumerate(self._owners):
+            if isinstance(there, _Crowd):
+                assert len(there) > 1
+                assert max(end for end, _ in there.values()) <= self._ends[i]
+        for start, end, units, _ in self.overlapping(START_OF_TIME, END_OF_TIME):
+            assert 0 < end - start <= self._longest
+            assert units > 0
+
+
+def _length_class(start: int, end: int) -> int:
+    """Return which lengths a span belongs with: each class ends at four times where it begins."""
+    return (end - start).bit_length() >> 1
+
+
 class CountedTimeline(Generic[Owner]):
     """Spans that may overlap as long as their units stay within a capacity.
 
@@ -177,13 +275,10 @@ class CountedTimeline(Generic[Owner]):
     """
 
     __slots__ = (
+        "_classes",
+        "_count",
         "_edges",
-        "_ends",
-        "_longest",
-        "_owners",
-        "_starts",
         "_taken",
-        "_units",
         "begins",
         "capacity",
         "ceases",
@@ -198,13 +293,10 @@ class CountedTimeline(Generic[Owner]):
         # The step function.  One edge before all others, so every instant has one at or before.
         self._edges: list[int] = [START_OF_TIME]
         self._taken: list[int] = [0]
-        # The spans behind it, sorted by start.  No span is longer than _longest, which
-        # bounds how far back one that reaches into a given instant can have begun.
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        self._units: list[int] = []
-        self._owners: list[Owner] = []
-        self._longest = 0
+        # The spans behind it, apart by length: among those of an hour one need not look back
+        # as far as a season, because one of a season is there.
+        self._classes: dict[int, _Spans[Owner]] = {}
+        self._count = 0
 
     def room(self, start: int, end: int, units: int) -> int:
         """Return 0 if the units are free at every instant of the span, else `NO_ROOM`.
@@ -221,24 +313,23 @@ class CountedTimeline(Generic[Owner]):
     def put(self, place: int, start: int, end: int, units: int, owner: Owner) -> bool:
         """Take the units over the span.  O(log n + k), and moving some kilobytes at most."""
         self._shift(start, end, units)
-        place = bisect_right(self._starts, start)
-        self._starts.insert(place, start)
-        self._ends.insert(place, end)
-        self._units.insert(place, units)
-        self._owners.insert(place, owner)
-        self._longest = max(self._longest, end - start)
-        return len(self._starts) > self.limit
+        length = _length_class(start, end)
+        spans = self._classes.get(length)
+        if spans is None:
+            spans = self._classes[length] = _Spans()
+        spans.put(start, end, units, owner)
+        self._count += 1
+        return len(spans) > self.limit
 
     def remove(self, start: int, end: int, units: int, owner: Owner) -> None:
-        """Give the units back.  As `put`, plus O(m) for m spans of the same start."""
-        place = bisect_left(self._starts, start)
-        while self._owners[place] is not owner:
-            place += 1
-        assert (self._starts[place], self._ends[place], self._units[place]) == (start, end, units)
-        del self._starts[place], self._ends[place], self._units[place], self._owners[place]
+        """Give the units back.  As `put`."""
+        length = _length_class(start, end)
+        spans = self._classes[length]
+        spans.remove(start, end, units, owner)
+        if not len(spans):
+            del self._classes[length]
+        self._count -= 1
         self._shift(start, end, -units)
-        if not self._starts:
-            self._longest = 0
 
     def _shift(self, start: int, end: int, units: int) -> None:
         """Raise the step function over the span, or lower it if ``units`` is negative."""
@@ -262,23 +353,22 @@ class CountedTimeline(Generic[Owner]):
     def overlapping(self, start: int, end: int) -> list[Taken[Owner]]:
         """Return what is taken in the span, in order of start.
 
-        O(log n + k) for k spans that begin inside it or less than the longest
-        span of this timeline before it.
+        O(c log n + k) for c classes of length, and k spans that begin inside it
+        or up to four times their length before it.
         """
-        first = bisect_right(self._starts, start - self._longest)
-        last = bisect_left(self._starts, end, first)
-        return [
-            Taken(self._starts[i], self._ends[i], self._units[i], self._owners[i])
-            for i in range(first, last)
-            if self._ends[i] > start
-        ]
+        found: list[Taken[Owner]] = []
+        for length in sorted(self._classes) if len(self._classes) > 1 else self._classes:
+            found += self._classes[length].overlapping(start, end)
+        if len(self._classes) > 1:
+            found.sort(key=_start)
+        return found
 
     def level(self, moment: int) -> int:
         """Return how many units are taken at a moment.  O(log n)."""
         return self._taken[bisect_right(self._edges, moment) - 1]
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return self._count
 
     def empty_twin(self) -> CountedTimeline[Owner]:
         """Return an empty timeline of the same kind."""
@@ -290,11 +380,18 @@ class CountedTimeline(Generic[Owner]):
         assert all(earlier < later for earlier, later in pairwise(self._edges))
         assert all(left != right for left, right in pairwise(self._taken))
         assert all(0 <= taken <= self.capacity for taken in self._taken)
-        assert self._starts == sorted(self._starts)
-        spans = list(zip(self._starts, self._ends, self._units, self._owners, strict=True))
-        assert all(0 < end - start <= self._longest for start, end, _, _ in spans)
+        for length, spans in self._classes.items():
+            spans._check()
+            theirs = spans.overlapping(START_OF_TIME, END_OF_TIME)
+            assert {_length_class(one.start, one.end) for one in theirs} == {length}
+        spans_of_all = self.overlapping(START_OF_TIME, END_OF_TIME)
+        assert len(spans_of_all) == self._count
         for edge, taken in zip(self._edges, self._taken, strict=True):
-            assert taken == sum(units for start, end, units, _ in spans if start <= edge < end)
+            assert taken == sum(one.units for one in spans_of_all if one.start <= edge < one.end)
+
+
+def _start(taken: Taken[Owner]) -> int:
+    return taken.start
 
 
 Plain = ExclusiveTimeline[Owner] | CountedTimeline[Owner]

@@ -196,7 +196,7 @@ def test_spans_that_cannot_be_parted_do_not_multiply() -> None:
     """Thousands of long spans all overlap: cutting them would only double them each time."""
     resource = Resource("stadium", 100_000)
     for i in range(9_000):
-        resource.take(0, i % 7, 1_000_000, 1, _entry())
+        resource.take(0, i, 1_000_000, 1, _entry())
     assert isinstance(resource.timeline, PartitionedTimeline)
     stored = sum(len(part) for part in resource.timeline._parts.values())
     assert stored == 9_000
