@@ -49,6 +49,7 @@ from slotengine.errors import (
     InvalidField,
     KeyReused,
     LifeExceeded,
+    LimitReached,
     NoneFree,
     Obstruction,
     OutsideHours,
@@ -129,17 +130,20 @@ class Ledger(Books):
         event_type: str | None = None,
         hours: Windows | None = None,
         check: Callable[[int], None] | None = None,
+        limits: tuple[Claim, ...] = (),
     ) -> Entry:
         """Hold one unit of one resource for exactly a span: the usual case, made cheap.
 
-        With ``hours``, those instead of the resource's own.
+        With ``hours``, those instead of the resource's own; and something of some ``limits``.
 
         O(log n).  Raises as `reserve_proposal` does, which see; the rules are
         the same, and what they ask is asked of the same timelines.
         """
         if self._guarded:
             claims = (Claim(resource, start, end),)
-            proposal = Proposal(start, end, claims, ttl, holder, event_type, schedule=hours)
+            proposal = Proposal(
+                start, end, claims, ttl, holder, event_type, schedule=hours, limits=limits
+            )
             return self.reserve_proposal(proposal, uid=uid, now=now, check=check)
         # The helpers that the other verbs call are written out here.  Measured: 1.56 µs for
         # the whole, instead of 1.85.
@@ -178,10 +182,23 @@ class Ledger(Books):
             if place == NO_ROOM and self._queue.due <= now:
                 place = self._occupancy.second_look(found, start, end, 1, now)
         if place == NO_ROOM:
-            raise SlotTaken(resource, self._span_obstruction, resource, start, end)
+            raise SlotTaken(
+                resource, self._span_obstruction, resource, resource, start, end, limits
+            )
         until = now + ttl
+        if limits:
+            reached = self._occupancy.limit_reached(limits, now, self._queue.due > now)
+            if reached is not None:
+                raise LimitReached(
+                    reached, self._span_obstruction, reached, resource, start, end, limits
+                )
+            entry = Entry(uid, until, now, holder, start, end, None, event_type, True)
+            entry.claims = (Claim(resource, start, end), *limits)
+            self._occupancy.occupy(limits, entry)
+        else:
+            entry = Entry(uid, until, now, holder, start, end, found, event_type, True)
         self._accepted += 1
-        entry = entries[uid] = Entry(uid, until, now, holder, start, end, found, event_type, True)
+        entries[uid] = entry
         if timeline.put(place, start, end, 1, entry):
             found.partition()
         if found.turn_times is not None:
@@ -193,10 +210,12 @@ class Ledger(Books):
             self.on_change(Verb.RESERVE, entry, now)
         return entry
 
-    def _span_obstruction(self, resource: str, start: int, end: int) -> Obstruction:
+    def _span_obstruction(
+        self, refused: str, resource: str, start: int, end: int, limits: tuple[Claim, ...]
+    ) -> Obstruction:
         # Later than `reserve`, so that a refusal nobody reads costs no claim either.
-        slot = Placement(start, end, (Claim(resource, start, end),), None, None)
-        return self._occupancy.obstruction(resource, slot, None)
+        slot = Placement(start, end, (Claim(resource, start, end), *limits), None, None)
+        return self._occupancy.obstruction(refused, slot, None)
 
     def reserve_proposal(
         self,

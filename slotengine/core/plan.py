@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.event_type import EventType, Host, Period
+from slotengine.core.event_type import EventType, Host, Limit, Periods
 from slotengine.core.instant import MINUTE, duration_us, from_us
 from slotengine.core.proposal import Pool, Proposal, is_count
 from slotengine.core.reservation import LIMIT, Claim, Seats
@@ -50,17 +50,29 @@ class Party(NamedTuple):
     hours: Windows | None
 
 
-class LimitRule(NamedTuple):
+class LimitRule:
     """A limit of an event type, as a resource of the ledger."""
 
-    resource: str
-    per: Period
-    units: int
-    by_minutes: bool
+    __slots__ = ("_latest", "by_minutes", "periods", "resource", "units")
 
-    def claim(self, zone: Zone, start: int, length: int) -> Claim:
-        """Return what a slot takes of it: of the whole period in which it begins."""
-        return Claim(self.resource, *self.per.span(zone, start), self.needed(length))
+    def __init__(self, event_type: str, limit: Limit, zone: Zone) -> None:
+        self.by_minutes = limit.count is None
+        what = "time" if self.by_minutes else "count"
+        self.resource = f"{LIMIT}{limit.per.value} {what}:{event_type}"
+        self.units = limit.units
+        self.periods = Periods(limit.per, zone)
+        self._latest = Claim(self.resource, 0, 0, 0)
+
+    def claim(self, start: int, length: int) -> Claim:
+        """Return what a slot takes of it: of the whole period in which it begins.
+
+        O(log n) for n periods that were claimed before.
+        """
+        latest, needed = self._latest, self.needed(length)
+        if latest.start <= start < latest.end and latest.units == needed:
+            return latest
+        claim = self._latest = Claim(self.resource, *self.periods.span(start), needed)
+        return claim
 
     def needed(self, length: int) -> int:
         """Return how many units a slot of a length takes."""
@@ -89,19 +101,11 @@ class Plan:
         self.groups = tuple(
             tuple(self._party(host, hours) for host in group) for group in event_type.groups
         )
-        self.limits = tuple(
-            LimitRule(
-                f"{LIMIT}{limit.per.value} {'time' if limit.count is None else 'count'}:{self.id}",
-                limit.per,
-                limit.units,
-                limit.count is None,
-            )
-            for limit in event_type.limits
-        )
+        self.zone = self._zone_of_dates()
+        self.limits = tuple(LimitRule(self.id, limit, self.zone) for limit in event_type.limits)
         self._fixed_hours = _hours(self.fixed, enforce=True)
         self._all_hours = _hours(self.fixed, enforce=False)
         self.alone = self._alone()
-        self.zone = self._zone_of_dates()
         self.longest = self.before + max(self.lengths) + self.after
         """The longest span that a slot may occupy."""
 
@@ -111,11 +115,11 @@ class Plan:
         return Party(host.resource, host.units, host.weight, schedule)
 
     def _alone(self) -> str | None:
-        """Return the resource of which a slot takes one unit, and nothing else of anything.
+        """Return the resource of which a slot takes one unit, and nothing else but of limits.
 
         None if there is more to it: then it takes a proposal to say what.
         """
-        more = self.groups or self.limits or self.seats or self.before or self.after
+        more = self.groups or self.seats or self.before or self.after
         if more or len(self.fixed) > 1 or self.fixed[0].units > 1:
             return None
         return self.fixed[0].resource
@@ -187,6 +191,10 @@ class Plan:
             raise InvalidField("only", f"must leave one of each group of {self.id!r}")
         return left
 
+    def limit_claims(self, start: int, length: int) -> tuple[Claim, ...]:
+        """Return what a slot takes of the limits.  O(l log n), as `LimitRule.claim`."""
+        return tuple([rule.claim(start, length) for rule in self.limits])
+
     def proposal(self, ask: Ask) -> Proposal:
         """Return what the ledger is to decide.  O(h) for h hosts.
 
@@ -208,7 +216,7 @@ class Plan:
             ask.key,
             None,
             tuple([_pool(group, occupied, enforce=ask.enforce) for group in groups]),
-            tuple([rule.claim(self.zone, start, length) for rule in self.limits]),
+            self.limit_claims(start, length),
             self.fixed_hours(ask.enforce),
             None if self.seats is None else self.names(groups),
             (self.id, start, length, ask.ttl, ask.holder, ask.seats, only, ask.enforce),

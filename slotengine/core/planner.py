@@ -98,10 +98,12 @@ class Planner:
         if plan.alone is not None and ask.key is None and ask.only is None:
             # Without a proposal.  Measured: 3.0 µs for the whole, instead of 6.2.
             plan.seats_of(ask.seats)
+            length = plan.length_of(ask.length)
             return self._ledger.reserve(
-                plan.alone, ask.start, ask.start + plan.length_of(ask.length),
+                plan.alone, ask.start, ask.start + length,
                 uid=uid, now=now, ttl=ask.ttl, holder=ask.holder, event_type=plan.id,
                 hours=plan.fixed_hours(ask.enforce)[0], check=_check_start(plan, ask),
+                limits=plan.limit_claims(ask.start, length) if plan.limits else (),
             )  # fmt: skip
         return self._ledger.reserve_proposal(
             plan.proposal(ask), uid=uid, now=now, check=_check_start(plan, ask)
@@ -145,9 +147,11 @@ class Planner:
         of the event type's or for an end before the start.
         """
         plan = self.plan(query.event_type)
-        now = self._ledger.look(now)
+        ledger = self._ledger
+        now = ledger.look(now)
+        ignored = [ledger.get(uid, now=now) for uid in query.ignoring]
         return Search(
-            plan, query, self._ledger.occupancy, now, swept=self._ledger.is_swept(now)
+            plan, query, ledger.occupancy, now, swept=ledger.is_swept(now), ignored=ignored
         ).openings()
 
     def next_openings(self, query: Query, count: int, *, now: int) -> Openings:

@@ -36,6 +36,7 @@ from slotengine.core.interval import Span, common, widest, without
 from slotengine.core.obstruction import Standing, steps
 from slotengine.core.plan import LimitRule, Party, Plan
 from slotengine.core.reservation import BOOKED_UNTIL, Entry, Session
+from slotengine.core.timeline import START_OF_TIME
 from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
 
@@ -90,7 +91,14 @@ class Search:
     """One look at what can be had, at one moment."""
 
     def __init__(
-        self, plan: Plan, query: Query, occupancy: Occupancy, now: int, *, swept: bool
+        self,
+        plan: Plan,
+        query: Query,
+        occupancy: Occupancy,
+        now: int,
+        *,
+        swept: bool,
+        ignored: Iterable[Entry | None],
     ) -> None:
         if query.start >= query.end:
             raise InvalidField("end", "must be after the start")
@@ -103,6 +111,13 @@ class Search:
         self._occupancy = occupancy
         self._now = now
         self._swept = swept
+        # What stands there because of nobody but them, whose uids are ignored.
+        owners: Iterable[Entry | Session] = [
+            one.session or one for one in ignored if one is not None and one.placed
+        ]
+        self._ignored = {
+            owner for owner in owners if standing_until(owner, now, query.ignoring) <= now
+        }
         self._length = plan.length_of(query.length)
         self._wanted = plan.seats_of(query.seats)
         self._groups = plan.groups_of(query.only)
@@ -230,21 +245,30 @@ class Search:
 
     def _within(self, rule: LimitRule, starts: Sequence[int]) -> Iterator[int]:
         """Yield the starts in whose period there is enough left of a limit."""
-        zone, needed = self._plan.zone, rule.needed(self._length)
-        period = rule.per.span(zone, starts[0])
+        left = rule.units - rule.needed(self._length)
         resource = self._occupancy.limits[rule.resource]
-        used = self._used(resource, period[0])
+        ends, admits = START_OF_TIME, False
         for start in starts:
-            if start >= period[1]:
-                period = rule.per.span(zone, start)
-                used = self._used(resource, period[0])
-            if used + needed <= rule.units:
+            if start >= ends:
+                period, ends = rule.periods.span(start)
+                admits = self._used(resource, period, left) <= left
+            if admits:
                 yield start
 
-    def _used(self, limit: Resource, period: int) -> int:
-        """Return how much of a limit is used in the period that begins then."""
-        if self._swept and not self._query.ignoring:
-            return limit.timeline.level(period)  # a year may have thousands
+    def _used(self, limit: Resource, period: int, most: int) -> int:
+        """Return how much of a limit is used in the period that begins then.
+
+        It may be less if it is no more than ``most``, because something has lapsed.
+        """
+        # A year may have thousands: none of them is looked at unless it depends on them.
+        used = limit.timeline.level(period) - sum(
+            claim.units
+            for owner in self._ignored
+            for claim in owner.all_claims()
+            if claim.resource == limit.id and claim.start <= period < claim.end
+        )
+        if used <= most or self._swept:
+            return used
         return sum(
             units
             for _, _, units, owner in limit.timeline.overlapping(period, period + 1)

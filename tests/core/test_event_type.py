@@ -18,12 +18,13 @@ from slotengine.core.event_type import (
     Host,
     Limit,
     Period,
+    Periods,
     RollingDays,
 )
 from slotengine.core.instant import DAY, FIRST_US, LAST_US, from_us, to_us
 from slotengine.core.proposal import LONGEST_LIFE
 from slotengine.core.schedule import FixedWindows
-from slotengine.core.zone import Zone
+from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
 
 HALF_HOUR = timedelta(minutes=30)
@@ -195,6 +196,32 @@ def test_the_span_of_a_period_is_what_the_clock_shows(per: Period, moment: int, 
     after = from_us(end).astimezone(ZoneInfo(key)).date()
     assert period_of(per, before) < period_of(per, on) < period_of(per, after)
     assert per.span(Zone.of(key), start) == per.span(Zone.of(key), end - 1) == (start, end)
+
+
+@given(
+    st.sampled_from(Period),
+    st.lists(moments, min_size=2, max_size=30),
+    st.sampled_from(ZONES),
+    st.integers(1, 20),
+)
+def test_periods_are_kept_as_they_are_worked_out(
+    per: Period, asked: list[int], key: str, kept: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("slotengine.core.event_type._PERIODS_KEPT", kept)
+        periods = Periods(per, Zone.of(key))
+        nearby = (moment + days * DAY for moment in asked for days in (0, 1, -1, 0))
+        for moment in nearby:
+            assert periods.span(moment) == per.span(Zone.of(key), moment)
+            periods._check()
+
+
+def test_what_lies_beyond_the_years_that_count_is_not_kept() -> None:
+    periods = Periods(Period.YEAR, Zone.of("UTC"))
+    last = LAST_LOCAL - DAY
+    assert periods.span(last) == Period.YEAR.span(Zone.of("UTC"), last)
+    assert periods.span(FIRST_LOCAL) == Period.YEAR.span(Zone.of("UTC"), FIRST_LOCAL)
+    periods._check()
 
 
 def test_clocks_that_go_back_over_midnight() -> None:

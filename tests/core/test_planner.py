@@ -32,7 +32,6 @@ MORE: Final[dict[str, dict[str, Any]]] = {
     "seats": {"seats": 5},
     "a buffer before": {"before": HALF_HOUR},
     "a buffer after": {"after": HALF_HOUR},
-    "a limit": {"limits": [Limit(Period.DAY, count=1)]},
 }
 
 
@@ -49,6 +48,7 @@ def planner(terms: Terms | None = None, **more: Any) -> Planner:
 def test_what_is_usual() -> None:
     assert planner().plan("talk").alone == "room"
     assert planner(lengths=[HALF_HOUR, 2 * HALF_HOUR]).plan("talk").alone == "room"
+    assert planner(limits=[Limit(Period.DAY, count=1)]).plan("talk").alone == "room"
 
 
 @pytest.mark.parametrize("more", MORE.values(), ids=list(MORE))
@@ -67,6 +67,17 @@ event_types = st.fixed_dictionaries(
     {},
     optional={
         "lengths": st.just([HALF_HOUR, 2 * HALF_HOUR]),
+        "limits": st.lists(
+            st.sampled_from(
+                [
+                    Limit(Period.DAY, count=1),
+                    Limit(Period.DAY, time=3 * HALF_HOUR),
+                    Limit(Period.WEEK, count=3),
+                    Limit(Period.YEAR, time=HALF_HOUR),
+                ]
+            ),
+            unique_by=lambda limit: (limit.per, limit.count is None),
+        ),
         "notice": st.just(timedelta(hours=9)),
         "window": st.just(RollingDays(1)),
         "schedule": st.just(Schedule("UTC", dict.fromkeys(range(7), hours("10:00-24:00")))),

@@ -1,0 +1,140 @@
+"""What an operation costs must not depend on what has nothing to do with it.
+
+Goal: no cost grows with what stands beside it.
+
+Method: the same call is made in a small world and in one that has more of
+everything else, and the instructions of both are counted; so no test depends on
+speed.  `benchmarks.pools` and `benchmarks.beside` say how long it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from slotengine.core.event_type import EventType, Limit, Period
+from slotengine.core.instant import DAY, HOUR, MINUTE, SECOND
+from slotengine.core.ledger import Ledger
+from slotengine.core.plan import Ask
+from slotengine.core.planner import Planner
+from slotengine.core.slots import Query
+from tests.instructions import instructions
+
+FIRST = 21_915 * DAY + 17 * SECOND  # 2030-01-01, and some seconds
+TTL = 5 * MINUTE
+
+
+def levels(cost: Callable[[int], int], few: int, many: int, *, by: float = 1.2) -> bool:
+    """Return whether a cost among many is about what it is among few."""
+    small, large = cost(few), cost(many)
+    assert small > 20, "the call does something"
+    return large <= by * small
+
+
+def counted(bookings: int, *, confirmed: bool = True) -> Planner:
+    """Return one host with so many bookings of five minutes under a yearly limit."""
+    ledger = Ledger()
+    ledger.add_resource("host")
+    planner = Planner(ledger)
+    yearly = Limit(Period.YEAR, count=100_000)
+    five = timedelta(minutes=5)
+    planner.add(EventType(id="talk", length=five, all_of=["host"], limits=[yearly]))
+    for i in range(bookings):
+        ask = Ask("talk", FIRST + i * 5 * MINUTE, ttl=TTL)
+        planner.reserve(ask, uid=f"uid-{i}", now=0)
+        if confirmed:
+            ledger.confirm(f"uid-{i}", now=0)
+    return planner
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_cancelling_does_not_look_through_what_shares_a_limit(which: str) -> None:
+    def cost(bookings: int) -> int:
+        planner = counted(bookings)
+        uid = "uid-0" if which == "first" else f"uid-{bookings - 1}"
+        taken = instructions(lambda: planner._ledger.cancel(uid, now=0))
+        planner._ledger._check()
+        return taken
+
+    assert levels(cost, 50, 400)
+
+
+def test_giving_back_one_of_many_units_does_not_look_through_the_others() -> None:
+    """A theatre: everybody takes the same span, and owners are told apart by identity."""
+
+    def cost(seats: int) -> int:
+        ledger = Ledger()
+        ledger.add_resource("theatre", capacity=1_000)
+        for i in range(seats):
+            ledger.reserve("theatre", FIRST, FIRST + 3 * HOUR, uid=f"uid-{i}", now=0, ttl=TTL)
+        taken = instructions(lambda: ledger.release(f"uid-{seats - 2}", now=0))
+        ledger._check()
+        return taken
+
+    assert levels(cost, 50, 400)
+
+
+@pytest.mark.parametrize("ignoring", [(), ("uid-0",), ("uid-0", "uid-1", "nobody")])
+@pytest.mark.parametrize("swept", [True, False])
+def test_slots_do_not_look_through_what_shares_a_limit(
+    ignoring: tuple[str, ...], swept: bool
+) -> None:
+    """Neither with reservations to ignore, nor while a hold that lapsed is not marked yet."""
+
+    def cost(bookings: int) -> int:
+        planner = counted(bookings)
+        if not swept:
+            planner.reserve(Ask("talk", FIRST + 300 * DAY, ttl=TTL), uid="lapses", now=0)
+        start = FIRST + 200 * DAY
+        query = Query("talk", start, start + 6 * HOUR, ignoring=frozenset(ignoring))
+        return instructions(lambda: planner.openings(query, now=0 if swept else TTL))
+
+    assert levels(cost, 50, 400)
+
+
+def test_a_long_span_does_not_slow_the_hours_it_does_not_touch() -> None:
+    """Neither while it stands, nor when it is gone."""
+
+    def cost(bookings: int) -> int:
+        ledger = Ledger()
+        ledger.add_resource("courts", capacity=10)
+        ledger.reserve("courts", FIRST, FIRST + 300 * DAY, uid="long", now=0, ttl=TTL)
+        for i in range(bookings):
+            start = FIRST + i * 30 * MINUTE
+            ledger.reserve("courts", start, start + 20 * MINUTE, uid=f"uid-{i}", now=0, ttl=TTL)
+        last = FIRST + bookings * 30 * MINUTE
+        around = last - 2 * HOUR, last + 2 * HOUR
+        standing = instructions(lambda: ledger.busy("courts", *around, now=0))
+        assert len(ledger.reservations_in("courts", *around, now=0)) == 5
+        ledger.release("long", now=0)
+        gone = instructions(lambda: ledger.busy("courts", *around, now=0))
+        assert len(ledger.reservations_in("courts", *around, now=0)) == 4
+        assert gone <= standing
+        ledger._check()
+        return standing
+
+    assert levels(cost, 50, 400)
+
+
+@pytest.mark.parametrize("per", list(Period))
+def test_a_limit_is_counted_without_the_calendar(per: Period) -> None:
+    """A period is worked out once, and a reservation under a limit is little more than one without.
+
+    Counted with the second reservation of a period.
+    """
+
+    def cost(limits: list[Limit]) -> int:
+        ledger = Ledger()
+        ledger.add_resource("host")
+        planner = Planner(ledger)
+        five = timedelta(minutes=5)
+        planner.add(
+            EventType(id="talk", length=five, all_of=["host"], limits=limits, zone="Europe/Rome")
+        )
+        planner.reserve(Ask("talk", FIRST, ttl=TTL), uid="first", now=0)
+        ask = Ask("talk", FIRST + 5 * MINUTE, ttl=TTL)
+        return instructions(lambda: planner.reserve(ask, uid="second", now=0))
+
+    assert cost([Limit(per, count=100)]) <= 2 * cost([])
