@@ -4,43 +4,46 @@ The client is `CalComClient` (extra ``calcom``), with the values it returns and
 the errors it raises; `CalComSync` (same extra) keeps an engine in step with a
 remote through it; the server is ``slotengine.calcom.server`` (extra
 ``server``), with its catalog in ``slotengine.calcom.catalog_file``.
+
+Names are imported on first use, so that each part works where the extras of
+the others are not installed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from slotengine.calcom.errors import (
-    HELD_BACK,
-    ClientClosed,
-    OutcomeUnknown,
-    RateLimited,
-    RemoteConflict,
-    RemoteDenied,
-    RemoteDown,
-    RemoteError,
-    RemoteFailed,
-    RemoteNotFound,
-    RemoteRefused,
-    RemoteUnreachable,
-)
-from slotengine.calcom.sync_errors import (
-    RemoteBusy,
-    RemoteUncertain,
-    SyncClosed,
-    SyncOverloaded,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from slotengine.calcom.belief import Belief
-    from slotengine.calcom.breaker import Circuit
-    from slotengine.calcom.client import CalComClient, ClientStatistics, Dated
-    from slotengine.calcom.client_wire import Format, RemoteReservation, RemoteSeats, RemoteSlot
-    from slotengine.calcom.credentials import Refresh
-    from slotengine.calcom.pace import Claim
-    from slotengine.calcom.reconcile import Reason
-    from slotengine.calcom.sync import CalComSync
-    from slotengine.calcom.sync_values import (
+    from slotengine.calcom.client.circuit_breaker import Circuit
+    from slotengine.calcom.client.client import CalComClient, ClientStatistics, Dated
+    from slotengine.calcom.client.credentials import Refresh
+    from slotengine.calcom.client.errors import (
+        HELD_BACK,
+        ClientClosed,
+        OutcomeUnknown,
+        RateLimited,
+        RemoteConflict,
+        RemoteDenied,
+        RemoteDown,
+        RemoteError,
+        RemoteFailed,
+        RemoteNotFound,
+        RemoteRefused,
+        RemoteUnreachable,
+    )
+    from slotengine.calcom.client.rate_limiter import Claim
+    from slotengine.calcom.client.wire import Format, RemoteReservation, RemoteSeats, RemoteSlot
+    from slotengine.calcom.sync.errors import (
+        RemoteBusy,
+        RemoteUncertain,
+        SyncClosed,
+        SyncOverloaded,
+    )
+    from slotengine.calcom.sync.reconcile import Reason
+    from slotengine.calcom.sync.remote_state import Belief
+    from slotengine.calcom.sync.sync import CalComSync
+    from slotengine.calcom.sync.values import (
         Booker,
         CaughtUp,
         Confirm,
@@ -111,24 +114,65 @@ __all__ = [
     "WhenStale",
 ]
 
+_MODULES: Final = {
+    "Belief": "sync.remote_state",
+    "Booker": "sync.values",
+    "CalComClient": "client.client",
+    "CalComSync": "sync.sync",
+    "CaughtUp": "sync.values",
+    "Circuit": "client.circuit_breaker",
+    "Claim": "client.rate_limiter",
+    "ClientClosed": "client.errors",
+    "ClientStatistics": "client.client",
+    "Confirm": "sync.values",
+    "Dated": "client.client",
+    "Difference": "sync.values",
+    "Diverged": "sync.values",
+    "Finding": "sync.values",
+    "Format": "client.wire",
+    "HELD_BACK": "client.errors",
+    "Mode": "sync.values",
+    "Offers": "sync.values",
+    "OutcomeUnknown": "client.errors",
+    "RateLimited": "client.errors",
+    "Reason": "sync.reconcile",
+    "Refresh": "client.credentials",
+    "RemoteBusy": "sync.errors",
+    "RemoteConflict": "client.errors",
+    "RemoteDenied": "client.errors",
+    "RemoteDown": "client.errors",
+    "RemoteError": "client.errors",
+    "RemoteFailed": "client.errors",
+    "RemoteNotFound": "client.errors",
+    "RemoteRefused": "client.errors",
+    "RemoteReservation": "client.wire",
+    "RemoteSeats": "client.wire",
+    "RemoteSlot": "client.wire",
+    "RemoteUncertain": "sync.errors",
+    "RemoteUnreachable": "client.errors",
+    "Report": "sync.values",
+    "Revoked": "sync.values",
+    "Saved": "sync.values",
+    "SavedGhost": "sync.values",
+    "SavedLink": "sync.values",
+    "SyncClosed": "sync.errors",
+    "SyncEvent": "sync.values",
+    "SyncOverloaded": "sync.errors",
+    "SyncStatistics": "sync.values",
+    "SyncedEventType": "sync.values",
+    "Unsent": "sync.values",
+    "WhenStale": "sync.values",
+}
+"""The module of each public name, below this package."""
+
 
 def __getattr__(name: str) -> Any:
-    # Imported when first asked for: the server works where the client's extra is not installed.
-    if name in __all__:
-        from slotengine.calcom import (
-            belief,
-            breaker,
-            client,
-            client_wire,
-            credentials,
-            pace,
-            reconcile,
-            sync,
-            sync_values,
-        )
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next access does not come here
+    return value
 
-        found_in = client, client_wire, credentials, breaker, pace
-        for module in (*found_in, sync, sync_values, belief, reconcile):
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,527 @@
+"""Random schedules of callers, strangers, faults and restarts, and what must hold in them.
+
+``python -m tests.calcom.sync.chaos --seeds 10000`` goes through so many; a few
+of them run with the ordinary tests.  A schedule is its seed: what fails is
+printed as the command that repeats it.
+
+Three parties: callers, who use the sync, some with keys that they repeat, and
+book at the remote when they confirm; strangers, who hold and book at the remote
+itself, but never over what is held or booked there, and delete what they should
+not; and the world, that drops connections, answers nonsense, takes the remote
+down, lets time pass, and kills the sync to start it anew with no more than what
+it was told to keep.
+
+What is checked is kept apart from the sync: who was told yes, as the callers
+saw it; what the remote has, as its tables say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import logging
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+
+from slotengine import EventType, Reservation, SlotError, State, minutes
+from slotengine.calcom.sync.reconcile import Reason
+from slotengine.calcom.sync.remote_state import Belief
+from slotengine.calcom.sync.tracked_hold import Link, place_of
+from slotengine.calcom.sync.values import (
+    Booker,
+    Confirm,
+    Mode,
+    SyncedEventType,
+)
+from slotengine.core.instant import from_us, to_us
+from slotengine.testing.remote import (
+    DropAfter,
+    DropBefore,
+    Error429,
+    Error500,
+    Fault,
+    Garbage,
+    RemoteBooking,
+    SelectedSlot,
+)
+from slotengine.testing.remote.faults import At
+from tests.calcom.sync.world import CHAT, NOW, TALK, TEN, World, world
+
+STARTS = [TEN + minutes(15) * n for n in range(6)]
+MOVES = 24
+VERBS = ("reserve",) * 3 + ("move", "extend", "release", "confirm", "cancel", "direct")
+FAULTS: tuple[Fault, ...] = (
+    DropBefore(),
+    DropAfter(),
+    Error500(),
+    Error500(at=At.AFTER),
+    Garbage(),
+    Error429(reset_s=3),
+)
+
+
+VARIED = EventType(
+    id="varied", length=minutes(30), interval=minutes(15), lengths=[minutes(30), minutes(60)],
+    all_of=["court"],
+)  # fmt: skip
+TYPES = ((TALK, 1, Mode.STRICT), (CHAT, 2, Mode.BACKGROUND), (VARIED, 7, Mode.STRICT))
+MODES = {event_type.id: mode for event_type, _, mode in TYPES}
+THERE = {event_type.id: remote_id for event_type, remote_id, _ in TYPES}
+KEYS = (None,) * 16 + ("a", "b", "a#1", "1:a")
+
+
+class Violation(AssertionError):
+    """Something that must never be."""
+
+
+class Schedule:
+    """One schedule."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.seen: Counter[str] = Counter()
+        self.acked: dict[str, Mode] = {}
+        self.strangers: set[str] = set()
+        self.robbed: set[str] = set()
+        """Whose hold at the remote somebody has deleted."""
+        self.keys: dict[str, str] = {}
+        """With which key a reservation was made."""
+        self.booked: dict[str, str] = {}
+        """What the callback has booked there, and for which reservation."""
+        self.calm = False
+        """No faults, no outages, no restarts."""
+        self.alone = True
+        """One caller at a time."""
+        self.up = True
+        self.racing = 0
+        self.world: World
+
+    async def run(self) -> None:
+        """Go through it: first with faults, then without, and look at both."""
+        draw = self.random
+        confirms: list[Confirm | Booker] = [Confirm.KEEP, Confirm.RELEASE, self.book]
+        synced = [
+            SyncedEventType(
+                event_type,
+                mode,
+                timed=draw.random() < 0.6,
+                confirm=draw.choice(confirms),
+                headroom=minutes(draw.choice([0, 0, 3])),
+                longest=minutes(20),
+            )
+            for event_type, _, mode in TYPES
+        ]
+        client = {"wait_for_turn": False, "per_minute": draw.choice([None, 20, 60])}
+        async with world(
+            *synced,
+            client=client,
+            enter=False,
+            now=NOW + timedelta(seconds=draw.choice([0, 1, 29.5, 59.999_999])),
+            random=Random(draw.random()),
+            drain=minutes(1),
+        ) as self.world:
+            self.world.engine.add_event_type(VARIED)
+            await self.world.sync.__aenter__()
+            rate = draw.choice([0, 0, 0.03, 0.1, 0.25])
+            self.calm = rate == 0 and draw.random() < 0.7
+            self.world.remote.faults.random(
+                draw.randrange(10**9), dict.fromkeys(FAULTS, rate / len(FAULTS))
+            )
+            self._watch_races()
+            self.world.remote.skew = timedelta(seconds=draw.choice([0, 0, 40, -40]))
+            for _ in range(MOVES):
+                await self.move()
+            await self.recover()
+
+    def _watch_races(self) -> None:
+        """Count the requests that the remote has checked and not yet done.
+
+        Who holds a slot in that moment shares it with the one whose request it
+        is: that is the remote's own defect, and nobody can mend it from here.
+        """
+        between = self.world.remote._between
+
+        async def counted(asked: Any) -> Any:
+            self.racing += 1
+            try:
+                return await between(asked)
+            finally:
+                self.racing -= 1
+
+        self.world.remote._between = counted  # type: ignore[method-assign]
+
+    # --- What happens ------------------------------------------------------------------
+
+    async def move(self) -> None:
+        lurking = asyncio.create_task(self.lurk()) if self.random.random() < 0.4 else None
+        try:
+            await self.act()
+        finally:
+            if lurking is not None:
+                lurking.cancel()
+                await asyncio.wait([lurking])
+        if self.random.random() < 0.6:
+            await self.world.settled()
+            self.check()
+
+    async def lurk(self) -> None:
+        """Be a stranger in the middle of whatever goes on."""
+        while True:
+            for _ in range(self.random.randrange(1, 30)):
+                await asyncio.sleep(0)
+            self.stranger()
+
+    async def act(self) -> None:
+        draw = self.random.random()
+        if draw < 0.55:
+            callers = self.random.choice([1, 1, 2, 4])
+            self.alone = callers == 1
+            await asyncio.gather(*(self.call() for _ in range(callers)))
+        elif draw < 0.68:
+            self.stranger()
+        elif draw < 0.88:
+            await self.world.advance(timedelta(seconds=self.random.choice([1, 7, 31, 61, 290])))
+        elif draw < 0.93 and not self.calm:
+            await (self.world.remote.down() if self.up else self.world.remote.up())
+            self.up = not self.up
+        elif draw < 0.97 and not self.calm:
+            await self.restart()
+        else:
+            await self.world.sync.slots("talk", STARTS[0], STARTS[-1] + minutes(30))
+
+    async def call(self) -> None:
+        """Be a caller; some do not stay for the answer."""
+        task = asyncio.create_task(self.ask())
+        if self.random.random() < 0.2:
+            for _ in range(self.random.randrange(40)):
+                await asyncio.sleep(0)
+            task.cancel()
+        done, _ = await asyncio.wait([task])
+        with suppress(asyncio.CancelledError):
+            for one in done:
+                one.result()
+
+    async def ask(self) -> None:
+        sync, engine, draw = self.world.sync, self.world.engine, self.random
+        start = draw.choice(STARTS)
+        mine = [uid for uid in self.acked if self.is_live(uid)]
+        verb = draw.choice(VERBS)
+        self.seen[verb] += 1
+        try:
+            if verb == "reserve" or not mine:
+                return await self.reserve(start)
+            uid = draw.choice(mine)
+            match verb:
+                case "move":
+                    await self.move_to(uid, start)
+                case "extend":
+                    await sync.extend(uid, ttl=minutes(draw.choice([1, 4, 12])))
+                case "release":
+                    await sync.release(uid)
+                case "confirm":
+                    await self.confirm(uid)
+                case "cancel":
+                    await sync.cancel(uid)
+                case _:
+                    engine.release_nowait(uid)
+        except (SlotError, OSError) as error:
+            self.seen[type(error).__name__] += 1
+
+    async def reserve(self, start: datetime) -> None:
+        draw = self.random
+        name, key = draw.choice([*MODES]), draw.choice(KEYS)
+        ttl = timedelta(seconds=draw.choice([20, 90, 300, 900]))
+        length = minutes(draw.choice([30, 60])) if name == "varied" else None
+        hold = await self.world.sync.reserve(name, start, ttl=ttl, length=length, key=key)
+        if not self.is_live(hold.uid) or hold.state is State.RELEASED:
+            raise Violation(f"{hold} is no yes, with the key {key}")
+        if self.keys.setdefault(hold.uid, key or "") != (key or ""):
+            raise Violation(f"{hold} was made with {self.keys[hold.uid]}, not with {key}")
+        self.acked.setdefault(hold.uid, MODES[name])
+
+    async def move_to(self, uid: str, start: datetime) -> None:
+        """Move it, perhaps to another event type or with another length; yes means all of it."""
+        draw, sync = self.random, self.world.sync
+        current = self.world.engine.get_nowait(uid)
+        assert current is not None
+        name = draw.choice([current.event_type, current.event_type, *MODES])
+        assert name is not None
+        length = minutes(draw.choice([30, 60])) if name == "varied" else None
+        moved = await sync.move(uid, start, event_type=name, length=length)
+        self.acked[uid] = MODES[name]  # of several who move it at a time, the last yes counts
+        asked = (name, start, start + (length or minutes(30)))
+        if (moved.event_type, moved.start, moved.end) != asked and self.alone:
+            raise Violation(f"{moved} is not {asked}")
+
+    async def confirm(self, uid: str) -> None:
+        """Confirm it; yes means that the remote has it, unless somebody deletes it just now."""
+        robberies, sync = self.seen["robbed"], self.world.sync
+        confirmed = await sync.confirm(uid)
+        link = sync._links.by_uid.get(uid)
+        keeps = link is not None and link.synced.confirm is Confirm.KEEP and not link.booked
+        quiet = self.calm and self.alone and self.seen["robbed"] == robberies
+        if keeps and quiet and MODES[confirmed.event_type or ""] is Mode.STRICT:
+            there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
+            name = confirmed.event_type or ""
+            if (THERE[name], confirmed.start, confirmed.end) not in there:
+                raise Violation(f"{confirmed} is confirmed, and is not at the remote: {there}")
+
+    async def book(self, reservation: Reservation, remote_uid: str | None) -> None:
+        """Book it at the remote, which does not look at holds; it takes its time, or fails."""
+        remote, name = self.world.remote, reservation.event_type or ""
+        for _ in range(self.random.randrange(1, 30)):
+            await asyncio.sleep(0)
+        if self.random.random() < 0.2:
+            raise OSError
+        for other in remote.bookings:
+            if other.event_type_id == THERE[name] and other.overlaps(
+                reservation.start, reservation.end
+            ):
+                if other.uid in self.booked and self.calm:
+                    raise Violation(f"{reservation} is booked for {self.booked[other.uid]}")
+                raise OSError
+        booking = remote.book(THERE[name], reservation.start)
+        self.booked[booking.uid] = reservation.uid
+        self.seen["booked"] += 1
+
+    def rob(self) -> None:
+        """Delete at the remote what is ours."""
+        links = self.world.sync._links.by_uid
+        known = {link.remote_uid for link in links.values()}  # others' answers are on their way
+        rows = [row.uid for row in self.ours() if row.uid in known]
+        if rows and self.up and not self.racing:
+            row = self.random.choice(rows)
+            self.robbed |= {uid for uid, link in links.items() if link.remote_uid == row}
+            self.world.remote.release(row)
+            self.seen["robbed"] += 1
+
+    def stranger(self) -> None:
+        """Hold or book at the remote what its own checks allow, if it is there."""
+        if not self.up or self.racing:
+            return
+        remote, draw = self.world.remote, self.random
+        if draw.random() < 0.1:
+            self.rob()
+            return
+        remote_id, start = draw.choice([*THERE.values()]), draw.choice(STARTS)
+        end = start + minutes(30)
+        booked = [one for one in remote.bookings if one.event_type_id == remote_id]
+        taken: list[SelectedSlot | RemoteBooking] = [*remote.live(remote_id), *booked]
+        if any(one.overlaps(start, end) for one in taken):
+            return
+        self.seen["stranger"] += 1
+        if draw.random() < 0.2:
+            remote.book(remote_id, start)
+        else:
+            row = remote.hold(remote_id, start, minutes=draw.choice([1, 5, 15]))
+            self.strangers.add(row.uid)
+
+    async def restart(self) -> None:
+        """Kill the sync, or leave it in order, and begin anew with what was kept."""
+        old = self.world.sync
+        if self.random.random() < 0.5:
+            self.seen["crash"] += 1
+            old._open = False
+            for task in old._tasks:
+                task.cancel()
+            await asyncio.gather(*old._tasks, return_exceptions=True)
+            await old._out.stop()
+            await old._in.stop()
+            kept = self.world.left_by_a_crash()
+        else:
+            self.seen["left"] += 1
+            await old.__aexit__(None, None, None)
+            kept = old.saved()
+        self.world.sync = self.world.new_sync(saved=kept)
+        await self.world.sync.__aenter__()
+
+    async def recover(self) -> None:
+        """No faults any more: both sides must agree soon, or the report says why not."""
+        remote = self.world.remote
+        remote.faults.clear()
+        if not self.up:
+            await remote.up()
+        await self.world.pass_slowly(minutes(3), timedelta(seconds=10))
+        self.check()
+        out, links = self.world.sync._out, self.world.sync._links
+        for uid in out.waiting:
+            if links.by_uid[uid].sight.belief is not Belief.UNKNOWN:
+                raise Violation(f"{uid} has not caught up: {links.by_uid[uid]}")
+        await self.compare()
+        # By now whatever may be there without our knowing it is over.
+        await self.world.pass_slowly(minutes(25), timedelta(seconds=30))
+        self.check()
+        if out.waiting or links.ghosts.live(links.now()):
+            raise Violation(f"it has not caught up: {self.world.sync.statistics()}")
+        await self.compare()
+
+    async def compare(self) -> None:
+        """Reconcile: every difference is named, and gone if it is said to be mended."""
+        before = self.differences()
+        report = await self.world.sync.reconcile()
+        named = {finding.uid for finding in report.findings}
+        if not before <= named:
+            raise Violation(f"{before - named} are not named in {report}")
+        left = {finding.uid for finding in report.findings if not finding.mended}
+        if not (after := self.differences()) <= left:
+            raise Violation(f"{after - left} are not gone, as {report} says")
+
+    # --- What must hold ------------------------------------------------------------------
+
+    def is_live(self, uid: str) -> bool:
+        found = self.world.engine.get_nowait(uid)
+        return found is not None and found.state in {State.HELD, State.CONFIRMED}
+
+    def check(self) -> None:
+        """Nobody shares a slot with a stranger, and no hold of ours is unknown for long."""
+        now = self.world.remote.now()
+        held = [row for row in self.world.remote.live() if row.uid in self.strangers]
+        booked = [one for one in self.world.remote.bookings if one.uid not in self.booked]
+        theirs: list[SelectedSlot | RemoteBooking] = [*held, *booked]
+        for event in self.world.revoked:
+            if self.calm and event.reason is not Reason.REFUSED and event.uid not in self.robbed:
+                raise Violation(f"{event}, although nothing was wrong")
+        for uid, mode in self.acked.items():
+            found = self.world.engine.get_nowait(uid)
+            if found is None or not self.is_live(uid) or self.is_excused(found, mode):
+                continue
+            remote_id = THERE[found.event_type or ""]
+            for other in theirs:
+                if other.event_type_id == remote_id and other.overlaps(found.start, found.end):
+                    raise Violation(f"{found} ({mode}) and {other}: sold twice at {now}")
+        for row in self.ours():
+            self.check_known(row)
+        for uid in self.world.sync._links.by_uid:
+            if self.is_live(uid) and uid not in self.acked:
+                raise Violation(f"{uid} is held, and nobody was told so")
+
+    def is_excused(self, found: Reservation, mode: Mode) -> bool:
+        """Tell whether the sync says itself that the remote may not hold it."""
+        uid = found.uid
+        if uid in self.robbed or any(event.uid == uid for event in self.world.diverged):
+            return True
+        if found.state is State.CONFIRMED:
+            link = self.world.sync._links.by_uid.get(uid)
+            if link is None or link.booked:  # released there, as its event type wants it
+                return True
+            return uid in self.world.sync._out.waiting
+        # In the background, what has not arrived is not promised by the remote.
+        return mode is Mode.BACKGROUND and uid in self.world.sync._out.waiting
+
+    def ours(self) -> list[SelectedSlot]:
+        return [row for row in self.world.remote.live() if row.uid not in self.strangers]
+
+    def check_known(self, row: SelectedSlot) -> None:
+        """Every hold of ours is known by its uid, or as a ghost that lasts as long as it does."""
+        links = self.world.sync._links
+        if any(link.remote_uid == row.uid for link in links.by_uid.values()):
+            return
+        until = to_us(row.release_at - self.world.remote.skew)
+        for ghost in links.ghosts.live(links.now()):
+            place = ghost.place.remote_id, ghost.place.start
+            if place == (row.event_type_id, to_us(row.start)) and ghost.until >= until:
+                return
+        raise Violation(f"nobody knows of {row} at {self.world.clock.moment}")
+
+    def differences(self) -> set[str | None]:
+        """Return the uids about which the two sides differ, by their own tables."""
+        engine, links = self.world.engine, self.world.sync._links
+        rows = {row.uid: row for row in self.ours()}
+        found: set[str | None] = set()
+        known: set[str] = set()
+        for uid in {*self.acked, *links.by_uid}:
+            link = links.by_uid.get(uid)
+            row = None if link is None else rows.get(link.remote_uid or "")
+            wanted = self.should_be_there(engine.get_nowait(uid), link)
+            if row is not None:
+                known.add(row.uid)
+            there = None if row is None else (row.event_type_id, row.start)
+            if wanted != there:
+                found.add(uid)
+        if rows.keys() - known:
+            found.add(None)
+        return found
+
+    def should_be_there(
+        self, here: Reservation | None, link: Link | None
+    ) -> tuple[int, datetime] | None:
+        if here is None or here.state not in {State.HELD, State.CONFIRMED}:
+            return None
+        synced = self.world.sync._synced[here.event_type or ""]
+        over = synced.confirm is Confirm.RELEASE or here.end <= self.world.clock.moment
+        over = over or (link is not None and link.booked) or here.uid in self.booked.values()
+        if here.state is State.CONFIRMED and over:
+            return None
+        place = place_of(here, synced)
+        return place.remote_id, from_us(place.start)
+
+
+async def run(seed: int) -> Counter[str]:
+    """Go through one schedule; raises `Violation`."""
+    schedule = Schedule(seed)
+    await schedule.run()
+    return schedule.seen
+
+
+def _once_more_if_the_port_is_gone(seed: int) -> Counter[str]:
+    """Run a schedule; while the remote is down, some other program may be given its port."""
+    try:
+        return asyncio.run(asyncio.wait_for(run(seed), 60))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+    return asyncio.run(asyncio.wait_for(run(seed), 60))
+
+
+def run_some(seeds: range) -> tuple[Counter[str], list[str]]:
+    """Go through several schedules; return what happened, and what went wrong."""
+    seen: Counter[str] = Counter()
+    wrong: list[str] = []
+    for seed in seeds:
+        try:
+            seen += _once_more_if_the_port_is_gone(seed)
+        except Exception as error:
+            wrong.append(f"python -m tests.calcom.sync.chaos --first {seed} --seeds 1: {error!r}")
+    return seen, wrong
+
+
+def _quiet() -> None:
+    logging.disable(logging.CRITICAL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+    _quiet()
+    began = time.perf_counter()
+    last = options.first + options.seeds
+    shares = [range(n, min(n + 50, last)) for n in range(options.first, last, 50)]
+    seen: Counter[str] = Counter()
+    wrong: list[str] = []
+    if options.jobs == 1:
+        results: Any = map(run_some, shares)
+    else:
+        results = ProcessPoolExecutor(options.jobs, initializer=_quiet).map(run_some, shares)
+    for counted, failures in results:
+        seen += counted
+        wrong += failures
+        for failure in failures:
+            print(failure, flush=True)
+    took_s = time.perf_counter() - began
+    print(f"{options.seeds} schedules in {took_s:.0f} s, {len(wrong)} wrong")
+    print(", ".join(f"{name} {count}" for name, count in sorted(seen.items())))
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

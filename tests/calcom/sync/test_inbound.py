@@ -1,0 +1,292 @@
+"""What is not free at the remote is busy here."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from slotengine import SlotError, SlotTaken, State, minutes
+from slotengine.calcom import RemoteBusy, SyncedEventType, WhenStale
+from slotengine.testing.remote import DropAfter, Error500, Gate, RemoteEventType, Wait
+from tests.calcom.sync.world import (
+    BACKGROUND,
+    DAY,
+    LONG,
+    NOON,
+    NOW,
+    PAIR,
+    STRICT,
+    TEN,
+    World,
+    world,
+)
+
+pytestmark = pytest.mark.anyio
+
+HALF = minutes(30)
+LONG_THERE = SyncedEventType(LONG, timed=True)
+
+
+async def starts(w: World, name: str = "talk") -> list[datetime]:
+    return [slot.start for slot in (await w.sync.slots(name, TEN, NOON)).slots]
+
+
+def busy(w: World, resource: str = "room") -> list[tuple[str, str, str]]:
+    spans = w.engine.imported_nowait(resource, *DAY)
+    return [(f"{s:%H:%M}", f"{e:%H:%M}", source) for s, e, source in spans]
+
+
+async def test_what_is_booked_there_is_busy_here() -> None:
+    async with world() as w:
+        w.remote.book(1, TEN)
+        assert await starts(w) == [TEN + HALF * n for n in (1, 2, 3)]
+        assert busy(w) == [("10:00", "10:30", "cal.com")]
+        with pytest.raises(SlotTaken):
+            await w.sync.reserve("talk", TEN)
+        assert w.requests() == ["search"]  # known here, so it costs no request
+
+
+async def test_what_is_free_there_again_is_free_here() -> None:
+    async with world() as w:
+        theirs = w.remote.book(1, TEN)
+        await starts(w)
+        w.remote.cancel(theirs.uid)
+        await w.advance(minutes(1))
+        assert (busy(w), len(await starts(w))) == ([], 4)
+
+
+async def test_our_own_holds_do_not_block_ourselves() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        await starts(w)
+        await w.advance(minutes(1))
+        assert busy(w) == []
+        await w.sync.move(hold.uid, TEN + minutes(15))
+        await w.sync.release(hold.uid)
+        assert len(await starts(w)) == 4
+        await w.advance(minutes(1))
+        assert (busy(w), len(await starts(w))) == ([], 4)
+
+
+async def test_a_search_that_is_two_seconds_old_proves_nothing_about_what_we_let_go() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN)
+        await starts(w)
+        await w.advance(timedelta(seconds=1))
+        await w.sync.release(hold.uid)
+        await w.sync._in.poll_all()  # the remote answers as a second ago
+        assert busy(w) == []
+
+
+async def test_nor_does_one_that_was_under_way() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        await starts(w)
+        gate = Gate()
+        w.remote.faults.script(Wait(gate), op="search")
+        polling = asyncio.ensure_future(w.sync._in.poll_all())
+        await gate.reached()
+        await w.sync.release(hold.uid)
+        w.remote.hold(1, TEN, minutes=1)  # as if it were ours still
+        gate.open()
+        await polling
+        assert busy(w) == []
+        await w.advance(timedelta(seconds=30))
+        await w.sync._in.poll_all()
+        assert busy(w) == [("10:00", "10:30", "cal.com")]
+
+
+async def test_a_ghost_of_ours_is_not_taken_for_somebody_else() -> None:
+    async with world(BACKGROUND) as w:
+        w.remote.faults.script(DropAfter(), op="post")
+        hold = await w.sync.reserve("chat", TEN, ttl=minutes(5))
+        await w.settled()
+        await w.sync.release(hold.uid)
+        await starts(w, "chat")
+        assert busy(w, "booth") == []
+
+
+async def test_a_hold_of_ours_explains_only_what_its_own_hosts_miss() -> None:
+    async with world() as w:
+        await w.sync.reserve("chat", TEN)
+        await w.settled()
+        w.remote.book(1, TEN)
+        await starts(w)
+        assert busy(w) == [("10:00", "10:30", "cal.com")]
+
+
+async def test_overlapping_slots_leave_busy_what_is_busy_there() -> None:
+    """An hour from 10:30 is taken; every slot that touches it is missing."""
+    async with world(LONG_THERE) as w:
+        w.remote.book(4, TEN + HALF)
+        found = await starts(w, "long")
+        there = await w.client.slots(TEN, NOON, event_type_id=4)
+        assert found == [slot.start for slot in there]
+        assert busy(w, "court")[0] == ("10:30", "11:30", "cal.com")
+
+
+async def test_a_start_that_no_minute_explains_is_hidden() -> None:
+    """The remote begins every half an hour, we every quarter: free slots cover all of it."""
+    coarse = RemoteEventType(id=4, length=60, step=30, owner=1, notice=0)
+    async with world(LONG_THERE, remote_types=[coarse]) as w:
+        assert await starts(w, "long") == [TEN + HALF * n for n in range(3)]
+        assert w.engine.imported_nowait("court", TEN, NOON) == []
+        with pytest.raises(RemoteBusy) as refused:
+            await w.sync.reserve("long", TEN + minutes(15))
+        assert refused.value.as_of == NOW
+        assert w.sync.statistics().hidden > 0
+        assert (await w.sync.reserve("long", TEN + HALF)).state is State.HELD
+
+
+async def test_hosts_who_take_turns_are_all_busy() -> None:
+    async with world(SyncedEventType(PAIR)) as w:
+        w.remote.book(3, TEN, user_ids=[3])
+        assert len(await starts(w, "pair")) == 4  # the other one is free
+        w.remote.book(3, TEN, user_ids=[4])
+        await w.advance(minutes(1))
+        assert len(await starts(w, "pair")) == 3
+        assert busy(w, "ann") == busy(w, "bob") == [("10:00", "10:30", "cal.com")]
+
+
+async def test_a_hold_of_ours_hides_a_slot_there_that_others_can_still_host_here() -> None:
+    async with world(SyncedEventType(PAIR)) as w:
+        await w.sync.reserve("pair", TEN)
+        assert len(await starts(w, "pair")) == 4
+        assert (await w.sync.reserve("pair", TEN)).state is State.HELD
+
+
+async def test_full_sessions_are_not_free() -> None:
+    class_there = RemoteEventType(id=1, length=30, owner=1, notice=0, seats=1)
+    async with world(remote_types=[class_there]) as w:
+        w.remote.book(1, TEN)
+        assert TEN not in await starts(w)
+
+
+# --- When it is asked ------------------------------------------------------------------------
+
+
+async def test_only_what_somebody_asked_for_is_polled() -> None:
+    async with world() as w:
+        await w.pass_slowly(minutes(5), minutes(1))
+        assert w.requests("search") == []
+        await starts(w)
+        await starts(w)
+        assert w.requests("search") == ["search"]
+        await w.pass_slowly(minutes(10), minutes(1))
+        asked = len(w.requests("search"))
+        assert asked in {10, 11}
+        await w.pass_slowly(minutes(10), minutes(1))
+        assert len(w.requests("search")) == asked
+        assert (busy(w), w.sync.statistics().staleness) == ([], None)
+
+
+async def test_what_was_known_is_forgotten_with_the_interest_in_it() -> None:
+    async with world() as w:
+        w.remote.book(1, TEN)
+        await starts(w)
+        await w.pass_slowly(minutes(15), minutes(1))
+        assert busy(w) == []
+
+
+async def test_several_who_ask_at_once_make_one_search() -> None:
+    async with world() as w:
+        await asyncio.gather(*(starts(w) for _ in range(20)))
+        assert w.requests("search") == ["search"]
+
+
+async def test_a_day_asked_for_while_an_answer_is_awaited_is_asked_for_next() -> None:
+    async with world() as w:
+        gate = Gate()
+        w.remote.faults.script(Wait(gate), op="search")
+        first = asyncio.ensure_future(starts(w))
+        await gate.reached()
+        tomorrow = TEN + timedelta(days=1)
+        second = asyncio.ensure_future(w.sync.slots("talk", tomorrow, tomorrow + HALF))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gate.open()
+        await first
+        offers = await second
+        assert (len(offers.slots), offers.stale) == (1, False)
+        assert w.requests("search") == ["search", "search"]
+
+
+async def test_polls_are_not_in_step_with_each_other() -> None:
+    class Draws:
+        def uniform(self, least: float, most: float) -> float:
+            return most if least < 0 else 0
+
+    async with world(replace(STRICT, jitter=0.5), random=Draws()) as w:
+        await starts(w)
+        await w.pass_slowly(timedelta(seconds=89), timedelta(seconds=1))
+        assert len(w.requests("search")) == 1
+        await w.advance(timedelta(seconds=1))
+        assert len(w.requests("search")) == 2
+
+
+# --- Staleness --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", WhenStale)
+async def test_how_old_it_is_can_be_read_and_there_is_a_policy(policy: WhenStale) -> None:
+    async with world(replace(STRICT, when_stale=policy)) as w:
+        offers = await w.sync.slots("talk", TEN, NOON)
+        assert (offers.as_of, offers.stale, len(offers.slots)) == (NOW, False, 4)
+        w.remote.faults.script(Error500(), op="search", times=None)
+        await w.pass_slowly(minutes(3), minutes(1))
+        assert not (await w.sync.slots("talk", TEN, NOON)).stale
+        await w.advance(minutes(1))
+        offers = await w.sync.slots("talk", TEN, NOON)
+        assert (offers.as_of, offers.stale) == (NOW, True)
+        assert len(offers.slots) == (4 if policy is WhenStale.OFFER else 0)
+        statistics = w.sync.statistics()
+        assert (statistics.staleness, statistics.polls_failed) == (minutes(4), 4)
+
+
+async def test_if_the_remote_was_never_heard_of_it_is_stale() -> None:
+    async with world() as w:
+        await w.remote.down()
+        offers = await w.sync.slots("talk", TEN, NOON)
+        assert (offers.as_of, offers.stale, len(offers.slots)) == (None, True, 4)
+
+
+async def test_a_day_at_the_end_of_time_does_not_end_the_polling() -> None:
+    far = datetime.max.replace(microsecond=0, tzinfo=TEN.tzinfo) - minutes(60)
+    async with world() as w:
+        await starts(w)
+        with suppress(SlotError):
+            await w.sync.slots("talk", far, far + minutes(59))
+        await w.pass_slowly(minutes(3), minutes(1))
+        w.remote.book(1, TEN)
+        await w.advance(minutes(2))
+        offers = await w.sync.slots("talk", TEN, NOON)
+        assert (len(offers.slots), offers.stale) == (3, False)
+
+
+async def test_what_the_engine_refuses_is_not_polled() -> None:
+    async with world() as w:
+        with pytest.raises(SlotError):
+            await w.sync.slots("talk", TEN, TEN + timedelta(days=365 * 100))
+        await w.pass_slowly(minutes(3), minutes(1))
+        assert w.requests() == []
+
+
+async def test_whatever_goes_wrong_in_a_poll_there_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as w:
+        await starts(w)
+        polled = w.sync._in.polls
+
+        async def broken(synced: SyncedEventType) -> None:
+            raise ArithmeticError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(w.sync._in, "poll", broken)
+            await w.advance(minutes(2))
+        await w.advance(minutes(2))
+        assert w.sync._in.polls > polled

@@ -1,0 +1,119 @@
+"""What may be concluded from the remote's slots."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slotengine import EventType, minutes
+from slotengine.calcom.sync.remote_busy import Answered, Day, Watched, compare, days_of, missing
+from slotengine.core.instant import DAY
+from slotengine.core.interval import joined, touches
+
+
+def watched(
+    free: set[int], gone: set[int], *, length: int = 30, before: int = 0, after: int = 0,
+    blames: tuple[str, ...] = ("room",), resources: tuple[str, ...] | None = None,
+) -> Watched:  # fmt: skip
+    day = Day(0, 0, frozenset(free), frozenset(gone))
+    return Watched(length, before, after, blames, resources or blames, {0: day})
+
+
+CASES = {
+    "a missing slot is busy": ({60}, {0, 30}, [(0, 60)], set()),
+    "but not where a free one is": ({15}, {0, 30}, [(0, 15), (45, 60)], set()),
+    "where nothing is left its start is hidden": ({0, 20}, {10}, [], {10}),
+    "where something is left it is enough": ({20}, {10}, [(10, 20)], set()),
+    "all is free": ({0, 30}, set(), [], set()),
+}
+
+
+@pytest.mark.parametrize(("free", "gone", "busy", "hidden"), CASES.values(), ids=CASES)
+def test_what_becomes_busy(
+    free: set[int], gone: set[int], busy: list[tuple[int, int]], hidden: set[int]
+) -> None:
+    found = compare({"talk": watched(free, gone)})
+    assert found.busy == ({"room": busy} if busy else {})
+    assert found.hidden == {"talk": frozenset(hidden)}
+
+
+def test_what_is_kept_free_around_a_free_slot_is_not_busy() -> None:
+    found = compare({"talk": watched({60}, {0, 30}, before=10, after=5)})
+    assert found.busy == {"room": [(0, 50)]}
+
+
+def test_a_minute_that_some_event_type_can_have_is_not_busy_for_any() -> None:
+    """The other is missing for a reason of its own, such as its notice."""
+    found = compare({
+        "talk": watched(set(), {0}),
+        "chat": watched({0}, set(), blames=("room",)),
+        "walk": watched(set(), {30}, blames=("garden",)),
+    })  # fmt: skip
+    assert found.busy == {"garden": [(30, 60)]}
+    assert found.hidden["talk"] == {0}
+
+
+def test_if_it_cannot_be_told_who_is_busy_nobody_is() -> None:
+    found = compare({"talk": watched(set(), {0}, blames=(), resources=("ann", "room"))})
+    assert found.busy == {}
+    assert found.hidden == {"talk": {0}}
+
+
+HALF_HOUR = timedelta(minutes=30)
+BLAMES: dict[str, tuple[EventType, tuple[str, ...]]] = {
+    "one": (EventType(id="t", length=HALF_HOUR, all_of=["a"]), ("a",)),
+    "in turns": (EventType(id="t", length=HALF_HOUR, any_of=[["a", "b"]]), ("a", "b")),
+    "together": (EventType(id="t", length=HALF_HOUR, all_of=["a", "b"]), ()),
+    "one with others": (EventType(id="t", length=HALF_HOUR, all_of=["a"], any_of=[["b"]]), ()),
+    "two groups": (EventType(id="t", length=HALF_HOUR, any_of=[["a"], ["b"]]), ()),
+}
+
+
+@pytest.mark.parametrize(("event_type", "blames"), BLAMES.values(), ids=BLAMES)
+def test_whom_a_missing_slot_is_blamed_on(event_type: EventType, blames: tuple[str, ...]) -> None:
+    assert Watched.of(event_type).blames == blames
+
+
+def test_what_we_hold_there_ourselves_proves_nothing() -> None:
+    answer = Answered(0, 0, 0, frozenset(), offered=[0, 30, 60], own=(40, 50))
+    assert list(missing(answer, 30)) == [0, 60]
+
+
+def test_days() -> None:
+    one = Watched.of(EventType(id="t", length=minutes(30), all_of=["a"]))
+    one.ask(0, 2 * DAY, now=5)
+    one.ask(5 * DAY, 5 * DAY + 1, now=7)
+    assert one.runs_without(set()) == [(0, 1), (5, 5)]
+    assert one.runs_without({0, 5}) == [(1, 1)]
+    one.learn(Answered(0, 1, 9, frozenset({DAY}), offered=[0, DAY, 2 * DAY], own=()))
+    assert (one.as_of(0, 2 * DAY), one.as_of(0, 6 * DAY), one.as_of(3 * DAY, 4 * DAY)) == (
+        9, None, None
+    )  # fmt: skip
+    # What begins on a day that nobody asked for is not kept.
+    assert [set(one.days[day].missing) for day in (0, 1, 5)] == [{0}, set(), set()]
+    one.forget(before=6, today=0)
+    assert set(one.days) == {5}
+    one.forget(before=0, today=6)
+    assert one.days == {}
+    assert days_of(3, 3) == range(1)
+
+
+# Few starts, close to each other, so that free and missing ones overlap in every way.
+starts = st.sets(st.integers(0, 12).map(lambda n: n * 5))
+
+
+@given(starts, starts, st.sampled_from([5, 15, 30]), st.integers(0, 7), st.integers(0, 7))
+def test_nothing_free_is_refused_and_nothing_missing_is_offered(
+    free: set[int], offered: set[int], length: int, before: int, after: int
+) -> None:
+    """The one promise: here is offered what is offered there, of all that is offered here."""
+    one = watched(free, offered - free, length=length, before=before, after=after)
+    found = compare({"talk": one})
+    edges = joined(found.busy.get("room", []))
+    for start in free | offered:
+        refused = start in found.hidden["talk"] or touches(edges, *one.occupied(start))
+        assert refused == (start not in free), start
+    assert all(start < end for start, end in found.busy.get("room", []))

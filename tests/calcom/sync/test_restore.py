@@ -1,0 +1,388 @@
+"""Starting again with what has survived, and comparing both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from slotengine import SlotEngine, State, minutes
+from slotengine.calcom import (
+    Belief,
+    CalComSync,
+    Confirm,
+    Difference,
+    RemoteUncertain,
+    Saved,
+    SavedGhost,
+    SyncClosed,
+)
+from slotengine.calcom.sync.requests import SLACK
+from slotengine.core.instant import to_us
+from slotengine.testing.remote import At, DropAfter, Error500, Gate, Wait
+from tests.calcom.sync.world import BACKGROUND, CHAT, NOON, NOW, STRICT, TEN, World, world
+
+pytestmark = pytest.mark.anyio
+
+
+async def kill(w: World) -> None:
+    """End the sync's tasks as a crash would, without a word to the remote."""
+    for task in w.sync._tasks:
+        task.cancel()
+    await w.sync._out.stop()
+    w.sync._open = False
+
+
+@asynccontextmanager
+async def again(w: World, saved: Saved | None) -> AsyncIterator[CalComSync]:
+    w.sync = w.new_sync(saved=saved)
+    async with w.sync:
+        await w.settled()
+        yield w.sync
+
+
+def kept(w: World) -> Saved:
+    """Return what `on_link` and `on_ghost` were told."""
+    return w.left_by_a_crash()
+
+
+@pytest.mark.parametrize("name", ["talk", "chat"])
+@pytest.mark.parametrize("how", ["left", "killed"])
+async def test_a_restart_makes_no_duplicates(name: str, how: str) -> None:
+    async with world() as w:
+        hold = await w.sync.reserve(name, TEN, ttl=minutes(20))
+        await w.settled()
+        if how == "left":
+            await w.sync.__aexit__(None, None, None)
+            saved = w.sync.saved()
+        else:
+            await kill(w)
+            saved = kept(w)
+        async with again(w, saved) as sync:
+            assert (w.requests(), sync.belief(hold.uid)) == (["post"], Belief.HELD)
+            await sync.move(hold.uid, NOON)
+            await sync.release(hold.uid)
+            await w.settled()
+            assert w.there == []
+
+
+async def test_what_ended_meanwhile_is_released() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        await kill(w)
+        await w.engine.release(hold.uid)
+        async with again(w, kept(w)):
+            assert w.there == []
+
+
+async def test_what_was_made_meanwhile_is_sent() -> None:
+    async with world() as w:
+        await kill(w)
+        await w.engine.reserve_slot("talk", TEN)
+        async with again(w, None):
+            assert w.there == ["10:00"]
+
+
+@pytest.mark.parametrize("name", ["talk", "chat"])
+async def test_without_what_was_kept_the_remotes_hold_is_waited_for(name: str) -> None:
+    """Nobody knows the uid, so it is held anew once what is there is over; nothing is revoked."""
+    async with world(replace(STRICT, timed=False), replace(BACKGROUND, timed=False)) as w:
+        hold = await w.sync.reserve(name, TEN, ttl=minutes(20))
+        await w.settled()
+        await kill(w)
+        async with again(w, None) as sync:
+            assert sync.belief(hold.uid) is Belief.UNKNOWN
+            await w.pass_slowly(minutes(6))
+            assert (sync.belief(hold.uid), w.revoked) == (Belief.HELD, [])
+            assert w.there == ["10:00"]
+
+
+async def test_with_credentials_it_is_waited_for_no_longer_than_it_can_last() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(4))
+        await kill(w)
+        async with again(w, None) as sync:
+            assert sync.belief(hold.uid) is Belief.UNKNOWN
+            bound = to_us(NOW + minutes(5)) + SLACK
+            assert [ghost.until for ghost in sync.saved().ghosts] == [bound]
+
+
+@pytest.mark.parametrize("op", ["post", "patch", "delete"])
+async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("chat", TEN, ttl=minutes(20))
+        if op != "post":
+            await w.settled()
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op=op)  # type: ignore[arg-type]
+        if op == "patch":
+            await w.sync.move(hold.uid, NOON)
+        if op == "delete":
+            await w.sync.release(hold.uid)
+        await gate.reached()
+        kept_before = kept(w)  # what a crash leaves behind
+        await kill(w)
+        gate.open()
+        async with again(w, kept_before):
+            await w.pass_slowly(minutes(66), minutes(1))
+            current = w.engine.get_nowait(hold.uid)
+            assert current is None or current.state is not State.HELD or len(w.there) == 1
+            assert w.revoked == []
+            assert (await w.sync.reconcile()).agrees
+
+
+async def test_a_crash_in_the_middle_of_a_renewal_is_no_reason_to_believe_that_it_is_held() -> None:
+    """It was deleted to be made anew, and that nobody has heard."""
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op="delete")
+        extending = asyncio.create_task(w.sync.extend(hold.uid, ttl=minutes(15)))
+        await gate.reached()
+        kept_before = kept(w)
+        await kill(w)
+        with pytest.raises(SyncClosed):
+            await extending
+        gate.open()
+        async with again(w, kept_before) as sync:
+            assert (sync.belief(hold.uid), w.there) == (Belief.HELD, ["10:00"])
+            assert w.requests() == ["post", "delete", "delete", "post"]
+
+
+async def test_strict_is_patient_after_a_crash_in_the_middle_of_a_request() -> None:
+    async with world(replace(STRICT, timed=False)) as w:
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op="post")
+        hold = await w.engine.reserve_slot("talk", TEN, ttl=minutes(20))
+        await gate.reached()
+        kept_before = kept(w)
+        await kill(w)
+        gate.open()
+        async with again(w, kept_before) as sync:
+            assert sync.belief(hold.uid) is Belief.UNKNOWN
+            await w.pass_slowly(minutes(6))
+            assert (sync.belief(hold.uid), w.revoked) == (Belief.HELD, [])
+
+
+async def test_a_move_that_was_under_way_is_looked_up_although_no_clock_was_compared() -> None:
+    async with world(remote={"skew": timedelta(minutes=-3)}) as w:
+        hold = await w.sync.reserve("chat", TEN, ttl=minutes(20))
+        await w.settled()
+        gate = Gate()
+        w.remote.faults.script(Wait(gate, At.AFTER), op="patch")
+        await w.sync.move(hold.uid, NOON)
+        await gate.reached()
+        kept_before = kept(w)
+        await kill(w)
+        gate.open()
+        async with again(w, kept_before) as sync:
+            await w.advance(minutes(1))
+            assert (sync.belief(hold.uid), w.there) == (Belief.HELD, ["12:00"])
+            assert (await sync.reconcile()).findings == ()
+
+
+async def test_ghosts_survive() -> None:
+    async with world() as w:
+        w.remote.faults.script(DropAfter(), op="post")
+        with pytest.raises(RemoteUncertain):
+            await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.sync.__aexit__(None, None, None)
+        saved = w.sync.saved()
+        until = to_us(NOW + minutes(5)) + SLACK
+        assert saved.ghosts == (SavedGhost(1, to_us(TEN), to_us(TEN + minutes(30)), until),)
+        async with again(w, saved) as sync:
+            with pytest.raises(RemoteUncertain):
+                await sync.reserve("talk", TEN)
+
+
+@pytest.mark.parametrize("name", ["talk", "chat"])
+async def test_ghosts_survive_a_crash(name: str) -> None:
+    """Also one that a later request of the same reservation has left behind elsewhere."""
+    async with world() as w:
+        w.remote.faults.script(DropAfter(), op="post", times=2)
+        if name == "talk":
+            with pytest.raises(RemoteUncertain):
+                await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        else:
+            hold = await w.sync.reserve("chat", TEN, ttl=minutes(5))
+            await w.settled()
+            await w.sync.move(hold.uid, NOON)
+            await w.advance(timedelta(seconds=5))
+            assert w.there == ["10:00", "12:00"]
+        before = [(one.start, one.end) for one in w.sync.saved().ghosts]
+        assert (to_us(TEN), to_us(TEN + minutes(30))) in before
+        await kill(w)
+        async with again(w, kept(w)) as sync:
+            after = [(one.start, one.end) for one in sync.saved().ghosts]
+            assert set(before) <= set(after)
+
+
+async def test_what_is_kept_says_when_it_may_be_dropped() -> None:
+    async with world() as w:
+        for name in ("talk", "chat") * 3:
+            hold = await w.sync.reserve(name, TEN)
+            await w.settled()
+            assert set(w.kept) == {hold.uid}
+            await w.sync.release(hold.uid)
+            await w.settled()
+            assert w.kept == {}
+
+
+async def test_an_engine_that_is_left_first_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as w:
+        engine = SlotEngine(clock=w.clock)
+        async with engine:
+            engine.add_resource("booth")
+            engine.add_event_type(CHAT)
+            sync = CalComSync(engine, w.client, {2: BACKGROUND}, clock=w.clock)
+            await w.remote.down()
+            await sync.__aenter__()
+            hold = await sync.reserve("chat", TEN)
+            await sync.settled()
+        await sync.__aexit__(None, None, None)
+        assert [one.uid for one in sync.unsent] == [hold.uid]
+        assert "the engine was left before the sync" in caplog.text
+        gc.collect()
+        assert "never retrieved" not in caplog.text
+
+
+async def test_a_callback_is_not_called_again() -> None:
+    calls: list[object] = []
+
+    async def book(*args: object) -> None:
+        calls.append(args)
+
+    async with world(replace(BACKGROUND, confirm=book)) as w:
+        hold = await w.sync.reserve("chat", TEN)
+        await w.settled()
+        w.remote.faults.script(Error500(), op="delete", times=None)
+        await w.sync.confirm(hold.uid)
+        await w.settled()
+        await kill(w)
+        w.remote.faults.clear()
+        async with again(w, kept(w)):
+            assert (len(calls), w.there) == (1, [])
+
+
+# --- Reconciling ----------------------------------------------------------------------------
+
+
+async def report(w: World) -> list[tuple[Difference, bool]]:
+    found = await w.sync.reconcile()
+    return [(finding.difference, finding.mended) for finding in found.findings]
+
+
+async def test_nothing_to_say() -> None:
+    async with world() as w:
+        await w.sync.reserve("talk", TEN)
+        await w.sync.reserve("chat", TEN)
+        found = await w.sync.reconcile()
+        assert (found.compared, found.findings, found.agrees) == (2, (), True)
+
+
+async def test_what_is_missing_there_is_held_again() -> None:
+    async with world() as w:
+        await w.sync.reserve("talk", TEN)
+        w.remote.release(w.live[0].uid)
+        assert await report(w) == [(Difference.MISSING_THERE, True)]
+        assert w.there == ["10:00"]
+
+
+async def test_unless_somebody_else_has_it() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN)
+        booking = await w.sync.reserve("talk", NOON)
+        await w.sync.confirm(booking.uid)
+        for row in w.live:
+            w.remote.release(row.uid)
+            w.remote.hold(1, row.start, minutes=60)
+        assert await report(w) == [
+            (Difference.MISSING_THERE, True),  # by giving it up here
+            (Difference.MISSING_THERE, False),
+        ]
+        assert [one.uid for one in w.revoked] == [hold.uid]
+        assert [one.uid for one in w.diverged] == [booking.uid]
+        # The booking stays, and is named every time.
+        assert await report(w) == [(Difference.MISSING_THERE, False)]
+
+
+async def test_a_booking_that_was_refused_is_held_once_it_can_be() -> None:
+    async with world() as w:
+        theirs = w.remote.hold(2, TEN, minutes=60)
+        hold = await w.sync.reserve("chat", TEN)
+        await w.sync.confirm(hold.uid)
+        await w.settled()
+        w.remote.release(theirs.uid)
+        assert await report(w) == [(Difference.MISSING_THERE, True)]
+        assert w.there == ["10:00"]
+
+
+async def test_what_is_elsewhere_there_is_moved_back() -> None:
+    async with world() as w:
+        await w.sync.reserve("talk", TEN)
+        await w.client.update(w.live[0].uid, 1, NOON)
+        assert await report(w) == [(Difference.ELSEWHERE, True)]
+        assert w.there == ["10:00"]
+
+
+async def test_what_ends_earlier_than_believed_is_renewed() -> None:
+    async with world() as w:
+        await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        await w.client.update(w.live[0].uid, 1, NOON, reservation_minutes=1)
+        await w.client.update(w.live[0].uid, 1, TEN, reservation_minutes=1)
+        assert await report(w) == [(Difference.ENDS_EARLIER, True)]
+        await w.pass_slowly(minutes(2))
+        assert w.there == ["10:00"]
+
+
+async def test_what_could_not_be_deleted_is_named_and_deleted() -> None:
+    async with world() as w:
+        hold = await w.sync.reserve("talk", TEN)
+        w.remote.faults.script(Error500(), op="delete", times=2)
+        await w.sync.release(hold.uid)
+        assert await report(w) == [(Difference.NOT_WANTED, True)]
+        assert w.there == []
+
+
+async def test_a_remote_that_does_not_answer_is_named() -> None:
+    async with world() as w:
+        await w.sync.reserve("talk", TEN)
+        w.remote.faults.script(Error500(), op="get")
+        assert await report(w) == [(Difference.UNKNOWN, True)]
+        assert await report(w) == []
+
+
+async def test_what_was_missed_is_found() -> None:
+    """As if the sync had been too slow for the engine's events."""
+    async with world() as w:
+        assert w.sync._subscription is not None
+        w.sync._subscription._buffer.clear()
+        hold = w.engine.reserve_slot_nowait("talk", TEN)
+        w.sync._subscription._buffer.clear()
+        assert await report(w) == [(Difference.NOT_FOLLOWED, True)]
+        assert w.sync.belief(hold.uid) is Belief.HELD
+
+
+async def test_too_many_events_are_made_good() -> None:
+    async with world() as w:
+        assert w.sync._subscription is not None
+        holds = [w.engine.reserve_slot_nowait("chat", TEN + minutes(30) * n) for n in range(5)]
+        w.sync._subscription._unreported = 4
+        for _ in range(4):
+            w.sync._subscription._buffer.popleft()
+        await w.settled()
+        assert len(w.there) == len(holds)
+
+
+async def test_bookings_that_are_released_there_are_not_missing() -> None:
+    async with world(replace(STRICT, confirm=Confirm.RELEASE)) as w:
+        hold = await w.sync.reserve("talk", TEN)
+        await w.sync.confirm(hold.uid)
+        assert await report(w) == []
+        assert (await w.sync.get(hold.uid)) is not None
+        await w.advance(timedelta(seconds=1))
