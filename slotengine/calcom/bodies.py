@@ -1,84 +1,149 @@
-"""The body of a request, however it arrives, and for as long as it may take."""
+"""Bodies of requests: which are accepted, how long they may be, and unpacking them.
+
+What is decided here needs the head alone, except for unpacking, which is done
+in one step that stops at the largest size.
+"""
 
 from __future__ import annotations
 
-import logging
-from typing import Final
+import zlib
+from typing import Final, NamedTuple
 
-from aiohttp import HttpVersion11, web
-from aiohttp.http_exceptions import HttpProcessingError
-
-from slotengine.calcom.answers import TRAFFIC, path_of, refusal
+from slotengine.calcom.messages import Headers
 from slotengine.calcom.wire import HttpError
-
-logger = logging.getLogger(__name__)
 
 LARGEST_BODY: Final = 100 * 1024
 """In bytes, as in the original.  A sensible body has two hundred."""
-BODY_TIMEOUT_S: Final = 30
+MOST_IN_FLIGHT: Final = 16 * 1024 * 1024
+"""In bytes: how much all bodies that are being received and handled may take together."""
 
+MOST_MEMBERS: Final = 16
+"""How many streams of gzip one after the other a body may have.  Nearly all have one."""
 
-async def read_json(request: web.Request) -> bytes:
-    """Return a raw body that is said to be JSON.  Raises `HttpError`."""
-    sent_as = request.headers.get("Content-Type", "application/json")
-    if sent_as != "application/json" and (
-        request.content_type != "application/json"
-        or (request.charset or "utf-8").lower() != "utf-8"
-    ):
-        raise HttpError(415, "The body must be application/json, in UTF-8")
-    return await _received(request)
-
-
-async def expected(request: web.Request) -> web.StreamResponse | None:
-    """Ask for a body that waits to be asked for, unless it will be refused anyway."""
-    if request.headers["Expect"].lower() != "100-continue":
-        return refusal(request, HttpError(417, "The only Expect is 100-continue"))
-    if request.version >= HttpVersion11 and not _is_too_large(request):
-        try:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        except ConnectionError:
-            return refusal(request, _went_away(request))
-        request.writer.output_size = 0  # the answer has not begun
-    return None
-
-
-def _is_too_large(request: web.Request) -> bool:
-    return (request.content_length or 0) > LARGEST_BODY
-
-
-def _went_away(request: web.Request) -> HttpError:
-    """Return the answer to a body of which no more will come; seldom does anybody read it."""
-    logger.debug("%s %s: the client went away", request.method, path_of(request.raw_path))
-    return HttpError(400, "The body did not arrive")
-
-
+_GZIP: Final = zlib.MAX_WBITS | 16
+_ZLIB: Final = zlib.MAX_WBITS
+_RAW: Final = -zlib.MAX_WBITS
 _ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
+
 NOT_DECODED: Final = "The Content-Encoding must be gzip, deflate or identity"
-_TOO_LARGE: Final = f"The body is larger than {LARGEST_BODY} bytes"
+TOO_LARGE: Final = f"The body is larger than {LARGEST_BODY} bytes"
+BROKEN: Final = "The body cannot be read: its encoding is broken"
 
 
-async def _received(request: web.Request) -> bytes:
-    """Return the raw body, however it arrives."""
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in _ENCODINGS:
-        raise HttpError(415, NOT_DECODED)
-    if _is_too_large(request):  # or whoever announces it could keep us waiting
-        raise HttpError(413, _TOO_LARGE)
-    traffic = request.app[TRAFFIC]
-    try:
-        if request.content.is_eof():  # nearly always: it came along with its head
-            return await request.read()
-        async with traffic.patience(BODY_TIMEOUT_S):
-            return await request.read()
-    except TimeoutError:
-        if traffic.given_up:
-            request.content.feed_eof()  # or aiohttp goes on waiting for the rest
-            raise HttpError(503, "The server is stopping; try again") from None
-        raise HttpError(408, f"The body did not arrive within {BODY_TIMEOUT_S} seconds") from None
-    except ConnectionError:
-        raise _went_away(request) from None
-    except web.HTTPRequestEntityTooLarge:
-        raise HttpError(413, _TOO_LARGE) from None
-    except (web.RequestPayloadError, HttpProcessingError):
-        # Nothing more can be read of it; otherwise aiohttp tries, fails, and logs that.
-        request.content.feed_eof()
-        raise HttpError(400, "The body cannot be read: its encoding is broken") from None
+class Expected(NamedTuple):
+    """A body that may be read."""
+
+    bound: int
+    """In bytes, as sent; 0 if there is none."""
+    encoding: str | None
+    """What it is packed by: ``gzip`` or ``deflate``."""
+
+    @property
+    def room(self) -> int:
+        """How many bytes it takes at most, packed and unpacked."""
+        return self.bound if self.encoding is None else self.bound + LARGEST_BODY
+
+
+NOTHING: Final = Expected(0, None)
+
+
+def expected_json(headers: Headers) -> Expected:
+    """Return what body comes after a head that should announce JSON.
+
+    Raises `HttpError` 415, 413, or 400 for a length that is none.
+    """
+    sent_as = headers.get("Content-Type", "application/json")
+    if sent_as != "application/json" and not _is_json(sent_as):
+        raise HttpError(415, "The body must be application/json, in UTF-8")
+    encoding = headers.get("Content-Encoding")
+    if encoding is not None:
+        encoding = encoding.strip().lower()
+        if encoding not in _ENCODINGS:
+            raise HttpError(415, NOT_DECODED)
+    bound = _length(headers)
+    if bound > LARGEST_BODY:
+        raise HttpError(413, TOO_LARGE)
+    return Expected(bound, None if encoding == "identity" else encoding)
+
+
+def _is_json(content_type: str) -> bool:
+    kind, *parameters = content_type.split(";")
+    named = (parameter.partition("=") for parameter in parameters)
+    charset = next(
+        (value.strip().strip('"') for name, _, value in named if name.strip().lower() == "charset"),
+        "utf-8",
+    )
+    return kind.strip().lower() == "application/json" and charset.lower() == "utf-8"
+
+
+def _length(headers: Headers) -> int:
+    """Return how many bytes may come; without a length, as many as are accepted."""
+    length = headers.get("Content-Length")
+    if length is None:
+        return LARGEST_BODY if "Transfer-Encoding" in headers else 0
+    if not (length.isascii() and length.isdigit()):
+        raise HttpError(400, "The Content-Length must be a whole number")
+    return int(length) if len(length) < 19 else LARGEST_BODY + 1
+
+
+def unpacked(raw: bytes, encoding: str) -> bytes:
+    """Return a body as it was before it was packed.
+
+    Raises `HttpError` 413 if it is too large, or 400 if it is not whole.
+    """
+    parts: list[bytes] = []
+    left = LARGEST_BODY
+    for _ in range(MOST_MEMBERS):
+        if not raw:
+            return b"".join(parts)
+        unpacking = zlib.decompressobj(_bits(raw, encoding))
+        try:
+            part = unpacking.decompress(raw, left + 1)
+        except zlib.error:
+            break
+        if len(part) > left:
+            raise HttpError(413, TOO_LARGE)
+        if not unpacking.eof:
+            break
+        parts.append(part)
+        left -= len(part)
+        raw = unpacking.unused_data
+        if encoding != "gzip" and raw:
+            break
+    raise HttpError(400, BROKEN)
+
+
+def _bits(raw: bytes, encoding: str) -> int:
+    """Return what zlib is told of the format."""
+    if encoding == "gzip":
+        return _GZIP
+    # Some send it without the header of two bytes, of which the first ends in 8.
+    return _ZLIB if raw[0] & 0x0F == zlib.DEFLATED else _RAW
+
+
+class Room:
+    """What is left of some bytes that many share.
+
+    >>> room = Room(100)
+    >>> room.take(70), room.take(70), room.left
+    (True, False, 30)
+    >>> room.give_back(70)
+    >>> room.left
+    100
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def take(self, size: int) -> bool:
+        """Take some bytes, if there are as many."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Give back what was taken."""
+        self.left += size

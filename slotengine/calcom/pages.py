@@ -11,14 +11,10 @@ from html import escape
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
 
-from slotengine.calcom.answers import ALWAYS
-from slotengine.calcom.bodies import expected
+from slotengine.calcom.answers import ALWAYS, Reply, respond
+from slotengine.calcom.messages import Response
 from slotengine.engine.uids import new_uid
-
-NAMES: Final = frozenset({"openapi", "docs"})
-"""The names of the routes, which need no ``cal-api-version``."""
 
 _ALONE: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
@@ -30,24 +26,18 @@ class Pages:
         self._document = orjson.dumps(document)
         self._page = page(document).encode()
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        """Add the routes."""
-        router.add_get("/openapi.json", self.openapi, name="openapi", expect_handler=expected)
-        router.add_get("/docs", self.docs, name="docs", expect_handler=expected)
-
-    async def openapi(self, _: web.Request) -> web.Response:
+    def openapi(self) -> Response:
         """Answer with the document."""
-        headers = ALWAYS | {"X-Request-Id": new_uid()}
-        return web.Response(
-            body=self._document, content_type="application/json", charset="utf-8", headers=headers
-        )
+        return respond(Reply(200, self._document))
 
-    async def docs(self, _: web.Request) -> web.Response:
+    def docs(self) -> Response:
         """Answer with the page."""
-        headers = ALWAYS | {"X-Request-Id": new_uid(), "Content-Security-Policy": _ALONE}
-        return web.Response(
-            body=self._page, content_type="text/html", charset="utf-8", headers=headers
-        )
+        headers = ALWAYS | {
+            "Content-Type": "text/html; charset=utf-8",
+            "X-Request-Id": new_uid(),
+            "Content-Security-Policy": _ALONE,
+        }
+        return Response(200, headers, self._page)
 
 
 _STYLE: Final = """

@@ -70,14 +70,6 @@ class Count(NamedTuple):
             reset: str(self.reset_s),
         }
 
-    def lines(self) -> str:
-        """Return the same as they stand on the wire."""
-        limit, remaining, reset = _names(self.limit.name)
-        return (
-            f"{limit}: {self.limit.requests}\r\n"
-            f"{remaining}: {self.remaining}\r\n{reset}: {self.reset_s}\r\n"
-        )
-
 
 @cache
 def _names(name: str) -> tuple[str, str, str]:

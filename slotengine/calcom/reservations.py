@@ -5,8 +5,8 @@
 reserved the catalog's, and whether it can be had the engine's; here are the
 order of checks, and which answer goes with which refusal.
 
-Nothing here waits, except for bodies: a request is decided in one step, between
-whose parts nobody else can change anything.  `whole` comes to that step directly.
+Nothing here waits: a request is decided in one step, between whose parts nobody
+else can change anything.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from aiohttp import web
-
-from slotengine.calcom.answers import CALLER, PREFIXES, Reply, respond
-from slotengine.calcom.bodies import expected, read_json
+from slotengine.calcom.answers import Reply
 from slotengine.calcom.callers import Caller
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.refusals import explained, slot_minutes
@@ -68,38 +65,6 @@ class Reservations:
     def bounds(self) -> Bounds:
         """How many minutes a hold may be asked for."""
         return self._bounds
-
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        """Add the routes, with all their aliases."""
-        for prefix in PREFIXES:
-            for slash in ("", "/"):
-                path = f"{prefix}/slots/reservations"
-                router.add_post(path + slash, self.post, expect_handler=expected)
-                one = router.add_resource(path + "/{uid:[^/]+}" + slash)
-                one.add_route("GET", self.get, expect_handler=expected)
-                one.add_route("HEAD", self.get, expect_handler=expected)
-                one.add_route("PATCH", self.patch, expect_handler=expected)
-                one.add_route("DELETE", self.delete, expect_handler=expected)
-
-    async def post(self, request: web.Request) -> web.Response:
-        """Answer ``POST``."""
-        user_id = request[CALLER].user()
-        return respond(self.hold(user_id, await read_json(request)))
-
-    async def get(self, request: web.Request) -> web.Response:
-        """Answer ``GET``."""
-        return respond(self.read(request.match_info["uid"]))
-
-    async def patch(self, request: web.Request) -> web.Response:
-        """Answer ``PATCH``."""
-        raw = await read_json(request)
-        return respond(self.move(request.match_info["uid"], request[CALLER], raw))
-
-    async def delete(self, request: web.Request) -> web.Response:
-        """Answer ``DELETE``."""
-        return respond(self.release(request.match_info["uid"]))
-
-    # --- What they do --------------------------------------------------------------------
 
     def hold(self, user_id: int | None, raw: bytes) -> Reply:
         """Hold a slot, for a user if one calls.  Raises `HttpError`."""

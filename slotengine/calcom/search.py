@@ -11,10 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from aiohttp import web
-
-from slotengine.calcom.answers import PREFIXES, Reply, respond
-from slotengine.calcom.bodies import expected
+from slotengine.calcom.answers import Reply
 from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.directory import resource_of
 from slotengine.calcom.refusals import slot_minutes
@@ -77,18 +74,6 @@ class SlotSearch:
         """Take note of the engine's uids of the catalog's bookings, by the catalog's."""
         self._booked.update(booked)
         self._uids.update({theirs: uid for uid, theirs in booked.items()})
-
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        """Add the routes, with all their aliases."""
-        for prefix in PREFIXES:
-            for slash in ("", "/"):
-                route = router.add_resource(f"{prefix}/slots{slash}")
-                route.add_route("GET", self.get, expect_handler=expected)
-                route.add_route("HEAD", self.get, expect_handler=expected)
-
-    async def get(self, request: web.Request) -> web.Response:
-        """Answer ``GET``."""
-        return respond(self.search(request.rel_url.query.items()))
 
     def search(self, pairs: Iterable[tuple[str, str]]) -> Reply:
         """Find the slots that can be had, for a query string in pairs.  Raises `HttpError`."""

@@ -1,13 +1,7 @@
-"""Cal.com's slots API (2024-09-04), served from an engine: search, and reservations.
+"""Cal.com's slots API (2024-09-04) over aiohttp: an application to run or to embed.
 
-``GET /v2/slots`` is `search`'s, ``/v2/slots/reservations[/{uid}]`` `reservations`',
-and what the server says of itself, ``/openapi.json`` and ``/docs``, `pages`'.
-What stands on the wire is `slots_wire`'s and `wire`'s, what can be reserved the
-catalog's, and whether it can be had the engine's.  Here it is put together, with
-what every endpoint checks.
-
-`create_app` makes an aiohttp application, to run or to embed; `serve` runs one
-until it is told to stop.
+What is answered is `service`'s; here is all that knows of aiohttp.  `create_app`
+makes an application, and `serve` runs one until it is told to stop.
 """
 
 from __future__ import annotations
@@ -17,49 +11,58 @@ import contextlib
 import gc
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Final, NoReturn
+from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from slotengine.calcom.answers import (
-    CALLER,
-    CATALOG,
-    ENGINE,
-    PREFLIGHT,
-    THROTTLE,
-    TRAFFIC,
-    Reply,
-    path_of,
-    refusal,
-    respond,
-)
-from slotengine.calcom.bodies import LARGEST_BODY, NOT_DECODED, expected
-from slotengine.calcom.callers import caller_of
+from slotengine.calcom.answers import Reply, respond
+from slotengine.calcom.bodies import BROKEN, LARGEST_BODY, TOO_LARGE
 from slotengine.calcom.catalog import Catalog
-from slotengine.calcom.connection import Connection, Outbox
-from slotengine.calcom.openapi import document
-from slotengine.calcom.pages import NAMES, Pages
+from slotengine.calcom.messages import Body, Head, Refusal, Response
 from slotengine.calcom.rates import UNLIMITED, RateLimits
-from slotengine.calcom.reservations import Reservations
-from slotengine.calcom.search import SlotSearch
-from slotengine.calcom.throttle import Throttle
+from slotengine.calcom.service import Service
 from slotengine.calcom.traffic import Traffic
-from slotengine.calcom.whole import Whole
 from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.uids import new_uid
 
 __all__ = ["ENGINE", "create_app", "serve"]
 
-WHOLE: Final = web.AppKey("whole", Whole)
-NOWHERE: Final = "nowhere"
-"""The route of all that is no endpoint: without one, aiohttp itself answers an unknown Expect."""
+ENGINE: Final = web.AppKey("slotengine", SlotEngine)
+"""Where an application keeps its engine: ``app[ENGINE]``."""
+_SERVICE: Final = web.AppKey("service", Service)
+_TRAFFIC: Final = web.AppKey("traffic", Traffic)
 
 logger = logging.getLogger(__name__)
+
+BODY_TIMEOUT_S: Final = 30
+"""How long a body may take to arrive."""
+STALL_S: Final = 30
+LARGEST_PIECE: Final = 64 * 1024
+"""A client that does not take so many bytes of an answer in that time is cut off: what waits for
+it would stay in memory for ever."""
+
+OPTIONS: Final[dict[str, Any]] = {
+    "auto_decompress": False,  # nothing is unpacked before it is admitted
+    "read_bufsize": 16 * 1024,  # of a body, before aiohttp stops to read on
+    "max_headers": 64,
+}
+"""How an application wants aiohttp to read, whoever runs it."""
+SERVE_OPTIONS: Final[dict[str, Any]] = {
+    "keepalive_timeout": 75.0,  # a little longer than proxies keep idle connections
+    "lingering_time": 10.0,
+    "handler_cancellation": True,  # of a search for a client that has left
+    "access_log": None,
+}
+"""How `serve` runs one."""
+
+RECEIVED: Final = 32 * 1024
+"""In bytes: how much the system keeps of what a client has sent and nobody has read yet."""
 
 
 # --- The application -------------------------------------------------------------------
@@ -94,26 +97,38 @@ def create_app(
     if engine is not None and clock is not None:
         raise ValueError("an engine that is lent has its clock already")
     serving = engine if engine is not None else SlotEngine(clock=clock)
-    app = web.Application(middlewares=[_answer], client_max_size=LARGEST_BODY)
+    service = Service(
+        catalog, serving, enforce_availability=enforce_availability, rate_limits=rate_limits
+    )
+    traffic = Traffic()
+    endpoint = _Endpoint(service, traffic)
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await endpoint.answer(request)
+
+    app = web.Application(middlewares=[answer], handler_args=OPTIONS | {"logger": _quiet()})
     app[ENGINE] = serving
-    app[CATALOG] = catalog
-    app[TRAFFIC] = Traffic()
-    app[THROTTLE] = Throttle(catalog.rate_limits or rate_limits)
-    reservations = Reservations(catalog, serving, enforce_availability=enforce_availability)
-    search = SlotSearch(catalog, serving, reservations.find)
+    app[_SERVICE] = service
+    app[_TRAFFIC] = traffic
 
     async def run(_: web.Application) -> AsyncIterator[None]:
         async with contextlib.nullcontext() if engine is not None else _running(serving):
-            search.know(await catalog.populate(serving))
+            await service.populate()
             yield
 
     app.cleanup_ctx.append(run)
-    app[WHOLE] = Whole(app, reservations, search)
-    search.add_to(app.router)
-    reservations.add_to(app.router)
-    Pages(document(reservations.bounds, version=VERSION)).add_to(app.router)
-    app.router.add_route("*", r"/{path:[\s\S]*}", _nowhere, name=NOWHERE, expect_handler=expected)
+    # `service` finds the endpoint.  There are routes so that aiohttp finds one, the second at once;
+    # a target such as "*" has none.
+    for path in (_EVERYTHING, _RESERVATIONS):
+        app.router.add_route("*", path, endpoint.answer, expect_handler=_expected)
     return app
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_EVERYTHING: Final = r"/{path:[\s\S]*}"
+_RESERVATIONS: Final = "/v2/slots/reservations"
 
 
 @contextlib.asynccontextmanager
@@ -143,58 +158,202 @@ async def _running(engine: SlotEngine) -> AsyncIterator[None]:
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# --- A request -------------------------------------------------------------------------
 
 
-@web.middleware
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer each request, one way or another."""
-    if isinstance(request.protocol, Connection):
-        request.protocol.head_arrived()
-    traffic = request.app[TRAFFIC]
-    traffic.under_way += 1
+async def _expected(_: web.Request) -> None:
+    """Leave it to the endpoint whether a client is to send the body that it waits with."""
+
+
+class _Endpoint:
+    """Carries requests to the service, and its answers back."""
+
+    __slots__ = ("_service", "_traffic")
+
+    def __init__(self, service: Service, traffic: Traffic) -> None:
+        self._service = service
+        self._traffic = traffic
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request."""
+        traffic = self._traffic
+        traffic.under_way += 1
+        try:
+            response = await self._answer(request)
+        finally:
+            traffic.done()
+        return response
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.version not in _VERSIONS:
+            return await self._send(request, _not_http(), close=True)
+        head = Head(request.method, _target(request), request.headers, request.remote or "")
+        outcome = self._service.admit(head)
+        if isinstance(outcome, Refusal):
+            return await self._send(request, outcome.response, close=_is_unwanted(request))
+        try:
+            close = False
+            body = b""
+            try:
+                if outcome.bound:
+                    body = await self._received(request, outcome.bound)
+            except HttpError as error:
+                response, close = self._service.refused(outcome, error), True
+            else:
+                response = await self._service.handle(outcome, body)
+            return await self._send(request, response, close=close or _is_unwanted(request))
+        finally:
+            self._service.done(outcome)
+
+    # --- Its body ------------------------------------------------------------------------
+
+    async def _received(self, request: web.Request, bound: int) -> bytes:
+        """Return a body, however it arrives.  Raises `HttpError`."""
+        content, traffic = request.content, self._traffic
+        try:
+            if content.is_eof():  # nearly always: it came along with its head
+                body = content.read_nowait()
+                if len(body) > bound:
+                    raise HttpError(413, TOO_LARGE)
+                return body
+            if "Expect" in request.headers and request.version == HttpVersion11:
+                _ask_for_body(request)
+            async with traffic.patience(BODY_TIMEOUT_S):
+                return await _read(content, bound)
+        except TimeoutError:
+            if traffic.given_up:
+                raise HttpError(503, "The server is stopping; try again") from None
+            late = f"The body did not arrive within {BODY_TIMEOUT_S} seconds"
+            raise HttpError(408, late) from None
+        except ConnectionError:
+            logger.debug("%s %s: the client went away", request.method, request.path)
+            raise HttpError(400, "The body did not arrive") from None  # which seldom anybody reads
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise HttpError(400, BROKEN) from None
+
+    # --- Its answer ----------------------------------------------------------------------
+
+    async def _send(
+        self, request: web.Request, response: Response, *, close: bool
+    ) -> web.StreamResponse:
+        """Return the response of aiohttp; what is large is sent by then."""
+        status, headers, body = response
+        close = close or self._traffic.stopping
+        if isinstance(body, bytes) and (len(body) <= LARGEST_PIECE or request.method == "HEAD"):
+            whole = web.Response(status=status, headers=headers, body=body)
+            if close:
+                whole.force_close()
+            return whole
+        parts = web.StreamResponse(status=status, headers=headers)
+        if close:
+            parts.force_close()
+        if isinstance(body, bytes):
+            parts.content_length = len(body)
+        await _write(request, parts, body)
+        return parts
+
+
+_VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
+
+
+def _target(request: web.Request) -> str:
+    """Return what is asked for, without the prefix of an application that this one is part of."""
+    target = request.raw_path
+    resource = request.match_info.route.resource
+    if resource is None:
+        return target
+    prefix = resource.canonical.removesuffix("/{path}").removesuffix(_RESERVATIONS)
+    return target.removeprefix(prefix)
+
+
+def _is_unwanted(request: web.Request) -> bool:
+    """Tell whether what comes after an answer is better not read.
+
+    aiohttp reads on to the end of a body that nobody wanted, for a while, and
+    then the next request.
+    """
+    headers = request.headers
+    if "Upgrade" in headers:  # of what comes along with it, some would be dropped, and not all
+        return True
+    content = request.content
+    if content.is_eof():
+        return False
+    if "Expect" in headers or "Content-Encoding" in headers or content.exception() is not None:
+        return True
+    length = request.content_length
+    return length is None or length > LARGEST_BODY
+
+
+def _ask_for_body(request: web.Request) -> None:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def _read(content: StreamReader, bound: int) -> bytes:
+    parts = []
+    while part := await content.readany():
+        parts.append(part)
+        bound -= len(part)
+        if bound < 0:
+            raise HttpError(413, TOO_LARGE)
+    return b"".join(parts)
+
+
+async def _write(request: web.Request, response: web.StreamResponse, body: Body) -> None:
+    """Send a body piece by piece, to a client that takes each in time."""
     try:
-        response = await _outcome(request, handler)
-    finally:
-        traffic.done()
-    if traffic.stopping:
-        response.force_close()
-    return response
+        await response.prepare(request)
+        if isinstance(body, bytes):
+            for at in range(0, len(body), LARGEST_PIECE):
+                async with asyncio.timeout(STALL_S):
+                    await response.write(memoryview(body)[at : at + LARGEST_PIECE])
+        elif request.method != "HEAD":
+            async for part in body:
+                async with asyncio.timeout(STALL_S):
+                    await response.write(part)
+        async with asyncio.timeout(STALL_S):
+            await response.write_eof()
+    except TimeoutError:
+        logger.debug("a client does not read its answer")
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError from None
 
 
-async def _outcome(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Check what every endpoint checks, and turn whatever goes wrong into an answer."""
-    if request.method == "OPTIONS":
-        return web.Response(status=204, headers=PREFLIGHT | {"X-Request-Id": new_uid()})
-    shown: dict[str, str] = {}
-    try:
-        _check_route(request)
-        app, headers = request.app, request.headers
-        caller = request[CALLER] = caller_of(headers, app[CATALOG])
-        account = app[THROTTLE].account(caller, headers, request.remote or "")
-        if account is not None:
-            admission = account.admit(app[ENGINE].now)
-            shown = admission.headers()
-            admission.check()
-        response = await handler(request)
-    except Exception as error:
-        response = refusal(request, error)
-    response.headers.update(shown)
-    return response
+def _not_http() -> Response:
+    error = HttpError(400, "The request is not valid HTTP")
+    return respond(Reply(400, error_body(error, path="/", now=datetime.now(UTC))))
 
 
-def _check_route(request: web.Request) -> None:
-    """Refuse what is not an endpoint; with another version's header nothing is."""
-    found = request.match_info.http_exception is None
-    name = request.match_info.route.name
-    if found and name in NAMES:  # what the server says of itself
-        return
-    if not found or name == NOWHERE or request.headers.get("cal-api-version") != VERSION:
-        raise HttpError(404, f"Cannot {request.method} {path_of(request.raw_path)}")
+# --- What is logged --------------------------------------------------------------------
 
 
-async def _nowhere(request: web.Request) -> NoReturn:
-    raise AssertionError("`_check_route` refuses it")
+_THEIRS: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""What is the client's fault."""
+
+
+def _quiet() -> logging.Logger:
+    """Return where aiohttp logs to: what clients do wrong is no error of ours."""
+    found = logging.getLogger(f"{__name__}.aiohttp")
+    found.addFilter(_less_loud)
+    return found
+
+
+def _less_loud(record: logging.LogRecord) -> bool:
+    """Let what is a client's fault be of the level debug, and without a traceback.
+
+    That would quote what was sent, which may have a key in it.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, _THEIRS):
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        record.msg, record.args = "a request cannot be read: %s", (type(error).__name__,)
+        record.exc_info = record.exc_text = None
+        return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+    return True
 
 
 # --- Running it ------------------------------------------------------------------------
@@ -257,11 +416,11 @@ async def _serve(
 
     def on_signal() -> None:
         if stop.is_set():  # whoever says it twice is in a hurry
-            app[TRAFFIC].give_up()
+            app[_TRAFFIC].give_up()
         stop.set()
 
     _on_signal(on_signal)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, shutdown_timeout=1.0, **SERVE_OPTIONS)
     await runner.setup()
     try:
         listener = await _listen(runner, host, port)
@@ -269,7 +428,7 @@ async def _serve(
         announce(f"Listening on {url} - {_example(url, app)}")
         await stop.wait()
         listener.close()
-        await app[TRAFFIC].stop(grace_s)
+        await app[_TRAFFIC].stop(grace_s)
     finally:
         await runner.cleanup()
 
@@ -286,22 +445,16 @@ def _on_signal(callback: Callable[[], None]) -> None:
 async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
     server = runner.server
     assert server is not None
-    understand, outbox = runner.app[WHOLE].understand, Outbox()
     try:
-        return await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, _unreadable, understand, outbox, access_log=None),
-            host,
-            port,
-            backlog=128,
+        listener = await asyncio.get_running_loop().create_server(
+            server, host, port, backlog=128, start_serving=False
         )
     except UnicodeError as error:  # no host name at all, such as "a..b"
         raise OSError(f"{host!r} is no host name: {error}") from None
-
-
-def _unreadable(status: int) -> web.Response:
-    message = NOT_DECODED if status == 415 else "The request is not valid HTTP"
-    error = HttpError(status, message)
-    return respond(Reply(status, error_body(error, path="/", now=datetime.now(UTC))))
+    for each in listener.sockets:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+    await listener.start_serving()
+    return listener
 
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -316,9 +469,9 @@ def _url(listener: asyncio.Server) -> str:
 
 def _example(url: str, app: web.Application) -> str:
     """Return a command that reserves something: if possible, of what is open at all hours."""
-    if not app[CATALOG].event_types:
+    catalog, now = app[_SERVICE].catalog, app[ENGINE].now()
+    if not catalog.event_types:
         return "there is nothing to reserve, since the catalog has no event types"
-    catalog, now = app[CATALOG], app[ENGINE].now()
     always_open = (
         offer
         for offer in catalog.event_types.values()

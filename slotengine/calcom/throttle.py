@@ -11,7 +11,6 @@ Time is told by an argument.  What is counted is `rates`'.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -29,12 +28,11 @@ Now = Callable[[], datetime]
 """What tells the time, in UTC; never going backwards."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """Whether a request may go on, and how its caller stands; None: is not counted."""
 
     error: HttpError | None
-    count: Count | None
+    counted: Count | None
 
     def check(self) -> None:
         """Raise `HttpError` if the request may not go on."""
@@ -43,11 +41,7 @@ class Admission:
 
     def headers(self) -> dict[str, str]:
         """Return the headers that tell of it."""
-        return {} if self.count is None else self.count.headers()
-
-    def lines(self) -> str:
-        """Return the same as they stand on the wire."""
-        return "" if self.count is None else self.count.lines()
+        return {} if self.counted is None else self.counted.headers()
 
 
 class Account(NamedTuple):

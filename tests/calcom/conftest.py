@@ -147,8 +147,8 @@ def catalog() -> Catalog:
 async def start(catalog: Catalog, request: pytest.FixtureRequest) -> AsyncIterator[Start]:
     """Return what starts a server; it takes a catalog, and the arguments of `create_app`.
 
-    As `serve` does, which answers the usual requests at once, and as whoever
-    embeds the application: the answers must be the same.
+    As `serve` does, and as whoever embeds the application and leaves aiohttp as it
+    is: the answers must be the same.
     """
     runners: list[web.AppRunner] = []
     listeners: list[asyncio.Server] = []
@@ -161,10 +161,11 @@ async def start(catalog: Catalog, request: pytest.FixtureRequest) -> AsyncIterat
         if "engine" not in options:
             options["clock"] = clock
         app = create_app(catalog, **options)
-        runner = web.AppRunner(app, access_log=None)
+        served = request.param == "served"
+        runner = web.AppRunner(app, **(server.SERVE_OPTIONS if served else {}))
         runners.append(runner)
         await runner.setup()
-        if request.param == "served":
+        if served:
             listeners.append(await server._listen(runner, "127.0.0.1", 0))
             port = listeners[-1].sockets[0].getsockname()[1]
         else:
