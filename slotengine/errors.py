@@ -20,9 +20,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 class SlotError(Exception):
     """The root of the tree.
 
+    ``index`` tells which request of a batch it is about, counted from 0, such as
+    which of `reserve_all`; None if there was but one.
+
     >>> issubclass(SlotTaken, Refused) and issubclass(Refused, SlotError)
     True
     """
+
+    index: int | None = None
+
+    def of_request(self, index: int) -> None:
+        """Let it be about a request of a batch; whoever reads a traceback is told, too."""
+        if self.index is None:
+            self.index = index
+            self.add_note(f"request {index} of the batch, counted from 0")
 
 
 class Refused(SlotError):
@@ -143,8 +154,8 @@ class SlotTaken(Refused):
         """
         return self.obstruction.retry_at
 
-    def __reduce__(self) -> tuple[type[SlotTaken], tuple[str, Obstruction]]:
-        return type(self), (self.resource, self.obstruction)
+    def __reduce__(self) -> tuple[type[SlotTaken], tuple[str, Obstruction], dict[str, Any]]:
+        return type(self), (self.resource, self.obstruction), self.__dict__
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.resource!r}, {self.obstruction!r})"

@@ -54,6 +54,7 @@ from slotengine.errors import (
     Obstruction,
     OutsideHours,
     Refused,
+    SlotError,
     SlotTaken,
     StaleVersion,
     UnknownReservation,
@@ -259,8 +260,8 @@ class Ledger(Books):
         """Hold everything that is proposed, or nothing.
 
         Later proposals meet the claims of earlier ones.  Raises what
-        `reserve_proposal` raises, for the first one that cannot be had; its
-        ``retry_at`` is None if that is because of the others in the batch.
+        `reserve_proposal` raises, for the first one that cannot be had, with its
+        ``index``; the ``retry_at`` is None if that is because of the others in the batch.
         """
 
         def place(proposal: Proposal, uid: str, earlier: Iterable[Entry]) -> Entry:
@@ -312,18 +313,22 @@ class Ledger(Books):
         self._check_batch(proposals, uids, now)
         results: list[Entry | Placed] = []
         fresh: dict[Entry, Proposal] = {}
+        i = 0
         try:
-            for proposal, uid in zip(proposals, uids, strict=True):
+            for i, proposal in enumerate(proposals):
+                uid = uids[i]
                 known = self._known_request(proposal, now)
                 result = place(proposal, uid, fresh) if known is None else known
                 if isinstance(result, Entry) and known is None:
                     fresh[result] = proposal
                 results.append(result)
-        except BaseException:
+        except BaseException as error:
             for entry in reversed(fresh):
                 self._occupancy.unplace(entry)
                 if self._holders is not None:
                     self._holders.remove(entry)
+            if isinstance(error, SlotError):
+                error.of_request(i)
             raise
         for entry, proposal in fresh.items():
             self._enter(entry, proposal.ttl, proposal.key, proposal.fingerprint())
@@ -408,6 +413,7 @@ class Ledger(Books):
 
         Raises what `reserve_proposal` and `extend` raise.
         """
+        self._check_proposal(proposal)  # here, where it is no candidate of several
         try:
             return self.move_any(uid, [proposal], now=now, renew=renew, version=version)
         except NoneFree as none_free:
@@ -638,9 +644,13 @@ class Ledger(Books):
         keys = [proposal.key for proposal in proposals if proposal.key is not None]
         if len(set(keys)) < len(keys):
             raise InvalidField("key", "must be different for each request of a batch")
-        for proposal in proposals:
-            self._check_proposal(proposal)
-            self._known_request(proposal, now)
+        for i, proposal in enumerate(proposals):
+            try:
+                self._check_proposal(proposal)
+                self._known_request(proposal, now)
+            except SlotError as error:
+                error.of_request(i)
+                raise
 
     def _check_candidates(
         self,
@@ -655,8 +665,12 @@ class Ledger(Books):
             raise InvalidField("policy", f"must be a Policy, not {policy!r}")
         if load_in is not None and load_in[0] >= load_in[1]:
             raise InvalidField("load_in", "must end after its start")
-        for proposal in candidates:
-            self._check_proposal(proposal)
+        for i, proposal in enumerate(candidates):
+            try:
+                self._check_proposal(proposal)
+            except SlotError as error:
+                error.of_request(i)
+                raise
         if weights is not None and (
             not hasattr(weights, "__len__")
             or len(weights) != len(candidates)

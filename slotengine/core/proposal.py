@@ -141,11 +141,15 @@ class Proposal(NamedTuple):
         return self.claims + tuple(claim for pool in self.pools for claim in pool.claims)
 
     def fingerprint(self) -> tuple[object, ...]:
-        """Return what makes two requests the same: everything but key and schedule.
+        """Return what makes two requests the same: everything but the key.
 
-        If there is a ``request``, that is it.
+        If there is a ``request``, that is it: what the caller asked for, without
+        what was looked up in the configuration.  Schedules are the same if they
+        are equal.
         """
-        return self[:7] if self.request is None else self.request
+        if self.request is not None:
+            return self.request
+        return tuple(value for name, value in zip(self._fields, self, strict=True) if name != "key")
 
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.

@@ -91,6 +91,12 @@ class AlwaysOpen:
 
     __slots__ = ()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AlwaysOpen)
+
+    def __hash__(self) -> int:
+        return hash(AlwaysOpen)
+
     def covers(self, start: int, end: int) -> bool:
         """Return True.  O(1)."""
         assert start < end
@@ -108,6 +114,8 @@ ALWAYS_OPEN: Final = AlwaysOpen()
 class FixedWindows:
     """Open in the given spans, in any order, joined where they meet.  O(n log n).
 
+    Equal to others that are open at the same instants.
+
     >>> market = FixedWindows([(30, 40), (0, 10), (10, 15)])
     >>> market.covers(5, 15), market.covers(5, 16), list(market.windows(5, 35))
     (True, False, [(5, 15), (30, 35)])
@@ -122,6 +130,12 @@ class FixedWindows:
         if any(start >= end for start, end in spans):
             raise InvalidField("spans", "must each end after their start")
         self._edges = joined(spans)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FixedWindows) and self._edges == other._edges
+
+    def __hash__(self) -> int:
+        return hash(self._edges)
 
     @classmethod
     def between(cls, *spans: tuple[datetime, datetime]) -> FixedWindows:

@@ -48,7 +48,7 @@ from slotengine.engine.values import (
     slots_of,
 )
 from slotengine.engine.waiting import WaitingRoom
-from slotengine.errors import EngineClosed, InvalidField, Refused, UnknownReservation
+from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError, UnknownReservation
 
 if TYPE_CHECKING:
     from slotengine.core.event_type import EventType
@@ -336,7 +336,22 @@ class SlotEngine:
     async def reserve_all(self, requests: Sequence[Request]) -> list[Reservation]:
         """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
 
-        Raises as `reserve_request` does, for the first that cannot be had.
+        Raises as `reserve_request` does, for the first that cannot be had; the
+        error's ``index`` says which that is.
+
+        >>> from datetime import UTC
+        >>> from slotengine import Claim, SlotTaken, minutes
+        >>> async def main():
+        ...     start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        ...     async with SlotEngine() as engine:
+        ...         engine.add_resource("room-1")
+        ...         twice = [Request(start, minutes(30), (Claim("room-1"),))] * 2
+        ...         try:
+        ...             await engine.reserve_all(twice)
+        ...         except SlotTaken as refusal:
+        ...             print(refusal.index)
+        >>> anyio.run(main)
+        1
         """
         if self._turn_is_over():
             await self._give_way()
@@ -1126,7 +1141,14 @@ class SlotEngine:
     def _proposals(self, requests: Sequence[Request]) -> list[Proposal]:
         if isinstance(requests, Request):
             raise InvalidField("requests", "must be several, in a list or tuple")
-        return [self._proposal(request) for request in requests]
+        proposals: list[Proposal] = []
+        try:
+            for request in requests:
+                proposals.append(self._proposal(request))  # noqa: PERF401, so that it can be told
+        except SlotError as error:
+            error.of_request(len(proposals))
+            raise
+        return proposals
 
     def _view(self, entry: Entry) -> Reservation:
         return Reservation(entry, self._ledger.now)

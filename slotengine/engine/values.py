@@ -56,7 +56,9 @@ class Request:
     ``start``.  Who joins a session takes it as it is: the claims are then those
     of whoever opened it.  ``schedule`` takes the place of the resources' own
     hours.  A ``key`` is known to the whole engine: let it begin with something
-    of the caller's own.
+    of the caller's own.  All the rest has to be the same whenever it is used:
+    schedules are if they are equal, and one of a class of your own that has no
+    ``__eq__`` only if it is the very same object.
 
     >>> from datetime import UTC
     >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)

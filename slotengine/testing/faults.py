@@ -260,6 +260,12 @@ def _much_alike(right: Method) -> Method:
     return lambda self: right(self._replace(ttl=1, holder=None))
 
 
+@_breaks("key-of-other-hours", Proposal, "fingerprint")
+def _other_hours(right: Method) -> Method:
+    """A key stands for a request although that brings another schedule along."""
+    return lambda self: right(self._replace(schedule=None))
+
+
 @_breaks("stale-version-accepted", Ledger, "confirm")
 def _any_version(right: Method) -> Method:
     """A worker that acts on an old view is let through."""

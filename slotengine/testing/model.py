@@ -50,6 +50,7 @@ from slotengine.errors import (
     OutsideHours,
     QuotaExceeded,
     Refused,
+    SlotError,
     SlotTaken,
     StaleVersion,
     TooManyUnits,
@@ -114,12 +115,13 @@ def told(error: Exception) -> object:
     """Return an error with all its details, as of now, to be compared."""
     if isinstance(error, NoneFree):
         return NoneFree, [told(refusal) for refusal in error.refusals]
+    which = () if not isinstance(error, SlotError) or error.index is None else (error.index,)
     if isinstance(error, SlotTaken):
         about = error.obstruction
         # Which of two spans with one start comes first says nothing.
         ways = tuple(sorted(about.in_the_way))
-        return type(error), error.resource, about._replace(in_the_way=ways)
-    return type(error), error.args
+        return type(error), error.resource, about._replace(in_the_way=ways), *which
+    return type(error), error.args, *which
 
 
 class NaiveLedger:
@@ -210,12 +212,12 @@ class NaiveLedger:
         self.at(now)
         self._check_all(proposals)
         before = dict(self.known), dict(self.keys), dict(self.opened)
+        made: list[Seen] = []
         try:
-            return [
-                self.reserve(proposal, uid, now)
-                for proposal, uid in zip(proposals, uids, strict=True)
-            ]
+            for proposal, uid in zip(proposals, uids, strict=True):
+                made.append(self.reserve(proposal, uid, now))
         except Refused as refusal:
+            refusal.of_request(len(made))
             # In the eyes of this batch its own earlier claims never lapse, unless they are
             # in a session of others, which takes them along.
             others = self._live(None)
@@ -229,6 +231,7 @@ class NaiveLedger:
             told(refusal)
             self.known, self.keys, self.opened = before
             raise
+        return made
 
     def reserve_each(
         self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
@@ -257,8 +260,7 @@ class NaiveLedger:
     ) -> Seen:
         """Do as `Ledger.reserve_any`."""
         self.at(now)
-        for proposal in candidates:
-            self.check(proposal)
+        self._check_all(candidates)
         choice = (policy, weights and tuple(weights), load_in)
         fingerprint = (*map(_asked, candidates), choice)
         if (done := self._done(key, fingerprint)) is not None:
@@ -290,8 +292,7 @@ class NaiveLedger:
     ) -> Seen:
         """Do as `Ledger.move_any`."""
         self.at(now)
-        for proposal in candidates:
-            self.check(proposal)
+        self._check_all([one._replace(key=None) for one in candidates])
         one = self._get(uid)
         self._admit(one, Verb.MOVE, version)
         renew = renew and one.state is State.HELD
@@ -306,6 +307,22 @@ class NaiveLedger:
             seats=chosen.seats,
             until=self.now + chosen.ttl if renew else one.until,
         )
+
+    def move_to(
+        self,
+        uid: str,
+        proposal: Proposal,
+        now: int,
+        *,
+        renew: bool = False,
+        version: int | None = None,
+    ) -> Seen:
+        """Do as `Ledger.move`."""
+        self.check(proposal)
+        try:
+            return self.move(uid, [proposal], now, renew=renew, version=version)
+        except NoneFree as none_free:
+            raise none_free.refusals[0] from None
 
     def confirm(
         self, uid: str, now: int, if_still_free: bool = False, version: int | None = None
@@ -400,9 +417,13 @@ class NaiveLedger:
         self.terms.check_ttl(proposal.ttl)
 
     def _check_all(self, proposals: Sequence[Proposal]) -> None:
-        for proposal in proposals:
-            self.check(proposal)
-            self._done(proposal.key, _asked(proposal))
+        for i, proposal in enumerate(proposals):
+            try:
+                self.check(proposal)
+                self._done(proposal.key, _asked(proposal))
+            except SlotError as error:
+                error.of_request(i)
+                raise
 
     def _check_life(self, one: Seen, until: int) -> None:
         longest = self.terms.max_life
@@ -755,8 +776,7 @@ class NaiveLedger:
 
 def _asked(proposal: Proposal) -> object:
     """Return all that must be the same again if a key is."""
-    start, end, claims, ttl, holder, event_type, seats, *_ = proposal
-    return proposal.request or (start, end, claims, ttl, holder, event_type, seats)
+    return proposal.request or proposal._replace(key=None)
 
 
 def _joined(several: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -21,7 +21,7 @@ from slotengine.core.proposal import Pool, Proposal
 from slotengine.core.reservation import ENDED, LIMIT, Claim, Seats, is_limit
 from slotengine.core.schedule import ALWAYS_OPEN, Windows
 from slotengine.core.slots import Query
-from slotengine.errors import NoneFree, NotBookable, TooSoon, UnknownReservation
+from slotengine.errors import NotBookable, TooSoon, UnknownReservation
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.naive_line import Check
 from slotengine.testing.naive_slots import World, naive_slots
@@ -188,10 +188,7 @@ def move_slot(
     if ask.enforce and not stays:
         naive.check_movable(current, version)
         _check_start(event_type, ask.start, naive.now)
-    try:
-        return naive.move(uid, [proposal], now, renew=renew, version=version)
-    except NoneFree as none_free:
-        raise none_free.refusals[0] from None
+    return naive.move_to(uid, proposal, now, renew=renew, version=version)
 
 
 def offered(naive: NaiveLedger, query: Query, now: int) -> dict[int, int]:

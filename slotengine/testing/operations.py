@@ -30,7 +30,7 @@ from slotengine.core.proposal import Policy, Proposal
 from slotengine.core.reservation import BOOKED_UNTIL, Claim, Verb, is_limit
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
-from slotengine.errors import NoneFree, UnknownReservation
+from slotengine.errors import UnknownReservation
 from slotengine.testing import naive_plan
 from slotengine.testing.model import COMPARABLE, NaiveLedger, Seen, outcome, told
 from slotengine.testing.naive_line import Check
@@ -455,12 +455,9 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
 
 def _move_to(naive: NaiveLedger, operation: Operation, proposal: Proposal, now: int) -> Answer:
     proposal = proposal._replace(holder=None, key=None)
-    try:
-        return naive.move(
-            operation.uid, [proposal], now, renew=operation.renew, version=operation.version
-        )
-    except NoneFree as none_free:
-        raise none_free.refusals[0] from None
+    return naive.move_to(
+        operation.uid, proposal, now, renew=operation.renew, version=operation.version
+    )
 
 
 def _moved_to_any(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int) -> Answer:

@@ -599,3 +599,14 @@ def test_all_of_several_schedules() -> None:
     assert both.covers(5, 10)
     assert not both.covers(4, 10)
     assert AllOf(()).covers(0, 1)
+
+
+def test_windows_that_are_open_at_the_same_instants_are_equal() -> None:
+    market = module.FixedWindows([(0, 10), (10, 15)])
+    assert market == module.FixedWindows([(0, 15)])
+    assert hash(market) == hash(module.FixedWindows([(0, 15)]))
+    assert market != module.FixedWindows([(0, 16)])
+    assert market != "market"
+    assert module.AlwaysOpen() == module.ALWAYS_OPEN
+    assert hash(module.AlwaysOpen()) == hash(module.ALWAYS_OPEN)
+    assert market != module.ALWAYS_OPEN

@@ -257,6 +257,13 @@ def test_a_refusal_carries_its_details_out_of_the_engines_thread(
         assert pickle.loads(pickle.dumps(refusal)).obstruction == refusal.obstruction
 
 
+def test_a_batch_tells_which_of_its_requests_failed(engine: BlockingEngine) -> None:
+    engine.reserve("room", START, HALF_HOUR)
+    with pytest.raises(SlotTaken) as taken:
+        engine.reserve_all([asks("annex"), asks("room")])
+    assert (taken.value.index, taken.value.resource) == (1, "room")
+
+
 def test_seats_that_are_taken_are_told_too(engine: BlockingEngine) -> None:
     yoga = asks("room", event_type="yoga", seats=Seats(1))
     hold = engine.reserve_request(yoga)

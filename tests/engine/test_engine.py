@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+import pickle
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import partial
@@ -38,6 +39,7 @@ from slotengine import (
     Refused,
     Request,
     Reservation,
+    Schedule,
     Seats,
     SlotEngine,
     SlotError,
@@ -49,9 +51,11 @@ from slotengine import (
     UnknownResource,
     Verb,
     WrongState,
+    hours,
     minutes,
 )
 from slotengine.core.instant import to_us
+from slotengine.core.schedule import AllOf, AlwaysOpen, Windows
 from slotengine.engine.engine import CALLS_PER_TURN, FORGOTTEN_PER_TURN
 from slotengine.testing import SimClock
 
@@ -794,6 +798,75 @@ async def test_the_same_key_with_another_request_is_an_error(engine: SlotEngine)
     assert books(engine) == before
 
 
+class Closed:
+    """Somebody's own schedule, which nobody can compare with another."""
+
+    def covers(self, start: int, end: int) -> bool:
+        return True
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        yield start, end
+
+
+class Named(Closed):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def weekdays(text: str) -> Schedule:
+    return Schedule("Europe/Rome", dict.fromkeys(range(5), hours(text)))
+
+
+@pytest.mark.parametrize(
+    ("mine", "equal", "others"),
+    [
+        (weekdays("08:00-18:00"), weekdays("08:00-18:00"), [None, weekdays("08:00-19:00")]),
+        (
+            FixedWindows.between((NOW, NOW + timedelta(days=1))),
+            FixedWindows.between(
+                (NOW, NOW + minutes(60)), (NOW + minutes(60), NOW + timedelta(days=1))
+            ),
+            [None, FixedWindows.between((NOW, NOW + timedelta(days=2)))],
+        ),
+        (ALWAYS_OPEN, AlwaysOpen(), [None, weekdays("08:00-18:00")]),
+        (AllOf((ALWAYS_OPEN,)), AllOf((ALWAYS_OPEN,)), [AllOf((weekdays("08:00-18:00"),))]),
+        (Named("a"), Named("a"), [Named("b"), None]),
+        (None, None, [ALWAYS_OPEN, Closed()]),
+    ],
+)
+async def test_a_key_stands_for_the_schedule_too(
+    engine: SlotEngine, mine: Windows | None, equal: Windows | None, others: list[Windows | None]
+) -> None:
+    hold = await engine.reserve_request(asks("room", key="k", schedule=mine))
+    assert await engine.reserve_request(asks("room", key="k", schedule=equal)) == hold
+    for other in others:
+        with pytest.raises(KeyReused):
+            await engine.reserve_request(asks("room", key="k", schedule=other))
+        with pytest.raises(KeyReused):
+            await engine.reserve_all([asks("room", key="k", schedule=other)])
+    several = await engine.reserve_any([asks("annex", schedule=mine)], key="any")
+    assert await engine.reserve_any([asks("annex", schedule=equal)], key="any") == several
+    for other in others:
+        with pytest.raises(KeyReused):
+            await engine.reserve_any([asks("annex", schedule=other)], key="any")
+
+
+async def test_schedules_that_cannot_be_compared_are_the_same_only_if_they_are_one(
+    engine: SlotEngine,
+) -> None:
+    schedule = Closed()
+    hold = await engine.reserve_request(asks("room", key="k", schedule=schedule))
+    assert await engine.reserve_request(asks("room", key="k", schedule=schedule)) == hold
+    with pytest.raises(KeyReused):
+        await engine.reserve_request(asks("room", key="k", schedule=Closed()))
+
+
 async def test_the_key_of_reserve_any_belongs_to_the_whole_call(engine: SlotEngine) -> None:
     candidates = [asks("room"), asks("annex")]
     first = await engine.reserve_any(candidates, key="k")
@@ -1151,6 +1224,47 @@ async def test_all_of_a_batch_or_nothing(engine: SlotEngine) -> None:
         await engine.reserve_all([asks("room", start=tomorrow), asks("room", start=tomorrow)])
     assert books(engine) == before
     assert await engine.reserve_all([]) == []
+
+
+async def test_a_batch_tells_which_of_its_requests_failed(engine: SlotEngine) -> None:
+    """Whatever is wrong with it, and wherever that is found."""
+    await engine.reserve("room", START, HALF_HOUR, key="k")
+    before = books(engine)
+    errors: list[tuple[Request, type[SlotError]]] = [
+        (asks("room"), SlotTaken),
+        (asks("shop", start=NOW), OutsideHours),
+        (asks("nowhere"), UnknownResource),
+        (asks("annex", ttl=minutes(0)), InvalidTTL),
+        (asks("annex", key="k"), KeyReused),
+        (asks("annex", start=START.replace(tzinfo=None)), InvalidField),
+    ]
+    for wrong, kind in errors:
+        for at in range(3):
+            batch = [asks("hall"), asks("hall")]
+            batch.insert(at, wrong)
+            with pytest.raises(kind) as caught:
+                await engine.reserve_all(batch)
+            assert caught.value.index == at
+            assert any(f"request {at} of" in note for note in caught.value.__notes__)
+            arrived = pickle.loads(pickle.dumps(caught.value))
+            assert (arrived.index, str(arrived)) == (at, str(caught.value))
+    with pytest.raises(UnknownResource) as unknown:
+        await engine.reserve_each([asks("hall"), asks("nowhere")])
+    assert unknown.value.index == 1
+    with pytest.raises(UnknownResource) as unknown:
+        await engine.reserve_any([asks("hall"), asks("nowhere")])
+    assert unknown.value.index == 1
+    for single in (engine.reserve_request, engine.is_free):
+        with pytest.raises(UnknownResource) as unknown:
+            await single(asks("nowhere"))
+        assert unknown.value.index is None
+    hold = await engine.reserve_request(asks("hall"))
+    with pytest.raises(UnknownResource) as unknown:
+        await engine.move_request(hold.uid, asks("nowhere"))
+    assert unknown.value.index is None
+    await engine.release(hold.uid)
+    assert books(engine) != before  # but for that hold all is as it was
+    assert await engine.is_free(asks("hall"))
 
 
 async def test_a_batch_can_be_retried(engine: SlotEngine) -> None:

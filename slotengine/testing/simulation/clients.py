@@ -301,7 +301,7 @@ class _Client:
             {"ttl": 9 * TICK},
             {"holder": "another"},
             {"event_type": "another"},
-            {"seats": Seats(3, 3)} if seat else {},
+            {"seats": Seats(3, 3)} if seat else {"schedule": FixedWindows([(at(0), at(99))])},
             self._wish()._replace(key=wish.key)._asdict(),
         )
         for change in self._random.sample(changes, 3):
