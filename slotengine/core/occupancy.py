@@ -204,6 +204,48 @@ class Occupancy:
         """Return whether a proposal takes more of a limit than there is, whoever gives up what."""
         return any(claim.units > self.limits[claim.resource].capacity for claim in proposal.limits)
 
+    def closed(self, proposal: Proposal, now: int) -> Refused | None:
+        """Return why a proposal can never be had, whoever gives up what; None if hours admit it.
+
+        Because a fixed resource, or all of a pool, are closed; in the way of one who
+        could join a session that is not.  O(c log n) for c claims.
+        """
+        slot = proposal.slot()
+        if slot.seats is not None and self._is_joinable(slot, now):
+            return None
+        try:
+            for i, claim in enumerate(proposal.claims):
+                own = proposal.schedules[i] if proposal.schedules else proposal.schedule
+                self._check_hours(claim, slot, own)
+            for pool in proposal.pools:
+                self._check_hours_of_pool(pool, slot)
+        except (OutsideHours, NoneFree) as refusal:
+            return refusal
+        return None
+
+    def _is_joinable(self, slot: Placement, now: int) -> bool:
+        """Return whether a slot is that of a live session, with seats left or not."""
+        assert slot.event_type is not None
+        session = self.sessions.get((slot.event_type, slot.start))
+        return (
+            session is not None
+            and session.until > now
+            and session.end == slot.end
+            and session.is_among(slot.hosts)
+        )
+
+    def _check_hours_of_pool(self, pool: Pool, slot: Placement) -> None:
+        """Raise unless somebody of a pool is open."""
+        refusals: list[Refused] = []
+        for i, claim in enumerate(pool.claims):
+            try:
+                self._check_hours(claim, slot, pool.schedules[i] if pool.schedules else None)
+            except OutsideHours as refusal:
+                refusals.append(refusal)
+            else:
+                return
+        raise refusals[0] if len(refusals) == 1 else NoneFree(tuple(refusals))
+
     def _check_hours(self, claim: Claim, slot: Slotted, schedule: Windows | None) -> None:
         hours = self.resources[claim.resource].schedule if schedule is None else schedule
         if hours is not None and not hours.covers(slot.start, slot.end):

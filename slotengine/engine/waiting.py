@@ -108,9 +108,10 @@ class WaitingRoom:
     ) -> Entry:
         """Hold what is proposed, or wait for it, for so long at most.
 
-        Whoever waited until after the ``last`` moment at which it may be had would
-        only keep others off.  Raises what `Ledger.reserve_proposal` raises,
-        `TooManyWaiting`, and `QuotaExceeded` if the holder waits for as many already.
+        Whoever waited until after the ``last`` moment at which it may be had, or for
+        what can never be had, would only keep others off.  Raises what
+        `Ledger.reserve_proposal` raises, `TooManyWaiting`, and `QuotaExceeded` if the
+        holder waits for as many already.
         """
         try:
             found = self.ask(proposal, check, wait, last)
@@ -143,8 +144,12 @@ class WaitingRoom:
             until = min(self._ledger.now + wait, last)
             if until <= self._ledger.now or not _may_pass(refusal):
                 raise
+            # Whoever waited in vain would only keep others off.
             if self._ledger.occupancy.exceeds_limits(proposal):
-                raise  # whoever waited in vain would only keep others off
+                raise
+            closed = self._closed(proposal)
+            if closed is not None:
+                raise closed from None
         holder = proposal.holder
         self._check_holder(holder)
         waiter = self.line.join(proposal, until, Caller(check))
@@ -152,6 +157,9 @@ class WaitingRoom:
             self._of_holders[holder] = self._of_holders.get(holder, 0) + 1
         self._attend()
         return waiter
+
+    def _closed(self, proposal: Proposal) -> Refused | None:
+        return self._ledger.occupancy.closed(proposal, self._ledger.now)
 
     def _check_holder(self, holder: str | None) -> None:
         most = self._most_each
@@ -223,9 +231,11 @@ class WaitingRoom:
         try:
             entry = self._try(waiter.proposal, caller.check, waiter.ticket)
         except (SlotTaken, NoneFree) as refusal:
-            if last or not _may_pass(refusal):
-                refusal.find_details()  # as of now, and not of when it is read
-                self._answer(waiter, error=refusal)
+            closed = self._closed(waiter.proposal)  # the session it was to join may be over
+            if last or closed is not None or not _may_pass(refusal):
+                answer = refusal if last or closed is None else closed
+                answer.find_details()  # as of now, and not of when it is read
+                self._answer(waiter, error=answer)
         except Exception as error:
             self._answer(waiter, error=error)
         else:

@@ -657,6 +657,15 @@ class NaiveLedger:
             self._check_fits(claim, asked, own)
         return asked.claims
 
+    def check_open(self, proposal: Proposal) -> None:
+        """Raise if hours do not admit a proposal even if everybody else gives up all they have.
+
+        Whoever shares a session takes it as it is.
+        """
+        members = _members(proposal, self._live(None))
+        if not (members and members[0].end == proposal.end and _will_do(members[0], proposal)):
+            NaiveLedger(self.terms, self.resources)._decide(proposal._replace(limits=()))
+
     def _check_hours(self, claim: Claim, proposal: Proposal, schedule: Windows | None) -> None:
         schedule = schedule or self.resources[claim.resource][1]
         if schedule is not None and not schedule.covers(proposal.start, proposal.end):

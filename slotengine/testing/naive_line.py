@@ -94,6 +94,7 @@ class NaiveLine(Generic[Caller]):
             limits = self._naive.resources
             if any(claim.units > limits[claim.resource][0] for claim in proposal.limits):
                 raise
+            self._naive.check_open(proposal)
         if len(self._waiting) >= self._most:
             raise TooManyWaiting(self._most)
         self._waiting.append(Waiting(caller, proposal, until, check))
@@ -157,7 +158,13 @@ class NaiveLine(Generic[Caller]):
             try:
                 return self._naive.reserve(one.proposal, uid, self._naive.now, one.check)
             except COMPARABLE as error:
-                return told(error) if last or not _is_hopeful(error) else None
+                if last or not _is_hopeful(error):
+                    return told(error)
+            try:
+                self._naive.check_open(one.proposal)
+            except COMPARABLE as error:
+                return told(error)
+            return None
 
     @contextmanager
     def _turn_of(self, i: int) -> Iterator[None]:

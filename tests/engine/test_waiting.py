@@ -485,6 +485,79 @@ async def test_for_more_than_a_limit_has_nobody_waits(engine: SlotEngine, caller
     await engine.reserve("room", START, HALF_HOUR)  # and nobody is refused for their sake
 
 
+async def test_for_what_is_closed_nobody_waits(engine: SlotEngine, callers: Callers) -> None:
+    """Whatever is found in the way first: nobody else may be kept off by a hopeless wait."""
+    never = FixedWindows([(to_us(NOW - DAY), to_us(NOW - HOUR))])
+    for name in ("closed-1", "closed-2"):
+        engine.add_resource(name, schedule=never)
+    pools: dict[str, dict[str, Any]] = {
+        "room and nobody": {"all_of": ["room"], "any_of": [["closed-1", "closed-2"]]},
+        "room and one who is closed": {"all_of": ["room"], "any_of": [["closed-1"]]},
+        "two pools": {"any_of": [["room"], ["closed-1", "closed-2"]]},
+        "all of it": {"all_of": ["room", "closed-1"], "any_of": [["annex"]]},
+    }
+    for name, hosts in pools.items():
+        engine.add_event_type(EventType(id=name, length=HALF_HOUR, **hosts))
+    hold = await engine.reserve("room", START, HALF_HOUR, ttl=minutes(15))
+    for name in pools:
+        await callers.begin(name, engine.reserve_slot(name, START, wait=HOUR))
+    both = Request(START, HALF_HOUR, (Claim("room"), Claim("closed-1")))
+    await callers.begin("request", engine.reserve_request(both, wait=HOUR))
+    assert engine.statistics().waiting == 0
+    assert {name: type(callers.refusal(name)) for name in (*pools, "request")} == {
+        "room and nobody": NoneFree,
+        "room and one who is closed": OutsideHours,
+        "two pools": NoneFree,
+        "all of it": OutsideHours,
+        "request": OutsideHours,
+    }
+    # Nor does one wait behind others for what it will never have.
+    await callers.begin("a", asks(engine))
+    await callers.begin("b", engine.reserve_slot("room and nobody", START, wait=HOUR))
+    assert isinstance(callers.refusal("b"), NoneFree)
+    await engine.release(hold.uid)
+    await settle()
+    assert callers.held == ["a"]
+    await engine.release(callers.reservation("a").uid)
+    await engine.reserve("room", START, HALF_HOUR)  # and nobody is refused for their sake
+
+
+async def test_who_is_open_is_waited_for_though_others_are_closed(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    never = FixedWindows([(to_us(NOW - DAY), to_us(NOW - HOUR))])
+    engine.add_resource("closed", schedule=never)
+    engine.add_event_type(
+        EventType(id="visit", length=HALF_HOUR, all_of=["room"], any_of=[["closed", "annex"]])
+    )
+    holds = [await engine.reserve(name, START, HALF_HOUR) for name in ("room", "annex")]
+    await callers.begin("a", engine.reserve_slot("visit", START, wait=HOUR))
+    for hold in holds:
+        assert callers.held == []
+        await engine.release(hold.uid)
+        await settle()
+    assert callers.reservation("a").resources == ("room", "annex")
+
+
+async def test_seats_out_of_hours_are_waited_for_as_long_as_there_is_a_session(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    """Whoever joins one takes it as it is; without one there is nothing to be had at all."""
+    never = FixedWindows([(to_us(NOW - DAY), to_us(NOW - HOUR))])
+    engine.add_resource("closed", schedule=never)
+    engine.add_event_type(
+        EventType(id="tour", length=HALF_HOUR, all_of=["room"], any_of=[["closed"]], seats=1)
+    )
+    full = await engine.reserve_slot("tour", START, enforce=False)
+    await callers.begin("a", engine.reserve_slot("tour", START, wait=HOUR))
+    assert engine.statistics().waiting == 1
+    engine.release_nowait(full.uid)
+    with engine.out_of_turn():
+        engine.reserve_nowait("room", START, HALF_HOUR)
+    await settle()
+    assert isinstance(callers.refusal("a"), OutsideHours)
+
+
 async def test_seats_are_waited_for(engine: SlotEngine, callers: Callers) -> None:
     def seats(wanted: int) -> Request:
         claims = (Claim("room"),)
