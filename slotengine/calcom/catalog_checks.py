@@ -105,7 +105,8 @@ def _check_ids(tables: Tables) -> Iterator[Problem]:
 
 
 def _check_names(tables: Tables) -> Iterator[Problem]:
-    yield from _repeated((f"{key}.username", user.username) for key, user in tables.users)
+    names = ((each.key, (each.organization_id, each.username)) for each in tables.profiles())
+    yield from dict.fromkeys(_repeated(names))  # two may meet in several organizations
     yield from _repeated((f"{key}.slug", each.slug) for key, each in tables.organizations)
     yield from _repeated((f"{key}.slug", (team.parent_id, team.slug)) for key, team in tables.teams)
     yield from _repeated(
@@ -219,6 +220,9 @@ def _check_groups(tables: Tables) -> Iterator[Problem]:
         ]
         yield from _unknown(tables, "users", members)
         yield from _repeated(members)
+    for key, member in _each(tables.teams, "members", lambda team: team.members):
+        if member.username is not None:
+            yield Problem(f"{key}.username", "can be said of an organization's members only")
 
 
 # --- Event types -----------------------------------------------------------------------

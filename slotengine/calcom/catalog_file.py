@@ -152,20 +152,34 @@ def _of_travellers(tables: Tables) -> dict[str, Schedule]:
 
 
 def _directory(tables: Tables) -> Directory:
-    members = {each.id: each.accepted for _, each in tables.organizations}
-    for _, team in tables.teams:
-        if team.parent_id is not None:
-            members[team.parent_id] |= team.accepted
     event_types = [(each.owner_id, each.team_id, each) for _, each in tables.event_types]
     return Directory(
-        users={user.username: user.id for _, user in tables.users},
+        users=_usernames(tables),
         organizations={each.slug: each.id for _, each in tables.organizations},
-        members=members,
         teams={(team.parent_id, team.slug): team.id for _, team in tables.teams},
         of_users={(owner, each.slug): each.id for owner, _, each in event_types if owner},
         of_teams={(team, each.slug): each.id for _, team, each in event_types if team},
         apart=frozenset(user.id for _, user in tables.users if not user.allow_dynamic_booking),
     )
+
+
+def _usernames(tables: Tables) -> dict[tuple[int | None, str], int]:
+    """Return whom each name stands for, inside each organization and outside of all.
+
+    Who has a name inside only is found by it outside as well, unless somebody else
+    could be meant.
+    """
+    own: dict[str, set[int]] = {}
+    for _, user in tables.users:
+        own.setdefault(user.username, set()).add(user.id)
+    found: dict[tuple[int | None, str], int] = {
+        (None, username): user_id
+        for username, user_ids in own.items()
+        for user_id in (user_ids if len(user_ids) == 1 else ())
+    }
+    for each in tables.profiles():
+        found[each.organization_id, each.username] = each.user_id
+    return found
 
 
 def _access_tokens(tables: Tables) -> Keyring[AccessToken]:

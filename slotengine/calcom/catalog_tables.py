@@ -275,11 +275,25 @@ def origin(uri: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
+class Profile(NamedTuple):
+    """A name that a user has: where in the catalog it stands, and in which organization."""
+
+    key: str
+    username: str
+    organization_id: int | None
+    """None: outside of all."""
+    user_id: int
+
+
 class MemberTable(Table):
-    """A user in a team or organization; until accepted, an invitation."""
+    """A user in a team or organization; until accepted, an invitation.
+
+    The ``username`` is that inside the organization, if it is not the user's own.
+    """
 
     user_id: Id
     accepted: bool = True
+    username: Name | None = None
 
 
 class OrganizationTable(Table):
@@ -540,6 +554,32 @@ class Tables:
     def groups(self) -> list[Row[OrganizationTable]]:
         """Organizations and teams: an organization is a team with teams in it."""
         return [*self.organizations, *self.teams]
+
+    def profiles(self) -> list[Profile]:
+        """Return the names that users have: inside organizations first, then outside of all.
+
+        Who is in one, or in a team of one, has a name there: that which the
+        organization says, or the user's own, which then is not one outside.
+        """
+        names = {user.id: (f"{key}.username", user.username) for key, user in self.users}
+        found: list[Profile] = []
+        inside: set[int] = set()
+        for key, each in self.organizations:
+            said = {
+                member.user_id: (f"{key}.members[{at}].username", member.username)
+                for at, member in enumerate(each.members)
+                if member.username is not None
+            }
+            teams = [team.accepted for _, team in self.teams if team.parent_id == each.id]
+            for user_id in sorted(each.accepted.union(*teams) & names.keys()):
+                found.append(Profile(*(said.get(user_id) or names[user_id]), each.id, user_id))
+                if user_id not in said:
+                    inside.add(user_id)
+        return found + [
+            Profile(*name, None, user_id)
+            for user_id, name in names.items()
+            if user_id not in inside
+        ]
 
     def ids(self, section: str) -> set[object]:
         """Return all ids, those of wrong tables too: a reference to them is not a problem."""

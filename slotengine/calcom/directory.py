@@ -10,12 +10,10 @@ from dataclasses import dataclass
 class Directory:
     """Names, and the ids that they stand for."""
 
-    users: Mapping[str, int]
-    """By username."""
+    users: Mapping[tuple[int | None, str], int]
+    """By the organization in which they have a name, None for outside of all, and that name."""
     organizations: Mapping[str, int]
     """By slug."""
-    members: Mapping[int, frozenset[int]]
-    """Who has accepted to be of an organization, or of one of its teams; by its id."""
     teams: Mapping[tuple[int | None, str], int]
     """By the organization that they are part of, None for no such, and their slug."""
     of_users: Mapping[tuple[int, str], int]
@@ -26,11 +24,8 @@ class Directory:
     """Users who are not to be found together with others."""
 
     def user(self, username: str, organization_id: int | None) -> int | None:
-        """Return a user, of an organization if one is named; None if there is no such."""
-        user_id = self.users.get(username)
-        if organization_id is not None and user_id not in self.members[organization_id]:
-            return None
-        return user_id
+        """Return who has a name inside an organization, or outside of all; None if nobody has."""
+        return self.users.get((organization_id, username))
 
 
 def resource_of(user_id: int) -> str:

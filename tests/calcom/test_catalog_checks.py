@@ -33,6 +33,12 @@ WRONG: list[tuple[str, object, str]] = [
     ("schedules[1].id", 1, "is the same as schedules[0].id"),
     ("users[1].id", 1, "is the same as users[0].id"),
     ("users[1].username", "one", "is the same as users[0].username"),
+    (
+        "organizations[0].members[0].username",
+        "two",
+        "is the same as users[1].username",
+    ),
+    ("teams[0].members[0].username", "x", "can be said of an organization's members only"),
     ("users[1].apiKeys[0]", fingerprint("cal_one"), "is the same as users[0].apiKeys[0]"),
     ("teams[0].id", 100, "is the same as organizations[0].id"),
     ("eventTypes[1].id", 1, "is the same as eventTypes[0].id"),

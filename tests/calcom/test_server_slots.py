@@ -77,6 +77,83 @@ async def test_an_event_type_of_a_user(start: Start) -> None:
     assert (answer.status, answer.message) == (404, "User with username owner not found")
 
 
+ANNS: list[dict[str, Any]] = [
+    {"id": 31, "username": "ann"},
+    {"id": 32, "username": "ann"},
+    {"id": 33, "username": "ann"},
+    {"id": 34, "username": "ann-of-org"},
+    {"id": 35, "username": "bob"},
+    {"id": 36, "username": "bob"},
+]
+
+
+def anns() -> dict[str, Any]:
+    """Return a catalog in which the same names mean different people here and there."""
+    raw = copy.deepcopy(RAW_CATALOG)
+    raw["users"] += copy.deepcopy(ANNS)
+    raw["organizations"] += [
+        {"id": 201, "slug": "first", "members": [{"userId": 32}, {"userId": 35}]},
+        {
+            "id": 202,
+            "slug": "second",
+            "members": [{"userId": 34, "username": "ann"}, {"userId": 33, "accepted": False}],
+        },
+        {"id": 203, "slug": "third"},
+    ]
+    # 33 is in the third by a team alone; 36 is a member of it, as 35 is of the first.
+    raw["organizations"][-1]["members"] = [{"userId": 36}]
+    raw["teams"].append({"id": 210, "slug": "team", "parentId": 203, "members": [{"userId": 33}]})
+    raw["eventTypes"] += [
+        {"id": user, "slug": "talk", "ownerId": user, "lengthInMinutes": user, "slotInterval": 60}
+        for user in (31, 32, 33, 34, 35, 36)
+    ]
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("username", "organization", "user"),
+    [
+        ("ann", None, 31),
+        ("ann", "first", 32),
+        ("ann", "second", 34),
+        ("ann", "third", 33),
+        ("ann-of-org", None, 34),
+        ("ann-of-org", "second", None),
+        ("bob", "first", 35),
+        ("bob", "third", 36),
+        ("bob", "second", None),
+        ("bob", None, None),  # nobody is outside, and two could be meant
+        ("Ann", None, None),
+        ("director", None, None),
+    ],
+)
+async def test_usernames_are_per_organization(
+    start: Start, username: str, organization: str | None, user: int | None
+) -> None:
+    api = await start(catalog=catalog_from(anns()))
+    inside: dict[str, str] = {} if organization is None else {"organizationSlug": organization}
+    answer = await api.search(username=username, eventTypeSlug="talk", **inside)
+    if username == "director":  # who is in an organization, and the only one of that name
+        assert answer.message == "Event Type not found"
+    elif user is None:
+        assert (answer.status, answer.message) == (404, f"User with username {username} not found")
+    else:
+        assert await length_of(api, username=username, eventTypeSlug="talk", **inside) == (
+            f"12:{user}"
+        )
+
+
+async def test_several_users_of_the_organization_that_is_named(start: Start) -> None:
+    api = await start(catalog=catalog_from(anns()))
+    together: dict[str, str | int] = {"usernames": "ann,bob", "duration": 60}
+    await api.hold(eventTypeId=32, slotStart=f"{MONDAY}T12:00:00Z")
+    first = await api.starts(**together, organizationSlug="first")
+    third = await api.starts(**together, organizationSlug="third")
+    assert set(third) - set(first) == {HOURS[12]}
+    answer = await api.search(**together, organizationSlug="second")
+    assert answer.message == "User with username bob not found"
+
+
 async def test_an_event_type_of_a_team(start: Start) -> None:
     api = await start(catalog=catalog_from(named()))
     panel: dict[str, str | int] = {"teamSlug": "hosts", "eventTypeSlug": "panel"}
