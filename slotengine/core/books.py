@@ -84,9 +84,11 @@ class Books:
         """Before this moment `expire` has nothing to do."""
         self.let_go = START_OF_TIME
         """The latest moment before which bookings were to be forgotten."""
-        self._screen: Screen | None = None
+        self.screen: Screen | None = None
+        """Asked before anything is placed: may refuse it, or leave out some of its pools.
+
+        It is told which reservation moves, if it is one that does."""
         self._holders = Holders(self.terms) if self.terms.has_quotas() else None
-        self._guarded = self._holders is not None  # there is more to ask than the timelines
         self._chores = chores
         self._retention = self.terms.retention
         self._occupancy = Occupancy(lambda: self.now)
@@ -102,19 +104,6 @@ class Books:
         self._confirmed = 0
         self._accepted = 0
         self._expired = 0
-
-    @property
-    def screen(self) -> Screen | None:
-        """Asked before anything is placed: may refuse it, or leave out some of its pools.
-
-        It is told which reservation moves, if it is one that does.
-        """
-        return self._screen
-
-    @screen.setter
-    def screen(self, screen: Screen | None) -> None:
-        self._screen = screen
-        self._guarded = screen is not None or self._holders is not None
 
     def next_expiry(self) -> int:
         """Return a moment before which no hold lapses; NEVER if none is held.  O(1)."""
@@ -241,6 +230,17 @@ class Books:
             entry.key = key
             self._keys[key] = (fingerprint, entry)
 
+    def _count_holders(self) -> None:
+        """Count from now on what each holder has; O(n), the first time.
+
+        Not before somebody asks: whoever sets no quota pays for no counting.
+        """
+        if self._holders is None:
+            self._holders = Holders(self.terms)
+            for entry in self._entries.values():
+                if entry.state is HELD:
+                    self._holders.add(entry)
+
     def _tell(self, verb: Verb, entry: Entry, now: int) -> None:
         if self.on_change is not None:
             self.on_change(verb, entry, now)
@@ -336,6 +336,7 @@ class Books:
             entry.event_type,
             entry.key,
             request,
+            entry.quota,
         )
 
     def apply(self, change: Change) -> None:
@@ -370,7 +371,9 @@ class Books:
 
     def _replay_reserve(self, change: Change, now: int) -> None:
         assert change.until is not None
-        entry = Entry(change.uid, change.until, now, change.holder)
+        if change.quota is not None and change.quota.counts:
+            self._count_holders()
+        entry = Entry(change.uid, change.until, now, change.holder, quota=change.quota)
         self._slot_into(entry, Placement.of_change(change))
         self._put_again(entry, now)
         self._enter(entry, change.until - now, change.key, change.request or ())

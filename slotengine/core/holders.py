@@ -1,7 +1,9 @@
 """How much each holder has on hold, and whether that is enough.
 
-Kept only if the terms set a quota.  Bookings do not count, nor do holds without
-a holder.  A hold that has lapsed counts no longer, marked or not: what was not
+Kept from the start if the terms set a quota, else from the first request that brings
+one of its own.  Both may apply: then the lower limit decides.  Every hold of a holder
+counts, whichever quota it was made under.  Bookings do not, nor do holds without a
+holder.  A hold that has lapsed counts no longer, marked or not: what was not
 told yet of a holder is found when that holder is next asked about (`_current`).
 
 There is a record for each holder with live holds, and for each whose lapses are
@@ -16,11 +18,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from slotengine.core.instant import from_us
+from slotengine.core.proposal import stricter
 from slotengine.core.timeline import START_OF_TIME
 from slotengine.errors import QuotaExceeded
 
 if TYPE_CHECKING:
-    from slotengine.core.proposal import Terms
+    from slotengine.core.proposal import Quota, Terms
     from slotengine.core.reservation import Entry
 
 TIDIED: Final = 2
@@ -53,28 +56,42 @@ class Holders:
 
     # --- Asking: may refuse ----------------------------------------------------------------
 
-    def check(self, holder: str | None, length: int, now: int, swept: bool) -> None:
+    def check(
+        self, holder: str | None, length: int, now: int, swept: bool, quota: Quota | None = None
+    ) -> None:
         """Raise `QuotaExceeded` unless the holder may have one more hold of a length.
 
-        O(h) for h holds of this holder if it is refused, or not ``swept``.
+        O(h log h) for h holds of this holder if it is refused, or not ``swept``.
         """
+        most, longest = self._most_holds, self._longest
+        if quota is not None:
+            most, longest = stricter(most, quota.holds), stricter(longest, quota.held)
+        if holder is None or (most is None and longest is None and self._most_lapses is None):
+            return
         record = self._current(holder, now, swept)
         if record is None:
-            if self._longest is not None and holder is not None and length > self._longest:
-                raise QuotaExceeded("time", _delta(self._longest), timedelta(), None)
+            if longest is not None and length > longest:
+                raise QuotaExceeded("time", _delta(longest), timedelta(), None)
             return
         self._check_lapses(record, now)
-        most = self._most_holds
         if most is not None and len(record.holds) >= most:
-            free_from = min(entry.until for entry in record.holds)
-            raise QuotaExceeded("holds", most, len(record.holds), from_us(free_from))
-        self._check_length(record, length, None)
+            raise QuotaExceeded("holds", most, len(record.holds), _room_for_one(record, most))
+        if longest is not None:
+            _check_length(record, length, longest, None)
 
     def check_move(self, entry: Entry, length: int, now: int, swept: bool) -> None:
-        """Raise `QuotaExceeded` unless a hold, if it still is one, may become so long."""
+        """Raise `QuotaExceeded` unless a hold, if it still is one, may become so long.
+
+        Whoever moves it, it counts for its holder, under the quota it was made under.
+        """
+        longest = self._longest
+        if entry.quota is not None:
+            longest = stricter(longest, entry.quota.held)
+        if longest is None:
+            return
         record = self._current(entry.holder, now, swept)
         if record is not None and entry in record.holds and length > record.holds[entry]:
-            self._check_length(record, length, entry)
+            _check_length(record, length, longest, entry)
 
     def _check_lapses(self, record: _Record, now: int) -> None:
         most = self._most_lapses
@@ -82,15 +99,6 @@ class Holders:
             until = record.last_lapse + self._cool_down
             if now < until:
                 raise QuotaExceeded("lapses", most, record.lapses, from_us(until))
-
-    def _check_length(self, record: _Record, length: int, own: Entry | None) -> None:
-        longest = self._longest
-        if longest is None:
-            return
-        left = longest - length - record.length + (0 if own is None else record.holds[own])
-        if left < 0:
-            retry_at = _room_from(record, left, own)
-            raise QuotaExceeded("time", _delta(longest), _delta(record.length), retry_at)
 
     # --- Counting: cannot refuse -------------------------------------------------------------
 
@@ -120,6 +128,9 @@ class Holders:
 
     def kept(self, entry: Entry, now: int, swept: bool) -> None:
         """Count a hold no longer, since it was confirmed: the lapses before are forgiven."""
+        if self._most_lapses is None:  # nothing to forgive, and so no need to look at all it has
+            self.remove(entry)
+            return
         record = self._current(entry.holder, now, swept)
         if record is not None:
             record.lapses, record.noted = 0, False
@@ -194,6 +205,22 @@ class Holders:
         assert live.keys() <= self._records.keys()
         noted = {holder for _, holder in self._lapsed}
         assert {one for one, record in self._records.items() if record.noted} <= noted
+
+
+def _check_length(record: _Record, length: int, longest: int, own: Entry | None) -> None:
+    left = longest - length - record.length + (0 if own is None else record.holds[own])
+    if left < 0:
+        retry_at = _room_from(record, left, own)
+        raise QuotaExceeded("time", _delta(longest), _delta(record.length), retry_at)
+
+
+def _room_for_one(record: _Record, most: int) -> datetime:
+    """Return when so many have lapsed that there are fewer than ``most``.
+
+    More than one must, if the holder had them before the limit was this low.
+    """
+    untils = sorted(entry.until for entry in record.holds)
+    return from_us(untils[len(untils) - most])
 
 
 def _room_from(record: _Record, left: int, own: Entry | None) -> datetime | None:

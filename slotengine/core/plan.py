@@ -20,6 +20,7 @@ from slotengine.core.zone import Zone
 from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon
 
 if TYPE_CHECKING:
+    from slotengine.core.proposal import Quota
     from slotengine.core.schedule import Windows
 
 
@@ -39,6 +40,8 @@ class Ask(NamedTuple):
     """Of the groups, the resources that will do; None: all."""
     enforce: bool = True
     """Whether hours, notice and booking window count."""
+    quota: Quota | None = None
+    """How much the holder may have, beside what the engine allows."""
 
 
 class Party(NamedTuple):
@@ -220,6 +223,7 @@ class Plan:
             self.fixed_hours(ask.enforce),
             None if self.seats is None else self.names(groups),
             (self.id, start, length, ask.ttl, ask.holder, ask.seats, only, ask.enforce),
+            ask.quota,
         )
 
     # --- When it can begin -----------------------------------------------------------------

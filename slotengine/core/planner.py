@@ -104,6 +104,7 @@ class Planner:
                 uid=uid, now=now, ttl=ask.ttl, holder=ask.holder, event_type=plan.id,
                 hours=plan.fixed_hours(ask.enforce)[0], check=_check_start(plan, ask),
                 limits=plan.limit_claims(ask.start, length) if plan.limits else (),
+                quota=ask.quota,
             )  # fmt: skip
         return self._ledger.reserve_proposal(
             plan.proposal(ask), uid=uid, now=now, check=_check_start(plan, ask)

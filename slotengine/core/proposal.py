@@ -88,7 +88,54 @@ class Terms:
     def check_ttl(self, ttl: int) -> None:
         """Raise `InvalidTTL` unless the TTL is within the bounds."""
         if not self.shortest_ttl <= ttl <= self.longest_ttl:
-            raise InvalidTTL(_delta(ttl), _delta(self.shortest_ttl), _delta(self.longest_ttl))
+            raise self.invalid_ttl(ttl, self.longest_ttl)
+
+    def invalid_ttl(self, ttl: int, longest: int) -> InvalidTTL:
+        """Return what tells that a TTL is too short, or longer than the longest."""
+        longest = min(longest, self.longest_ttl)
+        return InvalidTTL(_delta(ttl), _delta(self.shortest_ttl), _delta(longest))
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How much the holder of one request may have at once; None: any amount.
+
+    It applies beside the quotas of `Terms`, and the lower limit decides.  ``held``
+    and ``life`` are in microseconds.  Raises `InvalidField`.
+    """
+
+    holds: int | None = None
+    """How many live holds."""
+    held: int | None = None
+    """How long the slots of all live holds may be, together."""
+    waits: int | None = None
+    """How many places in the queues for slots."""
+    life: int | None = None
+    """How long the hold that is made may live in all, however often it is renewed or moved."""
+
+    def __post_init__(self) -> None:
+        for name in ("holds", "held", "waits", "life"):
+            limit = getattr(self, name)
+            if limit is not None and not is_count(limit):
+                raise InvalidField(name, f"must be positive, and whole, not {limit!r}")
+        if self.life is not None and self.life > LONGEST_LIFE:
+            raise InvalidField("life", "must be no more than a hundred years")
+
+    @property
+    def counts(self) -> bool:
+        """Whether the holder's other holds matter."""
+        return self.holds is not None or self.held is not None
+
+
+def stricter(one: int | None, other: int | None) -> int | None:
+    """Return the lower of two limits; None is no limit.
+
+    >>> stricter(3, 2), stricter(None, 2), stricter(None, None)
+    (2, 2, None)
+    """
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 class Pool(NamedTuple):
@@ -115,6 +162,8 @@ class Proposal(NamedTuple):
     (`LIMIT`), which may leave out some of the slot, or reach far beyond.  A
     session is joined only if its ``hosts`` are among these; None: whoever has it.
     ``request`` is what the caller asked for, if that is not the proposal itself.
+    ``quota`` is how much the holder may have; it says nothing of what is asked for, so a
+    request that is repeated with a key is the same under another quota.
     """
 
     start: int
@@ -131,6 +180,7 @@ class Proposal(NamedTuple):
     schedules: tuple[Windows, ...] | None = None
     hosts: frozenset[str] | None = None
     request: tuple[object, ...] | None = None
+    quota: Quota | None = None
 
     def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
@@ -141,7 +191,7 @@ class Proposal(NamedTuple):
         return self.claims + tuple(claim for pool in self.pools for claim in pool.claims)
 
     def fingerprint(self) -> tuple[object, ...]:
-        """Return what makes two requests the same: everything but the key.
+        """Return what makes two requests the same: everything but the key and the quota.
 
         If there is a ``request``, that is it: what the caller asked for, without
         what was looked up in the configuration.  Schedules are the same if they
@@ -149,7 +199,7 @@ class Proposal(NamedTuple):
         """
         if self.request is not None:
             return self.request
-        return tuple(value for name, value in zip(self._fields, self, strict=True) if name != "key")
+        return tuple(self._replace(key=None, quota=None))
 
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.
@@ -174,6 +224,8 @@ class Proposal(NamedTuple):
                 raise InvalidField("claims", "must each occupy all of the slot")
         if len(claims) > 1 and len({claim.resource for claim in claims}) < len(claims):
             raise InvalidField("claims", "must name each resource once")
+        if self.quota is not None:
+            check_quota(self.quota, holder)
         if seats is not None:
             self._check_seats(seats)
         if schedule is not None:
@@ -264,6 +316,14 @@ def check_text(field: str, value: object) -> None:
     """Raise `InvalidField` unless the value is None or a string with something in it."""
     if value is not None and not is_text(value):
         raise InvalidField(field, f"must be a non-empty string, not {value!r}")
+
+
+def check_quota(quota: object, holder: str | None) -> None:
+    """Raise `InvalidField` unless it is a quota, and there is a holder to count for."""
+    if not isinstance(quota, Quota):
+        raise InvalidField("quota", f"must be a Quota, not {quota!r}")
+    if holder is None and (quota.counts or quota.waits is not None):
+        raise InvalidField("holder", "must be given with a quota on what a holder may have")
 
 
 def check_schedule(schedule: object) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from slotengine.core.expiry import NEVER
 
 if TYPE_CHECKING:
+    from slotengine.core.proposal import Quota
     from slotengine.core.resource import Resource
 
 
@@ -209,6 +210,7 @@ class Entry:
         "place",
         "placed",
         "queued",
+        "quota",
         "resource",
         "seats",
         "session",
@@ -232,6 +234,7 @@ class Entry:
         resource: Resource | None = None,
         event_type: str | None = None,
         placed: bool = False,
+        quota: Quota | None = None,
     ) -> None:
         self.uid = uid
         self.state = HELD
@@ -240,6 +243,8 @@ class Entry:
         self.until = until
         self.created = created
         self.holder = holder
+        # What it was made under: renewing and moving it count for whoever made it.
+        self.quota = quota
         self.key: str | None = None
         self.queued: Any = None
         # Its slot.  The usual reservation takes one unit of one resource for exactly its
@@ -317,6 +322,7 @@ class Change(NamedTuple):
     event_type: str | None = None
     key: str | None = None
     request: tuple[object, ...] | None = None
+    quota: Quota | None = None
 
 
 BOOKED_UNTIL: Final = NEVER

@@ -41,10 +41,12 @@ from slotengine.engine.uids import new_uid as system_new_uid
 from slotengine.engine.values import (
     BusySpan,
     ImportedSpan,
+    Quota,
     Request,
     Reservation,
     Slot,
     Statistics,
+    quota_or_none,
     slots_of,
 )
 from slotengine.engine.waiting import WaitingRoom
@@ -98,7 +100,7 @@ class SlotEngine:
     holds it may have (``max_holds``), how long their slots may be together
     (``max_held``), and after how many lapses in a row (``max_lapses``) it gets no
     hold for a while (``cool_down``), and how many slots it may wait for at once
-    (``max_waits``).  Bookings do not count.
+    (``max_waits``).  Bookings do not count.  A request may bring a `Quota` of its own.
 
     Raises `InvalidField` if those durations contradict each other.
     """
@@ -229,6 +231,7 @@ class SlotEngine:
         key: str | None = None,
         event_type: str | None = None,
         wait: timedelta | None = None,
+        quota: Quota | None = None,
     ) -> Reservation:
         """Hold a span of one resource for a while.
 
@@ -242,6 +245,9 @@ class SlotEngine:
         With a ``wait``, a caller that finds the span taken stands in line for it,
         for so long at most: first come, first served.  One that is cancelled
         passes on what it was just given, unless it had a ``key``.
+
+        With a ``quota`` the holder may have no more than that, and the hold lives no
+        longer, however often it is renewed; see `Quota`.
 
         >>> from datetime import UTC
         >>> from slotengine import minutes
@@ -269,11 +275,13 @@ class SlotEngine:
             begin, end = span_us(start, length)
             claims = (CoreClaim(resource, begin, end, units),)
             lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
-            proposal = Proposal(begin, end, claims, lives, holder, event_type, key=key)
+            proposal = Proposal(
+                begin, end, claims, lives, holder, event_type, key=key, quota=quota_or_none(quota)
+            )
             return await self._wait_for(proposal, None, wait)
         return self.reserve_nowait(
             resource, start, length,
-            units=units, holder=holder, ttl=ttl, key=key, event_type=event_type,
+            units=units, holder=holder, ttl=ttl, key=key, event_type=event_type, quota=quota,
         )  # fmt: skip
 
     def reserve_nowait(
@@ -287,9 +295,11 @@ class SlotEngine:
         ttl: timedelta | None = None,
         key: str | None = None,
         event_type: str | None = None,
+        quota: Quota | None = None,
     ) -> Reservation:
         """Do as `reserve`, at once."""
         begin, end = span_us(start, length)
+        most = None if quota is None else quota_or_none(quota)
         lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
         now = self._now()
         try:
@@ -297,11 +307,14 @@ class SlotEngine:
                 entry = self._ledger.reserve(
                     resource, begin, end,
                     uid=self._new_uid(), now=now, ttl=lives, holder=holder, event_type=event_type,
+                    quota=most,
                 )  # fmt: skip
             else:
                 claims = (CoreClaim(resource, begin, end, units),)
                 entry = self._ledger.reserve_proposal(
-                    Proposal(begin, end, claims, lives, holder, event_type, key=key),
+                    Proposal(
+                        begin, end, claims, lives, holder, event_type, key=key, quota=most
+                    ),
                     uid=self._new_uid(), now=now,
                 )  # fmt: skip
         except Refused:
@@ -445,6 +458,7 @@ class SlotEngine:
         only: Collection[str] | None = None,
         enforce: bool = True,
         wait: timedelta | None = None,
+        quota: Quota | None = None,
     ) -> Reservation:
         """Hold a slot of an event type, by its rules: in one step, with the right resources.
 
@@ -452,10 +466,11 @@ class SlotEngine:
         ``only`` those named there are considered.  Unless ``enforce``, hours,
         notice and booking window do not count; what is taken, and limits, always do.
         With a ``wait`` it stands in line, as `reserve` does, as long as the slot
-        may be booked: of a group, for whoever of it is free first.
+        may be booked: of a group, for whoever of it is free first.  With a ``quota``
+        the holder may have no more than that, as with `reserve`.
 
         Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
-        `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
+        `QuotaExceeded`, `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
         bad input `UnknownEventType`, `TooManyUnits`, `InvalidTTL`, `KeyReused`
         or `InvalidField`.  O(h log n) for h hosts.
         """
@@ -463,14 +478,15 @@ class SlotEngine:
             await self._give_way()
         if wait is not None:
             ask = self._ask(
-                event_type, start, length, ttl, only, enforce, seats=seats, holder=holder, key=key
-            )
+                event_type, start, length, ttl, only, enforce,
+                seats=seats, holder=holder, key=key, quota=quota,
+            )  # fmt: skip
             proposal, check, last = self._planner.prepared(ask)
             return await self._wait_for(proposal, check, wait, last)
         return self.reserve_slot_nowait(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
-            only=only, enforce=enforce,
+            only=only, enforce=enforce, quota=quota,
         )  # fmt: skip
 
     def reserve_slot_nowait(
@@ -485,11 +501,13 @@ class SlotEngine:
         key: str | None = None,
         only: Collection[str] | None = None,
         enforce: bool = True,
+        quota: Quota | None = None,
     ) -> Reservation:
         """Do as `reserve_slot`, at once."""
         ask = self._ask(
-            event_type, start, length, ttl, only, enforce, seats=seats, holder=holder, key=key
-        )
+            event_type, start, length, ttl, only, enforce,
+            seats=seats, holder=holder, key=key, quota=quota,
+        )  # fmt: skip
         now = self._now()
         try:
             entry = self._planner.reserve(ask, uid=self._new_uid(), now=now)
@@ -824,8 +842,8 @@ class SlotEngine:
     ) -> Reservation:
         """Re-slot to what a request claims; as `move`, for any kind of reservation.
 
-        A hold is renewed if the request has a ``ttl``.  Holder and key of the
-        request are not looked at.
+        A hold is renewed if the request has a ``ttl``.  Holder, key and quota of the
+        request are not looked at: it counts for whoever made the reservation.
         """
         if self._turn_is_over():
             await self._give_way()
@@ -1120,6 +1138,7 @@ class SlotEngine:
         seats: int,
         holder: str | None = None,
         key: str | None = None,
+        quota: Quota | None = None,
     ) -> Ask:
         return Ask(
             event_type,
@@ -1131,6 +1150,7 @@ class SlotEngine:
             seats,
             names_or_none("only", only),
             enforce,
+            quota_or_none(quota),
         )
 
     def _proposal(self, request: Request) -> Proposal:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core import reservation as core
 from slotengine.core.instant import duration_us, from_us, span_us
 from slotengine.core.proposal import Proposal
+from slotengine.core.proposal import Quota as CoreQuota
 from slotengine.core.reservation import Entry, Seats, State
 from slotengine.errors import InvalidField
 
@@ -27,6 +28,54 @@ def minutes(count: float) -> timedelta:
     datetime.timedelta(seconds=5400)
     """
     return timedelta(minutes=count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much the holder of a request may have at once; what is None is not limited.
+
+    It goes with the request, so each class of callers can have its own.  The quotas
+    of the engine apply as well, and the lower limit decides.  A hold keeps the quota
+    it was made under: whoever renews or moves it, that counts for its holder.  All
+    live holds of the holder count, whichever quota they were made under.
+
+    A request that is repeated with its ``key`` is the same under another quota.
+
+    Raises `InvalidField` for what is not positive, and whole.
+
+    >>> Quota(holds=20, life=minutes(30))
+    Quota(holds=20, held=None, waits=None, life=datetime.timedelta(seconds=1800))
+    """
+
+    holds: int | None = None
+    """How many live holds."""
+    held: timedelta | None = None
+    """How long the slots of all live holds may be, together."""
+    waits: int | None = None
+    """How many places in the queues for slots (``wait=``)."""
+    life: timedelta | None = None
+    """How long the hold that is made may live in all, from its making, renewals included."""
+    in_core: CoreQuota = field(init=False, repr=False, compare=False)
+    """The same as the core understands it."""
+
+    def __post_init__(self) -> None:
+        held, life = self.held, self.life
+        made = CoreQuota(
+            self.holds,
+            None if held is None else duration_us(held, "held"),
+            self.waits,
+            None if life is None else duration_us(life, "life"),
+        )
+        object.__setattr__(self, "in_core", made)
+
+
+def quota_or_none(quota: object) -> CoreQuota | None:
+    """Return a quota as the core understands it, if there is one.  Raises `InvalidField`."""
+    if quota is None:
+        return None
+    if not isinstance(quota, Quota):
+        raise InvalidField("quota", f"must be a Quota, not {quota!r}")
+    return quota.in_core
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +105,10 @@ class Request:
     ``start``.  Who joins a session takes it as it is: the claims are then those
     of whoever opened it.  ``schedule`` takes the place of the resources' own
     hours.  A ``key`` is known to the whole engine: let it begin with something
-    of the caller's own.  All the rest has to be the same whenever it is used:
-    schedules are if they are equal, and one of a class of your own that has no
-    ``__eq__`` only if it is the very same object.
+    of the caller's own.  All the rest has to be the same whenever it is used, but for
+    the quota: schedules are if they are equal, and one of a class of your own that has
+    no ``__eq__`` only if it is the very same object.  With a ``quota`` the holder may
+    have no more than that.
 
     >>> from datetime import UTC
     >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -75,6 +125,7 @@ class Request:
     event_type: str | None = None
     seats: Seats | None = None
     schedule: Windows | None = None
+    quota: Quota | None = None
 
     def proposal(self, default_ttl: int) -> Proposal:
         """Return this request as the core understands it.  Raises `InvalidField`."""
@@ -89,6 +140,7 @@ class Request:
             self.seats,
             self.key,
             self.schedule,
+            quota=quota_or_none(self.quota),
         )
 
 

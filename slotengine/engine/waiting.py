@@ -19,7 +19,7 @@ import anyio
 
 from slotengine.core.instant import LAST_US, from_us
 from slotengine.core.line import NEWCOMER, Line, Waiter, places_of, sessions_of
-from slotengine.core.proposal import is_count
+from slotengine.core.proposal import is_count, stricter
 from slotengine.core.reservation import Entry, State, Verb
 from slotengine.errors import (
     EngineClosed,
@@ -151,7 +151,7 @@ class WaitingRoom:
             if closed is not None:
                 raise closed from None
         holder = proposal.holder
-        self._check_holder(holder)
+        self._check_holder(proposal)
         waiter = self.line.join(proposal, until, Caller(check))
         if holder is not None:
             self._of_holders[holder] = self._of_holders.get(holder, 0) + 1
@@ -161,8 +161,10 @@ class WaitingRoom:
     def _closed(self, proposal: Proposal) -> Refused | None:
         return self._ledger.occupancy.closed(proposal, self._ledger.now)
 
-    def _check_holder(self, holder: str | None) -> None:
-        most = self._most_each
+    def _check_holder(self, proposal: Proposal) -> None:
+        holder, most = proposal.holder, self._most_each
+        if proposal.quota is not None:
+            most = stricter(most, proposal.quota.waits)
         if most is not None and holder is not None and self._of_holders.get(holder, 0) >= most:
             raise QuotaExceeded("waits", most, self._of_holders[holder], None)
 

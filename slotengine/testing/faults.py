@@ -362,6 +362,32 @@ def _without_quota(right: Method) -> Method:
     return lambda self, *about: None
 
 
+@_breaks("move-escapes-quota", Holders, "check_move")
+def _moved_out_of_it(right: Method) -> Method:
+    """A hold that moves may be as long as the engine allows, whatever it was made under."""
+
+    def check_move(self: Holders, entry: Entry, *about: Any) -> None:
+        quota, entry.quota = entry.quota, None
+        try:
+            right(self, entry, *about)
+        finally:
+            entry.quota = quota
+
+    return check_move
+
+
+@_breaks("renewed-for-ever", Ledger, "_check_life")
+def _immortal(right: Method) -> Method:
+    """A hold may be renewed again and again, beyond the life that its quota gives it."""
+    return lambda self, entry, until: None
+
+
+@_breaks("quota-lost-in-a-crash", Books, "apply")
+def _without_its_quota(right: Method) -> Method:
+    """After a crash nobody knows under which quota a hold was made."""
+    return lambda self, change: right(self, change._replace(quota=None))
+
+
 # --- Waiting -----------------------------------------------------------------------------------
 
 

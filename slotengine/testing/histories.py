@@ -146,7 +146,7 @@ class LedgerModel:
                 yield "key", proposal.key
             if proposal.seats is not None:
                 yield "session", (proposal.event_type, proposal.start)
-            if proposal.holder is not None and self._terms.has_quotas():
+            if proposal.holder is not None:  # whose quota may be about all it has
                 yield "holder", proposal.holder
         if operation.ask is not None:
             yield from self._touched_by(operation.ask)
@@ -166,7 +166,7 @@ class LedgerModel:
             yield from (("resource", host.resource) for host in event_type.hosts())
         if ask.key is not None:
             yield "key", ask.key
-        if ask.holder is not None and self._terms.has_quotas():
+        if ask.holder is not None:  # whose quota may be about all it has
             yield "holder", ask.holder
 
 

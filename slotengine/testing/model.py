@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fractions import Fraction
 from functools import partial
@@ -22,7 +22,7 @@ from typing import Final
 
 from slotengine.core.event_type import EventType
 from slotengine.core.instant import from_us
-from slotengine.core.proposal import Policy, Pool, Proposal, Terms
+from slotengine.core.proposal import Policy, Pool, Proposal, Quota, Terms
 from slotengine.core.reservation import (
     BOOKED_UNTIL,
     ENDED,
@@ -59,6 +59,9 @@ from slotengine.errors import (
     WrongState,
 )
 
+NO_QUOTA: Final = Quota()
+"""What limits nothing."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -75,6 +78,8 @@ class Seen:
     holder: str | None
     event_type: str | None
     seats: Seats | None
+    quota: Quota | None = field(default=None, compare=False)
+    """What it was made under, which callers are not told."""
 
     @classmethod
     def of(cls, entry: Entry, now: int) -> Seen:
@@ -91,6 +96,7 @@ class Seen:
             entry.holder,
             entry.event_type,
             entry.seats,
+            entry.quota,
         )
 
     @property
@@ -199,6 +205,7 @@ class NaiveLedger:
         fingerprint = _asked(proposal)
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
+        self._check_new(proposal)
         if check is not None:
             check(self.now)
         self._check_quotas(proposal, None)
@@ -210,7 +217,7 @@ class NaiveLedger:
     ) -> list[Seen]:
         """Do as `Ledger.reserve_all`: one after the other, and undo everything on a refusal."""
         self.at(now)
-        self._check_all(proposals)
+        self._check_batch(proposals)
         before = dict(self.known), dict(self.keys), dict(self.opened)
         made: list[Seen] = []
         try:
@@ -238,7 +245,7 @@ class NaiveLedger:
     ) -> list[object]:
         """Do as `Ledger.reserve_each`, with each refusal as `outcome` tells it."""
         self.at(now)
-        self._check_all(proposals)
+        self._check_batch(proposals)
         results: list[Seen | Refused] = []
         for proposal, uid in zip(proposals, uids, strict=True):
             try:
@@ -260,11 +267,12 @@ class NaiveLedger:
     ) -> Seen:
         """Do as `Ledger.reserve_any`."""
         self.at(now)
-        self._check_all(candidates)
+        _check_each(candidates, self.check)
         choice = (policy, weights and tuple(weights), load_in)
         fingerprint = (*map(_asked, candidates), choice)
         if (done := self._done(key, fingerprint)) is not None:
             return done
+        _check_each(candidates, self._check_new)
         chosen, claims = self._choose(candidates, policy, weights, load_in, None, renew=False)
         return self._made(chosen, claims, uid, key, fingerprint)
 
@@ -292,7 +300,7 @@ class NaiveLedger:
     ) -> Seen:
         """Do as `Ledger.move_any`."""
         self.at(now)
-        self._check_all([one._replace(key=None) for one in candidates])
+        _check_each(candidates, self.check)
         one = self._get(uid)
         self._admit(one, Verb.MOVE, version)
         renew = renew and one.state is State.HELD
@@ -372,6 +380,7 @@ class NaiveLedger:
         """Do as `Ledger.is_free`."""
         self.at(now)
         self.check(proposal)
+        self._check_new(proposal)
         try:
             self._check_quotas(proposal, None)
             self._decide(self.screen(proposal, None))
@@ -416,17 +425,24 @@ class NaiveLedger:
                 raise TooManyUnits(claim.resource, claim.units, capacity)
         self.terms.check_ttl(proposal.ttl)
 
-    def _check_all(self, proposals: Sequence[Proposal]) -> None:
-        for i, proposal in enumerate(proposals):
-            try:
-                self.check(proposal)
-                self._done(proposal.key, _asked(proposal))
-            except SlotError as error:
-                error.of_request(i)
-                raise
+    def _check_batch(self, proposals: Sequence[Proposal]) -> None:
+        def check(proposal: Proposal) -> None:
+            self.check(proposal)
+            if self._done(proposal.key, _asked(proposal)) is None:
+                self._check_new(proposal)
+
+        _check_each(proposals, check)
+
+    def _check_new(self, proposal: Proposal) -> None:
+        """Refuse a hold that is to live longer than its quota ever allows."""
+        life = (proposal.quota or NO_QUOTA).life
+        if life is not None and proposal.ttl > life:
+            shortest, longest = self.terms.shortest_ttl, min(life, self.terms.longest_ttl)
+            durations = (timedelta(0, 0, us) for us in (proposal.ttl, shortest, longest))
+            raise InvalidTTL(*durations)
 
     def _check_life(self, one: Seen, until: int) -> None:
-        longest = self.terms.max_life
+        longest = _least(self.terms.max_life, (one.quota or NO_QUOTA).life)
         if longest is not None and until - one.created > longest:
             raise LifeExceeded(one.uid, from_us(one.created + longest))
 
@@ -437,14 +453,20 @@ class NaiveLedger:
         holds = [one for one in theirs if one.state is State.HELD]
         if holder is None or (own is not None and own.state is not State.HELD):
             return
+        quota = (proposal.quota if own is None else own.quota) or NO_QUOTA
         if own is None:
             self._check_lapses(holder)
-            if self.terms.max_holds is not None and len(holds) >= self.terms.max_holds:
-                retry_at = from_us(min(one.until for one in holds))
-                raise QuotaExceeded("holds", self.terms.max_holds, len(holds), retry_at)
+            most = _least(self.terms.max_holds, quota.holds)
+            if most is not None and len(holds) >= most:
+                retry_at = next(
+                    moment
+                    for moment in sorted(one.until for one in holds)
+                    if sum(one.until > moment for one in holds) < most
+                )
+                raise QuotaExceeded("holds", most, len(holds), from_us(retry_at))
         elif proposal.end - proposal.start <= own.end - own.start:
             return
-        self._check_held(proposal, holds, own)
+        self._check_held(proposal, holds, own, _least(self.terms.max_held, quota.held))
 
     def _check_lapses(self, holder: str) -> None:
         most, row = self.terms.max_lapses, 0
@@ -457,8 +479,9 @@ class NaiveLedger:
             if self.now < until:
                 raise QuotaExceeded("lapses", most, row, from_us(until))
 
-    def _check_held(self, proposal: Proposal, holds: list[Seen], own: Seen | None) -> None:
-        longest = self.terms.max_held
+    def _check_held(
+        self, proposal: Proposal, holds: list[Seen], own: Seen | None, longest: int | None
+    ) -> None:
         if longest is None:
             return
 
@@ -520,7 +543,7 @@ class NaiveLedger:
         start, end, _, ttl, holder, event_type, seats, *_ = proposal
         made = Seen(
             uid, State.HELD, 1, start, end, claims,
-            self.now + ttl, self.now, holder, event_type, seats,
+            self.now + ttl, self.now, holder, event_type, seats, proposal.quota,
         )  # fmt: skip
         self.known[uid] = made
         self._note_session(made)
@@ -783,9 +806,23 @@ class NaiveLedger:
         return InTheWay(from_us(start), from_us(end), units, booked)
 
 
+def _check_each(proposals: Sequence[Proposal], check: Callable[[Proposal], None]) -> None:
+    for i, proposal in enumerate(proposals):
+        try:
+            check(proposal)
+        except SlotError as error:
+            error.of_request(i)
+            raise
+
+
+def _least(*limits: int | None) -> int | None:
+    """Return the lowest of some limits, of which some may be none."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def _asked(proposal: Proposal) -> object:
     """Return all that must be the same again if a key is."""
-    return proposal.request or proposal._replace(key=None)
+    return proposal.request or proposal._replace(key=None, quota=None)
 
 
 def _joined(several: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -31,11 +31,12 @@ from slotengine.core.reservation import Claim
 from slotengine.errors import (
     NoneFree,
     Obstruction,
+    QuotaExceeded,
     SlotAwaited,
     SlotTaken,
     TooManyWaiting,
 )
-from slotengine.testing.model import COMPARABLE, NaiveLedger, Seen, told
+from slotengine.testing.model import COMPARABLE, NO_QUOTA, NaiveLedger, Seen, told
 
 Caller = TypeVar("Caller")
 Check = Callable[[int], None] | None
@@ -95,6 +96,10 @@ class NaiveLine(Generic[Caller]):
             if any(claim.units > limits[claim.resource][0] for claim in proposal.limits):
                 raise
             self._naive.check_open(proposal)
+        theirs = sum(one.proposal.holder == proposal.holder for one in self._waiting)
+        most = (proposal.quota or NO_QUOTA).waits
+        if most is not None and theirs >= most:
+            raise QuotaExceeded("waits", most, theirs, None)
         if len(self._waiting) >= self._most:
             raise TooManyWaiting(self._most)
         self._waiting.append(Waiting(caller, proposal, until, check))

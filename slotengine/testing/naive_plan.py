@@ -82,7 +82,8 @@ def _proposal(naive: NaiveLedger, event_type: EventType, ask: Ask) -> Proposal:
         hosts=frozenset(
             host.resource for hosts in (event_type.fixed, *groups) for host in hosts
         ),
-        request=tuple(ask),
+        request=tuple(ask._replace(quota=None)),
+        quota=ask.quota,
     )  # fmt: skip
 
 
@@ -183,7 +184,8 @@ def move_slot(
         ask = ask._replace(event_type=current.event_type, length=length)
     event_type = naive.event_types[ask.event_type]
     seats = 1 if current.seats is None else current.seats.wanted
-    proposal = _proposal(naive, event_type, ask._replace(seats=seats, holder=None, key=None))
+    ask = ask._replace(seats=seats, holder=None, key=None, quota=None)
+    proposal = _proposal(naive, event_type, ask)
     stays = (current.event_type, current.start) == (event_type.id, ask.start)
     if ask.enforce and not stays:
         naive.check_movable(current, version)

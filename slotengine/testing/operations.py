@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from slotengine.core.instant import LAST_US, from_us, to_us
 from slotengine.core.plan import Ask
-from slotengine.core.proposal import Policy, Proposal
+from slotengine.core.proposal import Policy, Proposal, Quota
 from slotengine.core.reservation import BOOKED_UNTIL, Claim, Verb, is_limit
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
@@ -157,6 +157,8 @@ def _ask_words(ask: Ask, scale: Scale) -> Iterator[str]:
     yield f"for {scale.lasts(ask.ttl)}"
     if ask.key is not None:
         yield ask.key
+    if ask.quota is not None:
+        yield _quota_text(ask.quota, scale)
 
 
 def _text(proposal: Proposal, scale: Scale) -> str:
@@ -168,7 +170,20 @@ def _text(proposal: Proposal, scale: Scale) -> str:
     text = f"{'+'.join(words)} {scale.span(*slot)} for {scale.lasts(proposal.ttl)}"
     if proposal.seats is not None:
         text += f" as {proposal.seats.wanted} of {proposal.seats.total} of {proposal.event_type}"
-    return text if proposal.key is None else f"{text} {proposal.key}"
+    if proposal.key is not None:
+        text += f" {proposal.key}"
+    return text if proposal.quota is None else f"{text} {_quota_text(proposal.quota, scale)}"
+
+
+def _quota_text(quota: Quota, scale: Scale) -> str:
+    words = [f"{count} {name}" for name, count in _counted(quota) if count is not None]
+    durations = ("held", quota.held), ("life", quota.life)
+    words += [f"{scale.lasts(us)} {name}" for name, us in durations if us is not None]
+    return f"(quota: {', '.join(words) or 'none'})"
+
+
+def _counted(quota: Quota) -> tuple[tuple[str, int | None], ...]:
+    return ("holds", quota.holds), ("waits", quota.waits)
 
 
 Answer = Any
@@ -331,11 +346,12 @@ def _simple(proposal: Proposal) -> tuple[tuple[object, ...], dict[str, object]]:
         "ttl": _delta(proposal.ttl),
         "key": proposal.key,
         "event_type": proposal.event_type,
+        "quota": quota_of(proposal.quota),
     }
 
 
 def _slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
-    event_type, start, length, ttl, holder, key, seats, only, enforce = _ask(operation)
+    event_type, start, length, ttl, holder, key, seats, only, enforce, quota = _ask(operation)
     return (event_type, from_us(start)), {
         "length": _delta_or_none(length),
         "seats": seats,
@@ -344,11 +360,12 @@ def _slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
         "key": key,
         "only": only,
         "enforce": enforce,
+        "quota": quota_of(quota),
     }
 
 
 def _move_to_slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
-    event_type, start, length, ttl, _, _, _, only, enforce = _ask(operation)
+    event_type, start, length, ttl, _, _, _, only, enforce, _ = _ask(operation)
     return (operation.uid, from_us(start)), {
         "event_type": event_type or None,
         "length": _delta_or_none(length),
@@ -375,6 +392,19 @@ def request_of(proposal: Proposal, *, renew: bool = True) -> Request:
         proposal.event_type,
         proposal.seats,
         proposal.schedule,
+        quota_of(proposal.quota),
+    )
+
+
+def quota_of(quota: Quota | None) -> values.Quota | None:
+    """Return a quota as callers of the engine say it."""
+    if quota is None:
+        return None
+    return values.Quota(
+        holds=quota.holds,
+        held=_delta_or_none(quota.held),
+        waits=quota.waits,
+        life=_delta_or_none(quota.life),
     )
 
 
@@ -454,14 +484,14 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
 
 
 def _move_to(naive: NaiveLedger, operation: Operation, proposal: Proposal, now: int) -> Answer:
-    proposal = proposal._replace(holder=None, key=None)
+    proposal = proposal._replace(holder=None, key=None, quota=None)
     return naive.move_to(
         operation.uid, proposal, now, renew=operation.renew, version=operation.version
     )
 
 
 def _moved_to_any(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int) -> Answer:
-    candidates = [one._replace(holder=None, key=None) for one in operation.proposals]
+    candidates = [one._replace(holder=None, key=None, quota=None) for one in operation.proposals]
     return naive.move(
         operation.uid,
         candidates,

@@ -22,7 +22,7 @@ import hypothesis.strategies as st
 
 from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.instant import DAY, MINUTE, SECOND, from_us
-from slotengine.core.proposal import Policy, Pool, Proposal
+from slotengine.core.proposal import Policy, Pool, Proposal, Quota
 from slotengine.core.reservation import Claim, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, Away, FixedWindows, Hours, Schedule, Travel, hours
 from slotengine.testing.operations import Operation
@@ -92,6 +92,15 @@ def schedules(draw: st.DrawFn, zone: str, near: date, *, zones: Sequence[str] = 
 ttls: st.SearchStrategy[int] = st.sampled_from((5, 5, 5, 1, 2, 3, 12))
 """TTLs, most of them alike, as those of a service are."""
 
+quotas: st.SearchStrategy[Quota] = st.builds(
+    Quota,
+    st.sampled_from((None, 1, 2, 3)),
+    st.sampled_from((None, 3, 4, 7)),
+    st.none(),
+    st.sampled_from((None, None, None, 4, 7, 13)),
+)
+"""Quotas, no two alike for one holder; some allow a hold less life than it asks for."""
+
 LIKELY: Final = ((2, 5), (2, 5), (2, 6), (6, 8))
 """Slots that are asked for more often than others, or sessions would hardly ever be shared."""
 
@@ -115,12 +124,13 @@ def proposals(
     *,
     hosts: Sequence[str] = (),
     with_key: bool = True,
+    with_quota: bool = True,
     last: int = 10,
 ) -> Proposal:
     """Proposals for some of the resources, of which there are so many units.
 
-    With buffers, seats and keys (``with_key``); of two or three ``hosts`` one may
-    be needed as well, or instead.
+    With buffers, seats, keys (``with_key``) and quotas (``with_quota``); of two or
+    three ``hosts`` one may be needed as well, or instead.
     """
     start, end = draw(st.one_of(spans(last=last), st.sampled_from(LIKELY)))
     names = draw(st.lists(st.sampled_from(list(resources)), min_size=1, max_size=2, unique=True))
@@ -129,6 +139,7 @@ def proposals(
     claims = tuple(
         Claim(one, start - before, end + after, min(units, resources[one])) for one in names
     )
+    holder = draw(st.sampled_from((None, "holder-1", "holder-2")))
     seats = draw(st.sampled_from((None, None, Seats(2), Seats(3), Seats(3), Seats(3, 2))))
     needed: tuple[Pool, ...] = ()
     with_host = draw(st.booleans()) if hosts else False
@@ -140,12 +151,13 @@ def proposals(
         end,
         claims,
         draw(ttls),
-        draw(st.sampled_from((None, "holder-1", "holder-2"))),
+        holder,
         "workshop" if seats or needed else draw(st.sampled_from((None, "consultation"))),
         seats,
         draw(st.sampled_from((None, None, "key-1", "key-2"))) if with_key else None,
         draw(st.sampled_from((None, None, None, ALWAYS_OPEN))),
         needed,
+        quota=draw(st.none() | quotas) if holder and with_quota else None,
     )
 
 

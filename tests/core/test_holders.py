@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,16 @@ import pytest
 
 from slotengine.core.instant import from_us
 from slotengine.core.ledger import Ledger
-from slotengine.core.proposal import Proposal, Terms
+from slotengine.core.proposal import Proposal, Quota, Terms
 from slotengine.core.reservation import Claim, Entry
-from slotengine.errors import InvalidField, NoneFree, QuotaExceeded, SlotTaken
+from slotengine.errors import (
+    InvalidField,
+    InvalidTTL,
+    LifeExceeded,
+    NoneFree,
+    QuotaExceeded,
+    SlotTaken,
+)
 
 
 def ledger_with(**quotas: Any) -> Ledger:
@@ -309,3 +317,226 @@ def test_what_a_hold_itself_has_does_not_lapse_for_it() -> None:
     with pytest.raises(QuotaExceeded) as caught:
         ledger.move("mine", proposal(20), now=2)
     assert caught.value.retry_at == from_us(11)
+
+
+# --- Quotas that come with requests ----------------------------------------------------------
+
+
+def under(quota: Quota | None, length: int = 10, ttl: int = 10, **more: Any) -> Proposal:
+    return proposal(length)._replace(quota=quota, ttl=ttl, **more)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_quota_of_a_request_counts_all_that_its_holder_has(direct: bool) -> None:
+    """Also what was made before anybody counted, and under other quotas."""
+    ledger = ledger_with()
+
+    def ask(uid: str, now: int, quota: Quota | None, holder: str = "h") -> Entry:
+        if direct:
+            return ledger.reserve(
+                "hall", 0, 10, uid=uid, now=now, ttl=10, holder=holder, quota=quota
+            )
+        return ledger.reserve_proposal(under(quota, holder=holder), uid=uid, now=now)
+
+    ask("a", 0, None)
+    assert ledger._holders is None
+    ask("b", 3, Quota(holds=2))
+    with pytest.raises(QuotaExceeded) as caught:
+        ask("c", 5, Quota(holds=2))
+    assert caught.value.args == ("holds", 2, 2, from_us(10))
+    ask("c", 5, Quota(holds=3))
+    with pytest.raises(QuotaExceeded) as caught:
+        ask("d", 6, Quota(holds=1))
+    assert caught.value.args == ("holds", 1, 3, from_us(15))  # all of them must have lapsed
+    ask("e", 6, Quota(holds=1), "other")
+    ask("d", 6, None)
+    with pytest.raises(QuotaExceeded) as caught:
+        ask("f", 10, Quota(holds=2))
+    assert caught.value.args == ("holds", 2, 3, from_us(15))
+    ask("f", 15, Quota(holds=2))
+    ledger._check()
+
+
+def test_the_lower_of_two_quotas_decides() -> None:
+    ledger = ledger_with(max_holds=2, max_held=25)
+    ledger.reserve_proposal(under(Quota(holds=5, held=99)), uid="a", now=0)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.reserve_proposal(under(Quota(holds=1)), uid="b", now=1)
+    assert caught.value.args == ("holds", 1, 1, from_us(10))
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.reserve_proposal(under(Quota(holds=5, held=15)), uid="b", now=1)
+    assert caught.value.limit == timedelta(0, 0, 15)
+    ledger.reserve_proposal(under(Quota(holds=5, held=99)), uid="b", now=1)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.reserve_proposal(under(Quota(holds=5)), uid="c", now=1)
+    assert caught.value.limit == 2
+    ledger.release("a", now=2)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.reserve_proposal(under(Quota(held=99), length=16), uid="c", now=2)
+    assert caught.value.limit == timedelta(0, 0, 25)
+
+
+def test_who_moves_a_hold_does_not_matter_only_who_made_it() -> None:
+    ledger = ledger_with()
+    ledger.reserve_proposal(under(Quota(held=25)), uid="a", now=0)
+    ledger.reserve_proposal(under(Quota(held=25)), uid="b", now=1)
+    theirs = proposal(16)._replace(holder="another", quota=Quota(holds=9, held=999, life=1000))
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.move("b", theirs, now=2)
+    assert caught.value.args == ("time", timedelta(0, 0, 25), timedelta(0, 0, 20), from_us(10))
+    ledger.move("b", theirs._replace(end=15), now=2)
+    assert ledger._entries["b"].holder == "h"
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.reserve_proposal(under(Quota(held=25), length=1), uid="c", now=3)
+    assert caught.value.used == timedelta(0, 0, 25)
+    # Nothing of that counts for whoever moved it.
+    ledger.reserve_proposal(under(Quota(holds=1, held=25), 25, holder="another"), uid="c", now=3)
+    ledger._check()
+
+
+@pytest.mark.parametrize("max_life", [None, 40, 20])
+def test_a_hold_lives_no_longer_than_its_quota_says_whoever_renews_it(max_life: int | None) -> None:
+    terms = Terms(10, 1, 20, retention=500, max_life=max_life)
+    ledger = Ledger(terms)
+    ledger.add_resource("hall", capacity=100)
+    first = ledger.reserve_proposal(under(Quota(life=33), holder=None), uid="a", now=7)
+    life = 33 if max_life is None else min(33, max_life)
+    ledger.extend("a", ttl=10, now=14)
+    with pytest.raises(LifeExceeded) as caught:
+        ledger.extend("a", ttl=life - 13, now=21)
+    assert caught.value.latest == from_us(7 + life)
+    move = proposal()._replace(ttl=life - 13, quota=Quota(life=999), holder="another")
+    with pytest.raises(LifeExceeded):
+        ledger.move("a", move, now=21, renew=True)
+    ledger.move("a", move, now=21)  # which leaves it the time it has
+    assert first.until == 24
+    ledger.move("a", move._replace(ttl=life - 14), now=21, renew=True)
+    assert first.until == 7 + life
+    # A booking has all the time in the world.
+    ledger.confirm("a", now=22)
+    ledger.move("a", move, now=22, renew=True)
+
+
+def test_a_new_hold_asks_for_no_longer_than_its_quota_says() -> None:
+    ledger = ledger_with()
+    short = Quota(life=9)
+    ttl: dict[str, Any] = {"ttl": 10, "quota": short}
+    asks: list[Callable[[], object]] = [
+        lambda: ledger.reserve("hall", 0, 10, uid="a", now=0, holder="h", **ttl),
+        lambda: ledger.reserve_proposal(under(short), uid="a", now=0),
+        lambda: ledger.reserve_any([under(None), under(short)], uid="a", now=0),
+        lambda: ledger.reserve_all([under(None), under(short)], uids=["a", "b"], now=0),
+        lambda: ledger.reserve_each([under(None), under(short)], uids=["a", "b"], now=0),
+        lambda: ledger.is_free(under(short), now=0),
+    ]
+    for ask in asks:
+        with pytest.raises(InvalidTTL) as caught:
+            ask()
+        assert caught.value.longest == timedelta(0, 0, 9)
+    assert ledger.tally().held == 0
+    ledger.reserve_proposal(under(short, ttl=9), uid="a", now=0)
+    with pytest.raises(InvalidTTL) as caught:
+        Terms(10, 2, 20).check_ttl(21)
+    assert caught.value.args == tuple(timedelta(0, 0, us) for us in (21, 2, 20))
+
+
+def test_a_repeat_is_the_same_request_under_another_quota() -> None:
+    """Which comes from a configuration, and may have changed since."""
+    ledger = ledger_with()
+    first = ledger.reserve_proposal(under(Quota(holds=1), key="k"), uid="a", now=0)
+    for quota in (None, Quota(holds=1), Quota(holds=1, life=5)):
+        assert ledger.reserve_proposal(under(quota, key="k"), uid="b", now=1) is first
+        again = ledger.reserve_all([under(quota, key="k")], uids=["b"], now=1)
+        assert again == [first]
+    assert first.quota == Quota(holds=1)
+    several = [under(Quota(holds=2)), under(Quota(holds=3))]
+    chosen = ledger.reserve_any(several, uid="c", now=1, key="any")
+    several = [under(Quota(holds=1, life=2)), under(None)]
+    assert ledger.reserve_any(several, uid="d", now=1, key="any") is chosen
+
+
+def test_a_batch_meets_its_own_under_a_quota() -> None:
+    ledger = ledger_with()
+    three = [under(Quota(holds=2))] * 3
+    with pytest.raises(QuotaExceeded):
+        ledger.reserve_all(three, uids=["a", "b", "c"], now=0)
+    assert ledger.tally().held == 0
+    results = ledger.reserve_each([under(None), *three], uids=["a", "b", "c", "d"], now=0)
+    assert [type(one) for one in results] == [Entry, Entry, QuotaExceeded, QuotaExceeded]
+    assert not ledger.is_free(three[0], now=0)
+    assert ledger.is_free(three[0]._replace(holder="other"), now=0)
+    ledger._check()
+
+
+def test_a_quota_survives_a_replay() -> None:
+    before, after = ledger_with(), ledger_with()
+    before.on_change = lambda verb, entry, at: after.apply(before.record(verb, entry, at))
+    before.reserve_proposal(under(None), uid="early", now=0)
+    quota = Quota(holds=3, held=30, life=15)
+    before.reserve_proposal(under(quota), uid="a", now=1)
+    before.extend("a", ttl=12, now=3)
+    before.move("a", proposal(15), now=4)
+    for ledger in (before, after):
+        ledger._check()
+        with pytest.raises(LifeExceeded) as late:
+            ledger.extend("a", ttl=12, now=5)
+        assert late.value.latest == from_us(16)
+        with pytest.raises(QuotaExceeded):
+            ledger.move("a", proposal(21), now=5)
+        with pytest.raises(QuotaExceeded) as caught:
+            ledger.reserve_proposal(under(Quota(holds=2)), uid="c", now=5)
+        assert caught.value.args == ("holds", 2, 2, from_us(10))
+
+
+def test_without_a_quota_on_what_they_have_nobody_is_counted() -> None:
+    ledger = ledger_with()
+    ledger.reserve_proposal(under(Quota(life=500)), uid="a", now=0)
+    ledger.reserve_proposal(under(Quota()), uid="b", now=0)
+    assert ledger._holders is None
+
+
+def test_a_confirmation_does_not_go_through_all_that_a_holder_has() -> None:
+    """Where no lapses are remembered, which it would forgive."""
+    ledger = unswept()
+    for number in range(5):
+        ledger.reserve_proposal(under(Quota(holds=99), ttl=5), uid=str(number), now=0)
+    ledger.reserve_proposal(under(None, ttl=100), uid="kept", now=1)
+    ledger.confirm("kept", now=10)
+    assert ledger._holders is not None
+    assert len(ledger._holders._records["h"].holds) == 5  # lapsed, and not looked at
+    ledger._check()
+    with pytest.raises(QuotaExceeded):
+        ledger.reserve_proposal(under(Quota(held=9)), uid="long", now=10)
+    assert "h" not in ledger._holders._records
+
+
+@pytest.mark.parametrize("name", ["holds", "held", "waits", "life"])
+@pytest.mark.parametrize("limit", [0, -1, True, 1.0, "3", 10**30])
+def test_what_is_no_quota_is_refused(name: str, limit: Any) -> None:
+    if limit == 10**30 and name != "life":
+        return
+    with pytest.raises(InvalidField) as caught:
+        Quota(**{name: limit})
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_quota_is_one_and_is_somebodys(direct: bool) -> None:
+    ledger = ledger_with()
+
+    def ask(quota: Any, holder: str | None) -> Entry:
+        if direct:
+            return hold_under(quota, holder)
+        return ledger.reserve_proposal(under(quota, holder=holder), uid="a", now=0)
+
+    def hold_under(quota: Any, holder: str | None) -> Entry:
+        return ledger.reserve("hall", 0, 10, uid="a", now=0, ttl=10, holder=holder, quota=quota)
+
+    with pytest.raises(InvalidField) as caught:
+        ask((20, None, None, None), "h")
+    assert caught.value.field == "quota"
+    for quota in (Quota(holds=1), Quota(held=1), Quota(waits=1)):
+        with pytest.raises(InvalidField) as caught:
+            ask(quota, None)
+        assert caught.value.field == "holder"
+    ask(Quota(life=99), None)

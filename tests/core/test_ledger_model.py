@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from slotengine.core.ledger import Ledger
-from slotengine.core.proposal import Policy, Pool, Proposal, Terms
+from slotengine.core.proposal import Policy, Pool, Proposal, Quota, Terms
 from slotengine.core.reservation import Change, Claim, Entry, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import Refused
@@ -154,16 +154,25 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         resource=st.sampled_from(("sole", "hours")),
         ttl=ttls,
         holder=holders,
+        quota=st.none() | strategies.quotas,
         step=steps,
     )
     def reserve(
-        self, span: tuple[int, int], resource: str, ttl: int, holder: str | None, step: int
+        self,
+        span: tuple[int, int],
+        resource: str,
+        ttl: int,
+        holder: str | None,
+        quota: Quota | None,
+        step: int,
     ) -> Any:
         uid = self.fresh()
-        proposal = Proposal(*span, (Claim(resource, *span),), ttl, holder)
+        if quota is not None and holder is None:  # then only the hold itself is limited
+            quota = Quota(life=quota.life)
+        proposal = Proposal(*span, (Claim(resource, *span),), ttl, holder, quota=quota)
         self.same(
             lambda: self.ledger.reserve(
-                resource, *span, uid=uid, now=self.now, ttl=ttl, holder=holder
+                resource, *span, uid=uid, now=self.now, ttl=ttl, holder=holder, quota=quota
             ),
             lambda: self.naive.reserve(proposal, uid, self.now),
             step,
@@ -173,15 +182,15 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     @rule(target=uids, proposal=proposals(), step=steps)
     def reserve_proposal(self, proposal: Proposal, step: int) -> Any:
         uid = self.fresh()
-        free = None
-        if proposal.key is None:
-            free = self.ledger.is_free(proposal, now=self.now + step)
+        self.now += step
+        free = outcome(lambda: self.ledger.is_free(proposal, now=self.now))
+        assert free == outcome(lambda: self.naive.is_free(proposal, self.now))
         made = self.same(
             lambda: self.ledger.reserve_proposal(proposal, uid=uid, now=self.now),
             lambda: self.naive.reserve(proposal, uid, self.now),
-            step,
+            0,
         )
-        assert free is None or free == (made is not None)
+        assert proposal.key is not None or (free is True) == (made is not None)
         return uid
 
     @rule(target=uids, batch=st.lists(proposals(), min_size=2, max_size=3), step=steps)
@@ -360,10 +369,12 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         for uid in self.known:
             ours, theirs = self.ledger.get(uid, now=self.now), again.get(uid, now=self.now)
             assert (ours and Seen.of(ours, self.now)) == (theirs and Seen.of(theirs, self.now))
-        if again._holders is not None:  # nor is it known how much a holder may still have
-            for holder in ("holder-1", "holder-2"):
-                again.look(self.now)
-                assert quotas_left(again, holder) == quotas_left(self.ledger, holder)
+        # Nor is it known how much a holder may still have, whoever has counted so far.
+        again.look(self.now)
+        again._count_holders()
+        self.ledger._count_holders()
+        for holder in ("holder-1", "holder-2"):
+            assert quotas_left(again, holder) == quotas_left(self.ledger, holder)
         # When memory is freed is nobody's business: what is forgotten is told by get().
         assert again.tally()._replace(ended=0) == self.ledger.tally()._replace(ended=0)
         # Each lapse was announced once: no version of a reservation expires twice.
@@ -375,8 +386,9 @@ def quotas_left(ledger: Ledger, holder: str) -> list[object]:
     assert ledger._holders is not None
     check = ledger._holders.check
     return [
-        outcome(lambda n=length: check(holder, n, ledger.now, False))  # type: ignore[misc]
+        outcome(lambda n=length, q=quota: check(holder, n, ledger.now, False, q))  # type: ignore[misc]
         for length in range(1, 9)
+        for quota in (None, Quota(holds=1), Quota(holds=2), Quota(held=9))
     ]
 
 

@@ -16,6 +16,7 @@ from slotengine import (
     FixedWindows,
     InvalidField,
     Policy,
+    Quota,
     Request,
     SlotEngine,
     SlotError,
@@ -49,6 +50,7 @@ class Said(NamedTuple):
 
 
 HALL = ("hall", START, HALF_HOUR)
+ONE = Quota(holds=1)
 BOTH = [asks("busier"), asks("quieter")]
 LATER = [asks("busier", START + HOUR), asks("quieter", START + HOUR)]
 SHARES: dict[str, object] = {"policy": Policy.WEIGHTED}
@@ -60,7 +62,10 @@ SAID = [
     Said("reserve", HALL, "ttl", minutes(1)),
     Said("reserve", HALL, "key", "mine"),
     Said("reserve", HALL, "event_type", "visit"),
+    Said("reserve", HALL, "quota", ONE, {"holder": "me"}),
+    Said("reserve", HALL, "quota", Quota(life=minutes(1))),
     # With more than one unit, or a key, it goes another way.
+    Said("reserve", ("busier", START, HALF_HOUR), "quota", ONE, {"holder": "me", "units": 2}),
     Said("reserve", HALL, "holder", "me", {"units": 2}),
     Said("reserve", HALL, "ttl", minutes(1), {"units": 2}),
     Said("reserve", HALL, "event_type", "visit", {"units": 2}),
@@ -76,6 +81,8 @@ SAID = [
     Said("reserve_slot", ("talk", START), "key", "mine"),
     Said("reserve_slot", ("talk", START), "only", ["quieter"]),
     Said("reserve_slot", ("talk", NOW), "enforce", False),
+    Said("reserve_slot", ("talk", START), "quota", ONE, {"holder": "me"}),
+    Said("reserve_slot", ("class", START), "quota", ONE, {"holder": "me"}),
     Said("move_slot", ("hold", START + HOUR), "event_type", "class"),
     Said("move_slot", ("hold", START + HOUR), "length", HOUR),
     Said("move_slot", ("hold", START + HOUR), "length", HOUR, {"event_type": "talk"}),
@@ -223,6 +230,10 @@ WRONG = [
     Said("reserve_request", (Request(START, HALF_HOUR, (Claim("hall", after=5),)),), "after", None),  # type: ignore[arg-type]
     Said("reserve_request", (Request(START, HALF_HOUR, 5),), "claims", None),  # type: ignore[arg-type]
     Said("reserve_request", ("hall",), "request", None),
+    Said("reserve_request", (asks("hall", holder="me", quota=20),), "quota", None),
+    Said("reserve_request", (asks("hall", quota=Quota(holds=20)),), "holder", None),
+    Said("reserve", HALL, "quota", {"holds": 20}),
+    Said("reserve_slot", ("talk", START), "quota", 20),
     Said("reserve_all", (asks("hall"),), "requests", None),
     Said("reserve_each", (asks("hall"),), "requests", None),
     Said("reserve_any", (BOTH,), "load_in", 5),

@@ -35,6 +35,7 @@ from slotengine import (
     NoSeatsLeft,
     OutsideHours,
     Policy,
+    Quota,
     QuotaExceeded,
     Refused,
     Request,
@@ -388,6 +389,58 @@ async def test_quotas_are_for_each_holder(clock: SimClock) -> None:
                 await engine.reserve("hall", START, HALF_HOUR, holder="a")
             assert caught.value.quota == "lapses"
             assert caught.value.retry_at == clock.moment + (cool_down or minutes(5))
+
+
+async def test_a_request_brings_a_quota(clock: SimClock) -> None:
+    """In each verb that reserves; and what is made lives no longer, whoever renews it."""
+    quota = Quota(holds=2, held=minutes(60), life=minutes(9))
+    wish = Request(START, HALF_HOUR, (Claim("hall"),), holder="a", quota=quota)
+    async with SlotEngine(clock=clock) as engine:
+        engine.add_resource("hall", capacity=9)
+        clock.set(NOW + timedelta(seconds=61))
+        first = await engine.reserve("hall", START, HALF_HOUR, holder="a", quota=quota)
+        await clock.advance(timedelta(minutes=1, seconds=7))
+        await engine.reserve_request(wish)
+        assert first.until is not None
+        for call in (
+            partial(engine.reserve, "hall", START, HALF_HOUR, holder="a", quota=quota),
+            partial(engine.reserve_request, wish),
+            partial(engine.reserve_all, [wish]),
+        ):
+            with pytest.raises(QuotaExceeded) as caught:
+                await call()
+            assert caught.value.args == ("holds", 2, 2, first.until)
+        (refusal,) = await engine.reserve_each([wish])
+        assert isinstance(refusal, QuotaExceeded)
+        with pytest.raises(NoneFree):
+            await engine.reserve_any([wish])
+        assert not await engine.is_free(wish)
+        with pytest.raises(QuotaExceeded) as caught:
+            await engine.move(first.uid, START, HALF_HOUR + MICROSECOND)
+        assert caught.value.quota == "time"
+        await clock.advance(first.until - clock.moment - MICROSECOND)
+        await engine.extend(first.uid, ttl=minutes(4))
+        with pytest.raises(LifeExceeded) as late:
+            await engine.extend(first.uid, ttl=minutes(4) + 2 * MICROSECOND)
+        assert late.value.latest == first.created + minutes(9)
+        with pytest.raises(InvalidTTL) as wrong:
+            await engine.reserve(
+                "hall", START, HALF_HOUR, ttl=minutes(10), quota=Quota(life=minutes(9))
+            )
+        assert wrong.value.longest == minutes(9)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"holds": 0}, {"holds": True}, {"holds": 2.0}, {"waits": -1}, {"held": timedelta()},
+        {"held": 3600}, {"life": -minutes(1)}, {"life": "1 h"}, {"life": timedelta(days=10**6)},
+    ],
+)  # fmt: skip
+async def test_a_quota_that_is_none_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidField) as caught:
+        Quota(**wrong)
+    assert caught.value.field in wrong
 
 
 async def test_the_longest_span_is_configured(clock: SimClock) -> None:

@@ -29,6 +29,7 @@ from slotengine import (
     NoneFree,
     OutsideHours,
     Period,
+    Quota,
     QuotaExceeded,
     Refused,
     Request,
@@ -725,6 +726,29 @@ async def test_one_holder_takes_only_so_many_places(clock: SimClock) -> None:
         await clock.advance(HOUR)  # nobody waits any more
         assert engine.statistics().waiting == 0
         assert not engine._room._of_holders
+
+
+@pytest.mark.parametrize(("mine", "most"), [(1, 1), (3, 2), (None, 2)])
+async def test_a_request_brings_a_quota_of_places(
+    clock: SimClock, mine: int | None, most: int
+) -> None:
+    """Beside that of the engine: the lower one decides."""
+    async with (
+        SlotEngine(clock=clock, max_waits=2) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        callers = Callers(tasks)
+        engine.add_resource("room")
+        quota = Quota(holds=1, waits=mine)
+        for n in range(3):
+            await engine.reserve("room", START + n * HOUR, HALF_HOUR)
+        for n in range(most):
+            asking = asks(engine, start=START + n * HOUR, holder="me", quota=quota)
+            await callers.begin(str(n), asking)
+        with pytest.raises(QuotaExceeded) as refused:
+            await asks(engine, start=START + 2 * HOUR, holder="me", quota=quota)
+        assert refused.value.args == ("waits", most, most, None)
+        tasks.cancel_scope.cancel()
 
 
 async def test_who_is_cancelled_frees_a_place(clock: SimClock) -> None:

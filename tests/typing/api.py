@@ -28,6 +28,7 @@ from slotengine import (
     NotBookable,
     Period,
     Policy,
+    Quota,
     Refused,
     Request,
     Reservation,
@@ -59,6 +60,8 @@ from slotengine.testing import SimClock, Watch, attach
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
 HALF_HOUR = minutes(30)
 REQUEST = Request(START, HALF_HOUR, (Claim("room"),))
+QUOTA = Quota(holds=20, held=minutes(600), waits=3, life=minutes(30))
+LIMITED = Request(START, HALF_HOUR, (Claim("room"),), holder="customer-7", quota=QUOTA)
 
 
 async def reserving(engine: SlotEngine) -> None:

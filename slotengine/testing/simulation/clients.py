@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from slotengine.core.instant import duration_us
 from slotengine.core.plan import Ask
-from slotengine.core.proposal import Policy, Proposal
+from slotengine.core.proposal import Policy, Proposal, Quota
 from slotengine.core.reservation import Claim, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows, Windows
 from slotengine.testing.operations import Operation
@@ -60,6 +60,16 @@ SCHEDULES: Final[tuple[Windows | None, ...]] = (
     FixedWindows([(at(27), at(33))]),
 )
 """Hours that a request brings along, if any."""
+QUOTAS: Final = (
+    Quota(holds=1),
+    Quota(holds=2, life=21 * TICK),
+    Quota(held=3 * TICK),
+    Quota(holds=3, held=4 * TICK),
+    Quota(held=5 * TICK, life=12 * TICK),
+    Quota(holds=2, waits=1),
+    Quota(life=9 * TICK),
+)
+"""What some requests say of how much their holder may have: no two alike for one holder."""
 HOT: Final = ((27, 29), (27, 29), (28, 31))
 """What many want to have, or hardly anybody would wait for another."""
 
@@ -70,7 +80,7 @@ def history(seed: int, steps: int) -> list[Step]:
     >>> history(7, 3) == history(7, 5)[:3]
     True
     """
-    random = Random(seed)
+    random, quotas = Random(seed), Random(f"{seed} quotas")
     clients = [_Client(number, random) for number in range(CLIENTS)]
     plays = [client.scenes() for client in clients]
     # Some have an engine without quotas from the start, or one whose calls tidy nothing.
@@ -79,7 +89,7 @@ def history(seed: int, steps: int) -> list[Step]:
         if random.random() < 0.25:
             made.append(_weather(random))
         else:
-            made += next(random.choice(plays))
+            made += [_with_quotas(step, quotas) for step in next(random.choice(plays))]
     if seed % 3:
         return made[:steps]
     # By itself, so that what happens is the same whether or not the clock has seconds.
@@ -88,6 +98,22 @@ def history(seed: int, steps: int) -> list[Step]:
         step._replace(odd=beyond.choice(ODD)) if isinstance(step, Jump) else step
         for step in made[:steps]
     ]
+
+
+def _with_quotas(step: Step, random: Random) -> Step:
+    """Let some of what is asked for in a step come with a quota of its own."""
+
+    def quota(holder: str | None) -> Quota | None:
+        return random.choice(QUOTAS) if holder is not None and random.random() < 0.4 else None
+
+    if not isinstance(step, Call):
+        return step
+    operation = step.operation
+    if operation.ask is not None:
+        ask = operation.ask._replace(quota=quota(operation.ask.holder))
+        operation = operation._replace(ask=ask)
+    proposals = tuple(one._replace(quota=quota(one.holder)) for one in operation.proposals)
+    return step._replace(operation=operation._replace(proposals=proposals))
 
 
 def _weather(random: Random) -> Step:

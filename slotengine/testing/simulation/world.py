@@ -310,7 +310,10 @@ class World:
     def _longer(self, one: Seen, operation: Operation) -> Operation:
         """Return how a hold lives for just as long as it may in all, or nearly so."""
         assert TERMS.max_life is not None
-        ttl = one.created + TERMS.max_life - max(self.clock.now(), self.naive.now) + operation.ttl
+        life = TERMS.max_life
+        if one.quota is not None and one.quota.life is not None:
+            life = min(life, one.quota.life)
+        ttl = one.created + life - max(self.clock.now(), self.naive.now) + operation.ttl
         if operation.renew:
             return Operation("move", uid=one.uid, start=one.start, ttl=ttl, renew=True)
         return Operation("extend", uid=one.uid, ttl=ttl)
@@ -498,9 +501,11 @@ class World:
         for uid in self.uids:
             # Past the engine's own view, which `Watch` looks at: that costs three times as much.
             entry = ledger.get(uid, now=ledger.now)
-            told = None if entry is None else Seen.of(entry, ledger.now)
-            if told != known.get(uid):
-                raise InvariantBroken("kept", f"{uid}: {difference(told, known.get(uid))}")
+            told, kept = None if entry is None else Seen.of(entry, ledger.now), known.get(uid)
+            if told != kept:
+                raise InvariantBroken("kept", f"{uid}: {difference(told, kept)}")
+            if told is not None and kept is not None and told.quota != kept.quota:
+                raise InvariantBroken("kept", f"{uid}: under {told.quota}, must be {kept.quota}")
         # What was refused, or is forgotten, stays so.
         self.uids = [uid for uid in self.uids if uid in known]
         there, expected = len(self.engine._room), len(self.waiters.line)
