@@ -36,6 +36,8 @@ class Scale:
     """Reservations that live at once, at the most."""
     seconds: float = 3.0
     """How long something is kept up."""
+    hosts: int = 500
+    """Hosts of a pool, at the most."""
 
     @property
     def few_runs(self) -> int:
@@ -52,8 +54,8 @@ class Scale:
 
 
 FULL: Final = Scale()
-QUICK: Final = Scale(requests=5_000, runs=3, live=50_000, seconds=0.5)
-TINY: Final = Scale(requests=400, runs=1, live=20_000, seconds=0.05)
+QUICK: Final = Scale(requests=5_000, runs=3, live=50_000, seconds=0.5, hosts=100)
+TINY: Final = Scale(requests=400, runs=1, live=20_000, seconds=0.05, hosts=50)
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,13 @@ def seconds(call: Callable[[], object]) -> float:
     began = perf_counter()
     call()
     return perf_counter() - began
+
+
+def processor_seconds(call: Callable[[], object]) -> float:
+    """Return for how long a call keeps the processor: what else the machine does is not in it."""
+    began = process_time()
+    call()
+    return process_time() - began
 
 
 @contextmanager

@@ -46,6 +46,28 @@ def unit_min(step: int) -> int:
     return next(unit for unit in _UNITS if step // MINUTE % unit == 0)
 
 
+def is_fixed(
+    *, step: int, offset: int, start: int, end: int, zone: Zone, optimized: bool = False
+) -> bool:
+    """Return whether slots of a span lie at the same times, wherever its ranges begin.
+
+    So it is where they follow each other as the clock's multiples do: with a step
+    that divides the hour and no offset, on a clock that does not change by less.
+
+    >>> about = {"offset": 0, "start": 0, "end": 9**15, "zone": Zone.of("UTC")}
+    >>> is_fixed(step=30 * MINUTE, **about), is_fixed(step=45 * MINUTE, **about)
+    (True, False)
+    """
+    unit = unit_min(step) * MINUTE
+    # Of a range that ends with the span the first candidate may go up to an hour beyond.
+    return (
+        step == unit
+        and not offset
+        and not optimized
+        and zone.keeps_minutes(start - unit, end + unit, unit)
+    )
+
+
 def lay(
     ranges: Sequence[Span],
     *,

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from sortedcontainers import SortedList
+
 from slotengine.core.instant import from_us
 from slotengine.core.interval import joined
 from slotengine.core.obstruction import (
@@ -75,6 +77,8 @@ class Occupancy:
         self.limits: dict[str, Resource] = {}
         """Limits, each as a resource of so many units; apart, so that nobody else finds them."""
         self.sessions: dict[tuple[str, int], Session] = {}
+        # When they begin, of each event type that has any.
+        self._sessions_of: dict[str, SortedList[int]] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
         self._now = now
 
@@ -361,8 +365,7 @@ class Occupancy:
     def put_back(self, entry: Entry, session: Session | None) -> None:
         """Undo `unplace`: the very session that an entry was in stands again, too."""
         if session is not None and session.key not in self.sessions:
-            self.sessions[session.key] = session
-            self.occupy(session.claims, session)
+            self._open(session)
         self.put(entry)
 
     def unplace(self, entry: Entry) -> None:
@@ -417,8 +420,7 @@ class Occupancy:
         session = self.sessions.get(key)
         if session is None:
             session = Session(key, entry.start, entry.end, entry.all_claims(), entry.created)
-            self.sessions[key] = session
-            self.occupy(session.claims, session)
+            self._open(session)
         session.members[entry.uid] = entry
         session.taken += entry.seats_wanted
         entry.session = session
@@ -429,10 +431,31 @@ class Occupancy:
         session.taken -= entry.seats_wanted
         entry.session = None
         if not session.members:
-            del self.sessions[session.key]
-            self._vacate(session.claims, session)
+            self._close(session)
+
+    def _open(self, session: Session) -> None:
+        event_type, start = session.key
+        self.sessions[session.key] = session
+        self._sessions_of.setdefault(event_type, SortedList()).add(start)
+        self.occupy(session.claims, session)
+
+    def _close(self, session: Session) -> None:
+        event_type, start = session.key
+        del self.sessions[session.key]
+        starts = self._sessions_of[event_type]
+        starts.remove(start)
+        if not starts:
+            del self._sessions_of[event_type]
+        self._vacate(session.claims, session)
 
     # --- Reading ---------------------------------------------------------------------
+
+    def sessions_in(self, event_type: str, start: int, end: int) -> Iterator[Session]:
+        """Yield the sessions of an event type that begin in a span, in order.  O(log n + k)."""
+        starts = self._sessions_of.get(event_type)
+        if starts is not None:
+            for begins in starts.irange(start, end, (True, False)):
+                yield self.sessions[event_type, begins]
 
     def live_in(
         self, resource: Resource, start: int, end: int, now: int, *, swept: bool
@@ -494,6 +517,9 @@ class Occupancy:
         for entry, claim in self.standing():
             assert entry.placed
             assert claim in entry.all_claims()
+        opened = [(name, start) for name, starts in self._sessions_of.items() for start in starts]
+        assert sorted(opened) == sorted(self.sessions)
+        assert all(self._sessions_of.values())
         for key, session in self.sessions.items():
             assert key == session.key
             assert session.members

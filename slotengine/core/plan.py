@@ -7,14 +7,15 @@ Times and durations are microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.event_type import EventType, Host, Limit, Periods
 from slotengine.core.instant import MINUTE, duration_us, from_us
 from slotengine.core.proposal import Pool, Proposal, is_count
 from slotengine.core.reservation import LIMIT, Claim, Seats
-from slotengine.core.schedule import ALWAYS_OPEN, Schedule
+from slotengine.core.schedule import ALWAYS_OPEN, AnyOf, FixedWindows, Schedule
 from slotengine.core.timeline import END_OF_TIME
 from slotengine.core.zone import Zone
 from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon
@@ -80,6 +81,13 @@ class LimitRule:
     def needed(self, length: int) -> int:
         """Return how many units a slot of a length takes."""
         return length // MINUTE if self.by_minutes else 1
+
+
+class Shift(NamedTuple):
+    """Hosts of one group who have the same hours."""
+
+    hours: Windows | None
+    parties: tuple[Party, ...]
 
 
 class Plan:
@@ -198,6 +206,16 @@ class Plan:
         """Return what a slot takes of the limits.  O(l log n), as `LimitRule.claim`."""
         return tuple([rule.claim(start, length) for rule in self.limits])
 
+    @cached_property
+    def shifts(self) -> tuple[tuple[Shift, ...], ...]:
+        """The groups, each by the hours of its hosts.  O(h) the first time."""
+        return tuple(map(_by_hours, self.groups))
+
+    @cached_property
+    def open_hours(self) -> tuple[Windows | None, ...]:
+        """When somebody of each group is open; None: always, or not known beforehand."""
+        return tuple(map(_hours_of_all, self.shifts))
+
     def proposal(self, ask: Ask) -> Proposal:
         """Return what the ledger is to decide.  O(h) for h hosts.
 
@@ -247,6 +265,34 @@ class Plan:
         opens, end = self._window(now)
         if not opens <= start < end:
             raise NotBookable(self.id, from_us(opens), from_us(end))
+
+
+def _by_hours(group: Iterable[Party]) -> tuple[Shift, ...]:
+    """Return a group by the hours of its hosts, in the order in which these come up.
+
+    Hours that are equal are the same, whether or not they are one object.
+    """
+    shifts: dict[object, list[Party]] = {}
+    latest: Windows | None = None
+    parties: list[Party] = []
+    for party in group:
+        if not parties or party.hours is not latest:
+            latest = party.hours
+            try:
+                parties = shifts.setdefault(latest, [])
+            except TypeError:  # somebody's own kind of hours, without a hash
+                parties = shifts[len(shifts)] = []
+        parties.append(party)
+    return tuple(Shift(each[0].hours, tuple(each)) for each in shifts.values())
+
+
+def _hours_of_all(shifts: Sequence[Shift]) -> Windows | None:
+    """Return when one of several is open, if that cannot change; None if one of them always is."""
+    schedules = [shift.hours for shift in shifts]
+    if len(schedules) == 1:
+        return schedules[0]
+    fixed = [each for each in schedules if isinstance(each, Schedule | FixedWindows)]
+    return AnyOf(fixed) if len(fixed) == len(schedules) else None
 
 
 def _pool(group: tuple[Party, ...], occupied: tuple[int, int], *, enforce: bool) -> Pool:

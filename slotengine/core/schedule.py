@@ -184,6 +184,47 @@ class AllOf(NamedTuple):
         yield from spans
 
 
+class AnyOf:
+    """Open when one of several schedules is, which do not change.
+
+    >>> AnyOf([FixedWindows([(0, 10)]), FixedWindows([(5, 15)])]).covers(2, 12)
+    True
+    """
+
+    __slots__ = ("_buckets", "schedules")
+
+    def __init__(self, schedules: Iterable[Windows]) -> None:
+        self.schedules = tuple(schedules)
+        self._buckets: dict[int, tuple[int, ...]] = {}
+
+    def covers(self, start: int, end: int) -> bool:
+        """Return whether at every instant of the span one of them is open."""
+        return list(self.windows(start, end)) == [(start, end)]
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield where in the span one of them is open, in order, joined where it meets.
+
+        O(k) for k windows, once the buckets that the span touches have been worked out.
+        """
+        assert start < end
+        edges = joined(
+            window
+            for bucket in range(start >> BUCKET_BITS, (end - 1 >> BUCKET_BITS) + 1)
+            for window in clipped(self._edges(bucket), start, end)
+        )
+        return clipped(edges, start, end)
+
+    def _edges(self, bucket: int) -> tuple[int, ...]:
+        edges = self._buckets.get(bucket)
+        if edges is None:
+            if len(self._buckets) >= _BUCKETS_KEPT:
+                self._buckets.clear()
+            span = bucket << BUCKET_BITS, bucket + 1 << BUCKET_BITS
+            edges = joined(window for each in self.schedules for window in each.windows(*span))
+            self._buckets[bucket] = edges
+        return edges
+
+
 # --- What a schedule is made of --------------------------------------------------------
 
 

@@ -16,9 +16,15 @@ the grid is offered.  It comes about in these steps:
 5. So do limits that are reached, and shared sessions that are full; a session
    with seats left is offered at its start, wherever that is.
 
-Cost: O(h w + b log b + s), for w windows of h hosts, b that is taken in the
-range, and s slots; what lies outside the range does not matter.  With several
-groups, also the pairs of their free ranges that overlap.
+Where bookings cannot move the grid (`grid.is_fixed`: steps of 5, 10, 15, 20, 30
+or 60 minutes) it is laid out in the opening hours alone, and its starts are held
+against one host after the other, until somebody is found for each.
+
+Cost: O(w + s) for w windows and s slots, and O(log b) for each start and host
+that is asked; elsewhere O(w + b) for each host who is looked at, of b that is
+taken in the range, and of a group nobody is looked at in a window in which
+another is free throughout.  What lies outside the range does not matter.  With
+several groups, also the pairs of their free ranges that overlap.
 
 Reads only.  Times are UTC microseconds, spans half-open.
 """
@@ -27,14 +33,16 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.grid import lay
+from slotengine.core.grid import is_fixed, lay
 from slotengine.core.instant import DAY, MINUTE
-from slotengine.core.interval import Span, common, widest, without
+from slotengine.core.interval import Span, clipped, common, joined, parted, widest, without
 from slotengine.core.obstruction import Standing, steps
-from slotengine.core.plan import LimitRule, Party, Plan
+from slotengine.core.plan import LimitRule, Party, Plan, Shift
 from slotengine.core.reservation import BOOKED_UNTIL, Entry, Session
 from slotengine.core.timeline import START_OF_TIME
 from slotengine.core.zone import FIRST_LOCAL, LAST_LOCAL, Zone
@@ -44,10 +52,13 @@ if TYPE_CHECKING:
     from slotengine.core.event_type import EventType
     from slotengine.core.occupancy import Occupancy
     from slotengine.core.resource import Resource
+    from slotengine.core.schedule import Windows
 
 UTC_ZONE: Final = Zone.of("UTC")
 LONGEST_RANGE: Final = 3_660 * DAY
 """The longest range that can be searched at once: ten years may have a million slots."""
+FEW: Final = 8
+"""So many are looked up one by one; from there on it is as quick to go through what is there."""
 GONE: Final = -NEVER
 """Until when something stands that does not, or is to be ignored."""
 
@@ -78,13 +89,6 @@ class Openings(NamedTuple):
     """How many seats each of them has, if the event type has seats."""
     taken: dict[int, int]
     """Of the slots that are shared already, by start: how many seats are taken."""
-
-
-class Free(NamedTuple):
-    """Where a slot fits: as far as bookings go, and with holds as well."""
-
-    beside_bookings: list[Span]
-    beside_all: list[Span]
 
 
 class Search:
@@ -126,8 +130,11 @@ class Search:
         if plan.event_type.first_only:
             midnight = query.zone.midnight(query.zone.date(self._start))
             self._start = min(self._start, midnight)
-        self._windows: list[tuple[object, list[Span]]] = []
-        self._sessions: dict[int, Session] = {}
+        self._step = plan.interval or self._length
+        self._shifts = plan.shifts if query.only is None else _among(plan.shifts, query.only)
+        self._windows: dict[int, list[Span]] = {}
+        self._all_stands = swept and not query.ignoring
+        self._holds_seen = False
 
     def openings(self) -> Openings:
         """Return the slots that are offered, in order."""
@@ -135,10 +142,7 @@ class Search:
         starts: list[int] = []
         taken: dict[int, int] = {}
         if self._start < self._end and first < min(end, self._end):
-            free = self._free()
-            starts = self._laid(free)
-            if free.beside_all is not free.beside_bookings:
-                starts = fitting(starts, self._length, free.beside_all)
+            starts = self._offered()
             if starts and (starts[0] < first or starts[-1] >= end):
                 starts = [start for start in starts if first <= start < end]
             starts = self._within_limits(starts)
@@ -149,12 +153,33 @@ class Search:
                 starts = [start for start in starts if start >= self._query.start]
         return Openings(starts, self._length, self._plan.seats, taken)
 
-    def _laid(self, free: Free) -> list[int]:
+    def _offered(self) -> list[int]:
+        """Return the starts on the grid at which all fixed hosts, and one of each group, fit."""
+        plan = self._plan
+        fixed = is_fixed(
+            step=self._step,
+            offset=plan.offset,
+            start=self._start,
+            end=self._end,
+            zone=self._query.zone,
+            optimized=plan.event_type.optimized,
+        )
+        starts = self._laid(self._open() if fixed else self._free())
+        if fixed or self._holds_seen:
+            for party in plan.fixed:
+                known = not fixed or party.hours is plan.fixed[0].hours
+                starts = self._open_at(starts, party.hours, known=known)[0]
+                starts = self._parted(party, starts)[0]
+            for shifts in self._shifts:
+                starts = self._fitting_any(shifts, starts)
+        return starts
+
+    def _laid(self, ranges: Sequence[Span]) -> list[int]:
         plan = self._plan
         return lay(
-            free.beside_bookings,
+            ranges,
             length=self._length,
-            step=plan.interval or self._length,
+            step=self._step,
             offset=plan.offset,
             # A minute ahead at least; the grid cuts the seconds, and what begins before the
             # notice is over is dropped afterwards.
@@ -163,63 +188,189 @@ class Search:
             optimized=plan.event_type.optimized,
         )
 
-    # --- Where a slot fits ---------------------------------------------------------------
+    # --- Where somebody is open --------------------------------------------------------------
 
-    def _free(self) -> Free:
-        """Return where all fixed hosts, and one of each group, are free."""
-        needs = [self._free_of(party) for party in self._plan.fixed]
-        needs += [_pooled([self._free_of(party) for party in group]) for group in self._groups]
-        whole = needs[0]
-        for need in needs[1:]:
-            whole = _intersected(whole, need)
-        return whole
+    def _open(self) -> list[Span]:
+        """Return where one of each group is open, and the first of the fixed hosts."""
+        needs = [self._windows_of(party.hours) for party in self._plan.fixed[:1]]
+        needs += map(self._windows_of_all, range(len(self._groups)))
+        return reduce(_both, needs)
 
-    def _free_of(self, party: Party) -> Free:
-        """Return where a slot fits into one host's time."""
-        windows = self._windows_of(party)
+    def _windows_of_all(self, group: int) -> list[Span]:
+        """Return the windows in which one of a group is open."""
+        shifts = self._shifts[group]
+        if any(shift.hours is None for shift in shifts):
+            return self._windows_of(None)
+        known = None if self._query.only else self._plan.open_hours[group]
+        if known is not None:
+            return self._windows_of(known)
+        windows = [window for shift in shifts for window in self._windows_of(shift.hours)]
+        return list(clipped(joined(windows), self._start, self._end))
+
+    def _windows_of(self, hours: Windows | None) -> list[Span]:
+        """Return the windows of a schedule in the range; those who share it share one list."""
+        windows = self._windows.get(id(hours))
+        if windows is None:
+            whole = self._start, self._end
+            windows = [whole] if hours is None else list(hours.windows(*whole))
+            self._windows[id(hours)] = windows
+        return windows
+
+    # --- Where a slot fits: of the starts of a grid ---------------------------------------
+
+    def _fitting_any(self, shifts: Sequence[Shift], starts: list[int]) -> list[int]:
+        """Return the starts at which one of a group fits.
+
+        Nobody is looked at for a start that is found already, and nobody at all once
+        all are found.
+        """
+        found: list[int] = []
+        for hours, parties in shifts:
+            if not starts:
+                break
+            open_then, closed = self._open_at(starts, hours, known=len(shifts) == 1)
+            for party in parties:
+                if not open_then:
+                    break
+                fits, open_then = self._parted(party, open_then)
+                found += fits
+            starts = sorted(open_then + closed) if closed else open_then
+        found.sort()
+        return found
+
+    def _open_at(
+        self, starts: list[int], hours: Windows | None, *, known: bool
+    ) -> tuple[list[int], list[int]]:
+        """Return at which starts hours cover a slot, and at which not.
+
+        With ``known``, all do: they were laid out in these hours.
+        """
+        if hours is None or known:
+            return starts, []
+        length = self._length
+        if len(starts) > 8 * FEW:  # working out the windows takes as long as asking for so many
+            covered = set(fitting(starts, length, self._windows_of(hours)))
+        else:
+            covered = {start for start in starts if hours.covers(start, start + length)}
+        return (
+            [start for start in starts if start in covered],
+            [start for start in starts if start not in covered],
+        )
+
+    def _parted(self, party: Party, starts: list[int]) -> tuple[list[int], list[int]]:
+        """Return at which starts a host, who is open, is free for a slot, and at which not.
+
+        O(s log n) for s starts or, if there are fewer, what stands between them.
+        """
         resource = self._occupancy.resources[party.resource]
-        before, after = self._plan.before, self._plan.after
-        reach = self._start - before, self._end + after
-        booked, held = self._taken(resource, party.units, *reach)
-        if resource.busy:
-            booked = sorted([*booked, *resource.busy_in(*reach)])
-        if not booked and not held:
-            return Free(windows, windows)
+        if not starts or (not resource.load and not resource.busy):
+            return starts, []
+        reach = starts[0] - self._plan.before, starts[-1] + self._length + self._plan.after
+        if self._all_stands:
+            free, taken = self._sifted(resource, party.units, starts, reach)
+        else:
+            holes = sorted(chain(*self._taken(resource, party.units, *reach)))
+            free, taken = parted(starts, self._starts_hit_by(holes))
+        if resource.busy and free:
+            free, busy = parted(free, self._starts_hit_by(resource.busy_in(*reach)))
+            taken = sorted(taken + busy) if busy else taken
+        return free, taken
+
+    def _sifted(
+        self, resource: Resource, units: int, starts: list[int], reach: Span
+    ) -> tuple[list[int], list[int]]:
+        """Return at which starts there is room, and at which not, where all that stands counts."""
+        timeline = resource.timeline
+        if len(starts) > FEW and 2 * timeline.changes(*reach) < len(starts):
+            holes = timeline.full(*reach, units)
+            return parted(starts, self._starts_hit_by(holes))
+        return timeline.sifted(starts, self._plan.before, self._length + self._plan.after, units)
+
+    def _starts_hit_by(self, holes: Iterable[Span]) -> Iterator[Span]:
+        """Yield between which starts a slot would run into each of the holes."""
         # A slot keeps its own buffers from what others occupy, whose buffers are in that.
+        before, reach = self._plan.before, self._length + self._plan.after
+        for start, end in holes:
+            yield start - reach + 1, end + before
+
+    # --- Where a slot fits: as far as bookings go, for a grid to be laid out ----------------
+
+    def _free(self) -> list[Span]:
+        """Return where all fixed hosts, and one of each group, are free beside bookings."""
+        needs = [self._free_of(party, self._windows_of(party.hours)) for party in self._plan.fixed]
+        needs += map(self._pooled, self._shifts)
+        return reduce(_both, needs)
+
+    def _pooled(self, shifts: Sequence[Shift]) -> list[Span]:
+        """Return where one of a group is free, as ranges.
+
+        A window in which somebody is free throughout holds whatever others are in it,
+        so they are not looked at there.
+        """
+        found: set[Span] = set()
+        for hours, parties in shifts:
+            windows = self._windows_of(hours)
+            for party in parties:
+                if not windows:
+                    break
+                found.update(self._free_of(party, windows))
+                windows = [window for window in windows if window not in found]
+        return widest(found)
+
+    def _free_of(self, party: Party, windows: list[Span]) -> list[Span]:
+        """Return where a slot fits into some windows of one host, beside bookings."""
+        resource = self._occupancy.resources[party.resource]
+        if not resource.load and not resource.busy:
+            return windows
+        spans = [(windows[0][0], windows[-1][1])] if len(windows) > FEW else windows
+        before, after = self._plan.before, self._plan.after
+        booked: list[Span] = []
+        for start, end in spans:
+            reach = start - before, end + after
+            here, held = self._taken(resource, party.units, *reach)
+            self._holds_seen = self._holds_seen or bool(held)
+            booked += here
+            if resource.busy:
+                booked += resource.busy_in(*reach)
+        if not booked:
+            return windows
+        if resource.busy or len(spans) > 1:
+            booked.sort()
         if before or after:
             booked = [(start - after, end + before) for start, end in booked]
-            held = [(start - after, end + before) for start, end in held]
-        beside_bookings = without(windows, booked) if booked else windows
-        return Free(beside_bookings, without(beside_bookings, held) if held else beside_bookings)
-
-    def _windows_of(self, party: Party) -> list[Span]:
-        """Return the windows of a host in the range; hosts of the same hours share one list."""
-        for hours, windows in self._windows:
-            if hours is party.hours:
-                return windows
-        whole = [(self._start, self._end)]
-        windows = whole if party.hours is None else list(party.hours.windows(*whole[0]))
-        self._windows.append((party.hours, windows))
-        return windows
+        # What is too short is left out.  The grid may go on from a start less than a minute before.
+        least = self._length - MINUTE
+        return [gap for gap in without(windows, booked) if gap[1] - gap[0] > least]
 
     def _taken(
         self, resource: Resource, units: int, start: int, end: int
     ) -> tuple[list[Span], list[Span]]:
         """Return where too few units are left, because of bookings, and because of all."""
-        standing = resource.timeline.overlapping(start, end)
+        now, ignoring = self._now, self._query.ignoring
+        if resource.capacity > 1:
+            return self._taken_of_many(resource, units, start, end)
+        spans, owners = resource.timeline.pieces(start, end)
+        if ignoring:
+            untils = [standing_until(owner, now, ignoring) for owner in owners]
+        else:
+            untils = [owner.until for owner in owners]
+        lapses = list(zip(spans, untils, strict=True))
+        booked = [span for span, until in lapses if until == BOOKED_UNTIL]
+        if len(booked) == len(spans):
+            return booked, []
+        return booked, [span for span, until in lapses if now < until < BOOKED_UNTIL]
+
+    def _taken_of_many(
+        self, resource: Resource, units: int, start: int, end: int
+    ) -> tuple[list[Span], list[Span]]:
         now, ignoring = self._now, self._query.ignoring
         booked: list[Standing] = []
         held: list[Standing] = []
-        for one in standing:
+        for one in resource.timeline.overlapping(start, end):
             owner = one.owner
             until = standing_until(owner, now, ignoring) if ignoring else owner.until
-            if until <= now:
-                continue
-            (booked if until == BOOKED_UNTIL else held).append(one)
-            if owner.__class__ is Session:
-                self._note(owner)
-        if resource.capacity == 1:
-            return [one[:2] for one in booked], [one[:2] for one in held]
+            if until > now:
+                (booked if until == BOOKED_UNTIL else held).append(one)
         most = resource.capacity - units
         return (
             [step[:2] for step in steps(booked, start, end) if step.units > most],
@@ -227,12 +378,6 @@ class Search:
             if held
             else [],
         )
-
-    def _note(self, owner: Entry | Session) -> None:
-        """Remember a session that may be joined."""
-        if owner.event_type == self._plan.id:
-            assert isinstance(owner, Session)
-            self._sessions[owner.start] = owner
 
     # --- Limits and sessions ---------------------------------------------------------------
 
@@ -284,12 +429,10 @@ class Search:
         taken: dict[int, int] = {}
         joinable: dict[int, bool] = {}
         first, last = max(first, self._start), min(end - 1, self._end - self._length)
-        sessions = self._occupancy.sessions
         hosts = self._plan.names(self._groups)
-        for start in {*starts, *self._sessions}:
-            session = sessions.get((self._plan.id, start))
-            seats = 0 if session is None else self._seats_taken(session)
-            if session is None or not seats:
+        for session in self._occupancy.sessions_in(self._plan.id, self._start, self._end):
+            start, seats = session.start, self._seats_taken(session)
+            if not seats:
                 continue
             taken[start] = seats
             joinable[start] = (
@@ -310,6 +453,20 @@ class Search:
             for member in session.members.values()
             if member.until > self._now and member.uid not in self._query.ignoring
         )
+
+
+def _among(
+    groups: Iterable[Sequence[Shift]], only: Collection[str]
+) -> tuple[tuple[Shift, ...], ...]:
+    """Return the groups, less whoever will not do."""
+    return tuple(
+        tuple(
+            Shift(hours, left)
+            for hours, parties in shifts
+            if (left := tuple(party for party in parties if party.resource in only))
+        )
+        for shifts in groups
+    )
 
 
 def standing_until(owner: Entry | Session, now: int, ignoring: Collection[str]) -> int:
@@ -349,32 +506,6 @@ def first_of_dates(starts: Iterable[int], zone: Zone) -> list[int]:
     for start in starts:
         firsts.setdefault(zone.date(start), start)
     return list(firsts.values())
-
-
-def _pooled(several: Sequence[Free]) -> Free:
-    """Return where one of several is free."""
-    if len(several) == 1:
-        return several[0]
-    beside_bookings = _any_of([free.beside_bookings for free in several])
-    if all(free.beside_all is free.beside_bookings for free in several):
-        return Free(beside_bookings, beside_bookings)
-    return Free(beside_bookings, _any_of([free.beside_all for free in several]))
-
-
-def _any_of(lists: Sequence[list[Span]]) -> list[Span]:
-    """Return the ranges of several, as ranges.  Lists that are one and the same count once."""
-    # Hosts who have nothing in the range all have the list of their windows, the same one.
-    once = {id(ranges): ranges for ranges in lists}
-    if len(once) == 1:
-        return lists[0]
-    return widest(span for ranges in once.values() for span in ranges)
-
-
-def _intersected(left: Free, right: Free) -> Free:
-    beside_bookings = _both(left.beside_bookings, right.beside_bookings)
-    if left.beside_all is left.beside_bookings and right.beside_all is right.beside_bookings:
-        return Free(beside_bookings, beside_bookings)
-    return Free(beside_bookings, _both(left.beside_all, right.beside_all))
 
 
 def _both(left: list[Span], right: list[Span]) -> list[Span]:

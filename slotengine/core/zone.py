@@ -79,6 +79,21 @@ class Zone:
             return stretches[0][2]
         return next(offset for _, end, offset in stretches if us < end)
 
+    def keeps_minutes(self, start: int, end: int, unit: int) -> bool:
+        """Return whether a change of the clock in the span is by a multiple of ``unit``, if any is.
+
+        Then what lies at multiples of it does so on all clocks.  O(n) for the n buckets
+        of the span.
+        """
+        start, end = max(start, FIRST_LOCAL), min(end, LAST_LOCAL)
+        offsets = {
+            offset % unit
+            for bucket in range(start >> BUCKET_BITS, (end >> BUCKET_BITS) + 1)
+            for begins, ends, offset in _stretches(self, bucket)
+            if begins <= end and start < ends
+        }
+        return len(offsets) <= 1
+
     def date(self, us: int) -> int:
         """Return the date that the wall clock shows at a moment.  O(1)."""
         us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)

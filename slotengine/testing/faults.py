@@ -339,15 +339,10 @@ def _at_any_time(right: Method) -> Method:
     return lambda self, start, now: None
 
 
-@_breaks("offered-though-held", Search, "_free_of")
+@_breaks("offered-though-held", Search, "_parted")
 def _beside_bookings(right: Method) -> Method:
-    """Slots are offered as if nothing but bookings were in the way."""
-
-    def free_of(self: Search, party: Any) -> Any:
-        free = right(self, party)
-        return free._replace(beside_all=free.beside_bookings)
-
-    return free_of
+    """Slots are offered as if nothing stood in their way."""
+    return lambda self, party, starts: (starts, [])
 
 
 @_breaks("busy-time-ignored", Resource, "is_busy")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from slotengine.core.instant import DAY, HOUR, MINUTE, SECOND
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
+from slotengine.core.schedule import FixedWindows
 from slotengine.core.slots import Query
 from tests.instructions import instructions
 
@@ -138,3 +140,55 @@ def test_a_limit_is_counted_without_the_calendar(per: Period) -> None:
         return instructions(lambda: planner.reserve(ask, uid="second", now=0))
 
     assert cost([Limit(per, count=100)]) <= 2 * cost([])
+
+
+# --- Pools -------------------------------------------------------------------------------
+
+
+def pool(hosts: int, **more: Any) -> Planner:
+    """Return so many hosts of the same hours, each with a booking a day and some holds."""
+    ledger = Ledger()
+    day = FixedWindows(
+        [(FIRST + i * DAY + 9 * HOUR, FIRST + i * DAY + 17 * HOUR) for i in range(10)]
+    )
+    ledger.add_resource("always", schedule=day)
+    names = [f"host-{i}" for i in range(hosts)]
+    for number, name in enumerate(names):
+        ledger.add_resource(name, schedule=day)
+        for i in range(10):
+            if i % 3 == number % 3:
+                continue
+            start = FIRST + i * DAY + (9 + (number + i) % 8) * HOUR
+            ledger.reserve(name, start, start + HOUR, uid=f"{name}-{i}", now=0, ttl=TTL)
+            if i % 4:
+                ledger.confirm(f"{name}-{i}", now=0)
+    planner = Planner(ledger)
+    half_hour = timedelta(minutes=30)
+    planner.add(EventType(id="talk", length=half_hour, any_of=[names], **more))
+    return planner
+
+
+ODD_STEP = timedelta(minutes=45)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"seats": 3},
+        {"all_of": ["always"]},
+        {"interval": ODD_STEP},
+        {"interval": ODD_STEP, "seats": 3},
+        {"interval": ODD_STEP, "all_of": ["always"]},
+        {"before": timedelta(minutes=5), "interval": timedelta(minutes=20)},
+    ],
+    ids=lambda more: ", ".join(more) or "plain",
+)
+def test_listing_a_pool_does_not_look_at_everybody(more: dict[str, Any]) -> None:
+    def cost(hosts: int) -> int:
+        planner = pool(hosts, **more)
+        query = Query("talk", FIRST, FIRST + 10 * DAY)
+        planner.openings(query, now=0)  # hours are worked out once
+        return instructions(lambda: planner.openings(query, now=0))
+
+    assert levels(cost, 10, 80)

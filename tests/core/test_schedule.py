@@ -19,6 +19,7 @@ from slotengine.core import schedule as module
 from slotengine.core.schedule import (
     ALWAYS_OPEN,
     AllOf,
+    AnyOf,
     Away,
     FixedWindows,
     Hours,
@@ -610,3 +611,33 @@ def test_windows_that_are_open_at_the_same_instants_are_equal() -> None:
     assert module.AlwaysOpen() == module.ALWAYS_OPEN
     assert hash(module.AlwaysOpen()) == hash(module.ALWAYS_OPEN)
     assert market != module.ALWAYS_OPEN
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 40), st.integers(1, 15)), max_size=4),
+        min_size=1,
+        max_size=3,
+    ),
+    st.integers(0, 50),
+    st.integers(1, 20),
+)
+def test_any_of_several_schedules(
+    several: list[list[tuple[int, int]]], start: int, length: int
+) -> None:
+    """Days here, so that spans reach over the borders of buckets."""
+    spans = [[(low * DAY, (low + days) * DAY) for low, days in each] for each in several]
+    either = AnyOf([FixedWindows(each) for each in spans])
+    all_together = FixedWindows([span for each in spans for span in each])
+    low, high = start * DAY, (start + length) * DAY
+    for _ in range(2):  # worked out, and kept
+        assert list(either.windows(low, high)) == list(all_together.windows(low, high))
+        assert either.covers(low, high) == all_together.covers(low, high)
+
+
+def test_any_of_several_keeps_so_many_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slotengine.core.schedule._BUCKETS_KEPT", 2)
+    either = AnyOf([FixedWindows([(0, 100 * DAY)]), FixedWindows([(200 * DAY, 300 * DAY)])])
+    found = list(either.windows(0, 365 * DAY))
+    assert found == [(0, 100 * DAY), (200 * DAY, 300 * DAY)]
+    assert len(either._buckets) <= 2

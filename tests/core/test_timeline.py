@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
@@ -96,6 +98,53 @@ class TimelineAgainstList(RuleBasedStateMachine):
         assert all(
             whole[one.owner].start <= one.start < one.end <= whole[one.owner].end for one in found
         )
+
+    @rule(span=spans)
+    def pieces_agree(self, span: tuple[int, int]) -> None:
+        pieces, owners = self.timeline.pieces(*span)
+        found = self.timeline.overlapping(*span)
+        assert {one.owner for one in found} == set(owners)
+        assert [start for start, _ in pieces] == sorted(start for start, _ in pieces)
+        covered = [
+            (owner.number, at)
+            for (start, end), owner in zip(pieces, owners, strict=True)
+            for at in range(start, end)
+        ]
+        assert sorted(covered) == sorted(
+            (one.owner.number, at) for one in found for at in range(one.start, one.end)
+        )
+
+    @rule(span=spans, units=st.integers(1, 4))
+    def full_agrees(self, span: tuple[int, int], units: int) -> None:
+        units = min(units, self.capacity)
+        full = self.timeline.full(*span, units)
+        assert full == sorted(full)
+        assert all(before <= start for (_, before), (start, _) in pairwise(full))
+        for instant in range(*span):
+            inside = any(start <= instant < end for start, end in full)
+            assert inside == (self.peak(instant, instant + 1) + units > self.capacity)
+
+    @rule(
+        starts=st.lists(st.integers(0, 24), unique=True).map(sorted),
+        before=st.integers(0, 3),
+        after=st.integers(1, 5),
+        units=st.integers(1, 4),
+    )
+    def sifting_agrees(self, starts: list[int], before: int, after: int, units: int) -> None:
+        units = min(units, self.capacity)
+        free, taken = self.timeline.sifted(starts, before, after, units)
+        assert free == [
+            start
+            for start in starts
+            if self.timeline.room(start - before, start + after, units) != NO_ROOM
+        ]
+        assert sorted(free + taken) == starts
+        assert taken == sorted(taken)
+
+    @rule(span=spans)
+    def changes_are_counted(self, span: tuple[int, int]) -> None:
+        assert self.timeline.changes(START_OF_TIME, END_OF_TIME) >= bool(self.claims)
+        assert 0 <= self.timeline.changes(*span) <= 3 * len(self.claims)
 
     @rule(span=spans)
     def level_agrees(self, span: tuple[int, int]) -> None:
