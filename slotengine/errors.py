@@ -161,9 +161,15 @@ class SlotTaken(Refused):
         return f"{type(self).__name__}({self.resource!r}, {self.obstruction!r})"
 
     def __str__(self) -> str:
-        held = "" if self.retry_at is None else f"; held, try again at {self.retry_at.isoformat()}"
         span = f"{self.start.isoformat()} to {self.end.isoformat()}"
-        return f"{self.resource} is taken between {span}{held}"
+        return f"{self.resource} is taken between {span}{self._held()}"
+
+    def _held(self) -> str:
+        if self.retry_at is None:
+            return ""
+        # Read when whoever was in the way has gone, it must not say that they are there.
+        held = "held" if self.in_the_way else "no longer held"
+        return f"; {held}, try again at {self.retry_at.isoformat()}"
 
 
 class NoSeatsLeft(SlotTaken):
@@ -184,9 +190,8 @@ class LimitReached(SlotTaken):
     """
 
     def __str__(self) -> str:
-        held = "" if self.retry_at is None else f"; held, try again at {self.retry_at.isoformat()}"
         span = f"{self.start.isoformat()} to {self.end.isoformat()}"
-        return f"{self.resource} is reached from {span}{held}"
+        return f"{self.resource} is reached from {span}{self._held()}"
 
 
 class SlotAwaited(SlotTaken):
@@ -252,11 +257,36 @@ class NotBookable(Refused):
 
 
 class NoneFree(Refused):
-    """Every candidate was refused; ``refusals`` says why, in the candidates' order."""
+    """Every candidate was refused; ``refusals`` says why, in the candidates' order.
 
-    def __init__(self, refusals: tuple[Refused, ...]) -> None:
-        super().__init__(refusals)
-        self.refusals = refusals
+    Made with the refusals, or with a function that makes them when they are first
+    read, and what to call it with: a pool of hundreds is refused as soon as one of
+    two.  What each of them was refused for was settled before.
+    """
+
+    def __init__(
+        self, refusals: tuple[Refused, ...] | Callable[..., tuple[Refused, ...]], *about: object
+    ) -> None:
+        super().__init__(refusals, *about)
+
+    @property
+    def args(self) -> tuple[tuple[Refused, ...]]:  # type: ignore[override]
+        """The facts: why each candidate was refused."""
+        return (self.refusals,)
+
+    @property
+    def refusals(self) -> tuple[Refused, ...]:
+        """Why each candidate was refused; made on the first read, then kept."""
+        made, *about = _stored_args(self)
+        refusals: tuple[Refused, ...] = made(*about) if callable(made) else made
+        BaseException.args.__set__(self, (refusals,))  # type: ignore[attr-defined]
+        return refusals
+
+    def __reduce__(self) -> tuple[type[NoneFree], tuple[tuple[Refused, ...]], dict[str, Any]]:
+        return type(self), (self.refusals,), self.__dict__
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.refusals!r})"
 
     def find_details(self) -> None:
         """Find the details of each refusal now."""

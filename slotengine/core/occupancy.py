@@ -253,7 +253,7 @@ class Occupancy:
     def _check_hours(self, claim: Claim, slot: Slotted, schedule: Windows | None) -> None:
         hours = self.resources[claim.resource].schedule if schedule is None else schedule
         if hours is not None and not hours.covers(slot.start, slot.end):
-            raise OutsideHours(claim.resource, from_us(slot.start), from_us(slot.end))
+            raise _outside_hours(claim, slot)
 
     def _check_room(
         self,
@@ -265,12 +265,8 @@ class Occupancy:
         swept: bool,
     ) -> None:
         name, start, end, units = claim
-        if not resource.busy or not resource.is_busy(start, end):
-            if resource.timeline.room(start, end, units) != NO_ROOM:
-                return
-            if not swept and self.second_look(resource, start, end, units, now) != NO_ROOM:
-                return
-        raise SlotTaken(name, self.obstruction, name, slot, own)
+        if not self._has_room(resource, start, end, units, now, swept):
+            raise SlotTaken(name, self.obstruction, name, slot, own)
 
     def _pick(
         self,
@@ -283,22 +279,74 @@ class Occupancy:
         keep: Collection[str],
     ) -> Claim:
         """Return the claim of the first in turn that can be had."""
-        refusals: dict[int, Refused] = {}
         slot = proposal.slot()
-        for i in self._turns(pool, slot.event_type, now, swept=swept, keep=keep):
-            claim = pool.claims[i]
-            try:
-                self._check_hours(claim, slot, pool.schedules[i] if pool.schedules else None)
-                asked = slot._replace(claims=(*slot.claims, claim))
-                resource = self.resources[claim.resource]
-                self._check_room(claim, resource, asked, own, now, swept)
-            except Refused as refusal:
-                refusals[i] = refusal
-            else:
-                return claim
-        if len(refusals) == 1:
-            raise refusals[0]
-        raise NoneFree(tuple(refusals[i] for i in sorted(refusals)))
+        outside: list[int] = []
+        # Turns are worked out only if somebody can be had, and each is looked at once.
+        first = self._first_free(pool, slot, range(len(pool.claims)), now, swept, outside)
+        if first is None:
+            if len(pool.claims) == 1:
+                raise self._refusals(pool, slot, own, outside)[0]
+            raise NoneFree(self._refusals, pool, slot, own, outside)
+        turns = self._turns(pool, slot.event_type, now, swept=swept, keep=keep)
+        order = [i for i in turns if i >= first] if first else turns
+        found = self._first_free(pool, slot, order, now, swept, outside)
+        assert found is not None
+        return pool.claims[found]
+
+    def _first_free(
+        self,
+        pool: Pool,
+        slot: Placement,
+        order: Iterable[int],
+        now: int,
+        swept: bool,
+        outside: list[int],
+    ) -> int | None:
+        """Return the first of a pool that can be had, and note who is not open."""
+        start, end = slot.start, slot.end
+        hours: Windows | None = None
+        is_open = True
+        for i in order:
+            name, low, high, units = pool.claims[i]
+            resource = self.resources[name]
+            theirs = None if pool.schedules is None else pool.schedules[i]
+            if theirs is None:
+                theirs = resource.schedule
+            if theirs is not hours:  # nearly always the same for all
+                hours = theirs
+                is_open = hours is None or hours.covers(start, end)
+            if not is_open:
+                outside.append(i)
+            elif self._has_room(resource, low, high, units, now, swept):
+                return i
+        return None
+
+    def _has_room(
+        self, resource: Resource, start: int, end: int, units: int, now: int, swept: bool
+    ) -> bool:
+        if resource.busy and resource.is_busy(start, end):
+            return False
+        if resource.timeline.room(start, end, units) != NO_ROOM:
+            return True
+        return not swept and self.second_look(resource, start, end, units, now) != NO_ROOM
+
+    def _refusals(
+        self, pool: Pool, slot: Placement, own: Entry | None, outside: Collection[int]
+    ) -> tuple[Refused, ...]:
+        """Return why nobody of a pool could be had, one by one."""
+        closed = frozenset(outside)
+        return tuple(
+            _outside_hours(claim, slot)
+            if i in closed
+            else SlotTaken(
+                claim.resource,
+                self.obstruction,
+                claim.resource,
+                slot._replace(claims=(*slot.claims, claim)),
+                own,
+            )
+            for i, claim in enumerate(pool.claims)
+        )
 
     def _turns(
         self, pool: Pool, event_type: str | None, now: int, *, swept: bool, keep: Collection[str]
@@ -525,6 +573,10 @@ class Occupancy:
             assert session.members
             assert session.taken == sum(one.seats_wanted for one in session.members.values())
             assert all(one.session is session for one in session.members.values())
+
+
+def _outside_hours(claim: Claim, slot: Slotted) -> OutsideHours:
+    return OutsideHours(claim.resource, from_us(slot.start), from_us(slot.end))
 
 
 def live_members(owner: Entry | Session, now: int) -> Iterator[Entry]:

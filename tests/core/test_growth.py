@@ -10,6 +10,7 @@ speed.  `benchmarks.pools` and `benchmarks.beside` say how long it takes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
 from slotengine.core.schedule import FixedWindows
 from slotengine.core.slots import Query
+from slotengine.errors import NoneFree, SlotTaken
 from tests.instructions import instructions
 
 FIRST = 21_915 * DAY + 17 * SECOND  # 2030-01-01, and some seconds
@@ -192,3 +194,29 @@ def test_listing_a_pool_does_not_look_at_everybody(more: dict[str, Any]) -> None
         return instructions(lambda: planner.openings(query, now=0))
 
     assert levels(cost, 10, 80)
+
+
+@pytest.mark.parametrize("hosts", [10, 100])
+@pytest.mark.parametrize("why", ["taken", "closed", "imported"])
+def test_refusing_one_of_a_pool_is_no_more_than_giving_one(hosts: int, why: str) -> None:
+    planner = pool(hosts)
+    ledger, names = planner._ledger, [f"host-{i}" for i in range(hosts)]
+    free, full = FIRST + 5 * DAY + 16 * HOUR + 30 * MINUTE, FIRST + 6 * DAY + 9 * HOUR
+    if why == "taken":
+        for number, name in enumerate(names):
+            with suppress(SlotTaken):
+                ledger.reserve(name, full, full + HOUR, uid=f"full-{number}", now=0, ttl=TTL)
+    elif why == "closed":
+        full = FIRST + 6 * DAY
+    else:
+        ledger.replace_busy("calendar", {key: [(full, full + HOUR)] for key in names}, now=0)
+    planner.reserve(Ask("talk", free - HOUR, ttl=TTL), uid="first", now=0)  # turns are counted
+    accepted = instructions(
+        lambda: planner.reserve(Ask("talk", free, ttl=TTL), uid="accepted", now=0)
+    )
+
+    def refuse() -> None:
+        with pytest.raises(NoneFree):
+            planner.reserve(Ask("talk", full, ttl=TTL), uid="refused", now=0)
+
+    assert instructions(refuse) <= 1.2 * accepted

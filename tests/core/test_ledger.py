@@ -1601,6 +1601,38 @@ def test_a_pool_of_one_refuses_as_that_one_does(ledger: Ledger) -> None:
     assert caught.value.retry_at == from_us(100)
 
 
+def test_why_nobody_of_a_pool_could_be_had_is_what_it_was_then(ledger: Ledger) -> None:
+    """Though it is told one by one only when it is read."""
+    ledger.reserve("room", 60, 70, uid="a", now=0, ttl=100)
+    ledger.reserve("desk", 60, 70, uid="b", now=0, ttl=100)
+    with pytest.raises(NoneFree) as caught:
+        ledger.reserve_proposal(pooled(60, "room", "shop", "desk"), uid="c", now=0)
+    ledger.release("a", now=1)
+    refusals = caught.value.refusals
+    assert [type(one) for one in refusals] == [SlotTaken, OutsideHours, SlotTaken]
+    assert caught.value.refusals is refusals
+    assert caught.value.args == (refusals,)
+    assert "no longer held, try again at" in str(refusals[0])
+    assert "; held, try again at" in str(refusals[2])
+    assert "SlotTaken('room'" in repr(caught.value)
+    arrived = pickle.loads(pickle.dumps(caught.value))
+    assert [str(one) for one in arrived.refusals] == [str(one) for one in refusals]
+
+
+def test_the_first_in_turn_of_a_pool_is_looked_for_among_those_who_can_be_had(
+    ledger: Ledger,
+) -> None:
+    names = ("room", "desk", "hall")
+    ledger.reserve("room", 0, 10, uid="taken", now=0, ttl=10)
+    first = ledger.reserve_proposal(pooled(0, *names), uid="a", now=0)
+    ledger.release("a", now=0)
+    assert [claim.resource for claim in first.all_claims()] == ["desk"]
+    # A hold that has lapsed, and is not marked yet, is in nobody's way.
+    lapsed = ledger.reserve_proposal(pooled(0, *names), uid="b", now=10)
+    assert [claim.resource for claim in lapsed.all_claims()] == ["room"]
+    ledger._check()
+
+
 def test_a_batch_is_refused_with_the_details_of_each_host(ledger: Ledger) -> None:
     batch = [pooled(0, "room", "desk"), pooled(0, "room", "desk"), pooled(0, "room", "desk")]
     with pytest.raises(NoneFree) as caught:
