@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
 from slotengine.calcom.calendars import Calendar
@@ -27,12 +28,13 @@ from slotengine.calcom.rates import RateLimits
 from slotengine.calcom.secrets import digest_of
 from slotengine.core.event_type import EventType
 from slotengine.core.reservation import Seats
-from slotengine.core.schedule import ALWAYS_OPEN, Windows
+from slotengine.core.schedule import Windows
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.values import Claim, Request, Reservation
-from slotengine.errors import LimitReached
+from slotengine.engine.values import Claim, Request
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Keyring(Generic[T]):
@@ -126,17 +128,6 @@ class Offer:
         """The resources of which not all take part."""
         return frozenset[str]().union(*self.group_hosts)
 
-    def could_be(self, booking: Booking) -> bool:
-        """Tell whether the rules give such lengths and hosts, whatever is taken."""
-        fixed = {host.resource for host in self.rules.fixed}
-        groups = self.group_hosts
-        return (
-            booking.length in (self.rules.lengths or (self.rules.length,))
-            and fixed <= booking.hosts
-            and len(booking.hosts) == len(fixed) + len(groups)
-            and all(group & booking.hosts for group in groups)
-        )
-
 
 _MINUTE: Final = timedelta(minutes=1)
 
@@ -173,15 +164,17 @@ class Catalog:
     oauth_clients: Mapping[str, OAuthClient]
     rate_limits: RateLimits | None
     """How often each may call; None if the catalog does not say."""
+    warnings: tuple[str, ...] = ()
+    """What should not be as it is, but is: such as two bookings of one host at a time."""
 
     async def populate(self, engine: SlotEngine) -> dict[str, str]:
         """Make users, event types, bookings and calendars known to an engine.
 
         Returns the engine's uid of each booking, by the catalog's.
 
-        A booking stands, whatever the rules are today: hours, notice and window
-        do not count for it.  It counts towards limits, unless it goes beyond
-        them, or has a length or hosts that the event type does not give.
+        A booking stands, whatever the rules are today, and whatever is in its way:
+        hours, notice and window do not count for it, but it counts towards limits.
+        Those that should not be there as they are have a line in the log each.
 
         Raises `InvalidField` if the engine has a resource or an event type of
         the same id already.
@@ -190,38 +183,25 @@ class Catalog:
             engine.add_resource(id, schedule=schedule)
         for offer in self.event_types.values():
             engine.add_event_type(offer.rules)
-        booked = {booking.uid: await self._book(engine, booking) for booking in self.bookings}
+        for warning in self.warnings:
+            logger.warning("%s", warning)
+        in_order = sorted(self.bookings, key=attrgetter("start"))
+        engines = {booking.uid: await self._book(engine, booking) for booking in in_order}
+        booked = {booking.uid: engines[booking.uid] for booking in self.bookings}
         await self._import(engine)
         return booked
 
     async def _book(self, engine: SlotEngine, booking: Booking) -> str:
-        held = await self._hold(engine, booking)
-        return (await engine.confirm(held.uid)).uid
-
-    async def _hold(self, engine: SlotEngine, booking: Booking) -> Reservation:
-        offer = self.event_types[booking.event_type_id]
-        rules = offer.rules
-        if offer.could_be(booking):
-            with suppress(LimitReached):
-                return await engine.reserve_slot(
-                    rules.id,
-                    booking.start,
-                    length=booking.length,
-                    seats=booking.seats,
-                    only=booking.hosts,
-                    enforce=False,
-                )
+        rules = self.event_types[booking.event_type_id].rules
         claims = (Claim(host, 1, rules.before, rules.after) for host in sorted(booking.hosts))
-        return await engine.reserve_request(
-            Request(
-                booking.start,
-                booking.length,
-                tuple(claims),
-                event_type=rules.id,
-                seats=None if rules.seats is None else Seats(rules.seats, booking.seats),
-                schedule=ALWAYS_OPEN,
-            )
+        request = Request(
+            booking.start,
+            booking.length,
+            tuple(claims),
+            event_type=rules.id,
+            seats=None if rules.seats is None else Seats(rules.seats, booking.seats),
         )
+        return (await engine.adopt(request)).uid
 
     async def _import(self, engine: SlotEngine) -> None:
         """Import all calendars, each source once with all the users it is of."""

@@ -1,8 +1,10 @@
 """What is wrong with a catalog although each of its tables is right by itself.
 
 Ids that repeat, references to what is not there, hosts who are no members of
-the team, bookings that take the same host at the same time...  `check` yields
-a `Problem` for each.
+the team...  `check` yields a `Problem` for each.
+
+Bookings were made, right or not: what should not be as it is, such as two of the
+same host at the same time, stands all the same.  `warnings` yields that.
 
 A table that is wrong by itself is a problem already, and so is skipped here,
 but it can be referred to: one mistake is reported once.
@@ -50,6 +52,26 @@ def check(tables: Tables) -> Iterator[Problem]:
     yield from _check_groups(tables)
     yield from _check_event_types(tables)
     yield from _check_bookings(tables)
+
+
+def warnings(tables: Tables) -> Iterator[Problem]:
+    """Find bookings that should not be as they are, but stand.  O(n log n), if there are few.
+
+    For tables in which nothing is wrong.
+    """
+    event_types = {each.id: each for _, each in tables.event_types}
+    placed: list[_Placed] = []
+    for key, booking in tables.bookings:
+        if not booking.takes_time:
+            continue
+        event_type = event_types[booking.event_type_id]
+        yield from _warn_of_hosts(f"{key}.hostIds", booking, event_type)
+        placed.append(_Placed.of(key, booking, event_type))
+    # Of two that cannot both be, the earlier one is right; then the one that stands first.
+    placed.sort(key=lambda each: each.booking.start)
+    yield from _warn_of_overlaps(placed)
+    yield from _warn_of_sessions(placed)
+    yield from _warn_of_seats(placed)
 
 
 # --- What the checks share -------------------------------------------------------------
@@ -369,22 +391,15 @@ def _check_bookings(tables: Tables) -> Iterator[Problem]:
         tables, "eventTypes", ((f"{key}.eventTypeId", each.event_type_id) for key, each in rows)
     )
     event_types = {each.id: each for _, each in tables.event_types}
-    placed: list[_Placed] = []
+    users = tables.ids("users")
     for key, booking in rows:
         event_type = event_types.get(booking.event_type_id)
-        if event_type is None:  # unknown, or wrong itself, which was said already
-            continue
-        problems = list(_check_booking(key, booking, event_type))
-        yield from problems
-        if not problems and booking.takes_time:
-            placed.append(_Placed.of(key, booking, event_type))
-    yield from _check_overlaps(placed)
-    yield from _check_sessions(placed)
-    yield from _check_seats(placed)
+        if event_type is not None:  # else unknown, or wrong itself, which was said already
+            yield from _check_booking(key, booking, event_type, users)
 
 
 def _check_booking(
-    key: str, booking: BookingTable, event_type: EventTypeTable
+    key: str, booking: BookingTable, event_type: EventTypeTable, users: set[object]
 ) -> Iterator[Problem]:
     if booking.start >= booking.end:
         yield Problem(f"{key}.end", "must be after the start")
@@ -399,11 +414,11 @@ def _check_booking(
             )
     if booking.attendees_count is not None and event_type.seats is None:
         yield Problem(f"{key}.attendeesCount", "is for event types with seats")
-    yield from _check_booked_hosts(f"{key}.hostIds", booking.host_ids, event_type)
+    yield from _check_booked_hosts(f"{key}.hostIds", booking.host_ids, event_type, users)
 
 
 def _check_booked_hosts(
-    key: str, host_ids: list[int] | None, event_type: EventTypeTable
+    key: str, host_ids: list[int] | None, event_type: EventTypeTable, users: set[object]
 ) -> Iterator[Problem]:
     if host_ids is None:
         if event_type.scheduling_type == "roundRobin":
@@ -411,10 +426,9 @@ def _check_booked_hosts(
         return
     if not host_ids:
         yield Problem(key, "must be at least one")
-    possible = event_type.host_ids
     for host_key, host in _indexed(key, host_ids):
-        if host not in possible:
-            yield Problem(host_key, f"user {host} is no host of event type {event_type.id}")
+        if host not in users:
+            yield Problem(host_key, f"there is no user with id {host}")
     yield from _repeated(_indexed(key, host_ids))
 
 
@@ -434,6 +448,11 @@ class _Placed(NamedTuple):
         return cls(key, booking, event_type, *booking.occupied(event_type), tuple(hosts))
 
     @property
+    def name(self) -> str:
+        """Where it stands in the catalog, and its uid."""
+        return f"{self.key} ({self.booking.uid!r})"
+
+    @property
     def session(self) -> tuple[int, datetime]:
         """The shared session it belongs to, if its event type has seats."""
         return self.event_type.id, self.booking.start
@@ -446,26 +465,39 @@ class _Placed(NamedTuple):
         )
 
 
-def _check_overlaps(placed: list[_Placed]) -> Iterator[Problem]:
+def _warn_of_hosts(
+    key: str, booking: BookingTable, event_type: EventTypeTable
+) -> Iterator[Problem]:
+    possible = event_type.host_ids
+    for host_key, host in _indexed(key, booking.host_ids or ()):
+        if host not in possible:
+            yield Problem(
+                host_key,
+                f"user {host} is no host of event type {event_type.id}; "
+                f"{booking.uid!r} takes their time all the same",
+            )
+
+
+def _warn_of_overlaps(placed: list[_Placed]) -> Iterator[Problem]:
     """Find bookings that take the same host at the same time.  O(n log n), unless they do."""
     by_host: dict[int, list[_Placed]] = {}
     for each in placed:
         for host in each.hosts:
             by_host.setdefault(host, []).append(each)
     for host, bookings in by_host.items():
-        bookings.sort(key=lambda each: (each.start, each.end))
         latest: _Placed | None = None
         for each in bookings:
             if latest and each.start < latest.end and not each.shares_with(latest):
                 yield Problem(
                     each.key,
-                    f"overlaps with {latest.key} on user {host} (buffers, if any, included)",
+                    f"{each.booking.uid!r} overlaps with {latest.name} on user {host} "
+                    "(buffers, if any, included); both stand",
                 )
             if latest is None or each.end > latest.end:
                 latest = each
 
 
-def _check_sessions(placed: list[_Placed]) -> Iterator[Problem]:
+def _warn_of_sessions(placed: list[_Placed]) -> Iterator[Problem]:
     """Find bookings that cannot be one session, and would begin together."""
     first: dict[tuple[int, datetime], _Placed] = {}
     for each in placed:
@@ -476,20 +508,22 @@ def _check_sessions(placed: list[_Placed]) -> Iterator[Problem]:
         if not each.shares_with(opened) and not set(each.hosts) & set(opened.hosts):
             yield Problem(
                 each.key,
-                f"begins with {opened.key}: an event type with seats has one session at a time, "
-                "with the same hosts and end for all",
+                f"{each.booking.uid!r} begins with {opened.name}: an event type with seats has one "
+                "session at a time, with the same hosts and end for all; it stands by itself",
             )
 
 
-def _check_seats(placed: list[_Placed]) -> Iterator[Problem]:
+def _warn_of_seats(placed: list[_Placed]) -> Iterator[Problem]:
     taken: dict[tuple[int, datetime], int] = {}
+    first: dict[tuple[int, datetime], _Placed] = {}
     for each in placed:
         seats = each.event_type.seats
-        if seats is None:
+        if seats is None or not each.shares_with(first.setdefault(each.session, each)):
             continue
         taken[each.session] = taken.get(each.session, 0) + each.booking.seats_taken
         if taken[each.session] > seats.seats_per_time_slot:
             yield Problem(
                 f"{each.key}.attendeesCount",
-                f"makes {taken[each.session]} of {seats.seats_per_time_slot} seats at that time",
+                f"{each.booking.uid!r} makes {taken[each.session]} of {seats.seats_per_time_slot} "
+                f"seats, with {first[each.session].name}; it stands",
             )

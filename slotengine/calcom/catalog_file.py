@@ -20,7 +20,7 @@ from pathlib import Path
 
 from slotengine.calcom.catalog import AccessToken, Booking, Catalog, Keyring, OAuthClient
 from slotengine.calcom.catalog_calendars import Calendars
-from slotengine.calcom.catalog_checks import check
+from slotengine.calcom.catalog_checks import check, warnings
 from slotengine.calcom.catalog_event_types import OfferBuilder
 from slotengine.calcom.catalog_tables import BookingTable, EventTypeTable, Problem, Tables, origin
 from slotengine.calcom.directory import Directory, resource_of
@@ -138,6 +138,7 @@ def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
             for _, client in tables.oauth_clients
         },
         rate_limits=tables.rate_limits,
+        warnings=tuple(map(str, warnings(tables))),
     )
 
 

@@ -358,7 +358,7 @@ def slots_data(
             shown["end"] = ends.write(end)
         if seats is not None:
             shown["seatsBooked"] = seats.booked
-            shown["seatsRemaining"] = seats.total - seats.booked
+            shown["seatsRemaining"] = max(0, seats.total - seats.booked)
             shown["seatsTotal"] = seats.total
             if seats.booking_uid is not None:
                 shown["bookingUid"] = seats.booking_uid

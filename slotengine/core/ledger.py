@@ -40,6 +40,7 @@ from slotengine.core.reservation import (
     Claim,
     Entry,
     Placement,
+    Seats,
     State,
     Verb,
     is_limit,
@@ -268,6 +269,34 @@ class Ledger(Books):
             self._drain(now)
         entry = self._place_new(proposal, uid, now)
         self._admit(entry, proposal.ttl, now, key, () if key is None else proposal.fingerprint())
+        return entry
+
+    def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
+        """Let a booking stand that was made elsewhere, whatever is in its way.
+
+        Neither hours, nor what is taken, nor limits and quotas are asked; it counts
+        towards all of them.  So a resource can be taken beyond its capacity, and
+        a session beyond its seats: it is free where nothing else takes it.  O(c log n)
+        for c claims, and once O(n) for a resource that is so taken for the first time.
+
+        Raises, for bad input, as `reserve_proposal` does.
+        """
+        now = self._advance(now)
+        self._check_uid(uid)
+        seats = proposal.seats
+        if isinstance(seats, Seats) and is_count(seats.total) and is_count(seats.wanted):
+            proposal = proposal._replace(seats=Seats(max(seats), seats.wanted))
+        self._check_proposal(proposal)
+        known = self._known_request(proposal, now)
+        if known is not None:
+            return known
+        key, fingerprint = proposal.key, proposal.fingerprint()
+        entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
+        self._slot_into(entry, self._occupancy.adopted(proposal._replace(seats=seats), now))
+        self._occupancy.put(entry)
+        self._admit(entry, proposal.ttl, now, key, () if key is None else fingerprint)
+        self._apply_confirm(entry)
+        self._tell(Verb.CONFIRM, entry, now)
         return entry
 
     def reserve_all(
@@ -566,7 +595,7 @@ class Ledger(Books):
         taken = self._live_in(resource, start, end, now)
         found = self._resources[resource]
         if not found.busy:
-            return steps(taken, start, end)
+            return steps(taken, start, end, most=found.capacity)
         imported = imported_obstacles(found.busy_in(start, end), found.capacity)
         return steps([*taken, *imported], start, end, most=found.capacity)
 

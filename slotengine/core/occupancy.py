@@ -208,6 +208,26 @@ class Occupancy:
         """Return whether a proposal takes more of a limit than there is, whoever gives up what."""
         return any(claim.units > self.limits[claim.resource].capacity for claim in proposal.limits)
 
+    def adopted(self, proposal: Proposal, now: int) -> Placement:
+        """Return what a proposal gets if it stands whatever is in its way.
+
+        It joins the session of its event type and start, though all seats are taken;
+        but if that has other hosts or another end, it stands by itself.
+        """
+        slot = proposal.slot()
+        if slot.seats is not None:
+            assert slot.event_type is not None
+            session = self.sessions.get((slot.event_type, slot.start))
+            if session is not None:
+                self._clear_lapsed_members(session, now)
+            if session is not None and session.members:
+                hosts = frozenset(claim.resource for claim in slot.claims)
+                theirs = {one.resource for one in session.claims if not is_limit(one.resource)}
+                if session.end == slot.end and theirs == hosts:
+                    return slot._replace(claims=session.claims)
+                slot = slot._replace(seats=None)
+        return slot._replace(claims=slot.claims + proposal.limits)
+
     def closed(self, proposal: Proposal, now: int) -> Refused | None:
         """Return why a proposal can never be had, whoever gives up what; None if hours admit it.
 

@@ -110,6 +110,14 @@ class Planner:
             plan.proposal(ask), uid=uid, now=now, check=_check_start(plan, ask)
         )
 
+    def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
+        """Let a booking stand as `Ledger.adopt` does; it counts towards its event type's limits."""
+        plan = self._plans.get(proposal.event_type or "")
+        if plan is not None:
+            claims = plan.limit_claims(proposal.start, proposal.end - proposal.start)
+            proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
+        return self._ledger.adopt(proposal, uid=uid, now=now)
+
     def prepared(self, ask: Ask) -> tuple[Proposal, Callable[[int], None] | None, int]:
         """Return what the ledger is to decide, what it is to check before, and until when it can.
 

@@ -10,6 +10,7 @@ from sortedcontainers import SortedList
 from slotengine.core.interval import check_edges, clipped, joined, touches, touching
 from slotengine.core.timeline import (
     END_OF_TIME,
+    NO_ROOM,
     START_OF_TIME,
     CountedTimeline,
     ExclusiveTimeline,
@@ -50,7 +51,16 @@ class Resource:
     units of it; reservations that are there already stay.
     """
 
-    __slots__ = ("_imported", "busy", "capacity", "id", "schedule", "timeline", "turn_times")
+    __slots__ = (
+        "_imported",
+        "busy",
+        "capacity",
+        "id",
+        "overbooked",
+        "schedule",
+        "timeline",
+        "turn_times",
+    )
 
     def __init__(self, id: str, capacity: int = 1, schedule: Windows | None = None) -> None:
         assert capacity >= 1
@@ -58,6 +68,8 @@ class Resource:
         self.capacity = capacity
         self.schedule = schedule
         self.timeline: Timeline[Entry | Session] = timeline_for(capacity)
+        self.overbooked = False
+        """Whether it was ever taken beyond its capacity, by what was adopted (`Ledger.adopt`)."""
         self.busy: tuple[int, ...] = ()
         """The edges of all imported busy time together."""
         self._imported: dict[str, tuple[int, ...]] = {}
@@ -72,10 +84,12 @@ class Resource:
         return len(self.timeline)
 
     def take(self, place: int, start: int, end: int, units: int, owner: Entry | Session) -> None:
-        """Take a span at a place that the timeline's ``room`` gave.
+        """Take a span at a place that the timeline's ``room`` gave, or though it gave none.
 
         `Ledger.reserve` has this written out.
         """
+        if place == NO_ROOM and not self.overbooked:
+            self._overbook()
         if self.timeline.put(place, start, end, units, owner):
             self.partition()
         if self.turn_times is not None:
@@ -85,6 +99,15 @@ class Resource:
         """Let a timeline that has outgrown itself be one of parts."""
         assert isinstance(self.timeline, ExclusiveTimeline | CountedTimeline)
         self.timeline = PartitionedTimeline(self.timeline)
+
+    def _overbook(self) -> None:
+        """Let more be taken than there is: spans are counted, however many overlap."""
+        self.overbooked = True
+        taken = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
+        self.timeline = CountedTimeline(self.capacity)
+        for start, end, units, owner in taken:
+            if self.timeline.put(0, start, end, units, owner):
+                self.partition()
 
     def count_turn(self, owner: Entry | Session) -> None:
         """Count what was taken among the turns, which are counted."""
@@ -158,6 +181,9 @@ class Resource:
     def _check(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
         self.timeline._check()
+        if not self.overbooked:
+            taken = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
+            assert all(self.timeline.level(one.start) <= self.capacity for one in taken)
         assert self.load == len(self.timeline.overlapping(START_OF_TIME, END_OF_TIME))
         check_edges(self.busy)
         assert all(self._imported.values())

@@ -95,6 +95,7 @@ class BlockingEngine:
 
     reserve = _carried(SlotEngine.reserve)
     reserve_request = _carried(SlotEngine.reserve_request)
+    adopt = _carried(SlotEngine.adopt)
     reserve_all = _carried(SlotEngine.reserve_all)
     reserve_each = _carried(SlotEngine.reserve_each)
     reserve_any = _carried(SlotEngine.reserve_any)

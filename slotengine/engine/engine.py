@@ -346,6 +346,47 @@ class SlotEngine:
             raise
         return self._answer(entry)
 
+    async def adopt(self, request: Request) -> Reservation:
+        """Let a booking stand that was made elsewhere, whatever is in its way.
+
+        For data that is there already, such as two bookings of one room at a time.
+        Nothing is asked but that the resources exist: neither hours nor the past, nor
+        what is taken, nor limits.  All of it takes time, and counts towards the limits
+        of its event type, until it is cancelled or moved.  It joins the session of its
+        event type and start, also beyond the seats; with another end or other hosts
+        it stands by itself.
+
+        >>> from datetime import UTC
+        >>> from slotengine import Claim, minutes
+        >>> async def main():
+        ...     nine = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        ...     async with SlotEngine() as engine:
+        ...         engine.add_resource("room-1")
+        ...         twice = [
+        ...             await engine.adopt(Request(nine, minutes(30), (Claim("room-1"),)))
+        ...             for _ in range(2)
+        ...         ]
+        ...         for booking in twice:
+        ...             print(len(await engine.busy("room-1", nine, nine + minutes(60))))
+        ...             await engine.cancel(booking.uid)
+        ...         print(len(await engine.busy("room-1", nine, nine + minutes(60))))
+        >>> anyio.run(main)
+        1
+        1
+        0
+
+        Returns a booking.  Raises `UnknownResource`, `TooManyUnits`, `KeyReused` or
+        `InvalidField`.  O(c log n) for c claims.
+        """
+        if self._turn_is_over():
+            await self._give_way()
+        return self.adopt_nowait(request)
+
+    def adopt_nowait(self, request: Request) -> Reservation:
+        """Do as `adopt`, at once."""
+        proposal, now = self._proposal(request), self._now()
+        return self._answer(self._planner.adopt(proposal, uid=self._new_uid(), now=now))
+
     async def reserve_all(self, requests: Sequence[Request]) -> list[Reservation]:
         """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
 

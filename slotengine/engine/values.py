@@ -310,8 +310,8 @@ class SeatsLeft(NamedTuple):
 
     @property
     def left(self) -> int:
-        """How many are free."""
-        return self.total - self.taken
+        """How many are free; none if more are taken than there are."""
+        return max(0, self.total - self.taken)
 
 
 class Slot(NamedTuple):

@@ -212,6 +212,27 @@ class NaiveLedger:
         claims = self._decide(self.screen(proposal, None))
         return self._made(proposal, claims, uid, proposal.key, fingerprint)
 
+    def adopt(self, proposal: Proposal, uid: str, now: int) -> Seen:
+        """Do as `Ledger.adopt`."""
+        self.at(now)
+        self.check(proposal._replace(seats=None) if proposal.seats else proposal)
+        fingerprint = _asked(proposal)
+        if (done := self._done(proposal.key, fingerprint)) is not None:
+            return done
+        claims, seats = proposal.claims + proposal.limits, proposal.seats
+        members = _members(proposal, self._live(None))
+        if members:
+            theirs = {claim.resource for claim in members[0].claims if not is_limit(claim.resource)}
+            if members[0].end == proposal.end and theirs == {
+                one.resource for one in proposal.claims
+            }:
+                claims = members[0].claims
+            else:
+                seats = None
+        made = self._made(proposal._replace(seats=seats), claims, uid, proposal.key, fingerprint)
+        self.lapses.pop(made.holder or "", None)
+        return self._change(made, Verb.CONFIRM, until=BOOKED_UNTIL)
+
     def reserve_all(
         self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
     ) -> list[Seen]:
@@ -394,7 +415,7 @@ class NaiveLedger:
         pieces: list[tuple[int, int, int]] = []
         live = self._live(None)
         for low, high in pairwise(self._edges(resource, start, end, live)):
-            units = self._taken(resource, low, live)
+            units = min(self._taken(resource, low, live), self.resources[resource][0])
             if pieces and pieces[-1][1:] == (low, units):
                 pieces[-1] = (pieces[-1][0], high, units)
             elif units:

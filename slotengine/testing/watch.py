@@ -242,7 +242,7 @@ class Watch:
                 self._check_seats(one, there)
                 continue
             for start, end, units in _steps(claim.resource, [*there, one], *span):
-                if units > self._capacity(claim.resource):
+                if units > self._capacity(claim.resource) and not self._is_overbooked(claim):
                     self._break("capacity", one, f"{units} units from {start} to {end}")
             if self._engine._ledger.resource(claim.resource).is_busy(*map(_us, span)):
                 self._break("imported", one)
@@ -297,6 +297,10 @@ class Watch:
 
     def _capacity(self, resource: str) -> int:
         return self._engine._ledger.resource(resource).capacity
+
+    def _is_overbooked(self, claim: Claim) -> bool:
+        """Return whether the engine was told to let more stand than there is (`adopt`)."""
+        return self._engine._ledger.resource(claim.resource).overbooked
 
     def _is_forgotten(self, one: Reservation) -> bool:
         """Return whether a booking was forgotten, and may be; one that counts for a limit stays."""

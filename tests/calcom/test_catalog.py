@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from slotengine import EventType, Seats, SlotEngine, State, minutes
+from slotengine import EventType, LimitReached, Seats, SlotEngine, SlotTaken, State, minutes
 from slotengine.calcom.catalog import Keyring
 from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.secrets import digest_of
@@ -59,6 +60,117 @@ async def test_populate_with_what_shares_a_session_and_what_takes_no_time(
         await catalog_from(right).populate(engine)
         assert engine.statistics().confirmed == 5
         assert engine.statistics().sessions == 1
+
+
+TEN = MONDAY.replace(hour=10)
+
+
+def on_monday(uid: str, start: str, end: str, **fields: object) -> dict[str, object]:
+    times = {"start": f"2030-09-02T{start}:00Z", "end": f"2030-09-02T{end}:00Z"}
+    return {"uid": uid, "eventTypeId": 1} | times | fields
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("order", list(permutations(("first", "double", "triple"))))
+async def test_bookings_of_one_host_at_a_time_all_stand(
+    right: dict[str, Any], caplog: pytest.LogCaptureFixture, order: tuple[str, ...]
+) -> None:
+    """Each keeps its uid, takes its time until it is cancelled, in whatever order they are."""
+    right["eventTypes"][0] |= {"bookingLimitsCount": {"day": 3}}
+    right["bookings"] = [
+        on_monday("triple", "10:15", "10:30"),
+        on_monday("first", "10:00", "10:30"),
+        on_monday("double", "10:10", "10:40"),
+    ]
+    times = {"first": (0, 30), "double": (10, 40), "triple": (15, 30)}
+    clock = SimClock(MONDAY + timedelta(hours=6, seconds=1))
+    async with SlotEngine(clock=clock) as engine:
+        booked = await catalog_from(right).populate(engine)
+        assert list(booked) == ["triple", "first", "double"]
+        told = [record.getMessage() for record in caplog.records]
+        assert len(told) == 2
+        assert "bookings[2]: 'double' overlaps with bookings[1] ('first') on user 1" in told[0]
+        assert "bookings[0]: 'triple' overlaps with bookings[2] ('double') on user 1" in told[1]
+        left = dict(times)
+        for uid in order:
+            one = await engine.get(booked[uid])
+            assert one is not None
+            assert (one.state, one.start) == (State.CONFIRMED, TEN + minutes(times[uid][0]))
+            busy = [
+                TEN + minutes(n)
+                for n in range(60)
+                if any(start <= n < end for start, end in left.values())
+            ]
+            spans = await engine.busy("user:1", MONDAY, MONDAY + timedelta(days=1))
+            assert all(span.units == 1 for span in spans)
+            shown = [
+                TEN + minutes(n)
+                for n in range(60)
+                if any(one.start <= TEN + minutes(n) < one.end for one in spans)
+            ]
+            assert shown == busy
+            with pytest.raises(SlotTaken):
+                await engine.reserve("user:1", busy[0], minutes(1))
+            if len(left) == 3:  # all of them count
+                with pytest.raises(LimitReached):
+                    await engine.reserve_slot("1", MONDAY.replace(hour=14))
+            else:
+                hold = await engine.reserve_slot("1", MONDAY.replace(hour=14))
+                await engine.release(hold.uid)
+            assert (await engine.cancel(one.uid)).state is State.CANCELLED
+            del left[uid]
+        assert await engine.busy("user:1", MONDAY, MONDAY + timedelta(days=1)) == []
+        await engine.reserve("user:1", TEN, minutes(60))
+        engine._ledger._check()
+
+
+@pytest.mark.anyio
+async def test_whatever_an_owner_has_does_not_stop_a_server(
+    right: dict[str, Any], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    lines = "BEGIN:VEVENT", "UID:1", "DTSTART:20300902T100000Z", "DURATION:PT3H", "END:VEVENT"
+    text = "\n".join(["BEGIN:VCALENDAR", *lines, "END:VCALENDAR"])
+    (tmp_path / "a.ics").write_text(text, encoding="utf-8")
+    right["users"][0]["calendars"] = ["a.ics"]
+    right["eventTypes"][3] |= {"bookingLimitsCount": {"day": 1}}
+    right["eventTypes"][0] |= {"bookingLimitsDuration": {"day": 30}}
+    whole = {"eventTypeId": 4, "start": "2030-09-02T12:00:00Z", "end": "2030-09-02T13:00:00Z"}
+    right["bookings"] += [
+        on_monday("night", "02:00", "02:30"),  # outside hours
+        on_monday("long", "15:00", "18:00"),  # six times as long as any, and beyond the limit
+        {**whole, "uid": "crowd", "attendeesCount": 9},  # beyond the seats
+        {**whole, "uid": "shorter", "end": "2030-09-02T12:30:00Z"},  # no part of that session
+        on_monday("evening", "20:00", "21:00", eventTypeId=4),  # the second of one a day
+        on_monday("retired", "10:00", "10:30", eventTypeId=3, hostIds=[3]),
+        {"uid": "old", "eventTypeId": 1, "start": "1999-01-01", "end": "1999-01-02"},
+        {
+            "uid": "seconds",
+            "eventTypeId": 1,
+            "start": "2030-09-02T22:00:00Z",
+            "end": "2030-09-02T22:00:30Z",
+        },
+    ]
+    clock = SimClock(MONDAY - timedelta(days=1, seconds=29))
+    catalog = catalog_from(right, folder=tmp_path, now=clock.moment)
+    async with SlotEngine(clock=clock) as engine:
+        booked = await catalog.populate(engine)
+        assert len(booked) == len(right["bookings"]) == 10
+        for uid in booked.values():
+            found = await engine.get(uid)
+            assert found is not None
+            assert found.state is State.CONFIRMED
+        told = "\n".join(record.getMessage() for record in caplog.records)
+        for uid in ("crowd", "shorter", "retired"):
+            assert repr(uid) in told
+        # The day's limit is reached; in the evening there are seats left.
+        slots = await engine.slots("4", MONDAY, MONDAY + timedelta(days=1))
+        assert [slot.start for slot in slots] == [MONDAY.replace(hour=20)]
+        assert (await engine.reservations("user:3", MONDAY, TEN + minutes(60)))[0].start == TEN
+        for uid in booked.values():
+            await engine.cancel(uid)
+        engine._ledger._check()
+        assert engine.statistics().sessions == 0
+        assert len(await engine.slots("4", MONDAY, MONDAY + timedelta(days=1))) > 1
 
 
 @pytest.mark.anyio

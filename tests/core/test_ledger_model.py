@@ -180,6 +180,19 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         return uid
 
     @rule(target=uids, proposal=proposals(), step=steps)
+    def adopt(self, proposal: Proposal, step: int) -> Any:
+        """Bookings that were made elsewhere stand, whatever is in their way."""
+        uid = self.fresh()
+        claims = proposal.claims or (proposal.pools[0].claims[0],)
+        proposal = proposal._replace(claims=claims, pools=(), schedules=None)
+        self.same(
+            lambda: self.ledger.adopt(proposal, uid=uid, now=self.now),
+            lambda: self.naive.adopt(proposal, uid, self.now),
+            step,
+        )
+        return uid
+
+    @rule(target=uids, proposal=proposals(), step=steps)
     def reserve_proposal(self, proposal: Proposal, step: int) -> Any:
         uid = self.fresh()
         self.now += step

@@ -101,6 +101,16 @@ async def test_all_that_is_right_is_left_alone(clock: SimClock) -> None:
         assert watch.seen == 14  # it looks no more
 
 
+async def test_what_is_adopted_may_stand_beyond_what_there_is(clock: SimClock) -> None:
+    async with engine_on(clock) as engine:
+        with attach(engine) as watch:
+            bookings = [await engine.adopt(both(length)) for length in (30, 20, 40)]
+            for booking in bookings[::-1]:
+                await engine.cancel(booking.uid)
+            await engine.reserve_request(both())
+            watch.check()
+
+
 async def test_an_engine_that_has_lived_before_is_believed_at_first(clock: SimClock) -> None:
     async with engine_on(clock) as engine:
         hold = await engine.reserve("room", START, HALF_HOUR)

@@ -77,6 +77,7 @@ async def reserving(engine: SlotEngine) -> None:
     assert_type(await engine.reserve("room", START, HALF_HOUR, wait=None), Reservation)
     assert_type(engine.reserve_nowait("room", START, HALF_HOUR), Reservation)
     assert_type(await engine.reserve_request(REQUEST), Reservation)
+    assert_type(await engine.adopt(REQUEST), Reservation)
     assert_type(await engine.reserve_request(REQUEST, wait=minutes(5)), Reservation)
     assert_type(await engine.reserve_all([REQUEST]), list[Reservation])
     assert_type(await engine.reserve_all((REQUEST,)), list[Reservation])
