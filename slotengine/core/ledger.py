@@ -113,7 +113,7 @@ class Ledger(Books):
 
         Reservations that are there already stay.  Not a change of the books:
         it is neither recorded nor told, so import again after a restart.
-        O(n log n) for what all sources say of these resources.
+        O(k log n) for k spans that this one said and says, and what others say beneath.
 
         Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
         """

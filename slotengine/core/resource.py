@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sortedcontainers import SortedList
 
-from slotengine.core.interval import check_edges, clipped, joined, touches, touching
+from slotengine.core.coverage import Coverage
+from slotengine.core.interval import Span, clipped, joined
 from slotengine.core.timeline import (
     END_OF_TIME,
     NO_ROOM,
@@ -70,8 +72,8 @@ class Resource:
         self.timeline: Timeline[Entry | Session] = timeline_for(capacity)
         self.overbooked = False
         """Whether it was ever taken beyond its capacity, by what was adopted (`Ledger.adopt`)."""
-        self.busy: tuple[int, ...] = ()
-        """The edges of all imported busy time together."""
+        self.busy: Coverage | None = None
+        """All imported busy time together; None if there is none."""
         self._imported: dict[str, tuple[int, ...]] = {}
         self.turn_times: dict[str, SortedList[int]] | None = None
         """For each event type when what stands was created; None until somebody asks for turns."""
@@ -148,25 +150,24 @@ class Resource:
     # --- Imported busy time --------------------------------------------------------------
 
     def replace_busy(self, source: str, edges: tuple[int, ...]) -> None:
-        """Let these edges be all that a source says.  O(n log n) for what all sources say."""
-        self._imported.pop(source, None)
+        """Let these edges be all that a source says.
+
+        O(k log n) for k of its spans, old and new, and what others say beneath them.
+        """
+        before = self._imported.pop(source, ())
         if edges:
             self._imported[source] = edges
-        every = self._imported.values()
-        self.busy = joined(
-            (start, end)
-            for edges in every
-            for start, end in zip(edges[::2], edges[1::2], strict=True)
-        )
+        busy = Coverage() if self.busy is None else self.busy
+        busy.change(less=_spans(before), more=_spans(edges))
+        self.busy = busy if self._imported else None
 
     def is_busy(self, start: int, end: int) -> bool:
         """Return whether any of the span is imported busy time.  O(log n)."""
-        busy = self.busy
-        return bool(busy) and touches(busy, start, end)
+        return self.busy is not None and self.busy.touches(start, end)
 
     def busy_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the imported busy spans that have an instant of the span, whole and joined."""
-        return touching(self.busy, start, end)
+        return iter(()) if self.busy is None else self.busy.touching(start, end)
 
     def imported_in(self, start: int, end: int) -> list[Imported]:
         """Return what each source says of the span, in order, cut to it."""
@@ -185,8 +186,19 @@ class Resource:
             taken = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
             assert all(self.timeline.level(one.start) <= self.capacity for one in taken)
         assert self.load == len(self.timeline.overlapping(START_OF_TIME, END_OF_TIME))
-        check_edges(self.busy)
         assert all(self._imported.values())
+        if self.busy is None:
+            assert not self._imported
+        else:
+            self.busy._check()
+            every = [span for edges in self._imported.values() for span in _spans(edges)]
+            covered = chain.from_iterable(self.busy.touching(START_OF_TIME, END_OF_TIME))
+            assert tuple(covered) == joined(every)
         if self.turn_times is not None:
             counted = {name: list(created) for name, created in self._counted().items()}
             assert counted == {name: list(one) for name, one in self.turn_times.items() if one}
+
+
+def _spans(edges: Sequence[int]) -> Iterator[Span]:
+    """Yield the windows between edges."""
+    return zip(edges[::2], edges[1::2], strict=True)

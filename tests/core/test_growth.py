@@ -220,3 +220,24 @@ def test_refusing_one_of_a_pool_is_no_more_than_giving_one(hosts: int, why: str)
             planner.reserve(Ask("talk", full, ttl=TTL), uid="refused", now=0)
 
     assert instructions(refuse) <= 1.2 * accepted
+
+
+# --- Imported busy time ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_replacing_what_one_source_says_does_not_sort_the_others(apart: bool) -> None:
+    def cost(sources: int) -> int:
+        ledger = Ledger()
+        ledger.add_resource("host")
+        spread = DAY if apart else 30 * MINUTE
+        for number in range(sources):
+            starts = [FIRST + (i * sources + number) * spread for i in range(20)]
+            spans = [(start, start + 10 * MINUTE) for start in starts]
+            ledger.replace_busy(f"source-{number}", {"host": spans}, now=0)
+        spans = [(FIRST + i * 15 * MINUTE, FIRST + i * 15 * MINUTE + MINUTE) for i in range(20)]
+        taken = instructions(lambda: ledger.replace_busy("source-0", {"host": spans}, now=0))
+        ledger.resource("host")._check()
+        return taken
+
+    assert levels(cost, 5, 50)

@@ -205,7 +205,7 @@ async def overbooked_class(engine: SlotEngine, clock: SimClock) -> None:
 async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
     await engine.replace_busy("calendar", {"room": [(START, START + HALF_HOUR)]})
     room = engine._ledger.resource("room")
-    busy, room.busy = room.busy, ()
+    busy, room.busy = room.busy, None
     engine._ledger.on_change, tell = None, engine._ledger.on_change
     hold = await engine.reserve("room", START, HALF_HOUR)
     room.busy = busy
