@@ -564,6 +564,7 @@ class SlotEngine:
         *,
         event_type: str | None = None,
         length: timedelta | None = None,
+        seats: int | None = None,
         ttl: timedelta | None = None,
         only: Collection[str] | None = None,
         enforce: bool = True,
@@ -571,9 +572,10 @@ class SlotEngine:
     ) -> Reservation:
         """Re-slot a live hold or a booking by the rules of its event type, keeping its uid.
 
-        By default it keeps its event type and length, and in any case its hosts
-        if they can.  Its own claims are not in its way, and notice and booking
-        window do not count for what stays where it is.  With a ``ttl``, a hold
+        By default it keeps its event type, length and seats, and in any case its
+        hosts if they can.  Its own claims and seats are not in its way, and notice and
+        booking window do not count for what stays where it is: to its own start it
+        moves to get more ``seats``, for which it stands in line, or fewer.  With a ``ttl``, a hold
         also lives that long from now.  If it is refused, nothing has changed.
 
         Raises as `reserve_slot` and `extend` do.
@@ -582,7 +584,7 @@ class SlotEngine:
             await self._give_way()
         return self.move_slot_nowait(
             uid, start,
-            event_type=event_type, length=length, ttl=ttl, only=only,
+            event_type=event_type, length=length, seats=seats, ttl=ttl, only=only,
             enforce=enforce, version=version,
         )  # fmt: skip
 
@@ -593,6 +595,7 @@ class SlotEngine:
         *,
         event_type: str | None = None,
         length: timedelta | None = None,
+        seats: int | None = None,
         ttl: timedelta | None = None,
         only: Collection[str] | None = None,
         enforce: bool = True,
@@ -605,7 +608,8 @@ class SlotEngine:
                 raise InvalidField("event_type", "must be given: the reservation is of none")
             event_type = current.event_type
             length = current.length if length is None else length
-        seats = 1 if current.seats is None else current.seats.wanted
+        if seats is None:
+            seats = 1 if current.seats is None else current.seats.wanted
         ask = self._ask(event_type, start, length, ttl, only, enforce, seats=seats)
         now = self._moving(uid)
         entry = self._planner.move(uid, ask, now=now, renew=ttl is not None, version=version)

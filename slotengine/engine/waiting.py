@@ -277,11 +277,11 @@ class WaitingRoom:
     def _screen(self, proposal: Proposal, own: Entry | None) -> Proposal:
         """Return what nobody waits for who came before; refuse if that is not enough.
 
-        What moves has come last, but may keep what it has.
+        What moves has come last, but may keep what it has; not if it wants more seats.
         """
         if self._looks_away:
             return proposal
-        held = () if own is None else own.all_claims()
+        held = () if own is None or _wants_more(proposal, own) else own.all_claims()
         claim = self.line.behind(proposal, self._ticket, held)
         if claim is not None:
             self._refuse(claim, proposal.slot(), own)
@@ -307,6 +307,17 @@ class WaitingRoom:
             return found
         until = max(self.line.free_of(claim), self._ledger.now)
         return found._replace(retry_at=from_us(until))
+
+
+def _wants_more(proposal: Proposal, own: Entry) -> bool:
+    """Return whether what moves wants more seats than it has, of the session that it is in."""
+    before, wanted = own.seats, proposal.seats
+    return (
+        before is not None
+        and wanted is not None
+        and wanted.wanted > before.wanted
+        and (own.event_type, own.start) == (proposal.event_type, proposal.start)
+    )
 
 
 def _may_pass(refusal: Refused) -> bool:

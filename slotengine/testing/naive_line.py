@@ -194,7 +194,7 @@ class NaiveLine(Generic[Caller]):
         if self._looks_away:
             return proposal
         earlier = self._waiting if self._earlier is None else self._earlier
-        held = () if own is None else own.claims
+        held = () if own is None or _wants_more(proposal, own) else own.claims
 
         def is_free(claim: Claim) -> bool:
             return not any(_is_for(one.proposal, claim, held) for one in earlier)
@@ -220,6 +220,14 @@ class NaiveLine(Generic[Caller]):
             return found
         waits = [one.until for one in self._waiting if _is_for(one.proposal, claim, ())]
         return found._replace(retry_at=from_us(max([self._naive.now, *waits])))
+
+
+def _wants_more(proposal: Proposal, own: Seen) -> bool:
+    """Return whether one wants more seats of its own session."""
+    if own.seats is None or proposal.seats is None:
+        return False
+    in_it = own.session == (proposal.event_type, proposal.start)
+    return in_it and own.seats.wanted < proposal.seats.wanted
 
 
 def _is_for(proposal: Proposal, claim: Claim, held: Iterable[Claim]) -> bool:

@@ -173,6 +173,7 @@ def move_slot(
     *,
     renew: bool = False,
     version: int | None = None,
+    seats: int | None = None,
 ) -> Seen:
     """Do as `SlotEngine.move_slot` does with `Planner.move`."""
     current = naive.get(uid, now)
@@ -183,7 +184,8 @@ def move_slot(
         length = current.end - current.start if ask.length is None else ask.length
         ask = ask._replace(event_type=current.event_type, length=length)
     event_type = naive.event_types[ask.event_type]
-    seats = 1 if current.seats is None else current.seats.wanted
+    if seats is None:
+        seats = 1 if current.seats is None else current.seats.wanted
     ask = ask._replace(seats=seats, holder=None, key=None, quota=None)
     proposal = _proposal(naive, event_type, ask)
     stays = (current.event_type, current.start) == (event_type.id, ask.start)

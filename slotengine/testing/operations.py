@@ -78,7 +78,8 @@ class Operation(NamedTuple):
     there, if not the same as before; if it is to ``renew`` the hold, it does so for
     ``ttl``.  ``policy``, ``weights`` and ``load_in`` say which of several proposals
     is preferred.  ``ask`` is what a ``..._slot`` is about; with no event type, one
-    that moves keeps its own.  ``reservations`` of a ``resource`` are those within
+    that moves keeps its own, and without ``seats`` those that it has.
+    ``reservations`` of a ``resource`` are those within
     ``load_in``, and ``forget_bookings`` forgets those that were over by ``start``.
     With a ``wait``, a ``reserve...`` stands in line: an engine's task sleeps, and of
     the model `NaiveLine` is to be asked.  What a verb does not need is not looked at.
@@ -100,6 +101,7 @@ class Operation(NamedTuple):
     weights: tuple[int, ...] | None = None
     load_in: tuple[int, int] | None = None
     resource: str | None = None
+    seats: int | None = None
 
     def __str__(self) -> str:
         return self.text()
@@ -120,6 +122,8 @@ class Operation(NamedTuple):
             yield f"to {scale.at(self.start)}"
         if self.resource is not None:
             yield f"on {self.resource}"
+        if self.seats is not None:
+            yield f"with {self.seats} seats"
         if self.length is not None:
             yield f"of {scale.lasts(self.length)}"
         if self.verb == "forget_bookings":
@@ -369,6 +373,7 @@ def _move_to_slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, o
     return (operation.uid, from_us(start)), {
         "event_type": event_type or None,
         "length": _delta_or_none(length),
+        "seats": operation.seats,
         "ttl": _delta(ttl) if operation.renew else None,
         "only": only,
         "enforce": enforce,
@@ -530,7 +535,7 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
     "extend": lambda naive, op, _, now: naive.extend(op.uid, op.ttl, now, op.version),
     "move": _moved,
     "move_slot": lambda naive, op, _, now: naive_plan.move_slot(
-        naive, op.uid, _ask(op), now, renew=op.renew, version=op.version
+        naive, op.uid, _ask(op), now, renew=op.renew, version=op.version, seats=op.seats
     ),
     "move_request": lambda naive, op, _, now: _move_to(naive, op, op.proposals[0], now),
     "confirm": lambda naive, op, _, now: naive.confirm(

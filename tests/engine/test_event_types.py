@@ -15,6 +15,7 @@ from slotengine import (
     Limit,
     LimitReached,
     NoneFree,
+    NoSeatsLeft,
     Period,
     Schedule,
     Seats,
@@ -22,6 +23,8 @@ from slotengine import (
     Slot,
     SlotEngine,
     SlotTaken,
+    StaleVersion,
+    TooManyUnits,
     TooSoon,
     UnknownReservation,
     UnknownResource,
@@ -154,6 +157,51 @@ async def test_what_moves_keeps_its_length_and_its_seats(engine: SlotEngine) -> 
     assert (await engine.move_slot(long.uid, at(10), event_type="talk")).length == HOUR
     pair = await engine.reserve_slot("class", at(8), seats=2)
     assert (await engine.move_slot(pair.uid, at(9))).seats == Seats(2, 2)
+
+
+async def test_seats_are_resized_where_they_are(engine: SlotEngine, clock: SimClock) -> None:
+    """In one step, its own seats not in its way, however little notice is left."""
+    engine.add_event_type(
+        EventType(id="course", length=HOUR, any_of=[["room-1", "room-2"]], seats=5, notice=HOUR)
+    )
+    start = at(9)
+    mine = await engine.reserve_slot("course", start, seats=2, ttl=4 * HOUR)
+    others = await engine.reserve_slot("course", start, seats=2, ttl=4 * HOUR)
+    clock.set(at(8.5) + timedelta(seconds=1))
+    before = mine
+    with pytest.raises(NoSeatsLeft):
+        await engine.move_slot(mine.uid, start, seats=4)
+    with pytest.raises(TooManyUnits):
+        await engine.move_slot(mine.uid, start, seats=6)
+    for wrong in (0, -1, True, "2"):
+        with pytest.raises(InvalidField):
+            await engine.move_slot(mine.uid, start, seats=wrong)  # type: ignore[arg-type]
+    assert await engine.get(mine.uid) == before
+    for wanted in (3, 1, 3):
+        mine = await engine.move_slot(mine.uid, start, seats=wanted)
+        assert (mine.seats, mine.resources, mine.start) == (
+            Seats(5, wanted),
+            before.resources,
+            start,
+        )
+        assert mine.until == before.until
+        slots = await engine.slots("course", start, start + HOUR, ignoring=[others.uid])
+        assert slots == []  # too late to join
+        session = engine._ledger.occupancy.sessions["course", to_us(start)]
+        assert session.taken == wanted + 2
+    assert mine.version == before.version + 3
+    booking = await engine.confirm(mine.uid)
+    assert (await engine.move_slot(booking.uid, start, seats=1)).seats == Seats(5, 1)
+    with pytest.raises(StaleVersion):
+        await engine.move_slot(booking.uid, start, seats=2, version=1)
+    # Alone in it, one can have all of them, and the session stays with its host.
+    await engine.release(others.uid)
+    alone = await engine.move_slot(booking.uid, start, seats=5)
+    assert (alone.seats, alone.resources) == (Seats(5, 5), before.resources)
+    talk = await engine.reserve_slot("talk", at(10), enforce=False)
+    with pytest.raises(InvalidField, match="has none"):
+        await engine.move_slot(talk.uid, at(10), seats=2)
+    engine._ledger._check()
 
 
 async def test_openings_are_the_slots_as_numbers(engine: SlotEngine) -> None:

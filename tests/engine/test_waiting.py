@@ -559,6 +559,25 @@ async def test_seats_out_of_hours_are_waited_for_as_long_as_there_is_a_session(
     assert isinstance(callers.refusal("a"), OutsideHours)
 
 
+async def test_more_seats_are_had_in_turn_and_fewer_let_others_in(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    engine.add_event_type(EventType(id="tour", length=HALF_HOUR, all_of=["room"], seats=3))
+    mine = await engine.reserve_slot("tour", START)
+    other = await engine.reserve_slot("tour", START)
+    await callers.begin("two", engine.reserve_slot("tour", START, seats=2, wait=HOUR))
+    with pytest.raises(SlotAwaited):  # there is a seat, but somebody else came first
+        await engine.move_slot(mine.uid, START, seats=2)
+    assert (await engine.move_slot(mine.uid, START)).seats == Seats(3, 1)
+    await engine.release(other.uid)
+    await settle()
+    assert callers.held == ["two"]
+    await callers.begin("one", engine.reserve_slot("tour", START, wait=HOUR))
+    await engine.move_slot(callers.reservation("two").uid, START, seats=1)
+    await settle()
+    assert callers.held == ["two", "one"]
+
+
 async def test_seats_are_waited_for(engine: SlotEngine, callers: Callers) -> None:
     def seats(wanted: int) -> Request:
         claims = (Claim("room"),)

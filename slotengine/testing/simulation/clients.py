@@ -482,7 +482,9 @@ class _Client:
         )
         version = self._random.choice((None, None, 1, 2))
         renew = self._random.random() < 0.5
-        yield self._call(Operation("move_slot", ask=ask, renew=renew, version=version))
+        # Of those that have seats; decided without the dice, so that all else stays as it was.
+        seats = 1 + self._number % 3 if version is None and not event_type else None
+        yield self._call(Operation("move_slot", ask=ask, renew=renew, version=version, seats=seats))
 
     # --- What they ask for ------------------------------------------------------------------
 

@@ -300,6 +300,8 @@ class World:
             operation = operation._replace(resource=None)
         if operation.verb == "move_slot" and not _is_movable(one, operation):
             return None
+        if operation.seats is not None and (one is None or one.seats is None):
+            operation = operation._replace(seats=None)
         return operation._replace(uid=uid)
 
     def _up_to(self, one: Seen, operation: Operation) -> Operation:
