@@ -33,7 +33,7 @@ BARS = {
     "listing": 4,
     "paths": 5,
     "collector": 4,
-    "http": 1,
+    "http": 2,
 }
 """How many each family finds."""
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, cast
@@ -83,10 +84,10 @@ async def connect(
 
 
 def hello_requests() -> Iterator[bytes]:
-    """Yield requests to `benchmarks.hello`, without end."""
-    request = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
-    while True:
-        yield request
+    """Yield requests to `benchmarks.hello`, without end, with bodies as reservations have."""
+    body = b'{"eventTypeId":100,"slotStart":"2050-09-05T10:00:00Z"}'
+    for number in count():
+        yield _HELLO % (trace(number), len(body), body)
 
 
 def reservation_requests(first_day: int = 1) -> Iterator[bytes]:
@@ -94,21 +95,39 @@ def reservation_requests(first_day: int = 1) -> Iterator[bytes]:
 
     Of one event type after the other, and then of the next quarter of an hour: enough for millions.
     """
+    for number, body in enumerate(_bodies(first_day)):
+        yield _POST % (trace(number), len(body), body)
+
+
+def refused_requests(first_day: int = 1) -> Iterator[bytes]:
+    """Yield requests to hold the first of those slots, again and again."""
+    body = next(_bodies(first_day))
+    for number in count():
+        yield _POST % (trace(number), len(body), body)
+
+
+def _bodies(first_day: int) -> Iterator[bytes]:
     now = datetime.now(UTC)
     start = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=first_day)
     while True:
         text = start.strftime("%Y-%m-%dT%H:%M:%SZ")
         for event_type in range(1, EVENT_TYPES + 1):
-            body = b'{"eventTypeId":%d,"slotStart":"%s"}' % (event_type, text.encode())
-            yield _POST % (len(body), body)
+            yield b'{"eventTypeId":%d,"slotStart":"%s"}' % (event_type, text.encode())
         start += timedelta(minutes=LENGTH_MIN)
 
 
-_POST: Final = (
-    b"POST /v2/slots/reservations HTTP/1.1\r\nHost: bench\r\ncal-api-version: "
+def trace(number: int) -> bytes:
+    """Return a header line that no other request has, as what traces requests adds one."""
+    return b"traceparent: 00-%032x-%016x-01\r\n" % (number + 1, number + 1)
+
+
+_COMMON: Final = (
+    b"Host: bench\r\ncal-api-version: "
     + VERSION.encode()
-    + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    + b"\r\n%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 )
+_HELLO: Final = b"POST / HTTP/1.1\r\n" + _COMMON
+_POST: Final = b"POST /v2/slots/reservations HTTP/1.1\r\n" + _COMMON
 
 
 def catalog() -> dict[str, object]:

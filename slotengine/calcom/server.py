@@ -25,8 +25,8 @@ from slotengine.calcom.bodies import BROKEN, LARGEST_BODY, TOO_LARGE
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.messages import Body, Head, Refusal, Response
 from slotengine.calcom.rates import UNLIMITED, RateLimits
-from slotengine.calcom.service import Service
-from slotengine.calcom.traffic import Traffic
+from slotengine.calcom.service import Admitted, Service
+from slotengine.calcom.traffic import LAST_WORDS_S, Traffic
 from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
@@ -35,9 +35,6 @@ __all__ = ["ENGINE", "create_app", "serve"]
 
 ENGINE: Final = web.AppKey("slotengine", SlotEngine)
 """Where an application keeps its engine: ``app[ENGINE]``."""
-_SERVICE: Final = web.AppKey("service", Service)
-_TRAFFIC: Final = web.AppKey("traffic", Traffic)
-
 logger = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S: Final = 30
@@ -46,20 +43,6 @@ STALL_S: Final = 30
 LARGEST_PIECE: Final = 64 * 1024
 """A client that does not take so many bytes of an answer in that time is cut off: what waits for
 it would stay in memory for ever."""
-
-OPTIONS: Final[dict[str, Any]] = {
-    "auto_decompress": False,  # nothing is unpacked before it is admitted
-    "read_bufsize": 16 * 1024,  # of a body, before aiohttp stops to read on
-    "max_headers": 64,
-}
-"""How an application wants aiohttp to read, whoever runs it."""
-SERVE_OPTIONS: Final[dict[str, Any]] = {
-    "keepalive_timeout": 75.0,  # a little longer than proxies keep idle connections
-    "lingering_time": 10.0,
-    "handler_cancellation": True,  # of a search for a client that has left
-    "access_log": None,
-}
-"""How `serve` runs one."""
 
 RECEIVED: Final = 32 * 1024
 """In bytes: how much the system keeps of what a client has sent and nobody has read yet."""
@@ -100,28 +83,28 @@ def create_app(
     service = Service(
         catalog, serving, enforce_availability=enforce_availability, rate_limits=rate_limits
     )
-    traffic = Traffic()
-    endpoint = _Endpoint(service, traffic)
+    endpoint = _Endpoint(service, Traffic())
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await endpoint.answer(request)
 
-    app = web.Application(middlewares=[answer], handler_args=OPTIONS | {"logger": _quiet()})
+    app = web.Application(middlewares=[answer], handler_args=OPTIONS)
     app[ENGINE] = serving
-    app[_SERVICE] = service
-    app[_TRAFFIC] = traffic
+    app[_ENDPOINT] = endpoint
+    # Which endpoint is meant `service` finds out.  There are routes so that aiohttp has one, the
+    # first at once; the middleware also sees a target that has none, such as "*".
+    for path in (_RESERVATIONS, _EVERYTHING):
+        route = app.router.add_route("*", path, endpoint.answer, expect_handler=_expected)
 
     async def run(_: web.Application) -> AsyncIterator[None]:
+        assert route.resource is not None
+        endpoint.prefix = route.resource.canonical.removesuffix("/{path}")
         async with contextlib.nullcontext() if engine is not None else _running(serving):
             await service.populate()
             yield
 
     app.cleanup_ctx.append(run)
-    # `service` finds the endpoint.  There are routes so that aiohttp finds one, the second at once;
-    # a target such as "*" has none.
-    for path in (_EVERYTHING, _RESERVATIONS):
-        app.router.add_route("*", path, endpoint.answer, expect_handler=_expected)
     return app
 
 
@@ -169,48 +152,51 @@ async def _expected(_: web.Request) -> None:
 class _Endpoint:
     """Carries requests to the service, and its answers back."""
 
-    __slots__ = ("_service", "_traffic")
+    __slots__ = ("prefix", "service", "traffic")
 
     def __init__(self, service: Service, traffic: Traffic) -> None:
-        self._service = service
-        self._traffic = traffic
+        self.service = service
+        self.traffic = traffic
+        self.prefix = ""
+        """Of all paths, if the application is part of another."""
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
-        traffic = self._traffic
-        traffic.under_way += 1
+        self.traffic.under_way += 1
         try:
-            response = await self._answer(request)
+            return await self._answer(request)
         finally:
-            traffic.done()
-        return response
+            self.traffic.done()
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.version not in _VERSIONS:
             return await self._send(request, _not_http(), close=True)
-        head = Head(request.method, _target(request), request.headers, request.remote or "")
-        outcome = self._service.admit(head)
+        target = request.raw_path
+        if self.prefix:
+            target = target.removeprefix(self.prefix)
+        service = self.service
+        outcome = service.admit(Head(request.method, target, request.headers, request.remote or ""))
         if isinstance(outcome, Refusal):
             return await self._send(request, outcome.response, close=_is_unwanted(request))
+        close = False
         try:
-            close = False
             body = b""
             try:
                 if outcome.bound:
-                    body = await self._received(request, outcome.bound)
+                    body = await self._received(request, outcome)
             except HttpError as error:
-                response, close = self._service.refused(outcome, error), True
+                response, close = service.refused(outcome, error), True
             else:
-                response = await self._service.handle(outcome, body)
-            return await self._send(request, response, close=close or _is_unwanted(request))
+                response = await service.handle(outcome, body)
         finally:
-            self._service.done(outcome)
+            service.done(outcome)
+        return await self._send(request, response, close=close or _is_unwanted(request))
 
     # --- Its body ------------------------------------------------------------------------
 
-    async def _received(self, request: web.Request, bound: int) -> bytes:
+    async def _received(self, request: web.BaseRequest, admitted: Admitted) -> bytes:
         """Return a body, however it arrives.  Raises `HttpError`."""
-        content, traffic = request.content, self._traffic
+        content, traffic, bound = request.content, self.traffic, admitted.bound
         try:
             if content.is_eof():  # nearly always: it came along with its head
                 body = content.read_nowait()
@@ -235,11 +221,11 @@ class _Endpoint:
     # --- Its answer ----------------------------------------------------------------------
 
     async def _send(
-        self, request: web.Request, response: Response, *, close: bool
+        self, request: web.BaseRequest, response: Response, *, close: bool
     ) -> web.StreamResponse:
         """Return the response of aiohttp; what is large is sent by then."""
         status, headers, body = response
-        close = close or self._traffic.stopping
+        close = close or self.traffic.stopping
         if isinstance(body, bytes) and (len(body) <= LARGEST_PIECE or request.method == "HEAD"):
             whole = web.Response(status=status, headers=headers, body=body)
             if close:
@@ -254,20 +240,11 @@ class _Endpoint:
         return parts
 
 
+_ENDPOINT: Final = web.AppKey("endpoint", _Endpoint)
 _VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
 
 
-def _target(request: web.Request) -> str:
-    """Return what is asked for, without the prefix of an application that this one is part of."""
-    target = request.raw_path
-    resource = request.match_info.route.resource
-    if resource is None:
-        return target
-    prefix = resource.canonical.removesuffix("/{path}").removesuffix(_RESERVATIONS)
-    return target.removeprefix(prefix)
-
-
-def _is_unwanted(request: web.Request) -> bool:
+def _is_unwanted(request: web.BaseRequest) -> bool:
     """Tell whether what comes after an answer is better not read.
 
     aiohttp reads on to the end of a body that nobody wanted, for a while, and
@@ -285,7 +262,7 @@ def _is_unwanted(request: web.Request) -> bool:
     return length is None or length > LARGEST_BODY
 
 
-def _ask_for_body(request: web.Request) -> None:
+def _ask_for_body(request: web.BaseRequest) -> None:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
@@ -302,7 +279,7 @@ async def _read(content: StreamReader, bound: int) -> bytes:
     return b"".join(parts)
 
 
-async def _write(request: web.Request, response: web.StreamResponse, body: Body) -> None:
+async def _write(request: web.BaseRequest, response: web.StreamResponse, body: Body) -> None:
     """Send a body piece by piece, to a client that takes each in time."""
     try:
         await response.prepare(request)
@@ -356,6 +333,23 @@ def _less_loud(record: logging.LogRecord) -> bool:
     return True
 
 
+# --- How aiohttp is to read ------------------------------------------------------------
+
+OPTIONS: Final[dict[str, Any]] = {
+    "auto_decompress": False,  # nothing is unpacked before it is admitted
+    "read_bufsize": 16 * 1024,  # of a body, before aiohttp stops to read on
+    "max_headers": 64,
+    "logger": _quiet(),
+}
+"""Of an application, whoever runs it."""
+SERVE_OPTIONS: Final[dict[str, Any]] = OPTIONS | {
+    "keepalive_timeout": 75.0,  # a little longer than proxies keep idle connections
+    "handler_cancellation": True,  # of a search for a client that has left
+    "access_log": None,
+}
+"""Of a server that `serve` runs."""
+
+
 # --- Running it ------------------------------------------------------------------------
 
 
@@ -381,9 +375,12 @@ def serve(
 
     Raises `OSError` if it cannot listen there.
     """
-    app = create_app(catalog, enforce_availability=enforce_availability, rate_limits=RateLimits())
+    engine = SlotEngine()
+    service = Service(
+        catalog, engine, enforce_availability=enforce_availability, rate_limits=RateLimits()
+    )
     with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
-        runner.run(_serve(app, host, port, announce, grace_s))
+        runner.run(_serve(service, host, port, announce, grace_s))
 
 
 COLLECTED_EVERY: Final = 10_000
@@ -406,29 +403,42 @@ def _collecting_less() -> Iterator[None]:
 
 
 async def _serve(
-    app: web.Application,
-    host: str,
-    port: int,
-    announce: Callable[[str], None],
-    grace_s: float,
+    service: Service, host: str, port: int, announce: Callable[[str], None], grace_s: float
 ) -> None:
-    stop = asyncio.Event()
+    stop, traffic = asyncio.Event(), Traffic()
 
     def on_signal() -> None:
         if stop.is_set():  # whoever says it twice is in a hurry
-            app[_TRAFFIC].give_up()
+            traffic.give_up()
         stop.set()
 
     _on_signal(on_signal)
-    runner = web.AppRunner(app, shutdown_timeout=1.0, **SERVE_OPTIONS)
+    async with service.engine:
+        await service.populate()
+        async with _listening(_Endpoint(service, traffic), host, port) as listener:
+            url = _url(listener)
+            announce(f"Listening on {url} - {_example(url, service)}")
+            await stop.wait()
+            listener.close()
+            await traffic.stop(grace_s)
+
+
+@contextlib.asynccontextmanager
+async def _listening(endpoint: _Endpoint, host: str, port: int) -> AsyncIterator[asyncio.Server]:
+    """Run a server on an address.
+
+    Not an application: what finds its routes and runs its middlewares takes time,
+    and there is one endpoint.
+    """
+    server = web.Server(endpoint.answer, **SERVE_OPTIONS)
+    runner = web.ServerRunner(server, shutdown_timeout=LAST_WORDS_S)
     await runner.setup()
     try:
-        listener = await _listen(runner, host, port)
-        url = _url(listener)
-        announce(f"Listening on {url} - {_example(url, app)}")
-        await stop.wait()
-        listener.close()
-        await app[_TRAFFIC].stop(grace_s)
+        listener = await _listen(server, host, port)
+        try:
+            yield listener
+        finally:
+            listener.close()
     finally:
         await runner.cleanup()
 
@@ -442,9 +452,7 @@ def _on_signal(callback: Callable[[], None]) -> None:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
-    server = runner.server
-    assert server is not None
+async def _listen(server: web.Server, host: str, port: int) -> asyncio.Server:
     try:
         listener = await asyncio.get_running_loop().create_server(
             server, host, port, backlog=128, start_serving=False
@@ -467,9 +475,9 @@ def _url(listener: asyncio.Server) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _example(url: str, app: web.Application) -> str:
+def _example(url: str, service: Service) -> str:
     """Return a command that reserves something: if possible, of what is open at all hours."""
-    catalog, now = app[_SERVICE].catalog, app[ENGINE].now()
+    catalog, now = service.catalog, service.engine.now()
     if not catalog.event_types:
         return "there is nothing to reserve, since the catalog has no event types"
     always_open = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import copy
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -150,9 +150,7 @@ async def start(catalog: Catalog, request: pytest.FixtureRequest) -> AsyncIterat
     As `serve` does, and as whoever embeds the application and leaves aiohttp as it
     is: the answers must be the same.
     """
-    runners: list[web.AppRunner] = []
-    listeners: list[asyncio.Server] = []
-    sessions: list[aiohttp.ClientSession] = []
+    stack = contextlib.AsyncExitStack()
 
     async def start(
         clock: SimClock | None = None, *, catalog: Catalog = catalog, **options: Any
@@ -161,27 +159,21 @@ async def start(catalog: Catalog, request: pytest.FixtureRequest) -> AsyncIterat
         if "engine" not in options:
             options["clock"] = clock
         app = create_app(catalog, **options)
-        served = request.param == "served"
-        runner = web.AppRunner(app, **(server.SERVE_OPTIONS if served else {}))
-        runners.append(runner)
+        runner = web.AppRunner(app)
+        stack.push_async_callback(runner.cleanup)
         await runner.setup()
-        if served:
-            listeners.append(await server._listen(runner, "127.0.0.1", 0))
-            port = listeners[-1].sockets[0].getsockname()[1]
+        if request.param == "served":
+            listening = server._listening(app[server._ENDPOINT], "127.0.0.1", 0)
+            port = (await stack.enter_async_context(listening)).sockets[0].getsockname()[1]
         else:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             port = runner.addresses[0][1]
         session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
-        sessions.append(session)
+        await stack.enter_async_context(session)
         return Api(session, port, app[ENGINE], clock)
 
-    yield start
-    for session in sessions:
-        await session.close()
-    for listener in listeners:
-        listener.close()
-    for runner in runners:
-        await runner.cleanup()
+    async with stack:
+        yield start
 
 
 @pytest.fixture

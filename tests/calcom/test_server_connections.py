@@ -53,7 +53,7 @@ class Served:
 
     def __init__(self, app: web.Application, port: int) -> None:
         self.engine = app[ENGINE]
-        self.traffic = app[server._TRAFFIC]
+        self.traffic = app[server._ENDPOINT].traffic
         self.port = port
 
     @asynccontextmanager
@@ -108,16 +108,15 @@ class Served:
 @asynccontextmanager
 async def served() -> AsyncIterator[Served]:
     app = create_app(catalog_from(RAW_CATALOG), clock=SimClock(NOW))
-    runner = web.AppRunner(app, **server.SERVE_OPTIONS)
+    runner = web.AppRunner(app)
     await runner.setup()
-    listener = await server._listen(runner, "127.0.0.1", 0)
     try:
-        yield Served(app, listener.sockets[0].getsockname()[1])
-    finally:
-        listener.close()
-        await runner.cleanup()
+        async with server._listening(app[server._ENDPOINT], "127.0.0.1", 0) as listener:
+            yield Served(app, listener.sockets[0].getsockname()[1])
         for _ in range(5):  # until what was cut off is closed on this side, too
             await asyncio.sleep(0)
+    finally:
+        await runner.cleanup()
 
 
 pytestmark = pytest.mark.anyio
