@@ -93,7 +93,7 @@ class SlotTaken(Refused):
     them before giving way to others to learn what refused this very request.
 
     Made with the resource and the details, or with a function that finds them
-    and what to call it with.
+    and what to call it with; its attribute ``only_holds``, if it has one, finds less.
     """
 
     # There is no __init__: BaseException has stored the args before one would run.  Storing
@@ -153,6 +153,13 @@ class SlotTaken(Refused):
         another slot.  Not a promise: others may be quicker, or extend.
         """
         return self.obstruction.retry_at
+
+    @property
+    def only_holds(self) -> bool:
+        """Whether there is a ``retry_at``: a question that is cheaper than when it is."""
+        _, found, *about = _stored_args(self)
+        tell: Callable[..., bool] | None = getattr(found, "only_holds", None)
+        return self.retry_at is not None if tell is None else tell(*about)
 
     def __reduce__(self) -> tuple[type[SlotTaken], tuple[str, Obstruction], dict[str, Any]]:
         return type(self), (self.resource, self.obstruction), self.__dict__

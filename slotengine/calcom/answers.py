@@ -103,7 +103,16 @@ class Reply(NamedTuple):
 
 def status_of(error: SlotError) -> int:
     """Return the status for an error of the engine."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    kind = type(error)
+    status = _statuses.get(kind)
+    if status is None:
+        status = next(STATUS[each] for each in kind.__mro__ if each in STATUS)
+        _statuses[kind] = status
+    return status
+
+
+_statuses: Final[dict[type[SlotError], int]] = {}
+"""What was looked up before, by kinds of errors, of which there are a few."""
 
 
 def problem(error: Exception, method: str, target: str, engine: SlotEngine) -> Reply:
@@ -126,7 +135,11 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 def respond(reply: Reply, shown: Mapping[str, str] = _NO_HEADERS) -> Response:
     """Return an answer of JSON, with some more headers."""
-    return Response(reply.status, {**JSON, "X-Request-Id": new_uid(), **shown}, reply.body)
+    headers = JSON.copy()
+    headers["X-Request-Id"] = new_uid()
+    if shown:
+        headers.update(shown)
+    return Response(reply.status, headers, reply.body)
 
 
 _SCHEME_AND_HOST: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
@@ -138,6 +151,8 @@ def path_of(target: str) -> str:
     >>> path_of("/api/v2/ee/slots?start=2050-09-05")
     '/v2/slots?start=2050-09-05'
     """
+    if target.startswith("/v2/slots") and target.isascii():
+        return target  # nearly always
     path = sendable(target)
     if absolute := _SCHEME_AND_HOST.match(path):
         path = "/" + path[absolute.end() :].removeprefix("/")

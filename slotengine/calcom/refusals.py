@@ -45,6 +45,8 @@ def explained(refusal: Refused, offer: Offer, start_sent: str) -> HttpError:
 
 
 def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
+    if type(refusal) is SlotTaken:  # nearly always
+        return _taken(refusal, offer)
     match refusal:
         case NoSeatsLeft():
             # The original calls the event type a booking here, and clients may know the text.
@@ -77,9 +79,9 @@ def _taken(refusal: SlotTaken, offer: Offer) -> str:
     only bookings never lapse: so with one in the way there is no time to retry
     at.  With round robin, all depends on the hosts who take part every time.
     """
-    if refusal.resource in offer.rotating or (offer.round_robin and refusal.retry_at is not None):
+    if refusal.resource in offer.rotating or (offer.round_robin and refusal.only_holds):
         return _NO_HOSTS
-    return _RESERVED if refusal.retry_at is not None else _BOOKED
+    return _RESERVED if refusal.only_holds else _BOOKED
 
 
 def slot_minutes(offer: Offer, asked: int | None, *, field: str) -> int:

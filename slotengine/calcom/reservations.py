@@ -25,6 +25,7 @@ from slotengine.calcom.wire import (
     Bounds,
     HttpError,
     ReservationBody,
+    held_body,
     parse_body,
     reservation_data,
     sendable,
@@ -33,7 +34,7 @@ from slotengine.calcom.wire import (
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
-from slotengine.errors import Refused, UnknownReservation, WrongState
+from slotengine.errors import Refused, TooSoon, UnknownReservation, WrongState
 
 USUAL_HOLD_MINUTES: Final = 5
 
@@ -74,8 +75,8 @@ class Reservations:
         try:
             held = self._reserve(wanted)
         except Refused as refusal:
-            # Not looked at before: the engine has refused it, if only as too soon.
-            self._check_not_past(wanted)
+            if isinstance(refusal, TooSoon):  # as which the engine refuses the past
+                self._check_not_past(wanted)
             raise explained(refusal, wanted.offer, wanted.start_sent) from None
         return Reply(201, _shown(held, wanted))
 
@@ -137,7 +138,9 @@ class Reservations:
         start = body.slot_start.moment
         if start is None or start < offer.earliest:
             raise HttpError(400, "Invalid start date")
-        length = slot_minutes(offer, body.slot_duration, field="slotDuration") * MINUTE
+        length = offer.rules.length
+        if body.slot_duration is not None:
+            length = slot_minutes(offer, body.slot_duration, field="slotDuration") * MINUTE
         try:
             end = offer.end(start, length)
         except OverflowError:
@@ -179,15 +182,8 @@ def _shown(held: Reservation, wanted: _Wanted) -> bytes:
     """Return the success envelope of a hold that was wanted just now."""
     until = held.until
     assert until is not None
-    return success(
-        reservation_data(
-            event_type_id=wanted.offer.id,
-            start=wanted.start,
-            end=wanted.end,
-            uid=held.uid,
-            until=until,
-            reservation_minutes=wanted.hold_minutes,
-        )
+    return held_body(
+        wanted.offer.id, wanted.start, wanted.end, held.uid, wanted.hold_minutes, until
     )
 
 

@@ -12,8 +12,10 @@ import gc
 import logging
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from typing import Any, Final
 
 import orjson
@@ -152,61 +154,76 @@ async def _expected(_: web.Request) -> None:
 class _Endpoint:
     """Carries requests to the service, and its answers back."""
 
-    __slots__ = ("prefix", "service", "traffic")
+    __slots__ = ("prefix", "service", "traffic", "usual")
 
-    def __init__(self, service: Service, traffic: Traffic) -> None:
+    def __init__(self, service: Service, traffic: Traffic, *, usual: bool = False) -> None:
         self.service = service
         self.traffic = traffic
+        self.usual = usual
+        """Whether usual answers are of a class of our own, which no middleware knows."""
         self.prefix = ""
         """Of all paths, if the application is part of another."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
-        self.traffic.under_way += 1
+        traffic, service = self.traffic, self.service
+        traffic.under_way += 1
         try:
-            return await self._answer(request)
-        finally:
-            self.traffic.done()
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.version not in _VERSIONS:
-            return await self._send(request, _not_http(), close=True)
-        target = request.raw_path
-        if self.prefix:
-            target = target.removeprefix(self.prefix)
-        service = self.service
-        outcome = service.admit(Head(request.method, target, request.headers, request.remote or ""))
-        if isinstance(outcome, Refusal):
-            return await self._send(request, outcome.response, close=_is_unwanted(request))
-        close = False
-        try:
-            body = b""
-            try:
-                if outcome.bound:
-                    body = await self._received(request, outcome)
-            except HttpError as error:
-                response, close = service.refused(outcome, error), True
+            if request.version not in _VERSIONS:
+                return _whole(_not_http(), close=True)
+            method, headers, content = request.method, request.headers, request.content
+            target = request.raw_path
+            if self.prefix:
+                target = target.removeprefix(self.prefix)
+            close = False
+            admitted = service.admit(Head(method, target, headers, request.remote or ""))
+            if isinstance(admitted, Refusal):
+                response = admitted.response
             else:
-                response = await service.handle(outcome, body)
+                try:
+                    sent = b""
+                    if admitted.bound:
+                        if admitted.encoding is not None:
+                            admitted = _as_unpacked(admitted, content)
+                        # Nearly always it came along with its head.
+                        sent = (
+                            content.read_nowait()
+                            if content.is_eof()
+                            else await self._received(request, admitted.bound)
+                        )
+                    response = await service.handle(admitted, sent)
+                except HttpError as error:  # of reading
+                    response, close = service.refused(admitted, error), True
+                finally:
+                    service.done(admitted)
+            # Of what comes along with an offer to upgrade, aiohttp drops some, and not all.
+            close = close or traffic.stopping or "Upgrade" in headers
+            if not close and not content.is_eof():
+                close = _is_better_not_read(request)
+            body = response.body
+            if isinstance(body, bytes) and (len(body) <= LARGEST_PIECE or method == "HEAD"):
+                if (
+                    self.usual
+                    and body
+                    and not close
+                    and method != "HEAD"
+                    and request.version == HttpVersion11
+                    and request.keep_alive
+                ):
+                    return _Usual(response.status, response.headers, body)
+                return _whole(response, close=close)
+            return await _in_pieces(request, response, close=close)
         finally:
-            service.done(outcome)
-        return await self._send(request, response, close=close or _is_unwanted(request))
+            traffic.done()
 
-    # --- Its body ------------------------------------------------------------------------
-
-    async def _received(self, request: web.BaseRequest, admitted: Admitted) -> bytes:
-        """Return a body, however it arrives.  Raises `HttpError`."""
-        content, traffic, bound = request.content, self.traffic, admitted.bound
+    async def _received(self, request: web.BaseRequest, bound: int) -> bytes:
+        """Return a body that is still to come.  Raises `HttpError`."""
+        traffic = self.traffic
         try:
-            if content.is_eof():  # nearly always: it came along with its head
-                body = content.read_nowait()
-                if len(body) > bound:
-                    raise HttpError(413, TOO_LARGE)
-                return body
             if "Expect" in request.headers and request.version == HttpVersion11:
                 _ask_for_body(request)
             async with traffic.patience(BODY_TIMEOUT_S):
-                return await _read(content, bound)
+                return await _read(request.content, bound)
         except TimeoutError:
             if traffic.given_up:
                 raise HttpError(503, "The server is stopping; try again") from None
@@ -218,48 +235,28 @@ class _Endpoint:
         except (web.RequestPayloadError, HttpProcessingError):
             raise HttpError(400, BROKEN) from None
 
-    # --- Its answer ----------------------------------------------------------------------
-
-    async def _send(
-        self, request: web.BaseRequest, response: Response, *, close: bool
-    ) -> web.StreamResponse:
-        """Return the response of aiohttp; what is large is sent by then."""
-        status, headers, body = response
-        close = close or self.traffic.stopping
-        if isinstance(body, bytes) and (len(body) <= LARGEST_PIECE or request.method == "HEAD"):
-            whole = web.Response(status=status, headers=headers, body=body)
-            if close:
-                whole.force_close()
-            return whole
-        parts = web.StreamResponse(status=status, headers=headers)
-        if close:
-            parts.force_close()
-        if isinstance(body, bytes):
-            parts.content_length = len(body)
-        await _write(request, parts, body)
-        return parts
-
 
 _ENDPOINT: Final = web.AppKey("endpoint", _Endpoint)
 _VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
 
 
-def _is_unwanted(request: web.BaseRequest) -> bool:
-    """Tell whether what comes after an answer is better not read.
+def _is_better_not_read(request: web.BaseRequest) -> bool:
+    """Tell whether the rest of a body is better not read, if nobody wants it.
 
-    aiohttp reads on to the end of a body that nobody wanted, for a while, and
-    then the next request.
+    aiohttp reads on to its end, for a while, and then the next request.
     """
     headers = request.headers
-    if "Upgrade" in headers:  # of what comes along with it, some would be dropped, and not all
-        return True
-    content = request.content
-    if content.is_eof():
-        return False
-    if "Expect" in headers or "Content-Encoding" in headers or content.exception() is not None:
+    if "Expect" in headers or "Content-Encoding" in headers:
         return True
     length = request.content_length
-    return length is None or length > LARGEST_BODY
+    return length is None or length > LARGEST_BODY or request.content.exception() is not None
+
+
+def _as_unpacked(admitted: Admitted, content: StreamReader) -> Admitted:
+    """Return what is to be read if aiohttp unpacks: where another application has it do so."""
+    if content.total_compressed_bytes is None:
+        return admitted
+    return admitted._replace(bound=LARGEST_BODY, encoding=None)
 
 
 def _ask_for_body(request: web.BaseRequest) -> None:
@@ -279,25 +276,90 @@ async def _read(content: StreamReader, bound: int) -> bytes:
     return b"".join(parts)
 
 
-async def _write(request: web.BaseRequest, response: web.StreamResponse, body: Body) -> None:
-    """Send a body piece by piece, to a client that takes each in time."""
+class _Usual(web.StreamResponse):
+    """An answer over a connection of HTTP/1.1 that goes on, with a body of known length.
+
+    aiohttp's own finds out whether an answer is that, header by header, in nine
+    coroutines.  Measured: 14 µs of a request's 115.
+    """
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        super().__init__(status=status)
+        self.lines = headers
+        self.content = body
+
+    @property
+    def keep_alive(self) -> bool:
+        """That the connection goes on."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Send all of it."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in self.lines.items()])
+        head = (
+            f"HTTP/1.1 {self.status} {self.reason}\r\n{lines}"
+            f"Content-Length: {len(self.content)}\r\nDate: {_date()}\r\n\r\n"
+        )
+        await request.writer.write_eof(head.encode() + self.content)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Do nothing: it is sent."""
+
+
+_dates: dict[int, str] = {}
+"""The present second, and how HTTP writes it, which takes 2 µs."""
+
+
+def _date() -> str:
+    now = int(time.time())
+    date = _dates.get(now)
+    if date is None:
+        _dates.clear()
+        date = _dates[now] = formatdate(now, usegmt=True)
+    return date
+
+
+def _whole(response: Response, *, close: bool) -> web.Response:
+    found = web.Response(status=response.status, headers=response.headers, body=response.body)
+    if close:
+        found.force_close()
+    return found
+
+
+async def _in_pieces(
+    request: web.BaseRequest, response: Response, *, close: bool
+) -> web.StreamResponse:
+    """Send an answer piece by piece, to a client that takes each in time."""
+    found = web.StreamResponse(status=response.status, headers=response.headers)
+    if close:
+        found.force_close()
+    body = response.body
+    if isinstance(body, bytes):
+        found.content_length = len(body)
     try:
-        await response.prepare(request)
-        if isinstance(body, bytes):
-            for at in range(0, len(body), LARGEST_PIECE):
-                async with asyncio.timeout(STALL_S):
-                    await response.write(memoryview(body)[at : at + LARGEST_PIECE])
-        elif request.method != "HEAD":
-            async for part in body:
-                async with asyncio.timeout(STALL_S):
-                    await response.write(part)
+        await found.prepare(request)
+        async for piece in _pieces(body):
+            if request.method == "HEAD":
+                break
+            async with asyncio.timeout(STALL_S):
+                await found.write(piece)
         async with asyncio.timeout(STALL_S):
-            await response.write_eof()
+            await found.write_eof()
     except TimeoutError:
         logger.debug("a client does not read its answer")
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError from None
+    return found
+
+
+async def _pieces(body: Body) -> AsyncIterator[bytes | memoryview]:
+    if isinstance(body, bytes):
+        for at in range(0, len(body), LARGEST_PIECE):
+            yield memoryview(body)[at : at + LARGEST_PIECE]
+    else:
+        async for piece in body:
+            yield piece
 
 
 def _not_http() -> Response:
@@ -415,7 +477,7 @@ async def _serve(
     _on_signal(on_signal)
     async with service.engine:
         await service.populate()
-        async with _listening(_Endpoint(service, traffic), host, port) as listener:
+        async with _listening(_Endpoint(service, traffic, usual=True), host, port) as listener:
             url = _url(listener)
             announce(f"Listening on {url} - {_example(url, service)}")
             await stop.wait()

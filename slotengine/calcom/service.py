@@ -25,7 +25,14 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from slotengine.calcom.answers import PREFLIGHT, Reply, path_of, problem, respond
-from slotengine.calcom.bodies import MOST_IN_FLIGHT, NOTHING, Room, expected_json, unpacked
+from slotengine.calcom.bodies import (
+    MOST_IN_FLIGHT,
+    NOTHING,
+    TOO_LARGE,
+    Room,
+    expected_json,
+    unpacked,
+)
 from slotengine.calcom.callers import NOBODY, Caller, caller_of
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.messages import Head, Headers, Refusal, Response
@@ -202,16 +209,16 @@ class Service:
     async def handle(self, admitted: Admitted, body: bytes) -> Response:
         """Answer a request that was admitted, given its body as it was sent."""
         try:
+            if len(body) > admitted.bound:
+                raise HttpError(413, TOO_LARGE)
             if admitted.encoding is not None:
                 body = unpacked(body, admitted.encoding)
             reply = admitted.endpoint.answer(admitted, body)
-            if isinstance(reply, Response):
-                return reply
-            if not isinstance(reply, Reply):
+            if not isinstance(reply, tuple):
                 reply = await reply
         except Exception as error:
             return self.refused(admitted, error)
-        return respond(reply, admitted.shown)
+        return reply if isinstance(reply, Response) else respond(reply, admitted.shown)
 
     def refused(self, admitted: Admitted, error: Exception) -> Response:
         """Return the answer to a request for which this was raised, such as on reading its body."""

@@ -121,6 +121,27 @@ def reservation_data(
     return data
 
 
+def held_body(
+    event_type_id: int,
+    start: datetime,
+    end: datetime,
+    uid: str,
+    reservation_minutes: int,
+    until: datetime,
+) -> bytes:
+    """Return the success envelope of a reservation as POST and PATCH answer it.
+
+    The same as of `reservation_data`, in a third of the time: nothing in it needs
+    escaping.
+    """
+    return (
+        f'{{"status":"success","data":{{"eventTypeId":{event_type_id},'
+        f'"slotStart":"{stamp(start)}","slotEnd":"{stamp(end)}",'
+        f'"slotDuration":{(end - start) // MINUTE},"reservationUid":"{uid}",'
+        f'"reservationDuration":{reservation_minutes},"reservationUntil":"{stamp(until)}"}}}}'
+    ).encode()
+
+
 # --- Times -----------------------------------------------------------------------------
 
 # ISO 8601 as the original's validator takes it, less what its parser then refuses anyway.
@@ -299,6 +320,12 @@ def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
     (1, None)
     """
     sent = _object(raw)
+    if len(sent) == 2:  # nearly always, and nothing is wrong
+        event_type_id, start_text = sent.get("eventTypeId"), sent.get("slotStart")
+        if type(event_type_id) is int and type(start_text) is str:
+            slot_start = parse_instant(start_text)
+            if slot_start is not None:
+                return ReservationBody(event_type_id, slot_start, None, None)
     violations: dict[str, dict[str, str]] = {}
 
     event_type_id = integer(sent.get("eventTypeId"))

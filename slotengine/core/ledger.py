@@ -54,7 +54,6 @@ from slotengine.errors import (
     LifeExceeded,
     LimitReached,
     NoneFree,
-    Obstruction,
     OutsideHours,
     Refused,
     SlotError,
@@ -197,14 +196,14 @@ class Ledger(Books):
                 place = self._occupancy.second_look(found, start, end, 1, now)
         if place == NO_ROOM:
             raise SlotTaken(
-                resource, self._span_obstruction, resource, resource, start, end, limits
+                resource, self._occupancy.span_finder, resource, resource, start, end, limits
             )
         until = now + ttl
         if limits:
             reached = self._occupancy.limit_reached(limits, now, self._queue.due > now)
             if reached is not None:
                 raise LimitReached(
-                    reached, self._span_obstruction, reached, resource, start, end, limits
+                    reached, self._occupancy.span_finder, reached, resource, start, end, limits
                 )
             entry = Entry(uid, until, now, holder, start, end, None, event_type, True, quota)
             entry.claims = (Claim(resource, start, end), *limits)
@@ -225,13 +224,6 @@ class Ledger(Books):
         if self.on_change is not None:
             self.on_change(Verb.RESERVE, entry, now)
         return entry
-
-    def _span_obstruction(
-        self, refused: str, resource: str, start: int, end: int, limits: tuple[Claim, ...]
-    ) -> Obstruction:
-        # Later than `reserve`, so that a refusal nobody reads costs no claim either.
-        slot = Placement(start, end, (Claim(resource, start, end), *limits), None, None)
-        return self._occupancy.obstruction(refused, slot, None)
 
     def reserve_proposal(
         self,

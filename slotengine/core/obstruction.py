@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -45,6 +45,20 @@ class Obstacle(NamedTuple):
     end: int
     units: int
     until: int
+
+
+class Finder:
+    """What finds the details of a refusal, and less of them for less, when somebody asks."""
+
+    __slots__ = ("_find", "only_holds")
+
+    def __init__(self, find: Callable[..., Obstruction], only_holds: Callable[..., bool]) -> None:
+        self._find = find
+        self.only_holds = only_holds
+
+    def __call__(self, *about: object) -> Obstruction:
+        """Return the details."""
+        return self._find(*about)
 
 
 def imported_obstacles(spans: Iterable[tuple[int, int]], capacity: int) -> list[Obstacle]:
@@ -86,7 +100,10 @@ def obstacles(
         until = owner.until_without(own)
         if until > now:
             # Ask the owner for its span: a long timeline may have cut it where two parts meet.
-            theirs = next(one for one in owner.all_claims() if one.resource == resource)
+            claims = owner.all_claims()
+            theirs = claims[0]
+            if theirs.resource != resource:
+                theirs = next(one for one in claims if one.resource == resource)
             found.append(Obstacle(theirs.start, theirs.end, theirs.units, until))
     return found
 
@@ -98,7 +115,8 @@ def free_from(in_the_way: Sequence[Obstacle], claim: Claim, capacity: int, now: 
     moment at which a hold lapses, and later is never worse, so bisection
     finds it: O(k log² k).
     """
-
+    if capacity == 1:  # all of them must be gone
+        return max((one.until for one in in_the_way), default=now)
     if all(one.start <= claim.start and claim.end <= one.end for one in in_the_way):
         # All of them at all of its instants, as with limits, which may have thousands.
         left, moment = sum(one.units for one in in_the_way), now

@@ -21,6 +21,7 @@ from sortedcontainers import SortedList
 from slotengine.core.instant import from_us
 from slotengine.core.interval import joined
 from slotengine.core.obstruction import (
+    Finder,
     Obstacle,
     Standing,
     claim_obstruction,
@@ -41,6 +42,7 @@ from slotengine.core.proposal import (
 )
 from slotengine.core.reservation import (
     LIMIT,
+    UNDYING,
     Claim,
     Entry,
     Placement,
@@ -81,6 +83,9 @@ class Occupancy:
         self._sessions_of: dict[str, SortedList[int]] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
         self._now = now
+        self._finder = Finder(self.obstruction, self.only_holds)
+        self.span_finder = Finder(self._span_obstruction, self._only_holds_in_span)
+        """Of refusals of a span on one resource, which make no slot unless they are read."""
 
     # --- Resources -------------------------------------------------------------------
 
@@ -186,7 +191,7 @@ class Occupancy:
         if limits:
             reached = self.limit_reached(limits, now, swept)
             if reached is not None:
-                raise LimitReached(reached, self.obstruction, reached, slot, own)
+                raise LimitReached(reached, self._finder, reached, slot, own)
         return slot
 
     def limit_reached(self, claims: tuple[Claim, ...], now: int, swept: bool) -> str | None:
@@ -286,7 +291,7 @@ class Occupancy:
     ) -> None:
         name, start, end, units = claim
         if not self._has_room(resource, start, end, units, now, swept):
-            raise SlotTaken(name, self.obstruction, name, slot, own)
+            raise SlotTaken(name, self._finder, name, slot, own)
 
     def _pick(
         self,
@@ -360,7 +365,7 @@ class Occupancy:
             if i in closed
             else SlotTaken(
                 claim.resource,
-                self.obstruction,
+                self._finder,
                 claim.resource,
                 slot._replace(claims=(*slot.claims, claim)),
                 own,
@@ -410,9 +415,9 @@ class Occupancy:
         most = slot.seats.total - slot.seats.wanted
         resource = session.claims[0].resource
         if session.end != slot.end or not session.is_among(slot.hosts):
-            raise SlotTaken(resource, self.obstruction, resource, asked, own)
+            raise SlotTaken(resource, self._finder, resource, asked, own)
         if session.taken > most:
-            raise NoSeatsLeft(resource, self.obstruction, resource, asked, own)
+            raise NoSeatsLeft(resource, self._finder, resource, asked, own)
         return session
 
     # --- Applying: writes, and cannot refuse -----------------------------------------
@@ -556,16 +561,52 @@ class Occupancy:
         for claim in slot.claims:
             resource = self._claimed(claim.resource)
             standing = resource.timeline.overlapping(claim.start, claim.end)
-            others = [one for one in standing if one.owner is not session]
-            in_the_way = obstacles(others, claim.resource, now, own)
-            busy = resource.busy_in(claim.start, claim.end)
-            in_the_way += imported_obstacles(busy, resource.capacity)
+            if session is not None:
+                standing = [one for one in standing if one.owner is not session]
+            in_the_way = obstacles(standing, claim.resource, now, own)
+            if resource.busy:
+                busy = resource.busy_in(claim.start, claim.end)
+                in_the_way += imported_obstacles(busy, resource.capacity)
             free_at = max(free_at, free_from(in_the_way, claim, resource.capacity, now))
             if claim.resource == refused:
                 where, what = claim, in_the_way
         if session is not None and session.until_without(own) > now:
             return session_obstruction(session, slot, now, own, free_at)
         return claim_obstruction(where, what, free_at, now)
+
+    def only_holds(self, refused: str, slot: Slotted, own: Entry | None) -> bool:
+        """Return whether all that is in the way of a slot lapses, as `obstruction` would tell."""
+        if slot.seats is not None:
+            return self.obstruction(refused, slot, own).retry_at is not None
+        for claim in slot.claims:
+            resource = self._claimed(claim.resource)
+            if resource.capacity != 1:
+                return self.obstruction(refused, slot, own).retry_at is not None
+            if not self._only_holds_on(resource, claim.start, claim.end, own):
+                return False
+        return True
+
+    def _only_holds_on(self, resource: Resource, start: int, end: int, own: Entry | None) -> bool:
+        if resource.busy and resource.is_busy(start, end):
+            return False
+        standing = resource.timeline.overlapping(start, end)
+        return all(one.owner.until_without(own) < UNDYING for one in standing)
+
+    def _span_obstruction(
+        self, refused: str, resource: str, start: int, end: int, limits: tuple[Claim, ...]
+    ) -> Obstruction:
+        slot = Placement(start, end, (Claim(resource, start, end), *limits), None, None)
+        return self.obstruction(refused, slot, None)
+
+    def _only_holds_in_span(
+        self, refused: str, resource: str, start: int, end: int, limits: tuple[Claim, ...]
+    ) -> bool:
+        found = self.resources[resource]
+        if limits or found.capacity != 1:
+            return (
+                self._span_obstruction(refused, resource, start, end, limits).retry_at is not None
+            )
+        return self._only_holds_on(found, start, end, None)
 
     # --- Invariants ------------------------------------------------------------------
 

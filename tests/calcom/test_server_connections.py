@@ -110,6 +110,7 @@ async def served() -> AsyncIterator[Served]:
     app = create_app(catalog_from(RAW_CATALOG), clock=SimClock(NOW))
     runner = web.AppRunner(app)
     await runner.setup()
+    app[server._ENDPOINT].usual = True
     try:
         async with server._listening(app[server._ENDPOINT], "127.0.0.1", 0) as listener:
             yield Served(app, listener.sockets[0].getsockname()[1])
