@@ -10,13 +10,24 @@ def main() -> None:
     try:
         from slotengine.cli import cli
     except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("slotengine"):
+        if missing.name != "click":
             raise
-        sys.exit(
-            f"The slotengine command needs {missing.name}. "
-            "Install it with: pip install 'slotengine[cli,server]'"
-        )
-    cli()
+        _without_click(sys.argv[1:])
+    else:
+        cli()
+
+
+def _without_click(arguments: list[str]) -> None:
+    """Answer ``--version``, which needs no extra; for all else say what to install."""
+    if arguments == ["--version"]:
+        from slotengine import __version__
+
+        print(f"slotengine, version {__version__}")  # noqa: T201  # as click does
+        return
+    sys.exit(
+        "The slotengine command needs click, which is not installed; "
+        "install it with: pip install 'slotengine[cli,server]'"
+    )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ class Layer(NamedTuple):
 
 SERVED: Final = ("slotengine.engine", "slotengine.core", "slotengine.errors")
 PURE: Final = ("slotengine.core", "slotengine.errors")
+EXTRAS: Final = "slotengine.extras"
 CLIENT: Final = "slotengine.calcom.client"
 SYNC: Final = "slotengine.calcom.sync"
 
@@ -42,8 +43,7 @@ CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
 COMMAND: Final = Layer(
     (
         "slotengine",
-        "slotengine.cli_simulate",
-        "slotengine.cli_slots",
+        "slotengine.cli",
         "slotengine.calcom",
         "slotengine.backends",
         "slotengine.testing",
@@ -55,10 +55,11 @@ COMMAND: Final = Layer(
 # The longest name that a module begins with decides.  "slotengine" is that one module only.
 LAYERS: Final[dict[str, Layer]] = {
     "slotengine.errors": Layer(),
+    EXTRAS: Layer(),
     "slotengine.core": Layer(("slotengine.errors",), ("sortedcontainers",)),
     "slotengine.backends": Layer(PURE, ("anyio",)),
     "slotengine.engine": Layer((*PURE, "slotengine.backends.protocol"), ("anyio",)),
-    "slotengine.ical": Layer(PURE, ("icalendar", "recurring_ical_events")),
+    "slotengine.ical": Layer((*PURE, EXTRAS), ("icalendar", "recurring_ical_events")),
     "slotengine.calcom": Layer(SERVED, ("orjson",)),
     # Of the server, one file knows the web framework.
     "slotengine.calcom.server": Layer(("slotengine.calcom", *SERVED), ("aiohttp", "orjson")),
@@ -89,7 +90,8 @@ LAYERS: Final[dict[str, Layer]] = {
     f"{CLIENT}.retries": Layer((f"{CLIENT}.errors",), ("tenacity",)),
     f"{CLIENT}.transport": Layer((f"{CLIENT}.responses", "slotengine.errors"), ("aiohttp", "yarl")),
     f"{CLIENT}.wire": Layer(("slotengine.calcom.wire", "slotengine.errors"), ("orjson",)),
-    SYNC: Layer((CLIENT, *SERVED)),
+    CLIENT: Layer((CLIENT, EXTRAS, "slotengine.errors")),
+    SYNC: Layer((CLIENT, EXTRAS, *SERVED)),
     f"{SYNC}.clock_skew": Layer(PURE),
     f"{SYNC}.errors": Layer(("slotengine.errors",)),
     f"{SYNC}.inbound": SYNC_WAITING,
@@ -103,20 +105,20 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.testing": Layer(
         ("slotengine.calcom", "slotengine.backends", *SERVED), ("anyio", "sortedcontainers")
     ),
-    "slotengine.testing.remote": Layer(("slotengine.calcom", *SERVED), ("anyio", "orjson")),
+    "slotengine.testing.remote": Layer(("slotengine.calcom", EXTRAS, *SERVED), ("anyio", "orjson")),
     "slotengine.testing.remote.listener": Layer(
         ("slotengine.testing.remote", *SERVED), ("aiohttp",)
     ),
     "slotengine.testing.remote.server": Layer(
         ("slotengine.testing.remote", "slotengine.calcom", *SERVED), ("aiohttp", "orjson")
     ),
-    "slotengine.testing.strategies": Layer(("slotengine.testing", *SERVED), ("hypothesis",)),
+    "slotengine.testing.strategies": Layer(
+        ("slotengine.testing", EXTRAS, *SERVED), ("hypothesis",)
+    ),
     # The public names, which nothing inside slotengine imports but the command.
     "slotengine": Layer(SERVED),
-    "slotengine.__main__": Layer(("slotengine.cli",)),
+    "slotengine.__main__": Layer(("slotengine.cli", "slotengine")),
     "slotengine.cli": COMMAND,
-    "slotengine.cli_simulate": COMMAND,
-    "slotengine.cli_slots": COMMAND,
 }
 
 # The core is synchronous and deterministic: time, ids and chance are arguments.

@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from functools import cache
 from typing import Final, NamedTuple, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from slotengine.calcom.wire import NUMERIC, HttpError, parse_instant, stamp
 from slotengine.core.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.proposal import Terms
+from slotengine.core.zone import UTC_NAMES, Zone
 
 T = TypeVar("T")
 
@@ -309,7 +310,7 @@ def _zones() -> dict[str, str]:
     """
     # Two files beside the zones: that of the machine itself, and that of a machine without one.
     names = available_timezones() - {"localtime", "Factory"}
-    return {name.lower(): name for name in names}
+    return {name.lower(): name for name in names | UTC_NAMES}
 
 
 # --- The answer ------------------------------------------------------------------------
@@ -382,7 +383,7 @@ class _WallClock:
 
     def __init__(self, zone: str | None) -> None:
         self._name = zone or "UTC"
-        self._zone: tzinfo = ZoneInfo(self._name)
+        self._zone = Zone.of(self._name).info
         self._from = self._until = self._midnight = 0
         self._offset = ""
         self.date = ""

@@ -9,7 +9,7 @@ Times are UTC microseconds.  A date is its number of days since 1970-01-01.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final
@@ -27,6 +27,11 @@ LAST_LOCAL: Final = (date.max.toordinal() - EPOCH_ORDINAL) * DAY
 
 # What some systems have beside the zones: other ways to count, and whatever is set on them.
 _ONLY_HERE: Final = ("right/", "posix/", "posixrules", "localtime")
+
+UTC_NAMES: Final = frozenset({
+    "Etc/UCT", "Etc/UTC", "Etc/Universal", "Etc/Zulu", "UCT", "UTC", "Universal", "Zulu",
+})  # fmt: skip
+"""Links to one zone in the tz database, which needs no data."""
 
 # 2**40 microseconds are 12.7 days: a few dozen windows, which five steps search.
 BUCKET_BITS: Final = 40
@@ -48,19 +53,28 @@ class Zone:
 
     __slots__ = ("info", "key")
 
+    info: tzinfo
+    """What datetimes of this zone carry."""
+
     def __init__(self, key: str) -> None:
         self.key = key
-        self.info = ZoneInfo(key)
+        self.info = UTC if key in UTC_NAMES else ZoneInfo(key)
 
     @staticmethod
     def of(key: str, field: str = "zone") -> Zone:
-        """Return the zone of an IANA name.  Raises `InvalidField` if there is none.  O(1)."""
+        """Return the zone of an IANA name.  O(1).
+
+        UTC needs no time zone data; the other zones come from the system's, or
+        else from the package tzdata.  Raises `InvalidField` if there is no such zone,
+        or no data.
+        """
         try:
             if not key.startswith(_ONLY_HERE):
                 return _named(key)
         # Unknown; not a possible key; a folder of zones; no text at all.
         except (KeyError, ValueError, OSError, TypeError, AttributeError):
-            pass
+            if not _is_there_data():
+                raise InvalidField(field, f"cannot be looked up: {key!r}; {NO_DATA}") from None
         raise InvalidField(field, f"is not an IANA time zone: {key!r}")
 
     def stretches(self, bucket: int) -> tuple[Stretch, ...]:
@@ -124,6 +138,18 @@ class Zone:
         return _named, (self.key,)
 
 
+NO_DATA: Final = "this system has no time zone data; install it, or the package tzdata"
+
+
+def _is_there_data() -> bool:
+    """Tell whether the system knows time zones at all, by one that every database has."""
+    try:
+        ZoneInfo("Europe/London")
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
 @lru_cache(maxsize=1024)
 def _named(key: str) -> Zone:
     return Zone(key)
@@ -153,7 +179,7 @@ def _stretches(zone: Zone, bucket: int) -> tuple[Stretch, ...]:
     return tuple((left, right, _offset(info, left // SECOND)) for left, right in stretches)
 
 
-def _changes(info: ZoneInfo, low: int, high: int) -> Iterator[int]:
+def _changes(info: tzinfo, low: int, high: int) -> Iterator[int]:
     """Yield the seconds in (low, high] at which the zone's offset changes, searching in halves.
 
     Changes that cancel out between the two are not seen.
@@ -168,7 +194,7 @@ def _changes(info: ZoneInfo, low: int, high: int) -> Iterator[int]:
     yield from _changes(info, middle, high)
 
 
-def _offset(info: ZoneInfo, utc_s: int) -> int:
+def _offset(info: tzinfo, utc_s: int) -> int:
     """Return how far the zone's wall clock is ahead of UTC, in microseconds."""
     utc = datetime(1970, 1, 1, tzinfo=info) + timedelta(seconds=utc_s)
     # Both carry the same zone, so this is the difference of what the clocks show.

@@ -16,6 +16,10 @@ busy time that is lost is time that will be booked twice.
 
 from __future__ import annotations
 
-from slotengine.ical.busy import MAX_EVENTS, busy_spans
+from slotengine.extras import require
+
+require("slotengine.ical", "ical", "icalendar", "recurring_ical_events")
+
+from slotengine.ical.busy import MAX_EVENTS, busy_spans  # noqa: E402  # what it needs is there
 
 __all__ = ["MAX_EVENTS", "busy_spans"]

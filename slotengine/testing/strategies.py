@@ -18,7 +18,12 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
-import hypothesis.strategies as st
+from slotengine.extras import missing
+
+try:
+    import hypothesis.strategies as st
+except ModuleNotFoundError:
+    raise missing("slotengine.testing.strategies", "testing", "hypothesis") from None
 
 from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.instant import DAY, MINUTE, SECOND, from_us

@@ -11,6 +11,12 @@ what is said, and `faults` what goes wrong on purpose.
 
 from __future__ import annotations
 
+from slotengine.extras import require
+
+require("slotengine.testing.remote", "calcom", "aiohttp", "orjson")
+
+# What is imported here needs those packages.
+# ruff: noqa: E402
 from slotengine.calcom.rates import RateLimit
 from slotengine.testing.remote.access import (
     RateLimits,
