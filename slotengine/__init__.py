@@ -24,6 +24,8 @@ Where things are:
     A virtual clock, a watch, a naive ledger, a simulator, strategies (extra
     ``testing``) and a stand-in for Cal.com (extra ``calcom``), for your tests as
     for ours.
+``slotengine.cli``
+    The command ``slotengine`` (extra ``cli``).
 ``slotengine.errors``
     Everything that can be raised.
 

@@ -16,9 +16,9 @@ busy time that is lost is time that will be booked twice.
 
 from __future__ import annotations
 
-from slotengine.extras import require
+from slotengine import extras
 
-require("slotengine.ical", "ical", "icalendar", "recurring_ical_events")
+extras.require("slotengine.ical", "ical", "icalendar", "recurring_ical_events")
 
 from slotengine.ical.busy import MAX_EVENTS, busy_spans  # noqa: E402  # what it needs is there
 

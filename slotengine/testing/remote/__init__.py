@@ -11,9 +11,9 @@ what is said, and `faults` what goes wrong on purpose.
 
 from __future__ import annotations
 
-from slotengine.extras import require
+from slotengine import extras
 
-require("slotengine.testing.remote", "calcom", "aiohttp", "orjson")
+extras.require("slotengine.testing.remote", "calcom", "aiohttp", "orjson")
 
 # What is imported here needs those packages.
 # ruff: noqa: E402
