@@ -77,6 +77,7 @@ def catalog() -> dict[str, Any]:
         "teams": [team],
         "eventTypes": event_types,
         "rateLimits": {"disabled": True},  # all of them come from one address
+        "quotas": {"disabled": True},
     }
 
 

@@ -140,6 +140,7 @@ def catalog() -> dict[str, object]:
             for one in numbers
         ],
         "rateLimits": {"disabled": True},  # all requests come from one address
+        "quotas": {"disabled": True},
     }
 
 

@@ -51,6 +51,18 @@ class Caller(NamedTuple):
             raise HttpError(401, self.wrong)
         return self.user_id
 
+    def holder(self, address: str) -> str:
+        """Return for whom slots are held: the user who answers for it, else an address.
+
+        No address is ever taken for a user: what is in front tells them apart.
+
+        >>> Caller(Kind.API_KEY, b"...", 7).holder("192.0.2.7"), NOBODY.holder("192.0.2.7")
+        ('user:7', 'address:192.0.2.7')
+        """
+        if self.user_id is not None:
+            return f"user:{self.user_id}"
+        return f"address:{sendable(address)}"
+
     def __repr__(self) -> str:
         return f"<Caller known by {self.kind.value}>"
 

@@ -24,6 +24,7 @@ from typing import Final, Generic, TypeVar
 
 from slotengine.calcom.calendars import Calendar
 from slotengine.calcom.directory import Directory
+from slotengine.calcom.quotas import CallerQuotas
 from slotengine.calcom.rates import RateLimits
 from slotengine.calcom.secrets import digest_of
 from slotengine.core.event_type import EventType
@@ -164,6 +165,8 @@ class Catalog:
     oauth_clients: Mapping[str, OAuthClient]
     rate_limits: RateLimits | None
     """How often each may call; None if the catalog does not say."""
+    quotas: CallerQuotas | None
+    """How much each may hold; None if the catalog does not say."""
     warnings: tuple[str, ...] = ()
     """What should not be as it is, but is: such as two bookings of one host at a time."""
 

@@ -138,6 +138,7 @@ def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
             for _, client in tables.oauth_clients
         },
         rate_limits=tables.rate_limits,
+        quotas=tables.quotas,
         warnings=tuple(map(str, warnings(tables))),
     )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -29,11 +30,13 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from slotengine.calcom.quotas import NO_QUOTAS, CallerQuotas
 from slotengine.calcom.rates import UNLIMITED, RateLimit, RateLimits
 from slotengine.calcom.secrets import Kept, kept
 from slotengine.calcom.wire import MINUTE, parse_instant
 from slotengine.core.proposal import Terms
 from slotengine.core.schedule import Away, Hours, Schedule, Travel
+from slotengine.engine.values import Quota
 
 SECTIONS: Final = {
     "schedules": "schedule",
@@ -46,7 +49,8 @@ SECTIONS: Final = {
 }
 """The lists of tables that a file may have, and what one of each is called."""
 _RATE_LIMITS: Final = "rateLimits"
-"""The one table that is no list."""
+_QUOTAS: Final = "quotas"
+"""The tables that are no lists."""
 
 LONGEST_SPAN: Final = timedelta(microseconds=Terms().longest_span)
 """The longest that anything may take, with its buffers: what an engine allows by default."""
@@ -104,6 +108,18 @@ def _read_secret(value: object, info: ValidationInfo) -> Kept:
     return kept(value, info.context or {})
 
 
+def _read_most(value: object) -> int | None:
+    """Read the most of something; None for any number."""
+    if value == UNLIMITED_WORD:
+        return None
+    if type(value) is int and 1 <= value <= MOST_OF_ANYTHING:
+        return value
+    raise ValueError(f'must be a whole number from 1 to {MOST_OF_ANYTHING}, or "unlimited"')
+
+
+UNLIMITED_WORD: Final = "unlimited"
+MOST_OF_ANYTHING: Final = 1_000_000
+
 Id = Annotated[int, Field(gt=0, lt=2**53)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1)]
@@ -113,6 +129,7 @@ Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
 Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Instant = Annotated[datetime, BeforeValidator(_read_instant)]
 Day = Annotated[date, BeforeValidator(_read_date)]
+Most = Annotated[int | None, PlainValidator(_read_most)]
 Days = Annotated[int | tuple[date, date], PlainValidator(_read_days)]
 Secret = Annotated[Kept, PlainValidator(_read_secret)]
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
@@ -499,7 +516,7 @@ class RateLimitsTable(Table):
     def limits(self) -> RateLimits:
         """Return all of them, the original's where nothing is said."""
         if self.disabled:
-            return UNLIMITED
+            return replace(UNLIMITED, address_header=self.address_header)
         usual = RateLimits()
         return RateLimits(
             api_key=self.api_key.limit(usual.api_key),
@@ -510,9 +527,60 @@ class RateLimitsTable(Table):
         )
 
 
+# --- Quotas ----------------------------------------------------------------------------
+
+
+class QuotaTable(Table):
+    """How much one caller may have on hold."""
+
+    holds: Most = None
+    held_minutes: Most = None
+    life_minutes: Most = None
+    disabled: bool = False
+
+    def quota(self, usual: Quota | None) -> Quota | None:
+        """Return the quota, as usual where nothing is said; None for none."""
+        if self.disabled:
+            return None
+        said, usual = self.model_fields_set, usual or Quota()
+        made = Quota(
+            holds=self.holds if "holds" in said else usual.holds,
+            held=_span(self.held_minutes) if "held_minutes" in said else usual.held,
+            life=_span(self.life_minutes) if "life_minutes" in said else usual.life,
+        )
+        return None if made == Quota() else made
+
+
+def _span(count: int | None) -> timedelta | None:
+    return None if count is None else count * MINUTE
+
+
+class QuotasTable(Table):
+    """How much callers of each kind may have on hold."""
+
+    api_key: QuotaTable = QuotaTable()
+    access_token: QuotaTable = QuotaTable()
+    oauth_client: QuotaTable = QuotaTable()
+    address: QuotaTable = QuotaTable()
+    disabled: bool = False
+
+    def quotas(self) -> CallerQuotas:
+        """Return all of them, the usual ones where nothing is said."""
+        if self.disabled:
+            return NO_QUOTAS
+        usual = CallerQuotas()
+        return CallerQuotas(
+            api_key=self.api_key.quota(usual.api_key),
+            access_token=self.access_token.quota(usual.access_token),
+            oauth_client=self.oauth_client.quota(usual.oauth_client),
+            address=self.address.quota(usual.address),
+        )
+
+
 # --- All of a file ---------------------------------------------------------------------
 
 TableT = TypeVar("TableT", bound=Table, covariant=True)
+OneT = TypeVar("OneT", bound=Table)
 
 
 class Problem(NamedTuple):
@@ -537,7 +605,7 @@ class Tables:
     """The tables of a file, and what is wrong with each of them by itself."""
 
     def __init__(self, raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-        known = {*SECTIONS, _RATE_LIMITS}
+        known = {*SECTIONS, _RATE_LIMITS, _QUOTAS}
         self.problems = [Problem(key, "is not a known table") for key in raw if key not in known]
         self._raw = raw
         self._environ = environ
@@ -548,7 +616,10 @@ class Tables:
         self.teams = self._rows("teams", TeamTable)
         self.event_types = self._rows("eventTypes", EventTypeTable)
         self.bookings = self._rows("bookings", BookingTable)
-        self.rate_limits = self._rate_limits()
+        rates = self._one(_RATE_LIMITS, RateLimitsTable)
+        self.rate_limits = None if rates is None else rates.limits()
+        quotas = self._one(_QUOTAS, QuotasTable)
+        self.quotas = None if quotas is None else quotas.quotas()
 
     @property
     def groups(self) -> list[Row[OrganizationTable]]:
@@ -590,14 +661,14 @@ class Tables:
         entries = self._raw.get(section, [])
         return entries if isinstance(entries, list) else []
 
-    def _rate_limits(self) -> RateLimits | None:
-        """Return what is said of rate limits; None if nothing is, or it is wrong."""
-        if _RATE_LIMITS not in self._raw:
+    def _one(self, section: str, model: type[OneT]) -> OneT | None:
+        """Return a table that is no list; None if there is none, or it is wrong."""
+        if section not in self._raw:
             return None
         try:
-            return RateLimitsTable.model_validate(self._raw[_RATE_LIMITS]).limits()
+            return model.model_validate(self._raw[section])
         except ValidationError as error:
-            self.problems.extend(_problems(_RATE_LIMITS, error))
+            self.problems.extend(_problems(section, error))
             return None
 
     def _rows(self, section: str, model: type[TableT]) -> list[Row[TableT]]:

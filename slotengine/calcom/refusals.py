@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Final
 
 from slotengine.calcom.answers import status_of
 from slotengine.calcom.catalog import Offer
-from slotengine.calcom.wire import HttpError
+from slotengine.calcom.wire import ERRORS, MINUTE, HttpError, stamp
 from slotengine.errors import (
+    LifeExceeded,
     LimitReached,
     NoneFree,
     NoSeatsLeft,
@@ -33,15 +35,59 @@ _TOO_SOON: Final = "This time slot is too soon. Please choose a later time."
 _NOT_BOOKABLE: Final = (
     "This time slot is outside the dates that can be booked. Please choose a different time."
 )
-_QUOTA: Final = (
-    "The holder of this slot has as much on hold as is allowed. Please choose a shorter time."
-)
 _LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
 
 
 def explained(refusal: Refused, offer: Offer, start_sent: str) -> HttpError:
     """Return the answer that goes with a refusal, for the start as it was sent."""
-    return HttpError(status_of(refusal), _reason(refusal, offer, start_sent))
+    status, message = status_of(refusal), _reason(refusal, offer, start_sent)
+    quota = _quota_facts(refusal)
+    if quota is None:
+        return HttpError(status, message)
+    details = {"message": message, "error": ERRORS[status][1], "statusCode": status}
+    return HttpError(status, message, details | {"quota": quota})
+
+
+def _quota_facts(refusal: Refused) -> dict[str, object] | None:
+    """Return what a program can go by, if a quota is what refuses."""
+    match refusal:
+        case QuotaExceeded():
+            retry_at = refusal.retry_at
+            return {
+                "name": refusal.quota,
+                "limit": _plain(refusal.limit),
+                "used": _plain(refusal.used),
+                "retryAt": None if retry_at is None else _stamp_after(retry_at),
+            }
+        case LifeExceeded():
+            return {"name": "life", "latest": stamp(refusal.latest), "retryAt": None}
+        case _:
+            return None
+
+
+def _plain(amount: int | timedelta) -> float:
+    """Return a number, or a time in minutes; whole where it is."""
+    if not isinstance(amount, timedelta):
+        return amount
+    return amount // MINUTE if amount % MINUTE == timedelta() else amount / MINUTE
+
+
+def _stamp_after(moment: datetime) -> str:
+    """Return a moment as the wire writes it, or the next one that it can: never one too early."""
+    return stamp(moment + timedelta(microseconds=-moment.microsecond % 1000))
+
+
+def _quota(refusal: QuotaExceeded) -> str:
+    """Say how much may be had, and when there is room."""
+    again = "" if refusal.retry_at is None else f" Room frees at {_stamp_after(refusal.retry_at)}."
+    match refusal.quota:
+        case "holds":
+            return f"No more than {refusal.limit} slots may be held at once.{again}"
+        case "time":
+            limit = _plain(refusal.limit)
+            return f"No more than {limit:g} minutes may be held at once, all slots together.{again}"
+        case _:
+            return f"Too many holds were left to lapse one after the other.{again}"
 
 
 def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
@@ -67,7 +113,12 @@ def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
             closed = all(isinstance(each, OutsideHours) for each in refusal.refusals)
             return _CLOSED if closed else _NO_HOSTS
         case QuotaExceeded():
-            return _QUOTA
+            return _quota(refusal)
+        case LifeExceeded():
+            return (
+                f"This slot may be held until {stamp(refusal.latest)} at the latest. "
+                "Please release it and reserve anew."
+            )
         case _:
             return str(refusal)
 

@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from slotengine.calcom.answers import Reply
-from slotengine.calcom.callers import Caller
+from slotengine.calcom.callers import Caller, Kind
 from slotengine.calcom.catalog import Catalog, Offer
+from slotengine.calcom.quotas import CallerQuotas
 from slotengine.calcom.refusals import explained, slot_minutes
 from slotengine.calcom.wire import (
     DONE,
@@ -33,7 +34,7 @@ from slotengine.calcom.wire import (
 )
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.values import Reservation
+from slotengine.engine.values import Quota, Reservation
 from slotengine.errors import Refused, TooSoon, UnknownReservation, WrongState
 
 USUAL_HOLD_MINUTES: Final = 5
@@ -50,16 +51,37 @@ class _Wanted(NamedTuple):
     hold_minutes: int
 
 
+class _Allowance(NamedTuple):
+    """What a kind of caller may have."""
+
+    quota: Quota | None
+    bounds: Bounds
+    """How many minutes a hold may be asked for."""
+    usual_hold_minutes: int
+
+
 class Reservations:
     """The four endpoints."""
 
-    def __init__(self, catalog: Catalog, engine: SlotEngine, *, enforce_availability: bool) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        engine: SlotEngine,
+        *,
+        enforce_availability: bool,
+        quotas: CallerQuotas,
+    ) -> None:
         self._catalog = catalog
         self._engine = engine
         self._enforce = enforce_availability
         least, most = _bounds(engine)
         self._bounds = Bounds(least, most)
-        self._usual_hold_minutes = max(least, min(USUAL_HOLD_MINUTES, most))
+        self._allowances = {
+            Kind.API_KEY: _allowance(quotas.api_key, least, most),
+            Kind.ACCESS_TOKEN: _allowance(quotas.access_token, least, most),
+            Kind.OAUTH_CLIENT: _allowance(quotas.oauth_client, least, most),
+            Kind.ADDRESS: _allowance(quotas.address, least, most),
+        }
         self._ids = {str(id): id for id in catalog.event_types}  # noqa: A001
 
     @property
@@ -67,13 +89,14 @@ class Reservations:
         """How many minutes a hold may be asked for."""
         return self._bounds
 
-    def hold(self, user_id: int | None, raw: bytes) -> Reply:
-        """Hold a slot, for a user if one calls.  Raises `HttpError`."""
-        body = parse_body(raw, self._bounds)
+    def hold(self, caller: Caller, holder: str, raw: bytes) -> Reply:
+        """Hold a slot for a holder, as whoever calls may.  Raises `HttpError`."""
+        allowance, user_id = self._allowances[caller.kind], caller.user_id
+        body = parse_body(raw, allowance.bounds)
         _check_caller(user_id, body)
-        wanted = self._admit(user_id, body)
+        wanted = self._admit(user_id, body, allowance.usual_hold_minutes)
         try:
-            held = self._reserve(wanted)
+            held = self._reserve(wanted, holder, allowance.quota)
         except Refused as refusal:
             if isinstance(refusal, TooSoon):  # as which the engine refuses the past
                 self._check_not_past(wanted)
@@ -99,6 +122,8 @@ class Reservations:
     def move(self, uid: str, caller: Caller, raw: bytes) -> Reply:
         """Move a hold to another slot, or leave it where it is; and renew it.
 
+        Whoever calls, it counts for whoever made the hold, and under the quota of that.
+
         Raises `HttpError`.
         """
         body = parse_body(raw, self._bounds)
@@ -108,7 +133,7 @@ class Reservations:
         held = self.find(uid)
         if held is None or held.state is not State.HELD:
             raise _no_slot(uid)
-        wanted = self._admit(user_id, body)
+        wanted = self._admit(user_id, body, self._allowances[caller.kind].usual_hold_minutes)
         self._check_not_past(wanted)
         try:
             moved = self._move(held, wanted)
@@ -128,7 +153,9 @@ class Reservations:
 
     # --- The steps of the endpoints ------------------------------------------------------
 
-    def _admit(self, user_id: int | None, body: ReservationBody) -> _Wanted:
+    def _admit(
+        self, user_id: int | None, body: ReservationBody, usual_hold_minutes: int
+    ) -> _Wanted:
         """Check all that does not depend on what is taken, in the contract's order."""
         offer = self._catalog.event_types.get(body.event_type_id)
         if offer is None:
@@ -145,20 +172,22 @@ class Reservations:
             end = offer.end(start, length)
         except OverflowError:
             raise HttpError(400, "Invalid end date") from None
-        hold_minutes = body.reservation_duration or self._usual_hold_minutes
+        hold_minutes = body.reservation_duration or usual_hold_minutes
         return _Wanted(offer, start, body.slot_start.text, end, length, hold_minutes)
 
     def _check_not_past(self, wanted: _Wanted) -> None:
         if self._enforce and wanted.start < self._engine.now():
             raise HttpError(422, "This time slot is in the past. Please choose a different time.")
 
-    def _reserve(self, wanted: _Wanted) -> Reservation:
+    def _reserve(self, wanted: _Wanted, holder: str, quota: Quota | None) -> Reservation:
         return self._engine.reserve_slot_nowait(
             wanted.offer.rules.id,
             wanted.start,
             length=wanted.length,
+            holder=holder,
             ttl=wanted.hold_minutes * MINUTE,
             enforce=self._enforce,
+            quota=quota,
         )
 
     def _move(self, held: Reservation, wanted: _Wanted) -> Reservation:
@@ -197,6 +226,14 @@ def _bounds(engine: SlotEngine) -> tuple[int, int]:
     """Return how many whole minutes the engine lets a hold live."""
     shortest, longest = engine.ttl_bounds
     return max(1, -(-shortest // MINUTE)), longest // MINUTE
+
+
+def _allowance(quota: Quota | None, least: int, most: int) -> _Allowance:
+    """Return what may be had under a quota, of an engine with these bounds in minutes."""
+    if quota is not None and quota.life is not None:
+        most = max(least, min(most, quota.life // MINUTE))
+    usual = max(least, min(USUAL_HOLD_MINUTES, most))
+    return _Allowance(quota, Bounds(least, most), usual)
 
 
 def _check_caller(user_id: int | None, body: ReservationBody) -> None:

@@ -26,6 +26,7 @@ from slotengine.calcom.answers import Reply, respond
 from slotengine.calcom.bodies import BROKEN, LARGEST_BODY, TOO_LARGE
 from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.messages import Body, Head, Refusal, Response
+from slotengine.calcom.quotas import USUAL, CallerQuotas
 from slotengine.calcom.rates import UNLIMITED, RateLimits
 from slotengine.calcom.service import Admitted, Service
 from slotengine.calcom.traffic import LAST_WORDS_S, Traffic
@@ -60,6 +61,7 @@ def create_app(
     clock: Clock | None = None,
     enforce_availability: bool = True,
     rate_limits: RateLimits = UNLIMITED,
+    quotas: CallerQuotas = USUAL,
 ) -> web.Application:
     """Return an application that serves a catalog.
 
@@ -76,6 +78,10 @@ def create_app(
     ``rate_limits``, which is nothing here and the original's in `serve`: whoever
     embeds the application may have limits of their own.
 
+    What each caller may have on hold is up to the catalog; if it says nothing of that,
+    to ``quotas``: by default 20 holds for each address, of 30 minutes at most, and
+    anything for all who call with credentials.  Quotas of a lent engine apply as well.
+
         app = create_app(load_catalog("examples/catalog.toml"))
         web.run_app(app)
     """
@@ -83,7 +89,11 @@ def create_app(
         raise ValueError("an engine that is lent has its clock already")
     serving = engine if engine is not None else SlotEngine(clock=clock)
     service = Service(
-        catalog, serving, enforce_availability=enforce_availability, rate_limits=rate_limits
+        catalog,
+        serving,
+        enforce_availability=enforce_availability,
+        rate_limits=rate_limits,
+        quotas=quotas,
     )
     endpoint = _Endpoint(service, Traffic())
 
@@ -439,7 +449,11 @@ def serve(
     """
     engine = SlotEngine()
     service = Service(
-        catalog, engine, enforce_availability=enforce_availability, rate_limits=RateLimits()
+        catalog,
+        engine,
+        enforce_availability=enforce_availability,
+        rate_limits=RateLimits(),
+        quotas=USUAL,
     )
     with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
         runner.run(_serve(service, host, port, announce, grace_s))

@@ -38,6 +38,7 @@ from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.messages import Head, Headers, Refusal, Response
 from slotengine.calcom.openapi import document
 from slotengine.calcom.pages import Pages
+from slotengine.calcom.quotas import CallerQuotas
 from slotengine.calcom.rates import RateLimits
 from slotengine.calcom.reservations import Reservations
 from slotengine.calcom.search import SlotSearch
@@ -95,6 +96,7 @@ class Service:
         *,
         enforce_availability: bool,
         rate_limits: RateLimits,
+        quotas: CallerQuotas,
         most_in_flight: int = MOST_IN_FLIGHT,
     ) -> None:
         self.catalog = catalog
@@ -103,7 +105,10 @@ class Service:
         """What is left for bodies."""
         self._throttle = Throttle(catalog.rate_limits or rate_limits)
         self._reservations = Reservations(
-            catalog, engine, enforce_availability=enforce_availability
+            catalog,
+            engine,
+            enforce_availability=enforce_availability,
+            quotas=catalog.quotas or quotas,
         )
         self._search = SlotSearch(catalog, engine, self._reservations.find)
         self._pages = Pages(document(self._reservations.bounds, version=VERSION))
@@ -226,7 +231,9 @@ class Service:
         return respond(problem(error, head.method, head.target, self.engine), admitted.shown)
 
     def _post(self, admitted: Admitted, body: bytes) -> Reply:
-        return self._reservations.hold(admitted.caller.user_id, body)
+        head, caller = admitted.head, admitted.caller
+        holder = caller.holder(self._throttle.address(head.headers, head.address))
+        return self._reservations.hold(caller, holder, body)
 
     def _get(self, admitted: Admitted, _: bytes) -> Reply:
         return self._reservations.read(admitted.uid)

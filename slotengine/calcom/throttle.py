@@ -85,10 +85,14 @@ class Throttle:
         if windows is None and wrong is None:
             return None
         if caller.kind is Kind.ADDRESS:
-            if self._address_header is not None:
-                address = _told(headers, self._address_header, address)
-            name = counted_as(address)
+            name = self.address(headers, address)
         return Account(windows, name, wrong)
+
+    def address(self, headers: Headers, address: str) -> str:
+        """Return what the address that calls is counted as, by what a trusted proxy says."""
+        if self._address_header is not None:
+            address = _told(headers, self._address_header, address)
+        return counted_as(address)
 
 
 def _windows(limit: RateLimit | None) -> Windows | None:

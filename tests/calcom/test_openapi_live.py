@@ -52,7 +52,8 @@ CREDENTIALS: Final[list[dict[str, str]]] = [{}, OWNER, OAUTH, {"Authorization": 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     catalog = tmp_path_factory.mktemp("openapi") / "catalog.json"
-    catalog.write_text(json.dumps(RAW_CATALOG | {"rateLimits": {"disabled": True}}))
+    unlimited = {"rateLimits": {"disabled": True}, "quotas": {"disabled": True}}
+    catalog.write_text(json.dumps(RAW_CATALOG | unlimited))
     command = [sys.executable, "-m", "slotengine", "serve", "--catalog", str(catalog), "--port=0"]
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=root, text=True, stdout=subprocess.PIPE) as process:

@@ -52,10 +52,6 @@ NO_HOSTS: Final = (
     "Can't reserve the slot because the round robin event type has no available hosts left "
     "at this time slot."
 )
-QUOTA: Final = (
-    "The holder of this slot has as much on hold as is allowed. Please choose a shorter time."
-)
-
 REFUSALS: Final[list[tuple[Refused, int, str]]] = [
     (SlotTaken("user:1", HELD), 422, RESERVED),
     (SlotTaken("user:1", BOOKED), 422, "Can't reserve a slot if the event is already booked."),
@@ -76,12 +72,33 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
     ),
     (NoneFree((SlotTaken("user:1", HELD), OutsideHours("user:2", NOW, END))), 422, NO_HOSTS),
     (NoneFree((OutsideHours("user:2", NOW, END),)), 422, CLOSED),
-    (QuotaExceeded("time", minutes(30), minutes(30), END), 422, QUOTA),
-    (QuotaExceeded("lapses", 3, 3, END), 422, QUOTA),
+    (
+        QuotaExceeded("time", minutes(30), minutes(30), END),
+        422,
+        "No more than 30 minutes may be held at once, all slots together. "
+        "Room frees at 2050-09-05T06:30:00.000Z.",
+    ),
+    (
+        QuotaExceeded("time", minutes(7.5), minutes(30), None),
+        422,
+        "No more than 7.5 minutes may be held at once, all slots together.",
+    ),
+    (
+        QuotaExceeded("holds", 20, 21, END + timedelta(seconds=7, microseconds=1)),
+        422,
+        "No more than 20 slots may be held at once. Room frees at 2050-09-05T06:30:07.001Z.",
+    ),
+    (
+        QuotaExceeded("lapses", 3, 3, END),
+        422,
+        "Too many holds were left to lapse one after the other. "
+        "Room frees at 2050-09-05T06:30:00.000Z.",
+    ),
     (
         LifeExceeded("some-uid", END),
         422,
-        "reservation some-uid may be held until 2050-09-05T06:30:00+00:00 at the latest",
+        "This slot may be held until 2050-09-05T06:30:00.000Z at the latest. "
+        "Please release it and reserve anew.",
     ),
     # None of these is asked of an event type.
     (UnknownReservation("a"), 404, "no reservation 'a': never made, or ended and forgotten"),
@@ -160,8 +177,16 @@ async def test_the_holder_has_as_much_as_may_be(start: Start) -> None:
         held = await engine.reserve_slot("1", NOW.replace(hour=10), holder="somebody")
         assert (await api.patch(held.uid, slotDuration=45)).status == 200
         answer = await api.patch(held.uid, eventTypeId=2)
-        assert (answer.status, answer.message) == (422, QUOTA)
+        assert answer.status == 422
+        assert answer.message == (
+            "No more than 45 minutes may be held at once, all slots together."
+        )
         assert "Retry-After" not in answer.headers
         found = await api.get(held.uid)
         assert (found.data["eventTypeId"], found.data["slotDuration"]) == (1, 45)
-        assert (await api.post(slotStart="2050-09-05T12:00:00Z")).status == 201  # holds for nobody
+        # What is held over the wire has a holder, too, who may have as much.
+        assert (await api.post(slotStart="2050-09-05T12:00:00Z")).status == 201
+        answer = await api.post(slotStart="2050-09-05T14:00:00Z")
+        assert answer.message.endswith("Room frees at 2050-09-05T06:05:00.000Z.")
+        facts = {"name": "time", "limit": 45, "used": 30, "retryAt": "2050-09-05T06:05:00.000Z"}
+        assert answer.body["error"]["details"]["quota"] == facts
