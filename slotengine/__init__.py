@@ -75,6 +75,7 @@ from slotengine.engine.values import (
 from slotengine.errors import (
     BadCalendar,
     EngineClosed,
+    EngineMisused,
     HoldExpired,
     InTheWay,
     InvalidField,
@@ -116,6 +117,7 @@ __all__ = [
     "Clock",
     "DateRange",
     "EngineClosed",
+    "EngineMisused",
     "Event",
     "EventType",
     "FixedWindows",

@@ -4,6 +4,7 @@
     ``Refused``         the state says no; another time, or another view, may be accepted
     ``InvalidRequest``  the input says no; the same request can never be accepted
     ``EngineClosed``    the engine is not running
+    ``EngineMisused``   it runs, but cannot be called from here
 
 Every error carries its facts as fields, and its ``args`` are those facts, so
 it pickles.  What an error says about other people's reservations is spans and
@@ -48,13 +49,36 @@ class InvalidRequest(SlotError, ValueError):
 
 
 class EngineClosed(SlotError):
-    """The engine is not running: it was not entered yet, or was left already."""
+    """The engine is not running: it was not started yet, was closed, or has crashed.
+
+    After a crash, what crashed it is the ``__cause__``.  ``problem`` says which it is.
+    """
+
+    def __init__(
+        self,
+        problem: str = "it is to be started once, with 'async with SlotEngine() as engine:' or "
+        "'await engine.start()', and called until it is closed",
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
     def __str__(self) -> str:
-        return (
-            "the engine is not running; enter it, once, with "
-            "'async with SlotEngine() as engine:' and call it inside"
-        )
+        return f"the engine is not running: {self.problem}"
+
+
+class EngineMisused(SlotError, RuntimeError):
+    """The engine cannot be called from here: another thread, event loop or process.
+
+    Nothing has changed, and where it was started it goes on.  ``problem`` says
+    what is wrong, and what to do instead.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 # --- Refused: the slot cannot be had ---------------------------------------------------

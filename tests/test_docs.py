@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import pytest
 
-from slotengine import EventType
+from slotengine import EngineClosed, EventType
 from slotengine.calcom.catalog_file import catalog_from
 
 ROOT: Final = Path(__file__).parents[1]
@@ -43,3 +48,42 @@ def test_every_field_of_an_event_type_is_in_the_table() -> None:
         for name in re.findall(r"`(\w+)`", row.split("|")[1])
     ]
     assert named == [field.name for field in fields(EventType) if field.init]
+
+
+def lifecycle(name: str) -> str:
+    """Return an example of the page about starting and closing."""
+    (source,) = re.findall(
+        rf"<!-- run: {name} -->\n```python\n(.*?)```", PAGES["lifecycle.md"], re.DOTALL
+    )
+    return str(source)
+
+
+def test_the_lifespan_works() -> None:
+    names: dict[str, Any] = {}
+    exec(lifecycle("lifespan"), names)
+    app = SimpleNamespace(state=SimpleNamespace())
+
+    async def serve() -> int:
+        async with names["lifespan"](app):
+            return int(app.state.engine.statistics().resources)
+
+    assert asyncio.run(serve()) == 1
+    with pytest.raises(EngineClosed):
+        app.state.engine.now()
+
+
+@pytest.mark.parametrize("name", ["fixture", "unittest"])
+def test_the_tests_pass(tmp_path: Path, name: str) -> None:
+    if name == "fixture":
+        pytest.importorskip("pytest_asyncio")
+    (tmp_path / "test_it.py").write_text(lifecycle(name))
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 passed" in ended.stdout

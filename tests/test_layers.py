@@ -59,6 +59,8 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.core": Layer(("slotengine.errors",), ("sortedcontainers",)),
     "slotengine.backends": Layer(PURE, ("anyio",)),
     "slotengine.engine": Layer((*PURE, "slotengine.backends.protocol"), ("anyio",)),
+    # A task of its own, which anyio has no public way to start.
+    "slotengine.engine.background": Layer(("slotengine.errors",), ("anyio", "trio")),
     "slotengine.ical": Layer((*PURE, EXTRAS), ("icalendar", "recurring_ical_events")),
     "slotengine.calcom": Layer(SERVED, ("orjson",)),
     # Of the server, one file knows the web framework.

@@ -23,6 +23,7 @@ import slotengine.testing.remote
 from slotengine import (
     BadCalendar,
     EngineClosed,
+    EngineMisused,
     HoldExpired,
     InTheWay,
     InvalidField,
@@ -168,6 +169,8 @@ ERRORS: list[tuple[SlotError, dict[str, Any]]] = [
     (Refused("a"), {}),
     (InvalidRequest("a"), {}),
     (EngineClosed(), {}),
+    (EngineClosed("it has crashed"), {"problem": "it has crashed"}),
+    (EngineMisused("not from here"), {"problem": "not from here"}),
     (
         SlotTaken("room", TAKEN),
         {"resource": "room", "start": START, "end": END, "in_the_way": (WAY,), "retry_at": None},
@@ -263,6 +266,6 @@ def test_the_details_of_a_refusal_are_found_once_and_when_read() -> None:
 )
 def test_the_tree_of_errors(error: type[Exception], family: type[SlotError]) -> None:
     assert issubclass(family, error)
-    branches = {Refused, InvalidRequest, EngineClosed}
+    branches = {Refused, InvalidRequest, EngineClosed, EngineMisused}
     leaves = [type(one) for one, _ in ERRORS if type(one) not in {SlotError, *branches}]
     assert all(sum(issubclass(leaf, branch) for branch in branches) == 1 for leaf in leaves)

@@ -8,19 +8,18 @@ thread is carried over by anyio's portal and waits for its answer.  Measured:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
-
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from weakref import finalize
 
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.engine.loop_thread import LoopThread
 from slotengine.engine.values import Statistics
-from slotengine.errors import EngineClosed, Refused
+from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError
 
 if TYPE_CHECKING:
     from slotengine.core.event_type import EventType
@@ -48,13 +47,13 @@ def _carried(
                     one.find_details()
             return result
 
-        return self._call(call)
+        return self._thread.call(call)
 
     return blocking
 
 
 class BlockingEngine:
-    """An engine for threads, as a context manager.
+    """An engine for threads: a context manager, or to `start` and `close`.
 
     Any number of threads may call it at once; each call is one atomic step.
 
@@ -68,20 +67,57 @@ class BlockingEngine:
 
     Takes the engine to run, if it is not to be the default one, and the
     ``backend`` to run it on: "asyncio" or "trio".
+
+    One that is dropped, or left open when the interpreter exits, is closed.  In
+    its own thread, such as in its clock, and in a forked child, calls raise
+    `EngineMisused`; before it is started and after it is closed, `EngineClosed`.
     """
 
     def __init__(self, engine: SlotEngine | None = None, *, backend: str = "asyncio") -> None:
+        if engine is not None and not isinstance(engine, SlotEngine):
+            raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
+        if backend not in ("asyncio", "trio"):
+            raise InvalidField("backend", f"must be 'asyncio' or 'trio', not {backend!r}")
         self._engine = engine or SlotEngine()
-        self._backend = backend
-        self._portal: BlockingPortal | None = None
-        self._stack = ExitStack()
+        self._thread = LoopThread(backend)
+        self._finalizer: finalize[..., BlockingEngine] | None = None
+
+    def start(self) -> None:
+        """Run the engine, in a thread of its own, until it is closed.
+
+        Raises `EngineClosed` if it was started or closed before; and
+        `LookupError` if the backend is not installed.
+        """
+        self._thread.start()
+        try:
+            self._thread.call(self._engine.start)
+        except BaseException:
+            self._thread.stop()
+            raise
+        self._finalizer = finalize(self, self._thread.finish, self._engine.aclose)
+
+    def close(self) -> None:
+        """Stop the engine and its thread: calls that wait are told `EngineClosed`.
+
+        Can be called again, by several threads at once, and before `start`,
+        which then is refused.  Raises `EngineClosed` from what crashed the
+        engine, if anything did.
+        """
+        self._close(cancel=False)
+
+    def _close(self, *, cancel: bool) -> None:
+        try:
+            self._thread.call(self._engine.aclose)
+        except EngineClosed as closed:
+            if closed.__cause__ is not None:
+                raise
+        finally:
+            self._thread.stop(cancel=cancel)
+            if self._finalizer is not None:
+                self._finalizer.detach()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            portal = stack.enter_context(start_blocking_portal(self._backend))
-            stack.enter_context(portal.wrap_async_context_manager(self._engine))
-            self._stack = stack.pop_all()
-        self._portal = portal
+        self.start()
         return self
 
     def __exit__(
@@ -90,8 +126,11 @@ class BlockingEngine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._portal = None
-        self._stack.__exit__(kind, error, traceback)
+        try:
+            self._close(cancel=error is not None)
+        except EngineClosed:
+            if error is None:  # or else that is what comes out: it may well be the same
+                raise
 
     reserve = _carried(SlotEngine.reserve)
     reserve_request = _carried(SlotEngine.reserve_request)
@@ -119,20 +158,20 @@ class BlockingEngine:
     reservations = _carried(SlotEngine.reservations)
 
     def add_resource(self, id: str, *, capacity: int = 1, schedule: Windows | None = None) -> None:
-        """Do as `SlotEngine.add_resource`; before entering, too."""
+        """Do as `SlotEngine.add_resource`; before `start`, too."""
 
         def add() -> None:
             self._engine.add_resource(id, capacity=capacity, schedule=schedule)
 
-        add() if self._portal is None else self._at_once(add)
+        self._at_once(add) if self._thread.runs else add()
 
     def add_event_type(self, event_type: EventType) -> None:
-        """Do as `SlotEngine.add_event_type`; before entering, too."""
+        """Do as `SlotEngine.add_event_type`; before `start`, too."""
 
         def add() -> None:
             self._engine.add_event_type(event_type)
 
-        add() if self._portal is None else self._at_once(add)
+        self._at_once(add) if self._thread.runs else add()
 
     def now(self) -> datetime:
         """Do as `SlotEngine.now`."""
@@ -152,7 +191,7 @@ class BlockingEngine:
         try:
             yield self._read(subscription)
         finally:
-            with suppress(EngineClosed):  # then it was closed with the engine
+            with suppress(SlotError):  # it was closed with the engine, or is not ours
                 self._at_once(subscription.close)
 
     def _read(self, subscription: Subscription) -> Iterator[Event | Lagged]:
@@ -160,25 +199,11 @@ class BlockingEngine:
             return await anext(subscription, None)
 
         with suppress(EngineClosed):
-            while (event := self._call(following)) is not None:
+            while (event := self._thread.call(following)) is not None:
                 yield event
 
     def _at_once(self, function: Callable[[], R]) -> R:
         async def call() -> R:
             return function()
 
-        return self._call(call)
-
-    def _call(self, function: Callable[[], Awaitable[R]]) -> R:
-        """Run a function in the engine's thread.  Raises `EngineClosed` if that is no more."""
-        portal = self._portal
-        if portal is None:
-            raise EngineClosed
-        try:
-            future = portal.start_task_soon(function)
-        except RuntimeError:  # the engine was left since we looked
-            raise EngineClosed from None
-        try:
-            return future.result()
-        except CancelledError:  # it was left, by an error, before the function could end
-            raise EngineClosed from None
+        return self._thread.call(call)

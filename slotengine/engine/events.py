@@ -1,9 +1,12 @@
 """Telling subscribers what happened, without ever waiting for them.
 
-Each subscriber has a buffer of its own.  When it is full the oldest event in it
-makes way, and the subscriber is told how many it missed before it is given the
-next.  Publishing is a few list operations per subscriber, and nothing at all
-while there is none.
+Each subscriber has a buffer of its own, its `Feed`.  When it is full the oldest
+event in it makes way, and the subscriber is told how many it missed before it is
+given the next.  Publishing is a few list operations per subscriber, and nothing
+at all while there is none.
+
+The engine keeps feeds, and no `Subscription`, so that one which is dropped is
+collected, and no longer fed.  A task that waits for an event is kept by what it waits for.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from threading import get_ident
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +25,7 @@ import anyio.lowlevel
 from slotengine.core.proposal import is_count
 from slotengine.core.reservation import Verb
 from slotengine.engine.values import Reservation
-from slotengine.errors import InvalidField
+from slotengine.errors import EngineMisused, InvalidField
 
 LARGEST_BUFFER = 2**31 - 1
 
@@ -52,43 +56,73 @@ class Lagged:
     missed: int
 
 
+class Feed:
+    """What the engine keeps of a subscription: where it puts events."""
+
+    def __init__(self, size: int) -> None:
+        self.buffer: deque[Event] = deque(maxlen=size)
+        self.wake = anyio.Event()
+        self.closed = False
+        self.why: Exception | None = None
+        self.missed = 0
+        self.unreported = 0
+
+    def publish(self, event: Event) -> None:
+        """Give the subscriber an event.  O(1); never waits, never fails."""
+        if len(self.buffer) == self.buffer.maxlen:
+            self.missed += 1
+            self.unreported += 1
+        self.buffer.append(event)
+        self.wake.set()
+
+    def close(self, why: Exception | None = None) -> None:
+        """Tell the subscriber that there will be no more, and why, if that is an error."""
+        self.closed = True
+        self.why = why
+        self.wake.set()
+
+
 class Subscription:
-    """A stream of events, from the moment it was opened until it is closed.
+    """A stream of events, from the moment it was opened until it is closed or dropped.
 
     It is an async iterator for one task, and a context manager that closes it::
 
         with engine.subscribe() as events:
             async for event in events: ...
 
-    Closing it, or leaving the engine, ends the iteration once the buffer is
-    empty.
+    Closing it, or the engine, ends the iteration once the buffer is empty.  After a
+    crash of the engine, what comes then is `EngineClosed`.  It belongs
+    to the engine's event loop: elsewhere, all of this raises `EngineMisused`, and so
+    does a second task that would wait for the same stream.
     """
 
-    def __init__(self, size: int, unsubscribe: Callable[[Subscription], None]) -> None:
+    def __init__(self, size: int, check: Callable[[], None], closed: Callable[[], None]) -> None:
         if not is_count(size) or size > LARGEST_BUFFER:
             raise InvalidField("buffer", f"must be from 1 to {LARGEST_BUFFER} events")
-        self._buffer: deque[Event] = deque(maxlen=size)
-        self._unsubscribe = unsubscribe
-        self._wake = anyio.Event()
-        self._closed = False
-        self._unreported = 0
+        self.feed = Feed(size)
+        self._check = check
+        self._tell_closed = closed
+        self._thread = get_ident()
         self._reads_left = READS_PER_TURN
-        self.missed = 0
-        """How many events this subscriber was too slow for, ever."""
+        self._is_read = False
 
-    def publish(self, event: Event) -> None:
-        """Give the subscriber an event.  O(1); never waits, never fails."""
-        if len(self._buffer) == self._buffer.maxlen:
-            self.missed += 1
-            self._unreported += 1
-        self._buffer.append(event)
-        self._wake.set()
+    def __del__(self) -> None:
+        # Run by the cycle collector, perhaps, at any time and in any thread: so it is but noted,
+        # and the engine forgets the feed when it next publishes.
+        if hasattr(self, "feed"):  # else it was refused
+            self.feed.closed = True
+            self.feed.buffer.clear()
+
+    @property
+    def missed(self) -> int:
+        """How many events this subscriber was too slow for, ever."""
+        return self.feed.missed
 
     def close(self) -> None:
         """End the stream: what is buffered can still be read, then the iteration ends."""
-        self._closed = True
-        self._unsubscribe(self)
-        self._wake.set()
+        self._check()
+        self.feed.close()
+        self._tell_closed()
 
     def __enter__(self) -> Self:
         return self
@@ -105,19 +139,35 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Event | Lagged:
+        if get_ident() != self._thread:
+            self._check()
         # Give way before anything is taken out, so that a cancelled reader loses nothing; and
         # now and then only, or a storm would publish hundreds of events for each one read.
         self._reads_left -= 1
         if self._reads_left <= 0:
             self._reads_left = READS_PER_TURN
             await anyio.lowlevel.checkpoint()
-        while not self._buffer:
-            if self._closed:
+        feed = self.feed
+        while not feed.buffer:
+            if feed.closed:
+                if feed.why is not None:
+                    raise feed.why
                 raise StopAsyncIteration
-            self._wake = anyio.Event()
-            await self._wake.wait()
-        if self._unreported:
-            lagged = Lagged(self._unreported)
-            self._unreported = 0
+            await self._event()
+        if feed.unreported:
+            lagged = Lagged(feed.unreported)
+            feed.unreported = 0
             return lagged
-        return self._buffer.popleft()
+        return feed.buffer.popleft()
+
+    async def _event(self) -> None:
+        """Wait until there is one, or the end."""
+        self._check()
+        if self._is_read:
+            raise EngineMisused("another task waits for this stream: let each task subscribe")
+        self.feed.wake = anyio.Event()
+        self._is_read = True
+        try:
+            await self.feed.wake.wait()
+        finally:
+            self._is_read = False

@@ -182,10 +182,10 @@ class WaitingRoom:
             self._ledger.release(entry.uid, now=now)
             self._heed()
 
-    def close(self) -> None:
-        """Tell all who wait that the engine is left."""
+    def close(self, closed: Callable[[], EngineClosed]) -> None:
+        """Tell all who wait that the engine is closed, each by an error of its own."""
         for waiter in self.line:
-            self._answer(waiter, error=EngineClosed())
+            self._answer(waiter, error=closed())
 
     # --- Changes ---------------------------------------------------------------------------
 

@@ -67,7 +67,11 @@ def tap(engine: SlotEngine, listen: Callable[[Event], None]) -> Subscription:
     nor raise.  Close the stream that is returned to hear no more.
     """
     stream = engine.subscribe(buffer=1)
-    stream.publish = listen  # type: ignore[method-assign, assignment]
+
+    def publish(event: Event, _stream: Subscription = stream) -> None:  # which is kept by this
+        listen(event)
+
+    stream.feed.publish = publish  # type: ignore[method-assign]
     return stream
 
 

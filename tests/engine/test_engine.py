@@ -164,7 +164,7 @@ CALLS = [
 VERBS = [
     name
     for name, member in inspect.getmembers(SlotEngine, inspect.iscoroutinefunction)
-    if not name.startswith("_")
+    if not name.startswith("_") and name not in {"start", "aclose"}
 ]
 
 

@@ -40,7 +40,7 @@ async def settle() -> None:
 async def buffered(events: Subscription) -> list[Event | Lagged]:
     """Return what can be read without waiting."""
     found = []
-    while events._buffer:
+    while events.feed.buffer:
         found.append(await anext(events))
     return found
 
@@ -171,7 +171,7 @@ async def test_a_stalled_subscriber_slows_nobody(engine: SlotEngine) -> None:
     with engine.subscribe(buffer=2) as stalled, engine.subscribe() as reading:
         await make(engine, 1, 1_000)
         assert [number(event) for event in await buffered(reading)] == list(range(1, 1_001))
-        assert len(stalled._buffer) == 2
+        assert len(stalled.feed.buffer) == 2
         assert (stalled.missed, reading.missed) == (998, 0)
         statistics = engine.statistics()
         assert (statistics.subscribers, statistics.missed) == (2, 998)
@@ -196,7 +196,7 @@ async def test_a_reader_that_does_nothing_else_keeps_up_with_a_storm(engine: Slo
         await settle()
         for day in range(10_000):
             await engine.reserve("room", START + day * DAY, HALF_HOUR)
-        while events._buffer:
+        while events.feed.buffer:
             await anyio.lowlevel.checkpoint()
         assert (events.missed, len(read)) == (0, 10_000)
         engine._clock.set(NOW + minutes(5))  # type: ignore[attr-defined]

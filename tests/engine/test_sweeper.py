@@ -62,7 +62,7 @@ async def events(engine: SlotEngine) -> AsyncIterator[Subscription]:
 async def expired(events: Subscription) -> list[Event]:
     """Return the expiries announced since the last call."""
     found = []
-    while events._buffer:
+    while events.feed.buffer:
         event = await anext(events)
         assert isinstance(event, Event)
         if event.verb is Verb.EXPIRE:

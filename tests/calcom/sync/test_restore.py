@@ -361,9 +361,9 @@ async def test_what_was_missed_is_found() -> None:
     """As if the sync had been too slow for the engine's events."""
     async with world() as w:
         assert w.sync._subscription is not None
-        w.sync._subscription._buffer.clear()
+        w.sync._subscription.feed.buffer.clear()
         hold = w.engine.reserve_slot_nowait("talk", TEN)
-        w.sync._subscription._buffer.clear()
+        w.sync._subscription.feed.buffer.clear()
         assert await report(w) == [(Difference.NOT_FOLLOWED, True)]
         assert w.sync.belief(hold.uid) is Belief.HELD
 
@@ -372,9 +372,9 @@ async def test_too_many_events_are_made_good() -> None:
     async with world() as w:
         assert w.sync._subscription is not None
         holds = [w.engine.reserve_slot_nowait("chat", TEN + minutes(30) * n) for n in range(5)]
-        w.sync._subscription._unreported = 4
+        w.sync._subscription.feed.unreported = 4
         for _ in range(4):
-            w.sync._subscription._buffer.popleft()
+            w.sync._subscription.feed.buffer.popleft()
         await w.settled()
         assert len(w.there) == len(holds)
 
