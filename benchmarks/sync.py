@@ -74,7 +74,7 @@ async def compare(url: str, *, callers: int, holds: int, runs: int) -> list[tupl
                 await client.delete(hold.uid)
 
             async def synced(start: datetime) -> None:
-                hold = await sync.reserve("talk", start)
+                hold = await sync.reserve_slot("talk", start)
                 await sync.release(hold.uid)
 
             await storm(bare, callers, 2)  # connections are made
@@ -84,7 +84,7 @@ async def compare(url: str, *, callers: int, holds: int, runs: int) -> list[tupl
             ]
             counted = sync.statistics()
             assert counted.accepted == callers * holds * runs, counted
-            assert counted.followed == 0, counted
+            assert counted.tracked == 0, counted
     return rates
 
 

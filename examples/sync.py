@@ -72,7 +72,7 @@ class Stage:
     async def attempt(self, name: str, start: datetime) -> None:
         """Ask for a slot, and print what was said."""
         try:
-            hold = await self.sync.reserve(name, start, ttl=minutes(10))
+            hold = await self.sync.reserve_slot(name, start, ttl=minutes(10))
         except SlotError as error:
             self.say(f"{name} at {start:%H:%M}: no. {type(error).__name__}: {error}")
         else:
@@ -82,9 +82,9 @@ class Stage:
 async def strict(stage: Stage) -> None:
     """A hold is returned once the remote has accepted it."""
     print("\n== Strict: talk")
-    hold = await stage.sync.reserve("talk", TEN, ttl=minutes(10))
+    hold = await stage.sync.reserve_slot("talk", TEN, ttl=minutes(10))
     stage.say("talk at 10:00: yes")
-    await stage.sync.move(hold.uid, NOON)
+    await stage.sync.move_slot(hold.uid, NOON)
     stage.say("moved to 12:00")
     stage.remote.hold(1, TEN)
     await stage.attempt("talk", TEN)
@@ -122,7 +122,7 @@ async def outage(stage: Stage) -> None:
     refused = 0
     while True:
         try:
-            await stage.sync.reserve("talk", NOON)
+            await stage.sync.reserve_slot("talk", NOON)
         except RemoteDown as error:
             stage.say(f"strict: no, {refused} times after asking; and now without: {error}")
             break
@@ -165,8 +165,8 @@ async def main() -> None:
             engine.add_event_type(event_type)
         stage = Stage(clock, remote, engine)
         synced = {
-            1: SyncedEventType(TALK, timed=True),
-            2: SyncedEventType(CHAT, Mode.BACKGROUND, timed=True),
+            1: SyncedEventType(TALK, custom_ttl=True),
+            2: SyncedEventType(CHAT, Mode.BACKGROUND, custom_ttl=True),
         }
         async with CalComSync(
             engine, client, synced, clock=clock, on_event=stage.tell

@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from slotengine.calcom.client.circuit_breaker import Circuit
-    from slotengine.calcom.client.client import CalComClient, ClientStatistics, Dated
+    from slotengine.calcom.client.circuit_breaker import CircuitState
+    from slotengine.calcom.client.client import CalComClient, ClientStatistics, DateListener
     from slotengine.calcom.client.credentials import Refresh
     from slotengine.calcom.client.errors import (
         HELD_BACK,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         RemoteRefused,
         RemoteUnreachable,
     )
-    from slotengine.calcom.client.rate_limiter import Claim
+    from slotengine.calcom.client.rate_limiter import Permits
     from slotengine.calcom.client.wire import Format, RemoteReservation, RemoteSeats, RemoteSlot
     from slotengine.calcom.sync.errors import (
         RemoteBusy,
@@ -40,23 +40,23 @@ if TYPE_CHECKING:
         SyncClosed,
         SyncOverloaded,
     )
-    from slotengine.calcom.sync.reconcile import Reason
-    from slotengine.calcom.sync.remote_state import Belief
+    from slotengine.calcom.sync.reconcile import RevokeReason
+    from slotengine.calcom.sync.remote_state import RemoteState
     from slotengine.calcom.sync.sync import CalComSync
     from slotengine.calcom.sync.values import (
-        Booker,
         CaughtUp,
-        Confirm,
+        ConfirmCallback,
         Difference,
         Diverged,
         Finding,
         Mode,
         Offers,
+        OnConfirm,
         Report,
         Revoked,
-        Saved,
-        SavedGhost,
-        SavedLink,
+        SavedHold,
+        SavedOrphan,
+        SavedState,
         SyncedEventType,
         SyncEvent,
         SyncStatistics,
@@ -66,26 +66,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HELD_BACK",
-    "Belief",
-    "Booker",
     "CalComClient",
     "CalComSync",
     "CaughtUp",
-    "Circuit",
-    "Claim",
+    "CircuitState",
     "ClientClosed",
     "ClientStatistics",
-    "Confirm",
-    "Dated",
+    "ConfirmCallback",
+    "DateListener",
     "Difference",
     "Diverged",
     "Finding",
     "Format",
     "Mode",
     "Offers",
+    "OnConfirm",
     "OutcomeUnknown",
+    "Permits",
     "RateLimited",
-    "Reason",
     "Refresh",
     "RemoteBusy",
     "RemoteConflict",
@@ -98,13 +96,15 @@ __all__ = [
     "RemoteReservation",
     "RemoteSeats",
     "RemoteSlot",
+    "RemoteState",
     "RemoteUncertain",
     "RemoteUnreachable",
     "Report",
+    "RevokeReason",
     "Revoked",
-    "Saved",
-    "SavedGhost",
-    "SavedLink",
+    "SavedHold",
+    "SavedOrphan",
+    "SavedState",
     "SyncClosed",
     "SyncEvent",
     "SyncOverloaded",
@@ -115,17 +115,17 @@ __all__ = [
 ]
 
 _MODULES: Final = {
-    "Belief": "sync.remote_state",
-    "Booker": "sync.values",
+    "RemoteState": "sync.remote_state",
+    "ConfirmCallback": "sync.values",
     "CalComClient": "client.client",
     "CalComSync": "sync.sync",
     "CaughtUp": "sync.values",
-    "Circuit": "client.circuit_breaker",
-    "Claim": "client.rate_limiter",
+    "CircuitState": "client.circuit_breaker",
+    "Permits": "client.rate_limiter",
     "ClientClosed": "client.errors",
     "ClientStatistics": "client.client",
-    "Confirm": "sync.values",
-    "Dated": "client.client",
+    "OnConfirm": "sync.values",
+    "DateListener": "client.client",
     "Difference": "sync.values",
     "Diverged": "sync.values",
     "Finding": "sync.values",
@@ -135,7 +135,7 @@ _MODULES: Final = {
     "Offers": "sync.values",
     "OutcomeUnknown": "client.errors",
     "RateLimited": "client.errors",
-    "Reason": "sync.reconcile",
+    "RevokeReason": "sync.reconcile",
     "Refresh": "client.credentials",
     "RemoteBusy": "sync.errors",
     "RemoteConflict": "client.errors",
@@ -152,9 +152,9 @@ _MODULES: Final = {
     "RemoteUnreachable": "client.errors",
     "Report": "sync.values",
     "Revoked": "sync.values",
-    "Saved": "sync.values",
-    "SavedGhost": "sync.values",
-    "SavedLink": "sync.values",
+    "SavedState": "sync.values",
+    "SavedOrphan": "sync.values",
+    "SavedHold": "sync.values",
     "SyncClosed": "sync.errors",
     "SyncEvent": "sync.values",
     "SyncOverloaded": "sync.errors",

@@ -67,8 +67,8 @@ def test_whatever_a_signature_names_can_be_had_where_it_is_from(name: str) -> No
     annotations = [*_public(inspect.get_annotations(value))]
     for member, defined in vars(value).items():
         function = defined.fget if isinstance(defined, property) else defined
-        called = not member.startswith("_") or (member == "__init__" and name != "Claim")
-        if inspect.isfunction(function) and called:  # a claim is made by its client
+        called = not member.startswith("_") or (member == "__init__" and name != "Permits")
+        if inspect.isfunction(function) and called:  # permits are made by their client
             annotations += inspect.get_annotations(function).values()
     known = {*calcom.__all__, *slotengine.__all__, *dir(builtins), *FOREIGN}
     for annotation in annotations:
@@ -102,6 +102,8 @@ def test_the_client_says_what_is_missing() -> None:
 
 
 def test_values_of_the_sync_need_neither_sockets_nor_the_clients_extra() -> None:
-    program = "from slotengine.calcom import Circuit, Difference, Mode, Report, SyncedEventType"
+    program = (
+        "from slotengine.calcom import CircuitState, Difference, Mode, Report, SyncedEventType"
+    )
     done = run(program, "tenacity", "aiohttp", "orjson", "pydantic", "yarl")
     assert done.returncode == 0, done.stderr

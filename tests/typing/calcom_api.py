@@ -9,18 +9,18 @@ import aiohttp
 
 from slotengine import EventType, Reservation, SlotEngine
 from slotengine.calcom import (
-    Booker,
     CalComClient,
     CalComSync,
-    Circuit,
-    Claim,
+    CircuitState,
     ClientStatistics,
-    Confirm,
-    Dated,
+    ConfirmCallback,
+    DateListener,
     Format,
     Mode,
     Offers,
+    OnConfirm,
     OutcomeUnknown,
+    Permits,
     RateLimited,
     Refresh,
     RemoteConflict,
@@ -51,8 +51,8 @@ def hear(date: datetime, took_s: float) -> None:
 
 
 refresh: Refresh = token
-booker: Booker = book
-dated: Dated = hear
+booker: ConfirmCallback = book
+dated: DateListener = hear
 shape: Format = "range"
 
 
@@ -69,11 +69,11 @@ async def calling(session: aiohttp.ClientSession) -> None:
         assert_type(slots, list[RemoteSlot])
         assert_type(slots[0].seats, RemoteSeats | None)
         assert_type(client.statistics(), ClientStatistics)
-        assert_type(client.statistics().circuit, Circuit)
-        claim = client.claim(2)
-        assert_type(claim, Claim)
-        assert_type(claim.wait_s(), float)
-        await client.delete("uid", claim=claim)
+        assert_type(client.statistics().circuit, CircuitState)
+        permits = client.permits(2)
+        assert_type(permits, Permits)
+        assert_type(permits.wait_s(), float)
+        await client.delete("uid", permits=permits)
         stop = client.on_date(dated)
         stop()
         await client.slots(START, START, event_type_id=1, format=shape)
@@ -83,14 +83,14 @@ async def calling(session: aiohttp.ClientSession) -> None:
 
 
 async def syncing(client: CalComClient, engine: SlotEngine, talk: EventType) -> None:
-    event_types = {17: SyncedEventType(talk, Mode.BACKGROUND, confirm=booker)}
+    event_types = {17: SyncedEventType(talk, Mode.BACKGROUND, on_confirm=booker)}
     async with CalComSync(engine, client, event_types) as sync:
-        assert_type(await sync.reserve("talk", START), Reservation)
+        assert_type(await sync.reserve_slot("talk", START), Reservation)
         assert_type(await sync.get("uid"), Reservation | None)
         assert_type(await sync.slots("talk", START, START), Offers)
         assert_type(await sync.reconcile(), Report)
         assert_type(sync.statistics(), SyncStatistics)
-    SyncedEventType(talk, confirm=Confirm.RELEASE)
+    SyncedEventType(talk, on_confirm=OnConfirm.RELEASE)
     CalComSync(engine, client, [SyncedEventType(talk)])  # type: ignore[arg-type]
     CalComSync(engine, client, {"17": SyncedEventType(talk)})  # type: ignore[dict-item]
 

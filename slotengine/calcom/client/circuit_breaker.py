@@ -1,20 +1,20 @@
-"""Stop asking a remote that is down, and notice when it is back.
+"""A circuit breaker: stops sending requests to a remote that is down.
 
-A breaker is closed while all is well.  After so many failures in a row it is
-open, and lets nothing pass.  When it has been open for its cooldown it lets
-one request pass, the probe, and is half open until that one is back: a success
-closes it, a failure opens it again.
+The breaker is closed while the remote works.  After a number of failures in a
+row it opens and lets no request pass.  Once it has been open for its cooldown
+it lets one request pass, the probe, and is half open until the probe ends.  A
+successful probe closes the breaker; a failed one opens it again.
 
     closed --failures in a row--> open --cooldown, then a request--> half open
        ^                            ^                                   |  |
        |                            +----------- failed ----------------+  |
        +------------------------------ succeeded --------------------------+
 
-Only requests that the breaker let pass in its present state count: one that
-was sent before it opened says nothing about the remote as it is now.
+Only requests that the breaker let pass in its present state count.  A request
+that was sent before the breaker opened says nothing about the remote now.
 
-Synchronous, and ours because the well-kept libraries read the system's clock.
-Times are seconds of a clock that is handed in.  Knows nothing of HTTP.
+Synchronous.  Written here because the well-kept libraries read the system
+clock.  Times are seconds of the clock that is passed in.  Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -24,129 +24,135 @@ from enum import Enum
 from typing import Self
 
 
-class Circuit(Enum):
-    """Whether requests may pass."""
+class CircuitState(Enum):
+    """Whether the circuit breaker lets requests pass."""
 
     CLOSED = "closed"
+    """All requests pass."""
     OPEN = "open"
+    """No request passes."""
     HALF_OPEN = "half open"
+    """One request, the probe, is in flight; no other passes."""
 
 
-class Breaker:
-    """Open after ``failures`` in a row, for ``cooldown_s`` seconds.
+class CircuitBreaker:
+    """Opens after ``failures`` failures in a row, for ``cooldown_s`` seconds.
 
     >>> now = 0.0
-    >>> breaker = Breaker(failures=1, cooldown_s=30, clock=lambda: now)
-    >>> with breaker.passage() as passage:
-    ...     passage.failed()
+    >>> breaker = CircuitBreaker(failures=1, cooldown_s=30, clock=lambda: now)
+    >>> with breaker.attempt() as attempt:
+    ...     attempt.failed()
     True
-    >>> breaker.circuit, breaker.closed_for_s()
-    (<Circuit.OPEN: 'open'>, 30.0)
+    >>> breaker.circuit, breaker.retry_after_s()
+    (<CircuitState.OPEN: 'open'>, 30.0)
     >>> now = 30.0
-    >>> with breaker.passage() as passage:
-    ...     passage.succeeded()
+    >>> with breaker.attempt() as attempt:
+    ...     attempt.succeeded()
     >>> breaker.circuit
-    <Circuit.CLOSED: 'closed'>
+    <CircuitState.CLOSED: 'closed'>
     """
 
     __slots__ = (
-        "_age",
         "_clock",
         "_cooldown_s",
         "_failures",
+        "_generation",
         "_in_a_row",
-        "_lets_pass_at",
+        "_probe_at",
         "circuit",
         "opened",
     )
 
     def __init__(self, *, failures: int, cooldown_s: float, clock: Callable[[], float]) -> None:
-        self.circuit = Circuit.CLOSED
+        self.circuit = CircuitState.CLOSED
         self.opened = 0
         """How often failures have opened it."""
         self._failures = failures
         self._cooldown_s = cooldown_s
         self._clock = clock
         self._in_a_row = 0
-        self._lets_pass_at = 0.0
-        self._age = 0
-        """How often the state has changed; a passage of another age no longer counts."""
+        self._probe_at = 0.0
+        self._generation = 0
+        """How often the state has changed; an attempt of an earlier generation does not count."""
 
-    def closed_for_s(self) -> float:
-        """Return in how many seconds a request may pass; 0 if now.
+    def retry_after_s(self) -> float:
+        """Return in how many seconds a request may pass; 0 if one may pass now.
 
-        While a probe is under way that is a guess: as long as if it failed.
+        While a probe is in flight this is an estimate: the wait if it fails.
         """
         match self.circuit:
-            case Circuit.CLOSED:
+            case CircuitState.CLOSED:
                 return 0.0
-            case Circuit.OPEN:
-                return max(0.0, self._lets_pass_at - self._clock())
-            case Circuit.HALF_OPEN:
+            case CircuitState.OPEN:
+                return max(0.0, self._probe_at - self._clock())
+            case CircuitState.HALF_OPEN:
                 return float(self._cooldown_s)
 
-    def passage(self) -> Passage:
-        """Let one request pass; only when `closed_for_s` is 0."""
-        assert self.closed_for_s() == 0
-        if self.circuit is Circuit.OPEN:
-            self._become(Circuit.HALF_OPEN)
-        return Passage(self, self._age)
+    def attempt(self) -> Attempt:
+        """Let one request pass.  Call it only when `retry_after_s` is 0."""
+        assert self.retry_after_s() == 0
+        if self.circuit is CircuitState.OPEN:
+            self._become(CircuitState.HALF_OPEN)
+        return Attempt(self, self._generation)
 
-    def _become(self, circuit: Circuit) -> None:
-        self.circuit = circuit
-        self._age += 1
-        self._in_a_row = 0
-
-    def _open(self) -> None:
-        self._become(Circuit.OPEN)
-        self.opened += 1
-        self._lets_pass_at = self._clock() + self._cooldown_s
-
-    def _succeeded(self, age: int) -> None:
-        if age != self._age:
+    def record_success(self, generation: int) -> None:
+        """Count an attempt that got a response."""
+        if generation != self._generation:
             return
         self._in_a_row = 0
-        if self.circuit is Circuit.HALF_OPEN:
-            self._become(Circuit.CLOSED)
+        if self.circuit is CircuitState.HALF_OPEN:
+            self._become(CircuitState.CLOSED)
 
-    def _failed(self, age: int) -> bool:
-        if age != self._age:
+    def record_failure(self, generation: int) -> bool:
+        """Count an attempt that failed; return whether that opened the breaker."""
+        if generation != self._generation:
             return False
         self._in_a_row += 1
-        opens = self.circuit is Circuit.HALF_OPEN or self._in_a_row >= self._failures
+        opens = self.circuit is CircuitState.HALF_OPEN or self._in_a_row >= self._failures
         if opens:
-            self._open()
+            self._become(CircuitState.OPEN)
+            self.opened += 1
+            self._probe_at = self._clock() + self._cooldown_s
         return opens
 
-    def _came_to_nothing(self, age: int) -> None:
-        """Let the next one be the probe, if the one that was it has been given up."""
-        if age == self._age and self.circuit is Circuit.HALF_OPEN:
-            self._become(Circuit.OPEN)
+    def record_abandoned(self, generation: int) -> None:
+        """Note that an attempt ended without a result; if it was the probe, allow another."""
+        if generation == self._generation and self.circuit is CircuitState.HALF_OPEN:
+            self._become(CircuitState.OPEN)
+
+    def _become(self, circuit: CircuitState) -> None:
+        self.circuit = circuit
+        self._generation += 1
+        self._in_a_row = 0
 
 
-class Passage:
-    """One request on its way; left without a verdict, as when cancelled, it does not count."""
+class Attempt:
+    """One request that the breaker let pass.
 
-    __slots__ = ("_age", "_breaker", "_judged")
+    An attempt that is left without a result, as when it is cancelled, does not
+    count.
+    """
 
-    def __init__(self, breaker: Breaker, age: int) -> None:
+    __slots__ = ("_breaker", "_generation", "_recorded")
+
+    def __init__(self, breaker: CircuitBreaker, generation: int) -> None:
         self._breaker = breaker
-        self._age = age
-        self._judged = False
+        self._generation = generation
+        self._recorded = False
 
     def succeeded(self) -> None:
-        """Say that the remote is well: it answered, be it with a refusal."""
-        self._judged = True
-        self._breaker._succeeded(self._age)
+        """Record that the remote answered, if only with a refusal."""
+        self._recorded = True
+        self._breaker.record_success(self._generation)
 
     def failed(self) -> bool:
-        """Say that the remote is not well; tell whether that opened the breaker."""
-        self._judged = True
-        return self._breaker._failed(self._age)
+        """Record a failure; return whether it opened the breaker."""
+        self._recorded = True
+        return self._breaker.record_failure(self._generation)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._judged:
-            self._breaker._came_to_nothing(self._age)
+        if not self._recorded:
+            self._breaker.record_abandoned(self._generation)

@@ -1,14 +1,15 @@
-"""A client of a remote Cal.com: slots API 2024-09-04, all five operations.
+"""A client of a remote Cal.com: all five operations of the slots API 2024-09-04.
 
-The rest of the package has one part each: `wire` the JSON, `rate_limiter` when
-a request may start, `circuit_breaker` whether it is worth trying, `credentials`
-who we are, `retries` what may be repeated, `transport` one request and its
-response.  This module has the session, the order in which those are asked, and
-what each response means.
+The other modules of this package have one task each: `wire` reads and writes
+JSON, `rate_limiter` says when a request may start, `circuit_breaker` whether
+the remote is worth asking, `credentials` who is asking, `retries` what may be
+repeated, and `transport` sends one request and reads its response.  This module
+has the session, asks the others in the right order, and decides what each
+response means.
 
-Of each operation the question that matters is whether it was done.  Only
-`OutcomeUnknown` leaves that open, so it is raised whenever a change was sent,
-in any of the tries, and nothing certain came back.
+For every operation the question that matters is whether it was carried out.
+Only `OutcomeUnknown` leaves that open.  It is raised whenever any attempt has
+sent a change and no certain answer came back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 import aiohttp
 
-from slotengine.calcom.client.circuit_breaker import Breaker, Circuit
+from slotengine.calcom.client.circuit_breaker import CircuitBreaker, CircuitState
 from slotengine.calcom.client.credentials import Credentials, Refresh
 from slotengine.calcom.client.errors import (
     HELD_BACK,
@@ -38,10 +39,10 @@ from slotengine.calcom.client.errors import (
     RemoteRefused,
     RemoteUnreachable,
 )
-from slotengine.calcom.client.rate_limiter import Claim, Pace
-from slotengine.calcom.client.responses import Answer, refusal
+from slotengine.calcom.client.rate_limiter import Permits, RateLimiter
+from slotengine.calcom.client.responses import Response, refusal
 from slotengine.calcom.client.retries import Retries
-from slotengine.calcom.client.transport import Lost, base_of, exchange, new_session
+from slotengine.calcom.client.transport import NoResponse, base_of, new_session, send
 from slotengine.calcom.client.wire import (
     RESERVATIONS_PATH,
     SLOTS_PATH,
@@ -65,42 +66,42 @@ logger = logging.getLogger(__name__)
 
 PRODUCTION: Final = "https://api.cal.com"
 
-# An attempt that begins at the very end of a call's time; 0 would mean forever to aiohttp.
-_LEAST_S: Final = 0.1
+# For an attempt that begins at the very end of a call's time; aiohttp takes 0 for no timeout.
+_MIN_TIMEOUT_S: Final = 0.1
 
-# Not followed.  The API itself never redirects, so whatever does stands in front of it, and has
-# not done what was asked.
-_ELSEWHERE: Final = frozenset({301, 302, 307, 308})
+# The API itself never redirects.  A redirect comes from something in front of it, so the request
+# was not carried out.
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
 
 T = TypeVar("T")
 
-Dated = Callable[[datetime, float], None]
-"""Is told what time it was at the remote, and how many seconds ago the request was sent."""
+DateListener = Callable[[datetime, float], None]
+"""Called with the remote's time and with how many seconds ago the request was sent."""
 
 
 class ClientStatistics(NamedTuple):
-    """What a client has done since it was made, and how it is now."""
+    """What a client has done since it was made, and its present state."""
 
     calls: int
-    """Calls of the five operations that were right enough to be sent."""
+    """Calls of the five operations with valid arguments."""
     sent: int
     """Requests; a call may take several, or none."""
     retried: int
-    """Requests that repeated another, a refreshed token's included."""
+    """Requests that repeated another, also after a token was refreshed."""
     refused: int
-    """Answers that said no: statuses from 300 to 499."""
+    """Responses that refused the request: statuses from 300 to 499."""
     failed: int
-    """Requests without a usable answer, once sent."""
+    """Requests that were sent and got no usable response."""
     unreachable: int
-    """Requests that were not sent, for want of a connection."""
+    """Requests that could not be sent, because there was no connection."""
     opened: int
-    """How often the breaker opened."""
-    circuit: Circuit
-    """Whether requests may pass the breaker."""
-    under_way: int
-    """Requests without an answer yet."""
+    """How often the circuit breaker opened."""
+    circuit: CircuitState
+    """Whether the circuit breaker lets requests pass."""
+    in_flight: int
+    """Requests that have no response yet."""
     waiting: int
-    """Calls that wait until the rate limit lets them pass."""
+    """Calls that wait for the rate limit."""
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ class _Counters:
 
 @dataclass(slots=True)
 class _Call:
-    """One call of an operation, over all its tries."""
+    """One call of an operation, over all its attempts."""
 
     operation: str
     method: str
@@ -123,11 +124,11 @@ class _Call:
     body: bytes | None
     deadline: float
     headers: Mapping[str, str]
-    """The credentials that the last try was sent with."""
-    claim: Claim | None = None
-    """What the next try may use a turn of."""
-    doubt: OutcomeUnknown | None = None
-    """Of some try it is not known whether it was done."""
+    """The credentials that the last attempt was sent with."""
+    permits: Permits | None = None
+    """Permits of the caller that the next attempt may use."""
+    unknown: OutcomeUnknown | None = None
+    """Set once the outcome of any attempt is unknown."""
 
     @property
     def changes(self) -> bool:
@@ -135,28 +136,30 @@ class _Call:
 
 
 class CalComClient:
-    """A client of a Cal.com at ``base_url``; enter it, once, and call it inside.
+    """A client of the Cal.com at ``base_url``; enter it once, and call it inside the block.
 
-    Credentials are at most one of ``api_key``, ``token`` and the pair of
-    ``client_id`` and ``client_secret``.  When a token is refused, ``refresh``
-    is awaited for another one, once for all calls that need it, and each is
+    Give at most one kind of credentials: ``api_key``, ``token``, or
+    ``client_id`` with ``client_secret``.  If a token is refused, ``refresh`` is
+    awaited for a new one, once for all calls that need it, and each of them is
     repeated once.
 
-    A lent ``session`` stays the caller's, but its client middlewares are not
-    used.  Without one the client has its own, of at most ``connections``.
+    A ``session`` that is passed in is left open, and its client middlewares are
+    not used.  Otherwise the client has its own, of at most ``connections``
+    connections.
 
-    A call takes ``timeout_s`` at most, with all its waiting and its at most
-    ``attempts`` requests, each of which takes ``attempt_timeout_s``, and half of
-    it for connecting.  No more than ``per_minute`` requests are sent in any
-    minute; None for no limit.  A call whose turn, or whose retry after a 429,
-    comes too late for it raises `RateLimited` at once, and without
-    ``wait_for_turn`` any that cannot be sent at once does.
+    A call takes at most ``timeout_s``, including all waits, and makes at most
+    ``attempts`` requests.  Each request takes at most ``attempt_timeout_s``,
+    half of which is for connecting.  At most ``per_minute`` requests are sent
+    in any minute; None means no limit.  If the rate limit, or the wait after a
+    429, would exceed the call's time, the call raises `RateLimited` at once.
+    With ``wait_for_permit=False`` calls never wait for the rate limit.
 
-    After ``failures`` failed requests in a row all calls raise `RemoteDown` for
-    ``cooldown_s``; then one request tries again.
+    After ``failures`` failed requests in a row the circuit breaker opens: all
+    calls raise `RemoteDown` for ``cooldown_s``.  Then one request, the probe,
+    may pass.
 
-    ``clock`` (seconds, not the wall's), ``sleep`` and ``random`` are for tests.
-    Raises `InvalidField` for arguments that make no sense.
+    ``clock`` (in seconds, monotonic), ``sleep`` and ``random`` are for tests.
+    Raises `InvalidField` for invalid arguments.
 
         async with CalComClient(api_key=key) as calcom:
             hold = await calcom.reserve(1, start)
@@ -177,7 +180,7 @@ class CalComClient:
         attempt_timeout_s: float = 10,
         attempts: int = 3,
         per_minute: int | None = 120,
-        wait_for_turn: bool = True,
+        wait_for_permit: bool = True,
         failures: int = 5,
         cooldown_s: float = 30,
         clock: Callable[[], float] = time.monotonic,
@@ -202,24 +205,24 @@ class CalComClient:
             ("cooldown_s", cooldown_s),
         ):
             if number is not None and not number > 0:
-                raise InvalidField(name, "must be more than 0")
-        self._lent = session
+                raise InvalidField(name, f"must be more than 0, not {number!r}")
+        self._session_given = session
         self._session: aiohttp.ClientSession | None = None
         self._entered = False
         self._connections = connections
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
-        self._wait_for_turn = wait_for_turn
+        self._wait_for_permit = wait_for_permit
         self._clock = clock
         self._sleep = sleep
         self._retries = Retries(
-            attempts, wait_for_turn, clock, sleep, random or chance.Random(), self._count_retry
+            attempts, wait_for_permit, clock, sleep, random or chance.Random(), self._count_retry
         )
         self._per_minute = per_minute
-        self._pace = Pace(limit=per_minute, clock=clock)
-        self._breaker = Breaker(failures=failures, cooldown_s=cooldown_s, clock=clock)
+        self._limiter = RateLimiter(limit=per_minute, clock=clock)
+        self._breaker = CircuitBreaker(failures=failures, cooldown_s=cooldown_s, clock=clock)
         self._counters = _Counters()
-        self._dated: list[Dated] = []
+        self._date_listeners: list[DateListener] = []
 
     def __repr__(self) -> str:
         return f"<CalComClient: {self._base}, {self._credentials!r}>"
@@ -228,7 +231,7 @@ class CalComClient:
         if self._entered:
             raise ClientClosed
         self._entered = True
-        self._session = self._lent or new_session(self._connections)
+        self._session = self._session_given or new_session(self._connections)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -236,7 +239,7 @@ class CalComClient:
         try:
             await self._credentials.aclose()
         finally:
-            if session is not None and session is not self._lent:
+            if session is not None and session is not self._session_given:
                 await session.close()
 
     # --- The operations ----------------------------------------------------------------
@@ -259,14 +262,15 @@ class CalComClient:
     ) -> list[RemoteSlot]:
         """Return the slots that lie inside the span, in order of start.
 
-        Whose, is said by one of four groups: ``event_type_id``; ``username`` and
-        ``event_type_slug``; ``team_slug`` and ``event_type_slug``; or at least two
-        ``usernames`` and their ``organization_slug``, which is optional for the
-        second and third.  Anything else is an `InvalidField`.
+        Name the event type by one of four groups of arguments:
+        ``event_type_id``; ``username`` and ``event_type_slug``; ``team_slug``
+        and ``event_type_slug``; or at least two ``usernames`` and their
+        ``organization_slug``, which is optional for the second and third group.
+        Anything else raises `InvalidField`.
 
-        The span is what it says: an ``end`` at midnight is that midnight, not the
-        end of the day.  The remote rounds starts to a grid in ``time_zone``, an
-        IANA name; the slots are in UTC nevertheless.
+        An ``end`` at midnight is that midnight, not the end of the day.  The
+        remote rounds starts to a grid in ``time_zone``, an IANA name; the slots
+        are returned in UTC nevertheless.
         """
         target = SlotTarget(
             event_type_id=event_type_id,
@@ -294,11 +298,11 @@ class CalComClient:
         *,
         slot_minutes: int | None = None,
         reservation_minutes: int | None = None,
-        claim: Claim | None = None,
+        permits: Permits | None = None,
     ) -> RemoteReservation:
-        """Hold a slot for ``reservation_minutes``, usually 5; other times need credentials.
+        """Hold a slot for ``reservation_minutes``, 5 by default; others need credentials.
 
-        ``slot_minutes`` is for event types of several lengths only.  Raises
+        ``slot_minutes`` is for event types with several lengths only.  Raises
         `RemoteConflict` if the time is taken.
         """
         body = reservation_body(
@@ -308,11 +312,11 @@ class CalComClient:
             reservation_minutes=reservation_minutes,
         )
         return await self._call(
-            "reserve", "POST", RESERVATIONS_PATH, parse_reservation, body, claim
+            "reserve", "POST", RESERVATIONS_PATH, parse_reservation, body, permits
         )
 
     async def get(self, uid: str) -> RemoteReservation | None:
-        """Return a hold, None if there is none; one that is over may still be there."""
+        """Return a hold, or None if there is none; an expired hold may still be there."""
         return await self._call("get", "GET", reservation_path(uid), parse_found)
 
     async def update(
@@ -323,13 +327,13 @@ class CalComClient:
         *,
         slot_minutes: int | None = None,
         reservation_minutes: int | None = None,
-        claim: Claim | None = None,
+        permits: Permits | None = None,
     ) -> RemoteReservation:
-        """Put a hold in another place, and begin its time anew.
+        """Move a hold to another time, and restart its time to live.
 
-        It replaces all: lengths that are left out fall back to the usual ones.
-        The original finds the hold itself in its way, and raises
-        `RemoteConflict` for a time that overlaps its old one.
+        This replaces all fields: lengths that are left out become the defaults.
+        The original Cal.com finds the hold in its own way, so it raises
+        `RemoteConflict` for a time that overlaps the hold's old one.
         """
         path = reservation_path(uid)
         body = reservation_body(
@@ -338,48 +342,49 @@ class CalComClient:
             slot_minutes=slot_minutes,
             reservation_minutes=reservation_minutes,
         )
-        return await self._call("update", "PATCH", path, parse_reservation, body, claim)
+        return await self._call("update", "PATCH", path, parse_reservation, body, permits)
 
-    async def delete(self, uid: str, *, claim: Claim | None = None) -> None:
-        """Release a hold; of one that is over, or never was, that is as good as done."""
-        await self._call("delete", "DELETE", reservation_path(uid), parse_done, None, claim)
+    async def delete(self, uid: str, *, permits: Permits | None = None) -> None:
+        """Release a hold; also succeeds if it has expired or never existed."""
+        await self._call("delete", "DELETE", reservation_path(uid), parse_done, None, permits)
 
     @property
     def per_minute(self) -> int | None:
-        """How many requests are sent in any minute at most; None for no limit."""
+        """The most requests that are sent in any minute; None for no limit."""
         return self._per_minute
 
-    def claim(self, turns: int) -> Claim:
-        """Return a claim on so many requests that can be sent at once, ahead of all others.
+    def permits(self, count: int) -> Permits:
+        """Return permits for requests that follow each other at once, ahead of other calls.
 
-        Hand it to `reserve`, `update` and `delete`: each uses a turn of it if all
-        that are left have come, and waits as usual if they have not.  So whoever
-        deletes a hold to make it anew does not begin what cannot be ended.  While
-        it is not given back, others wait behind it.  O(n) for n waiting.
+        Pass them to `reserve`, `update` and `delete`.  Each of these uses one
+        permit if all that are left are ready, and waits as usual otherwise.  So
+        a caller that deletes a hold to make it anew does not begin what it
+        cannot finish.  Other calls wait behind the permits until they are given
+        back.  O(n) for n waiting calls.
 
-            claim = calcom.claim(2)
-            if claim.wait_s() == 0:
-                await calcom.delete(hold.uid, claim=claim)
-                hold = await calcom.reserve(1, start, claim=claim)
-            claim.give_back()
+            permits = calcom.permits(2)
+            if permits.wait_s() == 0:
+                await calcom.delete(hold.uid, permits=permits)
+                hold = await calcom.reserve(1, start, permits=permits)
+            permits.give_back()
         """
-        return Claim(self._pace, turns)
+        return Permits(self._limiter, count)
 
-    def on_date(self, listener: Dated) -> Callable[[], None]:
-        """Let a listener hear the ``Date`` of every answer; what is returned ends that.
+    def on_date(self, listener: DateListener) -> Callable[[], None]:
+        """Call a listener with the ``Date`` of every response; returns a function that ends this.
 
-        It is called before whoever has made the request is told, with the date
-        (UTC, in whole seconds, rounded down) and how many seconds ago, by the
-        client's clock, the request was sent: the answer was made since then.
-        It must be quick, and not raise.
+        The listener is called before the caller of the operation gets its
+        result.  It is given the date (UTC, rounded down to a second), and how
+        many seconds ago, by the client's clock, the request was sent; the
+        response was made in between.  It must be quick and must not raise.
 
             stop = calcom.on_date(lambda date, took_s: print(date))
         """
-        self._dated.append(listener)
-        return lambda: self._dated.remove(listener)
+        self._date_listeners.append(listener)
+        return lambda: self._date_listeners.remove(listener)
 
     def statistics(self) -> ClientStatistics:
-        """Return what was done so far, and how things are.  O(1)."""
+        """Return what was done so far, and the present state.  O(1)."""
         counters = self._counters
         return ClientStatistics(
             calls=counters.calls,
@@ -390,11 +395,11 @@ class CalComClient:
             unreachable=counters.unreachable,
             opened=self._breaker.opened,
             circuit=self._breaker.circuit,
-            under_way=self._pace.under_way,
-            waiting=self._pace.waiting,
+            in_flight=self._limiter.in_flight,
+            waiting=self._limiter.waiting,
         )
 
-    # --- A call, and its tries ---------------------------------------------------------
+    # --- A call, and its attempts ------------------------------------------------------
 
     async def _call(
         self,
@@ -403,88 +408,90 @@ class CalComClient:
         path: str,
         parse: Callable[[bytes], T],
         body: bytes | None = None,
-        claim: Claim | None = None,
+        permits: Permits | None = None,
     ) -> T:
         self._open_session()
         deadline = self._clock() + self._timeout_s
-        call = _Call(operation, method, path, body, deadline, self._credentials.headers, claim)
+        call = _Call(operation, method, path, body, deadline, self._credentials.headers, permits)
         self._counters.calls += 1
         try:
-            return await self._authorized(call, parse)
+            return await self._with_refresh(call, parse)
         except OutcomeUnknown:
             raise
         except (RemoteError, ClientClosed):
-            if call.doubt is None:
+            if call.unknown is None:
                 raise
-        # The last try was certainly not done, but one before it may have been.
-        raise call.doubt
+        # The last attempt was certainly not carried out, but an earlier one may have been.
+        raise call.unknown
 
-    async def _authorized(self, call: _Call, parse: Callable[[bytes], T]) -> T:
+    async def _with_refresh(self, call: _Call, parse: Callable[[bytes], T]) -> T:
         try:
-            return await self._tries(call, parse)
+            return await self._with_retries(call, parse)
         except RemoteDenied as denied:
             if denied.status != 401 or not await self._refresh(call):
                 raise
         self._count_retry()
-        return await self._tries(call, parse)
+        return await self._with_retries(call, parse)
 
     async def _refresh(self, call: _Call) -> bool:
         return await self._credentials.refresh(call.headers, call.deadline - self._clock())
 
-    async def _tries(self, call: _Call, parse: Callable[[bytes], T]) -> T:
-        return await self._retries.run(self._try, call.method, call.deadline, call, parse)
+    async def _with_retries(self, call: _Call, parse: Callable[[bytes], T]) -> T:
+        return await self._retries.run(self._attempt, call.method, call.deadline, call, parse)
 
     def _count_retry(self) -> None:
         self._counters.retried += 1
 
-    async def _try(self, call: _Call, parse: Callable[[bytes], T]) -> T:
-        """Send one request, when its time has come."""
-        self._check_breaker(call)  # before waiting for a turn
-        await self._turn(call)
-        self._check_breaker(call)  # and again: nothing else happens until it is passed
+    async def _attempt(self, call: _Call, parse: Callable[[bytes], T]) -> T:
+        """Send one request as soon as it may be sent."""
+        self._check_breaker(call)  # before waiting for the rate limit
+        await self._acquire(call)
+        self._check_breaker(call)  # and again: from here to the attempt nothing else happens
         session = self._open_session()
-        with self._breaker.passage() as passage, self._pace.request():
+        with self._breaker.attempt() as attempt, self._limiter.request():
             call.headers = self._credentials.headers
-            outcome = await self._exchange(session, call)
+            outcome = await self._send_request(session, call)
             try:
-                value = self._judge(call, outcome, parse)
+                value = self._interpret(call, outcome, parse)
             except (RemoteFailed, OutcomeUnknown, RemoteUnreachable) as error:
-                if passage.failed():
-                    logger.warning("the remote is taken to be down, after %s", error)
+                if attempt.failed():
+                    logger.warning("the circuit breaker opened after %s", error)
                 raise
             except RemoteRefused:
-                passage.succeeded()
+                attempt.succeeded()
                 raise
-            passage.succeeded()
+            attempt.succeeded()
             return value
 
     def _check_breaker(self, call: _Call) -> None:
-        if closed_for_s := self._breaker.closed_for_s():
-            raise RemoteDown(call.operation, closed_for_s)
+        if retry_after_s := self._breaker.retry_after_s():
+            raise RemoteDown(call.operation, retry_after_s)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             raise ClientClosed
         return self._session
 
-    async def _turn(self, call: _Call) -> None:
-        """Return when the rate limit lets a request pass; nothing may come between."""
-        claim, call.claim = call.claim, None  # what is left of it is for others
-        if claim is not None and claim.use():
+    async def _acquire(self, call: _Call) -> None:
+        """Return when the rate limit lets a request start; it must start before anything else."""
+        permits, call.permits = call.permits, None  # a retry leaves the rest to others
+        if permits is not None and permits.use():
             return
-        number = self._pace.join(first=claim is not None)
+        ticket = self._limiter.join(first=permits is not None)
         try:
-            while wait_s := self._pace.wait_s(number):
-                if not self._wait_for_turn or self._clock() + wait_s >= call.deadline:
+            while wait_s := self._limiter.wait_s(ticket):
+                if not self._wait_for_permit or self._clock() + wait_s >= call.deadline:
                     said = "not sent, to stay under the remote's limit"
                     raise RateLimited(call.operation, 429, HELD_BACK, said, None, wait_s)
                 await self._sleep(wait_s)
         finally:
-            self._pace.leave(number)
+            self._limiter.leave(ticket)
 
-    # --- A request, and its answer -----------------------------------------------------
+    # --- A request, and its response ---------------------------------------------------
 
-    async def _exchange(self, session: aiohttp.ClientSession, call: _Call) -> Answer | Lost:
+    async def _send_request(
+        self, session: aiohttp.ClientSession, call: _Call
+    ) -> Response | NoResponse:
         self._counters.sent += 1
         headers = {
             "Accept": "application/json",
@@ -495,8 +502,8 @@ class CalComClient:
         if call.body is not None:
             headers["Content-Type"] = "application/json"
         sent_at = self._clock()
-        left_s = max(_LEAST_S, call.deadline - sent_at)
-        outcome = await exchange(
+        left_s = max(_MIN_TIMEOUT_S, call.deadline - sent_at)
+        outcome = await send(
             session,
             call.method,
             self._base + call.path,
@@ -504,24 +511,26 @@ class CalComClient:
             body=call.body,
             timeout_s=min(self._attempt_timeout_s, left_s),
         )
-        if self._dated and isinstance(outcome, Answer):
-            self._tell_date(outcome, self._clock() - sent_at)
+        if self._date_listeners and isinstance(outcome, Response):
+            self._report_date(outcome, self._clock() - sent_at)
         return outcome
 
-    def _tell_date(self, answer: Answer, took_s: float) -> None:
-        date = answer.date()
+    def _report_date(self, response: Response, took_s: float) -> None:
+        date = response.date()
         if date is not None:
-            for listener in tuple(self._dated):
+            for listener in tuple(self._date_listeners):
                 listener(date, took_s)
 
-    def _judge(self, call: _Call, outcome: Answer | Lost, parse: Callable[[bytes], T]) -> T:
-        """Return what the answer says, or raise what it means."""
-        if isinstance(outcome, Lost):
+    def _interpret(
+        self, call: _Call, outcome: Response | NoResponse, parse: Callable[[bytes], T]
+    ) -> T:
+        """Return the value in a response, or raise the error that the outcome stands for."""
+        if isinstance(outcome, NoResponse):
             if outcome.sent:
                 raise self._failure(call, outcome.problem, None)
             self._counters.unreachable += 1
             raise RemoteUnreachable(call.operation, outcome.problem)
-        self._heed(outcome)
+        self._apply_limits(outcome)
         status = outcome.status
         if 200 <= status < 300:
             try:
@@ -529,26 +538,26 @@ class CalComClient:
             except Unreadable as unreadable:
                 problem = f"{status}, but {unreadable}"
             raise self._failure(call, problem, outcome)
-        if 400 <= status < 500 or status in _ELSEWHERE:
+        if 400 <= status < 500 or status in _REDIRECTS:
             self._counters.refused += 1
-            raise refusal(call.operation, outcome, self._credentials.clear)
+            raise refusal(call.operation, outcome, self._credentials.redact)
         raise self._failure(call, f"status {status}", outcome)
 
-    def _failure(self, call: _Call, problem: str, answer: Answer | None) -> RemoteError:
+    def _failure(self, call: _Call, problem: str, response: Response | None) -> RemoteError:
         self._counters.failed += 1
         facts: tuple[int | None, str | None, str, str] = None, None, "", ""
-        if answer is not None:
-            clear = self._credentials.clear
-            facts = answer.status, answer.request_id(clear), *answer.said(clear)
+        if response is not None:
+            redact = self._credentials.redact
+            facts = response.status, response.request_id(redact), *response.said(redact)
         if not call.changes:
             return RemoteFailed(call.operation, problem, *facts)
-        call.doubt = OutcomeUnknown(call.operation, problem, *facts)
-        return call.doubt
+        call.unknown = OutcomeUnknown(call.operation, problem, *facts)
+        return call.unknown
 
-    def _heed(self, answer: Answer) -> None:
-        """Pause when the remote says that it will refuse, or does."""
-        left = answer.remaining()
-        if answer.status == 429 or left == 0:
-            self._pace.pause(answer.reset_s())
-        elif left is not None:
-            self._pace.heard(left, answer.reset_s())
+    def _apply_limits(self, response: Response) -> None:
+        """Pause if the remote refuses for its rate limit, or says that it is about to."""
+        remaining = response.remaining()
+        if response.status == 429 or remaining == 0:
+            self._limiter.pause(response.reset_s())
+        elif remaining is not None:
+            self._limiter.set_remaining(remaining, response.reset_s())

@@ -1,7 +1,7 @@
-"""Who we are to a remote Cal.com, and how that is kept from everybody else.
+"""The credentials that a client sends, and the care that nobody else sees them.
 
-Credentials know the headers to send, and what must never be seen: no repr, no
-log and no exception of ours shows it, and what a remote echoes is cleared.
+Credentials know the headers to send and the secrets in them.  No repr, log or
+exception of ours shows a secret, and secrets that a remote echoes are redacted.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ logger = logging.getLogger(__name__)
 Refresh = Callable[[], Awaitable[str]]
 """Fetches a new access token when the old one is refused."""
 
-CLEARED: Final = "***"
+REDACTED: Final = "***"
 
-# What can stand in a header as it is, and cannot end it.
+# Characters that can stand in a header unchanged and cannot end it.
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
 
 class Credentials:
-    """An API key, an access token, the pair of an OAuth client, or nothing at all.
+    """An API key, an access token, the id and secret of an OAuth client, or nothing.
 
-    Raises `InvalidField`, naming the argument and not its value, for more than
-    one of them and for what cannot be sent.
+    Raises `InvalidField` for more than one of them, and for values that cannot
+    be sent.  The error names the argument and never its value.
 
     >>> credentials = Credentials(api_key="cal_secret")
     >>> credentials
     <Credentials: api_key>
-    >>> credentials.clear("no such key: cal_secret")
+    >>> credentials.redact("no such key: cal_secret")
     'no such key: ***'
     """
 
@@ -54,7 +54,7 @@ class Credentials:
         if len(given) > 1:
             raise InvalidField(given[1], f"cannot be combined with {given[0]}")
         if (client_id is None) != (client_secret is None):
-            raise InvalidField("client_secret", "and client_id are given together or not at all")
+            raise InvalidField("client_secret", "and client_id must be given together")
         if refresh is not None and token is None:
             raise InvalidField("refresh", "needs a token to begin with")
         self._kind = given[0] if given else "none"
@@ -74,25 +74,26 @@ class Credentials:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What to send; another object once the token was refreshed."""
+        """The headers to send; a different object after each refresh."""
         return self._headers
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be seen, the token before the last refresh included."""
+        """What nobody may see, including the token before the last refresh."""
         return self._secrets
 
-    def clear(self, text: str) -> str:
-        """Return the text without our secrets, wherever it is from."""
+    def redact(self, text: str) -> str:
+        """Return the text with our secrets replaced."""
         for secret in self._secrets:
-            text = text.replace(secret, CLEARED)
+            text = text.replace(secret, REDACTED)
         return text
 
     async def refresh(self, refused: Mapping[str, str], patience_s: float) -> bool:
-        """Get another token in place of the refused headers; tell whether there is one.
+        """Replace the token of the refused headers; return whether there is a new one.
 
-        Of many callers whose token was refused, one refresh serves all.  It
-        goes on if its caller is cancelled or out of patience, and serves the next.
+        If the tokens of many callers are refused at once, one refresh serves
+        them all.  The refresh continues if its caller is cancelled or waits no
+        longer, and serves the next caller.
         """
         if self._headers is not refused:
             return True
@@ -105,7 +106,7 @@ class Credentials:
         return self._headers is not refused
 
     async def aclose(self) -> None:
-        """End a refresh that is under way."""
+        """Cancel a refresh that is under way."""
         task = self._refreshing
         if task is not None:
             task.cancel()
@@ -115,7 +116,7 @@ class Credentials:
         try:
             self._use_bearer("refresh", await refresh())
         except Exception as error:
-            # Not its text, nor what it came from: that may well hold the refresh token.
+            # Neither its text nor its cause: they may well contain the refresh token.
             logger.warning("refreshing the access token failed: %s", type(error).__name__)
         finally:
             self._refreshing = None

@@ -1,22 +1,23 @@
-"""What can go wrong between us and a remote Cal.com, in one small tree.
+"""The errors of the client, in one small tree.
 
 ``RemoteError``
     ``RemoteRefused``      the remote said no: a status below 500
-        ``RemoteDenied``       401, 403: not with these credentials
+        ``RemoteDenied``       401, 403: these credentials are not allowed
         ``RemoteNotFound``     404
-        ``RemoteConflict``     409, 422: somebody else has the time
-        ``RateLimited``        429, or held back here so that there is no 429
-    ``RemoteFailed``       a read was not answered with anything usable
+        ``RemoteConflict``     409, 422: the time is taken
+        ``RateLimited``        429, or held back here to avoid a 429
+    ``RemoteFailed``       a read got no usable response
     ``RemoteUnreachable``  no connection: nothing was sent
-    ``RemoteDown``         the remote failed too often of late: nothing was sent
-    ``OutcomeUnknown``     a change was sent, and nobody knows whether it was made
+    ``RemoteDown``         the circuit breaker is open: nothing was sent
+    ``OutcomeUnknown``     a change was sent, and its outcome is unknown
 ``ClientClosed``           the client is not open
 
-One rule for the caller: after `OutcomeUnknown` the change may have been made;
-after any other error of this tree it has certainly not been made.
+One rule for callers: after `OutcomeUnknown` the change may have been made;
+after any other error of this tree it was certainly not made.
 
-Every error carries its facts as fields, and its ``args`` are those facts, so
-it pickles.  None carries credentials: what the remote says is cleared of them.
+Every error carries its facts as fields, and its ``args`` are those facts, so it
+pickles.  No error carries credentials: they are removed from what the remote
+says.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from slotengine.errors import SlotError
 
 
 class RemoteError(SlotError):
-    """The root of the tree; ``operation`` is the method of the client that was called.
+    """The root of the tree; ``operation`` is the client method that was called.
 
-    What else an answer said is in all of them: its ``status``, the remote's
-    ``code`` and ``message``, empty where it had none, and the ``request_id``
-    that its operators can find the request by.
+    All of them also have what the response said, as far as there was one: its
+    ``status``, the remote's ``code`` and ``message`` (empty if it gave none),
+    and the ``request_id`` by which its operators can find the request.
 
     >>> RemoteConflict.may_have_happened, OutcomeUnknown.may_have_happened
     (False, True)
@@ -40,11 +41,11 @@ class RemoteError(SlotError):
     """
 
     may_have_happened: ClassVar[bool] = False
-    """Whether the change that was asked for may have been made nevertheless."""
+    """Whether the requested change may have been made nevertheless."""
 
     operation: str
     status: int | None = None
-    """None if there was no answer."""
+    """None if there was no response."""
     code: str = ""
     message: str = ""
     request_id: str | None = None
@@ -74,15 +75,15 @@ class RemoteRefused(RemoteError):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        return f"{self.operation}: {self.status} {self._said or 'without a word'}"
+        return f"{self.operation}: {self.status} {self._said or 'without a message'}"
 
 
 class RemoteDenied(RemoteRefused):
-    """These credentials are not known (401), or may not do this (403)."""
+    """The remote does not know these credentials (401) or does not allow them this (403)."""
 
 
 class RemoteNotFound(RemoteRefused):
-    """There is no such event type, user, team, or, for `update`, reservation (404)."""
+    """There is no such event type, user or team, or, for `update`, no such reservation (404)."""
 
 
 class RemoteConflict(RemoteRefused):
@@ -90,10 +91,10 @@ class RemoteConflict(RemoteRefused):
 
 
 class RateLimited(RemoteRefused):
-    """Too many requests; one made ``retry_after_s`` seconds from now may pass.
+    """Too many requests; one that is made ``retry_after_s`` seconds from now may succeed.
 
-    The ``code`` is ``HELD_BACK`` if the request was not even sent, because the
-    remote would have refused it.
+    The ``code`` is ``HELD_BACK`` if the client did not send the request,
+    because it would have exceeded the remote's rate limit.
     """
 
     def __init__(
@@ -114,11 +115,11 @@ class RateLimited(RemoteRefused):
 
 
 HELD_BACK: Final = "HeldBack"
-"""The ``code`` of a `RateLimited` that was decided here."""
+"""The ``code`` of a `RateLimited` for a request that the client did not send."""
 
 
-class _NoUsableAnswer(RemoteError):
-    """What the two errors below have in common: fields, and nothing that can be caught."""
+class _NoUsableResponse(RemoteError):
+    """What the two errors below share: their fields.  Nothing to catch."""
 
     def __init__(
         self,
@@ -142,25 +143,25 @@ class _NoUsableAnswer(RemoteError):
         return f"{self.operation}: {self.problem}{said}"
 
 
-class RemoteFailed(_NoUsableAnswer):
-    """A read got no usable answer: a 5xx, nonsense, or none in time.
+class RemoteFailed(_NoUsableResponse):
+    """A read got no usable response: a 5xx, a malformed one, or none in time.
 
-    ``status`` and ``request_id`` are None where there was no answer at all.
+    ``status`` and ``request_id`` are None if there was no response at all.
     """
 
 
-class OutcomeUnknown(_NoUsableAnswer):
-    """A change was sent, but what became of it is not known.
+class OutcomeUnknown(_NoUsableResponse):
+    """A change was sent, and it is unknown whether it was made.
 
-    The connection broke, the answer took too long, or it was one that says
-    nothing, such as a 5xx.  Read before you decide; `delete` may just be
-    repeated.
+    The connection broke, the response took too long, or it tells nothing, such
+    as a 5xx.  Read the reservation before you decide what to do.  A `delete`
+    can simply be repeated.
     """
 
     may_have_happened: ClassVar[bool] = True
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; it may have been done"
+        return f"{super().__str__()}; the change may have been made"
 
 
 class RemoteUnreachable(RemoteError):
@@ -176,9 +177,9 @@ class RemoteUnreachable(RemoteError):
 
 
 class RemoteDown(RemoteError):
-    """The remote failed too often in a row, so nothing is sent for a while.
+    """The remote failed too often in a row: the circuit breaker is open, and nothing was sent.
 
-    In ``retry_after_s`` seconds one request may pass, to see if it is back.
+    In ``retry_after_s`` seconds one request, the probe, may pass.
     """
 
     def __init__(self, operation: str, retry_after_s: float) -> None:
@@ -191,12 +192,12 @@ class RemoteDown(RemoteError):
 
 
 class ClientClosed(SlotError):
-    """The client is not open: it was not entered yet, or was left already."""
+    """The client is not open: it was not entered yet, or has been left."""
 
     def __str__(self) -> str:
         return (
-            "the client is not open; enter it, once, with "
-            "'async with CalComClient(...) as client:' and call it inside"
+            "the client is not open; enter it once, with "
+            "'async with CalComClient(...) as client:', and call it inside the block"
         )
 
 
@@ -207,4 +208,4 @@ REFUSALS: Final[dict[int, type[RemoteRefused]]] = {
     409: RemoteConflict,
     422: RemoteConflict,
 }
-"""The error for each status of a refusal; for one that is not here, `RemoteRefused`."""
+"""The error for each status of a refusal; `RemoteRefused` for all others."""

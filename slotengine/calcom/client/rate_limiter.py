@@ -1,187 +1,187 @@
-"""When the next request may start, so that the remote need not say 429.
+"""A rate limiter: says when the next request may start, so that the remote need not answer 429.
 
-The remote counts requests in windows of a minute, which begin when it likes,
-and shuts out for another minute whoever exceeds one.  So of any minute,
-wherever it begins, no more requests than the limit may be counted in.  The
-remote counts a request at some moment between its start and its answer; here
-it counts from its start until a minute after its answer, and the limit is kept
-exactly.  (Of a request that was given up, the moment is not known: it counts
-until a minute after that.)
+The remote counts requests in windows of a minute that may begin at any moment,
+and it shuts out a caller that exceeds its limit for another minute.  So no
+minute, wherever it begins, may contain more requests than the limit.  The
+remote counts a request at some moment between its start and its response.
+Here a request counts from its start until a minute after its response, which
+keeps the limit exactly.  (If a request is cancelled, that moment is unknown;
+the request counts until a minute after the cancellation.)
 
-A bucket that refills does not keep it: a full one and what flows in within the
-minute make twice the limit.  The well-kept libraries offer that, or windows
-that begin at a request's start, and wait by a sleep that cannot be handed in.
+A token bucket does not keep such a limit: a full bucket and what flows in
+within the minute add up to twice as much.  The well-kept libraries offer token
+buckets, or windows that begin when a request starts, and they wait by a sleep
+that cannot be passed in.
 
 Some requests must follow each other at once, such as the two that renew a hold.
-Whoever has such draws one number for all of them, and can draw it ahead of
-those that have no hurry: then it waits until all of them fit, and nobody who
-comes later takes what it waits for.
+They share one ticket, which can go ahead of ordinary tickets.  The ticket waits
+until all of its requests fit, and no later ticket takes a place that it waits
+for.
 
-Synchronous: it says how long to wait, and somebody else waits.  Times are
-seconds of a clock that is handed in.
+Synchronous: it says how long to wait, and the caller waits.  Times are seconds
+of the clock that is passed in.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 WINDOW_S: Final = 60.0
 
-Number = tuple[bool, int]
-"""Of a place in the queue; whoever has the smaller one comes first."""
+Ticket = tuple[bool, int]
+"""A place in the queue; the smaller ticket comes first."""
 
 
-class Pace:
-    """At most ``limit`` requests a minute, first come first served; None for no limit.
+class RateLimiter:
+    """Allows at most ``limit`` requests a minute, first come, first served; None for no limit.
 
     >>> now = 0.0
-    >>> pace = Pace(limit=1, clock=lambda: now)
-    >>> with pace.request():
+    >>> limiter = RateLimiter(limit=1, clock=lambda: now)
+    >>> with limiter.request():
     ...     now = 2.0
-    >>> pace.wait_s(pace.join())
+    >>> limiter.wait_s(limiter.join())
     60.0
     """
 
     __slots__ = (
-        "_answered", "_clock", "_left", "_left_until", "_limit", "_next", "_not_before", "_queue",
-        "under_way",
+        "_clock", "_finished_at", "_limit", "_next", "_not_before", "_queue", "_remaining",
+        "_remaining_until", "in_flight",
     )  # fmt: skip
 
     def __init__(self, *, limit: int | None, clock: Callable[[], float]) -> None:
-        self.under_way = 0
-        """Requests that were started and not answered."""
+        self.in_flight = 0
+        """Requests that have started and have no response yet."""
         self._limit = limit
         self._clock = clock
-        self._answered: deque[float] = deque()  # when, of the last minute's
-        self._queue: list[Number] = []  # ascending; each once for every turn it is for
+        self._finished_at: deque[float] = deque()  # the responses of the last minute
+        self._queue: list[Ticket] = []  # ascending; each ticket once for every permit it is for
         self._next = 0
         self._not_before = float("-inf")
-        self._left = 0
-        self._left_until = float("-inf")
+        self._remaining = 0
+        self._remaining_until = float("-inf")
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for their turn."""
+        """How many requests wait for a permit."""
         return len(self._queue)
 
-    def join(self, turns: int = 1, *, first: bool = False) -> Number:
-        """Draw a number for so many turns, ahead of those who have no hurry or not.
+    @property
+    def remembered(self) -> int:
+        """How many finished requests still count."""
+        return len(self._finished_at)
 
-        Whoever does must `leave` once for each turn.  O(n) for n waiting.
+    def join(self, permits: int = 1, *, first: bool = False) -> Ticket:
+        """Return a ticket for a number of permits; ``first`` puts it ahead of ordinary ones.
+
+        The caller must call `leave` once for each permit.  O(n) for n waiting.
         """
-        number = (not first, self._next)
+        ticket = (not first, self._next)
         self._next += 1
-        for _ in range(turns):
-            insort(self._queue, number)
-        return number
+        for _ in range(permits):
+            insort(self._queue, ticket)
+        return ticket
 
-    def leave(self, number: Number) -> None:
-        """Give a turn back, whether it came or not.  O(n) for n waiting."""
-        del self._queue[bisect_left(self._queue, number)]
+    def leave(self, ticket: Ticket) -> None:
+        """Give one permit of a ticket back, whether it was used or not.  O(n) for n waiting."""
+        del self._queue[bisect_left(self._queue, ticket)]
 
-    def wait_s(self, number: Number) -> float:
-        """Return in how many seconds all turns of a number could come; 0 if they can now.
+    def wait_s(self, ticket: Ticket) -> float:
+        """Return in how many seconds all permits of a ticket may be there; 0 if they are now.
 
-        It may prove too short: ask again after that time.  Once it is 0 it
-        stays so, whoever else comes, but for a `pause`.
+        The time can prove too short, so ask again when it is over.  Once it is
+        0 it stays 0 whatever else joins, until a `pause`.
         """
         now = self._clock()
-        while self._answered and self._answered[0] + WINDOW_S <= now:
-            self._answered.popleft()
-        turns = bisect_right(self._queue, number) - bisect_left(self._queue, number)
-        waits = [self._not_before - now, self._full_until(number, now) - now]
-        if turns > 1 and turns > self._left:
-            waits.append(self._left_until - now)
+        while self._finished_at and self._finished_at[0] + WINDOW_S <= now:
+            self._finished_at.popleft()
+        permits = bisect_right(self._queue, ticket) - bisect_left(self._queue, ticket)
+        waits = [self._not_before - now, self._full_until(ticket, now) - now]
+        if permits > 1 and permits > self._remaining:
+            waits.append(self._remaining_until - now)
         return max(0.0, *waits)
 
-    def _full_until(self, number: Number, now: float) -> float:
+    def _full_until(self, ticket: Ticket, now: float) -> float:
         if self._limit is None:
             return now
-        # Those ahead, and all of its own.
-        queued = bisect_right(self._queue, number)
-        too_many = self.under_way + len(self._answered) + queued - self._limit
+        # The tickets ahead, and all permits of this one.
+        queued = bisect_right(self._queue, ticket)
+        too_many = self.in_flight + len(self._finished_at) + queued - self._limit
         if too_many <= 0:
             return now
-        if too_many <= len(self._answered):
-            return self._answered[too_many - 1] + WINDOW_S
-        # Then some that are not answered yet, or not even started, must be a minute old.
-        rounds = -(-(too_many - len(self._answered)) // self._limit)
+        if too_many <= len(self._finished_at):
+            return self._finished_at[too_many - 1] + WINDOW_S
+        # Requests that are in flight, or have not even started, must be a minute old first.
+        rounds = -(-(too_many - len(self._finished_at)) // self._limit)
         return now + rounds * WINDOW_S
 
     def pause(self, seconds: float) -> None:
-        """Let nobody start for so long; a longer pause is not made shorter."""
+        """Let no request start for some seconds; a longer pause is not made shorter."""
         self._not_before = max(self._not_before, self._clock() + seconds)
 
-    def heard(self, left: int, seconds: float) -> None:
-        """Let nobody begin what takes more turns than the remote says are left for so long."""
-        self._left, self._left_until = left, self._clock() + seconds
+    def set_remaining(self, remaining: int, seconds: float) -> None:
+        """Note how many requests the remote still takes within the next seconds.
 
-    def request(self) -> PacedRequest:
-        """Return what counts a request, from when it is entered until it is left."""
-        return PacedRequest(self)
+        Until then no ticket for several permits may use more than that.
+        """
+        self._remaining, self._remaining_until = remaining, self._clock() + seconds
 
-    def _start(self) -> None:
-        self.under_way += 1
-        self._left -= 1
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count one request, from entering the block until leaving it.
 
-    def _end(self) -> None:
-        self.under_way -= 1
-        if self._limit is not None:
-            self._answered.append(self._clock())
+        A cancelled request counts too, because it may have been sent.
+        """
+        self.in_flight += 1
+        self._remaining -= 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if self._limit is not None:
+                self._finished_at.append(self._clock())
 
 
-class Claim:
-    """So many turns that come at once, ahead of all who have no hurry.
+class Permits:
+    """Permits for several requests that follow each other at once, ahead of ordinary calls.
 
-    `CalComClient.claim` makes it.  Nobody who comes later takes what it waits
-    for, so whoever has one gives it back.
+    Made by `CalComClient.permits`.  Other calls do not take what these permits
+    wait for, so give back those that are not used.
     """
 
-    __slots__ = ("_number", "_pace", "turns")
+    __slots__ = ("_limiter", "_ticket", "left")
 
-    def __init__(self, pace: Pace, turns: int) -> None:
-        self.turns = turns
-        """How many are left of it."""
-        self._pace = pace
-        self._number = pace.join(turns, first=True)
+    def __init__(self, limiter: RateLimiter, count: int) -> None:
+        self.left = count
+        """How many have not been used or given back."""
+        self._limiter = limiter
+        self._ticket = limiter.join(count, first=True)
 
     def wait_s(self) -> float:
-        """Return in how many seconds all that are left could be used; 0 if they can now.
+        """Return in how many seconds all that are left may be usable; 0 if they are now.
 
-        It may prove too short: ask again after that time.
+        The time can prove too short, so ask again when it is over.
         """
-        return self._pace.wait_s(self._number)
+        return self._limiter.wait_s(self._ticket)
 
     def use(self) -> bool:
-        """Use one, if they have come; what it was for must start before anything else happens."""
-        if self.turns == 0 or self.wait_s():
+        """Use one permit; return False if they have to wait or none is left.
+
+        The request must start before anything else happens.
+        """
+        if self.left == 0 or self.wait_s():
             return False
         self._leave()
         return True
 
     def give_back(self) -> None:
-        """Let others have what is left."""
-        while self.turns:
+        """Let other calls have the permits that are left."""
+        while self.left:
             self._leave()
 
     def _leave(self) -> None:
-        self.turns -= 1
-        self._pace.leave(self._number)
-
-
-class PacedRequest:
-    """One request, counted; also if it was cancelled, for it may have been sent."""
-
-    __slots__ = ("_pace",)
-
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
-
-    def __enter__(self) -> None:
-        self._pace._start()
-
-    def __exit__(self, *_: object) -> None:
-        self._pace._end()
+        self.left -= 1
+        self._limiter.leave(self._ticket)

@@ -1,9 +1,10 @@
-"""Which requests are worth repeating, when, and how often.
+"""Which requests are retried, when, and how often.
 
-Repeated is only what does no harm when done twice, or was certainly not done.
-``GET`` and ``DELETE`` do none.  A second ``POST`` could make a second hold; a
-second ``PATCH`` is refused if the first was done, because the remote finds the
-reservation itself in its way, and so would say the opposite of the truth.
+A request is retried only if it is idempotent or was certainly not carried out.
+``GET`` and ``DELETE`` are idempotent.  A second ``POST`` could make a second
+hold.  A second ``PATCH`` is refused if the first was carried out, because the
+remote finds the reservation in its own way; its answer would be the opposite of
+the truth.
 """
 
 from __future__ import annotations
@@ -25,45 +26,45 @@ from slotengine.calcom.client.errors import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The wait is drawn between nothing and a length that doubles from the first to the last.
+# Backoff with full jitter: between zero and a maximum that doubles from the first to the last.
 FIRST_BACKOFF_S: Final = 0.5
 LAST_BACKOFF_S: Final = 8.0
 
-HARMLESS: Final = frozenset({"GET", "DELETE"})
-"""The methods whose requests can be repeated whatever became of them."""
+IDEMPOTENT: Final = frozenset({"GET", "DELETE"})
+"""The methods whose requests can be retried whatever became of them."""
 
 
-def may_repeat(error: BaseException, method: str, *, wait_for_turn: bool) -> bool:
-    """Tell whether a request that ended so may be sent again.
+def may_retry(error: BaseException, method: str, *, wait_for_permit: bool) -> bool:
+    """Return whether a request that ended in this error may be sent again.
 
     >>> unreachable = RemoteUnreachable("reserve", "no connection")
-    >>> may_repeat(unreachable, "POST", wait_for_turn=True)
+    >>> may_retry(unreachable, "POST", wait_for_permit=True)
     True
-    >>> may_repeat(RemoteFailed("get", "status 500", 500, None), "GET", wait_for_turn=True)
+    >>> may_retry(RemoteFailed("get", "status 500", 500, None), "GET", wait_for_permit=True)
     True
     """
     match error:
         case RateLimited():
-            return wait_for_turn
+            return wait_for_permit
         case RemoteUnreachable():
             return True
         case RemoteFailed() | OutcomeUnknown():
-            return method in HARMLESS
+            return method in IDEMPOTENT
         case _:
             return False
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """At most ``attempts`` for each call; time and chance are handed in."""
+    """At most ``attempts`` for each call; time and randomness are passed in."""
 
     attempts: int
-    wait_for_turn: bool
+    wait_for_permit: bool
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     random: Random
-    count: Callable[[], None]
-    """Called before each repeat."""
+    on_retry: Callable[[], None]
+    """Called before each retry."""
 
     async def run(
         self,
@@ -73,22 +74,22 @@ class Retries:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Call until it succeeds; no repeat begins after the deadline."""
+        """Call ``attempt`` until it succeeds; no retry begins after the deadline."""
 
         def stop(state: RetryCallState) -> bool:
             late = self.clock() + state.upcoming_sleep >= deadline
             return late or state.attempt_number >= self.attempts
 
-        def repeats(error: BaseException) -> bool:
-            return may_repeat(error, method, wait_for_turn=self.wait_for_turn)
+        def retries(error: BaseException) -> bool:
+            return may_retry(error, method, wait_for_permit=self.wait_for_permit)
 
-        # A new one each time: it keeps the state of the call it serves.
+        # A new one for each call, because it keeps the state of that call.
         retrying = AsyncRetrying(
             sleep=self.sleep,
             stop=stop,
             wait=self._wait_s,
-            retry=retry_if_exception(repeats),
-            before_sleep=lambda _: self.count(),
+            retry=retry_if_exception(retries),
+            before_sleep=lambda _: self.on_retry(),
             reraise=True,
         )
         return await retrying(attempt, *args, **kwargs)
@@ -97,5 +98,5 @@ class Retries:
         assert state.outcome is not None
         error = state.outcome.exception()
         told_s = error.retry_after_s if isinstance(error, RateLimited) else 0.0
-        most_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (state.attempt_number - 1))
-        return told_s + self.random.uniform(0, most_s)
+        max_s = min(LAST_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (state.attempt_number - 1))
+        return told_s + self.random.uniform(0, max_s)

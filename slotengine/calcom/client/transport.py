@@ -1,8 +1,8 @@
-"""One HTTP request of the client, and what came of it: an answer, or none.
+"""One HTTP request of the client and its response, if there is one.
 
-Everything that aiohttp raises ends here, as a value.  That says whether the
-request may have been sent, and it drops the exception, for some of them keep
-the headers of the request, and so the credentials.
+All exceptions of aiohttp end here and become a value.  The value says whether
+the request may have been sent.  The exception itself is dropped, because some
+exceptions keep the request's headers and thus the credentials.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final, NamedTuple
 import aiohttp
 from yarl import URL
 
-from slotengine.calcom.client.responses import Answer
+from slotengine.calcom.client.responses import Response
 from slotengine.errors import InvalidField
 
-LARGEST_ANSWER: Final = 32 * 1024 * 1024
-"""In bytes.  A year of slots, one every five minutes, with all they can have, is less than
-two thirds of it."""
+MAX_RESPONSE_BYTES: Final = 32 * 1024 * 1024
+"""A year of slots, one every five minutes and with all optional fields, takes less than two thirds
+of this."""
 
-# A Node server closes connections that were idle for five seconds; a request that meets the
-# closing is lost, and nobody knows whether it was read.
+# A Node server closes connections that were idle for five seconds.  A request that crosses the
+# close is lost, and it is unknown whether the server read it.
 _KEEPALIVE_S: Final = 4.0
 
 # Raised before anything was written to the remote.
@@ -33,15 +33,15 @@ _NOT_SENT: Final = (
 )
 
 
-class Lost(NamedTuple):
-    """No answer; unless ``sent``, the request has certainly not arrived."""
+class NoResponse(NamedTuple):
+    """There was no response; unless ``sent``, the request has certainly not arrived."""
 
     sent: bool
     problem: str
 
 
 def base_of(url: str) -> str:
-    """Return the address that paths are added to, or raise `InvalidField`.
+    """Return the address that paths are appended to, or raise `InvalidField`.
 
     >>> base_of("https://calendar.example/api/")
     'https://calendar.example/api'
@@ -52,26 +52,29 @@ def base_of(url: str) -> str:
         parsed = URL(url)
         right = parsed.scheme in {"http", "https"} and bool(parsed.host)
     except (TypeError, ValueError):
-        raise InvalidField("base_url", "is no URL") from None
+        raise InvalidField("base_url", "is not a valid URL") from None
     if not right:
-        raise InvalidField("base_url", "must begin with https:// or http://, and a host")
+        raise InvalidField("base_url", "must begin with https:// or http:// and name a host")
     if parsed.user is not None or parsed.password is not None:
-        raise InvalidField("base_url", "must not have credentials")  # and they are not quoted
+        raise InvalidField("base_url", "must not contain credentials")  # so it is not quoted
     if parsed.raw_query_string or parsed.raw_fragment:
-        raise InvalidField("base_url", "must have no query and no fragment")
+        raise InvalidField("base_url", "must not have a query or a fragment")
     # Every path begins with the version already.
     return str(parsed).rstrip("/").removesuffix("/v2").rstrip("/")
 
 
 def new_session(connections: int) -> aiohttp.ClientSession:
-    """Return a session with a pool; without cookies, for only credentials say who we are."""
+    """Return a session with a connection pool.
+
+    It keeps no cookies, because only the credentials identify the client.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEPALIVE_S),
         cookie_jar=aiohttp.DummyCookieJar(),
     )
 
 
-async def exchange(
+async def send(
     session: aiohttp.ClientSession,
     method: str,
     url: str,
@@ -79,8 +82,8 @@ async def exchange(
     headers: Mapping[str, str],
     body: bytes | None,
     timeout_s: float,
-) -> Answer | Lost:
-    """Send one request, and read its answer; no redirect is followed."""
+) -> Response | NoResponse:
+    """Send one request and read its response; redirects are not followed."""
     try:
         async with session.request(
             method,
@@ -89,35 +92,36 @@ async def exchange(
             headers=headers,
             allow_redirects=False,
             raise_for_status=False,
-            # Connecting ends well before the whole does, so which of them it was is certain.
+            # Connecting times out well before the whole, so it is certain which of them did.
             timeout=aiohttp.ClientTimeout(total=timeout_s, connect=timeout_s / 2),
-            middlewares=(_Once(),),
-        ) as response:
-            raw = await _read(response)
-            names = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, names, raw)
+            middlewares=(_SendOnce(),),
+        ) as received:
+            raw = await _read(received)
+            names = {name.lower(): value for name, value in received.headers.items()}
+            return Response(received.status, names, raw)
     except _NOT_SENT as error:
-        return Lost(sent=False, problem=f"no connection: {_cause(error)}")
+        return NoResponse(sent=False, problem=f"no connection: {_cause(error)}")
     except TimeoutError:
-        return Lost(sent=True, problem="no answer in time")
+        return NoResponse(sent=True, problem="no response in time")
     except (aiohttp.ClientError, OSError, _TooLarge) as error:
-        return Lost(sent=True, problem=f"no answer: {type(error).__name__}")
+        return NoResponse(sent=True, problem=f"no response: {type(error).__name__}")
 
 
 def _cause(error: Exception) -> str:
-    """Return what went wrong with a connection, without where it led."""
+    """Return what went wrong with a connection, without the address."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "not in time"
+        return "timed out"
     if isinstance(error, aiohttp.ClientConnectorError) and error.strerror:
         return error.strerror
     return type(error).__name__
 
 
-class _Once:
+class _SendOnce:
     """Keeps aiohttp from repeating a GET or a DELETE by itself.
 
-    It does when a connection breaks, and a failure to connect would then hide
-    that the request was sent before; nor would the repeat be counted.
+    It repeats them when a connection breaks.  If connecting fails then, the
+    failure would hide that the first request was sent; and the repeat would not
+    be counted.
     """
 
     __slots__ = ("_sent",)
@@ -135,13 +139,13 @@ class _Once:
 
 
 class _TooLarge(Exception):
-    """The answer is larger than any that makes sense."""
+    """The response is larger than any valid one."""
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(received: aiohttp.ClientResponse) -> bytes:
     raw = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in received.content.iter_any():
         raw += chunk
-        if len(raw) > LARGEST_ANSWER:
+        if len(raw) > MAX_RESPONSE_BYTES:
             raise _TooLarge
     return bytes(raw)

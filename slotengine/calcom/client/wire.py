@@ -1,12 +1,12 @@
-"""Cal.com's JSON as a client sees it: what to send, and what comes back.
+"""Cal.com's JSON as the client sees it: writes requests, reads responses.
 
-Exact in what it writes: a value that the wire cannot say, or that means
-something else there, is refused with `InvalidField`.  Lenient in what it
-reads: numbers may be text, times may be numbers, and what is not known is
-passed over; what cannot be made sense of at all is `Unreadable`.
+Strict in what it writes: a value that the wire format cannot express, or that
+means something else there, is refused with `InvalidField`.  Lenient in what it
+reads: numbers may be text, times may be numbers, and unknown fields are
+ignored.  A response that cannot be read at all raises `Unreadable`.
 
-Pure, like `wire`, whose formats it shares; knows nothing of sockets, headers
-or errors of the client.
+Pure, like `slotengine.calcom.wire`, whose formats it shares.  Knows nothing of
+sockets, headers or the client's errors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import isfinite
+from reprlib import repr as shown
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode
 
@@ -28,15 +29,15 @@ SLOTS_PATH: Final = "/v2/slots"
 RESERVATIONS_PATH: Final = "/v2/slots/reservations"
 
 
-# --- What comes back, as values --------------------------------------------------------
+# --- The values in responses -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteReservation:
-    """A hold of the remote's.  It is live while the remote's clock is before ``until``.
+    """A hold at the remote, live while the remote's clock is before ``until``.
 
-    All times are in UTC.  ``reservation_minutes`` is how long it holds from the
-    call that made or changed it; None where it was only read.
+    All times are in UTC.  ``reservation_minutes`` is its time to live, counted
+    from the call that made or changed it; None if the hold was only read.
     """
 
     uid: str
@@ -49,7 +50,7 @@ class RemoteReservation:
 
 @dataclass(frozen=True, slots=True)
 class RemoteSeats:
-    """The seats of a slot whose event type has some."""
+    """The seats of a slot whose event type has seats."""
 
     booked: int
     remaining: int
@@ -60,9 +61,9 @@ class RemoteSeats:
 class RemoteSlot:
     """A slot that the remote offers, in UTC.
 
-    ``end`` is None unless a range was asked for.  ``booking_uid`` is that of
-    the session to join; if there are only holds in it so far, the remote makes
-    one up that belongs to nothing.
+    ``end`` is None unless the format "range" was requested.  ``booking_uid`` is
+    the uid of the shared session to join; for a session that has only holds so
+    far the remote makes up a uid that belongs to nothing.
     """
 
     start: datetime
@@ -72,21 +73,21 @@ class RemoteSlot:
 
 
 class Unreadable(ValueError):
-    """An answer that no sense can be made of; says what is wrong, and quotes nothing."""
+    """A response that cannot be read.  The message says what is wrong, and quotes nothing."""
 
 
-# --- What is sent ----------------------------------------------------------------------
+# --- Requests --------------------------------------------------------------------------
 
 
 def reservation_path(uid: str) -> str:
-    """Return where the reservation is, quoted so that no uid leads anywhere else.
+    """Return the path of a reservation, quoted so that no uid leads anywhere else.
 
     >>> reservation_path("a/../b?c")
     '/v2/slots/reservations/a%2F..%2Fb%3Fc'
     """
-    # A path of dots alone means another place, quoted or not.
+    # A segment of dots alone means another path, quoted or not.
     if _text("uid", uid) in {".", ".."}:
-        raise InvalidField("uid", "must be the uid of a reservation")
+        raise InvalidField("uid", f"must be the uid of a reservation, not {shown(uid)}")
     return f"{RESERVATIONS_PATH}/{quote(uid, safe='')}"
 
 
@@ -115,12 +116,12 @@ def reservation_body(
 
 
 Format = Literal["range", "time"]
-"""Whether the end of each slot is wanted too."""
+"""Whether the response has the end of each slot ("range") or only its start ("time")."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotTarget:
-    """Whose slots: one of the four groups of parameters that the remote knows."""
+    """Whose slots: one of the four groups of parameters that the remote accepts."""
 
     event_type_id: int | None = None
     event_type_slug: str | None = None
@@ -130,7 +131,7 @@ class SlotTarget:
     organization_slug: str | None = None
 
     def parameters(self) -> dict[str, str]:
-        """Return the group, or raise `InvalidField` for what is none.
+        """Return the query parameters, or raise `InvalidField` if they are no such group.
 
         >>> SlotTarget(username="ann", event_type_slug="chat").parameters()
         {'username': 'ann', 'eventTypeSlug': 'chat'}
@@ -167,7 +168,7 @@ _TARGET: Final = {
     "organization_slug": "organizationSlug",
 }
 
-# What tells the group, what it needs, and what else it may have.
+# The argument that selects the group, those that it needs, and those that it may have.
 _GROUPS: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
     ("event_type_id", ("event_type_id",), ()),
     ("username", ("username", "event_type_slug"), ("organization_slug",)),
@@ -186,10 +187,10 @@ def slots_query(
     slot_minutes: int | None,
     booking_uid_to_reschedule: str | None,
 ) -> str:
-    """Return the query of a search.
+    """Return the query string of a search.
 
-    The remote takes an end at midnight for the end of the day that begins then;
-    what is sent instead means the midnight.
+    The remote reads an end at midnight as the end of the day that begins then,
+    so a millisecond less is sent instead.
 
     >>> day = datetime(2050, 9, 5, tzinfo=UTC), datetime(2050, 9, 6, tzinfo=UTC)
     >>> slots_query(SlotTarget(event_type_id=1), *day, format="range", time_zone=None,
@@ -200,10 +201,10 @@ def slots_query(
     parameters["start"] = _exact_stamp("start", start)
     _exact_stamp("end", end)
     if end <= start:
-        raise InvalidField("end", "must be after start")
+        raise InvalidField("end", f"must be after start, but {end} is not after {start}")
     parameters["end"] = stamp(_not_midnight(end.astimezone(UTC)))
     if format not in {"range", "time"}:
-        raise InvalidField("format", "must be 'range' or 'time'")
+        raise InvalidField("format", f"must be 'range' or 'time', not {shown(format)}")
     parameters["format"] = format
     if time_zone is not None:
         parameters["timeZone"] = _text("time_zone", time_zone)
@@ -216,7 +217,7 @@ def slots_query(
 
 
 def _not_midnight(end: datetime) -> datetime:
-    # Slots may end up to a second after what is sent, so the one that ends at midnight is in.
+    # The remote includes slots that end up to a second later, so one that ends at midnight is kept.
     since_midnight = end - end.replace(hour=0, minute=0, second=0, microsecond=0)
     if since_midnight < timedelta(seconds=1):
         return end - since_midnight - timedelta(milliseconds=1)
@@ -225,97 +226,104 @@ def _not_midnight(end: datetime) -> datetime:
 
 def _positive(field: str, value: object) -> int:
     if type(value) is not int or value < 1:
-        raise InvalidField(field, "must be a whole number from 1 on")
+        raise InvalidField(field, f"must be a whole number of at least 1, not {shown(value)}")
     return value
 
 
 def _text(field: str, value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise InvalidField(field, "must be text, and not empty")
+        raise InvalidField(field, f"must be non-empty text, not {shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidField(field, "must be text that can be sent") from None
+        raise InvalidField(
+            field, f"must be text that UTF-8 can encode, not {shown(value)}"
+        ) from None
     return value
 
 
 def _usernames(usernames: Sequence[str]) -> str:
     if isinstance(usernames, str) or len(usernames) < 2:
-        raise InvalidField("usernames", "must be at least two")
+        raise InvalidField("usernames", f"must be at least two names, not {shown(usernames)}")
     for username in usernames:
         if "," in _text("usernames", username) or username != username.strip():
-            raise InvalidField("usernames", "must have no commas, nor spaces around them")
+            raise InvalidField(
+                "usernames",
+                f"must have no commas and no spaces around them, unlike {shown(username)}",
+            )
     return ",".join(usernames)
 
 
 def _exact_stamp(field: str, moment: object) -> str:
     if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise InvalidField(field, "must be a datetime with a time zone")
+        raise InvalidField(field, f"must be a datetime with a time zone, not {shown(moment)}")
     if moment.microsecond % 1000:
-        raise InvalidField(field, "must be in whole milliseconds: the wire has no more")
+        raise InvalidField(
+            field, f"must be in whole milliseconds, as the wire format has no more, not {moment}"
+        )
     try:
         return stamp(moment.astimezone(UTC))
     except OverflowError:
-        raise InvalidField(field, "must lie in the years 1 to 9999 of UTC") from None
+        raise InvalidField(field, f"must be in the years 1 to 9999 of UTC, not {moment}") from None
 
 
-# --- What comes back, as bytes ---------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------
 
 
 def parse_reservation(raw: bytes) -> RemoteReservation:
-    """Read the answer to POST or PATCH.
+    """Read the response to POST or PATCH.
 
-    >>> answer = parse_reservation(
+    >>> response = parse_reservation(
     ...     b'{"status": "success", "data": {"reservationUid": "u", "eventTypeId": "1",'
     ...     b' "slotStart": "2050-09-05T10:00:00Z", "slotDuration": "30",'
     ...     b' "reservationUntil": 2545985100}}'
     ... )
-    >>> answer.event_type_id, answer.end.isoformat(), answer.until.isoformat()
+    >>> response.event_type_id, response.end.isoformat(), response.until.isoformat()
     (1, '2050-09-05T10:30:00+00:00', '2050-09-05T10:05:00+00:00')
     """
     data = _success(raw)
     if not isinstance(data, dict):
-        raise Unreadable("no reservation in the answer")
+        raise Unreadable("the response has no reservation")
     return _reservation(data)
 
 
 def parse_found(raw: bytes) -> RemoteReservation | None:
-    """Read the answer to GET of a reservation; null is None."""
+    """Read the response to GET of a reservation; null is None."""
     return None if _success(raw) is None else parse_reservation(raw)
 
 
 def parse_done(raw: bytes) -> None:
-    """Read the answer to DELETE: a success, or nothing at all."""
+    """Read the response to DELETE: a success, or an empty body."""
     if raw.strip():
         _success(raw, without_data=True)
 
 
 def parse_slots(raw: bytes) -> list[RemoteSlot]:
-    """Read the answer to a search, in order of start, whatever the days it is grouped by.
+    """Read the response to a search; the slots of all its days in order of start.
 
     >>> parse_slots(b'{"status": "success", "data": {}}')
     []
     """
     data = _success(raw)
     if not isinstance(data, dict):
-        raise Unreadable("no days in the answer")
+        raise Unreadable("the response has no days")
     return sorted(map(_slot, _entries(data)), key=lambda slot: slot.start)
 
 
 def parse_error(raw: bytes) -> tuple[str, str]:
-    """Return the code and message of an error, empty where there is none.  Never raises.
+    """Return the code and the message of an error, empty if it has none.  Never raises.
 
     >>> parse_error(b'{"status": "error", "error": {"code": "X", "message": "no"}}')
     ('X', 'no')
     >>> parse_error(b"<html>Bad Gateway</html>")
     ('', '')
     """
-    answer = _json(raw)
-    if not isinstance(answer, dict):
+    response = _json(raw)
+    if not isinstance(response, dict):
         return "", ""
-    error = answer.get("error")
-    if not isinstance(error, dict):  # such as the framework's own, outside the envelope
-        return "", _if_text(answer.get("message")) or _if_text(error)
+    error = response.get("error")
+    if not isinstance(error, dict):  # an error of the web framework itself, outside the envelope
+        return "", _if_text(response.get("message")) or _if_text(error)
     said = [_if_text(error.get("message")), *_violations(error.get("details"))]
     return _if_text(error.get("code")), "; ".join(part for part in said if part)
 
@@ -332,7 +340,7 @@ def _if_text(value: object) -> str:
 
 
 def _violations(details: object) -> Iterator[str]:
-    """Yield what is wrong with each field of a body; the message does not say."""
+    """Yield what is wrong with each field of a request body; the message does not say."""
     errors = details.get("errors") if isinstance(details, dict) else None
     for error in errors if isinstance(errors, list) else []:
         constraints = error.get("constraints") if isinstance(error, dict) else None
@@ -342,15 +350,15 @@ def _violations(details: object) -> Iterator[str]:
 
 
 def _success(raw: bytes, *, without_data: bool = False) -> Any:
-    """Return what is in the envelope."""
-    answer = _json(raw)
-    if not isinstance(answer, dict):
-        raise Unreadable("the answer is no JSON object")
-    if answer.get("status") != "success":
-        raise Unreadable("the answer does not say success")
-    if "data" not in answer and not without_data:
-        raise Unreadable("no data in the answer")
-    return answer.get("data")
+    """Return the data in the envelope of a success."""
+    response = _json(raw)
+    if not isinstance(response, dict):
+        raise Unreadable("the response is not a JSON object")
+    if response.get("status") != "success":
+        raise Unreadable("the status in the response is not success")
+    if "data" not in response and not without_data:
+        raise Unreadable("the response has no data")
+    return response.get("data")
 
 
 def _reservation(data: dict[str, Any]) -> RemoteReservation:
@@ -372,20 +380,20 @@ def _end(data: dict[str, Any], start: datetime) -> datetime:
     try:
         return start + _whole(data, "slotDuration") * MINUTE
     except OverflowError:
-        raise Unreadable("slotDuration leads nowhere") from None
+        raise Unreadable("slotDuration is out of range") from None
 
 
 def _entries(days: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
     for entries in days.values():
         if not isinstance(entries, list):
-            raise Unreadable("a day without a list of slots")
+            raise Unreadable("a day has no list of slots")
         for entry in entries:
             if isinstance(entry, str):  # as in the published example
                 yield {"start": entry}
             elif isinstance(entry, dict):
                 yield entry
             else:
-                raise Unreadable("a slot that is no object")
+                raise Unreadable("a slot is not an object")
 
 
 def _slot(entry: Mapping[str, Any]) -> RemoteSlot:
@@ -409,19 +417,19 @@ def _seats(entry: Mapping[str, Any]) -> RemoteSeats:
 def _uid(data: Mapping[str, Any], field: str) -> str:
     uid = data.get(field)
     if not isinstance(uid, str) or not uid:
-        raise Unreadable(f"{field} is missing or no text")
+        raise Unreadable(f"{field} is missing or not text")
     return uid
 
 
 def _whole(data: Mapping[str, Any], field: str) -> int:
     number = _number(data.get(field))
     if number is None:
-        raise Unreadable(f"{field} is missing or no whole number")
+        raise Unreadable(f"{field} is missing or not a whole number")
     return number
 
 
 def _number(value: object) -> int | None:
-    """Return a whole number, be it written as one or as text."""
+    """Return a whole number, written as a number or as text."""
     if isinstance(value, str):
         return int(value) if NUMERIC.fullmatch(value) else None
     return integer(value)
@@ -431,14 +439,14 @@ _DECIMAL: Final = re.compile(r"-?[0-9]{1,15}\.[0-9]{1,9}", re.ASCII)
 
 
 def _decimal(value: object) -> float | None:
-    """Return a number with a fraction, be it written as one or as text."""
+    """Return a number with a fraction, written as a number or as text."""
     if isinstance(value, str):
         return float(value) if _DECIMAL.fullmatch(value) else None
     return value if isinstance(value, float) and isfinite(value) else None
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# As seconds it would be the year 5138, as milliseconds it is 1973.
+# As seconds this is the year 5138, as milliseconds 1973.
 _MILLISECONDS_FROM: Final = 100_000_000_000
 
 
@@ -449,7 +457,7 @@ def _moment(data: Mapping[str, Any], field: str) -> datetime:
     '2050-09-05T10:05:00.250000+00:00'
     """
     value = data.get(field)
-    # Four digits are a year; nobody means 33 minutes after the epoch.
+    # Four digits are a year, not a number of seconds since the epoch.
     short = isinstance(value, str) and len(value) <= 8
     whole = None if short else _number(value)
     number = _decimal(value) if whole is None else whole
@@ -461,5 +469,5 @@ def _moment(data: Mapping[str, Any], field: str) -> datetime:
     except OverflowError:
         instant = None
     if instant is None or instant.moment is None:
-        raise Unreadable(f"{field} is missing or no time")
+        raise Unreadable(f"{field} is missing or not a time")
     return instant.moment

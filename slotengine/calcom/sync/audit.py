@@ -1,121 +1,127 @@
-"""Comparing both sides in full, and mending what differs."""
+"""Compares both sides in full, and repairs what differs."""
 
 from __future__ import annotations
 
 from slotengine.calcom.sync.inbound import Inbound
-from slotengine.calcom.sync.index import Links
+from slotengine.calcom.sync.index import HoldIndex
 from slotengine.calcom.sync.outbound import Outbound
-from slotengine.calcom.sync.remote_state import PRESENT, Belief
+from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
 from slotengine.calcom.sync.requests import Requests
-from slotengine.calcom.sync.tracked_hold import Link, is_live
-from slotengine.calcom.sync.values import Difference, Finding, Report, Synced
+from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live
+from slotengine.calcom.sync.values import Difference, Finding, Report
 from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 
 _TOLERANCE = SECOND
-"""So much earlier than believed a hold may end at the remote without being worth a word."""
+"""How much earlier than known a hold may end at the remote without being reported."""
 
 
-class Mending:
-    """Looks at everything, where the rest looks at what has changed."""
+class Audit:
+    """Looks at all reservations, where the other modules look at those that have changed."""
 
     def __init__(
         self,
         engine: SlotEngine,
-        links: Links,
+        index: HoldIndex,
         requests: Requests,
         outbound: Outbound,
         inbound: Inbound,
-        synced: dict[str, Synced],
     ) -> None:
         self._engine = engine
-        self._links = links
-        self._ask = requests
-        self._out = outbound
-        self._in = inbound
-        self._synced = synced
+        self._index = index
+        self._requests = requests
+        self._outbound = outbound
+        self._inbound = inbound
 
-    def adopt(self, reservation: Reservation) -> Link | None:
-        """Follow what was made or moved here without us; None if it is not to be followed."""
-        synced = self._synced.get(reservation.event_type or "")
+    def adopt(self, reservation: Reservation) -> TrackedHold | None:
+        """Track a reservation that was made or moved on the engine itself.
+
+        Return None if it is not to be tracked.
+        """
+        synced = self._index.synced.get(reservation.event_type or "")
         current = self._engine.get_nowait(reservation.uid)
         if synced is None or not is_live(current):
             return None
-        link = self._links.track(reservation, synced)
-        link.promised = True
-        self._out.enqueue(link)
-        return link
+        tracked = self._index.track(reservation, synced)
+        tracked.promised = True
+        self._outbound.enqueue(tracked)
+        return tracked
 
-    def look_at_all(self) -> list[Link]:
-        """Follow whatever may have changed; return what was not followed before."""
-        for link in list(self._links.by_uid.values()):
-            self._out.enqueue(link)
-        adopted = [
-            self.adopt(one) for one in self._links.survivors() if one.uid not in self._links.by_uid
+    def look_at_all(self) -> list[TrackedHold]:
+        """Enqueue everything that may have changed; return what was not tracked before."""
+        for tracked in list(self._index.by_uid.values()):
+            self._outbound.enqueue(tracked)
+        untracked = [
+            one for one in self._index.live_reservations() if one.uid not in self._index.by_uid
         ]
-        return [link for link in adopted if link is not None]
+        adopted = [self.adopt(one) for one in untracked]
+        return [tracked for tracked in adopted if tracked is not None]
 
     async def reconcile(self) -> Report:
-        """Compare, mend, and report."""
-        new = {link.uid for link in self.look_at_all()}
+        """Compare, repair, and report."""
+        new = {tracked.uid for tracked in self.look_at_all()}
         found: list[Finding] = []
-        links = list(self._links.by_uid.values())
-        for link in links:
-            finding = await self._out.own(self._compare(link, is_new=link.uid in new))
+        holds = list(self._index.by_uid.values())
+        for tracked in holds:
+            compare = self._compare(tracked, is_new=tracked.uid in new)
+            finding = await self._outbound.run_shielded(compare)
             if finding is not None:
                 found.append(finding)
-        for ghost in self._links.ghosts.live(self._out.now()):
-            _, start, end = ghost.place
-            span = from_us(start), from_us(end)
-            found.append(Finding(Difference.GHOST, None, *span, False, from_us(ghost.until)))
-        await self._in.poll_all()
-        return Report(from_us(self._out.now()), len(links), tuple(found))
+        for orphan in self._index.orphans.live(self._outbound.now()):
+            _, start, end = orphan.span
+            until = from_us(orphan.until)
+            found.append(
+                Finding(Difference.ORPHAN, None, from_us(start), from_us(end), False, until)
+            )
+        await self._inbound.poll_all()
+        return Report(from_us(self._outbound.now()), len(holds), tuple(found))
 
-    async def _compare(self, link: Link, *, is_new: bool) -> Finding | None:
-        await self._out.settle(link)  # what is merely late is no difference
-        if link.over and not is_new:
+    async def _compare(self, tracked: TrackedHold, *, is_new: bool) -> Finding | None:
+        await self._outbound.settle(tracked)  # a change that is merely late is no difference
+        if tracked.over and not is_new:
             return None
-        async with link.lock:
-            difference = await self._difference(link)
+        async with tracked.lock:
+            difference = await self._difference(tracked)
         if is_new:
-            difference = Difference.NOT_FOLLOWED
+            difference = Difference.UNTRACKED
         if difference is None:
             return None
-        self._out.ask_again(link)
-        await self._out.settle(link)
-        wanted = self._links.wanted(link)
-        sight = link.sight
-        if wanted is None:
-            mended = sight.belief not in PRESENT
+        self._outbound.retry_now(tracked)
+        await self._outbound.settle(tracked)
+        desired, observed = self._index.desired(tracked), tracked.observed
+        if desired is None:
+            repaired = observed.state not in PRESENT
         else:
-            mended = link.held_at(wanted.place) and self._out.now() < sight.covered_until
-        place = wanted.place if wanted is not None else sight.place or link.target
-        if place is None:
+            covered = self._outbound.now() < observed.covered_until
+            repaired = tracked.held_at(desired.span) and covered
+        span = desired.span if desired is not None else observed.span or tracked.target
+        if span is None:
             return None
-        until = from_us(sight.gone_after) if sight.belief in PRESENT else None
+        until = from_us(observed.gone_after) if observed.state in PRESENT else None
         return Finding(
-            difference, link.uid, from_us(place.start), from_us(place.end), mended, until
+            difference, tracked.uid, from_us(span.start), from_us(span.end), repaired, until
         )
 
-    async def _difference(self, link: Link) -> Difference | None:
-        """Return how the sides differ about a link, and believe what the remote says of it."""
-        sight, wanted = link.sight, self._links.wanted(link)
-        if link.remote_uid is None or sight.belief not in {Belief.HELD, Belief.ASTRAY}:
-            if wanted is None:
-                return Difference.NOT_WANTED if sight.belief in PRESENT else None
+    async def _difference(self, tracked: TrackedHold) -> Difference | None:
+        """Return how the sides differ about a reservation, and record what the remote says."""
+        observed, desired = tracked.observed, self._index.desired(tracked)
+        can_look_up = observed.state in {RemoteState.HELD, RemoteState.MOVE_UNKNOWN}
+        if tracked.remote_uid is None or not can_look_up:
+            if desired is None:
+                return Difference.LEFT_OVER if observed.state in PRESENT else None
             return Difference.MISSING_THERE
-        believed, covered = sight.place, sight.covered_until
-        found = await self._ask.look_up(link)
+        known_span, covered = observed.span, observed.covered_until
+        found = await self._requests.look_up(tracked)
         if found is None:
-            if sight.belief in PRESENT:
+            if observed.state in PRESENT:
                 return Difference.UNKNOWN
-            return None if wanted is None else Difference.MISSING_THERE
-        drift = self._ask.drift
-        ends = to_us(found.until) - drift.ahead
-        if drift.measured and ends + drift.error + _TOLERANCE < covered:
-            self._links.lasts(link, ends, sight.gone_after)
+            return None if desired is None else Difference.MISSING_THERE
+        clock_skew = self._requests.clock_skew
+        ends = to_us(found.until) - clock_skew.ahead
+        if clock_skew.hold_observed and ends + clock_skew.error + _TOLERANCE < covered:
+            self._index.set_lifetime(tracked, ends, observed.gone_after)
             return Difference.ENDS_EARLIER
-        if wanted is None:
-            return Difference.NOT_WANTED
-        return None if sight.place == believed == wanted.place else Difference.ELSEWHERE
+        if desired is None:
+            return Difference.LEFT_OVER
+        return None if observed.span == known_span == desired.span else Difference.ELSEWHERE

@@ -1,9 +1,9 @@
-"""What `CalComSync` raises, beside what the engine and the client do.
+"""The errors of `CalComSync`, beside those of the engine and of the client.
 
-``RemoteUncertain``   nobody knows whether the remote has the time for us
-``RemoteBusy``        the remote did not offer that start when it was last asked
+``RemoteUncertain``   it is unknown whether the remote holds the time for us
+``RemoteBusy``        the remote did not offer that start when it was last polled
 ``SyncOverloaded``    too many holds wait for the remote, or are renewed there, already
-``SyncClosed``        it is not running
+``SyncClosed``        the sync is not running
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from slotengine.errors import Refused, SlotError
 
 
 class RemoteUncertain(Refused):
-    """The remote may or may not hold the time for us, so it was given back here.
+    """The remote may or may not hold the time for us, so the hold was given back here.
 
-    A request was lost, and what has refused the next one may be the first.  By
-    ``retry_at`` whatever that was is over.
+    A request was lost, and what refused the next one may be the hold that the
+    first one made.  By ``retry_at`` that orphaned hold has ended.
 
     >>> from datetime import UTC
     >>> print(RemoteUncertain("talk", datetime(2030, 1, 7, tzinfo=UTC), None))
-    talk at 2030-01-07T00:00:00+00:00: whether the remote holds it is not known
+    talk at 2030-01-07T00:00:00+00:00: it is unknown whether the remote holds it
     """
 
     def __init__(self, event_type: str, start: datetime, retry_at: datetime | None) -> None:
@@ -34,12 +34,12 @@ class RemoteUncertain(Refused):
         again = "" if self.retry_at is None else f"; try again at {self.retry_at.isoformat()}"
         return (
             f"{self.event_type} at {self.start.isoformat()}: "
-            f"whether the remote holds it is not known{again}"
+            f"it is unknown whether the remote holds it{again}"
         )
 
 
 class RemoteBusy(Refused):
-    """The remote did not offer that start when it was last asked, at ``as_of``."""
+    """The remote did not offer that start when it was last polled, at ``as_of``."""
 
     def __init__(self, event_type: str, start: datetime, as_of: datetime) -> None:
         super().__init__(event_type, start, as_of)
@@ -55,10 +55,10 @@ class RemoteBusy(Refused):
 
 
 class SyncOverloaded(SlotError):
-    """So many reservations wait for the remote that no more are taken on.
+    """Too many reservations wait for the remote already.
 
-    Or so many have to be renewed there that the rate limit has nothing left for
-    another: then the first of them is over at ``retry_at``.
+    Or so many have to be renewed there that the rate limit allows no more; then
+    the first of them ends at ``retry_at``.
 
     >>> print(SyncOverloaded(7))
     7 reservations wait for the remote; try again later
@@ -79,10 +79,10 @@ class SyncOverloaded(SlotError):
 
 
 class SyncClosed(SlotError):
-    """It is not running: it was not entered yet, or was left already."""
+    """The sync is not running: it was not entered yet, or has been left."""
 
     def __str__(self) -> str:
         return (
-            "the sync is not running; enter it, once, with "
-            "'async with CalComSync(...) as sync:' and call it inside"
+            "the sync is not running; enter it once, with "
+            "'async with CalComSync(...) as sync:', and call it inside the block"
         )

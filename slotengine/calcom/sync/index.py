@@ -1,6 +1,6 @@
-"""All reservations that are followed, where the remote may have them, and what is wanted there.
+"""All tracked reservations, the spans that they may occupy at the remote, and what is desired.
 
-Says what is; who does something about it is `outbound`.
+This module answers questions; `outbound` acts on the answers.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from slotengine.calcom.sync.clock_skew import Drift
-from slotengine.calcom.sync.reconcile import Wanted
-from slotengine.calcom.sync.remote_state import PRESENT, Ghost, Ghosts, News, Place, Places
-from slotengine.calcom.sync.tracked_hold import Lasting, Link, is_live, place_of
-from slotengine.calcom.sync.values import Confirm, Synced
+from slotengine.calcom.sync.clock_skew import ClockSkew
+from slotengine.calcom.sync.orphans import Orphan, Orphans
+from slotengine.calcom.sync.reconcile import Desired
+from slotengine.calcom.sync.remote_span import RemoteSpan, SpanIndex
+from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent
+from slotengine.calcom.sync.tracked_hold import Lifetime, TrackedHold, is_live, span_of
+from slotengine.calcom.sync.values import OnConfirm, Synced
 from slotengine.core.instant import SECOND, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
@@ -26,170 +28,173 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
 
 
-class Links:
-    """The links, by the uids of their reservations."""
+class HoldIndex:
+    """The tracked reservations by their uids, the orphaned holds, and the clock skew."""
 
     def __init__(
         self,
         engine: SlotEngine,
         synced: dict[str, Synced],
         *,
-        keep: Callable[[Link], None],
-        keep_ghost: Callable[[Ghost], None],
+        keep: Callable[[TrackedHold], None],
+        keep_orphan: Callable[[Orphan], None],
     ) -> None:
-        self.by_uid: dict[str, Link] = {}
-        self.ghosts = Ghosts()
-        self.drift = Drift()
-        self.blocked: set[Link] = set()
-        """Those that wait until others have left their place at the remote."""
-        self.unblock: Callable[[Link], None]
-        """Called with those when any other has changed."""
-        self.sooner: Callable[[Link], None]
-        """Called with those that end sooner there than was believed."""
+        self.by_uid: dict[str, TrackedHold] = {}
+        self.synced = synced
+        """The synced event types, by their ids here."""
+        self.orphans = Orphans()
+        self.clock_skew = ClockSkew()
+        self.blocked: set[TrackedHold] = set()
+        """Those that wait until others have left their span at the remote."""
+        self.unblock: Callable[[TrackedHold], None]
+        """Called with each of those when another one has changed its spans."""
+        self.on_earlier_end: Callable[[TrackedHold], None]
+        """Called with a hold that ends earlier at the remote than was known."""
         self._engine = engine
-        self._synced = synced
         self._keep = keep
-        self._keep_ghost = keep_ghost
-        self._present: Places[Link] = Places()
-        self._traces: deque[tuple[Place, int]] = deque()
+        self._keep_orphan = keep_orphan
+        self._present: SpanIndex[TrackedHold] = SpanIndex()
+        self._traces: deque[tuple[RemoteSpan, int]] = deque()
 
     def now(self) -> int:
-        """Return the time by which the engine decides."""
+        """Return the engine's time."""
         return to_us(self._engine.now())
 
-    def track(self, reservation: Reservation, synced: Synced) -> Link:
-        """Return the link of a reservation, a new one if need be."""
-        link = self.by_uid.get(reservation.uid)
-        if link is None:
-            link = self.by_uid[reservation.uid] = Link(reservation.uid, synced)
-        return link
+    def track(self, reservation: Reservation, synced: Synced) -> TrackedHold:
+        """Return the tracked hold of a reservation, a new one if there is none."""
+        tracked = self.by_uid.get(reservation.uid)
+        if tracked is None:
+            tracked = self.by_uid[reservation.uid] = TrackedHold(reservation.uid, synced)
+        return tracked
 
-    def adopt(self, link: Link) -> None:
-        """Take on a link that was made elsewhere."""
-        self.by_uid[link.uid] = link
-        self._index(link)
+    def adopt(self, tracked: TrackedHold) -> None:
+        """Add a tracked hold that was made elsewhere."""
+        self.by_uid[tracked.uid] = tracked
+        self._reindex(tracked)
 
-    def forget(self, link: Link) -> None:
-        """Follow a reservation no longer."""
-        del self.by_uid[link.uid]
-        link.over = True
-        self._keep(link)
+    def forget(self, tracked: TrackedHold) -> None:
+        """Stop tracking a reservation."""
+        del self.by_uid[tracked.uid]
+        tracked.over = True
+        self._keep(tracked)
 
-    def haunt(self, ghost: Ghost) -> None:
-        """Reckon with what a lost request may have left."""
-        self.ghosts.add(ghost, self.drift.stand)
-        self._keep_ghost(ghost)
+    def add_orphan(self, orphan: Orphan) -> None:
+        """Take into account what a lost request may have left at the remote."""
+        self.orphans.add(orphan, self.clock_skew.snapshot)
+        self._keep_orphan(orphan)
 
-    def wanted(self, link: Link) -> Wanted | None:
-        """Return what the remote should have for a link, by the engine's state of this moment."""
-        reservation = self._engine.get_nowait(link.uid)
+    def desired(self, tracked: TrackedHold) -> Desired | None:
+        """Return what the remote should have for a reservation, by the engine's present state."""
+        reservation = self._engine.get_nowait(tracked.uid)
         if reservation is None or not is_live(reservation):
             return None
-        synced = self._synced.get(reservation.event_type or "")
-        if synced is None:  # moved to what the remote knows nothing of
+        synced = self.synced.get(reservation.event_type or "")
+        if synced is None:  # it was moved to an event type that is not synced
             return None
-        link.synced = synced
-        place = place_of(reservation, synced)
-        if link.booking.locked():  # whose uid the callback was given stays as it is
-            return Wanted(place, 0, booked=reservation.state is State.CONFIRMED)
+        tracked.synced = synced
+        span = span_of(reservation, synced)
+        if tracked.callback_lock.locked():  # the callback has the uid, so the hold must stay as is
+            return Desired(span, 0, booked=reservation.state is State.CONFIRMED)
         if reservation.state is State.HELD:
             assert reservation.until is not None
-            return Wanted(place, to_us(reservation.until))
-        return self._wanted_booking(link, place)
+            return Desired(span, to_us(reservation.until))
+        return self._desired_booking(tracked, span)
 
-    def _wanted_booking(self, link: Link, place: Place) -> Wanted | None:
-        confirm = link.synced.confirm
-        if confirm is Confirm.RELEASE or link.booked:
+    def _desired_booking(self, tracked: TrackedHold, span: RemoteSpan) -> Desired | None:
+        on_confirm = tracked.synced.on_confirm
+        if on_confirm is OnConfirm.RELEASE or tracked.booked:
             return None
-        if confirm is not Confirm.KEEP and not link.kept:
-            return Wanted(place, place.end, booked=True, to_book=True)
-        return Wanted(place, place.end, booked=True) if place.end > self.now() else None
+        if on_confirm is not OnConfirm.KEEP and not tracked.callback_failed:
+            return Desired(span, span.end, booked=True, to_book=True)
+        return Desired(span, span.end, booked=True) if span.end > self.now() else None
 
-    def now_booked(self, link: Link) -> None:
+    def now_booked(self, tracked: TrackedHold) -> None:
         """Note that the callback has booked it at the remote."""
-        link.booked = True
-        self._keep(link)
+        tracked.booked = True
+        self._keep(tracked)
 
-    def lasts(self, link: Link, covered_until: int, gone_after: int) -> None:
-        """Note that its hold there lasts until then at least, and until then at most."""
-        link.lasting = Lasting(covered_until, gone_after, self.drift.stand)
-        link.sight.covered_until, link.sight.gone_after = covered_until, gone_after
+    def set_lifetime(self, tracked: TrackedHold, covered_until: int, gone_after: int) -> None:
+        """Note how long its hold lasts at the remote, at least and at most."""
+        tracked.lifetime = Lifetime(covered_until, gone_after, self.clock_skew.snapshot)
+        tracked.observed.covered_until = covered_until
+        tracked.observed.gone_after = gone_after
 
-    def clock_was_set(self) -> None:
-        """Reckon with it that holds end sooner there, or later, than was believed.
+    def clock_jumped(self) -> None:
+        """Take into account that the remote's clock was set, so that holds end sooner or later.
 
-        None lasts longer for certain, nor is it over sooner: it may have been
-        another clock, and may be set back.  O(n) for n links.
+        No hold is taken to last longer for certain, nor to be gone sooner,
+        because it may have been another clock, or one that is set back again.
+        O(n) for n tracked holds.
         """
-        for link in self.by_uid.values():
-            if link.sight.belief in PRESENT:
-                self._clock_was_set(link)
-        for ghost in self.ghosts.clock_was_set(self.drift):
-            self._keep_ghost(ghost)
+        for tracked in self.by_uid.values():
+            if tracked.observed.state in PRESENT:
+                self._clock_jumped(tracked)
+        for orphan in self.orphans.clock_jumped(self.clock_skew):
+            self._keep_orphan(orphan)
 
-    def _clock_was_set(self, link: Link) -> None:
-        sight, (covered_until, gone_after, stand) = link.sight, link.lasting
-        by = self.drift.set_since(stand)
-        before = sight.covered_until, sight.gone_after
-        sight.covered_until = min(sight.covered_until, covered_until - by.most)
-        sight.gone_after = max(sight.gone_after, gone_after - by.least)
-        if before != (sight.covered_until, sight.gone_after):
-            self._keep(link)
-            self.sooner(link)
+    def _clock_jumped(self, tracked: TrackedHold) -> None:
+        observed, (covered_until, gone_after, snapshot) = tracked.observed, tracked.lifetime
+        change = self.clock_skew.changed_since(snapshot)
+        before = observed.covered_until, observed.gone_after
+        observed.covered_until = min(observed.covered_until, covered_until - change.most)
+        observed.gone_after = max(observed.gone_after, gone_after - change.least)
+        if before != (observed.covered_until, observed.gone_after):
+            self._keep(tracked)
+            self.on_earlier_end(tracked)
 
-    def learn(self, link: Link, news: News) -> None:
-        """Believe news of a link; for who has its lock."""
-        link.learn(news)
-        # What was refused, or not even sent, has left no trace at the remote.
-        self._index(link, traced=news not in {News.REFUSED, News.NOT_DONE})
-        self._keep(link)
+    def record(self, tracked: TrackedHold, event: RemoteEvent) -> None:
+        """Take an event into account; the caller must have the lock of the tracked hold."""
+        tracked.record(event)
+        # A request that was refused, or not even sent, has left no trace at the remote.
+        self._reindex(tracked, traced=event not in {RemoteEvent.REFUSED, RemoteEvent.NOT_DONE})
+        self._keep(tracked)
 
-    def _index(self, link: Link, *, traced: bool = False) -> None:
-        """Note where it is now, and wake those who were in its way."""
-        places = link.places
-        if places == link.indexed:
+    def _reindex(self, tracked: TrackedHold, *, traced: bool = False) -> None:
+        """Update the spans of a hold, and wake those that it was in the way of."""
+        spans = tracked.spans
+        if spans == tracked.indexed:
             return
         now = self.now()
-        for place in link.indexed:
-            self._present.remove(place, link)
-            if traced and place not in places:
-                self._traces.append((place, now))
+        for span in tracked.indexed:
+            self._present.remove(span, tracked)
+            if traced and span not in spans:
+                self._traces.append((span, now))
         while self._traces and self._traces[0][1] < now - _TRACES_KEPT:
             self._traces.popleft()
-        for place in places:
-            self._present.add(place, link)
-        link.indexed = places
+        for span in spans:
+            self._present.add(span, tracked)
+        tracked.indexed = spans
         for blocked in tuple(self.blocked):
             self.unblock(blocked)
 
-    def presences(self, since: int) -> Iterator[Place]:
-        """Yield where the remote has had, or may have had, holds of ours since some moment."""
-        for link in self.by_uid.values():
-            yield from link.indexed
-        for ghost in self.ghosts.live(since):
-            yield ghost.place
-        for place, gone_at in self._traces:
+    def recent_spans(self, since: int) -> Iterator[RemoteSpan]:
+        """Yield the spans in which the remote has, or may have had, holds of ours since then."""
+        for tracked in self.by_uid.values():
+            yield from tracked.indexed
+        for orphan in self.orphans.live(since):
+            yield orphan.span
+        for span, gone_at in self._traces:
             if gone_at >= since:
-                yield place
+                yield span
 
-    def in_the_way(self, link: Link, wanted: Wanted | None) -> list[Link]:
-        """Return the links that occupy the place at the remote, and are to leave it."""
-        if wanted is None:
+    def blockers(self, tracked: TrackedHold, desired: Desired | None) -> list[TrackedHold]:
+        """Return the holds that are in the way at the remote and are about to leave."""
+        if desired is None:
             return []
         found = []
-        for other in self._present.overlapping(wanted.place):
-            if other is not link and other not in found:
-                theirs = self.wanted(other)
-                if theirs is None or not theirs.place.overlaps(wanted.place):
+        for other in self._present.overlapping(desired.span):
+            if other is not tracked and other not in found:
+                theirs = self.desired(other)
+                if theirs is None or not theirs.span.overlaps(desired.span):
                     found.append(other)
         return found
 
-    def survivors(self) -> Iterator[Reservation]:
-        """Yield the live reservations of the event types that are synced.  O(n) for n of them."""
+    def live_reservations(self) -> Iterator[Reservation]:
+        """Yield the live reservations of the synced event types.  O(n) for n of them."""
         seen: set[str] = set()
-        hosts = (host for one in self._synced.values() for host in one.event_type.hosts())
+        hosts = (host for one in self.synced.values() for host in one.event_type.hosts())
         for resource in {host.resource: None for host in hosts}:
             for found in self._engine.reservations_nowait(resource, _BEGINNING, _END):
-                if found.uid not in seen and found.event_type in self._synced:
+                if found.uid not in seen and found.event_type in self.synced:
                     seen.add(found.uid)
                     yield found

@@ -1,12 +1,12 @@
-"""Telling the remote what happens here: performs what `reconcile` decides.
+"""Tells the remote what happens here: performs the steps that `reconcile` decides on.
 
-Each reservation has a link, and whoever wants it settled takes its lock and
-goes on until nothing can be done about it now: workers do, fed by a queue, and
-callers who wait for the remote do so themselves.  What failed comes back to the
-queue when its time has come.
+Each tracked hold is settled by whoever has its lock: step after step, until
+nothing can be done about it now.  Workers settle holds from a queue; callers
+that wait for the remote settle theirs themselves.  A hold whose request failed
+comes back to the queue when it may be retried.
 
-A caller that is cancelled never cancels a request: those are made by tasks of
-our own, whose answers are always heard.
+Cancelling a caller never cancels a request.  Requests are made by tasks of our
+own, and their outcomes are always recorded.
 """
 
 from __future__ import annotations
@@ -23,27 +23,22 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from slotengine.calcom.sync.errors import RemoteUncertain, SyncClosed, SyncOverloaded
-from slotengine.calcom.sync.index import Links
+from slotengine.calcom.sync.index import HoldIndex
 from slotengine.calcom.sync.reconcile import (
-    Do,
+    Action,
+    Desired,
     Failure,
-    Reason,
+    RevokeReason,
     Step,
-    Wanted,
     held_back,
-    most_renewals,
+    max_renewals,
     next_step,
-    turns_for,
+    permits_for,
 )
-from slotengine.calcom.sync.remote_state import PRESENT, Belief, News
+from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent, RemoteState
 from slotengine.calcom.sync.requests import Requests
-from slotengine.calcom.sync.tracked_hold import Link, is_live
-from slotengine.calcom.sync.values import (
-    CaughtUp,
-    Revoked,
-    SyncEvent,
-    Unsent,
-)
+from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live
+from slotengine.calcom.sync.values import CaughtUp, Revoked, SyncEvent, Unsent
 from slotengine.core.expiry import NEVER
 from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.core.reservation import State
@@ -55,38 +50,38 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MOST_STEPS: Final = 16
-_MOST_ROUNDS: Final = 4
+_MAX_STEPS: Final = 16
+_MAX_ROUNDS: Final = 4
 _ROUNDING: Final = 1e-9
 
 
-class Lane:
-    """Links that wait for a worker, first come first served."""
+class WorkQueue:
+    """Tracked holds that wait for a worker, first come, first served."""
 
     def __init__(self) -> None:
-        self.links: deque[Link] = deque()
-        self._fed = asyncio.Event()
+        self.holds: deque[TrackedHold] = deque()
+        self._filled = asyncio.Event()
 
-    def put(self, link: Link) -> None:
-        """Let it be the last.  O(1)."""
-        self.links.append(link)
-        self._fed.set()
+    def put(self, tracked: TrackedHold) -> None:
+        """Append a hold.  O(1)."""
+        self.holds.append(tracked)
+        self._filled.set()
 
-    async def get(self) -> Link:
-        """Return the first, when there is one."""
-        while not self.links:
-            self._fed.clear()
-            await self._fed.wait()
-        return self.links.popleft()
+    async def get(self) -> TrackedHold:
+        """Return the first hold, as soon as there is one."""
+        while not self.holds:
+            self._filled.clear()
+            await self._filled.wait()
+        return self.holds.popleft()
 
 
 class Outbound:
-    """All links, and the tasks that settle them."""
+    """All tracked holds, and the tasks that settle them."""
 
     def __init__(
         self,
         engine: SlotEngine,
-        links: Links,
+        index: HoldIndex,
         requests: Requests,
         *,
         clock: Clock,
@@ -94,24 +89,24 @@ class Outbound:
         backlog: int,
         tell: Callable[[SyncEvent], None],
     ) -> None:
-        self.links = links
-        self.links.unblock = self.enqueue
-        self.links.sooner = self._look_in_time
+        self.index = index
+        self.index.unblock = self.enqueue
+        self.index.on_earlier_end = self._schedule_renewal
         self.waiting: set[str] = set()
-        """The uids of links whose last change has not arrived at the remote."""
+        """The uids of tracked holds whose last change the remote does not have yet."""
         self._engine = engine
-        self._ask = requests
+        self._requests = requests
         self._clock = clock
         self._parallel = parallel
-        self._most_waiting = backlog
+        self._max_waiting = backlog
         self._tell = tell
-        self._there = Lane()
-        """Of what the remote has already: that it is renewed in time goes before all else."""
-        self._new = Lane()
-        self._renewed: dict[str, float] = {}
-        """What each hold that has to be renewed takes of what can be."""
-        self._alarms: list[tuple[int, int, Link]] = []
-        self._alarms_set = 0
+        self._renewals = WorkQueue()
+        """For holds that the remote has: renewing them in time goes before all else."""
+        self._new_holds = WorkQueue()
+        self._renewal_shares: dict[str, float] = {}
+        """Which part of the renewals that the rate limit allows each hold takes."""
+        self._timers: list[tuple[int, int, TrackedHold]] = []
+        self._timer_count = 0
         self._wake = anyio.Event()
         self._wakes_at = 0
         self._settling = 0
@@ -119,383 +114,393 @@ class Outbound:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def now(self) -> int:
-        """Return the time by which the engine decides."""
-        return self.links.now()
+        """Return the engine's time."""
+        return self.index.now()
 
-    # --- Links -----------------------------------------------------------------------------
+    # --- Admission -------------------------------------------------------------------------
 
-    def check_room(self) -> None:
-        """Raise `SyncOverloaded` if too many wait already."""
-        if len(self.waiting) >= self._most_waiting:
+    def check_backlog(self) -> None:
+        """Raise `SyncOverloaded` if too many holds wait already."""
+        if len(self.waiting) >= self._max_waiting:
             raise SyncOverloaded(len(self.waiting))
 
-    def take_on(self, link: Link) -> None:
+    def admit(self, tracked: TrackedHold) -> None:
         """Count a new hold; raise `SyncOverloaded` if the rate limit cannot keep it alive.
 
-        O(n) for n that have to be renewed, if it has to be.
+        O(n) for n holds that have to be renewed, if this one has to be.
         """
-        share = self._share(link, self.links.wanted(link))
+        share = self._renewal_share(tracked, self.index.desired(tracked))
         if not share:
             return
-        if fsum(self._renewed.values()) + share > 1 + _ROUNDING:
-            untils = (self._until(uid) for uid in self._renewed)
-            raise SyncOverloaded(len(self._renewed), from_us(min(untils, default=self.now())))
-        self._renewed[link.uid] = share
+        if fsum(self._renewal_shares.values()) + share > 1 + _ROUNDING:
+            first_end = min(map(self._until, self._renewal_shares), default=self.now())
+            raise SyncOverloaded(len(self._renewal_shares), from_us(first_end))
+        self._renewal_shares[tracked.uid] = share
 
     def _until(self, uid: str) -> int:
-        link = self.links.by_uid.get(uid)
-        wanted = None if link is None else self.links.wanted(link)
-        return self.now() if wanted is None else wanted.until
+        tracked = self.index.by_uid.get(uid)
+        desired = None if tracked is None else self.index.desired(tracked)
+        return self.now() if desired is None else desired.until
 
-    def _share(self, link: Link, wanted: Wanted | None) -> float:
-        """Return which part a hold takes of all that can be renewed; 0 if it need not be."""
-        per_minute, synced, sight = self._ask.per_minute, link.synced, link.sight
-        if per_minute is None or wanted is None or sight.belief is Belief.REFUSED:
+    def _renewal_share(self, tracked: TrackedHold, desired: Desired | None) -> float:
+        """Return which part of all possible renewals a hold takes; 0 if it needs none."""
+        per_minute, synced = self._requests.per_minute, tracked.synced
+        observed = tracked.observed
+        if per_minute is None or desired is None or observed.state is RemoteState.REFUSED:
             return 0
-        longest = synced.longest_us
-        lasts = sight.covered_until if link.held_at(wanted.place) else self.now() + longest
-        if wanted.until <= lasts:
+        max_ttl = synced.max_ttl_us
+        held = tracked.held_at(desired.span)
+        lasts_until = observed.covered_until if held else self.now() + max_ttl
+        if desired.until <= lasts_until:
             return 0
-        most = most_renewals(per_minute, synced.rules, longest)
+        most = max_renewals(per_minute, synced.rules, max_ttl)
         return 1 / most if most else inf
 
     # --- Who settles, and when ---------------------------------------------------------------
 
-    def enqueue(self, link: Link) -> None:
-        """Let a worker look at it, after those that were enqueued before.  O(1)."""
-        if link.queued:
+    def enqueue(self, tracked: TrackedHold) -> None:
+        """Let a worker settle a hold, after those that were enqueued before.  O(1)."""
+        if tracked.queued:
             return
-        link.queued = True
-        if link.uid in self.links.by_uid:
-            self.waiting.add(link.uid)
-        (self._there if link.sight.belief in PRESENT else self._new).put(link)
+        tracked.queued = True
+        if tracked.uid in self.index.by_uid:
+            self.waiting.add(tracked.uid)
+        present = tracked.observed.state in PRESENT
+        (self._renewals if present else self._new_holds).put(tracked)
 
     async def idle(self) -> None:
-        """Return when the queue is empty, and nobody settles anything."""
-        while self._there.links or self._new.links or self._settling:
+        """Return when the queues are empty and no hold is being settled."""
+        while self._renewals.holds or self._new_holds.holds or self._settling:
             self._at_rest.clear()
             await self._at_rest.wait()
 
     async def work(self) -> None:
-        """Settle what is enqueued, for ever; so many at a time of either kind."""
+        """Settle what is enqueued, for ever; at most ``parallel`` holds of each queue at a time."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._parallel):
-                group.create_task(self._worker(self._there))
-                group.create_task(self._worker(self._new))
-            group.create_task(self._alarm())
+                group.create_task(self._worker(self._renewals))
+                group.create_task(self._worker(self._new_holds))
+            group.create_task(self._run_timers())
 
-    async def _worker(self, lane: Lane) -> None:
+    async def _worker(self, queue: WorkQueue) -> None:
         while True:
-            link = await lane.get()
-            link.queued = False
+            tracked = await queue.get()
+            tracked.queued = False
             try:
-                await self.settle(link)
+                await self.settle(tracked)
             except Exception:
-                logger.exception("following %s failed", link.uid)
+                logger.exception("settling the hold %s failed", tracked.uid)
 
-    async def _alarm(self) -> None:
+    async def _run_timers(self) -> None:
         while True:
             now = self.now()
-            while self._alarms and self._alarms[0][0] <= now:
-                at, _, link = heapq.heappop(self._alarms)
-                if link.due == at:
-                    link.due = 0
-                    self.enqueue(link)
+            while self._timers and self._timers[0][0] <= now:
+                at, _, tracked = heapq.heappop(self._timers)
+                if tracked.due == at:
+                    tracked.due = 0
+                    self.enqueue(tracked)
             self._wake = anyio.Event()
-            self._wakes_at = self._alarms[0][0] if self._alarms else NEVER
+            self._wakes_at = self._timers[0][0] if self._timers else NEVER
             await self._clock.wait(self._wake, self._wakes_at)
 
-    def _look_again(self, link: Link, at: int) -> None:
-        known, link.due = link.due, at if at < NEVER else 0
-        if link.due and link.due != known:
-            self._alarms_set += 1
-            heapq.heappush(self._alarms, (at, self._alarms_set, link))
+    def _schedule(self, tracked: TrackedHold, at: int) -> None:
+        known, tracked.due = tracked.due, at if at < NEVER else 0
+        if tracked.due and tracked.due != known:
+            self._timer_count += 1
+            heapq.heappush(self._timers, (at, self._timer_count, tracked))
             if at < self._wakes_at:
                 self._wake.set()
 
-    def _look_in_time(self, link: Link) -> None:
-        """Look at a link again when it is to be renewed, now that its hold ends sooner."""
-        renew_at = link.sight.covered_until - link.synced.rules.renew_before
-        self._look_again(link, max(self.now(), min(renew_at, link.due or NEVER)))
+    def _schedule_renewal(self, tracked: TrackedHold) -> None:
+        """Schedule a hold for its renewal, now that it ends earlier."""
+        renew_at = tracked.observed.covered_until - tracked.synced.rules.renew_before
+        self._schedule(tracked, max(self.now(), min(renew_at, tracked.due or NEVER)))
 
-    async def own(self, work: Coroutine[Any, Any, T]) -> T:
-        """Let a task of ours do it; whoever waits for it here can be cancelled, the task is not."""
+    async def run_shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something in a task of our own, which goes on if the caller is cancelled."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._own_is_done)
+        task.add_done_callback(self._shielded_done)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if task.cancelled() and current is not None and not current.cancelling():
-                raise SyncClosed from None  # given up by `stop`; nobody cancelled the caller
+                raise SyncClosed from None  # `stop` cancelled the task, and nobody the caller
             raise
 
-    def _own_is_done(self, task: asyncio.Task[Any]) -> None:
+    def _shielded_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.debug("a task of ours ended: %r", error)  # whoever waits for it is told, too
+            logger.debug("a task of ours ended: %r", error)  # the caller gets the error as well
 
     @asynccontextmanager
-    async def turn(self, link: Link) -> AsyncIterator[None]:
-        """Let it be the turn of one caller; not before a callback has ended whose caller has left.
+    async def exclusive(self, tracked: TrackedHold) -> AsyncIterator[None]:
+        """Let one caller after another use a hold, and none before a running callback has ended.
 
-        Whoever waits must not come back to a link that nobody follows: there
-        would be another of the same reservation, and both would ask for it.
+        A hold is not forgotten while callers wait here.  Otherwise the
+        reservation could be tracked a second time, and both would send
+        requests for it.
         """
-        link.callers += 1
+        tracked.callers += 1
         try:
-            async with link.turn:
-                async with link.booking:
+            async with tracked.verb_lock:
+                async with tracked.callback_lock:
                     pass
                 yield
         finally:
-            link.callers -= 1
-            if not link.callers and link.sight.belief not in PRESENT:
-                self.enqueue(link)  # now it can be forgotten, if it is over
+            tracked.callers -= 1
+            if not tracked.callers and tracked.observed.state not in PRESENT:
+                self.enqueue(tracked)  # now it can be forgotten, if it is over
 
-    async def check(self, link: Link) -> Exception | None:
-        """Ask whether the remote has what it is believed to have; return why it cannot be asked."""
-        return await self.own(self._check(link))
+    async def check(self, tracked: TrackedHold) -> Exception | None:
+        """Ask whether the remote has what it should; return why it cannot be asked, if so."""
+        return await self.run_shielded(self._check(tracked))
 
-    async def _check(self, link: Link) -> Exception | None:
+    async def _check(self, tracked: TrackedHold) -> Exception | None:
         problem: Exception | None = None
-        async with link.lock:
-            if link.sight.belief is Belief.HELD:
-                await self._ask.look_up(link)
-                if link.sight.failure is not Failure.NONE:
-                    problem = link.verdict
+        async with tracked.lock:
+            if tracked.observed.state is RemoteState.HELD:
+                await self._requests.look_up(tracked)
+                if tracked.observed.failure is not Failure.NONE:
+                    problem = tracked.last_error
             else:
-                self.ask_again(link)
-        self.enqueue(link)  # whoever wanted to know may be gone
+                self.retry_now(tracked)
+        self.enqueue(tracked)  # the caller may have been cancelled
         return problem
 
-    def ask_again(self, link: Link) -> None:
-        """Let the next request be made at once, also for what was refused; for who has its lock."""
-        link.sight.not_before = 0
-        if link.sight.belief is Belief.REFUSED:  # perhaps it is not, any more
-            link.succeeded()
+    def retry_now(self, tracked: TrackedHold) -> None:
+        """Let the next request be made at once, even after a refusal; needs the hold's lock."""
+        tracked.observed.not_before = 0
+        if tracked.observed.state is RemoteState.REFUSED:  # the remote may accept it now
+            tracked.succeeded()
 
-    async def follow(self, link: Link) -> None:
-        """Return when it is settled, also if others have to be settled before."""
-        await self.own(self._follow(link))
+    async def follow(self, tracked: TrackedHold) -> None:
+        """Settle a hold, and before it the holds that are in its way."""
+        await self.run_shielded(self._follow(tracked))
 
-    async def _follow(self, link: Link) -> None:
-        for _ in range(_MOST_ROUNDS):
-            await self.settle(link)
-            if not link.blocked:
+    async def _follow(self, tracked: TrackedHold) -> None:
+        for _ in range(_MAX_ROUNDS):
+            await self.settle(tracked)
+            if not tracked.blocked:
                 return
-            for other in self.links.in_the_way(link, self.links.wanted(link)):
+            for other in self.index.blockers(tracked, self.index.desired(tracked)):
                 await self.settle(other)
-        async with link.lock:
-            if link.blocked:  # and will be for too long
-                link.failed(Failure.NOT_DONE, self.uncertain(link))
-        await self.settle(link)
+        async with tracked.lock:
+            if tracked.blocked:  # for too long
+                tracked.failed(Failure.NOT_DONE, self.uncertain(tracked))
+        await self.settle(tracked)
 
-    async def settle(self, link: Link) -> None:
-        """Do what can be done now about one link."""
+    async def settle(self, tracked: TrackedHold) -> None:
+        """Do all that can be done now about one hold."""
         self._settling += 1
         try:
-            async with link.lock:
-                if not link.over:  # another follows it now, or nobody is to
-                    await self._settle(link)
+            async with tracked.lock:
+                if not tracked.over:  # otherwise another one is tracked for it, or none is needed
+                    await self._settle(tracked)
         finally:
             self._settling -= 1
             self._at_rest.set()
 
-    async def _settle(self, link: Link) -> None:
-        waits_for_turns = False
+    async def _settle(self, tracked: TrackedHold) -> None:
+        waits_for_permits = False
+        observed = tracked.observed
         try:
-            for _ in range(_MOST_STEPS):
-                wanted = self.links.wanted(link)
-                link.blocked = bool(self.links.in_the_way(link, wanted))
-                now, rules = self.now(), link.synced.rules
-                step = next_step(link.sight, wanted, rules, now=now, blocked=link.blocked)
-                if step.do in {Do.WAIT, Do.NOTHING}:
+            for _ in range(_MAX_STEPS):
+                desired = self.index.desired(tracked)
+                tracked.blocked = bool(self.index.blockers(tracked, desired))
+                now, rules = self.now(), tracked.synced.rules
+                step = next_step(observed, desired, rules, now=now, blocked=tracked.blocked)
+                if step.action in {Action.WAIT, Action.NOTHING}:
                     break
-                turns = turns_for(step, link.sight, wanted)
-                if turns and (wait := self._ask.wait_for_turns(link, turns)):
-                    assert wanted is not None
-                    later = held_back(link.sight, wanted, now=now, ready_at=now + wait)
+                permits = permits_for(step, observed, desired)
+                if permits and (wait := self._requests.wait_for_permits(tracked, permits)):
+                    assert desired is not None
+                    later = held_back(observed, desired, now=now, ready_at=now + wait)
                     if later is not None:
-                        step, waits_for_turns = later, True
+                        step, waits_for_permits = later, True
                         break
-                    self._ask.held_back(link, wait)
+                    self._requests.held_back(tracked, wait)
                     continue
-                await self._perform(link, step, wanted)
+                await self._perform(tracked, step, desired)
             else:
-                step = Step(Do.WAIT, self.now() + SECOND)
+                step = Step(Action.WAIT, self.now() + SECOND)
         finally:
-            if not waits_for_turns:
-                self._ask.give_back_turns(link)
-        self._rest(link, step)
+            if not waits_for_permits:
+                self._requests.give_back_permits(tracked)
+        self._rest(tracked, step)
 
-    def _rest(self, link: Link, step: Step) -> None:
-        """Leave a link until something happens."""
-        wanted, sight = self.links.wanted(link), link.sight
-        if share := self._share(link, wanted):
-            self._renewed[link.uid] = share
+    def _rest(self, tracked: TrackedHold, step: Step) -> None:
+        """Leave a hold until its next step is due or something happens."""
+        desired, observed = self.index.desired(tracked), tracked.observed
+        if share := self._renewal_share(tracked, desired):
+            self._renewal_shares[tracked.uid] = share
         else:
-            self._renewed.pop(link.uid, None)
-        arrived = wanted is not None and link.held_at(wanted.place)
-        if arrived or wanted is None:
-            self._drop_origin(link)
-        if arrived and step.at > sight.not_before:
-            link.succeeded()  # what has failed is not wanted any more
-        link.blocked = link.blocked and step.do is Do.WAIT and not arrived
-        (self.links.blocked.add if link.blocked else self.links.blocked.discard)(link)
-        over = wanted is None and sight.belief not in PRESENT
-        remembered = self._remembered_until(link) if over else 0
-        self._look_again(link, min(step.at, remembered or NEVER))
-        at_rest = over or step.do is Do.NOTHING or (arrived and sight.failure is Failure.NONE)
-        if at_rest:
-            self.waiting.discard(link.uid)
+            self._renewal_shares.pop(tracked.uid, None)
+        arrived = desired is not None and tracked.held_at(desired.span)
+        if arrived or desired is None:
+            self._drop_origin(tracked)
+        if arrived and step.at > observed.not_before:
+            tracked.succeeded()  # what has failed is not desired any more
+        tracked.blocked = tracked.blocked and step.action is Action.WAIT and not arrived
+        (self.index.blocked.add if tracked.blocked else self.index.blocked.discard)(tracked)
+        over = desired is None and observed.state not in PRESENT
+        remembered = self._remembered_until(tracked) if over else 0
+        self._schedule(tracked, min(step.at, remembered or NEVER))
+        succeeded = arrived and observed.failure is Failure.NONE
+        if over or step.action is Action.NOTHING or succeeded:
+            self.waiting.discard(tracked.uid)
         if over and not remembered:
-            self._forget(link)
-        self._tell_of_trouble()
+            self._forget(tracked)
+        self._report_caught_up()
 
-    def _remembered_until(self, link: Link) -> int:
-        """Return how long it has to be known that it was booked there; 0 if it need not be."""
-        current = self._engine.get_nowait(link.uid)
-        if not link.booked or current is None or not is_live(current):
+    def _remembered_until(self, tracked: TrackedHold) -> int:
+        """Return until when to remember that it was booked at the remote; 0 if no longer."""
+        current = self._engine.get_nowait(tracked.uid)
+        if not tracked.booked or current is None or not is_live(current):
             return 0
         end = to_us(current.end)
         return end if end > self.now() else 0
 
-    def _forget(self, link: Link) -> None:
-        if self.links.by_uid.get(link.uid) is link and not (link.waiting or link.callers):
-            self.links.forget(link)
-            self._renewed.pop(link.uid, None)
-            link.due = 0
+    def _forget(self, tracked: TrackedHold) -> None:
+        if tracked.waiting or tracked.callers:
+            return
+        if self.index.by_uid.get(tracked.uid) is tracked:
+            self.index.forget(tracked)
+            self._renewal_shares.pop(tracked.uid, None)
+            tracked.due = 0
 
-    def _tell_of_trouble(self) -> None:
-        if self._ask.troubled and not self.waiting:
-            self._ask.troubled = False
+    def _report_caught_up(self) -> None:
+        if self._requests.troubled and not self.waiting:
+            self._requests.troubled = False
             self._tell(CaughtUp(from_us(self.now())))
 
     # --- The steps -----------------------------------------------------------------------
 
-    async def _perform(self, link: Link, step: Step, wanted: Wanted | None) -> None:
-        match step.do:
-            case Do.POST:
-                assert wanted is not None
-                await self._ask.post(link, wanted)
-            case Do.PATCH:
-                assert wanted is not None
-                await self._ask.patch(link, wanted)
-            case Do.DELETE:
-                await self._ask.delete(link)
-            case Do.GET:
-                await self._ask.look_up(link)
-            case Do.BOOK:
-                await self._ask.book(link)
-            case Do.LAPSE:
-                self.links.learn(link, News.LAPSED)
-            case Do.BACK:
+    async def _perform(self, tracked: TrackedHold, step: Step, desired: Desired | None) -> None:
+        match step.action:
+            case Action.POST:
+                assert desired is not None
+                await self._requests.post(tracked, desired)
+            case Action.PATCH:
+                assert desired is not None
+                await self._requests.patch(tracked, desired)
+            case Action.DELETE:
+                await self._requests.delete(tracked)
+            case Action.GET:
+                await self._requests.look_up(tracked)
+            case Action.BOOK:
+                await self._requests.book(tracked)
+            case Action.LAPSE:
+                self.index.record(tracked, RemoteEvent.LAPSED)
+            case Action.MOVE_BACK:
                 assert step.reason is not None
-                self._move_back(link, step.reason)
-            case Do.REVOKE:
+                self._move_back(tracked, step.reason)
+            case Action.REVOKE:
                 assert step.reason is not None
-                self._revoke(link, step.reason)
+                self._revoke(tracked, step.reason)
             case _:
                 raise AssertionError(step)
 
     # --- Giving up ------------------------------------------------------------------------
 
-    def uncertain(self, link: Link) -> RemoteUncertain:
-        """Return the error that says that nobody knows whether the remote holds it."""
-        wanted = self.links.wanted(link)
-        start = self._engine.now() if wanted is None else from_us(wanted.place.start)
+    def uncertain(self, tracked: TrackedHold) -> RemoteUncertain:
+        """Return the error that says that it is unknown whether the remote holds it."""
+        desired = self.index.desired(tracked)
+        start = self._engine.now() if desired is None else from_us(desired.span.start)
         until = None
-        if wanted is not None:
-            until = self.links.ghosts.until(wanted.place, self.now())
-        return RemoteUncertain(link.synced.id, start, None if until is None else from_us(until))
+        if desired is not None:
+            until = self.index.orphans.until(desired.span, self.now())
+        retry_at = None if until is None else from_us(until)
+        return RemoteUncertain(tracked.synced.id, start, retry_at)
 
-    def _revoke(self, link: Link, reason: Reason) -> None:
-        """Give up what the remote does not hold, and say so."""
-        problem = link.verdict
-        if reason is Reason.UNCERTAIN:
-            link.verdict = self.uncertain(link)
-            link.verdict.__cause__ = problem
-        revoked = self._engine.release_nowait(link.uid)
-        self._drop_origin(link)
-        if not link.promised:
-            self._ask.counters.given_back += 1
+    def _revoke(self, tracked: TrackedHold, reason: RevokeReason) -> None:
+        """Release here what the remote does not hold, and report it."""
+        problem = tracked.last_error
+        if reason is RevokeReason.UNCERTAIN:
+            tracked.last_error = self.uncertain(tracked)
+            tracked.last_error.__cause__ = problem
+        revoked = self._engine.release_nowait(tracked.uid)
+        self._drop_origin(tracked)
+        if not tracked.promised:
+            self._requests.counters.given_back += 1
             return
-        self._ask.counters.revoked += 1
+        self._requests.counters.revoked += 1
         start, end = revoked.start, revoked.end
         said = "" if problem is None else str(problem)
-        self._tell(Revoked(link.uid, link.synced.id, start, end, reason, said))
+        self._tell(Revoked(tracked.uid, tracked.synced.id, start, end, reason, said))
 
-    def _move_back(self, link: Link, reason: Reason) -> None:
-        """Let it be here where it was before a move that the remote has not agreed to."""
-        assert link.origin is not None
-        before = link.origin.reservation
-        link.sight.patient = link.origin.patient
-        link.undone = link.verdict
-        if reason is Reason.UNCERTAIN:
-            link.undone = self.uncertain(link)  # of the place that is given up
-            link.undone.__cause__ = link.verdict
-        self._drop_origin(link)
-        link.succeeded()
+    def _move_back(self, tracked: TrackedHold, reason: RevokeReason) -> None:
+        """Undo a move here that the remote has not accepted."""
+        assert tracked.origin is not None
+        before = tracked.origin.reservation
+        tracked.observed.restored = tracked.origin.restored
+        tracked.move_error = tracked.last_error
+        if reason is RevokeReason.UNCERTAIN:
+            tracked.move_error = self.uncertain(tracked)  # about the span that is given up
+            tracked.move_error.__cause__ = tracked.last_error
+        self._drop_origin(tracked)
+        tracked.succeeded()
         try:
-            with self._engine.out_of_turn():  # it was guarded: who waits for it came later
+            # The placeholder kept the time; those that wait for it came later.
+            with self._engine.out_of_turn():
                 self._engine.move_slot_nowait(
-                    link.uid, before.start,
+                    tracked.uid, before.start,
                     event_type=before.event_type, length=before.length, enforce=False,
                 )  # fmt: skip
         except Refused as refused:
-            # What it had left could not be guarded; a booking stays where it is now.
-            logger.warning("%s could not be moved back: %s", link.uid, refused)
-            current = self._engine.get_nowait(link.uid)
+            # There was no placeholder.  A booking stays where it is now.
+            logger.warning("the hold %s could not be moved back: %s", tracked.uid, refused)
+            current = self._engine.get_nowait(tracked.uid)
             if current is not None and current.state is State.HELD:
-                self._revoke(link, Reason.REFUSED)
+                self._revoke(tracked, RevokeReason.REFUSED)
 
-    def _drop_origin(self, link: Link) -> None:
-        """Let go of where it was before a move."""
-        origin, link.origin = link.origin, None
-        link.sight.can_go_back = False
-        if origin is not None and origin.guard is not None:
-            self._engine.release_nowait(origin.guard)
+    def _drop_origin(self, tracked: TrackedHold) -> None:
+        """Forget where it was before a move, and release the placeholder."""
+        origin, tracked.origin = tracked.origin, None
+        tracked.observed.can_move_back = False
+        if origin is not None and origin.placeholder is not None:
+            self._engine.release_nowait(origin.placeholder)
 
     # --- Leaving ---------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Hear what is under way, and try once more what has not arrived; some at a time."""
+        """Wait for what is in flight, and try once more what the remote does not have."""
         if self._tasks:
             await asyncio.wait(tuple(self._tasks))
-        links = [self.links.by_uid[uid] for uid in list(self.waiting) if uid in self.links.by_uid]
-        pending = iter(links)
+        holds = [self.index.by_uid[uid] for uid in list(self.waiting) if uid in self.index.by_uid]
+        pending = iter(holds)
 
-        async def some() -> None:
-            for link in pending:
-                link.sight.not_before = 0
-                await self.settle(link)
+        async def settle_some() -> None:
+            for tracked in pending:
+                tracked.observed.not_before = 0
+                await self.settle(tracked)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(self._parallel):
-                group.create_task(some())
+                group.create_task(settle_some())
 
     async def stop(self) -> None:
-        """Give up the requests that are still under way."""
+        """Cancel the requests that are still in flight."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for link in self.links.by_uid.values():
-            self._ask.give_back_turns(link)
+        for tracked in self.index.by_uid.values():
+            self._requests.give_back_permits(tracked)
 
     def unsent(self) -> tuple[Unsent, ...]:
-        """Return what the remote does not know."""
+        """Return what the remote was not told."""
         found = []
-        for uid in sorted(self.waiting & self.links.by_uid.keys()):
-            link = self.links.by_uid[uid]
+        for uid in sorted(self.waiting & self.index.by_uid.keys()):
+            tracked = self.index.by_uid[uid]
             try:
-                wanted = self.links.wanted(link)
-            except EngineClosed:  # left first, and with it went all that is wanted
-                wanted = None
-            place = link.sight.place or link.target if wanted is None else wanted.place
-            if place is not None:
-                span = from_us(place.start), from_us(place.end)
-                found.append(Unsent(uid, *span, wanted is not None, link.sight.belief))
+                desired = self.index.desired(tracked)
+            except EngineClosed:  # the engine was left first, and so nothing is desired any more
+                desired = None
+            observed = tracked.observed
+            span = observed.span or tracked.target if desired is None else desired.span
+            if span is not None:
+                start, end = from_us(span.start), from_us(span.end)
+                found.append(Unsent(uid, start, end, desired is not None, observed.state))
         return tuple(found)

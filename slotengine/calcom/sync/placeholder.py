@@ -1,6 +1,6 @@
-"""Keeping free here what a move has left, until the remote has agreed to the move.
+"""A placeholder keeps free, here, what a move leaves, until the remote has accepted the move.
 
-Without it somebody else could take the old place in the meantime, and a move
+Without it somebody else could take the old time in the meantime, and a move
 that the remote refuses could not be undone.
 """
 
@@ -19,18 +19,18 @@ from slotengine.errors import SlotError
 
 logger = logging.getLogger(__name__)
 
-GUARDED: Final = timedelta(minutes=5)
-"""For how long at most, should nobody say that it is over."""
+PLACEHOLDER_TTL: Final = timedelta(minutes=5)
+"""The most that a placeholder lives, in case nobody releases it."""
 
 
-def guard(engine: SlotEngine, before: Reservation, moved: Reservation) -> str | None:
-    """Hold what a move has left, and return the uid of that; None if there is nothing to hold."""
+def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation) -> str | None:
+    """Hold what a move has left, and return the placeholder's uid; None if nothing is left."""
     spans = list(_left(before, moved))
     if not spans:
         return None
     first = min(start for _, start, _ in spans)
     last = max(end for _, _, end in spans)
-    # One hold for all of them: a claim's buffers can be negative, and so make it shorter.
+    # One hold for all spans: a claim's buffers can be negative, and so make it shorter.
     claims = tuple(
         Claim(
             claim.resource,
@@ -42,17 +42,17 @@ def guard(engine: SlotEngine, before: Reservation, moved: Reservation) -> str | 
     )
     request = Request(
         from_us(first), (last - first) * MICROSECOND, claims,
-        ttl=min(GUARDED, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN,
+        ttl=min(PLACEHOLDER_TTL, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN,
     )  # fmt: skip
     try:
         return engine.reserve_request_nowait(request).uid
-    except SlotError as error:  # a shared session that others are still in, for example
-        logger.debug("what a move has left is not guarded: %s", error)
+    except SlotError as error:  # for example, others are still in a shared session
+        logger.debug("no placeholder for what a move has left: %s", error)
         return None
 
 
 def _left(before: Reservation, moved: Reservation) -> list[tuple[Claim, int, int]]:
-    """Return what was claimed, and is not any more."""
+    """Return what was claimed before and is not claimed now."""
     taken = {claim.resource: _occupied(moved, claim) for claim in moved.claims}
     found = []
     for claim in before.claims:

@@ -1,11 +1,11 @@
-"""What the remote's slots say about who is busy.
+"""Works out from the remote's slots who is busy there.
 
-The remote tells which starts are free, and nothing else.  A start that is
-offered here and not there means that somebody is busy, somewhere in that slot:
-but no minute of it that lies in a slot that *is* free there can be the reason.
-So what becomes busy here is the slot without all those minutes.  Where nothing
-is left, the slot was missing for a reason that no minute tells; then its start
-alone is hidden.
+The remote tells which starts are free, and nothing else.  If a start is offered
+here and missing there, somebody is busy at some moment of that slot.  Minutes
+of the slot that lie in another slot that *is* free there cannot be the reason.
+So the slot without those minutes becomes busy here.  If no minute is left, the
+slot is missing for a reason that no busy time can express; then only that start
+is hidden.
 
 Pure.  Times are UTC microseconds; spans are half-open.
 """
@@ -23,17 +23,17 @@ from slotengine.core.interval import Span, joined, touches, without
 
 
 @dataclass(slots=True)
-class Day:
+class WatchedDay:
     """What is known of the starts of one event type on one day."""
 
     asked_at: int
-    """When somebody last asked for it."""
+    """When a caller last asked for the day."""
     as_of: int | None = None
-    """When the remote was last asked; None if never, with an answer."""
+    """When the last poll that got a response was sent; None if there was none."""
     free: frozenset[int] = frozenset()
     """The starts that the remote offers."""
     missing: frozenset[int] = frozenset()
-    """Those that are offered here, and not there."""
+    """The starts that are offered here and not there."""
 
 
 @dataclass(slots=True)
@@ -43,18 +43,19 @@ class Watched:
     length: int
     before: int
     after: int
-    blames: tuple[str, ...]
+    busy_if_missing: tuple[str, ...]
     """The resources that are busy if a slot is missing; empty if that cannot be told."""
     resources: tuple[str, ...]
-    """All that its slots are of."""
-    days: dict[int, Day] = field(default_factory=dict)
+    """All resources of the event type."""
+    days: dict[int, WatchedDay] = field(default_factory=dict)
 
     @classmethod
     def of(cls, event_type: EventType) -> Watched:
-        """Return what is known at first: whom a slot that is missing can be blamed on.
+        """Return the initial state for an event type.
 
-        If there is one host, on them; if all take turns, on all of them.  In
-        any other case some one of several is busy, and it is not told who.
+        If a slot is missing, its one host is busy, or all of the hosts if any
+        one of them would do.  In all other cases some of the hosts are busy,
+        and it is unknown which.
         """
         resources = tuple(host.resource for host in event_type.hosts())
         fixed, groups = len(event_type.fixed), len(event_type.groups)
@@ -68,12 +69,15 @@ class Watched:
         )
 
     def ask(self, start: int, end: int, now: int) -> None:
-        """Note that somebody asks for a range."""
+        """Note that a caller asks for a range."""
         for day in days_of(start, end):
-            self.days.setdefault(day, Day(now)).asked_at = now
+            self.days.setdefault(day, WatchedDay(now)).asked_at = now
 
     def forget(self, before: int, today: int) -> bool:
-        """Forget days that nobody has asked for since then, or that are over; tell if any were."""
+        """Forget days that nobody has asked for since a moment, and past days.
+
+        Return whether there were any.
+        """
         forgotten = [
             day for day, known in self.days.items() if known.asked_at < before or day < today
         ]
@@ -82,7 +86,7 @@ class Watched:
         return bool(forgotten)
 
     def runs_without(self, asked: AbstractSet[int]) -> list[tuple[int, int]]:
-        """Return the first and the last of days in a row, of all but those: each is a question."""
+        """Return the first and last days of all runs of days that are not in the set."""
         runs: list[tuple[int, int]] = []
         for day in sorted(self.days.keys() - asked):
             if runs and runs[-1][1] == day - 1:
@@ -91,19 +95,19 @@ class Watched:
                 runs.append((day, day))
         return runs
 
-    def learn(self, answer: Answered) -> None:
-        """Take an answer into account."""
-        for day in range(answer.first, answer.last + 1):
+    def learn(self, result: PollResult) -> None:
+        """Take the result of a poll into account."""
+        for day in range(result.first, result.last + 1):
             if day in self.days:
                 known = self.days[day]
-                known.as_of = answer.asked_at
-                known.free = frozenset(s for s in answer.free if s // DAY == day)
+                known.as_of = result.asked_at
+                known.free = frozenset(s for s in result.free if s // DAY == day)
                 known.missing = frozenset(
-                    s for s in missing(answer, self.length) if s // DAY == day
+                    s for s in missing(result, self.length) if s // DAY == day
                 )
 
     def as_of(self, start: int, end: int) -> int | None:
-        """Return when the remote was last heard of for all of a range; None if for some never."""
+        """Return the time of the oldest poll for a range; None if some day was never polled."""
         moments = []
         for day in days_of(start, end):
             known = self.days.get(day)
@@ -113,69 +117,72 @@ class Watched:
         return min(moments, default=None)
 
     def occupied(self, start: int) -> Span:
-        """Return what a slot takes of its resources' time."""
+        """Return the time that a slot takes of its resources, buffers included."""
         return start - self.before, start + self.length + self.after
 
 
-class Answered(NamedTuple):
-    """What the remote has said of some days, and what there was here at that moment."""
+class PollResult(NamedTuple):
+    """The remote's slots on some days, and our own slots at that moment."""
 
     first: int
     last: int
     asked_at: int
     free: frozenset[int]
+    """The starts that the remote offers."""
     offered: Sequence[int]
-    """The starts that are offered here, but for what was imported from the remote."""
+    """The starts that are offered here, without regard to what was imported from the remote."""
     own: tuple[int, ...]
-    """The edges of where the remote may have had holds of ours: those prove nothing."""
+    """The edges of the spans in which the remote may have had holds of ours.
+
+    Starts that are missing there prove nothing."""
 
 
-def missing(answer: Answered, length: int) -> Iterator[int]:
-    """Yield the starts that are offered here and not there, but for what we hold there ourselves.
+def missing(result: PollResult, length: int) -> Iterator[int]:
+    """Yield the starts that are offered here and not there, except where we have holds there.
 
-    >>> answer = Answered(0, 0, 0, frozenset({0, 60}), offered=[0, 30, 60, 90], own=(100, 130))
-    >>> list(missing(answer, 30))
+    >>> result = PollResult(0, 0, 0, frozenset({0, 60}), offered=[0, 30, 60, 90], own=(100, 130))
+    >>> list(missing(result, 30))
     [30]
     """
-    for start in answer.offered:
-        if start not in answer.free and not touches(answer.own, start, start + length):
+    for start in result.offered:
+        if start not in result.free and not touches(result.own, start, start + length):
             yield start
 
 
-class Found(NamedTuple):
+class RemoteBusyTime(NamedTuple):
     """What the remote's slots mean here."""
 
     busy: dict[str, list[Span]]
-    """By resource, what becomes busy."""
+    """By resource, the spans in which it is busy."""
     hidden: dict[str, frozenset[int]]
     """By event type, the starts that are not offered although no busy span is in their way."""
 
 
-def compare(watched: Mapping[str, Watched]) -> Found:
-    """Return what all that is known means together.
+def infer_busy(watched: Mapping[str, Watched]) -> RemoteBusyTime:
+    """Return what all that is known of the remote's slots means.
 
-    A minute that any event type of a resource can be had in is not busy.
-    O(n log n) for n starts that are known.
+    A minute is not busy for a resource if a free slot of any of its event types
+    contains it.  O(n log n) for n known starts.
 
-    >>> day = Day(0, 0, free=frozenset({45}), missing=frozenset({30}))
+    >>> day = WatchedDay(0, 0, free=frozenset({45}), missing=frozenset({30}))
     >>> talk = Watched(30, 0, 0, ("room",), ("room",), {0: day})
-    >>> compare({"talk": talk})
-    Found(busy={'room': [(30, 45)]}, hidden={'talk': frozenset()})
+    >>> infer_busy({"talk": talk})
+    RemoteBusyTime(busy={'room': [(30, 45)]}, hidden={'talk': frozenset()})
     """
     free: dict[str, list[Span]] = {}
-    blamed: dict[str, list[Span]] = {}
+    suspected: dict[str, list[Span]] = {}
     for one in watched.values():
         for day in one.days.values():
             _gather(free, one.resources, (one.occupied(start) for start in day.free))
             spans = ((start, start + one.length) for start in day.missing)
-            _gather(blamed, one.blames, spans)
+            _gather(suspected, one.busy_if_missing, spans)
     busy = {
         resource: without(_pairs(joined(spans)), sorted(free.get(resource, ())))
-        for resource, spans in blamed.items()
+        for resource, spans in suspected.items()
     }
     edges = {resource: joined(spans) for resource, spans in busy.items()}
     hidden = {name: _hidden(one, edges) for name, one in watched.items()}
-    return Found({resource: spans for resource, spans in busy.items() if spans}, hidden)
+    return RemoteBusyTime({resource: spans for resource, spans in busy.items() if spans}, hidden)
 
 
 def _gather(into: dict[str, list[Span]], resources: Iterable[str], spans: Iterable[Span]) -> None:
@@ -189,13 +196,13 @@ def _pairs(edges: Sequence[int]) -> Iterator[Span]:
 
 
 def _hidden(one: Watched, busy: Mapping[str, Sequence[int]]) -> frozenset[int]:
-    """Return the missing starts that what is busy does not explain: somebody of them is free."""
+    """Return the missing starts that no busy span explains, because some host is free."""
     return frozenset(
         start
         for day in one.days.values()
         for start in day.missing
-        if not one.blames
-        or not all(touches(busy.get(who, ()), *one.occupied(start)) for who in one.blames)
+        if not one.busy_if_missing
+        or not all(touches(busy.get(who, ()), *one.occupied(start)) for who in one.busy_if_missing)
     )
 
 

@@ -1,58 +1,49 @@
-"""What is believed of a hold at the remote, and what may become of that belief.
+"""What is known of a hold at the remote: the states, and every transition between them.
 
-One table, `NEXT`, holds every transition::
+One table, `NEXT`, has every transition::
 
-    UNSENT ──post──▶ SENDING ──accepted──▶ HELD ──patch──▶ MOVING ──lost──▶ ASTRAY
+    ABSENT ──post──▶ CREATING ──accepted──▶ HELD ──patch──▶ MOVING ──lost──▶ MOVE_UNKNOWN
       ▲                 │ │ └──refused──▶ REFUSED  │
-      │                 │ └──lost, contested──▶ UNKNOWN
-      └──not done───────┘                          └─delete─▶ LEAVING ──lost──▶ PARTING
+      │                 │ └──lost, contested──▶ CREATE_UNKNOWN
+      └──not done───────┘                          └─delete─▶ DELETING ──lost──▶ DELETE_UNKNOWN
 
-The state is changed *before* a request is sent, so that whoever is interrupted
-in the middle of one leaves the truth behind: that something may have happened.
+The state changes *before* a request is sent.  So if the process is interrupted
+during the request, the state already says that something may have happened.
 
-Of a POST without an answer nobody knows the uid, if it was done.  What it may
-have left is a *ghost*: a hold that nobody can release, and that is over when
-its time is.  Ghosts outlive the link that made them, and so are kept apart.
-
-Pure.  Times are UTC microseconds of our own clock.
+Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final, Generic, NamedTuple, TypeVar
-
-from slotengine.calcom.sync.clock_skew import Drift, Stand
-from slotengine.core.instant import DAY
+from typing import Final
 
 
-class Belief(Enum):
-    """What is believed of one reservation's hold at the remote."""
+class RemoteState(Enum):
+    """What is known of one reservation's hold at the remote."""
 
-    UNSENT = "unsent"
-    """Nothing of it is there, but perhaps a ghost."""
-    SENDING = "sending"
-    """A POST is under way."""
-    UNKNOWN = "unknown"
-    """A POST may have been done; the uid is not known."""
+    ABSENT = "absent"
+    """There is no hold, except perhaps an orphaned one."""
+    CREATING = "creating"
+    """A POST is in flight."""
+    CREATE_UNKNOWN = "create unknown"
+    """A POST may have been carried out; the uid of its hold is not known."""
     HELD = "held"
-    """It is there, and we know its uid and until when."""
+    """The remote has the hold, and its uid and end are known."""
     MOVING = "moving"
-    """A PATCH is under way."""
-    ASTRAY = "astray"
-    """It is where it was or where it was to go; a GET can tell."""
-    LEAVING = "leaving"
-    """A DELETE is under way."""
-    PARTING = "parting"
-    """A DELETE may have been done; another does no harm."""
+    """A PATCH is in flight."""
+    MOVE_UNKNOWN = "move unknown"
+    """A PATCH may have been carried out; a GET can tell."""
+    DELETING = "deleting"
+    """A DELETE is in flight."""
+    DELETE_UNKNOWN = "delete unknown"
+    """A DELETE may have been carried out; another one does no harm."""
     REFUSED = "refused"
-    """The remote said no: somebody else has the time."""
+    """The remote said no: the time is taken."""
 
 
-class News(Enum):
-    """What changes a belief: a request that is about to be sent, or what came of it."""
+class RemoteEvent(Enum):
+    """What changes the state: a request that is about to be sent, or its outcome."""
 
     POST = "post"
     PATCH = "patch"
@@ -60,200 +51,85 @@ class News(Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     CONTESTED = "contested"
-    """Refused, perhaps because of a ghost of our own."""
+    """Refused, perhaps because of an orphaned hold of our own."""
     LOST = "lost"
-    """No answer: it may have been done."""
+    """No response: the request may have been carried out."""
     NOT_DONE = "not done"
-    """Certainly not."""
+    """The request was certainly not carried out."""
     FOUND = "found"
-    """A GET has shown where it is."""
+    """A GET has shown where the hold is."""
     MISSING = "missing"
-    """A GET, or a 404, has shown that it is not there."""
+    """A GET, or a 404, has shown that there is no hold."""
     LAPSED = "lapsed"
-    """Its time at the remote, or that of what may be there, is over."""
+    """The hold, or what may be there, has expired at the remote."""
 
 
-NEXT: Final[dict[Belief, dict[News, Belief]]] = {
-    Belief.UNSENT: {News.POST: Belief.SENDING},
-    Belief.SENDING: {
-        News.ACCEPTED: Belief.HELD,
-        News.REFUSED: Belief.REFUSED,
-        News.CONTESTED: Belief.UNKNOWN,
-        News.LOST: Belief.UNKNOWN,
-        News.NOT_DONE: Belief.UNSENT,
+NEXT: Final[dict[RemoteState, dict[RemoteEvent, RemoteState]]] = {
+    RemoteState.ABSENT: {RemoteEvent.POST: RemoteState.CREATING},
+    RemoteState.CREATING: {
+        RemoteEvent.ACCEPTED: RemoteState.HELD,
+        RemoteEvent.REFUSED: RemoteState.REFUSED,
+        RemoteEvent.CONTESTED: RemoteState.CREATE_UNKNOWN,
+        RemoteEvent.LOST: RemoteState.CREATE_UNKNOWN,
+        RemoteEvent.NOT_DONE: RemoteState.ABSENT,
     },
-    Belief.UNKNOWN: {News.POST: Belief.SENDING},
-    Belief.HELD: {
-        News.PATCH: Belief.MOVING,
-        News.DELETE: Belief.LEAVING,
-        News.FOUND: Belief.HELD,
-        News.MISSING: Belief.UNSENT,
-        News.LAPSED: Belief.UNSENT,
+    RemoteState.CREATE_UNKNOWN: {RemoteEvent.POST: RemoteState.CREATING},
+    RemoteState.HELD: {
+        RemoteEvent.PATCH: RemoteState.MOVING,
+        RemoteEvent.DELETE: RemoteState.DELETING,
+        RemoteEvent.FOUND: RemoteState.HELD,
+        RemoteEvent.MISSING: RemoteState.ABSENT,
+        RemoteEvent.LAPSED: RemoteState.ABSENT,
     },
-    Belief.MOVING: {
-        News.ACCEPTED: Belief.HELD,
-        News.REFUSED: Belief.HELD,
-        News.NOT_DONE: Belief.HELD,
-        News.MISSING: Belief.UNSENT,
-        News.LOST: Belief.ASTRAY,
+    RemoteState.MOVING: {
+        RemoteEvent.ACCEPTED: RemoteState.HELD,
+        RemoteEvent.REFUSED: RemoteState.HELD,
+        RemoteEvent.NOT_DONE: RemoteState.HELD,
+        RemoteEvent.MISSING: RemoteState.ABSENT,
+        RemoteEvent.LOST: RemoteState.MOVE_UNKNOWN,
     },
-    Belief.ASTRAY: {
-        News.DELETE: Belief.PARTING,
-        News.FOUND: Belief.HELD,
-        News.MISSING: Belief.UNSENT,
-        News.LAPSED: Belief.UNSENT,
+    RemoteState.MOVE_UNKNOWN: {
+        RemoteEvent.DELETE: RemoteState.DELETE_UNKNOWN,
+        RemoteEvent.FOUND: RemoteState.HELD,
+        RemoteEvent.MISSING: RemoteState.ABSENT,
+        RemoteEvent.LAPSED: RemoteState.ABSENT,
     },
-    Belief.LEAVING: {
-        News.ACCEPTED: Belief.UNSENT,
-        News.NOT_DONE: Belief.HELD,
-        News.LOST: Belief.PARTING,
+    RemoteState.DELETING: {
+        RemoteEvent.ACCEPTED: RemoteState.ABSENT,
+        RemoteEvent.NOT_DONE: RemoteState.HELD,
+        RemoteEvent.LOST: RemoteState.DELETE_UNKNOWN,
     },
-    Belief.PARTING: {
-        News.DELETE: Belief.PARTING,
-        News.ACCEPTED: Belief.UNSENT,
-        News.NOT_DONE: Belief.PARTING,
-        News.LOST: Belief.PARTING,
-        News.LAPSED: Belief.UNSENT,
+    RemoteState.DELETE_UNKNOWN: {
+        RemoteEvent.DELETE: RemoteState.DELETE_UNKNOWN,
+        RemoteEvent.ACCEPTED: RemoteState.ABSENT,
+        RemoteEvent.NOT_DONE: RemoteState.DELETE_UNKNOWN,
+        RemoteEvent.LOST: RemoteState.DELETE_UNKNOWN,
+        RemoteEvent.LAPSED: RemoteState.ABSENT,
     },
-    Belief.REFUSED: {News.POST: Belief.SENDING},
+    RemoteState.REFUSED: {RemoteEvent.POST: RemoteState.CREATING},
 }
 """Every transition.  A pair that is not here cannot happen."""
 
-UNDER_WAY: Final = frozenset({Belief.SENDING, Belief.MOVING, Belief.LEAVING})
-"""Where a request was sent and has no answer yet."""
+IN_FLIGHT: Final = frozenset({RemoteState.CREATING, RemoteState.MOVING, RemoteState.DELETING})
+"""The states in which a request was sent and has no response yet."""
 
 PRESENT: Final = frozenset(
-    {Belief.HELD, Belief.MOVING, Belief.ASTRAY, Belief.LEAVING, Belief.PARTING}
+    {
+        RemoteState.HELD,
+        RemoteState.MOVING,
+        RemoteState.MOVE_UNKNOWN,
+        RemoteState.DELETING,
+        RemoteState.DELETE_UNKNOWN,
+    }
 )
-"""Where the remote has, or may have, a hold whose uid we know."""
+"""The states in which the remote has, or may have, a hold whose uid is known."""
 
 
-def after(belief: Belief, news: News) -> Belief:
-    """Return what is believed next.
+def after(state: RemoteState, event: RemoteEvent) -> RemoteState:
+    """Return the state after an event.
 
-    >>> after(Belief.SENDING, News.LOST)
-    <Belief.UNKNOWN: 'unknown'>
+    >>> after(RemoteState.CREATING, RemoteEvent.LOST)
+    <RemoteState.CREATE_UNKNOWN: 'create unknown'>
     """
-    assert news in NEXT[belief], (belief, news)
-    return NEXT[belief][news]
-
-
-# --- Places ----------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """What a hold at the remote is for."""
-
-    remote_id: int
-    """Of the remote's event type."""
-    start: int
-    end: int
-
-    def overlaps(self, other: Place) -> bool:
-        """Tell whether the remote finds one in the way of the other.
-
-        >>> Place(1, 0, 30).overlaps(Place(1, 20, 50)), Place(1, 0, 30).overlaps(Place(1, 30, 60))
-        (True, False)
-        """
-        return (
-            self.remote_id == other.remote_id and self.start < other.end and other.start < self.end
-        )
-
-
-T = TypeVar("T")
-
-
-class Places(Generic[T]):
-    """Who is where: finds those whose place overlaps another, by the days that it touches.
-
-    >>> places: Places[str] = Places()
-    >>> places.add(Place(1, 0, 30), "ann")
-    >>> list(places.overlapping(Place(1, 20, 50))), list(places.overlapping(Place(2, 20, 50)))
-    (['ann'], [])
-    """
-
-    def __init__(self) -> None:
-        self._days: dict[tuple[int, int], list[tuple[Place, T]]] = {}
-
-    def add(self, place: Place, who: T) -> None:
-        """Put somebody there.  O(1)."""
-        for day in _days(place):
-            self._days.setdefault(day, []).append((place, who))
-
-    def remove(self, place: Place, who: T) -> None:
-        """Take somebody away who is there.  O(k) for k on that day."""
-        for day in _days(place):
-            there = self._days[day]
-            there.remove((place, who))
-            if not there:
-                del self._days[day]
-
-    def overlapping(self, place: Place) -> Iterator[T]:
-        """Yield who is in the way, once for each of their days.  O(k) for k on those days."""
-        for day in _days(place):
-            for other, who in self._days.get(day, ()):
-                if other.overlaps(place):
-                    yield who
-
-    def __len__(self) -> int:
-        return sum(len(there) for there in self._days.values())
-
-
-def _days(place: Place) -> Iterator[tuple[int, int]]:
-    for day in range(place.start // DAY, (place.end - 1) // DAY + 1):
-        yield place.remote_id, day
-
-
-# --- Ghosts ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Ghost:
-    """What a POST without an answer may have left at the remote, until then at the latest."""
-
-    place: Place
-    until: int
-
-
-class Ghosts:
-    """All that may be there of ours without our knowing a uid.
-
-    >>> ghosts = Ghosts()
-    >>> ghosts.add(Ghost(Place(1, 0, 30), until=100))
-    >>> ghosts.until(Place(1, 20, 50), now=99), ghosts.until(Place(1, 20, 50), now=100)
-    (100, None)
-    """
-
-    def __init__(self) -> None:
-        self._all: list[tuple[Ghost, Ghost, Stand]] = []  # as it is now, and was at first
-
-    def add(self, ghost: Ghost, stand: Stand = (None, None)) -> None:
-        """Keep in mind what may be there, and how its clock stood when that was reckoned.  O(1)."""
-        self._all.append((ghost, ghost, stand))
-
-    def until(self, place: Place, now: int) -> int | None:
-        """Return when the last that may be in the way is over; None if there is none.
-
-        O(n) for n ghosts, which are few: lost answers of the last minutes.
-        """
-        self._forget(now)
-        return max((g.until for g, *_ in self._all if g.place.overlaps(place)), default=None)
-
-    def live(self, now: int) -> tuple[Ghost, ...]:
-        """Return all that may still be there."""
-        self._forget(now)
-        return tuple(ghost for ghost, *_ in self._all)
-
-    def clock_was_set(self, drift: Drift) -> list[Ghost]:
-        """Return those that last longer now that the remote's clock was set; none lasts shorter."""
-        longer = []
-        for index, (ghost, first, stand) in enumerate(self._all):
-            until = first.until - drift.set_since(stand).least
-            if until > ghost.until:
-                longer.append(replace(ghost, until=until))
-                self._all[index] = longer[-1], first, stand
-        return longer
-
-    def _forget(self, now: int) -> None:
-        if self._all:
-            self._all = [entry for entry in self._all if entry[0].until > now]
+    assert event in NEXT[state], (state, event)
+    return NEXT[state][event]

@@ -1,7 +1,8 @@
-"""One request to the remote each, and what follows from its answer, or from there being none.
+"""One request each to the remote, and what follows from its outcome.
 
-The belief is changed before a request is sent, and whatever interrupts it, a
-cancellation included, leaves behind that it may have been done.
+The remote state changes before a request is sent.  So whatever interrupts the
+request, a cancellation included, the state says that it may have been carried
+out.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ from slotengine.calcom.client.errors import (
     RemoteRefused,
 )
 from slotengine.calcom.client.wire import RemoteReservation
-from slotengine.calcom.sync.index import Links
-from slotengine.calcom.sync.reconcile import Failure, Wanted
-from slotengine.calcom.sync.remote_state import Belief, Ghost, News, Place
-from slotengine.calcom.sync.tracked_hold import Link
+from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.orphans import Orphan
+from slotengine.calcom.sync.reconcile import Desired, Failure
+from slotengine.calcom.sync.remote_span import RemoteSpan
+from slotengine.calcom.sync.remote_state import RemoteEvent, RemoteState
+from slotengine.calcom.sync.tracked_hold import TrackedHold
 from slotengine.calcom.sync.values import (
-    USUAL_MINUTES,
-    Confirm,
+    DEFAULT_MINUTES,
     Diverged,
+    OnConfirm,
     Synced,
     SyncEvent,
 )
@@ -46,7 +49,7 @@ from slotengine.errors import EngineClosed, InvalidField
 logger = logging.getLogger(__name__)
 
 SLACK: Final = 5 * SECOND
-"""How much longer than its time a ghost is reckoned with: the request may have been slow."""
+"""How much longer than its time an orphaned hold is expected: its request may have been slow."""
 
 _FIRST_BACKOFF: Final = SECOND
 _LAST_BACKOFF: Final = 60 * SECOND
@@ -69,303 +72,319 @@ class Counters:
 
 
 class Requests:
-    """What can be asked of the remote about one link; each is for who has its lock."""
+    """The requests for one tracked hold; the caller must have the lock of that hold."""
 
     def __init__(
         self,
         engine: SlotEngine,
         client: CalComClient,
-        links: Links,
+        index: HoldIndex,
         *,
         random: Random,
         tell: Callable[[SyncEvent], None],
     ) -> None:
         self.counters = Counters()
-        self.drift = links.drift
+        self.clock_skew = index.clock_skew
         self.troubled = False
-        """Something promised could not be sent; until somebody says that all is well again."""
+        """A promised hold could not be sent, and `CaughtUp` was not reported since."""
         self._engine = engine
         self._client = client
-        self._links = links
+        self._index = index
         self._random = random
         self._tell = tell
 
-    # --- Turns ----------------------------------------------------------------------------
+    # --- Permits --------------------------------------------------------------------------
 
     @property
     def per_minute(self) -> int | None:
-        """How many requests can be made in a minute."""
+        """The most requests that can be made in a minute."""
         return self._client.per_minute
 
-    def wait_for_turns(self, link: Link, turns: int) -> int:
-        """Claim so many requests at once, and return how long that takes; 0 if they can be sent."""
-        if link.claim is None or link.claim.turns != turns:
-            self.give_back_turns(link)
-            link.claim = self._client.claim(turns)
-        return ceil(link.claim.wait_s() * SECOND)
+    def wait_for_permits(self, tracked: TrackedHold, count: int) -> int:
+        """Ask for some permits; return how long they take, 0 if they are ready."""
+        if tracked.permits is None or tracked.permits.left != count:
+            self.give_back_permits(tracked)
+            tracked.permits = self._client.permits(count)
+        return ceil(tracked.permits.wait_s() * SECOND)
 
-    def give_back_turns(self, link: Link) -> None:
-        """Claim nothing any more."""
-        if link.claim is not None:
-            link.claim.give_back()
-            link.claim = None
+    def give_back_permits(self, tracked: TrackedHold) -> None:
+        """Give back all permits of a hold."""
+        if tracked.permits is not None:
+            tracked.permits.give_back()
+            tracked.permits = None
 
-    def held_back(self, link: Link, us: int) -> None:
-        """Note that the next request was not made, because of our own limit."""
+    def held_back(self, tracked: TrackedHold, us: int) -> None:
+        """Record that the next request was not made, because of our own rate limit."""
         said = "not sent, to stay under the remote's limit"
         error = RateLimited("renew", 429, HELD_BACK, said, None, us / SECOND)
-        self._failed(link, Failure.NOT_DONE, error)
+        self._failed(tracked, Failure.NOT_DONE, error)
 
-    # --- The clock there ------------------------------------------------------------------
+    # --- The remote's clock ---------------------------------------------------------------
 
-    def hear(self, date: datetime, took_s: float) -> None:
-        """Learn what time it was there, from any answer to what was sent so long ago."""
-        with suppress(EngineClosed):  # left first
-            received = self._links.now()
+    def on_date(self, date: datetime, took_s: float) -> None:
+        """Learn the remote's time from any response to a request that was sent so long ago."""
+        with suppress(EngineClosed):  # the engine was left first
+            received = self._index.now()
             sent = received - max(0, ceil(took_s * SECOND))
-            if self.drift.hear(to_us(date), sent, received):
-                self._clock_was_set()
+            if self.clock_skew.observe_date(to_us(date), sent, received):
+                self._clock_jumped()
 
-    def _clock_was_set(self) -> None:
-        drift = self.drift
-        logger.warning("the remote's clock was set; it is %.1f s ahead", drift.ahead / SECOND)
-        self._links.clock_was_set()
+    def _clock_jumped(self) -> None:
+        ahead_s = self.clock_skew.ahead / SECOND
+        logger.warning("the remote's clock was set; it is %.1f s ahead", ahead_s)
+        self._index.clock_jumped()
 
     # --- Requests -------------------------------------------------------------------------
 
-    async def post(self, link: Link, wanted: Wanted) -> None:
-        """Ask the remote to hold what is wanted."""
-        sight, place = link.sight, wanted.place
-        minutes = link.synced.minutes_for(max(0, wanted.until - self._links.now()))
-        in_doubt = sight.belief is Belief.UNKNOWN
-        sent_at = self._send(link, News.POST, place)
+    async def post(self, tracked: TrackedHold, desired: Desired) -> None:
+        """Ask the remote to hold what is desired."""
+        observed, span = tracked.observed, desired.span
+        minutes = tracked.synced.minutes_for(max(0, desired.until - self._index.now()))
+        was_unknown = observed.state is RemoteState.CREATE_UNKNOWN
+        sent_at = self._before_sending(tracked, RemoteEvent.POST, span)
         try:
             remote = await self._client.reserve(
-                place.remote_id,
-                from_us(place.start),
-                slot_minutes=_slot_minutes(link.synced, place),
+                span.remote_id,
+                from_us(span.start),
+                slot_minutes=_slot_minutes(tracked.synced, span),
                 reservation_minutes=minutes,
-                claim=link.claim,
+                permits=tracked.permits,
             )
         except RemoteConflict as refused:
-            ghost = self._links.ghosts.until(place, sent_at)
-            sight.ghost_until = ghost or 0
-            self._failed(link, Failure.REFUSED, refused)
-            self._links.learn(link, News.REFUSED if ghost is None else News.CONTESTED)
+            orphan = self._index.orphans.until(span, sent_at)
+            observed.orphan_until = orphan or 0
+            self._failed(tracked, Failure.REFUSED, refused)
+            event = RemoteEvent.REFUSED if orphan is None else RemoteEvent.CONTESTED
+            self._index.record(tracked, event)
         except OutcomeUnknown as unknown:
-            self._haunt(place, minutes)
-            self._failed(link, Failure.LOST, unknown)
-            self._links.learn(link, News.LOST)
+            self._add_orphan(span, minutes)
+            self._failed(tracked, Failure.LOST, unknown)
+            self._index.record(tracked, RemoteEvent.LOST)
         except (RemoteError, ClientClosed, InvalidField) as error:
-            failure = self._failed(link, _kind(error), error)
-            doubtful = failure is Failure.NOT_DONE and in_doubt
-            said = News.REFUSED if failure is Failure.REFUSED else News.NOT_DONE
-            self._links.learn(link, News.LOST if doubtful else said)
+            failure = self._failed(tracked, _failure_of(error), error)
+            event = _event_for(failure)
+            if event is RemoteEvent.NOT_DONE and was_unknown:
+                event = RemoteEvent.LOST
+            self._index.record(tracked, event)
         except BaseException:
-            self._haunt(place, minutes)
-            self._links.learn(link, News.LOST)
+            self._add_orphan(span, minutes)
+            self._index.record(tracked, RemoteEvent.LOST)
             raise
         else:
-            self._accepted(link, remote, minutes, sent_at)
+            self._accepted(tracked, remote, minutes, sent_at)
 
-    async def patch(self, link: Link, wanted: Wanted) -> None:
-        """Ask it to move the hold to what is wanted, or to renew it there."""
-        assert link.remote_uid is not None
-        place = wanted.place
-        # The length of time is everybody's to choose here, but one that is not theirs to choose
-        # elsewhere had better be the same.
-        minutes = link.synced.minutes_for(max(0, wanted.until - self._links.now()))
-        sent_at = self._send(link, News.PATCH, place)
+    async def patch(self, tracked: TrackedHold, desired: Desired) -> None:
+        """Ask the remote to move the hold to what is desired, or to renew it there."""
+        assert tracked.remote_uid is not None
+        span = desired.span
+        # A PATCH may always choose the time to live.  But without `custom_ttl` a later POST may
+        # not, so the default is used here as well.
+        minutes = tracked.synced.minutes_for(max(0, desired.until - self._index.now()))
+        sent_at = self._before_sending(tracked, RemoteEvent.PATCH, span)
         try:
             remote = await self._client.update(
-                link.remote_uid,
-                place.remote_id,
-                from_us(place.start),
-                slot_minutes=_slot_minutes(link.synced, place),
+                tracked.remote_uid,
+                span.remote_id,
+                from_us(span.start),
+                slot_minutes=_slot_minutes(tracked.synced, span),
                 reservation_minutes=minutes,
-                claim=link.claim,
+                permits=tracked.permits,
             )
         except OutcomeUnknown as unknown:
-            self._last_longer(link, minutes)
-            self._failed(link, Failure.LOST, unknown)
-            self._links.learn(link, News.LOST)
+            self._may_last_longer(tracked, minutes)
+            self._failed(tracked, Failure.LOST, unknown)
+            self._index.record(tracked, RemoteEvent.LOST)
         except RemoteNotFound as missing:
-            # Its row is gone; whether the event type is, a POST will tell.
+            # The hold is gone; a POST will tell whether the event type is gone, too.
             self.counters.not_done += 1
-            link.verdict = missing
-            self._links.learn(link, News.MISSING)
+            tracked.last_error = missing
+            self._index.record(tracked, RemoteEvent.MISSING)
         except (RemoteError, ClientClosed, InvalidField) as error:
-            failure = self._failed(link, _kind(error), error)
-            self._links.learn(link, News.REFUSED if failure is Failure.REFUSED else News.NOT_DONE)
+            failure = self._failed(tracked, _failure_of(error), error)
+            self._index.record(tracked, _event_for(failure))
         except BaseException:
-            self._last_longer(link, minutes)
-            self._links.learn(link, News.LOST)
+            self._may_last_longer(tracked, minutes)
+            self._index.record(tracked, RemoteEvent.LOST)
             raise
         else:
-            self._accepted(link, remote, minutes, sent_at)
+            self._accepted(tracked, remote, minutes, sent_at)
 
-    async def delete(self, link: Link) -> None:
-        """Ask it to let the hold go."""
-        assert link.remote_uid is not None
-        claim = link.claim if link.sight.belief is Belief.HELD else None  # the rest is the POST's
-        self._send(link, News.DELETE, None)
+    async def delete(self, tracked: TrackedHold) -> None:
+        """Ask the remote to release the hold."""
+        assert tracked.remote_uid is not None
+        # A repeated DELETE leaves the permits to the POST that follows it.
+        held = tracked.observed.state is RemoteState.HELD
+        permits = tracked.permits if held else None
+        self._before_sending(tracked, RemoteEvent.DELETE, None)
         try:
-            await self._client.delete(link.remote_uid, claim=claim)
+            await self._client.delete(tracked.remote_uid, permits=permits)
         except OutcomeUnknown as unknown:
-            self._failed(link, Failure.LOST, unknown)
-            self._links.learn(link, News.LOST)
+            self._failed(tracked, Failure.LOST, unknown)
+            self._index.record(tracked, RemoteEvent.LOST)
         except (RemoteError, ClientClosed, InvalidField) as error:
-            self._failed(link, Failure.NOT_DONE, error)
-            self._links.learn(link, News.NOT_DONE)
+            self._failed(tracked, Failure.NOT_DONE, error)
+            self._index.record(tracked, RemoteEvent.NOT_DONE)
         except BaseException:
-            self._links.learn(link, News.LOST)
+            self._index.record(tracked, RemoteEvent.LOST)
             raise
         else:
-            link.succeeded()
-            self._links.learn(link, News.ACCEPTED)
+            tracked.succeeded()
+            self._index.record(tracked, RemoteEvent.ACCEPTED)
 
-    async def look_up(self, link: Link) -> RemoteReservation | None:
-        """Ask the remote where a hold is, and believe it; for who has the link's lock."""
-        assert link.remote_uid is not None
-        sight, asked_at = link.sight, self._links.now()
+    async def look_up(self, tracked: TrackedHold) -> RemoteReservation | None:
+        """Ask the remote where a hold is, and record the answer."""
+        assert tracked.remote_uid is not None
+        observed, asked_at = tracked.observed, self._index.now()
         try:
-            found = await self._client.get(link.remote_uid)
+            found = await self._client.get(tracked.remote_uid)
         except (RemoteError, ClientClosed) as error:
-            self._failed(link, Failure.NOT_DONE, error)
+            self._failed(tracked, Failure.NOT_DONE, error)
             return None
-        link.succeeded()
+        tracked.succeeded()
         if found is None:
-            self._links.learn(link, News.MISSING)
+            self._index.record(tracked, RemoteEvent.MISSING)
             return None
-        place = _nearest(found, sight.place, link.target)
-        if sight.belief is Belief.ASTRAY:
-            self._last_as_found(link, to_us(found.until), asked_at)
-        sight.place = place
-        self._links.learn(link, News.FOUND)
+        span = _span_in(found, observed.span, tracked.target)
+        if observed.state is RemoteState.MOVE_UNKNOWN:
+            self._set_lifetime_as_found(tracked, to_us(found.until), asked_at)
+        observed.span = span
+        self._index.record(tracked, RemoteEvent.FOUND)
         return found
 
-    async def book(self, link: Link) -> None:
-        """Let the callback book it at the remote."""
-        confirm = link.synced.confirm
-        assert not isinstance(confirm, Confirm)
-        reservation = self._engine.get_nowait(link.uid)
+    async def book(self, tracked: TrackedHold) -> None:
+        """Call the callback that books at the remote."""
+        on_confirm = tracked.synced.on_confirm
+        assert not isinstance(on_confirm, OnConfirm)
+        reservation = self._engine.get_nowait(tracked.uid)
         assert reservation is not None
         try:
-            await confirm(reservation, link.remote_uid)
+            await on_confirm(reservation, tracked.remote_uid)
         except (RemoteDown, RateLimited) as error:
-            self._failed(link, Failure.NOT_DONE, error)
-        except Exception as error:  # it is the caller's code
-            link.kept = True
-            link.succeeded()
-            self.diverge(link, f"it was not booked there: {type(error).__name__}")
+            self._failed(tracked, Failure.NOT_DONE, error)
+        except Exception as error:  # the callback is the caller's code
+            tracked.callback_failed = True
+            tracked.succeeded()
+            self.diverge(
+                tracked, f"the callback did not book it at the remote: {type(error).__name__}"
+            )
         else:
-            link.succeeded()
-            self._links.now_booked(link)
+            tracked.succeeded()
+            self._index.now_booked(tracked)
 
-    def _send(self, link: Link, news: News, target: Place | None) -> int:
-        """Note that a request is about to be sent, and return when."""
-        link.target = target
+    # --- Outcomes -------------------------------------------------------------------------
+
+    def _before_sending(
+        self, tracked: TrackedHold, event: RemoteEvent, target: RemoteSpan | None
+    ) -> int:
+        """Record that a request is about to be sent, and return the time."""
+        tracked.target = target
         self.counters.sent += 1
-        self.counters.retried += link.failures > 0
-        self._links.learn(link, news)
-        return self._links.now()
+        self.counters.retried += tracked.failures > 0
+        self._index.record(tracked, event)
+        return self._index.now()
 
     def _accepted(
-        self, link: Link, remote: RemoteReservation, asked: int | None, sent_at: int
+        self, tracked: TrackedHold, remote: RemoteReservation, asked: int | None, sent_at: int
     ) -> None:
-        assert link.target is not None
-        sight, received = link.sight, self._links.now()
-        minutes = remote.reservation_minutes or asked or USUAL_MINUTES
-        if self.drift.measure(to_us(remote.until), minutes * MINUTE, sent_at, received):
-            self._clock_was_set()
-        # It was made after it was sent and before it was answered, whatever the clock there says.
-        lives = minutes * MINUTE
-        self._links.lasts(link, sent_at + lives, received + lives + SLACK)
-        self.counters.renewed += sight.place == link.target
-        sight.place = link.target
-        sight.eager = sight.patient = False
-        link.diverged = False
-        link.succeeded()
+        assert tracked.target is not None
+        observed, received = tracked.observed, self._index.now()
+        lives = (remote.reservation_minutes or asked or DEFAULT_MINUTES) * MINUTE
+        if self.clock_skew.observe_hold(to_us(remote.until), lives, sent_at, received):
+            self._clock_jumped()
+        # It was made between the request and the response, whatever the remote's clock says.
+        self._index.set_lifetime(tracked, sent_at + lives, received + lives + SLACK)
+        self.counters.renewed += observed.span == tracked.target
+        observed.span = tracked.target
+        observed.urgent = observed.restored = False
+        tracked.diverged = False
+        tracked.succeeded()
         self.counters.accepted += 1
-        link.remote_uid = remote.uid
-        self._links.learn(link, News.ACCEPTED)
-        if to_us(remote.end) != link.target.end:
-            self.diverge(link, f"the remote's slot ends at {remote.end.isoformat()}")
+        tracked.remote_uid = remote.uid
+        self._index.record(tracked, RemoteEvent.ACCEPTED)
+        if to_us(remote.end) != tracked.target.end:
+            self.diverge(tracked, f"the remote's slot ends at {remote.end.isoformat()}")
 
-    def _failed(self, link: Link, failure: Failure, error: Exception) -> Failure:
+    def _failed(self, tracked: TrackedHold, failure: Failure, error: Exception) -> Failure:
         counters = self.counters
-        link.failed(failure, error)
-        self.troubled |= link.promised and failure is not Failure.REFUSED
+        tracked.failed(failure, error)
+        self.troubled |= tracked.promised and failure is not Failure.REFUSED
         if failure is Failure.REFUSED:
             counters.refused += 1
-            reservation = self._engine.get_nowait(link.uid)
+            reservation = self._engine.get_nowait(tracked.uid)
             if reservation is not None and reservation.state is State.CONFIRMED:
-                self.diverge(link, f"it is booked here, but {error}")
+                self.diverge(tracked, f"it is booked here, but the remote refused it: {error}")
         elif failure is Failure.LOST:
             counters.lost += 1
         else:
             counters.not_done += 1
-        told_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0
-        most = min(_LAST_BACKOFF, _FIRST_BACKOFF << min(link.failures - 1, 10))
-        if isinstance(error, RateLimited) and error.code == HELD_BACK:
-            most = _FIRST_BACKOFF  # when the next can be made is known
-        pause = int(told_s * SECOND) + int(self._random.uniform(0.5, 1) * most)
-        if failure is Failure.REFUSED or (failure is Failure.LOST and link.failures == 1):
-            pause = 0  # it is well, or may be
-        link.sight.not_before = self._links.now() + pause
+        tracked.observed.not_before = self._index.now() + self._backoff(tracked, failure, error)
         return failure
 
-    def _last_longer(self, link: Link, minutes: int | None) -> None:
-        """Reckon with it that what was asked for has been done."""
-        sight = link.sight
-        gone_after = max(sight.gone_after, self._links.now() + _us(minutes) + SLACK)
-        self._links.lasts(link, sight.covered_until, gone_after)
+    def _backoff(self, tracked: TrackedHold, failure: Failure, error: Exception) -> int:
+        told_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0
+        longest = min(_LAST_BACKOFF, _FIRST_BACKOFF << min(tracked.failures - 1, 10))
+        if isinstance(error, RateLimited) and error.code == HELD_BACK:
+            longest = _FIRST_BACKOFF  # the time of the next permit is known
+        pause = int(told_s * SECOND) + int(self._random.uniform(0.5, 1) * longest)
+        # After a refusal the remote works, and after the first lost response it may.
+        first_lost = failure is Failure.LOST and tracked.failures == 1
+        return 0 if failure is Failure.REFUSED or first_lost else pause
 
-    def _last_as_found(self, link: Link, until: int, asked_at: int) -> None:
-        """Believe how long a hold lasts, by the remote's clock, as far as that is known."""
-        sight, drift = link.sight, self.drift
-        if drift.measured:
-            left = until - drift.ahead
-            gone_after = max(left, asked_at) + drift.error + SLACK
-            self._links.lasts(link, left - drift.error, gone_after)
+    def _may_last_longer(self, tracked: TrackedHold, minutes: int | None) -> None:
+        """Take into account that a lost PATCH may have renewed the hold."""
+        observed = tracked.observed
+        gone_after = max(observed.gone_after, self._index.now() + _us(minutes) + SLACK)
+        self._index.set_lifetime(tracked, observed.covered_until, gone_after)
+
+    def _set_lifetime_as_found(self, tracked: TrackedHold, until: int, asked_at: int) -> None:
+        """Set how long a hold lasts, by the remote's clock, as far as its skew is known."""
+        observed, clock_skew = tracked.observed, self.clock_skew
+        if clock_skew.hold_observed:
+            ends = until - clock_skew.ahead
+            gone_after = max(ends, asked_at) + clock_skew.error + SLACK
+            self._index.set_lifetime(tracked, ends - clock_skew.error, gone_after)
         else:
-            longest = asked_at + link.synced.longest_us + SLACK
-            self._links.lasts(link, asked_at, max(sight.gone_after, longest))
+            latest = asked_at + tracked.synced.max_ttl_us + SLACK
+            self._index.set_lifetime(tracked, asked_at, max(observed.gone_after, latest))
 
-    def _haunt(self, place: Place, minutes: int | None) -> None:
-        self._links.haunt(Ghost(place, self._links.now() + _us(minutes) + SLACK))
+    def _add_orphan(self, span: RemoteSpan, minutes: int | None) -> None:
+        self._index.add_orphan(Orphan(span, self._index.now() + _us(minutes) + SLACK))
 
-    def diverge(self, link: Link, problem: str) -> None:
-        """Say, once, that the two sides differ."""
-        if not link.diverged:
-            link.diverged = True
+    def diverge(self, tracked: TrackedHold, problem: str) -> None:
+        """Report, once, that the two sides differ."""
+        if not tracked.diverged:
+            tracked.diverged = True
             self.counters.diverged += 1
-            synced = link.synced
-            self._tell(Diverged(link.uid, synced.id, problem))
+            synced = tracked.synced
+            self._tell(Diverged(tracked.uid, synced.id, problem))
 
 
-def _nearest(found: RemoteReservation, *believed: Place | None) -> Place:
-    """Return which of the places it is at; that its length differs there is another matter."""
+def _span_in(found: RemoteReservation, *expected: RemoteSpan | None) -> RemoteSpan:
+    """Return which of the expected spans the hold has, whatever length the remote gives it."""
     start = to_us(found.start)
-    for place in believed:
-        if place is not None and (place.remote_id, place.start) == (found.event_type_id, start):
-            return place
-    return Place(found.event_type_id, start, to_us(found.end))
+    for span in expected:
+        if span is not None and (span.remote_id, span.start) == (found.event_type_id, start):
+            return span
+    return RemoteSpan(found.event_type_id, start, to_us(found.end))
 
 
 def _us(minutes: int | None) -> int:
-    return (minutes or USUAL_MINUTES) * MINUTE
+    return (minutes or DEFAULT_MINUTES) * MINUTE
 
 
-def _kind(error: Exception) -> Failure:
-    """Tell a refusal that waiting will not change from trouble on the way."""
+def _failure_of(error: Exception) -> Failure:
+    """Tell a refusal, which waiting will not change, from trouble on the way."""
     if isinstance(error, RateLimited):
         return Failure.NOT_DONE
     return Failure.REFUSED if isinstance(error, RemoteRefused | InvalidField) else Failure.NOT_DONE
 
 
-def _slot_minutes(synced: Synced, place: Place) -> int | None:
-    """Return what the remote is to be told of the length; it refuses to be told for nothing."""
+def _event_for(failure: Failure) -> RemoteEvent:
+    return RemoteEvent.REFUSED if failure is Failure.REFUSED else RemoteEvent.NOT_DONE
+
+
+def _slot_minutes(synced: Synced, span: RemoteSpan) -> int | None:
+    """Return the length to send; the remote refuses one for event types with a single length."""
     if not synced.event_type.lengths:
         return None
-    return (place.end - place.start) // MINUTE
+    return (span.end - span.start) // MINUTE

@@ -1,81 +1,90 @@
-"""Taking up what has survived a restart, and saying what is to be kept for the next.
+"""Continues after a restart, and says what to keep for the next one.
 
-What was kept of a reservation is believed, except that a request that was under
-way may have been done.  Of what was not kept nothing is known: the remote may
-have a hold for it, whose uid is lost, and which is waited for.
+What was kept of a reservation is believed, except that a request that was in
+flight may have been carried out.  Nothing is known of reservations that were
+not kept: the remote may have a hold for one, whose uid is lost.  Such an
+orphaned hold is waited for.
 """
 
 from __future__ import annotations
 
-from slotengine.calcom.sync.index import Links
-from slotengine.calcom.sync.remote_state import PRESENT, Belief, Ghost, Place
+from typing import Final
+
+from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.orphans import Orphan
+from slotengine.calcom.sync.remote_span import RemoteSpan
+from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
 from slotengine.calcom.sync.requests import SLACK
-from slotengine.calcom.sync.tracked_hold import Link, is_live, place_of
-from slotengine.calcom.sync.values import Saved, SavedGhost, SavedLink, Synced
+from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live, span_of
+from slotengine.calcom.sync.values import SavedHold, SavedOrphan, SavedState, Synced
 from slotengine.core.instant import MINUTE, duration_us, to_us
 from slotengine.core.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 
+# A request that was in flight may have been carried out.
+_AFTER_A_CRASH: Final = {
+    RemoteState.MOVING: RemoteState.MOVE_UNKNOWN,
+    RemoteState.DELETING: RemoteState.DELETE_UNKNOWN,
+}
 
-class Resuming:
-    """Fills the links of a sync that begins, and empties them into what is kept."""
 
-    def __init__(self, engine: SlotEngine, links: Links, synced: dict[str, Synced]) -> None:
+class Restorer:
+    """Fills the index of a sync that begins, and reads from it what to keep."""
+
+    def __init__(self, engine: SlotEngine, index: HoldIndex) -> None:
         self._engine = engine
-        self._links = links
-        self._synced = synced
+        self._index = index
 
-    def resume(self, saved: Saved) -> None:
-        """Take up what was kept, and whatever else is live here."""
-        for ghost in saved.ghosts:
-            place = Place(ghost.remote_id, ghost.start, ghost.end)
-            self._links.ghosts.add(Ghost(place, ghost.until))
-        by_remote = {one.remote_id: one for one in self._synced.values()}
-        for kept in saved.links:
-            synced = by_remote.get(kept.remote_id)
+    def restore(self, saved: SavedState) -> None:
+        """Track what was kept, and whatever else is live here."""
+        for orphan in saved.orphans:
+            span = RemoteSpan(orphan.remote_id, orphan.start, orphan.end)
+            self._index.orphans.add(Orphan(span, orphan.until))
+        by_remote_id = {one.remote_id: one for one in self._index.synced.values()}
+        for kept in saved.holds:
+            synced = by_remote_id.get(kept.remote_id)
             if synced is not None and not kept.over:
-                self._resume_link(kept, synced)
-        for reservation in self._links.survivors():
-            if reservation.uid not in self._links.by_uid:
-                synced = self._synced[reservation.event_type or ""]
-                self._doubt(self._links.track(reservation, synced), reservation)
-        for link in self._links.by_uid.values():
-            link.promised = True
+                self._restore_hold(kept, synced)
+        for reservation in self._index.live_reservations():
+            if reservation.uid not in self._index.by_uid:
+                synced = self._index.synced[reservation.event_type or ""]
+                self._track_unsaved(self._index.track(reservation, synced), reservation)
+        for tracked in self._index.by_uid.values():
+            tracked.promised = True
 
-    def saved(self) -> Saved:
-        """Return what is to be kept."""
-        return Saved(
-            tuple(link.saved() for link in self._links.by_uid.values()),
-            tuple(SavedGhost(*one.place, one.until) for one in self._links.ghosts.live(0)),
+    def saved(self) -> SavedState:
+        """Return what to keep."""
+        return SavedState(
+            tuple(tracked.saved() for tracked in self._index.by_uid.values()),
+            tuple(SavedOrphan(*one.span, one.until) for one in self._index.orphans.live(0)),
         )
 
-    def _resume_link(self, kept: SavedLink, synced: Synced) -> None:
-        link = Link(kept.uid, synced, booked=kept.booked)
-        sight, belief = link.sight, Belief(kept.belief)
+    def _restore_hold(self, kept: SavedHold, synced: Synced) -> None:
+        tracked = TrackedHold(kept.uid, synced, booked=kept.booked)
+        observed, state = tracked.observed, RemoteState(kept.remote_state)
         reservation = self._engine.get_nowait(kept.uid)
-        if kept.remote_uid is not None and belief in PRESENT:
-            # Whatever was under way may have been done.
-            sight.belief = {
-                Belief.MOVING: Belief.ASTRAY, Belief.LEAVING: Belief.PARTING
-            }.get(belief, belief)  # fmt: skip
-            sight.place = Place(kept.remote_id, kept.start, kept.end)
-            self._links.lasts(link, kept.covered_until, kept.gone_after)
-            link.remote_uid = kept.remote_uid
-        elif belief in {Belief.SENDING, Belief.UNKNOWN}:
-            sight.patient = True
-            bound = self._links.now() + synced.longest_us + SLACK
-            self._links.haunt(Ghost(Place(kept.remote_id, kept.start, kept.end), bound))
-        if not is_live(reservation) and link.remote_uid is None:
+        span = RemoteSpan(kept.remote_id, kept.start, kept.end)
+        if kept.remote_uid is not None and state in PRESENT:
+            observed.state = _AFTER_A_CRASH.get(state, state)
+            observed.span = span
+            self._index.set_lifetime(tracked, kept.covered_until, kept.gone_after)
+            tracked.remote_uid = kept.remote_uid
+        elif state in {RemoteState.CREATING, RemoteState.CREATE_UNKNOWN}:
+            observed.restored = True
+            until = self._index.now() + synced.max_ttl_us + SLACK
+            self._index.add_orphan(Orphan(span, until))
+        if not is_live(reservation) and tracked.remote_uid is None:
             return
-        self._links.adopt(link)
+        self._index.adopt(tracked)
 
-    def _doubt(self, link: Link, reservation: Reservation) -> None:
-        """Reckon with a hold at the remote that is ours, and whose uid nobody has kept."""
-        link.sight.patient = True
-        synced = link.synced
-        bound = self._links.now() + synced.longest_us
-        if synced.timed and reservation.state is State.HELD and reservation.until is not None:
+    def _track_unsaved(self, tracked: TrackedHold, reservation: Reservation) -> None:
+        """Take into account a hold at the remote that is ours, and whose uid was not kept."""
+        tracked.observed.restored = True
+        synced = tracked.synced
+        until = self._index.now() + synced.max_ttl_us
+        held_until = reservation.until if reservation.state is State.HELD else None
+        if synced.custom_ttl and held_until is not None:
             headroom = duration_us(synced.headroom, "headroom")
-            bound = min(bound, to_us(reservation.until) + headroom + MINUTE)
-        self._links.haunt(Ghost(place_of(reservation, synced), bound + SLACK))
+            until = min(until, to_us(held_until) + headroom + MINUTE)
+        self._index.add_orphan(Orphan(span_of(reservation, synced), until + SLACK))

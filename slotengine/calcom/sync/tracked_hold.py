@@ -1,4 +1,4 @@
-"""One reservation and its hold at the remote: what is known, and who waits for what."""
+"""One reservation that is tracked at the remote: what is known of its hold, and its locks."""
 
 from __future__ import annotations
 
@@ -6,143 +6,148 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from slotengine.calcom.client.rate_limiter import Claim
-from slotengine.calcom.sync.clock_skew import Stand
-from slotengine.calcom.sync.reconcile import Failure, Sight
-from slotengine.calcom.sync.remote_state import PRESENT, Belief, News, Place, after
-from slotengine.calcom.sync.values import SavedLink, Synced
+from slotengine.calcom.client.rate_limiter import Permits
+from slotengine.calcom.sync.clock_skew import SkewSnapshot
+from slotengine.calcom.sync.reconcile import Failure, Observed
+from slotengine.calcom.sync.remote_span import RemoteSpan
+from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent, RemoteState, after
+from slotengine.calcom.sync.values import SavedHold, Synced
 from slotengine.core.instant import to_us
 from slotengine.core.reservation import State
 from slotengine.engine.values import Reservation
 
 
-class Origin(NamedTuple):
-    """Where a hold was before it was moved, and what keeps that free until the remote has agreed.
+class MoveOrigin(NamedTuple):
+    """Where a reservation was before a move that the remote has not accepted yet.
 
-    ``guard`` is the uid of a hold here on what the move has left, if anything.
-    It was ``patient`` there: what becomes of the move is decided at once all the same.
+    ``placeholder`` is the uid of the hold here on what the move has left, if
+    anything.  ``restored`` is what `Observed.restored` was before; a move is
+    decided at once in any case.
     """
 
     reservation: Reservation
-    guard: str | None
-    patient: bool
+    placeholder: str | None
+    restored: bool
 
 
-class Lasting(NamedTuple):
-    """How long a hold lasts at the remote, at least and at most, as its clock stood then."""
+class Lifetime(NamedTuple):
+    """How long a hold lasts at the remote, at least and at most, by the clock skew of then."""
 
     covered_until: int = 0
     gone_after: int = 0
-    stand: Stand = (None, None)
+    snapshot: SkewSnapshot = (None, None)
 
 
 @dataclass(eq=False, slots=True)
-class Link:
+class TrackedHold:
     """A reservation that the remote is to have a hold for.
 
-    Only `Outbound` changes one, and only with its ``lock``; ``turn`` is for the
-    verbs of callers, which come one after the other.
+    Only `Outbound` changes one, and only while it has the ``lock``.  Callers'
+    verbs take turns by the ``verb_lock``.
     """
 
     uid: str
     synced: Synced
-    sight: Sight = field(default_factory=Sight)
+    observed: Observed = field(default_factory=Observed)
     remote_uid: str | None = None
-    target: Place | None = None
-    """Where a request under way, or lost, would put it."""
+    target: RemoteSpan | None = None
+    """Where the request in flight, or the last lost one, would put the hold."""
     promised: bool = False
-    """Some caller has been told that it is theirs."""
-    booking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Locked while the callback that a strict caller waits for is under way."""
+    """A caller was told that it has the hold."""
+    callback_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a strict caller waits for the callback."""
     booked: bool = False
     """The callback has booked it at the remote."""
-    kept: bool = False
+    callback_failed: bool = False
     """The callback has failed for good, so the hold is kept instead."""
     over: bool = False
-    """It is followed no longer."""
+    """It is no longer tracked."""
     diverged: bool = False
-    """That the two sides differ has been said."""
-    verdict: Exception | None = None
-    """What went wrong last; for whoever waits."""
-    undone: Exception | None = None
+    """`Diverged` was reported."""
+    last_error: Exception | None = None
+    """Why the last request failed, for callers that wait."""
+    move_error: Exception | None = None
     """Why the last move was undone, if it was."""
     failures: int = 0
-    """In a row."""
-    origin: Origin | None = None
+    """How many requests in a row have failed."""
+    origin: MoveOrigin | None = None
     blocked: bool = False
     queued: bool = False
-    claim: Claim | None = None
-    """On requests that must be made at once, while it waits for those."""
+    permits: Permits | None = None
+    """For requests that must follow each other at once, while it waits to send them."""
     due: int = 0
-    """When to look at it again; 0 if nothing is due."""
+    """When to look at it again; 0 if no time is set."""
     waiting: int = 0
-    """Callers that wait for it to be accepted."""
+    """How many callers wait for the remote to accept it."""
     callers: int = 0
-    """Those whose turn it is, or who wait for it: as long as there are any it is not forgotten."""
-    lasting: Lasting = field(default_factory=Lasting)
-    """As it was reckoned last; what was learned of the clock since is in its sight."""
-    indexed: tuple[Place, ...] = ()
+    """How many callers have, or wait for, the ``verb_lock``; until there are none it is kept."""
+    lifetime: Lifetime = field(default_factory=Lifetime)
+    """As last computed; ``observed`` also has what was learned of the clock skew since."""
+    indexed: tuple[RemoteSpan, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    verb_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
-    def places(self) -> tuple[Place, ...]:
-        """Where the remote may have a hold of this link's."""
-        belief, place, target = self.sight.belief, self.sight.place, self.target
-        if belief is Belief.SENDING:
+    def spans(self) -> tuple[RemoteSpan, ...]:
+        """Where the remote may have a hold for this reservation."""
+        state, span, target = self.observed.state, self.observed.span, self.target
+        if state is RemoteState.CREATING:
             return () if target is None else (target,)
-        if belief not in PRESENT or place is None:
+        if state not in PRESENT or span is None:
             return ()
-        both = belief in {Belief.MOVING, Belief.ASTRAY} and target is not None
-        return (place, target) if both and target is not None else (place,)
+        both = state in {RemoteState.MOVING, RemoteState.MOVE_UNKNOWN} and target is not None
+        return (span, target) if both and target is not None else (span,)
 
-    def learn(self, news: News) -> None:
-        """Believe what follows from the news."""
-        self.sight.belief = after(self.sight.belief, news)
-        if self.sight.belief not in PRESENT:
+    def record(self, event: RemoteEvent) -> None:
+        """Take an event into account."""
+        self.observed.state = after(self.observed.state, event)
+        if self.observed.state not in PRESENT:
             self.remote_uid = None
 
-    def held_at(self, place: Place) -> bool:
-        """Tell whether the remote is believed to hold it there."""
-        return self.sight.belief is Belief.HELD and self.sight.place == place
+    def held_at(self, span: RemoteSpan) -> bool:
+        """Return whether the remote holds it there, as far as is known."""
+        return self.observed.state is RemoteState.HELD and self.observed.span == span
 
-    def failed(self, failure: Failure, verdict: Exception) -> None:
-        """Keep in mind that a request has failed."""
+    def failed(self, failure: Failure, error: Exception) -> None:
+        """Note that a request has failed."""
         self.failures += 1
-        self.verdict = verdict
-        if failure is Failure.LOST and self.sight.failure in {Failure.LOST, Failure.LOST_AGAIN}:
+        self.last_error = error
+        if failure is Failure.LOST and self.observed.failure in {Failure.LOST, Failure.LOST_AGAIN}:
             failure = Failure.LOST_AGAIN
-        self.sight.failure = failure
+        self.observed.failure = failure
 
     def succeeded(self) -> None:
         """Forget past failures."""
         self.failures = 0
-        self.sight.failure = Failure.NONE
-        self.sight.not_before = 0
+        self.observed.failure = Failure.NONE
+        self.observed.not_before = 0
 
-    def saved(self) -> SavedLink:
+    def saved(self) -> SavedHold:
         """Return what a restart needs."""
-        sight = self.sight
-        unplaced = sight.place is None or sight.belief in {Belief.SENDING, Belief.UNKNOWN}
-        place = self.target if unplaced else sight.place
-        return SavedLink(
+        observed = self.observed
+        nowhere = observed.span is None or observed.state in {
+            RemoteState.CREATING,
+            RemoteState.CREATE_UNKNOWN,
+        }
+        span = self.target if nowhere else observed.span
+        return SavedHold(
             self.uid,
             self.remote_uid,
-            sight.belief.value,
-            *(place or Place(self.synced.remote_id, 0, 0)),
-            sight.covered_until,
-            sight.gone_after,
+            observed.state.value,
+            *(span or RemoteSpan(self.synced.remote_id, 0, 0)),
+            observed.covered_until,
+            observed.gone_after,
             self.booked,
             self.over,
         )
 
 
-def place_of(reservation: Reservation, synced: Synced) -> Place:
-    """Return where the remote is to have a reservation."""
+def span_of(reservation: Reservation, synced: Synced) -> RemoteSpan:
+    """Return the span that the remote is to hold for a reservation."""
     start, end = to_us(reservation.start, "start"), to_us(reservation.end, "end")
-    return Place(synced.remote_id, start, end)
+    return RemoteSpan(synced.remote_id, start, end)
 
 
 def is_live(reservation: Reservation | None) -> bool:
-    """Tell whether a reservation occupies anything here."""
+    """Return whether a reservation occupies anything here."""
     return reservation is not None and reservation.state in {State.HELD, State.CONFIRMED}

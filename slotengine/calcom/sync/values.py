@@ -1,4 +1,4 @@
-"""What callers tell `CalComSync`, and what it tells them: values, nothing else."""
+"""What callers tell `CalComSync`, and what it tells them: plain values."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
-from slotengine.calcom.sync.reconcile import Reason, Rules
-from slotengine.calcom.sync.remote_state import Belief
+from slotengine.calcom.sync.reconcile import RevokeReason, Rules
+from slotengine.calcom.sync.remote_state import RemoteState
 from slotengine.core.event_type import EventType
-from slotengine.core.instant import MINUTE, duration_us
+from slotengine.core.instant import MICROSECOND, MINUTE, duration_us
 from slotengine.core.proposal import is_count
 from slotengine.engine.values import NO_TIME, Reservation, Slot
 from slotengine.errors import InvalidField
 
-USUAL_MINUTES: Final = 5
-"""How long the remote holds for whoever may not say how long."""
+DEFAULT_MINUTES: Final = 5
+"""How long the remote holds a slot for a client that may not choose."""
 
 
-# --- What callers say ------------------------------------------------------------------
+# --- Settings --------------------------------------------------------------------------
 
 
 class Mode(Enum):
-    """When a hold is returned."""
+    """When a hold is returned to its caller."""
 
     STRICT = "strict"
     """Once the remote has accepted it."""
     BACKGROUND = "background"
-    """At once; it is revoked should the remote refuse it."""
+    """At once; it is revoked if the remote refuses it."""
 
 
-class Confirm(Enum):
+class OnConfirm(Enum):
     """What becomes of the remote's hold when a reservation is confirmed."""
 
     KEEP = "keep"
@@ -41,14 +41,14 @@ class Confirm(Enum):
     """It is released."""
 
 
-Booker = Callable[[Reservation, str | None], Awaitable[None]]
-"""Makes the booking at the remote; is given the reservation and the uid of the remote's hold.
+ConfirmCallback = Callable[[Reservation, str | None], Awaitable[None]]
+"""Makes the booking at the remote; called with the reservation and the uid of the remote's hold.
 
-What it raises means that nothing was booked."""
+If it raises, nothing was booked."""
 
 
 class WhenStale(Enum):
-    """What to do with slots if the remote has not been heard of for too long."""
+    """What becomes of slots if the remote has not been polled for too long."""
 
     OFFER = "offer"
     HIDE = "hide"
@@ -56,51 +56,55 @@ class WhenStale(Enum):
 
 _LEAST: Final = {
     "headroom": 0,
-    "longest": MINUTE,
+    "max_ttl": MINUTE,
     "renew_before": 0,
     "poll_every": 1,
-    "interest": 1,
+    "poll_for": 1,
     "stale_after": 1,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SyncedEventType:
-    """What an event type of the remote's is here, and how the two are kept in step.
+    """An event type of the engine, and how it is kept in step with the remote's.
 
-    The engine must know the same ``event_type``, and the remote's must have the
-    same length.  ``timed`` says that the client's credentials may choose how
-    long a hold lives; without them it is five minutes, and longer ones are
-    renewed.  ``in_place`` says that the remote can renew a hold where it is:
-    our own server can, the original cannot.  A hold is asked for with
-    ``headroom`` on top, so that extending within it needs no renewal, and is
-    renewed ``renew_before`` its end: long before, because a rate limit may make
-    it wait for two minutes (see `docs/calcom.md`).  For more than the ``longest`` time it is
-    never asked: what lives longer is renewed, and if a request is lost, what it
-    may have left is in nobody's way for longer than that.
+    The engine must have the same ``event_type``, and the remote's event type
+    must have the same length.
 
-    Its slots are polled every ``poll_every``, give or take the ``jitter`` (a
-    fraction of it), on days that somebody has asked for within the last
-    ``interest``.  Slots that were not compared for ``stale_after`` are stale.
+    ``custom_ttl`` says that the client's credentials may choose how long a hold
+    lives.  Without it the remote holds for five minutes, and holds that live
+    longer here are renewed.  ``in_place`` says that the remote can renew a hold
+    without deleting it: our own server can, the original Cal.com cannot.
+
+    Holds are requested with ``headroom`` on top, so that extending a hold
+    within it needs no renewal.  They are renewed ``renew_before`` their end,
+    which is long before, because the rate limit may delay a renewal by two
+    minutes (see `docs/calcom.md`).  The remote is never asked for more than
+    ``max_ttl`` at once: what lives longer is renewed, and an orphaned hold is
+    in the way for no longer than that.
+
+    The remote's slots are polled every ``poll_every``, plus or minus a fraction
+    ``jitter``, on days that a caller has asked for within the last
+    ``poll_for``.  Slots are stale if they were not polled for ``stale_after``.
 
     >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-    >>> SyncedEventType(talk, Mode.BACKGROUND, timed=True).id
+    >>> SyncedEventType(talk, Mode.BACKGROUND, custom_ttl=True).id
     'talk'
 
-    :raises InvalidField: for values that make no sense.
+    :raises InvalidField: for invalid values.
     """
 
     event_type: EventType
     mode: Mode = Mode.STRICT
-    confirm: Confirm | Booker = Confirm.KEEP
-    timed: bool = False
+    on_confirm: OnConfirm | ConfirmCallback = OnConfirm.KEEP
+    custom_ttl: bool = False
     in_place: bool = False
     headroom: timedelta = NO_TIME
-    longest: timedelta = timedelta(hours=1)
+    max_ttl: timedelta = timedelta(hours=1)
     renew_before: timedelta = timedelta(seconds=150)
     poll_every: timedelta = timedelta(minutes=1)
     jitter: float = 0.1
-    interest: timedelta = timedelta(minutes=10)
+    poll_for: timedelta = timedelta(minutes=10)
     stale_after: timedelta = timedelta(minutes=3)
     when_stale: WhenStale = WhenStale.OFFER
 
@@ -108,16 +112,22 @@ class SyncedEventType:
         if not isinstance(self.event_type, EventType):
             raise InvalidField("event_type", f"must be an EventType, not {self.event_type!r}")
         for name, least in _LEAST.items():
-            if duration_us(getattr(self, name), name) < least:
-                raise InvalidField(name, "is too short")
-        if duration_us(self.renew_before, "renew_before") >= self.longest_us:
-            raise InvalidField("renew_before", "must be shorter than what the remote holds at once")
+            value = getattr(self, name)
+            if duration_us(value, name) < least:
+                raise InvalidField(name, f"must be at least {least * MICROSECOND}, not {value}")
+        if duration_us(self.renew_before, "renew_before") >= self.max_ttl_us:
+            most = self.max_ttl_us * MICROSECOND
+            raise InvalidField(
+                "renew_before",
+                f"must be shorter than the {most} that the remote holds at once, "
+                f"not {self.renew_before}",
+            )
         if not 0 <= self.jitter < 1:
-            raise InvalidField("jitter", "must be from 0 to less than 1")
+            raise InvalidField("jitter", f"must be at least 0 and less than 1, not {self.jitter}")
 
     @property
     def id(self) -> str:
-        """The engine's name of it."""
+        """The engine's id of the event type."""
         return self.event_type.id
 
     @property
@@ -126,49 +136,54 @@ class SyncedEventType:
         return self.mode is Mode.STRICT
 
     @property
-    def longest_us(self) -> int:
-        """How long the remote can be made to hold at once."""
-        if not self.timed:
-            return USUAL_MINUTES * MINUTE
-        return duration_us(self.longest, "longest") // MINUTE * MINUTE
+    def max_ttl_us(self) -> int:
+        """The longest time to live that the remote can be asked for at once, in microseconds."""
+        if not self.custom_ttl:
+            return DEFAULT_MINUTES * MINUTE
+        return duration_us(self.max_ttl, "max_ttl") // MINUTE * MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced(SyncedEventType):
-    """The same, for the inside: with the remote's id of it, and what follows from the settings."""
+    """A synced event type with the remote's id of it, for internal use."""
 
     remote_id: int
 
     @property
     def rules(self) -> Rules:
-        """What decisions need of this."""
+        """The settings that decisions need."""
         return Rules(self.strict, self.in_place, duration_us(self.renew_before, "renew_before"))
 
     def minutes_for(self, us: int) -> int | None:
-        """Return how many minutes to ask for, to cover so much time; None if we may not say.
+        """Return how many minutes to request to cover some time; None if we may not choose.
 
         >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-        >>> Synced(talk, timed=True, remote_id=17).minutes_for(61_000_000)
+        >>> Synced(talk, custom_ttl=True, remote_id=17).minutes_for(61_000_000)
         2
         """
-        if not self.timed:
+        if not self.custom_ttl:
             return None
-        wanted = min(us + duration_us(self.headroom, "headroom"), self.longest_us)
-        return max(1, -(-wanted // MINUTE))
+        ttl = min(us + duration_us(self.headroom, "headroom"), self.max_ttl_us)
+        return max(1, -(-ttl // MINUTE))
 
 
-def paired(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced]:
-    """Return what callers have given, by the engine's names.
+def synced_by_id(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced]:
+    """Return the synced event types by the engine's ids of them.
 
-    Raises `InvalidField` if it is no mapping of ids to them, or names one twice.
+    Raises `InvalidField` unless they are a mapping by the remote's ids that has
+    each event type once.
 
     >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-    >>> paired({17: SyncedEventType(talk)})["talk"].remote_id
+    >>> synced_by_id({17: SyncedEventType(talk)})["talk"].remote_id
     17
     """
     field = "event_types"
     if not isinstance(event_types, Mapping):
-        raise InvalidField(field, "must be a mapping: the remote's ids, and what those are here")
+        raise InvalidField(
+            field,
+            "must map the remote's ids to SyncedEventTypes, "
+            f"and is of type {type(event_types).__name__}",
+        )
     found: dict[str, Synced] = {}
     for remote_id, one in event_types.items():
         if not is_count(remote_id):
@@ -178,34 +193,34 @@ def paired(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced]:
         if not isinstance(one, SyncedEventType):
             raise InvalidField(field, f"must have a SyncedEventType for {remote_id}, not {one!r}")
         if one.id in found:
-            raise InvalidField(field, f"must name each event type once, and {one.id!r} is twice")
+            raise InvalidField(field, f"must have each event type once, but has {one.id!r} twice")
         found[one.id] = Synced(
             **{each.name: getattr(one, each.name) for each in fields(one)}, remote_id=remote_id
         )
     return found
 
 
-# --- What they are told ----------------------------------------------------------------
+# --- Events and results ----------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """A hold that somebody was given is theirs no longer."""
+    """A hold that its caller was given was released, because the remote does not hold it."""
 
     uid: str
     event_type: str
     start: datetime
     end: datetime
-    reason: Reason
+    reason: RevokeReason
     problem: str
-    """What the remote said, or why nothing could be known."""
+    """What the remote said, or why its answer is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """The two sides differ about a reservation, and nothing here will change that.
+    """The two sides differ about a reservation, and the sync will not change that.
 
-    A booking that the remote does not hold, or a callback that has failed.
+    For example, the remote does not hold a booking, or a callback has failed.
     """
 
     uid: str
@@ -215,7 +230,7 @@ class Diverged:
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """After some trouble nothing waits for the remote any more."""
+    """After some trouble, the remote has been told everything again."""
 
     at: datetime
 
@@ -224,11 +239,11 @@ SyncEvent = Revoked | Diverged | CaughtUp
 
 
 class Offers(NamedTuple):
-    """Slots, and how old what is known of the remote is."""
+    """Available slots, and the age of what is known of the remote."""
 
     slots: list[Slot]
     as_of: datetime | None
-    """When the remote was last heard of, for the whole range; None if never."""
+    """When the remote was last polled for the whole range; None if never."""
     stale: bool
 
 
@@ -236,17 +251,17 @@ class Difference(Enum):
     """How the two sides differ about one reservation."""
 
     MISSING_THERE = "missing there"
-    """Held or booked here, and the remote has no hold for it."""
+    """It is held or booked here, and the remote has no hold for it."""
     ELSEWHERE = "elsewhere"
-    """The remote has it at another time."""
+    """The remote holds it at another time."""
     ENDS_EARLIER = "ends earlier"
-    """The remote's hold ends before we believed it would."""
-    NOT_WANTED = "not wanted"
-    """The remote has a hold for what has ended here."""
-    NOT_FOLLOWED = "not followed"
-    """It was made here without our noticing."""
-    GHOST = "ghost"
-    """A request was lost: the remote may have a hold that nobody knows the uid of."""
+    """The remote's hold ends earlier than was known."""
+    LEFT_OVER = "left over"
+    """It has ended here, and the remote still has a hold for it."""
+    UNTRACKED = "untracked"
+    """It was made here without the sync noticing."""
+    ORPHAN = "orphan"
+    """A request was lost: the remote may have a hold whose uid nobody knows."""
     UNKNOWN = "unknown"
     """The remote could not be asked."""
 
@@ -256,46 +271,47 @@ class Finding(NamedTuple):
 
     difference: Difference
     uid: str | None
-    """Of the reservation here; None for a ghost."""
+    """Of the reservation here; None for an orphaned hold."""
     start: datetime
     end: datetime
-    mended: bool
-    """It is gone now."""
+    repaired: bool
+    """Whether the difference is gone now."""
     until: datetime | None = None
-    """By when it ends by itself, if it does."""
+    """When the difference ends by itself at the latest, if it does."""
 
 
 class Report(NamedTuple):
-    """What `reconcile` has found."""
+    """What `CalComSync.reconcile` has found."""
 
     at: datetime
     compared: int
-    """Reservations that were looked at on both sides."""
+    """How many reservations were compared."""
     findings: tuple[Finding, ...]
 
     @property
     def agrees(self) -> bool:
-        """Whether the two sides are in step now."""
-        return all(finding.mended for finding in self.findings)
+        """Whether the two sides agree now."""
+        return all(finding.repaired for finding in self.findings)
 
 
 class Unsent(NamedTuple):
-    """What the remote was not told before the sync was left."""
+    """A change that the remote was not told before the sync was left."""
 
     uid: str
     start: datetime
     end: datetime
-    wanted: bool
-    """The remote should hold it; otherwise it should let it go."""
-    belief: Belief
+    desired: bool
+    """Whether the remote should hold it; if not, it should release it."""
+    remote_state: RemoteState
 
 
-class SavedLink(NamedTuple):
-    """What is to be kept of a reservation over a restart; plain values, times in microseconds."""
+class SavedHold(NamedTuple):
+    """What to keep of a reservation over a restart; plain values, times in microseconds."""
 
     uid: str
     remote_uid: str | None
-    belief: str
+    remote_state: str
+    """The value of a `RemoteState`."""
     remote_id: int
     start: int
     end: int
@@ -303,11 +319,11 @@ class SavedLink(NamedTuple):
     gone_after: int
     booked: bool
     over: bool = False
-    """It is followed no longer: nothing of it need be kept."""
+    """It is no longer tracked, and can be dropped."""
 
 
-class SavedGhost(NamedTuple):
-    """What is to be kept of a lost request over a restart; until then, and no longer."""
+class SavedOrphan(NamedTuple):
+    """What to keep of a lost request over a restart, until ``until``; times in microseconds."""
 
     remote_id: int
     start: int
@@ -315,57 +331,57 @@ class SavedGhost(NamedTuple):
     until: int
 
 
-class Saved(NamedTuple):
-    """What a later sync needs to go on where this one is."""
+class SavedState(NamedTuple):
+    """What a later sync needs to continue where this one is."""
 
-    links: tuple[SavedLink, ...] = ()
-    ghosts: tuple[SavedGhost, ...] = ()
+    holds: tuple[SavedHold, ...] = ()
+    orphans: tuple[SavedOrphan, ...] = ()
     keys: tuple[tuple[str, int], ...] = ()
-    """How many attempts with a caller's key were given back."""
+    """How many attempts with each idempotency key were given back."""
 
 
 @dataclass(frozen=True, slots=True)
 class SyncStatistics:
-    """What a sync has done since it was entered, and how it is now."""
+    """What a sync has done since it was entered, and its present state."""
 
-    followed: int
+    tracked: int
     """Reservations that the remote is to have, or still has, a hold for."""
     backlog: int
-    """Those of them whose last change has not arrived there."""
+    """Tracked reservations whose last change the remote does not have yet."""
     held: int
-    """Holds there whose uid is known."""
-    ghosts: int
-    """Lost requests that may have left a hold there."""
+    """Holds at the remote whose uid is known."""
+    orphans: int
+    """Lost requests that may have left a hold at the remote."""
     sent: int
     """Calls of the client that change something."""
     accepted: int
     refused: int
-    """Holds and moves that the remote said no to."""
+    """Holds and moves that the remote refused."""
     lost: int
-    """Calls of which nobody knows whether they were done."""
+    """Calls whose outcome is unknown."""
     not_done: int
-    """Calls that failed, and certainly changed nothing."""
+    """Calls that failed and certainly changed nothing."""
     retried: int
-    """Calls that repeated one that had failed."""
+    """Calls that repeated a failed one."""
     renewed: int
-    """Holds made anew where they were, because the remote's were about to end, or gone."""
+    """Holds made anew at the same span, because the remote's ended soon or were gone."""
     revoked: int
     given_back: int
-    """Holds never returned, because the remote had not accepted them."""
+    """Holds that no caller was given, because the remote had not accepted them."""
     diverged: int
     polls: int
     polls_failed: int
     busy_spans: int
-    """Imported under the source ``cal.com`` now."""
+    """Busy spans imported under the source ``cal.com`` now."""
     hidden: int
     """Starts that are not offered although no imported span is in their way."""
     staleness: timedelta | None
-    """How old the oldest is that is known of a day somebody asks for; None if there is none."""
-    drift: timedelta | None
+    """The age of the oldest poll of a watched day; None if there is none."""
+    clock_skew: timedelta | None
     """How far the remote's clock is ahead: by the last hold that it made, or a date since."""
-    drift_error: timedelta | None
-    """That may be wrong by so much."""
-    drift_most: timedelta
-    """The largest that was measured, either way."""
-    drift_jumps: int
-    """How often its clock was set, or ours: by more than a second and the requests explain."""
+    clock_skew_error: timedelta | None
+    """The largest error of ``clock_skew``."""
+    clock_skew_max: timedelta
+    """The largest skew that was measured, in either direction."""
+    clock_jumps: int
+    """How often its clock, or ours, was set: by more than a second and the requests explain."""

@@ -123,6 +123,8 @@ class RemoteCalCom:
         """What goes wrong, and when."""
         self.log: list[Exchange] = []
         """All requests, in the order in which they arrived."""
+        self.undecided = 0
+        """Requests that were checked and have not taken effect yet."""
         self._clock = clock if clock is not None else SystemClock()
         self._directory = Directory(event_types, users, teams, organizations)
         self._credentials = Credentials(api_keys, access_tokens, oauth_clients)
@@ -331,8 +333,12 @@ class RemoteCalCom:
 
     async def _between(self, asked: _Asked) -> Answer | None:
         """Let others in between a check and the change that it allows."""
-        await asyncio.sleep(0)
-        return await self._go_wrong(asked, At.BETWEEN)
+        self.undecided += 1
+        try:
+            await asyncio.sleep(0)
+            return await self._go_wrong(asked, At.BETWEEN)
+        finally:
+            self.undecided -= 1
 
     # --- The endpoints -------------------------------------------------------------------
 

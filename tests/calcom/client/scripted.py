@@ -1,4 +1,4 @@
-"""A remote that does as it is told, wrong things included, and times for a client of it."""
+"""A scripted remote, which can also do wrong things, and clocks for a client of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer; the body is JSON unless it is bytes."""
+    """A response to send; the body is JSON unless it is bytes."""
 
     status: int = 200
     body: Any = b""
@@ -51,14 +51,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Raw:
-    """Bytes to answer with before the connection ends."""
+    """Bytes to send before the connection ends."""
 
     sent: bytes
 
 
 @dataclass
 class Hang:
-    """Answer nothing until told to; ``read`` is set when the request has arrived."""
+    """Send no response until ``go`` is set; ``read`` is set when the request has arrived."""
 
     read: asyncio.Event = field(default_factory=asyncio.Event)
     then: Reply | None = None
@@ -66,9 +66,9 @@ class Hang:
 
 
 DROP: Final = Raw(b"")
-"""End the connection when the request has been read."""
+"""End the connection once the request was read."""
 
-Step = Reply | Raw | Hang
+Action = Reply | Raw | Hang
 
 
 def success(data: Any, status: int = 200) -> Reply:
@@ -87,9 +87,9 @@ TOO_MANY: Final = error(429, X_RateLimit_Reset_Default="12")
 
 
 class Remote:
-    """A server that answers with one step after another, and keeps what it was asked."""
+    """A server that performs one step for each request, and records the requests."""
 
-    def __init__(self, *steps: Step) -> None:
+    def __init__(self, *steps: Action) -> None:
         self.steps = list(steps)
         self.seen: list[Seen] = []
         self.connections = 0
@@ -98,7 +98,7 @@ class Remote:
         self._changed = asyncio.Event()
 
     async def quiet(self) -> None:
-        """Return when no connection is open."""
+        """Wait until no connection is open."""
         while self.open:
             self._changed.clear()
             await self._changed.wait()
@@ -119,12 +119,12 @@ class Remote:
             self._changed.set()
 
     async def _step(
-        self, step: Step, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, step: Action, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         if isinstance(step, Hang):
             step.read.set()
             if step.then is None:
-                await reader.read()  # until the client has had enough
+                await reader.read()  # until the client hangs up
                 return False
             await step.go.wait()
             step = step.then
@@ -147,8 +147,8 @@ async def _request(reader: asyncio.StreamReader) -> Seen | None:
 
 
 @asynccontextmanager
-async def remote(*steps: Step) -> AsyncIterator[Remote]:
-    """Run a remote; that it was asked for every step is checked at the end."""
+async def remote(*steps: Action) -> AsyncIterator[Remote]:
+    """Run a remote; at the end, check that every step was used."""
     scripted = Remote(*steps)
     server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
     scripted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -162,7 +162,7 @@ async def remote(*steps: Step) -> AsyncIterator[Remote]:
 
 @asynccontextmanager
 async def nobody() -> AsyncIterator[str]:
-    """Return an address where nobody listens."""
+    """Return an address where no server listens."""
     server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     server.close()
@@ -171,16 +171,16 @@ async def nobody() -> AsyncIterator[str]:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    """Give way until it is so; everybody it depends on is in this event loop."""
+    """Yield until the condition holds; all it depends on runs in this event loop."""
     for _ in range(100_000):
         if done():
             return
         await asyncio.sleep(0)
-    raise AssertionError("it never was so")
+    raise AssertionError("the condition never became true")
 
 
 class PassingTime:
-    """A time that goes on when somebody sleeps, and only then."""
+    """A clock that advances when somebody sleeps, and only then."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -196,7 +196,7 @@ class PassingTime:
 
 
 class StandingTime(PassingTime):
-    """A time that goes on when it is told to; whoever sleeps is woken in order."""
+    """A clock that advances when told to; sleepers are woken in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class StandingTime(PassingTime):
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """An event loop that can be told that so much time has passed."""
+    """An event loop whose clock can be advanced."""
 
     skipped = 0.0
 
@@ -235,7 +235,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
 
 class Longest:
-    """Draws the longest of all waits."""
+    """Always draws the longest wait."""
 
     def uniform(self, _: float, most: float) -> float:
         return most

@@ -1,4 +1,4 @@
-"""The client against our own server and against the stand-in: what it is told is the same."""
+"""The client against our own server and against the stand-in: both tell it the same."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EVENT_TYPES = (
 
 @pytest.fixture(params=["our own server", "the stand-in"])
 async def client(request: pytest.FixtureRequest, start: Start) -> AsyncIterator[CalComClient]:
-    """A client of either, which both know of the same event types and callers."""
+    """A client of either server; both have the same event types and callers."""
     if request.param == "our own server":
         api = await start()
         async with CalComClient(f"http://127.0.0.1:{api.port}", api_key="cal_owner") as client:
@@ -93,7 +93,7 @@ async def test_all_five_operations(client: CalComClient) -> None:
     assert await starts(client) == around
 
 
-async def test_slots_as_both_say_them(client: CalComClient) -> None:
+async def test_both_list_the_same_slots(client: CalComClient) -> None:
     by_id = await client.slots(START, START + HOUR, event_type_id=2)
     assert by_id == [RemoteSlot(START, START + HOUR, None, None)]
     by_name = await client.slots(START, START + HOUR, username="owner", event_type_slug="hour")
@@ -105,7 +105,7 @@ async def test_slots_as_both_say_them(client: CalComClient) -> None:
     assert await client.slots(START, START + minutes(59), event_type_id=2) == []
 
 
-async def test_what_both_refuse(client: CalComClient) -> None:
+async def test_both_refuse_the_same(client: CalComClient) -> None:
     with pytest.raises(RemoteNotFound, match="Event Type with ID=99 not found"):
         await client.reserve(99, START)
     with pytest.raises(RemoteNotFound, match="Event Type not found"):

@@ -1,4 +1,4 @@
-"""The breaker: every state with every event, and a model of it."""
+"""The circuit breaker: every state with every event, and against a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from slotengine.calcom.client.circuit_breaker import Breaker, Circuit, Passage
+from slotengine.calcom.client.circuit_breaker import Attempt, CircuitBreaker, CircuitState
 
 FAILURES = 2
 COOLDOWN_S = 30.0
@@ -20,80 +20,82 @@ class Time:
         return self.now
 
 
-def breaker_in(circuit: Circuit, time: Time) -> tuple[Breaker, Passage]:
-    """Return a breaker in a state, and a passage that counts in it."""
-    breaker = Breaker(failures=FAILURES, cooldown_s=COOLDOWN_S, clock=time.clock)
-    passage = breaker.passage()
-    if circuit is Circuit.CLOSED:
-        return breaker, passage
+def breaker_in(circuit: CircuitState, time: Time) -> tuple[CircuitBreaker, Attempt]:
+    """Return a breaker in a state, and an attempt that counts in it."""
+    breaker = CircuitBreaker(failures=FAILURES, cooldown_s=COOLDOWN_S, clock=time.clock)
+    attempt = breaker.attempt()
+    if circuit is CircuitState.CLOSED:
+        return breaker, attempt
     for _ in range(FAILURES):
-        passage.failed()
-    if circuit is Circuit.HALF_OPEN:
+        attempt.failed()
+    if circuit is CircuitState.HALF_OPEN:
         time.now += COOLDOWN_S
-        passage = breaker.passage()
-    return breaker, passage
+        attempt = breaker.attempt()
+    return breaker, attempt
 
 
 TABLE = {
-    (Circuit.CLOSED, "succeeded"): (Circuit.CLOSED, 0.0),
-    (Circuit.CLOSED, "failed"): (Circuit.CLOSED, 0.0),
-    (Circuit.CLOSED, "given up"): (Circuit.CLOSED, 0.0),
-    (Circuit.OPEN, "succeeded"): (Circuit.OPEN, COOLDOWN_S),
-    (Circuit.OPEN, "failed"): (Circuit.OPEN, COOLDOWN_S),
-    (Circuit.OPEN, "given up"): (Circuit.OPEN, COOLDOWN_S),
-    (Circuit.HALF_OPEN, "succeeded"): (Circuit.CLOSED, 0.0),
-    (Circuit.HALF_OPEN, "failed"): (Circuit.OPEN, COOLDOWN_S),
-    (Circuit.HALF_OPEN, "given up"): (Circuit.OPEN, 0.0),
+    (CircuitState.CLOSED, "succeeded"): (CircuitState.CLOSED, 0.0),
+    (CircuitState.CLOSED, "failed"): (CircuitState.CLOSED, 0.0),
+    (CircuitState.CLOSED, "abandoned"): (CircuitState.CLOSED, 0.0),
+    (CircuitState.OPEN, "succeeded"): (CircuitState.OPEN, COOLDOWN_S),
+    (CircuitState.OPEN, "failed"): (CircuitState.OPEN, COOLDOWN_S),
+    (CircuitState.OPEN, "abandoned"): (CircuitState.OPEN, COOLDOWN_S),
+    (CircuitState.HALF_OPEN, "succeeded"): (CircuitState.CLOSED, 0.0),
+    (CircuitState.HALF_OPEN, "failed"): (CircuitState.OPEN, COOLDOWN_S),
+    (CircuitState.HALF_OPEN, "abandoned"): (CircuitState.OPEN, 0.0),
 }
 
 
 @pytest.mark.parametrize(("circuit", "event"), TABLE)
-def test_every_state_with_every_event(circuit: Circuit, event: str) -> None:
-    breaker, passage = breaker_in(circuit, Time())
+def test_every_state_with_every_event(circuit: CircuitState, event: str) -> None:
+    breaker, attempt = breaker_in(circuit, Time())
     assert breaker.circuit is circuit
-    with passage:
+    with attempt:
         if event == "succeeded":
-            passage.succeeded()
+            attempt.succeeded()
         elif event == "failed":
-            passage.failed()
-    assert (breaker.circuit, breaker.closed_for_s()) == TABLE[circuit, event]
+            attempt.failed()
+    assert (breaker.circuit, breaker.retry_after_s()) == TABLE[circuit, event]
 
 
 def test_the_table_is_complete() -> None:
     assert TABLE.keys() == {
-        (circuit, event) for circuit in Circuit for event in ("succeeded", "failed", "given up")
+        (circuit, event)
+        for circuit in CircuitState
+        for event in ("succeeded", "failed", "abandoned")
     }
 
 
 def test_only_failures_in_a_row_count() -> None:
-    breaker, passage = breaker_in(Circuit.CLOSED, Time())
+    breaker, attempt = breaker_in(CircuitState.CLOSED, Time())
     for _ in range(5):
-        assert not passage.failed()
-        passage.succeeded()
-    assert not passage.failed()
-    assert passage.failed()
-    assert (breaker.circuit, breaker.opened) == (Circuit.OPEN, 1)
+        assert not attempt.failed()
+        attempt.succeeded()
+    assert not attempt.failed()
+    assert attempt.failed()
+    assert (breaker.circuit, breaker.opened) == (CircuitState.OPEN, 1)
 
 
-def test_while_a_probe_is_under_way_nobody_else_passes() -> None:
-    breaker, probe = breaker_in(Circuit.HALF_OPEN, Time())
-    assert breaker.closed_for_s() == COOLDOWN_S
+def test_no_other_request_passes_during_a_probe() -> None:
+    breaker, probe = breaker_in(CircuitState.HALF_OPEN, Time())
+    assert breaker.retry_after_s() == COOLDOWN_S
     with pytest.raises(AssertionError):
-        breaker.passage()
-    with probe:  # given up
+        breaker.attempt()
+    with probe:  # abandoned
         pass
-    with breaker.passage() as next_probe:
+    with breaker.attempt() as next_probe:
         next_probe.succeeded()
-    assert breaker.circuit is Circuit.CLOSED
+    assert breaker.circuit is CircuitState.CLOSED
 
 
-def test_stragglers_of_a_former_state_do_not_count() -> None:
+def test_results_from_an_earlier_state_do_not_count() -> None:
     time = Time()
-    breaker = Breaker(failures=1, cooldown_s=COOLDOWN_S, clock=time.clock)
-    early, late, last = breaker.passage(), breaker.passage(), breaker.passage()
+    breaker = CircuitBreaker(failures=1, cooldown_s=COOLDOWN_S, clock=time.clock)
+    early, late, last = breaker.attempt(), breaker.attempt(), breaker.attempt()
     early.failed()
     time.now += COOLDOWN_S
-    probe = breaker.passage()
+    probe = breaker.attempt()
     late.succeeded()
     assert breaker.circuit.value == "half open"
     probe.succeeded()
@@ -101,43 +103,45 @@ def test_stragglers_of_a_former_state_do_not_count() -> None:
     assert breaker.circuit.value == "closed"
 
 
-class BreakerAgainstRules(RuleBasedStateMachine):
-    """Goal: it opens exactly after failures in a row, and one at a time may probe.
+class CircuitBreakerAgainstRules(RuleBasedStateMachine):
+    """Goal: it opens exactly after enough failures in a row, and there is one probe at a time.
 
-    Method: requests begin and end in any order while time goes on.
+    Method: attempts begin and end in any order while time passes.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.time = Time()
-        self.breaker = Breaker(failures=FAILURES, cooldown_s=COOLDOWN_S, clock=self.time.clock)
-        self.passages: list[Passage] = []
+        self.breaker = CircuitBreaker(
+            failures=FAILURES, cooldown_s=COOLDOWN_S, clock=self.time.clock
+        )
+        self.attempts: list[Attempt] = []
         self.opened_at: float | None = None
-        self.probes: list[Passage] = []
+        self.probes: list[Attempt] = []
 
-    @precondition(lambda self: self.breaker.closed_for_s() == 0)
+    @precondition(lambda self: self.breaker.retry_after_s() == 0)
     @rule()
     def begin(self) -> None:
-        probing = self.breaker.circuit is Circuit.OPEN
-        passage = self.breaker.passage()
-        self.passages.append(passage)
+        probing = self.breaker.circuit is CircuitState.OPEN
+        attempt = self.breaker.attempt()
+        self.attempts.append(attempt)
         if probing:
-            self.probes.append(passage)
+            self.probes.append(attempt)
 
-    @precondition(lambda self: self.passages)
-    @rule(data=st.data(), verdict=st.sampled_from(["succeeded", "failed", "given up"]))
-    def end(self, data: st.DataObject, verdict: str) -> None:
-        passage = self.passages.pop(data.draw(st.integers(0, len(self.passages) - 1)))
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), last_error=st.sampled_from(["succeeded", "failed", "abandoned"]))
+    def end(self, data: st.DataObject, last_error: str) -> None:
+        attempt = self.attempts.pop(data.draw(st.integers(0, len(self.attempts) - 1)))
         before = self.breaker.circuit
-        with passage:
-            if verdict == "succeeded":
-                passage.succeeded()
-            elif verdict == "failed" and passage.failed():
+        with attempt:
+            if last_error == "succeeded":
+                attempt.succeeded()
+            elif last_error == "failed" and attempt.failed():
                 self.opened_at = self.time.now
-        if passage in self.probes:
-            self.probes.remove(passage)
-            assert self.breaker.circuit is not Circuit.HALF_OPEN
-        elif before is not Circuit.CLOSED:
+        if attempt in self.probes:
+            self.probes.remove(attempt)
+            assert self.breaker.circuit is not CircuitState.HALF_OPEN
+        elif before is not CircuitState.CLOSED:
             assert self.breaker.circuit is before
 
     @rule(seconds=st.sampled_from([1.0, 15.0, COOLDOWN_S]))
@@ -146,11 +150,11 @@ class BreakerAgainstRules(RuleBasedStateMachine):
 
     @invariant()
     def it_keeps_its_cooldown(self) -> None:
-        assert len(self.probes) == (self.breaker.circuit is Circuit.HALF_OPEN)
-        if self.breaker.circuit is Circuit.OPEN:
+        assert len(self.probes) == (self.breaker.circuit is CircuitState.HALF_OPEN)
+        if self.breaker.circuit is CircuitState.OPEN:
             assert self.opened_at is not None
             left = max(0.0, self.opened_at + COOLDOWN_S - self.time.now)
-            assert self.breaker.closed_for_s() == left
+            assert self.breaker.retry_after_s() == left
 
 
-TestBreakerAgainstRules = BreakerAgainstRules.TestCase
+TestCircuitBreakerAgainstRules = CircuitBreakerAgainstRules.TestCase

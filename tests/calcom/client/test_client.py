@@ -1,4 +1,4 @@
-"""The client against our own server, and what exactly it sends to any."""
+"""The client against our own server, and exactly what it sends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from slotengine import InvalidField, minutes
 from slotengine.calcom import (
     CalComClient,
-    Circuit,
+    CircuitState,
     ClientClosed,
     OutcomeUnknown,
     RemoteConflict,
@@ -47,7 +47,7 @@ def url(api: Api) -> str:
 # --- Against our own server --------------------------------------------------------------
 
 
-async def test_a_hold_from_its_beginning_to_its_end(api: Api) -> None:
+async def test_the_life_of_a_hold(api: Api) -> None:
     async with CalComClient(url(api), api_key="cal_owner") as client:
         held = await client.reserve(1, START, slot_minutes=45, reservation_minutes=10)
         assert held == RemoteReservation(
@@ -73,11 +73,11 @@ async def test_a_hold_from_its_beginning_to_its_end(api: Api) -> None:
         assert await client.get(held.uid) is None
         statistics = client.statistics()
     assert (statistics.calls, statistics.sent, statistics.retried) == (6, 6, 0)
-    assert (statistics.refused, statistics.failed, statistics.under_way) == (0, 0, 0)
-    assert statistics.circuit is Circuit.CLOSED
+    assert (statistics.refused, statistics.failed, statistics.in_flight) == (0, 0, 0)
+    assert statistics.circuit is CircuitState.CLOSED
 
 
-async def test_what_the_server_refuses(api: Api) -> None:
+async def test_refusals_of_the_server(api: Api) -> None:
     async with (
         CalComClient(url(api)) as anonymous,
         CalComClient(url(api), api_key="cal_stranger") as stranger,
@@ -116,12 +116,12 @@ async def test_what_the_server_refuses(api: Api) -> None:
     ],
     ids=lambda credentials: next(iter(credentials)),
 )
-async def test_each_kind_of_credentials_is_known(api: Api, credentials: dict[str, str]) -> None:
+async def test_each_kind_of_credentials_is_accepted(api: Api, credentials: dict[str, str]) -> None:
     async with CalComClient(url(api), **credentials) as client:  # type: ignore[arg-type]
         assert (await client.reserve(1, START, reservation_minutes=9)).reservation_minutes == 9
 
 
-async def test_an_expired_hold_is_still_read(api: Api) -> None:
+async def test_an_expired_hold_can_still_be_read(api: Api) -> None:
     async with CalComClient(url(api)) as client:
         held = await client.reserve(1, START)
         await api.clock.advance(minutes(6))
@@ -130,7 +130,7 @@ async def test_an_expired_hold_is_still_read(api: Api) -> None:
         assert read.until < api.clock.moment
 
 
-async def test_the_uid_leads_nowhere_else(api: Api) -> None:
+async def test_a_uid_leads_to_no_other_path(api: Api) -> None:
     async with CalComClient(url(api)) as client:
         held = await client.reserve(1, START)
         for uid in (f"x/../{held.uid}", f"{held.uid}?a", f"{held.uid}#a", f"../{held.uid}"):
@@ -142,10 +142,10 @@ async def test_the_uid_leads_nowhere_else(api: Api) -> None:
                 await client.delete(uid)
 
 
-# --- What is sent ------------------------------------------------------------------------
+# --- Requests ----------------------------------------------------------------------------
 
 
-async def test_what_a_reservation_sends() -> None:
+async def test_the_requests_of_a_reservation() -> None:
     async with (
         remote(CREATED, CREATED, success(None), DONE) as server,
         CalComClient(server.url, api_key="cal_key") as client,
@@ -178,7 +178,7 @@ async def test_what_a_reservation_sends() -> None:
     assert server.connections == 1
 
 
-async def test_an_oauth_client_sends_its_pair_and_a_stranger_nothing() -> None:
+async def test_headers_of_an_oauth_client_and_without_credentials() -> None:
     async with remote(DONE, DONE) as server:
         async with CalComClient(server.url, client_id="id", client_secret="pst") as client:
             await client.delete("u")
@@ -200,7 +200,7 @@ async def test_the_base_url_may_have_a_path(suffix: str, prefix: str) -> None:
     assert server.seen[0].target == f"{prefix}/v2/slots/reservations/u"
 
 
-async def test_production_is_usual() -> None:
+async def test_production_is_the_default() -> None:
     assert repr(CalComClient()) == "<CalComClient: https://api.cal.com, <Credentials: none>>"
 
 
@@ -237,7 +237,7 @@ async def test_a_search_sends_its_query_and_reads_all_kinds_of_slots() -> None:
     )
 
 
-async def test_what_is_refused_here_is_not_sent(api: Api) -> None:
+async def test_invalid_arguments_are_not_sent(api: Api) -> None:
     async with CalComClient(url(api)) as client:
         with pytest.raises(InvalidField, match="start"):
             await client.reserve(1, datetime(2050, 9, 5, 10))  # noqa: DTZ001
@@ -248,20 +248,20 @@ async def test_what_is_refused_here_is_not_sent(api: Api) -> None:
         assert client.statistics().sent == client.statistics().calls == 0
 
 
-# --- What is read ------------------------------------------------------------------------
+# --- Responses ---------------------------------------------------------------------------
 
 LENIENT = {
     "a number as text": {"eventTypeId": "1", "reservationDuration": "5"},
-    "a number with a fraction that is none": {"eventTypeId": 1.0},
+    "a whole number as a float": {"eventTypeId": 1.0},
     "no milliseconds": {"slotStart": "2050-09-05T10:00:00Z"},
     "an offset": {"slotStart": "2050-09-05T12:00:00+02:00"},
     "seconds": {"reservationUntil": 2545970700},
     "milliseconds": {"reservationUntil": 2545970700000},
     "milliseconds as text": {"reservationUntil": "2545970700000"},
-    "a fraction of nothing": {"reservationUntil": 2545970700.0},
-    "a fraction of nothing as text": {"reservationUntil": "2545970700000.000"},
+    "a fraction of zero": {"reservationUntil": 2545970700.0},
+    "a fraction of zero as text": {"reservationUntil": "2545970700000.000"},
     "no end": {"slotEnd": None, "slotDuration": "30"},
-    "what nobody knows": {"host": {"id": 7}, "slotDuration": "half an hour"},
+    "unknown fields": {"host": {"id": 7}, "slotDuration": "half an hour"},
 }
 
 
@@ -281,11 +281,11 @@ UNREADABLE = {
     "nothing": b"",
     "a page": b"<html>Welcome</html>",
     "half": b'{"status": "success", "data": {"eventTyp',
-    "no object": b"[]",
+    "not an object": b"[]",
     "no success": {"status": "error", "data": HELD},
     "no data": {"status": "success"},
     "null": {"status": "success", "data": None},
-    "a uid alone": {"status": "success", "data": UID},
+    "only a uid": {"status": "success", "data": UID},
     "no uid": {"status": "success", "data": HELD | {"reservationUid": None}},
     "no time": {"status": "success", "data": HELD | {"reservationUntil": "soon"}},
     "30 February": {"status": "success", "data": HELD | {"slotStart": "2050-02-30"}},
@@ -296,7 +296,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-async def test_a_success_that_cannot_be_read_leaves_the_outcome_open(body: object) -> None:
+async def test_an_unreadable_success_is_an_unknown_outcome(body: object) -> None:
     async with remote(Reply(201, body)) as server, CalComClient(server.url) as client:
         with pytest.raises(OutcomeUnknown) as caught:
             await client.reserve(1, START)
@@ -305,7 +305,7 @@ async def test_a_success_that_cannot_be_read_leaves_the_outcome_open(body: objec
 
 
 @pytest.mark.parametrize("body", [b"", b" \n", {"status": "success", "data": None}])
-async def test_a_delete_is_done_with_or_without_a_word(body: object) -> None:
+async def test_a_delete_succeeds_with_or_without_a_body(body: object) -> None:
     async with remote(Reply(200, body)) as server, CalComClient(server.url) as client:
         await client.delete("u")
 
@@ -313,7 +313,7 @@ async def test_a_delete_is_done_with_or_without_a_word(body: object) -> None:
 # --- The session -------------------------------------------------------------------------
 
 
-async def test_a_lent_session_stays_open_and_is_told_nothing() -> None:
+async def test_a_given_session_stays_open_and_gets_no_credentials() -> None:
     async with (
         remote(DONE, error(422)) as server,
         aiohttp.ClientSession("http://elsewhere.invalid", raise_for_status=True) as lent,
@@ -326,7 +326,7 @@ async def test_a_lent_session_stays_open_and_is_told_nothing() -> None:
         assert "Authorization" not in lent.headers
 
 
-async def test_its_own_pool_has_so_many_connections() -> None:
+async def test_the_pool_of_its_own_session_is_bounded() -> None:
     async with (
         remote(*[success(None)] * 5) as server,
         CalComClient(server.url, connections=2) as client,
@@ -348,7 +348,7 @@ async def test_a_closed_client_says_so() -> None:
     assert client.statistics().calls == 0
 
 
-async def test_a_lent_session_that_was_closed_says_so() -> None:
+async def test_a_given_session_that_was_closed_says_so() -> None:
     async with aiohttp.ClientSession() as lent, CalComClient(session=lent) as client:
         await lent.close()
         with pytest.raises(ClientClosed):
@@ -383,14 +383,14 @@ async def test_a_lent_session_that_was_closed_says_so() -> None:
     ],
     ids=str,
 )
-def test_arguments_that_make_no_sense(arguments: dict[str, object], field: str) -> None:
+def test_invalid_arguments_are_refused(arguments: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidField) as caught:
         CalComClient(**arguments)  # type: ignore[arg-type]
     assert caught.value.field == field
 
 
-async def test_a_virtual_clock_is_the_servers_only(api: Api) -> None:
-    """What the client reads is the server's time, never its own."""
+async def test_the_servers_virtual_clock_is_not_the_clients(api: Api) -> None:
+    """The client reads the server's times, never its own clock."""
     assert isinstance(api.clock, SimClock)
     async with CalComClient(url(api)) as client:
         assert (await client.reserve(1, START)).until == api.clock.moment + minutes(5)

@@ -1,4 +1,4 @@
-"""Access tokens that are refreshed, and secrets that nobody sees."""
+"""Access tokens that are refreshed, and secrets that stay hidden."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.calcom.client.scripted import (
     DROP,
     START,
     UID,
+    Action,
     Hang,
     Raw,
     Reply,
     SkippingLoop,
-    Step,
     error,
     nobody,
     remote,
@@ -50,7 +50,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 class Tokens:
-    """A source of access tokens: new-1, new-2, ...; it waits to be told when it has a gate."""
+    """A source of access tokens: new-1, new-2, ...; with a gate it waits until that opens."""
 
     def __init__(self, gate: asyncio.Event | None = None) -> None:
         self.asked = 0
@@ -85,7 +85,7 @@ async def test_a_refused_token_is_refreshed_and_the_call_repeated(api: Api) -> N
     assert statistics.refused == 1
 
 
-async def test_it_is_repeated_once_only() -> None:
+async def test_the_call_is_repeated_once_only() -> None:
     tokens = Tokens()
     async with (
         remote(DENIED, DENIED, FOUND) as server,
@@ -109,7 +109,7 @@ async def test_only_a_401_asks_for_another_token() -> None:
     assert tokens.asked == 0
 
 
-async def test_one_refresh_serves_all() -> None:
+async def test_one_refresh_serves_all_calls() -> None:
     tokens = Tokens(asyncio.Event())
     hangs = [Hang(then=DENIED) for _ in range(3)]
     async with (
@@ -126,14 +126,14 @@ async def test_one_refresh_serves_all() -> None:
         tokens.gate.set()
         await calls[0]
         await calls[1]
-        hangs[2].go.set()  # refused with a token that was replaced meanwhile
+        hangs[2].go.set()  # refused with a token that has been replaced since
         await calls[2]
         await client.get(UID)
     assert tokens.asked == 1
     assert bearers(server) == ["old"] * 3 + ["new-1"] * 4
 
 
-async def test_a_cancelled_caller_does_not_end_the_refresh_of_the_others() -> None:
+async def test_a_cancelled_caller_does_not_end_the_refresh_of_others() -> None:
     tokens = Tokens(asyncio.Event())
     async with (
         remote(DENIED, DENIED, FOUND) as server,
@@ -171,12 +171,12 @@ async def test_a_refresh_that_takes_too_long_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "two words", None], ids=str)
-async def test_a_refresh_that_gives_nothing_usable_leaves_the_refusal(
+async def test_a_refresh_without_a_usable_token_leaves_the_refusal(
     token: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def refresh() -> str:
-        answer: str = token
-        return answer
+        response: str = token
+        return response
 
     async with (
         remote(DENIED) as server,
@@ -187,14 +187,14 @@ async def test_a_refresh_that_gives_nothing_usable_leaves_the_refusal(
     assert "refreshing the access token failed: InvalidField" in caplog.messages
 
 
-async def test_a_refresh_that_failed_is_tried_again_by_the_next_call() -> None:
+async def test_the_next_call_tries_a_failed_refresh_again() -> None:
     answers: list[str | Exception] = [RuntimeError("refresh-token-9"), "new"]
 
     async def refresh() -> str:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        response = answers.pop(0)
+        if isinstance(response, Exception):
+            raise response
+        return response
 
     async with (
         remote(DENIED, DENIED, FOUND) as server,
@@ -211,7 +211,7 @@ async def test_a_refresh_that_failed_is_tried_again_by_the_next_call() -> None:
 SECRET = "s3cr3t-of-ours"
 
 ECHO = error(422, f"no slot for {SECRET}, Bearer {SECRET}", SECRET)
-STEPS: dict[str, Step] = {
+STEPS: dict[str, Action] = {
     "an echo": Reply(422, ECHO.body, {"X-Request-Id": f"request-of-{SECRET}"}),
     "an echo, limited": Reply(429, ECHO.body, {"X-RateLimit-Reset-Default": "99"}),
     "an echo, failed": Reply(500, ECHO.body, {"X-Request-Id": SECRET}),
@@ -219,7 +219,7 @@ STEPS: dict[str, Step] = {
     "an echo as a redirect": Reply(307, b"", {"Location": f"http://{SECRET}.invalid/{SECRET}"}),
     "denied": DENIED,
     "dropped": DROP,
-    "no HTTP": Raw(SECRET.encode() + b"\r\n\r\n"),
+    "not HTTP": Raw(SECRET.encode() + b"\r\n\r\n"),
     "a broken header": Raw(b"HTTP/1.1 200 OK\r\n" + SECRET.encode() + b"\r\n\r\n"),
     "broken gzip": Reply(200, SECRET.encode(), {"Content-Encoding": "gzip"}),
     "half a body": Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + SECRET.encode()),
@@ -232,7 +232,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def everything(raised: BaseException) -> str:
-    """Return all that an error can show: as text, with where it came from, and its fields."""
+    """Return all that an error can show: its text, its traceback and its fields."""
     shown = ["".join(traceback.TracebackException.from_exception(raised).format())]
     error: BaseException | None = raised
     while error is not None:
@@ -244,8 +244,8 @@ def everything(raised: BaseException) -> str:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 @pytest.mark.parametrize("operation", ["reserve", "get", "slots"])
-async def test_no_secret_is_seen(
-    operation: str, step: Step, kind: str, caplog: pytest.LogCaptureFixture
+async def test_no_secret_is_shown(
+    operation: str, step: Action, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     calls: dict[str, Callable[[CalComClient], Awaitable[object]]] = {
@@ -264,14 +264,14 @@ async def test_no_secret_is_seen(
     assert not any(SECRET in repr(vars(record)) for record in caplog.records)
 
 
-async def test_no_secret_is_seen_where_nobody_is() -> None:
+async def test_no_secret_is_shown_when_unreachable() -> None:
     async with nobody() as url, CalComClient(url, attempts=1, api_key=SECRET) as client:
         with pytest.raises(RemoteError) as caught:
             await client.reserve(1, START)
     assert SECRET not in everything(caught.value)
 
 
-async def test_nor_is_one_that_was_replaced_or_a_new_one(caplog: pytest.LogCaptureFixture) -> None:
+async def test_neither_the_old_nor_the_new_token_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def refresh() -> str:
@@ -290,7 +290,9 @@ async def test_nor_is_one_that_was_replaced_or_a_new_one(caplog: pytest.LogCaptu
     assert SECRET not in shown + caplog.text
 
 
-async def test_what_a_failed_refresh_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_error_of_a_failed_refresh_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.DEBUG)
 
     async def refresh() -> str:
@@ -316,7 +318,7 @@ async def test_what_a_failed_refresh_says_is_not_logged(caplog: pytest.LogCaptur
     ],
     ids=str,
 )
-def test_an_argument_that_is_refused_is_not_quoted(arguments: dict[str, str]) -> None:
+def test_a_refused_credential_is_not_quoted(arguments: dict[str, str]) -> None:
     with pytest.raises(InvalidField) as caught:
         CalComClient(**arguments)  # type: ignore[arg-type]
     assert SECRET not in everything(caught.value)
@@ -328,13 +330,13 @@ def test_a_base_url_with_credentials_is_not_quoted() -> None:
     assert SECRET not in everything(caught.value)
 
 
-def test_credentials_show_their_kind_alone() -> None:
+def test_credentials_show_only_their_kind() -> None:
     for arguments in KINDS.values():
         assert SECRET not in repr(Credentials(**arguments))
-    assert Credentials().clear(SECRET) == SECRET
+    assert Credentials().redact(SECRET) == SECRET
 
 
-def test_what_makes_the_test_above_able_to_fail() -> None:
+def test_the_check_for_secrets_can_fail() -> None:
     assert SECRET in everything(SlotError(SECRET))
     hidden = SlotError("nothing")
     hidden.__context__ = aiohttp.ClientError(SECRET)
@@ -364,7 +366,7 @@ async def test_no_cookie_is_kept() -> None:
         response.set_cookie("uid", "x")
         return response
 
-    # By its name: of a host that is an address no cookies are kept anyway.
+    # By host name, because no cookies are kept for an IP address anyway.
     async with (
         aiohttp_server(handler) as url,
         CalComClient(url.replace("127.0.0.1", "localhost")) as client,

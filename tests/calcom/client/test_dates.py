@@ -1,4 +1,4 @@
-"""What time it is at the remote, as its answers say, for whoever wants to hear it."""
+"""The remote's time, as the dates of its responses tell listeners."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine.calcom import CalComClient, RemoteFailed, RemoteRefused
-from slotengine.calcom.client.responses import Answer
+from slotengine.calcom.client.responses import Response
 from tests.calcom.client.scripted import DROP, UID, Hang, PassingTime, Reply, error, remote, success
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ NINE = "Mon, 05 Sep 2050 09:00:00 GMT"
 AT_NINE = datetime(2050, 9, 5, 9, tzinfo=UTC)
 
 
-async def test_every_answer_is_heard_whatever_it_says() -> None:
+async def test_the_date_of_every_response_is_reported() -> None:
     heard: list[tuple[datetime, float]] = []
     steps = (
         Reply(200, success(None).body, {"Date": NINE}),
@@ -37,7 +37,7 @@ async def test_every_answer_is_heard_whatever_it_says() -> None:
     assert all(took_s >= 0 for _, took_s in heard)
 
 
-async def test_it_is_said_how_long_ago_the_request_was_sent() -> None:
+async def test_the_time_since_the_request_is_reported() -> None:
     time = PassingTime()
     heard: list[float] = []
     slow = Hang(then=Reply(200, success(None).body, {"Date": NINE}))
@@ -54,12 +54,12 @@ async def test_it_is_said_how_long_ago_the_request_was_sent() -> None:
     assert heard == [7]
 
 
-async def test_who_does_not_say_it_is_not_heard() -> None:
+async def test_a_response_without_a_usable_date_is_not_reported() -> None:
     heard: list[datetime] = []
     steps = (
         success(None),
         Reply(200, success(None).body, {"Date": "yesterday"}),
-        Reply(200, success(None).body, {"Date": NINE, "Age": "3"}),  # by somebody in between
+        Reply(200, success(None).body, {"Date": NINE, "Age": "3"}),  # from a cache
         DROP,
     )
     async with remote(*steps) as server, CalComClient(server.url, attempts=1) as client:
@@ -71,7 +71,7 @@ async def test_who_does_not_say_it_is_not_heard() -> None:
     assert heard == []
 
 
-async def test_whoever_has_heard_enough_says_so() -> None:
+async def test_a_listener_can_be_removed() -> None:
     first: list[datetime] = []
     second: list[datetime] = []
     dated = Reply(200, success(None).body, {"Date": NINE})
@@ -89,10 +89,10 @@ async def test_whoever_has_heard_enough_says_so() -> None:
     "text", [NINE, "Monday, 05-Sep-50 09:00:00 GMT", "Mon Sep  5 09:00:00 2050"]
 )
 def test_all_three_formats_are_read(text: str) -> None:
-    assert Answer(200, {"date": text}, b"").date() == AT_NINE
+    assert Response(200, {"date": text}, b"").date() == AT_NINE
 
 
 @given(st.text() | st.from_regex(r"Mon, [0-9]{2} Sep [0-9]{4} [0-9:]{8} [+-][0-9]{4}"))
-def test_any_other_text_is_no_date_or_one(text: str) -> None:
-    date = Answer(200, {"date": text}, b"").date()
+def test_no_text_raises(text: str) -> None:
+    date = Response(200, {"date": text}, b"").date()
     assert date is None or date.utcoffset() is not None

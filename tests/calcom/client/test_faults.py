@@ -1,8 +1,8 @@
-"""Faults of the remote: which error each becomes, and what may be repeated.
+"""Faults of the remote: which error each becomes, and what may be retried.
 
 The rule under test is that of `slotengine.calcom.client.errors`: only `OutcomeUnknown`
-leaves open whether a change was made, and nothing else is raised if it may
-have been.
+leaves open whether a change was made, and no other error is raised if it may
+have been made.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from tests.calcom.client.scripted import (
     DROP,
     START,
     UID,
+    Action,
     Hang,
     PassingTime,
     Raw,
     Reply,
     SkippingLoop,
-    Step,
     error,
     nobody,
     remote,
@@ -68,7 +68,7 @@ CHANGES: dict[str, Operation] = {
     "delete": lambda client: client.delete(UID),
 }
 OPERATIONS = READS | CHANGES
-HARMLESS = {"slots", "get", "delete"}
+IDEMPOTENT = {"slots", "get", "delete"}
 
 each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
@@ -77,14 +77,14 @@ def client_of(url: str, time: PassingTime, **options: Any) -> CalComClient:
     return CalComClient(url, clock=time.clock, sleep=time.sleep, **options)
 
 
-# --- One fault, again and again ------------------------------------------------------------
+# --- One fault, repeatedly -----------------------------------------------------------------
 
-NO_ANSWER: dict[str, Step] = {
+NO_RESPONSE: dict[str, Action] = {
     "dropped": DROP,
     "500": Reply(500, {"statusCode": 500, "message": "Internal server error"}),
     "503": error(503),
     "a page, with 502": Reply(502, b"<html>Bad Gateway</html>"),
-    "no HTTP": Raw(b"SSH-2.0-OpenSSH\r\n\r\n"),
+    "not HTTP": Raw(b"SSH-2.0-OpenSSH\r\n\r\n"),
     "half a head": Raw(b"HTTP/1.1 200 OK\r\nContent-Le"),
     "half a body": Raw(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"status": "succ'),
     "no gzip": Reply(200, b"no", {"Content-Encoding": "gzip"}),
@@ -95,16 +95,18 @@ NO_ANSWER: dict[str, Step] = {
 
 
 @each_operation
-@pytest.mark.parametrize("step", NO_ANSWER.values(), ids=NO_ANSWER)
-async def test_no_usable_answer(step: Step, operation: str) -> None:
+@pytest.mark.parametrize("step", NO_RESPONSE.values(), ids=NO_RESPONSE)
+async def test_no_usable_response(step: Action, operation: str) -> None:
     time = PassingTime()
-    tries = 3 if operation in HARMLESS else 1
+    tries = 3 if operation in IDEMPOTENT else 1
     async with remote(*[step] * tries) as server, client_of(server.url, time) as client:
         with pytest.raises(OutcomeUnknown if operation in CHANGES else RemoteFailed) as caught:
             await OPERATIONS[operation](client)
         statistics = client.statistics()
     assert caught.value.operation == operation
-    if isinstance(step, Reply) and step is not NO_ANSWER["no gzip"]:  # that is none, unpacked
+    if (
+        isinstance(step, Reply) and step is not NO_RESPONSE["no gzip"]
+    ):  # which is no response, once decompressed
         assert f"{step.status}" in caught.value.problem
         assert caught.value.args[2] == step.status
     assert len(server.seen) == statistics.sent == statistics.failed == tries
@@ -142,7 +144,7 @@ async def test_a_refusal_is_final(status: int, operation: str) -> None:
 
 
 @each_operation
-async def test_nobody_is_there(operation: str) -> None:
+async def test_no_server_listens(operation: str) -> None:
     time = PassingTime()
     async with nobody() as url, client_of(url, time) as client:
         with pytest.raises(RemoteUnreachable) as caught:
@@ -161,7 +163,7 @@ async def test_no_such_host(operation: str) -> None:
 
 @each_operation
 async def test_the_connection_ends_before_the_request_is_read(operation: str) -> None:
-    """Who closed it did not read it, but from here that cannot be told."""
+    """The server has not read it, but the client cannot know."""
 
     async def slam(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -174,8 +176,8 @@ async def test_the_connection_ends_before_the_request_is_read(operation: str) ->
 
 
 @each_operation
-async def test_no_answer_in_time(operation: str) -> None:
-    hangs = [Hang() for _ in range(3 if operation in HARMLESS else 1)]
+async def test_no_response_in_time(operation: str) -> None:
+    hangs = [Hang() for _ in range(3 if operation in IDEMPOTENT else 1)]
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SkippingLoop)
     time = PassingTime()
@@ -185,12 +187,14 @@ async def test_no_answer_in_time(operation: str) -> None:
             await hang.read.wait()
             loop.skip(11)
         unknown = operation in CHANGES
-        with pytest.raises(OutcomeUnknown if unknown else RemoteFailed, match="no answer in time"):
+        with pytest.raises(
+            OutcomeUnknown if unknown else RemoteFailed, match="no response in time"
+        ):
             await call
-        await server.quiet()  # a connection that is owed an answer is not used again
+        await server.quiet()  # a connection with a response outstanding is not reused
 
 
-async def test_a_request_takes_no_longer_than_what_is_left_of_its_call() -> None:
+async def test_a_request_takes_no_longer_than_its_call_has_left() -> None:
     hang = Hang()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SkippingLoop)
@@ -201,12 +205,12 @@ async def test_a_request_takes_no_longer_than_what_is_left_of_its_call() -> None
         call = asyncio.ensure_future(client.get(UID))
         await hang.read.wait()
         loop.skip(4)
-        with pytest.raises(RemoteFailed, match="no answer in time"):
+        with pytest.raises(RemoteFailed, match="no response in time"):
             await asyncio.wait_for(call, 4)
 
 
 @each_operation
-async def test_a_connection_that_takes_too_long_was_not_used(operation: str) -> None:
+async def test_a_connection_that_takes_too_long_sent_nothing(operation: str) -> None:
     """All connections are taken, so the second request waits for one until it gives up."""
     hang = Hang()
     loop = asyncio.get_running_loop()
@@ -221,14 +225,14 @@ async def test_a_connection_that_takes_too_long_was_not_used(operation: str) -> 
         second = asyncio.ensure_future(OPERATIONS[operation](client))
         await asyncio.sleep(0)
         loop.skip(6)
-        with pytest.raises(RemoteUnreachable, match="not in time"):
+        with pytest.raises(RemoteUnreachable, match="timed out"):
             await second
         first.cancel()
         await asyncio.wait({first})
 
 
-async def test_an_answer_too_large_to_make_sense(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slotengine.calcom.client.transport.LARGEST_ANSWER", 10)
+async def test_a_response_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slotengine.calcom.client.transport.MAX_RESPONSE_BYTES", 10)
     async with remote(CREATED) as server, CalComClient(server.url) as client:
         with pytest.raises(OutcomeUnknown):
             await client.reserve(1, START)
@@ -237,17 +241,17 @@ async def test_an_answer_too_large_to_make_sense(monkeypatch: pytest.MonkeyPatch
 # --- Faults one after another --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("operation", sorted(HARMLESS))
-async def test_what_is_harmless_is_repeated_until_it_succeeds(operation: str) -> None:
-    answer = {"slots": success({}), "get": success(None), "delete": DONE}[operation]
+@pytest.mark.parametrize("operation", sorted(IDEMPOTENT))
+async def test_idempotent_requests_are_retried_until_they_succeed(operation: str) -> None:
+    response = {"slots": success({}), "get": success(None), "delete": DONE}[operation]
     time = PassingTime()
-    async with remote(DROP, error(500), answer) as server, client_of(server.url, time) as client:
+    async with remote(DROP, error(500), response) as server, client_of(server.url, time) as client:
         await OPERATIONS[operation](client)
         assert client.statistics().retried == 2
 
 
-async def test_a_delete_that_was_sent_once_stays_in_doubt_when_nobody_is_there() -> None:
-    """The last try was certainly not done, but that says nothing of the first."""
+async def test_the_outcome_of_a_delete_stays_unknown_if_the_remote_is_then_unreachable() -> None:
+    """The last attempt was certainly not carried out; that says nothing of the first."""
     seen: list[str] = []
 
     async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -269,7 +273,7 @@ async def test_a_delete_that_was_sent_once_stays_in_doubt_when_nobody_is_there()
 
 
 @pytest.mark.parametrize("then", [error(404), error(429), error(401)], ids=lambda s: str(s.status))
-async def test_a_delete_that_was_sent_once_stays_in_doubt_when_it_is_refused(then: Reply) -> None:
+async def test_the_outcome_of_a_delete_stays_unknown_if_it_is_then_refused(then: Reply) -> None:
     async with (
         remote(DROP, then) as server,
         client_of(server.url, PassingTime(), timeout_s=20) as client,
@@ -278,7 +282,7 @@ async def test_a_delete_that_was_sent_once_stays_in_doubt_when_it_is_refused(the
             await client.delete(UID)
 
 
-async def test_a_delete_that_was_sent_once_stays_in_doubt_when_the_breaker_opens() -> None:
+async def test_the_outcome_of_a_delete_stays_unknown_if_the_breaker_then_opens() -> None:
     async with remote(DROP) as server, client_of(server.url, PassingTime(), failures=1) as client:
         with pytest.raises(OutcomeUnknown):
             await client.delete(UID)
@@ -286,13 +290,13 @@ async def test_a_delete_that_was_sent_once_stays_in_doubt_when_the_breaker_opens
             await client.delete(UID)
 
 
-async def test_a_post_is_repeated_until_somebody_is_there() -> None:
-    """Nobody at first; somebody begins to listen on that very port while the client waits."""
+async def test_a_post_is_retried_until_the_remote_is_reachable() -> None:
+    """No server at first; one begins to listen on that port while the client waits."""
     async with nobody() as url:
         seen: list[bytes] = []
         servers: list[asyncio.Server] = []
 
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def response(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             head = await reader.readuntil(b"\r\n\r\n")
             seen.append(head)
             writer.write(CREATED.encode())
@@ -301,7 +305,7 @@ async def test_a_post_is_repeated_until_somebody_is_there() -> None:
 
         async def listen(_: float) -> None:
             servers.append(
-                await asyncio.start_server(answer, "127.0.0.1", int(url.rpartition(":")[2]))
+                await asyncio.start_server(response, "127.0.0.1", int(url.rpartition(":")[2]))
             )
 
         async with CalComClient(url, sleep=listen) as client:
@@ -312,8 +316,8 @@ async def test_a_post_is_repeated_until_somebody_is_there() -> None:
     assert len(seen) == 1
 
 
-async def test_a_pooled_connection_that_broke_is_not_used_twice_behind_our_back() -> None:
-    """Left alone, aiohttp would repeat the GET by itself, uncounted."""
+async def test_a_request_on_a_broken_pooled_connection_is_not_silently_repeated() -> None:
+    """Otherwise aiohttp would repeat the GET by itself, uncounted."""
     async with remote(success(None), DROP, success(None)) as server:
         time = PassingTime()
         async with client_of(server.url, time) as client:
@@ -324,7 +328,7 @@ async def test_a_pooled_connection_that_broke_is_not_used_twice_behind_our_back(
 
 
 async def test_redirects_are_never_followed() -> None:
-    """Credentials stay with whom they are for."""
+    """Credentials are sent to nobody else."""
     async with remote() as other:
         there = Reply(302, b"", {"Location": f"{other.url}/path?secret=1"})
         async with remote(there) as server, CalComClient(server.url, api_key="cal_k") as client:
@@ -335,7 +339,7 @@ async def test_redirects_are_never_followed() -> None:
 
 
 @pytest.mark.parametrize("location", ["/other", "http://[", ""])
-async def test_a_redirect_may_lead_nowhere(location: str) -> None:
+async def test_a_redirect_without_a_usable_location(location: str) -> None:
     async with (
         remote(Reply(308, b"", {"Location": location})) as server,
         CalComClient(server.url) as client,
@@ -361,7 +365,7 @@ ERRORS: list[SlotError] = [
 ]
 
 
-def test_every_error_is_tried() -> None:
+def test_every_error_is_covered() -> None:
     names = vars(slotengine.calcom.client.errors).values()
     classes = {one for one in names if isinstance(one, type) and issubclass(one, SlotError)}
     public = {one for one in classes - {SlotError} if not one.__name__.startswith("_")}
@@ -369,7 +373,7 @@ def test_every_error_is_tried() -> None:
 
 
 @pytest.mark.parametrize("original", ERRORS, ids=lambda one: type(one).__name__)
-def test_an_error_keeps_its_facts_on_a_journey(original: SlotError) -> None:
+def test_errors_pickle(original: SlotError) -> None:
     for level in range(pickle.HIGHEST_PROTOCOL + 1):
         arrived = pickle.loads(pickle.dumps(original, level))
         assert type(arrived) is type(original)
@@ -378,13 +382,13 @@ def test_an_error_keeps_its_facts_on_a_journey(original: SlotError) -> None:
         assert str(arrived) == str(original)
 
 
-def test_only_one_error_says_that_it_may_have_happened() -> None:
+def test_only_one_error_says_that_the_change_may_have_happened() -> None:
     remote_errors = [one for one in ERRORS if isinstance(one, RemoteError)]
     assert [type(one) for one in remote_errors if one.may_have_happened] == [OutcomeUnknown]
     assert OutcomeUnknown.__mro__[2] is RemoteError  # and catching another one never catches it
 
 
-async def test_the_words_of_the_remote_are_kept() -> None:
+async def test_the_message_of_the_remote_is_kept() -> None:
     constraints = {"isInt": "eventTypeId must be an integer number", "x": 1}
     details = {"errors": [{"constraints": constraints}, {"constraints": 1}, 1]}
     body = {"error": {"code": "Bad", "message": "Bad Request Exception", "details": details}}
@@ -400,12 +404,12 @@ async def test_the_words_of_the_remote_are_kept() -> None:
         "reserve: 400 Bad: Bad Request Exception; eventTypeId must be an integer number"
     )
     assert (odd.value.code, odd.value.message) == ("", "Bad")
-    assert str(RemoteRefused("get", 400, "", "", None)) == "get: 400 without a word"
+    assert str(RemoteRefused("get", 400, "", "", None)) == "get: 400 without a message"
 
 
-async def test_they_are_kept_as_well_where_nobody_knows_what_was_done() -> None:
-    answer = error(500, "There was an error", "INTERNAL_SERVER_ERROR")
-    async with remote(answer, answer) as server, CalComClient(server.url, attempts=1) as client:
+async def test_the_message_is_kept_when_the_outcome_is_unknown() -> None:
+    response = error(500, "There was an error", "INTERNAL_SERVER_ERROR")
+    async with remote(response, response) as server, CalComClient(server.url, attempts=1) as client:
         with pytest.raises(OutcomeUnknown) as unknown:
             await client.reserve(1, START)
         with pytest.raises(RemoteFailed) as failed:
@@ -415,19 +419,20 @@ async def test_they_are_kept_as_well_where_nobody_knows_what_was_done() -> None:
         assert facts == (500, "INTERNAL_SERVER_ERROR", "There was an error", "request-1")
     assert str(failed.value) == ("get: status 500 (INTERNAL_SERVER_ERROR: There was an error)")
     assert str(unknown.value) == (
-        "reserve: status 500 (INTERNAL_SERVER_ERROR: There was an error); it may have been done"
+        "reserve: status 500 (INTERNAL_SERVER_ERROR: There was an error); "
+        "the change may have been made"
     )
 
 
-def test_where_there_was_no_answer_it_says_nothing() -> None:
+def test_without_a_response_there_is_no_status() -> None:
     silent = [RemoteError("get"), RemoteUnreachable("get", "no connection"), RemoteDown("get", 30)]
     for one in silent:
         assert (one.status, one.code, one.message, one.request_id) == (None, "", "", None)
 
 
-async def test_long_words_and_strange_bytes_are_cut_and_mended() -> None:
-    answer = error(400, "x" * 5000)
-    raw = answer.encode().replace(b"request-1", b"r\xff1")
+async def test_long_texts_are_cut_and_invalid_bytes_replaced() -> None:
+    response = error(400, "x" * 5000)
+    raw = response.encode().replace(b"request-1", b"r\xff1")
     async with remote(Raw(raw)) as server, CalComClient(server.url) as client:
         with pytest.raises(RemoteRefused) as caught:
             await client.get(UID)

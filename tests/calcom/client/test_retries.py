@@ -1,4 +1,4 @@
-"""When the client waits, how long, and when it would rather not: limits, backoff, breaker."""
+"""When the client waits, for how long, and when it does not: limits, backoff, circuit breaker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from slotengine.calcom import (
     HELD_BACK,
     CalComClient,
-    Circuit,
+    CircuitState,
     RateLimited,
     RemoteConflict,
     RemoteDown,
@@ -51,24 +51,24 @@ def client_of(url: str, time: PassingTime, **options: Any) -> CalComClient:
 
 RESETS = {
     "seconds": ({"X-RateLimit-Reset-Default": "12"}, 12),
-    "in small letters": ({"x-ratelimit-reset-default": "12"}, 12),
+    "in lower case": ({"x-ratelimit-reset-default": "12"}, 12),
     "a fraction": ({"X-RateLimit-Reset-Default": "1.5"}, 1.5),
     "milliseconds": ({"X-RateLimit-Reset-Default": "12000"}, 12),
-    "no number": ({"X-RateLimit-Reset-Default": "soon"}, 60),
+    "not a number": ({"X-RateLimit-Reset-Default": "soon"}, 60),
     "none": ({}, 60),
-    "of several limits": ({"X-RateLimit-Reset-A": "50", "X-RateLimit-Reset-B": "20"}, 20),
-    "the usual one of several": (
+    "the first of several limits": ({"X-RateLimit-Reset-A": "50", "X-RateLimit-Reset-B": "20"}, 20),
+    "the default one of several": (
         {"X-RateLimit-Reset-A": "5", "X-RateLimit-Reset-Default": "7"},
         7,
     ),
-    "of a proxy": ({"Retry-After": "9"}, 9),
-    "of a proxy, as a date": ({"Retry-After": "Mon, 05 Sep 2050 10:00:00 GMT"}, 60),
+    "from a proxy": ({"Retry-After": "9"}, 9),
+    "from a proxy, as a date": ({"Retry-After": "Mon, 05 Sep 2050 10:00:00 GMT"}, 60),
     "absurd": ({"X-RateLimit-Reset-Default": "1767225600"}, 3600),
 }
 
 
 @pytest.mark.parametrize(("headers", "seconds"), RESETS.values(), ids=RESETS)
-async def test_a_429_says_how_long(headers: dict[str, str], seconds: float) -> None:
+async def test_a_429_says_how_long_to_wait(headers: dict[str, str], seconds: float) -> None:
     time = PassingTime()
     limited = Reply(429, error(429).body, headers)
     async with (
@@ -107,11 +107,11 @@ async def test_a_429_that_takes_too_long_is_raised_at_once() -> None:
     assert time.slept == []
 
 
-async def test_whoever_does_not_want_to_wait_is_told_at_once() -> None:
+async def test_without_waiting_a_limited_call_raises_at_once() -> None:
     time = PassingTime()
     async with (
         remote(TOO_MANY) as server,
-        client_of(server.url, time, wait_for_turn=False) as client,
+        client_of(server.url, time, wait_for_permit=False) as client,
     ):
         for _ in range(2):
             with pytest.raises(RateLimited):
@@ -119,8 +119,8 @@ async def test_whoever_does_not_want_to_wait_is_told_at_once() -> None:
     assert len(server.seen) == 1
 
 
-async def test_when_nothing_remains_the_client_stops_by_itself() -> None:
-    """The remote shuts out for another minute whoever asks once too often."""
+async def test_the_client_pauses_when_nothing_remains() -> None:
+    """One request too many, and the remote shuts the caller out for another minute."""
     time = PassingTime()
     last = {"X-RateLimit-Remaining-Default": "0", "X-RateLimit-Reset-Default": "7"}
     more = {"X-RateLimit-Remaining-A": "0", "X-RateLimit-Remaining-B": "1"}
@@ -138,7 +138,7 @@ async def test_when_nothing_remains_the_client_stops_by_itself() -> None:
 # --- The client's own limit ----------------------------------------------------------------
 
 
-async def test_no_more_than_so_many_a_minute() -> None:
+async def test_the_limit_of_a_minute_is_kept() -> None:
     time = PassingTime()
     async with (
         remote(*[FOUND] * 5) as server,
@@ -149,7 +149,7 @@ async def test_no_more_than_so_many_a_minute() -> None:
     assert time.slept == [60, 60]
 
 
-async def test_calls_at_once_keep_the_limit_in_their_order() -> None:
+async def test_concurrent_calls_keep_the_limit_in_their_order() -> None:
     time = StandingTime()
     order: list[int] = []
 
@@ -175,7 +175,7 @@ async def test_calls_at_once_keep_the_limit_in_their_order() -> None:
     assert [sorted(order[:2]), sorted(order[2:4]), order[4:]] == [[0, 1], [2, 3], [4]]
 
 
-async def test_a_turn_that_comes_too_late_is_refused_at_once() -> None:
+async def test_a_call_whose_wait_would_be_too_long_raises_at_once() -> None:
     time = PassingTime()
     async with remote(FOUND) as server, client_of(server.url, time, per_minute=1) as client:
         await client.get(UID)
@@ -201,7 +201,7 @@ async def test_without_a_limit_nobody_waits() -> None:
 # --- Backoff -----------------------------------------------------------------------------
 
 
-async def test_waits_double_up_to_a_longest() -> None:
+async def test_backoff_doubles_up_to_a_maximum() -> None:
     time = PassingTime()
     async with (
         remote(*[DROP] * 7) as server,
@@ -212,7 +212,7 @@ async def test_waits_double_up_to_a_longest() -> None:
     assert time.slept == [0.5, 1, 2, 4, 8, 8]
 
 
-async def test_waits_are_drawn_by_chance() -> None:
+async def test_backoff_is_random() -> None:
     waits = []
     for seed in (1, 1, 2):
         time = PassingTime()
@@ -227,7 +227,7 @@ async def test_waits_are_drawn_by_chance() -> None:
     assert 0 <= waits[0][0] <= 0.5
 
 
-async def test_no_repeat_begins_when_the_time_is_up() -> None:
+async def test_no_retry_begins_after_the_deadline() -> None:
     time = PassingTime()
     async with (
         remote(DROP, DROP) as server,
@@ -238,10 +238,10 @@ async def test_no_repeat_begins_when_the_time_is_up() -> None:
     assert time.slept == [0.5]
 
 
-# --- The breaker -------------------------------------------------------------------------
+# --- The circuit breaker -----------------------------------------------------------------
 
 
-async def test_a_remote_that_is_down_is_left_alone_and_then_probed(
+async def test_a_remote_that_is_down_gets_no_requests_and_then_a_probe(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     time = PassingTime()
@@ -254,14 +254,14 @@ async def test_a_remote_that_is_down_is_left_alone_and_then_probed(
                 with pytest.raises(RemoteFailed):
                     await client.get(UID)
         assert caplog.messages == [
-            "the remote is taken to be down, after get: no answer: ServerDisconnectedError"
+            "the circuit breaker opened after get: no response: ServerDisconnectedError"
         ]
         time.now += 10
         for _ in range(3):
             with pytest.raises(RemoteDown, match="try again in 20") as down:
                 await client.reserve(1, START)
             assert down.value.retry_after_s == 20
-        assert client.statistics().circuit is Circuit.OPEN
+        assert client.statistics().circuit is CircuitState.OPEN
         assert len(server.seen) == 2
 
         time.now += 20
@@ -273,11 +273,11 @@ async def test_a_remote_that_is_down_is_left_alone_and_then_probed(
         await client.get(UID)  # the probe succeeds
         await client.get(UID)
         statistics = client.statistics()
-    assert (statistics.circuit, statistics.opened) == (Circuit.CLOSED, 2)
+    assert (statistics.circuit, statistics.opened) == (CircuitState.CLOSED, 2)
     assert (statistics.calls, statistics.sent) == (9, 5)
 
 
-async def test_only_one_probes_at_a_time() -> None:
+async def test_there_is_only_one_probe_at_a_time() -> None:
     time = PassingTime()
     hang = Hang(then=FOUND)
     async with (
@@ -289,7 +289,7 @@ async def test_only_one_probes_at_a_time() -> None:
         time.now += 30
         probe = asyncio.ensure_future(client.get(UID))
         await hang.read.wait()
-        assert client.statistics().circuit is Circuit.HALF_OPEN
+        assert client.statistics().circuit is CircuitState.HALF_OPEN
         with pytest.raises(RemoteDown):
             await client.get(UID)
         hang.go.set()
@@ -297,7 +297,7 @@ async def test_only_one_probes_at_a_time() -> None:
         await client.get(UID)
 
 
-async def test_a_refusal_is_a_sign_of_life() -> None:
+async def test_a_refusal_counts_as_a_success() -> None:
     time = PassingTime()
     async with (
         remote(DROP, error(422), DROP, error(422), DROP) as server,
@@ -310,10 +310,10 @@ async def test_a_refusal_is_a_sign_of_life() -> None:
                 await client.get(UID)
         with pytest.raises(RemoteFailed):
             await client.get(UID)
-        assert client.statistics().circuit is Circuit.CLOSED
+        assert client.statistics().circuit is CircuitState.CLOSED
 
 
-async def test_whoever_waits_for_a_turn_is_told_when_the_remote_goes_down_meanwhile() -> None:
+async def test_calls_that_wait_for_the_limit_raise_when_the_breaker_opens() -> None:
     time = StandingTime()
     hang = Hang(then=error(500))
     async with (
@@ -335,7 +335,7 @@ async def test_whoever_waits_for_a_turn_is_told_when_the_remote_goes_down_meanwh
             await third
 
 
-async def test_nobody_waits_for_a_turn_at_a_remote_that_is_down() -> None:
+async def test_calls_do_not_wait_for_the_limit_while_the_breaker_is_open() -> None:
     time = PassingTime()
     async with (
         remote(DROP) as server,
@@ -357,20 +357,20 @@ async def cancelled(task: asyncio.Future[Any]) -> None:
         await task
 
 
-async def test_a_cancelled_request_leaves_no_connection_and_nothing_under_way() -> None:
+async def test_a_cancelled_request_leaves_no_connection_and_nothing_in_flight() -> None:
     hang = Hang()
     async with remote(hang, FOUND) as server, client_of(server.url, PassingTime()) as client:
         task = asyncio.ensure_future(client.get(UID))
         await hang.read.wait()
-        assert client.statistics().under_way == 1
+        assert client.statistics().in_flight == 1
         await cancelled(task)
         await server.quiet()
-        assert client.statistics().under_way == 0
+        assert client.statistics().in_flight == 0
         assert client.statistics().failed == 0
         await client.get(UID)
 
 
-async def test_a_cancelled_probe_lets_the_next_one_probe() -> None:
+async def test_after_a_cancelled_probe_the_next_request_is_the_probe() -> None:
     time = PassingTime()
     hang = Hang()
     async with (
@@ -384,10 +384,10 @@ async def test_a_cancelled_probe_lets_the_next_one_probe() -> None:
         await hang.read.wait()
         await cancelled(probe)
         await client.get(UID)
-        assert client.statistics().circuit is Circuit.CLOSED
+        assert client.statistics().circuit is CircuitState.CLOSED
 
 
-async def test_a_cancelled_wait_for_a_turn_frees_the_place() -> None:
+async def test_a_cancelled_wait_for_the_limit_gives_its_permit_back() -> None:
     time = StandingTime()
     async with (
         remote(FOUND, FOUND) as server,
@@ -414,7 +414,7 @@ async def test_a_cancelled_backoff_sends_nothing_more() -> None:
         await client.delete(UID)
 
 
-async def test_leaving_the_client_ends_what_is_under_way() -> None:
+async def test_leaving_the_client_ends_requests_in_flight() -> None:
     hang = Hang()
     async with remote(hang) as server:
         async with client_of(server.url, PassingTime(), attempts=1) as client:

@@ -1,4 +1,4 @@
-"""What a client writes and reads: exact in one, lenient in the other.  No sockets."""
+"""What the client writes, strictly, and what it reads, leniently.  No sockets."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def test_a_uid_is_one_segment_of_the_path(uid: str) -> None:
         ("reservation_minutes", {"reservation_minutes": -1}),
     ],
 )
-def test_what_the_wire_cannot_say_is_refused(field: str, changed: dict[str, Any]) -> None:
+def test_values_that_the_wire_format_cannot_express_are_refused(
+    field: str, changed: dict[str, Any]
+) -> None:
     values: dict[str, Any] = {"slot_minutes": None, "reservation_minutes": None}
     values |= {"event_type_id": 1, "start": START} | changed
     with pytest.raises(InvalidField) as caught:
@@ -182,7 +184,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("target", "field"), IMPOSSIBLE, ids=[str(t) for t, _ in IMPOSSIBLE])
-def test_no_other_combination_is_possible(target: dict[str, Any], field: str) -> None:
+def test_other_combinations_are_refused(target: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidField) as caught:
         SlotTarget(**target).parameters()
     assert caught.value.field == field
@@ -200,7 +202,7 @@ def test_no_other_combination_is_possible(target: dict[str, Any], field: str) ->
         ({"booking_uid_to_reschedule": ""}, "booking_uid_to_reschedule"),
     ],
 )
-def test_a_search_that_makes_no_sense(changed: dict[str, Any], field: str) -> None:
+def test_an_invalid_search_is_refused(changed: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidField) as caught:
         query(**changed)
     assert caught.value.field == field
@@ -243,12 +245,12 @@ def test_a_midnight_is_not_the_end_of_the_day_after_it(end: datetime, sent: str)
     ],
     ids=str,
 )
-def test_days_that_make_no_sense(data: object) -> None:
+def test_unreadable_days(data: object) -> None:
     with pytest.raises(Unreadable):
         parse_slots(success(data))
 
 
-def test_slots_come_in_order_whatever_the_days() -> None:
+def test_slots_are_in_order_across_days() -> None:
     late, early = {"start": "2050-09-05T11:00:00Z"}, {"start": "2050-09-05T10:00:00Z"}
     slots = parse_slots(success({"2050-09-06": [late, early], "2050-09-05": []}))
     assert slots == [
@@ -257,7 +259,7 @@ def test_slots_come_in_order_whatever_the_days() -> None:
     ]
 
 
-def test_a_year_alone_is_a_year() -> None:
+def test_four_digits_are_a_year() -> None:
     slots = parse_slots(success({"2050-01-01": ["2050", "20500905"]}))
     assert [slot.start for slot in slots] == [
         datetime(2050, 1, 1, tzinfo=UTC),
@@ -265,12 +267,12 @@ def test_a_year_alone_is_a_year() -> None:
     ]
 
 
-def test_null_is_no_reservation() -> None:
+def test_null_means_no_reservation() -> None:
     assert parse_found(success(None)) is None
 
 
 @pytest.mark.parametrize("raw", [b"<html>", b"[]", b'{"status": "error"}', b"{"])
-def test_a_delete_that_did_not_say_success(raw: bytes) -> None:
+def test_a_delete_without_success_is_unreadable(raw: bytes) -> None:
     with pytest.raises(Unreadable):
         parse_done(raw)
 
@@ -287,8 +289,8 @@ objects = st.dictionaries(st.sampled_from(FIELDS), json_values)
 
 
 @given(data=objects | json_values, days=st.dictionaries(st.text(max_size=3), st.lists(objects)))
-def test_any_json_is_read_or_unreadable(data: object, days: dict[str, object]) -> None:
-    """Nothing that arrives raises anything else."""
+def test_any_json_is_read_or_raises_unreadable(data: object, days: dict[str, object]) -> None:
+    """Nothing that arrives raises any other error."""
     for parse, value in ((parse_reservation, data), (parse_found, data), (parse_slots, days)):
         try:
             parse(success(value))
@@ -297,7 +299,7 @@ def test_any_json_is_read_or_unreadable(data: object, days: dict[str, object]) -
 
 
 @given(body=json_values, raw=st.binary(max_size=20))
-def test_any_error_has_a_code_and_a_message(body: object, raw: bytes) -> None:
+def test_any_error_yields_a_code_and_a_message(body: object, raw: bytes) -> None:
     for sent in (
         raw,
         orjson.dumps(body),

@@ -31,13 +31,13 @@ from random import Random
 from typing import Any
 
 from slotengine import EventType, Reservation, SlotError, State, minutes
-from slotengine.calcom.sync.reconcile import Reason
-from slotengine.calcom.sync.remote_state import Belief
-from slotengine.calcom.sync.tracked_hold import Link, place_of
+from slotengine.calcom.sync.reconcile import RevokeReason
+from slotengine.calcom.sync.remote_state import RemoteState
+from slotengine.calcom.sync.tracked_hold import TrackedHold, span_of
 from slotengine.calcom.sync.values import (
-    Booker,
-    Confirm,
+    ConfirmCallback,
     Mode,
+    OnConfirm,
     SyncedEventType,
 )
 from slotengine.core.instant import from_us, to_us
@@ -100,25 +100,24 @@ class Schedule:
         self.alone = True
         """One caller at a time."""
         self.up = True
-        self.racing = 0
         self.world: World
 
     async def run(self) -> None:
         """Go through it: first with faults, then without, and look at both."""
         draw = self.random
-        confirms: list[Confirm | Booker] = [Confirm.KEEP, Confirm.RELEASE, self.book]
+        confirms: list[OnConfirm | ConfirmCallback] = [OnConfirm.KEEP, OnConfirm.RELEASE, self.book]
         synced = [
             SyncedEventType(
                 event_type,
                 mode,
-                timed=draw.random() < 0.6,
-                confirm=draw.choice(confirms),
+                custom_ttl=draw.random() < 0.6,
+                on_confirm=draw.choice(confirms),
                 headroom=minutes(draw.choice([0, 0, 3])),
-                longest=minutes(20),
+                max_ttl=minutes(20),
             )
             for event_type, _, mode in TYPES
         ]
-        client = {"wait_for_turn": False, "per_minute": draw.choice([None, 20, 60])}
+        client = {"wait_for_permit": False, "per_minute": draw.choice([None, 20, 60])}
         async with world(
             *synced,
             client=client,
@@ -134,28 +133,10 @@ class Schedule:
             self.world.remote.faults.random(
                 draw.randrange(10**9), dict.fromkeys(FAULTS, rate / len(FAULTS))
             )
-            self._watch_races()
             self.world.remote.skew = timedelta(seconds=draw.choice([0, 0, 40, -40]))
             for _ in range(MOVES):
                 await self.move()
             await self.recover()
-
-    def _watch_races(self) -> None:
-        """Count the requests that the remote has checked and not yet done.
-
-        Who holds a slot in that moment shares it with the one whose request it
-        is: that is the remote's own defect, and nobody can mend it from here.
-        """
-        between = self.world.remote._between
-
-        async def counted(asked: Any) -> Any:
-            self.racing += 1
-            try:
-                return await between(asked)
-            finally:
-                self.racing -= 1
-
-        self.world.remote._between = counted  # type: ignore[method-assign]
 
     # --- What happens ------------------------------------------------------------------
 
@@ -239,7 +220,7 @@ class Schedule:
         name, key = draw.choice([*MODES]), draw.choice(KEYS)
         ttl = timedelta(seconds=draw.choice([20, 90, 300, 900]))
         length = minutes(draw.choice([30, 60])) if name == "varied" else None
-        hold = await self.world.sync.reserve(name, start, ttl=ttl, length=length, key=key)
+        hold = await self.world.sync.reserve_slot(name, start, ttl=ttl, length=length, key=key)
         if not self.is_live(hold.uid) or hold.state is State.RELEASED:
             raise Violation(f"{hold} is no yes, with the key {key}")
         if self.keys.setdefault(hold.uid, key or "") != (key or ""):
@@ -254,7 +235,7 @@ class Schedule:
         name = draw.choice([current.event_type, current.event_type, *MODES])
         assert name is not None
         length = minutes(draw.choice([30, 60])) if name == "varied" else None
-        moved = await sync.move(uid, start, event_type=name, length=length)
+        moved = await sync.move_slot(uid, start, event_type=name, length=length)
         self.acked[uid] = MODES[name]  # of several who move it at a time, the last yes counts
         asked = (name, start, start + (length or minutes(30)))
         if (moved.event_type, moved.start, moved.end) != asked and self.alone:
@@ -264,8 +245,12 @@ class Schedule:
         """Confirm it; yes means that the remote has it, unless somebody deletes it just now."""
         robberies, sync = self.seen["robbed"], self.world.sync
         confirmed = await sync.confirm(uid)
-        link = sync._links.by_uid.get(uid)
-        keeps = link is not None and link.synced.confirm is Confirm.KEEP and not link.booked
+        tracked = sync.index.by_uid.get(uid)
+        keeps = (
+            tracked is not None
+            and tracked.synced.on_confirm is OnConfirm.KEEP
+            and not tracked.booked
+        )
         quiet = self.calm and self.alone and self.seen["robbed"] == robberies
         if keeps and quiet and MODES[confirmed.event_type or ""] is Mode.STRICT:
             there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
@@ -293,18 +278,20 @@ class Schedule:
 
     def rob(self) -> None:
         """Delete at the remote what is ours."""
-        links = self.world.sync._links.by_uid
-        known = {link.remote_uid for link in links.values()}  # others' answers are on their way
+        index = self.world.sync.index.by_uid
+        known = {
+            tracked.remote_uid for tracked in index.values()
+        }  # others' answers are on their way
         rows = [row.uid for row in self.ours() if row.uid in known]
-        if rows and self.up and not self.racing:
+        if rows and self.up and not self.world.remote.undecided:
             row = self.random.choice(rows)
-            self.robbed |= {uid for uid, link in links.items() if link.remote_uid == row}
+            self.robbed |= {uid for uid, tracked in index.items() if tracked.remote_uid == row}
             self.world.remote.release(row)
             self.seen["robbed"] += 1
 
     def stranger(self) -> None:
         """Hold or book at the remote what its own checks allow, if it is there."""
-        if not self.up or self.racing:
+        if not self.up or self.world.remote.undecided:
             return
         remote, draw = self.world.remote, self.random
         if draw.random() < 0.1:
@@ -328,12 +315,7 @@ class Schedule:
         old = self.world.sync
         if self.random.random() < 0.5:
             self.seen["crash"] += 1
-            old._open = False
-            for task in old._tasks:
-                task.cancel()
-            await asyncio.gather(*old._tasks, return_exceptions=True)
-            await old._out.stop()
-            await old._in.stop()
+            await old.abort()
             kept = self.world.left_by_a_crash()
         else:
             self.seen["left"] += 1
@@ -350,15 +332,15 @@ class Schedule:
             await remote.up()
         await self.world.pass_slowly(minutes(3), timedelta(seconds=10))
         self.check()
-        out, links = self.world.sync._out, self.world.sync._links
-        for uid in out.waiting:
-            if links.by_uid[uid].sight.belief is not Belief.UNKNOWN:
-                raise Violation(f"{uid} has not caught up: {links.by_uid[uid]}")
+        sync, index = self.world.sync, self.world.sync.index
+        for uid in sync.waiting:
+            if index.by_uid[uid].observed.state is not RemoteState.CREATE_UNKNOWN:
+                raise Violation(f"{uid} has not caught up: {index.by_uid[uid]}")
         await self.compare()
         # By now whatever may be there without our knowing it is over.
         await self.world.pass_slowly(minutes(25), timedelta(seconds=30))
         self.check()
-        if out.waiting or links.ghosts.live(links.now()):
+        if sync.waiting or index.orphans.live(index.now()):
             raise Violation(f"it has not caught up: {self.world.sync.statistics()}")
         await self.compare()
 
@@ -369,7 +351,7 @@ class Schedule:
         named = {finding.uid for finding in report.findings}
         if not before <= named:
             raise Violation(f"{before - named} are not named in {report}")
-        left = {finding.uid for finding in report.findings if not finding.mended}
+        left = {finding.uid for finding in report.findings if not finding.repaired}
         if not (after := self.differences()) <= left:
             raise Violation(f"{after - left} are not gone, as {report} says")
 
@@ -386,7 +368,11 @@ class Schedule:
         booked = [one for one in self.world.remote.bookings if one.uid not in self.booked]
         theirs: list[SelectedSlot | RemoteBooking] = [*held, *booked]
         for event in self.world.revoked:
-            if self.calm and event.reason is not Reason.REFUSED and event.uid not in self.robbed:
+            if (
+                self.calm
+                and event.reason is not RevokeReason.REFUSED
+                and event.uid not in self.robbed
+            ):
                 raise Violation(f"{event}, although nothing was wrong")
         for uid, mode in self.acked.items():
             found = self.world.engine.get_nowait(uid)
@@ -398,7 +384,7 @@ class Schedule:
                     raise Violation(f"{found} ({mode}) and {other}: sold twice at {now}")
         for row in self.ours():
             self.check_known(row)
-        for uid in self.world.sync._links.by_uid:
+        for uid in self.world.sync.index.by_uid:
             if self.is_live(uid) and uid not in self.acked:
                 raise Violation(f"{uid} is held, and nobody was told so")
 
@@ -408,59 +394,59 @@ class Schedule:
         if uid in self.robbed or any(event.uid == uid for event in self.world.diverged):
             return True
         if found.state is State.CONFIRMED:
-            link = self.world.sync._links.by_uid.get(uid)
-            if link is None or link.booked:  # released there, as its event type wants it
+            tracked = self.world.sync.index.by_uid.get(uid)
+            if tracked is None or tracked.booked:  # released there, as its event type wants it
                 return True
-            return uid in self.world.sync._out.waiting
+            return uid in self.world.sync.waiting
         # In the background, what has not arrived is not promised by the remote.
-        return mode is Mode.BACKGROUND and uid in self.world.sync._out.waiting
+        return mode is Mode.BACKGROUND and uid in self.world.sync.waiting
 
     def ours(self) -> list[SelectedSlot]:
         return [row for row in self.world.remote.live() if row.uid not in self.strangers]
 
     def check_known(self, row: SelectedSlot) -> None:
         """Every hold of ours is known by its uid, or as a ghost that lasts as long as it does."""
-        links = self.world.sync._links
-        if any(link.remote_uid == row.uid for link in links.by_uid.values()):
+        index = self.world.sync.index
+        if any(tracked.remote_uid == row.uid for tracked in index.by_uid.values()):
             return
         until = to_us(row.release_at - self.world.remote.skew)
-        for ghost in links.ghosts.live(links.now()):
-            place = ghost.place.remote_id, ghost.place.start
-            if place == (row.event_type_id, to_us(row.start)) and ghost.until >= until:
+        for orphan in index.orphans.live(index.now()):
+            span = orphan.span.remote_id, orphan.span.start
+            if span == (row.event_type_id, to_us(row.start)) and orphan.until >= until:
                 return
         raise Violation(f"nobody knows of {row} at {self.world.clock.moment}")
 
     def differences(self) -> set[str | None]:
         """Return the uids about which the two sides differ, by their own tables."""
-        engine, links = self.world.engine, self.world.sync._links
+        engine, index = self.world.engine, self.world.sync.index
         rows = {row.uid: row for row in self.ours()}
         found: set[str | None] = set()
         known: set[str] = set()
-        for uid in {*self.acked, *links.by_uid}:
-            link = links.by_uid.get(uid)
-            row = None if link is None else rows.get(link.remote_uid or "")
-            wanted = self.should_be_there(engine.get_nowait(uid), link)
+        for uid in {*self.acked, *index.by_uid}:
+            tracked = index.by_uid.get(uid)
+            row = None if tracked is None else rows.get(tracked.remote_uid or "")
+            desired = self.should_be_there(engine.get_nowait(uid), tracked)
             if row is not None:
                 known.add(row.uid)
             there = None if row is None else (row.event_type_id, row.start)
-            if wanted != there:
+            if desired != there:
                 found.add(uid)
         if rows.keys() - known:
             found.add(None)
         return found
 
     def should_be_there(
-        self, here: Reservation | None, link: Link | None
+        self, here: Reservation | None, tracked: TrackedHold | None
     ) -> tuple[int, datetime] | None:
         if here is None or here.state not in {State.HELD, State.CONFIRMED}:
             return None
-        synced = self.world.sync._synced[here.event_type or ""]
-        over = synced.confirm is Confirm.RELEASE or here.end <= self.world.clock.moment
-        over = over or (link is not None and link.booked) or here.uid in self.booked.values()
+        synced = self.world.sync.index.synced[here.event_type or ""]
+        over = synced.on_confirm is OnConfirm.RELEASE or here.end <= self.world.clock.moment
+        over = over or (tracked is not None and tracked.booked) or here.uid in self.booked.values()
         if here.state is State.CONFIRMED and over:
             return None
-        place = place_of(here, synced)
-        return place.remote_id, from_us(place.start)
+        span = span_of(here, synced)
+        return span.remote_id, from_us(span.start)
 
 
 async def run(seed: int) -> Counter[str]:

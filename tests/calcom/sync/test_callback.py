@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 SHUT_OUT = RateLimited("book", 429, "", "", None, 30)
 
 
-class Booker:
+class ConfirmCallback:
     """Books at the remote, or raises what it is told to, once for each."""
 
     def __init__(self, *errors: Exception) -> None:
@@ -36,10 +36,10 @@ class Booker:
 
 @pytest.mark.parametrize("mode", Mode)
 async def test_it_is_called_once_however_often_it_is_confirmed(mode: Mode) -> None:
-    book = Booker()
-    async with world(replace(STRICT, mode=mode, confirm=book)) as w:
+    book = ConfirmCallback()
+    async with world(replace(STRICT, mode=mode, on_confirm=book)) as w:
         book.world = w
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         await w.settled()
         remote_uid = w.live[0].uid
         first = await w.sync.confirm(hold.uid)
@@ -53,7 +53,7 @@ async def test_it_is_called_once_however_often_it_is_confirmed(mode: Mode) -> No
 
 
 async def test_it_goes_on_although_its_caller_has_left_and_is_not_called_again() -> None:
-    book = Booker()
+    book = ConfirmCallback()
     called, goes_on = asyncio.Event(), asyncio.Event()
 
     async def slowly(reservation: Reservation, remote_uid: str | None) -> None:
@@ -61,9 +61,9 @@ async def test_it_goes_on_although_its_caller_has_left_and_is_not_called_again()
         await goes_on.wait()
         await book(reservation, remote_uid)
 
-    async with world(replace(STRICT, confirm=slowly)) as w:
+    async with world(replace(STRICT, on_confirm=slowly)) as w:
         book.world = w
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         asked = asyncio.create_task(w.sync.confirm(hold.uid))
         await called.wait()
         asked.cancel()
@@ -80,10 +80,10 @@ async def test_it_goes_on_although_its_caller_has_left_and_is_not_called_again()
 
 async def test_a_confirm_whose_answer_was_lost_on_the_way_is_repeated() -> None:
     """What is lost is the DELETE of the hold, which the booking has made superfluous."""
-    book = Booker()
-    async with world(replace(STRICT, confirm=book)) as w:
+    book = ConfirmCallback()
+    async with world(replace(STRICT, on_confirm=book)) as w:
         book.world = w
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(DropAfter(), op="delete", times=2)
         first = await w.sync.confirm(hold.uid)
         await w.settled()
@@ -93,10 +93,10 @@ async def test_a_confirm_whose_answer_was_lost_on_the_way_is_repeated() -> None:
 
 
 async def test_strict_asks_it_again_when_it_is_confirmed_again_after_a_failure() -> None:
-    book = Booker(OSError("no"))
-    async with world(replace(STRICT, confirm=book)) as w:
+    book = ConfirmCallback(OSError("no"))
+    async with world(replace(STRICT, on_confirm=book)) as w:
         book.world = w
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         with pytest.raises(OSError, match="no"):
             await w.sync.confirm(hold.uid)
         assert (await w.sync.confirm(hold.uid)).state is State.CONFIRMED
@@ -105,10 +105,10 @@ async def test_strict_asks_it_again_when_it_is_confirmed_again_after_a_failure()
 
 
 async def test_in_the_background_a_failure_is_final_and_the_hold_is_kept_for_the_booking() -> None:
-    book = Booker(OSError("no"))
-    async with world(replace(STRICT, mode=Mode.BACKGROUND, confirm=book)) as w:
+    book = ConfirmCallback(OSError("no"))
+    async with world(replace(STRICT, mode=Mode.BACKGROUND, on_confirm=book)) as w:
         book.world = w
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         await w.settled()
         await w.sync.confirm(hold.uid)
         await w.settled()
@@ -126,10 +126,10 @@ async def test_in_the_background_a_failure_is_final_and_the_hold_is_kept_for_the
 async def test_in_the_background_it_is_asked_again_when_it_was_certainly_not_done(
     error: Callable[[], Exception],
 ) -> None:
-    book = Booker(error(), error())
-    async with world(replace(STRICT, mode=Mode.BACKGROUND, confirm=book)) as w:
+    book = ConfirmCallback(error(), error())
+    async with world(replace(STRICT, mode=Mode.BACKGROUND, on_confirm=book)) as w:
         book.world = w
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         await w.settled()
         await w.sync.confirm(hold.uid)
         await w.settled()
@@ -143,10 +143,10 @@ async def test_in_the_background_it_is_asked_again_when_it_was_certainly_not_don
 
 async def test_it_is_given_the_hold_that_is_there_then() -> None:
     """A renewal that is under way gives it another uid."""
-    book = Booker()
-    async with world(replace(STRICT, timed=False, confirm=book)) as w:
+    book = ConfirmCallback()
+    async with world(replace(STRICT, custom_ttl=False, on_confirm=book)) as w:
         book.world = w
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(12))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(12))
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="post")
         await w.pass_slowly(timedelta(seconds=265))

@@ -12,12 +12,12 @@ import pytest
 from slotengine import SlotEngine, SlotError, State, minutes
 from slotengine.calcom import (
     CalComClient,
-    Dated,
+    DateListener,
     Difference,
     Mode,
-    Reason,
     RemoteConflict,
     RemoteUncertain,
+    RevokeReason,
     SyncedEventType,
 )
 from slotengine.core.instant import to_us
@@ -33,8 +33,8 @@ from tests.calcom.sync.world import CHAT, DAY, NOON, STRICT, TALK, TEN, World, w
 
 pytestmark = pytest.mark.anyio
 
-UNTIMED = SyncedEventType(TALK)
-UNTIMED_BEHIND = SyncedEventType(CHAT, Mode.BACKGROUND)
+FIXED_TTL = SyncedEventType(TALK)
+FIXED_TTL_BEHIND = SyncedEventType(CHAT, Mode.BACKGROUND)
 FOUR_OF_FIVE = timedelta(seconds=285)
 """So much later a hold of five minutes has a quarter of a minute left."""
 
@@ -51,28 +51,28 @@ async def hear(w: World, fault: Fault | None = None) -> None:
 # --- Ahead: holds end sooner ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("synced", [UNTIMED, UNTIMED_BEHIND], ids=["strict", "background"])
+@pytest.mark.parametrize("synced", [FIXED_TTL, FIXED_TTL_BEHIND], ids=["strict", "background"])
 async def test_a_poll_notices_it_and_what_is_held_is_renewed_in_time(
     synced: SyncedEventType,
 ) -> None:
     """It would be renewed after two minutes and a half, and is over after two."""
     async with world(synced) as w:
         await w.sync.slots(synced.id, *DAY)
-        await w.sync.reserve(synced.id, TEN, ttl=minutes(15))
+        await w.sync.reserve_slot(synced.id, TEN, ttl=minutes(15))
         await w.settled()
         w.remote.skew += minutes(3)
         for _ in range(140):
             await w.advance(timedelta(seconds=5))
             assert w.there == ["10:00"]
         statistics = w.sync.statistics()
-        assert (statistics.drift, statistics.drift_most) == (minutes(3), minutes(3))
-        assert (statistics.drift_jumps, w.revoked) == (1, [])
+        assert (statistics.clock_skew, statistics.clock_skew_max) == (minutes(3), minutes(3))
+        assert (statistics.clock_jumps, w.revoked) == (1, [])
 
 
 @pytest.mark.parametrize("fault", [None, Error429(reset_s=3), Error500(), Garbage()], ids=repr)
 async def test_so_does_any_other_answer(fault: Fault | None) -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += FOUR_OF_FIVE
         await w.advance(timedelta(0))
         assert w.requests("post", "delete") == ["post"]  # nobody has said so yet
@@ -85,9 +85,9 @@ async def test_so_does_any_other_answer(fault: Fault | None) -> None:
 
 async def test_so_does_an_answer_about_another_hold() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += FOUR_OF_FIVE
-        await w.sync.reserve("talk", NOON, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", NOON, ttl=minutes(5))
         await w.advance(timedelta(0))
         assert w.requests() == ["post", "post", "delete", "post"]
         assert {row.release_at - w.remote.now() for row in w.live} == {minutes(5)}
@@ -96,7 +96,7 @@ async def test_so_does_an_answer_about_another_hold() -> None:
 class Undated(CalComClient):
     """A client of a remote whose answers have no date."""
 
-    def on_date(self, listener: Dated) -> Callable[[], None]:
+    def on_date(self, listener: DateListener) -> Callable[[], None]:
         return lambda: None
 
 
@@ -106,33 +106,33 @@ async def test_where_answers_have_no_date_another_hold_tells() -> None:
         Undated(w.remote.url, api_key="cal_all", attempts=1, per_minute=None) as w.client,
         w.new_sync() as w.sync,
     ):
-        await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += FOUR_OF_FIVE
         await w.client.get("nobody")
         await w.advance(timedelta(0))
         assert w.requests("post", "delete") == ["post"]
-        await w.sync.reserve("talk", NOON, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", NOON, ttl=minutes(5))
         await w.advance(timedelta(0))
         assert w.requests("post", "delete") == ["post", "post", "delete", "post"]
         statistics = w.sync.statistics()
-        assert (statistics.drift, statistics.drift_jumps) == (FOUR_OF_FIVE, 1)
+        assert (statistics.clock_skew, statistics.clock_jumps) == (FOUR_OF_FIVE, 1)
         assert {row.release_at - w.remote.now() for row in w.live} == {minutes(5)}
 
 
 @pytest.mark.parametrize("name", ["talk", "chat"])
 async def test_what_is_over_there_by_now_and_somebody_elses_is_revoked(name: str) -> None:
     async with world() as w:
-        hold = await w.sync.reserve(name, TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot(name, TEN, ttl=minutes(5))
         await w.settled()
         w.remote.skew += minutes(6)
         w.remote.hold(1 if name == "talk" else 2, TEN)
         await hear(w)
-        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, Reason.REFUSED)]
+        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, RevokeReason.REFUSED)]
 
 
 async def test_what_is_over_there_by_now_and_nobodys_is_held_again() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += minutes(6)
         assert w.there == []
         await hear(w)
@@ -142,7 +142,7 @@ async def test_what_is_over_there_by_now_and_nobodys_is_held_again() -> None:
 async def test_strict_confirms_only_what_is_still_held_there() -> None:
     """The row of a hold that is over is still there, and only its end says so."""
     async with world() as w:
-        theirs, ours = [await w.sync.reserve("talk", start) for start in (TEN, NOON)]
+        theirs, ours = [await w.sync.reserve_slot("talk", start) for start in (TEN, NOON)]
         w.remote.skew += minutes(6)
         w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
@@ -154,10 +154,10 @@ async def test_strict_confirms_only_what_is_still_held_there() -> None:
 
 async def test_reconcile_names_it_and_mends_it() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += FOUR_OF_FIVE
         (finding,) = (await w.sync.reconcile()).findings
-        assert (finding.difference, finding.uid, finding.mended) == (
+        assert (finding.difference, finding.uid, finding.repaired) == (
             Difference.ENDS_EARLIER,
             hold.uid,
             True,
@@ -166,8 +166,8 @@ async def test_reconcile_names_it_and_mends_it() -> None:
 
 
 async def test_what_was_reckoned_is_kept_over_a_crash() -> None:
-    async with world(UNTIMED) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(15))
+    async with world(FIXED_TTL) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(15))
         before = w.kept[hold.uid]
         w.remote.skew += minutes(1)
         await hear(w)
@@ -182,7 +182,7 @@ async def test_what_was_reckoned_is_kept_over_a_crash() -> None:
 
 async def test_set_back_what_is_not_wanted_any_more_is_deleted_although_it_should_be_over() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew -= minutes(20)
         await hear(w)
         await w.advance(minutes(6))
@@ -193,29 +193,29 @@ async def test_set_back_what_a_lost_request_has_left_is_there_for_longer() -> No
     async with world() as w:
         w.remote.faults.script(DropAfter(), op="post")
         with pytest.raises(RemoteUncertain):
-            await w.sync.reserve("talk", TEN, ttl=minutes(5))
+            await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew -= minutes(20)
         await hear(w)
         (finding,) = (await w.sync.reconcile()).findings
-        assert finding.difference is Difference.GHOST
+        assert finding.difference is Difference.ORPHAN
         assert finding.until is not None
         assert finding.until - w.clock.moment >= w.live[0].release_at - w.remote.now()
-        assert w.kept_ghosts[-1].until == to_us(finding.until)
+        assert w.kept_orphans[-1].until == to_us(finding.until)
 
 
 async def test_to_and_fro_adds_up_to_nothing() -> None:
-    async with world(UNTIMED) as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(15))
+    async with world(FIXED_TTL) as w:
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(15))
         for _ in range(50):
             for skew in (4, 0):
                 w.remote.skew = timedelta(seconds=skew)
                 await hear(w)
-        assert w.sync.statistics().drift_jumps == 100
+        assert w.sync.statistics().clock_jumps == 100
         await w.pass_slowly(timedelta(seconds=143))
         assert w.requests("post", "delete") == ["post"]  # but for six seconds, as before
         await w.sync.release(next(iter(w.kept)))
         await w.settled()
-        assert w.sync.statistics().followed == 0
+        assert w.sync.statistics().tracked == 0
 
 
 # --- Neither -------------------------------------------------------------------------------
@@ -223,39 +223,39 @@ async def test_to_and_fro_adds_up_to_nothing() -> None:
 
 async def test_a_second_is_no_matter() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         for skew_ms in (999, 0, -999) * 3:
             w.remote.skew = timedelta(milliseconds=skew_ms)
             await hear(w)
             await w.advance(timedelta(milliseconds=330))
-        assert w.sync.statistics().drift_jumps == 0
+        assert w.sync.statistics().clock_jumps == 0
         assert w.requests("post", "delete") == ["post"]
 
 
 async def test_nor_is_what_the_request_itself_explains() -> None:
     """Its answer came after twenty seconds: it may have been made at once, fifteen ago."""
     async with world() as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.faults.script(Latency(20), op="get")
         asked = asyncio.create_task(w.client.get("nobody"))
         await w.advance(timedelta(0))
         w.remote.skew -= timedelta(seconds=15)
         await w.advance(timedelta(seconds=20))
         await asked
-        assert w.sync.statistics().drift_jumps == 0
+        assert w.sync.statistics().clock_jumps == 0
         await hear(w)
-        assert w.sync.statistics().drift_jumps == 1
+        assert w.sync.statistics().clock_jumps == 1
 
 
 async def test_a_clock_that_was_never_right_was_not_set() -> None:
-    async with world(UNTIMED, remote={"skew": minutes(-7)}) as w:
+    async with world(FIXED_TTL, remote={"skew": minutes(-7)}) as w:
         await w.sync.slots("talk", *DAY)
-        assert w.sync.statistics().drift == minutes(-7) + timedelta(seconds=0.5)
-        assert w.sync.statistics().drift_error == timedelta(seconds=0.5)
-        await w.sync.reserve("talk", TEN, ttl=minutes(15))
+        assert w.sync.statistics().clock_skew == minutes(-7) + timedelta(seconds=0.5)
+        assert w.sync.statistics().clock_skew_error == timedelta(seconds=0.5)
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(15))
         await w.pass_slowly(minutes(10))
-        assert w.sync.statistics().drift_jumps == 0
-        assert (w.sync.statistics().drift, w.there) == (minutes(-7), ["10:00"])
+        assert w.sync.statistics().clock_jumps == 0
+        assert (w.sync.statistics().clock_skew, w.there) == (minutes(-7), ["10:00"])
 
 
 async def test_whoever_has_left_hears_nothing_any_more() -> None:
@@ -264,7 +264,7 @@ async def test_whoever_has_left_hears_nothing_any_more() -> None:
         await w.sync.__aexit__(None, None, None)
         w.remote.skew += minutes(5)
         await w.client.get("nobody")
-        assert w.sync.statistics().drift_jumps == 0
+        assert w.sync.statistics().clock_jumps == 0
 
 
 async def test_an_engine_that_was_left_first_hears_nothing_either() -> None:

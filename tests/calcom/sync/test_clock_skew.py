@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.calcom.sync.clock_skew import NOT_AT_ALL, Drift
+from slotengine.calcom.sync.clock_skew import NO_CHANGE, ClockSkew
 from slotengine.core.instant import HOUR, MINUTE, SECOND
 
 LIVES = 5 * MINUTE
@@ -26,7 +26,7 @@ class There:
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
         self.now = 10**15
-        self.drift = Drift()
+        self.clock_skew = ClockSkew()
 
     def answer(self, kind: str, since: int = SECOND, going: int = 0, coming: int = 0) -> bool:
         sent = self.now + since
@@ -34,9 +34,9 @@ class There:
         self.now = made + coming
         there = made + self.ahead
         if kind == "date":
-            return self.drift.hear(there // SECOND * SECOND, sent, self.now)
+            return self.clock_skew.observe_date(there // SECOND * SECOND, sent, self.now)
         until = (there + LIVES) // 1000 * 1000  # as the wire has it
-        return self.drift.measure(until, LIVES, sent, self.now)
+        return self.clock_skew.observe_hold(until, LIVES, sent, self.now)
 
 
 @given(offsets, st.lists(answers, max_size=30))
@@ -46,10 +46,10 @@ def test_a_clock_that_goes_on_was_never_set(
     there = There(ahead)
     for one in asked:
         assert not there.answer(*one)
-        if there.drift.measured:
-            assert abs(there.drift.ahead - ahead) <= there.drift.error + 1000
-    assert there.drift.jumps == 0
-    assert there.drift.set_since((None, None)) == NOT_AT_ALL
+        if there.clock_skew.hold_observed:
+            assert abs(there.clock_skew.ahead - ahead) <= there.clock_skew.error + 1000
+    assert there.clock_skew.jumps == 0
+    assert there.clock_skew.changed_since((None, None)) == NO_CHANGE
 
 
 @given(
@@ -66,14 +66,14 @@ def test_one_that_was_set_by_three_seconds_is_noticed_with_the_next_answer(
     there.answer(kind)
     for one in before:
         there.answer(*one)
-    then = there.drift.stand
+    then = there.clock_skew.snapshot
     there.ahead += sign * by
     assert there.answer(kind)
-    assert there.drift.jumps == 1
-    back, ahead_by = there.drift.set_since(then)
+    assert there.clock_skew.jumps == 1
+    back, ahead_by = there.clock_skew.changed_since(then)
     assert back - 1000 <= sign * by <= ahead_by + 1000
     assert (back == 0) is (sign > 0)
-    assert there.drift.set_since((None, None)) != NOT_AT_ALL
+    assert there.clock_skew.changed_since((None, None)) != NO_CHANGE
 
 
 @given(offsets, st.lists(st.tuples(offsets, answers), max_size=20))
@@ -82,13 +82,13 @@ def test_one_that_is_set_to_and_fro_was_not_set_in_the_end(
 ) -> None:
     there = There(ahead)
     there.answer("date")
-    then = there.drift.stand
+    then = there.clock_skew.snapshot
     for to, (_, *times) in steps:
         there.ahead = to
         there.answer("date", *times)
     there.ahead = ahead
     there.answer("date")
-    assert there.drift.set_since(then) == NOT_AT_ALL
+    assert there.clock_skew.changed_since(then) == NO_CHANGE
 
 
 def test_what_the_requests_own_time_explains_is_noticed_later() -> None:
@@ -102,27 +102,27 @@ def test_what_the_requests_own_time_explains_is_noticed_later() -> None:
 def test_little_by_little_it_adds_up() -> None:
     there = There(0)
     there.answer("hold")
-    then = there.drift.stand
+    then = there.clock_skew.snapshot
     for _ in range(30):
         there.ahead += SECOND // 10
         there.answer("hold", going=SECOND // 100)
-    assert there.drift.jumps == 2
-    assert there.drift.set_since(then).most >= 2 * SECOND
+    assert there.clock_skew.jumps == 2
+    assert there.clock_skew.changed_since(then).most >= 2 * SECOND
 
 
 def test_somebody_in_between_may_have_another_clock() -> None:
-    drift, now = Drift(), 10**15
+    clock_skew, now = ClockSkew(), 10**15
     for _ in range(5):
         now += MINUTE
-        assert not drift.hear(now + HOUR, now, now)
-        assert not drift.measure(now + LIVES, LIVES, now, now)
-    assert (drift.ahead, drift.most) == (0, 0)
+        assert not clock_skew.observe_date(now + HOUR, now, now)
+        assert not clock_skew.observe_hold(now + LIVES, LIVES, now, now)
+    assert (clock_skew.ahead, clock_skew.largest) == (0, 0)
     # It is set, and the one that matters is not: that is mended with the next hold.
-    assert drift.hear(now, now, now)
-    assert drift.ahead == -HOUR
-    assert drift.measure(now + LIVES, LIVES, now, now)
-    assert drift.ahead == 0
-    assert not drift.hear(now, now, now)
+    assert clock_skew.observe_date(now, now, now)
+    assert clock_skew.ahead == -HOUR
+    assert clock_skew.observe_hold(now + LIVES, LIVES, now, now)
+    assert clock_skew.ahead == 0
+    assert not clock_skew.observe_date(now, now, now)
 
 
 def test_a_hold_that_says_the_same_as_the_date_before_it_is_no_second_jump() -> None:
@@ -132,13 +132,13 @@ def test_a_hold_that_says_the_same_as_the_date_before_it_is_no_second_jump() -> 
     there.ahead = HOUR
     assert there.answer("date")
     assert not there.answer("hold")
-    assert (there.drift.jumps, there.drift.ahead) == (1, HOUR)
+    assert (there.clock_skew.jumps, there.clock_skew.ahead) == (1, HOUR)
 
 
 def test_dates_alone_tell_how_far_it_is_ahead() -> None:
     there = There(-HOUR)
-    assert not there.drift.heard
+    assert not there.clock_skew.known
     there.answer("date")
-    drift = there.drift
-    assert (drift.heard, drift.measured) == (True, False)
-    assert abs(drift.ahead + HOUR) <= drift.error == SECOND // 2
+    clock_skew = there.clock_skew
+    assert (clock_skew.known, clock_skew.hold_observed) == (True, False)
+    assert abs(clock_skew.ahead + HOUR) <= clock_skew.error == SECOND // 2

@@ -16,14 +16,14 @@ def test_the_example_shows_what_it_says(capsys: pytest.CaptureFixture[str]) -> N
     for line in (
         "talk at 10:00: yes",
         "talk at 10:00: no. RemoteConflict",
-        "reason=<Reason.REFUSED",
+        "reason=<RevokeReason.REFUSED",
         "talk at 11:00: no. RemoteUncertain",
         "strict: no, 4 times after asking; and now without: reserve: the remote is down",
         "background has caught up",
         "there 13:00, 14:00, 15:00",
     ):
         assert line in said
-    assert "ghost" in said.rpartition("compared")[2]
+    assert "orphan" in said.rpartition("compared")[2]
 
 
 def test_the_benchmark_runs() -> None:

@@ -28,7 +28,7 @@ from tests.calcom.sync.world import (
 pytestmark = pytest.mark.anyio
 
 HALF = minutes(30)
-LONG_THERE = SyncedEventType(LONG, timed=True)
+LONG_THERE = SyncedEventType(LONG, custom_ttl=True)
 
 
 async def starts(w: World, name: str = "talk") -> list[datetime]:
@@ -46,7 +46,7 @@ async def test_what_is_booked_there_is_busy_here() -> None:
         assert await starts(w) == [TEN + HALF * n for n in (1, 2, 3)]
         assert busy(w) == [("10:00", "10:30", "cal.com")]
         with pytest.raises(SlotTaken):
-            await w.sync.reserve("talk", TEN)
+            await w.sync.reserve_slot("talk", TEN)
         assert w.requests() == ["search"]  # known here, so it costs no request
 
 
@@ -61,11 +61,11 @@ async def test_what_is_free_there_again_is_free_here() -> None:
 
 async def test_our_own_holds_do_not_block_ourselves() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
         await starts(w)
         await w.advance(minutes(1))
         assert busy(w) == []
-        await w.sync.move(hold.uid, TEN + minutes(15))
+        await w.sync.move_slot(hold.uid, TEN + minutes(15))
         await w.sync.release(hold.uid)
         assert len(await starts(w)) == 4
         await w.advance(minutes(1))
@@ -74,21 +74,21 @@ async def test_our_own_holds_do_not_block_ourselves() -> None:
 
 async def test_a_search_that_is_two_seconds_old_proves_nothing_about_what_we_let_go() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         await starts(w)
         await w.advance(timedelta(seconds=1))
         await w.sync.release(hold.uid)
-        await w.sync._in.poll_all()  # the remote answers as a second ago
+        await w.sync.poll()  # the remote answers as a second ago
         assert busy(w) == []
 
 
 async def test_nor_does_one_that_was_under_way() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
         await starts(w)
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="search")
-        polling = asyncio.ensure_future(w.sync._in.poll_all())
+        polling = asyncio.ensure_future(w.sync.poll())
         await gate.reached()
         await w.sync.release(hold.uid)
         w.remote.hold(1, TEN, minutes=1)  # as if it were ours still
@@ -96,14 +96,14 @@ async def test_nor_does_one_that_was_under_way() -> None:
         await polling
         assert busy(w) == []
         await w.advance(timedelta(seconds=30))
-        await w.sync._in.poll_all()
+        await w.sync.poll()
         assert busy(w) == [("10:00", "10:30", "cal.com")]
 
 
 async def test_a_ghost_of_ours_is_not_taken_for_somebody_else() -> None:
     async with world(BACKGROUND) as w:
         w.remote.faults.script(DropAfter(), op="post")
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(5))
         await w.settled()
         await w.sync.release(hold.uid)
         await starts(w, "chat")
@@ -112,7 +112,7 @@ async def test_a_ghost_of_ours_is_not_taken_for_somebody_else() -> None:
 
 async def test_a_hold_of_ours_explains_only_what_its_own_hosts_miss() -> None:
     async with world() as w:
-        await w.sync.reserve("chat", TEN)
+        await w.sync.reserve_slot("chat", TEN)
         await w.settled()
         w.remote.book(1, TEN)
         await starts(w)
@@ -136,10 +136,10 @@ async def test_a_start_that_no_minute_explains_is_hidden() -> None:
         assert await starts(w, "long") == [TEN + HALF * n for n in range(3)]
         assert w.engine.imported_nowait("court", TEN, NOON) == []
         with pytest.raises(RemoteBusy) as refused:
-            await w.sync.reserve("long", TEN + minutes(15))
+            await w.sync.reserve_slot("long", TEN + minutes(15))
         assert refused.value.as_of == NOW
         assert w.sync.statistics().hidden > 0
-        assert (await w.sync.reserve("long", TEN + HALF)).state is State.HELD
+        assert (await w.sync.reserve_slot("long", TEN + HALF)).state is State.HELD
 
 
 async def test_hosts_who_take_turns_are_all_busy() -> None:
@@ -154,9 +154,9 @@ async def test_hosts_who_take_turns_are_all_busy() -> None:
 
 async def test_a_hold_of_ours_hides_a_slot_there_that_others_can_still_host_here() -> None:
     async with world(SyncedEventType(PAIR)) as w:
-        await w.sync.reserve("pair", TEN)
+        await w.sync.reserve_slot("pair", TEN)
         assert len(await starts(w, "pair")) == 4
-        assert (await w.sync.reserve("pair", TEN)).state is State.HELD
+        assert (await w.sync.reserve_slot("pair", TEN)).state is State.HELD
 
 
 async def test_full_sessions_are_not_free() -> None:
@@ -280,13 +280,13 @@ async def test_whatever_goes_wrong_in_a_poll_there_is_another(
 ) -> None:
     async with world() as w:
         await starts(w)
-        polled = w.sync._in.polls
+        polled = w.sync.statistics().polls
 
-        async def broken(synced: SyncedEventType) -> None:
+        def broken(source: str, spans: object) -> None:
             raise ArithmeticError
 
         with monkeypatch.context() as patched:
-            patched.setattr(w.sync._in, "poll", broken)
+            patched.setattr(w.engine, "replace_busy_nowait", broken)
             await w.advance(minutes(2))
         await w.advance(minutes(2))
-        assert w.sync._in.polls > polled
+        assert w.sync.statistics().polls > polled

@@ -11,13 +11,13 @@ import pytest
 
 from slotengine import State, minutes
 from slotengine.calcom import (
-    Belief,
     Difference,
     Mode,
-    Reason,
     RemoteConflict,
     RemoteDown,
+    RemoteState,
     RemoteUncertain,
+    RevokeReason,
 )
 from slotengine.calcom.sync.requests import SLACK
 from slotengine.core.instant import MICROSECOND
@@ -56,9 +56,9 @@ NAMES = {
 async def test_a_lost_post_that_was_not_done_is_made_good(name: str, fault: Fault) -> None:
     async with world() as w:
         w.remote.faults.script(fault, op="post")
-        hold = await w.sync.reserve(name, TEN)
+        hold = await w.sync.reserve_slot(name, TEN)
         await w.settled()
-        assert (w.there, w.sync.belief(hold.uid)) == (["10:00"], Belief.HELD)
+        assert (w.there, w.sync.remote_state(hold.uid)) == (["10:00"], RemoteState.HELD)
         assert w.requests() == ["post", "post"]
 
 
@@ -67,44 +67,44 @@ async def test_strict_says_no_to_what_it_cannot_know(fault: Fault) -> None:
     async with world() as w:
         w.remote.faults.script(fault, op="post")
         with pytest.raises(RemoteUncertain) as uncertain:
-            await w.sync.reserve("talk", TEN, ttl=minutes(5))
+            await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         assert isinstance(uncertain.value.__cause__, RemoteConflict)
         # What refused us was ours; nobody else gets the slot before it is over.
         retry_at = NOW + minutes(5) + SLACK * MICROSECOND
         assert uncertain.value.retry_at == retry_at
-        assert (w.there, w.sync.statistics().ghosts) == (["10:00"], 1)
+        assert (w.there, w.sync.statistics().orphans) == (["10:00"], 1)
         assert (await w.engine.reserve_slot("talk", NOON)).state is State.HELD
         with pytest.raises(RemoteUncertain):
-            await w.sync.reserve("talk", LATER)
+            await w.sync.reserve_slot("talk", LATER)
         (finding,) = (await w.sync.reconcile()).findings
-        assert (finding.difference, finding.until) == (Difference.GHOST, retry_at)
+        assert (finding.difference, finding.until) == (Difference.ORPHAN, retry_at)
         await w.advance(minutes(5) + SLACK * MICROSECOND)
-        assert (await w.sync.reserve("talk", TEN)).state is State.HELD
-        assert w.sync.statistics().ghosts == 0
+        assert (await w.sync.reserve_slot("talk", TEN)).state is State.HELD
+        assert w.sync.statistics().orphans == 0
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE, ids=NAMES.get)
 async def test_in_the_background_the_ghost_is_waited_for(fault: Fault) -> None:
-    async with world(replace(BACKGROUND, timed=False)) as w:
+    async with world(replace(BACKGROUND, custom_ttl=False)) as w:
         w.remote.faults.script(fault, op="post")
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(20))
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
         await w.settled()
-        assert w.sync.belief(hold.uid) is Belief.UNKNOWN
+        assert w.sync.remote_state(hold.uid) is RemoteState.CREATE_UNKNOWN
         await w.pass_slowly(minutes(4))
         assert (w.revoked, w.requests()) == ([], ["post", "post"])
         await w.advance(timedelta(seconds=66))
-        assert (w.sync.belief(hold.uid), w.there) == (Belief.HELD, ["10:00"])
+        assert (w.sync.remote_state(hold.uid), w.there) == (RemoteState.HELD, ["10:00"])
 
 
 async def test_what_somebody_else_took_behind_the_ghost_is_revoked() -> None:
-    async with world(replace(BACKGROUND, timed=False)) as w:
+    async with world(replace(BACKGROUND, custom_ttl=False)) as w:
         w.remote.faults.script(DropAfter(), op="post")
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(20))
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
         await w.settled()
         w.clock.set(NOW + minutes(5))
         w.remote.hold(2, TEN)
         await w.advance(timedelta(seconds=6))
-        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, Reason.REFUSED)]
+        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, RevokeReason.REFUSED)]
 
 
 async def test_a_slot_is_not_sold_to_the_next_caller_while_a_ghost_may_have_it() -> None:
@@ -113,10 +113,10 @@ async def test_a_slot_is_not_sold_to_the_next_caller_while_a_ghost_may_have_it()
         w.remote.faults.script(DropAfter(), op="post")
         w.remote.faults.script(DropBefore(), op="post")
         with pytest.raises(RemoteUncertain):
-            await w.sync.reserve("talk", TEN)
+            await w.sync.reserve_slot("talk", TEN)
         assert w.requests() == ["post", "post"]
         with pytest.raises(RemoteUncertain):
-            await w.sync.reserve("talk", TEN)
+            await w.sync.reserve_slot("talk", TEN)
         assert len(w.live) == 1
 
 
@@ -124,17 +124,17 @@ async def test_strict_asks_no_third_time() -> None:
     async with world() as w:
         w.remote.faults.script(Error500(), op="post", times=2)
         with pytest.raises(RemoteUncertain):
-            await w.sync.reserve("talk", TEN)
+            await w.sync.reserve_slot("talk", TEN)
         assert w.requests() == ["post", "post"]
 
 
 async def test_background_asks_until_it_knows() -> None:
     async with world(client={"failures": 100}) as w:
         w.remote.faults.script(Error500(), op="post", times=6)
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(30))
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(30))
         await w.pass_slowly(minutes(4))
         assert (w.there, w.revoked) == (["10:00"], [])
-        assert w.sync.belief(hold.uid) is Belief.HELD
+        assert w.sync.remote_state(hold.uid) is RemoteState.HELD
         assert w.sync.statistics().retried == 6
 
 
@@ -145,31 +145,31 @@ async def test_background_asks_until_it_knows() -> None:
 @pytest.mark.parametrize("name", ["talk", "chat"])
 async def test_a_lost_delete_is_repeated(name: str, fault: Fault) -> None:
     async with world() as w:
-        hold = await w.sync.reserve(name, TEN)
+        hold = await w.sync.reserve_slot(name, TEN)
         await w.settled()
         w.remote.faults.script(fault, op="delete", times=2)
         await w.sync.release(hold.uid)
         await w.pass_slowly(minutes(1))
-        assert (w.there, w.sync.statistics().followed) == ([], 0)
+        assert (w.there, w.sync.statistics().tracked) == ([], 0)
 
 
 async def test_a_delete_that_never_arrives_is_given_up_when_the_hold_has_lapsed() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(2))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(2))
         await w.remote.down()
         await w.sync.release(hold.uid)
         await w.pass_slowly(timedelta(seconds=130), timedelta(seconds=1))
-        assert w.sync.statistics().followed == 0
+        assert w.sync.statistics().tracked == 0
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE + LOST_AND_NOT_DONE, ids=NAMES.get)
 @pytest.mark.parametrize("name", ["talk", "chat"])
 async def test_a_lost_move_is_looked_up(name: str, fault: Fault) -> None:
     async with world() as w:
-        hold = await w.sync.reserve(name, TEN)
+        hold = await w.sync.reserve_slot(name, TEN)
         await w.settled()
         w.remote.faults.script(fault, op="patch")
-        moved = await w.sync.move(hold.uid, NOON)
+        moved = await w.sync.move_slot(hold.uid, NOON)
         await w.settled()
         assert (moved.start, w.there) == (NOON, ["12:00"])
         assert w.requests("get") == ["get"]
@@ -178,42 +178,42 @@ async def test_a_lost_move_is_looked_up(name: str, fault: Fault) -> None:
 
 async def test_a_move_that_cannot_even_be_looked_up_is_given_up() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(DropAfter(), op="patch")
         w.remote.faults.script(DropBefore(), op="get", times=4)
         with pytest.raises(RemoteUncertain):
-            await w.sync.move(hold.uid, NOON)
-        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, Reason.UNCERTAIN)]
+            await w.sync.move_slot(hold.uid, NOON)
+        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, RevokeReason.UNCERTAIN)]
         await w.pass_slowly(minutes(1))
         assert (w.there, w.engine.statistics().held) == ([], 0)
 
 
 async def test_a_hold_whose_row_is_gone_is_made_again() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.release(w.live[0].uid)
-        await w.sync.move(hold.uid, NOON)
+        await w.sync.move_slot(hold.uid, NOON)
         assert (w.there, w.requests()) == (["12:00"], ["post", "patch", "post"])
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE, ids=NAMES.get)
 async def test_strict_gives_up_a_renewal_of_which_nothing_is_known(fault: Fault) -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.faults.script(fault, op="post")
         with pytest.raises(RemoteUncertain):
             await w.sync.extend(hold.uid, ttl=minutes(10))
-        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, Reason.UNCERTAIN)]
+        assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, RevokeReason.UNCERTAIN)]
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE, ids=NAMES.get)
 async def test_a_move_that_overlaps_and_is_lost_goes_back(fault: Fault) -> None:
     """The ghost is in the way of the old place too, so it is lost."""
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(fault, op="post")
         with pytest.raises(RemoteUncertain):
-            await w.sync.move(hold.uid, LATER)
+            await w.sync.move_slot(hold.uid, LATER)
         assert [one.uid for one in w.revoked] == [hold.uid]
         assert (w.there, w.engine.statistics().held) == (["10:15"], 0)
 
@@ -228,10 +228,10 @@ async def _confirm_and_cancel(w: World, uid: str) -> None:
 
 Verb = Callable[[World, str], Awaitable[object]]
 VERBS: dict[str, Verb] = {
-    "reserve": lambda w, _: w.sync.reserve("talk", LATER + minutes(60)),
+    "reserve": lambda w, _: w.sync.reserve_slot("talk", LATER + minutes(60)),
     "extend": lambda w, uid: w.sync.extend(uid, ttl=minutes(20)),
-    "move": lambda w, uid: w.sync.move(uid, NOON),
-    "move a little": lambda w, uid: w.sync.move(uid, LATER),
+    "move": lambda w, uid: w.sync.move_slot(uid, NOON),
+    "move a little": lambda w, uid: w.sync.move_slot(uid, LATER),
     "confirm": lambda w, uid: w.sync.confirm(uid),
     "release": lambda w, uid: w.sync.release(uid),
     "confirm and cancel": _confirm_and_cancel,
@@ -246,7 +246,7 @@ async def test_leaving_in_the_middle_of_any_step_leaves_both_sides_in_step(verb:
     turns = 0
     while True:
         async with world() as w:
-            hold = await w.sync.reserve("talk", TEN)
+            hold = await w.sync.reserve_slot("talk", TEN)
             before = w.engine.statistics().held
             task = asyncio.ensure_future(VERBS[verb](w, hold.uid))
             for _ in range(turns):
@@ -274,7 +274,7 @@ async def test_leaving_in_the_middle_of_any_step_leaves_both_sides_in_step(verb:
 async def test_a_request_under_way_is_heard_although_its_caller_has_left(op: str) -> None:
     verb = {"post": "reserve", "patch": "move", "delete": "release"}[op]
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op=op)  # type: ignore[arg-type]
         task = asyncio.ensure_future(VERBS[verb](w, hold.uid))
@@ -285,7 +285,7 @@ async def test_a_request_under_way_is_heard_although_its_caller_has_left(op: str
         gate.open()
         await w.settled()
         assert (await w.sync.reconcile()).findings == ()
-        assert w.sync.statistics().ghosts == 0
+        assert w.sync.statistics().orphans == 0
 
 
 # --- Leaving the sync ----------------------------------------------------------------------------
@@ -295,7 +295,7 @@ async def test_leaving_sends_what_is_left() -> None:
     async with world(enter=False) as w:
         async with w.sync:
             for n in range(20):
-                await w.sync.reserve("chat", TEN + minutes(30) * n)
+                await w.sync.reserve_slot("chat", TEN + minutes(30) * n)
         assert len(w.there) == 20
         assert w.sync.unsent == ()
 
@@ -303,12 +303,12 @@ async def test_leaving_sends_what_is_left() -> None:
 async def test_or_tells_what_could_not_be_sent() -> None:
     async with world(enter=False) as w:
         async with w.sync:
-            kept = await w.sync.reserve("chat", TEN)
+            kept = await w.sync.reserve_slot("chat", TEN)
             await w.settled()
             await w.remote.down()
-            new = await w.sync.reserve("chat", NOON)
+            new = await w.sync.reserve_slot("chat", NOON)
             await w.sync.release(kept.uid)
-        unsent = {one.uid: (one.start, one.wanted) for one in w.sync.unsent}
+        unsent = {one.uid: (one.start, one.desired) for one in w.sync.unsent}
         assert unsent == {kept.uid: (TEN, False), new.uid: (NOON, True)}
 
 
@@ -317,7 +317,7 @@ async def test_leaving_takes_no_longer_than_it_may() -> None:
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op="post")
         await w.sync.__aenter__()
-        hold = await w.sync.reserve("chat", TEN)
+        hold = await w.sync.reserve_slot("chat", TEN)
         await gate.reached()
         leaving = asyncio.ensure_future(w.sync.__aexit__(None, None, None))
         for _ in range(100):
@@ -326,23 +326,25 @@ async def test_leaving_takes_no_longer_than_it_may() -> None:
         w.clock.set(w.clock.moment + timedelta(seconds=10))
         await leaving
         (unsent,) = w.sync.unsent
-        assert (unsent.uid, unsent.belief) == (hold.uid, Belief.UNKNOWN)
-        assert len(w.sync.saved().ghosts) == 1
+        assert (unsent.uid, unsent.remote_state) == (hold.uid, RemoteState.CREATE_UNKNOWN)
+        assert len(w.sync.saved().orphans) == 1
         gate.open()
 
 
-@pytest.mark.parametrize(("op", "belief"), [("patch", Belief.ASTRAY), ("delete", Belief.PARTING)])
+@pytest.mark.parametrize(
+    ("op", "state"), [("patch", RemoteState.MOVE_UNKNOWN), ("delete", RemoteState.DELETE_UNKNOWN)]
+)
 async def test_what_is_under_way_when_time_is_up_may_have_been_done(
-    op: str, belief: Belief
+    op: str, state: RemoteState
 ) -> None:
     async with world(enter=False, drain=timedelta(seconds=10)) as w:
         gate = Gate()
         await w.sync.__aenter__()
-        hold = await w.sync.reserve("chat", TEN)
+        hold = await w.sync.reserve_slot("chat", TEN)
         await w.settled()
         w.remote.faults.script(Wait(gate, At.AFTER), op=op)  # type: ignore[arg-type]
         # A move that overlaps deletes first.
-        await w.sync.move(hold.uid, NOON if op == "patch" else LATER)
+        await w.sync.move_slot(hold.uid, NOON if op == "patch" else LATER)
         await gate.reached()
         leaving = asyncio.ensure_future(w.sync.__aexit__(None, None, None))
         for _ in range(100):
@@ -350,7 +352,7 @@ async def test_what_is_under_way_when_time_is_up_may_have_been_done(
         w.clock.set(w.clock.moment + timedelta(seconds=10))
         await leaving
         (unsent,) = w.sync.unsent
-        assert (unsent.uid, unsent.belief) == (hold.uid, belief)
+        assert (unsent.uid, unsent.remote_state) == (hold.uid, state)
         gate.open()
         w.sync = w.new_sync(saved=w.sync.saved())
         async with w.sync:
@@ -359,9 +361,9 @@ async def test_what_is_under_way_when_time_is_up_may_have_been_done(
 
 
 async def test_a_limit_reached_is_no_reason_to_revoke() -> None:
-    async with world(replace(STRICT, mode=Mode.BACKGROUND), client={"wait_for_turn": False}) as w:
+    async with world(replace(STRICT, mode=Mode.BACKGROUND), client={"wait_for_permit": False}) as w:
         w.remote.faults.script(Error429(reset_s=30), op="post")
-        await w.sync.reserve("talk", TEN, ttl=minutes(10))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(10))
         await w.pass_slowly(timedelta(seconds=29))
         assert (w.requests(), w.revoked) == (["post"], [])
         assert w.sync.statistics().not_done == 1  # it was not even tried before
@@ -370,25 +372,25 @@ async def test_a_limit_reached_is_no_reason_to_revoke() -> None:
 
 
 async def test_what_failed_and_is_not_wanted_any_more_is_forgotten() -> None:
-    async with world(client={"wait_for_turn": False}) as w:
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(10))
+    async with world(client={"wait_for_permit": False}) as w:
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(10))
         await w.settled()
         w.remote.faults.script(Error429(reset_s=1), op="patch")
-        await w.sync.move(hold.uid, NOON)
+        await w.sync.move_slot(hold.uid, NOON)
         await w.settled()
         assert w.sync.statistics().backlog == 1
-        await w.sync.move(hold.uid, TEN)
+        await w.sync.move_slot(hold.uid, TEN)
         await w.settled()
         assert (w.sync.statistics().backlog, len(w.caught_up)) == (0, 1)
 
 
 async def test_a_booking_that_is_moved_comes_back_as_well() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         await w.sync.confirm(hold.uid)
         w.remote.faults.script(DropAfter(), op="post")
         with pytest.raises(RemoteUncertain):
-            await w.sync.move(hold.uid, LATER)
+            await w.sync.move_slot(hold.uid, LATER)
         current = await w.sync.get(hold.uid)
         assert current is not None
         assert (current.state, current.start) == (State.CONFIRMED, TEN)
@@ -401,5 +403,5 @@ async def test_strict_down() -> None:
     async with world(client={"failures": 1}) as w:
         w.remote.faults.script(Error500(), op="post")
         with pytest.raises(RemoteUncertain) as uncertain:
-            await w.sync.reserve("talk", TEN)
+            await w.sync.reserve_slot("talk", TEN)
         assert isinstance(uncertain.value.__cause__, RemoteDown)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from slotengine import SlotError, minutes
-from slotengine.calcom import Confirm, Mode, SyncedEventType
+from slotengine.calcom import Mode, OnConfirm, SyncedEventType
 from slotengine.testing.remote.faults import Op
 from tests.calcom.sync.chaos import FAULTS, STARTS, Schedule
 from tests.calcom.sync.world import CHAT, NOW, TALK, world
@@ -41,8 +41,8 @@ class SyncMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.checks = Schedule(0)
         synced = (
-            SyncedEventType(TALK, timed=True, longest=minutes(20)),
-            SyncedEventType(CHAT, Mode.BACKGROUND, confirm=Confirm.RELEASE),
+            SyncedEventType(TALK, custom_ttl=True, max_ttl=minutes(20)),
+            SyncedEventType(CHAT, Mode.BACKGROUND, on_confirm=OnConfirm.RELEASE),
         )
         self.entered, self.over = asyncio.Event(), asyncio.Event()
         self.host = self.loop.create_task(self.stay(synced))
@@ -51,9 +51,8 @@ class SyncMachine(RuleBasedStateMachine):
     async def stay(self, synced: tuple[SyncedEventType, ...]) -> None:
         """Enter the world and leave it in one task, as anyio wants it."""
         now = NOW + timedelta(seconds=29.5)  # no clock stands at a full minute for long
-        async with world(*synced, client={"wait_for_turn": False}, now=now) as entered:
+        async with world(*synced, client={"wait_for_permit": False}, now=now) as entered:
             self.checks.world = entered
-            self.checks._watch_races()
             self.entered.set()
             await self.over.wait()
 
@@ -87,7 +86,7 @@ class SyncMachine(RuleBasedStateMachine):
     )
     def reserve(self, name: str, start: Any, seconds: int, leave: int | None) -> None:
         ttl = timedelta(seconds=seconds)
-        hold = self.ask(self.checks.world.sync.reserve(name, start, ttl=ttl), leave)
+        hold = self.ask(self.checks.world.sync.reserve_slot(name, start, ttl=ttl), leave)
         if hold is not None:
             mode = Mode.STRICT if name == "talk" else Mode.BACKGROUND
             self.checks.acked[hold.uid] = mode
@@ -102,7 +101,7 @@ class SyncMachine(RuleBasedStateMachine):
     def change(self, data: st.DataObject, verb: str, start: Any, leave: int | None) -> None:
         sync, uid = self.checks.world.sync, data.draw(st.sampled_from(self.mine))
         calls = {
-            "move": lambda: sync.move(uid, start),
+            "move": lambda: sync.move_slot(uid, start),
             "extend": lambda: sync.extend(uid, ttl=minutes(6)),
             "release": lambda: sync.release(uid),
             "confirm": lambda: sync.confirm(uid),

@@ -22,7 +22,7 @@ from slotengine.calcom import (
     RemoteConflict,
     RemoteFailed,
     RemoteUncertain,
-    Saved,
+    SavedState,
     SyncClosed,
     SyncedEventType,
 )
@@ -41,13 +41,13 @@ VARIED = EventType(
 
 
 async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> None:
-    async with world(STRICT, SyncedEventType(OTHER, timed=True), enter=False) as w:
+    async with world(STRICT, SyncedEventType(OTHER, custom_ttl=True), enter=False) as w:
         w.engine.add_event_type(OTHER)
         async with w.sync:
-            hold = await w.sync.reserve("talk", TEN)
+            hold = await w.sync.reserve_slot("talk", TEN)
             w.remote.hold(4, TEN)
             with pytest.raises(RemoteConflict):
-                await w.sync.move(hold.uid, TEN, event_type="other")
+                await w.sync.move_slot(hold.uid, TEN, event_type="other")
             current = await w.sync.get(hold.uid)
             assert current is not None
             assert (current.state, current.event_type) == (State.HELD, "talk")
@@ -55,36 +55,36 @@ async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> N
 
 
 async def test_a_change_of_length_that_is_refused_is_no_success() -> None:
-    async with world(SyncedEventType(VARIED, timed=True), enter=False) as w:
+    async with world(SyncedEventType(VARIED, custom_ttl=True), enter=False) as w:
         w.engine.add_event_type(VARIED)
         async with w.sync:
-            hold = await w.sync.reserve("varied", TEN)
+            hold = await w.sync.reserve_slot("varied", TEN)
             w.remote.hold(7, TEN + minutes(30))
             with pytest.raises(RemoteConflict):
-                await w.sync.move(hold.uid, TEN, length=minutes(60))
+                await w.sync.move_slot(hold.uid, TEN, length=minutes(60))
             current = await w.sync.get(hold.uid)
             assert current is not None
             assert (current.state, current.end) == (State.HELD, TEN + minutes(30))
             assert w.there == ["10:00", "10:30"]
 
 
-@pytest.mark.parametrize("followed", [True, False], ids=["background", "not synced"])
-async def test_a_move_to_a_strict_event_type_is_strict(followed: bool) -> None:
-    async with world(*([STRICT, BACKGROUND] if followed else [STRICT])) as w:
+@pytest.mark.parametrize("tracked", [True, False], ids=["background", "not synced"])
+async def test_a_move_to_a_strict_event_type_is_strict(tracked: bool) -> None:
+    async with world(*([STRICT, BACKGROUND] if tracked else [STRICT])) as w:
         hold = await w.engine.reserve_slot("chat", TEN)
         await w.settled()
         theirs = w.remote.hold(1, NOON)
         with pytest.raises(RemoteConflict):
-            await w.sync.move(hold.uid, NOON, event_type="talk")
+            await w.sync.move_slot(hold.uid, NOON, event_type="talk")
         await w.settled()
         current = await w.sync.get(hold.uid)
         assert current is not None
         assert (current.state, current.event_type, current.start) == (State.HELD, "chat", TEN)
-        assert (w.revoked, len(w.remote.live(2))) == ([], int(followed))
+        assert (w.revoked, len(w.remote.live(2))) == ([], int(tracked))
         w.remote.release(theirs.uid)
         gate = Gate()
         w.remote.faults.script(Wait(gate), times=1)
-        moving = asyncio.create_task(w.sync.move(hold.uid, NOON, event_type="talk"))
+        moving = asyncio.create_task(w.sync.move_slot(hold.uid, NOON, event_type="talk"))
         await gate.reached()
         assert not moving.done()
         gate.open()
@@ -94,9 +94,9 @@ async def test_a_move_to_a_strict_event_type_is_strict(followed: bool) -> None:
 
 async def test_a_move_to_one_of_the_background_is_not() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.hold(2, NOON)
-        moved = await w.sync.move(hold.uid, NOON, event_type="chat")
+        moved = await w.sync.move_slot(hold.uid, NOON, event_type="chat")
         assert (moved.event_type, w.requests()) == ("chat", ["post"])
         await w.settled()
         assert [one.uid for one in w.revoked] == [hold.uid]
@@ -105,7 +105,7 @@ async def test_a_move_to_one_of_the_background_is_not() -> None:
 async def test_nobody_moves_what_is_not_there() -> None:
     async with world() as w:
         with pytest.raises(UnknownReservation):
-            await w.sync.move("nobody", NOON, event_type="talk")
+            await w.sync.move_slot("nobody", NOON, event_type="talk")
 
 
 async def test_a_strict_move_of_what_is_in_doubt_since_a_restart_is_no_success() -> None:
@@ -116,7 +116,7 @@ async def test_a_strict_move_of_what_is_in_doubt_since_a_restart_is_no_success()
         async with w.sync:
             await w.settled()
             with pytest.raises(RemoteConflict):
-                await w.sync.move(hold.uid, NOON)
+                await w.sync.move_slot(hold.uid, NOON)
             current = await w.sync.get(hold.uid)
             assert current is not None
             assert (current.state, current.start) == (State.HELD, TEN)
@@ -127,7 +127,7 @@ async def test_a_strict_move_of_what_is_in_doubt_since_a_restart_is_no_success()
 
 async def test_strict_does_not_confirm_what_somebody_has_deleted_there_and_taken() -> None:
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.release(w.live[0].uid)
         w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
@@ -137,7 +137,7 @@ async def test_strict_does_not_confirm_what_somebody_has_deleted_there_and_taken
 
 async def test_strict_holds_anew_what_somebody_has_deleted_there_and_confirms_it() -> None:
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.release(w.live[0].uid)
         assert (await w.sync.confirm(hold.uid)).state is State.CONFIRMED
         assert w.there == ["10:00"]
@@ -146,7 +146,7 @@ async def test_strict_holds_anew_what_somebody_has_deleted_there_and_confirms_it
 async def test_strict_does_not_confirm_where_the_remote_has_not_followed() -> None:
     """The hold was moved on the engine itself, and the remote has said no to that."""
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(10))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(10))
         w.remote.hold(1, NOON)
         w.engine.move_slot_nowait(hold.uid, NOON)
         with pytest.raises(RemoteConflict):
@@ -169,7 +169,7 @@ async def test_strict_does_not_confirm_what_is_in_doubt_since_a_restart() -> Non
 async def test_strict_does_not_confirm_what_the_remote_cannot_be_asked_about() -> None:
     """Somebody may have deleted it there; once it can be asked, it is confirmed."""
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.faults.script(Error500(), op="get")
         with pytest.raises(RemoteFailed):
             await w.sync.confirm(hold.uid)
@@ -199,8 +199,8 @@ class Booking:
 @pytest.mark.parametrize("ttl_s", [20, 90, 300])
 async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s: int) -> None:
     book = Booking()
-    async with world(replace(STRICT, confirm=book)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=timedelta(seconds=ttl_s))
+    async with world(replace(STRICT, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=timedelta(seconds=ttl_s))
         asked = asyncio.create_task(w.sync.confirm(hold.uid))
         await book.called.wait()
         remote_uid = w.live[0].uid
@@ -209,7 +209,7 @@ async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s:
                 async with asyncio.timeout(20):  # nothing waits for the callback
                     await w.advance(timedelta(seconds=19))
                 with pytest.raises(SlotTaken):
-                    await w.sync.reserve("talk", TEN)
+                    await w.sync.reserve_slot("talk", TEN)
         finally:
             book.goes_on.set()  # or leaving waits for it for ever
         assert (await asked).state is State.CONFIRMED
@@ -226,8 +226,8 @@ async def test_what_the_callback_could_not_book_is_as_it_was_or_over(
     ttl_s: int, state: State
 ) -> None:
     book = Booking()
-    async with world(replace(STRICT, confirm=book)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=timedelta(seconds=ttl_s))
+    async with world(replace(STRICT, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=timedelta(seconds=ttl_s))
         book.error = OSError("no")
         book.goes_on.set()
         with pytest.raises(OSError, match="no"):
@@ -240,8 +240,8 @@ async def test_what_the_callback_could_not_book_is_as_it_was_or_over(
 
 async def test_what_was_released_while_the_callback_booked_it_is_told() -> None:
     book = Booking()
-    async with world(replace(STRICT, confirm=book)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+    async with world(replace(STRICT, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         asked = asyncio.create_task(w.sync.confirm(hold.uid))
         await book.called.wait()
         w.engine.release_nowait(hold.uid)
@@ -250,14 +250,14 @@ async def test_what_was_released_while_the_callback_booked_it_is_told() -> None:
             await asked
         (diverged,) = w.diverged
         assert diverged.uid == hold.uid
-        assert "booked there" in diverged.problem
+        assert "booked at the remote" in diverged.problem
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["booked", "not booked"])
 async def test_who_confirms_again_waits_for_the_callback_of_one_who_has_left(fails: bool) -> None:
     book = Booking()
-    async with world(replace(STRICT, confirm=book)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+    async with world(replace(STRICT, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         first = asyncio.create_task(w.sync.confirm(hold.uid))
         await book.called.wait()
         first.cancel()
@@ -283,8 +283,8 @@ async def test_who_confirms_again_waits_for_the_callback_of_one_who_has_left(fai
 async def test_that_it_is_booked_there_is_kept_at_once() -> None:
     book = Booking()
     book.goes_on.set()
-    async with world(replace(STRICT, confirm=book)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+    async with world(replace(STRICT, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.faults.script(Error500(), op="delete", times=None)
         await w.sync.confirm(hold.uid)
         assert w.kept[hold.uid].booked
@@ -295,14 +295,14 @@ async def test_that_it_is_booked_there_is_kept_at_once() -> None:
 async def test_what_is_booked_there_is_not_booked_again(mode: Mode, how: str) -> None:
     book = Booking()
     book.goes_on.set()
-    async with world(replace(STRICT, mode=mode, confirm=book)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+    async with world(replace(STRICT, mode=mode, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         await w.settled()
         await w.sync.confirm(hold.uid)
         await w.settled()
         assert w.there == []
         if how == "moved":
-            await w.sync.move(hold.uid, NOON)
+            await w.sync.move_slot(hold.uid, NOON)
         else:
             await w.sync.__aexit__(None, None, None)
             saved = w.sync.saved() if how == "left" else w.left_by_a_crash()
@@ -311,7 +311,7 @@ async def test_what_is_booked_there_is_not_booked_again(mode: Mode, how: str) ->
         await w.settled()
         assert (len(book.booked), w.there) == (1, [])
         await w.pass_slowly(timedelta(hours=7), minutes(30))
-        assert (len(book.booked), w.sync.statistics().followed) == (1, 0)
+        assert (len(book.booked), w.sync.statistics().tracked) == (1, 0)
 
 
 # --- Keys ---------------------------------------------------------------------------------------
@@ -321,21 +321,21 @@ async def test_no_key_of_a_callers_is_that_of_an_earlier_attempt() -> None:
     async with world(STRICT) as w:
         theirs = w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
-            await w.sync.reserve("talk", TEN, key="a")
+            await w.sync.reserve_slot("talk", TEN, key="a")
         w.remote.release(theirs.uid)
-        await w.sync.reserve("talk", TEN, key="a")
+        await w.sync.reserve_slot("talk", TEN, key="a")
         for key in ("a#1", "1:a", "0:a"):
             with pytest.raises(SlotTaken):
-                await w.sync.reserve("talk", TEN, key=key)
+                await w.sync.reserve_slot("talk", TEN, key=key)
 
 
 async def test_a_repeat_of_what_has_ended_is_no_yes() -> None:
     async with world() as w:
         for name in ("talk", "chat"):
-            hold = await w.sync.reserve(name, TEN, key=name)
+            hold = await w.sync.reserve_slot(name, TEN, key=name)
             await w.sync.release(hold.uid)
             with pytest.raises(WrongState) as ended:
-                await w.sync.reserve(name, TEN, key=name)
+                await w.sync.reserve_slot(name, TEN, key=name)
             assert ended.value.uid == hold.uid
 
 
@@ -344,17 +344,17 @@ async def test_after_a_restart_a_key_does_not_return_what_was_given_back(how: st
     async with world(STRICT) as w:
         theirs = w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
-            await w.sync.reserve("talk", TEN, key="a")
+            await w.sync.reserve_slot("talk", TEN, key="a")
         w.remote.release(theirs.uid)
         await w.sync.__aexit__(None, None, None)
-        saved = w.sync.saved() if how == "left" else Saved(tuple(w.kept.values()))
+        saved = w.sync.saved() if how == "left" else SavedState(tuple(w.kept.values()))
         w.sync = w.new_sync(saved=saved)
         await w.sync.__aenter__()
         if how == "crashed":  # nobody knows that there was an attempt
             with pytest.raises(WrongState):
-                await w.sync.reserve("talk", TEN, key="a")
+                await w.sync.reserve_slot("talk", TEN, key="a")
             return
-        hold = await w.sync.reserve("talk", TEN, key="a")
+        hold = await w.sync.reserve_slot("talk", TEN, key="a")
         assert (hold.state, w.there) == (State.HELD, ["10:00"])
 
 
@@ -365,7 +365,7 @@ async def test_a_caller_that_waits_while_the_sync_is_left_is_told_so() -> None:
     async with world(STRICT, drain=timedelta(seconds=1)) as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="post")
-        asked = asyncio.create_task(w.sync.reserve("talk", TEN))
+        asked = asyncio.create_task(w.sync.reserve_slot("talk", TEN))
         await gate.reached()
         leaving = asyncio.create_task(w.sync.__aexit__(None, None, None))
         for _ in range(50):
@@ -381,7 +381,7 @@ async def test_one_that_is_cancelled_is_told_that() -> None:
     async with world(STRICT) as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="post")
-        asked = asyncio.create_task(w.sync.reserve("talk", TEN))
+        asked = asyncio.create_task(w.sync.reserve_slot("talk", TEN))
         await gate.reached()
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -397,22 +397,22 @@ async def test_a_booking_that_is_over_is_followed_no_longer(synced: SyncedEventT
     """Also where the remote's hold lasts as long as the slot, so that nothing is ever due."""
     async with world(synced) as w:
         start = w.clock.moment + minutes(15)
-        hold = await w.sync.reserve(synced.id, start, ttl=minutes(50))
+        hold = await w.sync.reserve_slot(synced.id, start, ttl=minutes(50))
         await w.settled()
         await w.sync.confirm(hold.uid)
         await w.settled()
-        assert w.sync.statistics().followed == 1
+        assert w.sync.statistics().tracked == 1
         await w.pass_slowly(minutes(60), minutes(5))
-        assert (w.sync.statistics().followed, w.there) == (0, [])
+        assert (w.sync.statistics().tracked, w.there) == (0, [])
 
 
 async def test_a_booking_that_the_remote_has_refused_is_not_followed_for_ever() -> None:
     async with world(BACKGROUND) as w:
         start = w.clock.moment + minutes(15)
         w.remote.hold(2, start)
-        hold = await w.sync.reserve("chat", start)
+        hold = await w.sync.reserve_slot("chat", start)
         await w.sync.confirm(hold.uid)
         await w.settled()
-        assert w.sync.statistics().followed == 1
+        assert w.sync.statistics().tracked == 1
         await w.pass_slowly(minutes(60), minutes(5))
-        assert w.sync.statistics().followed == 0
+        assert w.sync.statistics().tracked == 0

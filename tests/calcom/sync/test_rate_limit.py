@@ -15,8 +15,8 @@ from slotengine.calcom import (
     CalComClient,
     Mode,
     RateLimited,
-    Reason,
     RemoteConflict,
+    RevokeReason,
     SyncedEventType,
     SyncOverloaded,
 )
@@ -25,12 +25,14 @@ from tests.calcom.sync.world import CHAT, NOON, STRICT, TALK, TEN, World, world
 
 pytestmark = pytest.mark.anyio
 
-UNTIMED = SyncedEventType(TALK)
+FIXED_TTL = SyncedEventType(TALK)
 QUARTER = minutes(15)
 
 
 async def hold_many(w: World, count: int) -> list[Reservation]:
-    return [await w.sync.reserve("talk", TEN + minutes(30) * n, ttl=QUARTER) for n in range(count)]
+    return [
+        await w.sync.reserve_slot("talk", TEN + minutes(30) * n, ttl=QUARTER) for n in range(count)
+    ]
 
 
 def states(w: World, holds: list[Reservation]) -> Counter[State | None]:
@@ -44,8 +46,8 @@ async def test_a_burst_of_holds_is_kept_alive(wait: bool) -> None:
 
     The remote counts, too: none of it is refused there.
     """
-    client = {"per_minute": 120, "wait_for_turn": wait}
-    async with world(UNTIMED, client=client) as w:
+    client = {"per_minute": 120, "wait_for_permit": wait}
+    async with world(FIXED_TTL, client=client) as w:
         holds = await hold_many(w, 120)
         for _ in range(28):
             await w.pass_slowly(timedelta(seconds=30), timedelta(seconds=3))
@@ -55,54 +57,54 @@ async def test_a_burst_of_holds_is_kept_alive(wait: bool) -> None:
 
 
 async def test_what_could_not_be_kept_alive_is_refused_and_said_when_to_try_again() -> None:
-    async with world(UNTIMED, client={"per_minute": 10}) as w:
+    async with world(FIXED_TTL, client={"per_minute": 10}) as w:
         holds = await hold_many(w, 10)
         await w.advance(minutes(1))
         with pytest.raises(SyncOverloaded) as refused:
-            await w.sync.reserve("talk", TEN + minutes(30) * 10, ttl=QUARTER)
+            await w.sync.reserve_slot("talk", TEN + minutes(30) * 10, ttl=QUARTER)
         assert (refused.value.waiting, refused.value.retry_at) == (10, holds[0].until)
         assert "10 reservations are renewed" in str(refused.value)
         assert (len(w.there), w.engine.statistics().held) == (10, 10)
         # What need not be renewed is taken on, and what was given up makes room.
-        await w.sync.reserve("talk", TEN + minutes(30) * 11, ttl=minutes(5))
+        await w.sync.reserve_slot("talk", TEN + minutes(30) * 11, ttl=minutes(5))
         await w.sync.release(holds[3].uid)
-        await w.sync.reserve("talk", TEN + minutes(30) * 10, ttl=QUARTER)
+        await w.sync.reserve_slot("talk", TEN + minutes(30) * 10, ttl=QUARTER)
         await w.pass_slowly(minutes(13), timedelta(seconds=3))
         assert w.revoked == []
 
 
 async def test_a_refused_hold_can_be_tried_again_with_its_key() -> None:
-    async with world(UNTIMED, client={"per_minute": 2}) as w:
+    async with world(FIXED_TTL, client={"per_minute": 2}) as w:
         first, _ = await hold_many(w, 2)
         await w.advance(minutes(1))
         for _ in range(2):
             with pytest.raises(SyncOverloaded):
-                await w.sync.reserve("talk", NOON, ttl=QUARTER, key="k")
+                await w.sync.reserve_slot("talk", NOON, ttl=QUARTER, key="k")
         await w.sync.release(first.uid)
-        hold = await w.sync.reserve("talk", NOON, ttl=QUARTER, key="k")
+        hold = await w.sync.reserve_slot("talk", NOON, ttl=QUARTER, key="k")
         assert (hold.state, w.there) == (State.HELD, ["10:30", "12:00"])
 
 
 async def test_one_request_a_minute_renews_nothing() -> None:
-    async with world(UNTIMED, client={"per_minute": 1}) as w:
+    async with world(FIXED_TTL, client={"per_minute": 1}) as w:
         with pytest.raises(SyncOverloaded):
-            await w.sync.reserve("talk", TEN, ttl=QUARTER)
+            await w.sync.reserve_slot("talk", TEN, ttl=QUARTER)
         assert w.engine.statistics().held == 0
 
 
 async def test_in_the_background_too() -> None:
     synced = SyncedEventType(CHAT, Mode.BACKGROUND)
-    async with world(synced, client={"per_minute": 2, "wait_for_turn": False}) as w:
+    async with world(synced, client={"per_minute": 2, "wait_for_permit": False}) as w:
         for n in range(2):
-            await w.sync.reserve("chat", TEN + minutes(30) * n, ttl=QUARTER)
+            await w.sync.reserve_slot("chat", TEN + minutes(30) * n, ttl=QUARTER)
         with pytest.raises(SyncOverloaded):
-            await w.sync.reserve("chat", NOON, ttl=QUARTER)
+            await w.sync.reserve_slot("chat", NOON, ttl=QUARTER)
         assert w.engine.statistics().held == 2
 
 
 async def test_renewals_go_before_new_holds() -> None:
     """All that can be sent is used up by others, again and again."""
-    async with world(UNTIMED, client={"per_minute": 20, "wait_for_turn": False}) as w:
+    async with world(FIXED_TTL, client={"per_minute": 20, "wait_for_permit": False}) as w:
         holds = await hold_many(w, 20)
         for _ in range(400):
             with_luck = (w.client.get("nobody") for _ in range(10))
@@ -114,7 +116,7 @@ async def test_renewals_go_before_new_holds() -> None:
 
 async def test_an_extension_that_is_held_back_destroys_nothing() -> None:
     async with world(STRICT, client={"per_minute": 2}) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         with pytest.raises(RateLimited) as limited:
             await w.sync.extend(hold.uid, ttl=minutes(15))
         assert limited.value.retry_after_s == 60
@@ -129,9 +131,9 @@ async def test_an_extension_that_is_held_back_destroys_nothing() -> None:
 
 async def test_nor_does_a_move_that_overlaps() -> None:
     async with world(STRICT, client={"per_minute": 2}) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         with pytest.raises(RateLimited):
-            await w.sync.move(hold.uid, TEN + minutes(10))
+            await w.sync.move_slot(hold.uid, TEN + minutes(10))
         current = await w.sync.get(hold.uid)
         assert current is not None
         assert (current.start, w.there, w.requests()) == (TEN, ["10:00"], ["post"])
@@ -141,7 +143,7 @@ async def test_what_the_remote_says_is_left_counts() -> None:
     """Another client with the same key has used up what ours knows nothing of."""
     limits = RateLimits(api_key=RateLimit(4), address=RateLimit(4))
     async with world(STRICT, remote={"limits": limits}) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         for _ in range(2):
             await w.client.get("nobody")
         with pytest.raises(RateLimited):
@@ -161,9 +163,9 @@ async def shut_out(w: World) -> None:
 @pytest.mark.parametrize("mode", Mode)
 async def test_a_renewal_that_the_remote_shuts_out_is_made_when_it_does_not(mode: Mode) -> None:
     limits = RateLimits(api_key=RateLimit(10))
-    synced = replace(UNTIMED, mode=mode)
-    async with world(synced, client={"wait_for_turn": False}, remote={"limits": limits}) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=QUARTER)
+    synced = replace(FIXED_TTL, mode=mode)
+    async with world(synced, client={"wait_for_permit": False}, remote={"limits": limits}) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=QUARTER)
         await w.settled()
         await w.pass_slowly(timedelta(seconds=148))
         await shut_out(w)
@@ -180,26 +182,28 @@ async def test_a_renewal_that_the_remote_shuts_out_is_made_when_it_does_not(mode
 @pytest.mark.parametrize("mode", Mode)
 async def test_one_that_is_shut_out_between_its_two_requests(mode: Mode) -> None:
     """The hold is gone there: strict does not say for a minute that it is held."""
-    synced = replace(UNTIMED, mode=mode)
-    async with world(synced, client={"wait_for_turn": False}) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=QUARTER)
+    synced = replace(FIXED_TTL, mode=mode)
+    async with world(synced, client={"wait_for_permit": False}) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=QUARTER)
         await w.settled()
         w.remote.faults.script(Error429(reset_s=60), op="post")
         await w.pass_slowly(timedelta(seconds=150))
         assert w.there == []
         if mode is Mode.STRICT:
-            assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, Reason.NOT_REACHED)]
+            assert [(one.uid, one.reason) for one in w.revoked] == [
+                (hold.uid, RevokeReason.NOT_REACHED)
+            ]
             return
         await w.pass_slowly(timedelta(seconds=62), timedelta(seconds=2))
         assert (w.there, w.revoked) == (["10:00"], [])
 
 
 async def test_nothing_is_claimed_any_more_once_all_is_done() -> None:
-    async with world(UNTIMED, client={"per_minute": 4, "wait_for_turn": False}) as w:
+    async with world(FIXED_TTL, client={"per_minute": 4, "wait_for_permit": False}) as w:
         await hold_many(w, 2)
         theirs = w.remote.hold(1, NOON)
         with pytest.raises(RemoteConflict):
-            await w.sync.reserve("talk", NOON)
+            await w.sync.reserve_slot("talk", NOON)
         assert theirs in w.live
         await w.pass_slowly(minutes(14))
         await w.sync.__aexit__(None, None, None)
@@ -207,7 +211,7 @@ async def test_nothing_is_claimed_any_more_once_all_is_done() -> None:
 
 
 async def test_a_hold_that_waits_for_its_turns_when_the_sync_is_left_claims_nothing() -> None:
-    async with world(UNTIMED, client={"per_minute": 4, "wait_for_turn": False}) as w:
+    async with world(FIXED_TTL, client={"per_minute": 4, "wait_for_permit": False}) as w:
         await hold_many(w, 4)
         await w.advance(timedelta(seconds=150))
         assert w.client.statistics().waiting > 0

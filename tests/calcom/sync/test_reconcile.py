@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 
 from slotengine.calcom.sync.reconcile import (
     REQUESTS,
-    Do,
+    Action,
+    Desired,
     Failure,
-    Reason,
+    Observed,
+    RevokeReason,
     Rules,
-    Sight,
     Step,
-    Wanted,
     held_back,
-    most_renewals,
+    max_renewals,
     next_step,
-    turns_for,
+    permits_for,
 )
-from slotengine.calcom.sync.remote_state import NEXT, PRESENT, UNDER_WAY, Belief, News, Place
+from slotengine.calcom.sync.remote_span import RemoteSpan
+from slotengine.calcom.sync.remote_state import (
+    IN_FLIGHT,
+    NEXT,
+    PRESENT,
+    RemoteEvent,
+    RemoteState,
+)
 from slotengine.core.instant import SECOND
 
-HERE = Place(1, 1000, 1030)
-NEAR = Place(1, 1010, 1040)
-FAR = Place(1, 2000, 2030)
+HERE = RemoteSpan(1, 1000, 1030)
+NEAR = RemoteSpan(1, 1010, 1040)
+FAR = RemoteSpan(1, 2000, 2030)
 NOW = 100
 
 STRICT = Rules(strict=True, in_place=False, renew_before=30)
@@ -33,172 +41,196 @@ BACKGROUND = Rules(strict=False, in_place=False, renew_before=30)
 IN_PLACE = Rules(strict=False, in_place=True, renew_before=30)
 
 
-def held(place: Place = HERE, **changes: object) -> Sight:
-    return Sight(Belief.HELD, place, covered_until=200, gone_after=205, **changes)  # type: ignore[arg-type]
+def held(span: RemoteSpan = HERE, **changes: object) -> Observed:
+    return Observed(RemoteState.HELD, span, covered_until=200, gone_after=205, **changes)  # type: ignore[arg-type]
 
 
 def step(
-    seen: Sight,
-    wanted: Wanted | None = None,
+    observed: Observed,
+    desired: Desired | None = None,
     rules: Rules = STRICT,
     *,
     now: int = NOW,
     blocked: bool = False,
 ) -> Step:
-    return next_step(seen, wanted, rules, now=now, blocked=blocked)
+    return next_step(observed, desired, rules, now=now, blocked=blocked)
 
 
-WANTED = Wanted(HERE, until=150)
-LONGER = Wanted(HERE, until=400)
-BOOKED = Wanted(HERE, until=1030, booked=True)
+DESIRED = Desired(HERE, until=150)
+LONGER = Desired(HERE, until=400)
+BOOKED = Desired(HERE, until=1030, booked=True)
+
+REFUSED = Observed(RemoteState.REFUSED, failure=Failure.REFUSED)
+
+
+def post_lost(failure: Failure = Failure.REFUSED, **changes: object) -> Observed:
+    return Observed(RemoteState.CREATE_UNKNOWN, failure=failure, **changes)  # type: ignore[arg-type]
+
+
+def delete_lost(failure: Failure) -> Observed:
+    return Observed(RemoteState.DELETE_UNKNOWN, HERE, gone_after=300, failure=failure)
+
+
+WAIT = Step(Action.WAIT)
+POST = Step(Action.POST)
+PATCH = Step(Action.PATCH)
+DELETE = Step(Action.DELETE)
+NOTHING = Step(Action.NOTHING)
+
+
+def revoke(reason: RevokeReason) -> Step:
+    return Step(Action.REVOKE, reason=reason)
+
+
+def move_back(reason: RevokeReason) -> Step:
+    return Step(Action.MOVE_BACK, reason=reason)
+
 
 CASES: dict[str, tuple[Step, Step]] = {
-    "a new hold is sent": (step(Sight(), WANTED), Step(Do.POST)),
-    "but not into a place that is being left": (step(Sight(), WANTED, blocked=True), Step(Do.WAIT)),
-    "what could not be sent is given back": (
-        step(Sight(failure=Failure.NOT_DONE), WANTED),
-        Step(Do.REVOKE, reason=Reason.NOT_REACHED),
+    "a new hold is created": (step(Observed(), DESIRED), POST),
+    "a new hold waits for the one that leaves its span": (
+        step(Observed(), DESIRED, blocked=True),
+        WAIT,
     ),
-    "or tried again later": (
-        step(Sight(failure=Failure.NOT_DONE, not_before=120), WANTED, BACKGROUND),
-        Step(Do.WAIT, 120),
+    "strict: a hold that could not be created is revoked": (
+        step(Observed(failure=Failure.NOT_DONE), DESIRED),
+        revoke(RevokeReason.NOT_REACHED),
     ),
-    "and then": (
-        step(Sight(failure=Failure.NOT_DONE, not_before=NOW), WANTED, BACKGROUND),
-        Step(Do.POST),
+    "background: a hold that could not be created is retried later": (
+        step(Observed(failure=Failure.NOT_DONE, not_before=120), DESIRED, BACKGROUND),
+        Step(Action.WAIT, 120),
     ),
-    "what is refused is revoked": (
-        step(Sight(Belief.REFUSED, failure=Failure.REFUSED), WANTED, BACKGROUND),
-        Step(Do.REVOKE, reason=Reason.REFUSED),
+    "background: a retry that is due": (
+        step(Observed(failure=Failure.NOT_DONE, not_before=NOW), DESIRED, BACKGROUND),
+        POST,
     ),
-    "but no booking is": (
-        step(Sight(Belief.REFUSED, failure=Failure.REFUSED), BOOKED),
-        Step(Do.NOTHING, 1030),
+    "a refused hold is revoked": (
+        step(REFUSED, DESIRED, BACKGROUND),
+        revoke(RevokeReason.REFUSED),
     ),
-    "a lost POST is repeated at once": (
-        step(Sight(Belief.UNKNOWN, failure=Failure.LOST, not_before=120), WANTED),
-        Step(Do.POST),
+    "a refused booking is kept": (step(REFUSED, BOOKED), Step(Action.NOTHING, 1030)),
+    "strict: a lost POST is repeated at once": (
+        step(post_lost(Failure.LOST, not_before=120), DESIRED),
+        POST,
     ),
-    "once": (
-        step(Sight(Belief.UNKNOWN, failure=Failure.LOST_AGAIN), WANTED),
-        Step(Do.REVOKE, reason=Reason.UNCERTAIN),
+    "strict: a POST that is lost twice is given up": (
+        step(post_lost(Failure.LOST_AGAIN), DESIRED),
+        revoke(RevokeReason.UNCERTAIN),
     ),
-    "its refusal may be our own doing": (
-        step(Sight(Belief.UNKNOWN, failure=Failure.REFUSED, ghost_until=500), WANTED),
-        Step(Do.REVOKE, reason=Reason.UNCERTAIN),
+    "strict: a refusal after a lost POST is uncertain": (
+        step(post_lost(orphan_until=500), DESIRED),
+        revoke(RevokeReason.UNCERTAIN),
     ),
-    "in the background that is waited for": (
-        step(Sight(Belief.UNKNOWN, failure=Failure.REFUSED, ghost_until=500), WANTED, BACKGROUND),
-        Step(Do.WAIT, 500),
+    "background: the orphan is waited for": (
+        step(post_lost(orphan_until=500), DESIRED, BACKGROUND),
+        Step(Action.WAIT, 500),
     ),
-    "and after a restart": (
-        step(
-            Sight(Belief.UNKNOWN, failure=Failure.REFUSED, ghost_until=500, patient=True), WANTED
-        ),
-        Step(Do.WAIT, 500),
+    "after a restart the orphan is waited for": (
+        step(post_lost(orphan_until=500, restored=True), DESIRED),
+        Step(Action.WAIT, 500),
     ),
-    "until the ghost is gone": (
-        step(Sight(Belief.UNKNOWN, failure=Failure.REFUSED, ghost_until=NOW), WANTED, BACKGROUND),
-        Step(Do.POST),
+    "background: the orphan has ended": (
+        step(post_lost(orphan_until=NOW), DESIRED, BACKGROUND),
+        POST,
     ),
-    "what is held long enough is left alone": (step(held(), WANTED), Step(Do.NOTHING)),
-    "a booking until it is over": (
-        step(Sight(Belief.HELD, HERE, covered_until=1100, gone_after=1105), BOOKED),
-        Step(Do.NOTHING, 1030),
+    "a hold that lasts long enough": (step(held(), DESIRED), NOTHING),
+    "a booking that is held until it is over": (
+        step(Observed(RemoteState.HELD, HERE, covered_until=1100, gone_after=1105), BOOKED),
+        Step(Action.NOTHING, 1030),
     ),
-    "what is not is renewed in time": (step(held(), LONGER), Step(Do.WAIT, 170)),
-    "by deleting it": (step(held(), LONGER, now=170), Step(Do.DELETE)),
-    "or in place": (step(held(), LONGER, IN_PLACE, now=170), Step(Do.PATCH)),
-    "but not if that has failed": (
+    "a renewal that is not due yet": (step(held(), LONGER), Step(Action.WAIT, 170)),
+    "a renewal deletes first": (step(held(), LONGER, now=170), DELETE),
+    "a renewal in place": (step(held(), LONGER, IN_PLACE, now=170), PATCH),
+    "a renewal in place that was refused": (
         step(held(failure=Failure.REFUSED), LONGER, IN_PLACE, now=170),
-        Step(Do.DELETE),
+        DELETE,
     ),
-    "nor past its end": (step(held(), LONGER, IN_PLACE, now=200), Step(Do.DELETE)),
-    "at once if somebody waits for it": (step(held(eager=True), LONGER), Step(Do.DELETE)),
-    "a renewal that failed is repeated": (
+    "a renewal in place that is too late": (step(held(), LONGER, IN_PLACE, now=200), DELETE),
+    "a renewal that a caller waits for": (step(held(urgent=True), LONGER), DELETE),
+    "a renewal that failed is retried": (
         step(held(failure=Failure.NOT_DONE, not_before=180), LONGER, now=170),
-        Step(Do.WAIT, 180),
+        Step(Action.WAIT, 180),
     ),
-    "strict, not later than its end": (
+    "strict: a renewal is retried until the hold ends": (
         step(held(failure=Failure.NOT_DONE, not_before=900), LONGER, now=170),
-        Step(Do.WAIT, 200),
+        Step(Action.WAIT, 200),
     ),
-    "at which it is given up": (
+    "strict: a hold that ended unrenewed is revoked": (
         step(held(failure=Failure.NOT_DONE, not_before=900), LONGER, now=200),
-        Step(Do.REVOKE, reason=Reason.NOT_REACHED),
+        revoke(RevokeReason.NOT_REACHED),
     ),
-    "in the background it is not": (
+    "background: a hold that ended unrenewed is retried": (
         step(held(failure=Failure.NOT_DONE, not_before=900), LONGER, BACKGROUND, now=200),
-        Step(Do.WAIT, 900),
+        Step(Action.WAIT, 900),
     ),
-    "a move is a PATCH": (step(held(FAR), WANTED), Step(Do.PATCH)),
-    "but where it would be in its own way": (step(held(NEAR), WANTED), Step(Do.DELETE)),
-    "a move into a place that is being left waits": (
-        step(held(FAR), WANTED, blocked=True),
-        Step(Do.WAIT),
+    "a move": (step(held(FAR), DESIRED), PATCH),
+    "a move that is in its own way deletes first": (step(held(NEAR), DESIRED), DELETE),
+    "strict: a move waits for the hold that leaves its span": (
+        step(held(FAR), DESIRED, blocked=True),
+        WAIT,
     ),
-    "or lets go, lest two wait for each other": (
-        step(held(FAR), WANTED, BACKGROUND, blocked=True),
-        Step(Do.DELETE),
+    "background: a blocked move deletes first, so that two can change places": (
+        step(held(FAR), DESIRED, BACKGROUND, blocked=True),
+        DELETE,
     ),
-    "a move that is refused is undone": (
-        step(held(FAR, failure=Failure.REFUSED, can_go_back=True), WANTED),
-        Step(Do.BACK, reason=Reason.REFUSED),
+    "a refused move is undone": (
+        step(held(FAR, failure=Failure.REFUSED, can_move_back=True), DESIRED),
+        move_back(RevokeReason.REFUSED),
     ),
-    "if it can be": (
-        step(held(FAR, failure=Failure.REFUSED), WANTED, BACKGROUND),
-        Step(Do.REVOKE, reason=Reason.REFUSED),
+    "a refused move that cannot be undone is revoked": (
+        step(held(FAR, failure=Failure.REFUSED), DESIRED, BACKGROUND),
+        revoke(RevokeReason.REFUSED),
     ),
-    "a booking is moved the hard way then": (
+    "a refused move of a booking deletes first": (
         step(held(FAR, failure=Failure.REFUSED), BOOKED),
-        Step(Do.DELETE),
+        DELETE,
     ),
-    "a move that could not be sent is undone": (
-        step(held(FAR, failure=Failure.NOT_DONE, can_go_back=True), WANTED),
-        Step(Do.BACK, reason=Reason.NOT_REACHED),
+    "strict: a move that could not be sent is undone": (
+        step(held(FAR, failure=Failure.NOT_DONE, can_move_back=True), DESIRED),
+        move_back(RevokeReason.NOT_REACHED),
     ),
-    "or tried later": (
-        step(held(FAR, failure=Failure.NOT_DONE, not_before=120), WANTED, BACKGROUND),
-        Step(Do.WAIT, 120),
+    "background: a move that could not be sent is retried later": (
+        step(held(FAR, failure=Failure.NOT_DONE, not_before=120), DESIRED, BACKGROUND),
+        Step(Action.WAIT, 120),
     ),
-    "refused where it moved the hard way, it goes back": (
-        step(Sight(Belief.REFUSED, failure=Failure.REFUSED, can_go_back=True), WANTED),
-        Step(Do.BACK, reason=Reason.REFUSED),
+    "a move that was refused after the delete is undone": (
+        step(replace(REFUSED, can_move_back=True), DESIRED),
+        move_back(RevokeReason.REFUSED),
     ),
-    "a booking too": (
-        step(Sight(Belief.UNKNOWN, failure=Failure.REFUSED, can_go_back=True), BOOKED),
-        Step(Do.BACK, reason=Reason.UNCERTAIN),
+    "an uncertain move of a booking is undone": (
+        step(post_lost(can_move_back=True), BOOKED),
+        move_back(RevokeReason.UNCERTAIN),
     ),
-    "and is asked for there": (step(Sight(Belief.REFUSED), WANTED), Step(Do.POST)),
-    "what is astray is looked for": (
-        step(Sight(Belief.ASTRAY, FAR, failure=Failure.LOST), WANTED),
-        Step(Do.GET),
+    "a hold that was moved back is created": (
+        step(Observed(RemoteState.REFUSED), DESIRED),
+        POST,
     ),
-    "in vain": (
-        step(Sight(Belief.ASTRAY, FAR, failure=Failure.NOT_DONE), WANTED),
-        Step(Do.REVOKE, reason=Reason.UNCERTAIN),
+    "a lost PATCH is looked up": (
+        step(Observed(RemoteState.MOVE_UNKNOWN, FAR, failure=Failure.LOST), DESIRED),
+        Step(Action.GET),
     ),
-    "a lost DELETE is repeated": (
-        step(Sight(Belief.PARTING, HERE, gone_after=300, failure=Failure.LOST), LONGER),
-        Step(Do.DELETE),
+    "strict: a lost PATCH that cannot be looked up is given up": (
+        step(Observed(RemoteState.MOVE_UNKNOWN, FAR, failure=Failure.NOT_DONE), DESIRED),
+        revoke(RevokeReason.UNCERTAIN),
     ),
-    "once, if strict": (
-        step(Sight(Belief.PARTING, HERE, gone_after=300, failure=Failure.LOST_AGAIN), LONGER),
-        Step(Do.REVOKE, reason=Reason.UNCERTAIN),
+    "a lost DELETE is repeated": (step(delete_lost(Failure.LOST), LONGER), DELETE),
+    "strict: a DELETE that is lost twice is given up": (
+        step(delete_lost(Failure.LOST_AGAIN), LONGER),
+        revoke(RevokeReason.UNCERTAIN),
     ),
     "the callback comes first": (
-        step(held(), Wanted(HERE, 1030, booked=True, to_book=True)),
-        Step(Do.BOOK),
+        step(held(), Desired(HERE, 1030, booked=True, to_book=True)),
+        Step(Action.BOOK),
     ),
-    "what has ended here is deleted there": (step(held()), Step(Do.DELETE)),
-    "again, if need be": (step(held(not_before=120)), Step(Do.WAIT, 120)),
-    "until it has lapsed": (step(held(), now=205), Step(Do.LAPSE)),
-    "of what was never there nothing is to be done": (step(Sight()), Step(Do.NOTHING)),
-}  # fmt: skip
+    "a hold that has ended here is deleted": (step(held()), DELETE),
+    "a failed DELETE is retried later": (step(held(not_before=120)), Step(Action.WAIT, 120)),
+    "a hold that has ended on both sides lapses": (step(held(), now=205), Step(Action.LAPSE)),
+    "a hold that was never created and is not desired": (step(Observed()), NOTHING),
+}
 
 
 @pytest.mark.parametrize(("found", "right"), CASES.values(), ids=CASES)
-def test_the_step(found: Step, right: Step) -> None:
+def test_the_next_step(found: Step, right: Step) -> None:
     assert found == right
 
 
@@ -206,36 +238,38 @@ def test_the_step(found: Step, right: Step) -> None:
 
 
 @pytest.mark.parametrize(
-    ("do", "seen", "wanted", "turns"),
+    ("action", "observed", "desired", "permits"),
     [
-        (Do.DELETE, held(), LONGER, 2),
-        (Do.DELETE, held(NEAR), WANTED, 2),
-        (Do.DELETE, held(), None, 0),
-        (Do.DELETE, Sight(Belief.PARTING, HERE), LONGER, 0),
-        (Do.PATCH, held(), LONGER, 1),
-        (Do.PATCH, held(FAR), WANTED, 0),
-        (Do.POST, Sight(), WANTED, 0),
+        (Action.DELETE, held(), LONGER, 2),
+        (Action.DELETE, held(NEAR), DESIRED, 2),
+        (Action.DELETE, held(), None, 0),
+        (Action.DELETE, Observed(RemoteState.DELETE_UNKNOWN, HERE), LONGER, 0),
+        (Action.PATCH, held(), LONGER, 1),
+        (Action.PATCH, held(FAR), DESIRED, 0),
+        (Action.POST, Observed(), DESIRED, 0),
     ],
 )
-def test_what_is_deleted_to_be_made_anew_takes_two_turns(
-    do: Do, seen: Sight, wanted: Wanted | None, turns: int
+def test_a_hold_that_is_made_anew_takes_two_permits(
+    action: Action, observed: Observed, desired: Desired | None, permits: int
 ) -> None:
-    assert turns_for(Step(do), seen, wanted) == turns
+    assert permits_for(Step(action), observed, desired) == permits
 
 
 @pytest.mark.parametrize(
-    ("seen", "wanted", "later"),
+    ("observed", "desired", "later"),
     [
-        (held(), LONGER, Step(Do.WAIT, 160)),
-        (Sight(Belief.HELD, HERE, covered_until=150), LONGER, Step(Do.WAIT, 150)),
-        (Sight(Belief.HELD, HERE, covered_until=NOW), LONGER, None),
-        (held(eager=True), LONGER, None),
-        (held(NEAR), WANTED, None),
+        (held(), LONGER, Step(Action.WAIT, 160)),
+        (Observed(RemoteState.HELD, HERE, covered_until=150), LONGER, Step(Action.WAIT, 150)),
+        (Observed(RemoteState.HELD, HERE, covered_until=NOW), LONGER, None),
+        (held(urgent=True), LONGER, None),
+        (held(NEAR), DESIRED, None),
     ],
-    ids=["in time", "not past its end", "too late", "somebody waits", "a move"],
+    ids=["in time", "not past its end", "too late", "a caller waits", "a move"],
 )
-def test_a_renewal_waits_for_its_turns(seen: Sight, wanted: Wanted, later: Step | None) -> None:
-    assert held_back(seen, wanted, now=NOW, ready_at=160) == later
+def test_a_renewal_waits_for_its_permits(
+    observed: Observed, desired: Desired, later: Step | None
+) -> None:
+    assert held_back(observed, desired, now=NOW, ready_at=160) == later
 
 
 @pytest.mark.parametrize(
@@ -249,55 +283,76 @@ def test_a_renewal_waits_for_its_turns(seen: Sight, wanted: Wanted, later: Step 
         (150, 300, True, 240),
     ],
 )
-def test_how_many_can_be_kept_alive(before_s: int, lasts_s: int, in_place: bool, most: int) -> None:
+def test_how_many_holds_can_be_renewed(
+    before_s: int, lasts_s: int, in_place: bool, most: int
+) -> None:
     rules = Rules(strict=True, in_place=in_place, renew_before=before_s * SECOND)
-    assert most_renewals(120, rules, lasts_s * SECOND) == most
+    assert max_renewals(120, rules, lasts_s * SECOND) == most
 
 
 # --- All states --------------------------------------------------------------------------
 
-SIGHTS = [
-    Sight(
-        belief, place, covered_until=covered, gone_after=covered + 5,
-        failure=failure, not_before=not_before, ghost_until=ghost,
-        eager=eager, patient=patient, can_go_back=can_go_back,
+OBSERVED = [
+    Observed(
+        state, span, covered_until=covered, gone_after=covered + 5,
+        failure=failure, not_before=not_before, orphan_until=orphan,
+        urgent=urgent, restored=restored, can_move_back=can_move_back,
     )
-    for belief, place, covered, failure, not_before, ghost, eager, patient, can_go_back in product(
-        set(Belief) - UNDER_WAY, (HERE, NEAR, FAR), (90, 200), Failure, (0, 120), (0, 500),
+    for (
+        state, span, covered, failure, not_before, orphan, urgent, restored, can_move_back
+    ) in product(
+        set(RemoteState) - IN_FLIGHT, (HERE, NEAR, FAR), (90, 200), Failure, (0, 120), (0, 500),
         (False, True), (False, True), (False, True),
     )
 ]  # fmt: skip
-WANTS = [None, WANTED, LONGER, BOOKED, Wanted(HERE, 1030, booked=True, to_book=True)]
-NEWS = {Do.POST: News.POST, Do.PATCH: News.PATCH, Do.DELETE: News.DELETE, Do.LAPSE: News.LAPSED}
+WANTS = [None, DESIRED, LONGER, BOOKED, Desired(HERE, 1030, booked=True, to_book=True)]
+EVENTS = {
+    Action.POST: RemoteEvent.POST,
+    Action.PATCH: RemoteEvent.PATCH,
+    Action.DELETE: RemoteEvent.DELETE,
+    Action.LAPSE: RemoteEvent.LAPSED,
+}
 
 
-@pytest.mark.parametrize("rules", [STRICT, BACKGROUND, IN_PLACE], ids=["strict", "behind", "place"])
-@pytest.mark.parametrize("wanted", WANTS, ids=["gone", "held", "longer", "booked", "to book"])
+@pytest.mark.parametrize(
+    "rules", [STRICT, BACKGROUND, IN_PLACE], ids=["strict", "background", "in place"]
+)
+@pytest.mark.parametrize("desired", WANTS, ids=["gone", "held", "longer", "booked", "to book"])
 @pytest.mark.parametrize("blocked", [False, True])
-def test_every_state_has_a_step_that_makes_sense(
-    wanted: Wanted | None, rules: Rules, blocked: bool
+def test_every_state_has_a_sensible_step(
+    desired: Desired | None, rules: Rules, blocked: bool
 ) -> None:
-    for seen in SIGHTS:
-        do, at, reason = next_step(seen, wanted, rules, now=NOW, blocked=blocked)
-        if do in NEWS:
-            assert NEWS[do] in NEXT[seen.belief], (seen, do)
-        if do is Do.GET:
-            assert seen.belief is Belief.ASTRAY
-        if do is Do.WAIT:
-            assert at > NOW, seen
-        if do is Do.REVOKE:
-            assert wanted is not None
+    for observed in OBSERVED:
+        action, at, reason = next_step(observed, desired, rules, now=NOW, blocked=blocked)
+        if action in EVENTS:
+            assert EVENTS[action] in NEXT[observed.state], (observed, action)
+        if action is Action.GET:
+            assert observed.state is RemoteState.MOVE_UNKNOWN
+        if action is Action.WAIT:
+            assert at > NOW, observed
+        if action is Action.REVOKE:
+            assert desired is not None
             assert reason is not None
-            assert not wanted.booked
-        if do is Do.BACK:
-            assert seen.can_go_back
-        if wanted is None:
-            assert do in {Do.DELETE, Do.LAPSE, Do.WAIT, Do.NOTHING}
-            assert (do is Do.NOTHING) == (seen.belief not in PRESENT)
-        strict = rules.strict and not seen.patient
-        if strict and wanted in {WANTED, LONGER} and do in {Do.WAIT, Do.NOTHING} and not blocked:
-            # Nobody keeps what the remote does not hold for certain, for longer than it does.
-            assert seen.belief is Belief.HELD, seen
-            assert seen.covered_until > NOW
-            assert at <= seen.covered_until or wanted.until <= seen.covered_until
-        assert (do in REQUESTS) == (do.value in {"post", "patch", "delete", "get", "book"})
+            assert not desired.booked
+        if action is Action.MOVE_BACK:
+            assert observed.can_move_back
+        if desired is None:
+            assert action in {
+                Action.DELETE,
+                Action.LAPSE,
+                Action.WAIT,
+                Action.NOTHING,
+            }
+            assert (action is Action.NOTHING) == (observed.state not in PRESENT)
+        strict = rules.strict and not observed.restored
+        if (
+            strict
+            and desired in {DESIRED, LONGER}
+            and action in {Action.WAIT, Action.NOTHING}
+            and not blocked
+        ):
+            # A strict hold never outlasts what the remote certainly holds.
+            assert observed.state is RemoteState.HELD, observed
+            assert observed.covered_until > NOW
+            assert at <= observed.covered_until or desired.until <= observed.covered_until
+        assert (action in REQUESTS) == (action.value in {"post", "patch", "delete", "get", "book"})

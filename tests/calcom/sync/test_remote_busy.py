@@ -9,17 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine import EventType, minutes
-from slotengine.calcom.sync.remote_busy import Answered, Day, Watched, compare, days_of, missing
+from slotengine.calcom.sync.remote_busy import (
+    PollResult,
+    Watched,
+    WatchedDay,
+    days_of,
+    infer_busy,
+    missing,
+)
 from slotengine.core.instant import DAY
 from slotengine.core.interval import joined, touches
 
 
 def watched(
     free: set[int], gone: set[int], *, length: int = 30, before: int = 0, after: int = 0,
-    blames: tuple[str, ...] = ("room",), resources: tuple[str, ...] | None = None,
+    busy_if_missing: tuple[str, ...] = ("room",), resources: tuple[str, ...] | None = None,
 ) -> Watched:  # fmt: skip
-    day = Day(0, 0, frozenset(free), frozenset(gone))
-    return Watched(length, before, after, blames, resources or blames, {0: day})
+    day = WatchedDay(0, 0, frozenset(free), frozenset(gone))
+    return Watched(length, before, after, busy_if_missing, resources or busy_if_missing, {0: day})
 
 
 CASES = {
@@ -35,29 +42,29 @@ CASES = {
 def test_what_becomes_busy(
     free: set[int], gone: set[int], busy: list[tuple[int, int]], hidden: set[int]
 ) -> None:
-    found = compare({"talk": watched(free, gone)})
+    found = infer_busy({"talk": watched(free, gone)})
     assert found.busy == ({"room": busy} if busy else {})
     assert found.hidden == {"talk": frozenset(hidden)}
 
 
 def test_what_is_kept_free_around_a_free_slot_is_not_busy() -> None:
-    found = compare({"talk": watched({60}, {0, 30}, before=10, after=5)})
+    found = infer_busy({"talk": watched({60}, {0, 30}, before=10, after=5)})
     assert found.busy == {"room": [(0, 50)]}
 
 
 def test_a_minute_that_some_event_type_can_have_is_not_busy_for_any() -> None:
     """The other is missing for a reason of its own, such as its notice."""
-    found = compare({
+    found = infer_busy({
         "talk": watched(set(), {0}),
-        "chat": watched({0}, set(), blames=("room",)),
-        "walk": watched(set(), {30}, blames=("garden",)),
+        "chat": watched({0}, set(), busy_if_missing=("room",)),
+        "walk": watched(set(), {30}, busy_if_missing=("garden",)),
     })  # fmt: skip
     assert found.busy == {"garden": [(30, 60)]}
     assert found.hidden["talk"] == {0}
 
 
 def test_if_it_cannot_be_told_who_is_busy_nobody_is() -> None:
-    found = compare({"talk": watched(set(), {0}, blames=(), resources=("ann", "room"))})
+    found = infer_busy({"talk": watched(set(), {0}, busy_if_missing=(), resources=("ann", "room"))})
     assert found.busy == {}
     assert found.hidden == {"talk": {0}}
 
@@ -72,14 +79,16 @@ BLAMES: dict[str, tuple[EventType, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize(("event_type", "blames"), BLAMES.values(), ids=BLAMES)
-def test_whom_a_missing_slot_is_blamed_on(event_type: EventType, blames: tuple[str, ...]) -> None:
-    assert Watched.of(event_type).blames == blames
+@pytest.mark.parametrize(("event_type", "busy_if_missing"), BLAMES.values(), ids=BLAMES)
+def test_whom_a_missing_slot_is_blamed_on(
+    event_type: EventType, busy_if_missing: tuple[str, ...]
+) -> None:
+    assert Watched.of(event_type).busy_if_missing == busy_if_missing
 
 
 def test_what_we_hold_there_ourselves_proves_nothing() -> None:
-    answer = Answered(0, 0, 0, frozenset(), offered=[0, 30, 60], own=(40, 50))
-    assert list(missing(answer, 30)) == [0, 60]
+    result = PollResult(0, 0, 0, frozenset(), offered=[0, 30, 60], own=(40, 50))
+    assert list(missing(result, 30)) == [0, 60]
 
 
 def test_days() -> None:
@@ -88,7 +97,7 @@ def test_days() -> None:
     one.ask(5 * DAY, 5 * DAY + 1, now=7)
     assert one.runs_without(set()) == [(0, 1), (5, 5)]
     assert one.runs_without({0, 5}) == [(1, 1)]
-    one.learn(Answered(0, 1, 9, frozenset({DAY}), offered=[0, DAY, 2 * DAY], own=()))
+    one.learn(PollResult(0, 1, 9, frozenset({DAY}), offered=[0, DAY, 2 * DAY], own=()))
     assert (one.as_of(0, 2 * DAY), one.as_of(0, 6 * DAY), one.as_of(3 * DAY, 4 * DAY)) == (
         9, None, None
     )  # fmt: skip
@@ -111,7 +120,7 @@ def test_nothing_free_is_refused_and_nothing_missing_is_offered(
 ) -> None:
     """The one promise: here is offered what is offered there, of all that is offered here."""
     one = watched(free, offered - free, length=length, before=before, after=after)
-    found = compare({"talk": one})
+    found = infer_busy({"talk": one})
     edges = joined(found.busy.get("room", []))
     for start in free | offered:
         refused = start in found.hidden["talk"] or touches(edges, *one.occupied(start))

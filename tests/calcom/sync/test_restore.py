@@ -13,13 +13,13 @@ import pytest
 
 from slotengine import SlotEngine, State, minutes
 from slotengine.calcom import (
-    Belief,
     CalComSync,
-    Confirm,
     Difference,
+    OnConfirm,
+    RemoteState,
     RemoteUncertain,
-    Saved,
-    SavedGhost,
+    SavedOrphan,
+    SavedState,
     SyncClosed,
 )
 from slotengine.calcom.sync.requests import SLACK
@@ -30,23 +30,15 @@ from tests.calcom.sync.world import BACKGROUND, CHAT, NOON, NOW, STRICT, TEN, Wo
 pytestmark = pytest.mark.anyio
 
 
-async def kill(w: World) -> None:
-    """End the sync's tasks as a crash would, without a word to the remote."""
-    for task in w.sync._tasks:
-        task.cancel()
-    await w.sync._out.stop()
-    w.sync._open = False
-
-
 @asynccontextmanager
-async def again(w: World, saved: Saved | None) -> AsyncIterator[CalComSync]:
+async def again(w: World, saved: SavedState | None) -> AsyncIterator[CalComSync]:
     w.sync = w.new_sync(saved=saved)
     async with w.sync:
         await w.settled()
         yield w.sync
 
 
-def kept(w: World) -> Saved:
+def kept(w: World) -> SavedState:
     """Return what `on_link` and `on_ghost` were told."""
     return w.left_by_a_crash()
 
@@ -55,17 +47,17 @@ def kept(w: World) -> Saved:
 @pytest.mark.parametrize("how", ["left", "killed"])
 async def test_a_restart_makes_no_duplicates(name: str, how: str) -> None:
     async with world() as w:
-        hold = await w.sync.reserve(name, TEN, ttl=minutes(20))
+        hold = await w.sync.reserve_slot(name, TEN, ttl=minutes(20))
         await w.settled()
         if how == "left":
             await w.sync.__aexit__(None, None, None)
             saved = w.sync.saved()
         else:
-            await kill(w)
+            await w.sync.abort()
             saved = kept(w)
         async with again(w, saved) as sync:
-            assert (w.requests(), sync.belief(hold.uid)) == (["post"], Belief.HELD)
-            await sync.move(hold.uid, NOON)
+            assert (w.requests(), sync.remote_state(hold.uid)) == (["post"], RemoteState.HELD)
+            await sync.move_slot(hold.uid, NOON)
             await sync.release(hold.uid)
             await w.settled()
             assert w.there == []
@@ -73,8 +65,8 @@ async def test_a_restart_makes_no_duplicates(name: str, how: str) -> None:
 
 async def test_what_ended_meanwhile_is_released() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(20))
-        await kill(w)
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
+        await w.sync.abort()
         await w.engine.release(hold.uid)
         async with again(w, kept(w)):
             assert w.there == []
@@ -82,7 +74,7 @@ async def test_what_ended_meanwhile_is_released() -> None:
 
 async def test_what_was_made_meanwhile_is_sent() -> None:
     async with world() as w:
-        await kill(w)
+        await w.sync.abort()
         await w.engine.reserve_slot("talk", TEN)
         async with again(w, None):
             assert w.there == ["10:00"]
@@ -91,42 +83,42 @@ async def test_what_was_made_meanwhile_is_sent() -> None:
 @pytest.mark.parametrize("name", ["talk", "chat"])
 async def test_without_what_was_kept_the_remotes_hold_is_waited_for(name: str) -> None:
     """Nobody knows the uid, so it is held anew once what is there is over; nothing is revoked."""
-    async with world(replace(STRICT, timed=False), replace(BACKGROUND, timed=False)) as w:
-        hold = await w.sync.reserve(name, TEN, ttl=minutes(20))
+    async with world(replace(STRICT, custom_ttl=False), replace(BACKGROUND, custom_ttl=False)) as w:
+        hold = await w.sync.reserve_slot(name, TEN, ttl=minutes(20))
         await w.settled()
-        await kill(w)
+        await w.sync.abort()
         async with again(w, None) as sync:
-            assert sync.belief(hold.uid) is Belief.UNKNOWN
+            assert sync.remote_state(hold.uid) is RemoteState.CREATE_UNKNOWN
             await w.pass_slowly(minutes(6))
-            assert (sync.belief(hold.uid), w.revoked) == (Belief.HELD, [])
+            assert (sync.remote_state(hold.uid), w.revoked) == (RemoteState.HELD, [])
             assert w.there == ["10:00"]
 
 
 async def test_with_credentials_it_is_waited_for_no_longer_than_it_can_last() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(4))
-        await kill(w)
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(4))
+        await w.sync.abort()
         async with again(w, None) as sync:
-            assert sync.belief(hold.uid) is Belief.UNKNOWN
+            assert sync.remote_state(hold.uid) is RemoteState.CREATE_UNKNOWN
             bound = to_us(NOW + minutes(5)) + SLACK
-            assert [ghost.until for ghost in sync.saved().ghosts] == [bound]
+            assert [orphan.until for orphan in sync.saved().orphans] == [bound]
 
 
 @pytest.mark.parametrize("op", ["post", "patch", "delete"])
 async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
     async with world() as w:
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(20))
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
         if op != "post":
             await w.settled()
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op=op)  # type: ignore[arg-type]
         if op == "patch":
-            await w.sync.move(hold.uid, NOON)
+            await w.sync.move_slot(hold.uid, NOON)
         if op == "delete":
             await w.sync.release(hold.uid)
         await gate.reached()
         kept_before = kept(w)  # what a crash leaves behind
-        await kill(w)
+        await w.sync.abort()
         gate.open()
         async with again(w, kept_before):
             await w.pass_slowly(minutes(66), minutes(1))
@@ -139,50 +131,50 @@ async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
 async def test_a_crash_in_the_middle_of_a_renewal_is_no_reason_to_believe_that_it_is_held() -> None:
     """It was deleted to be made anew, and that nobody has heard."""
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op="delete")
         extending = asyncio.create_task(w.sync.extend(hold.uid, ttl=minutes(15)))
         await gate.reached()
         kept_before = kept(w)
-        await kill(w)
+        await w.sync.abort()
         with pytest.raises(SyncClosed):
             await extending
         gate.open()
         async with again(w, kept_before) as sync:
-            assert (sync.belief(hold.uid), w.there) == (Belief.HELD, ["10:00"])
+            assert (sync.remote_state(hold.uid), w.there) == (RemoteState.HELD, ["10:00"])
             assert w.requests() == ["post", "delete", "delete", "post"]
 
 
 async def test_strict_is_patient_after_a_crash_in_the_middle_of_a_request() -> None:
-    async with world(replace(STRICT, timed=False)) as w:
+    async with world(replace(STRICT, custom_ttl=False)) as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op="post")
         hold = await w.engine.reserve_slot("talk", TEN, ttl=minutes(20))
         await gate.reached()
         kept_before = kept(w)
-        await kill(w)
+        await w.sync.abort()
         gate.open()
         async with again(w, kept_before) as sync:
-            assert sync.belief(hold.uid) is Belief.UNKNOWN
+            assert sync.remote_state(hold.uid) is RemoteState.CREATE_UNKNOWN
             await w.pass_slowly(minutes(6))
-            assert (sync.belief(hold.uid), w.revoked) == (Belief.HELD, [])
+            assert (sync.remote_state(hold.uid), w.revoked) == (RemoteState.HELD, [])
 
 
 async def test_a_move_that_was_under_way_is_looked_up_although_no_clock_was_compared() -> None:
     async with world(remote={"skew": timedelta(minutes=-3)}) as w:
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(20))
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
         await w.settled()
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op="patch")
-        await w.sync.move(hold.uid, NOON)
+        await w.sync.move_slot(hold.uid, NOON)
         await gate.reached()
         kept_before = kept(w)
-        await kill(w)
+        await w.sync.abort()
         gate.open()
         async with again(w, kept_before) as sync:
             await w.advance(minutes(1))
-            assert (sync.belief(hold.uid), w.there) == (Belief.HELD, ["12:00"])
+            assert (sync.remote_state(hold.uid), w.there) == (RemoteState.HELD, ["12:00"])
             assert (await sync.reconcile()).findings == ()
 
 
@@ -190,14 +182,14 @@ async def test_ghosts_survive() -> None:
     async with world() as w:
         w.remote.faults.script(DropAfter(), op="post")
         with pytest.raises(RemoteUncertain):
-            await w.sync.reserve("talk", TEN, ttl=minutes(5))
+            await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         await w.sync.__aexit__(None, None, None)
         saved = w.sync.saved()
         until = to_us(NOW + minutes(5)) + SLACK
-        assert saved.ghosts == (SavedGhost(1, to_us(TEN), to_us(TEN + minutes(30)), until),)
+        assert saved.orphans == (SavedOrphan(1, to_us(TEN), to_us(TEN + minutes(30)), until),)
         async with again(w, saved) as sync:
             with pytest.raises(RemoteUncertain):
-                await sync.reserve("talk", TEN)
+                await sync.reserve_slot("talk", TEN)
 
 
 @pytest.mark.parametrize("name", ["talk", "chat"])
@@ -207,25 +199,25 @@ async def test_ghosts_survive_a_crash(name: str) -> None:
         w.remote.faults.script(DropAfter(), op="post", times=2)
         if name == "talk":
             with pytest.raises(RemoteUncertain):
-                await w.sync.reserve("talk", TEN, ttl=minutes(5))
+                await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         else:
-            hold = await w.sync.reserve("chat", TEN, ttl=minutes(5))
+            hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(5))
             await w.settled()
-            await w.sync.move(hold.uid, NOON)
+            await w.sync.move_slot(hold.uid, NOON)
             await w.advance(timedelta(seconds=5))
             assert w.there == ["10:00", "12:00"]
-        before = [(one.start, one.end) for one in w.sync.saved().ghosts]
+        before = [(one.start, one.end) for one in w.sync.saved().orphans]
         assert (to_us(TEN), to_us(TEN + minutes(30))) in before
-        await kill(w)
+        await w.sync.abort()
         async with again(w, kept(w)) as sync:
-            after = [(one.start, one.end) for one in sync.saved().ghosts]
+            after = [(one.start, one.end) for one in sync.saved().orphans]
             assert set(before) <= set(after)
 
 
 async def test_what_is_kept_says_when_it_may_be_dropped() -> None:
     async with world() as w:
         for name in ("talk", "chat") * 3:
-            hold = await w.sync.reserve(name, TEN)
+            hold = await w.sync.reserve_slot(name, TEN)
             await w.settled()
             assert set(w.kept) == {hold.uid}
             await w.sync.release(hold.uid)
@@ -242,7 +234,7 @@ async def test_an_engine_that_is_left_first_does_no_harm(caplog: pytest.LogCaptu
             sync = CalComSync(engine, w.client, {2: BACKGROUND}, clock=w.clock)
             await w.remote.down()
             await sync.__aenter__()
-            hold = await sync.reserve("chat", TEN)
+            hold = await sync.reserve_slot("chat", TEN)
             await sync.settled()
         await sync.__aexit__(None, None, None)
         assert [one.uid for one in sync.unsent] == [hold.uid]
@@ -257,13 +249,13 @@ async def test_a_callback_is_not_called_again() -> None:
     async def book(*args: object) -> None:
         calls.append(args)
 
-    async with world(replace(BACKGROUND, confirm=book)) as w:
-        hold = await w.sync.reserve("chat", TEN)
+    async with world(replace(BACKGROUND, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("chat", TEN)
         await w.settled()
         w.remote.faults.script(Error500(), op="delete", times=None)
         await w.sync.confirm(hold.uid)
         await w.settled()
-        await kill(w)
+        await w.sync.abort()
         w.remote.faults.clear()
         async with again(w, kept(w)):
             assert (len(calls), w.there) == (1, [])
@@ -274,20 +266,20 @@ async def test_a_callback_is_not_called_again() -> None:
 
 async def report(w: World) -> list[tuple[Difference, bool]]:
     found = await w.sync.reconcile()
-    return [(finding.difference, finding.mended) for finding in found.findings]
+    return [(finding.difference, finding.repaired) for finding in found.findings]
 
 
 async def test_nothing_to_say() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN)
-        await w.sync.reserve("chat", TEN)
+        await w.sync.reserve_slot("talk", TEN)
+        await w.sync.reserve_slot("chat", TEN)
         found = await w.sync.reconcile()
         assert (found.compared, found.findings, found.agrees) == (2, (), True)
 
 
 async def test_what_is_missing_there_is_held_again() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN)
+        await w.sync.reserve_slot("talk", TEN)
         w.remote.release(w.live[0].uid)
         assert await report(w) == [(Difference.MISSING_THERE, True)]
         assert w.there == ["10:00"]
@@ -295,8 +287,8 @@ async def test_what_is_missing_there_is_held_again() -> None:
 
 async def test_unless_somebody_else_has_it() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
-        booking = await w.sync.reserve("talk", NOON)
+        hold = await w.sync.reserve_slot("talk", TEN)
+        booking = await w.sync.reserve_slot("talk", NOON)
         await w.sync.confirm(booking.uid)
         for row in w.live:
             w.remote.release(row.uid)
@@ -314,7 +306,7 @@ async def test_unless_somebody_else_has_it() -> None:
 async def test_a_booking_that_was_refused_is_held_once_it_can_be() -> None:
     async with world() as w:
         theirs = w.remote.hold(2, TEN, minutes=60)
-        hold = await w.sync.reserve("chat", TEN)
+        hold = await w.sync.reserve_slot("chat", TEN)
         await w.sync.confirm(hold.uid)
         await w.settled()
         w.remote.release(theirs.uid)
@@ -324,7 +316,7 @@ async def test_a_booking_that_was_refused_is_held_once_it_can_be() -> None:
 
 async def test_what_is_elsewhere_there_is_moved_back() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN)
+        await w.sync.reserve_slot("talk", TEN)
         await w.client.update(w.live[0].uid, 1, NOON)
         assert await report(w) == [(Difference.ELSEWHERE, True)]
         assert w.there == ["10:00"]
@@ -332,7 +324,7 @@ async def test_what_is_elsewhere_there_is_moved_back() -> None:
 
 async def test_what_ends_earlier_than_believed_is_renewed() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(20))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
         await w.client.update(w.live[0].uid, 1, NOON, reservation_minutes=1)
         await w.client.update(w.live[0].uid, 1, TEN, reservation_minutes=1)
         assert await report(w) == [(Difference.ENDS_EARLIER, True)]
@@ -342,46 +334,38 @@ async def test_what_ends_earlier_than_believed_is_renewed() -> None:
 
 async def test_what_could_not_be_deleted_is_named_and_deleted() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("talk", TEN)
+        hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(Error500(), op="delete", times=2)
         await w.sync.release(hold.uid)
-        assert await report(w) == [(Difference.NOT_WANTED, True)]
+        assert await report(w) == [(Difference.LEFT_OVER, True)]
         assert w.there == []
 
 
 async def test_a_remote_that_does_not_answer_is_named() -> None:
     async with world() as w:
-        await w.sync.reserve("talk", TEN)
+        await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(Error500(), op="get")
         assert await report(w) == [(Difference.UNKNOWN, True)]
         assert await report(w) == []
 
 
 async def test_what_was_missed_is_found() -> None:
-    """As if the sync had been too slow for the engine's events."""
     async with world() as w:
-        assert w.sync._subscription is not None
-        w.sync._subscription.feed.buffer.clear()
-        hold = w.engine.reserve_slot_nowait("talk", TEN)
-        w.sync._subscription.feed.buffer.clear()
-        assert await report(w) == [(Difference.NOT_FOLLOWED, True)]
-        assert w.sync.belief(hold.uid) is Belief.HELD
+        hold = w.engine.reserve_slot_nowait("talk", TEN)  # the sync has not heard of it yet
+        assert await report(w) == [(Difference.UNTRACKED, True)]
+        assert w.sync.remote_state(hold.uid) is RemoteState.HELD
 
 
 async def test_too_many_events_are_made_good() -> None:
-    async with world() as w:
-        assert w.sync._subscription is not None
+    async with world(event_buffer=1) as w:
         holds = [w.engine.reserve_slot_nowait("chat", TEN + minutes(30) * n) for n in range(5)]
-        w.sync._subscription.feed.unreported = 4
-        for _ in range(4):
-            w.sync._subscription.feed.buffer.popleft()
         await w.settled()
         assert len(w.there) == len(holds)
 
 
 async def test_bookings_that_are_released_there_are_not_missing() -> None:
-    async with world(replace(STRICT, confirm=Confirm.RELEASE)) as w:
-        hold = await w.sync.reserve("talk", TEN)
+    async with world(replace(STRICT, on_confirm=OnConfirm.RELEASE)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN)
         await w.sync.confirm(hold.uid)
         assert await report(w) == []
         assert (await w.sync.get(hold.uid)) is not None

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from slotengine import Reservation, State, minutes
-from slotengine.calcom import Confirm, RemoteConflict, RemoteFailed, RemoteUncertain
-from slotengine.calcom.sync.remote_state import Belief
+from slotengine.calcom import OnConfirm, RemoteConflict, RemoteFailed, RemoteUncertain
+from slotengine.calcom.sync.remote_state import RemoteState
 from slotengine.testing.remote import DropAfter, Error500, Gate, Wait
 from tests.calcom.sync.world import NOON, PAIR, STRICT, TEN, World, world
 
@@ -31,7 +31,7 @@ async def soon(is_so: Callable[[], bool]) -> None:
 
 async def booked(w: World) -> Reservation:
     """Hold the talk at ten, confirm that, and let all be done that follows."""
-    hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+    hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
     await w.sync.confirm(hold.uid)
     await w.settled()
     return hold
@@ -92,7 +92,7 @@ async def test_nor_while_nobody_knows_whether_it_was_made_anew() -> None:
 
 
 async def test_the_remote_is_not_asked_for_what_it_is_not_to_hold() -> None:
-    async with world(replace(STRICT, confirm=Confirm.RELEASE)) as w:
+    async with world(replace(STRICT, on_confirm=OnConfirm.RELEASE)) as w:
         hold = await booked(w)
         asked = w.requests()
         assert (await w.sync.confirm(hold.uid)).state is State.CONFIRMED
@@ -108,8 +108,8 @@ async def test_nor_is_the_callback_waited_for_that_books_it_in_its_own_time() ->
         await goes_on.wait()
         booked.append(reservation.uid)
 
-    async with world(replace(STRICT, confirm=book)) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+    async with world(replace(STRICT, on_confirm=book)) as w:
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.engine.confirm_nowait(hold.uid)
         again = asyncio.create_task(w.sync.confirm(hold.uid))
         for _ in range(50):
@@ -127,7 +127,7 @@ async def test_nor_is_the_callback_waited_for_that_books_it_in_its_own_time() ->
 @pytest.mark.parametrize("verb", ["confirm", "reconcile"])
 async def test_what_a_caller_has_found_out_is_acted_upon_though_it_has_left(verb: str) -> None:
     async with world(STRICT) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.release(w.live[0].uid)
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="get")
@@ -146,8 +146,8 @@ async def test_what_a_caller_has_found_out_is_acted_upon_though_it_has_left(verb
 async def test_a_request_of_a_reconcile_that_is_left_goes_on() -> None:
     """No worker makes it: the only one has his hands full."""
     async with world(STRICT, parallel=1) as w:
-        await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        other = await w.sync.reserve("talk", NOON, ttl=minutes(30))
+        await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
+        other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
         w.engine.release_nowait(other.uid)
@@ -161,7 +161,7 @@ async def test_a_request_of_a_reconcile_that_is_left_goes_on() -> None:
             await asked
         gate.open()
         await w.settled()
-        assert (w.there, w.sync.statistics().ghosts) == (["10:00"], 0)
+        assert (w.there, w.sync.statistics().orphans) == (["10:00"], 0)
 
 
 # --- One reservation, one link -------------------------------------------------------------------
@@ -169,14 +169,14 @@ async def test_a_request_of_a_reconcile_that_is_left_goes_on() -> None:
 
 async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_else() -> None:
     """The first move leaves nothing to hold there, and the second something again."""
-    released = replace(STRICT, event_type=PAIR, confirm=Confirm.RELEASE)
+    released = replace(STRICT, event_type=PAIR, on_confirm=OnConfirm.RELEASE)
     async with world(STRICT, released) as w:
         hold = await booked(w)
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
-        first = asyncio.create_task(w.sync.move(hold.uid, ELEVEN, event_type="pair"))
+        first = asyncio.create_task(w.sync.move_slot(hold.uid, ELEVEN, event_type="pair"))
         await gate.reached()
-        second = asyncio.create_task(w.sync.move(hold.uid, NOON, event_type="talk"))
+        second = asyncio.create_task(w.sync.move_slot(hold.uid, NOON, event_type="talk"))
         await asyncio.sleep(0)
         gate.open()
         await first
@@ -188,33 +188,33 @@ async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_els
         assert (await w.sync.reconcile()).findings == ()
         await w.sync.cancel(hold.uid)
         await w.settled()
-        assert (w.there, w.sync.statistics().followed) == ([], 0)
+        assert (w.there, w.sync.statistics().tracked) == ([], 0)
 
 
 async def test_after_the_last_turn_what_is_over_is_forgotten() -> None:
-    released = replace(STRICT, event_type=PAIR, confirm=Confirm.RELEASE)
+    released = replace(STRICT, event_type=PAIR, on_confirm=OnConfirm.RELEASE)
     async with world(STRICT, released) as w:
         hold = await booked(w)
-        await w.sync.move(hold.uid, TEN, event_type="pair")
+        await w.sync.move_slot(hold.uid, TEN, event_type="pair")
         await w.settled()
-        assert (w.there, w.sync.statistics().followed) == ([], 0)
+        assert (w.there, w.sync.statistics().tracked) == ([], 0)
 
 
 async def test_a_link_that_is_not_followed_any_more_asks_for_nothing() -> None:
     """It waits for a worker, who has his hands full, while it is let go and taken up anew."""
     async with world(STRICT, parallel=1) as w:
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
-        other = await w.sync.reserve("talk", NOON, ttl=minutes(30))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
+        other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
         w.engine.release_nowait(other.uid)
         await gate.reached()
         w.engine.move_slot_nowait(hold.uid, TEN, event_type="pair")
         comparing = asyncio.create_task(w.sync.reconcile())
-        await soon(lambda: w.sync.belief(hold.uid) is None)
+        await soon(lambda: w.sync.remote_state(hold.uid) is None)
         w.engine.move_slot_nowait(hold.uid, TEN, event_type="talk")
         gate.open()
-        assert all(finding.mended for finding in (await comparing).findings)
+        assert all(finding.repaired for finding in (await comparing).findings)
         await w.settled()
         assert (w.there, w.revoked) == (["10:00"], [])
         assert w.requests("post") == ["post"] * 3
@@ -223,8 +223,8 @@ async def test_a_link_that_is_not_followed_any_more_asks_for_nothing() -> None:
 
 async def test_a_comparison_does_not_report_on_a_link_that_another_has_replaced() -> None:
     async with world(STRICT) as w:
-        other = await w.sync.reserve("talk", NOON, ttl=minutes(30))
-        hold = await w.sync.reserve("talk", TEN, ttl=minutes(30))
+        other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
+        hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
         w.engine.release_nowait(other.uid)
@@ -232,9 +232,9 @@ async def test_a_comparison_does_not_report_on_a_link_that_another_has_replaced(
         comparing = asyncio.create_task(w.sync.reconcile())
         await asyncio.sleep(0)
         w.engine.move_slot_nowait(hold.uid, TEN, event_type="pair")
-        await soon(lambda: w.sync.belief(hold.uid) is None)
+        await soon(lambda: w.sync.remote_state(hold.uid) is None)
         w.engine.move_slot_nowait(hold.uid, TEN, event_type="talk")
-        await soon(lambda: w.sync.belief(hold.uid) is Belief.HELD)
+        await soon(lambda: w.sync.remote_state(hold.uid) is RemoteState.HELD)
         gate.open()
         assert (await comparing).findings == ()
         assert w.there == ["10:00"]

@@ -39,56 +39,56 @@ class Counted:
 
 
 async def test_what_happens_to_holds_is_counted() -> None:
-    async with world(client={"wait_for_turn": False}) as w:
+    async with world(client={"wait_for_permit": False}) as w:
         counted = Counted(w)
         assert set(counted.before) == {
-            "followed", "backlog", "held", "ghosts", "sent", "accepted", "refused", "lost",
+            "tracked", "backlog", "held", "orphans", "sent", "accepted", "refused", "lost",
             "not_done", "retried", "renewed", "revoked", "given_back", "diverged", "polls",
-            "polls_failed", "busy_spans", "hidden", "staleness", "drift", "drift_error",
-            "drift_most", "drift_jumps",
+            "polls_failed", "busy_spans", "hidden", "staleness", "clock_skew", "clock_skew_error",
+            "clock_skew_max", "clock_jumps",
         }  # fmt: skip
 
-        held = await w.sync.reserve("talk", TEN, ttl=minutes(5))
-        assert await counted.changes() == {"followed": 1, "held": 1, "sent": 1, "accepted": 1}
+        held = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
+        assert await counted.changes() == {"tracked": 1, "held": 1, "sent": 1, "accepted": 1}
 
         await w.sync.extend(held.uid, ttl=minutes(9))
         assert await counted.changes() == {"sent": 2, "accepted": 1, "renewed": 1}
 
         await w.sync.release(held.uid)
-        assert await counted.changes() == {"followed": -1, "held": -1, "sent": 1}
+        assert await counted.changes() == {"tracked": -1, "held": -1, "sent": 1}
 
         w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
-            await w.sync.reserve("talk", TEN)
+            await w.sync.reserve_slot("talk", TEN)
         assert await counted.changes() == {"sent": 1, "refused": 1, "given_back": 1}
 
         w.remote.faults.script(DropAfter(), op="post")
         with pytest.raises(RemoteUncertain):
-            await w.sync.reserve("talk", NOON)
+            await w.sync.reserve_slot("talk", NOON)
         assert await counted.changes() == {
-            "sent": 2, "lost": 1, "retried": 1, "refused": 1, "given_back": 1, "ghosts": 1,
+            "sent": 2, "lost": 1, "retried": 1, "refused": 1, "given_back": 1, "orphans": 1,
         }  # fmt: skip
 
         w.remote.faults.script(Error429(reset_s=1), op="post")
         with pytest.raises(RateLimited):
-            await w.sync.reserve("talk", NOON + minutes(60))
+            await w.sync.reserve_slot("talk", NOON + minutes(60))
         assert await counted.changes() == {"sent": 1, "not_done": 1, "given_back": 1}
         await w.advance(timedelta(seconds=1))
 
         w.remote.hold(2, TEN)
-        await w.sync.reserve("chat", TEN)
+        await w.sync.reserve_slot("chat", TEN)
         assert w.sync.statistics().backlog == 1
         assert await counted.changes() == {"sent": 1, "refused": 1, "revoked": 1}
 
-        booked = await w.sync.reserve("chat", TEN)
+        booked = await w.sync.reserve_slot("chat", TEN)
         await w.sync.confirm(booked.uid)
         await w.settled()
-        assert await counted.changes() == {"followed": 1, "sent": 1, "refused": 1, "diverged": 1}
+        assert await counted.changes() == {"tracked": 1, "sent": 1, "refused": 1, "diverged": 1}
 
 
 async def test_a_renewal_in_the_background_is_counted_with_its_repeats() -> None:
     async with world() as w:
-        hold = await w.sync.reserve("chat", TEN, ttl=minutes(5))
+        hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(5))
         await w.settled()
         await w.engine.extend(hold.uid, ttl=minutes(9))
         await w.settled()

@@ -19,9 +19,9 @@ from slotengine.calcom.sync.values import (
     Diverged,
     Mode,
     Revoked,
-    Saved,
-    SavedGhost,
-    SavedLink,
+    SavedHold,
+    SavedOrphan,
+    SavedState,
     SyncedEventType,
     SyncEvent,
 )
@@ -50,9 +50,9 @@ LONG: Final = EventType(
     id="long", length=minutes(60), interval=minutes(15), all_of=["court"], lengths=()
 )
 
-STRICT: Final = SyncedEventType(TALK, timed=True, renew_before=timedelta(seconds=30))
+STRICT: Final = SyncedEventType(TALK, custom_ttl=True, renew_before=timedelta(seconds=30))
 BACKGROUND: Final = SyncedEventType(
-    CHAT, Mode.BACKGROUND, timed=True, renew_before=timedelta(seconds=30)
+    CHAT, Mode.BACKGROUND, custom_ttl=True, renew_before=timedelta(seconds=30)
 )
 
 THERE: Final = {"talk": 1, "chat": 2, "pair": 3, "long": 4, "other": 4, "varied": 7}
@@ -96,8 +96,8 @@ class World:
     synced: tuple[SyncedEventType, ...]
     options: dict[str, Any]
     events: list[SyncEvent] = field(default_factory=list)
-    kept: dict[str, SavedLink] = field(default_factory=dict)
-    kept_ghosts: list[SavedGhost] = field(default_factory=list)
+    kept: dict[str, SavedHold] = field(default_factory=dict)
+    kept_orphans: list[SavedOrphan] = field(default_factory=list)
     sync: CalComSync = field(init=False)
 
     def new_sync(self, **options: Any) -> CalComSync:
@@ -109,21 +109,21 @@ class World:
             clock=self.clock,
             **({"random": Longest()} | self.options | options),
             on_event=self.events.append,
-            on_link=self._keep,
-            on_ghost=self.kept_ghosts.append,
+            on_hold=self._keep,
+            on_orphan=self.kept_orphans.append,
         )
 
-    def _keep(self, link: SavedLink) -> None:
-        if link.over:
-            self.kept.pop(link.uid, None)
+    def _keep(self, tracked: SavedHold) -> None:
+        if tracked.over:
+            self.kept.pop(tracked.uid, None)
         else:
-            self.kept[link.uid] = link
+            self.kept[tracked.uid] = tracked
 
-    def left_by_a_crash(self) -> Saved:
+    def left_by_a_crash(self) -> SavedState:
         """Return what was kept, and was not to be dropped."""
         now = self.clock.now()
-        ghosts = tuple(ghost for ghost in self.kept_ghosts if ghost.until > now)
-        return Saved(tuple(self.kept.values()), ghosts)
+        orphans = tuple(orphan for orphan in self.kept_orphans if orphan.until > now)
+        return SavedState(tuple(self.kept.values()), orphans)
 
     @property
     def revoked(self) -> list[Revoked]:
@@ -220,5 +220,5 @@ async def world(
         try:
             yield whole
         finally:
-            if whole.sync._open:
+            if whole.sync.is_open:
                 await whole.sync.__aexit__(None, None, None)

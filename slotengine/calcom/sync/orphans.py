@@ -1,0 +1,68 @@
+"""Orphaned holds: what a POST without a response may have left at the remote.
+
+If such a POST was carried out, nobody knows the uid of its hold.  Nobody can
+release the hold; it ends when its time is over.  An orphan outlives the
+reservation that caused it, so orphans are kept apart.
+
+Pure.  Times are UTC microseconds of our own clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from slotengine.calcom.sync.clock_skew import ClockSkew, SkewSnapshot
+from slotengine.calcom.sync.remote_span import RemoteSpan
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A hold of ours that may be at the remote, without a known uid, until then at the latest."""
+
+    span: RemoteSpan
+    until: int
+
+
+class Orphans:
+    """All orphaned holds that may still be at the remote.
+
+    >>> orphans = Orphans()
+    >>> orphans.add(Orphan(RemoteSpan(1, 0, 30), until=100))
+    >>> [orphans.until(RemoteSpan(1, 20, 50), now) for now in (99, 100)]
+    [100, None]
+    """
+
+    def __init__(self) -> None:
+        self._all: list[tuple[Orphan, Orphan, SkewSnapshot]] = []  # as it is now, and as added
+
+    def add(self, orphan: Orphan, snapshot: SkewSnapshot = (None, None)) -> None:
+        """Add an orphan, with the clock skew by which its end was computed.  O(1)."""
+        self._all.append((orphan, orphan, snapshot))
+
+    def until(self, span: RemoteSpan, now: int) -> int | None:
+        """Return when the last orphan that may be in the way has ended; None if there is none.
+
+        O(n) for n orphans.  There are few: one for each response that was lost
+        in the last minutes.
+        """
+        self._forget(now)
+        return max((o.until for o, *_ in self._all if o.span.overlaps(span)), default=None)
+
+    def live(self, now: int) -> tuple[Orphan, ...]:
+        """Return all that may still be at the remote."""
+        self._forget(now)
+        return tuple(orphan for orphan, *_ in self._all)
+
+    def clock_jumped(self, clock_skew: ClockSkew) -> list[Orphan]:
+        """Return those that last longer because the remote's clock was set; none gets shorter."""
+        longer = []
+        for index, (orphan, first, snapshot) in enumerate(self._all):
+            until = first.until - clock_skew.changed_since(snapshot).least
+            if until > orphan.until:
+                longer.append(replace(orphan, until=until))
+                self._all[index] = longer[-1], first, snapshot
+        return longer
+
+    def _forget(self, now: int) -> None:
+        if self._all:
+            self._all = [entry for entry in self._all if entry[0].until > now]
