@@ -20,8 +20,9 @@ from slotengine import __version__
 ROOT: Final = Path(__file__).parents[1]
 
 EXTRAS: Final = {
-    "slotengine.calcom.client": ("calcom", ("aiohttp", "orjson", "tenacity", "yarl")),
-    "slotengine.calcom.sync": ("calcom", ("aiohttp", "orjson", "tenacity", "yarl")),
+    "slotengine.calcom.CalComClient": ("calcom", ("aiohttp", "orjson", "tenacity", "yarl")),
+    "slotengine.calcom.CalComSync": ("calcom", ("aiohttp", "orjson", "tenacity", "yarl")),
+    "slotengine.calcom.RemoteSlot": ("calcom", ("orjson",)),
     "slotengine.testing.remote": ("calcom", ("aiohttp", "orjson")),
     "slotengine.testing.strategies": ("testing", ("hypothesis",)),
 }
@@ -65,7 +66,8 @@ def main(
 
 @pytest.mark.parametrize(("part", "extra", "package"), CASES)
 def test_a_part_says_which_extra_it_needs(part: str, extra: str, package: str) -> None:
-    ended = run(f"import {part}", without=(package,))
+    package_of_part, _, name = part.rpartition(".")
+    ended = run(f"from {package_of_part} import {name}", without=(package,))
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == (
         f"ModuleNotFoundError: {part} needs {package}, which is not installed; "

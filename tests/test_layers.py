@@ -62,7 +62,7 @@ LAYERS: Final[dict[str, Layer]] = {
     # A task of its own, which anyio has no public way to start.
     "slotengine.engine.background": Layer(("slotengine.errors",), ("anyio", "trio")),
     "slotengine.ical": Layer((*PURE, EXTRAS), ("icalendar", "recurring_ical_events")),
-    "slotengine.calcom": Layer(SERVED, ("orjson",)),
+    "slotengine.calcom": Layer((EXTRAS, *SERVED), ("orjson",)),
     # Of the server, one file knows the web framework.
     "slotengine.calcom.server": Layer(("slotengine.calcom", *SERVED), ("aiohttp", "orjson")),
     "slotengine.calcom.messages": Layer(),
@@ -92,8 +92,8 @@ LAYERS: Final[dict[str, Layer]] = {
     f"{CLIENT}.retries": Layer((f"{CLIENT}.errors",), ("tenacity",)),
     f"{CLIENT}.transport": Layer((f"{CLIENT}.responses", "slotengine.errors"), ("aiohttp", "yarl")),
     f"{CLIENT}.wire": Layer(("slotengine.calcom.wire", "slotengine.errors"), ("orjson",)),
-    CLIENT: Layer((CLIENT, EXTRAS, "slotengine.errors")),
-    SYNC: Layer((CLIENT, EXTRAS, *SERVED)),
+    CLIENT: Layer(("slotengine.errors",)),
+    SYNC: Layer((CLIENT, *SERVED)),
     f"{SYNC}.callback": SYNC_WAITING,
     f"{SYNC}.clock_skew": Layer(PURE),
     f"{SYNC}.errors": Layer(("slotengine.errors",)),

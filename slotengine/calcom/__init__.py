@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from slotengine.extras import require
+
 if TYPE_CHECKING:
     from slotengine.calcom.client.circuit_breaker import CircuitState
     from slotengine.calcom.client.client import CalComClient, ClientStatistics, DateListener
@@ -115,27 +117,25 @@ __all__ = [
 ]
 
 _MODULES: Final = {
-    "RemoteState": "sync.remote_state",
-    "ConfirmCallback": "sync.values",
+    "HELD_BACK": "client.errors",
     "CalComClient": "client.client",
     "CalComSync": "sync.sync",
     "CaughtUp": "sync.values",
     "CircuitState": "client.circuit_breaker",
-    "Permits": "client.rate_limiter",
     "ClientClosed": "client.errors",
     "ClientStatistics": "client.client",
-    "OnConfirm": "sync.values",
+    "ConfirmCallback": "sync.values",
     "DateListener": "client.client",
     "Difference": "sync.values",
     "Diverged": "sync.values",
     "Finding": "sync.values",
     "Format": "client.wire",
-    "HELD_BACK": "client.errors",
     "Mode": "sync.values",
     "Offers": "sync.values",
+    "OnConfirm": "sync.values",
     "OutcomeUnknown": "client.errors",
+    "Permits": "client.rate_limiter",
     "RateLimited": "client.errors",
-    "RevokeReason": "sync.reconcile",
     "Refresh": "client.credentials",
     "RemoteBusy": "sync.errors",
     "RemoteConflict": "client.errors",
@@ -148,13 +148,15 @@ _MODULES: Final = {
     "RemoteReservation": "client.wire",
     "RemoteSeats": "client.wire",
     "RemoteSlot": "client.wire",
+    "RemoteState": "sync.remote_state",
     "RemoteUncertain": "sync.errors",
     "RemoteUnreachable": "client.errors",
     "Report": "sync.values",
+    "RevokeReason": "sync.reconcile",
     "Revoked": "sync.values",
-    "SavedState": "sync.values",
-    "SavedOrphan": "sync.values",
     "SavedHold": "sync.values",
+    "SavedOrphan": "sync.values",
+    "SavedState": "sync.values",
     "SyncClosed": "sync.errors",
     "SyncEvent": "sync.values",
     "SyncOverloaded": "sync.errors",
@@ -165,11 +167,17 @@ _MODULES: Final = {
 }
 """The module of each public name, below this package."""
 
+_CLIENT: Final = ("aiohttp", "orjson", "tenacity", "yarl")
+_NEEDS: Final = {"client.client": _CLIENT, "client.wire": ("orjson",), "sync.sync": _CLIENT}
+"""The packages of the extra ``calcom`` that a module needs; the others need none."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = _MODULES[name]
+    require(f"{__name__}.{name}", "calcom", *_NEEDS.get(module, ()))
+    value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value  # the next access does not come here
     return value
 
