@@ -51,6 +51,17 @@ class Caller(NamedTuple):
             raise HttpError(401, self.wrong)
         return self.user_id
 
+    @property
+    def quota_kind(self) -> Kind:
+        """Whose quota counts: an address's only if no user answers for what is done.
+
+        A client's credentials count also beside a wrong token, with which its requests are
+        counted as an address's.
+        """
+        if self.kind is Kind.ADDRESS and self.user_id is not None:
+            return Kind.OAUTH_CLIENT
+        return self.kind
+
     def holder(self, address: str) -> str:
         """Return for whom slots are held: the user who answers for it, else an address.
 

@@ -91,7 +91,7 @@ class Reservations:
 
     def hold(self, caller: Caller, holder: str, raw: bytes) -> Reply:
         """Hold a slot for a holder, as whoever calls may.  Raises `HttpError`."""
-        allowance, user_id = self._allowances[caller.kind], caller.user_id
+        allowance, user_id = self._allowances[caller.quota_kind], caller.user_id
         body = parse_body(raw, allowance.bounds)
         _check_caller(user_id, body)
         wanted = self._admit(user_id, body, allowance.usual_hold_minutes)
@@ -133,7 +133,7 @@ class Reservations:
         held = self.find(uid)
         if held is None or held.state is not State.HELD:
             raise _no_slot(uid)
-        wanted = self._admit(user_id, body, self._allowances[caller.kind].usual_hold_minutes)
+        wanted = self._admit(user_id, body, self._allowances[caller.quota_kind].usual_hold_minutes)
         self._check_not_past(wanted)
         try:
             moved = self._move(held, wanted)

@@ -55,7 +55,10 @@ def change(raw: Any, path: tuple[Any, ...], value: object) -> None:
     raw[path[-1]] = value
 
 
-LIMITED: Final = RIGHT | {"rateLimits": {"apiKey": {"requests": 5, "windowSeconds": 5}}}
+LIMITED: Final = RIGHT | {
+    "rateLimits": {"apiKey": {"requests": 5, "windowSeconds": 5}},
+    "quotas": {"address": {"holds": 5, "heldMinutes": "unlimited", "lifeMinutes": 60}},
+}
 changes = st.lists(st.tuples(st.sampled_from(places(LIMITED)), values), min_size=1, max_size=3)
 
 

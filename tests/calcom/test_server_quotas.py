@@ -260,6 +260,17 @@ async def test_the_catalog_gives_each_kind_of_caller_a_quota(start: Start) -> No
         assert (await hold(api, number)).status == 201
 
 
+async def test_a_client_with_a_wrong_token_is_still_the_client(start: Start) -> None:
+    """Also where its requests count as an address's: it is known who answers for them."""
+    api = await start(SimClock(NOW + ODD))
+    both = OAUTH | {"Authorization": "Bearer wrong"}
+    for number in range(25):
+        assert (await hold(api, number, both)).status == 201
+    for number in range(25, 45):
+        assert (await hold(api, number)).status == 201
+    assert (await hold(api, 45)).status == 422
+
+
 async def test_a_longer_slot_counts_for_whoever_made_the_hold(start: Start) -> None:
     api = await start(SimClock(NOW + ODD), catalog=behind_a_proxy(address={"heldMinutes": 100}))
     uids = [

@@ -540,3 +540,14 @@ def test_a_quota_is_one_and_is_somebodys(direct: bool) -> None:
             ask(quota, None)
         assert caught.value.field == "holder"
     ask(Quota(life=99), None)
+
+
+def test_a_hold_moves_freely_where_no_quota_is_about_its_length() -> None:
+    ledger = ledger_with(max_lapses=3)
+    ledger.reserve_proposal(under(Quota(holds=1)), uid="a", now=0)
+    ledger.move("a", proposal(99), now=1)
+    hold(ledger, "b", 1, holder=None)
+    ledger.confirm("b", now=1)
+    with pytest.raises(QuotaExceeded):
+        ledger.reserve_proposal(under(Quota(holds=1)), uid="c", now=1)
+    ledger._check()
