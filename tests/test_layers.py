@@ -65,6 +65,8 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.calcom": Layer((EXTRAS, *SERVED), ("orjson",)),
     # Of the server, one file knows the web framework.
     "slotengine.calcom.server": Layer(("slotengine.calcom", *SERVED), ("aiohttp", "orjson")),
+    "slotengine.calcom.search": Layer(("slotengine.calcom", *SERVED), ("anyio", "orjson")),
+    "slotengine.calcom.search_size": Layer(PURE),
     "slotengine.calcom.messages": Layer(),
     "slotengine.calcom.bodies": Layer(("slotengine.calcom.messages", "slotengine.calcom.wire")),
     "slotengine.calcom.wire": Layer(PURE, ("orjson",)),

@@ -134,6 +134,31 @@ class Windows:
         self._blocked[caller] = now + limit.block_s * SECOND
         return self._count(0, limit.block_s * SECOND, exceeded=True)
 
+    def charge(self, caller: Hashable, more: int, *, now: int) -> Count:
+        """Count a request that `hit` has let pass as so many more, if the caller has them left.
+
+        If not, nothing more is counted, and ``exceeded`` says so.  What is more than a
+        window has is let pass if nothing else was counted in it, and then takes all.
+
+        >>> windows = Windows(RateLimit(10))
+        >>> windows.hit("a", now=0).remaining, windows.charge("a", 4, now=0).remaining
+        (9, 5)
+        >>> windows.charge("a", 6, now=0)
+        Count(limit=RateLimit(...), remaining=5, reset_s=60, exceeded=True)
+        >>> windows.hit("b", now=0).remaining, windows.charge("b", 99, now=0).remaining
+        (9, 0)
+        """
+        limit = self._limit
+        ends, hits = self._counting.get(caller, (now, 0))
+        if now >= ends:  # it has ended since, or is blocked
+            return self._count(0, max(0, self._blocked.get(caller, now) - now), exceeded=True)
+        if hits + more > limit.requests:
+            if hits > 1:
+                return self._count(limit.requests - hits, ends - now, exceeded=True)
+            more = limit.requests - hits
+        self._counting[caller] = ends, hits + more
+        return self._count(limit.requests - hits - more, ends - now, exceeded=False)
+
     def _count(self, remaining: int, us: int, *, exceeded: bool) -> Count:
         return Count(self._limit, remaining, -(-us // SECOND), exceeded)
 

@@ -21,6 +21,7 @@ What the endpoints do is `reservations`', `search`'s and `pages`'.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -244,9 +245,16 @@ class Service:
     def _delete(self, admitted: Admitted, _: bytes) -> Reply:
         return self._reservations.release(admitted.uid)
 
-    def _slots(self, admitted: Admitted, _: bytes) -> Reply:
+    def _slots(self, admitted: Admitted, _: bytes) -> Reply | Awaitable[Reply]:
         query = admitted.head.target.partition("?")[2].partition("#")[0]
-        return self._search.search(parse_qsl(query, keep_blank_values=True))
+        pairs = parse_qsl(query, keep_blank_values=True)
+        return self._search.search(pairs, partial(self._charge, admitted))
+
+    def _charge(self, admitted: Admitted, cost: int) -> None:
+        if admitted.account is not None:
+            admission = admitted.account.charge(cost, self.engine.now)
+            admitted.shown.update(admission.headers())
+            admission.check()
 
 
 def _preflight(_: Admitted, __: bytes) -> Response:

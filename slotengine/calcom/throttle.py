@@ -59,6 +59,13 @@ class Account(NamedTuple):
         count = self.windows.hit(self.name, now=to_us(now()))
         return Admission(too_many_requests() if count.exceeded else error, count)
 
+    def charge(self, cost: int, now: Now) -> Admission:
+        """Count a request that was admitted as one of a higher cost, or refuse it."""
+        if self.windows is None or cost == 1:
+            return Admission(None, None)
+        count = self.windows.charge(self.name, cost - 1, now=to_us(now()))
+        return Admission(too_costly(cost, count) if count.exceeded else None, count)
+
     def __repr__(self) -> str:
         return "<Account>"
 
@@ -102,6 +109,15 @@ def _windows(limit: RateLimit | None) -> Windows | None:
 def too_many_requests() -> HttpError:
     """Return the 429: its details are its message once more."""
     return HttpError(429, TOO_MANY, TOO_MANY)
+
+
+def too_costly(cost: int, count: Count) -> HttpError:
+    """Return the 429 of a request that counts as more than is left, which its details say."""
+    hint = (
+        f"this search counts as {cost} requests, of which {count.remaining} are left; "
+        f"ask for less time or fewer hosts at once, or in {count.reset_s} s"
+    )
+    return HttpError(429, TOO_MANY, f"{TOO_MANY} ({hint})")
 
 
 def _told(headers: Headers, name: str, address: str) -> str:
