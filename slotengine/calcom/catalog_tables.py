@@ -122,7 +122,8 @@ MOST_OF_ANYTHING: Final = 1_000_000
 
 Id = Annotated[int, Field(gt=0, lt=2**53)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
+"""Shorter than an id may be: many an id is a name with something before it."""
 Length = Annotated[int, Field(ge=1, le=LONGEST)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
@@ -256,7 +257,7 @@ class UserTable(Table):
     access_tokens: list[AccessTokenTable] = []
     travel: list[TravelTable] = []
     out_of_office: list[AbsenceTable] = []
-    calendars: list[Name] = []
+    calendars: list[Annotated[str, Field(min_length=1)]] = []  # paths, which may be long
     allow_dynamic_booking: bool = True
 
     def trips(self) -> tuple[Travel, ...]:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from slotengine.core.instant import DAY, duration_us
 from slotengine.core.proposal import (
     LONGEST_LIFE,
+    check_name,
     check_schedule,
     check_text,
     is_count,
-    is_text,
 )
 from slotengine.core.zone import EPOCH_ORDINAL, FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
@@ -261,8 +261,7 @@ class Host:
     units: int = 1
 
     def __post_init__(self) -> None:
-        if not is_text(self.resource):
-            raise InvalidField("resource", f"must be a non-empty string, not {self.resource!r}")
+        check_name("resource", self.resource)
         for name, value in (("weight", self.weight), ("units", self.units)):
             if not is_count(value):
                 raise InvalidField(name, f"must be a positive whole number, not {value!r}")
@@ -350,8 +349,7 @@ class EventType:
             yield from group
 
     def _check_who(self) -> None:
-        if not is_text(self.id):
-            raise InvalidField("id", f"must be a non-empty string, not {self.id!r}")
+        check_name("id", self.id)
         resources = [host.resource for host in self.hosts()]
         if not resources:
             raise InvalidField("all_of", "and any_of must name at least one resource")

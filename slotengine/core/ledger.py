@@ -26,10 +26,10 @@ from slotengine.core.proposal import (
     Policy,
     Proposal,
     by_preference,
+    check_name,
     check_quota,
     check_text,
     is_count,
-    is_text,
     stricter,
 )
 from slotengine.core.reservation import (
@@ -658,8 +658,7 @@ class Ledger(Books):
     # --- Checking what callers say ---------------------------------------------------------
 
     def _check_uid(self, uid: str) -> None:
-        if not is_text(uid):
-            raise InvalidField("uid", "must be a non-empty string")
+        check_name("uid", uid)
         if uid in self._entries:
             raise InvalidField("uid", "is in use")
 

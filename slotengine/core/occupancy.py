@@ -35,10 +35,10 @@ from slotengine.core.proposal import (
     Proposal,
     Slotted,
     by_turn,
+    check_name,
     check_schedule,
     check_span,
     is_count,
-    is_text,
 )
 from slotengine.core.reservation import (
     LIMIT,
@@ -91,8 +91,7 @@ class Occupancy:
 
     def add_resource(self, id: str, capacity: int, schedule: Windows | None) -> None:
         """Make a resource known.  Raises `InvalidField`."""
-        if not is_text(id):
-            raise InvalidField("resource", "must have an id, a non-empty string")
+        check_name("resource", id)
         if is_limit(id):
             raise InvalidField("resource", f"must not have an id that begins with {LIMIT!r}")
         if id in self.resources:
@@ -113,8 +112,7 @@ class Occupancy:
 
         Raises `InvalidField` or `UnknownResource`, and then changes nothing.
         """
-        if not is_text(source):
-            raise InvalidField("source", f"must be a non-empty string, not {source!r}")
+        check_name("source", source)
         edges: dict[str, tuple[int, ...]] = {}
         for name, theirs in spans.items():
             self.resource(name)

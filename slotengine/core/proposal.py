@@ -20,6 +20,9 @@ from slotengine.errors import InvalidField, InvalidTTL, TooManyUnits, UnknownRes
 if TYPE_CHECKING:
     from slotengine.core.schedule import Windows
 
+LONGEST_TEXT: Final = 512
+"""So many characters may an id, a holder, a key, a label or the name of a source have."""
+
 LONGEST_LIFE: Final = 100 * 366 * DAY
 """So that no moment the engine ever computes lies beyond the calendar, for some millennia."""
 
@@ -313,9 +316,31 @@ def is_text(value: object) -> bool:
 
 
 def check_text(field: str, value: object) -> None:
-    """Raise `InvalidField` unless the value is None or a string with something in it."""
-    if value is not None and not is_text(value):
-        raise InvalidField(field, f"must be a non-empty string, not {value!r}")
+    """Raise `InvalidField` unless the value is None or a text that can be kept."""
+    if value is not None:
+        check_name(field, value)
+
+
+def check_name(field: str, value: object) -> None:
+    """Raise `InvalidField` unless the value is a text that can be kept, and written anywhere.
+
+    It has at most `LONGEST_TEXT` characters, no NUL, which databases refuse, and no
+    lone surrogates, which no encoding has.  Subclasses of ``str`` will do.
+    """
+    if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and "\0" not in value:
+        if value.isascii():
+            return
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return
+    raise InvalidField(
+        field,
+        f"must be a non-empty string of at most {LONGEST_TEXT} characters, without NUL or "
+        f"lone surrogates, not {value!r:.99}",
+    )
 
 
 def check_quota(quota: object, holder: str | None) -> None:

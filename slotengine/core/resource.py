@@ -121,7 +121,10 @@ class Resource:
         """Give back a span that the owner took."""
         self.timeline.remove(start, end, units, owner)
         if self.turn_times is not None and owner.event_type is not None:
-            self.turn_times[owner.event_type].remove(owner.created)
+            created = self.turn_times[owner.event_type]
+            created.remove(owner.created)
+            if not created:  # any text may be the label of an event type
+                del self.turn_times[owner.event_type]
 
     def turns(self, event_type: str) -> Turns:
         """Return how much of an event type stands here.  O(n) the first time, O(1) from then."""
@@ -196,7 +199,7 @@ class Resource:
             assert tuple(covered) == joined(every)
         if self.turn_times is not None:
             counted = {name: list(created) for name, created in self._counted().items()}
-            assert counted == {name: list(one) for name, one in self.turn_times.items() if one}
+            assert counted == {name: list(one) for name, one in self.turn_times.items()}
 
 
 def _spans(edges: Sequence[int]) -> Iterator[Span]:
