@@ -19,7 +19,7 @@ Where things are:
     A server that speaks Cal.com's slots API (extra ``server``), and
     `CalComClient`, a client of it (extra ``calcom``).
 ``slotengine.ical``
-    When an iCalendar file says that its owner is busy (extra ``ical``).
+    When an iCalendar file says that its owner is busy.
 ``slotengine.testing``
     A virtual clock, a watch, a naive ledger, a simulator, strategies (extra
     ``testing``) and a stand-in for Cal.com (extra ``calcom``), for your tests as

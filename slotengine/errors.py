@@ -492,7 +492,7 @@ class InvalidField(InvalidRequest):
 
 
 class BadCalendar(InvalidRequest):
-    """The text is no iCalendar file that can be read in full; ``problem`` says where and why.
+    """The text is no iCalendar file, or strictly read a wrong one; ``problem`` says where and why.
 
     An event is named by its UID, never by its summary, which may be private.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 collect_ignore = ["mutants.py"]  # it needs the extra "mutation", and has no tests
@@ -24,3 +25,9 @@ settings.register_profile(
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
 )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let what commands keep for their user be kept elsewhere."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("home"))

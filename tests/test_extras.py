@@ -35,7 +35,7 @@ CASES: Final = [
 ]
 
 THIRD_PARTY: Final = (
-    "aiohttp", "click", "hypothesis", "icalendar", "orjson", "pydantic", "recurring_ical_events",
+    "aiohttp", "click", "hypothesis", "orjson", "pydantic",
     "rich", "tenacity", "trio", "yarl",
 )  # fmt: skip
 """All that only extras bring."""

@@ -61,7 +61,7 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.engine": Layer((*PURE, "slotengine.backends.protocol"), ("anyio",)),
     # A task of its own, which anyio has no public way to start.
     "slotengine.engine.background": Layer(("slotengine.errors",), ("anyio", "trio")),
-    "slotengine.ical": Layer((*PURE, EXTRAS), ("icalendar", "recurring_ical_events")),
+    "slotengine.ical": Layer(PURE),
     "slotengine.calcom": Layer((EXTRAS, *SERVED), ("orjson",)),
     # Of the server, one file knows the web framework.
     "slotengine.calcom.server": Layer(("slotengine.calcom", *SERVED), ("aiohttp", "orjson")),
@@ -78,7 +78,7 @@ LAYERS: Final[dict[str, Layer]] = {
     ),
     "slotengine.calcom.rates": Layer(PURE),
     "slotengine.calcom.catalog": CATALOG,
-    "slotengine.calcom.calendars": Layer(("slotengine.ical",)),
+    "slotengine.calcom.calendars": Layer(("slotengine.ical", "slotengine.errors")),
     "slotengine.calcom.catalog_calendars": CATALOG,
     "slotengine.calcom.catalog_checks": CATALOG,
     "slotengine.calcom.catalog_event_types": CATALOG,

@@ -6,56 +6,92 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from slotengine.calcom.calendars import Calendar
+from slotengine.calcom.calendars import Calendar, LastWhole, told, warnings
 from slotengine.calcom.catalog_tables import Problem, Row, UserTable
 from slotengine.calcom.directory import resource_of
 from slotengine.core.schedule import Schedule
 from slotengine.errors import BadCalendar
 
-_INSTALL = "needs the extra 'ical'; install it with: pip install 'slotengine[ical]'"
-
 
 class Calendars:
-    """The calendars of users, relative to a folder, and what is wrong with them."""
+    """The calendars of users, relative to a folder, and what is wrong with them.
 
-    def __init__(self, users: list[Row[UserTable]], folder: Path, now: datetime) -> None:
+    Without ``last_whole`` no copies are kept.
+    """
+
+    def __init__(
+        self,
+        users: list[Row[UserTable]],
+        folder: Path,
+        now: datetime,
+        last_whole: LastWhole | None = None,
+    ) -> None:
         self._users = users
-        self._texts: dict[str, bytes] = {}
-        self.problems = list(self._read(folder, now))
+        self._folder = folder
+        self._now = now
+        self._kept = last_whole
+        self._texts: dict[str, tuple[bytes, bytes | None]] = {}
+        """What each file says, and if it cannot be read to its end, what it said before."""
+        self.warnings: list[str] = []
+        """What was assumed of the calendars, and of which not all is there."""
+        self.problems = list(self._read_all())
 
     def of_users(self, schedules: Mapping[int, Schedule]) -> tuple[Calendar, ...]:
         """Return all of them, to be read where their users are."""
         return tuple(
             Calendar(
-                f"calendar:{path}", resource_of(user.id), _zone(user, schedules), self._texts[path]
+                f"calendar:{path}",
+                resource_of(user.id),
+                _zone(user, schedules),
+                text,
+                tuple(user.emails),
+                last_whole,
             )
             for _, user in self._users
             for path in user.calendars
+            for text, last_whole in [self._texts[path]]
         )
 
-    def _read(self, folder: Path, now: datetime) -> Iterator[Problem]:
+    def _read_all(self) -> Iterator[Problem]:
         for row_key, user in self._users:
             for index, path in enumerate(user.calendars):
                 if path in self._texts:
                     continue
-                key = f"{row_key}.calendars[{index}]"
                 try:
-                    text = self._texts[path] = (folder / path).read_bytes()
-                    # Where its user is does not matter to whether it can be read.
-                    Calendar(path, "", "UTC", text).busy(now)
+                    self._texts[path] = self._read(path)
                 except BadCalendar as error:
-                    yield Problem(key, f"cannot be read: {error.problem}")
+                    problem = f"cannot be read: {error.problem}"
                 except OSError as error:
-                    yield Problem(key, f"cannot be read: {error.strerror or error}")
+                    problem = f"cannot be read: {error.strerror or error}"
                 except ValueError as error:  # no possible path
-                    yield Problem(key, f"cannot be read: {error}")
-                except ModuleNotFoundError as missing:
-                    if (missing.name or "").startswith("slotengine"):
-                        raise
-                    yield Problem(key, _INSTALL)
+                    problem = f"cannot be read: {error}"
+                else:
+                    continue
+                yield Problem(f"{row_key}.calendars[{index}]", problem)
+
+    def _read(self, path: str) -> tuple[bytes, bytes | None]:
+        """Read a file, and try it; where its user is does not matter to that."""
+        file = self._folder / path
+        text = file.read_bytes()
+        try:
+            found = Calendar(path, "", None, text).read(self._now)
+        except BadCalendar as error:
+            copy = None if self._kept is None else self._kept.of(file)
+            if copy is None:
+                raise
+            self.warnings.append(told(path, error.problem, has_copy=True))
+            return text, copy
+        copy = None
+        if self._kept is not None:
+            if found.complete:
+                self._kept.keep(file, text)
+            else:
+                copy = self._kept.of(file)
+        self.warnings += warnings(path, found, has_copy=copy is not None)
+        return text, copy
 
 
-def _zone(user: UserTable, schedules: Mapping[int, Schedule]) -> str:
+def _zone(user: UserTable, schedules: Mapping[int, Schedule]) -> str | None:
     if user.default_schedule_id is None:
-        return "UTC"
+        return None
     return schedules[user.default_schedule_id].zone

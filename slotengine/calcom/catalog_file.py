@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from slotengine.calcom.calendars import LastWhole
 from slotengine.calcom.catalog import AccessToken, Booking, Catalog, Keyring, OAuthClient
 from slotengine.calcom.catalog_calendars import Calendars
 from slotengine.calcom.catalog_checks import check, warnings
@@ -53,12 +54,16 @@ def load_catalog(
     *,
     now: datetime | None = None,
     environ: Mapping[str, str] | None = None,
+    keep_calendars: str | Path | None = None,
 ) -> Catalog:
     """Read a catalog from a TOML file, or from JSON if it is named ``*.json``.
 
     Calendars are read as well, and tried as they will be used at ``now``, by
     default the system's.  Secrets that are kept outside the file are read from
-    ``environ``, by default the process's environment.  Raises `CatalogError`.
+    ``environ``, by default the process's environment.  ``keep_calendars`` is a
+    folder for copies of the calendars: of a file that is cut short, or is no
+    calendar any more, what it last said as a whole counts as well.  What is
+    assumed of a calendar is among the catalog's warnings.  Raises `CatalogError`.
     """
     path = Path(path)
     try:
@@ -69,7 +74,14 @@ def load_catalog(
         raise CatalogError(str(path), (Problem("", error.strerror or str(error)),)) from None
     except (ValueError, RecursionError) as error:  # both parsers, and UTF-8
         raise CatalogError(str(path), (Problem("", f"cannot be read: {error}"),)) from None
-    return catalog_from(raw, file=str(path), folder=path.parent, now=now, environ=environ)
+    return catalog_from(
+        raw,
+        file=str(path),
+        folder=path.parent,
+        now=now,
+        environ=environ,
+        keep_calendars=keep_calendars,
+    )
 
 
 def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -89,10 +101,12 @@ def catalog_from(
     folder: str | Path = ".",
     now: datetime | None = None,
     environ: Mapping[str, str] | None = None,
+    keep_calendars: str | Path | None = None,
 ) -> Catalog:
     """Make a catalog of what a file holds, as parsed already.
 
-    Calendars are looked for from the ``folder`` on, and secrets in ``environ``.
+    Calendars are looked for from the ``folder`` on, and kept in
+    ``keep_calendars``; secrets are looked for in ``environ``.
     Raises `CatalogError`, naming ``file``.
 
     >>> catalog_from({"users": [{"id": 1, "username": "front-desk"}]})
@@ -101,7 +115,8 @@ def catalog_from(
     if not isinstance(raw, dict):
         raise CatalogError(file, (Problem("", "must be a table"),))
     tables = Tables(raw, os.environ if environ is None else environ)
-    calendars = Calendars(tables.users, Path(folder), now or datetime.now(UTC))
+    copies = None if keep_calendars is None else LastWhole(Path(keep_calendars))
+    calendars = Calendars(tables.users, Path(folder), now or datetime.now(UTC), copies)
     problems = (*tables.problems, *check(tables), *calendars.problems)
     if problems:
         raise CatalogError(file, problems)
@@ -139,7 +154,7 @@ def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
         },
         rate_limits=tables.rate_limits,
         quotas=tables.quotas,
-        warnings=tuple(map(str, warnings(tables))),
+        warnings=(*map(str, warnings(tables)), *calendars.warnings),
     )
 
 

@@ -258,6 +258,7 @@ class UserTable(Table):
     travel: list[TravelTable] = []
     out_of_office: list[AbsenceTable] = []
     calendars: list[Annotated[str, Field(min_length=1)]] = []  # paths, which may be long
+    emails: list[Name] = []
     allow_dynamic_booking: bool = True
 
     def trips(self) -> tuple[Travel, ...]:

@@ -21,9 +21,9 @@ catalog_option: Callable[[Callable[..., None]], Callable[..., None]] = click.opt
 )
 
 
-def load(path: Path, now: datetime | None = None) -> Catalog:
+def load(path: Path, now: datetime | None = None, keep_calendars: Path | None = None) -> Catalog:
     """Return the catalog of a file.  Raises `Wrong`, which lists all that is wrong with it."""
     try:
-        return load_catalog(path, now=now)
+        return load_catalog(path, now=now, keep_calendars=keep_calendars)
     except CatalogError as error:
         raise Wrong(str(error)) from None

@@ -26,13 +26,22 @@ from slotengine.cli.catalog import catalog_option, load
     show_default=True,
     help="Whether hours, notice and booking windows count, and the past is refused.",
 )
-def command(catalog_path: Path, host: str, port: int, enforce_availability: bool) -> None:
+@click.option(
+    "--keep-calendars",
+    default=lambda: Path(click.get_app_dir("slotengine"), "calendars"),
+    show_default="in the user's folder for settings",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder for the last whole copy of each calendar.",
+)
+def command(
+    catalog_path: Path, host: str, port: int, enforce_availability: bool, keep_calendars: Path
+) -> None:
     """Serve Cal.com's slots API until stopped.
 
     Exits with 0 when stopped by SIGTERM or SIGINT, with 2 if the catalog is
     wrong, and with 1 if it cannot listen.
     """
-    catalog = load(catalog_path)
+    catalog = load(catalog_path, keep_calendars=keep_calendars)
     try:
         run_server(
             catalog, host, port, enforce_availability=enforce_availability, announce=click.echo

@@ -1,25 +1,25 @@
 """When an iCalendar file (RFC 5545) says that its owner is busy.
 
 Text in, spans out: fetching the file is the caller's, and so is what to do
-with the spans.  Needs the extra ``ical``.
+with the spans.  Needs no extra.
 
 How a file is read:
 
-- `text` takes from it the few properties that matter here.
-- `zones` knows where on the time line a time is.
-- `series` works out the instances of one event, and `rules` sees to it that this ends.
-- `busy` reads the single event, and puts all together.
+- `lines` makes components of it, as far as they matter here, and `values` reads
+  single values.
+- `events` is what one event says, as it is written.
+- `recurrence` works out the instances of a rule on a wall clock.
+- `zones` knows which clock the name of a time zone means, and when it shows what.
+- `series` places the events of one UID on the time line, and `busy` puts all together.
+- `problems` has what was wrong, and how much work reading may be.
 
-Whatever is in doubt is refused or counts as busy.  Nothing is dropped in silence:
-busy time that is lost is time that will be booked twice.
+Busy time that is lost is time that will be booked twice.  So what can be read is
+read, what is in doubt counts as busy, and of all that, something is told.
 """
 
 from __future__ import annotations
 
-from slotengine import extras
+from slotengine.ical.busy import MAX_EVENTS, BusyTime, busy_spans
+from slotengine.ical.problems import MAX_PROBLEMS, Problem
 
-extras.require("slotengine.ical", "ical", "icalendar", "recurring_ical_events")
-
-from slotengine.ical.busy import MAX_EVENTS, busy_spans  # noqa: E402  # what it needs is there
-
-__all__ = ["MAX_EVENTS", "busy_spans"]
+__all__ = ["MAX_EVENTS", "MAX_PROBLEMS", "BusyTime", "Problem", "busy_spans"]

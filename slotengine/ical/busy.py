@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timedelta
-from typing import Final
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final, NamedTuple
 
-from icalendar import Component
-
-from slotengine.core.instant import MICROSECOND, from_us, to_us
+from slotengine.core.instant import SECOND, from_us, to_us
 from slotengine.core.proposal import is_count
 from slotengine.core.schedule import FixedWindows
 from slotengine.core.zone import Zone
 from slotengine.errors import InvalidField
-from slotengine.ical.series import Version, instances
-from slotengine.ical.text import each_of, one, parsed, word
-from slotengine.ical.trouble import Budget, Trouble, about
-from slotengine.ical.zones import Zones, between, positive
+from slotengine.ical.events import address, event, periods
+from slotengine.ical.lines import Component, calendars
+from slotengine.ical.problems import Budget, Problem, Report
+from slotengine.ical.series import Timeline, in_series
+from slotengine.ical.zones import Zones
 
 MAX_EVENTS: Final = 500_000
-"""How many instances of its events a file may take to read, those before the range included."""
+"""How much work a file may take: about as much as to find so many instances of its rules."""
 
-_DAY: Final = timedelta(days=1)
+
+class BusyTime(NamedTuple):
+    """What a calendar says of a range of time."""
+
+    spans: list[tuple[datetime, datetime]]
+    """When its owner is busy: in UTC, in order, joined where they overlap or touch."""
+    problems: list[Problem]
+    """What could not be read as it stands, and what was assumed: the first 1,000, in no order."""
+    complete: bool
+    """False if reading ended early: the file is cut short, or ``max_events`` are spent."""
 
 
 def busy_spans(
@@ -29,17 +37,18 @@ def busy_spans(
     start: datetime,
     end: datetime,
     *,
-    zone: str = "UTC",
+    zone: str | None = None,
+    owner: str | Collection[str] = (),
     max_events: int = MAX_EVENTS,
-) -> list[tuple[datetime, datetime]]:
-    r"""Return when, in ``[start, end)``, the calendar's owner is busy.
+    strict: bool = False,
+) -> BusyTime:
+    """Return when, in ``[start, end)``, the calendar's owner is busy.
 
     The spans are in UTC and in order, joined where they overlap or touch, and
     clipped to the range: they are all that the calendar says of the range, and
-    nothing else.  ``zone`` is where its owner is; times that name no zone, and
-    whole days, are read there.
+    nothing else.  ``zone`` is where its owner is, if that is known.
 
-    >>> from datetime import UTC
+    >>> from datetime import UTC, timedelta
     >>> text = '''BEGIN:VCALENDAR
     ... BEGIN:VEVENT
     ... UID:1
@@ -50,139 +59,119 @@ def busy_spans(
     ... END:VEVENT
     ... END:VCALENDAR'''
     >>> day = datetime(2030, 1, 7, tzinfo=UTC)
-    >>> for begin, finish in busy_spans(text, day, day + timedelta(days=7)):
+    >>> busy = busy_spans(text, day, day + timedelta(days=7))
+    >>> for begin, finish in busy.spans:
     ...     print(begin, finish)
     2030-01-07 08:00:00+00:00 2030-01-07 09:00:00+00:00
     2030-01-09 08:00:00+00:00 2030-01-09 09:00:00+00:00
+    >>> busy.problems, busy.complete
+    ([], True)
+
+    What can be read is read, what cannot counts as busy as far as it is known,
+    and both are told in ``problems``:
+
+    >>> cut = busy_spans(text.partition("EXDATE")[0], day, day + timedelta(days=7))
+    >>> len(cut.spans), cut.complete
+    (3, False)
+    >>> print(cut.problems[0])
+    the file, line 6: it is cut short: END:VEVENT is missing; assumed: what is there counts
 
     What counts:
 
     - Events, and the periods of free/busy components that are not ``FREE``.
       To-dos and journals take no time.
     - Not what is cancelled (``STATUS``) or transparent (``TRANSP``; where that
-      is absent, Microsoft's busy status ``FREE``).  Tentative is busy.  That a
-      guest has declined is not looked at: a file does not say which guest it is of.
-    - ``RRULE``, ``RDATE`` and ``EXDATE``; an instance that was moved, cancelled or
-      changed (``RECURRENCE-ID``), also with all that follow it (``THISANDFUTURE``).
+      is absent, Microsoft's busy status ``FREE``).  Tentative is busy.
+    - Not what the ``owner`` has declined: the address, or several, under which they
+      are a guest (``ATTENDEE``).  Without it nobody is known to have declined.
+    - ``RRULE``, ``RDATE``, ``EXDATE`` and the old ``EXRULE``; an instance that was
+      moved, cancelled or changed (``RECURRENCE-ID``), also with all that follow it
+      (``THISANDFUTURE``).
     - Of two versions of one event or instance the higher ``SEQUENCE``.  If that tells no
       difference, or if they stand in two calendars of the file, both count.
 
     When it is:
 
-    - An instance starts at the same wall-clock time in summer and in winter, and
-      lasts as long in real time as the first.  A start that a change of the clock
-      skips is read by the offset before the change; one that it repeats is the first.
+    - Rules are those of RFC 5545, worked out on the wall clock of the event's zone:
+      an instance starts at the same time of day in summer and in winter.  ``DTSTART``
+      is always the first one, and ``COUNT`` counts it, whether the rule matches it or not.
+    - ``DURATION`` has days as the calendar has them, from 12:00 to 12:00, and hours
+      of real time: the night that clocks go back, ``P1D`` lasts 25 hours and ``PT24H``
+      24.  With ``DTEND`` every instance lasts as long in real time as the first.
+    - A start that a change of the clock skips is read by the offset before the change;
+      one that it repeats is the first.
     - A zone is looked up by its IANA name, then by its Windows name, then in the
-      file's own ``VTIMEZONE`` components.  One that is nowhere is refused.
-    - A day lasts from midnight to midnight in ``zone``.  An event of whole days
-      without an end, or that ends on the day it starts, lasts that day; any other
-      event without an end or a duration takes no time.
-    - ``DURATION`` is real time, a day being 24 hours, except for whole days.
+      file's own ``VTIMEZONE`` components, then as what else is known of such names:
+      ``UTC+01`` is one hour east.
+    - Times without a zone are read in the one that the calendar names
+      (``X-WR-TIMEZONE``), or else in ``zone``, or else in UTC.  Whole days are those
+      of ``zone``, or else of the calendar's zone, or else of UTC.
+    - An event of whole days without an end, or that ends on the day it starts, lasts
+      that day; any other event without an end or a duration takes no time.
     - ``UNTIL`` with a date lets the rule run until the end of that date.
 
-    O(n log n) for n instances, counted from the first one of each event, so the
-    past of a calendar has its price.  ``max_events`` bounds n, and with it the
-    steps of rules that seldom or never match.  A megabyte of single events takes
-    more than a second: in an event loop, read what is large in a thread.
+    What is assumed, and told:
 
-    :raises BadCalendar: if the text is no calendar, is cut short, has an event
-        (or time zone, or free/busy component) that cannot be read or has more
-        than ``max_events`` instances.
-    :raises InvalidField: if a time is naive, the end not after the start, the
-        zone unknown, or ``max_events`` no positive whole number.
+    - A time in an unknown zone is busy at two readings: in the calendar's zone (or at
+      the offset that the name tells), and in ``zone``.
+    - An event that starts on a date and ends at a time is busy from 00:00 of the date.
+    - An end that cannot be read, or is before the start: the event lasts a day.  Of
+      several ends or durations the longest counts.  An end without a zone is in that
+      of the start.
+    - An event without a start that can be read takes no time.  Of a rule that cannot
+      be read, the first instance counts.
+    - A file that is cut short says what is there.
+
+    O(n log n) for n instances.  ``max_events`` bounds the work for the rules of the file,
+    in steps of about what one instance costs; a rule without ``COUNT`` is worked out
+    in the range alone.  A step is counted, not timed: the same file gives the same
+    result everywhere.  When they are spent, the instances found so far stand.  Beside
+    that, time and memory grow with the size of the file, some 0.5 s for a megabyte: in
+    an event loop, read what is large in a thread.
+
+    :raises BadCalendar: if the text is no calendar at all; if ``strict``, for the first
+        problem that there is.
+    :raises InvalidField: if the text is neither text nor bytes, a time is naive, the end
+        not after the start, the zone unknown, or ``max_events`` no positive whole number.
     """
     begin, finish = to_us(start, "start"), to_us(end, "end")
     if begin >= finish:
         raise InvalidField("end", "must be after the start")
     if not is_count(max_events):
         raise InvalidField("max_events", f"must be a positive whole number, not {max_events!r}")
-    home = Zone.of(zone).info
-    budget = Budget(max_events)
-    spans = [
-        span
-        for calendar in parsed(text)
-        for span in _spans(calendar, Zones(calendar, home, budget), begin, finish)
-    ]
-    busy = FixedWindows(spans).windows(begin, finish)
-    return [(from_us(left), from_us(right)) for left, right in busy]
+    if not isinstance(text, str | bytes):
+        raise InvalidField("text", f"must be text or bytes, not {type(text).__name__}")
+    if zone is not None:
+        Zone.of(zone)
+    owners = frozenset(map(address, [owner] if isinstance(owner, str) else owner))
+    report, budget = Report(strict=strict), Budget(max_events)
+    spans: list[tuple[int, int]] = []
+    for calendar in calendars(text, report):
+        zones = Zones(calendar, zone, budget, report)
+        timeline = Timeline(zones, begin // SECOND, -(-finish // SECOND), budget, report)
+        _add_all(calendar, zones, timeline, owners - {""}, report)
+        spans += timeline.spans
+    windows = FixedWindows((left * SECOND, right * SECOND) for left, right in spans)
+    busy = [(from_us(left), from_us(right)) for left, right in windows.windows(begin, finish)]
+    return BusyTime(busy, report.problems, report.complete)
 
 
-def _spans(calendar: Component, zones: Zones, begin: int, finish: int) -> Iterator[tuple[int, int]]:
-    """Yield when the calendar is busy, at least in the range, in no order."""
+def _add_all(
+    calendar: Component, zones: Zones, timeline: Timeline, owner: frozenset[str], report: Report
+) -> None:
     for number, component in enumerate(calendar.walk("VFREEBUSY"), 1):
-        with about(_name(component, "free/busy component", number)):
-            yield from _periods(component, zones)
-    for series in _series(calendar, zones):
-        with about(series[0].name):
-            if any(version.busy for version in series):
-                yield from instances(series, zones, begin, finish)
-
-
-def _name(component: Component, kind: str, number: int) -> str:
-    uid = component.get("UID")
-    return f"{kind} {uid[:80]!r}" if isinstance(uid, str) and uid else f"{kind} number {number}"
-
-
-def _periods(component: Component, zones: Zones) -> Iterator[tuple[int, int]]:
-    """Yield the periods of a free/busy component that are not free."""
-    for value in each_of(component, "FREEBUSY"):
-        if str(value.params.get("FBTYPE", "BUSY")).upper() == "FREE":
-            continue
-        period = zones.period(value.dt, value.params)
-        assert period is not None  # what the library has read as one is one
-        start, length = to_us(period[0]), period[1] // MICROSECOND
-        if length:
-            yield start, start + length
-
-
-def _series(calendar: Component, zones: Zones) -> Iterable[list[Version]]:
-    """Return the events of the calendar, those of one UID together."""
-    found: dict[object, list[Version]] = {}
-    seen: set[tuple[str, int, date | datetime | None]] = set()
-    for number, event in enumerate(calendar.walk("VEVENT"), 1):
-        name = _name(event, "event", number)
-        with about(name):
-            version = _version(event, name, zones)
-        alike = version.uid, version.sequence, version.instance
-        # Nothing tells which of two alike is the newer, so each is a series of its own.
-        key: object = number if not version.uid or alike in seen else version.uid
-        seen.add(alike)
-        found.setdefault(key, []).append(version)
-    return found.values()
-
-
-def _version(event: Component, name: str, zones: Zones) -> Version:
-    for bad, _ in event.errors:
-        raise Trouble(f"{bad or 'a line of it'} cannot be read")
-    instance = zones.moment_of(event, "RECURRENCE-ID")
-    start = zones.moment_of(event, "DTSTART")
-    if start is None:
-        raise Trouble("it has no DTSTART")
-    busy = not _is_free(event)
-    length = _length(event, start, zones) if busy else timedelta()
-    uid, sequence = str(one(event, "UID") or ""), int(one(event, "SEQUENCE") or 0)
-    return Version(event, name, uid, sequence, busy, start, length, instance)
-
-
-def _is_free(event: Component) -> bool:
-    transparency = word(event, "TRANSP")
-    return (
-        word(event, "STATUS") == "CANCELLED"
-        or transparency == "TRANSPARENT"
-        or (not transparency and word(event, "X-MICROSOFT-CDO-BUSYSTATUS") == "FREE")
-    )
-
-
-def _length(event: Component, start: date | datetime, zones: Zones) -> timedelta:
-    """Return how long the event lasts, in real time, or in days if it starts on a day."""
-    end, duration = zones.moment_of(event, "DTEND"), one(event, "DURATION")
-    whole_days = not isinstance(start, datetime)
-    if duration is None:
-        length = timedelta() if end is None else between(start, end)
-        return max(length, _DAY) if whole_days else length
-    if end is not None:
-        raise Trouble("it has both DTEND and DURATION")
-    length = positive(duration.dt)
-    if whole_days and (length % _DAY or not length):
-        raise Trouble("it starts on a day, and its DURATION is not in days")
-    return length
+        with report.about(f"free/busy component number {number}", component.line):
+            name, found = periods(component, number, report)
+            for period in found:
+                timeline.add_period(name, component.line, period)
+    events = []
+    for number, component in enumerate(calendar.walk("VEVENT"), 1):
+        with report.about(f"event number {number}", component.line):
+            read = event(component, number, owner, report)
+            if read is not None:
+                events.append(read)
+    # Those without a rule first: they cost nothing, so that they are there whatever is spent.
+    for series in sorted(in_series(events, zones), key=lambda series: series.has_rules):
+        first = (*series.whole, *series.single)[0]
+        with report.about(first.name, first.line):
+            timeline.add(series)

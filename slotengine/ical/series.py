@@ -1,158 +1,434 @@
-"""The instances of the events that share a UID.
+"""The instances of the events that share a UID, placed on the time line.
 
 A series is worked out on the wall clock of its zone, where each instance has a
-plain time of day whatever the season; only then is each placed on the time line.
+plain time of day whatever the season; only then is each placed.  What is in
+doubt is read in each way that is open to it, one after the other, and all of
+them are busy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
-from typing import Final
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
-import recurring_ical_events
-from icalendar import Calendar, Component, Event
-from icalendar.prop import vDDDLists, vDDDTypes, vRecur
+from slotengine.ical.events import Event, Period
+from slotengine.ical.problems import Budget, Report
+from slotengine.ical.recurrence import DAY, has_instance, instances, matches_start
+from slotengine.ical.values import UTC, Duration, ReadRule, Time
+from slotengine.ical.zones import Clock, Zones
 
-from slotengine.core.instant import FIRST_US, LAST_US, MICROSECOND, from_us
-from slotengine.ical.rules import bound
-from slotengine.ical.text import each_of
-from slotengine.ical.trouble import Trouble
-from slotengine.ical.zones import Zones, times_a_day, wall
-
-_LAST_SECOND: Final = time(23, 59, 59)
+_BOTH: Final = "the calendar's and the owner's"
+_WHOLE_DAY: Final = Duration(1, 0)
 # Wider than any zone is from UTC, so that no instance at the range's edges is missed.
-_MARGIN: Final = timedelta(days=2)
+_MARGIN: Final = 2 * DAY
+
+Span = tuple[int, int]
+"""Start and end, in seconds since the epoch, UTC."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """What one VEVENT tells: all of a series, or one instance of it."""
+class Series(NamedTuple):
+    """The events of a UID that count: of two versions of one the later."""
 
-    event: Component
-    name: str
-    """What to call it in an error."""
-    uid: str
-    sequence: int
-    busy: bool
-    start: date | datetime
-    length: timedelta
-    """In real time, or in days if it starts on a day; zero if it is not busy."""
-    instance: date | datetime | None
-    """Which instance it tells of, if it is not the whole series."""
+    whole: list[Event]
+    """Those of the whole series; more than one if nothing tells which is the later."""
+    single: list[Event]
+    """Those of single instances."""
+
+    @property
+    def has_rules(self) -> bool:
+        return any(event.rules for event in (*self.whole, *self.single))
 
 
-def instances(
-    series: list[Version], zones: Zones, begin: int, finish: int
-) -> Iterator[tuple[int, int]]:
-    """Yield the instances of a series that are in the range, and perhaps some near it."""
-    main = max(series, key=lambda version: (version.instance is None, version.sequence))
-    zone = zones.home
-    if isinstance(main.start, datetime):
-        assert main.start.tzinfo is not None
-        zone = main.start.tzinfo
-    calendar, longest = Calendar(), timedelta()
-    for version in series:
-        plain, period = _plain(version, main, zone, zones)
-        calendar.add_component(plain)
-        longest = max(longest, period)
-    reach = longest + max(_reach(version, zone, zones) for version in series)
-    first, last = _moved(begin, -(_MARGIN + longest), reach), _moved(finish, _MARGIN, reach)
-    for rules in recurring_ical_events.CalendarQuery(calendar).series:
-        bound(rules, zones.budget)
-        for instance in rules.between(first, last):
-            length = instance.end - instance.start
-            if not length:
-                continue
-            left = zones.us(instance.start, zone)
-            if isinstance(instance.start, datetime):
-                right = left + length // MICROSECOND
+def in_series(events: Iterable[Event], zones: Zones) -> list[Series]:
+    """Return the events of a calendar, those of one UID together.  O(n)."""
+    found: dict[object, list[Event]] = {}
+    for number, event in enumerate(events):
+        found.setdefault(event.uid or number, []).append(event)
+    return [_series(each, zones) for each in found.values()]
+
+
+def _series(events: list[Event], zones: Zones) -> Series:
+    told = [(event, _instance(event, zones)) for event in events]
+    newest: dict[int | None, int] = {}
+    for event, instance in told:
+        newest[instance] = max(event.sequence, newest.get(instance, event.sequence))
+    kept = [event for event, instance in told if event.sequence == newest[instance]]
+    return Series(
+        [event for event in kept if event.instance is None],
+        [event for event in kept if event.instance is not None],
+    )
+
+
+def _instance(event: Event, zones: Zones) -> int | None:
+    """Return what two events have in common that tell of one instance."""
+    moment = event.instance
+    if moment is None or moment.is_date:
+        return None if moment is None else moment.wall
+    clock = None if moment.zone is None else zones.of(moment.zone)
+    return (clock or zones.usual).utc(moment.wall)
+
+
+class _Reading:
+    """One way to read the times of a series: of clocks to choose from, the one of a number."""
+
+    def __init__(self, zones: Zones, number: int) -> None:
+        self.zones = zones
+        self._number = number
+
+    def chosen(self, clocks: tuple[Clock, ...]) -> Clock:
+        """Return the clock of this reading, or the last if there are not so many."""
+        return clocks[min(self._number, len(clocks) - 1)]
+
+    def clock(self, moment: Time, usual: Clock) -> Clock:
+        """Return the clock that a time is read by; ``usual`` if it names no zone."""
+        if moment.is_date:
+            return self.zones.home
+        return usual if moment.zone is None else self.chosen(_clocks(moment.zone, self.zones))
+
+    def utc(self, moment: Time, usual: Clock) -> int:
+        """Return when a time is, or when a date begins."""
+        return self.clock(moment, usual).utc(moment.wall)
+
+
+def _clocks(zone: str, zones: Zones) -> tuple[Clock, ...]:
+    known = zones.of(zone)
+    return zones.readings(zone) if known is None else (known,)
+
+
+def _start_clocks(event: Event, start: Time, zones: Zones) -> tuple[Clock, ...]:
+    """Return the clocks that a start can be read by."""
+    if start.is_date:
+        return (zones.home,)
+    if start.zone is not None:
+        return _clocks(start.zone, zones)
+    # If only the end names a zone, it may be that of the start as well.
+    ends = [
+        (clock, clock.utc(end.wall))
+        for end in event.ends
+        if end.zone is not None and not end.is_date
+        for clock in _clocks(end.zone, zones)
+    ]
+    clocks = dict.fromkeys([zones.usual, *(clock for clock, _ in ends)])
+    right = [clock for clock in clocks if any(clock.utc(start.wall) < end for _, end in ends)]
+    return tuple(right) or (zones.usual,)
+
+
+class _Placed(NamedTuple):
+    """An event by a clock: what is needed to place an instance of it."""
+
+    event: Event
+    start: Time
+    clock: Clock
+    lengths: list[Duration]
+    """The longest of them counts; none if it takes no time."""
+
+    @property
+    def reach(self) -> int:
+        """Return the longest that an instance can last, in seconds."""
+        return max((each.days * DAY + each.seconds for each in self.lengths), default=0) + DAY
+
+    def span(self, wall: int, utc: int) -> Span:
+        """Return when an instance is that starts then, by its clock and in UTC."""
+        return utc, max(
+            (self.clock.utc(wall + each.days * DAY) if each.days else utc) + each.seconds
+            for each in self.lengths
+        )
+
+
+class _Follower(NamedTuple):
+    """A changed instance that says how those after it have changed."""
+
+    key: int
+    shift: int
+    """By how much they start later, on the wall clock."""
+    placed: _Placed
+
+
+class _Changes(NamedTuple):
+    """Which instances of a series are not as its rules say."""
+
+    gone: set[int]
+    """The keys of those that are left out, or told of by an event of their own."""
+    days_off: set[int]
+    followers: list[_Follower]
+    """In order of their keys."""
+
+    def follower(self, key: int) -> _Follower | None:
+        place = bisect_right(self.followers, key, key=lambda each: each.key)
+        return self.followers[place - 1] if place else None
+
+
+class Timeline:
+    """Places the series of a calendar in a range of the time line."""
+
+    def __init__(self, zones: Zones, first: int, last: int, budget: Budget, report: Report) -> None:
+        self._zones = zones
+        self._first = first
+        self._last = last
+        self._budget = budget
+        self._report = report
+        self._told: set[str] = set()
+        self.spans: list[Span] = []
+
+    def add(self, series: Series) -> None:
+        """Add the instances of a series that are in the range.  May raise `Spent` on the way."""
+        self._told.clear()
+        events = [*series.whole, *series.single]
+        for number in range(max(map(self._readings, events))):
+            self._place(series, _Reading(self._zones, number))
+
+    def add_period(self, name: str, line: int, period: Period) -> None:
+        """Add a period that is busy."""
+        zone = period.start.zone
+        clocks = (self._zones.usual,) if zone is None else _clocks(zone, self._zones)
+        if zone is not None and self._zones.of(zone) is None:
+            self._report.tell(name, line, f"unknown time zone {zone[:80]!r}", _BOTH)
+        for number, _ in enumerate(clocks):
+            self._add_period(name, line, period, _Reading(self._zones, number))
+
+    # --- What is in doubt ----------------------------------------------------------------
+
+    def _readings(self, event: Event) -> int:
+        """Return in how many ways the event can be read, and tell why."""
+        known = dict.fromkeys(each.zone for each in event.times() if each.zone is not None)
+        unknown = [zone for zone in known if self._zones.of(zone) is None]
+        for zone in unknown:
+            self._tell(event, f"unknown time zone {zone[:80]!r}", _BOTH)
+        starts = [len(_start_clocks(event, start, self._zones)) for start in event.starts]
+        if starts and event.starts[0].zone is None and not event.starts[0].is_date:
+            if any(each.zone and not each.is_date for each in event.ends):
+                self._tell(
+                    event, "DTEND names a zone, and DTSTART none", "it is in both, or in one"
+                )
+        elif starts and not event.starts[0].is_date:
+            bare = (each for each in event.times() if each.zone is None and not each.is_date)
+            if next(bare, None) is not None:
+                self._tell(event, "one of its times names no zone", "that of DTSTART")
+        return max([1, *starts, *(len(self._zones.readings(zone)) for zone in unknown)])
+
+    def _tell(self, event: Event, problem: str, assumed: str) -> None:
+        """Tell a problem of an event, in whichever reading it is found first."""
+        if f"{event.line} {problem}" not in self._told:
+            self._told.add(f"{event.line} {problem}")
+            self._report.tell(event.name, event.line, problem, assumed)
+
+    # --- Placing -------------------------------------------------------------------------
+
+    def _place(self, series: Series, reading: _Reading) -> None:
+        singles = {id(event): self._placed(event, reading) for event in series.single}
+        for event in series.single:
+            for placed in singles[id(event)]:
+                if event.busy:
+                    self._add_instances(placed, _Changes(set(), set(), []), reading)
+        for event in series.whole:
+            for placed in self._placed(event, reading):
+                changes = self._changes(placed, series.single, reading)
+                if event.busy or any(each.placed.lengths for each in changes.followers):
+                    self._add_instances(placed, changes, reading)
+
+    def _placed(self, event: Event, reading: _Reading) -> list[_Placed]:
+        found = []
+        for start in event.starts:
+            clock = reading.chosen(_start_clocks(event, start, self._zones))
+            lengths = self._lengths(event, start, clock, reading) if event.busy else []
+            found.append(_Placed(event, start, clock, lengths))
+        return found
+
+    def _lengths(
+        self, event: Event, start: Time, clock: Clock, reading: _Reading
+    ) -> list[Duration]:
+        """Return how long an event lasts, none if it takes no time."""
+        lengths = list(event.lengths)
+        if start.is_date and any(each.seconds for each in lengths):
+            self._tell(event, "it starts on a date and lasts hours", "from 00:00 of the date")
+        is_bad = event.has_bad_end
+        for end in event.ends:
+            length = self._until(event, start, end, clock, reading)
+            if length is None:
+                is_bad = True
+                self._tell(event, "it ends before it starts", "it lasts a day")
             else:
-                right = zones.us(instance.end, zone)
-            if left < right:  # a zone may skip a whole day
-                yield left, right
+                lengths.append(length)
+        lengths = [each for each in lengths if not each.is_none]
+        if not lengths and (is_bad or start.is_date):
+            return [_WHOLE_DAY]
+        return lengths
 
-
-def _reach(version: Version, zone: tzinfo, zones: Zones) -> timedelta:
-    """Return how far from where the rule puts it an instance may end."""
-    if version.instance is None:
-        return version.length
-    moved = zones.us(wall(version.start, zone), zone) - zones.us(wall(version.instance, zone), zone)
-    return version.length + abs(moved) * MICROSECOND
-
-
-def _moved(us: int, by: timedelta, reach: timedelta) -> datetime:
-    """Return a moment as a wall clock in UTC shows it, so much later.
-
-    It stays so far within the calendar that the library can go on by the reach.
-    """
-    room = reach // MICROSECOND
-    us = min(max(us + by // MICROSECOND, FIRST_US + room), LAST_US - room)
-    return from_us(us).replace(tzinfo=None)
-
-
-def _plain(version: Version, main: Version, zone: tzinfo, zones: Zones) -> tuple[Event, timedelta]:
-    """Return the event on the zone's wall clock, and the longest period that it lists.
-
-    Its end is its start and its length, so that however far an instance is
-    from its end on the wall clock, it lasts that long in real time.
-    """
-    event, plain = version.event, Event()
-    start = wall(version.start, zone)
-    plain["UID"] = "1"
-    plain["SEQUENCE"] = version.sequence
-    plain["DTSTART"] = vDDDTypes(start)
-    plain["DTEND"] = vDDDTypes(start + version.length)
-    if version.instance is not None:
-        instance, first = wall(version.instance, zone), wall(main.start, zone)
-        if isinstance(first, datetime) and not isinstance(instance, datetime):
-            instance = datetime.combine(instance, first.time())  # some name it by its day alone
-        plain["RECURRENCE-ID"] = vDDDTypes(instance)
-        reach = str(event["RECURRENCE-ID"].params.get("RANGE", "")).upper()
-        if reach:
-            plain["RECURRENCE-ID"].params["RANGE"] = reach
-        return plain, timedelta()
-    added = [each for listed in each_of(event, "RDATE") for each in _dates(listed, zone, zones)]
-    if not version.busy:
-        added = [each[0] if isinstance(each, tuple) else each for each in added]
-    if added:
-        plain["RDATE"] = vDDDLists(added)
-    left_out = [each for listed in each_of(event, "EXDATE") for each in _dates(listed, zone, zones)]
-    if left_out:
-        plain["EXDATE"] = vDDDLists(left_out)
-    if rules := [_rule(each, start, zone, zones) for each in each_of(event, "RRULE")]:
-        plain["RRULE"] = rules
-    return plain, max((each[1] for each in added if isinstance(each, tuple)), default=timedelta())
-
-
-def _dates(
-    listed: vDDDLists, zone: tzinfo, zones: Zones
-) -> Iterator[date | datetime | tuple[date | datetime, timedelta]]:
-    """Yield what an RDATE or EXDATE lists, on the zone's wall clock."""
-    for each in listed.dts:
-        period = zones.period(each.dt, listed.params)
-        if period is None:
-            yield wall(zones.moment(each.dt, listed.params), zone)
+    def _until(
+        self, event: Event, start: Time, end: Time, clock: Clock, reading: _Reading
+    ) -> Duration | None:
+        """Return how long it is to an end, or None if that is before the start."""
+        if start.is_date and end.is_date:
+            days = (end.wall - start.wall) // DAY
+            return Duration(days, 0) if days >= 0 else None
+        begin = clock.utc(start.wall)
+        if start.is_date:
+            self._tell(event, "it starts on a date and ends at a time", "from 00:00 of the date")
+            finish = reading.utc(end, clock)
+        elif end.is_date:
+            self._tell(event, "it starts at a time and ends on a date", "until 00:00 of the date")
+            finish = clock.utc(end.wall)
+            if finish <= begin:
+                finish = clock.utc(end.wall + DAY)
         else:
-            yield wall(period[0], zone), period[1]
+            finish = reading.utc(end, clock)
+        if start.is_date and finish == begin:
+            return None
+        return Duration(0, finish - begin) if finish >= begin else None
+
+    def _add_instances(self, placed: _Placed, changes: _Changes, reading: _Reading) -> None:
+        """Add what the event and its rules say, but for what has changed."""
+        event, followers = placed.event, changes.followers
+        if event.busy:
+            for each in event.added:
+                if isinstance(each, Period) and self._key_of(each, reading) not in changes.gone:
+                    self._add_period(event.name, event.line, each, reading)
+        if not (placed.lengths or followers):
+            return
+        shifts = [each.shift for each in followers]
+        reach = max(placed.reach, *(each.placed.reach for each in followers), 0)
+        first = self._first - _MARGIN - reach - max([0, *shifts])
+        last = self._last + _MARGIN - min([0, *shifts])
+        changes.gone.update(self._left_out_by_rules(placed, first, last, reading))
+        for wall, utc in self._instances(placed, first, last, reading):
+            key = _key(placed, wall, utc)
+            if key in changes.gone or wall // DAY in changes.days_off:
+                continue
+            follower = changes.follower(key)
+            if follower is not None:
+                moved, wall = follower.placed, wall + follower.shift
+                if moved.start.is_date:
+                    wall -= wall % DAY
+                if moved.lengths:
+                    self._add(moved.span(wall, moved.clock.utc(wall)))
+            elif placed.lengths:
+                self._add(placed.span(wall, utc))
+
+    def _add(self, span: Span) -> None:
+        # A zone may skip a whole day, which then takes no time.
+        if span[0] < min(span[1], self._last) and self._first < span[1]:
+            self.spans.append(span)
+
+    def _add_period(self, name: str, line: int, period: Period, reading: _Reading) -> None:
+        clock = reading.clock(period.start, self._zones.usual)
+        begin, end = clock.utc(period.start.wall), period.end
+        if isinstance(end, Time):
+            finish = reading.utc(end, clock)
+        else:
+            finish = clock.utc(period.start.wall + end.days * DAY) + end.seconds
+        if finish < begin:
+            self._report.tell(name, line, "a period of it ends before it starts", "it lasts a day")
+            finish = begin + DAY
+        if begin < finish:
+            self._add((begin, finish))
+
+    def _instances(
+        self, placed: _Placed, first: int, last: int, reading: _Reading
+    ) -> Iterator[tuple[int, int]]:
+        """Yield when instances start, by the clock and in UTC: what costs least comes first."""
+        event, start, clock = placed.event, placed.start, placed.clock
+        for each in event.added:
+            if not isinstance(each, Period):
+                yield _added(placed, each, reading)
+        yield start.wall, clock.utc(start.wall)
+        for read in event.rules:
+            rule = read.rule_until(_until_wall(placed, read, reading))
+            for wall in instances(rule, start.wall, first, last, self._budget.spend):
+                day_or_time = wall - wall % DAY if start.is_date else wall
+                yield day_or_time, clock.utc(day_or_time)
+
+    def _left_out_by_rules(
+        self, placed: _Placed, first: int, last: int, reading: _Reading
+    ) -> Iterator[int]:
+        for read in placed.event.left_out_rules:
+            rule = read.rule_until(_until_wall(placed, read, reading))
+            start, spend = placed.start.wall, self._budget.spend
+            for wall in instances(rule, start, first, last, spend):
+                if wall != start or matches_start(rule, start, spend):
+                    yield _key(placed, wall, placed.clock.utc(wall))
+
+    # --- Instances that have changed -----------------------------------------------------
+
+    def _changes(self, placed: _Placed, singles: list[Event], reading: _Reading) -> _Changes:
+        changes = _Changes(set(), set(), [])
+        for moment in placed.event.left_out:
+            if moment.is_date and not placed.start.is_date:
+                changes.days_off.add(moment.wall // DAY)
+            else:
+                changes.gone.add(self._named(placed, moment, reading))
+        for event in singles:
+            assert event.instance is not None
+            key = self._named(placed, event.instance, reading)
+            if event.and_future:
+                changes.followers.append(self._follower(placed, event, key, reading))
+            changes.gone.add(key)
+        changes.followers.sort(key=lambda each: each.key)
+        return changes
+
+    def _named(self, placed: _Placed, moment: Time, reading: _Reading) -> int:
+        """Return the key of the instance that a time names."""
+        start, clock = placed.start, placed.clock
+        if not start.is_date:
+            if moment.is_date:  # some name it by its day alone
+                return clock.utc(moment.wall + start.wall % DAY)
+            return reading.utc(moment, clock)
+        day = moment.wall // DAY  # in its own zone
+        if moment.zone != UTC or self._is_instance(placed, day, reading):
+            return day
+        other = self._zones.home.wall(reading.utc(moment, clock)) // DAY
+        return other if self._is_instance(placed, other, reading) else day
+
+    def _is_instance(self, placed: _Placed, day: int, reading: _Reading) -> bool:
+        start = placed.start.wall
+        return day * DAY == start or any(
+            has_instance(
+                read.rule_until(_until_wall(placed, read, reading)),
+                start,
+                day * DAY,
+                self._budget.spend,
+            )
+            for read in placed.event.rules
+        )
+
+    def _key_of(self, period: Period, reading: _Reading) -> int:
+        return reading.utc(period.start, self._zones.usual)
+
+    def _follower(self, placed: _Placed, event: Event, key: int, reading: _Reading) -> _Follower:
+        if not event.starts:  # it is free, and so are those after it
+            return _Follower(key, 0, placed._replace(lengths=[]))
+        own = self._placed(event, reading)[0]
+        origin = key * DAY if placed.start.is_date else placed.clock.wall(key)
+        start = own.start.wall
+        if not own.start.is_date:
+            start = placed.clock.wall(own.clock.utc(start))
+        clock = self._zones.home if own.start.is_date else placed.clock
+        return _Follower(key, start - origin, own._replace(clock=clock))
 
 
-def _rule(rule: vRecur, start: date | datetime, zone: tzinfo, zones: Zones) -> vRecur:
-    """Return the rule with its UNTIL on the zone's wall clock."""
-    if rule.get("INTERVAL", [1])[0] < 1:
-        raise Trouble("its rule has an INTERVAL of less than 1")
-    if "COUNT" in rule and "UNTIL" in rule:
-        raise Trouble("its rule has both COUNT and UNTIL")
-    zones.budget.spend(times_a_day(rule))
-    if "UNTIL" not in rule:
-        return rule
-    (until,) = rule["UNTIL"]
-    if isinstance(until, datetime):
-        until = wall(until, zone) if until.tzinfo is not None else until
-        until = until if isinstance(start, datetime) else rule["UNTIL"][0].date()
-    elif isinstance(start, datetime):
-        until = datetime.combine(until, _LAST_SECOND)
-    plain = vRecur(rule)
-    plain["UNTIL"] = [until]
-    return plain
+def _key(placed: _Placed, wall: int, utc: int) -> int:
+    """Return what tells an instance from the others: its day, or its time."""
+    return wall // DAY if placed.start.is_date else utc
+
+
+def _added(placed: _Placed, moment: Time, reading: _Reading) -> tuple[int, int]:
+    """Return when an instance starts that is listed, by the clock and in UTC."""
+    start, clock = placed.start, placed.clock
+    if start.is_date:
+        wall = moment.wall - moment.wall % DAY
+    elif moment.is_date:
+        wall = moment.wall + start.wall % DAY
+    else:
+        utc = reading.utc(moment, clock)
+        return clock.wall(utc), utc
+    return wall, clock.utc(wall)
+
+
+def _until_wall(placed: _Placed, read: ReadRule, reading: _Reading) -> int | None:
+    """Return until when a rule runs, by the clock of its event."""
+    until = read.until
+    if until is None:
+        return None
+    if until.is_date or placed.start.is_date:
+        return until.wall - until.wall % DAY + DAY - 1
+    return placed.clock.wall(reading.utc(until, placed.clock))

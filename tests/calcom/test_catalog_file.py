@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -377,8 +375,8 @@ def test_calendars_are_read_from_the_catalogs_folder(right: dict[str, Any], tmp_
     found = [(each.source, each.resource, each.zone) for each in catalog.calendars]
     assert found == [
         ("calendar:a.ics", "user:1", "Europe/Rome"),
-        (f"calendar:{tmp_path / 'a.ics'}", "user:2", "UTC"),
-        ("calendar:a.ics", "user:2", "UTC"),
+        (f"calendar:{tmp_path / 'a.ics'}", "user:2", None),
+        ("calendar:a.ics", "user:2", None),
     ]
     ten = MONDAY.replace(hour=10)
     assert catalog.calendars[0].busy(MONDAY)[0][0] == ten - timedelta(hours=2)
@@ -391,16 +389,15 @@ def test_calendars_are_read_from_the_catalogs_folder(right: dict[str, Any], tmp_
     [
         ("none.ics", "cannot be read: No such file or directory"),
         (".", "cannot be read: Is a directory"),
-        ("bad.ics", "cannot be read: event 'private@example.com': "),
-        ("text.ics", "cannot be read: "),
+        ("empty.ics", "cannot be read: the file: it is empty"),
+        ("text.ics", "cannot be read: the file: it is not iCalendar text"),
         ("a\0b", "cannot be read: "),
     ],
 )
 def test_a_calendar_that_cannot_be_read(
     right: dict[str, Any], tmp_path: Path, path: str, reason: str
 ) -> None:
-    bad = CALENDAR.replace("DTSTART:20300902T100000", "DTSTART:tomorrow")
-    (tmp_path / "bad.ics").write_text(bad, encoding="utf-8")
+    (tmp_path / "empty.ics").write_text("", encoding="utf-8")
     (tmp_path / "text.ics").write_text("A secret", encoding="utf-8")
     right["users"][1]["calendars"] = [path, path + "2"]
     with pytest.raises(CatalogError) as caught:
@@ -411,16 +408,98 @@ def test_a_calendar_that_cannot_be_read(
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("missing", ["icalendar", "recurring_ical_events"])
-def test_calendars_need_an_extra(missing: str) -> None:
-    program = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from slotengine.calcom.catalog_file import load_catalog, catalog_from\n"
-        "catalog_from({'users': [{'id': 1, 'username': 'a'}]})\n"
-        f"load_catalog({str(EXAMPLE)!r})"
+def test_what_a_user_declined_takes_no_time(right: dict[str, Any], tmp_path: Path) -> None:
+    declined = "ATTENDEE;PARTSTAT=DECLINED:mailto:one@example.org\nSUMMARY"
+    (tmp_path / "a.ics").write_text(CALENDAR.replace("SUMMARY", declined), encoding="utf-8")
+    right["users"][0] |= {"calendars": ["a.ics"], "emails": ["two@example.org", "One@example.org"]}
+    right["users"][1]["calendars"] = ["a.ics"]
+    own, other = catalog_from(right, folder=tmp_path).calendars
+    assert own.busy(MONDAY) == []
+    assert len(other.busy(MONDAY)) == 1
+    assert "example.org" not in repr((own, other))
+
+
+def test_the_calendars_zone_counts_before_the_users(right: dict[str, Any], tmp_path: Path) -> None:
+    text = CALENDAR.replace("BEGIN:VEVENT", "X-WR-TIMEZONE:America/New_York\nBEGIN:VEVENT", 1)
+    (tmp_path / "a.ics").write_text(text, encoding="utf-8")
+    right["users"][0]["calendars"] = right["users"][1]["calendars"] = ["a.ics"]
+    for calendar in catalog_from(right, folder=tmp_path).calendars:
+        assert calendar.busy(MONDAY)[0][0] == MONDAY.replace(hour=14)
+
+
+def test_what_is_wrong_in_a_calendar_is_a_warning(right: dict[str, Any], tmp_path: Path) -> None:
+    odd = "BEGIN:VEVENT\nUID:odd\nDTSTART:20300902T120000Z\nDTEND:later\nEND:VEVENT\n"
+    text = CALENDAR.replace("END:VCALENDAR", odd * 7 + "END:VCALENDAR")
+    (tmp_path / "a.ics").write_text(text, encoding="utf-8")
+    right["users"][0]["calendars"] = right["users"][1]["calendars"] = ["a.ics"]
+    catalog = catalog_from(right, folder=tmp_path)
+    assert len(catalog.calendars[1].busy(MONDAY)) == 2
+    assert list(catalog.warnings) == [
+        *(
+            f"the calendar a.ics: event 'odd', line {line}: DTEND cannot be read: 'later'; "
+            "assumed: it lasts a day, if nothing else says how long"
+            for line in range(11, 36, 5)
+        ),
+        "the calendar a.ics: 2 more problems",
+    ]
+
+
+LATER: Final = CALENDAR.replace("20300902T100000", "20300902T150000")
+SHORT: Final = {
+    "cut short": LATER[:-20],
+    "cut shorter": LATER[:20],
+    "an error page": "<html></html>",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("text", SHORT.values(), ids=SHORT)
+def test_a_file_that_is_cut_short_frees_nothing(
+    right: dict[str, Any], tmp_path: Path, text: str
+) -> None:
+    """What it said as a whole counts until it is whole again, over restarts."""
+    file, copies = tmp_path / "a.ics", tmp_path / "kept" / "calendars"
+    right["users"][1]["calendars"] = ["a.ics"]
+    warnings: list[str] = []
+
+    def hours() -> list[int]:
+        catalog = catalog_from(right, folder=tmp_path, keep_calendars=copies)
+        warnings[:] = catalog.warnings
+        return sorted({begin.hour for begin, _ in catalog.calendars[0].busy(MONDAY)})
+
+    file.write_text(CALENDAR, encoding="utf-8")
+    assert hours() == [10]
+    (copy,) = copies.iterdir()
+    assert (copy.read_text(encoding="utf-8"), copy.stat().st_mode & 0o77) == (CALENDAR, 0)
+    file.write_text(text, encoding="utf-8")
+    assert warnings == []
+    for _ in range(2):
+        assert hours() == ([10, 15] if text == SHORT["cut short"] else [10])
+        assert "what it said when it last was whole counts as well" in warnings[0]
+    file.write_text(LATER, encoding="utf-8")
+    assert hours() == [15]
+    file.write_text(text, encoding="utf-8")
+    assert hours() == [15]
+    assert list(copies.iterdir()) == [copy]
+
+
+def test_without_a_copy_a_file_that_is_cut_short_says_what_is_there(
+    right: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "a.ics").write_text(LATER[:-20], encoding="utf-8")
+    right["users"][1]["calendars"] = ["a.ics"]
+    catalog = catalog_from(right, folder=tmp_path)
+    assert [begin.hour for begin, _ in catalog.calendars[0].busy(MONDAY)] == [15]
+    assert catalog.warnings[0] == (
+        "the calendar a.ics cannot be read to its end (it is cut short, or takes too much work); "
+        "no copy is kept"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=EXAMPLE.parents[1], capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
-    assert "users[3].calendars[0]: needs the extra 'ical'; install it with: pip" in ended.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(
+    right: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.ics").write_text(CALENDAR, encoding="utf-8")
+    right["users"][1]["calendars"] = ["a.ics"]
+    catalog_from(right, folder=tmp_path, keep_calendars=tmp_path / "a.ics")
+    assert "no copy of the calendar" in caplog.text

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from slotengine import __version__
+from slotengine.calcom.secrets import fingerprint
 from slotengine.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -271,6 +272,48 @@ def test_a_catalog_with_nothing_to_reserve_has_no_command_to_try(tmp_path: Path)
     with running([*COMMAND, "serve", "--catalog", str(path), "--port", "0"]) as (_, line):
         assert "curl" not in line
         assert "the catalog has no event types" in line
+
+
+def busy_at_ten(catalog: Path, copies: Path) -> tuple[bool, str]:
+    """Serve a catalog, and return whether its user is busy at 10:00, and what stderr says."""
+    options = "--catalog", str(catalog), "--port", "0", "--keep-calendars", str(copies)
+    with running([*COMMAND, "serve", *options]) as (process, line):
+        status, _ = post(url_in(line), eventTypeId=1, slotStart="2030-09-02T10:00:00Z")
+        process.terminate()
+        code, said = end_of(process)
+        assert code == 0
+    assert status in (201, 422)
+    return status == 422, said
+
+
+def test_a_calendar_that_is_cut_short_frees_nothing_over_a_restart(tmp_path: Path) -> None:
+    catalog, calendar, copies = tmp_path / "a.toml", tmp_path / "a.ics", tmp_path / "copies"
+    catalog.write_text(
+        "[[users]]\nid = 1\nusername = 'a'\ncalendars = ['a.ics']\n"
+        f"apiKeys = ['{fingerprint('cal_example_front_desk')}']\n"
+        "[[eventTypes]]\nid = 1\nslug = 'visit'\nownerId = 1\nlengthInMinutes = 30\n",
+        encoding="utf-8",
+    )
+    whole = (
+        "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20300901T090000Z\nDURATION:PT1H\nEND:VEVENT\n"
+        "BEGIN:VEVENT\nDTSTART:20300902T100000Z\nDURATION:PT1H\nEND:VEVENT\nEND:VCALENDAR\n"
+    )
+    calendar.write_text(whole, encoding="utf-8")
+    assert busy_at_ten(catalog, copies) == (True, "")
+    for text in (whole[:110], "", "<html></html>"):
+        calendar.write_text(text, encoding="utf-8")
+        busy, said = busy_at_ten(catalog, copies)
+        assert busy
+        assert "what it said when it last was whole counts as well" in said
+        assert "Traceback" not in said
+    calendar.write_text(whole[:110], encoding="utf-8")
+    busy, said = busy_at_ten(catalog, tmp_path / "other")
+    assert not busy
+    assert "takes too much work); no copy is kept" in said
+    calendar.write_text("", encoding="utf-8")
+    code, _, said = refused("--catalog", str(catalog), "--keep-calendars", str(tmp_path / "other"))
+    assert code == 2
+    assert "users[0].calendars[0]: cannot be read: the file: it is empty" in said
 
 
 def wait_until_refused(port: int) -> None:

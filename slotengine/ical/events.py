@@ -1,0 +1,289 @@
+"""What one VEVENT says: whose it is, whether it is busy, and its times as they are written.
+
+Nothing is placed on the time line here; `series` does that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from slotengine.ical.lines import Component, Property
+from slotengine.ical.problems import Report
+from slotengine.ical.recurrence import DAY
+from slotengine.ical.values import Duration, ReadRule, Time, duration, rule, time
+
+_NO_END: Final = "it lasts a day, if nothing else says how long"
+_SEQUENCE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+
+
+class Period(NamedTuple):
+    """A start, and an end or a length."""
+
+    start: Time
+    end: Time | Duration
+
+
+class Event(NamedTuple):
+    """All of a series, or one instance of it, as a VEVENT tells it."""
+
+    name: str
+    """What to call it in a problem."""
+    line: int
+    uid: str
+    sequence: int
+    busy: bool
+    starts: list[Time]
+    """One, unless DTSTART is there more than once; none only if it is an instance that is free."""
+    ends: list[Time]
+    lengths: list[Duration]
+    has_bad_end: bool
+    """Whether an end or a length is there that cannot be read."""
+    instance: Time | None
+    """Which instance it tells of, if it is not the whole series."""
+    and_future: bool
+    """Whether it tells of all that follow, too."""
+    rules: list[ReadRule]
+    left_out_rules: list[ReadRule]
+    added: list[Time | Period]
+    left_out: list[Time]
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether an instance of it can be busy."""
+        return self.busy and bool(self.starts)
+
+    def times(self) -> Iterator[Time]:
+        """Yield all times that it names."""
+        yield from self.starts
+        yield from self.ends
+        yield from self.left_out
+        if self.instance is not None:
+            yield self.instance
+        for each in self.added:
+            if isinstance(each, Period):
+                yield each.start
+                if isinstance(each.end, Time):
+                    yield each.end
+            else:
+                yield each
+        for read in (*self.rules, *self.left_out_rules):
+            if read.until is not None:
+                yield read.until
+
+
+def event(component: Component, number: int, owner: frozenset[str], report: Report) -> Event | None:
+    """Return what a VEVENT says, or None if it has no start and so says nothing.
+
+    ``number`` is its place in the calendar, and ``owner`` the addresses of whoever it is of.
+    """
+    return _Reader(component, _name(component, "event", number), report).event(owner)
+
+
+def periods(component: Component, number: int, report: Report) -> tuple[str, list[Period]]:
+    """Return the name of a free/busy component, and its periods that are not free."""
+    name = _name(component, "free/busy component", number)
+    reader = _Reader(component, name, report)
+    return name, list(reader.periods("FREEBUSY"))
+
+
+def _name(component: Component, kind: str, number: int) -> str:
+    uid = component.value("UID")
+    return f"{kind} {uid[:80]!r}" if uid else f"{kind} number {number}"
+
+
+def address(text: str) -> str:
+    """Return an address as it is compared.
+
+    >>> address("MAILTO:Desk@Example.org") == address("desk@example.org")
+    True
+    """
+    return text.strip().casefold().removeprefix("mailto:").strip()
+
+
+def _shown(moment: Time) -> str:
+    seconds = timedelta(seconds=moment.wall)
+    shown = datetime(1970, 1, 1) + seconds  # noqa: DTZ001
+    return f"{shown:%Y-%m-%d}" if moment.is_date else f"{shown:%Y-%m-%dT%H:%M:%S}"
+
+
+class _Reader:
+    """Reads the properties of a component, and tells what is wrong with them."""
+
+    def __init__(self, component: Component, name: str, report: Report) -> None:
+        self._component = component
+        self._name = name
+        self._report = report
+
+    def event(self, owner: frozenset[str]) -> Event | None:
+        busy = not self._is_free(owner)
+        starts = self._times("DTSTART", "the others count")
+        instances = self._times("RECURRENCE-ID", "it is an event of its own")
+        if not starts and (busy or not instances):
+            if not self._component.all("DTSTART"):
+                self._tell(self._component.line, "it has no DTSTART", "it takes no time")
+            return None
+        if len(starts) > 1:
+            self._tell(self._component.line, "DTSTART is there more than once", "it starts at each")
+        ends = self._times("DTEND", _NO_END)
+        lengths = self._durations()
+        if ends and lengths:
+            self._tell(self._component.line, "it has both DTEND and DURATION", "the longer counts")
+        zone = starts[0].zone if starts else None
+        of_dates = bool(starts) and starts[0].is_date
+        return Event(
+            name=self._name,
+            line=self._component.line,
+            uid=self._component.value("UID"),
+            sequence=self._sequence(),
+            busy=busy,
+            starts=starts,
+            ends=ends,
+            lengths=lengths,
+            has_bad_end=len(ends) < len(self._component.all("DTEND"))
+            or len(lengths) < len(self._component.all("DURATION")),
+            instance=instances[0] if instances else None,
+            and_future=bool(instances) and self._reaches_on(),
+            rules=self._rules("RRULE", zone, of_dates, "only what is known without it"),
+            left_out_rules=self._rules("EXRULE", zone, of_dates, "nothing is left out by it"),
+            added=self._added(),
+            left_out=self._times("EXDATE", "it leaves nothing out"),
+        )
+
+    def periods(self, name: str) -> Iterator[Period]:
+        """Yield the periods of the properties of that name that are not free."""
+        for each in self._component.all(name):
+            parameters, text, _ = self._parts(each)
+            if parameters.get("FBTYPE", "BUSY").upper() != "FREE":
+                for part in filter(None, text.split(",")):
+                    period = self._period(each, part, parameters.get("TZID"))
+                    if period is not None:
+                        yield period
+
+    # --- What it is ----------------------------------------------------------------------
+
+    def _is_free(self, owner: frozenset[str]) -> bool:
+        transparency = self._words("TRANSP")
+        return (
+            self._words("STATUS") == {"CANCELLED"}
+            or transparency == {"TRANSPARENT"}
+            or (not transparency and self._words("X-MICROSOFT-CDO-BUSYSTATUS") == {"FREE"})
+            or (bool(owner) and self._is_declined(owner))
+        )
+
+    def _words(self, name: str) -> set[str]:
+        return {each.parts()[1].upper() for each in self._component.all(name)} - {""}
+
+    def _is_declined(self, owner: frozenset[str]) -> bool:
+        """Return whether the owner is a guest who declined, wherever they are listed."""
+        answers = set()
+        for each in self._component.all("ATTENDEE"):
+            parameters, text, is_well = each.parts()
+            if owner & {address(text), address(parameters.get("EMAIL", ""))}:
+                # Where quotes are out of order, a name may say what the guest does not.
+                answers.add(parameters.get("PARTSTAT", "").upper() if is_well else "")
+        return answers == {"DECLINED"}
+
+    def _sequence(self) -> int:
+        text = self._component.value("SEQUENCE")
+        if not text or _SEQUENCE.fullmatch(text):
+            return int(text or 0)
+        line = self._component.all("SEQUENCE")[0].line
+        self._tell(line, f"SEQUENCE is {text[:20]!r}", "it is 0")
+        return 0
+
+    def _reaches_on(self) -> bool:
+        line = self._component.all("RECURRENCE-ID")[0]
+        reach = line.parts()[0].get("RANGE", "").upper()
+        if reach not in ("", "THISANDFUTURE"):
+            self._tell(line.line, f"RANGE is {reach[:20]!r}", "it is of that instance alone")
+        return reach == "THISANDFUTURE"
+
+    # --- When it is ----------------------------------------------------------------------
+
+    def _times(self, name: str, otherwise: str) -> list[Time]:
+        found = []
+        for each in self._component.all(name):
+            parameters, text, _ = self._parts(each)
+            parts = filter(None, text.split(",")) if name == "EXDATE" else [text]
+            for part in parts:
+                moment = self._time(each, part, parameters, otherwise)
+                if moment is not None:
+                    found.append(moment)
+        return found
+
+    def _time(
+        self, line: Property, text: str, parameters: dict[str, str], otherwise: str
+    ) -> Time | None:
+        read = time(text, parameters.get("TZID") or None)
+        if read is None:
+            self._tell(line.line, f"{line.name} cannot be read: {text[:40]!r}", otherwise)
+            return None
+        moment, is_odd = read
+        declared = parameters.get("VALUE", "").upper()
+        if declared == "DATE" and not moment.wall % DAY and not moment.is_date:
+            moment = moment._replace(is_date=True)  # midnight stands for no time of day
+            is_odd = True
+        if is_odd or ((declared == "DATE") != moment.is_date and declared):
+            self._tell(line.line, f"{line.name} is {text[:40]!r}", _shown(moment))
+        return moment
+
+    def _durations(self) -> list[Duration]:
+        found = []
+        for each in self._component.all("DURATION"):
+            text = self._parts(each)[1]
+            length = duration(text)
+            if length is None:
+                self._tell(each.line, f"DURATION cannot be read: {text[:40]!r}", _NO_END)
+            else:
+                found.append(length)
+        return found
+
+    def _added(self) -> list[Time | Period]:
+        found: list[Time | Period] = []
+        for each in self._component.all("RDATE"):
+            parameters, text, _ = self._parts(each)
+            for part in filter(None, text.split(",")):
+                if "/" in part:
+                    moment: Time | Period | None = self._period(each, part, parameters.get("TZID"))
+                else:
+                    moment = self._time(each, part, parameters, "it adds nothing")
+                if moment is not None:
+                    found.append(moment)
+        return found
+
+    def _period(self, line: Property, text: str, zone: str | None) -> Period | None:
+        first, _, last = text.partition("/")
+        begin, finish = time(first, zone or None), time(last, zone or None)
+        end = finish[0] if finish else duration(last)
+        if begin is None or end is None:
+            self._tell(line.line, f"{line.name} cannot be read: {text[:40]!r}", "it adds nothing")
+            return None
+        if begin[1] or begin[0].is_date or (finish is not None and finish[1]):
+            self._tell(line.line, f"{line.name} is {text[:40]!r}", _shown(begin[0]))
+        return Period(begin[0], end)
+
+    def _rules(self, name: str, zone: str | None, of_dates: bool, otherwise: str) -> list[ReadRule]:
+        found = []
+        for each in self._component.all(name):
+            read = rule(self._parts(each)[1], zone, of_dates=of_dates)
+            if read is None:
+                self._tell(each.line, f"{name} cannot be read", otherwise)
+                continue
+            for odd in read.odd:
+                self._tell(each.line, f"in its {name} {odd}", "that part is left out, or the later")
+            if self._component.all("RECURRENCE-ID"):
+                self._tell(each.line, f"one instance has {name}", "its instances count, too")
+            found.append(read)
+        return found
+
+    def _parts(self, line: Property) -> tuple[dict[str, str], str, bool]:
+        parts = line.parts()
+        if not parts[2]:
+            self._tell(line.line, f"{line.name} has a quote or a colon too many", "the last part")
+        return parts
+
+    def _tell(self, line: int, problem: str, assumed: str) -> None:
+        self._report.tell(self._name, line, problem, assumed)

@@ -1,0 +1,90 @@
+"""What was wrong with a calendar, what was assumed instead, and how much work reading may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from slotengine.errors import BadCalendar
+
+MAX_PROBLEMS: Final = 1_000
+"""How many problems are kept of one file."""
+
+
+class Problem(NamedTuple):
+    """Something in a calendar that could not be read as it stands.
+
+    >>> print(Problem("event 'a@example.org'", 12, "DTEND cannot be read", "it lasts a day"))
+    event 'a@example.org', line 12: DTEND cannot be read; assumed: it lasts a day
+    """
+
+    component: str
+    """The event, named by its UID or its number in the calendar, never by its summary."""
+    line: int
+    """The first one is 1.  Of a line that is folded, the first part."""
+    problem: str
+    assumed: str
+
+    def __str__(self) -> str:
+        return f"{self.component}, line {self.line}: {self.problem}; assumed: {self.assumed}"
+
+
+_SPENT: Final = "there is too much to work out", "no instances but those found so far"
+# What arithmetic with dates and text can raise.  There is no case known: it stands here
+# because a file comes from anywhere, and one event must not take all the others with it.
+_UNFORESEEN: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+class Report:
+    """Collects the problems of one file, or raises the first one if it is strict."""
+
+    def __init__(self, *, strict: bool) -> None:
+        self.problems: list[Problem] = []
+        self.complete = True
+        self._strict = strict
+
+    def tell(self, component: str, line: int, problem: str, assumed: str) -> None:
+        """Keep a problem.  Raises `BadCalendar` if the report is strict."""
+        if self._strict:
+            raise BadCalendar(f"{component}, line {line}: {problem}")
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(component, line, problem, assumed))
+
+    def stop(self, component: str, line: int, problem: str, assumed: str) -> None:
+        """Keep a problem for which reading ended early, so that the result is not complete."""
+        self.tell(component, line, problem, assumed)
+        self.complete = False
+
+    @contextmanager
+    def about(self, component: str, line: int) -> Iterator[None]:
+        """Keep what goes wrong inside in a way that nobody thought of, and go on after it."""
+        try:
+            yield
+        except BadCalendar:  # what is strict is over
+            raise
+        except Spent:
+            self.stop(component, line, *_SPENT)
+        except _UNFORESEEN:
+            self.stop(component, line, "it cannot be worked out", "what was found so far")
+
+
+class Spent(Exception):
+    """The budget is spent."""
+
+
+class Budget:
+    """How much work may still be done for a file.
+
+    Counted, not timed, so that the same file gives the same result everywhere.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def spend(self, steps: int) -> None:
+        """Take steps, or raise `Spent` if they are not there any more."""
+        self._left -= steps
+        if self._left < 0:
+            self._left = 0
+            raise Spent

@@ -1,0 +1,267 @@
+"""The values of properties: times, durations, periods, offsets and rules.
+
+Each function returns None for what cannot be read.  What can be, though it is
+not quite as the RFC has it, is read, and said to be odd.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import date
+from typing import Final, NamedTuple
+
+from slotengine.ical.recurrence import DAY, HOUR, LAST_WALL, MINUTE, Freq, Rule, day_of
+
+UTC: Final = "UTC"
+
+_TIME: Final = re.compile(
+    r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z)?)?", re.ASCII | re.IGNORECASE
+)
+_ODD_TIME: Final = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d))?(?:[.,]\d+)?\s*"
+    r"(Z|[+-]\d\d:?\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_DURATION: Final = re.compile(
+    r"([+-]?)P(?:(\d{1,9})W)?(?:(\d{1,9})D)?"
+    r"(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})S)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+_OFFSET: Final = re.compile(r"([+-]?)(\d\d):?(\d\d)(?::?(\d\d))?", re.ASCII)
+
+
+class Time(NamedTuple):
+    """A date, or a time of day on one, as it is written."""
+
+    wall: int
+    """What the clock on the wall shows, as `recurrence` counts; of a date, its midnight."""
+    zone: str | None
+    """The name of its time zone, or None if it names none."""
+    is_date: bool
+
+
+class Duration(NamedTuple):
+    """So many days as the calendar has them, and then so many seconds of real time."""
+
+    days: int
+    seconds: int
+
+    @property
+    def is_none(self) -> bool:
+        return not (self.days or self.seconds)
+
+
+def time(text: str, zone: str | None = None) -> tuple[Time, bool] | None:
+    """Return a date, or a time in a zone if it does not tell another, and whether it is odd.
+
+    >>> time("20300109T090000Z", "Europe/Rome")
+    (Time(wall=1894179600, zone='UTC', is_date=False), False)
+    >>> time("2030-01-09"), time("tomorrow")
+    ((Time(wall=1894147200, zone=None, is_date=True), True), None)
+    """
+    match, is_odd = _TIME.fullmatch(text), False
+    if match is None:
+        match, is_odd = _ODD_TIME.fullmatch(text.strip()), True
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = (int(each or 0) for each in match.groups()[:6])
+    try:
+        wall = day_of(date(year, month, day)) * DAY
+    except ValueError:
+        return None
+    if match[4] is None:
+        return Time(wall, zone, is_date=True), is_odd
+    # A leap second counts as the one before it, as the RFC says.
+    of_day = hour * HOUR + minute * MINUTE + min(second, 59)
+    if of_day > DAY or minute > 59 or second > 60 or wall + of_day > LAST_WALL:
+        return None
+    if match[7]:
+        zone = UTC if match[7] in "Zz" else f"UTC{match[7]}"
+    return Time(wall + of_day, zone, is_date=False), is_odd or hour == 24
+
+
+def duration(text: str) -> Duration | None:
+    """Return a duration that is not negative.
+
+    >>> duration("P1DT2H"), duration("-PT1H"), duration("P")
+    (Duration(days=1, seconds=7200), None, None)
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not any(match.groups()[1:]):
+        return None
+    weeks, days, hours, minutes, seconds = (int(each or 0) for each in match.groups()[1:])
+    found = Duration(7 * weeks + days, hours * HOUR + minutes * MINUTE + seconds)
+    return None if match[1] == "-" and not found.is_none else found
+
+
+def offset(text: str) -> int | None:
+    """Return how far a clock is ahead of UTC, in seconds.
+
+    >>> offset("+0130"), offset("-0500"), offset("noon")
+    (5400, -18000, None)
+    """
+    match = _OFFSET.fullmatch(text.strip())
+    if match is None:
+        return None
+    hours, minutes, seconds = (int(each or 0) for each in match.groups()[1:])
+    found = hours * HOUR + minutes * MINUTE + seconds
+    if found >= DAY:
+        return None
+    return -found if match[1] == "-" else found
+
+
+# --- Rules -------------------------------------------------------------------------------
+
+_WEEKDAYS: Final = {
+    name: day for day, name in enumerate(("MO", "TU", "WE", "TH", "FR", "SA", "SU"))
+}
+_WEEKDAY: Final = re.compile(r"([+-]?\d{1,3})?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+
+# The lowest and the highest number of each; those that can count backwards have no 0.
+_LISTS: Final = {
+    "BYMONTH": (1, 12),
+    "BYWEEKNO": (-53, 53),
+    "BYYEARDAY": (-366, 366),
+    "BYMONTHDAY": (-31, 31),
+    "BYHOUR": (0, 23),
+    "BYMINUTE": (0, 59),
+    "BYSECOND": (0, 60),
+    "BYSETPOS": (-366 * DAY, 366 * DAY),
+}
+# What the RFC does not allow together.
+_NOT_WITH: Final = {
+    "BYWEEKNO": frozenset(Freq) - {Freq.YEARLY},
+    "BYYEARDAY": frozenset({Freq.DAILY, Freq.WEEKLY, Freq.MONTHLY}),
+    "BYMONTHDAY": frozenset({Freq.WEEKLY}),
+}
+_TIMES_OF_DAY: Final = frozenset({"BYHOUR", "BYMINUTE", "BYSECOND"})
+_KNOWN: Final = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "WKST", *_LISTS})
+
+
+class ReadRule(NamedTuple):
+    """A rule as it is written, its UNTIL not yet on any wall clock."""
+
+    rule: Rule
+    until: Time | None
+    odd: list[str]
+    """What was left out of it, or is otherwise not as it should be."""
+
+    def rule_until(self, wall: int | None) -> Rule:
+        """Return the rule with its UNTIL on a wall clock."""
+        return replace(self.rule, until=wall)
+
+
+def rule(text: str, zone: str | None, *, of_dates: bool) -> ReadRule | None:
+    """Return a rule of events that start at times in a zone, or on dates.
+
+    >>> rule("FREQ=DAILY;INTERVAL=2;BYMINUTE=1,2", None, of_dates=True).rule.minutes
+    ()
+    """
+    odd = ["a character is escaped"] if "\\" in text else []
+    parts = dict(_split(part) for part in text.replace("\\", "").upper().split(";"))
+    parts.pop("", None)
+    try:
+        freq = Freq[parts["FREQ"]]
+    except KeyError:
+        return None
+    if parts.pop("RSCALE", "GREGORIAN") != "GREGORIAN":
+        return None
+    odd += [f"{name[:20]} is unknown" for name in parts if name not in _KNOWN]
+    if of_dates:
+        parts = {name: value for name, value in parts.items() if name not in _TIMES_OF_DAY}
+    lists = {
+        name: _numbers(parts[name], low, high, name, odd)
+        if name in parts and not _is_excluded(name, freq, odd)
+        else ()
+        for name, (low, high) in _LISTS.items()
+    }
+    until = _until(parts, zone, odd)
+    read = Rule(
+        freq,
+        interval=_positive(parts, "INTERVAL", odd) or 1,
+        count=_positive(parts, "COUNT", odd),
+        months=lists["BYMONTH"],
+        weeks=lists["BYWEEKNO"],
+        year_days=lists["BYYEARDAY"],
+        month_days=lists["BYMONTHDAY"],
+        weekdays=_weekdays(parts.get("BYDAY", ""), freq, bool(lists["BYWEEKNO"]), odd),
+        hours=lists["BYHOUR"],
+        minutes=lists["BYMINUTE"],
+        seconds=tuple(sorted({min(second, 59) for second in lists["BYSECOND"]})),
+        positions=lists["BYSETPOS"],
+        week_start=_week_start(parts, odd),
+    )
+    if read.count is not None and until is not None:
+        odd.append("it has both COUNT and UNTIL")
+    return ReadRule(read, until, odd)
+
+
+def _split(part: str) -> tuple[str, str]:
+    name, _, value = part.partition("=")
+    return name.strip(), value.strip()
+
+
+def _is_excluded(name: str, freq: Freq, odd: list[str]) -> bool:
+    if freq in _NOT_WITH.get(name, ()):
+        odd.append(f"{name} may not be in a {freq.name} rule")
+        return True
+    return False
+
+
+def _numbers(text: str, low: int, high: int, name: str, odd: list[str]) -> tuple[int, ...]:
+    found = set()
+    for each in text.split(","):
+        number = int(each) if _NUMBER.fullmatch(each := each.strip()) else None
+        if number is None or not low <= number <= high or (number == 0 and low < 0):
+            odd.append(f"{name} has {each[:20]!r}")
+        else:
+            found.add(number)
+    return tuple(sorted(found))
+
+
+def _weekdays(
+    text: str, freq: Freq, has_weeks: bool, odd: list[str]
+) -> tuple[tuple[int, int], ...]:
+    found = set()
+    for each in text.split(",") if text else ():
+        match = _WEEKDAY.fullmatch(each.strip())
+        if match is None:
+            odd.append(f"BYDAY has {each[:20]!r}")
+            continue
+        number = int(match[1] or 0)
+        if match[1] and (not number or freq < Freq.MONTHLY or has_weeks):
+            odd.append(f"BYDAY has {each[:20]!r}, which may have no number there")
+            number = 0
+        found.add((number, _WEEKDAYS[match[2]]))
+    return tuple(sorted(found))
+
+
+def _positive(parts: dict[str, str], name: str, odd: list[str]) -> int | None:
+    if name not in parts:
+        return None
+    is_number = _NUMBER.fullmatch(parts[name]) is not None
+    if is_number and int(parts[name]) > 0:
+        return int(parts[name])
+    odd.append(f"{name} is {parts[name][:20]!r}")
+    return 1 if is_number else None
+
+
+def _week_start(parts: dict[str, str], odd: list[str]) -> int:
+    name = parts.get("WKST", "MO")
+    if name not in _WEEKDAYS:
+        odd.append(f"WKST is {name[:20]!r}")
+    return _WEEKDAYS.get(name, 0)
+
+
+def _until(parts: dict[str, str], zone: str | None, odd: list[str]) -> Time | None:
+    if "UNTIL" not in parts:
+        return None
+    read = time(parts["UNTIL"], zone)
+    if read is None:
+        odd.append(f"UNTIL is {parts['UNTIL'][:20]!r}")
+        return None
+    if read[1]:
+        odd.append(f"UNTIL is {parts['UNTIL'][:20]!r}")
+    return read[0]
