@@ -12,6 +12,8 @@ collect_ignore = ["mutants.py"]  # it needs the extra "mutation", and has no tes
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # No test may depend on luck when it decides whether a change lands.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+# For the state machines in `tests.long --small`.
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=300)
 settings.register_profile("long", settings.get_profile("default"), max_examples=5_000)
 # For mutation testing: a mutant is tested by hundreds of tests, so each is short.
 settings.register_profile(

@@ -422,6 +422,4 @@ TestQuotasAgainstNaive.settings = settings(stateful_step_count=50)
 TestLapsesAgainstNaive = LapsesAgainstNaive.TestCase
 TestLapsesAgainstNaive.settings = settings(stateful_step_count=30)
 TestLedgerAgainstNaive = LedgerAgainstNaive.TestCase
-TestLedgerAgainstNaive.settings = settings(
-    max_examples=settings().max_examples * 3, stateful_step_count=40
-)
+TestLedgerAgainstNaive.settings = settings(stateful_step_count=40)

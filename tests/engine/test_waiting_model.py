@@ -215,6 +215,4 @@ class RoomAgainstList(RuleBasedStateMachine):
 
 
 TestRoomAgainstList = RoomAgainstList.TestCase
-TestRoomAgainstList.settings = settings(
-    max_examples=settings().max_examples * 2, stateful_step_count=40
-)
+TestRoomAgainstList.settings = settings(stateful_step_count=40)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
@@ -156,7 +155,7 @@ class SyncMachine(RuleBasedStateMachine):
 TestSync = SyncMachine.TestCase
 # A step is some requests over a socket, and the end of each run half an hour in small steps.
 TestSync.settings = settings(
-    max_examples=400 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 30,
+    max_examples=max(10, settings().max_examples * 3 // 10),
     stateful_step_count=25,
     deadline=None,
 )
