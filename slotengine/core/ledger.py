@@ -207,7 +207,7 @@ class Ledger(Books):
                 )
             entry = Entry(uid, until, now, holder, start, end, None, event_type, True, quota)
             entry.claims = (Claim(resource, start, end), *limits)
-            self._occupancy.occupy(limits, entry)
+            self._occupancy.count(limits, entry)
         else:
             entry = Entry(uid, until, now, holder, start, end, found, event_type, True, quota)
         self._accepted += 1

@@ -50,7 +50,7 @@ from slotengine.core.reservation import (
     is_limit,
 )
 from slotengine.core.resource import Resource
-from slotengine.core.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME
+from slotengine.core.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME, CountedTimeline
 from slotengine.errors import (
     InvalidField,
     LimitReached,
@@ -105,7 +105,8 @@ class Occupancy:
         """Make a limit known, of which so many units can be claimed for each of its periods."""
         assert is_limit(id)
         assert id not in self.limits
-        self.limits[id] = Resource(id, units)
+        self.limits[id] = limit = Resource(id, units)
+        limit.timeline = CountedTimeline(units)  # also of one unit: its place is no matter
 
     def replace_busy(self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]]) -> None:
         """Let these be the spans that a source says are busy, and nothing else.
@@ -474,6 +475,11 @@ class Occupancy:
         for member in list(session.members.values()):
             if member.until <= now:
                 self.unplace(member)
+
+    def count(self, limits: tuple[Claim, ...], entry: Entry) -> None:
+        """Let claims on limits stand, of which there is as much left.  O(log n) each."""
+        for name, start, end, units in limits:
+            self.limits[name].take(0, start, end, units, entry)
 
     def occupy(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
         """Let claims, which fit, stand in the timelines."""

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.event_type import EventType, Host, Limit, Periods
+from slotengine.core.grid import is_fixed
 from slotengine.core.instant import MINUTE, duration_us, from_us
 from slotengine.core.proposal import Pool, Proposal, is_count
 from slotengine.core.reservation import LIMIT, Claim, Seats
@@ -72,8 +73,9 @@ class LimitRule:
 
         O(log n) for n periods that were claimed before.
         """
-        latest, needed = self._latest, self.needed(length)
-        if latest.start <= start < latest.end and latest.units == needed:
+        latest = self._latest
+        needed = length // MINUTE if self.by_minutes else 1
+        if latest[1] <= start < latest[2] and latest[3] == needed:
             return latest
         claim = self._latest = Claim(self.resource, *self.periods.span(start), needed)
         return claim
@@ -201,6 +203,17 @@ class Plan:
         if not all(left):
             raise InvalidField("only", f"must leave one of each group of {self.id!r}")
         return left
+
+    def has_fixed_grid(self, length: int, start: int, end: int, zone: Zone) -> bool:
+        """Return whether bookings cannot move the grid that slots of a span are laid on."""
+        return is_fixed(
+            step=self.interval or length,
+            offset=self.offset,
+            start=start,
+            end=end,
+            zone=zone,
+            optimized=self.event_type.optimized,
+        )
 
     def limit_claims(self, start: int, length: int) -> tuple[Claim, ...]:
         """Return what a slot takes of the limits.  O(l log n), as `LimitRule.claim`."""

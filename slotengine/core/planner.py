@@ -20,7 +20,7 @@ from slotengine.core.reservation import Entry
 from slotengine.core.slots import Openings, Query, Search
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
 
-FIRST_REACH: Final = 4 * DAY
+FIRST_REACH: Final = DAY
 """How far the search for the next slots looks at first."""
 
 
@@ -166,20 +166,31 @@ class Planner:
     def next_openings(self, query: Query, count: int, *, now: int) -> Openings:
         """Return the first ``count`` slots that are offered, or as many as there are.
 
-        The range is looked at a little first, then twice as far each time, so
-        the cost is that of a search about as far as the last slot found.
+        The range is looked at a little first, then twice as far each time: where
+        bookings cannot move the grid only at what was not looked at before, so the
+        cost is that of one search as far as the last slot found; elsewhere from the
+        start again, and the cost is about twice that.
         """
         if not is_count(count):
             raise InvalidField("count", f"must be a positive whole number, not {count!r}")
         plan, now = self.plan(query.event_type), self._ledger.look(now)
         # Nothing can begin before this, so looking there would be in vain.
         start = max(query.start, min(plan.bookable(now)[0], query.end - 1))
-        reach = FIRST_REACH
+        length = plan.length_of(query.length)
+        starts: list[int] = []
+        taken: dict[int, int] = {}
+        looked_at, reach = start, FIRST_REACH
         while True:
             end = min(start + reach, query.end)
-            found = self.openings(query._replace(start=start, end=end), now=now)
-            if len(found.starts) >= count or end == query.end:
-                return found._replace(starts=found.starts[:count])
+            if not plan.has_fixed_grid(length, start, end, query.zone):
+                looked_at, starts = start, []
+            found = self.openings(query._replace(start=looked_at, end=end), now=now)
+            starts += found.starts
+            taken |= found.taken
+            if len(starts) >= count or end == query.end:
+                return found._replace(starts=starts[:count], taken=taken)
+            # What begins later than this ended too late.
+            looked_at = max(looked_at, end - length + 1)
             reach *= 2
 
 

@@ -38,7 +38,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.grid import is_fixed, lay
+from slotengine.core.grid import lay
 from slotengine.core.instant import DAY, MINUTE
 from slotengine.core.interval import Span, clipped, common, joined, parted, widest, without
 from slotengine.core.obstruction import Standing, steps
@@ -130,7 +130,6 @@ class Search:
         if plan.event_type.first_only:
             midnight = query.zone.midnight(query.zone.date(self._start))
             self._start = min(self._start, midnight)
-        self._step = plan.interval or self._length
         self._shifts = plan.shifts if query.only is None else _among(plan.shifts, query.only)
         self._windows: dict[int, list[Span]] = {}
         self._all_stands = swept and not query.ignoring
@@ -156,14 +155,7 @@ class Search:
     def _offered(self) -> list[int]:
         """Return the starts on the grid at which all fixed hosts, and one of each group, fit."""
         plan = self._plan
-        fixed = is_fixed(
-            step=self._step,
-            offset=plan.offset,
-            start=self._start,
-            end=self._end,
-            zone=self._query.zone,
-            optimized=plan.event_type.optimized,
-        )
+        fixed = plan.has_fixed_grid(self._length, self._start, self._end, self._query.zone)
         starts = self._laid(self._open() if fixed else self._free())
         if fixed or self._holds_seen:
             for party in plan.fixed:
@@ -179,7 +171,7 @@ class Search:
         return lay(
             ranges,
             length=self._length,
-            step=self._step,
+            step=plan.interval or self._length,
             offset=plan.offset,
             # A minute ahead at least; the grid cuts the seconds, and what begins before the
             # notice is over is dropped afterwards.

@@ -250,12 +250,14 @@ class _Spans(Generic[Owner]):
 
     def put(self, start: int, end: int, units: int, owner: Owner) -> None:
         """Add a span.  O(log n), and moving some kilobytes at most."""
-        self._longest = max(self._longest, end - start)
-        place = bisect_right(self._starts, start)
-        if place and self._starts[place - 1] == start:
+        if end - start > self._longest:
+            self._longest = end - start
+        starts = self._starts
+        place = bisect_right(starts, start)
+        if place and starts[place - 1] == start:
             self._join(place - 1, end, units, owner)
             return
-        self._starts.insert(place, start)
+        starts.insert(place, start)
         self._ends.insert(place, end)
         self._units.insert(place, units)
         self._owners.insert(place, owner)
@@ -268,7 +270,8 @@ class _Spans(Generic[Owner]):
             alone = self._ends[place], self._units[place]
             self._owners[place] = _Crowd({there: alone, owner: (end, units)})
             self._units[place] = 0
-        self._ends[place] = max(self._ends[place], end)
+        if end > self._ends[place]:
+            self._ends[place] = end
 
     def remove(self, start: int, end: int, units: int, owner: Owner) -> None:
         """Take a span out.  As `put`, however many begin at the same instant."""
@@ -375,7 +378,7 @@ class CountedTimeline(Generic[Owner]):
     def put(self, place: int, start: int, end: int, units: int, owner: Owner) -> bool:
         """Take the units over the span.  O(log n + k), and moving some kilobytes at most."""
         self._shift(start, end, units)
-        length = _length_class(start, end)
+        length = (end - start).bit_length() >> 1  # `_length_class`, written out
         spans = self._classes.get(length)
         if spans is None:
             spans = self._classes[length] = _Spans()
