@@ -31,6 +31,8 @@ BARS = {
     "memory": 2,
     "lapsing": 5,
     "listing": 4,
+    "pools": 20,
+    "beside": 5,
     "paths": 5,
     "collector": 4,
     "http": 2,

@@ -21,6 +21,8 @@ FAMILIES: Final = {
     "memory": "benchmarks.memory",
     "lapsing": "benchmarks.lapsing",
     "listing": "benchmarks.listing",
+    "pools": "benchmarks.pools",
+    "beside": "benchmarks.beside",
     "paths": "benchmarks.paths",
     "collector": "benchmarks.collector",
     "http": "benchmarks.web",

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import count, islice
 from math import gcd
 from statistics import median
 from typing import Final
@@ -25,9 +26,11 @@ from benchmarks.measure import Bar, Findings, Say, Scale, frozen, processor_seco
 from benchmarks.workloads import DAY, MINUTE
 from slotengine.core.event_type import EventType
 from slotengine.core.ledger import Ledger
+from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
-from slotengine.core.schedule import FixedWindows
+from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.core.slots import Query
+from slotengine.errors import NoneFree, SlotTaken
 
 DAYS: Final = 30
 LENGTH: Final = 30 * MINUTE
@@ -230,7 +233,7 @@ class Pool:
 
     def _book(self, name: str, start: int, end: int) -> None:
         uid = f"{name}-{start}"
-        self.ledger.reserve(name, start, end, uid=uid, now=0, ttl=TTL)
+        self.ledger.reserve(name, start, end, uid=uid, now=0, ttl=TTL, hours=ALWAYS_OPEN)
         self.ledger.confirm(uid, now=0)
 
     def fill(self, start: int, end: int, length: int) -> None:
@@ -342,8 +345,75 @@ def listings(scale: Scale) -> Iterator[Race]:
     )  # fmt: skip
 
 
+def following(scale: Scale) -> Iterator[Race]:
+    """Yield searches for the next slot: where there are plenty, and where none is for long."""
+    hosts = scale.hosts
+    ahead = timedelta(days=300) // timedelta(microseconds=1)
+    sparse = Pool(hosts, 50)
+    yield Race(
+        f"the next slot of {hosts} hosts with 50 bookings each, of bisecting until there is one",
+        partial(_next_of, sparse), partial(_first_of, sparse), most=None,
+    )  # fmt: skip
+    full = Pool(hosts, 0, days=20)
+    for start, end in full.hosts[0].open[:-1]:
+        full.fill(start, end, LENGTH)
+    yield Race(
+        f"the next slot of {hosts} hosts who are booked up for 19 days, of bisecting",
+        partial(_next_of, full), partial(_first_of, full),
+    )  # fmt: skip
+    away = Pool(hosts, 0, days=300)
+    away.fill(FIRST - DAY, FIRST - DAY + ahead, ahead)
+    yield Race(
+        f"the next slot of {hosts} hosts who are away for 299 days, of bisecting",
+        partial(_next_of, away), partial(_first_of, away),
+    )  # fmt: skip
+
+
+def _next_of(pool: Pool) -> list[int]:
+    return list(pool.planner.next_openings(pool.query("talk"), 1, now=0).starts)
+
+
+def _first_of(pool: Pool) -> list[int]:
+    return list(islice(bisected_in_hours(pool.lists, pool.starts, LENGTH), 1))
+
+
+def refusals(scale: Scale, say: Say, findings: Findings) -> None:
+    """Compare refusing one of a pool with giving one, which is given back out of the count."""
+    most = scale.hosts
+    for hosts in (most // 50, most // 10, most * 2 // 5, most):
+        say(f"refusing one of {hosts} hosts")
+        pool = Pool(hosts, 0)
+        start = pool.hosts[0].open[0][0]
+        pool.fill(start, start + LENGTH, LENGTH)
+        numbers = count()
+        accepted_us: list[float] = []
+        refused_us: list[float] = []
+        with frozen():
+            for run in range(10 * scale.runs):
+                uid, free = f"uid-{next(numbers)}", start + (1 + run % 25) * DAY
+                accept = partial(pool.planner.reserve, Ask("talk", free, ttl=TTL), uid=uid, now=0)
+                accepted_us.append(processor_seconds(accept) * 1e6)
+                pool.ledger.release(uid, now=0)
+                refused_us.append(processor_seconds(partial(_refuse, pool, start)) * 1e6)
+        accepted, refused = median(accepted_us), median(refused_us)
+        name = f"refusing one of {hosts} hosts, of the cost of giving one"
+        note = f"{refused:.0f} and {accepted:.0f} µs"
+        findings.bars.append(Bar(name, refused / accepted, "×", most=1.2, note=note))
+        findings.runs[name] = {"accepted_us": accepted_us, "refused_us": refused_us}
+
+
+def _refuse(pool: Pool, start: int) -> None:
+    try:
+        pool.planner.reserve(Ask("talk", start, ttl=TTL), uid="refused", now=0)
+    except (NoneFree, SlotTaken):  # of one host, what refuses that one
+        return
+    raise AssertionError("somebody was free")
+
+
 def measure(scale: Scale, say: Say) -> Findings:
-    """Measure listings."""
+    """Measure listings, searches for the next slot, and refusals."""
     findings = Findings()
     raced(list(listings(scale)), scale, say, findings)
+    raced(list(following(scale)), scale, say, findings)
+    refusals(scale, say, findings)
     return findings
