@@ -74,8 +74,6 @@ def test_the_lifespan_works() -> None:
 
 @pytest.mark.parametrize("name", ["fixture", "unittest"])
 def test_the_tests_pass(tmp_path: Path, name: str) -> None:
-    if name == "fixture":
-        pytest.importorskip("pytest_asyncio")
     (tmp_path / "test_it.py").write_text(lifecycle(name))
     (tmp_path / "pytest.ini").write_text(
         "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
