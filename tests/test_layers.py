@@ -351,3 +351,83 @@ def test_what_is_allowed_is_not_caught(module: str, source: str) -> None:
 def test_relative_imports_are_caught() -> None:
     with pytest.raises(AssertionError, match="absolute"):
         violations("slotengine.core.ledger", "from . import timeline", KNOWN)
+
+
+# --- Dependencies ------------------------------------------------------------------------
+
+OF_NAMED_TUPLES: Final = frozenset({"_asdict", "_fields", "_make", "_replace"})
+
+
+def private_uses(module: str, source: str) -> list[str]:
+    """Return where a file that imports a package of others uses anything private of an object.
+
+    What begins with an underscore is not promised to be there in the next release.
+    Our own is what the file itself defines, and what all named tuples have.
+    """
+    tree = ast.parse(source)
+    tops = {found.module.partition(".")[0] for found in imports(tree, frozenset())}
+    if not tops - sys.stdlib_module_names - {"slotengine", "__future__"}:
+        return []
+    ours = {one.name for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+    ours |= {
+        one.attr
+        for one in ast.walk(tree)
+        if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
+        if isinstance(one.value, ast.Name) and one.value.id == "self"
+    }
+    wrong = [
+        f"{module}, line {found.line}: must not import {found.module}"
+        for found in imports(tree, frozenset())
+        if any(part.startswith("_") for part in found.module.split(".")) and found.module[0] != "_"
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module not in {None, "__future__"}:
+            top = str(node.module).partition(".")[0]
+            if top not in sys.stdlib_module_names and top != "slotengine":
+                names = [alias.name for alias in node.names if alias.name.startswith("_")]
+                wrong += [f"{module}, line {node.lineno}: must not import {name}" for name in names]
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            own = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            known = node.attr.startswith("__") or node.attr in OF_NAMED_TUPLES | ours
+            if not own and not known:
+                wrong.append(f"{module}, line {node.lineno}: must not use {node.attr}")
+    return wrong
+
+
+# The simulator looks into the engine, which is ours.
+LOOKING_INSIDE: Final = ("slotengine.testing.simulation", "slotengine.testing.faults")
+
+
+@pytest.mark.parametrize("module", [one for one in FILES if not one.startswith(LOOKING_INSIDE)])
+def test_nothing_private_of_a_dependency_is_used(module: str) -> None:
+    uses = private_uses(module, FILES[module].read_text())
+    assert [one for one in uses if not one.endswith("_check")] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from aiohttp import web\ndef f(request): return request._message",
+        "import aiohttp\ndef f(self): self.protocol._parser = None",
+        "from aiohttp._http_parser import HttpRequestParser",
+        "from aiohttp.web import _x",
+        "import anyio._backends",
+    ],
+)
+def test_what_is_private_is_caught(source: str) -> None:
+    assert private_uses("slotengine.calcom.server", source)
+
+
+def test_one_file_of_the_server_knows_aiohttp() -> None:
+    knows = {
+        module
+        for module, path in FILES.items()
+        if is_in(module, "slotengine.calcom")
+        and any(
+            found.module.startswith("aiohttp")
+            for found in imports(ast.parse(path.read_text()), KNOWN)
+        )
+    }
+    assert knows - {one for one in knows if is_in(one, "slotengine.calcom.client")} == {
+        "slotengine.calcom.server"
+    }

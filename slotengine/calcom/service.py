@@ -154,6 +154,7 @@ class Service:
             raise _nowhere(head)
         caller, account, expected = NOBODY, None, NOTHING
         if endpoint.versioned:
+            self._throttle.look_for_proxy(headers)
             caller = caller_of(headers, self.catalog)
             account = self._throttle.account(caller, headers, address)
             if account is not None:
@@ -202,13 +203,12 @@ class Service:
         segments = [unquote(segment) for segment in path.split("/")]
         if len(segments) > 2 and not segments[-1] and segments[1] == "v2":
             segments.pop()  # a slash at the end changes nothing
-        methods = self._of_paths.get("/".join(segments))
-        if methods is not None:
-            return methods.get(method), ""
         *parents, uid = segments
-        if uid and "/".join(parents) == RESERVATIONS:
+        if uid and parents == _ONE.split("/")[:-1]:
             return self._of_one.get(method), uid
-        return None, ""
+        if any("/" in segment for segment in segments):
+            return None, ""
+        return self._of_paths.get("/".join(segments), {}).get(method), ""
 
     # --- With the body -------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ Time is told by an argument.  What is counted is `rates`'.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -20,6 +21,15 @@ from slotengine.calcom.callers import INVALID_KEY, Caller, Headers, Kind
 from slotengine.calcom.rates import Count, RateLimit, RateLimits, Windows
 from slotengine.calcom.wire import HttpError
 from slotengine.core.instant import to_us
+
+logger = logging.getLogger(__name__)
+
+_PROXY: Final = (
+    "a request carries the header %s, as if a proxy were in front, but not what the catalog's "
+    "[rateLimits] name as addressHeader, %s: so all who call through that proxy count as one "
+    "address, with one rate limit and one quota; name the header in which it says who calls, "
+    "or have it removed"
+)
 
 TOO_MANY: Final = "CustomThrottlerGuard - Too many requests. Please try again later."
 
@@ -73,11 +83,12 @@ class Account(NamedTuple):
 class Throttle:
     """Counts the requests to an application, each for its caller."""
 
-    __slots__ = ("_address_header", "_windows")
+    __slots__ = ("_address_header", "_warned", "_windows")
 
     def __init__(self, limits: RateLimits) -> None:
         name = limits.address_header
         self._address_header = None if name is None else name.lower()
+        self._warned = False
         self._windows = {
             Kind.ADDRESS: _windows(limits.address),
             Kind.API_KEY: _windows(limits.api_key),
@@ -95,11 +106,38 @@ class Throttle:
             name = self.address(headers, address)
         return Account(windows, name, wrong)
 
+    def look_for_proxy(self, headers: Headers) -> None:
+        """Warn, once, of a proxy in front that the catalog does not know of.
+
+        All who call through it are one address then, and share what one may have.
+        """
+        if self._warned:
+            return
+        for name in FORWARDING:
+            if name in headers:
+                if self._address_header is None or self._address_header not in headers:
+                    self._warned = True
+                    logger.warning(_PROXY, name, self._address_header)
+                return
+
     def address(self, headers: Headers, address: str) -> str:
         """Return what the address that calls is counted as, by what a trusted proxy says."""
         if self._address_header is not None:
             address = _told(headers, self._address_header, address)
         return counted_as(address)
+
+
+FORWARDING: Final = (
+    "X-Forwarded-For",
+    "Forwarded",
+    "X-Real-IP",
+    "CF-Connecting-IP",
+    "True-Client-IP",
+    "X-Client-IP",
+    "X-Cluster-Client-IP",
+    "Fastly-Client-IP",
+)
+"""Headers in which proxies say for whom they call."""
 
 
 def _windows(limit: RateLimit | None) -> Windows | None:
