@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from random import Random
 
 import anyio
@@ -17,7 +18,7 @@ from slotengine import BlockingEngine, Request, Reservation, SlotEngine, minutes
 from slotengine.core.event_type import EventType, Limit, Period
 from slotengine.core.instant import from_us
 from slotengine.core.plan import Ask
-from slotengine.core.proposal import Proposal, Terms
+from slotengine.core.proposal import Proposal, Quota, Terms
 from slotengine.core.reservation import Claim
 from slotengine.core.schedule import Windows
 from slotengine.core.timeline import CountedTimeline
@@ -250,6 +251,39 @@ async def test_quotas_are_about_all_that_a_holder_has() -> None:
     assert check(recorder.calls, LedgerModel(QUOTAS, dict(ROOMS))) == 1
     with pytest.raises(NotLinearizable):  # the third, without any lapse before
         check(recorder.calls[2:3], LedgerModel(QUOTAS, dict(ROOMS)))
+
+
+@pytest.mark.anyio
+async def test_quotas_of_requests_are_about_all_that_a_holder_has() -> None:
+    """Goal: the same, where a request brings the quota, and the terms have none.
+
+    Method: a second hold in another room, and a renewal; neither was refused but for
+    what the requests said.
+    """
+    clock = SimClock(from_us(0))
+    recorder = Recorder(clock.now)
+    quota = Quota(holds=1, life=7)
+    first, second = (
+        one._replace(proposals=(one.proposals[0]._replace(quota=quota),))
+        for one in (hold("room", 2, "a"), hold("annex", 2, "a"))
+    )
+    terms, numbers = Terms(5, 1, 20, retention=15), count(1)
+    async with SlotEngine(
+        default_ttl=us(5), min_ttl=us(1), max_ttl=us(20), retention=us(15),
+        clock=clock, new_uid=lambda: f"r{next(numbers)}",
+    ) as engine:  # fmt: skip
+        for room in ROOMS:
+            engine.add_resource(room)
+        await answers(engine, recorder, first, second)
+        await clock.advance(us(3))
+        renew = Operation("extend", uid="r1", ttl=5)
+        await answers(engine, recorder, renew, renew._replace(ttl=4))
+    refused = [isinstance(call.answer, tuple) for call in recorder.calls]
+    assert refused == [False, True, True, False]
+    model = LedgerModel(terms, dict(ROOMS))
+    assert check(recorder.calls, model) == 1
+    with pytest.raises(NotLinearizable):  # the second, without the first
+        check(recorder.calls[1:2], model)
 
 
 @pytest.mark.anyio
