@@ -1,9 +1,9 @@
 """Strict mode against the bare client: ``python -m benchmarks.sync``.
 
-So many callers each hold a slot and release it, again and again, at a local
-remote: the stand-in, in a process of its own.  Once by the client alone, once
-through `CalComSync` in strict mode, which makes the same requests.  Runs are
-interleaved and the medians compared, because machines are noisy; only the
+Many callers hold and release slots, again and again, at a local remote: the
+stand-in, in a process of its own.  Half of the runs use the client alone, half
+use `CalComSync` in strict mode, which sends the same requests.  Runs are
+interleaved and the medians compared, because machines are noisy.  Only the
 ratio means anything.
 """
 
@@ -34,7 +34,7 @@ Caller = Callable[[datetime], Awaitable[None]]
 
 
 def serve(pipe: Connection) -> None:
-    """Be the remote, until told to stop."""
+    """Run the remote until told to stop."""
 
     async def main() -> None:
         remote = RemoteCalCom([RemoteEventType(id=1)], limits=RateLimits(address=MANY))
@@ -47,7 +47,7 @@ def serve(pipe: Connection) -> None:
 
 
 async def storm(caller: Caller, callers: int, holds: int) -> float:
-    """Return how many holds a second were made and released."""
+    """Return how many holds were made and released per second."""
 
     async def one(number: int) -> None:
         for _ in range(holds):
@@ -77,7 +77,7 @@ async def compare(url: str, *, callers: int, holds: int, runs: int) -> list[tupl
                 hold = await sync.reserve_slot("talk", start)
                 await sync.release(hold.uid)
 
-            await storm(bare, callers, 2)  # connections are made
+            await storm(bare, callers, 2)  # open the connections
             rates = [
                 (await storm(bare, callers, holds), await storm(synced, callers, holds))
                 for _ in range(runs)

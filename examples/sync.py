@@ -1,4 +1,4 @@
-"""An engine in step with a remote Cal.com: what happens on both sides, and when it goes wrong.
+"""An engine in step with a remote Cal.com: what happens on both sides, also when it goes wrong.
 
 Run it with ``python -m examples.sync``, from a checkout, with the extra
 ``calcom``.  The remote is the stand-in of `slotengine.testing.remote`, and the
@@ -34,7 +34,7 @@ CHAT = EventType(id="chat", length=minutes(30), all_of=["bob"])
 
 
 class Stage:
-    """Both sides, and a voice that says how they are."""
+    """Both sides, and a printer of their state."""
 
     def __init__(self, clock: SimClock, remote: RemoteCalCom, engine: SlotEngine) -> None:
         self.clock = clock
@@ -43,7 +43,7 @@ class Stage:
         self.sync: CalComSync
 
     def say(self, text: str) -> None:
-        """Print what happens, and then what each side holds."""
+        """Print what has happened, and what each side holds."""
         print(f"{self.clock.moment:%H:%M:%S}  {text}")
         for name, host, remote_id in (("talk", "ann", 1), ("chat", "bob", 2)):
             here = self.engine.reservations_nowait(host, MONDAY, MONDAY + timedelta(days=1))
@@ -53,24 +53,24 @@ class Stage:
             print(f"            {name}: here {ours:<28} there {theirs}")
 
     def tell(self, event: SyncEvent) -> None:
-        """Print what the sync has to say by itself."""
+        """Print an event of the sync."""
         print(f"{self.clock.moment:%H:%M:%S}  [{event}]")
 
     async def wait(self, by: timedelta) -> None:
-        """Let time pass, in steps."""
+        """Advance the clock in steps."""
         until = self.clock.moment + by
         while self.clock.moment < until:
             self.clock.set(min(until, self.clock.moment + timedelta(seconds=5)))
             await self.settle()
 
     async def settle(self) -> None:
-        """Let everybody do what can be done now."""
+        """Let both sides do what can be done now."""
         for _ in range(10):
             await asyncio.sleep(0)
         await self.sync.settled()
 
     async def attempt(self, name: str, start: datetime) -> None:
-        """Ask for a slot, and print what was said."""
+        """Ask for a slot, and print the result."""
         try:
             hold = await self.sync.reserve_slot(name, start, ttl=minutes(10))
         except SlotError as error:
@@ -101,12 +101,12 @@ async def background(stage: Stage) -> None:
     stage.remote.hold(2, NOON)
     await stage.attempt("chat", NOON)
     await stage.settle()
-    stage.say("the remote has refused, for somebody else holds 12:00 there")
+    stage.say("the remote has refused: somebody else holds 12:00 there")
 
 
 async def lost(stage: Stage) -> None:
-    """A reply is lost: the remote holds what nobody knows the uid of."""
-    print("\n== A reply is lost")
+    """A response is lost: the remote has an orphaned hold, whose uid nobody knows."""
+    print("\n== A response is lost")
     stage.remote.faults.script(DropAfter(), op="post")
     await stage.attempt("talk", TEN + timedelta(hours=1))
     for finding in (await stage.sync.reconcile()).findings:
@@ -116,7 +116,7 @@ async def lost(stage: Stage) -> None:
 
 
 async def outage(stage: Stage) -> None:
-    """The remote stops: strict says no, at once; background goes on, and catches up."""
+    """The remote stops: strict raises at once, background continues and catches up."""
     print("\n== The remote stops")
     await stage.remote.down()
     refused = 0
@@ -124,7 +124,7 @@ async def outage(stage: Stage) -> None:
         try:
             await stage.sync.reserve_slot("talk", NOON)
         except RemoteDown as error:
-            stage.say(f"strict: no, {refused} times after asking; and now without: {error}")
+            stage.say(f"strict: no, {refused} times by the remote's absence; now at once: {error}")
             break
         except SlotError:
             refused += 1
@@ -139,7 +139,7 @@ async def outage(stage: Stage) -> None:
 
 
 async def main() -> None:
-    """Go through all of it."""
+    """Show all scenes."""
     clock = SimClock(MONDAY)
 
     async def sleep(seconds: float) -> None:
@@ -174,7 +174,7 @@ async def main() -> None:
             for scene in (strict, background, lost, outage):
                 await scene(stage)
             report = await stage.sync.reconcile()
-            print(f"\n{report.compared} compared; the report names:")
+            print(f"\n{report.compared} compared; the report has:")
             for finding in report.findings:
                 print(f"    {finding.difference.value}, until {finding.until:%H:%M:%S}")
             print(stage.sync.statistics())

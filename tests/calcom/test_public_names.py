@@ -1,4 +1,4 @@
-"""What `slotengine.calcom` offers, with and without what the client needs."""
+"""The public names of `slotengine.calcom`, with and without the client's extra."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ FOREIGN = {"Awaitable", "Callable", "ClassVar", "Collection", "Mapping", "Sequen
     "datetime",
     "timedelta",
 }
-"""What the signatures have from elsewhere."""
+"""Names in signatures that come from other packages."""
 
 
 @pytest.mark.parametrize("name", calcom.__all__)
-def test_every_name_is_there_and_documented(name: str) -> None:
+def test_every_name_exists_and_is_documented(name: str) -> None:
     value = getattr(calcom, name)
-    if isinstance(value, str) or get_origin(value) is not None:  # a constant, or a type's alias
+    if isinstance(value, str) or get_origin(value) is not None:  # a constant, or a type alias
         return
     assert value.__doc__
     assert not value.__doc__.startswith(f"{name}(")
 
 
 @pytest.mark.parametrize("name", calcom.__all__)
-def test_whatever_a_signature_names_can_be_had_where_it_is_from(name: str) -> None:
+def test_every_name_in_a_signature_is_public(name: str) -> None:
     value = getattr(calcom, name)
     if not inspect.isclass(value):
         return
@@ -81,17 +81,17 @@ def _public(annotations: dict[str, object]) -> Iterator[object]:
     yield from (text for field, text in annotations.items() if not field.startswith("_"))
 
 
-def test_no_other_name_is_there() -> None:
+def test_other_names_do_not_exist() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Nobody'"):
         _ = calcom.Nobody  # type: ignore[attr-defined, unused-ignore]
 
 
-def test_the_server_works_where_the_clients_extra_is_not_installed() -> None:
+def test_the_server_needs_not_the_clients_extra() -> None:
     done = run("from slotengine.calcom.server import create_app", "tenacity")
     assert done.returncode == 0, done.stderr
 
 
-def test_the_errors_need_no_extra_at_all() -> None:
+def test_the_errors_need_no_extra() -> None:
     done = run("", "tenacity", "aiohttp", "orjson", "pydantic", "yarl")
     assert done.returncode == 0, done.stderr
 
@@ -101,7 +101,7 @@ def test_the_client_says_what_is_missing() -> None:
     assert "no module named tenacity" in done.stderr
 
 
-def test_values_of_the_sync_need_neither_sockets_nor_the_clients_extra() -> None:
+def test_plain_values_need_no_extra() -> None:
     program = (
         "from slotengine.calcom import CircuitState, Difference, Mode, Report, SyncedEventType"
     )

@@ -169,10 +169,10 @@ def test_permits_do_not_exceed_what_the_remote_says_remains() -> None:
 
 @given(
     limit=st.integers(2, 6),
-    turns=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1.0, 30.0])), max_size=30),
+    calls=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1.0, 30.0])), max_size=30),
 )
 def test_a_second_permit_is_always_ready_after_the_first(
-    limit: int, turns: list[tuple[bool, float]]
+    limit: int, calls: list[tuple[bool, float]]
 ) -> None:
     """Goal: if the first of two permits can be used, so can the second, at once.
 
@@ -182,12 +182,12 @@ def test_a_second_permit_is_always_ready_after_the_first(
     """
     time = Time()
     limiter = RateLimiter(limit=limit, clock=time.clock)
-    claims: list[Permits] = []
-    for is_claim, gap in turns:
+    pairs: list[Permits] = []
+    for is_pair, gap in calls:
         time.now += gap
-        if is_claim:
-            claims.append(Permits(limiter, 2))
-        for permits in claims:
+        if is_pair:
+            pairs.append(Permits(limiter, 2))
+        for permits in pairs:
             if permits.use():
                 send(limiter)
                 ticket = limiter.join()
@@ -196,4 +196,4 @@ def test_a_second_permit_is_always_ready_after_the_first(
                 limiter.leave(ticket)
                 assert permits.use()
                 send(limiter)
-        claims = [permits for permits in claims if permits.left]
+        pairs = [permits for permits in pairs if permits.left]

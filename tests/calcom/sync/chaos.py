@@ -1,18 +1,18 @@
 """Random schedules of callers, strangers, faults and restarts, and what must hold in them.
 
-``python -m tests.calcom.sync.chaos --seeds 10000`` goes through so many; a few
-of them run with the ordinary tests.  A schedule is its seed: what fails is
-printed as the command that repeats it.
+``python -m tests.calcom.sync.chaos --seeds 10000`` runs ten thousand of them; a
+few run with the ordinary tests.  A seed determines its schedule, and each
+failure is printed as the command that repeats it.
 
-Three parties: callers, who use the sync, some with keys that they repeat, and
-book at the remote when they confirm; strangers, who hold and book at the remote
-itself, but never over what is held or booked there, and delete what they should
-not; and the world, that drops connections, answers nonsense, takes the remote
-down, lets time pass, and kills the sync to start it anew with no more than what
-it was told to keep.
+There are three parties.  Callers use the sync, some with idempotency keys that
+they repeat, and book at the remote when they confirm.  Strangers hold and book
+at the remote itself, but never over what is held or booked there, and delete
+holds of ours.  The world drops connections, sends malformed responses, takes
+the remote down, lets time pass, and aborts the sync and restarts it with
+nothing but what its callbacks have kept.
 
-What is checked is kept apart from the sync: who was told yes, as the callers
-saw it; what the remote has, as its tables say.
+The checks do not trust the sync: they record which callers got a hold, and read
+the remote's own tables.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ KEYS = (None,) * 16 + ("a", "b", "a#1", "1:a")
 
 
 class Violation(AssertionError):
-    """Something that must never be."""
+    """Something that must never happen."""
 
 
 class Schedule:
-    """One schedule."""
+    """One random schedule."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -90,20 +90,20 @@ class Schedule:
         self.acked: dict[str, Mode] = {}
         self.strangers: set[str] = set()
         self.robbed: set[str] = set()
-        """Whose hold at the remote somebody has deleted."""
+        """The uids of reservations whose hold at the remote a stranger has deleted."""
         self.keys: dict[str, str] = {}
-        """With which key a reservation was made."""
+        """The idempotency key of each reservation."""
         self.booked: dict[str, str] = {}
-        """What the callback has booked there, and for which reservation."""
+        """The uids of the callback's bookings at the remote, and their reservations."""
         self.calm = False
-        """No faults, no outages, no restarts."""
+        """Whether there are no faults, outages or restarts."""
         self.alone = True
-        """One caller at a time."""
+        """Whether there is one caller at a time."""
         self.up = True
         self.world: World
 
     async def run(self) -> None:
-        """Go through it: first with faults, then without, and look at both."""
+        """Run the schedule with faults, then a time without, and check both."""
         draw = self.random
         confirms: list[OnConfirm | ConfirmCallback] = [OnConfirm.KEEP, OnConfirm.RELEASE, self.book]
         synced = [
@@ -153,7 +153,7 @@ class Schedule:
             self.check()
 
     async def lurk(self) -> None:
-        """Be a stranger in the middle of whatever goes on."""
+        """Be a stranger while something else happens."""
         while True:
             for _ in range(self.random.randrange(1, 30)):
                 await asyncio.sleep(0)
@@ -178,7 +178,7 @@ class Schedule:
             await self.world.sync.slots("talk", STARTS[0], STARTS[-1] + minutes(30))
 
     async def call(self) -> None:
-        """Be a caller; some do not stay for the answer."""
+        """Be a caller; some are cancelled."""
         task = asyncio.create_task(self.ask())
         if self.random.random() < 0.2:
             for _ in range(self.random.randrange(40)):
@@ -222,13 +222,13 @@ class Schedule:
         length = minutes(draw.choice([30, 60])) if name == "varied" else None
         hold = await self.world.sync.reserve_slot(name, start, ttl=ttl, length=length, key=key)
         if not self.is_live(hold.uid) or hold.state is State.RELEASED:
-            raise Violation(f"{hold} is no yes, with the key {key}")
+            raise Violation(f"{hold} was returned for the key {key}, and is not held")
         if self.keys.setdefault(hold.uid, key or "") != (key or ""):
-            raise Violation(f"{hold} was made with {self.keys[hold.uid]}, not with {key}")
+            raise Violation(f"{hold} was made with the key {self.keys[hold.uid]}, not with {key}")
         self.acked.setdefault(hold.uid, MODES[name])
 
     async def move_to(self, uid: str, start: datetime) -> None:
-        """Move it, perhaps to another event type or with another length; yes means all of it."""
+        """Move a reservation, perhaps to another event type or length, and check the result."""
         draw, sync = self.random, self.world.sync
         current = self.world.engine.get_nowait(uid)
         assert current is not None
@@ -236,13 +236,13 @@ class Schedule:
         assert name is not None
         length = minutes(draw.choice([30, 60])) if name == "varied" else None
         moved = await sync.move_slot(uid, start, event_type=name, length=length)
-        self.acked[uid] = MODES[name]  # of several who move it at a time, the last yes counts
+        self.acked[uid] = MODES[name]  # of concurrent moves the last counts
         asked = (name, start, start + (length or minutes(30)))
         if (moved.event_type, moved.start, moved.end) != asked and self.alone:
-            raise Violation(f"{moved} is not {asked}")
+            raise Violation(f"{moved} was returned for a move to {asked}")
 
     async def confirm(self, uid: str) -> None:
-        """Confirm it; yes means that the remote has it, unless somebody deletes it just now."""
+        """Confirm a hold; then the remote must have it, unless a stranger has just deleted it."""
         robberies, sync = self.seen["robbed"], self.world.sync
         confirmed = await sync.confirm(uid)
         tracked = sync.index.by_uid.get(uid)
@@ -256,10 +256,12 @@ class Schedule:
             there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
             name = confirmed.event_type or ""
             if (THERE[name], confirmed.start, confirmed.end) not in there:
-                raise Violation(f"{confirmed} is confirmed, and is not at the remote: {there}")
+                raise Violation(
+                    f"{confirmed} is confirmed, and the remote does not hold it: {there}"
+                )
 
     async def book(self, reservation: Reservation, remote_uid: str | None) -> None:
-        """Book it at the remote, which does not look at holds; it takes its time, or fails."""
+        """The callback: book at the remote, which ignores holds, after a while, or fail."""
         remote, name = self.world.remote, reservation.event_type or ""
         for _ in range(self.random.randrange(1, 30)):
             await asyncio.sleep(0)
@@ -270,18 +272,20 @@ class Schedule:
                 reservation.start, reservation.end
             ):
                 if other.uid in self.booked and self.calm:
-                    raise Violation(f"{reservation} is booked for {self.booked[other.uid]}")
+                    raise Violation(
+                        f"{reservation} is booked already, for {self.booked[other.uid]}"
+                    )
                 raise OSError
         booking = remote.book(THERE[name], reservation.start)
         self.booked[booking.uid] = reservation.uid
         self.seen["booked"] += 1
 
     def rob(self) -> None:
-        """Delete at the remote what is ours."""
+        """Delete one of our holds at the remote."""
         index = self.world.sync.index.by_uid
         known = {
             tracked.remote_uid for tracked in index.values()
-        }  # others' answers are on their way
+        }  # the uids of the others are not known yet
         rows = [row.uid for row in self.ours() if row.uid in known]
         if rows and self.up and not self.world.remote.undecided:
             row = self.random.choice(rows)
@@ -290,7 +294,7 @@ class Schedule:
             self.seen["robbed"] += 1
 
     def stranger(self) -> None:
-        """Hold or book at the remote what its own checks allow, if it is there."""
+        """Hold or book at the remote what its own checks allow, unless it is down."""
         if not self.up or self.world.remote.undecided:
             return
         remote, draw = self.world.remote, self.random
@@ -311,7 +315,7 @@ class Schedule:
             self.strangers.add(row.uid)
 
     async def restart(self) -> None:
-        """Kill the sync, or leave it in order, and begin anew with what was kept."""
+        """Abort the sync, or leave it in order, and start another with what was kept."""
         old = self.world.sync
         if self.random.random() < 0.5:
             self.seen["crash"] += 1
@@ -325,7 +329,7 @@ class Schedule:
         await self.world.sync.__aenter__()
 
     async def recover(self) -> None:
-        """No faults any more: both sides must agree soon, or the report says why not."""
+        """Without faults both sides must agree soon, or the report must say why not."""
         remote = self.world.remote
         remote.faults.clear()
         if not self.up:
@@ -337,23 +341,23 @@ class Schedule:
             if index.by_uid[uid].observed.state is not RemoteState.CREATE_UNKNOWN:
                 raise Violation(f"{uid} has not caught up: {index.by_uid[uid]}")
         await self.compare()
-        # By now whatever may be there without our knowing it is over.
+        # By now all orphaned holds have ended.
         await self.world.pass_slowly(minutes(25), timedelta(seconds=30))
         self.check()
         if sync.waiting or index.orphans.live(index.now()):
-            raise Violation(f"it has not caught up: {self.world.sync.statistics()}")
+            raise Violation(f"the sync has not caught up: {self.world.sync.statistics()}")
         await self.compare()
 
     async def compare(self) -> None:
-        """Reconcile: every difference is named, and gone if it is said to be mended."""
+        """Reconcile; every difference must be reported, and be gone if reported as repaired."""
         before = self.differences()
         report = await self.world.sync.reconcile()
         named = {finding.uid for finding in report.findings}
         if not before <= named:
-            raise Violation(f"{before - named} are not named in {report}")
+            raise Violation(f"{before - named} are not reported in {report}")
         left = {finding.uid for finding in report.findings if not finding.repaired}
         if not (after := self.differences()) <= left:
-            raise Violation(f"{after - left} are not gone, as {report} says")
+            raise Violation(f"{after - left} still differ, unlike {report} says")
 
     # --- What must hold ------------------------------------------------------------------
 
@@ -362,7 +366,7 @@ class Schedule:
         return found is not None and found.state in {State.HELD, State.CONFIRMED}
 
     def check(self) -> None:
-        """Nobody shares a slot with a stranger, and no hold of ours is unknown for long."""
+        """No caller shares a slot with a stranger, and every hold of ours is known."""
         now = self.world.remote.now()
         held = [row for row in self.world.remote.live() if row.uid in self.strangers]
         booked = [one for one in self.world.remote.bookings if one.uid not in self.booked]
@@ -373,7 +377,7 @@ class Schedule:
                 and event.reason is not RevokeReason.REFUSED
                 and event.uid not in self.robbed
             ):
-                raise Violation(f"{event}, although nothing was wrong")
+                raise Violation(f"{event}, although there was no fault")
         for uid, mode in self.acked.items():
             found = self.world.engine.get_nowait(uid)
             if found is None or not self.is_live(uid) or self.is_excused(found, mode):
@@ -386,26 +390,26 @@ class Schedule:
             self.check_known(row)
         for uid in self.world.sync.index.by_uid:
             if self.is_live(uid) and uid not in self.acked:
-                raise Violation(f"{uid} is held, and nobody was told so")
+                raise Violation(f"{uid} is held, and no caller was given it")
 
     def is_excused(self, found: Reservation, mode: Mode) -> bool:
-        """Tell whether the sync says itself that the remote may not hold it."""
+        """Return whether the sync itself reports that the remote may not hold it."""
         uid = found.uid
         if uid in self.robbed or any(event.uid == uid for event in self.world.diverged):
             return True
         if found.state is State.CONFIRMED:
             tracked = self.world.sync.index.by_uid.get(uid)
-            if tracked is None or tracked.booked:  # released there, as its event type wants it
+            if tracked is None or tracked.booked:  # its event type has released it there
                 return True
             return uid in self.world.sync.waiting
-        # In the background, what has not arrived is not promised by the remote.
+        # In the background the remote need not have it yet.
         return mode is Mode.BACKGROUND and uid in self.world.sync.waiting
 
     def ours(self) -> list[SelectedSlot]:
         return [row for row in self.world.remote.live() if row.uid not in self.strangers]
 
     def check_known(self, row: SelectedSlot) -> None:
-        """Every hold of ours is known by its uid, or as a ghost that lasts as long as it does."""
+        """Every hold of ours is known by its uid, or as an orphan that lasts at least as long."""
         index = self.world.sync.index
         if any(tracked.remote_uid == row.uid for tracked in index.by_uid.values()):
             return
@@ -414,10 +418,10 @@ class Schedule:
             span = orphan.span.remote_id, orphan.span.start
             if span == (row.event_type_id, to_us(row.start)) and orphan.until >= until:
                 return
-        raise Violation(f"nobody knows of {row} at {self.world.clock.moment}")
+        raise Violation(f"{row} is unknown to the sync at {self.world.clock.moment}")
 
     def differences(self) -> set[str | None]:
-        """Return the uids about which the two sides differ, by their own tables."""
+        """Return the uids about which the tables of both sides differ."""
         engine, index = self.world.engine, self.world.sync.index
         rows = {row.uid: row for row in self.ours()}
         found: set[str | None] = set()
@@ -450,14 +454,14 @@ class Schedule:
 
 
 async def run(seed: int) -> Counter[str]:
-    """Go through one schedule; raises `Violation`."""
+    """Run one schedule; raises `Violation`."""
     schedule = Schedule(seed)
     await schedule.run()
     return schedule.seen
 
 
-def _once_more_if_the_port_is_gone(seed: int) -> Counter[str]:
-    """Run a schedule; while the remote is down, some other program may be given its port."""
+def _run_despite_taken_ports(seed: int) -> Counter[str]:
+    """Run a schedule, again if another program has taken the remote's port meanwhile."""
     try:
         return asyncio.run(asyncio.wait_for(run(seed), 60))
     except OSError as error:
@@ -467,12 +471,12 @@ def _once_more_if_the_port_is_gone(seed: int) -> Counter[str]:
 
 
 def run_some(seeds: range) -> tuple[Counter[str], list[str]]:
-    """Go through several schedules; return what happened, and what went wrong."""
+    """Run several schedules; return what happened, and the failures."""
     seen: Counter[str] = Counter()
     wrong: list[str] = []
     for seed in seeds:
         try:
-            seen += _once_more_if_the_port_is_gone(seed)
+            seen += _run_despite_taken_ports(seed)
         except Exception as error:
             wrong.append(f"python -m tests.calcom.sync.chaos --first {seed} --seeds 1: {error!r}")
     return seen, wrong

@@ -1,4 +1,4 @@
-"""The callback that makes the booking at the remote: once, whoever leaves, fails or asks again."""
+"""The callback that books at the remote is called once, despite cancellations and repeats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHUT_OUT = RateLimited("book", 429, "", "", None, 30)
 
 
 class ConfirmCallback:
-    """Books at the remote, or raises what it is told to, once for each."""
+    """Books at the remote, or raises the errors that it was given, one at each call."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -35,7 +35,7 @@ class ConfirmCallback:
 
 
 @pytest.mark.parametrize("mode", Mode)
-async def test_it_is_called_once_however_often_it_is_confirmed(mode: Mode) -> None:
+async def test_it_is_called_once_however_often_the_hold_is_confirmed(mode: Mode) -> None:
     book = ConfirmCallback()
     async with world(replace(STRICT, mode=mode, on_confirm=book)) as w:
         book.world = w
@@ -52,7 +52,7 @@ async def test_it_is_called_once_however_often_it_is_confirmed(mode: Mode) -> No
         assert ([one.start for one in w.remote.bookings], w.there) == ([TEN], [])
 
 
-async def test_it_goes_on_although_its_caller_has_left_and_is_not_called_again() -> None:
+async def test_it_continues_after_its_caller_is_cancelled_and_is_not_called_again() -> None:
     book = ConfirmCallback()
     called, goes_on = asyncio.Event(), asyncio.Event()
 
@@ -78,8 +78,8 @@ async def test_it_goes_on_although_its_caller_has_left_and_is_not_called_again()
         assert len(book.calls) == 1
 
 
-async def test_a_confirm_whose_answer_was_lost_on_the_way_is_repeated() -> None:
-    """What is lost is the DELETE of the hold, which the booking has made superfluous."""
+async def test_a_confirm_whose_delete_was_lost_can_be_repeated() -> None:
+    """The lost response is that to the DELETE of the hold, after the booking was made."""
     book = ConfirmCallback()
     async with world(replace(STRICT, on_confirm=book)) as w:
         book.world = w
@@ -92,7 +92,7 @@ async def test_a_confirm_whose_answer_was_lost_on_the_way_is_repeated() -> None:
         assert (len(book.calls), w.there, w.diverged) == (1, [], [])
 
 
-async def test_strict_asks_it_again_when_it_is_confirmed_again_after_a_failure() -> None:
+async def test_strict_calls_it_again_when_a_failed_confirm_is_repeated() -> None:
     book = ConfirmCallback(OSError("no"))
     async with world(replace(STRICT, on_confirm=book)) as w:
         book.world = w
@@ -104,7 +104,7 @@ async def test_strict_asks_it_again_when_it_is_confirmed_again_after_a_failure()
         assert (len(book.calls), w.there, len(w.remote.bookings)) == (2, [], 1)
 
 
-async def test_in_the_background_a_failure_is_final_and_the_hold_is_kept_for_the_booking() -> None:
+async def test_in_the_background_a_failure_is_final_and_the_hold_is_kept() -> None:
     book = ConfirmCallback(OSError("no"))
     async with world(replace(STRICT, mode=Mode.BACKGROUND, on_confirm=book)) as w:
         book.world = w
@@ -123,7 +123,7 @@ async def test_in_the_background_a_failure_is_final_and_the_hold_is_kept_for_the
 @pytest.mark.parametrize(
     "error", [lambda: RemoteDown("book", 30), lambda: SHUT_OUT], ids=["down", "limited"]
 )
-async def test_in_the_background_it_is_asked_again_when_it_was_certainly_not_done(
+async def test_in_the_background_it_is_called_again_if_it_certainly_did_nothing(
     error: Callable[[], Exception],
 ) -> None:
     book = ConfirmCallback(error(), error())
@@ -141,8 +141,8 @@ async def test_in_the_background_it_is_asked_again_when_it_was_certainly_not_don
         assert len(w.remote.bookings) == 1
 
 
-async def test_it_is_given_the_hold_that_is_there_then() -> None:
-    """A renewal that is under way gives it another uid."""
+async def test_it_gets_the_uid_that_the_hold_has_by_then() -> None:
+    """A renewal in flight gives the hold another uid."""
     book = ConfirmCallback()
     async with world(replace(STRICT, custom_ttl=False, on_confirm=book)) as w:
         book.world = w

@@ -1,4 +1,4 @@
-"""Some of the random schedules; ``python -m tests.calcom.sync.chaos`` runs as many as you like."""
+"""Some of the random schedules; ``python -m tests.calcom.sync.chaos`` runs more of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def test_random_schedules(first: int) -> None:
     assert seen["stranger"] > 10
 
 
-def test_what_once_went_wrong() -> None:
-    """Seeds that found something; what they do now may be something else."""
+def test_seeds_that_once_failed() -> None:
+    """Seeds that have found faults; by now they may lead elsewhere."""
     for seed in (581, 2537, 6967, 19272, 20251):
         _, wrong = run_some(range(seed, seed + 1))
         assert wrong == []
 
 
-def test_a_seed_is_a_schedule() -> None:
+def test_a_seed_determines_the_schedule() -> None:
     first, second = (asyncio.run(run(7)) for _ in range(2))
     assert first == second != Counter()

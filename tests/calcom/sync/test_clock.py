@@ -1,4 +1,4 @@
-"""The remote's clock is set, ahead or back: what is noticed of it, when, and what follows."""
+"""The remote's clock is set ahead or back: when the sync notices, and what it does."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ pytestmark = pytest.mark.anyio
 FIXED_TTL = SyncedEventType(TALK)
 FIXED_TTL_BEHIND = SyncedEventType(CHAT, Mode.BACKGROUND)
 FOUR_OF_FIVE = timedelta(seconds=285)
-"""So much later a hold of five minutes has a quarter of a minute left."""
+"""After this a hold of five minutes has a quarter of a minute left."""
 
 
 async def hear(w: World, fault: Fault | None = None) -> None:
-    """Let the remote answer something that has nothing to do with any hold of ours."""
+    """Make a request that has nothing to do with any hold of ours."""
     if fault is not None:
         w.remote.faults.script(fault, op="get")
     with suppress(SlotError):
@@ -48,14 +48,14 @@ async def hear(w: World, fault: Fault | None = None) -> None:
     await w.advance(timedelta(0))
 
 
-# --- Ahead: holds end sooner ---------------------------------------------------------------
+# --- Ahead: holds end earlier --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("synced", [FIXED_TTL, FIXED_TTL_BEHIND], ids=["strict", "background"])
-async def test_a_poll_notices_it_and_what_is_held_is_renewed_in_time(
+async def test_a_poll_notices_and_holds_are_renewed_in_time(
     synced: SyncedEventType,
 ) -> None:
-    """It would be renewed after two minutes and a half, and is over after two."""
+    """The renewal was due after two and a half minutes, and the hold now ends after two."""
     async with world(synced) as w:
         await w.sync.slots(synced.id, *DAY)
         await w.sync.reserve_slot(synced.id, TEN, ttl=minutes(15))
@@ -70,20 +70,20 @@ async def test_a_poll_notices_it_and_what_is_held_is_renewed_in_time(
 
 
 @pytest.mark.parametrize("fault", [None, Error429(reset_s=3), Error500(), Garbage()], ids=repr)
-async def test_so_does_any_other_answer(fault: Fault | None) -> None:
+async def test_any_other_response_notices(fault: Fault | None) -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += FOUR_OF_FIVE
         await w.advance(timedelta(0))
-        assert w.requests("post", "delete") == ["post"]  # nobody has said so yet
+        assert w.requests("post", "delete") == ["post"]  # no response has told it yet
         await hear(w, fault)
-        await w.advance(timedelta(seconds=3))  # until which a 429 holds all back
+        await w.advance(timedelta(seconds=3))  # the pause after a 429 is over
         assert w.requests("post", "delete") == ["post", "delete", "post"]
         assert hold.until is not None
         assert w.live[0].release_at - FOUR_OF_FIVE >= hold.until
 
 
-async def test_so_does_an_answer_about_another_hold() -> None:
+async def test_a_response_about_another_hold_notices() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += FOUR_OF_FIVE
@@ -94,13 +94,13 @@ async def test_so_does_an_answer_about_another_hold() -> None:
 
 
 class Undated(CalComClient):
-    """A client of a remote whose answers have no date."""
+    """A client of a remote whose responses have no date."""
 
     def on_date(self, listener: DateListener) -> Callable[[], None]:
         return lambda: None
 
 
-async def test_where_answers_have_no_date_another_hold_tells() -> None:
+async def test_without_dates_another_hold_notices() -> None:
     async with (
         world(enter=False) as w,
         Undated(w.remote.url, api_key="cal_all", attempts=1, per_minute=None) as w.client,
@@ -120,7 +120,7 @@ async def test_where_answers_have_no_date_another_hold_tells() -> None:
 
 
 @pytest.mark.parametrize("name", ["talk", "chat"])
-async def test_what_is_over_there_by_now_and_somebody_elses_is_revoked(name: str) -> None:
+async def test_a_hold_that_has_ended_there_and_was_taken_is_revoked(name: str) -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot(name, TEN, ttl=minutes(5))
         await w.settled()
@@ -130,7 +130,7 @@ async def test_what_is_over_there_by_now_and_somebody_elses_is_revoked(name: str
         assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, RevokeReason.REFUSED)]
 
 
-async def test_what_is_over_there_by_now_and_nobodys_is_held_again() -> None:
+async def test_a_hold_that_has_ended_there_and_is_free_is_made_again() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += minutes(6)
@@ -139,8 +139,8 @@ async def test_what_is_over_there_by_now_and_nobodys_is_held_again() -> None:
         assert (w.there, w.revoked) == (["10:00"], [])
 
 
-async def test_strict_confirms_only_what_is_still_held_there() -> None:
-    """The row of a hold that is over is still there, and only its end says so."""
+async def test_strict_confirms_only_what_the_remote_still_holds() -> None:
+    """The row of the expired hold is still there; only its end shows that it has expired."""
     async with world() as w:
         theirs, ours = [await w.sync.reserve_slot("talk", start) for start in (TEN, NOON)]
         w.remote.skew += minutes(6)
@@ -152,7 +152,7 @@ async def test_strict_confirms_only_what_is_still_held_there() -> None:
         assert w.there == ["10:00", "12:00"]
 
 
-async def test_reconcile_names_it_and_mends_it() -> None:
+async def test_reconcile_reports_and_repairs_it() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew += FOUR_OF_FIVE
@@ -165,22 +165,22 @@ async def test_reconcile_names_it_and_mends_it() -> None:
         assert w.live[0].release_at >= w.remote.now() + minutes(5)
 
 
-async def test_what_was_reckoned_is_kept_over_a_crash() -> None:
+async def test_the_corrected_end_survives_a_crash() -> None:
     async with world(FIXED_TTL) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(15))
         before = w.kept[hold.uid]
         w.remote.skew += minutes(1)
         await hear(w)
         after = w.kept[hold.uid]
-        # The resolution of a date is what it may have been set by beyond that.
+        # The clock may have been set by a second more, the resolution of a date.
         assert (before.covered_until - after.covered_until) // 1_000_000 == 61
         assert before.gone_after == after.gone_after
 
 
-# --- Back: they end later ------------------------------------------------------------------
+# --- Back: holds end later -----------------------------------------------------------------
 
 
-async def test_set_back_what_is_not_wanted_any_more_is_deleted_although_it_should_be_over() -> None:
+async def test_a_released_hold_is_deleted_although_it_should_have_ended() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.skew -= minutes(20)
@@ -189,7 +189,7 @@ async def test_set_back_what_is_not_wanted_any_more_is_deleted_although_it_shoul
         assert (w.there, w.requests("delete")) == ([], ["delete"])
 
 
-async def test_set_back_what_a_lost_request_has_left_is_there_for_longer() -> None:
+async def test_an_orphaned_hold_lasts_longer() -> None:
     async with world() as w:
         w.remote.faults.script(DropAfter(), op="post")
         with pytest.raises(RemoteUncertain):
@@ -203,7 +203,7 @@ async def test_set_back_what_a_lost_request_has_left_is_there_for_longer() -> No
         assert w.kept_orphans[-1].until == to_us(finding.until)
 
 
-async def test_to_and_fro_adds_up_to_nothing() -> None:
+async def test_setting_it_ahead_and_back_cancels_out() -> None:
     async with world(FIXED_TTL) as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(15))
         for _ in range(50):
@@ -212,16 +212,16 @@ async def test_to_and_fro_adds_up_to_nothing() -> None:
                 await hear(w)
         assert w.sync.statistics().clock_jumps == 100
         await w.pass_slowly(timedelta(seconds=143))
-        assert w.requests("post", "delete") == ["post"]  # but for six seconds, as before
+        assert w.requests("post", "delete") == ["post"]  # renewed six seconds earlier, no more
         await w.sync.release(next(iter(w.kept)))
         await w.settled()
         assert w.sync.statistics().tracked == 0
 
 
-# --- Neither -------------------------------------------------------------------------------
+# --- Not set -------------------------------------------------------------------------------
 
 
-async def test_a_second_is_no_matter() -> None:
+async def test_a_change_of_one_second_is_ignored() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         for skew_ms in (999, 0, -999) * 3:
@@ -232,8 +232,8 @@ async def test_a_second_is_no_matter() -> None:
         assert w.requests("post", "delete") == ["post"]
 
 
-async def test_nor_is_what_the_request_itself_explains() -> None:
-    """Its answer came after twenty seconds: it may have been made at once, fifteen ago."""
+async def test_a_change_that_the_request_explains_is_ignored() -> None:
+    """The response took twenty seconds, so it may have been made fifteen seconds ago."""
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.faults.script(Latency(20), op="get")
@@ -247,7 +247,7 @@ async def test_nor_is_what_the_request_itself_explains() -> None:
         assert w.sync.statistics().clock_jumps == 1
 
 
-async def test_a_clock_that_was_never_right_was_not_set() -> None:
+async def test_a_clock_that_was_always_wrong_was_not_set() -> None:
     async with world(FIXED_TTL, remote={"skew": minutes(-7)}) as w:
         await w.sync.slots("talk", *DAY)
         assert w.sync.statistics().clock_skew == minutes(-7) + timedelta(seconds=0.5)
@@ -258,7 +258,7 @@ async def test_a_clock_that_was_never_right_was_not_set() -> None:
         assert (w.sync.statistics().clock_skew, w.there) == (minutes(-7), ["10:00"])
 
 
-async def test_whoever_has_left_hears_nothing_any_more() -> None:
+async def test_a_sync_that_was_left_hears_no_dates() -> None:
     async with world() as w:
         await hear(w)
         await w.sync.__aexit__(None, None, None)
@@ -267,7 +267,7 @@ async def test_whoever_has_left_hears_nothing_any_more() -> None:
         assert w.sync.statistics().clock_jumps == 0
 
 
-async def test_an_engine_that_was_left_first_hears_nothing_either() -> None:
+async def test_a_date_after_the_engine_was_left_does_no_harm() -> None:
     async with world(enter=False) as w:
         async with SlotEngine(clock=w.clock) as engine:
             engine.add_resource("room")

@@ -1,4 +1,4 @@
-"""What is said of another clock: never that it was set when it was not, and soon when it was."""
+"""The clock skew: a steady clock was never set, and a clock that was set is noticed soon."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ moments = st.integers(0, HOUR)
 offsets = st.integers(-10 * HOUR, 10 * HOUR)
 answers = st.tuples(
     st.sampled_from(["hold", "date"]),
-    st.integers(0, 20 * SECOND),  # since the one before
-    st.integers(0, 20 * SECOND),  # until it was made
-    st.integers(0, 20 * SECOND),  # until it arrived
+    st.integers(0, 20 * SECOND),  # since the previous response
+    st.integers(0, 20 * SECOND),  # until the response was made
+    st.integers(0, 20 * SECOND),  # until the response arrived
 )
 
 
 class There:
-    """A clock that is so far ahead, and what it says in its answers."""
+    """A remote whose clock is ahead, and the responses that tell its time."""
 
     def __init__(self, ahead: int) -> None:
         self.ahead = ahead
@@ -35,14 +35,12 @@ class There:
         there = made + self.ahead
         if kind == "date":
             return self.clock_skew.observe_date(there // SECOND * SECOND, sent, self.now)
-        until = (there + LIVES) // 1000 * 1000  # as the wire has it
+        until = (there + LIVES) // 1000 * 1000  # whole milliseconds, as on the wire
         return self.clock_skew.observe_hold(until, LIVES, sent, self.now)
 
 
 @given(offsets, st.lists(answers, max_size=30))
-def test_a_clock_that_goes_on_was_never_set(
-    ahead: int, asked: list[tuple[str, int, int, int]]
-) -> None:
+def test_a_steady_clock_was_never_set(ahead: int, asked: list[tuple[str, int, int, int]]) -> None:
     there = There(ahead)
     for one in asked:
         assert not there.answer(*one)
@@ -59,7 +57,7 @@ def test_a_clock_that_goes_on_was_never_set(
     st.integers(3 * SECOND + 2000, HOUR),
     st.sampled_from([1, -1]),
 )
-def test_one_that_was_set_by_three_seconds_is_noticed_with_the_next_answer(
+def test_a_change_of_three_seconds_is_noticed_with_the_next_response(
     ahead: int, before: list[tuple[str, int, int, int]], kind: str, by: int, sign: int
 ) -> None:
     there = There(ahead)
@@ -77,7 +75,7 @@ def test_one_that_was_set_by_three_seconds_is_noticed_with_the_next_answer(
 
 
 @given(offsets, st.lists(st.tuples(offsets, answers), max_size=20))
-def test_one_that_is_set_to_and_fro_was_not_set_in_the_end(
+def test_changes_that_cancel_out_are_no_change(
     ahead: int, steps: list[tuple[int, tuple[str, int, int, int]]]
 ) -> None:
     there = There(ahead)
@@ -91,7 +89,7 @@ def test_one_that_is_set_to_and_fro_was_not_set_in_the_end(
     assert there.clock_skew.changed_since(then) == NO_CHANGE
 
 
-def test_what_the_requests_own_time_explains_is_noticed_later() -> None:
+def test_a_change_that_the_request_explains_is_noticed_later() -> None:
     there = There(0)
     there.answer("date")
     there.ahead = -15 * SECOND
@@ -99,7 +97,7 @@ def test_what_the_requests_own_time_explains_is_noticed_later() -> None:
     assert there.answer("date")
 
 
-def test_little_by_little_it_adds_up() -> None:
+def test_small_changes_add_up() -> None:
     there = There(0)
     there.answer("hold")
     then = there.clock_skew.snapshot
@@ -110,14 +108,14 @@ def test_little_by_little_it_adds_up() -> None:
     assert there.clock_skew.changed_since(then).most >= 2 * SECOND
 
 
-def test_somebody_in_between_may_have_another_clock() -> None:
+def test_a_proxy_may_have_another_clock() -> None:
     clock_skew, now = ClockSkew(), 10**15
     for _ in range(5):
         now += MINUTE
         assert not clock_skew.observe_date(now + HOUR, now, now)
         assert not clock_skew.observe_hold(now + LIVES, LIVES, now, now)
     assert (clock_skew.ahead, clock_skew.largest) == (0, 0)
-    # It is set, and the one that matters is not: that is mended with the next hold.
+    # Only the proxy's clock is set, which the next hold corrects.
     assert clock_skew.observe_date(now, now, now)
     assert clock_skew.ahead == -HOUR
     assert clock_skew.observe_hold(now + LIVES, LIVES, now, now)
@@ -125,7 +123,7 @@ def test_somebody_in_between_may_have_another_clock() -> None:
     assert not clock_skew.observe_date(now, now, now)
 
 
-def test_a_hold_that_says_the_same_as_the_date_before_it_is_no_second_jump() -> None:
+def test_a_hold_that_agrees_with_the_last_date_is_no_second_jump() -> None:
     there = There(0)
     for kind in ("date", "hold"):
         there.answer(kind)
@@ -135,7 +133,7 @@ def test_a_hold_that_says_the_same_as_the_date_before_it_is_no_second_jump() -> 
     assert (there.clock_skew.jumps, there.clock_skew.ahead) == (1, HOUR)
 
 
-def test_dates_alone_tell_how_far_it_is_ahead() -> None:
+def test_dates_alone_tell_the_skew() -> None:
     there = There(-HOUR)
     assert not there.clock_skew.known
     there.answer("date")

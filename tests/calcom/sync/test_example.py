@@ -1,4 +1,4 @@
-"""The example runs, and shows what it says; the benchmark runs, however slowly."""
+"""The example shows what it claims, and the benchmark runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.sync import measure
 from examples import sync
 
 
-def test_the_example_shows_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_shows_what_it_claims(capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(sync.main())
     said = capsys.readouterr().out
     for line in (
@@ -18,7 +18,7 @@ def test_the_example_shows_what_it_says(capsys: pytest.CaptureFixture[str]) -> N
         "talk at 10:00: no. RemoteConflict",
         "reason=<RevokeReason.REFUSED",
         "talk at 11:00: no. RemoteUncertain",
-        "strict: no, 4 times after asking; and now without: reserve: the remote is down",
+        "strict: no, 4 times by the remote's absence; now at once: reserve: the remote is down",
         "background has caught up",
         "there 13:00, 14:00, 15:00",
     ):

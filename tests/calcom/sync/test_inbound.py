@@ -1,4 +1,4 @@
-"""What is not free at the remote is busy here."""
+"""What is taken at the remote is busy here."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_what_is_booked_there_is_busy_here() -> None:
         assert busy(w) == [("10:00", "10:30", "cal.com")]
         with pytest.raises(SlotTaken):
             await w.sync.reserve_slot("talk", TEN)
-        assert w.requests() == ["search"]  # known here, so it costs no request
+        assert w.requests() == ["search"]  # it is known here, so it costs no request
 
 
 async def test_what_is_free_there_again_is_free_here() -> None:
@@ -59,7 +59,7 @@ async def test_what_is_free_there_again_is_free_here() -> None:
         assert (busy(w), len(await starts(w))) == ([], 4)
 
 
-async def test_our_own_holds_do_not_block_ourselves() -> None:
+async def test_our_own_holds_are_not_busy() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
         await starts(w)
@@ -72,17 +72,17 @@ async def test_our_own_holds_do_not_block_ourselves() -> None:
         assert (busy(w), len(await starts(w))) == ([], 4)
 
 
-async def test_a_search_that_is_two_seconds_old_proves_nothing_about_what_we_let_go() -> None:
+async def test_a_poll_just_after_a_release_proves_nothing() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         await starts(w)
         await w.advance(timedelta(seconds=1))
         await w.sync.release(hold.uid)
-        await w.sync.poll()  # the remote answers as a second ago
+        await w.sync.poll()  # the remote answers from its cache
         assert busy(w) == []
 
 
-async def test_nor_does_one_that_was_under_way() -> None:
+async def test_a_poll_in_flight_during_a_release_proves_nothing() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
         await starts(w)
@@ -91,7 +91,7 @@ async def test_nor_does_one_that_was_under_way() -> None:
         polling = asyncio.ensure_future(w.sync.poll())
         await gate.reached()
         await w.sync.release(hold.uid)
-        w.remote.hold(1, TEN, minutes=1)  # as if it were ours still
+        w.remote.hold(1, TEN, minutes=1)  # as if it were still ours
         gate.open()
         await polling
         assert busy(w) == []
@@ -100,7 +100,7 @@ async def test_nor_does_one_that_was_under_way() -> None:
         assert busy(w) == [("10:00", "10:30", "cal.com")]
 
 
-async def test_a_ghost_of_ours_is_not_taken_for_somebody_else() -> None:
+async def test_an_orphaned_hold_is_not_busy() -> None:
     async with world(BACKGROUND) as w:
         w.remote.faults.script(DropAfter(), op="post")
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(5))
@@ -110,7 +110,7 @@ async def test_a_ghost_of_ours_is_not_taken_for_somebody_else() -> None:
         assert busy(w, "booth") == []
 
 
-async def test_a_hold_of_ours_explains_only_what_its_own_hosts_miss() -> None:
+async def test_our_hold_explains_only_the_missing_slots_of_its_hosts() -> None:
     async with world() as w:
         await w.sync.reserve_slot("chat", TEN)
         await w.settled()
@@ -119,8 +119,8 @@ async def test_a_hold_of_ours_explains_only_what_its_own_hosts_miss() -> None:
         assert busy(w) == [("10:00", "10:30", "cal.com")]
 
 
-async def test_overlapping_slots_leave_busy_what_is_busy_there() -> None:
-    """An hour from 10:30 is taken; every slot that touches it is missing."""
+async def test_overlapping_slots_show_what_is_busy() -> None:
+    """The hour from 10:30 is taken, so every slot that touches it is missing."""
     async with world(LONG_THERE) as w:
         w.remote.book(4, TEN + HALF)
         found = await starts(w, "long")
@@ -129,8 +129,8 @@ async def test_overlapping_slots_leave_busy_what_is_busy_there() -> None:
         assert busy(w, "court")[0] == ("10:30", "11:30", "cal.com")
 
 
-async def test_a_start_that_no_minute_explains_is_hidden() -> None:
-    """The remote begins every half an hour, we every quarter: free slots cover all of it."""
+async def test_a_start_that_no_busy_minute_explains_is_hidden() -> None:
+    """The remote offers every half hour, we every quarter; free slots cover the whole time."""
     coarse = RemoteEventType(id=4, length=60, step=30, owner=1, notice=0)
     async with world(LONG_THERE, remote_types=[coarse]) as w:
         assert await starts(w, "long") == [TEN + HALF * n for n in range(3)]
@@ -142,7 +142,7 @@ async def test_a_start_that_no_minute_explains_is_hidden() -> None:
         assert (await w.sync.reserve_slot("long", TEN + HALF)).state is State.HELD
 
 
-async def test_hosts_who_take_turns_are_all_busy() -> None:
+async def test_all_hosts_are_busy_if_any_one_would_do() -> None:
     async with world(SyncedEventType(PAIR)) as w:
         w.remote.book(3, TEN, user_ids=[3])
         assert len(await starts(w, "pair")) == 4  # the other one is free
@@ -152,7 +152,7 @@ async def test_hosts_who_take_turns_are_all_busy() -> None:
         assert busy(w, "ann") == busy(w, "bob") == [("10:00", "10:30", "cal.com")]
 
 
-async def test_a_hold_of_ours_hides_a_slot_there_that_others_can_still_host_here() -> None:
+async def test_a_slot_that_only_our_hold_hides_there_is_still_offered() -> None:
     async with world(SyncedEventType(PAIR)) as w:
         await w.sync.reserve_slot("pair", TEN)
         assert len(await starts(w, "pair")) == 4
@@ -166,10 +166,10 @@ async def test_full_sessions_are_not_free() -> None:
         assert TEN not in await starts(w)
 
 
-# --- When it is asked ------------------------------------------------------------------------
+# --- When it is polled -----------------------------------------------------------------------
 
 
-async def test_only_what_somebody_asked_for_is_polled() -> None:
+async def test_only_ranges_that_were_asked_for_are_polled() -> None:
     async with world() as w:
         await w.pass_slowly(minutes(5), minutes(1))
         assert w.requests("search") == []
@@ -184,7 +184,7 @@ async def test_only_what_somebody_asked_for_is_polled() -> None:
         assert (busy(w), w.sync.statistics().staleness) == ([], None)
 
 
-async def test_what_was_known_is_forgotten_with_the_interest_in_it() -> None:
+async def test_days_that_are_no_longer_polled_are_forgotten() -> None:
     async with world() as w:
         w.remote.book(1, TEN)
         await starts(w)
@@ -192,13 +192,13 @@ async def test_what_was_known_is_forgotten_with_the_interest_in_it() -> None:
         assert busy(w) == []
 
 
-async def test_several_who_ask_at_once_make_one_search() -> None:
+async def test_concurrent_callers_share_one_poll() -> None:
     async with world() as w:
         await asyncio.gather(*(starts(w) for _ in range(20)))
         assert w.requests("search") == ["search"]
 
 
-async def test_a_day_asked_for_while_an_answer_is_awaited_is_asked_for_next() -> None:
+async def test_a_day_that_is_asked_for_during_a_poll_is_polled_next() -> None:
     async with world() as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="search")
@@ -215,7 +215,7 @@ async def test_a_day_asked_for_while_an_answer_is_awaited_is_asked_for_next() ->
         assert w.requests("search") == ["search", "search"]
 
 
-async def test_polls_are_not_in_step_with_each_other() -> None:
+async def test_polls_have_jitter() -> None:
     class Draws:
         def uniform(self, least: float, most: float) -> float:
             return most if least < 0 else 0
@@ -232,7 +232,7 @@ async def test_polls_are_not_in_step_with_each_other() -> None:
 
 
 @pytest.mark.parametrize("policy", WhenStale)
-async def test_how_old_it_is_can_be_read_and_there_is_a_policy(policy: WhenStale) -> None:
+async def test_the_age_is_told_and_stale_slots_follow_the_policy(policy: WhenStale) -> None:
     async with world(replace(STRICT, when_stale=policy)) as w:
         offers = await w.sync.slots("talk", TEN, NOON)
         assert (offers.as_of, offers.stale, len(offers.slots)) == (NOW, False, 4)
@@ -247,7 +247,7 @@ async def test_how_old_it_is_can_be_read_and_there_is_a_policy(policy: WhenStale
         assert (statistics.staleness, statistics.polls_failed) == (minutes(4), 4)
 
 
-async def test_if_the_remote_was_never_heard_of_it_is_stale() -> None:
+async def test_slots_that_were_never_polled_are_stale() -> None:
     async with world() as w:
         await w.remote.down()
         offers = await w.sync.slots("talk", TEN, NOON)
@@ -267,7 +267,7 @@ async def test_a_day_at_the_end_of_time_does_not_end_the_polling() -> None:
         assert (len(offers.slots), offers.stale) == (3, False)
 
 
-async def test_what_the_engine_refuses_is_not_polled() -> None:
+async def test_a_range_that_the_engine_refuses_is_not_polled() -> None:
     async with world() as w:
         with pytest.raises(SlotError):
             await w.sync.slots("talk", TEN, TEN + timedelta(days=365 * 100))
@@ -275,7 +275,7 @@ async def test_what_the_engine_refuses_is_not_polled() -> None:
         assert w.requests() == []
 
 
-async def test_whatever_goes_wrong_in_a_poll_there_is_another(
+async def test_polling_continues_after_an_unexpected_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with world() as w:

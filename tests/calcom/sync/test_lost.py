@@ -1,4 +1,4 @@
-"""Lost replies, and callers who leave in the middle of every step."""
+"""Lost responses, and callers that are cancelled at every step."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ NAMES = {
 
 @pytest.mark.parametrize("fault", LOST_AND_NOT_DONE, ids=NAMES.get)
 @pytest.mark.parametrize("name", ["talk", "chat"])
-async def test_a_lost_post_that_was_not_done_is_made_good(name: str, fault: Fault) -> None:
+async def test_a_lost_post_that_was_not_carried_out_is_repeated(name: str, fault: Fault) -> None:
     async with world() as w:
         w.remote.faults.script(fault, op="post")
         hold = await w.sync.reserve_slot(name, TEN)
@@ -63,13 +63,13 @@ async def test_a_lost_post_that_was_not_done_is_made_good(name: str, fault: Faul
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE, ids=NAMES.get)
-async def test_strict_says_no_to_what_it_cannot_know(fault: Fault) -> None:
+async def test_strict_raises_if_the_outcome_stays_unknown(fault: Fault) -> None:
     async with world() as w:
         w.remote.faults.script(fault, op="post")
         with pytest.raises(RemoteUncertain) as uncertain:
             await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         assert isinstance(uncertain.value.__cause__, RemoteConflict)
-        # What refused us was ours; nobody else gets the slot before it is over.
+        # Our own orphaned hold refused us; nobody gets the slot before it has ended.
         retry_at = NOW + minutes(5) + SLACK * MICROSECOND
         assert uncertain.value.retry_at == retry_at
         assert (w.there, w.sync.statistics().orphans) == (["10:00"], 1)
@@ -84,7 +84,7 @@ async def test_strict_says_no_to_what_it_cannot_know(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE, ids=NAMES.get)
-async def test_in_the_background_the_ghost_is_waited_for(fault: Fault) -> None:
+async def test_in_the_background_the_orphan_is_waited_for(fault: Fault) -> None:
     async with world(replace(BACKGROUND, custom_ttl=False)) as w:
         w.remote.faults.script(fault, op="post")
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
@@ -96,7 +96,7 @@ async def test_in_the_background_the_ghost_is_waited_for(fault: Fault) -> None:
         assert (w.sync.remote_state(hold.uid), w.there) == (RemoteState.HELD, ["10:00"])
 
 
-async def test_what_somebody_else_took_behind_the_ghost_is_revoked() -> None:
+async def test_a_slot_that_was_taken_after_the_orphan_ended_is_revoked() -> None:
     async with world(replace(BACKGROUND, custom_ttl=False)) as w:
         w.remote.faults.script(DropAfter(), op="post")
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
@@ -107,8 +107,8 @@ async def test_what_somebody_else_took_behind_the_ghost_is_revoked() -> None:
         assert [(one.uid, one.reason) for one in w.revoked] == [(hold.uid, RevokeReason.REFUSED)]
 
 
-async def test_a_slot_is_not_sold_to_the_next_caller_while_a_ghost_may_have_it() -> None:
-    """The first is told no, so whoever comes next has to be told no as well, or be accepted."""
+async def test_the_next_caller_is_refused_while_an_orphan_may_hold_the_slot() -> None:
+    """Unless the remote accepts the next caller's hold, that caller is refused as well."""
     async with world() as w:
         w.remote.faults.script(DropAfter(), op="post")
         w.remote.faults.script(DropBefore(), op="post")
@@ -120,7 +120,7 @@ async def test_a_slot_is_not_sold_to_the_next_caller_while_a_ghost_may_have_it()
         assert len(w.live) == 1
 
 
-async def test_strict_asks_no_third_time() -> None:
+async def test_strict_sends_no_third_post() -> None:
     async with world() as w:
         w.remote.faults.script(Error500(), op="post", times=2)
         with pytest.raises(RemoteUncertain):
@@ -128,7 +128,7 @@ async def test_strict_asks_no_third_time() -> None:
         assert w.requests() == ["post", "post"]
 
 
-async def test_background_asks_until_it_knows() -> None:
+async def test_background_repeats_until_the_outcome_is_known() -> None:
     async with world(client={"failures": 100}) as w:
         w.remote.faults.script(Error500(), op="post", times=6)
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(30))
@@ -153,7 +153,7 @@ async def test_a_lost_delete_is_repeated(name: str, fault: Fault) -> None:
         assert (w.there, w.sync.statistics().tracked) == ([], 0)
 
 
-async def test_a_delete_that_never_arrives_is_given_up_when_the_hold_has_lapsed() -> None:
+async def test_a_delete_that_never_arrives_is_given_up_once_the_hold_has_expired() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(2))
         await w.remote.down()
@@ -176,7 +176,7 @@ async def test_a_lost_move_is_looked_up(name: str, fault: Fault) -> None:
         assert w.requests("patch") == ["patch"] * (1 if fault in LOST_AND_DONE else 2)
 
 
-async def test_a_move_that_cannot_even_be_looked_up_is_given_up() -> None:
+async def test_a_lost_move_that_cannot_be_looked_up_is_given_up() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(DropAfter(), op="patch")
@@ -188,7 +188,7 @@ async def test_a_move_that_cannot_even_be_looked_up_is_given_up() -> None:
         assert (w.there, w.engine.statistics().held) == ([], 0)
 
 
-async def test_a_hold_whose_row_is_gone_is_made_again() -> None:
+async def test_a_hold_that_was_deleted_there_is_made_again() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.release(w.live[0].uid)
@@ -197,7 +197,7 @@ async def test_a_hold_whose_row_is_gone_is_made_again() -> None:
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE, ids=NAMES.get)
-async def test_strict_gives_up_a_renewal_of_which_nothing_is_known(fault: Fault) -> None:
+async def test_strict_gives_up_a_hold_whose_renewal_was_lost(fault: Fault) -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         w.remote.faults.script(fault, op="post")
@@ -207,8 +207,8 @@ async def test_strict_gives_up_a_renewal_of_which_nothing_is_known(fault: Fault)
 
 
 @pytest.mark.parametrize("fault", LOST_AND_DONE, ids=NAMES.get)
-async def test_a_move_that_overlaps_and_is_lost_goes_back(fault: Fault) -> None:
-    """The ghost is in the way of the old place too, so it is lost."""
+async def test_a_lost_move_that_overlaps_is_undone(fault: Fault) -> None:
+    """The orphan is in the way of the old time as well, so the hold is lost."""
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(fault, op="post")
@@ -218,7 +218,7 @@ async def test_a_move_that_overlaps_and_is_lost_goes_back(fault: Fault) -> None:
         assert (w.there, w.engine.statistics().held) == (["10:15"], 0)
 
 
-# --- Leaving in the middle ----------------------------------------------------------------------
+# --- Cancelled callers --------------------------------------------------------------------------
 
 
 async def _confirm_and_cancel(w: World, uid: str) -> None:
@@ -241,8 +241,8 @@ VERBS: dict[str, Verb] = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_leaving_in_the_middle_of_any_step_leaves_both_sides_in_step(verb: str) -> None:
-    """At every turn of the loop at which the caller can be cancelled."""
+async def test_cancelling_a_caller_at_any_step_leaves_both_sides_in_step(verb: str) -> None:
+    """The caller is cancelled at each turn of the event loop in a row of runs."""
     turns = 0
     while True:
         async with world() as w:
@@ -271,7 +271,7 @@ async def test_leaving_in_the_middle_of_any_step_leaves_both_sides_in_step(verb:
 
 
 @pytest.mark.parametrize("op", ["post", "patch", "delete"])
-async def test_a_request_under_way_is_heard_although_its_caller_has_left(op: str) -> None:
+async def test_a_request_in_flight_continues_after_its_caller_is_cancelled(op: str) -> None:
     verb = {"post": "reserve", "patch": "move", "delete": "release"}[op]
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
@@ -291,7 +291,7 @@ async def test_a_request_under_way_is_heard_although_its_caller_has_left(op: str
 # --- Leaving the sync ----------------------------------------------------------------------------
 
 
-async def test_leaving_sends_what_is_left() -> None:
+async def test_leaving_sends_what_the_remote_does_not_have() -> None:
     async with world(enter=False) as w:
         async with w.sync:
             for n in range(20):
@@ -300,7 +300,7 @@ async def test_leaving_sends_what_is_left() -> None:
         assert w.sync.unsent == ()
 
 
-async def test_or_tells_what_could_not_be_sent() -> None:
+async def test_what_could_not_be_sent_on_leaving_is_reported() -> None:
     async with world(enter=False) as w:
         async with w.sync:
             kept = await w.sync.reserve_slot("chat", TEN)
@@ -312,7 +312,7 @@ async def test_or_tells_what_could_not_be_sent() -> None:
         assert unsent == {kept.uid: (TEN, False), new.uid: (NOON, True)}
 
 
-async def test_leaving_takes_no_longer_than_it_may() -> None:
+async def test_leaving_takes_no_longer_than_drain() -> None:
     async with world(enter=False, drain=timedelta(seconds=10)) as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op="post")
@@ -334,7 +334,7 @@ async def test_leaving_takes_no_longer_than_it_may() -> None:
 @pytest.mark.parametrize(
     ("op", "state"), [("patch", RemoteState.MOVE_UNKNOWN), ("delete", RemoteState.DELETE_UNKNOWN)]
 )
-async def test_what_is_under_way_when_time_is_up_may_have_been_done(
+async def test_the_outcome_of_a_request_that_leaving_cuts_off_is_unknown(
     op: str, state: RemoteState
 ) -> None:
     async with world(enter=False, drain=timedelta(seconds=10)) as w:
@@ -360,18 +360,18 @@ async def test_what_is_under_way_when_time_is_up_may_have_been_done(
             assert (w.there, w.revoked) == (["12:00" if op == "patch" else "10:15"], [])
 
 
-async def test_a_limit_reached_is_no_reason_to_revoke() -> None:
+async def test_a_rate_limit_is_no_reason_to_revoke() -> None:
     async with world(replace(STRICT, mode=Mode.BACKGROUND), client={"wait_for_permit": False}) as w:
         w.remote.faults.script(Error429(reset_s=30), op="post")
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(10))
         await w.pass_slowly(timedelta(seconds=29))
         assert (w.requests(), w.revoked) == (["post"], [])
-        assert w.sync.statistics().not_done == 1  # it was not even tried before
+        assert w.sync.statistics().not_done == 1  # it was not even tried before that
         await w.pass_slowly(timedelta(seconds=20))
         assert w.there == ["10:00"]
 
 
-async def test_what_failed_and_is_not_wanted_any_more_is_forgotten() -> None:
+async def test_a_failure_of_what_is_no_longer_desired_is_forgotten() -> None:
     async with world(client={"wait_for_permit": False}) as w:
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(10))
         await w.settled()
@@ -384,7 +384,7 @@ async def test_what_failed_and_is_not_wanted_any_more_is_forgotten() -> None:
         assert (w.sync.statistics().backlog, len(w.caught_up)) == (0, 1)
 
 
-async def test_a_booking_that_is_moved_comes_back_as_well() -> None:
+async def test_a_move_of_a_booking_is_undone_as_well() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         await w.sync.confirm(hold.uid)
@@ -394,12 +394,12 @@ async def test_a_booking_that_is_moved_comes_back_as_well() -> None:
         current = await w.sync.get(hold.uid)
         assert current is not None
         assert (current.state, current.start) == (State.CONFIRMED, TEN)
-        # The ghost is in its way; when that is over it is held there again.
+        # The orphan is in its way; once that has ended, the booking is held there again.
         await w.pass_slowly(minutes(62), minutes(1))
         assert (w.there, w.revoked) == (["10:00"], [])
 
 
-async def test_strict_down() -> None:
+async def test_strict_raises_while_the_remote_is_down() -> None:
     async with world(client={"failures": 1}) as w:
         w.remote.faults.script(Error500(), op="post")
         with pytest.raises(RemoteUncertain) as uncertain:

@@ -1,4 +1,4 @@
-"""Both sides, in every order of verbs, faults, strangers and time that Hypothesis thinks of."""
+"""Both sides under verbs, faults, strangers and time in any order, chosen by Hypothesis."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from tests.calcom.sync.world import CHAT, NOW, TALK, world
 T = TypeVar("T")
 
 starts = st.sampled_from(STARTS)
-# An answer that is late is cut, too: by whoever waits for it.
+# A late response is cut off as well, by the client that waits for it.
 faults = st.sampled_from(FAULTS)
 ops: st.SearchStrategy[Op] = st.sampled_from(["post", "patch", "delete", "get", "search"])
 turns = st.integers(0, 30)
 
 
 class SyncMachine(RuleBasedStateMachine):
-    """Goal: whatever happens, the two sides agree, or the report says where they do not.
+    """Goal: whatever happens, the two sides agree, or the report says where they differ.
 
-    Method: callers, strangers and faults in any order.  What was promised is
-    kept apart from the sync, and compared with the remote's own tables whenever
-    nothing is under way; then a time without faults, after which they agree.
+    Method: callers, strangers and faults in any order.  Promises are recorded
+    apart from the sync, and compared with the remote's own tables whenever
+    nothing is in flight; then there is a time without faults, after which both
+    sides agree.
     """
 
     def __init__(self) -> None:
@@ -48,8 +49,8 @@ class SyncMachine(RuleBasedStateMachine):
         self.do(self.entered.wait())
 
     async def stay(self, synced: tuple[SyncedEventType, ...]) -> None:
-        """Enter the world and leave it in one task, as anyio wants it."""
-        now = NOW + timedelta(seconds=29.5)  # no clock stands at a full minute for long
+        """Enter the world and leave it in one task, as anyio demands."""
+        now = NOW + timedelta(seconds=29.5)  # clocks are rarely at a full minute
         async with world(*synced, client={"wait_for_permit": False}, now=now) as entered:
             self.checks.world = entered
             self.entered.set()
@@ -59,7 +60,7 @@ class SyncMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(asyncio.wait_for(work, 60))
 
     def ask(self, verb: Coroutine[Any, Any, T], leave_after: int | None = None) -> T | None:
-        """Be a caller; perhaps one who does not stay for the answer."""
+        """Be a caller, perhaps one that is cancelled."""
 
         async def caller() -> T | None:
             task = asyncio.ensure_future(verb)
@@ -153,7 +154,7 @@ class SyncMachine(RuleBasedStateMachine):
 
 
 TestSync = SyncMachine.TestCase
-# A step is some requests over a socket, and the end of each run half an hour in small steps.
+# A step makes some requests over a socket; a run ends with half an hour in small steps.
 TestSync.settings = settings(
     max_examples=max(10, settings().max_examples * 3 // 10),
     stateful_step_count=25,

@@ -1,4 +1,4 @@
-"""What a yes of the sync is worth: found by a hostile reading, each of them."""
+"""What a successful call of the sync promises; each test comes from a hostile reading."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ VARIED = EventType(
 )
 
 
-# --- Moves that change no start ---------------------------------------------------------------
+# --- Moves with the same start ---------------------------------------------------------------
 
 
-async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> None:
+async def test_a_refused_move_to_another_event_type_raises() -> None:
     async with world(STRICT, SyncedEventType(OTHER, custom_ttl=True), enter=False) as w:
         w.engine.add_event_type(OTHER)
         async with w.sync:
@@ -54,7 +54,7 @@ async def test_a_move_to_another_event_type_that_is_refused_is_no_success() -> N
             assert len(w.remote.live(1)) == 1
 
 
-async def test_a_change_of_length_that_is_refused_is_no_success() -> None:
+async def test_a_refused_change_of_length_raises() -> None:
     async with world(SyncedEventType(VARIED, custom_ttl=True), enter=False) as w:
         w.engine.add_event_type(VARIED)
         async with w.sync:
@@ -92,7 +92,7 @@ async def test_a_move_to_a_strict_event_type_is_strict(tracked: bool) -> None:
         assert ([row.event_type_id for row in w.live], w.there) == ([1], ["12:00"])
 
 
-async def test_a_move_to_one_of_the_background_is_not() -> None:
+async def test_a_move_to_a_background_event_type_is_not_strict() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.hold(2, NOON)
@@ -102,13 +102,13 @@ async def test_a_move_to_one_of_the_background_is_not() -> None:
         assert [one.uid for one in w.revoked] == [hold.uid]
 
 
-async def test_nobody_moves_what_is_not_there() -> None:
+async def test_an_unknown_reservation_cannot_be_moved() -> None:
     async with world() as w:
         with pytest.raises(UnknownReservation):
             await w.sync.move_slot("nobody", NOON, event_type="talk")
 
 
-async def test_a_strict_move_of_what_is_in_doubt_since_a_restart_is_no_success() -> None:
+async def test_a_strict_move_after_a_restart_without_saved_state_raises() -> None:
     async with world(STRICT, enter=False) as w:
         hold = w.engine.reserve_slot_nowait("talk", TEN, ttl=minutes(15))
         w.remote.hold(1, TEN)
@@ -125,7 +125,7 @@ async def test_a_strict_move_of_what_is_in_doubt_since_a_restart_is_no_success()
 # --- Confirming -------------------------------------------------------------------------------
 
 
-async def test_strict_does_not_confirm_what_somebody_has_deleted_there_and_taken() -> None:
+async def test_strict_does_not_confirm_a_hold_that_was_deleted_and_taken_there() -> None:
     async with world(STRICT) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.release(w.live[0].uid)
@@ -135,7 +135,7 @@ async def test_strict_does_not_confirm_what_somebody_has_deleted_there_and_taken
         assert [one.uid for one in w.revoked] == [hold.uid]
 
 
-async def test_strict_holds_anew_what_somebody_has_deleted_there_and_confirms_it() -> None:
+async def test_strict_confirms_a_deleted_hold_once_it_is_made_again() -> None:
     async with world(STRICT) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.release(w.live[0].uid)
@@ -143,8 +143,8 @@ async def test_strict_holds_anew_what_somebody_has_deleted_there_and_confirms_it
         assert w.there == ["10:00"]
 
 
-async def test_strict_does_not_confirm_where_the_remote_has_not_followed() -> None:
-    """The hold was moved on the engine itself, and the remote has said no to that."""
+async def test_strict_does_not_confirm_a_move_that_the_remote_has_refused() -> None:
+    """The hold was moved on the engine itself, and the remote has refused that."""
     async with world(STRICT) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(10))
         w.remote.hold(1, NOON)
@@ -153,7 +153,7 @@ async def test_strict_does_not_confirm_where_the_remote_has_not_followed() -> No
             await w.sync.confirm(hold.uid)
 
 
-async def test_strict_does_not_confirm_what_is_in_doubt_since_a_restart() -> None:
+async def test_strict_does_not_confirm_after_a_restart_without_saved_state() -> None:
     async with world(STRICT, enter=False) as w:
         hold = w.engine.reserve_slot_nowait("talk", TEN, ttl=minutes(15))
         w.remote.hold(1, TEN)
@@ -166,8 +166,8 @@ async def test_strict_does_not_confirm_what_is_in_doubt_since_a_restart() -> Non
             assert current.state is State.HELD
 
 
-async def test_strict_does_not_confirm_what_the_remote_cannot_be_asked_about() -> None:
-    """Somebody may have deleted it there; once it can be asked, it is confirmed."""
+async def test_strict_does_not_confirm_while_the_remote_cannot_be_asked() -> None:
+    """The hold may have been deleted there; once the remote responds, it is confirmed."""
     async with world(STRICT) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.faults.script(Error500(), op="get")
@@ -180,7 +180,7 @@ async def test_strict_does_not_confirm_what_the_remote_cannot_be_asked_about() -
 
 
 class Booking:
-    """A callback that takes its time, and books or fails."""
+    """A callback that waits until it is told to book or to fail."""
 
     def __init__(self) -> None:
         self.called = asyncio.Event()
@@ -197,7 +197,7 @@ class Booking:
 
 
 @pytest.mark.parametrize("ttl_s", [20, 90, 300])
-async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s: int) -> None:
+async def test_nobody_else_gets_a_slot_while_the_callback_books_it(ttl_s: int) -> None:
     book = Booking()
     async with world(replace(STRICT, on_confirm=book)) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=timedelta(seconds=ttl_s))
@@ -206,12 +206,12 @@ async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s:
         remote_uid = w.live[0].uid
         try:
             for _ in range(20):
-                async with asyncio.timeout(20):  # nothing waits for the callback
+                async with asyncio.timeout(20):  # nothing here waits for the callback
                     await w.advance(timedelta(seconds=19))
                 with pytest.raises(SlotTaken):
                     await w.sync.reserve_slot("talk", TEN)
         finally:
-            book.goes_on.set()  # or leaving waits for it for ever
+            book.goes_on.set()  # otherwise leaving the sync would wait for ever
         assert (await asked).state is State.CONFIRMED
         assert (book.booked, w.events) == ([(hold.uid, remote_uid)], [])
         await w.settled()
@@ -222,7 +222,7 @@ async def test_a_slot_is_not_given_to_another_while_the_callback_books_it(ttl_s:
 @pytest.mark.parametrize(
     ("ttl_s", "state"), [(20, State.CANCELLED), (300, State.HELD)], ids=["last minute", "before"]
 )
-async def test_what_the_callback_could_not_book_is_as_it_was_or_over(
+async def test_after_a_failed_callback_the_hold_is_as_it_was_or_cancelled(
     ttl_s: int, state: State
 ) -> None:
     book = Booking()
@@ -238,7 +238,7 @@ async def test_what_the_callback_could_not_book_is_as_it_was_or_over(
         assert (current.state, w.there) == (state, ["10:00"] if state is State.HELD else [])
 
 
-async def test_what_was_released_while_the_callback_booked_it_is_told() -> None:
+async def test_a_release_during_the_callback_is_reported() -> None:
     book = Booking()
     async with world(replace(STRICT, on_confirm=book)) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
@@ -254,7 +254,7 @@ async def test_what_was_released_while_the_callback_booked_it_is_told() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["booked", "not booked"])
-async def test_who_confirms_again_waits_for_the_callback_of_one_who_has_left(fails: bool) -> None:
+async def test_a_repeated_confirm_waits_for_the_callback_of_a_cancelled_one(fails: bool) -> None:
     book = Booking()
     async with world(replace(STRICT, on_confirm=book)) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
@@ -280,7 +280,7 @@ async def test_who_confirms_again_waits_for_the_callback_of_one_who_has_left(fai
         assert (len(book.booked), w.there) == (1, [])
 
 
-async def test_that_it_is_booked_there_is_kept_at_once() -> None:
+async def test_a_booking_by_the_callback_is_saved_at_once() -> None:
     book = Booking()
     book.goes_on.set()
     async with world(replace(STRICT, on_confirm=book)) as w:
@@ -292,7 +292,7 @@ async def test_that_it_is_booked_there_is_kept_at_once() -> None:
 
 @pytest.mark.parametrize("how", ["moved", "left", "crashed"])
 @pytest.mark.parametrize("mode", Mode)
-async def test_what_is_booked_there_is_not_booked_again(mode: Mode, how: str) -> None:
+async def test_what_is_booked_at_the_remote_is_not_booked_again(mode: Mode, how: str) -> None:
     book = Booking()
     book.goes_on.set()
     async with world(replace(STRICT, mode=mode, on_confirm=book)) as w:
@@ -317,7 +317,7 @@ async def test_what_is_booked_there_is_not_booked_again(mode: Mode, how: str) ->
 # --- Keys ---------------------------------------------------------------------------------------
 
 
-async def test_no_key_of_a_callers_is_that_of_an_earlier_attempt() -> None:
+async def test_keys_of_callers_and_of_earlier_attempts_differ() -> None:
     async with world(STRICT) as w:
         theirs = w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
@@ -329,7 +329,7 @@ async def test_no_key_of_a_callers_is_that_of_an_earlier_attempt() -> None:
                 await w.sync.reserve_slot("talk", TEN, key=key)
 
 
-async def test_a_repeat_of_what_has_ended_is_no_yes() -> None:
+async def test_repeating_a_key_whose_hold_has_ended_raises() -> None:
     async with world() as w:
         for name in ("talk", "chat"):
             hold = await w.sync.reserve_slot(name, TEN, key=name)
@@ -340,7 +340,7 @@ async def test_a_repeat_of_what_has_ended_is_no_yes() -> None:
 
 
 @pytest.mark.parametrize("how", ["left", "crashed"])
-async def test_after_a_restart_a_key_does_not_return_what_was_given_back(how: str) -> None:
+async def test_after_a_restart_a_key_does_not_return_a_hold_that_was_given_back(how: str) -> None:
     async with world(STRICT) as w:
         theirs = w.remote.hold(1, TEN)
         with pytest.raises(RemoteConflict):
@@ -350,7 +350,7 @@ async def test_after_a_restart_a_key_does_not_return_what_was_given_back(how: st
         saved = w.sync.saved() if how == "left" else SavedState(tuple(w.kept.values()))
         w.sync = w.new_sync(saved=saved)
         await w.sync.__aenter__()
-        if how == "crashed":  # nobody knows that there was an attempt
+        if how == "crashed":  # the attempt is not known any more
             with pytest.raises(WrongState):
                 await w.sync.reserve_slot("talk", TEN, key="a")
             return
@@ -361,7 +361,7 @@ async def test_after_a_restart_a_key_does_not_return_what_was_given_back(how: st
 # --- Leaving ------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_waits_while_the_sync_is_left_is_told_so() -> None:
+async def test_callers_that_wait_while_the_sync_is_left_get_sync_closed() -> None:
     async with world(STRICT, drain=timedelta(seconds=1)) as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="post")
@@ -377,7 +377,7 @@ async def test_a_caller_that_waits_while_the_sync_is_left_is_told_so() -> None:
         gate.open()
 
 
-async def test_one_that_is_cancelled_is_told_that() -> None:
+async def test_a_cancelled_caller_gets_its_cancellation() -> None:
     async with world(STRICT) as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="post")
@@ -393,8 +393,8 @@ async def test_one_that_is_cancelled_is_told_that() -> None:
 
 
 @pytest.mark.parametrize("synced", [STRICT, BACKGROUND], ids=["strict", "background"])
-async def test_a_booking_that_is_over_is_followed_no_longer(synced: SyncedEventType) -> None:
-    """Also where the remote's hold lasts as long as the slot, so that nothing is ever due."""
+async def test_a_booking_that_is_over_is_no_longer_tracked(synced: SyncedEventType) -> None:
+    """Also if the remote's hold lasts as long as the slot, so that no renewal is ever due."""
     async with world(synced) as w:
         start = w.clock.moment + minutes(15)
         hold = await w.sync.reserve_slot(synced.id, start, ttl=minutes(50))
@@ -406,7 +406,7 @@ async def test_a_booking_that_is_over_is_followed_no_longer(synced: SyncedEventT
         assert (w.sync.statistics().tracked, w.there) == (0, [])
 
 
-async def test_a_booking_that_the_remote_has_refused_is_not_followed_for_ever() -> None:
+async def test_a_booking_that_the_remote_refused_is_not_tracked_for_ever() -> None:
     async with world(BACKGROUND) as w:
         start = w.clock.moment + minutes(15)
         w.remote.hold(2, start)

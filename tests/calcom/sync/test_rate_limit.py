@@ -1,4 +1,4 @@
-"""What is held stays held under a rate limit, and no more is promised than it can keep alive."""
+"""Under a rate limit holds stay alive, and no more are promised than it can keep alive."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def states(w: World, holds: list[Reservation]) -> Counter[State | None]:
 
 @pytest.mark.parametrize("wait", [False, True], ids=["refused", "waiting"])
 async def test_a_burst_of_holds_is_kept_alive(wait: bool) -> None:
-    """All that the default limit allows, made at once, and due at once.
+    """As many holds as the default limit allows, made at once and so due at once.
 
-    The remote counts, too: none of it is refused there.
+    The remote counts as well, and refuses none of the requests.
     """
     client = {"per_minute": 120, "wait_for_permit": wait}
     async with world(FIXED_TTL, client=client) as w:
@@ -56,7 +56,7 @@ async def test_a_burst_of_holds_is_kept_alive(wait: bool) -> None:
         assert states(w, holds) == {State.HELD: 120}
 
 
-async def test_what_could_not_be_kept_alive_is_refused_and_said_when_to_try_again() -> None:
+async def test_a_hold_that_could_not_be_kept_alive_is_refused_with_a_time_to_retry() -> None:
     async with world(FIXED_TTL, client={"per_minute": 10}) as w:
         holds = await hold_many(w, 10)
         await w.advance(minutes(1))
@@ -65,7 +65,7 @@ async def test_what_could_not_be_kept_alive_is_refused_and_said_when_to_try_agai
         assert (refused.value.waiting, refused.value.retry_at) == (10, holds[0].until)
         assert "10 reservations are renewed" in str(refused.value)
         assert (len(w.there), w.engine.statistics().held) == (10, 10)
-        # What need not be renewed is taken on, and what was given up makes room.
+        # A hold that needs no renewal is accepted, and a release makes room.
         await w.sync.reserve_slot("talk", TEN + minutes(30) * 11, ttl=minutes(5))
         await w.sync.release(holds[3].uid)
         await w.sync.reserve_slot("talk", TEN + minutes(30) * 10, ttl=QUARTER)
@@ -73,7 +73,7 @@ async def test_what_could_not_be_kept_alive_is_refused_and_said_when_to_try_agai
         assert w.revoked == []
 
 
-async def test_a_refused_hold_can_be_tried_again_with_its_key() -> None:
+async def test_a_refused_hold_can_be_retried_with_its_key() -> None:
     async with world(FIXED_TTL, client={"per_minute": 2}) as w:
         first, _ = await hold_many(w, 2)
         await w.advance(minutes(1))
@@ -92,7 +92,7 @@ async def test_one_request_a_minute_renews_nothing() -> None:
         assert w.engine.statistics().held == 0
 
 
-async def test_in_the_background_too() -> None:
+async def test_in_the_background_as_well() -> None:
     synced = SyncedEventType(CHAT, Mode.BACKGROUND)
     async with world(synced, client={"per_minute": 2, "wait_for_permit": False}) as w:
         for n in range(2):
@@ -103,7 +103,7 @@ async def test_in_the_background_too() -> None:
 
 
 async def test_renewals_go_before_new_holds() -> None:
-    """All that can be sent is used up by others, again and again."""
+    """Other calls use up the limit again and again."""
     async with world(FIXED_TTL, client={"per_minute": 20, "wait_for_permit": False}) as w:
         holds = await hold_many(w, 20)
         for _ in range(400):
@@ -114,7 +114,7 @@ async def test_renewals_go_before_new_holds() -> None:
         assert states(w, holds) == {State.HELD: 20}
 
 
-async def test_an_extension_that_is_held_back_destroys_nothing() -> None:
+async def test_an_extension_that_is_held_back_loses_nothing() -> None:
     async with world(STRICT, client={"per_minute": 2}) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         with pytest.raises(RateLimited) as limited:
@@ -129,7 +129,7 @@ async def test_an_extension_that_is_held_back_destroys_nothing() -> None:
         assert w.requests() == ["post", "delete", "post"]
 
 
-async def test_nor_does_a_move_that_overlaps() -> None:
+async def test_an_overlapping_move_that_is_held_back_loses_nothing() -> None:
     async with world(STRICT, client={"per_minute": 2}) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         with pytest.raises(RateLimited):
@@ -139,8 +139,8 @@ async def test_nor_does_a_move_that_overlaps() -> None:
         assert (current.start, w.there, w.requests()) == (TEN, ["10:00"], ["post"])
 
 
-async def test_what_the_remote_says_is_left_counts() -> None:
-    """Another client with the same key has used up what ours knows nothing of."""
+async def test_what_the_remote_says_remains_counts() -> None:
+    """Another client with the same key has used up most of the limit."""
     limits = RateLimits(api_key=RateLimit(4), address=RateLimit(4))
     async with world(STRICT, remote={"limits": limits}) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
@@ -153,7 +153,7 @@ async def test_what_the_remote_says_is_left_counts() -> None:
 
 
 async def shut_out(w: World) -> None:
-    """Use up, with another client of the same key, all that the remote takes, and more."""
+    """Exceed the remote's limit with another client of the same key."""
     async with CalComClient(w.remote.url, api_key="cal_all", attempts=1, per_minute=None) as other:
         with suppress(RateLimited):
             while True:
@@ -161,7 +161,7 @@ async def shut_out(w: World) -> None:
 
 
 @pytest.mark.parametrize("mode", Mode)
-async def test_a_renewal_that_the_remote_shuts_out_is_made_when_it_does_not(mode: Mode) -> None:
+async def test_a_renewal_that_the_remote_shuts_out_is_made_later(mode: Mode) -> None:
     limits = RateLimits(api_key=RateLimit(10))
     synced = replace(FIXED_TTL, mode=mode)
     async with world(synced, client={"wait_for_permit": False}, remote={"limits": limits}) as w:
@@ -180,8 +180,8 @@ async def test_a_renewal_that_the_remote_shuts_out_is_made_when_it_does_not(mode
 
 
 @pytest.mark.parametrize("mode", Mode)
-async def test_one_that_is_shut_out_between_its_two_requests(mode: Mode) -> None:
-    """The hold is gone there: strict does not say for a minute that it is held."""
+async def test_a_renewal_that_is_shut_out_between_its_two_requests(mode: Mode) -> None:
+    """The hold is gone there, so strict mode does not wait a minute for the second request."""
     synced = replace(FIXED_TTL, mode=mode)
     async with world(synced, client={"wait_for_permit": False}) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=QUARTER)
@@ -198,7 +198,7 @@ async def test_one_that_is_shut_out_between_its_two_requests(mode: Mode) -> None
         assert (w.there, w.revoked) == (["10:00"], [])
 
 
-async def test_nothing_is_claimed_any_more_once_all_is_done() -> None:
+async def test_permits_are_given_back_once_all_is_done() -> None:
     async with world(FIXED_TTL, client={"per_minute": 4, "wait_for_permit": False}) as w:
         await hold_many(w, 2)
         theirs = w.remote.hold(1, NOON)
@@ -210,7 +210,7 @@ async def test_nothing_is_claimed_any_more_once_all_is_done() -> None:
         assert w.client.statistics().waiting == 0
 
 
-async def test_a_hold_that_waits_for_its_turns_when_the_sync_is_left_claims_nothing() -> None:
+async def test_permits_are_given_back_when_the_sync_is_left() -> None:
     async with world(FIXED_TTL, client={"per_minute": 4, "wait_for_permit": False}) as w:
         await hold_many(w, 4)
         await w.advance(timedelta(seconds=150))

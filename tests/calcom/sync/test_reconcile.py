@@ -1,4 +1,4 @@
-"""The next step, for every state there can be."""
+"""The next step, for every possible state."""
 
 from __future__ import annotations
 

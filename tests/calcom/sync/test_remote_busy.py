@@ -1,4 +1,4 @@
-"""What may be concluded from the remote's slots."""
+"""What the remote's slots say about who is busy."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def watched(
 
 CASES = {
     "a missing slot is busy": ({60}, {0, 30}, [(0, 60)], set()),
-    "but not where a free one is": ({15}, {0, 30}, [(0, 15), (45, 60)], set()),
-    "where nothing is left its start is hidden": ({0, 20}, {10}, [], {10}),
-    "where something is left it is enough": ({20}, {10}, [(10, 20)], set()),
-    "all is free": ({0, 30}, set(), [], set()),
+    "minutes of a free slot are not busy": ({15}, {0, 30}, [(0, 15), (45, 60)], set()),
+    "a start without busy minutes is hidden": ({0, 20}, {10}, [], {10}),
+    "a start with a busy minute is not hidden": ({20}, {10}, [(10, 20)], set()),
+    "everything is free": ({0, 30}, set(), [], set()),
 }
 
 
@@ -47,13 +47,13 @@ def test_what_becomes_busy(
     assert found.hidden == {"talk": frozenset(hidden)}
 
 
-def test_what_is_kept_free_around_a_free_slot_is_not_busy() -> None:
+def test_the_buffers_of_a_free_slot_are_not_busy() -> None:
     found = infer_busy({"talk": watched({60}, {0, 30}, before=10, after=5)})
     assert found.busy == {"room": [(0, 50)]}
 
 
-def test_a_minute_that_some_event_type_can_have_is_not_busy_for_any() -> None:
-    """The other is missing for a reason of its own, such as its notice."""
+def test_a_minute_that_is_free_for_one_event_type_is_busy_for_none() -> None:
+    """The other event type's slot is missing for a reason of its own, such as its notice."""
     found = infer_busy({
         "talk": watched(set(), {0}),
         "chat": watched({0}, set(), busy_if_missing=("room",)),
@@ -63,30 +63,32 @@ def test_a_minute_that_some_event_type_can_have_is_not_busy_for_any() -> None:
     assert found.hidden["talk"] == {0}
 
 
-def test_if_it_cannot_be_told_who_is_busy_nobody_is() -> None:
+def test_nobody_is_busy_if_it_is_unknown_who() -> None:
     found = infer_busy({"talk": watched(set(), {0}, busy_if_missing=(), resources=("ann", "room"))})
     assert found.busy == {}
     assert found.hidden == {"talk": {0}}
 
 
 HALF_HOUR = timedelta(minutes=30)
-BLAMES: dict[str, tuple[EventType, tuple[str, ...]]] = {
+BUSY_IF_MISSING: dict[str, tuple[EventType, tuple[str, ...]]] = {
     "one": (EventType(id="t", length=HALF_HOUR, all_of=["a"]), ("a",)),
-    "in turns": (EventType(id="t", length=HALF_HOUR, any_of=[["a", "b"]]), ("a", "b")),
+    "any of two": (EventType(id="t", length=HALF_HOUR, any_of=[["a", "b"]]), ("a", "b")),
     "together": (EventType(id="t", length=HALF_HOUR, all_of=["a", "b"]), ()),
     "one with others": (EventType(id="t", length=HALF_HOUR, all_of=["a"], any_of=[["b"]]), ()),
     "two groups": (EventType(id="t", length=HALF_HOUR, any_of=[["a"], ["b"]]), ()),
 }
 
 
-@pytest.mark.parametrize(("event_type", "busy_if_missing"), BLAMES.values(), ids=BLAMES)
-def test_whom_a_missing_slot_is_blamed_on(
+@pytest.mark.parametrize(
+    ("event_type", "busy_if_missing"), BUSY_IF_MISSING.values(), ids=BUSY_IF_MISSING
+)
+def test_who_is_busy_if_a_slot_is_missing(
     event_type: EventType, busy_if_missing: tuple[str, ...]
 ) -> None:
     assert Watched.of(event_type).busy_if_missing == busy_if_missing
 
 
-def test_what_we_hold_there_ourselves_proves_nothing() -> None:
+def test_our_own_holds_there_prove_nothing() -> None:
     result = PollResult(0, 0, 0, frozenset(), offered=[0, 30, 60], own=(40, 50))
     assert list(missing(result, 30)) == [0, 60]
 
@@ -101,7 +103,7 @@ def test_days() -> None:
     assert (one.as_of(0, 2 * DAY), one.as_of(0, 6 * DAY), one.as_of(3 * DAY, 4 * DAY)) == (
         9, None, None
     )  # fmt: skip
-    # What begins on a day that nobody asked for is not kept.
+    # Starts on days that nobody asked for are not kept.
     assert [set(one.days[day].missing) for day in (0, 1, 5)] == [{0}, set(), set()]
     one.forget(before=6, today=0)
     assert set(one.days) == {5}
@@ -110,15 +112,15 @@ def test_days() -> None:
     assert days_of(3, 3) == range(1)
 
 
-# Few starts, close to each other, so that free and missing ones overlap in every way.
+# Few starts close together, so that free and missing ones overlap in every way.
 starts = st.sets(st.integers(0, 12).map(lambda n: n * 5))
 
 
 @given(starts, starts, st.sampled_from([5, 15, 30]), st.integers(0, 7), st.integers(0, 7))
-def test_nothing_free_is_refused_and_nothing_missing_is_offered(
+def test_free_slots_are_offered_and_missing_ones_are_not(
     free: set[int], offered: set[int], length: int, before: int, after: int
 ) -> None:
-    """The one promise: here is offered what is offered there, of all that is offered here."""
+    """The one promise: of our own slots, exactly those are offered that the remote offers."""
     one = watched(free, offered - free, length=length, before=before, after=after)
     found = infer_busy({"talk": one})
     edges = joined(found.busy.get("room", []))

@@ -1,4 +1,4 @@
-"""Starting again with what has survived, and comparing both sides."""
+"""Restarts with what was kept, and reconciling both sides."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def again(w: World, saved: SavedState | None) -> AsyncIterator[CalComSync]
 
 
 def kept(w: World) -> SavedState:
-    """Return what `on_link` and `on_ghost` were told."""
+    """Return what `on_hold` and `on_orphan` were given."""
     return w.left_by_a_crash()
 
 
@@ -63,7 +63,7 @@ async def test_a_restart_makes_no_duplicates(name: str, how: str) -> None:
             assert w.there == []
 
 
-async def test_what_ended_meanwhile_is_released() -> None:
+async def test_a_hold_that_ended_meanwhile_is_released() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
         await w.sync.abort()
@@ -72,7 +72,7 @@ async def test_what_ended_meanwhile_is_released() -> None:
             assert w.there == []
 
 
-async def test_what_was_made_meanwhile_is_sent() -> None:
+async def test_a_hold_that_was_made_meanwhile_is_sent() -> None:
     async with world() as w:
         await w.sync.abort()
         await w.engine.reserve_slot("talk", TEN)
@@ -81,8 +81,8 @@ async def test_what_was_made_meanwhile_is_sent() -> None:
 
 
 @pytest.mark.parametrize("name", ["talk", "chat"])
-async def test_without_what_was_kept_the_remotes_hold_is_waited_for(name: str) -> None:
-    """Nobody knows the uid, so it is held anew once what is there is over; nothing is revoked."""
+async def test_without_saved_state_the_orphan_is_waited_for(name: str) -> None:
+    """The uid is lost, so the hold is made anew once the orphan has ended; nothing is revoked."""
     async with world(replace(STRICT, custom_ttl=False), replace(BACKGROUND, custom_ttl=False)) as w:
         hold = await w.sync.reserve_slot(name, TEN, ttl=minutes(20))
         await w.settled()
@@ -94,7 +94,7 @@ async def test_without_what_was_kept_the_remotes_hold_is_waited_for(name: str) -
             assert w.there == ["10:00"]
 
 
-async def test_with_credentials_it_is_waited_for_no_longer_than_it_can_last() -> None:
+async def test_with_credentials_the_orphan_is_waited_for_no_longer_than_it_can_last() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(4))
         await w.sync.abort()
@@ -105,7 +105,7 @@ async def test_with_credentials_it_is_waited_for_no_longer_than_it_can_last() ->
 
 
 @pytest.mark.parametrize("op", ["post", "patch", "delete"])
-async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
+async def test_a_crash_during_a_request(op: str) -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
         if op != "post":
@@ -117,7 +117,7 @@ async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
         if op == "delete":
             await w.sync.release(hold.uid)
         await gate.reached()
-        kept_before = kept(w)  # what a crash leaves behind
+        kept_before = kept(w)  # what a crash leaves
         await w.sync.abort()
         gate.open()
         async with again(w, kept_before):
@@ -128,8 +128,8 @@ async def test_a_crash_in_the_middle_of_a_request(op: str) -> None:
             assert (await w.sync.reconcile()).agrees
 
 
-async def test_a_crash_in_the_middle_of_a_renewal_is_no_reason_to_believe_that_it_is_held() -> None:
-    """It was deleted to be made anew, and that nobody has heard."""
+async def test_after_a_crash_during_a_renewal_the_hold_is_made_again() -> None:
+    """The hold was deleted to be made anew, and the response was lost in the crash."""
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         gate = Gate()
@@ -146,7 +146,7 @@ async def test_a_crash_in_the_middle_of_a_renewal_is_no_reason_to_believe_that_i
             assert w.requests() == ["post", "delete", "delete", "post"]
 
 
-async def test_strict_is_patient_after_a_crash_in_the_middle_of_a_request() -> None:
+async def test_after_a_crash_during_a_request_strict_waits_for_the_orphan() -> None:
     async with world(replace(STRICT, custom_ttl=False)) as w:
         gate = Gate()
         w.remote.faults.script(Wait(gate, At.AFTER), op="post")
@@ -161,7 +161,7 @@ async def test_strict_is_patient_after_a_crash_in_the_middle_of_a_request() -> N
             assert (sync.remote_state(hold.uid), w.revoked) == (RemoteState.HELD, [])
 
 
-async def test_a_move_that_was_under_way_is_looked_up_although_no_clock_was_compared() -> None:
+async def test_a_move_in_flight_is_looked_up_though_the_clock_skew_is_unknown() -> None:
     async with world(remote={"skew": timedelta(minutes=-3)}) as w:
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(20))
         await w.settled()
@@ -178,7 +178,7 @@ async def test_a_move_that_was_under_way_is_looked_up_although_no_clock_was_comp
             assert (await sync.reconcile()).findings == ()
 
 
-async def test_ghosts_survive() -> None:
+async def test_orphans_survive_a_restart() -> None:
     async with world() as w:
         w.remote.faults.script(DropAfter(), op="post")
         with pytest.raises(RemoteUncertain):
@@ -193,8 +193,8 @@ async def test_ghosts_survive() -> None:
 
 
 @pytest.mark.parametrize("name", ["talk", "chat"])
-async def test_ghosts_survive_a_crash(name: str) -> None:
-    """Also one that a later request of the same reservation has left behind elsewhere."""
+async def test_orphans_survive_a_crash(name: str) -> None:
+    """Also an orphan of an earlier request of the same reservation at another time."""
     async with world() as w:
         w.remote.faults.script(DropAfter(), op="post", times=2)
         if name == "talk":
@@ -214,7 +214,7 @@ async def test_ghosts_survive_a_crash(name: str) -> None:
             assert set(before) <= set(after)
 
 
-async def test_what_is_kept_says_when_it_may_be_dropped() -> None:
+async def test_what_is_kept_says_when_to_drop_it() -> None:
     async with world() as w:
         for name in ("talk", "chat") * 3:
             hold = await w.sync.reserve_slot(name, TEN)
@@ -225,7 +225,7 @@ async def test_what_is_kept_says_when_it_may_be_dropped() -> None:
             assert w.kept == {}
 
 
-async def test_an_engine_that_is_left_first_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
+async def test_leaving_the_engine_first_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
     async with world() as w:
         engine = SlotEngine(clock=w.clock)
         async with engine:
@@ -269,7 +269,7 @@ async def report(w: World) -> list[tuple[Difference, bool]]:
     return [(finding.difference, finding.repaired) for finding in found.findings]
 
 
-async def test_nothing_to_say() -> None:
+async def test_nothing_to_report() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN)
         await w.sync.reserve_slot("chat", TEN)
@@ -277,7 +277,7 @@ async def test_nothing_to_say() -> None:
         assert (found.compared, found.findings, found.agrees) == (2, (), True)
 
 
-async def test_what_is_missing_there_is_held_again() -> None:
+async def test_a_hold_that_is_missing_there_is_made_again() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN)
         w.remote.release(w.live[0].uid)
@@ -285,7 +285,7 @@ async def test_what_is_missing_there_is_held_again() -> None:
         assert w.there == ["10:00"]
 
 
-async def test_unless_somebody_else_has_it() -> None:
+async def test_a_hold_that_is_missing_there_and_taken_is_revoked() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         booking = await w.sync.reserve_slot("talk", NOON)
@@ -294,16 +294,16 @@ async def test_unless_somebody_else_has_it() -> None:
             w.remote.release(row.uid)
             w.remote.hold(1, row.start, minutes=60)
         assert await report(w) == [
-            (Difference.MISSING_THERE, True),  # by giving it up here
+            (Difference.MISSING_THERE, True),  # by revoking it
             (Difference.MISSING_THERE, False),
         ]
         assert [one.uid for one in w.revoked] == [hold.uid]
         assert [one.uid for one in w.diverged] == [booking.uid]
-        # The booking stays, and is named every time.
+        # The booking stays, and is reported every time.
         assert await report(w) == [(Difference.MISSING_THERE, False)]
 
 
-async def test_a_booking_that_was_refused_is_held_once_it_can_be() -> None:
+async def test_a_refused_booking_is_held_once_its_time_is_free() -> None:
     async with world() as w:
         theirs = w.remote.hold(2, TEN, minutes=60)
         hold = await w.sync.reserve_slot("chat", TEN)
@@ -314,7 +314,7 @@ async def test_a_booking_that_was_refused_is_held_once_it_can_be() -> None:
         assert w.there == ["10:00"]
 
 
-async def test_what_is_elsewhere_there_is_moved_back() -> None:
+async def test_a_hold_that_is_elsewhere_there_is_moved_back() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN)
         await w.client.update(w.live[0].uid, 1, NOON)
@@ -322,7 +322,7 @@ async def test_what_is_elsewhere_there_is_moved_back() -> None:
         assert w.there == ["10:00"]
 
 
-async def test_what_ends_earlier_than_believed_is_renewed() -> None:
+async def test_a_hold_that_ends_earlier_than_known_is_renewed() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(20))
         await w.client.update(w.live[0].uid, 1, NOON, reservation_minutes=1)
@@ -332,7 +332,7 @@ async def test_what_ends_earlier_than_believed_is_renewed() -> None:
         assert w.there == ["10:00"]
 
 
-async def test_what_could_not_be_deleted_is_named_and_deleted() -> None:
+async def test_a_hold_that_could_not_be_deleted_is_reported_and_deleted() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(Error500(), op="delete", times=2)
@@ -341,7 +341,7 @@ async def test_what_could_not_be_deleted_is_named_and_deleted() -> None:
         assert w.there == []
 
 
-async def test_a_remote_that_does_not_answer_is_named() -> None:
+async def test_a_remote_that_does_not_respond_is_reported() -> None:
     async with world() as w:
         await w.sync.reserve_slot("talk", TEN)
         w.remote.faults.script(Error500(), op="get")
@@ -349,14 +349,14 @@ async def test_a_remote_that_does_not_answer_is_named() -> None:
         assert await report(w) == []
 
 
-async def test_what_was_missed_is_found() -> None:
+async def test_a_hold_that_is_not_tracked_yet_is_reported() -> None:
     async with world() as w:
-        hold = w.engine.reserve_slot_nowait("talk", TEN)  # the sync has not heard of it yet
+        hold = w.engine.reserve_slot_nowait("talk", TEN)  # the sync has not seen the event yet
         assert await report(w) == [(Difference.UNTRACKED, True)]
         assert w.sync.remote_state(hold.uid) is RemoteState.HELD
 
 
-async def test_too_many_events_are_made_good() -> None:
+async def test_more_events_than_the_buffer_holds_are_followed() -> None:
     async with world(event_buffer=1) as w:
         holds = [w.engine.reserve_slot_nowait("chat", TEN + minutes(30) * n) for n in range(5)]
         await w.settled()

@@ -1,4 +1,4 @@
-"""What random schedules have found, each told in as few steps as it takes."""
+"""Faults that random schedules have found, each in as few steps as possible."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ ELEVEN = TEN + minutes(60)
 
 
 async def soon(is_so: Callable[[], bool]) -> None:
-    """Return when it is so, which nobody need be waited for; no matter what else goes on."""
+    """Return when the condition holds, without waiting for the sync to settle."""
     for _ in range(20_000):
         if is_so():
             return
         await asyncio.sleep(0)
-    raise AssertionError("it never was")
+    raise AssertionError("the condition never became true")
 
 
 async def booked(w: World) -> Reservation:
-    """Hold the talk at ten, confirm that, and let all be done that follows."""
+    """Hold the talk at ten, confirm it, and let the remote follow."""
     hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
     await w.sync.confirm(hold.uid)
     await w.settled()
@@ -42,10 +42,10 @@ def books(w: World, uid: str) -> bool:
     return found is not None and found.state is State.CONFIRMED
 
 
-# --- Who confirms again what is confirmed ------------------------------------------------------
+# --- Repeated confirms -------------------------------------------------------------------------
 
 
-async def test_a_second_yes_means_as_much_as_the_first() -> None:
+async def test_a_repeated_confirm_promises_as_much_as_the_first() -> None:
     async with world(STRICT) as w:
         hold = await booked(w)
         w.remote.release(w.live[0].uid)
@@ -53,7 +53,7 @@ async def test_a_second_yes_means_as_much_as_the_first() -> None:
         assert w.there == ["10:00"]
 
 
-async def test_there_is_none_while_somebody_else_has_it_there_and_the_booking_stays() -> None:
+async def test_a_repeated_confirm_raises_if_the_time_was_taken_and_the_booking_stays() -> None:
     async with world(STRICT) as w:
         hold = await booked(w)
         w.remote.release(w.live[0].uid)
@@ -68,7 +68,7 @@ async def test_there_is_none_while_somebody_else_has_it_there_and_the_booking_st
         assert w.there == ["10:00"]
 
 
-async def test_nor_while_the_remote_cannot_be_asked() -> None:
+async def test_a_repeated_confirm_raises_while_the_remote_cannot_be_asked() -> None:
     async with world(STRICT) as w:
         hold = await booked(w)
         w.remote.faults.script(Error500(), op="get")
@@ -78,7 +78,7 @@ async def test_nor_while_the_remote_cannot_be_asked() -> None:
         await w.sync.confirm(hold.uid)
 
 
-async def test_nor_while_nobody_knows_whether_it_was_made_anew() -> None:
+async def test_a_repeated_confirm_raises_while_a_post_is_unknown() -> None:
     async with world(STRICT) as w:
         hold = await booked(w)
         w.remote.release(w.live[0].uid)
@@ -91,7 +91,7 @@ async def test_nor_while_nobody_knows_whether_it_was_made_anew() -> None:
         assert w.there == ["10:00"]
 
 
-async def test_the_remote_is_not_asked_for_what_it_is_not_to_hold() -> None:
+async def test_a_repeated_confirm_does_not_ask_for_a_hold_that_was_released() -> None:
     async with world(replace(STRICT, on_confirm=OnConfirm.RELEASE)) as w:
         hold = await booked(w)
         asked = w.requests()
@@ -100,8 +100,8 @@ async def test_the_remote_is_not_asked_for_what_it_is_not_to_hold() -> None:
         assert (w.requests(), w.there) == (asked, [])
 
 
-async def test_nor_is_the_callback_waited_for_that_books_it_in_its_own_time() -> None:
-    """Which is what becomes of a booking that was made on the engine itself."""
+async def test_a_repeated_confirm_does_not_wait_for_a_background_callback() -> None:
+    """A booking that was made on the engine itself is booked by such a callback."""
     goes_on, booked = asyncio.Event(), []
 
     async def book(reservation: Reservation, _: str | None) -> None:
@@ -121,11 +121,11 @@ async def test_nor_is_the_callback_waited_for_that_books_it_in_its_own_time() ->
         assert (booked, w.there) == ([hold.uid], [])
 
 
-# --- Who leaves when the remote has just been asked ---------------------------------------------
+# --- Cancelled callers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", ["confirm", "reconcile"])
-async def test_what_a_caller_has_found_out_is_acted_upon_though_it_has_left(verb: str) -> None:
+async def test_a_response_is_acted_upon_though_its_caller_was_cancelled(verb: str) -> None:
     async with world(STRICT) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         w.remote.release(w.live[0].uid)
@@ -143,8 +143,8 @@ async def test_what_a_caller_has_found_out_is_acted_upon_though_it_has_left(verb
         await soon(lambda: w.there == ["10:00"])
 
 
-async def test_a_request_of_a_reconcile_that_is_left_goes_on() -> None:
-    """No worker makes it: the only one has his hands full."""
+async def test_a_request_of_a_cancelled_reconcile_continues() -> None:
+    """No worker makes the request: the only one is busy."""
     async with world(STRICT, parallel=1) as w:
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
@@ -164,11 +164,11 @@ async def test_a_request_of_a_reconcile_that_is_left_goes_on() -> None:
         assert (w.there, w.sync.statistics().orphans) == (["10:00"], 0)
 
 
-# --- One reservation, one link -------------------------------------------------------------------
+# --- One reservation, one tracked hold ------------------------------------------------------------
 
 
-async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_else() -> None:
-    """The first move leaves nothing to hold there, and the second something again."""
+async def test_a_reservation_is_not_tracked_twice_while_a_caller_waits() -> None:
+    """After the first move the remote is to hold nothing, after the second something again."""
     released = replace(STRICT, event_type=PAIR, on_confirm=OnConfirm.RELEASE)
     async with world(STRICT, released) as w:
         hold = await booked(w)
@@ -181,7 +181,7 @@ async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_els
         gate.open()
         await first
         assert (await second).start == NOON
-        assert w.there == ["12:00"]  # before anybody else can have seen to it
+        assert w.there == ["12:00"]  # before anything else can have sent it
         await w.settled()
         assert (w.there, w.diverged) == (["12:00"], [])
         assert w.requests("post") == ["post"] * 2
@@ -191,7 +191,7 @@ async def test_who_waits_for_a_turn_finds_the_reservation_followed_by_nobody_els
         assert (w.there, w.sync.statistics().tracked) == ([], 0)
 
 
-async def test_after_the_last_turn_what_is_over_is_forgotten() -> None:
+async def test_a_hold_that_is_over_is_forgotten_after_the_last_caller() -> None:
     released = replace(STRICT, event_type=PAIR, on_confirm=OnConfirm.RELEASE)
     async with world(STRICT, released) as w:
         hold = await booked(w)
@@ -200,8 +200,8 @@ async def test_after_the_last_turn_what_is_over_is_forgotten() -> None:
         assert (w.there, w.sync.statistics().tracked) == ([], 0)
 
 
-async def test_a_link_that_is_not_followed_any_more_asks_for_nothing() -> None:
-    """It waits for a worker, who has his hands full, while it is let go and taken up anew."""
+async def test_a_forgotten_hold_sends_no_request() -> None:
+    """While it waits for a busy worker, the reservation is forgotten and tracked anew."""
     async with world(STRICT, parallel=1) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
@@ -221,7 +221,7 @@ async def test_a_link_that_is_not_followed_any_more_asks_for_nothing() -> None:
         assert (await w.sync.reconcile()).findings == ()
 
 
-async def test_a_comparison_does_not_report_on_a_link_that_another_has_replaced() -> None:
+async def test_reconcile_does_not_report_on_a_replaced_hold() -> None:
     async with world(STRICT) as w:
         other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))

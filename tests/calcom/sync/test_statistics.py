@@ -1,4 +1,4 @@
-"""What the sync counts: each number by something that happens, and all of them together."""
+"""The statistics of the sync: what each number counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEXT_DAY = DAY[1], DAY[1] + timedelta(days=1)
 
 
 class Counted:
-    """Tells which numbers have changed since it was last asked, and by how much."""
+    """Returns which numbers have changed since the last call, and by how much."""
 
     def __init__(self, w: World) -> None:
         self.world = w
@@ -38,7 +38,7 @@ class Counted:
         }
 
 
-async def test_what_happens_to_holds_is_counted() -> None:
+async def test_the_fate_of_holds_is_counted() -> None:
     async with world(client={"wait_for_permit": False}) as w:
         counted = Counted(w)
         assert set(counted.before) == {
@@ -86,7 +86,7 @@ async def test_what_happens_to_holds_is_counted() -> None:
         assert await counted.changes() == {"tracked": 1, "sent": 1, "refused": 1, "diverged": 1}
 
 
-async def test_a_renewal_in_the_background_is_counted_with_its_repeats() -> None:
+async def test_a_renewal_in_the_background_is_counted_with_its_retries() -> None:
     async with world() as w:
         hold = await w.sync.reserve_slot("chat", TEN, ttl=minutes(5))
         await w.settled()
@@ -100,7 +100,7 @@ async def test_a_renewal_in_the_background_is_counted_with_its_repeats() -> None
         }  # fmt: skip
 
 
-async def test_what_is_asked_about_slots_is_counted_and_the_oldest_answer_is_how_old() -> None:
+async def test_polls_are_counted_and_the_oldest_one_is_the_staleness() -> None:
     async with world() as w:
         counted = Counted(w)
         assert w.sync.statistics().staleness is None

@@ -1,4 +1,4 @@
-"""A remote, a client, an engine and a sync between them, in one simulated time."""
+"""A remote, a client, an engine and a sync between them, on one simulated clock."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ UNLIMITED: Final = RateLimits(api_key=_MANY, address=_MANY)
 
 
 class Longest:
-    """Draws the longest of all waits, and no jitter."""
+    """Always draws the longest wait, and no jitter."""
 
     def uniform(self, least: float, most: float) -> float:
         return 0.0 if least < 0 else most
@@ -87,7 +87,7 @@ class Longest:
 
 @dataclass
 class World:
-    """All of it; left together."""
+    """Both sides and the sync between them."""
 
     clock: SimClock
     remote: RemoteCalCom
@@ -101,7 +101,7 @@ class World:
     sync: CalComSync = field(init=False)
 
     def new_sync(self, **options: Any) -> CalComSync:
-        """Return another sync of the same two sides; not entered."""
+        """Return another sync of the same two sides, not entered."""
         return CalComSync(
             self.engine,
             self.client,
@@ -120,7 +120,7 @@ class World:
             self.kept[tracked.uid] = tracked
 
     def left_by_a_crash(self) -> SavedState:
-        """Return what was kept, and was not to be dropped."""
+        """Return what the callbacks have kept and have not dropped."""
         now = self.clock.now()
         orphans = tuple(orphan for orphan in self.kept_orphans if orphan.until > now)
         return SavedState(tuple(self.kept.values()), orphans)
@@ -148,7 +148,7 @@ class World:
         return [f"{row.start:%H:%M}" for row in self.live]
 
     def requests(self, *ops: str) -> list[str]:
-        """Return the endpoints that were asked for something, in order."""
+        """Return the operations that were requested, in order."""
         return [one.op for one in self.remote.log if one.op and (not ops or one.op in ops)]
 
     async def settled(self) -> None:
@@ -157,8 +157,8 @@ class World:
         await self.sync.settled()
 
     async def advance(self, by: timedelta) -> None:
-        """Let time pass, and all that it brings about happen."""
-        for _ in range(16):  # what was sent arrives before that
+        """Advance the clock, and let everything happen that is due."""
+        for _ in range(16):  # what was sent arrives first
             await anyio.lowlevel.checkpoint()
         self.clock.set(self.clock.moment + by)
         for _ in range(8):
@@ -166,7 +166,7 @@ class World:
         await self.settled()
 
     async def pass_slowly(self, by: timedelta, step: timedelta = timedelta(seconds=5)) -> None:
-        """Let time pass in steps."""
+        """Advance the clock in steps."""
         until = self.clock.moment + by
         while self.clock.moment < until:
             await self.advance(min(step, until - self.clock.moment))
@@ -182,7 +182,7 @@ async def world(
     now: datetime = NOW,
     **options: Any,
 ) -> AsyncIterator[World]:
-    """Return a world with these event types in step; the others are not."""
+    """Run a world that syncs these event types."""
     clock = SimClock(now)
 
     async def sleep(seconds: float) -> None:
