@@ -488,6 +488,18 @@ def test_a_quota_survives_a_replay() -> None:
         assert caught.value.args == ("holds", 2, 2, from_us(10))
 
 
+def test_only_live_holds_are_counted_when_counting_begins() -> None:
+    ledger = ledger_with()
+    for uid in ("booked", "released", "lapsed", "live"):
+        hold(ledger, uid, 0, ttl=5 if uid == "lapsed" else 50)
+    ledger.confirm("booked", now=1)
+    ledger.release("released", now=2)
+    with pytest.raises(QuotaExceeded) as caught:
+        ledger.reserve_proposal(under(Quota(holds=1)), uid="a", now=7)
+    assert caught.value.args == ("holds", 1, 1, from_us(50))
+    ledger._check()
+
+
 def test_without_a_quota_on_what_they_have_nobody_is_counted() -> None:
     ledger = ledger_with()
     ledger.reserve_proposal(under(Quota(life=500)), uid="a", now=0)
