@@ -73,6 +73,7 @@ from slotengine.engine.values import (
     minutes,
 )
 from slotengine.errors import (
+    AlreadyOver,
     BadCalendar,
     EngineClosed,
     EngineMisused,
@@ -109,6 +110,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ALWAYS_OPEN",
     "AllOf",
+    "AlreadyOver",
     "Away",
     "BadCalendar",
     "BlockingEngine",

@@ -273,6 +273,17 @@ class TooSoon(Refused):
         return f"{self.event_type} cannot begin before {self.earliest.isoformat()}"
 
 
+class AlreadyOver(Refused):
+    """The slot ended before now, or just now; ask for ``past=True`` if that is meant."""
+
+    def __init__(self, end: datetime) -> None:
+        super().__init__(end)
+        self.end = end
+
+    def __str__(self) -> str:
+        return f"the slot was over at {self.end.isoformat()}; past=True takes it all the same"
+
+
 class NotBookable(Refused):
     """The event type can be booked for other dates only: from ``first`` on, before ``end``."""
 

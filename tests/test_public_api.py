@@ -21,6 +21,7 @@ import slotengine.errors
 import slotengine.testing
 import slotengine.testing.remote
 from slotengine import (
+    AlreadyOver,
     BadCalendar,
     EngineClosed,
     EngineMisused,
@@ -198,6 +199,7 @@ ERRORS: list[tuple[SlotError, dict[str, Any]]] = [
         {"resource": "limit:day count:talk", "start": START, "retry_at": END},
     ),
     (LimitReached("limit:day count:talk", TAKEN), {"retry_at": None}),
+    (AlreadyOver(END), {"end": END}),
     (TooSoon("talk", END), {"event_type": "talk", "earliest": END}),
     (NotBookable("talk", START, END), {"event_type": "talk", "first": START, "end": END}),
     (UnknownEventType("talk"), {"event_type": "talk"}),

@@ -17,6 +17,7 @@ from slotengine.calcom.wire import UNEXPECTED, HttpError, error_body, sendable
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.uids import new_uid
 from slotengine.errors import (
+    AlreadyOver,
     BadCalendar,
     EngineClosed,
     HoldExpired,
@@ -55,6 +56,7 @@ STATUS: Final[dict[type[SlotError], int]] = {
     SlotAwaited: 422,
     NoneFree: 422,
     OutsideHours: 422,
+    AlreadyOver: 422,
     TooSoon: 422,
     NotBookable: 422,
     LifeExceeded: 422,

@@ -9,6 +9,7 @@ from slotengine.calcom.answers import status_of
 from slotengine.calcom.catalog import Offer
 from slotengine.calcom.wire import ERRORS, MINUTE, HttpError, stamp
 from slotengine.errors import (
+    AlreadyOver,
     LifeExceeded,
     LimitReached,
     NoneFree,
@@ -105,7 +106,7 @@ def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
             return _taken(refusal, offer)
         case OutsideHours():
             return _CLOSED
-        case TooSoon():
+        case TooSoon() | AlreadyOver():
             return _TOO_SOON
         case NotBookable():
             return _NOT_BOOKABLE

@@ -310,6 +310,7 @@ class Books:
         assert not entry.placed
         entry.start, entry.end = start, end = slot.start, slot.end
         entry.event_type, entry.seats = slot.event_type, slot.seats
+        entry.demand = slot.demand
         claims = slot.claims
         if len(claims) == 1 and slot.seats is None and claims[0][1:] == (start, end, 1):
             entry.resource, entry.claims = self._resources[claims[0].resource], None
@@ -337,6 +338,7 @@ class Books:
             entry.key,
             request,
             entry.quota,
+            entry.demand,
         )
 
     def apply(self, change: Change) -> None:

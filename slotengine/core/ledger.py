@@ -33,11 +33,13 @@ from slotengine.core.proposal import (
     stricter,
 )
 from slotengine.core.reservation import (
+    ANYTHING_GOES,
     HELD,
     NEXT,
     REPEATS,
     UNDYING,
     Claim,
+    Demand,
     Entry,
     Placement,
     Seats,
@@ -48,6 +50,7 @@ from slotengine.core.reservation import (
 from slotengine.core.schedule import ALWAYS_OPEN
 from slotengine.core.timeline import NO_ROOM
 from slotengine.errors import (
+    AlreadyOver,
     HoldExpired,
     InvalidField,
     KeyReused,
@@ -136,6 +139,7 @@ class Ledger(Books):
         check: Callable[[int], None] | None = None,
         limits: tuple[Claim, ...] = (),
         quota: Quota | None = None,
+        demand: Demand = ANYTHING_GOES,
     ) -> Entry:
         """Hold one unit of one resource for exactly a span: the usual case, made cheap.
 
@@ -149,7 +153,7 @@ class Ledger(Books):
             claims = (Claim(resource, start, end),)
             proposal = Proposal(
                 start, end, claims, ttl, holder, event_type,
-                schedule=hours, limits=limits, quota=quota,
+                schedule=hours, limits=limits, quota=quota, demand=demand,
             )  # fmt: skip
             return self.reserve_proposal(proposal, uid=uid, now=now, check=check)
         # The helpers that the other verbs call are written out here.  Measured: 1.56 µs for
@@ -180,6 +184,8 @@ class Ledger(Books):
             self._check_new(ttl, quota)
         if check is not None:
             check(now)
+        if end <= now and demand is not ANYTHING_GOES:
+            raise AlreadyOver(from_us(end))
         holders = self._holders
         if holders is not None and holder is not None:
             holders.check(holder, end - start, now, self._queue.due > now, quota)
@@ -205,11 +211,15 @@ class Ledger(Books):
                 raise LimitReached(
                     reached, self._occupancy.span_finder, reached, resource, start, end, limits
                 )
-            entry = Entry(uid, until, now, holder, start, end, None, event_type, True, quota)
+            entry = Entry(
+                uid, until, now, holder, start, end, None, event_type, True, quota, demand
+            )
             entry.claims = (Claim(resource, start, end), *limits)
             self._occupancy.count(limits, entry)
         else:
-            entry = Entry(uid, until, now, holder, start, end, found, event_type, True, quota)
+            entry = Entry(
+                uid, until, now, holder, start, end, found, event_type, True, quota, demand
+            )
         self._accepted += 1
         entries[uid] = entry
         if timeline.put(place, start, end, 1, entry):
@@ -488,6 +498,8 @@ class Ledger(Books):
         def place(proposal: Proposal) -> Proposal:
             if renew:
                 self._check_life(entry, now + proposal.ttl)
+            if proposal.start != before.start:  # what stays may be over, as it was before
+                _check_ahead(proposal, now)
             if self._holders is not None:
                 length = proposal.end - proposal.start
                 self._holders.check_move(entry, length, now, self.is_swept(now))
@@ -508,13 +520,22 @@ class Ledger(Books):
         return entry
 
     def confirm(
-        self, uid: str, *, now: int, if_still_free: bool = False, version: int | None = None
+        self,
+        uid: str,
+        *,
+        now: int,
+        if_still_free: bool = False,
+        version: int | None = None,
+        enforce: bool = True,
+        check: Callable[[Entry, int], None] | None = None,
     ) -> Entry:
         """Turn a live hold into a booking; of a booking, return it as it is.
 
         With ``if_still_free`` a hold that has expired is confirmed too, if its
-        claims are still free: decided anew, in the same step.  Its hours are
-        not; it was let in once.
+        claims are still free: decided anew, in the same step, by all that was asked
+        of it when it was made (`Demand`), unless not to ``enforce`` that.  Of what its
+        event type asks ``check`` is told.  A holder's quotas are about holds, and so
+        are not asked.
 
         O(1), or as `reserve_proposal` for an expired one.  Its expiry is told
         before, and so are those due before it, up to some hundreds; in a larger
@@ -528,7 +549,7 @@ class Ledger(Books):
         now = self.now
         if if_still_free and entry.state_at(now) is State.EXPIRED:
             self._admits(entry, Verb.REINSTATE, now, version)
-            return self._reinstate(entry, now)
+            return self._reinstate(entry, now, enforce=enforce, check=check)
         if self._admits(entry, Verb.CONFIRM, now, version):
             self._apply_confirm(entry)
             if self.on_change is not None:
@@ -640,14 +661,25 @@ class Ledger(Books):
                 self.on_change(verb, entry, now)
         return entry
 
-    def _reinstate(self, entry: Entry, now: int) -> Entry:
+    def _reinstate(
+        self,
+        entry: Entry,
+        now: int,
+        *,
+        enforce: bool,
+        check: Callable[[Entry, int], None] | None,
+    ) -> Entry:
         if entry.state is HELD:
             self._do_chores(now, BACKLOG)
         if entry.state is HELD:
             self._queue.drop(entry)
             self._apply_expire(entry)
             self._tell(Verb.EXPIRE, entry, now)
-        proposal = _as_it_was(entry)
+        proposal = _as_it_was(entry, enforce=enforce)
+        if enforce:
+            if check is not None and entry.demand is Demand.RULES:
+                check(entry, now)
+            _check_ahead(proposal, now)
         if self.screen is not None:
             proposal = self.screen(proposal, None)  # it has lapsed: others may wait for it
         self._place(entry, proposal, now)
@@ -793,6 +825,7 @@ class Ledger(Books):
 
     def _screened(self, proposal: Proposal, now: int) -> Proposal:
         """Return what is left of a new proposal once others have had their say, or refuse."""
+        _check_ahead(proposal, now)
         if self._holders is not None:
             length = proposal.end - proposal.start
             self._holders.check(proposal.holder, length, now, self.is_swept(now), proposal.quota)
@@ -849,8 +882,16 @@ class Ledger(Books):
         return by_preference(policy, loads, weights or [1] * len(loads))
 
 
-def _as_it_was(entry: Entry) -> Proposal:
-    """Propose what an entry was for once more; its hours were asked about then."""
+def _check_ahead(proposal: Proposal, now: int) -> None:
+    if proposal.is_over(now):
+        raise AlreadyOver(from_us(proposal.end))
+
+
+def _as_it_was(entry: Entry, *, enforce: bool) -> Proposal:
+    """Propose what an entry was for once more.
+
+    Hours are asked about only if they were the resources' own: others are not known here.
+    """
     claims = entry.all_claims()
     return Proposal(
         entry.start,
@@ -859,8 +900,9 @@ def _as_it_was(entry: Entry) -> Proposal:
         ttl=0,
         event_type=entry.event_type,
         seats=entry.seats,
-        schedule=ALWAYS_OPEN,
+        schedule=None if enforce and entry.demand is Demand.HOURS else ALWAYS_OPEN,
         limits=tuple(claim for claim in claims if is_limit(claim.resource)),
+        demand=entry.demand,
     )
 
 

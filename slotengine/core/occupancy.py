@@ -239,7 +239,7 @@ class Occupancy:
         could join a session that is not.  O(c log n) for c claims.
         """
         slot = proposal.slot()
-        if slot.seats is not None and self._is_joinable(slot, now):
+        if slot.seats is not None and self.is_joinable(slot, now):
             return None
         try:
             for i, claim in enumerate(proposal.claims):
@@ -251,7 +251,7 @@ class Occupancy:
             return refusal
         return None
 
-    def _is_joinable(self, slot: Placement, now: int) -> bool:
+    def is_joinable(self, slot: Placement, now: int) -> bool:
         """Return whether a slot is that of a live session, with seats left or not."""
         assert slot.event_type is not None
         session = self.sessions.get((slot.event_type, slot.start))

@@ -15,11 +15,11 @@ from slotengine.core.event_type import EventType, Host, Limit, Periods
 from slotengine.core.grid import is_fixed
 from slotengine.core.instant import MINUTE, duration_us, from_us
 from slotengine.core.proposal import Pool, Proposal, is_count
-from slotengine.core.reservation import LIMIT, Claim, Seats
+from slotengine.core.reservation import LIMIT, Claim, Demand, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, AnyOf, FixedWindows, Schedule
 from slotengine.core.timeline import END_OF_TIME
 from slotengine.core.zone import Zone
-from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon
+from slotengine.errors import InvalidField, NotBookable, OutsideHours, TooManyUnits, TooSoon
 
 if TYPE_CHECKING:
     from slotengine.core.proposal import Quota
@@ -255,7 +255,12 @@ class Plan:
             None if self.seats is None else self.names(groups),
             (self.id, start, length, ask.ttl, ask.holder, ask.seats, only, ask.enforce),
             ask.quota,
+            self.demand(ask.enforce),
         )
+
+    def demand(self, enforce: bool) -> Demand:
+        """Return what a reservation is made under."""
+        return Demand.RULES if enforce else Demand.NOTHING
 
     # --- When it can begin -----------------------------------------------------------------
 
@@ -270,6 +275,15 @@ class Plan:
     def _window(self, now: int) -> tuple[int, int]:
         window = self.event_type.window
         return (now, END_OF_TIME) if window is None else window.span(self.zone, now)
+
+    def check_hours(self, start: int, end: int, claims: Iterable[Claim]) -> None:
+        """Raise `OutsideHours` unless all of these hosts are open for the slot."""
+        parties = (party for group in (self.fixed, *self.groups) for party in group)
+        hours = {party.resource: party.hours for party in parties}
+        for claim in claims:
+            theirs = hours.get(claim.resource)
+            if theirs is not None and not theirs.covers(start, end):
+                raise OutsideHours(claim.resource, from_us(start), from_us(end))
 
     def check_start(self, start: int, now: int) -> None:
         """Raise `TooSoon` or `NotBookable` unless a slot may begin then.  O(1)."""

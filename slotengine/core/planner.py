@@ -16,7 +16,7 @@ from slotengine.core.instant import DAY, EPOCH, LAST_US, from_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask, Plan
 from slotengine.core.proposal import Proposal, is_count
-from slotengine.core.reservation import Entry
+from slotengine.core.reservation import Entry, Placement
 from slotengine.core.slots import Openings, Query, Search
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
 
@@ -104,6 +104,7 @@ class Planner:
                 uid=uid, now=now, ttl=ask.ttl, holder=ask.holder, event_type=plan.id,
                 hours=plan.fixed_hours(ask.enforce)[0], check=_check_start(plan, ask),
                 limits=plan.limit_claims(ask.start, length) if plan.limits else (),
+                demand=plan.demand(ask.enforce),
                 quota=ask.quota,
             )  # fmt: skip
         return self._ledger.reserve_proposal(
@@ -126,6 +127,32 @@ class Planner:
         plan = self.plan(ask.event_type)
         last = ask.start - plan.notice if ask.enforce else LAST_US
         return plan.proposal(ask), _check_start(plan, ask), last
+
+    def confirm(
+        self,
+        uid: str,
+        *,
+        now: int,
+        if_still_free: bool = False,
+        version: int | None = None,
+        enforce: bool = True,
+    ) -> Entry:
+        """Confirm a hold as `Ledger.confirm` does: an expired one by the rules of its event type.
+
+        Raises also `TooSoon`, `NotBookable` or `OutsideHours`.
+        """
+        return self._ledger.confirm(
+            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce,
+            check=self._check_again,
+        )  # fmt: skip
+
+    def _check_again(self, entry: Entry, now: int) -> None:
+        """Raise unless the rules by which an entry was made admit it still."""
+        plan = self.plan(entry.event_type or "")
+        plan.check_start(entry.start, now)
+        slot = Placement.of(entry)
+        if slot.seats is None or not self._ledger.occupancy.is_joinable(slot, now):
+            plan.check_hours(entry.start, entry.end, entry.all_claims())
 
     def move(
         self, uid: str, ask: Ask, *, now: int, renew: bool = False, version: int | None = None

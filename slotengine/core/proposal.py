@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.instant import DAY, FIRST_US, HOUR, LAST_US, MINUTE, SECOND
-from slotengine.core.reservation import Claim, Placement, Seats
+from slotengine.core.reservation import ANYTHING_GOES, Claim, Demand, Placement, Seats
 from slotengine.errors import InvalidField, InvalidTTL, TooManyUnits, UnknownResource
 
 if TYPE_CHECKING:
@@ -184,10 +184,17 @@ class Proposal(NamedTuple):
     hosts: frozenset[str] | None = None
     request: tuple[object, ...] | None = None
     quota: Quota | None = None
+    demand: Demand = ANYTHING_GOES
 
     def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
-        return Placement(self.start, self.end, self.claims, self.event_type, self.seats, self.hosts)
+        return Placement(
+            self.start, self.end, self.claims, self.event_type, self.seats, self.hosts, self.demand
+        )
+
+    def is_over(self, now: int) -> bool:
+        """Return whether it is too late, for one that must not be over."""
+        return self.end <= now and self.demand is not ANYTHING_GOES
 
     def all_claims(self) -> tuple[Claim, ...]:
         """Return the claims, and those of which one of each pool will be one."""

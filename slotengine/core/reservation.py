@@ -58,6 +58,19 @@ class Verb(_Fast):
     CANCEL = "cancel"
 
 
+class Demand(_Fast):
+    """What is asked of a reservation, but for room: when it is made, and when it is reinstated."""
+
+    NOTHING = "nothing"
+    AHEAD = "ahead"
+    """That it is not over."""
+    HOURS = "hours"
+    """That it is not over, and in the resources' own hours."""
+    RULES = "rules"
+    """All that its event type asks."""
+
+
+ANYTHING_GOES: Final = Demand.NOTHING
 HELD: Final = State.HELD  # a module global is found faster than an enum's member
 CONFIRMED: Final = State.CONFIRMED
 
@@ -132,11 +145,15 @@ class Placement(NamedTuple):
     seats: Seats | None
     hosts: frozenset[str] | None = None
     """Among whom a session must be, to be joined; None: whoever has it."""
+    demand: Demand = ANYTHING_GOES
 
     @classmethod
     def of(cls, entry: Entry) -> Placement:
         """Return what an entry is for."""
-        return cls(entry.start, entry.end, entry.all_claims(), entry.event_type, entry.seats)
+        return cls(
+            entry.start, entry.end, entry.all_claims(), entry.event_type, entry.seats, None,
+            entry.demand,
+        )  # fmt: skip
 
     @classmethod
     def of_change(cls, change: Change) -> Placement:
@@ -144,7 +161,10 @@ class Placement(NamedTuple):
         assert change.start is not None
         assert change.end is not None
         assert change.claims is not None
-        return cls(change.start, change.end, change.claims, change.event_type, change.seats)
+        return cls(
+            change.start, change.end, change.claims, change.event_type, change.seats, None,
+            change.demand,
+        )  # fmt: skip
 
 
 class Session:
@@ -203,6 +223,7 @@ class Entry:
     __slots__ = (
         "claims",
         "created",
+        "demand",
         "end",
         "event_type",
         "holder",
@@ -235,8 +256,10 @@ class Entry:
         event_type: str | None = None,
         placed: bool = False,
         quota: Quota | None = None,
+        demand: Demand = ANYTHING_GOES,
     ) -> None:
         self.uid = uid
+        self.demand = demand
         self.state = HELD
         self.version = 1
         # While held, the moment it lapses; once ended, the moment it ended; for a booking, never.
@@ -323,6 +346,7 @@ class Change(NamedTuple):
     key: str | None = None
     request: tuple[object, ...] | None = None
     quota: Quota | None = None
+    demand: Demand = ANYTHING_GOES
 
 
 BOOKED_UNTIL: Final = NEVER

@@ -33,7 +33,7 @@ from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
 from slotengine.core.proposal import Policy, Proposal, Terms
 from slotengine.core.reservation import Claim as CoreClaim
-from slotengine.core.reservation import Entry, Verb
+from slotengine.core.reservation import Demand, Entry, Verb
 from slotengine.core.slots import LONGEST_RANGE, Openings
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock, SystemClock
@@ -48,6 +48,7 @@ from slotengine.engine.values import (
     Reservation,
     Slot,
     Statistics,
+    demand_of,
     quota_or_none,
     slots_of,
 )
@@ -312,6 +313,7 @@ class SlotEngine:
         event_type: str | None = None,
         wait: timedelta | None = None,
         quota: Quota | None = None,
+        past: bool = False,
     ) -> Reservation:
         """Hold a span of one resource for a while.
 
@@ -329,6 +331,8 @@ class SlotEngine:
         With a ``quota`` the holder may have no more than that, and the hold lives no
         longer, however often it is renewed; see `Quota`.
 
+        A span that is over is refused, unless it is said that it may be ``past``.
+
         >>> from datetime import UTC
         >>> from slotengine import minutes
         >>> async def main():
@@ -345,8 +349,8 @@ class SlotEngine:
         second
 
         Raises `SlotTaken` (when it has waited, as it is by then), `OutsideHours`,
-        `QuotaExceeded` or `TooManyWaiting`; for bad input `UnknownResource`, `TooManyUnits`,
-        `InvalidTTL`, `KeyReused` or `InvalidField`.
+        `AlreadyOver`, `QuotaExceeded` or `TooManyWaiting`; for bad input
+        `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`.
         O(log n) in the claims on the resource.
         """
         if self._turn_is_over():
@@ -356,12 +360,14 @@ class SlotEngine:
             claims = (CoreClaim(resource, begin, end, units),)
             lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
             proposal = Proposal(
-                begin, end, claims, lives, holder, event_type, key=key, quota=quota_or_none(quota)
-            )
+                begin, end, claims, lives, holder, event_type,
+                key=key, quota=quota_or_none(quota), demand=demand_of(past),
+            )  # fmt: skip
             return await self._wait_for(proposal, None, wait)
         return self.reserve_nowait(
             resource, start, length,
             units=units, holder=holder, ttl=ttl, key=key, event_type=event_type, quota=quota,
+            past=past,
         )  # fmt: skip
 
     def reserve_nowait(
@@ -376,24 +382,27 @@ class SlotEngine:
         key: str | None = None,
         event_type: str | None = None,
         quota: Quota | None = None,
+        past: bool = False,
     ) -> Reservation:
         """Do as `reserve`, at once."""
         begin, end = span_us(start, length)
         most = None if quota is None else quota_or_none(quota)
         lives = self._terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
+        demand = Demand.HOURS if past is False else demand_of(past)
         now = self._now()
         try:
             if units == 1 and key is None and units.__class__ is int:
                 entry = self._ledger.reserve(
                     resource, begin, end,
                     uid=self._new_uid(), now=now, ttl=lives, holder=holder, event_type=event_type,
-                    quota=most,
+                    quota=most, demand=demand,
                 )  # fmt: skip
             else:
                 claims = (CoreClaim(resource, begin, end, units),)
                 entry = self._ledger.reserve_proposal(
                     Proposal(
-                        begin, end, claims, lives, holder, event_type, key=key, quota=most
+                        begin, end, claims, lives, holder, event_type,
+                        key=key, quota=most, demand=demand,
                     ),
                     uid=self._new_uid(), now=now,
                 )  # fmt: skip
@@ -911,6 +920,7 @@ class SlotEngine:
         resource: str | None = None,
         ttl: timedelta | None = None,
         version: int | None = None,
+        past: bool = False,
     ) -> Reservation:
         """Re-slot a live hold or a booking in one step, keeping its uid, units and buffers.
 
@@ -920,13 +930,17 @@ class SlotEngine:
         also lives that long from now.  What decides is the hours of the
         resources, also if the reservation was made with others (`move_request`
         can say so again); if its event type is one that the engine knows, the
-        rules of that, as with `move_slot`.  If it is refused, nothing has changed.
+        rules of that, as with `move_slot`.  To another start it may move into the
+        ``past`` only if that is said; then no rules count.  If it is refused, nothing
+        has changed.
 
         Raises as `reserve` and `extend` do.
         """
         if self._turn_is_over():
             await self._give_way()
-        return self.move_nowait(uid, start, length, resource=resource, ttl=ttl, version=version)
+        return self.move_nowait(
+            uid, start, length, resource=resource, ttl=ttl, version=version, past=past
+        )
 
     def move_nowait(
         self,
@@ -937,6 +951,7 @@ class SlotEngine:
         resource: str | None = None,
         ttl: timedelta | None = None,
         version: int | None = None,
+        past: bool = False,
     ) -> Reservation:
         """Do as `move`, at once."""
         current = self._current(uid)
@@ -946,8 +961,9 @@ class SlotEngine:
                 plan = self._planner.plan(current.event_type or "")
                 only = plan.with_host(resource)
             return self.move_slot_nowait(
-                uid, start, length=length, ttl=ttl, only=only, version=version
-            )
+                uid, start,
+                length=length, ttl=ttl, only=only, enforce=not past, version=version,
+            )  # fmt: skip
         claims = current.claims
         if resource is not None:
             if len(claims) > 1:
@@ -960,6 +976,7 @@ class SlotEngine:
             ttl=ttl,
             event_type=current.event_type,
             seats=current.seats,
+            past=past,
         )
         return self.move_request_nowait(uid, request, version=version)
 
@@ -1029,26 +1046,45 @@ class SlotEngine:
         return self._answer(entry)
 
     async def confirm(
-        self, uid: str, *, if_still_free: bool = False, version: int | None = None
+        self,
+        uid: str,
+        *,
+        if_still_free: bool = False,
+        version: int | None = None,
+        enforce: bool = True,
     ) -> Reservation:
         """Turn a live hold into a booking; repeating it returns the same booking.
 
         A hold that has expired is refused, unless ``if_still_free``: then it is
-        decided anew whether its claims can be had, in the same step.
+        decided anew whether it can be had, in the same step, by the rules by which it
+        was made: that it is not over, hours, notice, booking window, limits, and who
+        waits.  Unless ``enforce``, only limits and what is taken, or waited for, count.
+        A schedule that a request brought along is not asked again, and quotas
+        are about holds, not bookings.
 
         Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`;
-        and `SlotTaken` or `NoSeatsLeft` if it is no longer free, or others wait for it.
+        `SlotTaken` or `NoSeatsLeft` if it is no longer free, or others wait for it;
+        and `AlreadyOver`, `TooSoon`, `NotBookable` or `OutsideHours`.
         """
         if self._turn_is_over():
             await self._give_way()
-        return self.confirm_nowait(uid, if_still_free=if_still_free, version=version)
+        return self.confirm_nowait(
+            uid, if_still_free=if_still_free, version=version, enforce=enforce
+        )
 
     def confirm_nowait(
-        self, uid: str, *, if_still_free: bool = False, version: int | None = None
+        self,
+        uid: str,
+        *,
+        if_still_free: bool = False,
+        version: int | None = None,
+        enforce: bool = True,
     ) -> Reservation:
         """Do as `confirm`, at once."""
         now = self._now()
-        entry = self._ledger.confirm(uid, now=now, if_still_free=if_still_free, version=version)
+        entry = self._planner.confirm(
+            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce
+        )
         return self._answer(entry)
 
     async def release(self, uid: str, *, version: int | None = None) -> Reservation:
@@ -1097,7 +1133,7 @@ class SlotEngine:
         ...     async with SlotEngine() as engine:
         ...         engine.add_resource("room-1")
         ...         yesterday = engine.now() - timedelta(days=1)
-        ...         hold = await engine.reserve("room-1", yesterday, minutes(30))
+        ...         hold = await engine.reserve("room-1", yesterday, minutes(30), past=True)
         ...         await engine.confirm(hold.uid)
         ...         print(await engine.forget_bookings(engine.now() - minutes(60)))
         >>> anyio.run(main)

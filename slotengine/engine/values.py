@@ -11,7 +11,7 @@ from slotengine.core import reservation as core
 from slotengine.core.instant import duration_us, from_us, span_us
 from slotengine.core.proposal import Proposal
 from slotengine.core.proposal import Quota as CoreQuota
-from slotengine.core.reservation import Entry, Seats, State
+from slotengine.core.reservation import Demand, Entry, Seats, State
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Request:
     of the caller's own.  All the rest has to be the same whenever it is used, but for
     the quota: schedules are if they are equal, and one of a class of your own that has
     no ``__eq__`` only if it is the very same object.  With a ``quota`` the holder may
-    have no more than that.
+    have no more than that.  A slot that is over is refused, unless ``past`` is said.
 
     >>> from datetime import UTC
     >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -126,6 +126,7 @@ class Request:
     seats: Seats | None = None
     schedule: Windows | None = None
     quota: Quota | None = None
+    past: bool = False
 
     def proposal(self, default_ttl: int) -> Proposal:
         """Return this request as the core understands it.  Raises `InvalidField`."""
@@ -141,7 +142,20 @@ class Request:
             self.key,
             self.schedule,
             quota=quota_or_none(self.quota),
+            demand=demand_of(self.past, self.schedule),
         )
+
+
+def demand_of(past: bool, schedule: Windows | None = None) -> Demand:
+    """Return what is asked of a reservation, other than one by an event type's rules.
+
+    Raises `InvalidField`.
+    """
+    if past.__class__ is not bool:
+        raise InvalidField("past", f"must be True or False, not {past!r}")
+    if past:
+        return Demand.NOTHING
+    return Demand.HOURS if schedule is None else Demand.AHEAD
 
 
 def _checked(claims: object) -> Sequence[Claim]:

@@ -20,7 +20,7 @@ import anyio
 from slotengine.core.instant import LAST_US, from_us
 from slotengine.core.line import NEWCOMER, Line, Waiter, places_of, sessions_of
 from slotengine.core.proposal import is_count, stricter
-from slotengine.core.reservation import Entry, State, Verb
+from slotengine.core.reservation import ANYTHING_GOES, Entry, State, Verb
 from slotengine.errors import (
     EngineClosed,
     InvalidField,
@@ -142,6 +142,8 @@ class WaitingRoom:
             return self._try(proposal, check, NEWCOMER)
         except (SlotTaken, NoneFree) as refusal:
             until = min(self._ledger.now + wait, last)
+            if proposal.demand is not ANYTHING_GOES:  # once it is over nobody can have it
+                until = min(until, proposal.end - 1)
             if until <= self._ledger.now or not _may_pass(refusal):
                 raise
             # Whoever waited in vain would only keep others off.

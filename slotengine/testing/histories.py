@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 from slotengine.core.event_type import EventType
 from slotengine.core.plan import Ask
 from slotengine.core.proposal import Terms
+from slotengine.core.reservation import Demand
 from slotengine.core.schedule import Windows
 from slotengine.testing import naive_plan
 from slotengine.testing.model import NaiveLedger, Seen
@@ -84,6 +85,7 @@ class Books(NamedTuple):
     known: tuple[Seen, ...] = ()
     keys: tuple[tuple[str, tuple[object, str]], ...] = ()
     opened: tuple[tuple[Any, int], ...] = ()
+    demands: tuple[tuple[str, Demand], ...] = ()
     lapses: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
 
 
@@ -119,6 +121,7 @@ class LedgerModel:
         naive.lapses = {holder: list(theirs) for holder, theirs in state.lapses}
         naive.known = {one.uid: one for one in state.known}
         naive.keys, naive.opened = dict(state.keys), dict(state.opened)
+        naive.demands = dict(state.demands)
         operation: Operation = call.what
         if call.answered_at is NEVER_ANSWERED:
             uids = [f"unknown-{call.asked_at}-{i}" for i in range(len(operation.proposals) or 1)]
@@ -131,6 +134,7 @@ class LedgerModel:
             tuple(sorted(naive.known.values(), key=_uid)),
             tuple(sorted(naive.keys.items(), key=lambda item: item[0])),
             tuple(sorted(naive.opened.items(), key=repr)),
+            tuple((uid, naive.demands[uid]) for uid in sorted(naive.known)),
             tuple(sorted((holder, tuple(theirs)) for holder, theirs in naive.lapses.items())),
         )
 

@@ -30,6 +30,7 @@ from slotengine.core.reservation import (
     REPEATS,
     UNDYING,
     Claim,
+    Demand,
     Entry,
     Seats,
     State,
@@ -38,6 +39,7 @@ from slotengine.core.reservation import (
 )
 from slotengine.core.schedule import Windows
 from slotengine.errors import (
+    AlreadyOver,
     HoldExpired,
     InTheWay,
     InvalidTTL,
@@ -155,6 +157,7 @@ class NaiveLedger:
         self.known: dict[str, Seen] = {}
         self.keys: dict[str, tuple[object, str]] = {}
         self.imported: dict[str, Mapping[str, Sequence[tuple[int, int]]]] = {}
+        self.demands: dict[str, Demand] = {}  # what each was made under
         self.opened: dict[object, int] = {}  # when whoever opened each session was made
         # Of each holder, since it last confirmed: when the hold was made, and when it lapsed.
         self.lapses: dict[str, list[tuple[int, int]]] = {}
@@ -208,6 +211,7 @@ class NaiveLedger:
         self._check_new(proposal)
         if check is not None:
             check(self.now)
+        self._check_ahead(proposal)
         self._check_quotas(proposal, None)
         claims = self._decide(self.screen(proposal, None))
         return self._made(proposal, claims, uid, proposal.key, fingerprint)
@@ -326,6 +330,7 @@ class NaiveLedger:
         self._admit(one, Verb.MOVE, version)
         renew = renew and one.state is State.HELD
         chosen, claims = self._choose(candidates, policy, weights, load_in, one, renew=renew)
+        self.demands[uid] = chosen.demand
         return self._change(
             one,
             Verb.MOVE,
@@ -354,7 +359,12 @@ class NaiveLedger:
             raise none_free.refusals[0] from None
 
     def confirm(
-        self, uid: str, now: int, if_still_free: bool = False, version: int | None = None
+        self,
+        uid: str,
+        now: int,
+        if_still_free: bool = False,
+        version: int | None = None,
+        check: Callable[[Seen, int], None] | None = None,
     ) -> Seen:
         """Do as `Ledger.confirm`."""
         self.at(now)
@@ -373,8 +383,13 @@ class NaiveLedger:
             event_type=one.event_type,
             seats=one.seats,
             limits=tuple(claim for claim in one.claims if is_limit(claim.resource)),
+            demand=self.demands[uid],
         )
-        claims = self._decide(self.screen(again, None), hours=False)
+        if check is not None and again.demand is Demand.RULES:
+            check(one, self.now)
+        self._check_ahead(again)
+        hours = again.demand is Demand.HOURS
+        claims = self._decide(self.screen(again, None), hours=hours)
         self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
 
@@ -403,6 +418,7 @@ class NaiveLedger:
         self.check(proposal)
         self._check_new(proposal)
         try:
+            self._check_ahead(proposal)
             self._check_quotas(proposal, None)
             self._decide(self.screen(proposal, None))
         except Refused:
@@ -567,6 +583,7 @@ class NaiveLedger:
             self.now + ttl, self.now, holder, event_type, seats, proposal.quota,
         )  # fmt: skip
         self.known[uid] = made
+        self.demands[uid] = proposal.demand
         self._note_session(made)
         if key is not None:
             self.keys[key] = (fingerprint, uid)
@@ -607,6 +624,8 @@ class NaiveLedger:
             try:
                 if own is not None and renew:
                     self._check_life(own, self.now + candidates[i].ttl)
+                if own is None or own.start != candidates[i].start:
+                    self._check_ahead(candidates[i])
                 self._check_quotas(candidates[i], own)
                 return candidates[i], self._decide(self.screen(candidates[i], own), own)
             except Refused as refusal:
@@ -709,6 +728,10 @@ class NaiveLedger:
         members = _members(proposal, self._live(None))
         if not (members and members[0].end == proposal.end and _will_do(members[0], proposal)):
             NaiveLedger(self.terms, self.resources)._decide(proposal._replace(limits=()))
+
+    def _check_ahead(self, proposal: Proposal) -> None:
+        if proposal.demand is not Demand.NOTHING and proposal.end <= self.now:
+            raise AlreadyOver(from_us(proposal.end))
 
     def _check_hours(self, claim: Claim, proposal: Proposal, schedule: Windows | None) -> None:
         schedule = schedule or self.resources[claim.resource][1]

@@ -27,7 +27,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from slotengine.core.instant import LAST_US, from_us
 from slotengine.core.proposal import Pool, Proposal
-from slotengine.core.reservation import Claim
+from slotengine.core.reservation import Claim, Demand
 from slotengine.errors import (
     NoneFree,
     Obstruction,
@@ -90,6 +90,8 @@ class NaiveLine(Generic[Caller]):
             return self._naive.reserve(proposal, uid or str(caller), now, check)
         except (SlotTaken, NoneFree) as refusal:
             until = min(self._naive.now + wait, last)
+            if proposal.demand is not Demand.NOTHING:
+                until = min(until, proposal.end - 1)
             if until <= self._naive.now or not _is_hopeful(refusal):
                 raise
             limits = self._naive.resources

@@ -18,10 +18,10 @@ from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period
 from slotengine.core.instant import LAST_US, MINUTE, duration_us, from_us, to_us
 from slotengine.core.plan import Ask
 from slotengine.core.proposal import Pool, Proposal
-from slotengine.core.reservation import ENDED, LIMIT, Claim, Seats, is_limit
+from slotengine.core.reservation import ENDED, LIMIT, Claim, Demand, Seats, is_limit
 from slotengine.core.schedule import ALWAYS_OPEN, Windows
 from slotengine.core.slots import Query
-from slotengine.errors import NotBookable, TooSoon, UnknownReservation
+from slotengine.errors import NotBookable, OutsideHours, TooSoon, UnknownReservation
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.naive_line import Check
 from slotengine.testing.naive_slots import World, naive_slots
@@ -84,6 +84,7 @@ def _proposal(naive: NaiveLedger, event_type: EventType, ask: Ask) -> Proposal:
         ),
         request=tuple(ask._replace(quota=None)),
         quota=ask.quota,
+        demand=Demand.RULES if ask.enforce else Demand.NOTHING,
     )  # fmt: skip
 
 
@@ -154,6 +155,22 @@ def _date(event_type: EventType, moment: int) -> date:
 def _midnight(event_type: EventType, on: date) -> int:
     assert event_type.zone is not None
     return to_us(datetime.combine(on, time(), ZoneInfo(event_type.zone)))
+
+
+def check_again(naive: NaiveLedger, one: Seen, now: int) -> None:
+    """Raise unless the rules by which a reservation was made admit it still."""
+    event_type = naive.event_types[one.event_type or ""]
+    _check_start(event_type, one.start, now)
+    others = [two for two in naive.known.values() if two.state not in ENDED]
+    if one.seats is not None and any(
+        (two.session, two.end) == (one.session, one.end) for two in others
+    ):
+        return
+    hours = {host.resource: _hours(naive, event_type, host) for host in event_type.hosts()}
+    for claim in one.claims:
+        theirs = hours.get(claim.resource)
+        if theirs is not None and not theirs.covers(one.start, one.end):
+            raise OutsideHours(claim.resource, from_us(one.start), from_us(one.end))
 
 
 # --- What is done with them ---------------------------------------------------------------------

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from slotengine.core.instant import LAST_US, from_us, to_us
 from slotengine.core.plan import Ask
 from slotengine.core.proposal import Policy, Proposal, Quota
-from slotengine.core.reservation import BOOKED_UNTIL, Claim, Verb, is_limit
+from slotengine.core.reservation import BOOKED_UNTIL, Claim, Demand, Verb, is_limit
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
 from slotengine.errors import UnknownReservation
@@ -351,6 +352,7 @@ def _simple(proposal: Proposal) -> tuple[tuple[object, ...], dict[str, object]]:
         "key": proposal.key,
         "event_type": proposal.event_type,
         "quota": quota_of(proposal.quota),
+        "past": proposal.demand is Demand.NOTHING,
     }
 
 
@@ -398,6 +400,7 @@ def request_of(proposal: Proposal, *, renew: bool = True) -> Request:
         proposal.seats,
         proposal.schedule,
         quota_of(proposal.quota),
+        past=proposal.demand is Demand.NOTHING,
     )
 
 
@@ -484,6 +487,7 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
         operation.ttl if operation.renew else naive.terms.default_ttl,
         event_type=one.event_type,
         seats=one.seats,
+        demand=Demand.HOURS,
     )
     return _move_to(naive, operation, proposal, now)
 
@@ -539,7 +543,11 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
     ),
     "move_request": lambda naive, op, _, now: _move_to(naive, op, op.proposals[0], now),
     "confirm": lambda naive, op, _, now: naive.confirm(
-        op.uid, now, op.if_still_free, version=op.version
+        op.uid,
+        now,
+        op.if_still_free,
+        version=op.version,
+        check=partial(naive_plan.check_again, naive),
     ),
     "release": lambda naive, op, _, now: naive.end(op.uid, Verb.RELEASE, now, op.version),
     "cancel": lambda naive, op, _, now: naive.end(op.uid, Verb.CANCEL, now, op.version),

@@ -28,7 +28,7 @@ except ModuleNotFoundError:
 from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.instant import DAY, MINUTE, SECOND, from_us
 from slotengine.core.proposal import Policy, Pool, Proposal, Quota
-from slotengine.core.reservation import Claim, Seats
+from slotengine.core.reservation import Claim, Demand, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, Away, FixedWindows, Hours, Schedule, Travel, hours
 from slotengine.testing.operations import Operation
 
@@ -151,6 +151,8 @@ def proposals(
     if with_host:
         claims = draw(st.sampled_from(((), claims)))
         needed = (draw(pools(hosts, start - before, end + after)),)
+    schedule = draw(st.sampled_from((None, None, None, ALWAYS_OPEN)))
+    ahead = Demand.HOURS if schedule is None else Demand.AHEAD
     return Proposal(
         start,
         end,
@@ -160,9 +162,10 @@ def proposals(
         "workshop" if seats or needed else draw(st.sampled_from((None, "consultation"))),
         seats,
         draw(st.sampled_from((None, None, "key-1", "key-2"))) if with_key else None,
-        draw(st.sampled_from((None, None, None, ALWAYS_OPEN))),
+        schedule,
         needed,
         quota=draw(st.none() | quotas) if holder and with_quota else None,
+        demand=draw(st.sampled_from((Demand.NOTHING, Demand.NOTHING, ahead))),
     )
 
 

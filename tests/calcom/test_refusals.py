@@ -15,6 +15,7 @@ from slotengine.calcom.catalog import Catalog
 from slotengine.calcom.refusals import explained
 from slotengine.calcom.wire import ERRORS
 from slotengine.errors import (
+    AlreadyOver,
     EngineClosed,
     HoldExpired,
     InTheWay,
@@ -105,6 +106,7 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
     (WrongState("a", "confirmed", "move"), 404, "reservation a is confirmed: cannot move it"),
     (HoldExpired("a", "expired", "move"), 404, "reservation a is expired: cannot move it"),
     (StaleVersion("a", 1, 2), 422, "reservation a is at version 2, not 1"),
+    (AlreadyOver(END), 422, "This time slot is too soon. Please choose a later time."),
     (TooManyWaiting(7), 503, "7 wait already, and no more may"),
 ]
 

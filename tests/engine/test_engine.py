@@ -19,8 +19,10 @@ from hypothesis import given
 
 from slotengine import (
     ALWAYS_OPEN,
+    AlreadyOver,
     BusySpan,
     Claim,
+    DateRange,
     EngineClosed,
     EventType,
     FixedWindows,
@@ -48,6 +50,7 @@ from slotengine import (
     StaleVersion,
     State,
     TooManyUnits,
+    TooSoon,
     UnknownReservation,
     UnknownResource,
     Verb,
@@ -117,6 +120,8 @@ CALLS = [
     Call("reserve_any", (CANDIDATES,), {"policy": Policy.WEIGHTED, "weights": [1, 2, 3]}),
     Call("reserve_any", ([asks("room")],), {"key": "three"}),
     Call("reserve_slot", ("talk", START), {"holder": "me", "ttl": minutes(1), "key": "four"}),
+    Call("adopt", (asks("room", "hall"),)),
+    Call("adopt", (asks("nowhere"),)),
     Call("reserve_slot", ("talk", START), {"only": ["annex"], "length": HALF_HOUR}),
     Call("reserve_slot", ("class", START + HALF_HOUR), {"seats": 2, "enforce": False}),
     Call("reserve_slot", ("class", NOW)),
@@ -630,9 +635,177 @@ async def test_what_leaves_the_calendar_is_refused(
     assert books(engine) == before
 
 
+async def test_a_span_that_is_over_is_had_only_if_that_is_asked_for(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    """Over at its end, to the microsecond; one that is under way is not."""
+    second = timedelta(seconds=1)
+    clock.set(NOW + 29 * second + MICROSECOND)
+    now = engine.now()
+    over, under_way = now - minutes(1), now - minutes(1) + MICROSECOND
+    length = minutes(1)
+    before = books(engine)
+    later = await engine.reserve("annex", START, HALF_HOUR)
+    attempts: list[Callable[[datetime, bool], Awaitable[Any]]] = [
+        lambda start, past: engine.reserve("room", start, length, past=past),
+        lambda start, past: engine.reserve("hall", start, length, units=2, past=past),
+        lambda start, past: engine.reserve("room", start, length, wait=length, past=past),
+        lambda start, past: engine.reserve_request(
+            asks("room", start=start, length=length, past=past, schedule=ALWAYS_OPEN)
+        ),
+        lambda start, past: engine.reserve_all(
+            [asks("room", start=start, length=length, past=past)]
+        ),
+        lambda start, past: engine.move(later.uid, start, length, past=past),
+        lambda start, past: engine.move_request(
+            later.uid, asks("room", start=start, length=length, past=past)
+        ),
+    ]
+    for attempt in attempts:
+        with pytest.raises(AlreadyOver) as caught:
+            await attempt(over, False)
+        assert caught.value.end == now
+        for start, past in ((over, True), (under_way, False)):
+            made = await attempt(start, past)
+            one = made[0] if isinstance(made, list) else made
+            assert one.start == start
+            if one.uid == later.uid:
+                await engine.move(later.uid, START, HALF_HOUR, resource="annex")
+            else:
+                await engine.release(one.uid)
+    asked = asks("room", start=over, length=length)
+    assert not await engine.is_free(asked)
+    assert await engine.is_free(replace(asked, past=True))
+    (refused,) = await engine.reserve_each([asked])
+    assert isinstance(refused, AlreadyOver)
+    with pytest.raises(NoneFree):
+        await engine.reserve_any([asked])
+    with pytest.raises(NoneFree):
+        await engine.move_any(later.uid, [asked])
+    with pytest.raises(InvalidField, match="past"):
+        await engine.reserve("room", over, length, past=1)  # type: ignore[arg-type]
+    # What is over may stay where it is, and change all else.
+    old = await engine.reserve("room", over, length, past=True)
+    assert (await engine.move(old.uid, over, resource="annex")).resources == ("annex",)
+    await engine.release(old.uid)
+    await engine.release(later.uid)
+    assert books(engine) != before
+
+
+async def test_nobody_waits_for_a_span_until_after_it_is_over(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    await engine.reserve("room", START, HALF_HOUR, ttl=timedelta(hours=9))
+    answers: list[Exception] = []
+
+    async def waits() -> None:
+        try:
+            await engine.reserve("room", START, HALF_HOUR, wait=timedelta(hours=5))
+        except SlotTaken as refusal:
+            answers.append(refusal)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waits)
+        await anyio.wait_all_tasks_blocked()
+        await clock.advance(START + HALF_HOUR - 2 * MICROSECOND - NOW)
+        assert answers == []
+        await clock.advance(MICROSECOND)
+        assert [type(one) for one in answers] == [SlotTaken]
+
+
+# --- Reinstating by the rules by which a hold was made ---------------------------------
+
+
+class Doors:
+    """Hours that somebody changes while the engine runs."""
+
+    is_open = True
+
+    def covers(self, start: int, end: int) -> bool:
+        return self.is_open
+
+    def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        if self.is_open:
+            yield start, end
+
+
+async def lapsed(engine: SlotEngine, clock: SimClock, hold: Reservation) -> str:
+    """Return the uid of a hold once it has lapsed, half a second ago."""
+    assert hold.until is not None
+    await clock.advance(hold.until - clock.moment + timedelta(milliseconds=500))
+    return hold.uid
+
+
+async def test_reinstating_asks_for_the_notice(engine: SlotEngine, clock: SimClock) -> None:
+    engine.add_event_type(
+        EventType(id="visit", length=HALF_HOUR, all_of=["room"], notice=minutes(30))
+    )
+    hold = await engine.reserve_slot("visit", NOW + minutes(34), ttl=minutes(5))
+    late = await engine.reserve_slot("visit", NOW + minutes(4), ttl=minutes(5), enforce=False)
+    uid = await lapsed(engine, clock, hold)
+    before = await engine.get(uid)
+    with pytest.raises(TooSoon) as caught:
+        await engine.confirm(uid, if_still_free=True)
+    assert caught.value.earliest == clock.moment + minutes(30)
+    assert await engine.get(uid) == before
+    assert await engine.is_free(asks("room", start=hold.start))
+    # One that was made against the rules is reinstated against them; and so is any if said so.
+    assert (await engine.confirm(late.uid, if_still_free=True)).state is State.CONFIRMED
+    booking = await engine.confirm(uid, if_still_free=True, enforce=False)
+    assert booking.state is State.CONFIRMED
+
+
+async def test_reinstating_asks_for_the_booking_window(engine: SlotEngine, clock: SimClock) -> None:
+    clock.set(datetime(2030, 1, 7, 23, 58, tzinfo=UTC))
+    window = DateRange(date(2030, 1, 1), date(2030, 1, 7))
+    engine.add_event_type(
+        EventType(id="fair", length=HALF_HOUR, all_of=["room"], window=window, zone="UTC")
+    )
+    # No time passes a window of dates, but a move may leave it: then that was not enforced.
+    hold = await engine.reserve_slot("fair", datetime(2030, 1, 7, 23, 59, tzinfo=UTC))
+    await engine.move_slot(hold.uid, datetime(2030, 1, 9, tzinfo=UTC), enforce=False)
+    uid = await lapsed(engine, clock, hold)
+    assert (await engine.confirm(uid, if_still_free=True)).state is State.CONFIRMED
+
+
+async def test_reinstating_asks_whether_it_is_over(engine: SlotEngine, clock: SimClock) -> None:
+    plain = await engine.reserve("room", NOW, minutes(5))
+    past = await engine.reserve("annex", NOW - HALF_HOUR, minutes(5), past=True)
+    longer = await engine.reserve("hall", NOW, minutes(5) + timedelta(seconds=1))
+    for hold in (plain, past, longer):
+        await lapsed(engine, clock, hold)
+    with pytest.raises(AlreadyOver):
+        await engine.confirm(plain.uid, if_still_free=True)
+    assert (await engine.confirm(past.uid, if_still_free=True)).state is State.CONFIRMED
+    assert (await engine.confirm(longer.uid, if_still_free=True)).state is State.CONFIRMED
+    assert (await engine.confirm(plain.uid, if_still_free=True, enforce=False)).end <= clock.moment
+
+
+async def test_reinstating_asks_for_hours(engine: SlotEngine, clock: SimClock) -> None:
+    doors, its_own = Doors(), Doors()
+    engine.add_resource("pool", schedule=doors)
+    for id, seats in (("lesson", None), ("course", 3)):  # noqa: A001
+        engine.add_event_type(
+            EventType(id=id, length=HALF_HOUR, any_of=[["pool"]], all_of=["room"], seats=seats)
+        )
+    plain = await engine.reserve("pool", START, HALF_HOUR)
+    own = await engine.reserve_request(asks("pool", start=START + HALF_HOUR, schedule=its_own))
+    ruled = await engine.reserve_slot("lesson", START + 2 * HALF_HOUR)
+    seated = await engine.reserve_slot("course", START + 3 * HALF_HOUR)
+    for hold in (plain, own, ruled, seated):
+        await lapsed(engine, clock, hold)
+    doors.is_open = its_own.is_open = False
+    for hold in (plain, ruled, seated):
+        with pytest.raises(OutsideHours):
+            await engine.confirm(hold.uid, if_still_free=True)
+    doors.is_open = True
+    for hold in (plain, own, ruled, seated):
+        assert (await engine.confirm(hold.uid, if_still_free=True)).state is State.CONFIRMED
+
+
 async def test_the_ends_of_the_calendar_can_be_had(engine: SlotEngine) -> None:
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-    assert (await engine.reserve("room", first, HALF_HOUR)).start == first
+    assert (await engine.reserve("room", first, HALF_HOUR, past=True)).start == first
     assert (await engine.reserve("room", last - HALF_HOUR, HALF_HOUR)).end == last
     assert len(await engine.busy("room", first, last)) == 2
 
@@ -770,7 +943,7 @@ async def test_a_schedule_in_the_request_takes_the_place_of_the_resources_own(
     engine: SlotEngine,
 ) -> None:
     closed = FixedWindows([(0, 1)])
-    night = START - timedelta(hours=6)
+    night = START + timedelta(hours=18)
     assert (await engine.reserve_request(asks("shop", start=night, schedule=ALWAYS_OPEN))).uid
     with pytest.raises(OutsideHours):
         await engine.reserve_request(asks("room", schedule=closed))
@@ -1203,7 +1376,7 @@ async def test_others_have_their_turn_while_bookings_are_forgotten(
 ) -> None:
     for n in range(4 * FORGOTTEN_PER_TURN):
         start = NOW - timedelta(days=1) + n * MICROSECOND
-        engine.confirm_nowait(engine.reserve_nowait("room", start, MICROSECOND).uid)
+        engine.confirm_nowait(engine.reserve_nowait("room", start, MICROSECOND, past=True).uid)
     left: list[int] = []
 
     async def somebody_else() -> None:
@@ -1229,7 +1402,8 @@ async def test_nothing_more_is_forgotten_of_an_engine_that_was_left(clock: SimCl
     async with anyio.create_task_group() as tasks:
         async with SlotEngine(clock=clock) as engine:
             engine.add_resource("room")
-            engine.confirm_nowait(engine.reserve_nowait("room", NOW - HALF_HOUR, HALF_HOUR).uid)
+            hold = engine.reserve_nowait("room", NOW - HALF_HOUR, HALF_HOUR, past=True)
+            engine.confirm_nowait(hold.uid)
             closed = anyio.Event()
             engine._give_way = closed.wait  # type: ignore[method-assign]
             tasks.start_soon(forget, engine)
@@ -1242,9 +1416,10 @@ async def test_who_waits_for_the_past_has_it_when_that_is_forgotten(
     engine: SlotEngine, clock: SimClock
 ) -> None:
     past = NOW - HALF_HOUR
-    await engine.confirm((await engine.reserve("room", past, HALF_HOUR)).uid)
+    await engine.confirm((await engine.reserve("room", past, HALF_HOUR, past=True)).uid)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(engine.reserve, "room", past, HALF_HOUR, wait=minutes(1)))
+        wait = minutes(1)
+        tasks.start_soon(partial(engine.reserve, "room", past, HALF_HOUR, wait=wait, past=True))
         await anyio.wait_all_tasks_blocked()
         assert engine.statistics().waiting == 1
         await engine.forget_bookings(NOW)

@@ -77,14 +77,14 @@ class Callback:
     def _book_in_advance(self, uid: str) -> None:
         """Book a hold here that ends soon, while the callback is still running."""
         with suppress(Refused), self._engine.out_of_turn():
-            self._engine.confirm_nowait(uid, if_still_free=True)
+            self._engine.confirm_nowait(uid, if_still_free=True, enforce=False)
 
     def _booked(self, tracked: TrackedHold) -> None:
         """Book here what the callback has booked at the remote; the caller may have left."""
         self._index.now_booked(tracked)
         try:
             with self._engine.out_of_turn():  # the remote has decided
-                self._engine.confirm_nowait(tracked.uid, if_still_free=True)
+                self._engine.confirm_nowait(tracked.uid, if_still_free=True, enforce=False)
         except Refused as refused:
             self._requests.diverge(tracked, f"it is booked at the remote, but not here: {refused}")
 

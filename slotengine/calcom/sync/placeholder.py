@@ -42,7 +42,7 @@ def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation
     )
     request = Request(
         from_us(first), (last - first) * MICROSECOND, claims,
-        ttl=min(PLACEHOLDER_TTL, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN,
+        ttl=min(PLACEHOLDER_TTL, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN, past=True,
     )  # fmt: skip
     try:
         return engine.reserve_request_nowait(request).uid

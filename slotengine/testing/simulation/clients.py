@@ -15,7 +15,7 @@ from typing import Any, Final
 from slotengine.core.instant import duration_us
 from slotengine.core.plan import Ask
 from slotengine.core.proposal import Policy, Proposal, Quota
-from slotengine.core.reservation import Claim, Seats
+from slotengine.core.reservation import Claim, Demand, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows, Windows
 from slotengine.testing.operations import Operation
 from slotengine.testing.simulation.steps import (
@@ -333,7 +333,10 @@ class _Client:
         for change in self._random.sample(changes, 3):
             if self._random.random() < 0.1:  # now, or after, it is as if it had never been
                 yield JumpTo(self._number, 0, TERMS.retention)
-            yield self._call(Operation("reserve_request", (wish._replace(**change),)))
+            changed = wish._replace(**change)
+            if changed.schedule is not None and changed.demand is Demand.HOURS:
+                changed = changed._replace(demand=Demand.AHEAD)  # as the engine has it then
+            yield self._call(Operation("reserve_request", (changed,)))
 
     def _altered(self, ask: Ask) -> Ask:
         """Return what one asks for, or nearly so."""
@@ -587,7 +590,12 @@ class _Client:
         )
         ttl = self._random.choice(TTLS) * TICK
         schedule = None if plain else self._random.choice(SCHEDULES)
-        return Proposal(at(start), at(end), claims, ttl, self._holder(), schedule=schedule)
+        # Some of them never ask for the past.
+        ahead = Demand.HOURS if schedule is None else Demand.AHEAD
+        demand = ahead if self._number % 2 else Demand.NOTHING
+        return Proposal(
+            at(start), at(end), claims, ttl, self._holder(), schedule=schedule, demand=demand
+        )
 
     def _names(self, several: int, *, hot: bool) -> list[str]:
         """Return what is wanted: the room more often than anything else."""
