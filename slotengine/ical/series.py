@@ -175,6 +175,7 @@ class Timeline:
         """Add the instances of a series that are in the range.  May raise `Spent` on the way."""
         self._told.clear()
         events = [*series.whole, *series.single]
+        self._budget.spend(_repeated(series))
         for number in range(max(map(self._readings, events))):
             self._place(series, _Reading(self._zones, number))
 
@@ -301,8 +302,10 @@ class Timeline:
                 if moved.start.is_date:
                     wall -= wall % DAY
                 if moved.lengths:
+                    self._budget.spend(len(moved.lengths) - 1)
                     self._add(moved.span(wall, moved.clock.utc(wall)))
             elif placed.lengths:
+                self._budget.spend(len(placed.lengths) - 1)
                 self._add(placed.span(wall, utc))
 
     def _add(self, span: Span) -> None:
@@ -404,6 +407,16 @@ class Timeline:
             start = placed.clock.wall(own.clock.utc(start))
         clock = self._zones.home if own.start.is_date else placed.clock
         return _Follower(key, start - origin, own._replace(clock=clock))
+
+
+def _repeated(series: Series) -> int:
+    """Return the work for what an event should have once: nothing, of a series that is in order."""
+    again = sum(len(event.starts) for event in series.whole) - 1
+    cost = max(again, 0) * len(series.single)
+    for event in (*series.whole, *series.single):
+        lists = event.ends, event.lengths, event.left_out, event.added
+        cost += max(len(event.starts) - 1, 0) * sum(map(len, lists))
+    return cost
 
 
 def _key(placed: _Placed, wall: int, utc: int) -> int:

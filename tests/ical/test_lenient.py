@@ -751,6 +751,30 @@ def test_the_events_of_a_file_share_the_budget() -> None:
     assert len(busy.spans) == 357
 
 
+STARTS: Final = [f"DTSTART:20300109T09{number:02}00Z" for number in range(60)]
+REPEATED: Final = {
+    "starts and ends": event(*STARTS, *(each.replace("START", "END") for each in STARTS)),
+    "starts and dates left out": event(HOUR, *STARTS, "EXDATE" + ",20300109T093000Z" * 60),
+    "starts and instances": event(HOUR, *STARTS, "RRULE:FREQ=DAILY;COUNT=3")
+    + "".join(
+        "\n" + event(each, each.replace("DTSTART", "RECURRENCE-ID"), HOUR) for each in STARTS
+    ),
+    "lengths and instances": event(
+        STARTS[0], *(f"DURATION:PT{number}M" for number in range(1, 60)), "RRULE:FREQ=DAILY"
+    ),
+}
+
+
+@pytest.mark.parametrize("repeated", REPEATED.values(), ids=REPEATED)
+def test_what_is_there_many_times_is_paid_for(repeated: str) -> None:
+    """Each with each of the others: what grows with the square of the file counts as steps."""
+    text = calendar(repeated.replace("EXDATE,", "EXDATE:"), GOOD)
+    busy = busy_spans(text, START, END, max_events=2_500)
+    assert not busy.complete
+    assert busy.spans
+    assert busy_spans(text, START, END, max_events=100_000).complete
+
+
 def test_what_is_free_costs_nothing() -> None:
     rule = "RRULE:FREQ=SECONDLY"
     for free in ("TRANSP:TRANSPARENT", "STATUS:CANCELLED", "X-A:1"):
