@@ -21,7 +21,7 @@ BACK: Final = timedelta(days=1)
 AHEAD: Final = timedelta(days=5 * 366)
 """How far a calendar is read, from the moment of its import: five years.
 
-Measured: an event of every day costs 8 ms."""
+Measured: an event of every day costs 12 ms."""
 
 
 @dataclass(frozen=True, slots=True)
