@@ -414,8 +414,8 @@ def _repeated(series: Series) -> int:
     again = sum(len(event.starts) for event in series.whole) - 1
     cost = max(again, 0) * len(series.single)
     for event in (*series.whole, *series.single):
-        lists = event.ends, event.lengths, event.left_out, event.added
-        cost += max(len(event.starts) - 1, 0) * sum(map(len, lists))
+        others = len(event.ends) + len(event.lengths) + len(event.left_out) + len(event.added)
+        cost += max(len(event.starts) - 1, 0) * others
     return cost
 
 
