@@ -237,6 +237,14 @@ def test_a_module_keeps_to_its_layer(module: str) -> None:
     assert violations(module, FILES[module].read_text(), KNOWN) == []
 
 
+def test_the_server_of_calcom_needs_neither_the_client_nor_the_sync() -> None:
+    for module, path in FILES.items():
+        if is_in(module, "slotengine.calcom") and module != "slotengine.calcom":
+            found = {one.module for one in imports(ast.parse(path.read_text()), KNOWN)}
+            needed = [room for room in (CLIENT, SYNC) if any(is_in(one, room) for one in found)]
+            assert not needed or is_in(module, CLIENT) or is_in(module, SYNC), module
+
+
 # Two files of each of these name each other's types, in imports for type checkers alone.
 CIRCLES_FOR_TYPE_CHECKERS: Final = ("slotengine.core.reservation", "slotengine.testing.simulation")
 

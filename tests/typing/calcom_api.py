@@ -51,8 +51,8 @@ def hear(date: datetime, took_s: float) -> None:
 
 
 refresh: Refresh = token
-booker: ConfirmCallback = book
-dated: DateListener = hear
+callback: ConfirmCallback = book
+listener: DateListener = hear
 shape: Format = "range"
 
 
@@ -74,7 +74,7 @@ async def calling(session: aiohttp.ClientSession) -> None:
         assert_type(permits, Permits)
         assert_type(permits.wait_s(), float)
         await client.delete("uid", permits=permits)
-        stop = client.on_date(dated)
+        stop = client.on_date(listener)
         stop()
         await client.slots(START, START, event_type_id=1, format=shape)
         await client.slots(START, START, event_type_id=1, format="both")  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ async def calling(session: aiohttp.ClientSession) -> None:
 
 
 async def syncing(client: CalComClient, engine: SlotEngine, talk: EventType) -> None:
-    event_types = {17: SyncedEventType(talk, Mode.BACKGROUND, on_confirm=booker)}
+    event_types = {17: SyncedEventType(talk, Mode.BACKGROUND, on_confirm=callback)}
     async with CalComSync(engine, client, event_types) as sync:
         assert_type(await sync.reserve_slot("talk", START), Reservation)
         assert_type(await sync.get("uid"), Reservation | None)

@@ -23,7 +23,7 @@ DEFAULT_RESET_S: Final = 60.0
 """For how long the remote shuts a caller out if it does not say."""
 
 MAX_RESET_S: Final = 3600.0
-"""A larger number is taken for milliseconds, and no longer time is believed."""
+"""The longest reset that is accepted; a larger number is taken for milliseconds."""
 
 _MAX_TEXT: Final = 1000
 

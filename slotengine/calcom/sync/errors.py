@@ -57,8 +57,8 @@ class RemoteBusy(Refused):
 class SyncOverloaded(SlotError):
     """Too many reservations wait for the remote already.
 
-    Or so many have to be renewed there that the rate limit allows no more; then
-    the first of them ends at ``retry_at``.
+    Or the rate limit allows no more renewals than those of the holds that are
+    there already; then the first of these ends at ``retry_at``.
 
     >>> print(SyncOverloaded(7))
     7 reservations wait for the remote; try again later

@@ -1,6 +1,6 @@
 """Tells the remote what happens here: performs the steps that `reconcile` decides on.
 
-Each tracked hold is settled by whoever has its lock: step after step, until
+A task that has the lock of a tracked hold settles it: step after step, until
 nothing can be done about it now.  Workers settle holds from a queue; callers
 that wait for the remote settle theirs themselves.  A hold whose request failed
 comes back to the queue when it may be retried.

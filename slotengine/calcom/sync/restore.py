@@ -1,9 +1,9 @@
 """Continues after a restart, and says what to keep for the next one.
 
-What was kept of a reservation is believed, except that a request that was in
-flight may have been carried out.  Nothing is known of reservations that were
-not kept: the remote may have a hold for one, whose uid is lost.  Such an
-orphaned hold is waited for.
+What was kept of a reservation is taken as it is, except that a request that was
+in flight may have been carried out.  Nothing is known of a reservation that was
+not kept: the remote may have an orphaned hold for it, whose uid is lost and
+whose end is waited for.
 """
 
 from __future__ import annotations

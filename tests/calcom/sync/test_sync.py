@@ -148,3 +148,24 @@ def test_errors_pickle(error: SlotError) -> None:
     assert type(arrived) is type(error)
     assert (arrived.args, vars(arrived), str(arrived)) == (error.args, vars(error), str(error))
     assert str(error)
+
+
+async def test_an_aborted_sync_tells_the_remote_nothing_more() -> None:
+    async with world(enter=False) as w:
+        async with w.sync:
+            hold = await w.sync.reserve_slot("talk", TEN)
+            assert (w.sync.is_open, w.sync.waiting) == (True, frozenset())
+            w.engine.release_nowait(hold.uid)
+            await w.sync.abort()
+            assert not w.sync.is_open
+            with pytest.raises(SyncClosed):
+                await w.sync.poll()
+        assert (w.there, w.requests()) == (["10:00"], ["post"])
+        assert w.sync.unsent == ()
+
+
+@pytest.mark.parametrize("name", ["parallel", "backlog"])
+async def test_bounds_are_at_least_one(name: str) -> None:
+    async with world(enter=False) as w:
+        with pytest.raises(InvalidField, match=f"{name} must be at least 1, not 0"):
+            w.new_sync(**{name: 0})
