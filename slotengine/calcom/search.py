@@ -136,18 +136,19 @@ class SlotSearch:
                 found.append((openings, self._written(query, offer, openings)))
                 for _ in range(TURNS):
                     await anyio.lowlevel.checkpoint()
-        return _found(self._joined(look, found))
+        return self._joined(look, found)
 
-    def _joined(self, look: _Look, found: list[tuple[Openings | None, bytes]]) -> bytes:
-        """Return the data of all pieces, without what is past by now."""
+    def _joined(self, look: _Look, found: list[tuple[Openings | None, bytes]]) -> Reply:
+        """Return all pieces as one answer, without what is past by now."""
         now = to_us(self._engine.now())
-        parts = []
+        dates = []
         for openings, written in found:
             if openings is not None and openings.starts and openings.starts[0] < now:
                 left = [one for one in openings.starts if one >= now]
                 written = self._written(look.query, look.offer, openings._replace(starts=left))
-            parts.append(written)
-        return b"{" + b",".join(part[1:-1] for part in parts if part != b"{}") + b"}"
+            if written != b"{}":
+                dates += [b",", written[1:-1]]
+        return Reply(200, b"".join([_BEFORE, b"{", *dates[1:], b"}", _AFTER]))
 
     def _grid(self, look: _Look) -> Grid:
         rules, resources = look.rules, self._catalog.resources
@@ -302,8 +303,12 @@ class _Look(NamedTuple):
     only: Collection[str] | None
 
 
+_BEFORE: Final = b'{"status":"success","data":'
+_AFTER: Final = b"}"
+
+
 def _found(data: bytes) -> Reply:
-    return Reply(200, b'{"status":"success","data":' + data + b"}")
+    return Reply(200, _BEFORE + data + _AFTER)
 
 
 def _length(query: SlotsQuery, offer: Offer | None, rules: EventType) -> timedelta:

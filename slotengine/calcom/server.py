@@ -47,7 +47,7 @@ LARGEST_PIECE: Final = 64 * 1024
 """A client that does not take so many bytes of an answer in that time is cut off: what waits for
 it would stay in memory for ever."""
 
-RECEIVED: Final = 32 * 1024
+RECEIVED: Final = 16 * 1024
 """In bytes: how much the system keeps of what a client has sent and nobody has read yet."""
 
 
