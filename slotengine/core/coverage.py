@@ -63,8 +63,6 @@ class Coverage:
                 depths += array("q", [depth + raised for depth in between]) if raised else between
                 at = place
                 level = depths[-1] if depths else 0
-            if edge == END_OF_TIME:
-                break
             depth = old_depths[at - 1] if at else 0
             if at < len(old_edges) and old_edges[at] == edge:
                 depth = old_depths[at]

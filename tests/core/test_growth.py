@@ -98,6 +98,19 @@ def test_slots_do_not_look_through_what_shares_a_limit(
     assert levels(cost, 50, 400)
 
 
+def test_a_limit_that_only_a_lapsed_hold_reaches_is_not_reached() -> None:
+    ledger = Ledger(chores=0)
+    ledger.add_resource("host")
+    planner = Planner(ledger)
+    once = Limit(Period.YEAR, count=1)
+    five = timedelta(minutes=5)
+    planner.add(EventType(id="talk", length=five, all_of=["host"], limits=[once]))
+    planner.reserve(Ask("talk", FIRST + DAY, ttl=TTL), uid="a", now=0)
+    query = Query("talk", FIRST, FIRST + HOUR)
+    assert not planner.openings(query, now=TTL - 1).starts
+    assert planner.openings(query, now=TTL).starts
+
+
 def test_a_long_span_does_not_slow_the_hours_it_does_not_touch() -> None:
     """Neither while it stands, nor when it is gone."""
 

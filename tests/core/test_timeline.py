@@ -241,6 +241,16 @@ def test_a_span_over_a_border_is_put_into_both_parts(capacity: int) -> None:
     line._check()
 
 
+def test_the_pieces_of_a_long_timeline_are_those_of_its_parts() -> None:
+    plain = ExclusiveTimeline[str]()
+    plain.limit = 2
+    for start, owner in ((0, "a"), (10, "b"), (20, "c")):
+        plain.put(plain.room(start, start + 5, 1), start, start + 5, 1, owner)
+    line = PartitionedTimeline(plain)
+    assert len(line._parts) == 2
+    assert line.pieces(2, 21) == ([(0, 5), (10, 15), (20, 25)], ["a", "b", "c"])
+
+
 def test_spans_that_cannot_be_parted_do_not_multiply() -> None:
     """Thousands of long spans all overlap: cutting them would only double them each time."""
     resource = Resource("stadium", 100_000)
