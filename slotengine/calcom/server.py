@@ -112,7 +112,7 @@ def create_app(
     async def run(_: web.Application) -> AsyncIterator[None]:
         assert route.resource is not None
         endpoint.prefix = route.resource.canonical.removesuffix("/{path}")
-        async with contextlib.nullcontext() if engine is not None else _running(serving):
+        async with contextlib.nullcontext() if engine is not None else serving:
             await service.populate()
             yield
 
@@ -124,31 +124,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _EVERYTHING: Final = r"/{path:[\s\S]*}"
 _RESERVATIONS: Final = "/v2/slots/reservations"
-
-
-@contextlib.asynccontextmanager
-async def _running(engine: SlotEngine) -> AsyncIterator[None]:
-    """Run an engine in a task of its own.
-
-    It has a task group inside, which must be left by the task that entered it,
-    and an application may be started and stopped by different ones.
-    """
-    ready, stop = asyncio.Event(), asyncio.Event()
-
-    async def run() -> None:
-        async with engine:
-            ready.set()
-            await stop.wait()
-
-    task = asyncio.create_task(run())
-    task.add_done_callback(lambda _: ready.set())  # also if it fails to start
-    try:
-        await ready.wait()
-        if not task.done():
-            yield
-    finally:
-        stop.set()
-        await task
 
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
