@@ -711,6 +711,8 @@ class Ledger(Books):
         if len(proposals) != len(uids) or len(set(uids)) < len(uids):
             raise InvalidField("uids", "must be as many as the proposals, each different")
         keys = [proposal.key for proposal in proposals if proposal.key is not None]
+        for key in keys:
+            check_text("key", key)
         if len(set(keys)) < len(keys):
             raise InvalidField("key", "must be different for each request of a batch")
 

@@ -15,7 +15,7 @@ from slotengine.core.event_type import EventType
 from slotengine.core.instant import DAY, EPOCH, LAST_US, from_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask, Plan
-from slotengine.core.proposal import Proposal, is_count
+from slotengine.core.proposal import Proposal, check_text, is_count
 from slotengine.core.reservation import Entry, Placement
 from slotengine.core.slots import Openings, Query, Search
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
@@ -113,6 +113,7 @@ class Planner:
 
     def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
         """Let a booking stand as `Ledger.adopt` does; it counts towards its event type's limits."""
+        check_text("event_type", proposal.event_type)
         plan = self._plans.get(proposal.event_type or "")
         if plan is not None:
             claims = plan.limit_claims(proposal.start, proposal.end - proposal.start)

@@ -58,6 +58,7 @@ from slotengine.core.zone import (
 from slotengine.errors import InvalidField
 
 K = TypeVar("K")
+T = TypeVar("T")
 
 _DAY_MIN: Final = 24 * 60
 # Nine years.  A full cache of a usual schedule takes about 0.4 MB.
@@ -111,6 +112,23 @@ class AlwaysOpen:
 ALWAYS_OPEN: Final = AlwaysOpen()
 
 
+def _each(spans: Iterable[tuple[int, int]]) -> Iterable[object]:
+    if not isinstance(spans, Iterable):
+        raise InvalidField("spans", f"must be pairs of times, not {spans!r}")
+    return spans
+
+
+def _span(span: object) -> tuple[int, int]:
+    if not isinstance(span, Sequence) or len(span) != 2:
+        raise InvalidField("spans", f"must be pairs of times, not {span!r}")
+    start, end = span
+    if type(start) is not int or type(end) is not int:
+        raise InvalidField("spans", f"must be of whole UTC microseconds, not {span!r}")
+    if start >= end:
+        raise InvalidField("spans", "must each end after their start")
+    return start, end
+
+
 class FixedWindows:
     """Open in the given spans, in any order, joined where they meet.  O(n log n).
 
@@ -126,10 +144,7 @@ class FixedWindows:
     __slots__ = ("_edges",)
 
     def __init__(self, spans: Iterable[tuple[int, int]]) -> None:
-        spans = list(spans)
-        if any(start >= end for start, end in spans):
-            raise InvalidField("spans", "must each end after their start")
-        self._edges = joined(spans)
+        self._edges = joined([_span(one) for one in _each(spans)])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FixedWindows) and self._edges == other._edges
@@ -263,6 +278,8 @@ def hours(text: str) -> tuple[Hours, ...]:
 
     :raises InvalidField: if a range is not ``HH:MM-HH:MM``, or if there is none.
     """
+    if not isinstance(text, str):
+        raise InvalidField("hours", f"must be a text such as 09:00-17:00, not {text!r}")
     return tuple(_one_range(part) for part in text.split() or [text])
 
 
@@ -371,6 +388,10 @@ class Schedule:
         """
         weekly: dict[int, tuple[Hours, ...]] = {}
         for rule in rules:
+            if not isinstance(rule, str):
+                raise InvalidField(
+                    "weekly", f"must be texts, such as mon 09:00-17:00, not {rule!r}"
+                )
             days, _, times = rule.strip().partition(" ")
             ranges = hours(times)
             for weekday in _weekdays(days):
@@ -378,13 +399,13 @@ class Schedule:
         return cls(zone, weekly, overrides, travel, away)
 
     def __post_init__(self) -> None:
-        if not all(type(weekday) is int and 0 <= weekday <= 6 for weekday in self.weekly):
-            raise InvalidField("weekly", "must have weekdays from 0 (Monday) to 6 for keys")
         put = partial(object.__setattr__, self)
         put("weekly", _ranges("weekly", self.weekly))
+        if not all(type(weekday) is int and 0 <= weekday <= 6 for weekday in self.weekly):
+            raise InvalidField("weekly", "must have weekdays from 0 (Monday) to 6 for keys")
         put("overrides", _ranges("overrides", self.overrides))
-        put("travel", tuple(self.travel))
-        put("away", tuple(self.away))
+        put("travel", _all_of("travel", Travel, self.travel))
+        put("away", _all_of("away", Away, self.away))
         put("_home", Zone.of(self.zone))
         put("_trips", _trips(self.travel))
         put("_away", joined([_days("away", away.first, away.last) for away in self.away]))
@@ -532,9 +553,24 @@ def _weekdays(text: str) -> Iterator[int]:
 
 def _ranges(name: str, given: Mapping[K, Sequence[Hours]]) -> Mapping[K, tuple[Hours, ...]]:
     """Return a copy that nobody can change."""
-    if not all(isinstance(each, Hours) for ranges in given.values() for each in ranges):
-        raise InvalidField(name, "must map to sequences of Hours")
-    return MappingProxyType({key: tuple(ranges) for key, ranges in given.items()})
+    if not isinstance(given, Mapping):
+        raise InvalidField(name, f"must map to sequences of Hours, not be {given!r}")
+    copied = {key: _all_of(name, Hours, ranges) for key, ranges in given.items()}
+    return MappingProxyType(copied)
+
+
+def _all_of(name: str, kind: type[T], given: Iterable[T]) -> tuple[T, ...]:
+    """Return several of a kind, in a tuple."""
+    try:
+        several = tuple(given)
+    except TypeError:
+        several = ()
+        wrong = True
+    else:
+        wrong = not all(isinstance(one, kind) for one in several)
+    if wrong:
+        raise InvalidField(name, f"must be several {kind.__name__}, not {given!r}")
+    return several
 
 
 def _days(name: str, first: date, last: date) -> tuple[int, int]:

@@ -38,7 +38,7 @@ from slotengine.core.slots import LONGEST_RANGE, Openings
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Feed, Subscription
-from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
+from slotengine.engine.inputs import busy_spans_of, listed, names_or_none, query_of, span_or_none
 from slotengine.engine.uids import new_uid as system_new_uid
 from slotengine.engine.values import (
     BusySpan,
@@ -1034,6 +1034,7 @@ class SlotEngine:
         version: int | None = None,
     ) -> Reservation:
         """Do as `move_any`, at once."""
+        candidates = listed("requests", candidates)
         proposals = self._proposals(candidates)
         renewals = {request.ttl is not None for request in candidates}
         if len(renewals) > 1:
@@ -1325,11 +1326,9 @@ class SlotEngine:
         return request.proposal(self._terms.default_ttl)
 
     def _proposals(self, requests: Sequence[Request]) -> list[Proposal]:
-        if isinstance(requests, Request):
-            raise InvalidField("requests", "must be several, in a list or tuple")
         proposals: list[Proposal] = []
         try:
-            for request in requests:
+            for request in listed("requests", requests):
                 proposals.append(self._proposal(request))  # noqa: PERF401, so that it can be told
         except SlotError as error:
             error.of_request(len(proposals))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.instant import duration_us, to_us
 from slotengine.core.slots import Query
@@ -17,6 +17,8 @@ from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
     from slotengine.core.event_type import EventType
+
+T = TypeVar("T")
 
 
 def query_of(
@@ -53,13 +55,23 @@ def names_or_none(field: str, names: Collection[str] | None) -> frozenset[str] |
     return frozenset(names)
 
 
+def listed(field: str, values: Iterable[T]) -> list[T]:
+    """Return several values, of whatever kind of iterable, once.  Raises `InvalidField` for one."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidField(field, f"must be several, in a list or tuple, not {values!r}")
+    return list(values)
+
+
 def busy_spans_of(
     spans: Mapping[str, Iterable[tuple[datetime, datetime]]],
 ) -> dict[str, list[tuple[int, int]]]:
     """Return the spans of each resource.  Raises `InvalidField`."""
     if not isinstance(spans, Mapping):
         raise InvalidField("spans", f"must map resources to spans, not {spans!r}")
-    return {resource: [_span(one) for one in _each(theirs)] for resource, theirs in spans.items()}
+    return {
+        resource: [_span(tuple(one) if isinstance(one, list) else one) for one in _each(theirs)]
+        for resource, theirs in spans.items()
+    }
 
 
 def _each(spans: object) -> Iterable[object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,8 +26,13 @@ def minutes(count: float) -> timedelta:
 
     >>> minutes(90)
     datetime.timedelta(seconds=5400)
+
+    Raises `InvalidField` for what is no number, or too large a one.
     """
-    return timedelta(minutes=count)
+    try:
+        return timedelta(minutes=count)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidField("minutes", f"must be a number of minutes, not {count!r}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +132,11 @@ class Request:
     schedule: Windows | None = None
     quota: Quota | None = None
     past: bool = False
+
+    def __post_init__(self) -> None:
+        # What is asked for must not change with a list that somebody still has.
+        if self.claims.__class__ is not tuple and isinstance(self.claims, Iterable):
+            object.__setattr__(self, "claims", tuple(self.claims))
 
     def proposal(self, default_ttl: int) -> Proposal:
         """Return this request as the core understands it.  Raises `InvalidField`."""

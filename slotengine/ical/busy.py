@@ -143,7 +143,7 @@ def busy_spans(
         raise InvalidField("text", f"must be text or bytes, not {type(text).__name__}")
     if zone is not None:
         Zone.of(zone)
-    owners = frozenset(map(address, [owner] if isinstance(owner, str) else owner))
+    owners = frozenset(map(address, _addresses(owner)))
     report, budget = Report(strict=strict), Budget(max_events)
     spans: list[tuple[int, int]] = []
     for calendar in calendars(text, report):
@@ -175,3 +175,13 @@ def _add_all(
         first = (*series.whole, *series.single)[0]
         with report.about(first.name, first.line):
             timeline.add(series)
+
+
+def _addresses(owner: object) -> list[str]:
+    """Return the addresses that one, or several, are.  Raises `InvalidField`."""
+    several = [owner] if isinstance(owner, str) else owner
+    if isinstance(several, Collection):
+        addresses = [one for one in several if isinstance(one, str)]
+        if len(addresses) == len(several):
+            return addresses
+    raise InvalidField("owner", f"must be an address, or several, not {owner!r}")

@@ -204,7 +204,7 @@ class CalComClient:
             ("failures", failures),
             ("cooldown_s", cooldown_s),
         ):
-            if number is not None and not number > 0:
+            if number is not None and not _is_positive(number):
                 raise InvalidField(name, f"must be more than 0, not {number!r}")
         self._session_given = session
         self._session: aiohttp.ClientSession | None = None
@@ -561,3 +561,7 @@ class CalComClient:
             self._limiter.pause(response.reset_s())
         elif remaining is not None:
             self._limiter.set_remaining(remaining, response.reset_s())
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0

@@ -52,6 +52,7 @@ from slotengine.calcom.sync.values import (
     synced_by_id,
 )
 from slotengine.core.instant import MICROSECOND, duration_us, to_us
+from slotengine.core.proposal import is_count
 from slotengine.core.reservation import State, Verb
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
@@ -128,9 +129,11 @@ class CalComSync:
         random: chance.Random | None = None,
     ) -> None:
         self._synced = synced_by_id(event_types)
+        if not isinstance(engine, SlotEngine):
+            raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
         for name, number in (("parallel", parallel), ("backlog", backlog)):
-            if number < 1:
-                raise InvalidField(name, f"must be at least 1, not {number}")
+            if not is_count(number):
+                raise InvalidField(name, f"must be a whole number, at least 1, not {number!r}")
         self._engine = engine
         self._clock = clock or SystemClock()
         self._drain = duration_us(drain, "drain")
