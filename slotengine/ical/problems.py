@@ -31,9 +31,6 @@ class Problem(NamedTuple):
 
 
 _SPENT: Final = "there is too much to work out", "no instances but those found so far"
-# What arithmetic with dates and text can raise.  There is no case known: it stands here
-# because a file comes from anywhere, and one event must not take all the others with it.
-_UNFORESEEN: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Report:
@@ -65,7 +62,9 @@ class Report:
             raise
         except Spent:
             self.stop(component, line, *_SPENT)
-        except _UNFORESEEN:
+        except Exception:
+            # There is no case known.  But a file comes from anywhere, and one event of it must
+            # not take all the others with it.
             self.stop(component, line, "it cannot be worked out", "what was found so far")
 
 

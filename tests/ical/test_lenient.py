@@ -688,12 +688,15 @@ def test_a_problem_says_where_it_is() -> None:
     ]  # fmt: skip
 
 
-def test_what_nobody_thought_of_takes_only_its_event(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [OverflowError, RecursionError, AssertionError, KeyError])
+def test_what_nobody_thought_of_takes_only_its_event(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = series_module._start_clocks
 
     def broken(event: object, *rest: object) -> object:
         if getattr(event, "uid", "") == "odd":
-            raise OverflowError
+            raise error
         return real(event, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(series_module, "_start_clocks", broken)
