@@ -159,7 +159,11 @@ def rule(text: str, zone: str | None, *, of_dates: bool) -> ReadRule | None:
     >>> rule("FREQ=DAILY;INTERVAL=2;BYMINUTE=1,2", None, of_dates=True).rule.minutes
     ()
     """
+    old = _of_vcalendar(text)
+    if old is not None:
+        text = old
     odd = ["a character is escaped"] if "\\" in text else []
+    odd += ["the grammar is vCalendar's"] if old is not None else []
     parts = dict(_split(part) for part in text.replace("\\", "").upper().split(";"))
     parts.pop("", None)
     try:
@@ -196,6 +200,47 @@ def rule(text: str, zone: str | None, *, of_dates: bool) -> ReadRule | None:
     if read.count is not None and until is not None:
         odd.append("it has both COUNT and UNTIL")
     return ReadRule(read, until, odd)
+
+
+_OLD_RULE: Final = re.compile(
+    r"(D|W|MP|MD|YM|YD)(\d{1,4})((?: +[A-Z0-9+-]+)*?)(?: +(?:#(\d{1,9})|(\d{8}(?:T\d{6}Z?)?)))?",
+    re.ASCII | re.IGNORECASE,
+)
+_OLD_FREQS: Final = {
+    "D": ("DAILY", ""),
+    "W": ("WEEKLY", "BYDAY"),
+    "MP": ("MONTHLY", "BYDAY"),
+    "MD": ("MONTHLY", "BYMONTHDAY"),
+    "YM": ("YEARLY", "BYMONTH"),
+    "YD": ("YEARLY", "BYYEARDAY"),
+}
+
+
+def _of_vcalendar(text: str) -> str | None:
+    """Return a rule of vCalendar 1.0 in the grammar of today, or None if it is none.
+
+    Without an end it has two instances, and with ``#0`` it goes on for ever.
+
+    >>> _of_vcalendar("MP3 2- FR #17"), _of_vcalendar("D2 #0"), _of_vcalendar("FREQ=DAILY")
+    ('FREQ=MONTHLY;INTERVAL=3;BYDAY=-2FR;COUNT=17', 'FREQ=DAILY;INTERVAL=2', None)
+    """
+    match = _OLD_RULE.fullmatch(text.strip())
+    if match is None:
+        return None
+    freq, part = _OLD_FREQS[match[1].upper()]
+    values, number = [], ""
+    for word in match[3].upper().replace("LD", "1-").split():
+        signed = f"-{word[:-1]}" if word.endswith("-") else word.removesuffix("+")
+        if match[1].upper() == "MP" and word[0].isdigit():
+            number = signed  # of the weekdays that follow
+        else:
+            values.append(f"{number}{signed}")
+    read = f"FREQ={freq};INTERVAL={match[2]}"
+    if values:
+        read += f";{part}={','.join(values)}"
+    if match[5]:
+        return f"{read};UNTIL={match[5]}"
+    return read if match[4] == "0" else f"{read};COUNT={match[4] or 2}"
 
 
 def _split(part: str) -> tuple[str, str]:

@@ -457,6 +457,16 @@ CASES: Final = {
     "a rule with characters escaped": Case(
         (event(NINE, HOUR, r"RRULE:FREQ=DAILY\;COUNT=2"),), days("01-09", "01-10"), "escaped"
     ),
+    "a rule of vCalendar 1.0": Case(
+        (event(NINE, HOUR, "RRULE:W2 WE FR #3"),),
+        days("01-09", "01-11", "01-23"),
+        "in its RRULE the grammar is vCalendar's",
+    ),
+    "a rule of vCalendar 1.0 until a time": Case(
+        (event(NINE, HOUR, "RRULE:D1 20300111T080000Z"),),
+        days("01-09", "01-10", "01-11"),
+        "the grammar is vCalendar's",
+    ),
     "a rule that leaves out": Case(
         (event(NINE, HOUR, "RRULE:FREQ=DAILY;COUNT=4", "EXRULE:FREQ=DAILY;INTERVAL=2"),),
         days("01-10", "01-12"),

@@ -331,6 +331,30 @@ def test_a_rule_worked_out_by_hand(start: str, rule: str, dates: str) -> None:
     assert found == expected
 
 
+OLD: Final = {
+    "D3 #3": "FREQ=DAILY;INTERVAL=3;COUNT=3",
+    "D1": "FREQ=DAILY;COUNT=2",
+    "W2 TU TH #5": "FREQ=WEEKLY;INTERVAL=2;BYDAY=TU,TH;COUNT=5",
+    "W1 MO 20300201": "FREQ=WEEKLY;BYDAY=MO;UNTIL=20300201",
+    "MP3 2- FR 1+ MO TU #7": "FREQ=MONTHLY;INTERVAL=3;BYDAY=-2FR,1MO,1TU;COUNT=7",
+    "MD3 20 LD 2- #7": "FREQ=MONTHLY;INTERVAL=3;BYMONTHDAY=20,-1,-2;COUNT=7",
+    "YM2 5 1 #4": "FREQ=YEARLY;INTERVAL=2;BYMONTH=1,5;COUNT=4",
+    "YD1 141 1 #4": "FREQ=YEARLY;BYYEARDAY=1,141;COUNT=4",
+    "md1 1 #0": "FREQ=MONTHLY;BYMONTHDAY=1",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), OLD.items(), ids=OLD)
+def test_rules_of_vcalendar_are_read(old: str, new: str) -> None:
+    assert expanded("20300101T100000", old) == expanded("20300101T100000", new)
+
+
+@pytest.mark.parametrize("text", ["", "D", "D1 0900", "W1 XX", "D1 M5 #2", "MP1 9", "X1 #2"])
+def test_rules_of_neither_grammar_are_not_read_as_more_than_they_say(text: str) -> None:
+    read = read_rule(text, None, of_dates=False)
+    assert read is None or read.odd
+
+
 def test_examples_of_the_standard() -> None:
     """Those of section 3.8.5.3 that are easily got wrong."""
     assert expanded("19970902T090000", "FREQ=MONTHLY;BYDAY=TU,WE,TH;BYSETPOS=3;COUNT=3") == [
