@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from datetime import timedelta
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -15,6 +17,7 @@ from slotengine.testing import SimClock
 from tests.calcom.api import (
     NOW,
     OWNER,
+    VERSION,
     Start,
 )
 
@@ -112,3 +115,42 @@ async def test_what_a_lent_engine_holds_for_others_is_left_alone(start: Start) -
         answer = await api.delete(room.uid)
         assert (answer.status, answer.body) == (200, {"status": "success"})
         assert engine.get_nowait(room.uid) == room
+
+
+# --- As part of another application ----------------------------------------------------
+
+
+@pytest.mark.parametrize("auto_decompress", [True, False])
+async def test_an_application_may_be_part_of_another(
+    catalog: Catalog, auto_decompress: bool
+) -> None:
+    """Whose runner decides whether aiohttp unpacks; it is right either way."""
+    whole = web.Application()
+    whole.add_subapp("/booking", create_app(catalog, clock=SimClock(NOW)))
+    runner = web.AppRunner(whole, auto_decompress=auto_decompress, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        path = "/booking/v2/slots/reservations"
+        sent = b'{"eventTypeId":1,"slotStart":"2050-09-05T10:00"}'
+        headers = VERSION | {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            for body, status in (
+                (gzip.compress(sent), 201),
+                (gzip.compress(sent), 422),
+                (gzip.compress(bytes(50_000_000)), 413),
+                (b"no gzip", 400),
+            ):
+                async with session.post(path, data=body, headers=headers) as response:
+                    assert response.status == status
+            async with session.get(f"{path}/x", headers=VERSION) as response:
+                assert response.status == 200
+            async with session.get("/booking/docs") as response:
+                assert response.status == 200
+            async with session.get("/booking/v2/nothing", headers=VERSION) as response:
+                assert response.status == 404
+                error = (await response.json())["error"]
+                assert error["message"] == "Cannot GET /v2/nothing"
+    finally:
+        await runner.cleanup()
