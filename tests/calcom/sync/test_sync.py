@@ -167,5 +167,5 @@ async def test_an_aborted_sync_tells_the_remote_nothing_more() -> None:
 @pytest.mark.parametrize("name", ["parallel", "backlog"])
 async def test_bounds_are_at_least_one(name: str) -> None:
     async with world(enter=False) as w:
-        with pytest.raises(InvalidField, match=f"{name} must be at least 1, not 0"):
+        with pytest.raises(InvalidField, match=f"^{name} must be .*at least 1, not 0"):
             w.new_sync(**{name: 0})
