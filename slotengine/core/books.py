@@ -88,10 +88,12 @@ class Books:
         """Asked before anything is placed: may refuse it, or leave out some of its pools.
 
         It is told which reservation moves, if it is one that does."""
-        self._holders = Holders(self.terms) if self.terms.has_quotas() else None
         self._chores = chores
         self._retention = self.terms.retention
         self._occupancy = Occupancy(lambda: self.now)
+        self._found = self._occupancy.cleared  # one list, of whatever is found by anybody
+        has_quotas = self.terms.has_quotas()
+        self._holders = Holders(self.terms, self._found) if has_quotas else None
         self._resources = self._occupancy.resources  # the same dictionary, one step nearer
         self._entries: dict[str, Entry] = {}
         # What each idempotency key was used for, and what came of it.
@@ -166,6 +168,21 @@ class Books:
                 self.on_change(Verb.EXPIRE, entry, now)
         return len(lapsed)
 
+    def _expire_found(self, now: int) -> None:
+        """Mark the holds that a decision found to have lapsed, and tell, in order of ``until``.
+
+        Before the change for which they made room is told: what is told is a history
+        that could have happened.  The sweeper's turn is not awaited, nor all before them.
+        """
+        found = sorted({one for one in self._found if one.state is HELD}, key=_lapse)
+        self._found.clear()
+        for entry in found:
+            self._queue.drop(entry)
+            self._apply_expire(entry)
+        if self.on_change is not None:
+            for entry in found:
+                self.on_change(Verb.EXPIRE, entry, now)
+
     def _forget_some(self, now: int, limit: int) -> int:
         """Forget what was retained long enough, and return when there is more to forget."""
         ended = self._ended
@@ -236,12 +253,14 @@ class Books:
         Not before somebody asks: whoever sets no quota pays for no counting.
         """
         if self._holders is None:
-            self._holders = Holders(self.terms)
+            self._holders = Holders(self.terms, self._found)
             for entry in self._entries.values():
                 if entry.state is HELD:
                     self._holders.add(entry)
 
     def _tell(self, verb: Verb, entry: Entry, now: int) -> None:
+        if self._found:
+            self._expire_found(now)
         if self.on_change is not None:
             self.on_change(verb, entry, now)
 
@@ -428,3 +447,7 @@ class Books:
 
 def _over_at(entry: Entry) -> int:
     return max(entry.end, *(claim.end for claim in entry.all_claims()))
+
+
+def _lapse(entry: Entry) -> tuple[int, str]:
+    return entry.until, entry.uid

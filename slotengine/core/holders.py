@@ -46,7 +46,9 @@ class _Record:
 class Holders:
     """The live holds of each holder, counted.  All is O(1), if not said otherwise."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, found: list[Entry] | None = None) -> None:
+        self.found: list[Entry] = [] if found is None else found
+        """Holds that were found to have lapsed, which somebody has to be told of."""
         self._most_holds = terms.max_holds
         self._longest = terms.max_held
         self._most_lapses = terms.max_lapses
@@ -158,6 +160,7 @@ class Holders:
             over = [entry for entry in record.holds if entry.until <= now]
             for entry in sorted(over, key=_until):
                 self._lapse(record, entry)
+            self.found += over
         return record
 
     def _lapse(self, record: _Record, entry: Entry) -> None:

@@ -231,6 +231,8 @@ class Ledger(Books):
         self._queue.push(entry, ttl)
         if until < self.chores_due:
             self.chores_due = until
+        if self._found:
+            self._expire_found(now)
         if self.on_change is not None:
             self.on_change(Verb.RESERVE, entry, now)
         return entry
@@ -552,8 +554,7 @@ class Ledger(Books):
             return self._reinstate(entry, now, enforce=enforce, check=check)
         if self._admits(entry, Verb.CONFIRM, now, version):
             self._apply_confirm(entry)
-            if self.on_change is not None:
-                self.on_change(Verb.CONFIRM, entry, now)
+            self._tell(Verb.CONFIRM, entry, now)
         return entry
 
     def release(self, uid: str, *, now: int, version: int | None = None) -> Entry:
@@ -657,8 +658,7 @@ class Ledger(Books):
         now = self.now
         if self._admits(entry, verb, now, version):
             self._apply_end(entry, verb, now)
-            if self.on_change is not None:
-                self.on_change(verb, entry, now)
+            self._tell(verb, entry, now)
         return entry
 
     def _reinstate(
@@ -672,9 +672,8 @@ class Ledger(Books):
         if entry.state is HELD:
             self._do_chores(now, BACKLOG)
         if entry.state is HELD:
-            self._queue.drop(entry)
-            self._apply_expire(entry)
-            self._tell(Verb.EXPIRE, entry, now)
+            self._found.append(entry)
+            self._expire_found(now)
         proposal = _as_it_was(entry, enforce=enforce)
         if enforce:
             if check is not None and entry.demand is Demand.RULES:
@@ -791,6 +790,7 @@ class Ledger(Books):
             return None
         used_for, entry = self._keys[key]
         if entry.until + self._retention <= now:
+            self._found.append(entry)  # perhaps nobody has marked it yet
             return None
         if used_for != fingerprint:
             raise KeyReused(key)
@@ -851,6 +851,8 @@ class Ledger(Books):
     ) -> None:
         """Enter a placed reservation into the books, and tell."""
         self._enter(entry, ttl, key, fingerprint)
+        if self._found:
+            self._expire_found(now)
         if self.on_change is not None:
             self.on_change(Verb.RESERVE, entry, now)
 

@@ -79,6 +79,8 @@ class Occupancy:
         self.limits: dict[str, Resource] = {}
         """Limits, each as a resource of so many units; apart, so that nobody else finds them."""
         self.sessions: dict[tuple[str, int], Session] = {}
+        self.cleared: list[Entry] = []
+        """Holds that were found to have lapsed, which somebody has to be told of."""
         # When they begin, of each event type that has any.
         self._sessions_of: dict[str, SortedList[int]] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
@@ -470,11 +472,13 @@ class Occupancy:
                 self._clear_lapsed_members(owner, now)
             elif owner.until <= now:
                 self.unplace(owner)
+                self.cleared.append(owner)
 
     def _clear_lapsed_members(self, session: Session, now: int) -> None:
         for member in list(session.members.values()):
             if member.until <= now:
                 self.unplace(member)
+                self.cleared.append(member)
 
     def count(self, limits: tuple[Claim, ...], entry: Entry) -> None:
         """Let claims on limits stand, of which there is as much left.  O(log n) each."""

@@ -103,7 +103,7 @@ class Watch:
         self._retention = timedelta(0, 0, engine._terms.retention)
         self._at: datetime | None = None
         self._lapsed: datetime | None = None
-        self._out_of_turn: Event | None = None
+        self._in_turn: list[Event] = []
         self._stream = tap(engine, self._take)
 
     def close(self) -> None:
@@ -189,28 +189,25 @@ class Watch:
         self._stand(one)
 
     def _check_order(self, event: Event) -> None:
-        self._settle_order(event)
+        if event.verb is not Verb.EXPIRE:
+            if self._in_turn and self._in_turn[-1].at == event.at:
+                self._in_turn.clear()  # they made room for this, out of their turn
+            self._settle_order()
         if self._at is not None and event.at < self._at:
             self._break("order", event.reservation, f"told at {event.at}, after {self._at}")
         self._at = event.at
-        if event.verb is not Verb.EXPIRE:
-            return
-        until = _until(event.reservation)
-        if self._lapsed is not None and until < self._lapsed:
-            self._out_of_turn = event
-        else:
-            self._lapsed = until
+        if event.verb is Verb.EXPIRE:
+            self._in_turn.append(event)
 
-    def _settle_order(self, following: Event | None = None) -> None:
-        """Find fault with an expiry told out of its turn, unless it is being reinstated."""
-        early, self._out_of_turn = self._out_of_turn, None
-        if early is None:
-            return
-        reinstated = following is not None and following.verb is Verb.REINSTATE
-        if following is None or not (
-            reinstated and following.reservation.uid == early.reservation.uid
-        ):
-            self._break("order", early.reservation, f"expired after one of {self._lapsed}")
+    def _settle_order(self) -> None:
+        """Find fault with expiries out of their turn, but for those that made room for a change."""
+        for event in self._in_turn:
+            until = _until(event.reservation)
+            if self._lapsed is not None and until < self._lapsed:
+                self._break("order", event.reservation, f"expired after one of {self._lapsed}")
+            else:
+                self._lapsed = until
+        self._in_turn.clear()
 
     def _check_step(self, event: Event, before: Reservation | None) -> None:
         verb, one = event.verb, event.reservation
@@ -239,7 +236,7 @@ class Watch:
             there = [
                 other
                 for other in self._on.get(claim.resource, {}).values()
-                if _is_live(other, event.at) and not self._is_forgotten(other)
+                if self._may_stand(other, event.at) and not self._is_forgotten(other)
             ]
             joins = one.seats is not None and any(_session(one) == _session(two) for two in there)
             if joins:
@@ -250,6 +247,15 @@ class Watch:
                     self._break("capacity", one, f"{units} units from {start} to {end}")
             if self._engine._ledger.resource(claim.resource).is_busy(*map(_us, span)):
                 self._break("imported", one)
+
+    def _may_stand(self, other: Reservation, at: datetime) -> bool:
+        """Return whether another takes room as far as anybody was told.
+
+        A hold that has lapsed does until its expiry is told: which must be before
+        anything is that needed its room.  Of what lapsed before the watch began
+        nothing may have been told.
+        """
+        return _is_live(other, at) or other.uid not in self._lapsed_before
 
     def _check_seats(self, one: Reservation, there: Iterable[Reservation]) -> None:
         taken = sum(two.seats.wanted for two in (*there, one) if two.seats and _shares(one, two))

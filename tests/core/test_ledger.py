@@ -1193,11 +1193,71 @@ def test_replay_makes_room_for_what_was_reinstated() -> None:
     ledger.expire(50)
     hold(ledger, "b", 0, 10, now=50, ttl=50)
     ledger.confirm("a", now=100, if_still_free=True)
-    assert [change.uid for change in changes if change.verb is Verb.EXPIRE] == ["a"]
+    # That of the second is told before the first takes its room.
+    assert [change.uid for change in changes if change.verb is Verb.EXPIRE] == ["a", "b"]
+    assert changes[-1].verb is Verb.REINSTATE
     for change in changes:
         again.apply(change)
     again._check()
     assert again.busy("room", 0, 100, now=100) == [(0, 10, 1)]
+
+
+def told_of(ledger: Ledger) -> list[tuple[str, str]]:
+    """Return where the ledger's changes are told from now on: verb and uid."""
+    told: list[tuple[str, str]] = []
+    ledger.on_change = lambda verb, entry, at: told.append((verb.value, entry.uid))
+    return told
+
+
+def test_an_expiry_is_told_before_what_needed_its_room() -> None:
+    """Though nobody has marked it: room, seats, a limit; of several the first to lapse first."""
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("room")
+    ledger.add_resource("hall", capacity=3)
+    ledger.add_limit("limit:day", 1)
+    told = told_of(ledger)
+    for n in range(40):
+        hold(ledger, f"old-{n}", 100 + n, 101 + n, ttl=10)
+    hold(ledger, "late", 0, 5, ttl=12)
+    hold(ledger, "early", 5, 10, now=1, ttl=10)
+    seat = slot(20, 25, "hall", event_type="class", seats=Seats(2, 2))
+    ledger.reserve_proposal(seat, uid="seat", now=1)
+    limited = slot(30, 35, "hall")._replace(limits=(Claim("limit:day", 0, 1_000),))
+    ledger.reserve_proposal(limited, uid="limited", now=1)
+    told.clear()
+    assert ledger.is_free(slot(0, 10), now=400)  # which takes them out, and tells nobody
+    assert told == []
+    hold(ledger, "successor", 2, 8, now=400)
+    assert told == [("expire", "early"), ("expire", "late"), ("reserve", "successor")]
+    told.clear()
+    ledger.reserve_proposal(seat, uid="seat-2", now=400)
+    ledger.reserve_proposal(limited._replace(start=40, end=45, claims=(Claim("hall", 40, 45),)),
+                            uid="limited-2", now=400)  # fmt: skip
+    assert told == [
+        ("expire", "seat"), ("reserve", "seat-2"), ("expire", "limited"), ("reserve", "limited-2"),
+    ]  # fmt: skip
+    told.clear()
+    assert ledger.expire(400) == 40  # the others in their turn, and nothing twice
+    assert told == [("expire", f"old-{n}") for n in range(40)]
+    ledger._check()
+
+
+def test_an_expiry_is_told_before_what_needed_the_key_or_the_quota() -> None:
+    ledger = Ledger(replace(TERMS, max_holds=1), chores=0)
+    ledger.add_resource("room")
+    ledger.add_resource("hall", capacity=3)
+    told = told_of(ledger)
+    one = slot(0, 5, "hall")._replace(holder="a")
+    ledger.reserve_proposal(one._replace(key="k", holder=None), uid="keyed", now=0)
+    ledger.reserve_proposal(one, uid="first", now=0)
+    told.clear()
+    ledger.reserve_proposal(slot(50, 55)._replace(holder="a"), uid="second", now=400)
+    assert told == [("expire", "first"), ("reserve", "second")]
+    told.clear()
+    later = 400 + TERMS.retention + TERMS.longest_ttl
+    ledger.reserve_proposal(slot(60, 65, "hall")._replace(key="k"), uid="again", now=later)
+    assert told[-2:] == [("expire", "keyed"), ("reserve", "again")]
+    ledger._check()
 
 
 def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from slotengine.core.ledger import Ledger
 from slotengine.core.proposal import Policy, Pool, Proposal, Quota, Terms
-from slotengine.core.reservation import Change, Claim, Entry, State, Verb
+from slotengine.core.reservation import ENDED, Change, Claim, Entry, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import Refused
 from slotengine.testing import strategies
@@ -115,6 +115,8 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.changes: list[Change] = []
         self.seen: dict[str, Seen] = {}
         self.lapses: list[tuple[int, str, int]] = []
+        self.in_turn: list[int] = []
+        self.latest, self.adopted = -1, False
         self.ledger = Ledger(self.terms, on_change=self.changed, chores=chores)
         self.naive = NaiveLedger(self.terms, dict(RESOURCES))
         add_all(self.ledger)
@@ -129,10 +131,32 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         assert at == self.now
         if verb is Verb.EXPIRE:
             assert entry.until <= at
-            assert not self.lapses or self.lapses[-1][0] <= entry.until
+            self.in_turn.append(entry.until)  # unless a change follows for which it made room
             self.lapses.append((entry.until, entry.uid, entry.version))
+        else:
+            self.in_turn.clear()
         self.seen[entry.uid] = Seen.of(entry, at)
+        if verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE} and not self.adopted:
+            self.could_have_happened(self.seen[entry.uid])
         self.changes.append(self.ledger.record(verb, entry, at))
+
+    def could_have_happened(self, one: Seen) -> None:
+        """As far as anybody was told, there is room for what is told now."""
+        live = [two for two in self.seen.values() if two.state not in ENDED]
+        for claim in one.claims:
+            capacity, _ = RESOURCES[claim.resource]
+            theirs = {(two.session, each) for two in live for each in two.claims}
+            at = [each for _, each in theirs if each.resource == claim.resource]
+            for moment in {claim.start, *(each.start for each in at)}:
+                if claim.start <= moment < claim.end:
+                    there = [each.units for each in at if each.start <= moment < each.end]
+                    assert sum(there) <= capacity
+        if one.seats is not None:
+            together = [two.seats for two in live if two.session == one.session and two.seats]
+            assert sum(seats.wanted for seats in together) <= one.seats.total
+        if one.holder is not None and one.state is State.HELD and self.terms.max_holds is not None:
+            held = [two for two in live if (two.holder, two.state) == (one.holder, State.HELD)]
+            assert len(held) <= self.terms.max_holds
 
     def same(
         self, ours: Callable[[], Entry | Seen], theirs: Callable[[], Seen], step: int
@@ -183,6 +207,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     def adopt(self, proposal: Proposal, step: int) -> Any:
         """Bookings that were made elsewhere stand, whatever is in their way."""
         uid = self.fresh()
+        self.adopted = True
         claims = proposal.claims or (proposal.pools[0].claims[0],)
         proposal = proposal._replace(claims=claims, pools=(), schedules=None)
         self.same(
@@ -369,6 +394,10 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     @invariant()
     def invariants_hold(self) -> None:
         self.ledger._check()
+        assert self.in_turn == sorted(self.in_turn)
+        assert self.latest <= min(self.in_turn, default=self.latest)
+        self.latest = max(self.in_turn, default=self.latest)
+        self.in_turn.clear()
 
     def teardown(self) -> None:
         if not hasattr(self, "ledger"):

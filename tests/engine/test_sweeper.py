@@ -326,3 +326,42 @@ async def test_a_clock_set_back_does_not_put_expiries_off() -> None:
         assert found is not None
         assert found.state is State.EXPIRED
         assert engine.statistics().expired == 1
+
+
+async def test_what_is_told_could_have_happened_however_late_the_sweeper_is(
+    engine: SlotEngine, clock: WatchedClock, events: Subscription
+) -> None:
+    """Goal: no successor is told before its predecessor's expiry, whatever the backlog.
+
+    Method: far more holds are overdue than are marked in a turn; some of their spans
+    are taken at once, and the stream is replayed into a set of what is taken.
+    """
+    engine.add_resource("stadium", capacity=4 * EXPIRIES_PER_TURN)
+    spans = [START + minutes(5) * n for n in range(4 * EXPIRIES_PER_TURN)]
+    random = Random(3)
+    for start in spans:
+        await engine.reserve("room", start, minutes(5), ttl=minutes(random.choice([3, 4, 5])))
+    clock.set(NOW + minutes(7) + timedelta(seconds=29, microseconds=1))
+    for start in random.sample(spans, 99):
+        engine.reserve_nowait("room", start, minutes(5), ttl=minutes(30))
+    await clock.advance(minutes(0))
+    taken: dict[datetime, str] = {}
+    ended: list[str] = []
+    at = NOW
+    while events.feed.buffer:
+        event = await anext(events)
+        assert isinstance(event, Event)
+        one = event.reservation
+        assert at <= event.at
+        at = event.at
+        if event.verb is Verb.EXPIRE:
+            assert one.until is not None
+            assert one.until <= event.at
+            assert taken.pop(one.start) == one.uid
+            ended.append(one.uid)
+        else:
+            assert event.verb is Verb.RESERVE
+            assert one.start not in taken
+            taken[one.start] = one.uid
+    assert len(ended) == len(set(ended)) == len(spans)
+    assert len(taken) == 99
