@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import unittest
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -592,3 +593,18 @@ def test_a_crash_reaches_other_threads(backend: str) -> None:
             call()
         assert caught.value.__cause__ is oops
     blocking.close()  # told once
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("error", [None, KeyError("mine")], ids=repr)
+def test_leaving_a_blocking_engine_that_has_crashed(backend: str, error: Exception | None) -> None:
+    """It tells of the crash, unless the body raises an error of its own."""
+    clock, oops = BreakableClock(), Oops()
+    engine = SlotEngine(clock=clock)
+    with pytest.raises(EngineClosed if error is None else KeyError) as caught:  # noqa: PT012
+        with BlockingEngine(engine, backend=backend) as blocking:
+            blocking._thread.call(lambda: clock.break_by(oops, engine))
+            if error is not None:
+                raise error
+    assert caught.value.__cause__ is (oops if error is None else None)
+    assert "slotengine" not in {thread.name for thread in threading.enumerate()}
