@@ -601,10 +601,10 @@ def test_leaving_a_blocking_engine_that_has_crashed(backend: str, error: Excepti
     """It tells of the crash, unless the body raises an error of its own."""
     clock, oops = BreakableClock(), Oops()
     engine = SlotEngine(clock=clock)
-    with pytest.raises(EngineClosed if error is None else KeyError) as caught:  # noqa: PT012
-        with BlockingEngine(engine, backend=backend) as blocking:
-            blocking._thread.call(lambda: clock.break_by(oops, engine))
-            if error is not None:
-                raise error
+    raised = pytest.raises(EngineClosed if error is None else KeyError)
+    with raised as caught, BlockingEngine(engine, backend=backend) as blocking:
+        blocking._thread.call(lambda: clock.break_by(oops, engine))
+        if error is not None:
+            raise error
     assert caught.value.__cause__ is (oops if error is None else None)
     assert "slotengine" not in {thread.name for thread in threading.enumerate()}
