@@ -264,11 +264,15 @@ async def test_odd_targets(api: Api, method: bytes, target: bytes) -> None:
 )
 async def test_odd_headers(api: Api, headers: bytes) -> None:
     before = api.state()
-    answer = await api.raw(
-        b"POST /v2/slots/reservations HTTP/1.1\r\nHost: x\r\ncal-api-version: 2024-09-04\r\n"
-        b"Connection: close\r\n" + headers + b"\r\n\r\n"
-    )
-    assert re.match(rb"HTTP/1\.[01] 4", answer)
+    try:
+        answer = await api.raw(
+            b"POST /v2/slots/reservations HTTP/1.1\r\nHost: x\r\ncal-api-version: 2024-09-04\r\n"
+            b"Connection: close\r\n" + headers + b"\r\n\r\n"
+        )
+    except ConnectionResetError:  # aiohttp closes before it has read all of such a head
+        assert len(headers) > 50_000
+    else:
+        assert re.match(rb"HTTP/1\.[01] 4", answer)
     assert api.state() == before
 
 
