@@ -36,6 +36,7 @@ def planned() -> tuple[Ledger, Planner]:
         EventType(id="buffered", length=minutes(30), all_of=["room"], before=minutes(5)),
         EventType(id="both", length=minutes(30), all_of=["room", "host-1"]),
         EventType(id="hall", length=minutes(30), all_of=["hall"]),
+        EventType(id="wide hall", length=minutes(30), all_of=["hall"], after=minutes(5)),
         EventType(id="seats", length=minutes(30), all_of=["room"], seats=2),
         EventType(id="pool", length=minutes(30), any_of=[["host-1", "host-2"]]),
     ):
@@ -43,7 +44,7 @@ def planned() -> tuple[Ledger, Planner]:
     return ledger, planner
 
 
-KINDS = ["plain", "limited", "buffered", "both", "hall", "seats", "pool"]
+KINDS = ["plain", "limited", "buffered", "both", "hall", "wide hall", "seats", "pool"]
 steps = st.lists(
     st.tuples(st.sampled_from(KINDS), st.integers(0, 6), st.integers(0, 3), st.booleans()),
     max_size=25,
@@ -77,12 +78,16 @@ def test_it_is_told_as_the_details_tell_it(
                 ledger.confirm(str(number), now=now)
 
 
-def test_of_a_booking_and_of_a_hold() -> None:
+@pytest.mark.parametrize("kind", ["plain", "limited", "buffered", "both", "hall", "wide hall"])
+def test_of_bookings_and_of_holds(kind: str) -> None:
     ledger, planner = planned()
-    ask = Ask("plain", start=HOUR, ttl=TTL)
-    planner.reserve(ask, uid="a", now=0)
+    ask = Ask(kind, start=HOUR, ttl=TTL)
+    uids = ["a", "b"] if "hall" in kind else ["a"]
+    for uid in uids:
+        planner.reserve(ask, uid=uid, now=0)
     for only_holds in (True, False):
         with pytest.raises(SlotTaken) as caught:
-            planner.reserve(ask, uid="b", now=1)
+            planner.reserve(ask, uid="c", now=1)
         assert caught.value.only_holds is only_holds
-        ledger.confirm("a", now=1)
+        for uid in uids:
+            ledger.confirm(uid, now=1)
