@@ -19,6 +19,7 @@ from slotengine.core.ledger import BACKLOG, Ledger
 from slotengine.core.proposal import LONGEST_LIFE, Policy, Pool, Proposal, Terms
 from slotengine.core.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
+from slotengine.core.timeline import MOST_IN_PLAIN_LISTS
 from slotengine.errors import (
     InTheWay,
     InvalidField,
@@ -1200,6 +1201,30 @@ def test_replay_makes_room_for_what_was_reinstated() -> None:
         again.apply(change)
     again._check()
     assert again.busy("room", 0, 100, now=100) == [(0, 10, 1)]
+
+
+def test_what_is_adopted_takes_its_time_until_it_is_cancelled(ledger: Ledger) -> None:
+    """Also on a resource that has long outgrown plain lists."""
+    ledger.add_resource("busy")
+    spans = [(10 * n, 10 * n + 10) for n in range(MOST_IN_PLAIN_LISTS + 60)]
+    for n, (start, end) in enumerate(spans):
+        ledger.reserve("busy", start, end, uid=f"b{n}", now=0, ttl=100)
+    first = ledger.adopt(slot(105, 125, "busy")._replace(key="k"), uid="adopted", now=0)
+    assert ledger.adopt(slot(105, 125, "busy")._replace(key="k"), uid="again", now=0) is first
+    with pytest.raises(KeyReused):
+        ledger.adopt(slot(105, 126, "busy")._replace(key="k"), uid="other", now=0)
+    last = spans[-1][1]
+    assert ledger.busy("busy", 0, last, now=0) == [(0, last, 1)]
+    for n in (10, 11, 12):
+        ledger.release(f"b{n}", now=0)
+    assert ledger.busy("busy", 0, 300, now=0) == [(0, 100, 1), (105, 125, 1), (130, 300, 1)]
+    with pytest.raises(SlotTaken) as caught:
+        ledger.reserve_proposal(slot(100, 106, "busy"), uid="c", now=0)
+    assert caught.value.retry_at is None
+    ledger._check()
+    ledger.cancel("adopted", now=0)
+    ledger.reserve("busy", 100, 130, uid="c", now=0, ttl=100)
+    ledger._check()
 
 
 def told_of(ledger: Ledger) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask, Plan
 from slotengine.core.planner import Planner
 from slotengine.core.proposal import Pool, Proposal, Terms
-from slotengine.core.reservation import Claim, Seats
+from slotengine.core.reservation import Claim, Demand, Seats
 from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.core.slots import LONGEST_RANGE, Query
 from slotengine.errors import (
@@ -82,7 +82,9 @@ def test_all_that_was_asked_for_is_proposed() -> None:
         limits=(Claim("limit:day count:talk", 0, DAY), Claim("limit:day time:talk", 0, DAY, 30)),
         schedules=(ALWAYS_OPEN,),
         request=("talk", start, 30 * MINUTE, MINUTE, "somebody", 1, None, True),
+        demand=Demand.RULES,
     )
+    assert plan.proposal(ask._replace(enforce=False)).demand is Demand.NOTHING
     assert plan.longest == 45 * MINUTE
     assert [type(claim.units) for claim in plan.proposal(ask).limits] == [int, int]
 

@@ -798,8 +798,12 @@ async def test_reinstating_asks_for_hours(engine: SlotEngine, clock: SimClock) -
     for hold in (plain, ruled, seated):
         with pytest.raises(OutsideHours):
             await engine.confirm(hold.uid, if_still_free=True)
+    # Who joins a session takes it as it is.
+    await engine.reserve_slot("course", seated.start, enforce=False)
+    again = await engine.confirm(seated.uid, if_still_free=True)
+    assert again.seats == Seats(3)
     doors.is_open = True
-    for hold in (plain, own, ruled, seated):
+    for hold in (plain, own, ruled):
         assert (await engine.confirm(hold.uid, if_still_free=True)).state is State.CONFIRMED
 
 
