@@ -266,6 +266,12 @@ def _other_hours(right: Method) -> Method:
     return lambda self: right(self._replace(schedule=None))
 
 
+@_breaks("successor-told-first", Books, "_expire_found")
+def _in_its_turn(right: Method) -> Method:
+    """That a hold has lapsed is told only after what has its room."""
+    return lambda self, now: self._found.clear()
+
+
 @_breaks("stale-version-accepted", Ledger, "confirm")
 def _any_version(right: Method) -> Method:
     """A worker that acts on an old view is let through."""

@@ -21,7 +21,8 @@ from slotengine.core.instant import HOUR, MINUTE, duration_us, to_us
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
-from slotengine.core.reservation import ENDED, State
+from slotengine.core.proposal import Proposal
+from slotengine.core.reservation import ENDED, Claim, State
 from slotengine.core.schedule import FixedWindows, Schedule, Windows, hours
 from slotengine.core.slots import Query
 from slotengine.core.zone import Zone
@@ -136,10 +137,26 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
     else:
         event_type = draw(st.sampled_from(shop.types))
         start = draw(likely_starts(shop, event_type))
+        if what == "book" and draw(st.integers(0, 3)) == 0:
+            adopt(draw, shop, event_type, start)
+            return
         ask = Ask(event_type.id, start, ttl=TTL, enforce=draw(st.sampled_from((True, False))))
         uid = shop.reserve(ask)
         if uid is not None and what == "book":
             shop.ledger.confirm(uid, now=shop.now)
+
+
+def adopt(draw: st.DrawFn, shop: Shop, event_type: EventType, start: int) -> None:
+    """Let a booking stand that was made elsewhere, perhaps on top of others."""
+    host = draw(st.sampled_from(list(event_type.hosts())))
+    end = start + duration_us(event_type.length)
+    occupied = start - duration_us(event_type.before), end + duration_us(event_type.after)
+    claims = (Claim(host.resource, *occupied, host.units),)
+    uid = f"uid-{len(shop.uids)}"
+    proposal = Proposal(start, end, claims, TTL, event_type=event_type.id)
+    with suppress(Refused, InvalidRequest):
+        shop.planner.adopt(proposal, uid=uid, now=shop.now)
+        shop.uids.append(uid)
 
 
 def end_or_move(draw: st.DrawFn, shop: Shop, what: str) -> None:
