@@ -145,7 +145,7 @@ def _calls(engine: SlotEngine) -> Iterator[Call]:
     for name in population.names:
         engine.add_resource(name)
     for name, start in population.bookings():
-        engine.confirm_nowait(engine.reserve_nowait(name, from_us(start), length).uid)
+        engine.confirm_nowait(engine.reserve_nowait(name, from_us(start), length, past=True).uid)
     rounds = [
         (name, from_us(booked), other, from_us(free))
         for (name, booked), (other, free) in population.rounds(LIVE)
@@ -154,13 +154,13 @@ def _calls(engine: SlotEngine) -> Iterator[Call]:
 
     async def refused(name: str, start: datetime) -> None:
         try:
-            await engine.reserve(name, start, length)
+            await engine.reserve(name, start, length, past=True)
         except SlotTaken:
             return
         raise AssertionError("what is booked was had once more")
 
     async def accepted(name: str, start: datetime) -> None:
-        kept.append(await engine.reserve(name, start, length))
+        kept.append(await engine.reserve(name, start, length, past=True))
 
     async def released() -> None:
         if len(kept) > KEPT:

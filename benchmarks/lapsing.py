@@ -60,7 +60,7 @@ async def mass_expiry(holds: int, guard: Guard) -> Waits:
         for name in population.names:
             engine.add_resource(name)
         for name, start in population.bookings():
-            engine.reserve_nowait(name, from_us(start), LENGTH, ttl=HOUR)
+            engine.reserve_nowait(name, from_us(start), LENGTH, ttl=HOUR, past=True)
         gc.collect()  # what earlier runs left behind
         await anyio.sleep(0.01)  # the sweeper waits by now
         clock.set(clock.moment + HOUR)
@@ -73,7 +73,7 @@ async def _calls_meanwhile(engine: SlotEngine, name: str, holds: int) -> Waits:
     free = from_us(FIRST - SLOT)
 
     async def call() -> None:
-        hold = await engine.reserve(name, free, LENGTH)
+        hold = await engine.reserve(name, free, LENGTH, past=True)
         await engine.release(hold.uid)
 
     waits, due = Waits(), perf_counter()
@@ -124,7 +124,7 @@ async def _keep_holding(engine: SlotEngine, names: list[str], rate: float, secon
             await anyio.sleep(CALL_EVERY_S)
             continue
         row, column = divmod(held, len(names))
-        await engine.reserve(names[column], from_us(FIRST + row * SLOT), LENGTH)
+        await engine.reserve(names[column], from_us(FIRST + row * SLOT), LENGTH, past=True)
         held += 1
     return held
 
