@@ -20,6 +20,7 @@ from slotengine.errors import (
     AlreadyOver,
     BadCalendar,
     EngineClosed,
+    EngineMisused,
     HoldExpired,
     InvalidField,
     InvalidRequest,
@@ -78,6 +79,7 @@ STATUS: Final[dict[type[SlotError], int]] = {
     UnknownEventType: 400,
     BadCalendar: 400,
     EngineClosed: 503,
+    EngineMisused: 503,
     # What has no status of its own, such as a refusal by whoever lends an engine.
     Refused: 422,
     InvalidRequest: 400,

@@ -364,7 +364,7 @@ async def test_a_length_that_a_limit_never_has_time_for(start: Start) -> None:
     raw = copy.deepcopy(RAW_CATALOG)
     event_type = next(one for one in raw["eventTypes"] if one["id"] == 1)
     event_type |= {"bookingLimitsDuration": {"day": 30}}
-    # Agreed before the limit was, and so it stands.
+    # Agreed before the limit was, and so it stands; it counts towards it as well.
     raw["bookings"].append(
         {"uid": "long", "eventTypeId": 1, "start": at("08:00"), "end": at("08:45")}
     )
@@ -372,8 +372,11 @@ async def test_a_length_that_a_limit_never_has_time_for(start: Start) -> None:
     assert await morning(api, 1, duration=45) == []
     answer = await api.post(eventTypeId=1, slotStart=at("10:00"), slotDuration=45)
     assert (answer.status, answer.message) == (422, LIMITS)
-    uid = await api.hold(eventTypeId=1, slotStart=at("10:00"))
-    answer = await api.patch(uid, eventTypeId=1, slotStart=at("10:00"), slotDuration=45)
+    answer = await api.post(eventTypeId=1, slotStart=at("10:00"))
+    assert (answer.status, answer.message) == (422, LIMITS)
+    next_day = at("10:00", "2050-09-07")
+    uid = await api.hold(eventTypeId=1, slotStart=next_day)
+    answer = await api.patch(uid, eventTypeId=1, slotStart=next_day, slotDuration=45)
     assert (answer.status, answer.message) == (422, LIMITS)
 
 

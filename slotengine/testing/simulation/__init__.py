@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import anyio
 
+from slotengine.errors import EngineClosed
 from slotengine.testing.simulation.clients import history
 from slotengine.testing.simulation.home import OPTIONS, Home, MemoryHome, ParkingEngine, furnish
 from slotengine.testing.simulation.shrinking import shortest
@@ -91,8 +92,10 @@ def play(
 
 
 def _failure(error: Exception, steps: int) -> Failure:
-    while isinstance(error, ExceptionGroup):  # a task of the engine died
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, EngineClosed) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # a task of the engine died
     if isinstance(error, InvariantBroken):
         return Failure(error.rule, error.told, steps)
     where = traceback.extract_tb(error.__traceback__)[-1]
