@@ -91,11 +91,11 @@ def unpacked(raw: bytes, encoding: str) -> bytes:
 
     Raises `HttpError` 413 if it is too large, or 400 if it is not whole.
     """
+    if not raw:
+        return b""
     parts: list[bytes] = []
     left = LARGEST_BODY
     for _ in range(MOST_MEMBERS):
-        if not raw:
-            return b"".join(parts)
         unpacking = zlib.decompressobj(_bits(raw, encoding))
         try:
             part = unpacking.decompress(raw, left + 1)
@@ -108,7 +108,9 @@ def unpacked(raw: bytes, encoding: str) -> bytes:
         parts.append(part)
         left -= len(part)
         raw = unpacking.unused_data
-        if encoding != "gzip" and raw:
+        if not raw:
+            return b"".join(parts)
+        if encoding != "gzip":
             break
     raise HttpError(400, BROKEN)
 

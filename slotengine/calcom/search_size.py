@@ -97,6 +97,8 @@ class Grid(NamedTuple):
         return self._replace(hours=()) if fixed else self
 
     def _may_be_cut(self, cut: int) -> bool:
+        if self.zone.offset(cut + DAY) < self.zone.offset(cut):
+            return False  # clocks go back, perhaps to a date before the cut
         # Slots of what was open before go on from the last one, by a step.
         return not any(
             _is_open(each, cut - self.step - self.offset, cut + 1) for each in self.hours

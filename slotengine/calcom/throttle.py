@@ -11,6 +11,7 @@ Time is told by an argument.  What is counted is `rates`'.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -164,10 +165,38 @@ def _told(headers: Headers, name: str, address: str) -> str:
     A proxy that finds the header there may add to it: a comma and more, or
     another line.  What came before is the client's to choose.
     """
+    last = None
     for each, value in headers.items():  # as often as it is there
         if each.lower() == name:
-            address = value
-    return address.rpartition(",")[2]
+            last = value
+    if last is None:
+        return address
+    if name == "forwarded":
+        return _forwarded_for(last) or address
+    return last.rpartition(",")[2]
+
+
+_PAIR: Final = r"""[!#$%&'*+.^_`|~0-9A-Za-z-]+=(?:"(?:[^"\\]|\\.)*"|[^\s",;]*)"""
+_PAIRS: Final = re.compile(_PAIR)
+_LAST: Final = re.compile(rf"(?:^|,)[ \t]*({_PAIR}(?:;{_PAIR})*)[ \t]*$")
+
+
+def _forwarded_for(line: str) -> str | None:
+    """Return the address in the last element of a ``Forwarded`` header (RFC 7239).
+
+    >>> _forwarded_for('for=192.0.2.7, for="[2001:db8::7]:50123";proto=https')
+    '[2001:db8::7]:50123'
+
+    The earliest comma after which all is well formed begins it: commas may also be
+    quoted, in what a proxy repeats of the client's own headers.
+    """
+    last = _LAST.search(line)
+    if last is not None:
+        for pair in _PAIRS.findall(last[1]):
+            name, _, value = pair.partition("=")
+            if name.lower() == "for":
+                return value.strip('"')
+    return None
 
 
 @lru_cache(maxsize=1024)

@@ -259,6 +259,31 @@ async def test_what_is_past_by_then_is_dropped(monkeypatch: pytest.MonkeyPatch) 
         assert days["2030-03-02"][0] == {"start": "2030-03-02T12:00:00.000Z"}
 
 
+@pytest.mark.parametrize(
+    ("zone", "day", "again"),
+    [
+        ("America/St_Johns", date(2006, 10, 28), "2006-10-28"),  # at 00:01 back to 23:01
+        ("America/Juneau", date(1867, 10, 18), "1867-10-18"),  # from Asia's date to America's
+    ],
+)
+async def test_a_date_that_comes_back_is_in_the_answer_once(
+    monkeypatch: pytest.MonkeyPatch, zone: str, day: date, again: str
+) -> None:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(days=3)
+    asked = query(
+        start=start.date(), end=start.date() + timedelta(days=6), timeZone=zone, format="range"
+    )
+    found = []
+    for cut in (in_one_piece, in_small_pieces):
+        cut(monkeypatch)
+        async with SlotEngine(clock=SimClock(start)) as engine:
+            response = await answer(await serving(engine, ALWAYS), asked)
+        assert isinstance(response.body, bytes)
+        assert response.body.count(again.encode() + b'":') == 1
+        found.append(data(response))
+    assert found[0] == found[1]
+
+
 async def test_one_long_search_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     in_small_pieces(monkeypatch)
     async with SlotEngine(clock=SimClock(NOW)) as engine:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.rates import UNLIMITED, RateLimit, RateLimits
-from slotengine.calcom.throttle import TOO_MANY, counted_as
+from slotengine.calcom.throttle import TOO_MANY, Throttle, counted_as
 from tests.calcom.api import OAUTH, OWNER, PATH, RAW_CATALOG, VERSION, Api, Start
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +154,30 @@ async def test_what_a_proxy_has_found_in_the_header_does_not_count(start: Start)
         )
         answer = await api.raw(head + lines % number + added + b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+FORWARDED = [
+    (["for=192.0.2.7"], "192.0.2.7"),
+    (['For="192.0.2.7:50123";proto=https;by=203.0.113.4'], "192.0.2.7"),
+    (['proto=https;for="[2001:db8::5:6:7:8]:50123"'], "2001:db8::/64"),
+    (["for=192.0.2.1, for=192.0.2.7"], "192.0.2.7"),
+    (["for=192.0.2.1", "for=192.0.2.7"], "192.0.2.7"),
+    (['for="192.0.2.1, for=192.0.2.7'], "192.0.2.7"),
+    (['for=192.0.2.1;x=", for=192.0.2.7;host="h"'], "192.0.2.7"),
+    (['for=192.0.2.7;host="h, for=192.0.2.1"'], "192.0.2.7"),
+    (['host="h;for=192.0.2.1";for=192.0.2.7'], "192.0.2.7"),
+    (["for=_hidden"], "_hidden"),
+    (["for=192.0.2.1, proto=https"], "198.51.100.1"),
+    (["192.0.2.1"], "198.51.100.1"),
+    ([""], "198.51.100.1"),
+]
+
+
+@pytest.mark.parametrize(("lines", "address"), FORWARDED)
+def test_the_standard_header_of_proxies_says_who_calls(lines: list[str], address: str) -> None:
+    throttle = Throttle(replace(UNLIMITED, address_header="Forwarded"))
+    headers = CIMultiDict([("forwarded", line) for line in lines])
+    assert throttle.address(headers, "198.51.100.1") == address
 
 
 async def test_what_an_address_may_be() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slotengine import SlotEngine
-from slotengine.calcom.bodies import LARGEST_BODY, unpacked
+from slotengine.calcom.bodies import LARGEST_BODY, MOST_MEMBERS, unpacked
 from slotengine.calcom.catalog_file import catalog_from
 from slotengine.calcom.messages import Head, Refusal, Response
 from slotengine.calcom.quotas import NO_QUOTAS
@@ -309,11 +309,20 @@ def test_a_packed_body_is_what_it_was(encoding: str, pack: Any) -> None:
 
 def test_what_is_no_packed_body() -> None:
     assert unpacked(b"", "gzip") == b""
-    for sent in (b"x", b"{}", gzip.compress(b"x") * 20, gzip.compress(b"x") + b"x"):
+    for sent in (
+        b"x",
+        b"{}",
+        gzip.compress(b"x") + b"x",
+        gzip.compress(b"x") * (MOST_MEMBERS + 1),
+    ):
         with pytest.raises(HttpError, match="broken"):
             unpacked(sent, "gzip")
     with pytest.raises(HttpError, match="broken"):
         unpacked(zlib.compress(b"x") + b"x", "deflate")
+
+
+def test_a_packed_body_may_have_a_number_of_members() -> None:
+    assert unpacked(gzip.compress(b"x") * MOST_MEMBERS, "gzip") == b"x" * MOST_MEMBERS
 
 
 def test_a_bomb_is_not_unpacked() -> None:
