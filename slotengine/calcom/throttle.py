@@ -192,8 +192,8 @@ def _forwarded_for(line: str) -> str | None:
     """
     last = _LAST.search(line)
     if last is not None:
-        for pair in _PAIRS.findall(last[1]):
-            name, _, value = pair.partition("=")
+        for pair in _PAIRS.finditer(last[1]):
+            name, _, value = pair[0].partition("=")
             if name.lower() == "for":
                 return value.strip('"')
     return None
