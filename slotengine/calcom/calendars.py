@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -88,8 +89,14 @@ class LastWhole:
                 return
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with NamedTemporaryFile(dir=self._folder, delete=False) as file:
-                file.write(text)
-            # All or nothing: a copy that is cut short itself would be of no use.
+                try:
+                    # All or nothing, even if the power fails: half a copy would be of no use.
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    Path(file.name).unlink()
+                    raise
             Path(file.name).replace(copy)
         except OSError as error:
             logger.warning("no copy of the calendar %s can be kept: %s", calendar, error)

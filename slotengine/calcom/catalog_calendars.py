@@ -76,7 +76,7 @@ class Calendars:
         try:
             found = Calendar(path, "", None, text).read(self._now)
         except BadCalendar as error:
-            copy = None if self._kept is None else self._kept.of(file)
+            copy = self._copy(file)
             if copy is None:
                 raise
             self.warnings.append(told(path, error.problem, has_copy=True))
@@ -86,9 +86,19 @@ class Calendars:
             if found.complete:
                 self._kept.keep(file, text)
             else:
-                copy = self._kept.of(file)
+                copy = self._copy(file)
         self.warnings += warnings(path, found, has_copy=copy is not None)
         return text, copy
+
+    def _copy(self, file: Path) -> bytes | None:
+        """Return what a file said before, if there is a copy, and nothing has happened to that."""
+        copy = None if self._kept is None else self._kept.of(file)
+        if copy is not None:
+            try:
+                Calendar("", "", None, copy).read(self._now)
+            except BadCalendar:
+                return None
+        return copy
 
 
 def _zone(user: UserTable, schedules: Mapping[int, Schedule]) -> str | None:

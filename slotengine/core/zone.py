@@ -39,6 +39,10 @@ BUCKET_BITS: Final = 40
 # The closest changes in the whole tz database are 96 hours apart (Freetown, 1939).
 PROBE_S: Final = 12 * 60 * 60
 
+# No zone lies deeper, as "posix/America/Argentina/Ushuaia" does: zoneinfo looks for the
+# folders of a name one inside the other, so that of enough of them Python's stack runs out.
+_MAX_SLASHES: Final = 3
+
 Stretch = tuple[int, int, int]
 """Start, end, and the offset from UTC that applies between them, all in microseconds."""
 
@@ -69,7 +73,7 @@ class Zone:
         or no data.
         """
         try:
-            if not key.startswith(_ONLY_HERE):
+            if not key.startswith(_ONLY_HERE) and key.count("/") <= _MAX_SLASHES:
                 return _named(key)
         # Unknown; not a possible key; a folder of zones; no text at all.
         except (KeyError, ValueError, OSError, TypeError, AttributeError):

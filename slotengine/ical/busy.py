@@ -14,7 +14,7 @@ from slotengine.errors import InvalidField
 from slotengine.ical.events import address, event, periods
 from slotengine.ical.lines import Component, calendars
 from slotengine.ical.problems import Budget, Problem, Report
-from slotengine.ical.series import Timeline, in_series
+from slotengine.ical.series import Timeline, by_uid
 from slotengine.ical.zones import Zones
 
 MAX_EVENTS: Final = 500_000
@@ -108,14 +108,18 @@ def busy_spans(
       of ``zone``, or else of the calendar's zone, or else of UTC.
     - An event of whole days without an end, or that ends on the day it starts, lasts
       that day; any other event without an end or a duration takes no time.
-    - ``UNTIL`` with a date lets the rule run until the end of that date.
+    - ``UNTIL`` with a date lets the rule run until the end of that date.  A rule of whole
+      days runs to the end of the day that its ``UNTIL`` is on, in UTC or by ``zone``, whichever
+      is later.
 
     What is assumed, and told:
 
     - A time in an unknown zone is busy at two readings: in the calendar's zone (or at
       the offset that the name tells), and in ``zone``.
-    - An event that starts on a date and ends at a time is busy from 00:00 of the date.
-    - An end that cannot be read, or is before the start: the event lasts a day.  Of
+    - An event that starts on a date and ends at a time is busy from 00:00 of the date; one
+      that starts at a time and ends on a date, until 00:00 of that, in the zone of the start
+      or in ``zone``, whichever is later.
+    - An end that cannot be read, or is before the start: the event, or the period, lasts a day.  Of
       several ends or durations the longest counts.  An end without a zone is in that
       of the start.
     - An event without a start that can be read takes no time.  Of a rule that cannot
@@ -171,9 +175,8 @@ def _add_all(
             if read is not None:
                 events.append(read)
     # Those without a rule first: they cost nothing, so that they are there whatever is spent.
-    for series in sorted(in_series(events, zones), key=lambda series: series.has_rules):
-        first = (*series.whole, *series.single)[0]
-        with report.about(first.name, first.line):
+    for series in sorted(by_uid(events), key=lambda series: any(each.rules for each in series)):
+        with report.about(series[0].name, series[0].line):
             timeline.add(series)
 
 

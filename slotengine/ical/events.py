@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from slotengine.ical.lines import Component, Property
 from slotengine.ical.problems import Report
@@ -100,7 +101,10 @@ def address(text: str) -> str:
     >>> address("MAILTO:Desk@Example.org") == address("desk@example.org")
     True
     """
-    return text.strip().casefold().removeprefix("mailto:").strip()
+    plain = text.strip().casefold()
+    if plain.startswith("mailto:"):
+        plain = unquote(plain.removeprefix("mailto:")).strip()
+    return plain
 
 
 def _shown(moment: Time) -> str:
@@ -131,6 +135,8 @@ class _Reader:
         lengths = self._durations()
         if ends and lengths:
             self._tell(self._component.line, "it has both DTEND and DURATION", "the longer counts")
+        elif len(ends) + len(lengths) > 1:
+            self._tell(self._component.line, "it has more than one end", "the longest counts")
         zone = starts[0].zone if starts else None
         of_dates = bool(starts) and starts[0].is_date
         return Event(
@@ -258,9 +264,13 @@ class _Reader:
         first, _, last = text.partition("/")
         begin, finish = time(first, zone or None), time(last, zone or None)
         end = finish[0] if finish else duration(last)
-        if begin is None or end is None:
+        if begin is None:
             self._tell(line.line, f"{line.name} cannot be read: {text[:40]!r}", "it adds nothing")
             return None
+        if end is None:
+            problem = f"{line.name} has a period without an end that can be read: {text[:40]!r}"
+            self._tell(line.line, problem, "it lasts a day")
+            end = Duration(1, 0)
         if begin[1] or begin[0].is_date or (finish is not None and finish[1]):
             self._tell(line.line, f"{line.name} is {text[:40]!r}", _shown(begin[0]))
         return Period(begin[0], end)
@@ -273,7 +283,7 @@ class _Reader:
                 self._tell(each.line, f"{name} cannot be read", otherwise)
                 continue
             for odd in read.odd:
-                self._tell(each.line, f"in its {name} {odd}", "that part is left out, or the later")
+                self._tell(each.line, f"in its {name} {odd}", "it counts as far as it can be read")
             if self._component.all("RECURRENCE-ID"):
                 self._tell(each.line, f"one instance has {name}", "its instances count, too")
             found.append(read)

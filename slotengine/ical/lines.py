@@ -36,6 +36,8 @@ _WORD: Final = re.compile(rb"\s*([A-Za-z0-9-]*)")
 _PARAMETER: Final = re.compile(r';\s*([A-Za-z0-9-]+)\s*=\s*("[^"]*"(?:,"[^"]*")*|[^";:]*)\s*')
 _LAST: Final = re.compile(r";\s*([A-Za-z0-9-]+)\s*=([^;]*)")
 _TIMES: Final = re.compile(r"[\dTZPWDHMS+\-/,.: ]*", re.IGNORECASE)
+# What stands before the first date of a value was of a parameter, as in "UTC+01:00:20300109".
+_LATER_DATE: Final = re.compile(r"[^,/]*:\s*(?=\d{4}-?\d\d-?\d\d)", re.ASCII)
 
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -61,13 +63,17 @@ class Property(NamedTuple):
         value = self.rest[place + 1 :]
         if self.rest[place : place + 1] == ":" and not self._is_split(value):
             return parameters, value.strip(), True
-        # A quote or a colon where none may be: no time has one, so what follows the last is it.
-        before, _, value = self.rest.rpartition(":")
+        # A quote or a colon where none may be: a time comes after the last, but for its own.
+        dated = _LATER_DATE.match(self.rest) if self.name in TIMES else None
+        end = dated.end() if dated else self.rest.rfind(":") + 1
+        before, value = self.rest[:end].rstrip().removesuffix(":"), self.rest[end:]
         found = {name.upper(): text.strip().strip('"') for name, text in _LAST.findall(before)}
         return found, value.strip(), False
 
     def _is_split(self, value: str) -> bool:
-        return self.name in TIMES and ":" in value and not _TIMES.fullmatch(value)
+        if self.name not in TIMES or ":" not in value:
+            return False
+        return not _TIMES.fullmatch(value) or _LATER_DATE.match(value) is not None
 
 
 class Component:

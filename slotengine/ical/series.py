@@ -35,17 +35,13 @@ class Series(NamedTuple):
     single: list[Event]
     """Those of single instances."""
 
-    @property
-    def has_rules(self) -> bool:
-        return any(event.rules for event in (*self.whole, *self.single))
 
-
-def in_series(events: Iterable[Event], zones: Zones) -> list[Series]:
+def by_uid(events: Iterable[Event]) -> list[list[Event]]:
     """Return the events of a calendar, those of one UID together.  O(n)."""
     found: dict[object, list[Event]] = {}
     for number, event in enumerate(events):
         found.setdefault(event.uid or number, []).append(event)
-    return [_series(each, zones) for each in found.values()]
+    return list(found.values())
 
 
 def _series(events: list[Event], zones: Zones) -> Series:
@@ -171,12 +167,13 @@ class Timeline:
         self._told: set[str] = set()
         self.spans: list[Span] = []
 
-    def add(self, series: Series) -> None:
-        """Add the instances of a series that are in the range.  May raise `Spent` on the way."""
+    def add(self, events: list[Event]) -> None:
+        """Add what the events of a UID take of the range.  May raise `Spent` on the way."""
         self._told.clear()
-        events = [*series.whole, *series.single]
+        series = _series(events, self._zones)
         self._budget.spend(_repeated(series))
-        for number in range(max(map(self._readings, events))):
+        readings = map(self._readings, (*series.whole, *series.single))
+        for number in range(max(readings)):
             self._place(series, _Reading(self._zones, number))
 
     def add_period(self, name: str, line: int, period: Period) -> None:
@@ -269,9 +266,11 @@ class Timeline:
             finish = reading.utc(end, clock)
         elif end.is_date:
             self._tell(event, "it starts at a time and ends on a date", "until 00:00 of the date")
-            finish = clock.utc(end.wall)
+            # In the zone of the start, or in the owner's: the later is in doubt.
+            clocks = clock, self._zones.home
+            finish = max(each.utc(end.wall) for each in clocks)
             if finish <= begin:
-                finish = clock.utc(end.wall + DAY)
+                finish = max(each.utc(end.wall + DAY) for each in clocks)
         else:
             finish = reading.utc(end, clock)
         if start.is_date and finish == begin:
@@ -428,7 +427,11 @@ def _added(placed: _Placed, moment: Time, reading: _Reading) -> tuple[int, int]:
     """Return when an instance starts that is listed, by the clock and in UTC."""
     start, clock = placed.start, placed.clock
     if start.is_date:
-        wall = moment.wall - moment.wall % DAY
+        wall = moment.wall
+        if moment.zone == UTC:  # a day may be named by its midnight
+            there = clock.wall(reading.utc(moment, clock))
+            wall = wall if there % DAY else there
+        wall -= wall % DAY
     elif moment.is_date:
         wall = moment.wall + start.wall % DAY
     else:
@@ -442,6 +445,9 @@ def _until_wall(placed: _Placed, read: ReadRule, reading: _Reading) -> int | Non
     until = read.until
     if until is None:
         return None
-    if until.is_date or placed.start.is_date:
-        return until.wall - until.wall % DAY + DAY - 1
-    return placed.clock.wall(reading.utc(until, placed.clock))
+    wall = until.wall if until.is_date else placed.clock.wall(reading.utc(until, placed.clock))
+    if not (until.is_date or placed.start.is_date):
+        return wall
+    # A day that is named by its midnight may be another one in UTC.  The later is in doubt.
+    last = max(wall, until.wall)
+    return last - last % DAY + DAY - 1

@@ -198,7 +198,7 @@ def rule(text: str, zone: str | None, *, of_dates: bool) -> ReadRule | None:
         week_start=_week_start(parts, odd),
     )
     if read.count is not None and until is not None:
-        odd.append("it has both COUNT and UNTIL")
+        odd.append("it has both COUNT and UNTIL, and ends with the later")
     return ReadRule(read, until, odd)
 
 

@@ -178,7 +178,7 @@ _SHOWN: Final = re.compile(
 
 def named(name: str) -> Clock | None:
     """Return the clock of a zone that is called so in the tz database, or by Windows."""
-    if name == UTC:
+    if name in (UTC, "Z"):
         return Fixed(0)
     for key in (name, windows.NAMES.get(name.lower())):
         if key is not None:
@@ -257,6 +257,11 @@ def _cities() -> dict[str, str]:
 # --- Those of a calendar -----------------------------------------------------------------
 
 
+def _plain(name: str) -> str:
+    """Return a name as it is compared: as a property it is escaped, as a parameter quoted."""
+    return name.replace("\\", "").strip('"')
+
+
 class Zones:
     """What the times of one calendar are read by."""
 
@@ -298,12 +303,12 @@ class Zones:
                 "VTIMEZONE", component.line, f"it has {len(names)} TZIDs", "it is all of these"
             )
         for name in names:
-            self._written.setdefault(name.parts()[1], component)
+            self._written.setdefault(_plain(name.parts()[1]), component)
 
     def _looked_up(self, name: str) -> Clock | None:
         clock = named(name)
-        if clock is None and name in self._written:
-            clock = self._clock_of(self._written[name])
+        if clock is None and _plain(name) in self._written:
+            clock = self._clock_of(self._written[_plain(name)])
         if clock is None:
             clock, ahead = guessed(name)
             if ahead is not None:

@@ -7,6 +7,7 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any, Final
 
@@ -481,6 +482,47 @@ def test_a_file_that_is_cut_short_frees_nothing(
     file.write_text(text, encoding="utf-8")
     assert hours() == [15]
     assert list(copies.iterdir()) == [copy]
+
+
+@pytest.mark.parametrize("damaged", ["", "junk"])
+@pytest.mark.parametrize("text", [LATER[:-20], "<html></html>"], ids=["cut short", "an error"])
+def test_a_copy_that_is_damaged_is_none(
+    right: dict[str, Any], tmp_path: Path, text: str, damaged: str
+) -> None:
+    file, copies = tmp_path / "a.ics", tmp_path / "kept"
+    right["users"][1]["calendars"] = ["a.ics"]
+    file.write_text(CALENDAR, encoding="utf-8")
+    catalog_from(right, folder=tmp_path, keep_calendars=copies)
+    (copy,) = copies.iterdir()
+    copy.write_text(damaged, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    if text in LATER:
+        catalog = catalog_from(right, folder=tmp_path, keep_calendars=copies)
+        assert [begin.hour for begin, _ in catalog.calendars[0].busy(MONDAY)] == [15]
+        assert "no copy is kept" in catalog.warnings[0]
+    else:
+        with pytest.raises(CatalogError, match=r"not iCalendar text"):
+            catalog_from(right, folder=tmp_path, keep_calendars=copies)
+    file.write_text(CALENDAR, encoding="utf-8")
+    catalog_from(right, folder=tmp_path, keep_calendars=copies)
+    assert copy.read_text(encoding="utf-8") == CALENDAR
+
+
+def test_a_copy_that_cannot_be_written_leaves_nothing(
+    right: dict[str, Any],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    (tmp_path / "a.ics").write_text(CALENDAR, encoding="utf-8")
+    right["users"][1]["calendars"] = ["a.ics"]
+    monkeypatch.setattr("slotengine.calcom.calendars.os.fsync", full)
+    catalog_from(right, folder=tmp_path, keep_calendars=tmp_path / "kept")
+    assert list((tmp_path / "kept").iterdir()) == []
+    assert "No space left on device" in caplog.text
 
 
 def test_without_a_copy_a_file_that_is_cut_short_says_what_is_there(

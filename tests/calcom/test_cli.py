@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from slotengine import __version__
 from slotengine.calcom.secrets import fingerprint
 from slotengine.cli import cli
+from slotengine.cli.serve import usual_folder
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "catalog.toml"
@@ -314,6 +315,16 @@ def test_a_calendar_that_is_cut_short_frees_nothing_over_a_restart(tmp_path: Pat
     code, _, said = refused("--catalog", str(catalog), "--keep-calendars", str(tmp_path / "other"))
     assert code == 2
     assert "users[0].calendars[0]: cannot be read: the file: it is empty" in said
+
+
+def test_copies_of_calendars_are_not_kept_for_a_user_without_a_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container: nothing called "~" appears in the folder it runs in."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert usual_folder() == tmp_path / "slotengine" / "calendars"
+    monkeypatch.setenv("XDG_CONFIG_HOME", "~nobody-of-that-name/.config")
+    assert usual_folder() is None
 
 
 def wait_until_refused(port: int) -> None:

@@ -502,9 +502,87 @@ CASES: Final = {
         "a period of it ends before it starts; assumed: it lasts a day",
     ),
     "periods that are none": Case(
-        ("BEGIN:VFREEBUSY\nUID:f\nFREEBUSY:20300109T080000Z,never/PT1H\nEND:VFREEBUSY", GOOD),
+        ("BEGIN:VFREEBUSY\nUID:f\nFREEBUSY:never,never/PT1H\nEND:VFREEBUSY", GOOD),
         [GOOD_SPAN],
         "free/busy component 'f', line 5: FREEBUSY cannot be read: 'never/PT1H'",
+    ),
+    "periods without an end": Case(
+        (
+            "BEGIN:VFREEBUSY\nUID:f\nFREEBUSY:20300109T080000Z,20300111T080000Z/soon\n"
+            "END:VFREEBUSY",
+        ),
+        ["01-09 08:00 to 01-10 08:00", "01-11 08:00 to 01-12 08:00"],
+        "FREEBUSY has a period without an end that can be read: '20300109T080000Z'; assumed: "
+        "it lasts a day",
+    ),
+    "a period of an event without an end that can be read": Case(
+        (event(NINE, HOUR, "RDATE;VALUE=PERIOD:20300111T080000Z/-PT1H"),),
+        [*days("01-09"), "01-11 08:00 to 01-12 08:00"],
+        "RDATE has a period without an end that can be read",
+    ),
+    "two ends": Case(
+        (event(NINE, "DTEND:20300109T080000Z", "DTEND:20300109T090000Z"),),
+        days("01-09"),
+        "it has more than one end; assumed: the longest counts",
+    ),
+    "a colon in the name of a zone that is an offset": Case(
+        (
+            event(
+                "DTSTART;TZID=UTC+01:00:20300109T090000",
+                "DTEND;TZID=UTC+01:00:20300109T100000",
+                "RRULE:FREQ=DAILY;COUNT=3",
+                "EXDATE;TZID=UTC+01:00:20300110T090000,20300112T090000",
+            ),
+        ),
+        days("01-09", "01-11"),
+        "DTSTART has a quote or a colon too many",
+        zone="Asia/Tokyo",
+    ),
+    "a colon in the name of a zone, and colons in the time": Case(
+        (event("DTSTART;TZID=GMT+1:00:2030-01-09T09:00:00", HOUR),),
+        days("01-09"),
+        "DTSTART has a quote or a colon too many",
+        zone="Asia/Tokyo",
+    ),
+    "a zone that is UTC by its letter": Case(
+        (event("DTSTART;TZID=Z:20300109T080000", HOUR),), days("01-09")
+    ),
+    "a zone with an escaped name": Case(
+        (
+            TWO_NAMES.replace("TZID:Two\n", "").replace("One", "My\\, own"),
+            event('DTSTART;TZID="My, own":20300109T120000', HOUR),
+        ),
+        [GOOD_SPAN],
+    ),
+    "a zone with a quoted name": Case(
+        (
+            TWO_NAMES.replace("TZID:Two\n", "").replace("One", '"My own"'),
+            event("DTSTART;TZID=My own:20300109T120000", HOUR),
+        ),
+        [GOOD_SPAN],
+    ),
+    "a rule of days until the owner's midnight of the last": Case(
+        (event("DTSTART;VALUE=DATE:20300109", "RRULE:FREQ=DAILY;UNTIL=20300110T230000Z"),),
+        ["01-08 23:00 to 01-11 23:00"],
+    ),
+    "a rule of days until the last second of the last": Case(
+        (event("DTSTART;VALUE=DATE:20300109", "RRULE:FREQ=DAILY;UNTIL=20300110T225959Z"),),
+        ["01-08 23:00 to 01-10 23:00"],
+    ),
+    "a day added by the owner's midnight": Case(
+        (event("DTSTART;VALUE=DATE:20300109", "RDATE:20300110T230000Z,20300112T000000Z"),),
+        ["01-08 23:00 to 01-09 23:00", "01-10 23:00 to 01-12 23:00"],
+    ),
+    "an end that is a date, the owner in the west": Case(
+        (event("DTSTART:20300109T150000Z", "DTEND;VALUE=DATE:20300110"),),
+        ["01-09 15:00 to 01-10 05:00"],
+        "it starts at a time and ends on a date; assumed: until 00:00 of the date",
+        zone="America/New_York",
+    ),
+    "declined, the address written as in a link": Case(
+        (GOOD, event(NINE, HOUR, "ATTENDEE;PARTSTAT=DECLINED:mailto:ann%2Bwork@example.org")),
+        [GOOD_SPAN],
+        owner="ann+work@example.org",
     ),
     "a sequence that is no number": Case(
         (event(NINE, HOUR, "SEQUENCE:new"),), days("01-09"), "SEQUENCE is 'new'; assumed: it is 0"
@@ -747,6 +825,22 @@ def test_when_the_budget_is_spent_what_was_found_stands(rule: str) -> None:
     assert busy == busy_spans(text, START, END, max_events=5_000)
     with pytest.raises(BadCalendar, match=r"event 'e'.*too much"):
         busy_spans(text, START, END, max_events=5_000, strict=True)
+
+
+@pytest.mark.parametrize("rules", [1, 5])
+def test_a_zone_that_costs_more_than_there_is_takes_only_what_names_it(rules: int) -> None:
+    """Also where it only names which instance an event tells of."""
+    zone = TWO_NAMES.replace(
+        "END:STANDARD", "RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30\n" * rules + "END:STANDARD"
+    )
+    single = event("RECURRENCE-ID;TZID=Two:20300109T120000", NINE, HOUR)
+    for max_events in (1, 5, 1_000):
+        text = calendar(zone, single, GOOD)
+        busy = busy_spans(text, START, END, max_events=max_events)
+        assert (shown(busy), busy.complete) == ([GOOD_SPAN], False)
+        assert busy.problems[-1].problem == "there is too much to work out"
+        with pytest.raises(BadCalendar):
+            busy_spans(text, START, END, max_events=max_events, strict=True)
 
 
 def test_rules_that_never_match_cost_little() -> None:
