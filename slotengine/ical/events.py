@@ -41,7 +41,7 @@ class Event(NamedTuple):
     ends: list[Time]
     lengths: list[Duration]
     has_bad_end: bool
-    """Whether an end or a length is there that cannot be read."""
+    """Whether an end or a length is there that cannot be read, or is not the one that is meant."""
     instance: Time | None
     """Which instance it tells of, if it is not the whole series."""
     and_future: bool
@@ -123,7 +123,7 @@ class _Reader:
 
     def event(self, owner: frozenset[str]) -> Event | None:
         busy = not self._is_free(owner)
-        starts = self._times("DTSTART", "the others count")
+        starts = self._times("DTSTART", "it does not start there")
         instances = self._times("RECURRENCE-ID", "it is an event of its own")
         if not starts and (busy or not instances):
             if not self._component.all("DTSTART"):
@@ -149,7 +149,8 @@ class _Reader:
             ends=ends,
             lengths=lengths,
             has_bad_end=len(ends) < len(self._component.all("DTEND"))
-            or len(lengths) < len(self._component.all("DURATION")),
+            or len(lengths) < len(self._component.all("DURATION"))
+            or self._says_date(),
             instance=instances[0] if instances else None,
             and_future=bool(instances) and self._reaches_on(),
             rules=self._rules("RRULE", zone, of_dates, "only what is known without it"),
@@ -219,6 +220,11 @@ class _Reader:
                 if moment is not None:
                     found.append(moment)
         return found
+
+    def _says_date(self) -> bool:
+        """Return whether a start is declared as a date: then a whole day is meant."""
+        starts = self._component.all("DTSTART")
+        return any(each.parts()[0].get("VALUE", "").upper() == "DATE" for each in starts)
 
     def _time(
         self, line: Property, text: str, parameters: dict[str, str], otherwise: str

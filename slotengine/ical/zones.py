@@ -274,9 +274,10 @@ class Zones:
         self._found: dict[str, Clock | None] = {}
         self._offsets: dict[str, int] = {}
         stated = calendar.all("X-WR-TIMEZONE")
-        clock = self.of(stated[0].parts()[1]) if stated else None
-        if stated and clock is None:
-            problem = f"unknown time zone {stated[0].parts()[1][:80]!r}"
+        name = stated[0].parts()[1].strip('"') if stated else ""
+        clock = self.of(name) if name else None
+        if name and clock is None:
+            problem = f"unknown time zone {name[:80]!r}"
             report.tell("the calendar", stated[0].line, problem, "it names none")
         self.home: Clock = Named(Zone.of(owner)) if owner else clock or Fixed(0)
         """The clock of the owner, by which whole days are read."""

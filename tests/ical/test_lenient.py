@@ -520,6 +520,15 @@ CASES: Final = {
         [*days("01-09"), "01-11 08:00 to 01-12 08:00"],
         "RDATE has a period without an end that can be read",
     ),
+    "a start that is declared as a date, and is none": Case(
+        (event("DTSTART;VALUE=DATE:20300109T080000Z"),),
+        ["01-09 08:00 to 01-10 08:00"],
+        "DTSTART is '20300109T080000Z'; assumed: 2030-01-09T08:00:00",
+    ),
+    "a calendar's zone in quotes": Case(
+        ('X-WR-TIMEZONE:"America/New_York"', event("DTSTART:20300109T090000", HOUR)),
+        ["01-09 14:00 to 01-09 15:00"],
+    ),
     "two ends": Case(
         (event(NINE, "DTEND:20300109T080000Z", "DTEND:20300109T090000Z"),),
         days("01-09"),
