@@ -73,6 +73,10 @@ def _plain(amount: int | timedelta) -> float:
     return amount // MINUTE if amount % MINUTE == timedelta() else amount / MINUTE
 
 
+def _counted(number: float, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _stamp_after(moment: datetime) -> str:
     """Return a moment as the wire writes it, or the next one that it can: never one too early."""
     return stamp(moment + timedelta(microseconds=-moment.microsecond % 1000))
@@ -83,10 +87,11 @@ def _quota(refusal: QuotaExceeded) -> str:
     again = "" if refusal.retry_at is None else f" Room frees at {_stamp_after(refusal.retry_at)}."
     match refusal.quota:
         case "holds":
-            return f"No more than {refusal.limit} slots may be held at once.{again}"
+            limit = _counted(_plain(refusal.limit), "slot")
+            return f"No more than {limit} may be held at once.{again}"
         case "time":
-            limit = _plain(refusal.limit)
-            return f"No more than {limit:g} minutes may be held at once, all slots together.{again}"
+            limit = _counted(_plain(refusal.limit), "minute")
+            return f"No more than {limit} may be held at once, all slots together.{again}"
         case _:
             return f"Too many holds were left to lapse one after the other.{again}"
 

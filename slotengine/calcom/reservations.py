@@ -76,11 +76,14 @@ class Reservations:
         self._enforce = enforce_availability
         least, most = _bounds(engine)
         self._bounds = Bounds(least, most)
+        of_kinds = {
+            Kind.API_KEY: quotas.api_key,
+            Kind.ACCESS_TOKEN: quotas.access_token,
+            Kind.OAUTH_CLIENT: quotas.oauth_client,
+            Kind.ADDRESS: quotas.address,
+        }
         self._allowances = {
-            Kind.API_KEY: _allowance(quotas.api_key, least, most),
-            Kind.ACCESS_TOKEN: _allowance(quotas.access_token, least, most),
-            Kind.OAUTH_CLIENT: _allowance(quotas.oauth_client, least, most),
-            Kind.ADDRESS: _allowance(quotas.address, least, most),
+            kind: _allowance(kind, quota, least, most) for kind, quota in of_kinds.items()
         }
         self._ids = {str(id): id for id in catalog.event_types}  # noqa: A001
 
@@ -228,10 +231,19 @@ def _bounds(engine: SlotEngine) -> tuple[int, int]:
     return max(1, -(-shortest // MINUTE)), longest // MINUTE
 
 
-def _allowance(quota: Quota | None, least: int, most: int) -> _Allowance:
-    """Return what may be had under a quota, of an engine with these bounds in minutes."""
+def _allowance(kind: Kind, quota: Quota | None, least: int, most: int) -> _Allowance:
+    """Return what may be had under a quota, of an engine with these bounds in minutes.
+
+    Raises `ValueError` if that is nothing.
+    """
     if quota is not None and quota.life is not None:
-        most = max(least, min(most, quota.life // MINUTE))
+        if quota.life < least * MINUTE:
+            raise ValueError(
+                f"the quota of an {kind.value} lets a hold live for {quota.life} in all, and the "
+                f"engine has none shorter than {least * MINUTE}: raise the quota's life, "
+                "or lower the engine's min_ttl"
+            )
+        most = min(most, quota.life // MINUTE)
     usual = max(least, min(USUAL_HOLD_MINUTES, most))
     return _Allowance(quota, Bounds(least, most), usual)
 

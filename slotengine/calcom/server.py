@@ -82,6 +82,9 @@ def create_app(
     to ``quotas``: by default 20 holds for each address, of 30 minutes at most, and
     anything for all who call with credentials.  Quotas of a lent engine apply as well.
 
+    Raises `ValueError` for a clock beside a lent engine, and for a quota under which
+    not even the engine's shortest hold could live.
+
         app = create_app(load_catalog("examples/catalog.toml"))
         web.run_app(app)
     """

@@ -89,6 +89,17 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
         422,
         "No more than 20 slots may be held at once. Room frees at 2050-09-05T06:30:07.001Z.",
     ),
+    (QuotaExceeded("holds", 1, 1, None), 422, "No more than 1 slot may be held at once."),
+    (
+        QuotaExceeded("time", minutes(1), minutes(1), None),
+        422,
+        "No more than 1 minute may be held at once, all slots together.",
+    ),
+    (
+        QuotaExceeded("time", minutes(1_000_000), minutes(1), None),
+        422,
+        "No more than 1000000 minutes may be held at once, all slots together.",
+    ),
     (
         QuotaExceeded("lapses", 3, 3, END),
         422,

@@ -12,6 +12,7 @@ from slotengine import Quota, SlotEngine, minutes
 from slotengine.calcom.catalog_file import CatalogError, catalog_from
 from slotengine.calcom.quotas import NO_QUOTAS, STRANGERS, CallerQuotas
 from slotengine.calcom.secrets import fingerprint
+from slotengine.calcom.server import create_app
 from slotengine.testing import SimClock
 from tests.calcom.api import (
     NOW,
@@ -302,6 +303,17 @@ async def test_quotas_of_a_lent_engine_apply_as_well(start: Start) -> None:
         await clock.advance(minutes(2) + timedelta(microseconds=1))
         uid = first.data["reservationUid"]
         assert quota(await api.patch(uid, slotStart=slot(1)))["name"] == "life"
+
+
+async def test_a_quota_that_no_hold_could_keep_is_refused_at_once() -> None:
+    catalog = catalog_from(RAW_CATALOG)
+    engine = SlotEngine(min_ttl=minutes(31), default_ttl=minutes(45))
+    with pytest.raises(ValueError, match=r"quota of an address .* 0:30:00 .* 0:31:00.* min_ttl"):
+        create_app(catalog, engine=engine)
+    quotas = CallerQuotas(access_token=Quota(life=timedelta(seconds=59)))
+    with pytest.raises(ValueError, match=r"quota of an access token .* 0:00:59 .* 0:01:00"):
+        create_app(catalog, quotas=quotas)
+    create_app(catalog, engine=engine, quotas=NO_QUOTAS)
 
 
 @pytest.mark.parametrize(
