@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 from weakref import finalize
 
 from slotengine.engine.engine import SlotEngine
@@ -132,6 +132,13 @@ class BlockingEngine:
             if error is None:  # or else that is what comes out: it may well be the same
                 raise
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled, such as for another process."""
+        raise TypeError(
+            "a BlockingEngine cannot be copied or pickled: it has a thread; "
+            "start one in each process"
+        )
+
     reserve = _carried(SlotEngine.reserve)
     reserve_request = _carried(SlotEngine.reserve_request)
     adopt = _carried(SlotEngine.adopt)
@@ -185,25 +192,47 @@ class BlockingEngine:
     def subscribe(self, *, buffer: int = 1024) -> Iterator[Iterator[Event | Lagged]]:
         """Open a stream of changes, as a context manager over a plain iterator.
 
-        The iterator waits for each event, and ends when the engine is left.
+        The iterator waits for each event, and ends when the engine is left; after a
+        crash of the engine it raises `EngineClosed`.  It is for one thread: another one
+        that would wait for the same stream is told `EngineMisused`.
         """
         subscription = self._at_once(lambda: self._engine.subscribe(buffer=buffer))
         try:
-            yield self._read(subscription)
+            yield _Stream(self._thread, subscription)
         finally:
             with suppress(SlotError):  # it was closed with the engine, or is not ours
                 self._at_once(subscription.close)
-
-    def _read(self, subscription: Subscription) -> Iterator[Event | Lagged]:
-        async def following() -> Event | Lagged | None:
-            return await anext(subscription, None)
-
-        with suppress(EngineClosed):
-            while (event := self._thread.call(following)) is not None:
-                yield event
 
     def _at_once(self, function: Callable[[], R]) -> R:
         async def call() -> R:
             return function()
 
         return self._thread.call(call)
+
+
+class _Stream:
+    """The events of a subscription, one after the other.
+
+    No generator: to the second thread that reads one, that says what it is, not what to do.
+    """
+
+    def __init__(self, thread: LoopThread, subscription: Subscription) -> None:
+        self._thread = thread
+        self._subscription = subscription
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event | Lagged:
+        async def following() -> Event | Lagged | None:
+            return await anext(self._subscription, None)
+
+        try:
+            event = self._thread.call(following)
+        except EngineClosed as closed:
+            if closed.__cause__ is not None:
+                raise
+            event = None
+        if event is None:
+            raise StopIteration
+        return event

@@ -38,7 +38,16 @@ from slotengine.core.slots import LONGEST_RANGE, Openings
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Feed, Subscription
-from slotengine.engine.inputs import busy_spans_of, listed, names_or_none, query_of, span_or_none
+from slotengine.engine.inputs import (
+    busy_spans_of,
+    check_time,
+    checked,
+    clock_of,
+    listed,
+    names_or_none,
+    query_of,
+    span_or_none,
+)
 from slotengine.engine.uids import new_uid as system_new_uid
 from slotengine.engine.values import (
     BusySpan,
@@ -150,10 +159,13 @@ class SlotEngine:
         )
         self._ledger = Ledger(self._terms)
         self._planner = Planner(self._ledger)
+        clock = SystemClock() if clock is None else clock_of(clock)
+        if new_uid is not system_new_uid:
+            new_uid = checked(new_uid)
         self._room = WaitingRoom(
             self._ledger, max_waiters, lambda: self._now(), new_uid, self._heed, max_waits
         )
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._new_uid = new_uid
         # Replaced on starting and closing: that the engine runs is checked for free, and that it
         # is called where it runs for a tenth of a microsecond; the await of a verb takes 4.5.
@@ -187,11 +199,13 @@ class SlotEngine:
         >>> anyio.run(main)
         0
 
-        Raises `EngineClosed` if it was started or closed before.
+        Raises `EngineClosed` if it was started or closed before; and `InvalidField`
+        if what the clock tells is no time.
         """
         await anyio.lowlevel.checkpoint()
         if self._background is not None or self._closed:
             raise EngineClosed("it was started or closed before; make another one")
+        check_time(self._clock.now())
         self._background = Background(self._sweep, name="slotengine sweeper", ended=self._end)
         self._now = self._background.guarded(self._clock.now)
         _running.add(self)
@@ -257,6 +271,13 @@ class SlotEngine:
         """Raise `EngineMisused` if the engine runs, but elsewhere."""
         if self._background is not None and not self._closed:
             self._background.check()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled, such as for another process."""
+        raise TypeError(
+            "a SlotEngine cannot be copied or pickled: it belongs to its event loop; "
+            "make another one, or start one in each process"
+        )
 
     # --- Configuration -----------------------------------------------------------------
 

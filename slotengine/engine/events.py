@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from threading import get_ident
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import anyio
 import anyio.lowlevel
@@ -112,6 +112,10 @@ class Subscription:
         if hasattr(self, "feed"):  # else it was refused
             self.feed.closed = True
             self.feed.buffer.clear()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled."""
+        raise TypeError("a Subscription cannot be copied or pickled: subscribe again")
 
     @property
     def missed(self) -> int:

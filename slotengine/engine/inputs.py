@@ -6,13 +6,15 @@ middle of the core.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from slotengine.core.instant import duration_us, to_us
+from slotengine.core.instant import FIRST_US, LAST_US, duration_us, to_us
+from slotengine.core.proposal import check_name
 from slotengine.core.slots import Query
 from slotengine.core.zone import Zone
+from slotengine.engine.clock import Clock
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -89,3 +91,38 @@ def _span(span: object, field: str = "spans") -> tuple[int, int]:
 def span_or_none(span: object) -> tuple[int, int] | None:
     """Return the span in which load is counted, if one is given.  Raises `InvalidField`."""
     return None if span is None else _span(span, "load_in")
+
+
+# --- What is injected --------------------------------------------------------------------
+
+
+def clock_of(clock: Clock) -> Clock:
+    """Return a clock.  Raises `InvalidField` for what is none."""
+    answers = (callable(getattr(clock, name, None)) for name in ("now", "wait"))
+    if isinstance(clock, type) or not all(answers):
+        raise InvalidField("clock", f"must have the methods of a Clock, as {clock!r} has not")
+    return clock
+
+
+def check_time(now: object) -> None:
+    """Raise `InvalidField` unless it is a time as clocks tell it.
+
+    Seconds, as `time.time` tells them, are the usual mistake.
+    """
+    if not isinstance(now, int) or isinstance(now, bool) or not FIRST_US <= now <= LAST_US:
+        raise InvalidField(
+            "clock", f"must tell the time in whole microseconds since 1970, UTC, not as {now!r:.99}"
+        )
+
+
+def checked(new_uid: Callable[[], str]) -> Callable[[], str]:
+    """Return the same source of uids, which raises `InvalidField` for what is none."""
+    if not callable(new_uid):
+        raise InvalidField("new_uid", f"must be a function that returns a uid, not {new_uid!r}")
+
+    def draw() -> str:
+        uid = new_uid()
+        check_name("uid", uid)
+        return uid
+
+    return draw

@@ -7,7 +7,7 @@ import json
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from slotengine import (
     BusySpan,
     Claim,
     EngineClosed,
+    EngineMisused,
     Event,
     EventType,
     FixedWindows,
@@ -341,6 +342,17 @@ def test_leaving_the_engine_ends_a_stream_that_is_still_open(backend: str) -> No
             events = stack.enter_context(engine.subscribe())
             engine.reserve("room", START, HALF_HOUR)
         assert len(list(events)) <= 1  # what was buffered, or nothing, but no error
+
+
+def test_a_stream_is_read_by_one_thread(engine: BlockingEngine) -> None:
+    """Whichever of two comes second is told so; the first goes on."""
+    with ThreadPoolExecutor(2) as threads, engine.subscribe() as events:
+        readers = [threads.submit(next, events) for _ in range(2)]
+        (second,), (first,) = wait(readers, PATIENCE_S, FIRST_COMPLETED)
+        with pytest.raises(EngineMisused, match="another task waits for this stream"):
+            second.result()
+        engine.reserve("room", START, HALF_HOUR)
+        assert isinstance(first.result(PATIENCE_S), Event)
 
 
 # --- Entering and leaving --------------------------------------------------------------------

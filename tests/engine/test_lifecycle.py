@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
 import importlib
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -16,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -26,6 +29,7 @@ from slotengine import (
     BlockingEngine,
     EngineClosed,
     Event,
+    InvalidField,
     SlotEngine,
     State,
     minutes,
@@ -240,7 +244,6 @@ FIXTURES = """
 
 @pytest.mark.parametrize("mode", ["strict", "auto"])
 def test_fixtures_of_pytest_asyncio(tmp_path: Path, mode: str) -> None:
-    pytest.importorskip("pytest_asyncio")
     (tmp_path / "test_it.py").write_text(textwrap.dedent(FIXTURES))
     (tmp_path / "pytest.ini").write_text(
         f"[pytest]\nasyncio_mode = {mode}\nfilterwarnings = error\n"
@@ -587,11 +590,18 @@ def test_a_crash_reaches_other_threads(backend: str) -> None:
     blocking = BlockingEngine(engine, backend=backend)
     blocking.start()
     blocking.add_resource("room")
-    blocking._thread.call(lambda: clock.break_by(oops, engine))
-    for call in (blocking.now, lambda: blocking.get("1"), blocking.close):
-        with pytest.raises(EngineClosed) as caught:
-            call()
-        assert caught.value.__cause__ is oops
+    with blocking.subscribe() as events:
+        blocking._thread.call(lambda: clock.break_by(oops, engine))
+        for call in (
+            lambda: next(events),
+            blocking.now,
+            lambda: blocking.get("1"),
+            blocking.close,
+        ):
+            with pytest.raises(EngineClosed) as caught:
+                call()
+            assert caught.value.__cause__ is oops
+    assert list(events) == []
     blocking.close()  # told once
 
 
@@ -608,3 +618,46 @@ def test_leaving_a_blocking_engine_that_has_crashed(backend: str, error: Excepti
             raise error
     assert caught.value.__cause__ is (oops if error is None else None)
     assert "slotengine" not in {thread.name for thread in threading.enumerate()}
+
+
+# --- What is injected, and what is copied ---------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [None, "x", 1.5, True, NOW, 2**70, -(2**70), 1893484800.0])
+async def test_a_clock_that_tells_no_time_is_refused_at_the_start(told: object) -> None:
+    class Wrong(SimClock):
+        is_wrong = True
+
+        def now(self) -> Any:
+            return told if self.is_wrong else super().now()
+
+    clock = Wrong(NOW)
+    engine = SlotEngine(clock=clock)
+    with pytest.raises(InvalidField, match="clock must tell the time in whole microseconds"):
+        await engine.start()
+    clock.is_wrong = False
+    async with engine:
+        await works(engine)
+
+
+@pytest.mark.parametrize("clock", [5, "x", object(), SimClock, datetime, anyio.Event])
+def test_what_is_no_clock_is_refused(clock: Any) -> None:
+    with pytest.raises(InvalidField, match="clock must have the methods of a Clock"):
+        SlotEngine(clock=clock)
+
+
+@pytest.mark.parametrize("new_uid", [None, 5, "x", "5"])
+def test_what_makes_no_uids_is_refused(new_uid: Any) -> None:
+    with pytest.raises(InvalidField, match="new_uid must be a function"):
+        SlotEngine(new_uid=new_uid)
+
+
+async def test_nothing_that_runs_is_copied(clock: SimClock) -> None:
+    """A copy would share the books, and wake no sweeper."""
+    async with SlotEngine(clock=clock) as engine:
+        runs: list[object] = [engine, engine.subscribe(), SlotEngine(), BlockingEngine()]
+        for one in runs:
+            for journey in (copy.copy, copy.deepcopy, pickle.dumps):
+                with pytest.raises(TypeError, match="cannot be copied or pickled"):
+                    journey(one)
+        await works(engine)

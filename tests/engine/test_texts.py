@@ -132,6 +132,32 @@ async def test_what_only_asks_for_a_name_finds_none(events: SlotEngine) -> None:
             str(caught.value).encode()
 
 
+@pytest.mark.parametrize("bad", BAD)
+async def test_a_uid_that_cannot_be_kept_is_refused(clock: SimClock, bad: str) -> None:
+    """Whoever brings a source of uids is told, by every verb that draws one."""
+    uid: object = "right"
+    async with SlotEngine(clock=clock, new_uid=lambda: uid) as engine:  # type: ignore[arg-type, return-value]
+        engine.add_resource("room")
+        engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"]))
+        engine.reserve_nowait("room", START - HALF_HOUR, HALF_HOUR)
+        before, uid = engine.statistics(), BAD[bad]
+        for verb in (
+            lambda: engine.reserve_nowait("room", START, HALF_HOUR),
+            lambda: engine.reserve_request_nowait(request()),
+            lambda: engine.reserve_slot_nowait("talk", START),
+            lambda: engine.reserve_all_nowait([request()]),
+            lambda: engine.reserve_each_nowait([request()]),
+            lambda: engine.reserve_any_nowait([request()]),
+            lambda: engine.adopt_nowait(request()),
+        ):
+            with pytest.raises(InvalidField, match="uid must be a non-empty string"):
+                verb()
+        with pytest.raises(InvalidField, match="uid must be a non-empty string"):
+            await engine.reserve("room", START, HALF_HOUR, wait=minutes(1))
+        assert engine.statistics() == before
+        engine._ledger._check()
+
+
 # --- Nothing is kept ---------------------------------------------------------------------------
 
 
