@@ -183,13 +183,16 @@ class Planner:
         Raises `UnknownEventType`, or `InvalidField` for a length that is not one
         of the event type's or for an end before the start.
         """
+        return self._search(query, now).openings()
+
+    def _search(self, query: Query, now: int) -> Search:
         plan = self.plan(query.event_type)
         ledger = self._ledger
         now = ledger.look(now)
         ignored = [ledger.get(uid, now=now) for uid in query.ignoring]
         return Search(
             plan, query, ledger.occupancy, now, swept=ledger.is_swept(now), ignored=ignored
-        ).openings()
+        )
 
     def next_openings(self, query: Query, count: int, *, now: int) -> Openings:
         """Return the first ``count`` slots that are offered, or as many as there are.
@@ -202,21 +205,30 @@ class Planner:
         if not is_count(count):
             raise InvalidField("count", f"must be a positive whole number, not {count!r}")
         plan, now = self.plan(query.event_type), self._ledger.look(now)
-        # Nothing can begin before this, so looking there would be in vain.
-        start = max(query.start, min(plan.bookable(now)[0], query.end - 1))
         length = plan.length_of(query.length)
+        opens, last = plan.bookable(now)[0], query.end - 1
+        # Nothing can begin before this, so looking there would be in vain; before a booking
+        # window only where the grid is fixed, since elsewhere it begins where the range does.
+        start = max(query.start, min(now + plan.notice, last))
+        if plan.has_fixed_grid(length, start, query.end, query.zone):
+            start = max(start, min(opens, last))
         starts: list[int] = []
         taken: dict[int, int] = {}
         looked_at, reach = start, FIRST_REACH
         while True:
-            end = min(start + reach, query.end)
+            end = min(max(start, opens) + reach, query.end)
             if not plan.has_fixed_grid(length, start, end, query.zone):
                 looked_at, starts = start, []
-            found = self.openings(query._replace(start=looked_at, end=end), now=now)
+            search = self._search(query._replace(start=looked_at, end=end), now)
+            found = search.openings()
             starts += found.starts
             taken |= found.taken
-            if len(starts) >= count or end == query.end:
-                return found._replace(starts=starts[:count], taken=taken)
+            # Optimized starts depend on where their range ends, and not on where the look does.
+            final = starts
+            if plan.event_type.optimized and end < query.end:
+                final = [each for each in starts if each < search.cut_from]
+            if len(final) >= count or end == query.end:
+                return found._replace(starts=final[:count], taken=taken)
             # What begins later than this ended too late.
             looked_at = max(looked_at, end - length + 1)
             reach *= 2

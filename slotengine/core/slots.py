@@ -134,6 +134,8 @@ class Search:
         self._windows: dict[int, list[Span]] = {}
         self._all_stands = swept and not query.ignoring
         self._holds_seen = False
+        self.cut_from = self._end
+        """When the range begins that ends with the look, and so may go on beyond it."""
 
     def openings(self) -> Openings:
         """Return the slots that are offered, in order."""
@@ -168,6 +170,8 @@ class Search:
 
     def _laid(self, ranges: Sequence[Span]) -> list[int]:
         plan = self._plan
+        if ranges and ranges[-1][1] == self._end:
+            self.cut_from = ranges[-1][0]
         return lay(
             ranges,
             length=self._length,

@@ -698,6 +698,29 @@ def test_the_next_openings_are_those_of_the_whole_range() -> None:
         assert shop.planner.next_openings(query, count, now=shop.now).starts == whole[:count]
 
 
+def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() -> None:
+    """Which begins where the range does, also if nothing can be booked before some date."""
+    shop = Shop().open("room")
+    shop.offer(length=minutes(35), window=DateRange(date(2030, 1, 12), date(2030, 1, 20)))
+    query = Query("talk", MONDAY, MONDAY + 30 * DAY)
+    whole = shop.planner.openings(query, now=shop.now).starts
+    # 206 steps of 35 minutes after 00:05 on Monday; Saturday at 00:00 is none of them.
+    assert from_us(whole[0]) == datetime(2030, 1, 12, 0, 15, tzinfo=UTC)
+    for count in (1, 40, 300):
+        assert shop.planner.next_openings(query, count, now=shop.now).starts == whole[:count]
+
+
+def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_range() -> None:
+    """Where the look ends, in the middle of the hours, they must not begin otherwise."""
+    shop = Shop(at(12.5)).open("room", hours=daily("UTC", "09:20-17:00"))
+    shop.offer(optimized=True)
+    query = Query("talk", at(12.5), at(12.5) + 30 * DAY)
+    whole = shop.planner.openings(query, now=shop.now).starts
+    # Of 7 hours and 40 minutes 40 may be lost, which is up to 10:00; of those up to 12:30 only 10.
+    for count in range(1, 20):
+        assert shop.planner.next_openings(query, count, now=shop.now).starts == whole[:count]
+
+
 # --- The planner -------------------------------------------------------------------------
 
 

@@ -223,11 +223,9 @@ def test_slots(data: st.DataObject) -> None:
     assert offered == naive_slots(event_type, world, query)
     count = data.draw(st.integers(1, 6))
     following = shop.planner.next_openings(query, count, now=shop.now)
-    if not event_type.optimized:  # then it matters how far one looks
-        assert list(following.starts) == list(offered)[:count]
-        assert [following.taken.get(start, 0) for start in following.starts] == list(
-            offered.values()
-        )[:count]
+    assert list(following.starts) == list(offered)[:count]
+    seats = [following.taken.get(start, 0) for start in following.starts]
+    assert seats == list(offered.values())[:count]
     event("offered" if offered else "nothing offered")
     event("shared" if any(offered.values()) else "not shared")
     if query.ignoring:
