@@ -29,7 +29,7 @@ import orjson
 
 from benchmarks import hello
 from benchmarks.wire import Server, running, trace
-from slotengine.calcom.catalog_file import catalog_from
+from slotengine.calcom.catalog import catalog_from
 from slotengine.calcom.server import serve
 
 HOSTS: Final = 120

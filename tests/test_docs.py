@@ -17,7 +17,7 @@ from typing import Any, Final
 import pytest
 
 from slotengine import EngineClosed, EventType
-from slotengine.calcom.catalog_file import catalog_from
+from slotengine.calcom.catalog.load import catalog_from
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = {

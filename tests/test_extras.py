@@ -23,6 +23,8 @@ EXTRAS: Final = {
     "slotengine.calcom.CalComClient": ("calcom", ("aiohttp", "orjson", "tenacity", "yarl")),
     "slotengine.calcom.CalComSync": ("calcom", ("aiohttp", "orjson", "tenacity", "yarl")),
     "slotengine.calcom.RemoteSlot": ("calcom", ("orjson",)),
+    "slotengine.calcom.catalog": ("server", ("orjson", "pydantic")),
+    "slotengine.calcom.server": ("server", ("aiohttp", "orjson", "pydantic")),
     "slotengine.testing.remote": ("calcom", ("aiohttp", "orjson")),
     "slotengine.testing.strategies": ("testing", ("hypothesis",)),
 }

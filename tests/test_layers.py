@@ -30,14 +30,13 @@ class Layer(NamedTuple):
 SERVED: Final = ("slotengine.engine", "slotengine.core", "slotengine.errors")
 PURE: Final = ("slotengine.core", "slotengine.errors")
 EXTRAS: Final = "slotengine.extras"
+CATALOG: Final = "slotengine.calcom.catalog"
 CLIENT: Final = "slotengine.calcom.client"
+SERVER: Final = "slotengine.calcom.server"
 SYNC: Final = "slotengine.calcom.sync"
 
 # These wait with the engine's clock.
 SYNC_WAITING: Final = Layer((CLIENT, SYNC, *SERVED), ("anyio",))
-
-# A catalog is written by hand: pydantic tells what is wrong with it, all at once.
-CATALOG: Final = Layer(("slotengine.calcom", *SERVED), ("pydantic",))
 
 # The command may use everything; nothing else imports it.
 COMMAND: Final = Layer(
@@ -63,26 +62,26 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.engine.background": Layer(("slotengine.errors",), ("anyio", "trio")),
     "slotengine.ical": Layer(PURE),
     "slotengine.calcom": Layer((EXTRAS, *SERVED), ("orjson",)),
-    # Of the server, one file knows the web framework.
-    "slotengine.calcom.server": Layer(("slotengine.calcom", *SERVED), ("aiohttp", "orjson")),
-    "slotengine.calcom.search": Layer(("slotengine.calcom", *SERVED), ("anyio", "orjson")),
-    "slotengine.calcom.search_size": Layer(PURE),
-    "slotengine.calcom.messages": Layer(),
-    "slotengine.calcom.bodies": Layer(("slotengine.calcom.messages", "slotengine.calcom.wire")),
     "slotengine.calcom.wire": Layer(PURE, ("orjson",)),
-    "slotengine.calcom.slots_wire": Layer(("slotengine.calcom.wire", *PURE)),
-    "slotengine.calcom.directory": Layer(),
-    "slotengine.calcom.secrets": Layer(),
-    "slotengine.calcom.openapi": Layer(
-        ("slotengine.calcom.slots_wire", "slotengine.calcom.wire", *PURE)
+    # A catalog is written by hand: pydantic tells what is wrong with it, all at once.
+    CATALOG: Layer(("slotengine.calcom.wire", CATALOG, EXTRAS, *SERVED), ("pydantic",)),
+    f"{CATALOG}.calendar_files": Layer(("slotengine.ical", "slotengine.errors")),
+    f"{CATALOG}.directory": Layer(),
+    f"{CATALOG}.rate_limits": Layer(PURE),
+    f"{CATALOG}.secrets": Layer(),
+    SERVER: Layer((CATALOG, SERVER, "slotengine.calcom.wire", EXTRAS, *SERVED), ("orjson",)),
+    # One file knows the web framework.
+    f"{SERVER}.app": Layer(
+        (CATALOG, SERVER, "slotengine.calcom.wire", *SERVED), ("aiohttp", "orjson")
     ),
-    "slotengine.calcom.rates": Layer(PURE),
-    "slotengine.calcom.catalog": CATALOG,
-    "slotengine.calcom.calendars": Layer(("slotengine.ical", "slotengine.errors")),
-    "slotengine.calcom.catalog_calendars": CATALOG,
-    "slotengine.calcom.catalog_checks": CATALOG,
-    "slotengine.calcom.catalog_event_types": CATALOG,
-    "slotengine.calcom.catalog_tables": CATALOG,
+    f"{SERVER}.bodies": Layer((f"{SERVER}.messages", "slotengine.calcom.wire")),
+    f"{SERVER}.messages": Layer(),
+    f"{SERVER}.openapi": Layer((f"{SERVER}.slots_wire", "slotengine.calcom.wire", *PURE)),
+    f"{SERVER}.search_size": Layer(PURE),
+    f"{SERVER}.slots": Layer(
+        (CATALOG, SERVER, "slotengine.calcom.wire", *SERVED), ("anyio", "orjson")
+    ),
+    f"{SERVER}.slots_wire": Layer(("slotengine.calcom.wire", *PURE)),
     f"{CLIENT}.circuit_breaker": Layer(),
     f"{CLIENT}.client": Layer(
         (CLIENT, "slotengine.calcom.wire", "slotengine.errors"), ("aiohttp",)
@@ -311,12 +310,16 @@ WRONG: Final = {
         "import slotengine.calcom.sync.values",
     ),
     "sockets in the wire": ("calcom.wire", "import aiohttp"),
-    "a web framework in what is served": ("calcom.service", "from aiohttp import web"),
-    "a web framework in an endpoint": ("calcom.reservations", "import aiohttp.web"),
-    "the catalog in the wire": ("calcom.slots_wire", "import slotengine.calcom.catalog"),
+    "a web framework in what is served": ("calcom.server.service", "from aiohttp import web"),
+    "a web framework in an endpoint": ("calcom.server.reservations", "import aiohttp.web"),
+    "the server in the catalog": ("calcom.catalog.load", "import slotengine.calcom.server.auth"),
+    "the catalog in the wire": (
+        "calcom.server.slots_wire",
+        "import slotengine.calcom.catalog.catalog",
+    ),
     "a driver in the engine": ("engine.engine", "import slotengine.backends.valkey"),
     "hypothesis in a clock": ("testing.clock", "import hypothesis"),
-    "the command": ("calcom.server", "from slotengine.cli import cli"),
+    "the command": ("calcom.server.app", "from slotengine.cli import cli"),
     "tests": ("engine.engine", "from slotengine.testing import SimClock"),
     "no layer": ("news", ""),
     "now": ("core.ledger", "from datetime import datetime\ndatetime.now()"),
@@ -334,8 +337,8 @@ RIGHT: Final = {
     "its own layer": ("core.ledger", "from slotengine.core.timeline import Taken"),
     "lower layers": ("engine.engine", "from slotengine.core import ledger\nimport anyio, os, time"),
     "the seam": ("engine.engine", "import slotengine.backends.protocol"),
-    "the wire": ("calcom.server", "from slotengine.calcom.wire import parse_body"),
-    "the engine": ("calcom.server", "from slotengine.engine.engine import SlotEngine"),
+    "the wire": ("calcom.server.app", "from slotengine.calcom.wire import parse_body"),
+    "the engine": ("calcom.server.app", "from slotengine.engine.engine import SlotEngine"),
     "anything": ("cli", "import slotengine, click\nfrom slotengine.calcom.server import serve"),
     "an argument": ("core.occupancy", "def f(self): return self.now()"),
 }
@@ -423,7 +426,7 @@ def test_nothing_private_of_a_dependency_is_used(module: str) -> None:
     ],
 )
 def test_what_is_private_is_caught(source: str) -> None:
-    assert private_uses("slotengine.calcom.server", source)
+    assert private_uses("slotengine.calcom.server.app", source)
 
 
 def test_one_file_of_the_server_knows_aiohttp() -> None:
@@ -437,5 +440,5 @@ def test_one_file_of_the_server_knows_aiohttp() -> None:
         )
     }
     assert knows - {one for one in knows if is_in(one, "slotengine.calcom.client")} == {
-        "slotengine.calcom.server"
+        "slotengine.calcom.server.app"
     }

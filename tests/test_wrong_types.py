@@ -37,7 +37,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.calcom import CalComClient
-from slotengine.calcom.catalog_file import catalog_from
+from slotengine.calcom.catalog.load import catalog_from
 from slotengine.ical import busy_spans
 from slotengine.testing import SimClock
 

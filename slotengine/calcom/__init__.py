@@ -3,7 +3,7 @@
 The client is `CalComClient` (extra ``calcom``), with the values it returns and
 the errors it raises; `CalComSync` (same extra) keeps an engine in step with a
 remote through it; the server is ``slotengine.calcom.server`` (extra
-``server``), with its catalog in ``slotengine.calcom.catalog_file``.
+``server``), with its catalog in ``slotengine.calcom.catalog``.
 
 Names are imported on first use, so that each part works where the extras of
 the others are not installed.

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from slotengine.calcom.catalog import Catalog
-from slotengine.calcom.catalog_file import CatalogError, load_catalog
+from slotengine.calcom.catalog import Catalog, CatalogError, load_catalog
 from slotengine.cli.errors import Wrong
 
 catalog_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(

@@ -7,7 +7,7 @@ from getpass import getpass
 
 import click
 
-from slotengine.calcom.secrets import API_KEY_PREFIX, fingerprint, is_sendable
+from slotengine.calcom.catalog.secrets import API_KEY_PREFIX, fingerprint, is_sendable
 from slotengine.cli.errors import Wrong
 
 

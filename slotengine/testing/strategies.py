@@ -300,7 +300,7 @@ def event_types(draw: st.DrawFn, id: str, resources: Mapping[str, int], start: i
 def catalogs(draw: st.DrawFn) -> dict[str, Any]:
     """Catalogs of a server, as read from a file: with users, a team, and event types of both.
 
-    `slotengine.calcom.catalog_file.catalog_from` takes them, and finds nothing wrong.
+    `slotengine.calcom.catalog.load.catalog_from` takes them, and finds nothing wrong.
     """
     users = range(1, draw(st.integers(2, 4)) + 1)
     return {

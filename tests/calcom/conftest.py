@@ -11,14 +11,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from slotengine.calcom import server
-from slotengine.calcom.catalog import Catalog
-from slotengine.calcom.catalog_file import CatalogError, catalog_from
-from slotengine.calcom.catalog_tables import Problem
-from slotengine.calcom.secrets import fingerprint
+from slotengine.calcom.catalog.catalog import Catalog
+from slotengine.calcom.catalog.load import CatalogError, catalog_from
+from slotengine.calcom.catalog.schema import Problem
+from slotengine.calcom.catalog.secrets import fingerprint
 from slotengine.calcom.server import ENGINE, create_app
+from slotengine.calcom.server import app as server
 from slotengine.testing import SimClock
-from tests.calcom.api import NOW, RAW_CATALOG, Api, Start
+from tests.calcom.server.api import NOW, RAW_CATALOG, Api, Start
 
 RIGHT: dict[str, Any] = {
     "schedules": [

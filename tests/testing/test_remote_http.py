@@ -14,7 +14,7 @@ from slotengine.testing.remote import (
     RemoteOAuthClient,
     RemoteUser,
 )
-from tests.calcom.api import UUID4
+from tests.calcom.server.api import UUID4
 from tests.testing.client import PATH, SLOTS, TEN, VERSION, Client, Start, bearer
 
 pytestmark = pytest.mark.anyio

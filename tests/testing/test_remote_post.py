@@ -15,7 +15,7 @@ from slotengine.testing.remote import (
     RemoteHost,
     Status,
 )
-from tests.calcom.api import UUID4
+from tests.calcom.server.api import UUID4
 from tests.testing.client import (
     BOOKED,
     NO_HOSTS,

@@ -14,7 +14,7 @@ from slotengine.testing.remote import (
     RemoteUser,
     Status,
 )
-from tests.calcom.api import UUID4
+from tests.calcom.server.api import UUID4
 from tests.testing.client import NOW, SLOTS, TEN, Client, Start
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 
 from slotengine import InvalidRequest, Refused, SlotEngine, minutes
-from slotengine.calcom.catalog_file import catalog_from
+from slotengine.calcom.catalog.load import catalog_from
 from slotengine.core.instant import MINUTE, from_us, to_us
 from slotengine.core.proposal import Policy, Proposal
 from slotengine.core.reservation import Claim, State

@@ -17,7 +17,7 @@ extras.require("slotengine.testing.remote", "calcom", "aiohttp", "orjson")
 
 # What is imported here needs those packages.
 # ruff: noqa: E402
-from slotengine.calcom.rates import RateLimit
+from slotengine.calcom.catalog.rate_limits import RateLimit
 from slotengine.testing.remote.access import (
     RateLimits,
     RemoteAccessToken,

@@ -10,7 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from slotengine.calcom.rates import TRUSTED_LIMIT, USUAL_LIMIT, Count, RateLimit, Windows
+from slotengine.calcom.catalog.rate_limits import (
+    TRUSTED_LIMIT,
+    USUAL_LIMIT,
+    Count,
+    RateLimit,
+    Windows,
+)
 from slotengine.calcom.wire import HttpError
 from slotengine.testing.remote.answers import too_many_requests
 

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import anyio
 
-from slotengine.calcom.rates import USUAL_LIMIT, Count, RateLimit
+from slotengine.calcom.catalog.rate_limits import USUAL_LIMIT, Count, RateLimit
 from slotengine.calcom.wire import UNEXPECTED
 from slotengine.core.instant import SECOND
 from slotengine.engine.clock import Clock

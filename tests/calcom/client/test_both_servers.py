@@ -25,7 +25,7 @@ from slotengine.testing.remote import (
     RemoteTeam,
     RemoteUser,
 )
-from tests.calcom.api import NOW, Start
+from tests.calcom.server.api import NOW, Start
 
 pytestmark = pytest.mark.anyio
 

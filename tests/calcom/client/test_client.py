@@ -24,7 +24,6 @@ from slotengine.calcom import (
     RemoteSlot,
 )
 from slotengine.testing import SimClock
-from tests.calcom.api import NOW, Api
 from tests.calcom.client.scripted import (
     CREATED,
     DONE,
@@ -36,6 +35,7 @@ from tests.calcom.client.scripted import (
     remote,
     success,
 )
+from tests.calcom.server.api import NOW, Api
 
 pytestmark = pytest.mark.anyio
 

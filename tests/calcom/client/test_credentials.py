@@ -17,7 +17,6 @@ from aiohttp import web
 from slotengine import InvalidField, SlotError, minutes
 from slotengine.calcom import CalComClient, RemoteDenied, RemoteError
 from slotengine.calcom.client.credentials import Credentials
-from tests.calcom.api import Api
 from tests.calcom.client.scripted import (
     CREATED,
     DROP,
@@ -34,6 +33,7 @@ from tests.calcom.client.scripted import (
     success,
     until,
 )
+from tests.calcom.server.api import Api
 
 pytestmark = pytest.mark.anyio
 

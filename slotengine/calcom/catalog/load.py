@@ -1,0 +1,226 @@
+"""From a file to a catalog: read it, refuse a wrong one, or build what it means.
+
+`load_catalog` reads TOML or JSON, and `catalog_from` takes what is parsed
+already.  Both refuse a wrong catalog with `CatalogError`, which lists
+everything that is wrong with it, each with its key and the reason.
+
+What stands in the tables is `catalog_tables`', how they must fit together
+`catalog_checks`', and what comes out `catalog`'s.  `catalog_event_types` builds
+the event types, `catalog_calendars` reads the calendars.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slotengine.calcom.catalog.calendar_files import LastWhole
+from slotengine.calcom.catalog.calendars import Calendars
+from slotengine.calcom.catalog.catalog import AccessToken, Booking, Catalog, Keyring, OAuthClient
+from slotengine.calcom.catalog.checks import check, warnings
+from slotengine.calcom.catalog.directory import Directory, resource_of
+from slotengine.calcom.catalog.event_types import OfferBuilder
+from slotengine.calcom.catalog.schema import BookingTable, EventTypeTable, Problem, Tables, origin
+from slotengine.core.schedule import Schedule
+from slotengine.errors import InvalidRequest
+
+# --- Reading ---------------------------------------------------------------------------
+
+
+class CatalogError(InvalidRequest):
+    """The catalog cannot be used; ``problems`` has everything that is wrong with it.
+
+    >>> print(CatalogError("my.toml", (Problem("users[0].id", "is missing"),)))
+    my.toml is not a usable catalog:
+      users[0].id: is missing
+    """
+
+    def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(file, problems)
+        self.file = file
+        self.problems = problems
+
+    def __str__(self) -> str:
+        listed = "".join(f"\n  {problem}" for problem in self.problems)
+        return f"{self.file} is not a usable catalog:{listed}"
+
+
+def load_catalog(
+    path: str | Path,
+    *,
+    now: datetime | None = None,
+    environ: Mapping[str, str] | None = None,
+    keep_calendars: str | Path | None = None,
+) -> Catalog:
+    """Read a catalog from a TOML file, or from JSON if it is named ``*.json``.
+
+    Calendars are read as well, and tried as they will be used at ``now``, by
+    default the system's.  Secrets that are kept outside the file are read from
+    ``environ``, by default the process's environment.  ``keep_calendars`` is a
+    folder for copies of the calendars: of a file that is cut short, or is no
+    calendar any more, what it last said as a whole counts as well.  What is
+    assumed of a calendar is among the catalog's warnings.  Raises `CatalogError`.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a mark
+        is_json = path.suffix.lower() == ".json"
+        raw = json.loads(text, object_pairs_hook=_table) if is_json else tomllib.loads(text)
+    except OSError as error:
+        raise CatalogError(str(path), (Problem("", error.strerror or str(error)),)) from None
+    except (ValueError, RecursionError) as error:  # both parsers, and UTF-8
+        raise CatalogError(str(path), (Problem("", f"cannot be read: {error}"),)) from None
+    return catalog_from(
+        raw,
+        file=str(path),
+        folder=path.parent,
+        now=now,
+        environ=environ,
+        keep_calendars=keep_calendars,
+    )
+
+
+def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object, of which no key may be given twice; TOML refuses that itself."""
+    table: dict[str, object] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"the key {key!r} is given twice in one object")
+        table[key] = value
+    return table
+
+
+def catalog_from(
+    raw: object,
+    *,
+    file: str = "the catalog",
+    folder: str | Path = ".",
+    now: datetime | None = None,
+    environ: Mapping[str, str] | None = None,
+    keep_calendars: str | Path | None = None,
+) -> Catalog:
+    """Make a catalog of what a file holds, as parsed already.
+
+    Calendars are looked for from the ``folder`` on, and kept in
+    ``keep_calendars``; secrets are looked for in ``environ``.
+    Raises `CatalogError`, naming ``file``.
+
+    >>> catalog_from({"users": [{"id": 1, "username": "front-desk"}]})
+    <Catalog: 0 event types, 1 users, 0 bookings>
+    """
+    if not isinstance(raw, dict):
+        raise CatalogError(file, (Problem("", "must be a table"),))
+    tables = Tables(raw, os.environ if environ is None else environ)
+    copies = None if keep_calendars is None else LastWhole(Path(keep_calendars))
+    calendars = Calendars(tables.users, Path(folder), now or datetime.now(UTC), copies)
+    problems = (*tables.problems, *check(tables), *calendars.problems)
+    if problems:
+        raise CatalogError(file, problems)
+    return _catalog(tables, calendars)
+
+
+# --- Building, of tables in which nothing is wrong -------------------------------------
+
+
+def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
+    schedules = {table.id: table.schedule() for _, table in tables.schedules}
+    build = OfferBuilder(tables, schedules)
+    event_types = {table.id: table for _, table in tables.event_types}
+    resources = {
+        resource_of(user.id): schedules.get(user.default_schedule_id or 0)
+        for _, user in tables.users
+    } | _of_travellers(tables)
+    return Catalog(
+        event_types={id: build(table) for id, table in event_types.items()},  # noqa: A001
+        resources=resources,
+        bookings=tuple(
+            _booking(table, event_types[table.event_type_id])
+            for _, table in tables.bookings
+            if table.takes_time
+        ),
+        calendars=calendars.of_users(schedules),
+        directory=_directory(tables),
+        api_keys=Keyring(
+            (key.digest, user.id) for _, user in tables.users for key in user.api_keys
+        ),
+        access_tokens=_access_tokens(tables),
+        oauth_clients={
+            client.id: OAuthClient(client.owner_id, Keyring([(client.secret.digest, True)]))
+            for _, client in tables.oauth_clients
+        },
+        rate_limits=tables.rate_limits,
+        quotas=tables.quotas,
+        warnings=(*map(str, warnings(tables)), *calendars.warnings),
+    )
+
+
+def _of_travellers(tables: Tables) -> dict[str, Schedule]:
+    """Return the hours of users who travel or are away; all others share their schedules."""
+    own = {table.id: table for _, table in tables.schedules}
+    return {
+        resource_of(user.id): own[user.default_schedule_id].schedule(user.trips(), user.absences())
+        for _, user in tables.users
+        if user.default_schedule_id is not None and (user.travel or user.out_of_office)
+    }
+
+
+def _directory(tables: Tables) -> Directory:
+    event_types = [(each.owner_id, each.team_id, each) for _, each in tables.event_types]
+    return Directory(
+        users=_usernames(tables),
+        organizations={each.slug: each.id for _, each in tables.organizations},
+        teams={(team.parent_id, team.slug): team.id for _, team in tables.teams},
+        of_users={(owner, each.slug): each.id for owner, _, each in event_types if owner},
+        of_teams={(team, each.slug): each.id for _, team, each in event_types if team},
+        apart=frozenset(user.id for _, user in tables.users if not user.allow_dynamic_booking),
+    )
+
+
+def _usernames(tables: Tables) -> dict[tuple[int | None, str], int]:
+    """Return whom each name stands for, inside each organization and outside of all.
+
+    Who has a name inside only is found by it outside as well, unless somebody else
+    could be meant.
+    """
+    own: dict[str, set[int]] = {}
+    for _, user in tables.users:
+        own.setdefault(user.username, set()).add(user.id)
+    found: dict[tuple[int | None, str], int] = {
+        (None, username): user_id
+        for username, user_ids in own.items()
+        for user_id in (user_ids if len(user_ids) == 1 else ())
+    }
+    for each in tables.profiles():
+        found[each.organization_id, each.username] = each.user_id
+    return found
+
+
+def _access_tokens(tables: Tables) -> Keyring[AccessToken]:
+    origins = {
+        client.id: frozenset(filter(None, map(origin, client.redirect_uris)))
+        for _, client in tables.oauth_clients
+    }
+    return Keyring(
+        (
+            token.token.digest,
+            AccessToken(user.id, None if token.client_id is None else origins[token.client_id]),
+        )
+        for _, user in tables.users
+        for token in user.access_tokens
+    )
+
+
+def _booking(table: BookingTable, event_type: EventTypeTable) -> Booking:
+    user_ids = event_type.host_ids if table.host_ids is None else table.host_ids
+    return Booking(
+        table.uid,
+        table.event_type_id,
+        table.start,
+        table.end - table.start,
+        frozenset(map(resource_of, user_ids)),
+        1 if event_type.seats is None else table.seats_taken,
+    )

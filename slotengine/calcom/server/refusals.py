@@ -1,0 +1,162 @@
+"""Why a slot cannot be had, in the words of the original, and in ours where it has none."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from slotengine.calcom.catalog.catalog import Offer
+from slotengine.calcom.server.responses import status_of
+from slotengine.calcom.wire import ERRORS, MINUTE, HttpError, stamp
+from slotengine.errors import (
+    AlreadyOver,
+    LifeExceeded,
+    LimitReached,
+    NoneFree,
+    NoSeatsLeft,
+    NotBookable,
+    OutsideHours,
+    QuotaExceeded,
+    Refused,
+    SlotAwaited,
+    SlotTaken,
+    TooSoon,
+)
+
+_RESERVED: Final = (
+    "This time slot is already reserved by another user. Please choose a different time."
+)
+_BOOKED: Final = "Can't reserve a slot if the event is already booked."
+_NO_HOSTS: Final = (
+    "Can't reserve the slot because the round robin event type has no available hosts left "
+    "at this time slot."
+)
+_CLOSED: Final = "This time slot is outside working hours. Please choose a different time."
+_TOO_SOON: Final = "This time slot is too soon. Please choose a later time."
+_NOT_BOOKABLE: Final = (
+    "This time slot is outside the dates that can be booked. Please choose a different time."
+)
+_LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
+
+
+def explained(refusal: Refused, offer: Offer, start_sent: str) -> HttpError:
+    """Return the answer that goes with a refusal, for the start as it was sent."""
+    status, message = status_of(refusal), _reason(refusal, offer, start_sent)
+    quota = _quota_facts(refusal)
+    if quota is None:
+        return HttpError(status, message)
+    details = {"message": message, "error": ERRORS[status][1], "statusCode": status}
+    return HttpError(status, message, details | {"quota": quota})
+
+
+def _quota_facts(refusal: Refused) -> dict[str, object] | None:
+    """Return what a program can go by, if a quota is what refuses."""
+    match refusal:
+        case QuotaExceeded():
+            retry_at = refusal.retry_at
+            return {
+                "name": refusal.quota,
+                "limit": _plain(refusal.limit),
+                "used": _plain(refusal.used),
+                "retryAt": None if retry_at is None else _stamp_after(retry_at),
+            }
+        case LifeExceeded():
+            return {"name": "life", "latest": stamp(refusal.latest), "retryAt": None}
+        case _:
+            return None
+
+
+def _plain(amount: int | timedelta) -> float:
+    """Return a number, or a time in minutes; whole where it is."""
+    if not isinstance(amount, timedelta):
+        return amount
+    return amount // MINUTE if amount % MINUTE == timedelta() else amount / MINUTE
+
+
+def _counted(number: float, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _stamp_after(moment: datetime) -> str:
+    """Return a moment as the wire writes it, or the next one that it can: never one too early."""
+    return stamp(moment + timedelta(microseconds=-moment.microsecond % 1000))
+
+
+def _quota(refusal: QuotaExceeded) -> str:
+    """Say how much may be had, and when there is room."""
+    again = "" if refusal.retry_at is None else f" Room frees at {_stamp_after(refusal.retry_at)}."
+    match refusal.quota:
+        case "holds":
+            limit = _counted(_plain(refusal.limit), "slot")
+            return f"No more than {limit} may be held at once.{again}"
+        case "time":
+            limit = _counted(_plain(refusal.limit), "minute")
+            return f"No more than {limit} may be held at once, all slots together.{again}"
+        case _:
+            return f"Too many holds were left to lapse one after the other.{again}"
+
+
+def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
+    if type(refusal) is SlotTaken:  # nearly always
+        return _taken(refusal, offer)
+    match refusal:
+        case NoSeatsLeft():
+            # The original calls the event type a booking here, and clients may know the text.
+            return f"Booking with id={offer.id} at {start_sent} has no more seats left."
+        case LimitReached():
+            return _LIMIT
+        case SlotAwaited():
+            return _RESERVED  # for whoever came before
+        case SlotTaken():
+            return _taken(refusal, offer)
+        case OutsideHours():
+            return _CLOSED
+        case TooSoon() | AlreadyOver():
+            return _TOO_SOON
+        case NotBookable():
+            return _NOT_BOOKABLE
+        case NoneFree():
+            closed = all(isinstance(each, OutsideHours) for each in refusal.refusals)
+            return _CLOSED if closed else _NO_HOSTS
+        case QuotaExceeded():
+            return _quota(refusal)
+        case LifeExceeded():
+            return (
+                f"This slot may be held until {stamp(refusal.latest)} at the latest. "
+                "Please release it and reserve anew."
+            )
+        case _:
+            return str(refusal)
+
+
+def _taken(refusal: SlotTaken, offer: Offer) -> str:
+    """Say whether a booking is in the way, or a hold.
+
+    Whatever is in the way of a host must end first, on each of the hosts, and
+    only bookings never lapse: so with one in the way there is no time to retry
+    at.  With round robin, all depends on the hosts who take part every time.
+    """
+    if refusal.resource in offer.rotating or (offer.round_robin and refusal.only_holds):
+        return _NO_HOSTS
+    return _RESERVED if refusal.only_holds else _BOOKED
+
+
+def slot_minutes(offer: Offer, asked: int | None, *, field: str) -> int:
+    """Return how long a slot is to be, in minutes.  Raises `HttpError` if it cannot be so long.
+
+    ``field`` is what the caller calls the length.
+    """
+    if asked is None:
+        return offer.length
+    if not offer.lengths:
+        raise HttpError(
+            400, f"You passed '{field}' but this event type is not a variable length event type."
+        )
+    if asked not in offer.lengths:
+        raise HttpError(
+            400,
+            f"Provided '{field}' is not one of the possible lengths for the event type. "
+            "The possible lengths for this variable length event type are: "
+            + ", ".join(map(str, offer.lengths)),
+        )
+    return asked

@@ -1,0 +1,167 @@
+"""What every answer of the server has in common: headers, envelopes, statuses.
+
+A `Reply` says what is answered; `respond` makes a response of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from slotengine.calcom.server.messages import Response
+from slotengine.calcom.wire import UNEXPECTED, HttpError, error_body, sendable
+from slotengine.engine.engine import SlotEngine
+from slotengine.engine.uids import new_uid
+from slotengine.errors import (
+    AlreadyOver,
+    BadCalendar,
+    EngineClosed,
+    EngineMisused,
+    HoldExpired,
+    InvalidField,
+    InvalidRequest,
+    InvalidTTL,
+    KeyReused,
+    LifeExceeded,
+    LimitReached,
+    NoneFree,
+    NoSeatsLeft,
+    NotBookable,
+    OutsideHours,
+    QuotaExceeded,
+    Refused,
+    SlotAwaited,
+    SlotError,
+    SlotTaken,
+    StaleVersion,
+    TooManyUnits,
+    TooManyWaiting,
+    TooSoon,
+    UnknownEventType,
+    UnknownReservation,
+    UnknownResource,
+    WrongState,
+)
+
+logger = logging.getLogger(__name__)
+
+STATUS: Final[dict[type[SlotError], int]] = {
+    # The slot cannot be had: whatever the reason, one status says so.
+    SlotTaken: 422,
+    NoSeatsLeft: 422,
+    LimitReached: 422,
+    SlotAwaited: 422,
+    NoneFree: 422,
+    OutsideHours: 422,
+    AlreadyOver: 422,
+    TooSoon: 422,
+    NotBookable: 422,
+    LifeExceeded: 422,
+    # Not 429: that stands for too many requests, and clients hold back all others, too.
+    QuotaExceeded: 422,
+    # It is a reservation no longer, or never was.
+    UnknownReservation: 404,
+    WrongState: 404,
+    HoldExpired: 404,
+    # What nobody can ask for here: another version, or to wait.
+    StaleVersion: 422,
+    TooManyWaiting: 503,
+    # What can never be had.
+    InvalidField: 400,
+    InvalidTTL: 400,
+    KeyReused: 400,
+    TooManyUnits: 400,
+    UnknownResource: 400,
+    UnknownEventType: 400,
+    BadCalendar: 400,
+    EngineClosed: 503,
+    EngineMisused: 503,
+    # What has no status of its own, such as a refusal by whoever lends an engine.
+    Refused: 422,
+    InvalidRequest: 400,
+}
+"""The status for each error of the engine; for one that is not here, its parent's."""
+
+ALWAYS: Final = {"Access-Control-Allow-Origin": "*", "Server": "slotengine"}
+PREFLIGHT: Final = ALWAYS | {
+    "Access-Control-Allow-Methods": "GET,PATCH,DELETE,HEAD,POST,PUT,OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "x-cal-client-id,x-cal-secret-key,x-cal-platform-embed,cal-api-version,"
+        "Accept,Authorization,Content-Type,Origin"
+    ),
+    "Access-Control-Max-Age": "86400",
+}
+JSON: Final = ALWAYS | {"Content-Type": "application/json; charset=utf-8"}
+
+
+class Reply(NamedTuple):
+    """What is answered: a status, and JSON."""
+
+    status: int
+    body: bytes
+
+
+def status_of(error: SlotError) -> int:
+    """Return the status for an error of the engine."""
+    kind = type(error)
+    status = _statuses.get(kind)
+    if status is None:
+        status = next(STATUS[each] for each in kind.__mro__ if each in STATUS)
+        _statuses[kind] = status
+    return status
+
+
+_statuses: Final[dict[type[SlotError], int]] = {}
+"""What was looked up before, by kinds of errors, of which there are a few."""
+
+
+def problem(error: Exception, method: str, target: str, engine: SlotEngine) -> Reply:
+    """Return what answers a request for which this was raised; what is our fault is logged."""
+    path = path_of(target)
+    if isinstance(error, SlotError):
+        error = HttpError(status_of(error), str(error))
+    if not isinstance(error, HttpError):
+        logger.error("%s %s failed", method, path, exc_info=error)
+        return Reply(500, UNEXPECTED)
+    try:
+        now = engine.now()
+    except EngineClosed:
+        now = datetime.now(UTC)
+    return Reply(error.status, error_body(error, path=path, now=now))
+
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def respond(reply: Reply, shown: Mapping[str, str] = _NO_HEADERS) -> Response:
+    """Return an answer of JSON, with some more headers."""
+    headers = JSON.copy()
+    headers["X-Request-Id"] = new_uid()
+    if shown:
+        headers.update(shown)
+    return Response(reply.status, headers, reply.body)
+
+
+_SCHEME_AND_HOST: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
+
+def path_of(target: str) -> str:
+    """Return a request target as the original sees it: aliases rewritten.
+
+    >>> path_of("/api/v2/ee/slots?start=2050-09-05")
+    '/v2/slots?start=2050-09-05'
+    """
+    if target.startswith("/v2/slots") and target.isascii():
+        return target  # nearly always
+    path = sendable(target)
+    if absolute := _SCHEME_AND_HOST.match(path):
+        path = "/" + path[absolute.end() :].removeprefix("/")
+    if path.startswith("/api/v2/"):
+        path = path.removeprefix("/api")
+    if path.startswith("/v2/ee/"):
+        path = "/v2/" + path.removeprefix("/v2/ee/")
+    return path
