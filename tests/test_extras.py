@@ -82,6 +82,26 @@ def test_a_name_of_the_adapter_says_which_extra_it_needs() -> None:
     assert ended.stderr.splitlines()[-1].endswith("pip install 'slotengine[calcom]'")
 
 
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [
+        ("calcom.client.client", "aiohttp"),
+        ("calcom.client.client", "yarl"),
+        ("calcom.client.retries", "tenacity"),
+        ("calcom.client.wire", "orjson"),
+        ("calcom.sync.sync", "aiohttp"),
+        ("calcom.sync.sync", "tenacity"),
+        ("calcom.catalog.load", "pydantic"),
+        ("calcom.server.app", "aiohttp"),
+        ("calcom.wire", "orjson"),
+    ],
+)
+def test_a_module_of_a_part_says_so_too(module: str, package: str) -> None:
+    ended = run(f"import slotengine.{module}", without=(package,))
+    told = ended.stderr.splitlines()[-1]
+    assert f" needs {package}, which is not installed; install it with: pip install" in told
+
+
 @pytest.mark.parametrize("part", EXTRAS)
 def test_the_extra_brings_all_that_the_part_needs(part: str) -> None:
     extra, packages = EXTRAS[part]

@@ -62,7 +62,7 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.engine.background": Layer(("slotengine.errors",), ("anyio", "trio")),
     "slotengine.ical": Layer(PURE),
     "slotengine.calcom": Layer((EXTRAS, *SERVED), ("orjson",)),
-    "slotengine.calcom.wire": Layer(PURE, ("orjson",)),
+    "slotengine.calcom.wire": Layer((*PURE, EXTRAS), ("orjson",)),
     # A catalog is written by hand: pydantic tells what is wrong with it, all at once.
     CATALOG: Layer(("slotengine.calcom.wire", CATALOG, EXTRAS, *SERVED), ("pydantic",)),
     f"{CATALOG}.calendar_files": Layer(("slotengine.ical", "slotengine.errors")),
@@ -84,15 +84,17 @@ LAYERS: Final[dict[str, Layer]] = {
     f"{SERVER}.slots_wire": Layer(("slotengine.calcom.wire", *PURE)),
     f"{CLIENT}.circuit_breaker": Layer(),
     f"{CLIENT}.client": Layer(
-        (CLIENT, "slotengine.calcom.wire", "slotengine.errors"), ("aiohttp",)
+        (CLIENT, "slotengine.calcom.wire", "slotengine.errors", EXTRAS), ("aiohttp",)
     ),
     f"{CLIENT}.credentials": Layer(("slotengine.errors",)),
     f"{CLIENT}.errors": Layer(("slotengine.errors",)),
     f"{CLIENT}.rate_limiter": Layer(),
     f"{CLIENT}.responses": Layer((f"{CLIENT}.errors", f"{CLIENT}.wire")),
-    f"{CLIENT}.retries": Layer((f"{CLIENT}.errors",), ("tenacity",)),
-    f"{CLIENT}.transport": Layer((f"{CLIENT}.responses", "slotengine.errors"), ("aiohttp", "yarl")),
-    f"{CLIENT}.wire": Layer(("slotengine.calcom.wire", "slotengine.errors"), ("orjson",)),
+    f"{CLIENT}.retries": Layer((f"{CLIENT}.errors", EXTRAS), ("tenacity",)),
+    f"{CLIENT}.transport": Layer(
+        (f"{CLIENT}.responses", "slotengine.errors", EXTRAS), ("aiohttp", "yarl")
+    ),
+    f"{CLIENT}.wire": Layer(("slotengine.calcom.wire", "slotengine.errors", EXTRAS), ("orjson",)),
     CLIENT: Layer(("slotengine.errors",)),
     SYNC: Layer((CLIENT, *SERVED)),
     f"{SYNC}.callback": SYNC_WAITING,

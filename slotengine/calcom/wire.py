@@ -16,7 +16,12 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-import orjson
+from slotengine.extras import missing
+
+try:
+    import orjson
+except ModuleNotFoundError as error:
+    raise missing("slotengine.calcom", "server", error.name or "orjson") from None
 
 VERSION: Final = "2024-09-04"
 """The version of the API, which every request names in its ``cal-api-version``."""

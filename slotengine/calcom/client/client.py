@@ -23,7 +23,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, Self, TypeVar
 
-import aiohttp
+from slotengine.extras import missing
+
+try:
+    import aiohttp
+except ModuleNotFoundError as error:
+    raise missing("slotengine.calcom.client", "calcom", error.name or "aiohttp") from None
 
 from slotengine.calcom.client.circuit_breaker import CircuitBreaker, CircuitState
 from slotengine.calcom.client.credentials import Credentials, Refresh

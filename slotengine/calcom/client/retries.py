@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, ParamSpec, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from slotengine.extras import missing
+
+try:
+    from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+except ModuleNotFoundError as error:
+    raise missing("slotengine.calcom.client", "calcom", error.name or "tenacity") from None
 
 from slotengine.calcom.client.errors import (
     OutcomeUnknown,

@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-import aiohttp
-from yarl import URL
+from slotengine.extras import missing
+
+try:
+    import aiohttp
+    from yarl import URL
+except ModuleNotFoundError as error:
+    raise missing("slotengine.calcom.client", "calcom", error.name or "aiohttp") from None
 
 from slotengine.calcom.client.responses import Response
 from slotengine.errors import InvalidField

@@ -20,7 +20,12 @@ from reprlib import repr as shown
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode
 
-import orjson
+from slotengine.extras import missing
+
+try:
+    import orjson
+except ModuleNotFoundError as error:
+    raise missing("slotengine.calcom.client", "calcom", error.name or "orjson") from None
 
 from slotengine.calcom.wire import MINUTE, NUMERIC, integer, parse_instant, stamp
 from slotengine.errors import InvalidField
