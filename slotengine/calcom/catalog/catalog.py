@@ -7,7 +7,7 @@ makes all of that and existing bookings known to an engine.
 There is one resource per user, of capacity one.  So whatever takes a host's
 time, through whichever event type, is in the way of all their event types.
 
-Knows nothing of the file that all this is written in; that is `catalog_file`'s.
+Knows nothing of the file that a catalog is read from: see `load`.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Booking:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Catalog:
-    """Everything a server needs to know; `catalog_file.load_catalog` reads one."""
+    """Everything a server needs to know; `load_catalog` reads one."""
 
     event_types: Mapping[int, Offer]
     resources: Mapping[str, Windows | None]

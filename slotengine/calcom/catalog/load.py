@@ -4,9 +4,8 @@
 already.  Both refuse a wrong catalog with `CatalogError`, which lists
 everything that is wrong with it, each with its key and the reason.
 
-What stands in the tables is `catalog_tables`', how they must fit together
-`catalog_checks`', and what comes out `catalog`'s.  `catalog_event_types` builds
-the event types, `catalog_calendars` reads the calendars.
+`schema` defines the tables, `checks` how they must fit together, and `catalog` the
+result.  `event_types` builds the event types, and `calendars` reads the calendars.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Whoever calls without credentials is known by address, and may hold what
 `STRANGERS` says, unless the catalog says otherwise; all others anything.
 
-For whom a hold counts is `callers`', and counting and refusing the engine's: see
+`server.auth` says for which holder a hold counts; the engine counts and refuses: see
 `slotengine.Quota`.
 """
 

@@ -5,7 +5,7 @@ types, limits and defaults, and what a table means by itself: a schedule's
 hours, an event type's hosts, a booking's span.  `Tables` reads a parsed file,
 keeps every table that is right, and lists a `Problem` for everything else.
 
-What tables say about each other is `catalog_checks`'.  Every key is explained
+`checks` has what tables say about each other.  Every key is explained
 in ``docs/server.md``, and shown in ``examples/catalog.toml``.
 """
 

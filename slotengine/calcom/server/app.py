@@ -1,7 +1,7 @@
 """Cal.com's slots API (2024-09-04) over aiohttp: an application to run or to embed.
 
-What is answered is `service`'s; here is all that knows of aiohttp.  `create_app`
-makes an application, and `serve` runs one until it is told to stop.
+`service` decides what is answered; this file is the only one that knows aiohttp.
+`create_app` makes an application, and `serve` runs one until it is told to stop.
 """
 
 from __future__ import annotations

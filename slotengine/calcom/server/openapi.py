@@ -2,7 +2,7 @@
 
 Statuses, bounds, field and parameter names are those that the code validates by;
 tests hold the rest, types and what must be given, against it too.  Pure: makes a
-value, which `pages` publishes.
+value, which `docs_page` publishes.
 """
 
 from __future__ import annotations

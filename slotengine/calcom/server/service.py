@@ -4,7 +4,7 @@
 whether there is such an endpoint, whether the caller may go on, and whether the
 body is of a kind and a size that is accepted.  `Service.handle` answers what was
 admitted.  A framework reads and writes, and knows nothing of what is served
-(`server` is that of aiohttp):
+(`app` is the part that knows aiohttp):
 
     outcome = service.admit(head)
     if isinstance(outcome, Refusal):
@@ -15,7 +15,7 @@ admitted.  A framework reads and writes, and knows nothing of what is served
     finally:
         service.done(outcome)
 
-What the endpoints do is `reservations`', `search`'s and `pages`'.
+The endpoints are in `reservations`, `slots` and `docs_page`.
 """
 
 from __future__ import annotations

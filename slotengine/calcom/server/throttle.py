@@ -5,7 +5,7 @@ known and right; everybody else counts by address, so that nobody gets around a
 limit, or uses up another's, by claiming to be somebody.  An address of IPv6
 counts with its network of 64 bits, since one machine has all of that.
 
-Time is told by an argument.  What is counted is `rates`'.
+Time is an argument.  `catalog.rate_limits` does the counting.
 """
 
 from __future__ import annotations
