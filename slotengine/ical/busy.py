@@ -18,7 +18,7 @@ from slotengine.ical.series import Timeline, by_uid
 from slotengine.ical.zones import Zones
 
 MAX_EVENTS: Final = 500_000
-"""How much work a file may take: about as much as to find so many instances of its rules."""
+"""How many steps of work a file may take, each of about what one instance of a rule costs."""
 
 
 class BusyTime(NamedTuple):
@@ -124,7 +124,7 @@ def busy_spans(
       of the start.
     - An event without a start that can be read takes no time.  Of a rule that cannot
       be read, the first instance counts.
-    - A file that is cut short says what is there.
+    - Of a file that is cut short, what is there counts.
 
     O(n log n) for n instances.  ``max_events`` bounds the work for the rules of the file,
     in steps of about what one instance costs; a rule without ``COUNT`` is worked out

@@ -41,7 +41,7 @@ class Event(NamedTuple):
     ends: list[Time]
     lengths: list[Duration]
     has_bad_end: bool
-    """Whether an end or a length is there that cannot be read, or is not the one that is meant."""
+    """Whether an end or a length is there that cannot be read, or is not what is meant."""
     instance: Time | None
     """Which instance it tells of, if it is not the whole series."""
     and_future: bool
@@ -78,7 +78,7 @@ class Event(NamedTuple):
 def event(component: Component, number: int, owner: frozenset[str], report: Report) -> Event | None:
     """Return what a VEVENT says, or None if it has no start and so says nothing.
 
-    ``number`` is its place in the calendar, and ``owner`` the addresses of whoever it is of.
+    ``number`` is its place in the calendar, and ``owner`` its owner's addresses.
     """
     return _Reader(component, _name(component, "event", number), report).event(owner)
 

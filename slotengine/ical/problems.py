@@ -55,7 +55,7 @@ class Report:
 
     @contextmanager
     def about(self, component: str, line: int) -> Iterator[None]:
-        """Keep what goes wrong inside in a way that nobody thought of, and go on after it."""
+        """Keep an exception from inside as a problem, unless the report is strict."""
         try:
             yield
         except BadCalendar:  # what is strict is over

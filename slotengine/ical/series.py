@@ -73,7 +73,7 @@ class _Reading:
         self._number = number
 
     def chosen(self, clocks: tuple[Clock, ...]) -> Clock:
-        """Return the clock of this reading, or the last if there are not so many."""
+        """Return the clock of this reading, or the last if there are fewer."""
         return clocks[min(self._number, len(clocks) - 1)]
 
     def clock(self, moment: Time, usual: Clock) -> Clock:

@@ -42,7 +42,7 @@ class Time(NamedTuple):
 
 
 class Duration(NamedTuple):
-    """So many days as the calendar has them, and then so many seconds of real time."""
+    """Days as the calendar has them, and then seconds of real time."""
 
     days: int
     seconds: int
