@@ -42,14 +42,20 @@ logger = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S: Final = 30
 """How long a body may take to arrive."""
-STALL_S: Final = 30
 LARGEST_PIECE: Final = 64 * 1024
-"""A client that does not take so many bytes of an answer in that time is cut off: what waits for
-it would stay in memory for ever."""
+"""In bytes: a larger answer is sent in pieces of this size."""
+STALL_S: Final = 30
+"""How long a client may take for a piece.  A slower one is cut off, since its answer would stay in
+memory for ever."""
 
 RECEIVED: Final = 16 * 1024
 """In bytes: how much the system keeps of what a client has sent and nobody has read yet."""
 
+_RESERVATIONS: Final = "/v2/slots/reservations"
+_EVERYTHING: Final = r"/{path:[\s\S]*}"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 # --- The application -------------------------------------------------------------------
 
@@ -107,8 +113,8 @@ def create_app(
     app = web.Application(middlewares=[answer], handler_args=OPTIONS)
     app[ENGINE] = serving
     app[_ENDPOINT] = endpoint
-    # Which endpoint is meant `service` finds out.  There are routes so that aiohttp has one, the
-    # first at once; the middleware also sees a target that has none, such as "*".
+    # The service finds the endpoint itself.  aiohttp wants a route for every path, and finds a
+    # fixed one faster; the middleware is for targets that no route matches, such as "*".
     for path in (_RESERVATIONS, _EVERYTHING):
         route = app.router.add_route("*", path, endpoint.answer, expect_handler=_expected)
 
@@ -121,15 +127,6 @@ def create_app(
 
     app.cleanup_ctx.append(run)
     return app
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_EVERYTHING: Final = r"/{path:[\s\S]*}"
-_RESERVATIONS: Final = "/v2/slots/reservations"
-
-
-NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
 # --- A request -------------------------------------------------------------------------
@@ -187,7 +184,7 @@ class _Endpoint:
             # Of what comes along with an offer to upgrade, aiohttp drops some, and not all.
             close = close or traffic.stopping or "Upgrade" in headers
             if not close and not content.is_eof():
-                close = _is_better_not_read(request)
+                close = _should_close(request)
             body = response.body
             if isinstance(body, bytes) and (len(body) <= LARGEST_PIECE or method == "HEAD"):
                 if (
@@ -228,10 +225,11 @@ _ENDPOINT: Final = web.AppKey("endpoint", _Endpoint)
 _VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
 
 
-def _is_better_not_read(request: web.BaseRequest) -> bool:
-    """Tell whether the rest of a body is better not read, if nobody wants it.
+def _should_close(request: web.BaseRequest) -> bool:
+    """Return whether a connection must end because the rest of a body is not wanted.
 
-    aiohttp reads on to its end, for a while, and then the next request.
+    Otherwise aiohttp reads the body to its end, for ten seconds at most, and goes on
+    with the next request.
     """
     headers = request.headers
     if "Expect" in headers or "Content-Encoding" in headers:

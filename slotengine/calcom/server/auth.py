@@ -6,16 +6,13 @@ request is counted, and those endpoints that want to know the user.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
 from slotengine.calcom.catalog.catalog import Catalog
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX, digest_of
+from slotengine.calcom.server.messages import Headers
 from slotengine.calcom.wire import HttpError, sendable
-
-Headers = Mapping[str, str]
-"""The headers of a request; looking one up does not depend on the case of its name."""
 
 INVALID_KEY: Final = "CustomThrottlerGuard - Invalid API Key"
 

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Final, NamedTuple, TypeVar
 from zoneinfo import available_timezones
 
-from slotengine.calcom.wire import NUMERIC, HttpError, parse_instant, stamp
+from slotengine.calcom.wire import NUMERIC, HttpError, parse_instant, sendable, stamp
 from slotengine.core.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.proposal import Terms
 from slotengine.core.zone import UTC_NAMES, Zone
@@ -142,7 +142,7 @@ class _Parameters:
         self._wrong: dict[str, list[str]] = {}
         self._sent: dict[str, str | list[str]] = {}
         for name, value in pairs:
-            self._add(_sendable(name), _sendable(value))
+            self._add(sendable(name), sendable(value))
 
     def _add(self, name: str, value: str) -> None:
         key = name.removesuffix("[]")
@@ -200,11 +200,6 @@ class _Parameters:
                 for name, texts in self._wrong.items()
             )
             raise HttpError(400, ", ".join(problems))
-
-
-def _sendable(received: str) -> str:
-    """Return text that can be sent back; bytes that are not UTF-8 arrive as surrogates."""
-    return received.encode("utf-8", "replace").decode()
 
 
 # --- Which slots -----------------------------------------------------------------------

@@ -19,7 +19,8 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
 from slotengine.calcom.catalog.rate_limits import Count, RateLimit, RateLimits, Windows
-from slotengine.calcom.server.auth import INVALID_KEY, Caller, Headers, Kind
+from slotengine.calcom.server.auth import INVALID_KEY, Caller, Kind
+from slotengine.calcom.server.messages import Headers
 from slotengine.calcom.wire import HttpError
 from slotengine.core.instant import to_us
 
