@@ -27,7 +27,8 @@ class BusyTime(NamedTuple):
     spans: list[tuple[datetime, datetime]]
     """When its owner is busy: in UTC, in order, joined where they overlap or touch."""
     problems: list[Problem]
-    """What could not be read as it stands, and what was assumed: the first 1,000, in no order."""
+    """What could not be read as it stands, and what was assumed, in no order: 1,000 at most,
+    of which one says why the result is not complete, if it is not."""
     complete: bool
     """False if reading ended early: the file is cut short, or ``max_events`` are spent."""
 

@@ -50,6 +50,7 @@ class Report:
 
     def stop(self, component: str, line: int, problem: str, assumed: str) -> None:
         """Keep a problem for which reading ended early, so that the result is not complete."""
+        del self.problems[MAX_PROBLEMS - 1 :]  # why it is not complete is always told
         self.tell(component, line, problem, assumed)
         self.complete = False
 

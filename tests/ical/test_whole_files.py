@@ -106,6 +106,14 @@ def test_no_more_problems_are_kept_than_so_many() -> None:
     assert shown(busy) == [GOOD_SPAN]
 
 
+def test_why_a_file_is_not_complete_is_told_however_many_problems_there_are() -> None:
+    text = calendar(*[event("DTSTART:never", uid=str(number)) for number in range(MAX_PROBLEMS)])
+    rule = event(NINE, HOUR, "RRULE:FREQ=DAILY", uid="rule")
+    busy = busy_spans(text + calendar(rule), START, END, max_events=10)
+    assert (len(busy.problems), busy.complete) == (MAX_PROBLEMS, False)
+    assert busy.problems[-1].problem == "there is too much to work out"
+
+
 def test_a_problem_says_where_it_is() -> None:
     nameless = event("DTEND:x", "DTSTART:20300209T090000Z").replace("UID:e\n", "")
     busy = read(calendar(GOOD, nameless))
