@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import anyio
 import pytest
 
 from slotengine import (
@@ -36,10 +37,11 @@ from slotengine import (
     hours,
     minutes,
 )
-from slotengine.calcom import CalComClient
+from slotengine.calcom import CalComClient, CalComSync, SyncedEventType
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.ical import busy_spans
-from slotengine.testing import SimClock
+from slotengine.testing import SimClock, Watch, attach
+from slotengine.testing.watch import tap
 
 NOW = datetime(2030, 1, 7, 8, 3, 41, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, 7, 23, tzinfo=UTC)
@@ -136,6 +138,7 @@ def test_a_verb_refuses_what_is_no_such_thing(verb: str, parameter: str) -> None
     asyncio.run(main())
 
 
+TALK = EventType(id="talk", length=HALF_HOUR, all_of=["hall"])
 VALUES: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "Claim": (Claim, {"resource": "room"}),
     "Request": (Request, {"start": START, "length": HALF_HOUR, "claims": (Claim("room"),)}),
@@ -162,6 +165,24 @@ VALUES: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "BlockingEngine": (BlockingEngine, {}),
     "SimClock": (SimClock, {"start": NOW}),
     "CalComClient": (CalComClient, {"base_url": "http://127.0.0.1:1"}),
+    "CalComSync": (CalComSync, {
+        "engine": SlotEngine(), "client": CalComClient("http://127.0.0.1:1"),
+        "event_types": {17: SyncedEventType(TALK)},
+    }),
+    "SyncedEventType": (SyncedEventType, {"event_type": TALK}),
+    "permits": (lambda count: CalComClient("http://127.0.0.1:1").permits(count), {"count": 2}),
+    "Watch": (lambda engine, known: Watch(engine, known).close(), {
+        "engine": SlotEngine(), "known": (),
+    }),
+    "attach": (lambda engine: attach(engine).__enter__(), {"engine": SlotEngine()}),
+    "tap": (lambda engine, listen: tap(engine, listen), {"engine": SlotEngine(), "listen": print}),
+    "SimClock.set": (lambda moment: SimClock(NOW).set(moment), {"moment": NOW}),
+    "SimClock.advance": (
+        lambda by: anyio.run(SimClock(NOW).advance, by), {"by": HALF_HOUR}
+    ),
+    "SimClock.advance_to": (
+        lambda moment: anyio.run(SimClock(NOW).advance_to, moment), {"moment": NOW}
+    ),
     "catalog_from": (catalog_from, {"raw": {}}),
     "busy_spans": (busy_spans, {
         "text": "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nEND:VCALENDAR\n",

@@ -8,7 +8,8 @@ import anyio
 import anyio.lowlevel
 
 from slotengine.core.expiry import NEVER
-from slotengine.core.instant import LAST_US, duration_us, from_us, to_us
+from slotengine.core.instant import FIRST_US, LAST_US, duration_us, from_us, to_us
+from slotengine.errors import InvalidField
 
 
 class SimClock:
@@ -53,7 +54,12 @@ class SimClock:
 
     async def advance(self, by: timedelta) -> None:
         """Go on by so much, and return when all tasks that this wakes have nothing left to do."""
-        self.set(from_us(self._now + duration_us(by, "by")))
+        moment = self._now + duration_us(by, "by")
+        if not FIRST_US <= moment <= LAST_US:
+            raise InvalidField(
+                "by", f"must not lead out of the calendar, the years 1 to 9999, as {by} does"
+            )
+        self.set(from_us(moment))
         for _ in range(16):
             # On asyncio the call below looks, and if some task is not blocked yet sleeps for a
             # tenth of a second; most are after a few turns.
@@ -72,6 +78,7 @@ class SimClock:
         So every sweep runs at the very moment that it is due, as if time passed;
         `advance` jumps there at once, as if the machine had slept.
         """
+        to_us(moment, "moment")  # refuse what is none
         await self.advance(timedelta())  # so that whoever is about to wait does
         while (stop := self.next_wake) is not None and self.moment <= stop < moment:
             await self.advance(stop - self.moment)

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Final
 
 from slotengine.core.instant import from_us, to_us
 from slotengine.core.reservation import ENDED, NEXT, State, Verb
+from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Subscription
+from slotengine.engine.inputs import listed
 from slotengine.engine.values import Reservation
-from slotengine.errors import Refused
+from slotengine.errors import InvalidField, Refused
 
 if TYPE_CHECKING:
-    from slotengine.engine.engine import SlotEngine
     from slotengine.engine.values import Claim
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -66,6 +67,10 @@ def tap(engine: SlotEngine, listen: Callable[[Event], None]) -> Subscription:
     engine may have gone on.  The function may look, but must not change anything,
     nor raise.  Close the stream that is returned to hear no more.
     """
+    if not isinstance(engine, SlotEngine):
+        raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
+    if not callable(listen):
+        raise InvalidField("listen", f"must be a function of an event, not {listen!r}")
     stream = engine.subscribe(buffer=1)
 
     def publish(event: Event, _stream: Subscription = stream) -> None:  # which is kept by this
@@ -83,14 +88,19 @@ class Watch:
     ``known`` are reservations that the engine has already, if any.
 
     O(k) for each change, for k live reservations on the resources it is about.
+    Raises `InvalidField` for what is no engine, or no reservations.
     """
 
     def __init__(self, engine: SlotEngine, known: Iterable[Reservation] = ()) -> None:
+        if not isinstance(engine, SlotEngine):
+            raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
         self.broken: list[InvariantBroken] = []
         self.seen = 0
         """How many events there were."""
         self._engine = engine
-        known = list(known)
+        known = listed("known", known)
+        if not all(isinstance(one, Reservation) for one in known):
+            raise InvalidField("known", f"must be reservations, not {known!r:.99}")
         self._all: dict[str, Reservation] = {one.uid: one for one in known}
         # What is not known of an engine that has lived before is believed when it is first told.
         self._from_the_start = engine.statistics().accepted == 0

@@ -251,7 +251,8 @@ def all_of(connection: socket.socket) -> bytes:
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("", "")])
 def test_the_printed_address_can_be_opened(host: str, shown: str) -> None:
     if host == "::" and not has_ipv6():
-        pytest.skip("no IPv6 here")
+        assert_no_ipv6([*COMMAND, "serve"])
+        return
     with serving("--host", host) as (_, line):
         match = re.search(r"http://(\S+):([0-9]+) ", line)
         assert match is not None
@@ -265,6 +266,33 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+WITHOUT_IPV6 = """
+import socket
+class Socket(socket.socket):
+    def __init__(self, family=-1, *more, **options):
+        if family == socket.AF_INET6:
+            raise OSError(97, "Address family not supported by protocol")
+        super().__init__(family, *more, **options)
+socket.socket = Socket
+from slotengine.cli import cli
+cli()
+"""
+
+
+def test_a_machine_without_ipv6_says_so() -> None:
+    assert_no_ipv6([sys.executable, "-c", WITHOUT_IPV6, "serve"])
+
+
+def assert_no_ipv6(command: list[str]) -> None:
+    ended = subprocess.run(
+        [*command, "--catalog", str(EXAMPLE), "--port", "0", "--host", "::"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "Error: cannot listen on :::0: " in ended.stderr
 
 
 def test_a_catalog_with_nothing_to_reserve_has_no_command_to_try(tmp_path: Path) -> None:

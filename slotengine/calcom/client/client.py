@@ -76,6 +76,9 @@ _MIN_TIMEOUT_S: Final = 0.1
 
 # The API itself never redirects.  A redirect comes from something in front of it, so the request
 # was not carried out.
+MOST_PERMITS: Final = 1000
+"""How many permits can be asked for at once."""
+
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 
 T = TypeVar("T")
@@ -372,7 +375,11 @@ class CalComClient:
                 await calcom.delete(hold.uid, permits=permits)
                 hold = await calcom.reserve(1, start, permits=permits)
             permits.give_back()
+
+        Raises `InvalidField` for a count that is none, or above `MOST_PERMITS`.
         """
+        if type(count) is not int or not 1 <= count <= MOST_PERMITS:
+            raise InvalidField("count", f"must be from 1 to {MOST_PERMITS}, not {count!r}")
         return Permits(self._limiter, count)
 
     def on_date(self, listener: DateListener) -> Callable[[], None]:
@@ -415,6 +422,8 @@ class CalComClient:
         body: bytes | None = None,
         permits: Permits | None = None,
     ) -> T:
+        if permits is not None and not isinstance(permits, Permits):
+            raise InvalidField("permits", f"must be what `permits` returned, not {permits!r}")
         self._open_session()
         deadline = self._clock() + self._timeout_s
         call = _Call(operation, method, path, body, deadline, self._credentials.headers, permits)

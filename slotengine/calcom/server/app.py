@@ -511,6 +511,8 @@ async def _listen(server: web.Server, host: str, port: int) -> asyncio.Server:
         )
     except UnicodeError as error:  # no host name at all, such as "a..b"
         raise OSError(f"{host!r} is no host name: {error}") from None
+    if not listener.sockets:  # as Python 3.11 says nothing of a machine without IPv6, or IPv4
+        raise OSError("the system has no addresses of this kind")
     for each in listener.sockets:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
     await listener.start_serving()

@@ -56,7 +56,8 @@ from slotengine.core.proposal import is_count
 from slotengine.core.reservation import State, Verb
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.events import Lagged, Subscription
+from slotengine.engine.events import LARGEST_BUFFER, Lagged, Subscription
+from slotengine.engine.inputs import clock_of
 from slotengine.engine.values import Reservation
 from slotengine.errors import (
     EngineClosed,
@@ -131,14 +132,27 @@ class CalComSync:
         self._synced = synced_by_id(event_types)
         if not isinstance(engine, SlotEngine):
             raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
-        for name, number in (("parallel", parallel), ("backlog", backlog)):
+        if not isinstance(client, CalComClient):
+            raise InvalidField("client", f"must be a CalComClient, not {client!r}")
+        counts = {"parallel": parallel, "backlog": backlog, "event_buffer": event_buffer}
+        for name, number in counts.items():
             if not is_count(number):
                 raise InvalidField(name, f"must be a whole number, at least 1, not {number!r}")
+        if event_buffer > LARGEST_BUFFER:
+            raise InvalidField("event_buffer", f"must be at most {LARGEST_BUFFER}")
+        if saved is not None and not isinstance(saved, SavedState):
+            raise InvalidField("saved", f"must be a SavedState, not {saved!r:.99}")
+        listeners = {"on_event": on_event, "on_hold": on_hold, "on_orphan": on_orphan}
+        for name, listener in listeners.items():
+            if not callable(listener):
+                raise InvalidField(name, f"must be a function, not {listener!r}")
         self._engine = engine
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock() if clock is None else clock_of(clock)
         self._drain = duration_us(drain, "drain")
-        self._saved = saved or SavedState()
-        random = random or chance.Random()
+        if self._drain < 0:
+            raise InvalidField("drain", f"must not be negative, as {drain}")
+        self._saved = SavedState() if saved is None else saved
+        random = chance.Random() if random is None else random
         keep = _nothing if on_hold is _nothing else lambda tracked: on_hold(tracked.saved())
         self.index = HoldIndex(
             engine, self._synced,

@@ -62,6 +62,7 @@ _LEAST: Final = {
     "poll_for": 1,
     "stale_after": 1,
 }
+_KINDS: Final = {"mode": Mode, "custom_ttl": bool, "in_place": bool, "when_stale": WhenStale}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,17 @@ class SyncedEventType:
                 f"must be shorter than the {most} that the remote holds at once, "
                 f"not {self.renew_before}",
             )
-        if not 0 <= self.jitter < 1:
-            raise InvalidField("jitter", f"must be at least 0 and less than 1, not {self.jitter}")
+        for name, kind in _KINDS.items():
+            if not isinstance(getattr(self, name), kind):
+                wanted = f"must be a {kind.__name__}, not {getattr(self, name)!r:.99}"
+                raise InvalidField(name, wanted)
+        if not isinstance(self.on_confirm, OnConfirm) and not callable(self.on_confirm):
+            raise InvalidField(
+                "on_confirm", f"must be an OnConfirm or a function, not {self.on_confirm!r:.99}"
+            )
+        jitter: object = self.jitter
+        if not isinstance(jitter, int | float) or not 0 <= jitter < 1:
+            raise InvalidField("jitter", f"must be at least 0 and less than 1, not {jitter!r:.99}")
 
     @property
     def id(self) -> str:
