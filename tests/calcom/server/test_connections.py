@@ -367,8 +367,12 @@ async def test_heads_are_not_kept_without_end() -> None:
     fields = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 1000) for number in range(100))
     async with served() as it:
         for first in (READ[:-2], READ + READ[:-2], CHUNKED + READ[:-2]):
-            answer = await it.closed(first + fields)
+            try:
+                answer = await it.closed(first + fields)
+            except ConnectionResetError:  # closed while more of the head was still to be read
+                continue
             assert statuses(answer)[-1] == 400
+        assert await it.answers(READ) == [200]
 
 
 async def test_a_large_head_is_read() -> None:
