@@ -27,10 +27,9 @@ from slotengine.core.instant import to_us
 logger = logging.getLogger(__name__)
 
 _PROXY: Final = (
-    "a request carries the header %s, as if a proxy were in front, but not what the catalog's "
-    "[rateLimits] name as addressHeader, %s: so all who call through that proxy count as one "
-    "address, with one rate limit and one quota; name the header in which it says who calls, "
-    "or have it removed"
+    "a request carries the header %s, as if through a proxy, and %s: all callers behind that proxy "
+    "count as one address, with one rate limit and one quota; set addressHeader in the catalog's "
+    "[rateLimits] to the header in which the proxy says who calls, or have the proxy remove it"
 )
 
 TOO_MANY: Final = "CustomThrottlerGuard - Too many requests. Please try again later."
@@ -119,7 +118,10 @@ class Throttle:
             if name in headers:
                 if self._address_header is None or self._address_header not in headers:
                     self._warned = True
-                    logger.warning(_PROXY, name, self._address_header)
+                    known = "the catalog names no addressHeader"
+                    if self._address_header is not None:
+                        known = f"not the catalog's addressHeader, {self._address_header}"
+                    logger.warning(_PROXY, name, known)
                 return
 
     def address(self, headers: Headers, address: str) -> str:
