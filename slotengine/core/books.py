@@ -172,8 +172,13 @@ class Books:
         """Mark the holds that a decision found to have lapsed, and tell, in order of ``until``.
 
         Before the change for which they made room is told: what is told is a history
-        that could have happened.  The sweeper's turn is not awaited, nor all before them.
+        that could have happened.  The sweeper's turn is not awaited, nor all before them;
+        but those of the same holders are, since their lapses count in the order in which
+        they were.
         """
+        if self._holders is not None:
+            for holder in dict.fromkeys(one.holder for one in self._found):
+                self._holders.catch_up(holder, now)
         found = sorted({one for one in self._found if one.state is HELD}, key=_lapse)
         self._found.clear()
         for entry in found:

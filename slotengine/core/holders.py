@@ -141,8 +141,19 @@ class Holders:
             else:
                 self._drop_if_done(entry.holder, record)
 
+    def catch_up(self, holder: str | None, now: int) -> None:
+        """Count the lapses of a holder, before one of them is marked out of its turn.
+
+        O(h log h) for h holds of this holder, if lapses have a limit at all.
+        """
+        if self._most_lapses is not None:
+            self._current(holder, now, swept=False)
+
     def lapsed(self, entry: Entry) -> None:
-        """Count a hold no longer, if it is counted, since it has lapsed."""
+        """Count a hold no longer, if it is counted, since it has lapsed.
+
+        They come in the order in which they lapsed, or after `catch_up`.
+        """
         record = self._record_with(entry)
         if record is not None:
             self._lapse(record, entry)

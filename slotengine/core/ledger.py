@@ -368,7 +368,9 @@ class Ledger(Books):
                 uid = uids[i]
                 known = self._known_request(proposal, now)
                 result = place(proposal, uid, fresh) if known is None else known
-                if isinstance(result, Entry) and known is None:
+                if isinstance(result, Refused):
+                    result.of_request(i)
+                elif isinstance(result, Entry) and known is None:
                     fresh[result] = proposal
                 results.append(result)
         except BaseException as error:
@@ -709,17 +711,22 @@ class Ledger(Books):
             self._check_uid(uid)
         if len(proposals) != len(uids) or len(set(uids)) < len(uids):
             raise InvalidField("uids", "must be as many as the proposals, each different")
-        keys = [proposal.key for proposal in proposals if proposal.key is not None]
-        for key in keys:
+        keys: set[str] = set()
+
+        def check_key(proposal: Proposal) -> None:
+            key = proposal.key
             check_text("key", key)
-        if len(set(keys)) < len(keys):
-            raise InvalidField("key", "must be different for each request of a batch")
+            if key is not None and key in keys:
+                raise InvalidField("key", "must be different for each request of a batch")
+            if key is not None:
+                keys.add(key)
 
         def check(proposal: Proposal) -> None:
             self._check_proposal(proposal)
             if self._known_request(proposal, now) is None:
                 self._check_new(proposal.ttl, proposal.quota)
 
+        _check_each(proposals, check_key)
         _check_each(proposals, check)
 
     def _check_candidates(

@@ -276,6 +276,7 @@ class NaiveLedger:
             try:
                 results.append(self.reserve(proposal, uid, now))
             except Refused as refusal:
+                refusal.of_request(len(results))
                 results.append(refusal)
         # A refusal is explained as of when it is read: after the whole batch.
         return [told(one) if isinstance(one, Refused) else one for one in results]

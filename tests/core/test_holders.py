@@ -198,6 +198,20 @@ def unswept(**quotas: Any) -> Ledger:
     return ledger
 
 
+def test_lapses_count_in_their_order_also_if_a_later_one_is_in_the_way() -> None:
+    """Which is marked before its turn comes; the cool-down is that of the latest all the same."""
+    ledger = unswept(max_lapses=1, cool_down=100)
+    ledger.add_resource("room")
+    told: list[tuple[str, int]] = []
+    ledger.on_change = lambda verb, entry, now: told.append((verb.value, entry.until))
+    hold(ledger, "early", 0, ttl=5)
+    ledger.reserve("room", 0, 10, uid="late", now=0, ttl=8, holder="h")
+    ledger.reserve("room", 0, 10, uid="other", now=10, ttl=10)
+    assert told[2:] == [("expire", 5), ("expire", 8), ("reserve", 20)]
+    ledger.expire(10)
+    assert refused(ledger, 10).retry_at == from_us(108)
+
+
 @pytest.mark.parametrize("now", [10, 15])
 def test_a_booking_forgives_also_what_was_not_marked_yet(now: int) -> None:
     ledger = unswept(max_lapses=1, cool_down=100)

@@ -1486,6 +1486,16 @@ async def test_a_batch_tells_which_of_its_requests_failed(engine: SlotEngine) ->
     with pytest.raises(UnknownResource) as unknown:
         await engine.reserve_any([asks("hall"), asks("nowhere")])
     assert unknown.value.index == 1
+    made, refused = await engine.reserve_each([asks("annex"), asks("room")])
+    assert isinstance(made, Reservation)
+    assert isinstance(refused, SlotTaken)
+    assert refused.index == 1
+    await engine.release(made.uid)
+    for keys in (("a", "\0"), ("a", "a")):
+        for verb in (engine.reserve_all, engine.reserve_each):
+            with pytest.raises(InvalidField, match="key") as invalid:
+                await verb([asks("hall", key=key) for key in keys])
+            assert invalid.value.index == 1
     for single in (engine.reserve_request, engine.is_free):
         with pytest.raises(UnknownResource) as unknown:
             await single(asks("nowhere"))
