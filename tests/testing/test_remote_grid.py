@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine.core.grid import lay
-from slotengine.core.instant import HOUR, MINUTE
+from slotengine.core.instant import HOUR, MINUTE, to_us
 from slotengine.core.interval import widest
 from slotengine.core.slots import fitting
 from slotengine.core.zone import Zone
@@ -42,6 +43,17 @@ def test_section_11_4_overlapping_ranges_share_one_grid() -> None:
     assert [start // MINUTE for start in late.starts(free, earliest=0)] == [10, 65, 120]
 
 
+# Clocks on Lord Howe go back by half an hour at 15:00, and those in Kathmandu never change.
+EVENING = to_us(datetime(2024, 4, 6, 13, tzinfo=UTC))
+
+
+def test_a_start_is_a_multiple_also_after_clocks_went_back_by_half_an_hour() -> None:
+    """At 01:20, forty minutes before 02:00, which then is 01:30: so up to 02:00 once more."""
+    grid = Grid(length_min=60, step_min=60, offset_min=0, zone=ZoneInfo("Australia/Lord_Howe"))
+    (start,) = grid.starts([(EVENING + 80 * MINUTE, EVENING + 4 * HOUR)], 0)[:1]
+    assert start == EVENING + 150 * MINUTE
+
+
 ranges = st.lists(
     st.tuples(
         strategies.instants(st.integers(0, 36).map((5 * MINUTE).__mul__)),
@@ -58,9 +70,10 @@ ranges = st.lists(
     st.sampled_from((15, 30, 45, 7)),
     st.sampled_from((15, 30, 40, 60, 7)),
     st.sampled_from((0, 0, 5)),
+    st.sampled_from(("UTC", "Asia/Kathmandu", "Australia/Lord_Howe")),
 )
 def test_both_grids_are_one(
-    ranges: list[Span], earliest: int, length_min: int, step_min: int, offset_min: int
+    ranges: list[Span], earliest: int, length_min: int, step_min: int, offset_min: int, zone: str
 ) -> None:
     """Goal: the stand-in shows what the engine offers, whatever the seconds.
 
@@ -68,11 +81,12 @@ def test_both_grids_are_one(
     what begins some seconds before free time does, or ends a second after it;
     nothing of that can be had.
     """
-    free = union(ranges)
-    grid = Grid(length_min, step_min, offset_min, UTC)
+    free = union((EVENING + start, EVENING + end) for start, end in ranges)
+    earliest += EVENING
+    grid = Grid(length_min, step_min, offset_min, ZoneInfo(zone))
     length = length_min * MINUTE
     ours = lay(
         list(widest(free)), length=length, step=step_min * MINUTE, offset=offset_min * MINUTE,
-        earliest=earliest, zone=Zone.of("UTC"),
+        earliest=earliest, zone=Zone.of(zone),
     )  # fmt: skip
     assert ours == fitting(grid.starts(free, earliest), length, free)

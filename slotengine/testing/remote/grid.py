@@ -101,5 +101,7 @@ class Grid(NamedTuple):
         """Return the next instant whose minute in the zone is a multiple of the step's unit."""
         instant -= instant % MINUTE
         unit = next((one for one in _UNITS_MIN if self.step_min % one == 0), 1)
-        minute = from_us(instant).astimezone(self.zone).minute
-        return instant + -minute % unit * MINUTE
+        # More than once where clocks change on the way there, by half an hour.
+        while over := from_us(instant).astimezone(self.zone).minute % unit:
+            instant += (unit - over) * MINUTE
+        return instant
