@@ -257,7 +257,8 @@ def check_moves(shop: Shop, query: Query, offered: dict[int, int]) -> None:
     """What is offered to whom sees through a reservation is what that can be moved to."""
     (uid,) = query.ignoring
     entry = shop.ledger.get(uid, now=shop.now)
-    assert entry is not None
+    if entry is None:  # it ended, and has been forgotten since
+        return
     if entry.event_type != query.event_type or entry.state_at(shop.now) in ENDED:
         return
     wanted = 1 if entry.seats is None else entry.seats.wanted
