@@ -12,7 +12,7 @@ Times are UTC microseconds.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.expiry import NEVER, ExpiryQueue
@@ -163,9 +163,7 @@ class Books:
             forget_due = self._forget_some(now, limit)
         self.chores_due = min(forget_due, queue.due)
         # Told last, so that a listener that fails leaves nothing half done.
-        if self.on_change is not None:
-            for entry in lapsed:
-                self.on_change(Verb.EXPIRE, entry, now)
+        self._tell_expired(lapsed, now)
         return len(lapsed)
 
     def _expire_found(self, now: int) -> None:
@@ -184,9 +182,18 @@ class Books:
         for entry in found:
             self._queue.drop(entry)
             self._apply_expire(entry)
-        if self.on_change is not None:
-            for entry in found:
-                self.on_change(Verb.EXPIRE, entry, now)
+        self._tell_expired(found, now)
+
+    def _tell_expired(self, entries: Sequence[Entry], now: int) -> None:
+        """Tell of holds that were marked as expired.
+
+        The listener is looked up for each: the one that is told may be the last that
+        wanted to know, such as a caller whose wait ends with it.
+        """
+        for entry in entries:
+            if self.on_change is None:
+                return
+            self.on_change(Verb.EXPIRE, entry, now)
 
     def _forget_some(self, now: int, limit: int) -> int:
         """Forget what was retained long enough, and return when there is more to forget."""

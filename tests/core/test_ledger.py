@@ -1234,6 +1234,21 @@ def told_of(ledger: Ledger) -> list[tuple[str, str]]:
     return told
 
 
+def test_a_listener_may_stop_listening_while_it_is_told(ledger: Ledger) -> None:
+    """As the last caller who waits does, if its wait ends with the first of several lapses."""
+    told: list[str] = []
+
+    def once(verb: Verb, entry: Entry, at: int) -> None:
+        told.append(entry.uid)
+        ledger.on_change = None
+
+    hold(ledger, "a", 0, 10)
+    hold(ledger, "b", 10, 20)
+    ledger.on_change = once
+    assert ledger.expire(100) == 2
+    assert told == ["a"]
+
+
 def test_an_expiry_is_told_before_what_needed_its_room() -> None:
     """Though nobody has marked it: room, seats, a limit; of several the first to lapse first."""
     ledger = Ledger(TERMS, chores=0)

@@ -249,6 +249,7 @@ def test_the_pieces_of_a_long_timeline_are_those_of_its_parts() -> None:
     line = PartitionedTimeline(plain)
     assert len(line._parts) == 2
     assert line.pieces(2, 21) == ([(0, 5), (10, 15), (20, 25)], ["a", "b", "c"])
+    assert line.full(2, 21, 1) == [(0, 5), (10, 15), (20, 25)]
 
 
 def test_spans_that_cannot_be_parted_do_not_multiply() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import zoneinfo
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -95,3 +97,19 @@ def test_there_is_one_of_each() -> None:
     assert pickle.loads(pickle.dumps(zone)) is zone
     assert repr(zone) == "Zone.of('Europe/Rome')"
     assert Zone("Asia/Thimphu").key == "Asia/Thimphu"
+
+
+def test_a_zone_that_cannot_be_looked_up_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In processes of their own, with all of the package: `tests/test_extras.py`."""
+    for package in ("tzdata", "tzdata.zoneinfo", "tzdata.zoneinfo.Europe"):
+        monkeypatch.setitem(sys.modules, package, None)
+    zoneinfo.reset_tzpath(to=[])
+    ZoneInfo.clear_cache(only_keys=["Europe/London"])
+    try:
+        with pytest.raises(InvalidField, match=r"no time zone data; install it, or the package"):
+            Zone.of("Europe/Nowhere")
+        assert Zone.of("UTC").offset(0) == 0
+    finally:
+        zoneinfo.reset_tzpath()
