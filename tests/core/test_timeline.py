@@ -283,3 +283,14 @@ def test_partitions_agree_with_one_plain_timeline(pairs: list[tuple[int, int]]) 
 
 def _entry() -> Entry:
     return Entry("uid", 1, 0, None)
+
+
+def test_of_spans_with_one_start_those_that_are_over_are_left_out() -> None:
+    line: Plain[str] = timeline_for(3)
+    for end, owner in ((10, "short"), (12, "long")):
+        line.put(line.room(0, end, 1), 0, end, 1, owner)
+    assert sorted(line.overlapping(0, 20), key=lambda one: one.end) == [
+        Taken(0, 10, 1, "short"),
+        Taken(0, 12, 1, "long"),
+    ]
+    assert list(line.overlapping(11, 20)) == [Taken(0, 12, 1, "long")]
