@@ -294,3 +294,27 @@ def test_of_spans_with_one_start_those_that_are_over_are_left_out() -> None:
         Taken(0, 12, 1, "long"),
     ]
     assert list(line.overlapping(11, 20)) == [Taken(0, 12, 1, "long")]
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_starts_on_a_long_timeline_are_sifted_part_by_part(capacity: int) -> None:
+    plain: Plain[str] = timeline_for(capacity)
+    plain.limit = 2
+    for start, owner in ((0, "a"), (10, "b"), (20, "c")):
+        plain.put(plain.room(start, start + 5, capacity), start, start + 5, capacity, owner)
+    line = PartitionedTimeline(plain)
+    assert len(line._parts) == 2
+    assert line.sifted(range(-2, 27), 0, 1, 1) == (
+        [-2, -1, 5, 6, 7, 8, 9, 15, 16, 17, 18, 19, 25, 26],
+        [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24],
+    )
+    assert line.sifted(range(4, 12), 1, 1, 1) == ([6, 7, 8, 9], [4, 5, 10, 11])
+    assert line.changes(0, 25) >= line.changes(0, 5) >= 1
+
+
+def test_pieces_of_spans_of_units_name_who_took_each() -> None:
+    line: Plain[str] = timeline_for(3)
+    for start, end, owner in ((0, 10, "a"), (5, 4_000, "b")):
+        line.put(line.room(start, end, 1), start, end, 1, owner)
+    assert line.pieces(2, 8) == ([(0, 10), (5, 4_000)], ["a", "b"])
+    assert line.pieces(20, 30) == ([(5, 4_000)], ["b"])
