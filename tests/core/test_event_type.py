@@ -278,3 +278,10 @@ def test_a_range_of_dates_is_that_of_the_zone() -> None:
     opens, end = window.span(Zone.of("Europe/Rome"), now=0)
     assert from_us(opens) == datetime(2030, 3, 30, 23, tzinfo=UTC)
     assert from_us(end) == datetime(2030, 3, 31, 22, tzinfo=UTC)  # an hour shorter, that day
+
+
+def test_periods_beyond_those_that_are_kept_are_right_too() -> None:
+    periods = Periods(Period.DAY, Zone.of("UTC"))
+    for day in range(4_100):
+        assert periods.span(day * DAY + 1) == (day * DAY, (day + 1) * DAY)
+    assert periods.span(1) == (0, DAY)

@@ -6,7 +6,7 @@ import pickle
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slotengine.core.event_type import EventType, Limit, Period
@@ -53,6 +53,8 @@ steps = st.lists(
 
 @settings(deadline=None)
 @given(steps=steps, busy=st.booleans())
+@example(steps=[("plain", 0, 0, False), ("seats", 0, 0, False), ("plain", 0, 0, False)], busy=False)
+@example(steps=[("plain", 0, 0, False)], busy=True)
 def test_it_is_told_as_the_details_tell_it(
     steps: list[tuple[str, int, int, bool]], busy: bool
 ) -> None:
