@@ -641,3 +641,10 @@ def test_any_of_several_keeps_so_many_buckets(monkeypatch: pytest.MonkeyPatch) -
     found = list(either.windows(0, 365 * DAY))
     assert found == [(0, 100 * DAY), (200 * DAY, 300 * DAY)]
     assert len(either._buckets) <= 2
+
+
+def test_what_one_of_several_opens_is_asked_for_again() -> None:
+    first = FixedWindows([(0, 10)])
+    first._check()
+    either = module.AnyOf([first, FixedWindows([(5, 15)])])
+    assert [list(either.windows(0, 20)) for _ in range(2)] == [[(0, 15)]] * 2

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, Final
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 
 from benchmarks.pools import Host, Span, crossed, gaps, laid
 from slotengine.core.event_type import EventType
-from slotengine.core.instant import DAY, MINUTE, SECOND
+from slotengine.core.instant import DAY, HOUR, MINUTE, SECOND
 from slotengine.core.ledger import Ledger
 from slotengine.core.plan import Ask
 from slotengine.core.planner import Planner
@@ -72,6 +73,16 @@ takes = st.tuples(
 )
 
 
+CROWDED: Final[dict[str, Any]] = {
+    "kinds": ["day", "halves", "late", "the same, of one's own"],
+    "taken": [
+        (number % 4, FIRST + number * 5 * HOUR + number * SECOND, 30 + number, kind)
+        for number, kind in enumerate(("book", "hold", "import", "lapse", "book", "ignore") * 8)
+    ],
+}
+"""Some of everything, at odd seconds: what chance need not bring."""
+
+
 @given(
     kinds=st.lists(st.sampled_from([*HOURS, "day", "day"]), min_size=1, max_size=6),
     taken=st.lists(takes, max_size=60),
@@ -83,6 +94,9 @@ takes = st.tuples(
     fixed=st.booleans(),
     ends=st.sampled_from((DAYS * DAY, DAYS * DAY, DAY // 2 + 13 * SECOND)),
 )
+@example(**CROWDED, daily=3, step=45, before=7, after=10, units=1, fixed=False, ends=DAYS * DAY)
+@example(**CROWDED, daily=14, step=5, before=7, after=10, units=2, fixed=True, ends=DAYS * DAY)
+@example(**CROWDED, daily=0, step=30, before=0, after=0, units=1, fixed=True, ends=DAYS * DAY)
 def test_slots_of_pools(
     kinds: list[str],
     taken: list[tuple[int, int, int, str]],
