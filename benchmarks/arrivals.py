@@ -25,7 +25,7 @@ from benchmarks.measure import summary
 from benchmarks.peers.crowd import runner
 from benchmarks.wire import Connection, connect, reservation_requests, slotengine_server
 from slotengine import Reservation, SlotEngine, SlotTaken
-from slotengine.core.instant import from_us
+from slotengine.core.time.instant import from_us
 
 LIVE: Final = 10_000
 RESOURCES: Final = 100

@@ -33,7 +33,7 @@ from benchmarks.peers import in_process
 from benchmarks.targets import LedgerTarget, RecordingTarget
 from benchmarks.workloads import TTL, Outcome, Storm, outcome, steps, storm
 from slotengine import FixedWindows, SlotEngine
-from slotengine.core.instant import from_us
+from slotengine.core.time.instant import from_us
 from slotengine.errors import Refused
 
 LOOPS: Final[dict[str, tuple[str, dict[str, object], tuple[str, ...]]]] = {

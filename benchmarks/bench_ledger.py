@@ -14,8 +14,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.targets import LedgerTarget, RecordingTarget
 from benchmarks.workloads import MINUTE, decide, drive, steps, storm
-from slotengine.core.ledger import Ledger
-from slotengine.core.reservation import State
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.reservation import State
 from slotengine.engine.uids import new_uid
 from slotengine.errors import SlotTaken
 

@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.listing import FIRST, Listing
 from benchmarks.workloads import DAY, MINUTE
-from slotengine.core.plan import Ask
+from slotengine.core.offer.plan import Ask
 
 
 @pytest.mark.parametrize(("hosts", "bookings"), [(1, 0), (1, 50), (1, 500), (50, 0), (50, 20)])

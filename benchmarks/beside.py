@@ -16,11 +16,11 @@ from typing import Final
 
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, processor_seconds
 from benchmarks.workloads import DAY, MINUTE
-from slotengine.core.event_type import EventType, Limit, Period
-from slotengine.core.ledger import Ledger
-from slotengine.core.plan import Ask
-from slotengine.core.planner import Planner
-from slotengine.core.slots import Query
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.event_type import EventType, Limit, Period
+from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.planner import Planner
+from slotengine.core.offer.slots import Query
 
 FIRST: Final = 21_915 * DAY  # 2030-01-01
 SLOT: Final = 5 * MINUTE

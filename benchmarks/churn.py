@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 from sortedcontainers import SortedList
 
 from benchmarks.workloads import DAY, MINUTE, SECOND, TICK
-from slotengine.core.ledger import Ledger
-from slotengine.core.proposal import Terms
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.terms import Terms
 from slotengine.engine.uids import new_uid
 from slotengine.errors import SlotTaken
 

@@ -29,7 +29,7 @@ from benchmarks.measure import (
     worst_wait,
 )
 from slotengine import Event, SlotEngine, SystemClock, Verb
-from slotengine.core.instant import from_us, to_us
+from slotengine.core.time.instant import from_us, to_us
 from slotengine.testing import SimClock
 
 RESOURCES: Final = 1_000

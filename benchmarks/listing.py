@@ -16,11 +16,11 @@ from statistics import median
 
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, seconds
 from benchmarks.workloads import DAY, MINUTE
-from slotengine.core.event_type import EventType
-from slotengine.core.ledger import Ledger
-from slotengine.core.planner import Planner
-from slotengine.core.schedule import Schedule, hours
-from slotengine.core.slots import Query
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.offer.planner import Planner
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.schedule import Schedule, hours
 from slotengine.engine.values import Slot, slots_of
 from slotengine.errors import Refused
 

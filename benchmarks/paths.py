@@ -14,9 +14,9 @@ from typing import Final
 
 from benchmarks.churn import FIRST, NOW, SLOT, TERMS, TTL, Population
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, seconds
-from slotengine.core.ledger import Ledger
-from slotengine.core.proposal import Proposal
-from slotengine.core.reservation import Claim, Entry, Seats
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim, Entry, Seats
 from slotengine.engine.uids import new_uid
 
 RESOURCES: Final = 100

@@ -24,12 +24,12 @@ from typing import Final
 
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, processor_seconds
 from benchmarks.workloads import DAY, MINUTE
-from slotengine.core.event_type import EventType
-from slotengine.core.ledger import Ledger
-from slotengine.core.plan import Ask
-from slotengine.core.planner import Planner
-from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows
-from slotengine.core.slots import Query
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.planner import Planner
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import NoneFree, SlotTaken
 
 DAYS: Final = 30

@@ -12,7 +12,7 @@ from sortedcontainers import SortedList
 
 from benchmarks.workloads import TTL, Storm
 from slotengine import FixedWindows
-from slotengine.core.ledger import Ledger
+from slotengine.core.ledger.ledger import Ledger
 from slotengine.engine.uids import new_uid
 from slotengine.errors import Refused
 

@@ -7,12 +7,17 @@ into a booking or lets it lapse.
 Where things are:
 
 ``slotengine.core``
-    The rules: synchronous and deterministic.  `core.ledger` decides and
-    `core.books` applies; `core.timeline` is the interval index, `core.expiry`
-    knows which hold lapses next, `core.schedule` when a resource is open.
-    Above them, `core.event_type` says what can be booked, `core.planner` by
-    which proposal to the ledger, and `core.slots` which slots are offered.
-    `core.line` knows who waits, and `core.holders` how much each holder has.
+    The rules: synchronous and deterministic.
+
+    ``core.time``
+        Instants, spans, zones, and when a resource is open.
+    ``core.ledger``
+        Who may have what.  `ledger` decides and `books` applies; `timeline` is
+        the interval index, `expiry` knows which hold lapses next, `line` who
+        waits, and `holders` how much each holder has.
+    ``core.offer``
+        `event_type` says what can be booked, `planner` by which proposal to the
+        ledger, and `slots` which slots are offered.
 ``slotengine.engine``
     `SlotEngine` and what surrounds it: clock, sweeper, events, waiting, `BlockingEngine`.
 ``slotengine.calcom``
@@ -29,13 +34,15 @@ Where things are:
 ``slotengine.errors``
     Everything that can be raised.
 
-Read this file, then ``core/ledger.py``, then ``engine/engine.py``: that is the
+Read this file, then ``core/ledger/ledger.py``, then ``engine/engine.py``: that is the
 whole path of a hold.
 """
 
 from __future__ import annotations
 
-from slotengine.core.event_type import (
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.reservation import Seats, State, Verb
+from slotengine.core.offer.event_type import (
     DateRange,
     EventType,
     Host,
@@ -43,9 +50,7 @@ from slotengine.core.event_type import (
     Period,
     RollingDays,
 )
-from slotengine.core.proposal import Policy
-from slotengine.core.reservation import Seats, State, Verb
-from slotengine.core.schedule import (
+from slotengine.core.time.schedule import (
     ALWAYS_OPEN,
     AllOf,
     Away,

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Final, NamedTuple
 
 MACHINES: Final = (
-    "tests/core/test_ledger_model.py",
-    "tests/core/test_slots_model.py",
+    "tests/core/ledger/test_ledger_model.py",
+    "tests/core/offer/test_slots_model.py",
     "tests/engine/test_waiting_model.py",
     "tests/calcom/sync/test_machine.py",
 )

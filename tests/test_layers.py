@@ -55,7 +55,14 @@ COMMAND: Final = Layer(
 LAYERS: Final[dict[str, Layer]] = {
     "slotengine.errors": Layer(),
     EXTRAS: Layer(),
-    "slotengine.core": Layer(("slotengine.errors",), ("sortedcontainers",)),
+    "slotengine.core": Layer(),
+    "slotengine.core.time": Layer(("slotengine.errors",)),
+    "slotengine.core.ledger": Layer(
+        ("slotengine.core.time", "slotengine.errors"), ("sortedcontainers",)
+    ),
+    "slotengine.core.offer": Layer(
+        ("slotengine.core.time", "slotengine.core.ledger", "slotengine.errors")
+    ),
     "slotengine.backends": Layer(PURE, ("anyio",)),
     "slotengine.engine": Layer((*PURE, "slotengine.backends.protocol"), ("anyio",)),
     # A task of its own, which anyio has no public way to start.
@@ -137,7 +144,7 @@ NOT_IN_CORE: Final = frozenset({
     "shutil", "signal", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading",
     "time", "urllib", "uuid", "weakref",
 })  # fmt: skip
-ONLY_IN: Final = {"zoneinfo": "slotengine.core.zone"}
+ONLY_IN: Final = {"zoneinfo": "slotengine.core.time.zone"}
 CALLS_NOT_IN_CORE: Final = frozenset({
     "breakpoint", "exec", "eval", "fromtimestamp", "id", "input", "monotonic", "monotonic_ns",
     "now", "open", "perf_counter", "print", "time", "time_ns", "today", "token_hex", "urandom",
@@ -146,9 +153,9 @@ CALLS_NOT_IN_CORE: Final = frozenset({
 # A partitioned timeline tells owners apart, who need not be hashable; it sorts by start.
 # A search tells lists apart that many hosts share; their order is that of the hosts.
 CALLS_ALLOWED: Final = {
-    ("slotengine.core.timeline", "id"),
-    ("slotengine.core.expiry", "id"),
-    ("slotengine.core.slots", "id"),
+    ("slotengine.core.ledger.timeline", "id"),
+    ("slotengine.core.ledger.expiry", "id"),
+    ("slotengine.core.offer.slots", "id"),
 }
 
 
@@ -247,7 +254,10 @@ def test_the_server_of_calcom_needs_neither_the_client_nor_the_sync() -> None:
 
 
 # Two files of each of these name each other's types, in imports for type checkers alone.
-CIRCLES_FOR_TYPE_CHECKERS: Final = ("slotengine.core.reservation", "slotengine.testing.simulation")
+CIRCLES_FOR_TYPE_CHECKERS: Final = (
+    "slotengine.core.ledger.reservation",
+    "slotengine.testing.simulation",
+)
 
 
 def test_nothing_imports_in_a_circle() -> None:
@@ -267,23 +277,26 @@ def test_nothing_imports_in_a_circle() -> None:
 
 
 WRONG: Final = {
-    "a higher layer": ("core.ledger", "from slotengine.engine.engine import SlotEngine"),
-    "a higher layer, whole": ("core.ledger", "import slotengine.engine.engine"),
-    "a higher layer, by its package": ("core.ledger", "from slotengine.engine import engine"),
+    "a higher layer": ("core.ledger.ledger", "from slotengine.engine.engine import SlotEngine"),
+    "a higher layer, whole": ("core.ledger.ledger", "import slotengine.engine.engine"),
+    "a higher layer, by its package": (
+        "core.ledger.ledger",
+        "from slotengine.engine import engine",
+    ),
     "the public names": ("engine.engine", "from slotengine import SlotTaken"),
-    "the public names, in the core": ("core.ledger", "import slotengine"),
+    "the public names, in the core": ("core.ledger.ledger", "import slotengine"),
     "for a type checker": (
-        "core.ledger",
+        "core.ledger.ledger",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import slotengine.engine.events",
     ),
     "inside a function": ("errors", "def f():\n    from slotengine.core import ledger"),
-    "a clock": ("core.ledger", "import time"),
-    "chance": ("core.proposal", "from random import Random"),
-    "the system": ("core.ledger", "import os.path"),
-    "threads": ("core.ledger", "import threading"),
-    "a loop": ("core.ledger", "import asyncio"),
-    "anyio in the core": ("core.ledger", "import anyio"),
-    "time zones outside their own file": ("core.ledger", "from zoneinfo import ZoneInfo"),
+    "a clock": ("core.ledger.ledger", "import time"),
+    "chance": ("core.ledger.proposal", "from random import Random"),
+    "the system": ("core.ledger.ledger", "import os.path"),
+    "threads": ("core.ledger.ledger", "import threading"),
+    "a loop": ("core.ledger.ledger", "import asyncio"),
+    "anyio in the core": ("core.ledger.ledger", "import anyio"),
+    "time zones outside their own file": ("core.ledger.ledger", "from zoneinfo import ZoneInfo"),
     "a loop's own library": ("engine.engine", "import trio"),
     "the engine in the calendar's reader": (
         "ical",
@@ -324,25 +337,25 @@ WRONG: Final = {
     "the command": ("calcom.server.app", "from slotengine.cli import cli"),
     "tests": ("engine.engine", "from slotengine.testing import SimClock"),
     "no layer": ("news", ""),
-    "now": ("core.ledger", "from datetime import datetime\ndatetime.now()"),
-    "today": ("core.schedule", "from datetime import date\ntoday = date.today"),
-    "utcnow": ("core.ledger", "from datetime import datetime\ndatetime.utcnow()"),
-    "identity": ("core.ledger", "sorted([], key=lambda one: id(one))"),
-    "a file": ("core.schedule", "open('/etc/localtime')"),
-    "output": ("core.ledger", "print('hello')"),
+    "now": ("core.ledger.ledger", "from datetime import datetime\ndatetime.now()"),
+    "today": ("core.time.schedule", "from datetime import date\ntoday = date.today"),
+    "utcnow": ("core.ledger.ledger", "from datetime import datetime\ndatetime.utcnow()"),
+    "identity": ("core.ledger.ledger", "sorted([], key=lambda one: id(one))"),
+    "a file": ("core.time.schedule", "open('/etc/localtime')"),
+    "output": ("core.ledger.ledger", "print('hello')"),
 }
 
 RIGHT: Final = {
-    "the standard library": ("core.ledger", "from bisect import bisect\nimport datetime"),
-    "time zones": ("core.zone", "from zoneinfo import ZoneInfo"),
-    "errors": ("core.ledger", "from slotengine.errors import Refused"),
-    "its own layer": ("core.ledger", "from slotengine.core.timeline import Taken"),
+    "the standard library": ("core.ledger.ledger", "from bisect import bisect\nimport datetime"),
+    "time zones": ("core.time.zone", "from zoneinfo import ZoneInfo"),
+    "errors": ("core.ledger.ledger", "from slotengine.errors import Refused"),
+    "its own layer": ("core.ledger.ledger", "from slotengine.core.ledger.timeline import Taken"),
     "lower layers": ("engine.engine", "from slotengine.core import ledger\nimport anyio, os, time"),
     "the seam": ("engine.engine", "import slotengine.backends.protocol"),
     "the wire": ("calcom.server.app", "from slotengine.calcom.wire import parse_body"),
     "the engine": ("calcom.server.app", "from slotengine.engine.engine import SlotEngine"),
     "anything": ("cli", "import slotengine, click\nfrom slotengine.calcom.server import serve"),
-    "an argument": ("core.occupancy", "def f(self): return self.now()"),
+    "an argument": ("core.ledger.occupancy", "def f(self): return self.now()"),
 }
 
 
@@ -352,7 +365,7 @@ def cases(table: dict[str, tuple[str, str]]) -> list[object]:
 
 @pytest.mark.parametrize(("module", "source"), cases(WRONG))
 def test_a_violation_is_caught(module: str, source: str) -> None:
-    known = KNOWN | {"slotengine.engine.engine", "slotengine.core.ledger"}
+    known = KNOWN | {"slotengine.engine.engine", "slotengine.core.ledger.ledger"}
     assert len(violations(module, source, known)) == 1
 
 
@@ -363,7 +376,7 @@ def test_what_is_allowed_is_not_caught(module: str, source: str) -> None:
 
 def test_relative_imports_are_caught() -> None:
     with pytest.raises(AssertionError, match="absolute"):
-        violations("slotengine.core.ledger", "from . import timeline", KNOWN)
+        violations("slotengine.core.ledger.ledger", "from . import timeline", KNOWN)
 
 
 # --- Dependencies ------------------------------------------------------------------------

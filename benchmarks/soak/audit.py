@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from slotengine import Event, Refused, Reservation, SlotEngine, State, Verb
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, Watch
 from slotengine.testing.watch import CHECKED_PER_TURN, tap
 

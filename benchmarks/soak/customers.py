@@ -40,7 +40,7 @@ from slotengine import (
     State,
     UnknownReservation,
 )
-from slotengine.core.instant import from_us, to_us
+from slotengine.core.time.instant import from_us, to_us
 
 MIX: Final = {
     "room": 20,

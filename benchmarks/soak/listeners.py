@@ -14,7 +14,7 @@ import anyio
 
 from benchmarks.soak.audit import Audit
 from slotengine import Event, Lagged, SlotEngine, SystemClock, Verb
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.engine.events import Subscription
 
 ROOM: Final = 100_000

@@ -17,7 +17,7 @@ from slotengine.calcom.catalog import Catalog, Offer
 from slotengine.calcom.catalog.schema import LONGEST
 from slotengine.cli.catalog import catalog_option, load
 from slotengine.cli.errors import Wrong
-from slotengine.core.zone import Zone
+from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Slot
 from slotengine.errors import InvalidRequest

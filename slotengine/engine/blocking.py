@@ -22,8 +22,8 @@ from slotengine.engine.values import Statistics
 from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError
 
 if TYPE_CHECKING:
-    from slotengine.core.event_type import EventType
-    from slotengine.core.schedule import Windows
+    from slotengine.core.offer.event_type import EventType
+    from slotengine.core.time.schedule import Windows
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -26,15 +26,17 @@ from weakref import WeakSet
 import anyio
 import anyio.lowlevel
 
-from slotengine.core.expiry import NEVER
-from slotengine.core.instant import DAY, LAST_US, duration_us, from_us, span_us, to_us
-from slotengine.core.ledger import Ledger
-from slotengine.core.plan import Ask
-from slotengine.core.planner import Planner
-from slotengine.core.proposal import Policy, Proposal, Terms
-from slotengine.core.reservation import Claim as CoreClaim
-from slotengine.core.reservation import Demand, Entry, Verb
-from slotengine.core.slots import LONGEST_RANGE, Openings
+from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim as CoreClaim
+from slotengine.core.ledger.reservation import Demand, Entry, Verb
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.planner import Planner
+from slotengine.core.offer.slots import LONGEST_RANGE, Openings
+from slotengine.core.time.instant import DAY, LAST_US, duration_us, from_us, span_us, to_us
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.events import Event, Feed, Subscription
@@ -65,8 +67,8 @@ from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError, UnknownReservation
 
 if TYPE_CHECKING:
-    from slotengine.core.event_type import EventType
-    from slotengine.core.schedule import Windows
+    from slotengine.core.offer.event_type import EventType
+    from slotengine.core.time.schedule import Windows
 
 CALLS_PER_TURN = 64
 """An async verb gives way to other tasks once in so many calls.

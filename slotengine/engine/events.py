@@ -22,8 +22,8 @@ from typing import NoReturn, Self
 import anyio
 import anyio.lowlevel
 
-from slotengine.core.proposal import is_count
-from slotengine.core.reservation import Verb
+from slotengine.core.ledger.checks import is_count
+from slotengine.core.ledger.reservation import Verb
 from slotengine.engine.values import Reservation
 from slotengine.errors import EngineMisused, InvalidField
 

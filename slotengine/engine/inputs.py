@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from slotengine.core.instant import FIRST_US, LAST_US, duration_us, to_us
-from slotengine.core.proposal import check_name
-from slotengine.core.slots import Query
-from slotengine.core.zone import Zone
+from slotengine.core.ledger.checks import check_name
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.instant import FIRST_US, LAST_US, duration_us, to_us
+from slotengine.core.time.zone import Zone
 from slotengine.engine.clock import Clock
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
-    from slotengine.core.event_type import EventType
+    from slotengine.core.offer.event_type import EventType
 
 T = TypeVar("T")
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core import reservation as core
-from slotengine.core.instant import duration_us, from_us, span_us
-from slotengine.core.proposal import Proposal
-from slotengine.core.proposal import Quota as CoreQuota
-from slotengine.core.reservation import Demand, Entry, Seats, State
+from slotengine.core.ledger import reservation as core
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.quota import Quota as CoreQuota
+from slotengine.core.ledger.reservation import Demand, Entry, Seats, State
+from slotengine.core.time.instant import duration_us, from_us, span_us
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
-    from slotengine.core.schedule import Windows
-    from slotengine.core.slots import Openings
+    from slotengine.core.offer.slots import Openings
+    from slotengine.core.time.schedule import Windows
 
 NO_TIME = timedelta()
 

@@ -1,6 +1,6 @@
 """Waiting for a slot that is taken: first come, first served.
 
-The order is `core.line`'s.  Here is what makes it happen: callers sleep until
+The order is `core.ledger.line`'s.  Here is what makes it happen: callers sleep until
 they are told, and one task, the engine's sweeper, lets those try who may
 (`WaitingRoom.serve`).  It holds the slot for them in the step in which it finds
 it free, and then wakes them; so nobody comes in between, and nobody wakes in
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import anyio
 
-from slotengine.core.instant import LAST_US, from_us
-from slotengine.core.line import NEWCOMER, Line, Waiter, places_of, sessions_of
-from slotengine.core.proposal import is_count, stricter
-from slotengine.core.reservation import ANYTHING_GOES, Entry, State, Verb
+from slotengine.core.ledger.checks import is_count
+from slotengine.core.ledger.line import NEWCOMER, Line, Waiter, places_of, sessions_of
+from slotengine.core.ledger.quota import stricter
+from slotengine.core.ledger.reservation import ANYTHING_GOES, Entry, State, Verb
+from slotengine.core.time.instant import LAST_US, from_us
 from slotengine.errors import (
     EngineClosed,
     InvalidField,
@@ -33,9 +34,9 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger import Ledger
-    from slotengine.core.proposal import Proposal
-    from slotengine.core.reservation import Claim, Placement
+    from slotengine.core.ledger.ledger import Ledger
+    from slotengine.core.ledger.proposal import Proposal
+    from slotengine.core.ledger.reservation import Claim, Placement
 
 Check = Callable[[int], None] | None
 

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from slotengine.core.instant import SECOND, from_us, to_us
-from slotengine.core.proposal import is_count
-from slotengine.core.schedule import FixedWindows
-from slotengine.core.zone import Zone
+from slotengine.core.ledger.checks import is_count
+from slotengine.core.time.instant import SECOND, from_us, to_us
+from slotengine.core.time.schedule import FixedWindows
+from slotengine.core.time.zone import Zone
 from slotengine.errors import InvalidField
 from slotengine.ical.events import address, event, periods
 from slotengine.ical.lines import Component, calendars

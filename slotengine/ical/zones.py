@@ -17,8 +17,8 @@ from itertools import accumulate, chain
 from typing import Final, NamedTuple, Protocol
 from zoneinfo import available_timezones
 
-from slotengine.core.instant import FIRST_US, LAST_US, SECOND
-from slotengine.core.zone import Zone
+from slotengine.core.time.instant import FIRST_US, LAST_US, SECOND
+from slotengine.core.time.zone import Zone
 from slotengine.errors import InvalidField
 from slotengine.ical import windows
 from slotengine.ical.lines import Component

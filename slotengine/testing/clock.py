@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import anyio
 import anyio.lowlevel
 
-from slotengine.core.expiry import NEVER
-from slotengine.core.instant import FIRST_US, LAST_US, duration_us, from_us, to_us
+from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.time.instant import FIRST_US, LAST_US, duration_us, from_us, to_us
 from slotengine.errors import InvalidField
 
 

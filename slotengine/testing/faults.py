@@ -3,7 +3,7 @@
 Each has a name, and breaks slotengine in one way for as long as a block lasts.
 A test of a test: `slotengine simulate --fault NAME` must fail, and soon.
 
->>> from slotengine.core.ledger import Ledger
+>>> from slotengine.core.ledger.ledger import Ledger
 >>> before = Ledger.extend
 >>> with fault("version-not-raised"):
 ...     Ledger.extend is before
@@ -22,23 +22,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from slotengine.core.books import Books
-from slotengine.core.holders import Holders
-from slotengine.core.instant import LAST_US
-from slotengine.core.ledger import Ledger
-from slotengine.core.line import NEWCOMER, Line, Waiter
-from slotengine.core.occupancy import Occupancy
-from slotengine.core.plan import Plan
-from slotengine.core.proposal import Pool, Proposal
-from slotengine.core.reservation import Claim, Entry, State, Verb
-from slotengine.core.resource import Resource
-from slotengine.core.slots import Search
-from slotengine.core.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
+from slotengine.core.ledger.books import Books
+from slotengine.core.ledger.holders import Holders
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.line import NEWCOMER, Line, Waiter
+from slotengine.core.ledger.occupancy import Occupancy
+from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.reservation import Claim, Entry, Reservable, State, Verb
+from slotengine.core.ledger.resource import Resource
+from slotengine.core.ledger.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
+from slotengine.core.offer.plan import Plan
+from slotengine.core.offer.slots import Search
+from slotengine.core.time.instant import LAST_US
 from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import NoneFree, Refused
 
 if TYPE_CHECKING:
-    from slotengine.core.books import OnChange
+    from slotengine.core.ledger.books import OnChange
 
 Method = Callable[..., Any]
 Patch = tuple[type, str, Callable[[Method], Method]]
@@ -188,7 +188,7 @@ def _one_more(right: Method) -> Method:
 def _not_given_back(right: Method) -> Method:
     """Of a reservation with several claims, the last is never given back."""
 
-    def give_back(self: Resource, start: int, end: int, units: int, owner: Any) -> None:
+    def give_back(self: Reservable, start: int, end: int, units: int, owner: Any) -> None:
         claims = owner.all_claims()
         if len(claims) == 1 or claims[-1].resource != self.id:
             right(self, start, end, units, owner)

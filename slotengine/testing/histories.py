@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, NamedTuple
 
-from slotengine.core.event_type import EventType
-from slotengine.core.plan import Ask
-from slotengine.core.proposal import Terms
-from slotengine.core.reservation import Demand
-from slotengine.core.schedule import Windows
+from slotengine.core.ledger.reservation import Demand
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.offer.plan import Ask
+from slotengine.core.time.schedule import Windows
 from slotengine.testing import naive_plan
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.operations import Answer, Operation, in_model, uids_for, uids_in

@@ -20,10 +20,10 @@ from functools import partial
 from itertools import pairwise
 from typing import Final
 
-from slotengine.core.event_type import EventType
-from slotengine.core.instant import from_us
-from slotengine.core.proposal import Policy, Pool, Proposal, Quota, Terms
-from slotengine.core.reservation import (
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import (
     BOOKED_UNTIL,
     ENDED,
     NEXT,
@@ -37,7 +37,10 @@ from slotengine.core.reservation import (
     Verb,
     is_limit,
 )
-from slotengine.core.schedule import Windows
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.time.instant import from_us
+from slotengine.core.time.schedule import Windows
 from slotengine.errors import (
     AlreadyOver,
     HoldExpired,

@@ -4,7 +4,7 @@
 something for somebody it is gone through from the top, and again after each
 who was answered, until nobody is.
 
->>> from slotengine.core.proposal import Terms
+>>> from slotengine.core.ledger.terms import Terms
 >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
 >>> line = NaiveLine[str](naive, most=10)
 >>> ask = Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5)
@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NoReturn, TypeVar
 
-from slotengine.core.instant import LAST_US, from_us
-from slotengine.core.proposal import Pool, Proposal
-from slotengine.core.reservation import Claim, Demand
+from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.reservation import Claim, Demand
+from slotengine.core.time.instant import LAST_US, from_us
 from slotengine.errors import (
     NoneFree,
     Obstruction,

@@ -1,7 +1,7 @@
 """Event types once more: what a slot of one takes, when it may begin, and which are offered.
 
 What the planner does to a ledger is done to a `NaiveLedger` here, written down
-again in plain dates and loops.  Compare it with `slotengine.core.planner`.
+again in plain dates and loops.  Compare it with `slotengine.core.offer.planner`.
 
 Every event type must name its zone, one whose clocks do not change at midnight.
 Times and durations are microseconds.
@@ -14,13 +14,13 @@ from datetime import date, datetime, time, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.instant import LAST_US, MINUTE, duration_us, from_us, to_us
-from slotengine.core.plan import Ask
-from slotengine.core.proposal import Pool, Proposal
-from slotengine.core.reservation import ENDED, LIMIT, Claim, Demand, Seats, is_limit
-from slotengine.core.schedule import ALWAYS_OPEN, Windows
-from slotengine.core.slots import Query
+from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.reservation import ENDED, LIMIT, Claim, Demand, Seats, is_limit
+from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
+from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.instant import LAST_US, MINUTE, duration_us, from_us, to_us
+from slotengine.core.time.schedule import ALWAYS_OPEN, Windows
 from slotengine.errors import NotBookable, OutsideHours, TooSoon, UnknownReservation
 from slotengine.testing.model import NaiveLedger, Seen
 from slotengine.testing.naive_line import Check

@@ -4,7 +4,7 @@
 changes, whether each host could be busy with a slot then, combines hosts in every
 possible way, and lays the slots out as the grid's rules say, one after the other:
 hopelessly slow, and short enough to be believed.
-Compare it with `slotengine.core.planner.Planner.openings`.
+Compare it with `slotengine.core.offer.planner.Planner.openings`.
 
 Hours must be in whole minutes; the clock, and what takes the resources, need not.
 """
@@ -17,11 +17,11 @@ from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise, product
 from zoneinfo import ZoneInfo
 
-from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.instant import MINUTE, duration_us, from_us
-from slotengine.core.reservation import BOOKED_UNTIL, is_limit
-from slotengine.core.schedule import Windows
-from slotengine.core.slots import Query
+from slotengine.core.ledger.reservation import BOOKED_UNTIL, is_limit
+from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.instant import MINUTE, duration_us, from_us
+from slotengine.core.time.schedule import Windows
 from slotengine.testing.model import Seen
 
 

@@ -4,7 +4,7 @@ A test that is written in these can be run against an engine, in tasks or in
 threads, and against `NaiveLedger`, and the answers compared: both sides answer
 with a `Seen`, several of them, or what was refused with its details.
 
->>> from slotengine.core.proposal import Terms
+>>> from slotengine.core.ledger.terms import Terms
 >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
 >>> reserve = Operation("reserve", (Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5),))
 >>> print(in_model(naive, reserve, ["a"], now=0).state)
@@ -25,10 +25,12 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from slotengine.core.instant import LAST_US, from_us, to_us
-from slotengine.core.plan import Ask
-from slotengine.core.proposal import Policy, Proposal, Quota
-from slotengine.core.reservation import BOOKED_UNTIL, Claim, Demand, Verb, is_limit
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand, Verb, is_limit
+from slotengine.core.offer.plan import Ask
+from slotengine.core.time.instant import LAST_US, from_us, to_us
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
 from slotengine.errors import UnknownReservation

@@ -25,11 +25,21 @@ try:
 except ModuleNotFoundError:
     raise missing("slotengine.testing.strategies", "testing", "hypothesis") from None
 
-from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.instant import DAY, MINUTE, SECOND, from_us
-from slotengine.core.proposal import Policy, Pool, Proposal, Quota
-from slotengine.core.reservation import Claim, Demand, Seats
-from slotengine.core.schedule import ALWAYS_OPEN, Away, FixedWindows, Hours, Schedule, Travel, hours
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import Claim, Demand, Seats
+from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
+from slotengine.core.time.instant import DAY, MINUTE, SECOND, from_us
+from slotengine.core.time.schedule import (
+    ALWAYS_OPEN,
+    Away,
+    FixedWindows,
+    Hours,
+    Schedule,
+    Travel,
+    hours,
+)
 from slotengine.testing.operations import Operation
 
 # --- Instants and spans ----------------------------------------------------------------------

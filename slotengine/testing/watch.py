@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from slotengine.core.instant import from_us, to_us
-from slotengine.core.reservation import ENDED, NEXT, State, Verb
+from slotengine.core.ledger.reservation import ENDED, NEXT, State, Verb
+from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Subscription
 from slotengine.engine.inputs import listed

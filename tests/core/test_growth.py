@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from slotengine.core.event_type import EventType, Limit, Period
-from slotengine.core.instant import DAY, HOUR, MINUTE, SECOND
-from slotengine.core.ledger import Ledger
-from slotengine.core.plan import Ask
-from slotengine.core.planner import Planner
-from slotengine.core.schedule import FixedWindows
-from slotengine.core.slots import Query
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.event_type import EventType, Limit, Period
+from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.planner import Planner
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.instant import DAY, HOUR, MINUTE, SECOND
+from slotengine.core.time.schedule import FixedWindows
 from slotengine.errors import NoneFree, SlotTaken
 from tests.instructions import instructions
 

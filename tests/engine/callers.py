@@ -10,10 +10,11 @@ from collections.abc import Callable
 from itertools import count
 from random import Random
 
-from slotengine.core.instant import EPOCH, from_us
-from slotengine.core.proposal import Proposal, Terms
-from slotengine.core.reservation import Claim
-from slotengine.core.schedule import FixedWindows, Windows
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.time.instant import EPOCH, from_us
+from slotengine.core.time.schedule import FixedWindows, Windows
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.testing import SimClock

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from slotengine import FixedWindows, SlotEngine
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)

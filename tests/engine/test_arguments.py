@@ -22,7 +22,7 @@ from slotengine import (
     SlotError,
     minutes,
 )
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.testing import SimClock
 from tests.engine.conftest import HOUR, NOW
 

@@ -45,7 +45,7 @@ from slotengine import (
     Verb,
     minutes,
 )
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment

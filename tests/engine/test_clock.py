@@ -13,8 +13,8 @@ import anyio
 import pytest
 
 from slotengine import Clock, Event, InvalidField, SlotEngine, SystemClock, minutes
-from slotengine.core.expiry import NEVER
-from slotengine.core.instant import to_us
+from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.time.instant import to_us
 from slotengine.engine.clock import LONGEST_NAP_S
 from slotengine.testing import SimClock
 

@@ -58,8 +58,8 @@ from slotengine import (
     hours,
     minutes,
 )
-from slotengine.core.instant import to_us
-from slotengine.core.schedule import AllOf, AlwaysOpen, Windows
+from slotengine.core.time.instant import to_us
+from slotengine.core.time.schedule import AllOf, AlwaysOpen, Windows
 from slotengine.engine.engine import CALLS_PER_TURN, FORGOTTEN_PER_TURN
 from slotengine.testing import SimClock
 

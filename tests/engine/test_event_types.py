@@ -30,7 +30,7 @@ from slotengine import (
     UnknownResource,
     minutes,
 )
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.testing import SimClock
 
 pytestmark = pytest.mark.anyio

@@ -15,13 +15,15 @@ import anyio
 import pytest
 
 from slotengine import BlockingEngine, Request, Reservation, SlotEngine, minutes
-from slotengine.core.event_type import EventType, Limit, Period
-from slotengine.core.instant import from_us
-from slotengine.core.plan import Ask
-from slotengine.core.proposal import Proposal, Quota, Terms
-from slotengine.core.reservation import Claim
-from slotengine.core.schedule import Windows
-from slotengine.core.timeline import CountedTimeline
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import Claim
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.ledger.timeline import CountedTimeline
+from slotengine.core.offer.event_type import EventType, Limit, Period
+from slotengine.core.offer.plan import Ask
+from slotengine.core.time.instant import from_us
+from slotengine.core.time.schedule import Windows
 from slotengine.testing import SimClock
 from slotengine.testing.histories import LedgerModel, Recorder
 from slotengine.testing.linearizable import NotLinearizable, check

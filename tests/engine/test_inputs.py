@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from slotengine.core.instant import HOUR, MINUTE, to_us
-from slotengine.core.slots import Query
-from slotengine.core.zone import Zone
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.instant import HOUR, MINUTE, to_us
+from slotengine.core.time.zone import Zone
 from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
 from slotengine.errors import InvalidField
 

@@ -22,8 +22,8 @@ from slotengine import (
     Verb,
     minutes,
 )
-from slotengine.core.expiry import NEVER
-from slotengine.core.instant import to_us
+from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.time.instant import to_us
 from slotengine.engine.engine import EXPIRIES_PER_TURN
 from slotengine.testing import SimClock
 

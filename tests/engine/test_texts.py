@@ -21,7 +21,7 @@ from slotengine import (
     SlotEngine,
     minutes,
 )
-from slotengine.core.proposal import LONGEST_TEXT
+from slotengine.core.ledger.checks import LONGEST_TEXT
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, 3, 41, tzinfo=UTC)

@@ -43,7 +43,7 @@ from slotengine import (
     TooSoon,
     minutes,
 )
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.engine.waiting import TRIES_PER_TURN
 from slotengine.testing import SimClock
 from tests.engine.conftest import HOUR, NOW

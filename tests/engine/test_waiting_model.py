@@ -15,15 +15,15 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from slotengine.core.ledger import Ledger
-from slotengine.core.line import Waiter
-from slotengine.core.proposal import Proposal
-from slotengine.core.reservation import Entry, State, Verb
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.line import Waiter
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Entry, State, Verb
 from slotengine.engine.waiting import Caller, WaitingRoom
 from slotengine.errors import Refused
 from slotengine.testing.model import NaiveLedger, Seen, outcome, told
 from slotengine.testing.naive_line import NaiveLine
-from tests.core.test_ledger_model import (
+from tests.core.ledger.test_ledger_model import (
     RESOURCES,
     TERMS,
     THINGS,

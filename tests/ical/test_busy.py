@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine import BadCalendar, InvalidField
-from slotengine.core.schedule import FixedWindows
+from slotengine.core.time.schedule import FixedWindows
 from slotengine.ical import busy_spans
 
 OFFICE: Final = (Path(__file__).parents[1] / "data" / "office.ics").read_bytes()

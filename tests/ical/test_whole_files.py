@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine import BadCalendar
-from slotengine.core.schedule import FixedWindows
+from slotengine.core.time.schedule import FixedWindows
 from slotengine.ical import MAX_PROBLEMS, BusyTime, Problem, busy_spans
 from slotengine.ical import series as series_module
 from tests.ical.texts import (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.core.zone import Zone
+from slotengine.core.time.zone import Zone
 from slotengine.ical import busy_spans, windows
 from slotengine.ical.zones import Fixed, Named, guessed, named
 

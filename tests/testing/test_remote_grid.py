@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.core.grid import lay
-from slotengine.core.instant import HOUR, MINUTE, to_us
-from slotengine.core.interval import widest
-from slotengine.core.slots import fitting
-from slotengine.core.zone import Zone
+from slotengine.core.offer.grid import lay
+from slotengine.core.offer.slots import fitting
+from slotengine.core.time.instant import HOUR, MINUTE, to_us
+from slotengine.core.time.interval import widest
+from slotengine.core.time.zone import Zone
 from slotengine.testing import strategies
 from slotengine.testing.remote.grid import Grid, Span, both, union, without
 

@@ -17,8 +17,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from slotengine.core.proposal import Proposal
-from slotengine.core.reservation import Change, Claim, Verb
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Change, Claim, Verb
 from slotengine.engine.values import ImportedSpan, Statistics
 from slotengine.testing.faults import ABOUT, FAULTS, fault
 from slotengine.testing.model import Seen

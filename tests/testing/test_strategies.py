@@ -14,10 +14,11 @@ from hypothesis import Phase, find, given, settings
 
 from slotengine import InvalidRequest, Refused, SlotEngine, minutes
 from slotengine.calcom.catalog.load import catalog_from
-from slotengine.core.instant import MINUTE, from_us, to_us
-from slotengine.core.proposal import Policy, Proposal
-from slotengine.core.reservation import Claim, State
-from slotengine.core.schedule import Schedule
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim, State
+from slotengine.core.time.instant import MINUTE, from_us, to_us
+from slotengine.core.time.schedule import Schedule
 from slotengine.testing import SimClock, attach, strategies
 from slotengine.testing.model import NaiveLedger
 from slotengine.testing.operations import Operation, in_engine, in_model, uids_for

@@ -22,8 +22,8 @@ from slotengine import (
     State,
     minutes,
 )
-from slotengine.core.instant import to_us
-from slotengine.core.reservation import Verb
+from slotengine.core.ledger.reservation import Verb
+from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
 from slotengine.testing.faults import fault
 from slotengine.testing.watch import CHECKED_PER_TURN, RULES

@@ -9,7 +9,7 @@ from pathlib import Path
 from slotengine.calcom.catalog.calendar_files import Calendar, LastWhole, told, warnings
 from slotengine.calcom.catalog.directory import resource_of
 from slotengine.calcom.catalog.schema import Problem, Row, UserTable
-from slotengine.core.schedule import Schedule
+from slotengine.core.time.schedule import Schedule
 from slotengine.errors import BadCalendar
 
 

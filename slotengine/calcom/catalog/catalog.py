@@ -27,9 +27,9 @@ from slotengine.calcom.catalog.directory import Directory
 from slotengine.calcom.catalog.quotas import CallerQuotas
 from slotengine.calcom.catalog.rate_limits import RateLimits
 from slotengine.calcom.catalog.secrets import digest_of
-from slotengine.core.event_type import EventType
-from slotengine.core.reservation import Seats
-from slotengine.core.schedule import Windows
+from slotengine.core.ledger.reservation import Seats
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.time.schedule import Windows
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Claim, Request
 

@@ -36,7 +36,7 @@ from slotengine.calcom.catalog.schema import (
 )
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX
 from slotengine.calcom.wire import MINUTE
-from slotengine.core.schedule import Schedule
+from slotengine.core.time.schedule import Schedule
 from slotengine.errors import InvalidField
 
 T = TypeVar("T")

@@ -21,8 +21,8 @@ from slotengine.calcom.catalog.schema import (
     Tables,
     UserTable,
 )
-from slotengine.core.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.schedule import AllOf, Hours, Schedule, Windows
+from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
+from slotengine.core.time.schedule import AllOf, Hours, Schedule, Windows
 
 USUAL_WEIGHT: Final = 100
 """The weight of a host of whom nothing is said; as in Cal.com."""

@@ -24,7 +24,7 @@ from slotengine.calcom.catalog.checks import check, warnings
 from slotengine.calcom.catalog.directory import Directory, resource_of
 from slotengine.calcom.catalog.event_types import OfferBuilder
 from slotengine.calcom.catalog.schema import BookingTable, EventTypeTable, Problem, Tables, origin
-from slotengine.core.schedule import Schedule
+from slotengine.core.time.schedule import Schedule
 from slotengine.errors import InvalidRequest
 
 # --- Reading ---------------------------------------------------------------------------

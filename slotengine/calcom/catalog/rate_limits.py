@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
 
-from slotengine.core.instant import SECOND
+from slotengine.core.time.instant import SECOND
 
 MOST_CALLERS: Final = 100_000
 """How many callers are remembered at once; each takes about 300 bytes."""

@@ -34,8 +34,8 @@ from slotengine.calcom.catalog.quotas import NO_QUOTAS, CallerQuotas
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimit, RateLimits
 from slotengine.calcom.catalog.secrets import Kept, kept
 from slotengine.calcom.wire import MINUTE, parse_instant
-from slotengine.core.proposal import Terms
-from slotengine.core.schedule import Away, Hours, Schedule, Travel
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.time.schedule import Away, Hours, Schedule, Travel
 from slotengine.engine.values import Quota
 
 SECTIONS: Final = {

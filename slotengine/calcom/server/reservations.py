@@ -32,7 +32,7 @@ from slotengine.calcom.wire import (
     sendable,
     success,
 )
-from slotengine.core.reservation import State
+from slotengine.core.ledger.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Quota, Reservation
 from slotengine.errors import Refused, TooSoon, UnknownReservation, WrongState

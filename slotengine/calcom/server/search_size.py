@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from slotengine.core.grid import is_fixed
-from slotengine.core.instant import DAY
-from slotengine.core.schedule import Windows
-from slotengine.core.zone import Zone
+from slotengine.core.offer.grid import is_fixed
+from slotengine.core.time.instant import DAY
+from slotengine.core.time.schedule import Windows
+from slotengine.core.time.zone import Zone
 
 HOST_TIME: Final = 372 * DAY
 """How much of the hosts' time, added up, counts as one request: twelve of them for a month."""

@@ -42,11 +42,11 @@ from slotengine.calcom.server.slots_wire import (
     slots_data,
 )
 from slotengine.calcom.wire import MINUTE, HttpError
-from slotengine.core.event_type import EventType
-from slotengine.core.instant import LAST_US, from_us, to_us
-from slotengine.core.reservation import State
-from slotengine.core.slots import Openings
-from slotengine.core.zone import Zone
+from slotengine.core.ledger.reservation import State
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.offer.slots import Openings
+from slotengine.core.time.instant import LAST_US, from_us, to_us
+from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 

@@ -20,9 +20,9 @@ from typing import Final, NamedTuple, TypeVar
 from zoneinfo import available_timezones
 
 from slotengine.calcom.wire import NUMERIC, HttpError, parse_instant, sendable, stamp
-from slotengine.core.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
-from slotengine.core.proposal import Terms
-from slotengine.core.zone import UTC_NAMES, Zone
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.time.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
+from slotengine.core.time.zone import UTC_NAMES, Zone
 
 T = TypeVar("T")
 
@@ -404,7 +404,7 @@ class _WallClock:
         self._midnight = instant - (
             minute_of_day * MINUTE + local.second * SECOND + local.microsecond
         )
-        # No zone changes twice within a day (see `core.schedule`): if its offset is the same
+        # No zone changes twice within a day (see `core.time.schedule`): if its offset is the same
         # at the end of the date, then so it is until there.  Else ask again each time.
         midnight = self._midnight + DAY
         steady = self._local(min(midnight - 1, LAST_US)).utcoffset() == local.utcoffset()

@@ -22,7 +22,7 @@ from slotengine.calcom.catalog.rate_limits import Count, RateLimit, RateLimits, 
 from slotengine.calcom.server.auth import INVALID_KEY, Caller, Kind
 from slotengine.calcom.server.messages import Headers
 from slotengine.calcom.wire import HttpError
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 
 logger = logging.getLogger(__name__)
 

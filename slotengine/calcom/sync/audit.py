@@ -9,7 +9,7 @@ from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
 from slotengine.calcom.sync.requests import Requests
 from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live
 from slotengine.calcom.sync.values import Difference, Finding, Report
-from slotengine.core.instant import SECOND, from_us, to_us
+from slotengine.core.time.instant import SECOND, from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 

@@ -18,8 +18,8 @@ from slotengine.calcom.sync.outbound import Outbound
 from slotengine.calcom.sync.requests import Requests
 from slotengine.calcom.sync.tracked_hold import TrackedHold
 from slotengine.calcom.sync.values import OnConfirm
-from slotengine.core.instant import SECOND, to_us
-from slotengine.core.reservation import State
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import SECOND, to_us
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from slotengine.core.instant import SECOND
+from slotengine.core.time.instant import SECOND
 
 
 class SkewRange(NamedTuple):

@@ -23,8 +23,8 @@ from slotengine.calcom.sync.errors import RemoteBusy
 from slotengine.calcom.sync.remote_busy import PollResult, Watched, infer_busy
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.values import Offers, Synced, WhenStale
-from slotengine.core.instant import DAY, MICROSECOND, SECOND, duration_us, from_us, to_us
-from slotengine.core.interval import Span, joined
+from slotengine.core.time.instant import DAY, MICROSECOND, SECOND, duration_us, from_us, to_us
+from slotengine.core.time.interval import Span, joined
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Slot

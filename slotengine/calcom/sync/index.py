@@ -17,8 +17,8 @@ from slotengine.calcom.sync.remote_span import RemoteSpan, SpanIndex
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent
 from slotengine.calcom.sync.tracked_hold import Lifetime, TrackedHold, is_live, span_of
 from slotengine.calcom.sync.values import OnConfirm, Synced
-from slotengine.core.instant import SECOND, to_us
-from slotengine.core.reservation import State
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import SECOND, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 

@@ -39,9 +39,9 @@ from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent, RemoteStat
 from slotengine.calcom.sync.requests import Requests
 from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live
 from slotengine.calcom.sync.values import CaughtUp, Revoked, SyncEvent, Unsent
-from slotengine.core.expiry import NEVER
-from slotengine.core.instant import SECOND, from_us, to_us
-from slotengine.core.reservation import State
+from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import SECOND, from_us, to_us
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.errors import EngineClosed, Refused

@@ -10,9 +10,9 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from slotengine.core.instant import MICROSECOND, from_us, to_us
-from slotengine.core.interval import Span, without
-from slotengine.core.schedule import ALWAYS_OPEN
+from slotengine.core.time.instant import MICROSECOND, from_us, to_us
+from slotengine.core.time.interval import Span, without
+from slotengine.core.time.schedule import ALWAYS_OPEN
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Claim, Request, Reservation
 from slotengine.errors import SlotError

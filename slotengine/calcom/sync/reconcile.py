@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import RemoteState
-from slotengine.core.expiry import NEVER
-from slotengine.core.instant import SECOND
+from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.time.instant import SECOND
 
 
 class RevokeReason(Enum):

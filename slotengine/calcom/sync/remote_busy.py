@@ -17,9 +17,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from slotengine.core.event_type import EventType
-from slotengine.core.instant import DAY, duration_us
-from slotengine.core.interval import Span, joined, touches, without
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.time.instant import DAY, duration_us
+from slotengine.core.time.interval import Span, joined, touches, without
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from slotengine.core.instant import DAY
+from slotengine.core.time.instant import DAY
 
 
 class RemoteSpan(NamedTuple):

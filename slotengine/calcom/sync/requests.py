@@ -41,8 +41,8 @@ from slotengine.calcom.sync.values import (
     Synced,
     SyncEvent,
 )
-from slotengine.core.instant import MINUTE, SECOND, from_us, to_us
-from slotengine.core.reservation import State
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import MINUTE, SECOND, from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.errors import EngineClosed, InvalidField
 

@@ -17,8 +17,8 @@ from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
 from slotengine.calcom.sync.requests import SLACK
 from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live, span_of
 from slotengine.calcom.sync.values import SavedHold, SavedOrphan, SavedState, Synced
-from slotengine.core.instant import MINUTE, duration_us, to_us
-from slotengine.core.reservation import State
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import MINUTE, duration_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 

@@ -51,9 +51,9 @@ from slotengine.calcom.sync.values import (
     Unsent,
     synced_by_id,
 )
-from slotengine.core.instant import MICROSECOND, duration_us, to_us
-from slotengine.core.proposal import is_count
-from slotengine.core.reservation import State, Verb
+from slotengine.core.ledger.checks import is_count
+from slotengine.core.ledger.reservation import State, Verb
+from slotengine.core.time.instant import MICROSECOND, duration_us, to_us
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import LARGEST_BUFFER, Lagged, Subscription

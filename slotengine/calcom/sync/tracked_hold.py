@@ -12,8 +12,8 @@ from slotengine.calcom.sync.reconcile import Failure, Observed
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent, RemoteState, after
 from slotengine.calcom.sync.values import SavedHold, Synced
-from slotengine.core.instant import to_us
-from slotengine.core.reservation import State
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import to_us
 from slotengine.engine.values import Reservation
 
 

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 
 from slotengine.calcom.sync.reconcile import RevokeReason, Rules
 from slotengine.calcom.sync.remote_state import RemoteState
-from slotengine.core.event_type import EventType
-from slotengine.core.instant import MICROSECOND, MINUTE, duration_us
-from slotengine.core.proposal import is_count
+from slotengine.core.ledger.checks import is_count
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.time.instant import MICROSECOND, MINUTE, duration_us
 from slotengine.engine.values import NO_TIME, Reservation, Slot
 from slotengine.errors import InvalidField
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from slotengine.calcom.wire import HttpError
-from slotengine.core.schedule import ALWAYS_OPEN, Windows
+from slotengine.core.time.schedule import ALWAYS_OPEN, Windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ import anyio
 
 from slotengine.calcom.catalog.rate_limits import USUAL_LIMIT, Count, RateLimit
 from slotengine.calcom.wire import UNEXPECTED
-from slotengine.core.instant import SECOND
+from slotengine.core.time.instant import SECOND
 from slotengine.engine.clock import Clock
 from slotengine.testing.remote.answers import Answer, BareError, engine_error, too_many_requests
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from datetime import tzinfo
 from typing import Final, NamedTuple
 
-from slotengine.core.instant import MINUTE, SECOND, from_us
+from slotengine.core.time.instant import MINUTE, SECOND, from_us
 
 Span = tuple[int, int]
 

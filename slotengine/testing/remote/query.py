@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from slotengine.calcom.wire import HttpError, parse_instant
-from slotengine.core.instant import EPOCH
+from slotengine.core.time.instant import EPOCH
 
 
 class ByEventType(NamedTuple):

@@ -2,7 +2,7 @@
 
 Pure.  Follows Cal.com but for what is left out: limits on bookings, external
 calendars, booking windows, restriction schedules, "optimized slots", "same
-host when rescheduling" and managed event types.  Hours are `core.schedule`'s,
+host when rescheduling" and managed event types.  Hours are `core.time.schedule`'s,
 and so lack the original's defects around overrides and changes of the clock.
 """
 
@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from slotengine.calcom.wire import HttpError, stamp
-from slotengine.core.instant import MINUTE, SECOND, from_us, to_us
+from slotengine.core.time.instant import MINUTE, SECOND, from_us, to_us
 from slotengine.engine.uids import new_uid
 from slotengine.testing.remote.books import Books, RemoteBooking, SelectedSlot, Status
 from slotengine.testing.remote.directory import Directory, RemoteEventType, RemoteHost

@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from slotengine.calcom.wire import DONE, UNEXPECTED, HttpError, success
-from slotengine.core.instant import from_us, to_us
+from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.testing.remote.access import (
     Credentials,

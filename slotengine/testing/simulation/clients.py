@@ -12,11 +12,13 @@ from itertools import count
 from random import Random
 from typing import Any, Final
 
-from slotengine.core.instant import duration_us
-from slotengine.core.plan import Ask
-from slotengine.core.proposal import Policy, Proposal, Quota
-from slotengine.core.reservation import Claim, Demand, Seats
-from slotengine.core.schedule import ALWAYS_OPEN, FixedWindows, Windows
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import Claim, Demand, Seats
+from slotengine.core.offer.plan import Ask
+from slotengine.core.time.instant import duration_us
+from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows, Windows
 from slotengine.testing.operations import Operation
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,

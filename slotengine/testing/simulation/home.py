@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
 
-from slotengine.core.reservation import Change, Entry, Verb
+from slotengine.core.ledger.reservation import Change, Entry, Verb
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.testing.simulation.steps import EVENT_TYPES, MOST_WAITING, RESOURCES, TERMS

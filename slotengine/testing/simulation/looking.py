@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from slotengine.core.instant import from_us, to_us
-from slotengine.core.plan import Ask
-from slotengine.core.reservation import ENDED
-from slotengine.core.slots import Query
+from slotengine.core.ledger.reservation import ENDED
+from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.values import Slot
 from slotengine.testing.model import Seen
 from slotengine.testing.naive_plan import offered

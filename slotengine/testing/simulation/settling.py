@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from slotengine.core.instant import from_us
-from slotengine.core.proposal import Proposal
-from slotengine.core.reservation import Claim, State
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim, State
+from slotengine.core.time.instant import from_us
 from slotengine.testing.model import Seen
 from slotengine.testing.operations import Operation, in_engine, in_model, uids_for
 from slotengine.testing.simulation.steps import FIRST, LAST, RESOURCES, TERMS, Import, at

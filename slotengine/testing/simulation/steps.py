@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
-from slotengine.core.event_type import EventType, Host, Limit, Period, RollingDays
-from slotengine.core.instant import MINUTE, to_us
-from slotengine.core.proposal import Terms
-from slotengine.core.schedule import FixedWindows, Windows
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.event_type import EventType, Host, Limit, Period, RollingDays
+from slotengine.core.time.instant import MINUTE, to_us
+from slotengine.core.time.schedule import FixedWindows, Windows
 from slotengine.testing.operations import Operation, Scale
 
 # --- Time ------------------------------------------------------------------------------------

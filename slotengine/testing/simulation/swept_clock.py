@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from slotengine.core.instant import from_us
+from slotengine.core.time.instant import from_us
 from slotengine.testing.clock import SimClock
 from slotengine.testing.simulation.steps import ORIGIN
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from slotengine.core.reservation import BOOKED_UNTIL
+from slotengine.core.ledger.reservation import BOOKED_UNTIL
 from slotengine.testing.model import Seen
 from slotengine.testing.operations import Answer, Operation
 from slotengine.testing.simulation.steps import SCALE, Step

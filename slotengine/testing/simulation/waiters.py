@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from slotengine.core.line import Waiter
-from slotengine.core.reservation import Verb
+from slotengine.core.ledger.line import Waiter
+from slotengine.core.ledger.reservation import Verb
 from slotengine.engine import waiting
 from slotengine.testing.model import Seen, outcome
 from slotengine.testing.naive_line import NaiveLine, Waiting

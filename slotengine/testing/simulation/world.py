@@ -18,9 +18,9 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from slotengine.core.books import CHORES
-from slotengine.core.instant import duration_us, from_us, to_us
-from slotengine.core.reservation import State
+from slotengine.core.ledger.books import CHORES
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import duration_us, from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event
 from slotengine.errors import Refused

@@ -15,7 +15,7 @@ import pytest
 
 from slotengine import DateRange, EventType, Limit, Period, RollingDays, Schedule, Windows, minutes
 from slotengine.calcom.catalog.load import CatalogError, catalog_from, load_catalog
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "catalog.toml"
 MONDAY = datetime(2030, 9, 2, tzinfo=UTC)

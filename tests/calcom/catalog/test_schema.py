@@ -20,8 +20,8 @@ from slotengine.calcom.catalog.schema import (
     UserTable,
     origin,
 )
-from slotengine.core.instant import to_us
-from slotengine.core.schedule import Hours
+from slotengine.core.time.instant import to_us
+from slotengine.core.time.schedule import Hours
 
 ROOT = Path(__file__).parents[3]
 MONDAY = datetime(2030, 9, 2, tzinfo=UTC)

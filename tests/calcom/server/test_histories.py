@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from slotengine.core.proposal import Proposal, Terms
-from slotengine.core.reservation import ENDED, Claim, State
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import ENDED, Claim, State
+from slotengine.core.ledger.terms import Terms
 from slotengine.testing import SimClock
 from slotengine.testing.histories import Asked, LedgerModel, Recorder
 from slotengine.testing.linearizable import NotLinearizable, check

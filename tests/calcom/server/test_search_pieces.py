@@ -21,7 +21,7 @@ from slotengine.calcom.server import slots as search
 from slotengine.calcom.server.messages import Head, Refusal, Response
 from slotengine.calcom.server.search_size import Size
 from slotengine.calcom.server.service import Service
-from slotengine.core.instant import DAY, MINUTE
+from slotengine.core.time.instant import DAY, MINUTE
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 3, 1, 6, 17, 31, tzinfo=UTC)  # clocks change in this month

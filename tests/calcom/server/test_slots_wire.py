@@ -24,7 +24,7 @@ from slotengine.calcom.server.slots_wire import (
     slots_data,
 )
 from slotengine.calcom.wire import HttpError, error_body
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 
 TIMES = "start=2050-09-05&end=2050-09-06"
 MIDNIGHT = datetime(2050, 9, 5, tzinfo=UTC)

@@ -40,7 +40,7 @@ from slotengine.calcom.sync.values import (
     OnConfirm,
     SyncedEventType,
 )
-from slotengine.core.instant import from_us, to_us
+from slotengine.core.time.instant import from_us, to_us
 from slotengine.testing.remote import (
     DropAfter,
     DropBefore,

@@ -20,7 +20,7 @@ from slotengine.calcom import (
     RevokeReason,
     SyncedEventType,
 )
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.testing.remote import (
     DropAfter,
     Error429,

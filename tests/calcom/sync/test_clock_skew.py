@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine.calcom.sync.clock_skew import NO_CHANGE, ClockSkew
-from slotengine.core.instant import HOUR, MINUTE, SECOND
+from slotengine.core.time.instant import HOUR, MINUTE, SECOND
 
 LIVES = 5 * MINUTE
 

@@ -20,7 +20,7 @@ from slotengine.calcom import (
     RevokeReason,
 )
 from slotengine.calcom.sync.requests import SLACK
-from slotengine.core.instant import MICROSECOND
+from slotengine.core.time.instant import MICROSECOND
 from slotengine.testing.remote import (
     At,
     DropAfter,

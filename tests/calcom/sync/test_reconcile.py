@@ -29,7 +29,7 @@ from slotengine.calcom.sync.remote_state import (
     RemoteEvent,
     RemoteState,
 )
-from slotengine.core.instant import SECOND
+from slotengine.core.time.instant import SECOND
 
 HERE = RemoteSpan(1, 1000, 1030)
 NEAR = RemoteSpan(1, 1010, 1040)

@@ -17,8 +17,8 @@ from slotengine.calcom.sync.remote_busy import (
     infer_busy,
     missing,
 )
-from slotengine.core.instant import DAY
-from slotengine.core.interval import joined, touches
+from slotengine.core.time.instant import DAY
+from slotengine.core.time.interval import joined, touches
 
 
 def watched(

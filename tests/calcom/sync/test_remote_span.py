@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine.calcom.sync.remote_span import RemoteSpan, SpanIndex
-from slotengine.core.instant import DAY
+from slotengine.core.time.instant import DAY
 
 # Few days and few spans, so that they overlap.
 spans = st.builds(

@@ -23,7 +23,7 @@ from slotengine.calcom import (
     SyncClosed,
 )
 from slotengine.calcom.sync.requests import SLACK
-from slotengine.core.instant import to_us
+from slotengine.core.time.instant import to_us
 from slotengine.testing.remote import At, DropAfter, Error500, Gate, Wait
 from tests.calcom.sync.world import BACKGROUND, CHAT, NOON, NOW, STRICT, TEN, World, world
 

@@ -25,7 +25,7 @@ from slotengine.calcom.sync.values import (
     SyncedEventType,
     SyncEvent,
 )
-from slotengine.core.instant import SECOND
+from slotengine.core.time.instant import SECOND
 from slotengine.testing import SimClock
 from slotengine.testing.remote import (
     RateLimit,

@@ -1,0 +1,1 @@
+"""Who may have what: the interval index, holds and bookings, expiry, quotas, the waitlist."""

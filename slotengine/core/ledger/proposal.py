@@ -1,0 +1,133 @@
+"""What a caller would like to hold.
+
+Checks what needs to know nothing but the proposal itself.
+Times are UTC microseconds, durations microseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from slotengine.core.ledger.checks import check_schedule, check_span, check_text, is_count, is_text
+from slotengine.core.ledger.quota import check_quota
+from slotengine.core.ledger.reservation import ANYTHING_GOES, Claim, Demand, Placement, Seats
+from slotengine.errors import InvalidField, TooManyUnits, UnknownResource
+
+if TYPE_CHECKING:
+    from slotengine.core.ledger.quota import Quota
+    from slotengine.core.time.schedule import Windows
+
+
+class Pool(NamedTuple):
+    """Resources of which one is to be claimed: one that is free, and whose turn it is.
+
+    Turns are counted for each event type by itself: see `by_turn`.
+    """
+
+    claims: tuple[Claim, ...]
+    weights: tuple[int, ...] | None = None
+    """How often each is to be taken, compared with the others; None: all alike."""
+    schedules: tuple[Windows | None, ...] | None = None
+    """Hours of each, instead of the resource's own where there are any."""
+
+
+class Proposal(NamedTuple):
+    """What somebody would like to hold.
+
+    ``start`` and ``end`` are the slot; each claim has the occupied span
+    (buffers included) on its resource, and of each pool one is claimed as well.
+    ``seats`` joins, or opens, the session of this ``event_type`` and ``start``.
+    ``schedule`` takes the place of the resources' own, if given, but not of the
+    pools'; ``schedules`` do so claim by claim.  ``limits`` are claims on limits
+    (`LIMIT`), which may leave out some of the slot, or reach far beyond.  A
+    session is joined only if its ``hosts`` are among these; None: whoever has it.
+    ``request`` is what the caller asked for, if that is not the proposal itself.
+    ``quota`` is how much the holder may have; it says nothing of what is asked for, so a
+    request that is repeated with a key is the same under another quota.
+    """
+
+    start: int
+    end: int
+    claims: tuple[Claim, ...]
+    ttl: int
+    holder: str | None = None
+    event_type: str | None = None
+    seats: Seats | None = None
+    key: str | None = None
+    schedule: Windows | None = None
+    pools: tuple[Pool, ...] = ()
+    limits: tuple[Claim, ...] = ()
+    schedules: tuple[Windows, ...] | None = None
+    hosts: frozenset[str] | None = None
+    request: tuple[object, ...] | None = None
+    quota: Quota | None = None
+    demand: Demand = ANYTHING_GOES
+
+    def slot(self) -> Placement:
+        """Return what a reservation of this would be for."""
+        return Placement(
+            self.start, self.end, self.claims, self.event_type, self.seats, self.hosts, self.demand
+        )
+
+    def is_over(self, now: int) -> bool:
+        """Return whether it is too late, for one that must not be over."""
+        return self.end <= now and self.demand is not ANYTHING_GOES
+
+    def all_claims(self) -> tuple[Claim, ...]:
+        """Return the claims, and those of which one of each pool will be one."""
+        return self.claims + tuple(claim for pool in self.pools for claim in pool.claims)
+
+    def fingerprint(self) -> tuple[object, ...]:
+        """Return what makes two requests the same: everything but the key and the quota.
+
+        If there is a ``request``, that is it: what the caller asked for, without
+        what was looked up in the configuration.  Schedules are the same if they
+        are equal.
+        """
+        if self.request is not None:
+            return self.request
+        return tuple(self._replace(key=None, quota=None))
+
+    def check(self) -> None:
+        """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.
+
+        Pools and claims on limits are made by the planner, which has checked them.
+        """
+        start, end, claims, _, holder, event_type, seats, key, schedule = self[:9]
+        check_span(start, end)
+        if holder is not None or event_type is not None or key is not None:
+            check_text("holder", holder)
+            check_text("event_type", event_type)
+            check_text("key", key)
+        if not claims and not self.pools:
+            raise InvalidField("claims", "must name at least one resource")
+        for resource, opens, closes, units in claims:
+            # Asked by class first, here and below: nearly always that is the whole answer.
+            if (resource.__class__ is not str or not resource) and not is_text(resource):
+                raise UnknownResource(resource)
+            if (units.__class__ is not int or units < 1) and not is_count(units):
+                raise InvalidField("units", f"must be a positive whole number, not {units!r}")
+            if opens > start or closes < end:
+                raise InvalidField("claims", "must each occupy all of the slot")
+        if len(claims) > 1 and len({claim.resource for claim in claims}) < len(claims):
+            raise InvalidField("claims", "must name each resource once")
+        if self.quota is not None:
+            check_quota(self.quota, holder)
+        if seats is not None:
+            self._check_seats(seats)
+        if schedule is not None:
+            check_schedule(schedule)
+
+    def _check_seats(self, seats: Seats) -> None:
+        if self.event_type is None:
+            raise InvalidField("event_type", "must be given with seats: a session belongs to one")
+        if not isinstance(seats, Seats):
+            raise InvalidField("seats", f"must be Seats, not {seats!r}")
+        if not is_count(seats.total) or not is_count(seats.wanted):
+            raise InvalidField("seats", "must be positive whole numbers")
+        if seats.wanted > seats.total:
+            raise TooManyUnits(self.claims[0].resource, seats.wanted, seats.total)
+
+
+Slotted = Placement | Proposal
+"""Whatever says what a reservation is for: start, end, claims, event type, seats and hosts."""

@@ -1,0 +1,1 @@
+"""What to show: event types and their rules, the search for slots, the grid they start on."""

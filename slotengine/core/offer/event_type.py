@@ -1,0 +1,403 @@
+"""What can be booked, and by which rules.
+
+An `EventType` says how long a slot is, which resources it takes (`Host`), how
+close to others it may come, how far ahead and how often it may be booked.
+Everything here is a value that is checked when it is made; whether something
+can be had is `planner`'s and the ledger's.
+
+Days, weeks, months and years are those of one zone, the event type's: what may
+be booked must not depend on who looks.  A week begins on Monday (ISO 8601).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from slotengine.core.ledger.checks import check_name, check_schedule, check_text, is_count
+from slotengine.core.ledger.terms import LONGEST_LIFE
+from slotengine.core.time.instant import DAY, duration_us
+from slotengine.core.time.zone import EPOCH_ORDINAL, FIRST_LOCAL, LAST_LOCAL, Zone
+from slotengine.errors import InvalidField
+
+if TYPE_CHECKING:
+    from slotengine.core.time.schedule import Windows
+
+T = TypeVar("T")
+
+_MINUTE: Final = timedelta(minutes=1)
+_NO_TIME: Final = timedelta()
+_FIRST_COUNTED: Final = FIRST_LOCAL + 2 * 366 * DAY
+_LAST_COUNTED: Final = LAST_LOCAL - 2 * 366 * DAY
+_PERIODS_KEPT: Final = 4096
+
+
+# --- Periods and booking windows -------------------------------------------------------
+
+
+class Period(Enum):
+    """What a limit counts by."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+    def days(self, day: int) -> tuple[int, int]:
+        """Return the first day of the period that a day is in, and that of the next.
+
+        Days are numbers since 1970-01-01.
+
+        >>> Period.WEEK.days(0), Period.MONTH.days(40)  # a Thursday; 10 February
+        ((-3, 4), (31, 59))
+        """
+        if self is Period.DAY:
+            return day, day + 1
+        if self is Period.WEEK:
+            first = day - (day + 3) % 7
+            return first, first + 7
+        on = date.fromordinal(day + EPOCH_ORDINAL)
+        if self is Period.MONTH:
+            begins = on.replace(day=1)
+            following = (begins + timedelta(days=31)).replace(day=1)
+        else:
+            begins = on.replace(month=1, day=1)
+            following = begins.replace(year=on.year + 1)
+        return begins.toordinal() - EPOCH_ORDINAL, following.toordinal() - EPOCH_ORDINAL
+
+    def span(self, zone: Zone, moment: int) -> tuple[int, int]:
+        """Return the period of a zone's calendar that a moment is in, as a span of time.
+
+        What is in the first or the last years of the calendar itself counts
+        with the nearest period that lies in it whole.
+        """
+        moment = min(max(moment, _FIRST_COUNTED), _LAST_COUNTED)
+        first, following = self.days(zone.date(moment))
+        end = zone.midnight(following)
+        if moment >= end:  # clocks went back over the midnight that had begun the next
+            first, following = self.days(following)
+            end = zone.midnight(following)
+        return zone.midnight(first), end
+
+
+class Periods:
+    """The periods of one kind in a zone's calendar, kept from when they were first asked for.
+
+    >>> days = Periods(Period.DAY, Zone.of("UTC"))
+    >>> days.span(DAY + 1) == (DAY, 2 * DAY)
+    True
+    """
+
+    __slots__ = ("_begins", "_spans", "per", "zone")
+
+    def __init__(self, per: Period, zone: Zone) -> None:
+        self.per = per
+        self.zone = zone
+        self._begins: list[int] = []
+        self._spans: list[tuple[int, int]] = []
+
+    def span(self, moment: int) -> tuple[int, int]:
+        """Return the period that a moment is in, as `Period.span` does.
+
+        O(log n) for one that is known.  Measured: 0.3 µs, where the calendar takes 6.
+        """
+        after = bisect_right(self._begins, moment)
+        if after:
+            span = self._spans[after - 1]
+            if moment < span[1]:
+                return span
+        span = self.per.span(self.zone, moment)
+        if span[0] <= moment < span[1]:  # what lies before and after the years that count is not
+            if len(self._begins) >= _PERIODS_KEPT:
+                self._begins.clear()
+                self._spans.clear()
+                after = 0
+            self._begins.insert(after, span[0])
+            self._spans.insert(after, span)
+        return span
+
+    def _check(self) -> None:
+        """Assert every invariant.  O(n); for tests."""
+        assert self._begins == sorted({begin for begin, _ in self._spans})
+        assert self._begins == [begin for begin, _ in self._spans]
+        assert len(self._begins) <= _PERIODS_KEPT
+        assert all(self.per.span(self.zone, begin) == (begin, end) for begin, end in self._spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much of an event type may be reserved in each period: so many, or so much time.
+
+    A reservation counts, whole, in the period in which it begins; a shared
+    session counts once.  Live holds count like bookings.
+
+    >>> three_a_day = Limit(Period.DAY, count=3)
+    >>> two_hours_a_week = Limit(Period.WEEK, time=timedelta(hours=2))
+
+    :raises InvalidField: unless it is a positive count or a positive time of whole minutes.
+    """
+
+    per: Period
+    count: int | None = None
+    time: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.per, Period):
+            raise InvalidField("limits", f"must be per Period, not {self.per!r}")
+        if (self.count is None) == (self.time is None):
+            raise InvalidField("limits", "must each have either a count or a time")
+        if self.count is not None and not is_count(self.count):
+            raise InvalidField("limits", f"must have positive whole numbers, not {self.count!r}")
+        if self.time is not None:
+            _whole_minutes("limits", self.time, least=1)
+
+    @property
+    def units(self) -> int:
+        """The count, or the time in minutes."""
+        if self.count is not None:
+            return self.count
+        assert self.time is not None
+        return self.time // _MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class RollingDays:
+    """Bookable from now until the end of the day that is so many days ahead; 0 is today.
+
+    Of ``business`` days only Monday to Friday count.
+
+    >>> from datetime import UTC, datetime
+    >>> from slotengine.core.time.instant import from_us, to_us
+    >>> friday = to_us(datetime(2030, 1, 4, 12, tzinfo=UTC))
+    >>> utc = Zone.of("UTC")
+    >>> from_us(RollingDays(1).span(utc, friday)[1]).day
+    6
+    >>> from_us(RollingDays(1, business=True).span(utc, friday)[1]).day
+    8
+
+    :raises InvalidField: for a negative number of days, or one of over a hundred years.
+    """
+
+    days: int
+    business: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.days) is not int or not 0 <= self.days <= 36_525:
+            raise InvalidField("window", f"must be of 0 to 36525 days, not {self.days!r}")
+
+    def span(self, zone: Zone, now: int) -> tuple[int, int]:
+        """Return when what is bookable at ``now`` must begin, as a span of time."""
+        today = zone.date(now)
+        last = _business_days_after(today, self.days) if self.business else today + self.days
+        return now, zone.midnight(last + 1)
+
+
+def _business_days_after(day: int, count: int) -> int:
+    """Return the day that is so many weekdays after another."""
+    # Day 0, 1970-01-01, was a Thursday.  From a weekend, counting starts as from its Friday.
+    weekday = (day + 3) % 7
+    if count and weekday > 4:
+        day -= weekday - 4
+        weekday = 4
+    weeks, rest = divmod(count, 5)
+    return day + 7 * weeks + rest + 2 * (weekday + rest > 4 and rest > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DateRange:
+    """Bookable for dates from the first to the last, both included.
+
+    >>> DateRange(date(2030, 6, 1), date(2030, 8, 31))
+    DateRange(first=datetime.date(2030, 6, 1), last=datetime.date(2030, 8, 31))
+
+    :raises InvalidField: if they are no plain dates, or the last is before the first.
+    """
+
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        if type(self.first) is not date or type(self.last) is not date:
+            raise InvalidField("window", "must be between plain dates")
+        if self.last < self.first:
+            raise InvalidField("window", "must not end before it starts")
+
+    def span(self, zone: Zone, now: int) -> tuple[int, int]:
+        """Return when what is bookable must begin, as a span of time; whenever ``now`` is."""
+        first, last = self.first.toordinal(), self.last.toordinal()
+        return zone.midnight(first - EPOCH_ORDINAL), zone.midnight(last + 1 - EPOCH_ORDINAL)
+
+
+# --- Event types -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A resource, as one event type takes it.
+
+    ``weight`` says how often it takes its turn, compared with the others of its
+    group; ``schedule`` takes the place of the resource's own hours.
+
+    >>> Host("consultant-1", weight=2).units
+    1
+
+    :raises InvalidField: if weight or units are no positive whole numbers, or the
+        schedule is none.
+    """
+
+    resource: str
+    weight: int = 1
+    schedule: Windows | None = None
+    units: int = 1
+
+    def __post_init__(self) -> None:
+        check_name("resource", self.resource)
+        for name, value in (("weight", self.weight), ("units", self.units)):
+            if not is_count(value):
+                raise InvalidField(name, f"must be a positive whole number, not {value!r}")
+        check_schedule(self.schedule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventType:
+    """What can be booked: for how long, of whom, when, and how often.
+
+    ``all_of`` are resources that every reservation takes, and of each group in
+    ``any_of`` it takes one: whoever is free and whose turn it is.  Both take ids
+    or `Host` objects, and end up as `Host` objects.
+
+    >>> talk = EventType(
+    ...     id="first-talk",
+    ...     length=timedelta(minutes=30),
+    ...     all_of=["room-1"],
+    ...     any_of=[["consultant-1", Host("consultant-2", weight=2)]],
+    ...     after=timedelta(minutes=10),
+    ...     notice=timedelta(hours=2),
+    ...     limits=[Limit(Period.DAY, count=8)],
+    ... )
+    >>> [host.resource for host in talk.hosts()]
+    ['room-1', 'consultant-1', 'consultant-2']
+
+    ==============  ==============================================================
+    ``lengths``     other lengths that can be asked for; none if left out
+    ``interval``    from one offered start to the next; the asked length if left out
+    ``offset``      added to each of these, and to the first
+    ``before``      what is kept free around a slot, of this event type; what
+    ``after``       others keep free around theirs comes on top
+    ``notice``      the least time from now to the start
+    ``window``      `RollingDays` or `DateRange`: which dates can be booked
+    ``limits``      how much may be reserved in a day, week, month or year
+    ``seats``       so many share each session
+    ``schedule``    hours that count instead of those of all hosts
+    ``first_only``  offer only the first slot of each date
+    ``optimized``   begin so that as many slots fit into what is free as can be
+    ``zone``        whose dates count; that of the schedule, or of the first
+                    host's, or UTC, if left out
+    ==============  ==============================================================
+
+    :raises InvalidField: if any of this can never be right.
+    """
+
+    id: str
+    length: timedelta
+    all_of: Sequence[str | Host] = ()
+    any_of: Sequence[Sequence[str | Host]] = ()
+    lengths: Sequence[timedelta] = ()
+    interval: timedelta | None = None
+    offset: timedelta = _NO_TIME
+    before: timedelta = _NO_TIME
+    after: timedelta = _NO_TIME
+    notice: timedelta = _NO_TIME
+    window: RollingDays | DateRange | None = None
+    limits: Sequence[Limit] = ()
+    seats: int | None = None
+    schedule: Windows | None = None
+    first_only: bool = False
+    optimized: bool = False
+    zone: str | None = None
+
+    # The same, of the one type that they end up as.
+    fixed: tuple[Host, ...] = field(init=False, repr=False, compare=False)
+    groups: tuple[tuple[Host, ...], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        put = partial(object.__setattr__, self)
+        put("fixed", _hosts("all_of", self.all_of))
+        put("groups", tuple(_hosts("any_of", group) for group in _listed("any_of", self.any_of)))
+        put("all_of", self.fixed)
+        put("any_of", self.groups)
+        put("lengths", _listed("lengths", self.lengths))
+        put("limits", _listed("limits", self.limits))
+        self._check_who()
+        self._check_times()
+        self._check_rules()
+
+    def hosts(self) -> Iterator[Host]:
+        """Yield everybody who may be taken: fixed ones, then those of each group."""
+        yield from self.fixed
+        for group in self.groups:
+            yield from group
+
+    def _check_who(self) -> None:
+        check_name("id", self.id)
+        resources = [host.resource for host in self.hosts()]
+        if not resources:
+            raise InvalidField("all_of", "and any_of must name at least one resource")
+        if len(set(resources)) < len(resources):
+            raise InvalidField("any_of", "and all_of must name each resource once")
+        if not all(self.groups):
+            raise InvalidField("any_of", "must have no empty groups")
+        check_schedule(self.schedule)
+        check_text("zone", self.zone)
+        if self.zone is not None:
+            Zone.of(self.zone)
+
+    def _check_times(self) -> None:
+        _whole_minutes("length", self.length, least=1)
+        for length in self.lengths:
+            _whole_minutes("lengths", length, least=1)
+        if self.lengths and self.length not in self.lengths:
+            raise InvalidField("lengths", "must contain the length")
+        if self.interval is not None:
+            _whole_minutes("interval", self.interval, least=1)
+        _whole_minutes("offset", self.offset, least=0)
+        for name in ("before", "after", "notice"):
+            if not 0 <= duration_us(getattr(self, name), name) <= LONGEST_LIFE:
+                raise InvalidField(name, "must be from nothing to a hundred years")
+
+    def _check_rules(self) -> None:
+        if self.window is not None and not isinstance(self.window, RollingDays | DateRange):
+            raise InvalidField("window", f"must be RollingDays or a DateRange, not {self.window!r}")
+        if not all(isinstance(limit, Limit) for limit in self.limits):
+            raise InvalidField("limits", "must be Limits")
+        kinds = [(limit.per, limit.count is None) for limit in self.limits]
+        if len(set(kinds)) < len(kinds):
+            raise InvalidField("limits", "must be at most one count and one time per period")
+        shortest = min((self.length, *self.lengths))
+        if any(limit.time is not None and limit.time < shortest for limit in self.limits):
+            raise InvalidField("limits", f"must leave time for the shortest slot, {shortest}")
+        if self.seats is not None and not is_count(self.seats):
+            raise InvalidField("seats", f"must be a positive whole number, not {self.seats!r}")
+
+
+def _listed(name: str, given: Iterable[T]) -> tuple[T, ...]:
+    """Return what is given, read once.  Raises `InvalidField` for one thing instead of several."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidField(name, f"must be a list, not {given!r}")
+    return tuple(given)
+
+
+def _hosts(name: str, given: Iterable[str | Host]) -> tuple[Host, ...]:
+    return tuple(one if isinstance(one, Host) else Host(one) for one in _listed(name, given))
+
+
+def _whole_minutes(name: str, value: timedelta, *, least: int) -> None:
+    us = duration_us(value, name)
+    if us % 60_000_000 or us < least * 60_000_000:
+        kind = "a positive" if least else "no negative"
+        raise InvalidField(name, f"must be {kind} number of whole minutes, not {value}")

@@ -1,0 +1,243 @@
+"""What can be booked: event types, over the resources of a ledger.
+
+The planner keeps the event types, and turns what is asked of them into
+proposals for the ledger, which decides.  What needs no deciding, such as the
+notice, it checks itself, in the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from slotengine.core.ledger.checks import check_text, is_count
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Entry, Placement
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.offer.plan import Ask, Plan
+from slotengine.core.offer.slots import Openings, Query, Search
+from slotengine.core.time.instant import DAY, EPOCH, LAST_US, from_us
+from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
+
+FIRST_REACH: Final = DAY
+"""How far the search for the next slots looks at first."""
+
+
+class Planner:
+    """Event types, by id.
+
+    >>> from datetime import timedelta
+    >>> ledger = Ledger()
+    >>> ledger.add_resource("room-1")
+    >>> planner = Planner(ledger)
+    >>> planner.add(EventType(id="talk", length=timedelta(minutes=30), all_of=["room-1"]))
+    >>> planner.reserve(Ask("talk", start=10**9, ttl=10**8), uid="a", now=0).state
+    <State.HELD: 'held'>
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._plans: dict[str, Plan] = {}
+
+    def add(self, event_type: EventType) -> None:
+        """Make an event type known.
+
+        Raises `UnknownResource`, `TooManyUnits`, or `InvalidField` if the id is in use.
+        """
+        if not isinstance(event_type, EventType):
+            raise InvalidField("event_type", f"must be an EventType, not {event_type!r}")
+        if event_type.id in self._plans:
+            raise InvalidField("event_type", f"{event_type.id!r} was added before")
+        plan = self._drawn(event_type)
+        for rule in plan.limits:
+            self._ledger.add_limit(rule.resource, rule.units)
+        self._plans[event_type.id] = plan
+
+    def knows(self, event_type: str | None) -> bool:
+        """Return whether there is an event type of this id."""
+        return event_type in self._plans
+
+    def plan(self, event_type: str | EventType) -> Plan:
+        """Return an event type, ready for use: one that was added, or any that has no limits.
+
+        Raises `UnknownEventType`; of one that was not added `UnknownResource`,
+        `TooManyUnits`, or `InvalidField` for limits, since nobody counts what it had.
+        """
+        if isinstance(event_type, EventType):
+            if event_type.limits:
+                raise InvalidField("event_type", "must be added before, since it has limits")
+            return self._drawn(event_type)
+        try:
+            return self._plans[event_type]
+        except (KeyError, TypeError):
+            raise UnknownEventType(event_type) from None
+
+    def _drawn(self, event_type: EventType) -> Plan:
+        hours = {}
+        for host in event_type.hosts():
+            found = self._ledger.resource(host.resource)
+            if host.units > found.capacity:
+                raise TooManyUnits(found.id, host.units, found.capacity)
+            hours[found.id] = found.schedule
+        plan = Plan(event_type, hours)
+        if plan.longest > self._ledger.terms.longest_span:
+            most = from_us(self._ledger.terms.longest_span) - EPOCH
+            raise InvalidField("length", f"must be no more than {most}, buffers included")
+        return plan
+
+    # --- Reserving -------------------------------------------------------------------------
+
+    def reserve(self, ask: Ask, *, uid: str, now: int) -> Entry:
+        """Hold what is asked for: by the rules of the event type, in one step.
+
+        O(h log n) for h hosts.  Raises `TooSoon` or `NotBookable`, as
+        `Ledger.reserve_proposal` does, and `UnknownEventType`.
+        """
+        plan = self.plan(ask.event_type)
+        if plan.alone is not None and ask.key is None and ask.only is None:
+            # Without a proposal.  Measured: 3.0 µs for the whole, instead of 6.2.
+            plan.seats_of(ask.seats)
+            length = plan.length_of(ask.length)
+            return self._ledger.reserve(
+                plan.alone, ask.start, ask.start + length,
+                uid=uid, now=now, ttl=ask.ttl, holder=ask.holder, event_type=plan.id,
+                hours=plan.fixed_hours(ask.enforce)[0], check=_check_start(plan, ask),
+                limits=plan.limit_claims(ask.start, length) if plan.limits else (),
+                demand=plan.demand(ask.enforce),
+                quota=ask.quota,
+            )  # fmt: skip
+        return self._ledger.reserve_proposal(
+            plan.proposal(ask), uid=uid, now=now, check=_check_start(plan, ask)
+        )
+
+    def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
+        """Let a booking stand as `Ledger.adopt` does; it counts towards its event type's limits."""
+        check_text("event_type", proposal.event_type)
+        plan = self._plans.get(proposal.event_type or "")
+        if plan is not None:
+            claims = plan.limit_claims(proposal.start, proposal.end - proposal.start)
+            proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
+        return self._ledger.adopt(proposal, uid=uid, now=now)
+
+    def prepared(self, ask: Ask) -> tuple[Proposal, Callable[[int], None] | None, int]:
+        """Return what the ledger is to decide, what it is to check before, and until when it can.
+
+        Raises `UnknownEventType`, `TooManyUnits` or `InvalidField`.
+        """
+        plan = self.plan(ask.event_type)
+        last = ask.start - plan.notice if ask.enforce else LAST_US
+        return plan.proposal(ask), _check_start(plan, ask), last
+
+    def confirm(
+        self,
+        uid: str,
+        *,
+        now: int,
+        if_still_free: bool = False,
+        version: int | None = None,
+        enforce: bool = True,
+    ) -> Entry:
+        """Confirm a hold as `Ledger.confirm` does: an expired one by the rules of its event type.
+
+        Raises also `TooSoon`, `NotBookable` or `OutsideHours`.
+        """
+        return self._ledger.confirm(
+            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce,
+            check=self._check_again,
+        )  # fmt: skip
+
+    def _check_again(self, entry: Entry, now: int) -> None:
+        """Raise unless the rules by which an entry was made admit it still."""
+        plan = self.plan(entry.event_type or "")
+        plan.check_start(entry.start, now)
+        slot = Placement.of(entry)
+        if slot.seats is None or not self._ledger.occupancy.is_joinable(slot, now):
+            plan.check_hours(entry.start, entry.end, entry.all_claims())
+
+    def move(
+        self, uid: str, ask: Ask, *, now: int, renew: bool = False, version: int | None = None
+    ) -> Entry:
+        """Re-slot a live hold or a booking to what is asked for, keeping its uid.
+
+        It keeps its host if it can.  Notice and booking window do not count for
+        what stays where it is.  Raises as `reserve` and `Ledger.move` do.
+        """
+        plan = self.plan(ask.event_type)
+        proposal = plan.proposal(ask)
+        now = self._ledger.look(now)
+        entry = self._ledger.get(uid, now=now)
+        if entry is None:
+            raise UnknownReservation(uid)
+        stays = (entry.event_type, entry.start) == (plan.id, ask.start)
+        if ask.enforce and not stays:
+            self._ledger.check_movable(uid, now=now, version=version)
+            plan.check_start(ask.start, now)
+        return self._ledger.move(uid, proposal, now=now, renew=renew, version=version)
+
+    # --- Searching -------------------------------------------------------------------------
+
+    def openings(self, query: Query, *, now: int) -> Openings:
+        """Return the slots that are offered; see `slots`.
+
+        Raises `UnknownEventType`, or `InvalidField` for a length that is not one
+        of the event type's or for an end before the start.
+        """
+        return self._search(query, now).openings()
+
+    def _search(self, query: Query, now: int) -> Search:
+        plan = self.plan(query.event_type)
+        ledger = self._ledger
+        now = ledger.look(now)
+        ignored = [ledger.get(uid, now=now) for uid in query.ignoring]
+        return Search(
+            plan, query, ledger.occupancy, now, swept=ledger.is_swept(now), ignored=ignored
+        )
+
+    def next_openings(self, query: Query, count: int, *, now: int) -> Openings:
+        """Return the first ``count`` slots that are offered, or as many as there are.
+
+        The range is looked at a little first, then twice as far each time: where
+        bookings cannot move the grid only at what was not looked at before, so the
+        cost is that of one search as far as the last slot found; elsewhere from the
+        start again, and the cost is about twice that.
+        """
+        if not is_count(count):
+            raise InvalidField("count", f"must be a positive whole number, not {count!r}")
+        plan, now = self.plan(query.event_type), self._ledger.look(now)
+        length = plan.length_of(query.length)
+        opens, last = plan.bookable(now)[0], query.end - 1
+        # Nothing can begin before this, so looking there would be in vain; before a booking
+        # window only where the grid is fixed, since elsewhere it begins where the range does.
+        start = max(query.start, min(now + plan.notice, last))
+        if plan.has_fixed_grid(length, start, query.end, query.zone):
+            start = max(start, min(opens, last))
+        starts: list[int] = []
+        taken: dict[int, int] = {}
+        looked_at, reach = start, FIRST_REACH
+        while True:
+            end = min(max(start, opens) + reach, query.end)
+            if not plan.has_fixed_grid(length, start, end, query.zone):
+                looked_at, starts = start, []
+            search = self._search(query._replace(start=looked_at, end=end), now)
+            found = search.openings()
+            starts += found.starts
+            taken |= found.taken
+            # Optimized starts depend on where their range ends, and not on where the look does.
+            final = starts
+            if plan.event_type.optimized and end < query.end:
+                final = [each for each in starts if each < search.cut_from]
+            if len(final) >= count or end == query.end:
+                return found._replace(starts=final[:count], taken=taken)
+            # What begins later than this ended too late.
+            looked_at = max(looked_at, end - length + 1)
+            reach *= 2
+
+
+def _check_start(plan: Plan, ask: Ask) -> Callable[[int], None] | None:
+    """Return what refuses a start that is too soon or too far off, if anything is to.
+
+    Not asked of a repeat: it is not refused because time has passed since.
+    """
+    return partial(plan.check_start, ask.start) if ask.enforce else None

@@ -1,0 +1,1 @@
+"""Instants, spans, time zones and schedules.  Knows nothing of reservations."""

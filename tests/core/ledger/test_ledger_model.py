@@ -1,0 +1,457 @@
+"""The ledger against the naive one, which works everything out from scratch.
+
+Few instants, few resources, small capacities and short lives, so that spans
+touch, nest and repeat, and holds lapse at the very moment something happens.
+The ledger does some of its chores on the side, or all, or none: nothing that
+can be seen may depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import ENDED, Change, Claim, Entry, State, Verb
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
+from slotengine.errors import Refused
+from slotengine.testing import strategies
+from slotengine.testing.model import NaiveLedger, Seen, outcome
+
+TERMS = Terms(default_ttl=5, shortest_ttl=1, longest_ttl=12, max_life=20, retention=6)
+LAST = 10
+RESOURCES = {
+    "sole": (1, None),
+    "hours": (1, FixedWindows([(1, 5), (6, 10)])),
+    "many": (3, None),
+    "host-1": (1, None),
+    "host-2": (1, FixedWindows([(0, 7)])),
+    "host-3": (1, None),
+    "limit:some": (3, None),
+}
+LIMITS = {"limit:some"}
+THINGS = [name for name in RESOURCES if name not in LIMITS]
+
+UNITS = {"sole": 1, "hours": 1, "many": 3}
+HOSTS = ("host-1", "host-2", "host-3")
+
+spans = strategies.spans(last=LAST)
+ttls = strategies.ttls
+steps = st.sampled_from((0, 0, 0, 1, 2, 5))
+holders = st.sampled_from((None, "holder-1", "holder-2"))
+maybe_version = strategies.versions
+
+
+def windows(start: int, end: int) -> tuple[int, int]:
+    """Return the period in which a slot is counted."""
+    return (-3, 5) if start < 5 else (5, 30)
+
+
+@st.composite
+def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
+    """Those of callers, with what only the planner asks for: limits, a second pool, and so on."""
+    made = draw(strategies.proposals(UNITS, hosts=HOSTS, with_key=with_key, last=LAST))
+    start, end, claims = made[:3]
+    another = draw(st.booleans())
+    if made.pools and another:
+        claims = tuple(claim for claim in claims if claim.resource != "sole")
+        made = made._replace(claims=claims, pools=(*made.pools, Pool((Claim("sole", start, end),))))
+    limit = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2, 4))))
+    return made._replace(
+        limits=draw(st.sampled_from(((), (), (limit,)))),
+        schedules=draw(st.sampled_from((None, (ALWAYS_OPEN,) * len(claims)))),
+        hosts=draw(
+            st.sampled_from((None, None, frozenset(RESOURCES), frozenset({"many", "host-1"})))
+        ),
+    )
+
+
+candidates = st.lists(proposals(with_key=False), min_size=1, max_size=3)
+preferences = st.fixed_dictionaries(
+    {
+        "policy": st.sampled_from(Policy),
+        "load_in": st.sampled_from((None, (0, 5), (4, 9))),
+    }
+)
+weight_lists = st.one_of(st.none(), st.lists(st.integers(1, 4), min_size=3, max_size=3))
+
+
+def add_all(ledger: Ledger) -> None:
+    for name, (capacity, schedule) in RESOURCES.items():
+        if name in LIMITS:
+            ledger.add_limit(name, capacity)
+        else:
+            ledger.add_resource(name, capacity=capacity, schedule=schedule)
+
+
+class LedgerAgainstNaive(RuleBasedStateMachine):
+    """Goal: whatever is done, the two ledgers say the same.
+
+    Method: each rule lets some time pass, does one thing to both, and compares
+    the answers, refusals and their details included; then everything that can
+    be seen is compared, and the ledger's invariants are asserted.  At the end
+    the recorded changes are replayed into a fresh ledger, which must be equal.
+    """
+
+    uids = Bundle("uids")
+    terms = TERMS
+
+    @initialize(chores=st.sampled_from((0, 1, 16)))
+    def begin(self, chores: int) -> None:
+        self.changes: list[Change] = []
+        self.seen: dict[str, Seen] = {}
+        self.lapses: list[tuple[int, str, int]] = []
+        self.in_turn: list[int] = []
+        self.latest, self.adopted = -1, False
+        self.ledger = Ledger(self.terms, on_change=self.changed, chores=chores)
+        self.naive = NaiveLedger(self.terms, dict(RESOURCES))
+        add_all(self.ledger)
+        self.now = 1
+        self.made = 0
+        self.known: set[str] = set()
+
+    def changed(self, verb: Verb, entry: Entry, at: int) -> None:
+        """Every change is told once, after the fact, and raises the version by one."""
+        before = self.seen.get(entry.uid)
+        assert entry.version == (1 if before is None else before.version + 1)
+        assert at == self.now
+        if verb is Verb.EXPIRE:
+            assert entry.until <= at
+            self.in_turn.append(entry.until)  # unless a change follows for which it made room
+            self.lapses.append((entry.until, entry.uid, entry.version))
+        else:
+            self.in_turn.clear()
+        self.seen[entry.uid] = Seen.of(entry, at)
+        if verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE} and not self.adopted:
+            self.could_have_happened(self.seen[entry.uid])
+        self.changes.append(self.ledger.record(verb, entry, at))
+
+    def could_have_happened(self, one: Seen) -> None:
+        """As far as anybody was told, there is room for what is told now."""
+        live = [two for two in self.seen.values() if two.state not in ENDED]
+        for claim in one.claims:
+            capacity, _ = RESOURCES[claim.resource]
+            theirs = {(two.session, each) for two in live for each in two.claims}
+            at = [each for _, each in theirs if each.resource == claim.resource]
+            for moment in {claim.start, *(each.start for each in at)}:
+                if claim.start <= moment < claim.end:
+                    there = [each.units for each in at if each.start <= moment < each.end]
+                    assert sum(there) <= capacity
+        if one.seats is not None:
+            together = [two.seats for two in live if two.session == one.session and two.seats]
+            assert sum(seats.wanted for seats in together) <= one.seats.total
+        if one.holder is not None and one.state is State.HELD and self.terms.max_holds is not None:
+            held = [two for two in live if (two.holder, two.state) == (one.holder, State.HELD)]
+            assert len(held) <= self.terms.max_holds
+
+    def same(
+        self, ours: Callable[[], Entry | Seen], theirs: Callable[[], Seen], step: int
+    ) -> str | None:
+        """Let time pass, do one thing to both, compare, and return the uid if it was accepted."""
+        self.now += step
+        got = outcome(lambda: Seen.of(ours(), self.now))  # type: ignore[arg-type]
+        assert got == outcome(theirs)
+        return got.uid if isinstance(got, Seen) else None
+
+    def fresh(self) -> str:
+        self.made += 1
+        self.known.add(f"uid-{self.made}")
+        return f"uid-{self.made}"
+
+    @rule(
+        target=uids,
+        span=spans,
+        resource=st.sampled_from(("sole", "hours")),
+        ttl=ttls,
+        holder=holders,
+        quota=st.none() | strategies.quotas,
+        step=steps,
+    )
+    def reserve(
+        self,
+        span: tuple[int, int],
+        resource: str,
+        ttl: int,
+        holder: str | None,
+        quota: Quota | None,
+        step: int,
+    ) -> Any:
+        uid = self.fresh()
+        if quota is not None and holder is None:  # then only the hold itself is limited
+            quota = Quota(life=quota.life)
+        proposal = Proposal(*span, (Claim(resource, *span),), ttl, holder, quota=quota)
+        self.same(
+            lambda: self.ledger.reserve(
+                resource, *span, uid=uid, now=self.now, ttl=ttl, holder=holder, quota=quota
+            ),
+            lambda: self.naive.reserve(proposal, uid, self.now),
+            step,
+        )
+        return uid
+
+    @rule(target=uids, proposal=proposals(), step=steps)
+    def adopt(self, proposal: Proposal, step: int) -> Any:
+        """Bookings that were made elsewhere stand, whatever is in their way."""
+        uid = self.fresh()
+        self.adopted = True
+        claims = proposal.claims or (proposal.pools[0].claims[0],)
+        proposal = proposal._replace(claims=claims, pools=(), schedules=None)
+        self.same(
+            lambda: self.ledger.adopt(proposal, uid=uid, now=self.now),
+            lambda: self.naive.adopt(proposal, uid, self.now),
+            step,
+        )
+        return uid
+
+    @rule(target=uids, proposal=proposals(), step=steps)
+    def reserve_proposal(self, proposal: Proposal, step: int) -> Any:
+        uid = self.fresh()
+        self.now += step
+        free = outcome(lambda: self.ledger.is_free(proposal, now=self.now))
+        assert free == outcome(lambda: self.naive.is_free(proposal, self.now))
+        made = self.same(
+            lambda: self.ledger.reserve_proposal(proposal, uid=uid, now=self.now),
+            lambda: self.naive.reserve(proposal, uid, self.now),
+            0,
+        )
+        assert proposal.key is not None or (free is True) == (made is not None)
+        return uid
+
+    @rule(target=uids, batch=st.lists(proposals(), min_size=2, max_size=3), step=steps)
+    def reserve_all(self, batch: Sequence[Proposal], step: int) -> Any:
+        return self.batch(batch, step, each=False)
+
+    @rule(target=uids, batch=st.lists(proposals(), min_size=2, max_size=3), step=steps)
+    def reserve_each(self, batch: Sequence[Proposal], step: int) -> Any:
+        return self.batch(batch, step, each=True)
+
+    def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
+        keys = [proposal.key for proposal in batch if proposal.key is not None]
+        if len(set(keys)) < len(keys):
+            batch = [proposal._replace(key=None) for proposal in batch]
+        uids = [self.fresh() for _ in batch]
+        self.now += step
+        if each:
+            got = outcome(lambda: self.ledger.reserve_each(batch, uids=uids, now=self.now))
+            expected = outcome(lambda: self.naive.reserve_each(batch, uids, self.now))
+        else:
+            got = outcome(lambda: self.ledger.reserve_all(batch, uids=uids, now=self.now))
+            expected = outcome(lambda: self.naive.reserve_all(batch, uids, self.now))
+        if isinstance(got, list):
+            got = [self.told(one) for one in got]
+        assert got == expected
+        return multiple(*uids)
+
+    def told(self, one: Entry | Refused) -> object:
+        if isinstance(one, Entry):
+            return Seen.of(one, self.now)
+
+        def again() -> object:
+            raise one
+
+        return outcome(again)
+
+    @rule(
+        target=uids, choice=candidates, how=preferences, weights=weight_lists,
+        key=st.sampled_from((None, None, "key-3")), step=steps,
+    )  # fmt: skip
+    def reserve_any(
+        self,
+        choice: Sequence[Proposal],
+        how: dict[str, Any],
+        weights: list[int] | None,
+        key: str | None,
+        step: int,
+    ) -> Any:
+        uid = self.fresh()
+        how = {**how, "weights": weights and weights[: len(choice)]}
+        self.same(
+            lambda: self.ledger.reserve_any(choice, uid=uid, now=self.now, key=key, **how),
+            lambda: self.naive.reserve_any(choice, uid, self.now, key=key, **how),
+            step,
+        )
+        return uid
+
+    @rule(uid=uids, ttl=ttls, version=maybe_version, step=steps)
+    def extend(self, uid: str, ttl: int, version: int | None, step: int) -> None:
+        self.same(
+            lambda: self.ledger.extend(uid, ttl=ttl, now=self.now, version=version),
+            lambda: self.naive.extend(uid, ttl, self.now, version),
+            step,
+        )
+
+    @rule(
+        uid=uids, choice=candidates, how=preferences, weights=weight_lists,
+        renew=st.booleans(), version=maybe_version, step=steps,
+    )  # fmt: skip
+    def move_any(
+        self,
+        uid: str,
+        choice: Sequence[Proposal],
+        how: dict[str, Any],
+        weights: list[int] | None,
+        renew: bool,
+        version: int | None,
+        step: int,
+    ) -> None:
+        how = {**how, "renew": renew, "version": version}
+        how["weights"] = weights and weights[: len(choice)]
+        self.same(
+            lambda: self.ledger.move_any(uid, choice, now=self.now, **how),
+            lambda: self.naive.move(uid, choice, self.now, **how),
+            step,
+        )
+
+    @rule(uid=uids, proposal=proposals(with_key=False), renew=st.booleans(), step=steps)
+    def move(self, uid: str, proposal: Proposal, renew: bool, step: int) -> None:
+        self.same(
+            lambda: self.ledger.move(uid, proposal, now=self.now, renew=renew),
+            lambda: self.naive.move_to(uid, proposal, self.now, renew=renew),
+            step,
+        )
+
+    @rule(uid=uids, if_still_free=st.booleans(), version=maybe_version, step=steps)
+    def confirm(self, uid: str, if_still_free: bool, version: int | None, step: int) -> None:
+        how: dict[str, Any] = {"if_still_free": if_still_free, "version": version}
+        self.same(
+            lambda: self.ledger.confirm(uid, now=self.now, **how),
+            lambda: self.naive.confirm(uid, self.now, **how),
+            step,
+        )
+
+    @rule(uid=uids, version=maybe_version, step=steps)
+    def release(self, uid: str, version: int | None, step: int) -> None:
+        self.same(
+            lambda: self.ledger.release(uid, now=self.now, version=version),
+            lambda: self.naive.end(uid, Verb.RELEASE, self.now, version),
+            step,
+        )
+
+    @rule(uid=uids, version=maybe_version, step=steps)
+    def cancel(self, uid: str, version: int | None, step: int) -> None:
+        self.same(
+            lambda: self.ledger.cancel(uid, now=self.now, version=version),
+            lambda: self.naive.end(uid, Verb.CANCEL, self.now, version),
+            step,
+        )
+
+    @rule(uid=consumes(uids), step=steps)
+    def back_in_time(self, uid: str, step: int) -> None:
+        """A time before the latest is read as the latest."""
+        got = outcome(lambda: Seen.of(self.ledger.confirm(uid, now=self.now - step), self.now))
+        assert got == outcome(lambda: self.naive.confirm(uid, self.now))
+
+    @rule(limit=st.sampled_from((None, 1, 2)), step=steps)
+    def expire(self, limit: int | None, step: int) -> None:
+        self.now += step
+        marked = self.ledger.expire(self.now, limit)
+        assert limit is None or marked <= limit
+        self.naive.at(self.now)
+        if limit is None:
+            held = [one for one in self.naive.known.values() if one.state is State.HELD]
+            assert self.ledger.tally().held == len(held)
+            assert self.ledger.next_expiry() > self.now
+
+    @rule(
+        source=st.sampled_from(("calendar", "feed")),
+        busy=st.dictionaries(st.sampled_from(THINGS), st.lists(spans, max_size=2), max_size=2),
+        step=steps,
+    )
+    def replace_busy(self, source: str, busy: dict[str, list[tuple[int, int]]], step: int) -> None:
+        self.now += step
+        self.ledger.replace_busy(source, busy, now=self.now)
+        self.naive.replace_busy(source, busy, self.now)
+
+    @invariant()
+    def same_to_look_at(self) -> None:
+        for uid in self.known:
+            entry = self.ledger.get(uid, now=self.now)
+            ours = None if entry is None else Seen.of(entry, self.now)
+            assert ours == self.naive.get(uid, self.now)
+        for resource in THINGS:
+            for span in ((-2, LAST + 6), (3, 5)):
+                busy = self.ledger.busy(resource, *span, now=self.now)
+                assert busy == self.naive.busy(resource, *span, self.now)
+                found = self.ledger.reservations_in(resource, *span, now=self.now)
+                uids = [entry.uid for entry in found]
+                assert len(uids) == len(set(uids))
+                assert set(uids) == self.naive.reservations_in(resource, *span, self.now)
+
+    @invariant()
+    def invariants_hold(self) -> None:
+        self.ledger._check()
+        assert self.in_turn == sorted(self.in_turn)
+        assert self.latest <= min(self.in_turn, default=self.latest)
+        self.latest = max(self.in_turn, default=self.latest)
+        self.in_turn.clear()
+
+    def teardown(self) -> None:
+        if not hasattr(self, "ledger"):
+            return
+        self.ledger.expire(self.now)
+        again = Ledger(self.terms)
+        add_all(again)
+        for change in self.changes:
+            again.apply(change)
+        again._check()
+        for uid in self.known:
+            ours, theirs = self.ledger.get(uid, now=self.now), again.get(uid, now=self.now)
+            assert (ours and Seen.of(ours, self.now)) == (theirs and Seen.of(theirs, self.now))
+        # Nor is it known how much a holder may still have, whoever has counted so far.
+        again.look(self.now)
+        again._count_holders()
+        self.ledger._count_holders()
+        for holder in ("holder-1", "holder-2"):
+            assert quotas_left(again, holder) == quotas_left(self.ledger, holder)
+        # When memory is freed is nobody's business: what is forgotten is told by get().
+        assert again.tally()._replace(ended=0) == self.ledger.tally()._replace(ended=0)
+        # Each lapse was announced once: no version of a reservation expires twice.
+        assert len(set(self.lapses)) == len(self.lapses)
+
+
+def quotas_left(ledger: Ledger, holder: str) -> list[object]:
+    """Return what a holder would be told that asks for holds of each length."""
+    assert ledger._holders is not None
+    check = ledger._holders.check
+    return [
+        outcome(lambda n=length, q=quota: check(holder, n, ledger.now, False, q))  # type: ignore[misc]
+        for length in range(1, 9)
+        for quota in (None, Quota(holds=1), Quota(holds=2), Quota(held=9))
+    ]
+
+
+class QuotasAgainstNaive(LedgerAgainstNaive):
+    """The same, where each holder may have so much and no more."""
+
+    terms = replace(TERMS, max_holds=3, max_held=7, max_lapses=2, cool_down=4)
+
+
+class LapsesAgainstNaive(LedgerAgainstNaive):
+    """The same, where only lapses count."""
+
+    terms = replace(TERMS, max_lapses=1, cool_down=7)
+
+
+TestQuotasAgainstNaive = QuotasAgainstNaive.TestCase
+TestQuotasAgainstNaive.settings = settings(stateful_step_count=50)
+TestLapsesAgainstNaive = LapsesAgainstNaive.TestCase
+TestLapsesAgainstNaive.settings = settings(stateful_step_count=30)
+TestLedgerAgainstNaive = LedgerAgainstNaive.TestCase
+TestLedgerAgainstNaive.settings = settings(stateful_step_count=40)

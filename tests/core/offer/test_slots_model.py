@@ -1,0 +1,269 @@
+"""What is offered, against the naive look at every minute, and against the decision itself.
+
+A few hosts with odd hours in odd zones, two event types that share them, and
+whatever has been done to them before: then both ways of finding slots must say
+the same, and the ledger must accept exactly what they say.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import hypothesis.strategies as st
+from hypothesis import event, given
+
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import ENDED, Claim, State
+from slotengine.core.offer.event_type import (
+    EventType,
+)
+from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.planner import Planner
+from slotengine.core.offer.slots import Query
+from slotengine.core.time.instant import HOUR, MINUTE, duration_us, to_us
+from slotengine.core.time.schedule import FixedWindows, Schedule, Windows, hours
+from slotengine.core.time.zone import Zone
+from slotengine.errors import InvalidRequest, Refused
+from slotengine.testing import strategies
+from slotengine.testing.model import Seen
+from slotengine.testing.naive_slots import World, naive_grid, naive_slots
+
+# Nights in which clocks change here and there, and one on which nothing happens.
+NIGHTS = [
+    to_us(datetime(2024, 3, 31, tzinfo=UTC)),  # Rome goes forward
+    to_us(datetime(2024, 11, 3, tzinfo=UTC)),  # New York goes back
+    to_us(datetime(2024, 4, 6, 6, tzinfo=UTC)),  # Lord Howe goes back by half an hour
+    to_us(datetime(2011, 12, 29, 16, tzinfo=UTC)),  # Apia skips a day
+    to_us(datetime(2030, 6, 5, tzinfo=UTC)),
+]
+HOSTS = {"host-1": 1, "host-2": 1, "host-3": 1, "hall": 3}
+TTL = 30 * MINUTE
+
+zones = st.sampled_from(strategies.ZONES)
+quarters = st.integers(-20, 140).map(lambda quarter: quarter * 15 * MINUTE)
+instants = strategies.instants(quarters)
+
+WEEKLY = ("00:00-24:00", "01:00-04:30 05:00-09:00", "22:00-03:15", "09:10-17:00")
+
+
+@st.composite
+def schedules(draw: st.DrawFn, night: int) -> Windows | None:
+    kind = draw(st.sampled_from(("always", "weekly", "weekly", "fixed")))
+    if kind == "always":
+        return None
+    if kind == "weekly":
+        some = hours(draw(st.sampled_from(WEEKLY)))
+        return Schedule(draw(zones), dict.fromkeys(range(7), some))
+    starts = draw(st.lists(quarters, min_size=1, max_size=3))
+    return FixedWindows([(night + start, night + start + 3 * HOUR) for start in starts])
+
+
+@dataclass
+class Shop:
+    """A ledger with two event types, driven at random."""
+
+    night: int
+    chores: int
+    resources: dict[str, tuple[int, Windows | None]]
+    types: list[EventType]
+    now: int
+    busy: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    uids: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(chores=self.chores)
+        for name, (capacity, schedule) in self.resources.items():
+            self.ledger.add_resource(name, capacity=capacity, schedule=schedule)
+        self.planner = Planner(self.ledger)
+        for event_type in self.types:
+            self.planner.add(event_type)
+
+    def reserve(self, ask: Ask) -> str | None:
+        uid = f"uid-{len(self.uids)}"
+        try:
+            self.planner.reserve(ask, uid=uid, now=self.now)
+        except (Refused, InvalidRequest):
+            return None
+        self.uids.append(uid)
+        return uid
+
+    def world(self) -> World:
+        entries = [self.ledger.get(uid, now=self.now) for uid in self.uids]
+        seen = [Seen.of(entry, self.now) for entry in entries if entry is not None]
+        live = [one for one in seen if one.state in {State.HELD, State.CONFIRMED}]
+        return World(self.resources, live, self.busy, self.now)
+
+    def offered(self, query: Query) -> dict[int, int]:
+        found = self.planner.openings(query, now=self.now)
+        return {start: found.taken.get(start, 0) for start in found.starts}
+
+
+@st.composite
+def shops(draw: st.DrawFn) -> Shop:
+    night = draw(st.sampled_from(NIGHTS))
+    resources = {name: (units, draw(schedules(night))) for name, units in HOSTS.items()}
+    types = [draw(strategies.event_types(name, HOSTS, night)) for name in ("talk", "class")]
+    shop = Shop(
+        night,
+        draw(st.sampled_from((0, 1, 16))),
+        resources,
+        types,
+        night + draw(instants) - 6 * HOUR,
+    )
+    for _ in range(draw(st.integers(0, 8))):
+        do_something(draw, shop)
+    return shop
+
+
+def do_something(draw: st.DrawFn, shop: Shop) -> None:
+    """Reserve something at random, perhaps confirm it; or let time pass, or import busy time."""
+    what = draw(st.sampled_from(("hold", "hold", "book", "book", "wait", "busy", "end", "move")))
+    if what == "wait":
+        shop.now += draw(strategies.instants(st.sampled_from((MINUTE, 10 * MINUTE, TTL))))
+    elif what in {"end", "move"}:
+        end_or_move(draw, shop, what)
+    elif what == "busy":
+        lengths = strategies.instants(st.just(50 * MINUTE))
+        spans = st.lists(st.tuples(instants, lengths), max_size=2).map(
+            lambda pairs: [
+                (shop.night + start, shop.night + start + length) for start, length in pairs
+            ]
+        )
+        shop.busy = draw(st.dictionaries(st.sampled_from(list(HOSTS)), spans, max_size=2))
+        shop.ledger.replace_busy("calendar", shop.busy, now=shop.now)
+    else:
+        event_type = draw(st.sampled_from(shop.types))
+        start = draw(likely_starts(shop, event_type))
+        if what == "book" and draw(st.integers(0, 3)) == 0:
+            adopt(draw, shop, event_type, start)
+            return
+        ask = Ask(event_type.id, start, ttl=TTL, enforce=draw(st.sampled_from((True, False))))
+        uid = shop.reserve(ask)
+        if uid is not None and what == "book":
+            shop.ledger.confirm(uid, now=shop.now)
+
+
+def adopt(draw: st.DrawFn, shop: Shop, event_type: EventType, start: int) -> None:
+    """Let a booking stand that was made elsewhere, perhaps on top of others."""
+    host = draw(st.sampled_from(list(event_type.hosts())))
+    end = start + duration_us(event_type.length)
+    occupied = start - duration_us(event_type.before), end + duration_us(event_type.after)
+    claims = (Claim(host.resource, *occupied, host.units),)
+    uid = f"uid-{len(shop.uids)}"
+    proposal = Proposal(start, end, claims, TTL, event_type=event_type.id)
+    with suppress(Refused, InvalidRequest):
+        shop.planner.adopt(proposal, uid=uid, now=shop.now)
+        shop.uids.append(uid)
+
+
+def end_or_move(draw: st.DrawFn, shop: Shop, what: str) -> None:
+    live = shop.world().live
+    if not live:
+        return
+    one = draw(st.sampled_from(live))
+    if what == "end":
+        end = shop.ledger.release if one.state is State.HELD else shop.ledger.cancel
+        end(one.uid, now=shop.now)
+        return
+    event_type = draw(st.sampled_from(shop.types))
+    ask = Ask(event_type.id, draw(likely_starts(shop, event_type)), ttl=TTL, enforce=False)
+    with suppress(Refused, InvalidRequest):
+        shop.planner.move(one.uid, ask, now=shop.now)
+
+
+def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
+    """Any start; or one that is offered, or that is taken already, so that sessions are shared."""
+    odd = st.sampled_from((0, 0, 5 * MINUTE))
+    anywhere = st.tuples(instants, odd).map(lambda parts: shop.night + sum(parts))
+    query = Query(event_type.id, shop.night, shop.night + 26 * HOUR)
+    taken = [one.start for one in shop.world().live]
+    likely = [*list(shop.offered(query))[:10], *taken]
+    return st.one_of(anywhere, *([st.sampled_from(likely)] * 2 if likely else []))
+
+
+@st.composite
+def queries(draw: st.DrawFn, shop: Shop) -> Query:
+    event_type = shop.types[0]
+    starts = st.sampled_from((0, -6 * HOUR, 3 * HOUR + 20 * MINUTE))
+    start = shop.night + draw(strategies.instants(starts))
+    return Query(
+        event_type.id,
+        start,
+        start + draw(strategies.instants(st.sampled_from((10, 26, 50)).map(HOUR.__mul__))),
+        draw(st.sampled_from((None, *map(duration_us, event_type.lengths)))),
+        Zone.of(draw(zones)),
+        draw(st.sampled_from((1, 1, 2))) if event_type.seats else 1,
+        frozenset(draw(st.lists(st.sampled_from(shop.uids), max_size=1)) if shop.uids else ()),
+        draw(some_hosts(event_type)),
+    )
+
+
+def some_hosts(event_type: EventType) -> st.SearchStrategy[frozenset[str] | None]:
+    """Everybody, or the first of each group and whoever else."""
+    names = [host.resource for host in event_type.hosts()]
+    firsts = [group[0].resource for group in event_type.groups]
+    some = st.lists(st.sampled_from(names)).map(lambda more: frozenset([*firsts, *more]))
+    return st.one_of(st.none(), st.none(), some)
+
+
+@given(st.data())
+def test_slots(data: st.DataObject) -> None:
+    """Goal: offered is exactly what the rules say, and exactly what can be reserved.
+
+    Method: the naive look says the same; each slot is then reserved and given
+    back; and whatever else on the grid the ledger would take must not exist.
+    """
+    shop = data.draw(shops())
+    query = data.draw(queries(shop))
+    event_type, world = shop.types[0], shop.world()
+    offered = shop.offered(query)
+    assert offered == naive_slots(event_type, world, query)
+    count = data.draw(st.integers(1, 6))
+    following = shop.planner.next_openings(query, count, now=shop.now)
+    assert list(following.starts) == list(offered)[:count]
+    seats = [following.taken.get(start, 0) for start in following.starts]
+    assert seats == list(offered.values())[:count]
+    event("offered" if offered else "nothing offered")
+    event("shared" if any(offered.values()) else "not shared")
+    if query.ignoring:
+        check_moves(shop, query, offered)
+        return
+    length = query.length
+    for start in offered:
+        ask = Ask(event_type.id, start, length, TTL, seats=query.seats, only=query.only)
+        uid = shop.reserve(ask)
+        assert uid is not None, "what is offered can be reserved"
+        shop.ledger.release(uid, now=shop.now)
+    shop.ledger._check()
+    check_nothing_else(shop, query, offered)
+
+
+def check_nothing_else(shop: Shop, query: Query, offered: dict[int, int]) -> None:
+    """Whatever is laid on the grid and can be reserved is offered."""
+    event_type = shop.types[0]
+    if event_type.first_only:
+        return
+    for start in naive_grid(event_type, shop.world(), query):
+        if start in offered:
+            continue
+        ask = Ask(event_type.id, start, query.length, TTL, seats=query.seats, only=query.only)
+        assert shop.reserve(ask) is None, "what can be reserved on the grid is offered"
+
+
+def check_moves(shop: Shop, query: Query, offered: dict[int, int]) -> None:
+    """What is offered to whom sees through a reservation is what that can be moved to."""
+    (uid,) = query.ignoring
+    entry = shop.ledger.get(uid, now=shop.now)
+    if entry is None:  # it ended, and has been forgotten since
+        return
+    if entry.event_type != query.event_type or entry.state_at(shop.now) in ENDED:
+        return
+    wanted = 1 if entry.seats is None else entry.seats.wanted
+    if wanted != query.seats:
+        return
+    for start in offered:
+        ask = Ask(query.event_type, start, query.length, TTL, seats=wanted, only=query.only)
+        assert shop.planner.move(uid, ask, now=shop.now).start == start
