@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.listing import FIRST, Listing
 from benchmarks.workloads import DAY, MINUTE
-from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.booking_rules import SlotRequest
 
 
 @pytest.mark.parametrize(("hosts", "bookings"), [(1, 0), (1, 50), (1, 500), (50, 0), (50, 20)])
@@ -33,7 +33,7 @@ def test_reserve_one_of_fifty(benchmark: BenchmarkFixture) -> None:
     def reserve_and_release() -> str:
         i = next(numbers)
         start = FIRST + i % 1_000 * DAY + 9 * 60 * MINUTE
-        ask = Ask("talk", start, ttl=5 * MINUTE)
+        ask = SlotRequest("talk", start, ttl=5 * MINUTE)
         entry = listing.planner.reserve(ask, uid=f"uid-{i}", now=i)
         listing.ledger.release(entry.uid, now=i)
         return entry.all_claims()[0].resource

@@ -17,10 +17,10 @@ from typing import Final
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, processor_seconds
 from benchmarks.workloads import DAY, MINUTE
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Limit, Period
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import Query
 
 FIRST: Final = 21_915 * DAY  # 2030-01-01
 SLOT: Final = 5 * MINUTE
@@ -63,11 +63,11 @@ class Question:
         return Bar(self.name, grown, "×", most=self.most, note=note)
 
 
-def planner(*limits: Limit) -> Planner:
+def planner(*limits: Limit) -> BookingService:
     """Return one host who is always open, and what may be booked."""
     ledger = Ledger()
     ledger.add_resource("host")
-    made = Planner(ledger)
+    made = BookingService(ledger)
     five = timedelta(minutes=5)
     made.add(EventType(id="talk", length=five, all_of=["host"], limits=limits))
     return made
@@ -87,7 +87,7 @@ class Counted:
 
     def book(self, place: int) -> str:
         uid = f"uid-{next(self.numbers)}"
-        self.planner.reserve(Ask("talk", FIRST + place * SLOT, ttl=TTL), uid=uid, now=0)
+        self.planner.reserve(SlotRequest("talk", FIRST + place * SLOT, ttl=TTL), uid=uid, now=0)
         self.ledger.confirm(uid, now=0)
         return uid
 
@@ -109,7 +109,9 @@ class Counted:
     def list_slots(self) -> float:
         """List six hours of a free day, as who moves the first booking would."""
         start = FIRST + 200 * DAY
-        query = Query("talk", start, start + 6 * 60 * MINUTE, ignoring=frozenset({"uid-0"}))
+        query = AvailabilityQuery(
+            "talk", start, start + 6 * 60 * MINUTE, ignoring=frozenset({"uid-0"})
+        )
         assert len(self.planner.openings(query, now=0).starts) == 72
         return processor_seconds(
             lambda: [self.planner.openings(query, now=0) for _ in range(TIMES)]
@@ -133,7 +135,9 @@ class Counted:
     def reserve(self) -> float:
         """Reserve, and give back out of the count."""
         uids = [f"held-{next(self.numbers)}" for _ in range(TIMES)]
-        asks = [Ask("talk", FIRST + (self.bookings + i) * SLOT, ttl=TTL) for i in range(TIMES)]
+        asks = [
+            SlotRequest("talk", FIRST + (self.bookings + i) * SLOT, ttl=TTL) for i in range(TIMES)
+        ]
 
         def hold() -> None:
             for uid, ask in zip(uids, asks, strict=True):

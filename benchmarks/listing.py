@@ -17,9 +17,9 @@ from statistics import median
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, seconds
 from benchmarks.workloads import DAY, MINUTE
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import Query
 from slotengine.core.time.schedule import Schedule, hours
 from slotengine.engine.values import Slot, slots_of
 from slotengine.errors import Refused
@@ -49,13 +49,13 @@ class Listing:
     def __post_init__(self) -> None:
         self.schedule = Schedule("UTC", dict.fromkeys(range(7), hours("09:00-17:00")))
         self.ledger = Ledger()
-        self.planner = Planner(self.ledger)
+        self.planner = BookingService(self.ledger)
         names = [f"host-{i}" for i in range(self.hosts)]
         for name in names:
             self.ledger.add_resource(name, schedule=self.schedule)
         half_hour = timedelta(minutes=30)
         self.planner.add(EventType(id="talk", length=half_hour, any_of=[names]))
-        self.query = Query("talk", FIRST, FIRST + DAYS * DAY)
+        self.query = AvailabilityQuery("talk", FIRST, FIRST + DAYS * DAY)
         for name in names:
             self.taken.append(sorted(self._book(name)))
 

@@ -25,10 +25,10 @@ from typing import Final
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, processor_seconds
 from benchmarks.workloads import DAY, MINUTE
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import Query
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import NoneFree, SlotTaken
 
@@ -188,7 +188,7 @@ class Pool:
             for start, end in booked:
                 self._book(name, start, end)
         self.lists = as_lists(self.hosts)
-        self.planner = Planner(self.ledger)
+        self.planner = BookingService(self.ledger)
         half_hour, odd = timedelta(minutes=30), timedelta(minutes=45)
         self.planner.add(EventType(id="talk", length=half_hour, any_of=[self.names]))
         self.planner.add(EventType(id="odd", length=half_hour, interval=odd, any_of=[self.names]))
@@ -245,8 +245,8 @@ class Pool:
             self.hosts[i] = Host(self.hosts[i].open, sorted([*self.hosts[i].booked, *more]))
         self.lists = as_lists(self.hosts)
 
-    def query(self, event_type: str) -> Query:
-        return Query(event_type, FIRST, FIRST + self.days * DAY)
+    def query(self, event_type: str) -> AvailabilityQuery:
+        return AvailabilityQuery(event_type, FIRST, FIRST + self.days * DAY)
 
     def listing(self, event_type: str) -> list[int]:
         """Return what the library offers."""
@@ -391,7 +391,9 @@ def refusals(scale: Scale, say: Say, findings: Findings) -> None:
         with frozen():
             for run in range(10 * scale.runs):
                 uid, free = f"uid-{next(numbers)}", start + (1 + run % 25) * DAY
-                accept = partial(pool.planner.reserve, Ask("talk", free, ttl=TTL), uid=uid, now=0)
+                accept = partial(
+                    pool.planner.reserve, SlotRequest("talk", free, ttl=TTL), uid=uid, now=0
+                )
                 accepted_us.append(processor_seconds(accept) * 1e6)
                 pool.ledger.release(uid, now=0)
                 refused_us.append(processor_seconds(partial(_refuse, pool, start)) * 1e6)
@@ -404,7 +406,7 @@ def refusals(scale: Scale, say: Say, findings: Findings) -> None:
 
 def _refuse(pool: Pool, start: int) -> None:
     try:
-        pool.planner.reserve(Ask("talk", start, ttl=TTL), uid="refused", now=0)
+        pool.planner.reserve(SlotRequest("talk", start, ttl=TTL), uid="refused", now=0)
     except (NoneFree, SlotTaken):  # of one host, what refuses that one
         return
     raise AssertionError("somebody was free")

@@ -1,7 +1,7 @@
 """Mutants: small faults, put into core and engine one at a time, that some test should notice.
 
 ``python -m tests.mutants`` goes through all of them, and
-``python -m tests.mutants core.ledger.line core.offer.grid`` through those of two modules;
+``python -m tests.mutants core.ledger.line core.offer.slot_grid`` through those of two modules;
 ``--left FILE`` through those that an earlier run left alive, as its results say.
 mutants.txt lists those that no test can notice, each with a reason, and README.md
 says what the reasons mean; whatever else is left is told, and is a fault of the tests.

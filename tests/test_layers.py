@@ -155,7 +155,7 @@ CALLS_NOT_IN_CORE: Final = frozenset({
 CALLS_ALLOWED: Final = {
     ("slotengine.core.ledger.timeline", "id"),
     ("slotengine.core.ledger.expiry", "id"),
-    ("slotengine.core.offer.slots", "id"),
+    ("slotengine.core.offer.availability", "id"),
 }
 
 

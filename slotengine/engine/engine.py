@@ -33,9 +33,9 @@ from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim as CoreClaim
 from slotengine.core.ledger.reservation import Demand, Entry, Verb
 from slotengine.core.ledger.terms import Terms
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import LONGEST_RANGE, Openings
+from slotengine.core.offer.availability import LONGEST_RANGE, AvailableSlots
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.time.instant import DAY, LAST_US, duration_us, from_us, span_us, to_us
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock, SystemClock
@@ -160,7 +160,7 @@ class SlotEngine:
             cool_down=duration_us(cool_down, "cool_down"),
         )
         self._ledger = Ledger(self._terms)
-        self._planner = Planner(self._ledger)
+        self._planner = BookingService(self._ledger)
         clock = SystemClock() if clock is None else clock_of(clock)
         if new_uid is not system_new_uid:
             new_uid = checked(new_uid)
@@ -792,7 +792,7 @@ class SlotEngine:
         zone: str = "UTC",
         ignoring: Collection[str] = (),
         only: Collection[str] | None = None,
-    ) -> Openings:
+    ) -> AvailableSlots:
         """Return the same slots as `slots_nowait`, their starts in UTC microseconds.
 
         For whoever writes down what is offered, and needs no datetimes for it.
@@ -1329,8 +1329,8 @@ class SlotEngine:
         holder: str | None = None,
         key: str | None = None,
         quota: Quota | None = None,
-    ) -> Ask:
-        return Ask(
+    ) -> SlotRequest:
+        return SlotRequest(
             event_type,
             to_us(start, "start"),
             None if length is None else duration_us(length, "length"),

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.ledger.checks import check_name
-from slotengine.core.offer.slots import Query
+from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.time.instant import FIRST_US, LAST_US, duration_us, to_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.clock import Clock
@@ -32,9 +32,9 @@ def query_of(
     zone: str,
     ignoring: Collection[str],
     only: Collection[str] | None,
-) -> Query:
+) -> AvailabilityQuery:
     """Return which slots are looked for.  Raises `InvalidField`."""
-    return Query(
+    return AvailabilityQuery(
         event_type,
         to_us(start, "start"),
         to_us(end, "end"),

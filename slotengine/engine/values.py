@@ -15,7 +15,7 @@ from slotengine.core.time.instant import duration_us, from_us, span_us
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
-    from slotengine.core.offer.slots import Openings
+    from slotengine.core.offer.availability import AvailableSlots
     from slotengine.core.time.schedule import Windows
 
 NO_TIME = timedelta()
@@ -347,7 +347,7 @@ class Slot(NamedTuple):
     """Of an event type that has seats."""
 
 
-def slots_of(openings: Openings) -> list[Slot]:
+def slots_of(openings: AvailableSlots) -> list[Slot]:
     """Return the slots as callers see them."""
     length = timedelta(0, 0, openings.length)
     total = openings.total

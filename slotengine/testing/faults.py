@@ -31,8 +31,8 @@ from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.reservation import Claim, Entry, Reservable, State, Verb
 from slotengine.core.ledger.resource import Resource
 from slotengine.core.ledger.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
-from slotengine.core.offer.plan import Plan
-from slotengine.core.offer.slots import Search
+from slotengine.core.offer.availability import AvailabilitySearch
+from slotengine.core.offer.booking_rules import BookingRules
 from slotengine.core.time.instant import LAST_US
 from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import NoneFree, Refused
@@ -308,7 +308,7 @@ def _lapses(right: Method) -> Method:
 # --- What can be booked ------------------------------------------------------------------------
 
 
-@_breaks("limit-not-counted", Plan, "proposal")
+@_breaks("limit-not-counted", BookingRules, "proposal")
 def _unlimited(right: Method) -> Method:
     """What is reserved does not count towards the limits of its event type."""
     return lambda self, ask: right(self, ask)._replace(limits=())
@@ -333,19 +333,19 @@ def _no_turns(right: Method) -> Method:
     return lambda self, pool, *about, **how: list(range(len(pool.claims)))
 
 
-@_breaks("hours-not-kept", Plan, "fixed_hours")
+@_breaks("hours-not-kept", BookingRules, "fixed_hours")
 def _always_open(right: Method) -> Method:
     """Of hosts who are always needed, nobody asks whether they are there at that time."""
     return lambda self, enforce: right(self, False)
 
 
-@_breaks("notice-not-kept", Plan, "check_start")
+@_breaks("notice-not-kept", BookingRules, "check_start")
 def _at_any_time(right: Method) -> Method:
     """What is too close, or too far away, is let through."""
     return lambda self, start, now: None
 
 
-@_breaks("offered-though-held", Search, "_parted")
+@_breaks("offered-though-held", AvailabilitySearch, "_parted")
 def _beside_bookings(right: Method) -> Method:
     """Slots are offered as if nothing stood in their way."""
     return lambda self, party, starts: (starts, [])

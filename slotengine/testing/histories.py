@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 
 from slotengine.core.ledger.reservation import Demand
 from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.offer.plan import Ask
 from slotengine.core.time.schedule import Windows
 from slotengine.testing import naive_plan
 from slotengine.testing.model import NaiveLedger, Seen
@@ -163,7 +163,7 @@ class LedgerModel:
         for uid in uids_in(call.answer):
             yield "uid", uid
 
-    def _touched_by(self, ask: Ask) -> Iterator[Hashable]:
+    def _touched_by(self, ask: SlotRequest) -> Iterator[Hashable]:
         if ask.event_type:  # or it is of one that moves, as is known of its uid
             event_type = self._event_types[ask.event_type]
             yield "event type", ask.event_type

@@ -1,7 +1,7 @@
 """Event types once more: what a slot of one takes, when it may begin, and which are offered.
 
 What the planner does to a ledger is done to a `NaiveLedger` here, written down
-again in plain dates and loops.  Compare it with `slotengine.core.offer.planner`.
+again in plain dates and loops.  Compare it with `slotengine.core.offer.booking_service`.
 
 Every event type must name its zone, one whose clocks do not change at midnight.
 Times and durations are microseconds.
@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.reservation import ENDED, LIMIT, Claim, Demand, Seats, is_limit
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.slots import Query
 from slotengine.core.time.instant import LAST_US, MINUTE, duration_us, from_us, to_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, Windows
 from slotengine.errors import NotBookable, OutsideHours, TooSoon, UnknownReservation
@@ -37,7 +37,7 @@ def add(naive: NaiveLedger, event_type: EventType) -> None:
 # --- What a slot takes ------------------------------------------------------------------------
 
 
-def prepared(naive: NaiveLedger, ask: Ask) -> tuple[Proposal, Check, int]:
+def prepared(naive: NaiveLedger, ask: SlotRequest) -> tuple[Proposal, Check, int]:
     """Return what is to be decided, what is to be checked before, and when it can be at last."""
     event_type = naive.event_types[ask.event_type]
     proposal = _proposal(naive, event_type, ask)
@@ -47,7 +47,7 @@ def prepared(naive: NaiveLedger, ask: Ask) -> tuple[Proposal, Check, int]:
     return proposal, check, ask.start - duration_us(event_type.notice)
 
 
-def _proposal(naive: NaiveLedger, event_type: EventType, ask: Ask) -> Proposal:
+def _proposal(naive: NaiveLedger, event_type: EventType, ask: SlotRequest) -> Proposal:
     length = duration_us(event_type.length) if ask.length is None else ask.length
     start, end = ask.start, ask.start + length
     first, last = start - duration_us(event_type.before), end + duration_us(event_type.after)
@@ -176,8 +176,8 @@ def check_again(naive: NaiveLedger, one: Seen, now: int) -> None:
 # --- What is done with them ---------------------------------------------------------------------
 
 
-def reserve_slot(naive: NaiveLedger, ask: Ask, uid: str, now: int) -> Seen:
-    """Do as `Planner.reserve`."""
+def reserve_slot(naive: NaiveLedger, ask: SlotRequest, uid: str, now: int) -> Seen:
+    """Do as `BookingService.reserve`."""
     proposal, check, _ = prepared(naive, ask)
     return naive.reserve(proposal, uid, now, check)
 
@@ -185,14 +185,14 @@ def reserve_slot(naive: NaiveLedger, ask: Ask, uid: str, now: int) -> Seen:
 def move_slot(
     naive: NaiveLedger,
     uid: str,
-    ask: Ask,
+    ask: SlotRequest,
     now: int,
     *,
     renew: bool = False,
     version: int | None = None,
     seats: int | None = None,
 ) -> Seen:
-    """Do as `SlotEngine.move_slot` does with `Planner.move`."""
+    """Do as `SlotEngine.move_slot` does with `BookingService.move`."""
     current = naive.get(uid, now)
     if current is None:
         raise UnknownReservation(uid)
@@ -212,7 +212,7 @@ def move_slot(
     return naive.move_to(uid, proposal, now, renew=renew, version=version)
 
 
-def offered(naive: NaiveLedger, query: Query, now: int) -> dict[int, int]:
+def offered(naive: NaiveLedger, query: AvailabilityQuery, now: int) -> dict[int, int]:
     """Return the slots that are offered, by start, with the seats that are taken of each."""
     naive.at(now)
     live = [one for one in naive.known.values() if one.state not in ENDED]

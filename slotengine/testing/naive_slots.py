@@ -4,7 +4,7 @@
 changes, whether each host could be busy with a slot then, combines hosts in every
 possible way, and lays the slots out as the grid's rules say, one after the other:
 hopelessly slow, and short enough to be believed.
-Compare it with `slotengine.core.offer.planner.Planner.openings`.
+Compare it with `slotengine.core.offer.booking_service.BookingService.openings`.
 
 Hours must be in whole minutes; the clock, and what takes the resources, need not.
 """
@@ -18,8 +18,8 @@ from itertools import groupby, pairwise, product
 from zoneinfo import ZoneInfo
 
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, is_limit
+from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.offer.slots import Query
 from slotengine.core.time.instant import MINUTE, duration_us, from_us
 from slotengine.core.time.schedule import Windows
 from slotengine.testing.model import Seen
@@ -35,7 +35,7 @@ class World:
     now: int
 
 
-def naive_slots(event_type: EventType, world: World, query: Query) -> dict[int, int]:
+def naive_slots(event_type: EventType, world: World, query: AvailabilityQuery) -> dict[int, int]:
     """Return the starts that are offered, each with the seats that are taken there.
 
     The zone of the event type must be named.
@@ -43,13 +43,13 @@ def naive_slots(event_type: EventType, world: World, query: Query) -> dict[int, 
     return _Look(event_type, world, query).offered()
 
 
-def naive_grid(event_type: EventType, world: World, query: Query) -> list[int]:
+def naive_grid(event_type: EventType, world: World, query: AvailabilityQuery) -> list[int]:
     """Return the starts that are laid out where nothing is booked, whether or not offered."""
     return _Look(event_type, world, query).on_grid()
 
 
 class _Look:
-    def __init__(self, event_type: EventType, world: World, query: Query) -> None:
+    def __init__(self, event_type: EventType, world: World, query: AvailabilityQuery) -> None:
         self.event_type = event_type
         self.world = world
         self.query = query

@@ -29,7 +29,7 @@ from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand, Verb, is_limit
-from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import LAST_US, from_us, to_us
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
@@ -99,7 +99,7 @@ class Operation(NamedTuple):
     policy: Policy = Policy.FIRST
     key: str | None = None
     length: int | None = None
-    ask: Ask | None = None
+    ask: SlotRequest | None = None
     wait: int | None = None
     weights: tuple[int, ...] | None = None
     load_in: tuple[int, int] | None = None
@@ -150,7 +150,7 @@ class Operation(NamedTuple):
             yield f"at version {self.version}"
 
 
-def _ask_words(ask: Ask, scale: Scale) -> Iterator[str]:
+def _ask_words(ask: SlotRequest, scale: Scale) -> Iterator[str]:
     yield ask.event_type or "there"
     yield f"at {scale.at(ask.start)}"
     if ask.length is not None:
@@ -465,7 +465,7 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
         raise UnknownReservation(operation.uid)
     if one.event_type in naive.event_types:
         ttl = operation.ttl if operation.renew else naive.terms.default_ttl
-        ask = Ask("", operation.start, operation.length, ttl)
+        ask = SlotRequest("", operation.start, operation.length, ttl)
         if operation.resource is not None:
             ask = ask._replace(only=naive_plan.with_host(naive, one, operation.resource))
         return naive_plan.move_slot(
@@ -522,7 +522,7 @@ def _reservations(naive: NaiveLedger, operation: Operation, _: Sequence[str], no
     return sorted((naive.known[uid] for uid in found), key=attrgetter("start", "uid"))
 
 
-def _ask(operation: Operation) -> Ask:
+def _ask(operation: Operation) -> SlotRequest:
     assert operation.ask is not None
     return operation.ask
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Limit, Period
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import Query
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, SECOND
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.errors import NoneFree, SlotTaken
@@ -37,16 +37,16 @@ def levels(cost: Callable[[int], int], few: int, many: int, *, by: float = 1.2) 
     return large <= by * small
 
 
-def counted(bookings: int, *, confirmed: bool = True) -> Planner:
+def counted(bookings: int, *, confirmed: bool = True) -> BookingService:
     """Return one host with so many bookings of five minutes under a yearly limit."""
     ledger = Ledger()
     ledger.add_resource("host")
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     yearly = Limit(Period.YEAR, count=100_000)
     five = timedelta(minutes=5)
     planner.add(EventType(id="talk", length=five, all_of=["host"], limits=[yearly]))
     for i in range(bookings):
-        ask = Ask("talk", FIRST + i * 5 * MINUTE, ttl=TTL)
+        ask = SlotRequest("talk", FIRST + i * 5 * MINUTE, ttl=TTL)
         planner.reserve(ask, uid=f"uid-{i}", now=0)
         if confirmed:
             ledger.confirm(f"uid-{i}", now=0)
@@ -90,9 +90,9 @@ def test_slots_do_not_look_through_what_shares_a_limit(
     def cost(bookings: int) -> int:
         planner = counted(bookings)
         if not swept:
-            planner.reserve(Ask("talk", FIRST + 300 * DAY, ttl=TTL), uid="lapses", now=0)
+            planner.reserve(SlotRequest("talk", FIRST + 300 * DAY, ttl=TTL), uid="lapses", now=0)
         start = FIRST + 200 * DAY
-        query = Query("talk", start, start + 6 * HOUR, ignoring=frozenset(ignoring))
+        query = AvailabilityQuery("talk", start, start + 6 * HOUR, ignoring=frozenset(ignoring))
         return instructions(lambda: planner.openings(query, now=0 if swept else TTL))
 
     assert levels(cost, 50, 400)
@@ -101,12 +101,12 @@ def test_slots_do_not_look_through_what_shares_a_limit(
 def test_a_limit_that_only_a_lapsed_hold_reaches_is_not_reached() -> None:
     ledger = Ledger(chores=0)
     ledger.add_resource("host")
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     once = Limit(Period.YEAR, count=1)
     five = timedelta(minutes=5)
     planner.add(EventType(id="talk", length=five, all_of=["host"], limits=[once]))
-    planner.reserve(Ask("talk", FIRST + DAY, ttl=TTL), uid="a", now=0)
-    query = Query("talk", FIRST, FIRST + HOUR)
+    planner.reserve(SlotRequest("talk", FIRST + DAY, ttl=TTL), uid="a", now=0)
+    query = AvailabilityQuery("talk", FIRST, FIRST + HOUR)
     assert not planner.openings(query, now=TTL - 1).starts
     assert planner.openings(query, now=TTL).starts
 
@@ -145,13 +145,13 @@ def test_a_limit_is_counted_without_the_calendar(per: Period) -> None:
     def cost(limits: list[Limit]) -> int:
         ledger = Ledger()
         ledger.add_resource("host")
-        planner = Planner(ledger)
+        planner = BookingService(ledger)
         five = timedelta(minutes=5)
         planner.add(
             EventType(id="talk", length=five, all_of=["host"], limits=limits, zone="Europe/Rome")
         )
-        planner.reserve(Ask("talk", FIRST, ttl=TTL), uid="first", now=0)
-        ask = Ask("talk", FIRST + 5 * MINUTE, ttl=TTL)
+        planner.reserve(SlotRequest("talk", FIRST, ttl=TTL), uid="first", now=0)
+        ask = SlotRequest("talk", FIRST + 5 * MINUTE, ttl=TTL)
         return instructions(lambda: planner.reserve(ask, uid="second", now=0))
 
     assert cost([Limit(per, count=100)]) <= 2 * cost([])
@@ -160,7 +160,7 @@ def test_a_limit_is_counted_without_the_calendar(per: Period) -> None:
 # --- Pools -------------------------------------------------------------------------------
 
 
-def pool(hosts: int, **more: Any) -> Planner:
+def pool(hosts: int, **more: Any) -> BookingService:
     """Return so many hosts of the same hours, each with a booking a day and some holds."""
     ledger = Ledger()
     day = FixedWindows(
@@ -177,7 +177,7 @@ def pool(hosts: int, **more: Any) -> Planner:
             ledger.reserve(name, start, start + HOUR, uid=f"{name}-{i}", now=0, ttl=TTL)
             if i % 4:
                 ledger.confirm(f"{name}-{i}", now=0)
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     half_hour = timedelta(minutes=30)
     planner.add(EventType(id="talk", length=half_hour, any_of=[names], **more))
     return planner
@@ -202,7 +202,7 @@ ODD_STEP = timedelta(minutes=45)
 def test_listing_a_pool_does_not_look_at_everybody(more: dict[str, Any]) -> None:
     def cost(hosts: int) -> int:
         planner = pool(hosts, **more)
-        query = Query("talk", FIRST, FIRST + 10 * DAY)
+        query = AvailabilityQuery("talk", FIRST, FIRST + 10 * DAY)
         planner.openings(query, now=0)  # hours are worked out once
         return instructions(lambda: planner.openings(query, now=0))
 
@@ -223,14 +223,16 @@ def test_refusing_one_of_a_pool_is_no_more_than_giving_one(hosts: int, why: str)
         full = FIRST + 6 * DAY
     else:
         ledger.replace_busy("calendar", {key: [(full, full + HOUR)] for key in names}, now=0)
-    planner.reserve(Ask("talk", free - HOUR, ttl=TTL), uid="first", now=0)  # turns are counted
+    planner.reserve(
+        SlotRequest("talk", free - HOUR, ttl=TTL), uid="first", now=0
+    )  # turns are counted
     accepted = instructions(
-        lambda: planner.reserve(Ask("talk", free, ttl=TTL), uid="accepted", now=0)
+        lambda: planner.reserve(SlotRequest("talk", free, ttl=TTL), uid="accepted", now=0)
     )
 
     def refuse() -> None:
         with pytest.raises(NoneFree):
-            planner.reserve(Ask("talk", full, ttl=TTL), uid="refused", now=0)
+            planner.reserve(SlotRequest("talk", full, ttl=TTL), uid="refused", now=0)
 
     assert instructions(refuse) <= 1.2 * accepted
 

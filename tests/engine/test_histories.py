@@ -20,8 +20,8 @@ from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.timeline import CountedTimeline
+from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import EventType, Limit, Period
-from slotengine.core.offer.plan import Ask
 from slotengine.core.time.instant import from_us
 from slotengine.core.time.schedule import Windows
 from slotengine.testing import SimClock
@@ -293,7 +293,7 @@ async def test_what_is_reserved_by_rules_can_be_explained() -> None:
     clock = SimClock(from_us(0))
     recorder = Recorder(clock.now)
     ttl = Terms().default_ttl
-    slot = Operation("reserve_slot", ask=Ask("talk", 120_000_000, ttl=ttl))
+    slot = Operation("reserve_slot", ask=SlotRequest("talk", 120_000_000, ttl=ttl))
     model = LedgerModel(Terms(), dict(ROOMS), event_types=[TALK])
     async with SlotEngine(clock=clock) as engine:
         for room in ROOMS:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slotengine.core.offer.slots import Query
+from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.time.instant import HOUR, MINUTE, to_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
@@ -19,7 +19,7 @@ ELEVEN = TEN + timedelta(hours=1)
 NAIVE = TEN.replace(tzinfo=None)
 
 
-def query(**more: Any) -> Query:
+def query(**more: Any) -> AvailabilityQuery:
     said: dict[str, Any] = {
         "event_type": "talk",
         "start": TEN,
@@ -35,9 +35,9 @@ def query(**more: Any) -> Query:
 
 def test_a_query_is_all_that_was_said() -> None:
     start, rome = to_us(TEN), Zone.of("Europe/Rome")
-    assert query() == Query("talk", start, start + HOUR, None, rome)
+    assert query() == AvailabilityQuery("talk", start, start + HOUR, None, rome)
     said = query(length=timedelta(minutes=5), seats=2, ignoring=["a"], only=["room"])
-    assert said == Query(
+    assert said == AvailabilityQuery(
         "talk", start, start + HOUR, 5 * MINUTE, rome, 2, frozenset({"a"}), frozenset({"room"})
     )
 

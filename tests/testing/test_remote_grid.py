@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.core.offer.grid import lay
-from slotengine.core.offer.slots import fitting
+from slotengine.core.offer.availability import fitting
+from slotengine.core.offer.slot_grid import slot_starts
 from slotengine.core.time.instant import HOUR, MINUTE, to_us
 from slotengine.core.time.interval import widest
 from slotengine.core.time.zone import Zone
@@ -85,7 +85,7 @@ def test_both_grids_are_one(
     earliest += EVENING
     grid = Grid(length_min, step_min, offset_min, ZoneInfo(zone))
     length = length_min * MINUTE
-    ours = lay(
+    ours = slot_starts(
         list(widest(free)), length=length, step=step_min * MINUTE, offset=offset_min * MINUTE,
         earliest=earliest, zone=Zone.of(zone),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from slotengine.core.offer.grid import is_fixed
+from slotengine.core.offer.slot_grid import is_fixed
 from slotengine.core.time.instant import DAY
 from slotengine.core.time.schedule import Windows
 from slotengine.core.time.zone import Zone

@@ -43,8 +43,8 @@ from slotengine.calcom.server.slots_wire import (
 )
 from slotengine.calcom.wire import MINUTE, HttpError
 from slotengine.core.ledger.reservation import State
+from slotengine.core.offer.availability import AvailableSlots
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.offer.slots import Openings
 from slotengine.core.time.instant import LAST_US, from_us, to_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
@@ -138,7 +138,7 @@ class SlotSearch:
                     await anyio.lowlevel.checkpoint()
         return self._joined(look, found)
 
-    def _joined(self, look: _Look, found: list[tuple[Openings | None, bytes]]) -> Reply:
+    def _joined(self, look: _Look, found: list[tuple[AvailableSlots | None, bytes]]) -> Reply:
         """Return all pieces as one answer, without what is past by now."""
         now = to_us(self._engine.now())
         dates = []
@@ -162,7 +162,9 @@ class SlotSearch:
             distinct(hours),
         )
 
-    def _written(self, query: SlotsQuery, offer: Offer | None, found: Openings | None) -> bytes:
+    def _written(
+        self, query: SlotsQuery, offer: Offer | None, found: AvailableSlots | None
+    ) -> bytes:
         shown = () if found is None else self._shown(offer, found)
         return orjson.dumps(slots_data(shown, zone=query.time_zone, ranges=query.ranges))
 
@@ -226,7 +228,7 @@ class SlotSearch:
 
     # --- What there is -------------------------------------------------------------------
 
-    def _openings(self, look: _Look, start: int, end: int) -> Openings | None:
+    def _openings(self, look: _Look, start: int, end: int) -> AvailableSlots | None:
         """Return the slots that are offered now, None if there cannot be any."""
         start = max(start, to_us(self._engine.now()))
         if start >= end:
@@ -261,7 +263,7 @@ class SlotSearch:
 
     # --- What is shown of it -------------------------------------------------------------
 
-    def _shown(self, offer: Offer | None, openings: Openings) -> list[Offered]:
+    def _shown(self, offer: Offer | None, openings: AvailableSlots) -> list[Offered]:
         length = openings.length
         if openings.total is None:
             return [(start, start + length, None) for start in openings.starts]
@@ -271,7 +273,7 @@ class SlotSearch:
             for start in openings.starts
         ]
 
-    def _seats(self, offer: Offer, openings: Openings, start: int) -> SeatsShown:
+    def _seats(self, offer: Offer, openings: AvailableSlots, start: int) -> SeatsShown:
         assert openings.total is not None
         taken = openings.taken.get(start, 0)
         booking_uid = self._booking_uid(offer, start, start + openings.length) if taken else None

@@ -16,7 +16,7 @@ from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
-from slotengine.core.offer.plan import Ask
+from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import duration_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows, Windows
 from slotengine.testing.operations import Operation
@@ -340,7 +340,7 @@ class _Client:
                 changed = changed._replace(demand=Demand.AHEAD)  # as the engine has it then
             yield self._call(Operation("reserve_request", (changed,)))
 
-    def _altered(self, ask: Ask) -> Ask:
+    def _altered(self, ask: SlotRequest) -> SlotRequest:
         """Return what one asks for, or nearly so."""
         event_type = EVENT_TYPES[ask.event_type]
         hosts = frozenset(host.resource for host in event_type.hosts())
@@ -478,7 +478,7 @@ class _Client:
     def _moves_by_rules(self) -> Iterator[Step]:
         yield self._call(self._by_rules())
         event_type = self._random.choice(("", "", "", "talk", "talk", "visit"))
-        ask = Ask(
+        ask = SlotRequest(
             event_type,
             self._start(),
             ttl=self._random.choice(TTLS) * TICK,
@@ -541,7 +541,7 @@ class _Client:
     def _by_rules(self) -> Operation:
         names = ("talk", "talk", "course", "course", "visit", "call")
         event_type = EVENT_TYPES[self._random.choice(names)]
-        ask = Ask(
+        ask = SlotRequest(
             event_type.id,
             self._start(),
             self._length(event_type.id),

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from slotengine.core.ledger.reservation import ENDED
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.slots import Query
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.values import Slot
 from slotengine.testing.model import Seen
@@ -71,7 +71,7 @@ def _found(slots: list[Slot]) -> dict[int, int]:
 
 
 def _expected(world: World, step: Look, ignoring: frozenset[str]) -> dict[int, int]:
-    query = Query(
+    query = AvailabilityQuery(
         step.event_type, step.start, step.end, step.length,
         seats=step.seats, ignoring=ignoring, only=step.only,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def _expected(world: World, step: Look, ignoring: frozenset[str]) -> dict[int, i
 
 
 async def _take(world: World, step: Look, start: int, own: Seen | None) -> None:
-    ask = Ask(
+    ask = SlotRequest(
         step.event_type, start, step.length, TERMS.default_ttl, seats=step.seats, only=step.only
     )
     if own is None:

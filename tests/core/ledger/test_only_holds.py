@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Limit, Period
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
 from slotengine.core.time.instant import HOUR, MINUTE
 from slotengine.errors import NoneFree, Refused, SlotTaken
 
@@ -23,12 +23,12 @@ def minutes(count: int) -> timedelta:
     return timedelta(minutes=count)
 
 
-def planned() -> tuple[Ledger, Planner]:
+def planned() -> tuple[Ledger, BookingService]:
     """Return some event types over resources of one unit and of several."""
     ledger = Ledger()
     for name, capacity in (("room", 1), ("hall", 2), ("host-1", 1), ("host-2", 1)):
         ledger.add_resource(name, capacity=capacity)
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     day = (Limit(Period.DAY, count=2),)
     for event_type in (
         EventType(id="plain", length=minutes(30), all_of=["room"]),
@@ -65,7 +65,7 @@ def test_it_is_told_as_the_details_tell_it(
     for number, (kind, quarter, later, confirmed) in enumerate(steps):
         now += later * 3 * MINUTE
         start = HOUR + quarter * 15 * MINUTE
-        ask = Ask(kind, start=start, ttl=TTL, enforce=False)
+        ask = SlotRequest(kind, start=start, ttl=TTL, enforce=False)
         try:
             planner.reserve(ask, uid=str(number), now=now)
         except Refused as refusal:
@@ -83,7 +83,7 @@ def test_it_is_told_as_the_details_tell_it(
 @pytest.mark.parametrize("kind", ["plain", "limited", "buffered", "both", "hall", "wide hall"])
 def test_of_bookings_and_of_holds(kind: str) -> None:
     ledger, planner = planned()
-    ask = Ask(kind, start=HOUR, ttl=TTL)
+    ask = SlotRequest(kind, start=HOUR, ttl=TTL)
     uids = ["a", "b"] if "hall" in kind else ["a"]
     for uid in uids:
         planner.reserve(ask, uid=uid, now=0)

@@ -13,16 +13,16 @@ from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.reservation import Change, Entry, Reservable
 from slotengine.core.ledger.resource import NO_TURNS, Turns
 from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Host
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
 from slotengine.core.time.instant import MINUTE
 
 SLOT = 30 * MINUTE
 TERMS = Terms(retention=0)
 
 
-def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledger, Planner]:
+def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledger, BookingService]:
     """Return a ledger and a planner with one group of hosts; changes are kept in the list."""
     ledger = Ledger(TERMS)
     if changes is not None:
@@ -30,16 +30,18 @@ def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledge
     hosts = [f"host-{i}" for i in range(len(weights))]
     for host in hosts:
         ledger.add_resource(host)
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     group = [Host(host, weight=weight) for host, weight in zip(hosts, weights, strict=True)]
     for name in ("talk", "visit"):
         planner.add(EventType(id=name, length=timedelta(minutes=30), any_of=[group]))
     return ledger, planner
 
 
-def takes(planner: Planner, i: int, now: int = 0, event_type: str = "talk", slot: int = 0) -> str:
+def takes(
+    planner: BookingService, i: int, now: int = 0, event_type: str = "talk", slot: int = 0
+) -> str:
     """Reserve the i-th slot, which is nobody's yet, and return who takes it."""
-    ask = Ask(event_type, (slot or i + 1) * SLOT, ttl=5 * MINUTE)
+    ask = SlotRequest(event_type, (slot or i + 1) * SLOT, ttl=5 * MINUTE)
     entry = planner.reserve(ask, uid=f"{event_type}-{i}", now=now)
     return entry.all_claims()[0].resource
 

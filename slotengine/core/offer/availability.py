@@ -41,8 +41,8 @@ from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.obstruction import Standing, steps
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, Entry, Session
 from slotengine.core.ledger.timeline import START_OF_TIME
-from slotengine.core.offer.grid import lay
-from slotengine.core.offer.plan import LimitRule, Party, Plan, Shift
+from slotengine.core.offer.booking_rules import BookingRules, HostRule, LimitRule, SharedHours
+from slotengine.core.offer.slot_grid import slot_starts
 from slotengine.core.time.instant import DAY, MINUTE
 from slotengine.core.time.interval import Span, clipped, common, joined, parted, widest, without
 from slotengine.core.time.zone import FIRST_LOCAL, LAST_LOCAL, Zone
@@ -63,7 +63,7 @@ GONE: Final = -NEVER
 """Until when something stands that does not, or is to be ignored."""
 
 
-class Query(NamedTuple):
+class AvailabilityQuery(NamedTuple):
     """Which slots are looked for: those that begin in a span of time, and end in it."""
 
     event_type: str | EventType
@@ -80,7 +80,7 @@ class Query(NamedTuple):
     """Of the groups, the resources that will do; None: all."""
 
 
-class Openings(NamedTuple):
+class AvailableSlots(NamedTuple):
     """Slots that are offered."""
 
     starts: Sequence[int]
@@ -91,13 +91,13 @@ class Openings(NamedTuple):
     """Of the slots that are shared already, by start: how many seats are taken."""
 
 
-class Search:
+class AvailabilitySearch:
     """One look at what can be had, at one moment."""
 
     def __init__(
         self,
-        plan: Plan,
-        query: Query,
+        plan: BookingRules,
+        query: AvailabilityQuery,
         occupancy: Occupancy,
         now: int,
         *,
@@ -137,7 +137,7 @@ class Search:
         self.cut_from = self._end
         """When the range begins that ends with the look, and so may go on beyond it."""
 
-    def openings(self) -> Openings:
+    def openings(self) -> AvailableSlots:
         """Return the slots that are offered, in order."""
         first, end = self._plan.bookable(self._now)
         starts: list[int] = []
@@ -152,7 +152,7 @@ class Search:
             if self._plan.event_type.first_only:
                 starts = first_of_dates(starts, self._query.zone)
                 starts = [start for start in starts if start >= self._query.start]
-        return Openings(starts, self._length, self._plan.seats, taken)
+        return AvailableSlots(starts, self._length, self._plan.seats, taken)
 
     def _offered(self) -> list[int]:
         """Return the starts on the grid at which all fixed hosts, and one of each group, fit."""
@@ -172,7 +172,7 @@ class Search:
         plan = self._plan
         if ranges and ranges[-1][1] == self._end:
             self.cut_from = ranges[-1][0]
-        return lay(
+        return slot_starts(
             ranges,
             length=self._length,
             step=plan.interval or self._length,
@@ -214,7 +214,7 @@ class Search:
 
     # --- Where a slot fits: of the starts of a grid ---------------------------------------
 
-    def _fitting_any(self, shifts: Sequence[Shift], starts: list[int]) -> list[int]:
+    def _fitting_any(self, shifts: Sequence[SharedHours], starts: list[int]) -> list[int]:
         """Return the starts at which one of a group fits.
 
         Nobody is looked at for a start that is found already, and nobody at all once
@@ -253,7 +253,7 @@ class Search:
             [start for start in starts if start not in covered],
         )
 
-    def _parted(self, party: Party, starts: list[int]) -> tuple[list[int], list[int]]:
+    def _parted(self, party: HostRule, starts: list[int]) -> tuple[list[int], list[int]]:
         """Return at which starts a host, who is open, is free for a slot, and at which not.
 
         O(s log n) for s starts or, if there are fewer, what stands between them.
@@ -297,7 +297,7 @@ class Search:
         needs += map(self._pooled, self._shifts)
         return reduce(_both, needs)
 
-    def _pooled(self, shifts: Sequence[Shift]) -> list[Span]:
+    def _pooled(self, shifts: Sequence[SharedHours]) -> list[Span]:
         """Return where one of a group is free, as ranges.
 
         A window in which somebody is free throughout holds whatever others are in it,
@@ -313,7 +313,7 @@ class Search:
                 windows = [window for window in windows if window not in found]
         return widest(found)
 
-    def _free_of(self, party: Party, windows: list[Span]) -> list[Span]:
+    def _free_of(self, party: HostRule, windows: list[Span]) -> list[Span]:
         """Return where a slot fits into some windows of one host, beside bookings."""
         resource = self._occupancy.resources[party.resource]
         if not resource.load and not resource.busy:
@@ -452,12 +452,12 @@ class Search:
 
 
 def _among(
-    groups: Iterable[Sequence[Shift]], only: Collection[str]
-) -> tuple[tuple[Shift, ...], ...]:
+    groups: Iterable[Sequence[SharedHours]], only: Collection[str]
+) -> tuple[tuple[SharedHours, ...], ...]:
     """Return the groups, less whoever will not do."""
     return tuple(
         tuple(
-            Shift(hours, left)
+            SharedHours(hours, left)
             for hours, parties in shifts
             if (left := tuple(party for party in parties if party.resource in only))
         )

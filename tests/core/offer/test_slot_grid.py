@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slotengine.core.offer.grid import lay, unit_min
+from slotengine.core.offer.slot_grid import slot_starts, unit_min
 from slotengine.core.time.instant import MINUTE, from_us, to_us
 from slotengine.core.time.zone import Zone
 
@@ -22,7 +22,7 @@ def at(clock: str) -> int:
 def laid(*ranges: str, step: int = 30, length: int | None = None, **more: Any) -> list[str]:
     """Return the starts as UTC clock times; ranges are like "09:00-17:00"."""
     options: dict[str, Any] = {"offset": 0, "earliest": 0, "zone": "UTC"} | more
-    starts = lay(
+    starts = slot_starts(
         [(at(one[:5]), at(one[6:])) for one in ranges],
         length=(step if length is None else length) * MINUTE,
         step=step * MINUTE,
@@ -53,7 +53,7 @@ def test_a_slot_that_lacks_a_microsecond_does_not_fit() -> None:
     start, half_hour = at("09:00"), 30 * MINUTE
     options: dict[str, Any] = {"length": half_hour, "step": half_hour, "offset": 0, "earliest": 0}
     for end, fits in ((start + half_hour - 1, []), (start + 2 * half_hour - 1, [start])):
-        assert lay([(start, end)], zone=Zone.of("UTC"), **options) == fits
+        assert slot_starts([(start, end)], zone=Zone.of("UTC"), **options) == fits
 
 
 def test_a_start_goes_up_to_the_grid() -> None:
@@ -74,7 +74,7 @@ def test_alignment_is_by_the_viewers_clock() -> None:
 def test_clocks_that_change_on_the_way_to_the_full_hour() -> None:
     # In Lord Howe it is 02:00 at 15:00 UTC of that day, and then 01:30 again.
     start = to_us(datetime(2024, 4, 6, 14, 40, tzinfo=UTC))
-    starts = lay(
+    starts = slot_starts(
         [(start, start + 4 * 60 * MINUTE)],
         length=60 * MINUTE, step=60 * MINUTE, offset=0, earliest=0,
         zone=Zone.of("Australia/Lord_Howe"),
@@ -85,7 +85,7 @@ def test_clocks_that_change_on_the_way_to_the_full_hour() -> None:
 def test_only_whole_minutes_are_left_over_where_clocks_jump_by_odd_seconds() -> None:
     # In Monrovia 00:44:30 came after 23:59:59, so the full hour is 25.5 minutes away.
     start = to_us(datetime(1972, 1, 7, 0, 34, 30, tzinfo=UTC))
-    starts = lay(
+    starts = slot_starts(
         [(start, start + 26 * MINUTE - 1)],
         length=10 * MINUTE, step=60 * MINUTE, offset=0, earliest=0,
         zone=Zone.of("Africa/Monrovia"), optimized=True,
@@ -106,7 +106,7 @@ def test_seconds_are_cut() -> None:
 def laid_within(start: int, end: int, *more: tuple[int, int], **options: Any) -> list[str]:
     minutes = {"length": 30, "step": 40, "offset": 0, "earliest": 0} | options
     in_us = {name: minutes.pop(name) * MINUTE for name in ("length", "step", "offset")}
-    starts = lay([(start, end), *more], zone=Zone.of("UTC"), **in_us, **minutes)
+    starts = slot_starts([(start, end), *more], zone=Zone.of("UTC"), **in_us, **minutes)
     return [f"{from_us(one):%H:%M:%S}" for one in starts]
 
 

@@ -15,10 +15,10 @@ import pytest
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.reservation import Change
 from slotengine.core.ledger.timeline import CountedTimeline
+from slotengine.core.offer.availability import LONGEST_RANGE, AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import LONGEST_RANGE, Query
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, from_us, to_us
 from slotengine.core.time.schedule import FixedWindows, Schedule, Travel, Windows, hours
 from slotengine.core.time.zone import FIRST_LOCAL, LAST_LOCAL, Zone
@@ -56,7 +56,7 @@ class Shop:
 
     def __init__(self, now: int = MONDAY) -> None:
         self.ledger = Ledger()
-        self.planner = Planner(self.ledger)
+        self.planner = BookingService(self.ledger)
         self.now = now
         self.made = 0
 
@@ -75,7 +75,7 @@ class Shop:
     ) -> str:
         self.made += 1
         uid = f"uid-{self.made}"
-        ask = Ask(event_type, start, ttl=TTL, **more)
+        ask = SlotRequest(event_type, start, ttl=TTL, **more)
         self.planner.reserve(ask, uid=uid, now=self.now)
         if book:
             self.ledger.confirm(uid, now=self.now)
@@ -86,7 +86,7 @@ class Shop:
     ) -> list[int]:
         if "zone" in more:
             more["zone"] = Zone.of(more["zone"])
-        query = Query(event_type, start, end or start + DAY, **more)
+        query = AvailabilityQuery(event_type, start, end or start + DAY, **more)
         return list(self.planner.openings(query, now=self.now).starts)
 
     def clock(self, *args: Any, **more: Any) -> str:
@@ -376,7 +376,7 @@ def test_a_clock_with_seconds(now: str, notice: int, step: int, first: str) -> N
     assert shop.clock()[:5] == first
     begins = to_us(datetime.fromisoformat(f"2030-01-07T{first}Z"))
     assert shop.starts(shop.now)[0] == begins  # also if one asks from now on
-    query = Query("talk", shop.now, MONDAY + DAY)
+    query = AvailabilityQuery("talk", shop.now, MONDAY + DAY)
     assert shop.planner.next_openings(query, 1, now=shop.now).starts == [begins]
     shop.reserve(begins)
 
@@ -436,7 +436,9 @@ def test_limits() -> None:
     assert shop.starts(*week, length=120 * MINUTE) == []
     assert shop.starts(MONDAY, MONDAY + 8 * DAY, length=120 * MINUTE)[0] == at(7 * 24 + 8)
     # Moving within the day does not count twice.
-    assert shop.planner.move(held, Ask("talk", at(10), ttl=TTL), now=shop.now).start == at(10)
+    assert shop.planner.move(held, SlotRequest("talk", at(10), ttl=TTL), now=shop.now).start == at(
+        10
+    )
     shop.reserve(at(56))
     assert shop.starts(*week) == []
 
@@ -486,7 +488,9 @@ def test_the_first_of_each_date_only() -> None:
 def test_lengths() -> None:
     shop = office(lengths=[minutes(60), minutes(30)])
     assert shop.clock(length=30 * MINUTE) == "09:00 09:30 10:00 10:30 11:00 11:30 12:00 12:30"
-    openings = shop.planner.openings(Query("talk", at(9), at(10), 30 * MINUTE), now=shop.now)
+    openings = shop.planner.openings(
+        AvailabilityQuery("talk", at(9), at(10), 30 * MINUTE), now=shop.now
+    )
     assert openings == ([at(9), at(9.5)], 30 * MINUTE, None, {})
     with pytest.raises(InvalidField, match="30, 60 minutes"):
         shop.clock(length=45 * MINUTE)
@@ -498,7 +502,7 @@ def test_lengths() -> None:
 def test_seats() -> None:
     shop = office(seats=3)
     shop.reserve(at(9.5), seats=2, book=True)
-    found = shop.planner.openings(Query("talk", MONDAY, MONDAY + DAY), now=shop.now)
+    found = shop.planner.openings(AvailabilityQuery("talk", MONDAY, MONDAY + DAY), now=shop.now)
     # It takes the room, and is offered where it is, off the grid.
     assert [from_us(start).hour for start in found.starts] == [9, 11, 12]
     assert found.starts[0] == at(9.5)
@@ -527,7 +531,7 @@ def test_a_session_is_offered_if_it_lies_in_range_and_window() -> None:
 def test_a_session_that_is_over_unmarked_is_none() -> None:
     shop = office(seats=2, length=minutes(30), lengths=[minutes(30), minutes(60)])
     shop.reserve(at(9), length=60 * MINUTE)
-    query = Query("talk", at(9), at(10))
+    query = AvailabilityQuery("talk", at(9), at(10))
     assert shop.planner.openings(query, now=shop.now)[0::3] == ([], {at(9): 1})
     assert shop.planner.openings(query, now=shop.now + TTL)[0::3] == ([at(9), at(9.5)], {})
 
@@ -544,7 +548,7 @@ def test_seats_that_are_ignored_or_have_lapsed_are_free() -> None:
     first = shop.reserve(at(9), seats=2)
     shop.now += 1
     shop.reserve(at(9))
-    query = Query("talk", at(9), at(10), ignoring=frozenset({first}))
+    query = AvailabilityQuery("talk", at(9), at(10), ignoring=frozenset({first}))
     assert shop.planner.openings(query, now=shop.now).taken == {at(9): 1}
     query = query._replace(ignoring=frozenset())
     assert shop.planner.openings(query, now=shop.now).taken == {at(9): 3}
@@ -615,14 +619,14 @@ def test_a_refused_move_leaves_the_very_session() -> None:
     shop.ledger.reserve("second", at(11), at(12), uid="a", now=shop.now, ttl=TTL)
     before = shop.ledger.resource("first").turns("talk")
     with pytest.raises(NoneFree):
-        shop.planner.move(joined, Ask("talk", at(11), ttl=TTL), now=shop.now)
+        shop.planner.move(joined, SlotRequest("talk", at(11), ttl=TTL), now=shop.now)
     assert shop.ledger.resource("first").turns("talk") == before
     shop.ledger._check()
     again = Shop(shop.now).open("first", "second")
     again.offer(all_of=[], any_of=[["first", "second"]], seats=2)
     for change in changes:
         again.ledger.apply(change)
-    asked = Ask("talk", at(13), ttl=TTL)
+    asked = SlotRequest("talk", at(13), ttl=TTL)
     picks = [
         one.planner.reserve(asked, uid="next", now=shop.now).all_claims()[0].resource
         for one in (shop, again)
@@ -659,7 +663,7 @@ def test_nothing_is_offered_where_there_is_no_calendar() -> None:
 def test_of_a_range_that_is_over_nothing_is_told() -> None:
     shop = office(seats=2)
     shop.reserve(at(9), book=True)
-    query = Query("talk", at(9), at(10))
+    query = AvailabilityQuery("talk", at(9), at(10))
     assert shop.planner.openings(query, now=at(8))[0::3] == ([at(9)], {at(9): 1})
     assert shop.planner.openings(query, now=at(10))[0::3] == ([], {})
 
@@ -668,7 +672,7 @@ def test_the_next_openings() -> None:
     shop = office(notice=minutes(60))
 
     def following(count: int, start: int = MONDAY, end: int = MONDAY + 300 * DAY) -> list[int]:
-        query = Query("talk", start, end)
+        query = AvailabilityQuery("talk", start, end)
         return list(shop.planner.next_openings(query, count, now=shop.now).starts)
 
     assert following(2) == [at(9), at(10)]
@@ -692,7 +696,7 @@ def test_the_next_openings_are_those_of_the_whole_range() -> None:
     shop.offer(length=minutes(45))
     shop.reserve(at(9.25), book=True)
     shop.reserve(at(9 + 4 * 24), book=True)
-    query = Query("talk", MONDAY, MONDAY + 30 * DAY)
+    query = AvailabilityQuery("talk", MONDAY, MONDAY + 30 * DAY)
     whole = shop.planner.openings(query, now=shop.now).starts
     for count in (1, 5, 35, 36, 100):
         assert shop.planner.next_openings(query, count, now=shop.now).starts == whole[:count]
@@ -702,7 +706,7 @@ def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() ->
     """Which begins where the range does, also if nothing can be booked before some date."""
     shop = Shop().open("room")
     shop.offer(length=minutes(35), window=DateRange(date(2030, 1, 12), date(2030, 1, 20)))
-    query = Query("talk", MONDAY, MONDAY + 30 * DAY)
+    query = AvailabilityQuery("talk", MONDAY, MONDAY + 30 * DAY)
     whole = shop.planner.openings(query, now=shop.now).starts
     # 206 steps of 35 minutes after 00:05 on Monday; Saturday at 00:00 is none of them.
     assert from_us(whole[0]) == datetime(2030, 1, 12, 0, 15, tzinfo=UTC)
@@ -714,7 +718,7 @@ def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_ran
     """Where the look ends, in the middle of the hours, they must not begin otherwise."""
     shop = Shop(at(12.5)).open("room", hours=daily("UTC", "09:20-17:00"))
     shop.offer(optimized=True)
-    query = Query("talk", at(12.5), at(12.5) + 30 * DAY)
+    query = AvailabilityQuery("talk", at(12.5), at(12.5) + 30 * DAY)
     whole = shop.planner.openings(query, now=shop.now).starts
     # Of 7 hours and 40 minutes 40 may be lost, which is up to 10:00; of those up to 12:30 only 10.
     for count in range(1, 20):
@@ -733,7 +737,10 @@ def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_ran
         (TooManyUnits, lambda shop: shop.offer(id="other", all_of=[Host("room", units=2)])),
         (UnknownEventType, lambda shop: shop.reserve(at(9), "other")),
         (UnknownEventType, lambda shop: shop.clock(event_type=["talk"])),
-        (UnknownReservation, lambda shop: shop.planner.move("a", Ask("talk", at(9)), now=0)),
+        (
+            UnknownReservation,
+            lambda shop: shop.planner.move("a", SlotRequest("talk", at(9)), now=0),
+        ),
         (InvalidField, lambda shop: shop.offer(id="other", length=timedelta(days=367))),
         (InvalidField, lambda shop: shop.offer(id="other", before=timedelta(days=366))),
         (UnknownResource, lambda shop: shop.offer(id="other", all_of=["limit:day count:talk"])),
@@ -756,7 +763,7 @@ def test_a_repeat_is_answered_when_it_would_be_too_late_to_ask() -> None:
     shop.now = at(7.75)
     uid = shop.reserve(at(9), key="k")
     shop.now = at(8.5)
-    ask = Ask("talk", at(9), ttl=TTL, key="k")
+    ask = SlotRequest("talk", at(9), ttl=TTL, key="k")
     assert shop.planner.reserve(ask, uid="again", now=shop.now).uid == uid
     with pytest.raises(TooSoon):
         shop.planner.reserve(ask._replace(key="other"), uid="again", now=shop.now)
@@ -764,7 +771,7 @@ def test_a_repeat_is_answered_when_it_would_be_too_late_to_ask() -> None:
 
 def test_a_key_is_for_all_that_was_asked() -> None:
     shop = Shop().open("first", "second").offer(all_of=[], any_of=[["first", "second"]])
-    ask = Ask("talk", at(9), ttl=TTL, key="k", only=frozenset({"first"}))
+    ask = SlotRequest("talk", at(9), ttl=TTL, key="k", only=frozenset({"first"}))
     entry = shop.planner.reserve(ask, uid="a", now=shop.now)
     assert shop.planner.reserve(ask, uid="b", now=shop.now) is entry
     usual = ask._replace(length=60 * MINUTE)  # said, or left to the event type: the same
@@ -847,12 +854,18 @@ def test_renewing_asks_for_no_notice_but_moving_does() -> None:
     uid = shop.reserve(at(11))
     shop.ledger.confirm(uid, now=shop.now)
     shop.now = at(10.5)
-    assert shop.planner.move(uid, Ask("talk", at(11), ttl=TTL), now=shop.now).start == at(11)
+    assert shop.planner.move(uid, SlotRequest("talk", at(11), ttl=TTL), now=shop.now).start == at(
+        11
+    )
     with pytest.raises(TooSoon):
-        shop.planner.move(uid, Ask("talk", at(11.25), ttl=TTL), now=shop.now)
-    moved = shop.planner.move(uid, Ask("talk", at(11.25), ttl=TTL, enforce=False), now=shop.now)
+        shop.planner.move(uid, SlotRequest("talk", at(11.25), ttl=TTL), now=shop.now)
+    moved = shop.planner.move(
+        uid, SlotRequest("talk", at(11.25), ttl=TTL, enforce=False), now=shop.now
+    )
     assert moved.start == at(11.25)
-    assert shop.planner.move(uid, Ask("talk", at(12), ttl=TTL), now=shop.now).start == at(12)
+    assert shop.planner.move(uid, SlotRequest("talk", at(12), ttl=TTL), now=shop.now).start == at(
+        12
+    )
 
 
 def test_unless_enforced_hours_do_not_count_but_what_is_taken_does() -> None:

@@ -15,9 +15,9 @@ from slotengine.core.ledger.checks import check_text, is_count
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Entry, Placement
+from slotengine.core.offer.availability import AvailabilityQuery, AvailabilitySearch, AvailableSlots
+from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.offer.plan import Ask, Plan
-from slotengine.core.offer.slots import Openings, Query, Search
 from slotengine.core.time.instant import DAY, EPOCH, LAST_US, from_us
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
 
@@ -25,21 +25,21 @@ FIRST_REACH: Final = DAY
 """How far the search for the next slots looks at first."""
 
 
-class Planner:
+class BookingService:
     """Event types, by id.
 
     >>> from datetime import timedelta
     >>> ledger = Ledger()
     >>> ledger.add_resource("room-1")
-    >>> planner = Planner(ledger)
+    >>> planner = BookingService(ledger)
     >>> planner.add(EventType(id="talk", length=timedelta(minutes=30), all_of=["room-1"]))
-    >>> planner.reserve(Ask("talk", start=10**9, ttl=10**8), uid="a", now=0).state
+    >>> planner.reserve(SlotRequest("talk", start=10**9, ttl=10**8), uid="a", now=0).state
     <State.HELD: 'held'>
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._plans: dict[str, Plan] = {}
+        self._plans: dict[str, BookingRules] = {}
 
     def add(self, event_type: EventType) -> None:
         """Make an event type known.
@@ -59,7 +59,7 @@ class Planner:
         """Return whether there is an event type of this id."""
         return event_type in self._plans
 
-    def plan(self, event_type: str | EventType) -> Plan:
+    def plan(self, event_type: str | EventType) -> BookingRules:
         """Return an event type, ready for use: one that was added, or any that has no limits.
 
         Raises `UnknownEventType`; of one that was not added `UnknownResource`,
@@ -74,14 +74,14 @@ class Planner:
         except (KeyError, TypeError):
             raise UnknownEventType(event_type) from None
 
-    def _drawn(self, event_type: EventType) -> Plan:
+    def _drawn(self, event_type: EventType) -> BookingRules:
         hours = {}
         for host in event_type.hosts():
             found = self._ledger.resource(host.resource)
             if host.units > found.capacity:
                 raise TooManyUnits(found.id, host.units, found.capacity)
             hours[found.id] = found.schedule
-        plan = Plan(event_type, hours)
+        plan = BookingRules(event_type, hours)
         if plan.longest > self._ledger.terms.longest_span:
             most = from_us(self._ledger.terms.longest_span) - EPOCH
             raise InvalidField("length", f"must be no more than {most}, buffers included")
@@ -89,7 +89,7 @@ class Planner:
 
     # --- Reserving -------------------------------------------------------------------------
 
-    def reserve(self, ask: Ask, *, uid: str, now: int) -> Entry:
+    def reserve(self, ask: SlotRequest, *, uid: str, now: int) -> Entry:
         """Hold what is asked for: by the rules of the event type, in one step.
 
         O(h log n) for h hosts.  Raises `TooSoon` or `NotBookable`, as
@@ -121,7 +121,7 @@ class Planner:
             proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
         return self._ledger.adopt(proposal, uid=uid, now=now)
 
-    def prepared(self, ask: Ask) -> tuple[Proposal, Callable[[int], None] | None, int]:
+    def prepared(self, ask: SlotRequest) -> tuple[Proposal, Callable[[int], None] | None, int]:
         """Return what the ledger is to decide, what it is to check before, and until when it can.
 
         Raises `UnknownEventType`, `TooManyUnits` or `InvalidField`.
@@ -157,7 +157,13 @@ class Planner:
             plan.check_hours(entry.start, entry.end, entry.all_claims())
 
     def move(
-        self, uid: str, ask: Ask, *, now: int, renew: bool = False, version: int | None = None
+        self,
+        uid: str,
+        ask: SlotRequest,
+        *,
+        now: int,
+        renew: bool = False,
+        version: int | None = None,
     ) -> Entry:
         """Re-slot a live hold or a booking to what is asked for, keeping its uid.
 
@@ -178,7 +184,7 @@ class Planner:
 
     # --- Searching -------------------------------------------------------------------------
 
-    def openings(self, query: Query, *, now: int) -> Openings:
+    def openings(self, query: AvailabilityQuery, *, now: int) -> AvailableSlots:
         """Return the slots that are offered; see `slots`.
 
         Raises `UnknownEventType`, or `InvalidField` for a length that is not one
@@ -186,16 +192,16 @@ class Planner:
         """
         return self._search(query, now).openings()
 
-    def _search(self, query: Query, now: int) -> Search:
+    def _search(self, query: AvailabilityQuery, now: int) -> AvailabilitySearch:
         plan = self.plan(query.event_type)
         ledger = self._ledger
         now = ledger.look(now)
         ignored = [ledger.get(uid, now=now) for uid in query.ignoring]
-        return Search(
+        return AvailabilitySearch(
             plan, query, ledger.occupancy, now, swept=ledger.is_swept(now), ignored=ignored
         )
 
-    def next_openings(self, query: Query, count: int, *, now: int) -> Openings:
+    def next_openings(self, query: AvailabilityQuery, count: int, *, now: int) -> AvailableSlots:
         """Return the first ``count`` slots that are offered, or as many as there are.
 
         The range is looked at a little first, then twice as far each time: where
@@ -235,7 +241,7 @@ class Planner:
             reach *= 2
 
 
-def _check_start(plan: Plan, ask: Ask) -> Callable[[int], None] | None:
+def _check_start(plan: BookingRules, ask: SlotRequest) -> Callable[[int], None] | None:
     """Return what refuses a start that is too soon or too far off, if anything is to.
 
     Not asked of a repeat: it is not refused because time has passed since.

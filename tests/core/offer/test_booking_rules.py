@@ -12,10 +12,10 @@ from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
 from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.availability import LONGEST_RANGE, AvailabilityQuery
+from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.offer.plan import Ask, Plan
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import LONGEST_RANGE, Query
 from slotengine.core.time.instant import DAY, HOUR, LAST_US, MINUTE, from_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
@@ -41,16 +41,16 @@ def event_type(**more: Any) -> EventType:
     return EventType(**options)
 
 
-def planned(**more: Any) -> Plan:
-    return Plan(event_type(**more), dict.fromkeys(NAMES))
+def planned(**more: Any) -> BookingRules:
+    return BookingRules(event_type(**more), dict.fromkeys(NAMES))
 
 
 @pytest.fixture
-def planner() -> Planner:
+def planner() -> BookingService:
     ledger = Ledger(Terms(MINUTE, 1, HOUR, longest_span=DAY))
     for name in NAMES:
         ledger.add_resource(name, capacity=3)
-    return Planner(ledger)
+    return BookingService(ledger)
 
 
 # --- What is proposed ------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_all_that_was_asked_for_is_proposed() -> None:
         after=minutes(10),
         limits=[Limit(Period.DAY, count=3), Limit(Period.DAY, time=minutes(90))],
     )
-    ask = Ask("talk", HOUR, ttl=MINUTE, holder="somebody", key="k")
+    ask = SlotRequest("talk", HOUR, ttl=MINUTE, holder="somebody", key="k")
     start, end = HOUR, HOUR + 30 * MINUTE
     occupied = start - 5 * MINUTE, end + 10 * MINUTE
     pool = Pool(
@@ -92,7 +92,7 @@ def test_all_that_was_asked_for_is_proposed() -> None:
 
 def test_seats_are_among_those_who_will_do() -> None:
     plan = planned(seats=4, any_of=[["host-1", "host-2"]])
-    proposal = plan.proposal(Ask("talk", 0, seats=3, only=frozenset({"host-2"})))
+    proposal = plan.proposal(SlotRequest("talk", 0, seats=3, only=frozenset({"host-2"})))
     assert proposal.seats == Seats(4, 3)
     assert proposal.hosts == frozenset({"room", "host-2"})
 
@@ -103,7 +103,7 @@ def test_everybody_but_of_one_group_only_one() -> None:
     assert plan.with_host("host-4") == {"room", "host-1", "host-2", "host-4"}
 
 
-def test_both_kinds_of_limits_can_be_of_one_period(planner: Planner) -> None:
+def test_both_kinds_of_limits_can_be_of_one_period(planner: BookingService) -> None:
     limits = [Limit(Period.DAY, count=3), Limit(Period.DAY, time=minutes(90))]
     planner.add(event_type(limits=limits))
     units = {name: limit.capacity for name, limit in planner._ledger.occupancy.limits.items()}
@@ -112,7 +112,7 @@ def test_both_kinds_of_limits_can_be_of_one_period(planner: Planner) -> None:
 
 # --- What is refused -------------------------------------------------------------------------
 
-REFUSED: list[tuple[tuple[object, ...], Callable[[Planner], object]]] = [
+REFUSED: list[tuple[tuple[object, ...], Callable[[BookingService], object]]] = [
     (("length",), lambda x: x.plan("talk").length_of(MINUTE)),
     (("seats",), lambda x: x.plan("talk").seats_of(0)),
     (("seats",), lambda x: x.plan("talk").seats_of(2)),
@@ -127,16 +127,16 @@ REFUSED: list[tuple[tuple[object, ...], Callable[[Planner], object]]] = [
     (("room", 4, 3), lambda x: x.add(event_type(id="new", all_of=[Host("room", units=4)]))),
     (("length",), lambda x: x.add(event_type(id="new", after=timedelta(days=1)))),
     (("length",), lambda x: x.add(event_type(id="new", before=timedelta(days=1)))),
-    (("end",), lambda x: x.openings(Query("talk", 5, 5), now=0)),
-    (("end",), lambda x: x.openings(Query("talk", 0, LONGEST_RANGE + 1), now=0)),
-    (("count",), lambda x: x.next_openings(Query("talk", 0, DAY), 0, now=0)),
-    (("nobody",), lambda x: x.move("nobody", Ask("talk", 0, ttl=1), now=0)),
+    (("end",), lambda x: x.openings(AvailabilityQuery("talk", 5, 5), now=0)),
+    (("end",), lambda x: x.openings(AvailabilityQuery("talk", 0, LONGEST_RANGE + 1), now=0)),
+    (("count",), lambda x: x.next_openings(AvailabilityQuery("talk", 0, DAY), 0, now=0)),
+    (("nobody",), lambda x: x.move("nobody", SlotRequest("talk", 0, ttl=1), now=0)),
 ]
 
 
 @pytest.mark.parametrize(("about", "call"), REFUSED)
 def test_what_is_refused_is_named(
-    planner: Planner, about: tuple[object, ...], call: Callable[[Planner], object]
+    planner: BookingService, about: tuple[object, ...], call: Callable[[BookingService], object]
 ) -> None:
     planner.add(event_type(any_of=[["host-1", "host-2"]]))
     planner.add(event_type(id="shared", seats=2))
@@ -148,7 +148,7 @@ def test_what_is_refused_is_named(
     assert all(refused.value.args)
 
 
-def test_a_slot_may_be_as_long_as_a_span_can_be(planner: Planner) -> None:
+def test_a_slot_may_be_as_long_as_a_span_can_be(planner: BookingService) -> None:
     longest = event_type(
         id="long", length=minutes(24 * 60 - 15), before=minutes(5), after=minutes(10)
     )
@@ -156,13 +156,16 @@ def test_a_slot_may_be_as_long_as_a_span_can_be(planner: Planner) -> None:
     assert planner.plan("long").longest == DAY
 
 
-def test_a_search_may_go_as_far_as_that(planner: Planner) -> None:
+def test_a_search_may_go_as_far_as_that(planner: BookingService) -> None:
     planner.add(event_type())
-    end = planner.openings(Query("talk", 0, LONGEST_RANGE), now=0).starts[-1] + 30 * MINUTE
+    end = (
+        planner.openings(AvailabilityQuery("talk", 0, LONGEST_RANGE), now=0).starts[-1]
+        + 30 * MINUTE
+    )
     assert end == LONGEST_RANGE
 
 
-def test_what_has_no_limits_need_not_be_added(planner: Planner) -> None:
+def test_what_has_no_limits_need_not_be_added(planner: BookingService) -> None:
     plan = planner.plan(event_type(id="new", length=minutes(45)))
     assert (plan.id, plan.length) == ("new", 45 * MINUTE)
     assert not planner.knows("new")
@@ -192,9 +195,9 @@ def test_a_window_begins_with_its_first_moment() -> None:
         assert refused.value.args == ("talk", from_us(opens), from_us(end))
 
 
-def test_what_is_prepared_can_be_had_until_its_notice(planner: Planner) -> None:
+def test_what_is_prepared_can_be_had_until_its_notice(planner: BookingService) -> None:
     planner.add(event_type(notice=minutes(10)))
-    ask = Ask("talk", HOUR, ttl=MINUTE)
+    ask = SlotRequest("talk", HOUR, ttl=MINUTE)
     proposal, check, last = planner.prepared(ask)
     assert proposal == planner.plan("talk").proposal(ask)
     assert last == HOUR - 10 * MINUTE
@@ -209,24 +212,24 @@ def test_what_is_prepared_can_be_had_until_its_notice(planner: Planner) -> None:
 
 
 @pytest.mark.parametrize("start", [0, HOUR])
-def test_a_move_says_which_version_it_means(planner: Planner, start: int) -> None:
+def test_a_move_says_which_version_it_means(planner: BookingService, start: int) -> None:
     planner.add(event_type())
-    planner.reserve(Ask("talk", 0, ttl=MINUTE), uid="a", now=0)
+    planner.reserve(SlotRequest("talk", 0, ttl=MINUTE), uid="a", now=0)
     with pytest.raises(StaleVersion):
-        planner.move("a", Ask("talk", start, ttl=MINUTE), now=0, version=2)
-    assert planner.move("a", Ask("talk", start, ttl=MINUTE), now=0, version=1).version == 2
+        planner.move("a", SlotRequest("talk", start, ttl=MINUTE), now=0, version=2)
+    assert planner.move("a", SlotRequest("talk", start, ttl=MINUTE), now=0, version=1).version == 2
 
 
-def test_who_may_not_move_is_told_so_before_it_is_too_soon(planner: Planner) -> None:
+def test_who_may_not_move_is_told_so_before_it_is_too_soon(planner: BookingService) -> None:
     planner.add(event_type(notice=minutes(10)))
-    planner.reserve(Ask("talk", 10 * MINUTE, ttl=MINUTE), uid="a", now=0)
+    planner.reserve(SlotRequest("talk", 10 * MINUTE, ttl=MINUTE), uid="a", now=0)
     with pytest.raises(StaleVersion):
-        planner.move("a", Ask("talk", 0, ttl=MINUTE), now=1, version=2)
+        planner.move("a", SlotRequest("talk", 0, ttl=MINUTE), now=1, version=2)
 
 
-def test_a_move_renews_if_asked(planner: Planner) -> None:
+def test_a_move_renews_if_asked(planner: BookingService) -> None:
     planner.add(event_type())
-    planner.reserve(Ask("talk", 0, ttl=MINUTE), uid="a", now=0)
-    assert planner.move("a", Ask("talk", HOUR, ttl=MINUTE), now=10).until == MINUTE
-    moved = planner.move("a", Ask("talk", HOUR, ttl=MINUTE), now=10, renew=True)
+    planner.reserve(SlotRequest("talk", 0, ttl=MINUTE), uid="a", now=0)
+    assert planner.move("a", SlotRequest("talk", HOUR, ttl=MINUTE), now=10).until == MINUTE
+    moved = planner.move("a", SlotRequest("talk", HOUR, ttl=MINUTE), now=10, renew=True)
     assert moved.until == MINUTE + 10

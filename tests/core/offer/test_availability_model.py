@@ -17,12 +17,12 @@ from hypothesis import event, given
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import ENDED, Claim, State
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import (
     EventType,
 )
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import Query
 from slotengine.core.time.instant import HOUR, MINUTE, duration_us, to_us
 from slotengine.core.time.schedule import FixedWindows, Schedule, Windows, hours
 from slotengine.core.time.zone import Zone
@@ -77,11 +77,11 @@ class Shop:
         self.ledger = Ledger(chores=self.chores)
         for name, (capacity, schedule) in self.resources.items():
             self.ledger.add_resource(name, capacity=capacity, schedule=schedule)
-        self.planner = Planner(self.ledger)
+        self.planner = BookingService(self.ledger)
         for event_type in self.types:
             self.planner.add(event_type)
 
-    def reserve(self, ask: Ask) -> str | None:
+    def reserve(self, ask: SlotRequest) -> str | None:
         uid = f"uid-{len(self.uids)}"
         try:
             self.planner.reserve(ask, uid=uid, now=self.now)
@@ -96,7 +96,7 @@ class Shop:
         live = [one for one in seen if one.state in {State.HELD, State.CONFIRMED}]
         return World(self.resources, live, self.busy, self.now)
 
-    def offered(self, query: Query) -> dict[int, int]:
+    def offered(self, query: AvailabilityQuery) -> dict[int, int]:
         found = self.planner.openings(query, now=self.now)
         return {start: found.taken.get(start, 0) for start in found.starts}
 
@@ -140,7 +140,9 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
         if what == "book" and draw(st.integers(0, 3)) == 0:
             adopt(draw, shop, event_type, start)
             return
-        ask = Ask(event_type.id, start, ttl=TTL, enforce=draw(st.sampled_from((True, False))))
+        ask = SlotRequest(
+            event_type.id, start, ttl=TTL, enforce=draw(st.sampled_from((True, False)))
+        )
         uid = shop.reserve(ask)
         if uid is not None and what == "book":
             shop.ledger.confirm(uid, now=shop.now)
@@ -169,7 +171,7 @@ def end_or_move(draw: st.DrawFn, shop: Shop, what: str) -> None:
         end(one.uid, now=shop.now)
         return
     event_type = draw(st.sampled_from(shop.types))
-    ask = Ask(event_type.id, draw(likely_starts(shop, event_type)), ttl=TTL, enforce=False)
+    ask = SlotRequest(event_type.id, draw(likely_starts(shop, event_type)), ttl=TTL, enforce=False)
     with suppress(Refused, InvalidRequest):
         shop.planner.move(one.uid, ask, now=shop.now)
 
@@ -178,18 +180,18 @@ def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
     """Any start; or one that is offered, or that is taken already, so that sessions are shared."""
     odd = st.sampled_from((0, 0, 5 * MINUTE))
     anywhere = st.tuples(instants, odd).map(lambda parts: shop.night + sum(parts))
-    query = Query(event_type.id, shop.night, shop.night + 26 * HOUR)
+    query = AvailabilityQuery(event_type.id, shop.night, shop.night + 26 * HOUR)
     taken = [one.start for one in shop.world().live]
     likely = [*list(shop.offered(query))[:10], *taken]
     return st.one_of(anywhere, *([st.sampled_from(likely)] * 2 if likely else []))
 
 
 @st.composite
-def queries(draw: st.DrawFn, shop: Shop) -> Query:
+def queries(draw: st.DrawFn, shop: Shop) -> AvailabilityQuery:
     event_type = shop.types[0]
     starts = st.sampled_from((0, -6 * HOUR, 3 * HOUR + 20 * MINUTE))
     start = shop.night + draw(strategies.instants(starts))
-    return Query(
+    return AvailabilityQuery(
         event_type.id,
         start,
         start + draw(strategies.instants(st.sampled_from((10, 26, 50)).map(HOUR.__mul__))),
@@ -233,7 +235,7 @@ def test_slots(data: st.DataObject) -> None:
         return
     length = query.length
     for start in offered:
-        ask = Ask(event_type.id, start, length, TTL, seats=query.seats, only=query.only)
+        ask = SlotRequest(event_type.id, start, length, TTL, seats=query.seats, only=query.only)
         uid = shop.reserve(ask)
         assert uid is not None, "what is offered can be reserved"
         shop.ledger.release(uid, now=shop.now)
@@ -241,7 +243,7 @@ def test_slots(data: st.DataObject) -> None:
     check_nothing_else(shop, query, offered)
 
 
-def check_nothing_else(shop: Shop, query: Query, offered: dict[int, int]) -> None:
+def check_nothing_else(shop: Shop, query: AvailabilityQuery, offered: dict[int, int]) -> None:
     """Whatever is laid on the grid and can be reserved is offered."""
     event_type = shop.types[0]
     if event_type.first_only:
@@ -249,11 +251,13 @@ def check_nothing_else(shop: Shop, query: Query, offered: dict[int, int]) -> Non
     for start in naive_grid(event_type, shop.world(), query):
         if start in offered:
             continue
-        ask = Ask(event_type.id, start, query.length, TTL, seats=query.seats, only=query.only)
+        ask = SlotRequest(
+            event_type.id, start, query.length, TTL, seats=query.seats, only=query.only
+        )
         assert shop.reserve(ask) is None, "what can be reserved on the grid is offered"
 
 
-def check_moves(shop: Shop, query: Query, offered: dict[int, int]) -> None:
+def check_moves(shop: Shop, query: AvailabilityQuery, offered: dict[int, int]) -> None:
     """What is offered to whom sees through a reservation is what that can be moved to."""
     (uid,) = query.ignoring
     entry = shop.ledger.get(uid, now=shop.now)
@@ -265,5 +269,5 @@ def check_moves(shop: Shop, query: Query, offered: dict[int, int]) -> None:
     if wanted != query.seats:
         return
     for start in offered:
-        ask = Ask(query.event_type, start, query.length, TTL, seats=wanted, only=query.only)
+        ask = SlotRequest(query.event_type, start, query.length, TTL, seats=wanted, only=query.only)
         assert shop.planner.move(uid, ask, now=shop.now).start == start

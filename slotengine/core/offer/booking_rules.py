@@ -1,6 +1,6 @@
 """An event type made ready for a ledger: durations as numbers, hours and limits looked up.
 
-A `Plan` turns a start and a length into a `Proposal`, and knows what has
+A `BookingRules` turns a start and a length into a `Proposal`, and knows what has
 nothing to do with what is taken: the lengths, the notice, the booking window.
 Times and durations are microseconds.
 """
@@ -16,7 +16,7 @@ from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.reservation import LIMIT, Claim, Demand, Seats
 from slotengine.core.ledger.timeline import END_OF_TIME
 from slotengine.core.offer.event_type import EventType, Host, Limit, Periods
-from slotengine.core.offer.grid import is_fixed
+from slotengine.core.offer.slot_grid import is_fixed
 from slotengine.core.time.instant import MINUTE, duration_us, from_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, AnyOf, FixedWindows, Schedule
 from slotengine.core.time.zone import Zone
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slotengine.core.time.schedule import Windows
 
 
-class Ask(NamedTuple):
+class SlotRequest(NamedTuple):
     """What somebody asks for: a slot of an event type, by its rules."""
 
     event_type: str
@@ -47,7 +47,7 @@ class Ask(NamedTuple):
     """How much the holder may have, beside what the engine allows."""
 
 
-class Party(NamedTuple):
+class HostRule(NamedTuple):
     """A host, and the hours that count for this event type; None: always."""
 
     resource: str
@@ -86,14 +86,14 @@ class LimitRule:
         return length // MINUTE if self.by_minutes else 1
 
 
-class Shift(NamedTuple):
+class SharedHours(NamedTuple):
     """Hosts of one group who have the same hours."""
 
     hours: Windows | None
-    parties: tuple[Party, ...]
+    parties: tuple[HostRule, ...]
 
 
-class Plan:
+class BookingRules:
     """An event type over the resources of a ledger.
 
     ``hours`` are those of the resources themselves.
@@ -123,10 +123,10 @@ class Plan:
         self.longest = self.before + max(self.lengths) + self.after
         """The longest span that a slot may occupy."""
 
-    def _party(self, host: Host, hours: Mapping[str, Windows | None]) -> Party:
+    def _party(self, host: Host, hours: Mapping[str, Windows | None]) -> HostRule:
         said = (self.event_type.schedule, host.schedule, hours[host.resource])
         schedule = next((each for each in said if each is not None), None)
-        return Party(host.resource, host.units, host.weight, schedule)
+        return HostRule(host.resource, host.units, host.weight, schedule)
 
     def _alone(self) -> str | None:
         """Return the resource of which a slot takes one unit, and nothing else but of limits.
@@ -144,7 +144,7 @@ class Plan:
         named = (one.zone for one in schedules if isinstance(one, Schedule))
         return Zone.of(self.event_type.zone or next(named, "UTC"))
 
-    def names(self, groups: Iterable[tuple[Party, ...]]) -> frozenset[str]:
+    def names(self, groups: Iterable[tuple[HostRule, ...]]) -> frozenset[str]:
         """Return the resources of all fixed hosts, and of some groups."""
         return frozenset(party.resource for group in (self.fixed, *groups) for party in group)
 
@@ -188,7 +188,7 @@ class Plan:
         """Return the hours that count of each fixed host, if they are to, or all hours."""
         return self._fixed_hours if enforce else self._all_hours
 
-    def groups_of(self, only: Collection[str] | None) -> tuple[tuple[Party, ...], ...]:
+    def groups_of(self, only: Collection[str] | None) -> tuple[tuple[HostRule, ...], ...]:
         """Return the groups, less whoever will not do.
 
         Raises `InvalidField` if that leaves nobody of a group, or names who is no host.
@@ -221,7 +221,7 @@ class Plan:
         return tuple([rule.claim(start, length) for rule in self.limits])
 
     @cached_property
-    def shifts(self) -> tuple[tuple[Shift, ...], ...]:
+    def shifts(self) -> tuple[tuple[SharedHours, ...], ...]:
         """The groups, each by the hours of its hosts.  O(h) the first time."""
         return tuple(map(_by_hours, self.groups))
 
@@ -230,7 +230,7 @@ class Plan:
         """When somebody of each group is open; None: always, or not known beforehand."""
         return tuple(map(_hours_of_all, self.shifts))
 
-    def proposal(self, ask: Ask) -> Proposal:
+    def proposal(self, ask: SlotRequest) -> Proposal:
         """Return what the ledger is to decide.  O(h) for h hosts.
 
         Raises `InvalidField` or `TooManyUnits` for what can never be had.
@@ -295,14 +295,14 @@ class Plan:
             raise NotBookable(self.id, from_us(opens), from_us(end))
 
 
-def _by_hours(group: Iterable[Party]) -> tuple[Shift, ...]:
+def _by_hours(group: Iterable[HostRule]) -> tuple[SharedHours, ...]:
     """Return a group by the hours of its hosts, in the order in which these come up.
 
     Hours that are equal are the same, whether or not they are one object.
     """
-    shifts: dict[object, list[Party]] = {}
+    shifts: dict[object, list[HostRule]] = {}
     latest: Windows | None = None
-    parties: list[Party] = []
+    parties: list[HostRule] = []
     for party in group:
         if not parties or party.hours is not latest:
             latest = party.hours
@@ -311,10 +311,10 @@ def _by_hours(group: Iterable[Party]) -> tuple[Shift, ...]:
             except TypeError:  # somebody's own kind of hours, without a hash
                 parties = shifts[len(shifts)] = []
         parties.append(party)
-    return tuple(Shift(each[0].hours, tuple(each)) for each in shifts.values())
+    return tuple(SharedHours(each[0].hours, tuple(each)) for each in shifts.values())
 
 
-def _hours_of_all(shifts: Sequence[Shift]) -> Windows | None:
+def _hours_of_all(shifts: Sequence[SharedHours]) -> Windows | None:
     """Return when one of several is open, if that cannot change; None if one of them always is."""
     schedules = [shift.hours for shift in shifts]
     if len(schedules) == 1:
@@ -323,7 +323,7 @@ def _hours_of_all(shifts: Sequence[Shift]) -> Windows | None:
     return AnyOf(fixed) if len(fixed) == len(schedules) else None
 
 
-def _pool(group: tuple[Party, ...], occupied: tuple[int, int], *, enforce: bool) -> Pool:
+def _pool(group: tuple[HostRule, ...], occupied: tuple[int, int], *, enforce: bool) -> Pool:
     """Return a group of which one is to be had for a span."""
     return Pool(
         tuple([Claim(one.resource, *occupied, one.units) for one in group]),
@@ -332,7 +332,7 @@ def _pool(group: tuple[Party, ...], occupied: tuple[int, int], *, enforce: bool)
     )
 
 
-def _hours(parties: Iterable[Party], *, enforce: bool) -> tuple[Windows, ...]:
+def _hours(parties: Iterable[HostRule], *, enforce: bool) -> tuple[Windows, ...]:
     """Return the hours that count of each."""
     return tuple(
         [one.hours if enforce and one.hours is not None else ALWAYS_OPEN for one in parties]

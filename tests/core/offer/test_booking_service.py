@@ -11,9 +11,9 @@ from hypothesis import event, given
 
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Host, Limit, Period, RollingDays
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, to_us
 from slotengine.core.time.schedule import Schedule, hours
 from slotengine.errors import InvalidRequest, Refused
@@ -35,12 +35,12 @@ MORE: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def planner(terms: Terms | None = None, **more: Any) -> Planner:
+def planner(terms: Terms | None = None, **more: Any) -> BookingService:
     ledger = Ledger(terms)
     ledger.add_resource("room", capacity=2, schedule=MORNING)
     for name in ("host-1", "host-2"):
         ledger.add_resource(name)
-    found = Planner(ledger)
+    found = BookingService(ledger)
     found.add(EventType(**USUAL | more))
     return found
 
@@ -87,7 +87,7 @@ terms = st.sampled_from(
     [Terms(), Terms(max_holds=2), Terms(default_ttl=HOUR, shortest_ttl=10 * MINUTE)]
 )
 asks = st.builds(
-    Ask,
+    SlotRequest,
     st.just("talk"),
     start=st.sampled_from([MONDAY + hour * HOUR // 2 for hour in (14, 16, 17, 20, 21, 22, 48)]),
     length=mostly(None, HOUR // 2, HOUR, 7 * MINUTE),
@@ -100,7 +100,7 @@ asks = st.builds(
 )
 
 
-def outcome(planner: Planner, ask: Ask, uid: str, now: int) -> object:
+def outcome(planner: BookingService, ask: SlotRequest, uid: str, now: int) -> object:
     try:
         entry = planner.reserve(ask, uid=uid, now=now)
     except Refused as refusal:
@@ -119,7 +119,7 @@ def outcome(planner: Planner, ask: Ask, uid: str, now: int) -> object:
     calls=st.lists(st.tuples(asks, st.integers(0, 10 * MINUTE)), min_size=5, max_size=20),
 )
 def test_the_short_way_leads_to_the_same(
-    terms: Terms, more: dict[str, Any], calls: list[tuple[Ask, int]]
+    terms: Terms, more: dict[str, Any], calls: list[tuple[SlotRequest, int]]
 ) -> None:
     """Goal: nobody can tell which way was taken.
 

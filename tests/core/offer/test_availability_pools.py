@@ -19,10 +19,10 @@ from benchmarks.pools import Host, Span, crossed, gaps, laid
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim
+from slotengine.core.offer.availability import AvailabilityQuery
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.offer.plan import Ask
-from slotengine.core.offer.planner import Planner
-from slotengine.core.offer.slots import Query
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, SECOND
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows, Schedule, hours
 from slotengine.core.time.zone import Zone
@@ -123,7 +123,7 @@ def test_slots_of_pools(
         else:
             ledger.add_resource(name, capacity=units, schedule=shared[kind])
     fixed = fixed and len(names) > 1
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     minute = timedelta(minutes=1)
     event_type = EventType(
         id="talk",
@@ -136,7 +136,7 @@ def test_slots_of_pools(
     )
     planner.add(event_type)
     ignored = take(ledger, some, taken, daily, units)
-    query = Query("talk", FIRST, FIRST + ends, ignoring=frozenset(ignored))
+    query = AvailabilityQuery("talk", FIRST, FIRST + ends, ignoring=frozenset(ignored))
     found = planner.openings(query, now=LATER).starts
     expected = _expected(
         some, step, before * MINUTE, after * MINUTE, fixed=fixed, ends=FIRST + ends
@@ -146,7 +146,7 @@ def test_slots_of_pools(
     following = planner.next_openings(query, 3, now=LATER).starts
     assert list(following) == expected[:3]
     if found and not ignored:
-        ask = Ask("talk", found[len(found) // 2], ttl=TTL, enforce=True)
+        ask = SlotRequest("talk", found[len(found) // 2], ttl=TTL, enforce=True)
         assert planner.reserve(ask, uid="it", now=LATER).uid == "it"
 
 
@@ -174,7 +174,7 @@ def take(
             some[whose].booked.append((start, end))
             some[whose].standing.append((start, end))
             continue
-        ask = Ask("talk", start, ttl=SECOND if what == "lapse" else TTL)
+        ask = SlotRequest("talk", start, ttl=SECOND if what == "lapse" else TTL)
         try:
             _hold(ledger, name, start, end, uid, ask.ttl, units)
         except Refused:
@@ -239,10 +239,10 @@ def test_the_grid_goes_on_from_a_start_that_had_seconds_to_lose() -> None:
         ledger.add_resource(name, schedule=FixedWindows([(ten + low, ten + high)]))
     ledger.reserve("a", ten + 30 * MINUTE, ten + 50 * MINUTE, uid="it", now=NOW, ttl=TTL)
     ledger.confirm("it", now=NOW)
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     half_hour, odd = timedelta(minutes=30), timedelta(minutes=45)
     planner.add(EventType(id="talk", length=half_hour, interval=odd, any_of=[["a", "b"]]))
-    found = planner.openings(Query("talk", FIRST, FIRST + DAY), now=NOW).starts
+    found = planner.openings(AvailabilityQuery("talk", FIRST, FIRST + DAY), now=NOW).starts
     assert list(found) == [ten + 45 * MINUTE]
 
 
@@ -287,11 +287,11 @@ def test_hours_that_may_change_are_asked_each_time(only: frozenset[str] | None) 
     own = {name: Unhashable([(start, start + hour)]) for name, start in open_then.items()}
     for name, theirs in own.items():
         ledger.add_resource(name, schedule=theirs)
-    planner = Planner(ledger)
+    planner = BookingService(ledger)
     planner.add(EventType(id="talk", length=timedelta(hours=1), any_of=[["a", "b", "c"]]))
 
     def found() -> list[int]:
-        query = Query("talk", FIRST, FIRST + DAY, only=only)
+        query = AvailabilityQuery("talk", FIRST, FIRST + DAY, only=only)
         return list(planner.openings(query, now=NOW).starts)
 
     some = only or frozenset(open_then)

@@ -68,7 +68,7 @@ def is_fixed(
     )
 
 
-def lay(
+def slot_starts(
     ranges: Sequence[Span],
     *,
     length: int,
@@ -83,7 +83,7 @@ def lay(
     The ranges' starts and ends must both ascend (`interval.widest`).  A start may
     be less than a minute before ``earliest``.  O(n + k) for n ranges and k slots.
 
-    >>> starts = lay(
+    >>> starts = slot_starts(
     ...     [(20 * MINUTE, 150 * MINUTE)],
     ...     length=30 * MINUTE, step=30 * MINUTE, offset=0, earliest=0, zone=Zone.of("UTC"),
     ... )
