@@ -132,7 +132,7 @@ def test_a_verb_refuses_what_is_no_such_thing(verb: str, parameter: str) -> None
             except SlotError as error:
                 str(error).encode()
                 assert state(engine, hold, booking) == before, repr(value)
-            engine._ledger._check()
+            engine._ledger.check_invariants()
             await engine.aclose()
 
     asyncio.run(main())
@@ -227,7 +227,7 @@ async def used(one: Request | Claim) -> None:
             use(asked)
         except SlotError as error:
             str(error).encode()
-    engine._ledger._check()
+    engine._ledger.check_invariants()
     await engine.aclose()
 
 

@@ -244,7 +244,7 @@ class Soak:
     def _look_for_leftovers(self) -> None:
         ledger, says = self.engine._ledger, self.engine.statistics()
         try:
-            ledger._check()
+            ledger.check_invariants()
         except AssertionError as error:
             self.audit.broken.add(f"the books are wrong: {''.join(format_exception(error))}")
         self.left = {

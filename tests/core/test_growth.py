@@ -59,7 +59,7 @@ def test_cancelling_does_not_look_through_what_shares_a_limit(which: str) -> Non
         planner = counted(bookings)
         uid = "uid-0" if which == "first" else f"uid-{bookings - 1}"
         taken = instructions(lambda: planner._ledger.cancel(uid, now=0))
-        planner._ledger._check()
+        planner._ledger.check_invariants()
         return taken
 
     assert levels(cost, 50, 400)
@@ -74,7 +74,7 @@ def test_giving_back_one_of_many_units_does_not_look_through_the_others() -> Non
         for i in range(seats):
             ledger.reserve("theatre", FIRST, FIRST + 3 * HOUR, uid=f"uid-{i}", now=0, ttl=TTL)
         taken = instructions(lambda: ledger.release(f"uid-{seats - 2}", now=0))
-        ledger._check()
+        ledger.check_invariants()
         return taken
 
     assert levels(cost, 50, 400)
@@ -129,7 +129,7 @@ def test_a_long_span_does_not_slow_the_hours_it_does_not_touch() -> None:
         gone = instructions(lambda: ledger.busy("courts", *around, now=0))
         assert len(ledger.reservations_in("courts", *around, now=0)) == 4
         assert gone <= standing
-        ledger._check()
+        ledger.check_invariants()
         return standing
 
     assert levels(cost, 50, 400)
@@ -252,7 +252,7 @@ def test_replacing_what_one_source_says_does_not_sort_the_others(apart: bool) ->
             ledger.replace_busy(f"source-{number}", {"host": spans}, now=0)
         spans = [(FIRST + i * 15 * MINUTE, FIRST + i * 15 * MINUTE + MINUTE) for i in range(20)]
         taken = instructions(lambda: ledger.replace_busy("source-0", {"host": spans}, now=0))
-        ledger.resource("host")._check()
+        ledger.resource("host").check_invariants()
         return taken
 
     assert levels(cost, 5, 50)

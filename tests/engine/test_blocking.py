@@ -217,7 +217,7 @@ def test_threads_never_oversell(engine: BlockingEngine) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(life, range(300), timeout=PATIENCE_S))
     assert engine.statistics().refused
-    engine._engine._ledger._check()
+    engine._engine._ledger.check_invariants()
 
 
 # --- Refusals, read in another thread --------------------------------------------------------

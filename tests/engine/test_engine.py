@@ -236,7 +236,7 @@ async def test_both_forms_answer_alike(call: Call) -> None:
         assert answers[0] == answers[1]
         assert books(one) == books(other)
         assert one.statistics() == other.statistics()
-        one._ledger._check()
+        one._ledger.check_invariants()
 
 
 async def test_an_async_verb_gives_way_now_and_then(engine: SlotEngine) -> None:
@@ -986,7 +986,7 @@ async def test_a_schedule_that_raises_leaves_nothing_half_done(
     with pytest.raises(OSError, match="under water"):
         await getattr(engine, call.verb)(*call.args)
     assert books(engine) == before
-    engine._ledger._check()
+    engine._ledger.check_invariants()
 
 
 # --- Keys and versions -----------------------------------------------------------------
@@ -1348,7 +1348,7 @@ async def test_nothing_ended_is_kept_with_no_retention(clock: SimClock) -> None:
         assert await engine.get(hold.uid) is None
         again = await engine.reserve("room", START, HALF_HOUR, key="k")
         assert again.uid != hold.uid
-        engine._ledger._check()
+        engine._ledger.check_invariants()
 
 
 # --- Several at once -------------------------------------------------------------------

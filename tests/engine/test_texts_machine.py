@@ -142,7 +142,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.end_all()
-        self.engine._ledger._check()
+        self.engine._ledger.check_invariants()
         for kind, size in sizes(self.engine).items():
             more = LISTS_LEFT if kind == "list" else 0
             assert size <= self.before[kind] + more, (kind, self.before[kind], size)

@@ -1038,7 +1038,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
                 if cancelled_at == turn and chance.random() < 0.8:
                     scope.cancel()
             await anyio.lowlevel.checkpoint()
-            engine._ledger._check()
+            engine._ledger.check_invariants()
         for _ in range(200):
             await anyio.lowlevel.checkpoint()
         standing = engine.reservations_nowait("room", START, START + DAY)
@@ -1052,7 +1052,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
                 return False
             return True
 
-        line._check(can_be_had)
+        line.check_invariants(can_be_had)
         assert not any(waiter.to_try for waiter in line)
         tasks.cancel_scope.cancel()
     assert len(line) == 0

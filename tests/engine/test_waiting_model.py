@@ -200,13 +200,13 @@ class RoomAgainstList(RuleBasedStateMachine):
                 return False
             return True
 
-        line._check(can_be_had)
+        line.check_invariants(can_be_had)
         assert not any(waiter.to_try for waiter in line)
         assert (self.ledger.screen is not None) == (len(line) > 0)
 
     @invariant()
     def the_books_are_alike(self) -> None:
-        self.ledger._check()
+        self.ledger.check_invariants()
         for name, uid in self.uid_of.items():
             entry = self.ledger.get(uid, now=self.now)
             assert (entry and self.seen(entry)) == self.naive.get(name, self.now)

@@ -183,7 +183,7 @@ class Windows:
             if self._counting[caller][0] <= now:
                 del self._counting[caller]
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n); for tests."""
         assert len(self) <= self._most
         assert not self._counting.keys() & self._blocked.keys()

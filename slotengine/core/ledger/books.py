@@ -426,18 +426,18 @@ class Books:
 
     # --- Invariants ------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant of the books.  O(n log n); for tests and simulation."""
-        self._queue._check()
+        self._queue.check_invariants()
         if self._holders is not None:
             self._check_holders(self._holders)
-        self._occupancy._check()
+        self._occupancy.check_invariants()
         standing: dict[str, list[Claim]] = {}
         for entry, claim in self._occupancy.standing():
             assert self._entries[entry.uid] is entry
             standing.setdefault(entry.uid, []).append(claim)
         for uid, entry in self._entries.items():
-            entry._check()
+            entry.check_invariants()
             assert uid == entry.uid
             assert sorted(standing.get(uid, [])) == sorted(entry.placed * entry.all_claims())
             assert self.chores_due <= entry.until or entry.state in ENDED
@@ -455,7 +455,7 @@ class Books:
         for entry in self._entries.values():
             if entry.holder is not None and entry.state is HELD and entry.until > self.now:
                 live.setdefault(entry.holder, {})[entry] = entry.end - entry.start
-        holders._check(live, self.now)
+        holders.check_invariants(live, self.now)
 
 
 def _over_at(entry: Entry) -> int:

@@ -97,7 +97,7 @@ class Coverage:
             yield self._edges[at], self._edges[closing]
             at = closing + 1
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n); for tests and simulation."""
         assert len(self._edges) == len(self._depths)
         assert all(earlier < later for earlier, later in pairwise(self._edges))

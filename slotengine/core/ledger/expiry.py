@@ -239,7 +239,7 @@ class ExpiryQueue(Generic[Item]):
         lane = self._lanes[ttl] = _Lane(self._full, self._slack)
         return lane
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
         for lane in self._lanes.values():
             buckets = [*lane.tidy, *lane.rest]

@@ -210,7 +210,7 @@ class Holders:
             assert holder is not None
             self._records.pop(holder, None)
 
-    def _check(self, live: dict[str, dict[Entry, int]], now: int) -> None:
+    def check_invariants(self, live: dict[str, dict[Entry, int]], now: int) -> None:
         """Assert that exactly what is live is counted; for tests and simulation."""
         for holder, record in self._records.items():
             assert record.holds or record.noted

@@ -116,7 +116,7 @@ class _Queues(Generic[Caller]):
     def heads(self) -> Iterator[Waiter[Caller]]:
         return (queue.head for queue in self._by_place.values())
 
-    def _check(self, expected: set[tuple[Place, int]]) -> None:
+    def check_invariants(self, expected: set[tuple[Place, int]]) -> None:
         found = {
             (place, ticket) for place, queue in self._by_place.items() for ticket in queue.waiters
         }
@@ -124,7 +124,7 @@ class _Queues(Generic[Caller]):
         assert all(list(one.waiters) == sorted(one.waiters) for one in self._by_place.values())
         assert sum(map(len, self._lines.values())) == len(self._by_place)
         for line in self._lines.values():
-            line._check()
+            line.check_invariants()
 
 
 class Line(Generic[Caller]):
@@ -291,11 +291,15 @@ class Line(Generic[Caller]):
 
     # --- Invariants ------------------------------------------------------------------------
 
-    def _check(self, can_be_had: Callable[[Waiter[Caller]], bool]) -> None:
+    def check_invariants(self, can_be_had: Callable[[Waiter[Caller]], bool]) -> None:
         """Assert every invariant; and that nobody sleeps who is in front and could be served."""
         waiters = list(self._waiting.values())
-        self._queues._check({(place, one.ticket) for one in waiters for place in one.places})
-        self._signs._check({(place, one.ticket) for one in waiters for place in one.signs})
+        self._queues.check_invariants(
+            {(place, one.ticket) for one in waiters for place in one.places}
+        )
+        self._signs.check_invariants(
+            {(place, one.ticket) for one in waiters for place in one.signs}
+        )
         assert list(self._deadlines) == sorted((one.until, one.ticket) for one in waiters)
         assert {one.ticket for one in waiters if one.to_try} <= set(self._to_try)
         for waiter in waiters:

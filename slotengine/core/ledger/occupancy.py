@@ -622,10 +622,10 @@ class Occupancy:
                 for member in _behind(owner):
                     yield member, Claim(resource.id, start, end, units)
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
         for resource in (*self.resources.values(), *self.limits.values()):
-            resource._check()
+            resource.check_invariants()
         for entry, claim in self.standing():
             assert entry.placed
             assert claim in entry.all_claims()

@@ -315,7 +315,7 @@ class Entry:
         assert self.resource is not None
         return (Claim(self.resource.id, self.start, self.end),)
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant of one reservation; for tests and simulation."""
         assert self.start < self.end
         assert self.version >= 1

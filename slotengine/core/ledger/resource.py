@@ -200,9 +200,9 @@ class Resource(Generic[Owner]):
 
     # --- Invariants ------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
-        self.timeline._check()
+        self.timeline.check_invariants()
         if not self.overbooked:
             taken = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
             assert all(self.timeline.level(one.start) <= self.capacity for one in taken)
@@ -211,7 +211,7 @@ class Resource(Generic[Owner]):
         if self.busy is None:
             assert not self._imported
         else:
-            self.busy._check()
+            self.busy.check_invariants()
             every = [span for edges in self._imported.values() for span in _spans(edges)]
             covered = chain.from_iterable(self.busy.touching(START_OF_TIME, END_OF_TIME))
             assert tuple(covered) == joined(every)

@@ -102,7 +102,7 @@ class Timeline(Protocol[Owner]):
 
     def __len__(self) -> int: ...
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
 
 
@@ -221,7 +221,7 @@ class ExclusiveTimeline(Generic[Owner]):
         """Return an empty timeline of the same kind."""
         return ExclusiveTimeline()
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         assert len(self._starts) == len(self._ends) == len(self._owners)
         assert all(start < end for start, end in zip(self._starts, self._ends, strict=True))
         assert all(end <= start for end, start in zip(self._ends, self._starts[1:], strict=False))
@@ -310,7 +310,7 @@ class _Spans(Generic[Owner]):
         """Return how many starts there are."""
         return len(self._starts)
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         assert self._starts == sorted(set(self._starts))
         assert len(self._starts) == len(self._ends) == len(self._units) == len(self._owners)
         for i, there in enumerate(self._owners):
@@ -462,14 +462,14 @@ class CountedTimeline(Generic[Owner]):
         """Return an empty timeline of the same kind."""
         return CountedTimeline(self.capacity)
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         assert self._edges[0] == START_OF_TIME
         assert self._taken[0] == self._taken[-1] == 0
         assert all(earlier < later for earlier, later in pairwise(self._edges))
         assert all(left != right for left, right in pairwise(self._taken))
         assert all(taken >= 0 for taken in self._taken)  # perhaps beyond the capacity
         for length, spans in self._classes.items():
-            spans._check()
+            spans.check_invariants()
             theirs = spans.overlapping(START_OF_TIME, END_OF_TIME)
             assert {_length_class(one.start, one.end) for one in theirs} == {length}
         spans_of_all = self.overlapping(START_OF_TIME, END_OF_TIME)
@@ -664,12 +664,12 @@ class PartitionedTimeline(Generic[Owner]):
         self._parts[part.begins] = _refilled(part, spans, part.begins, border)
         self._parts[border] = _refilled(part, spans, border, part.ceases)
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         assert self._parts.keys()[0] == START_OF_TIME
         assert self._count == len(self.overlapping(START_OF_TIME, END_OF_TIME))
         borders = [*self._parts.keys(), END_OF_TIME]
         for (first, part), following in zip(self._parts.items(), borders[1:], strict=True):
-            part._check()
+            part.check_invariants()
             assert (part.begins, part.ceases) == (first, following)
             spans = part.overlapping(START_OF_TIME, END_OF_TIME)
             assert all(first <= taken.start and taken.end <= following for taken in spans)

@@ -121,7 +121,7 @@ class Periods:
             self._spans.insert(after, span)
         return span
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n); for tests."""
         assert self._begins == sorted({begin for begin, _ in self._spans})
         assert self._begins == [begin for begin, _ in self._spans]

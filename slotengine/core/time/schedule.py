@@ -173,7 +173,7 @@ class FixedWindows:
         assert start < end
         return clipped(self._edges, start, end)
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n); for tests and simulation."""
         check_edges(self._edges)
 
@@ -526,7 +526,7 @@ class Schedule:
                 return zone
         return self._home
 
-    def _check(self) -> None:
+    def check_invariants(self) -> None:
         """Assert every invariant.  O(n) for what is cached; for tests and simulation."""
         assert len(self._buckets) <= _BUCKETS_KEPT
         for bucket, edges in self._buckets.items():

@@ -469,9 +469,9 @@ class World:
         self.watch.check()
         self._check_imported()
         self._check_reservations()
-        self.engine._ledger._check()
+        self.engine._ledger.check_invariants()
         # Who could be served is what the model knows.
-        self.engine._room.line._check(lambda waiter: False)
+        self.engine._room.line.check_invariants(lambda waiter: False)
 
     def _check_imported(self) -> None:
         """Hold what each source is said to say against what it says."""

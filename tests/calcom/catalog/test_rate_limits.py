@@ -48,7 +48,7 @@ def test_windows_agree_with_the_naive_model(limit: RateLimit, calls: list[tuple[
         now += later
         times.setdefault(caller, []).append(now)
         assert windows.hit(caller, now=now) == last_of(limit, times[caller])
-        windows._check()
+        windows.check_invariants()
 
 
 @given(limits, st.integers(1, 5), st.lists(st.tuples(st.integers(0, 9), st.integers(0, SECOND))))
@@ -60,7 +60,7 @@ def test_no_more_callers_are_remembered_than_allowed(
     for caller, later in calls:
         now += later
         windows.hit(caller, now=now)
-        windows._check()
+        windows.check_invariants()
 
 
 @given(limits, st.integers(1, 50))
@@ -72,7 +72,7 @@ def test_who_has_gone_quiet_is_forgotten(limit: RateLimit, callers: int) -> None
     later = max(limit.window_s, limit.block_s) * SECOND
     for caller in range(callers):
         windows.hit(("new", caller), now=later)
-        windows._check()
+        windows.check_invariants()
     assert len(windows) == callers
 
 

@@ -27,7 +27,7 @@ def test_covered_is_what_somebody_covers(
     for who, theirs in changes:
         coverage.change(less=said.get(who, []), more=theirs)
         said[who] = theirs
-        coverage._check()
+        coverage.check_invariants()
         edges = joined([span for each in said.values() for span in each])
         for start, end in asked:
             inside = list(clipped(edges, start, end))
@@ -38,4 +38,4 @@ def test_covered_is_what_somebody_covers(
             assert set(found) <= set(zip(edges[::2], edges[1::2], strict=True))
     coverage.change(less=[span for each in said.values() for span in each])
     assert not coverage.touches(-1, 99)
-    coverage._check()
+    coverage.check_invariants()

@@ -90,7 +90,7 @@ class QueueAgainstSorting(RuleBasedStateMachine):
 
     @invariant()
     def invariants_hold(self) -> None:
-        self.queue._check()
+        self.queue.check_invariants()
         assert len(self.queue) == len(self.queued)
 
 
@@ -141,7 +141,7 @@ def test_empty_places_do_not_pile_up() -> None:
         queue.push(egg, 10**9)
         queue.drop(egg)
         assert places(queue) <= 8 * 6
-    queue._check()
+    queue.check_invariants()
     assert queue.take_due(10**9, 10) == [keeper]
 
 
@@ -165,7 +165,7 @@ def test_tidying_keeps_what_counts_and_its_order() -> None:
             queue.drop(egg)
         else:
             kept.append(egg)
-    queue._check()
+    queue.check_invariants()
     assert places(queue) < 4 * len(kept)
     taken: list[Egg] = []
     while queue.due < NEVER:

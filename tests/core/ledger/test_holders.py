@@ -40,7 +40,7 @@ def hold(
 def refused(ledger: Ledger, now: int, **more: Any) -> QuotaExceeded:
     with pytest.raises(QuotaExceeded) as caught:
         hold(ledger, "refused", now, **more)
-    ledger._check()
+    ledger.check_invariants()
     return caught.value
 
 
@@ -67,7 +67,7 @@ def test_only_so_many_holds() -> None:
     hold(ledger, "d", 7)
     refused(ledger, 12)
     hold(ledger, "e", 13)  # at the very moment at which b lapses
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_lapse_counts_whether_or_not_it_was_marked() -> None:
@@ -76,10 +76,10 @@ def test_a_lapse_counts_whether_or_not_it_was_marked() -> None:
     hold(ledger, "a", 0)
     refused(ledger, 9)
     hold(ledger, "b", 10)
-    ledger._check()
+    ledger.check_invariants()
     ledger.expire(20)
     hold(ledger, "c", 20)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_only_so_much_time() -> None:
@@ -111,7 +111,7 @@ def test_a_hold_that_moves_may_not_grow_beyond() -> None:
     hold(ledger, "c", 4, length=10)
     ledger.confirm("b", now=4)
     ledger.move("b", proposal(99), now=4)  # a booking may be as long as it likes
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_who_lets_holds_lapse_has_to_cool_down() -> None:
@@ -149,7 +149,7 @@ def test_who_comes_back_later_does_not() -> None:
     hold(ledger, "c", 609, ttl=10)
     hold(ledger, "d", 669, ttl=10)
     hold(ledger, "e", 679, ttl=10)
-    ledger._check()
+    ledger.check_invariants()
 
 
 @pytest.mark.parametrize("verb", ["release", "confirm"])
@@ -159,11 +159,11 @@ def test_lapses_are_forgotten_with_the_hold_that_kept_them(verb: str) -> None:
     hold(ledger, "b", 20, ttl=900)
     for number in range(20):  # others, whose lapses let this one be forgotten
         hold(ledger, f"o{number}", 30 + 10 * number, holder=f"o{number}")
-    ledger._check()
+    ledger.check_invariants()
     assert ledger._holders is not None
     assert "h" in ledger._holders._records
     getattr(ledger, verb)("b", now=300)
-    ledger._check()
+    ledger.check_invariants()
     assert "h" not in ledger._holders._records
 
 
@@ -187,7 +187,7 @@ def test_a_hold_may_move_though_the_quota_is_lower_by_now() -> None:
     with pytest.raises(QuotaExceeded):
         after.move("a", proposal(21), now=1)
     after.move("a", proposal(19), now=1)
-    after._check()
+    after.check_invariants()
 
 
 # --- Where nobody has marked yet what has lapsed ---------------------------------------------
@@ -222,7 +222,7 @@ def test_a_booking_forgives_also_what_was_not_marked_yet(now: int) -> None:
     hold(ledger, "c", 0, ttl=100)
     ledger.confirm("b", now=now)
     hold(ledger, "d", now)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_lapses_that_were_not_marked_count_in_their_order() -> None:
@@ -239,7 +239,7 @@ def test_a_hold_may_grow_by_what_has_lapsed_though_not_marked() -> None:
     hold(ledger, "a", 0, ttl=10)
     hold(ledger, "b", 0, ttl=20)
     ledger.move("b", proposal(25), now=10)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_one_is_reinstated_while_the_last_hold_has_lapsed_unmarked() -> None:
@@ -249,7 +249,7 @@ def test_one_is_reinstated_while_the_last_hold_has_lapsed_unmarked() -> None:
     hold(ledger, "b", 5, ttl=10)
     ledger.confirm("a", now=20, if_still_free=True)
     hold(ledger, "c", 20)
-    ledger._check()
+    ledger.check_invariants()
 
 
 @pytest.mark.parametrize("now", [15, 20])
@@ -261,7 +261,7 @@ def test_a_reinstatement_forgives_also_what_was_not_marked_yet(now: int) -> None
     ledger.confirm("a", now=now, if_still_free=True)
     hold(ledger, "c", now, ttl=10)
     hold(ledger, "d", now + 10)  # of which only "c" counts
-    ledger._check()
+    ledger.check_invariants()
 
 
 # --- What is kept ----------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def test_what_is_long_ago_is_forgotten() -> None:
     ledger = ledger_with(max_lapses=2, cool_down=50)
     for number in range(100):
         hold(ledger, str(number), number * 10, holder=f"h{number}")
-    ledger._check()
+    ledger.check_invariants()
     assert ledger._holders is not None
     assert len(ledger._holders._records) <= 8
 
@@ -280,7 +280,7 @@ def test_a_batch_meets_its_own() -> None:
     ledger = ledger_with(max_holds=2)
     with pytest.raises(QuotaExceeded):
         ledger.reserve_all([proposal()] * 3, uids=["a", "b", "c"], now=0)
-    ledger._check()
+    ledger.check_invariants()
     results = ledger.reserve_each([proposal()] * 3, uids=["a", "b", "c"], now=0)
     assert [type(one) for one in results] == [Entry, Entry, QuotaExceeded]
     with pytest.raises(NoneFree) as caught:
@@ -321,7 +321,7 @@ def test_those_without_a_holder_and_bookings_are_nobodys_business() -> None:
     hold(ledger, "b", 1)
     ledger.confirm("b", now=2)
     ledger.cancel("b", now=3)
-    ledger._check()
+    ledger.check_invariants()
     hold(ledger, "c", 3)
     refused(ledger, 3)
 
@@ -370,7 +370,7 @@ def test_a_quota_of_a_request_counts_all_that_its_holder_has(direct: bool) -> No
         ask("f", 10, Quota(holds=2))
     assert caught.value.args == ("holds", 2, 3, from_us(15))
     ask("f", 15, Quota(holds=2))
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_the_lower_of_two_quotas_decides() -> None:
@@ -407,7 +407,7 @@ def test_who_moves_a_hold_does_not_matter_only_who_made_it() -> None:
     assert caught.value.used == timedelta(0, 0, 25)
     # Nothing of that counts for whoever moved it.
     ledger.reserve_proposal(under(Quota(holds=1, held=25), 25, holder="another"), uid="c", now=3)
-    ledger._check()
+    ledger.check_invariants()
 
 
 @pytest.mark.parametrize("max_life", [None, 40, 20])
@@ -481,7 +481,7 @@ def test_a_batch_meets_its_own_under_a_quota() -> None:
     assert [type(one) for one in results] == [Entry, Entry, QuotaExceeded, QuotaExceeded]
     assert not ledger.is_free(three[0], now=0)
     assert ledger.is_free(three[0]._replace(holder="other"), now=0)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_quota_survives_a_replay() -> None:
@@ -493,7 +493,7 @@ def test_a_quota_survives_a_replay() -> None:
     before.extend("a", ttl=12, now=3)
     before.move("a", proposal(15), now=4)
     for ledger in (before, after):
-        ledger._check()
+        ledger.check_invariants()
         with pytest.raises(LifeExceeded) as late:
             ledger.extend("a", ttl=12, now=5)
         assert late.value.latest == from_us(16)
@@ -513,7 +513,7 @@ def test_only_live_holds_are_counted_when_counting_begins() -> None:
     with pytest.raises(QuotaExceeded) as caught:
         ledger.reserve_proposal(under(Quota(holds=1)), uid="a", now=7)
     assert caught.value.args == ("holds", 1, 1, from_us(50))
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_without_a_quota_on_what_they_have_nobody_is_counted() -> None:
@@ -532,7 +532,7 @@ def test_a_confirmation_does_not_go_through_all_that_a_holder_has() -> None:
     ledger.confirm("kept", now=10)
     assert ledger._holders is not None
     assert len(ledger._holders._records["h"].holds) == 5  # lapsed, and not looked at
-    ledger._check()
+    ledger.check_invariants()
     with pytest.raises(QuotaExceeded):
         ledger.reserve_proposal(under(Quota(held=9)), uid="long", now=10)
     assert "h" not in ledger._holders._records
@@ -578,4 +578,4 @@ def test_a_hold_moves_freely_where_no_quota_is_about_its_length() -> None:
     ledger.confirm("b", now=1)
     with pytest.raises(QuotaExceeded):
         ledger.reserve_proposal(under(Quota(holds=1)), uid="c", now=1)
-    ledger._check()
+    ledger.check_invariants()

@@ -424,7 +424,7 @@ def test_bad_input_is_refused_and_changes_nothing(
     assert str(refused.value)
     assert ledger.tally() == tally
     assert ledger.busy("room", 0, 100, now=0) == [(50, 60, 1)]
-    ledger._check()
+    ledger.check_invariants()
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ def test_a_key_can_be_used_again_before_the_old_one_is_swept_away() -> None:
     ledger.reserve_proposal(slot(0, 6, key="k"), uid="b", now=later)
     ledger.expire(later)
     assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="c", now=later).uid == "b"
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_key_stands_for_the_way_of_choosing_too(ledger: Ledger) -> None:
@@ -665,7 +665,7 @@ def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
     hold(ledger, "a", 0, 10, ttl=10)
     ledger.reserve("desk", 0, 10, uid="m", now=0, ttl=100)
     assert ledger.move("m", slot(0, 10, "room"), now=10).all_claims() == (Claim("room", 0, 10),)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_hold_goes_where_one_has_lapsed_that_nobody_marked() -> None:
@@ -677,7 +677,7 @@ def test_a_hold_goes_where_one_has_lapsed_that_nobody_marked() -> None:
         ledger.reserve("hall", 5, 15, uid="c", now=9, ttl=100)
     ledger.reserve("hall", 5, 15, uid="c", now=10, ttl=100)
     assert ledger.busy("hall", 0, 20, now=10) == [(0, 5, 1), (5, 10, 2), (10, 15, 1)]
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_limit_comes_free_though_nobody_marked_what_lapsed() -> None:
@@ -689,7 +689,7 @@ def test_a_limit_comes_free_though_nobody_marked_what_lapsed() -> None:
     with pytest.raises(LimitReached):
         ledger.reserve_proposal(slot(0, 5, "hall")._replace(limits=limit), uid="b", now=9)
     ledger.reserve_proposal(slot(0, 5, "hall")._replace(limits=limit), uid="b", now=10)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_what_takes_more_than_a_limit_has_can_never_be_had() -> None:
@@ -714,7 +714,7 @@ def test_units_and_limits_come_free_though_nobody_marked_what_lapsed() -> None:
     with pytest.raises(SlotTaken):
         ledger.reserve_proposal(slot(0, 5, "hall", units=3), uid="c", now=10)
     ledger.reserve_proposal(slot(0, 5, "hall", units=2)._replace(limits=limit), uid="c", now=10)
-    ledger._check()
+    ledger.check_invariants()
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 120))
@@ -797,7 +797,7 @@ def test_whole_spans_are_in_the_way_of_a_long_timeline(ledger: Ledger) -> None:
         ledger.reserve("hall", 0, 4_000, uid=uid, now=0, ttl=1_000)
     for start in range(4_000, 4_600, 2):
         ledger.reserve("hall", start, start + 1, uid=f"s{start}", now=0, ttl=1_000)
-    ledger._check()
+    ledger.check_invariants()
     with pytest.raises(SlotTaken) as refused:
         ledger.reserve("hall", 3_990, 3_991, uid="x", now=0, ttl=1_000)
     spans = {(way.start, way.end) for way in refused.value.in_the_way}
@@ -855,7 +855,7 @@ def test_a_move_that_fails_for_any_reason_changes_nothing(ledger: Ledger) -> Non
     with pytest.raises(RuntimeError):
         ledger.move("a", slot(5, 15)._replace(schedule=Broken(5)), now=1)
     assert ledger.busy("room", 0, 100, now=1) == [(0, 10, 1)]
-    ledger._check()
+    ledger.check_invariants()
 
 
 class Broken:
@@ -880,7 +880,7 @@ def test_a_batch_that_fails_for_any_reason_holds_nothing(batch: str) -> None:
     proposals = [slot(0, 5), slot(5, 9), slot(50, 55), slot(60, 65)]
     with pytest.raises(RuntimeError):
         getattr(ledger, batch)(proposals, uids=list("abcd"), now=0)
-    ledger._check()
+    ledger.check_invariants()
     assert ledger.busy("room", 0, 100, now=0) == []
     assert ledger.tally().held == ledger.tally().accepted == 0
 
@@ -906,7 +906,7 @@ def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
     ledger.expire(5_000)
     expired = [uid for verb, uid in told if verb is Verb.EXPIRE]
     assert len(expired) == len(set(expired)) == BACKLOG + 100
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_confirming_after_expiry_only_if_still_free(ledger: Ledger) -> None:
@@ -958,7 +958,7 @@ def test_a_reinstated_booking_that_is_cancelled_is_retained_from_then(ledger: Le
     ledger.expire(800)
     assert ledger.tally().ended == 0
     ledger.expire(10_000)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_stale_version_is_refused(ledger: Ledger) -> None:
@@ -1059,7 +1059,7 @@ def test_seats_come_free_as_holds_lapse() -> None:
     ledger.reserve_proposal(seat(0, 12, ttl=10), uid="e", now=120)
     assert ledger.busy("room", 0, 100, now=120) == [(0, 12, 1)]
     assert ledger.reserve_proposal(slot(0, 5), uid="f", now=130).uid == "f"
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_seat_moves_and_its_own_seat_is_not_in_its_way(ledger: Ledger) -> None:
@@ -1077,7 +1077,7 @@ def test_a_seat_moves_and_its_own_seat_is_not_in_its_way(ledger: Ledger) -> None
         ledger.move("a", seat(20, 31), now=0)
     ledger.release("b", now=0)
     assert ledger.move("a", seat(20, 31), now=0).end == 31
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_its_own_seat_does_not_prolong_what_is_in_its_way(ledger: Ledger) -> None:
@@ -1157,7 +1157,7 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
         again.add_resource(name, capacity=capacity)
     for change in pickle.loads(pickle.dumps(changes)):
         again.apply(change)
-    again._check()
+    again.check_invariants()
     for uid in "abcde":
         ours, theirs = ledger.get(uid, now=32), again.get(uid, now=32)
         assert ours is not None
@@ -1182,7 +1182,7 @@ def test_replay_makes_room_as_the_decision_did() -> None:
     ledger.reserve_proposal(seat(20, 25, ttl=50), uid="e", now=110)
     for change in changes:
         again.apply(change)
-    again._check()
+    again.check_invariants()
     assert again.busy("room", 0, 100, now=110) == ledger.busy("room", 0, 100, now=110)
 
 
@@ -1201,7 +1201,7 @@ def test_replay_makes_room_for_what_was_reinstated() -> None:
     assert changes[-1].verb is Verb.REINSTATE
     for change in changes:
         again.apply(change)
-    again._check()
+    again.check_invariants()
     assert again.busy("room", 0, 100, now=100) == [(0, 10, 1)]
 
 
@@ -1223,10 +1223,10 @@ def test_what_is_adopted_takes_its_time_until_it_is_cancelled(ledger: Ledger) ->
     with pytest.raises(SlotTaken) as caught:
         ledger.reserve_proposal(slot(100, 106, "busy"), uid="c", now=0)
     assert caught.value.retry_at is None
-    ledger._check()
+    ledger.check_invariants()
     ledger.cancel("adopted", now=0)
     ledger.reserve("busy", 100, 130, uid="c", now=0, ttl=100)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def told_of(ledger: Ledger) -> list[tuple[str, str]]:
@@ -1281,7 +1281,7 @@ def test_an_expiry_is_told_before_what_needed_its_room() -> None:
     told.clear()
     assert ledger.expire(400) == 40  # the others in their turn, and nothing twice
     assert told == [("expire", f"old-{n}") for n in range(40)]
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_an_expiry_is_told_before_what_needed_the_key_or_the_quota() -> None:
@@ -1299,7 +1299,7 @@ def test_an_expiry_is_told_before_what_needed_the_key_or_the_quota() -> None:
     later = 400 + TERMS.retention + TERMS.longest_ttl
     ledger.reserve_proposal(slot(60, 65, "hall")._replace(key="k"), uid="again", now=later)
     assert told[-2:] == [("expire", "keyed"), ("reserve", "again")]
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
@@ -1434,7 +1434,7 @@ def test_bookings_are_forgotten_once_nothing_of_them_reaches_beyond(ledger: Ledg
     ledger.reserve_proposal(slot(30, 40), uid="held", now=0)
     for before, forgotten in ((19, 0), (20, 1), (20, 0), (25, 1), (999, 1), (1_000, 1)):
         assert ledger.forget_bookings(before, ledger.uids()) == forgotten
-        ledger._check()
+        ledger.check_invariants()
     assert ledger.uids() == ["held"]
     assert ledger.tally()[:3] == (1, 0, 0)
     assert ledger.let_go == 1_000
@@ -1458,10 +1458,10 @@ def test_a_session_is_forgotten_member_by_member(ledger: Ledger) -> None:
     ledger.reserve_proposal(seat, uid="c", now=0)
     assert ledger.forget_bookings(20, ledger.uids()) == 2
     assert ledger.busy("room", 0, 100, now=0) == [(10, 20, 1)]
-    ledger._check()
+    ledger.check_invariants()
     ledger.expire(100)
     assert ledger.busy("room", 0, 100, now=100) == []
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_what_was_reinstated_can_be_forgotten_while_it_is_remembered_as_expired(
@@ -1470,9 +1470,9 @@ def test_what_was_reinstated_can_be_forgotten_while_it_is_remembered_as_expired(
     hold(ledger, "a", 10, 20)
     ledger.confirm("a", now=150, if_still_free=True)
     assert ledger.forget_bookings(150, ledger.uids()) == 1
-    ledger._check()
+    ledger.check_invariants()
     ledger.expire(10_000)
-    ledger._check()
+    ledger.check_invariants()
     assert ledger.tally()[:3] == (0, 0, 0)
 
 
@@ -1487,7 +1487,7 @@ def test_a_listener_never_sees_anything_half_done() -> None:
         told.append(verb)
         assert ledger.busy("room", 50, 60, now=at) == [(50, 60, 1)]
         if verb is not Verb.EXPIRE:
-            ledger._check()
+            ledger.check_invariants()
 
     hold(ledger, "m", 50, 60)
     ledger.confirm("m", now=0)
@@ -1512,7 +1512,7 @@ def test_a_cancelled_booking_that_was_reinstated_waits_for_nobody(ledger: Ledger
     assert ledger.tally().ended == 1
     ledger.expire(1_000)
     assert ledger.tally().ended == 0
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_listener_that_fails_loses_nobody_elses_expiry(ledger: Ledger) -> None:
@@ -1526,7 +1526,7 @@ def test_a_listener_that_fails_loses_nobody_elses_expiry(ledger: Ledger) -> None
     with pytest.raises(RuntimeError):
         ledger.expire(100)
     assert ledger.tally().expired == 5
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_reservations_come_in_order_also_from_a_long_timeline(ledger: Ledger) -> None:
@@ -1583,7 +1583,7 @@ def test_the_first_and_the_last_moment_of_the_calendar_can_be_had(ledger: Ledger
     for uid, start in (("a", FIRST_US), ("b", LAST_US - 5)):
         ledger.reserve_proposal(slot(start, start + 5), uid=uid, now=0)
         ledger.reserve("desk", start, start + 5, uid=f"{uid}2", now=0, ttl=100)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_invalid_ttl_says_the_bounds(ledger: Ledger) -> None:
@@ -1626,7 +1626,7 @@ def test_busy_time_is_in_the_way_until_its_source_says_otherwise(ledger: Ledger)
     ledger.replace_busy("calendar", {}, now=0)
     ledger.replace_busy("feed", {"room": []}, now=0)
     assert ledger.imported("room", 0, 100) == []
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_busy_time_leaves_alone_what_is_there(ledger: Ledger) -> None:
@@ -1641,7 +1641,7 @@ def test_busy_time_leaves_alone_what_is_there(ledger: Ledger) -> None:
     # A hold that has lapsed cannot be had again: it is not free.
     with pytest.raises(SlotTaken):
         ledger.confirm("b", now=100, if_still_free=True)
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_who_joins_a_session_is_not_asked_about_busy_time(ledger: Ledger) -> None:
@@ -1693,7 +1693,7 @@ def test_a_move_keeps_the_host_if_it_can(ledger: Ledger) -> None:
         ledger.move("a", pooled(60, "room", "shop"), now=0)
     kinds = [type(refusal) for refusal in caught.value.refusals]
     assert kinds == [SlotTaken, OutsideHours]
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_pool_of_one_refuses_as_that_one_does(ledger: Ledger) -> None:
@@ -1732,7 +1732,7 @@ def test_the_first_in_turn_of_a_pool_is_looked_for_among_those_who_can_be_had(
     # A hold that has lapsed, and is not marked yet, is in nobody's way.
     lapsed = ledger.reserve_proposal(pooled(0, *names), uid="b", now=10)
     assert [claim.resource for claim in lapsed.all_claims()] == ["room"]
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_a_batch_is_refused_with_the_details_of_each_host(ledger: Ledger) -> None:
@@ -1763,4 +1763,4 @@ def test_ids_of_limits_are_the_ledgers_own(ledger: Ledger) -> None:
     assert reinstated.all_claims() == (Claim("room", 5, 6), *limit)
     with pytest.raises(LimitReached):
         ledger.reserve_proposal(slot(7, 8, "room")._replace(limits=limit), uid="b", now=200)
-    ledger._check()
+    ledger.check_invariants()

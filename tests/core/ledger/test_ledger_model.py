@@ -396,7 +396,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
 
     @invariant()
     def invariants_hold(self) -> None:
-        self.ledger._check()
+        self.ledger.check_invariants()
         assert self.in_turn == sorted(self.in_turn)
         assert self.latest <= min(self.in_turn, default=self.latest)
         self.latest = max(self.in_turn, default=self.latest)
@@ -410,7 +410,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         add_all(again)
         for change in self.changes:
             again.apply(change)
-        again._check()
+        again.check_invariants()
         for uid in self.known:
             ours, theirs = self.ledger.get(uid, now=self.now), again.get(uid, now=self.now)
             assert (ours and Seen.of(ours, self.now)) == (theirs and Seen.of(theirs, self.now))

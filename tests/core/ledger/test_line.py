@@ -23,7 +23,7 @@ def callers(line: Line[str]) -> list[str]:
     found = []
     while (waiter := line.next()) is not None:
         found.append(waiter.caller)
-    line._check(lambda waiter: False)
+    line.check_invariants(lambda waiter: False)
     return found
 
 
@@ -169,7 +169,7 @@ def test_a_limit_wakes_everybody_and_keeps_nobody_off() -> None:
     assert line.behind(ask(Claim("room", 3, 5), limits=day)) is None
     for waiter in line:
         line.leave(waiter)
-        line._check(lambda waiter: False)
+        line.check_invariants(lambda waiter: False)
     line.freed([Place("limit:day", 0, 99)])
     assert callers(line) == []
 

@@ -139,7 +139,7 @@ def test_every_state_with_every_verb(state: State, verb: Verb, *, swept: bool) -
     assert entry is not None
     assert entry.state_at(NOW) is after
     assert entry.version_at(NOW) == version + changed
-    ledger._check()
+    ledger.check_invariants()
 
 
 def test_the_picture_in_the_docs_is_the_table() -> None:

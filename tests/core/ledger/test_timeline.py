@@ -152,7 +152,7 @@ class TimelineAgainstList(RuleBasedStateMachine):
 
     @invariant()
     def invariants_hold(self) -> None:
-        self.timeline._check()
+        self.timeline.check_invariants()
         everything = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
         assert sorted(everything, key=_number) == sorted(self.claims, key=_number)
         assert len(self.timeline) == len(self.claims)
@@ -189,7 +189,7 @@ def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None
         resource.take(resource.timeline.room(start, end, capacity), start, end, capacity, owner)
     assert isinstance(resource.timeline, PartitionedTimeline)
     assert len(resource.timeline._parts) > 2
-    resource._check()
+    resource.check_invariants()
     assert resource.load == 5_000
     assert resource.timeline.room(49_995, 50_001, 1) == NO_ROOM
     assert resource.timeline.room(50_000, 50_001, 1) != NO_ROOM
@@ -198,12 +198,12 @@ def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None
     assert levels == [0, capacity, capacity, capacity, 0]
     for (start, end), owner in zip(claims, owners, strict=True):
         resource.give_back(start, end, capacity, owner)
-    resource._check()
+    resource.check_invariants()
     assert len(resource.timeline) == resource.load == 0
     assert len(resource.timeline._parts) == 1
     # One span over all the parts there were.
     resource.take(resource.timeline.room(0, 60_000, 1), 0, 60_000, 1, owners[0])
-    resource._check()
+    resource.check_invariants()
 
 
 def test_a_span_over_many_parts_is_one_span() -> None:
@@ -213,13 +213,13 @@ def test_a_span_over_many_parts_is_one_span() -> None:
     assert isinstance(resource.timeline, PartitionedTimeline)
     whole = _entry()
     resource.take(resource.timeline.room(0, 3_000, 1), 0, 3_000, 1, whole)
-    resource._check()
+    resource.check_invariants()
     found = [one for one in resource.timeline.overlapping(10, 2_990) if one.owner is whole]
     assert len(found) == 1
     assert resource.timeline.room(5, 6, 1) == NO_ROOM
     resource.give_back(0, 3_000, 1, whole)
     assert resource.timeline.room(5, 6, 1) != NO_ROOM
-    resource._check()
+    resource.check_invariants()
 
 
 @pytest.mark.parametrize("capacity", [1, 2])
@@ -237,7 +237,7 @@ def test_a_span_over_a_border_is_put_into_both_parts(capacity: int) -> None:
     line.put(line.room(5, 15, capacity), 5, 15, capacity, "over")
     assert line.room(14, 16, 1) == line.room(5, 6, 1) == NO_ROOM
     assert line.overlapping(4, 16) == [Taken(5, 15, capacity, "over")]
-    line._check()
+    line.check_invariants()
 
 
 def test_the_pieces_of_a_long_timeline_are_those_of_its_parts() -> None:
@@ -259,7 +259,7 @@ def test_spans_that_cannot_be_parted_do_not_multiply() -> None:
     assert isinstance(resource.timeline, PartitionedTimeline)
     stored = sum(len(part) for part in resource.timeline._parts.values())
     assert stored == 9_000
-    resource._check()
+    resource.check_invariants()
 
 
 @settings(max_examples=25)
@@ -277,7 +277,7 @@ def test_partitions_agree_with_one_plain_timeline(pairs: list[tuple[int, int]]) 
             plain.put(room, start, end, 1, owner)
             if cut.put(0, start, end, 1, owner):
                 cut = PartitionedTimeline(small)
-    cut._check()
+    cut.check_invariants()
 
 
 def _entry() -> Entry:

@@ -621,7 +621,7 @@ def test_a_refused_move_leaves_the_very_session() -> None:
     with pytest.raises(NoneFree):
         shop.planner.move(joined, SlotRequest("talk", at(11), ttl=TTL), now=shop.now)
     assert shop.ledger.resource("first").turns("talk") == before
-    shop.ledger._check()
+    shop.ledger.check_invariants()
     again = Shop(shop.now).open("first", "second")
     again.offer(all_of=[], any_of=[["first", "second"]], seats=2)
     for change in changes:
@@ -755,7 +755,7 @@ def test_what_a_planner_refuses(error: type[Exception], wrong: Callable[[Shop], 
         wrong(shop)
     assert shop.planner.knows("talk")
     assert not shop.planner.knows("other")
-    shop.ledger._check()
+    shop.ledger.check_invariants()
 
 
 def test_a_repeat_is_answered_when_it_would_be_too_late_to_ask() -> None:

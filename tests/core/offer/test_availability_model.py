@@ -239,7 +239,7 @@ def test_slots(data: st.DataObject) -> None:
         uid = shop.reserve(ask)
         assert uid is not None, "what is offered can be reserved"
         shop.ledger.release(uid, now=shop.now)
-    shop.ledger._check()
+    shop.ledger.check_invariants()
     check_nothing_else(shop, query, offered)
 
 

@@ -213,7 +213,7 @@ def test_periods_are_kept_as_they_are_worked_out(
         nearby = (moment + days * DAY for moment in asked for days in (0, 1, -1, 0))
         for moment in nearby:
             assert periods.span(moment) == per.span(Zone.of(key), moment)
-            periods._check()
+            periods.check_invariants()
 
 
 def test_what_lies_beyond_the_years_that_count_is_not_kept() -> None:
@@ -221,7 +221,7 @@ def test_what_lies_beyond_the_years_that_count_is_not_kept() -> None:
     last = LAST_LOCAL - DAY
     assert periods.span(last) == Period.YEAR.span(Zone.of("UTC"), last)
     assert periods.span(FIRST_LOCAL) == Period.YEAR.span(Zone.of("UTC"), FIRST_LOCAL)
-    periods._check()
+    periods.check_invariants()
 
 
 def test_clocks_that_go_back_over_midnight() -> None:

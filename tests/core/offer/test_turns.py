@@ -107,7 +107,7 @@ def test_turns_survive_a_restart(weights: list[int], before: int, after: int) ->
         again.apply(change)
     for i in range(before, before + after):
         assert takes(planner, i, now=i) == takes(its_planner, i, now=i)
-    again._check()
+    again.check_invariants()
 
 
 def test_each_event_type_has_its_own_turns() -> None:

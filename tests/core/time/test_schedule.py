@@ -114,7 +114,7 @@ def agrees(schedule: Schedule, start: int, end: int, *, step: int) -> None:
         assert schedule.covers(opens, closes + 1) == (
             closes == end and model_is_open(schedule, end)
         )
-    schedule._check()
+    schedule.check_invariants()
 
 
 # --- Known days ------------------------------------------------------------------------
@@ -407,7 +407,7 @@ def test_answers_in_every_year(
     assert schedule.covers(start, start + 1) == expected
     windows = list(schedule.windows(start, start + length))
     assert schedule.covers(start, start + length) == (windows == [(start, start + length)])
-    schedule._check()
+    schedule.check_invariants()
 
 
 def test_is_closed_where_there_is_no_calendar() -> None:
@@ -428,7 +428,7 @@ def test_what_is_kept_is_bounded() -> None:
     for bucket in range(-1000, 1000):
         opens.covers(bucket * BUCKET, bucket * BUCKET + 1)
         assert len(opens._buckets) <= module._BUCKETS_KEPT
-    opens._check()
+    opens.check_invariants()
 
 
 # --- As a value ------------------------------------------------------------------------
@@ -568,7 +568,7 @@ def test_fixed_windows_are_the_instants_of_their_spans(
     given_spans: list[tuple[int, int]], asked: tuple[int, int]
 ) -> None:
     fixed = FixedWindows(given_spans)
-    fixed._check()
+    fixed.check_invariants()
     instants = {instant for span in given_spans for instant in range(*span)}
     windows = list(fixed.windows(*asked))
     assert fixed.covers(*asked) == instants.issuperset(range(*asked))
@@ -645,6 +645,6 @@ def test_any_of_several_keeps_so_many_buckets(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_one_of_several_opens_is_asked_for_again() -> None:
     first = FixedWindows([(0, 10)])
-    first._check()
+    first.check_invariants()
     either = module.AnyOf([first, FixedWindows([(5, 15)])])
     assert [list(either.windows(0, 20)) for _ in range(2)] == [[(0, 15)]] * 2
