@@ -190,39 +190,39 @@ _USUAL: Final = re.compile(
 )
 
 
-class Instant(NamedTuple):
+class Timestamp(NamedTuple):
     """A time as it was sent, and the moment it means; None if there is no such moment."""
 
     text: str
     moment: datetime | None
 
 
-def parse_instant(text: str) -> Instant | None:
+def parse_timestamp(text: str) -> Timestamp | None:
     """Read an ISO 8601 time; None if it is not even written like one.
 
     Without an offset it is in UTC; a date alone is its midnight.  A time that
     is well written can still mean nothing: 30 February, or a moment before the
     year 1 or after the year 9999.  There are no leap seconds.
 
-    >>> parse_instant("2050-W36-1T12:00+02:00").moment.isoformat()
+    >>> parse_timestamp("2050-W36-1T12:00+02:00").moment.isoformat()
     '2050-09-05T10:00:00+00:00'
-    >>> parse_instant("2050-02-30")
-    Instant(text='2050-02-30', moment=None)
-    >>> parse_instant("tomorrow") is None
+    >>> parse_timestamp("2050-02-30")
+    Timestamp(text='2050-02-30', moment=None)
+    >>> parse_timestamp("tomorrow") is None
     True
     """
     if _USUAL.fullmatch(text):  # 0.5 µs, against 3.7 for the rest of this
         try:
-            return Instant(text, datetime.fromisoformat(text))
+            return Timestamp(text, datetime.fromisoformat(text))
         except ValueError:  # the day's last midnight, 24:00, or nothing
             pass
     match = _ISO_8601.fullmatch(text)
     if match is None:
         return None
     try:
-        return Instant(text, _moment(match))
+        return Timestamp(text, _moment(match))
     except (ValueError, OverflowError):
-        return Instant(text, None)
+        return Timestamp(text, None)
 
 
 def _moment(match: re.Match[str]) -> datetime | None:
@@ -296,7 +296,7 @@ class ReservationBody(NamedTuple):  # which is made in half the time of a frozen
     """A body whose every field has the right type; whether it makes sense is asked later."""
 
     event_type_id: int
-    slot_start: Instant
+    slot_start: Timestamp
     slot_duration: int | None
     reservation_duration: int | None
 
@@ -328,7 +328,7 @@ def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
     if len(sent) == 2:  # nearly always, and nothing is wrong
         event_type_id, start_text = sent.get("eventTypeId"), sent.get("slotStart")
         if type(event_type_id) is int and type(start_text) is str:
-            slot_start = parse_instant(start_text)
+            slot_start = parse_timestamp(start_text)
             if slot_start is not None:
                 return ReservationBody(event_type_id, slot_start, None, None)
     violations: dict[str, dict[str, str]] = {}
@@ -338,7 +338,7 @@ def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
         violations["eventTypeId"] = _not_an_integer("eventTypeId")
 
     start_text = sent.get("slotStart")
-    slot_start = parse_instant(start_text) if isinstance(start_text, str) else None
+    slot_start = parse_timestamp(start_text) if isinstance(start_text, str) else None
     if slot_start is None:
         violations["slotStart"] = {"isDateString": "slotStart must be a valid ISO 8601 date string"}
 

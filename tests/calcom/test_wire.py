@@ -19,7 +19,7 @@ from slotengine.calcom.wire import (
     ReservationBody,
     error_body,
     parse_body,
-    parse_instant,
+    parse_timestamp,
     reservation_data,
     stamp,
     success,
@@ -90,7 +90,7 @@ def constraints(raw: bytes) -> dict[str, dict[str, str]]:
     ],
 )
 def test_a_time_means_one_moment(text: str, moment: datetime) -> None:
-    instant = parse_instant(text)
+    instant = parse_timestamp(text)
     assert instant is not None
     assert instant == (text, moment)
 
@@ -116,7 +116,7 @@ def test_a_time_means_one_moment(text: str, moment: datetime) -> None:
     ],
 )
 def test_a_well_written_time_may_mean_nothing(text: str) -> None:
-    assert parse_instant(text) == (text, None)
+    assert parse_timestamp(text) == (text, None)
 
 
 @pytest.mark.parametrize(
@@ -178,19 +178,19 @@ def test_a_well_written_time_may_mean_nothing(text: str) -> None:
     ],
 )
 def test_what_is_not_written_like_a_time_is_no_time(text: str) -> None:
-    assert parse_instant(text) is None
+    assert parse_timestamp(text) is None
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_a_stamp_reads_back_to_the_millisecond(moment: datetime) -> None:
-    instant = parse_instant(stamp(moment))
+    instant = parse_timestamp(stamp(moment))
     assert instant is not None
     assert instant.moment == moment - timedelta(microseconds=moment.microsecond % 1000)
 
 
 @given(st.from_regex(r"[0-9]{4}-?[0-9W]{2,3}-?[0-9]{0,2}(T[0-9:.,]{0,12}[Z+-]?[0-9:]{0,5})?"))
 def test_any_text_is_read_or_refused_but_never_fails(text: str) -> None:
-    instant = parse_instant(text)
+    instant = parse_timestamp(text)
     if instant is not None and instant.moment is not None:
         assert instant.moment.tzinfo is UTC
         assert instant.moment.microsecond % 1000 == 0

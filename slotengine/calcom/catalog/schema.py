@@ -33,7 +33,7 @@ from pydantic.alias_generators import to_camel
 from slotengine.calcom.catalog.quotas import NO_QUOTAS, CallerQuotas
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimit, RateLimits
 from slotengine.calcom.catalog.secrets import Kept, kept
-from slotengine.calcom.wire import MINUTE, parse_instant
+from slotengine.calcom.wire import MINUTE, parse_timestamp
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.schedule import Away, Hours, Schedule, Travel
 from slotengine.engine.values import Quota
@@ -69,10 +69,10 @@ def _read_instant(value: object) -> object:
         return _in_utc(value)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    instant = parse_instant(value) if isinstance(value, str) else None
-    if instant is None or instant.moment is None:
+    timestamp = parse_timestamp(value) if isinstance(value, str) else None
+    if timestamp is None or timestamp.moment is None:
         raise ValueError("must be an ISO 8601 time")
-    return instant.moment
+    return timestamp.moment
 
 
 def _in_utc(moment: datetime) -> datetime:

@@ -27,7 +27,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing("slotengine.calcom.client", "calcom", error.name or "orjson") from None
 
-from slotengine.calcom.wire import MINUTE, NUMERIC, integer, parse_instant, stamp
+from slotengine.calcom.wire import MINUTE, NUMERIC, integer, parse_timestamp, stamp
 from slotengine.errors import InvalidField
 
 SLOTS_PATH: Final = "/v2/slots"
@@ -470,9 +470,9 @@ def _moment(data: Mapping[str, Any], field: str) -> datetime:
         if number is not None:
             unit = "milliseconds" if abs(number) >= _MILLISECONDS_FROM else "seconds"
             return _EPOCH + timedelta(**{unit: number})
-        instant = parse_instant(value) if isinstance(value, str) else None
+        timestamp = parse_timestamp(value) if isinstance(value, str) else None
     except OverflowError:
-        instant = None
-    if instant is None or instant.moment is None:
+        timestamp = None
+    if timestamp is None or timestamp.moment is None:
         raise Unreadable(f"{field} is missing or not a time")
-    return instant.moment
+    return timestamp.moment

@@ -19,7 +19,7 @@ from functools import cache
 from typing import Final, NamedTuple, TypeVar
 from zoneinfo import available_timezones
 
-from slotengine.calcom.wire import NUMERIC, HttpError, parse_instant, sendable, stamp
+from slotengine.calcom.wire import NUMERIC, HttpError, parse_timestamp, sendable, stamp
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.time.zone import UTC_NAMES, Zone
@@ -251,7 +251,7 @@ def _moment(sent: _Parameters, name: str) -> datetime:
 
 def _existing(text: str) -> datetime | None:
     """Return the moment; None also for what is written like one, such as 30 February."""
-    instant = parse_instant(text)
+    instant = parse_timestamp(text)
     return None if instant is None else instant.moment
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, time, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from slotengine.calcom.wire import HttpError, parse_instant
+from slotengine.calcom.wire import HttpError, parse_timestamp
 from slotengine.core.time.instant import EPOCH
 
 
@@ -163,7 +163,7 @@ class _Reader:
 
     def _instant(self, name: str) -> datetime:
         values = self._sent.get(name, [])
-        read = parse_instant(values[0]) if len(values) == 1 else None
+        read = parse_timestamp(values[0]) if len(values) == 1 else None
         if read is None or read.moment is None:
             self._blame(name, f"{name} must be a valid ISO 8601 date string")
             return EPOCH  # not looked at

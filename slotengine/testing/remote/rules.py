@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from slotengine.calcom.wire import HttpError, Instant, parse_instant, reservation_data
+from slotengine.calcom.wire import HttpError, Timestamp, parse_timestamp, reservation_data
 from slotengine.testing.remote.books import ACTIVE, Books, SelectedSlot, Wanted
 from slotengine.testing.remote.directory import Directory, RemoteEventType
 
@@ -42,7 +42,7 @@ class Body(NamedTuple):
     """A body whose every field has the right type."""
 
     event_type_id: int
-    slot_start: Instant
+    slot_start: Timestamp
     slot_duration: int | None
     reservation_duration: int | None
 
@@ -57,7 +57,7 @@ def read_body(sent: Mapping[str, Any]) -> Body:
     """
     target = {name: sent[name] for name in _FIELDS if name in sent}
     start = target.get("slotStart")
-    instant = parse_instant(start) if isinstance(start, str) else None
+    instant = parse_timestamp(start) if isinstance(start, str) else None
     event_type_id = _integer(target.get("eventTypeId"))
     violations = {}
     if event_type_id is None:
