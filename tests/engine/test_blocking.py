@@ -7,7 +7,7 @@ import json
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -457,6 +457,41 @@ def test_a_call_that_the_end_overtakes_is_told_so(backend: str) -> None:
     engine._thread._portal = portal  # as a thread sees it that looked just before the end
     with pytest.raises(EngineClosed):
         engine.now()
+
+
+def test_the_end_waits_for_calls_that_are_on_their_way(backend: str) -> None:
+    """Goal: no call reaches a loop that is gone.
+
+    Method: a call is stopped just before it enters the loop, and goes on only when the
+    thread that leaves the engine waits for it.
+    """
+
+    class WatchedCondition(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            end_waits.set()
+            return super().wait(timeout)
+
+    end_waits, on_its_way = threading.Event(), threading.Event()
+    engine = BlockingEngine(backend=backend)
+    engine.start()
+    portal = engine._thread._portal
+    assert portal is not None
+    enter = portal.start_task_soon
+
+    def enter_late(function: Callable[[], Any]) -> Future[Any]:
+        del portal.start_task_soon
+        on_its_way.set()
+        assert end_waits.wait(PATIENCE_S)
+        return enter(function)
+
+    portal.start_task_soon = enter_late  # type: ignore[assignment, method-assign]
+    engine._thread._state = WatchedCondition()
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(engine.statistics)
+        assert on_its_way.wait(PATIENCE_S)
+        engine._thread.stop()
+        assert answer.result(PATIENCE_S).held == 0
+    engine.close()
 
 
 # --- An example: reservations over WSGI --------------------------------------------------------
