@@ -21,7 +21,7 @@ def test_list_a_month(benchmark: BenchmarkFixture, hosts: int, bookings: int) ->
 def test_the_next_free_slot(benchmark: BenchmarkFixture) -> None:
     listing = Listing(50, 5, around=0)
     query = listing.query._replace(end=FIRST + 366 * DAY)
-    found = benchmark(lambda: listing.planner.next_openings(query, 1, now=0))
+    found = benchmark(lambda: listing.service.next_available_slots(query, 1, now=0))
     assert found.starts == listing.naive()[:1]
 
 
@@ -33,8 +33,8 @@ def test_reserve_one_of_fifty(benchmark: BenchmarkFixture) -> None:
     def reserve_and_release() -> str:
         i = next(numbers)
         start = FIRST + i % 1_000 * DAY + 9 * 60 * MINUTE
-        ask = SlotRequest("talk", start, ttl=5 * MINUTE)
-        entry = listing.planner.reserve(ask, uid=f"uid-{i}", now=i)
+        request = SlotRequest("talk", start, ttl=5 * MINUTE)
+        entry = listing.service.reserve(request, uid=f"uid-{i}", now=i)
         listing.ledger.release(entry.uid, now=i)
         return entry.all_claims()[0].resource
 

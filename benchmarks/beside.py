@@ -63,7 +63,7 @@ class Question:
         return Bar(self.name, grown, "×", most=self.most, note=note)
 
 
-def planner(*limits: Limit) -> BookingService:
+def service(*limits: Limit) -> BookingService:
     """Return one host who is always open, and what may be booked."""
     ledger = Ledger()
     ledger.add_resource("host")
@@ -77,8 +77,8 @@ class Counted:
     """So many bookings under a yearly limit, one after the other; and their starts, as a list."""
 
     def __init__(self, bookings: int, *limits: Limit) -> None:
-        self.planner = planner(*limits)
-        self.ledger = self.planner._ledger
+        self.service = service(*limits)
+        self.ledger = self.service._ledger
         self.bookings = bookings
         self.numbers = count()
         for i in range(bookings):
@@ -87,7 +87,7 @@ class Counted:
 
     def book(self, place: int) -> str:
         uid = f"uid-{next(self.numbers)}"
-        self.planner.reserve(SlotRequest("talk", FIRST + place * SLOT, ttl=TTL), uid=uid, now=0)
+        self.service.reserve(SlotRequest("talk", FIRST + place * SLOT, ttl=TTL), uid=uid, now=0)
         self.ledger.confirm(uid, now=0)
         return uid
 
@@ -112,9 +112,9 @@ class Counted:
         query = AvailabilityQuery(
             "talk", start, start + 6 * 60 * MINUTE, ignoring=frozenset({"uid-0"})
         )
-        assert len(self.planner.openings(query, now=0).starts) == 72
+        assert len(self.service.available_slots(query, now=0).starts) == 72
         return processor_seconds(
-            lambda: [self.planner.openings(query, now=0) for _ in range(TIMES)]
+            lambda: [self.service.available_slots(query, now=0) for _ in range(TIMES)]
         )
 
     def list_in_a_list(self) -> float:
@@ -135,13 +135,13 @@ class Counted:
     def reserve(self) -> float:
         """Reserve, and give back out of the count."""
         uids = [f"held-{next(self.numbers)}" for _ in range(TIMES)]
-        asks = [
+        requests = [
             SlotRequest("talk", FIRST + (self.bookings + i) * SLOT, ttl=TTL) for i in range(TIMES)
         ]
 
         def hold() -> None:
-            for uid, ask in zip(uids, asks, strict=True):
-                self.planner.reserve(ask, uid=uid, now=0)
+            for uid, request in zip(uids, requests, strict=True):
+                self.service.reserve(request, uid=uid, now=0)
 
         taken = processor_seconds(hold)
         for uid in uids:

@@ -49,12 +49,12 @@ class Listing:
     def __post_init__(self) -> None:
         self.schedule = Schedule("UTC", dict.fromkeys(range(7), hours("09:00-17:00")))
         self.ledger = Ledger()
-        self.planner = BookingService(self.ledger)
+        self.service = BookingService(self.ledger)
         names = [f"host-{i}" for i in range(self.hosts)]
         for name in names:
             self.ledger.add_resource(name, schedule=self.schedule)
         half_hour = timedelta(minutes=30)
-        self.planner.add(EventType(id="talk", length=half_hour, any_of=[names]))
+        self.service.add(EventType(id="talk", length=half_hour, any_of=[names]))
         self.query = AvailabilityQuery("talk", FIRST, FIRST + DAYS * DAY)
         for name in names:
             self.taken.append(sorted(self._book(name)))
@@ -83,10 +83,10 @@ class Listing:
         return booked
 
     def ours(self) -> Sequence[int]:
-        return self.planner.openings(self.query, now=0).starts
+        return self.service.available_slots(self.query, now=0).starts
 
     def ours_as_slots(self) -> list[Slot]:
-        return slots_of(self.planner.openings(self.query, now=0))
+        return slots_of(self.service.available_slots(self.query, now=0))
 
     def naive(self) -> list[int]:
         """Ask of each possible start and each host whether any of its bookings overlaps."""

@@ -188,18 +188,18 @@ class Pool:
             for start, end in booked:
                 self._book(name, start, end)
         self.lists = as_lists(self.hosts)
-        self.planner = BookingService(self.ledger)
+        self.service = BookingService(self.ledger)
         half_hour, odd = timedelta(minutes=30), timedelta(minutes=45)
-        self.planner.add(EventType(id="talk", length=half_hour, any_of=[self.names]))
-        self.planner.add(EventType(id="odd", length=half_hour, interval=odd, any_of=[self.names]))
-        self.planner.add(EventType(id="class", length=half_hour, seats=5, any_of=[self.names]))
-        self.planner.add(
+        self.service.add(EventType(id="talk", length=half_hour, any_of=[self.names]))
+        self.service.add(EventType(id="odd", length=half_hour, interval=odd, any_of=[self.names]))
+        self.service.add(EventType(id="class", length=half_hour, seats=5, any_of=[self.names]))
+        self.service.add(
             EventType(id="odd class", length=half_hour, seats=5, interval=odd, any_of=[self.names])
         )
         if hosts > 1:
             first, *others = self.names
-            self.planner.add(EventType(id="two", length=half_hour, all_of=[first], any_of=[others]))
-            self.planner.add(
+            self.service.add(EventType(id="two", length=half_hour, all_of=[first], any_of=[others]))
+            self.service.add(
                 EventType(
                     id="odd two", length=half_hour, interval=odd, all_of=[first], any_of=[others]
                 )
@@ -250,7 +250,7 @@ class Pool:
 
     def listing(self, event_type: str) -> list[int]:
         """Return what the library offers."""
-        return list(self.planner.openings(self.query(event_type), now=0).starts)
+        return list(self.service.available_slots(self.query(event_type), now=0).starts)
 
     def bisecting(self) -> list[int]:
         return list(bisected_in_hours(self.lists, self.starts, LENGTH))
@@ -370,7 +370,7 @@ def following(scale: Scale) -> Iterator[Race]:
 
 
 def _next_of(pool: Pool) -> list[int]:
-    return list(pool.planner.next_openings(pool.query("talk"), 1, now=0).starts)
+    return list(pool.service.next_available_slots(pool.query("talk"), 1, now=0).starts)
 
 
 def _first_of(pool: Pool) -> list[int]:
@@ -392,7 +392,7 @@ def refusals(scale: Scale, say: Say, findings: Findings) -> None:
             for run in range(10 * scale.runs):
                 uid, free = f"uid-{next(numbers)}", start + (1 + run % 25) * DAY
                 accept = partial(
-                    pool.planner.reserve, SlotRequest("talk", free, ttl=TTL), uid=uid, now=0
+                    pool.service.reserve, SlotRequest("talk", free, ttl=TTL), uid=uid, now=0
                 )
                 accepted_us.append(processor_seconds(accept) * 1e6)
                 pool.ledger.release(uid, now=0)
@@ -406,7 +406,7 @@ def refusals(scale: Scale, say: Say, findings: Findings) -> None:
 
 def _refuse(pool: Pool, start: int) -> None:
     try:
-        pool.planner.reserve(SlotRequest("talk", start, ttl=TTL), uid="refused", now=0)
+        pool.service.reserve(SlotRequest("talk", start, ttl=TTL), uid="refused", now=0)
     except (NoneFree, SlotTaken):  # of one host, what refuses that one
         return
     raise AssertionError("somebody was free")

@@ -35,7 +35,7 @@ OPENING: Final = 9 * 60
 CLOSING: Final = 17 * 60
 
 
-class SlotRequest(NamedTuple):
+class HoldRequest(NamedTuple):
     """One request of the storm, and what will be done with it if it is accepted, and when."""
 
     resource: str
@@ -54,7 +54,7 @@ class Storm:
     resources: list[str]
     windows: list[tuple[int, int]]
     began: int
-    asks: list[SlotRequest]
+    asks: list[HoldRequest]
 
     def first(self, requests: int) -> Storm:
         """Return the beginning of this storm, of so many requests."""
@@ -79,7 +79,7 @@ def storm(
         start = rng.randrange(OPENING, CLOSING - length + 1, 15)
         begin = first_day + rng.randrange(days) * DAY + start * MINUTE
         fate = rng.choices(("confirm", "release", "lapse"), weights=(60, 25, 15))[0]
-        asks.append(SlotRequest(name, begin, begin + length * MINUTE, fate, rng.randint(1, WITHIN)))
+        asks.append(HoldRequest(name, begin, begin + length * MINUTE, fate, rng.randint(1, WITHIN)))
     windows = [
         (first_day + day * DAY + OPENING * MINUTE, first_day + day * DAY + CLOSING * MINUTE)
         for day in range(days)

@@ -103,7 +103,7 @@ def state(engine: SlotEngine, *uids: str) -> tuple[object, ...]:
         [engine.get_nowait(uid) for uid in uids],
         [engine.busy_nowait(one, NOW, FREE + HALF_HOUR) for one in engine._ledger._resources],
         [engine.imported_nowait(one, NOW, FREE) for one in engine._ledger._resources],
-        sorted(engine._planner._plans), dict(engine._ledger._keys),
+        sorted(engine._service._rules), dict(engine._ledger._keys),
     )  # fmt: skip
 
 

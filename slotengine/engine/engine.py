@@ -160,7 +160,7 @@ class SlotEngine:
             cool_down=duration_us(cool_down, "cool_down"),
         )
         self._ledger = Ledger(self._terms)
-        self._planner = BookingService(self._ledger)
+        self._service = BookingService(self._ledger)
         clock = SystemClock() if clock is None else clock_of(clock)
         if new_uid is not system_new_uid:
             new_uid = checked(new_uid)
@@ -305,7 +305,7 @@ class SlotEngine:
         `UnknownResource`, `TooManyUnits`, or `InvalidField` for an id in use.
         """
         self._check_here()
-        self._planner.add(event_type)
+        self._service.add(event_type)
 
     @property
     def ttl_bounds(self) -> tuple[timedelta, timedelta]:
@@ -497,7 +497,7 @@ class SlotEngine:
     def adopt_nowait(self, request: Request) -> Reservation:
         """Do as `adopt`, at once."""
         proposal, now = self._proposal(request), self._now()
-        return self._answer(self._planner.adopt(proposal, uid=self._new_uid(), now=now))
+        return self._answer(self._service.adopt(proposal, uid=self._new_uid(), now=now))
 
     async def reserve_all(self, requests: Sequence[Request]) -> list[Reservation]:
         """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
@@ -634,7 +634,7 @@ class SlotEngine:
                 event_type, start, length, ttl, only, enforce,
                 seats=seats, holder=holder, key=key, quota=quota,
             )  # fmt: skip
-            proposal, check, last = self._planner.prepared(ask)
+            proposal, check, last = self._service.prepare(ask)
             return await self._wait_for(proposal, check, wait, last)
         return self.reserve_slot_nowait(
             event_type, start,
@@ -663,7 +663,7 @@ class SlotEngine:
         )  # fmt: skip
         now = self._now()
         try:
-            entry = self._planner.reserve(ask, uid=self._new_uid(), now=now)
+            entry = self._service.reserve(ask, uid=self._new_uid(), now=now)
         except Refused:
             self._refused += 1
             raise
@@ -724,7 +724,7 @@ class SlotEngine:
             seats = 1 if current.seats is None else current.seats.wanted
         ask = self._ask(event_type, start, length, ttl, only, enforce, seats=seats)
         now = self._moving(uid)
-        entry = self._planner.move(uid, ask, now=now, renew=ttl is not None, version=version)
+        entry = self._service.move(uid, ask, now=now, renew=ttl is not None, version=version)
         return self._answer(entry)
 
     async def slots(
@@ -798,7 +798,7 @@ class SlotEngine:
         For whoever writes down what is offered, and needs no datetimes for it.
         """
         query = query_of(event_type, start, end, length, seats, zone, ignoring, only)
-        return self._planner.openings(query, now=self._now())
+        return self._service.available_slots(query, now=self._now())
 
     async def next_free(
         self,
@@ -846,7 +846,7 @@ class SlotEngine:
             raise InvalidField("within", f"must be no more than {LONGEST_RANGE // DAY} days")
         query = query_of(event_type, start, start, length, seats, zone, ignoring, only)
         query = query._replace(end=query.start + reach)
-        return slots_of(self._planner.next_openings(query, count, now=now))
+        return slots_of(self._service.next_available_slots(query, count, now=now))
 
     # --- Imported busy time --------------------------------------------------------------
 
@@ -978,11 +978,11 @@ class SlotEngine:
     ) -> Reservation:
         """Do as `move`, at once."""
         current = self._current(uid)
-        if self._planner.knows(current.event_type):
+        if self._service.knows(current.event_type):
             only = None
             if resource is not None:
-                plan = self._planner.plan(current.event_type or "")
-                only = plan.with_host(resource)
+                rules = self._service.rules_of(current.event_type or "")
+                only = rules.restricted_to(resource)
             return self.move_slot_nowait(
                 uid, start,
                 length=length, ttl=ttl, only=only, enforce=not past, version=version,
@@ -1106,7 +1106,7 @@ class SlotEngine:
     ) -> Reservation:
         """Do as `confirm`, at once."""
         now = self._now()
-        entry = self._planner.confirm(
+        entry = self._service.confirm(
             uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce
         )
         return self._answer(entry)

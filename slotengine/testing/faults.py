@@ -348,7 +348,7 @@ def _at_any_time(right: Method) -> Method:
 @_breaks("offered-though-held", AvailabilitySearch, "_parted")
 def _beside_bookings(right: Method) -> Method:
     """Slots are offered as if nothing stood in their way."""
-    return lambda self, party, starts: (starts, [])
+    return lambda self, host, starts: (starts, [])
 
 
 @_breaks("busy-time-ignored", Resource, "is_busy")

@@ -1,6 +1,6 @@
 """Event types once more: what a slot of one takes, when it may begin, and which are offered.
 
-What the planner does to a ledger is done to a `NaiveLedger` here, written down
+What the booking service does to a ledger is done to a `NaiveLedger` here, written down
 again in plain dates and loops.  Compare it with `slotengine.core.offer.booking_service`.
 
 Every event type must name its zone, one whose clocks do not change at midnight.

@@ -4,7 +4,7 @@
 changes, whether each host could be busy with a slot then, combines hosts in every
 possible way, and lays the slots out as the grid's rules say, one after the other:
 hopelessly slow, and short enough to be believed.
-Compare it with `slotengine.core.offer.booking_service.BookingService.openings`.
+Compare it with `slotengine.core.offer.booking_service.BookingService.available_slots`.
 
 Hours must be in whole minutes; the clock, and what takes the resources, need not.
 """

@@ -41,25 +41,25 @@ def counted(bookings: int, *, confirmed: bool = True) -> BookingService:
     """Return one host with so many bookings of five minutes under a yearly limit."""
     ledger = Ledger()
     ledger.add_resource("host")
-    planner = BookingService(ledger)
+    service = BookingService(ledger)
     yearly = Limit(Period.YEAR, count=100_000)
     five = timedelta(minutes=5)
-    planner.add(EventType(id="talk", length=five, all_of=["host"], limits=[yearly]))
+    service.add(EventType(id="talk", length=five, all_of=["host"], limits=[yearly]))
     for i in range(bookings):
-        ask = SlotRequest("talk", FIRST + i * 5 * MINUTE, ttl=TTL)
-        planner.reserve(ask, uid=f"uid-{i}", now=0)
+        request = SlotRequest("talk", FIRST + i * 5 * MINUTE, ttl=TTL)
+        service.reserve(request, uid=f"uid-{i}", now=0)
         if confirmed:
             ledger.confirm(f"uid-{i}", now=0)
-    return planner
+    return service
 
 
 @pytest.mark.parametrize("which", ["first", "last"])
 def test_cancelling_does_not_look_through_what_shares_a_limit(which: str) -> None:
     def cost(bookings: int) -> int:
-        planner = counted(bookings)
+        service = counted(bookings)
         uid = "uid-0" if which == "first" else f"uid-{bookings - 1}"
-        taken = instructions(lambda: planner._ledger.cancel(uid, now=0))
-        planner._ledger.check_invariants()
+        taken = instructions(lambda: service._ledger.cancel(uid, now=0))
+        service._ledger.check_invariants()
         return taken
 
     assert levels(cost, 50, 400)
@@ -88,12 +88,12 @@ def test_slots_do_not_look_through_what_shares_a_limit(
     """Neither with reservations to ignore, nor while a hold that lapsed is not marked yet."""
 
     def cost(bookings: int) -> int:
-        planner = counted(bookings)
+        service = counted(bookings)
         if not swept:
-            planner.reserve(SlotRequest("talk", FIRST + 300 * DAY, ttl=TTL), uid="lapses", now=0)
+            service.reserve(SlotRequest("talk", FIRST + 300 * DAY, ttl=TTL), uid="lapses", now=0)
         start = FIRST + 200 * DAY
         query = AvailabilityQuery("talk", start, start + 6 * HOUR, ignoring=frozenset(ignoring))
-        return instructions(lambda: planner.openings(query, now=0 if swept else TTL))
+        return instructions(lambda: service.available_slots(query, now=0 if swept else TTL))
 
     assert levels(cost, 50, 400)
 
@@ -101,14 +101,14 @@ def test_slots_do_not_look_through_what_shares_a_limit(
 def test_a_limit_that_only_a_lapsed_hold_reaches_is_not_reached() -> None:
     ledger = Ledger(chores=0)
     ledger.add_resource("host")
-    planner = BookingService(ledger)
+    service = BookingService(ledger)
     once = Limit(Period.YEAR, count=1)
     five = timedelta(minutes=5)
-    planner.add(EventType(id="talk", length=five, all_of=["host"], limits=[once]))
-    planner.reserve(SlotRequest("talk", FIRST + DAY, ttl=TTL), uid="a", now=0)
+    service.add(EventType(id="talk", length=five, all_of=["host"], limits=[once]))
+    service.reserve(SlotRequest("talk", FIRST + DAY, ttl=TTL), uid="a", now=0)
     query = AvailabilityQuery("talk", FIRST, FIRST + HOUR)
-    assert not planner.openings(query, now=TTL - 1).starts
-    assert planner.openings(query, now=TTL).starts
+    assert not service.available_slots(query, now=TTL - 1).starts
+    assert service.available_slots(query, now=TTL).starts
 
 
 def test_a_long_span_does_not_slow_the_hours_it_does_not_touch() -> None:
@@ -145,14 +145,14 @@ def test_a_limit_is_counted_without_the_calendar(per: Period) -> None:
     def cost(limits: list[Limit]) -> int:
         ledger = Ledger()
         ledger.add_resource("host")
-        planner = BookingService(ledger)
+        service = BookingService(ledger)
         five = timedelta(minutes=5)
-        planner.add(
+        service.add(
             EventType(id="talk", length=five, all_of=["host"], limits=limits, zone="Europe/Rome")
         )
-        planner.reserve(SlotRequest("talk", FIRST, ttl=TTL), uid="first", now=0)
-        ask = SlotRequest("talk", FIRST + 5 * MINUTE, ttl=TTL)
-        return instructions(lambda: planner.reserve(ask, uid="second", now=0))
+        service.reserve(SlotRequest("talk", FIRST, ttl=TTL), uid="first", now=0)
+        request = SlotRequest("talk", FIRST + 5 * MINUTE, ttl=TTL)
+        return instructions(lambda: service.reserve(request, uid="second", now=0))
 
     assert cost([Limit(per, count=100)]) <= 2 * cost([])
 
@@ -177,10 +177,10 @@ def pool(hosts: int, **more: Any) -> BookingService:
             ledger.reserve(name, start, start + HOUR, uid=f"{name}-{i}", now=0, ttl=TTL)
             if i % 4:
                 ledger.confirm(f"{name}-{i}", now=0)
-    planner = BookingService(ledger)
+    service = BookingService(ledger)
     half_hour = timedelta(minutes=30)
-    planner.add(EventType(id="talk", length=half_hour, any_of=[names], **more))
-    return planner
+    service.add(EventType(id="talk", length=half_hour, any_of=[names], **more))
+    return service
 
 
 ODD_STEP = timedelta(minutes=45)
@@ -201,10 +201,10 @@ ODD_STEP = timedelta(minutes=45)
 )
 def test_listing_a_pool_does_not_look_at_everybody(more: dict[str, Any]) -> None:
     def cost(hosts: int) -> int:
-        planner = pool(hosts, **more)
+        service = pool(hosts, **more)
         query = AvailabilityQuery("talk", FIRST, FIRST + 10 * DAY)
-        planner.openings(query, now=0)  # hours are worked out once
-        return instructions(lambda: planner.openings(query, now=0))
+        service.available_slots(query, now=0)  # hours are worked out once
+        return instructions(lambda: service.available_slots(query, now=0))
 
     assert levels(cost, 10, 80)
 
@@ -212,8 +212,8 @@ def test_listing_a_pool_does_not_look_at_everybody(more: dict[str, Any]) -> None
 @pytest.mark.parametrize("hosts", [10, 100])
 @pytest.mark.parametrize("why", ["taken", "closed", "imported"])
 def test_refusing_one_of_a_pool_is_no_more_than_giving_one(hosts: int, why: str) -> None:
-    planner = pool(hosts)
-    ledger, names = planner._ledger, [f"host-{i}" for i in range(hosts)]
+    service = pool(hosts)
+    ledger, names = service._ledger, [f"host-{i}" for i in range(hosts)]
     free, full = FIRST + 5 * DAY + 16 * HOUR + 30 * MINUTE, FIRST + 6 * DAY + 9 * HOUR
     if why == "taken":
         for number, name in enumerate(names):
@@ -223,16 +223,16 @@ def test_refusing_one_of_a_pool_is_no_more_than_giving_one(hosts: int, why: str)
         full = FIRST + 6 * DAY
     else:
         ledger.replace_busy("calendar", {key: [(full, full + HOUR)] for key in names}, now=0)
-    planner.reserve(
+    service.reserve(
         SlotRequest("talk", free - HOUR, ttl=TTL), uid="first", now=0
     )  # turns are counted
     accepted = instructions(
-        lambda: planner.reserve(SlotRequest("talk", free, ttl=TTL), uid="accepted", now=0)
+        lambda: service.reserve(SlotRequest("talk", free, ttl=TTL), uid="accepted", now=0)
     )
 
     def refuse() -> None:
         with pytest.raises(NoneFree):
-            planner.reserve(SlotRequest("talk", full, ttl=TTL), uid="refused", now=0)
+            service.reserve(SlotRequest("talk", full, ttl=TTL), uid="refused", now=0)
 
     assert instructions(refuse) <= 1.2 * accepted
 

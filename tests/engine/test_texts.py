@@ -167,7 +167,7 @@ def sizes(engine: SlotEngine) -> dict[str, int]:
     skipped = (type, type(sizes), type(gc))
     seen: set[int] = set()
     found: dict[str, int] = {}
-    todo: list[object] = [engine._ledger, engine._planner, engine._room, engine._feeds]
+    todo: list[object] = [engine._ledger, engine._service, engine._room, engine._feeds]
     while todo:
         one = todo.pop()
         if id(one) in seen or isinstance(one, skipped):

@@ -91,7 +91,7 @@ class Proposal(NamedTuple):
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.
 
-        Pools and claims on limits are made by the planner, which has checked them.
+        Pools and claims on limits are made by the booking service, which has checked them.
         """
         start, end, claims, _, holder, event_type, seats, key, schedule = self[:9]
         check_span(start, end)

@@ -96,7 +96,7 @@ class AvailabilitySearch:
 
     def __init__(
         self,
-        plan: BookingRules,
+        rules: BookingRules,
         query: AvailabilityQuery,
         occupancy: Occupancy,
         now: int,
@@ -110,7 +110,7 @@ class AvailabilitySearch:
             raise InvalidField(
                 "end", f"must be {LONGEST_RANGE // DAY} days after the start at most"
             )
-        self._plan = plan
+        self._rules = rules
         self._query = query
         self._occupancy = occupancy
         self._now = now
@@ -122,24 +122,28 @@ class AvailabilitySearch:
         self._ignored = {
             owner for owner in owners if standing_until(owner, now, query.ignoring) <= now
         }
-        self._length = plan.length_of(query.length)
-        self._wanted = plan.seats_of(query.seats)
-        self._groups = plan.groups_of(query.only)
+        self._length = rules.length_of(query.length)
+        self._wanted = rules.seats_of(query.seats)
+        self._groups = rules.groups_of(query.only)
         # The first slot of a date is that of the whole date, not of what is looked at of it.
         self._start, self._end = max(query.start, FIRST_LOCAL), min(query.end, LAST_LOCAL)
-        if plan.event_type.first_only:
+        if rules.event_type.first_only:
             midnight = query.zone.midnight(query.zone.date(self._start))
             self._start = min(self._start, midnight)
-        self._shifts = plan.shifts if query.only is None else _among(plan.shifts, query.only)
+        self._groups_by_hours = (
+            rules.groups_by_hours
+            if query.only is None
+            else _among(rules.groups_by_hours, query.only)
+        )
         self._windows: dict[int, list[Span]] = {}
         self._all_stands = swept and not query.ignoring
         self._holds_seen = False
         self.cut_from = self._end
         """When the range begins that ends with the look, and so may go on beyond it."""
 
-    def openings(self) -> AvailableSlots:
+    def available_slots(self) -> AvailableSlots:
         """Return the slots that are offered, in order."""
-        first, end = self._plan.bookable(self._now)
+        first, end = self._rules.bookable_span(self._now)
         starts: list[int] = []
         taken: dict[int, int] = {}
         if self._start < self._end and first < min(end, self._end):
@@ -149,58 +153,58 @@ class AvailabilitySearch:
             starts = self._within_limits(starts)
             if self._wanted is not None:
                 starts, taken = self._with_sessions(starts, first, end)
-            if self._plan.event_type.first_only:
+            if self._rules.event_type.first_only:
                 starts = first_of_dates(starts, self._query.zone)
                 starts = [start for start in starts if start >= self._query.start]
-        return AvailableSlots(starts, self._length, self._plan.seats, taken)
+        return AvailableSlots(starts, self._length, self._rules.seats, taken)
 
     def _offered(self) -> list[int]:
         """Return the starts on the grid at which all fixed hosts, and one of each group, fit."""
-        plan = self._plan
-        fixed = plan.has_fixed_grid(self._length, self._start, self._end, self._query.zone)
+        rules = self._rules
+        fixed = rules.has_fixed_grid(self._length, self._start, self._end, self._query.zone)
         starts = self._laid(self._open() if fixed else self._free())
         if fixed or self._holds_seen:
-            for party in plan.fixed:
-                known = not fixed or party.hours is plan.fixed[0].hours
-                starts = self._open_at(starts, party.hours, known=known)[0]
-                starts = self._parted(party, starts)[0]
-            for shifts in self._shifts:
-                starts = self._fitting_any(shifts, starts)
+            for host in rules.fixed:
+                known = not fixed or host.hours is rules.fixed[0].hours
+                starts = self._open_at(starts, host.hours, known=known)[0]
+                starts = self._parted(host, starts)[0]
+            for by_hours in self._groups_by_hours:
+                starts = self._fitting_any(by_hours, starts)
         return starts
 
     def _laid(self, ranges: Sequence[Span]) -> list[int]:
-        plan = self._plan
+        rules = self._rules
         if ranges and ranges[-1][1] == self._end:
             self.cut_from = ranges[-1][0]
         return slot_starts(
             ranges,
             length=self._length,
-            step=plan.interval or self._length,
-            offset=plan.offset,
+            step=rules.interval or self._length,
+            offset=rules.offset,
             # A minute ahead at least; the grid cuts the seconds, and what begins before the
             # notice is over is dropped afterwards.
-            earliest=self._now + max(plan.notice, MINUTE),
+            earliest=self._now + max(rules.notice, MINUTE),
             zone=self._query.zone,
-            optimized=plan.event_type.optimized,
+            optimized=rules.event_type.optimized,
         )
 
     # --- Where somebody is open --------------------------------------------------------------
 
     def _open(self) -> list[Span]:
         """Return where one of each group is open, and the first of the fixed hosts."""
-        needs = [self._windows_of(party.hours) for party in self._plan.fixed[:1]]
+        needs = [self._windows_of(host.hours) for host in self._rules.fixed[:1]]
         needs += map(self._windows_of_all, range(len(self._groups)))
         return reduce(_both, needs)
 
     def _windows_of_all(self, group: int) -> list[Span]:
         """Return the windows in which one of a group is open."""
-        shifts = self._shifts[group]
-        if any(shift.hours is None for shift in shifts):
+        by_hours = self._groups_by_hours[group]
+        if any(shared.hours is None for shared in by_hours):
             return self._windows_of(None)
-        known = None if self._query.only else self._plan.open_hours[group]
+        known = None if self._query.only else self._rules.open_hours[group]
         if known is not None:
             return self._windows_of(known)
-        windows = [window for shift in shifts for window in self._windows_of(shift.hours)]
+        windows = [window for shared in by_hours for window in self._windows_of(shared.hours)]
         return list(clipped(joined(windows), self._start, self._end))
 
     def _windows_of(self, hours: Windows | None) -> list[Span]:
@@ -214,21 +218,21 @@ class AvailabilitySearch:
 
     # --- Where a slot fits: of the starts of a grid ---------------------------------------
 
-    def _fitting_any(self, shifts: Sequence[SharedHours], starts: list[int]) -> list[int]:
+    def _fitting_any(self, by_hours: Sequence[SharedHours], starts: list[int]) -> list[int]:
         """Return the starts at which one of a group fits.
 
         Nobody is looked at for a start that is found already, and nobody at all once
         all are found.
         """
         found: list[int] = []
-        for hours, parties in shifts:
+        for hours, hosts in by_hours:
             if not starts:
                 break
-            open_then, closed = self._open_at(starts, hours, known=len(shifts) == 1)
-            for party in parties:
+            open_then, closed = self._open_at(starts, hours, known=len(by_hours) == 1)
+            for host in hosts:
                 if not open_then:
                     break
-                fits, open_then = self._parted(party, open_then)
+                fits, open_then = self._parted(host, open_then)
                 found += fits
             starts = sorted(open_then + closed) if closed else open_then
         found.sort()
@@ -253,19 +257,19 @@ class AvailabilitySearch:
             [start for start in starts if start not in covered],
         )
 
-    def _parted(self, party: HostRule, starts: list[int]) -> tuple[list[int], list[int]]:
+    def _parted(self, host: HostRule, starts: list[int]) -> tuple[list[int], list[int]]:
         """Return at which starts a host, who is open, is free for a slot, and at which not.
 
         O(s log n) for s starts or, if there are fewer, what stands between them.
         """
-        resource = self._occupancy.resources[party.resource]
+        resource = self._occupancy.resources[host.resource]
         if not starts or (not resource.load and not resource.busy):
             return starts, []
-        reach = starts[0] - self._plan.before, starts[-1] + self._length + self._plan.after
+        reach = starts[0] - self._rules.before, starts[-1] + self._length + self._rules.after
         if self._all_stands:
-            free, taken = self._sifted(resource, party.units, starts, reach)
+            free, taken = self._sifted(resource, host.units, starts, reach)
         else:
-            holes = sorted(chain(*self._taken(resource, party.units, *reach)))
+            holes = sorted(chain(*self._taken(resource, host.units, *reach)))
             free, taken = parted(starts, self._starts_hit_by(holes))
         if resource.busy and free:
             free, busy = parted(free, self._starts_hit_by(resource.busy_in(*reach)))
@@ -280,12 +284,12 @@ class AvailabilitySearch:
         if len(starts) > FEW and 2 * timeline.changes(*reach) < len(starts):
             holes = timeline.full(*reach, units)
             return parted(starts, self._starts_hit_by(holes))
-        return timeline.sifted(starts, self._plan.before, self._length + self._plan.after, units)
+        return timeline.sifted(starts, self._rules.before, self._length + self._rules.after, units)
 
     def _starts_hit_by(self, holes: Iterable[Span]) -> Iterator[Span]:
         """Yield between which starts a slot would run into each of the holes."""
         # A slot keeps its own buffers from what others occupy, whose buffers are in that.
-        before, reach = self._plan.before, self._length + self._plan.after
+        before, reach = self._rules.before, self._length + self._rules.after
         for start, end in holes:
             yield start - reach + 1, end + before
 
@@ -293,37 +297,37 @@ class AvailabilitySearch:
 
     def _free(self) -> list[Span]:
         """Return where all fixed hosts, and one of each group, are free beside bookings."""
-        needs = [self._free_of(party, self._windows_of(party.hours)) for party in self._plan.fixed]
-        needs += map(self._pooled, self._shifts)
+        needs = [self._free_of(host, self._windows_of(host.hours)) for host in self._rules.fixed]
+        needs += map(self._pooled, self._groups_by_hours)
         return reduce(_both, needs)
 
-    def _pooled(self, shifts: Sequence[SharedHours]) -> list[Span]:
+    def _pooled(self, by_hours: Sequence[SharedHours]) -> list[Span]:
         """Return where one of a group is free, as ranges.
 
         A window in which somebody is free throughout holds whatever others are in it,
         so they are not looked at there.
         """
         found: set[Span] = set()
-        for hours, parties in shifts:
+        for hours, hosts in by_hours:
             windows = self._windows_of(hours)
-            for party in parties:
+            for host in hosts:
                 if not windows:
                     break
-                found.update(self._free_of(party, windows))
+                found.update(self._free_of(host, windows))
                 windows = [window for window in windows if window not in found]
         return widest(found)
 
-    def _free_of(self, party: HostRule, windows: list[Span]) -> list[Span]:
+    def _free_of(self, host: HostRule, windows: list[Span]) -> list[Span]:
         """Return where a slot fits into some windows of one host, beside bookings."""
-        resource = self._occupancy.resources[party.resource]
+        resource = self._occupancy.resources[host.resource]
         if not resource.load and not resource.busy:
             return windows
         spans = [(windows[0][0], windows[-1][1])] if len(windows) > FEW else windows
-        before, after = self._plan.before, self._plan.after
+        before, after = self._rules.before, self._rules.after
         booked: list[Span] = []
         for start, end in spans:
             reach = start - before, end + after
-            here, held = self._taken(resource, party.units, *reach)
+            here, held = self._taken(resource, host.units, *reach)
             self._holds_seen = self._holds_seen or bool(held)
             booked += here
             if resource.busy:
@@ -378,7 +382,7 @@ class AvailabilitySearch:
     # --- Limits and sessions ---------------------------------------------------------------
 
     def _within_limits(self, starts: list[int]) -> list[int]:
-        for rule in self._plan.limits:
+        for rule in self._rules.limits:
             if not starts:
                 break
             starts = list(self._within(rule, starts))
@@ -425,8 +429,8 @@ class AvailabilitySearch:
         taken: dict[int, int] = {}
         joinable: dict[int, bool] = {}
         first, last = max(first, self._start), min(end - 1, self._end - self._length)
-        hosts = self._plan.names(self._groups)
-        for session in self._occupancy.sessions_in(self._plan.id, self._start, self._end):
+        hosts = self._rules.resources_of(self._groups)
+        for session in self._occupancy.sessions_in(self._rules.id, self._start, self._end):
             start, seats = session.start, self._seats_taken(session)
             if not seats:
                 continue
@@ -458,10 +462,10 @@ def _among(
     return tuple(
         tuple(
             SharedHours(hours, left)
-            for hours, parties in shifts
-            if (left := tuple(party for party in parties if party.resource in only))
+            for hours, hosts in by_hours
+            if (left := tuple(host for host in hosts if host.resource in only))
         )
-        for shifts in groups
+        for by_hours in groups
     )
 
 

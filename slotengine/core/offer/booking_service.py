@@ -1,6 +1,6 @@
 """What can be booked: event types, over the resources of a ledger.
 
-The planner keeps the event types, and turns what is asked of them into
+The booking service keeps the event types, and turns what is asked of them into
 proposals for the ledger, which decides.  What needs no deciding, such as the
 notice, it checks itself, in the same step.
 """
@@ -31,15 +31,15 @@ class BookingService:
     >>> from datetime import timedelta
     >>> ledger = Ledger()
     >>> ledger.add_resource("room-1")
-    >>> planner = BookingService(ledger)
-    >>> planner.add(EventType(id="talk", length=timedelta(minutes=30), all_of=["room-1"]))
-    >>> planner.reserve(SlotRequest("talk", start=10**9, ttl=10**8), uid="a", now=0).state
+    >>> service = BookingService(ledger)
+    >>> service.add(EventType(id="talk", length=timedelta(minutes=30), all_of=["room-1"]))
+    >>> service.reserve(SlotRequest("talk", start=10**9, ttl=10**8), uid="a", now=0).state
     <State.HELD: 'held'>
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._plans: dict[str, BookingRules] = {}
+        self._rules: dict[str, BookingRules] = {}
 
     def add(self, event_type: EventType) -> None:
         """Make an event type known.
@@ -48,18 +48,18 @@ class BookingService:
         """
         if not isinstance(event_type, EventType):
             raise InvalidField("event_type", f"must be an EventType, not {event_type!r}")
-        if event_type.id in self._plans:
+        if event_type.id in self._rules:
             raise InvalidField("event_type", f"{event_type.id!r} was added before")
-        plan = self._drawn(event_type)
-        for rule in plan.limits:
+        rules = self._rules_for(event_type)
+        for rule in rules.limits:
             self._ledger.add_limit(rule.resource, rule.units)
-        self._plans[event_type.id] = plan
+        self._rules[event_type.id] = rules
 
     def knows(self, event_type: str | None) -> bool:
         """Return whether there is an event type of this id."""
-        return event_type in self._plans
+        return event_type in self._rules
 
-    def plan(self, event_type: str | EventType) -> BookingRules:
+    def rules_of(self, event_type: str | EventType) -> BookingRules:
         """Return an event type, ready for use: one that was added, or any that has no limits.
 
         Raises `UnknownEventType`; of one that was not added `UnknownResource`,
@@ -68,67 +68,67 @@ class BookingService:
         if isinstance(event_type, EventType):
             if event_type.limits:
                 raise InvalidField("event_type", "must be added before, since it has limits")
-            return self._drawn(event_type)
+            return self._rules_for(event_type)
         try:
-            return self._plans[event_type]
+            return self._rules[event_type]
         except (KeyError, TypeError):
             raise UnknownEventType(event_type) from None
 
-    def _drawn(self, event_type: EventType) -> BookingRules:
+    def _rules_for(self, event_type: EventType) -> BookingRules:
         hours = {}
         for host in event_type.hosts():
             found = self._ledger.resource(host.resource)
             if host.units > found.capacity:
                 raise TooManyUnits(found.id, host.units, found.capacity)
             hours[found.id] = found.schedule
-        plan = BookingRules(event_type, hours)
-        if plan.longest > self._ledger.terms.longest_span:
+        rules = BookingRules(event_type, hours)
+        if rules.longest_span > self._ledger.terms.longest_span:
             most = from_us(self._ledger.terms.longest_span) - EPOCH
             raise InvalidField("length", f"must be no more than {most}, buffers included")
-        return plan
+        return rules
 
     # --- Reserving -------------------------------------------------------------------------
 
-    def reserve(self, ask: SlotRequest, *, uid: str, now: int) -> Entry:
+    def reserve(self, request: SlotRequest, *, uid: str, now: int) -> Entry:
         """Hold what is asked for: by the rules of the event type, in one step.
 
         O(h log n) for h hosts.  Raises `TooSoon` or `NotBookable`, as
         `Ledger.reserve_proposal` does, and `UnknownEventType`.
         """
-        plan = self.plan(ask.event_type)
-        if plan.alone is not None and ask.key is None and ask.only is None:
+        rules = self.rules_of(request.event_type)
+        if rules.sole_resource is not None and request.key is None and request.only is None:
             # Without a proposal.  Measured: 3.0 µs for the whole, instead of 6.2.
-            plan.seats_of(ask.seats)
-            length = plan.length_of(ask.length)
+            rules.seats_of(request.seats)
+            length = rules.length_of(request.length)
             return self._ledger.reserve(
-                plan.alone, ask.start, ask.start + length,
-                uid=uid, now=now, ttl=ask.ttl, holder=ask.holder, event_type=plan.id,
-                hours=plan.fixed_hours(ask.enforce)[0], check=_check_start(plan, ask),
-                limits=plan.limit_claims(ask.start, length) if plan.limits else (),
-                demand=plan.demand(ask.enforce),
-                quota=ask.quota,
+                rules.sole_resource, request.start, request.start + length,
+                uid=uid, now=now, ttl=request.ttl, holder=request.holder, event_type=rules.id,
+                hours=rules.fixed_hours(request.enforce)[0], check=_check_start(rules, request),
+                limits=rules.limit_claims(request.start, length) if rules.limits else (),
+                demand=rules.demand(request.enforce),
+                quota=request.quota,
             )  # fmt: skip
         return self._ledger.reserve_proposal(
-            plan.proposal(ask), uid=uid, now=now, check=_check_start(plan, ask)
+            rules.proposal(request), uid=uid, now=now, check=_check_start(rules, request)
         )
 
     def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
         """Let a booking stand as `Ledger.adopt` does; it counts towards its event type's limits."""
         check_text("event_type", proposal.event_type)
-        plan = self._plans.get(proposal.event_type or "")
-        if plan is not None:
-            claims = plan.limit_claims(proposal.start, proposal.end - proposal.start)
+        rules = self._rules.get(proposal.event_type or "")
+        if rules is not None:
+            claims = rules.limit_claims(proposal.start, proposal.end - proposal.start)
             proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
         return self._ledger.adopt(proposal, uid=uid, now=now)
 
-    def prepared(self, ask: SlotRequest) -> tuple[Proposal, Callable[[int], None] | None, int]:
+    def prepare(self, request: SlotRequest) -> tuple[Proposal, Callable[[int], None] | None, int]:
         """Return what the ledger is to decide, what it is to check before, and until when it can.
 
         Raises `UnknownEventType`, `TooManyUnits` or `InvalidField`.
         """
-        plan = self.plan(ask.event_type)
-        last = ask.start - plan.notice if ask.enforce else LAST_US
-        return plan.proposal(ask), _check_start(plan, ask), last
+        rules = self.rules_of(request.event_type)
+        last = request.start - rules.notice if request.enforce else LAST_US
+        return rules.proposal(request), _check_start(rules, request), last
 
     def confirm(
         self,
@@ -150,16 +150,16 @@ class BookingService:
 
     def _check_again(self, entry: Entry, now: int) -> None:
         """Raise unless the rules by which an entry was made admit it still."""
-        plan = self.plan(entry.event_type or "")
-        plan.check_start(entry.start, now)
+        rules = self.rules_of(entry.event_type or "")
+        rules.check_start(entry.start, now)
         slot = Placement.of(entry)
         if slot.seats is None or not self._ledger.occupancy.is_joinable(slot, now):
-            plan.check_hours(entry.start, entry.end, entry.all_claims())
+            rules.check_hours(entry.start, entry.end, entry.all_claims())
 
     def move(
         self,
         uid: str,
-        ask: SlotRequest,
+        request: SlotRequest,
         *,
         now: int,
         renew: bool = False,
@@ -170,38 +170,40 @@ class BookingService:
         It keeps its host if it can.  Notice and booking window do not count for
         what stays where it is.  Raises as `reserve` and `Ledger.move` do.
         """
-        plan = self.plan(ask.event_type)
-        proposal = plan.proposal(ask)
+        rules = self.rules_of(request.event_type)
+        proposal = rules.proposal(request)
         now = self._ledger.look(now)
         entry = self._ledger.get(uid, now=now)
         if entry is None:
             raise UnknownReservation(uid)
-        stays = (entry.event_type, entry.start) == (plan.id, ask.start)
-        if ask.enforce and not stays:
+        stays = (entry.event_type, entry.start) == (rules.id, request.start)
+        if request.enforce and not stays:
             self._ledger.check_movable(uid, now=now, version=version)
-            plan.check_start(ask.start, now)
+            rules.check_start(request.start, now)
         return self._ledger.move(uid, proposal, now=now, renew=renew, version=version)
 
     # --- Searching -------------------------------------------------------------------------
 
-    def openings(self, query: AvailabilityQuery, *, now: int) -> AvailableSlots:
+    def available_slots(self, query: AvailabilityQuery, *, now: int) -> AvailableSlots:
         """Return the slots that are offered; see `slots`.
 
         Raises `UnknownEventType`, or `InvalidField` for a length that is not one
         of the event type's or for an end before the start.
         """
-        return self._search(query, now).openings()
+        return self._search(query, now).available_slots()
 
     def _search(self, query: AvailabilityQuery, now: int) -> AvailabilitySearch:
-        plan = self.plan(query.event_type)
+        rules = self.rules_of(query.event_type)
         ledger = self._ledger
         now = ledger.look(now)
         ignored = [ledger.get(uid, now=now) for uid in query.ignoring]
         return AvailabilitySearch(
-            plan, query, ledger.occupancy, now, swept=ledger.is_swept(now), ignored=ignored
+            rules, query, ledger.occupancy, now, swept=ledger.is_swept(now), ignored=ignored
         )
 
-    def next_openings(self, query: AvailabilityQuery, count: int, *, now: int) -> AvailableSlots:
+    def next_available_slots(
+        self, query: AvailabilityQuery, count: int, *, now: int
+    ) -> AvailableSlots:
         """Return the first ``count`` slots that are offered, or as many as there are.
 
         The range is looked at a little first, then twice as far each time: where
@@ -211,28 +213,28 @@ class BookingService:
         """
         if not is_count(count):
             raise InvalidField("count", f"must be a positive whole number, not {count!r}")
-        plan, now = self.plan(query.event_type), self._ledger.look(now)
-        length = plan.length_of(query.length)
-        opens, last = plan.bookable(now)[0], query.end - 1
+        rules, now = self.rules_of(query.event_type), self._ledger.look(now)
+        length = rules.length_of(query.length)
+        opens, last = rules.bookable_span(now)[0], query.end - 1
         # Nothing can begin before this, so looking there would be in vain; before a booking
         # window only where the grid is fixed, since elsewhere it begins where the range does.
-        start = max(query.start, min(now + plan.notice, last))
-        if plan.has_fixed_grid(length, start, query.end, query.zone):
+        start = max(query.start, min(now + rules.notice, last))
+        if rules.has_fixed_grid(length, start, query.end, query.zone):
             start = max(start, min(opens, last))
         starts: list[int] = []
         taken: dict[int, int] = {}
         looked_at, reach = start, FIRST_REACH
         while True:
             end = min(max(start, opens) + reach, query.end)
-            if not plan.has_fixed_grid(length, start, end, query.zone):
+            if not rules.has_fixed_grid(length, start, end, query.zone):
                 looked_at, starts = start, []
             search = self._search(query._replace(start=looked_at, end=end), now)
-            found = search.openings()
+            found = search.available_slots()
             starts += found.starts
             taken |= found.taken
             # Optimized starts depend on where their range ends, and not on where the look does.
             final = starts
-            if plan.event_type.optimized and end < query.end:
+            if rules.event_type.optimized and end < query.end:
                 final = [each for each in starts if each < search.cut_from]
             if len(final) >= count or end == query.end:
                 return found._replace(starts=final[:count], taken=taken)
@@ -241,9 +243,9 @@ class BookingService:
             reach *= 2
 
 
-def _check_start(plan: BookingRules, ask: SlotRequest) -> Callable[[int], None] | None:
+def _check_start(rules: BookingRules, request: SlotRequest) -> Callable[[int], None] | None:
     """Return what refuses a start that is too soon or too far off, if anything is to.
 
     Not asked of a repeat: it is not refused because time has passed since.
     """
-    return partial(plan.check_start, ask.start) if ask.enforce else None
+    return partial(rules.check_start, request.start) if request.enforce else None

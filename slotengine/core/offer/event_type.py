@@ -3,7 +3,7 @@
 An `EventType` says how long a slot is, which resources it takes (`Host`), how
 close to others it may come, how far ahead and how often it may be booked.
 Everything here is a value that is checked when it is made; whether something
-can be had is `planner`'s and the ledger's.
+can be had is `booking_service`'s and the ledger's.
 
 Days, weeks, months and years are those of one zone, the event type's: what may
 be booked must not depend on who looks.  A week begins on Monday (ISO 8601).

@@ -66,7 +66,7 @@ def windows(start: int, end: int) -> tuple[int, int]:
 
 @st.composite
 def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
-    """Those of callers, with what only the planner asks for: limits, a second pool, and so on."""
+    """Proposals of callers, and what only event types add: limits, a second pool, and so on."""
     made = draw(strategies.proposals(UNITS, hosts=HOSTS, with_key=with_key, last=LAST))
     start, end, claims = made[:3]
     another = draw(st.booleans())

@@ -28,7 +28,7 @@ def planned() -> tuple[Ledger, BookingService]:
     ledger = Ledger()
     for name, capacity in (("room", 1), ("hall", 2), ("host-1", 1), ("host-2", 1)):
         ledger.add_resource(name, capacity=capacity)
-    planner = BookingService(ledger)
+    service = BookingService(ledger)
     day = (Limit(Period.DAY, count=2),)
     for event_type in (
         EventType(id="plain", length=minutes(30), all_of=["room"]),
@@ -40,8 +40,8 @@ def planned() -> tuple[Ledger, BookingService]:
         EventType(id="seats", length=minutes(30), all_of=["room"], seats=2),
         EventType(id="pool", length=minutes(30), any_of=[["host-1", "host-2"]]),
     ):
-        planner.add(event_type)
-    return ledger, planner
+        service.add(event_type)
+    return ledger, service
 
 
 KINDS = ["plain", "limited", "buffered", "both", "hall", "wide hall", "seats", "pool"]
@@ -58,16 +58,16 @@ steps = st.lists(
 def test_it_is_told_as_the_details_tell_it(
     steps: list[tuple[str, int, int, bool]], busy: bool
 ) -> None:
-    ledger, planner = planned()
+    ledger, service = planned()
     if busy:
         ledger.replace_busy("calendar", {"room": [(HOUR, HOUR + 20 * MINUTE)]}, now=0)
     now = 0
     for number, (kind, quarter, later, confirmed) in enumerate(steps):
         now += later * 3 * MINUTE
         start = HOUR + quarter * 15 * MINUTE
-        ask = SlotRequest(kind, start=start, ttl=TTL, enforce=False)
+        request = SlotRequest(kind, start=start, ttl=TTL, enforce=False)
         try:
-            planner.reserve(ask, uid=str(number), now=now)
+            service.reserve(request, uid=str(number), now=now)
         except Refused as refusal:
             for one in refusal.refusals if isinstance(refusal, NoneFree) else (refusal,):
                 if isinstance(one, SlotTaken):
@@ -82,14 +82,14 @@ def test_it_is_told_as_the_details_tell_it(
 
 @pytest.mark.parametrize("kind", ["plain", "limited", "buffered", "both", "hall", "wide hall"])
 def test_of_bookings_and_of_holds(kind: str) -> None:
-    ledger, planner = planned()
-    ask = SlotRequest(kind, start=HOUR, ttl=TTL)
+    ledger, service = planned()
+    request = SlotRequest(kind, start=HOUR, ttl=TTL)
     uids = ["a", "b"] if "hall" in kind else ["a"]
     for uid in uids:
-        planner.reserve(ask, uid=uid, now=0)
+        service.reserve(request, uid=uid, now=0)
     for only_holds in (True, False):
         with pytest.raises(SlotTaken) as caught:
-            planner.reserve(ask, uid="c", now=1)
+            service.reserve(request, uid="c", now=1)
         assert caught.value.only_holds is only_holds
         for uid in uids:
             ledger.confirm(uid, now=1)

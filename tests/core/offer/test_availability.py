@@ -52,11 +52,11 @@ def minutes(count: int) -> timedelta:
 
 
 class Shop:
-    """A planner with its ledger, and uids that count up."""
+    """A booking service with its ledger, and uids that count up."""
 
     def __init__(self, now: int = MONDAY) -> None:
         self.ledger = Ledger()
-        self.planner = BookingService(self.ledger)
+        self.service = BookingService(self.ledger)
         self.now = now
         self.made = 0
 
@@ -67,7 +67,7 @@ class Shop:
 
     def offer(self, **more: Any) -> Shop:
         options: dict[str, Any] = {"id": "talk", "length": minutes(60), "all_of": ["room"]} | more
-        self.planner.add(EventType(**options))
+        self.service.add(EventType(**options))
         return self
 
     def reserve(
@@ -75,8 +75,8 @@ class Shop:
     ) -> str:
         self.made += 1
         uid = f"uid-{self.made}"
-        ask = SlotRequest(event_type, start, ttl=TTL, **more)
-        self.planner.reserve(ask, uid=uid, now=self.now)
+        request = SlotRequest(event_type, start, ttl=TTL, **more)
+        self.service.reserve(request, uid=uid, now=self.now)
         if book:
             self.ledger.confirm(uid, now=self.now)
         return uid
@@ -87,7 +87,7 @@ class Shop:
         if "zone" in more:
             more["zone"] = Zone.of(more["zone"])
         query = AvailabilityQuery(event_type, start, end or start + DAY, **more)
-        return list(self.planner.openings(query, now=self.now).starts)
+        return list(self.service.available_slots(query, now=self.now).starts)
 
     def clock(self, *args: Any, **more: Any) -> str:
         """Return the starts as UTC clock times."""
@@ -377,7 +377,7 @@ def test_a_clock_with_seconds(now: str, notice: int, step: int, first: str) -> N
     begins = to_us(datetime.fromisoformat(f"2030-01-07T{first}Z"))
     assert shop.starts(shop.now)[0] == begins  # also if one asks from now on
     query = AvailabilityQuery("talk", shop.now, MONDAY + DAY)
-    assert shop.planner.next_openings(query, 1, now=shop.now).starts == [begins]
+    assert shop.service.next_available_slots(query, 1, now=shop.now).starts == [begins]
     shop.reserve(begins)
 
 
@@ -436,7 +436,7 @@ def test_limits() -> None:
     assert shop.starts(*week, length=120 * MINUTE) == []
     assert shop.starts(MONDAY, MONDAY + 8 * DAY, length=120 * MINUTE)[0] == at(7 * 24 + 8)
     # Moving within the day does not count twice.
-    assert shop.planner.move(held, SlotRequest("talk", at(10), ttl=TTL), now=shop.now).start == at(
+    assert shop.service.move(held, SlotRequest("talk", at(10), ttl=TTL), now=shop.now).start == at(
         10
     )
     shop.reserve(at(56))
@@ -488,7 +488,7 @@ def test_the_first_of_each_date_only() -> None:
 def test_lengths() -> None:
     shop = office(lengths=[minutes(60), minutes(30)])
     assert shop.clock(length=30 * MINUTE) == "09:00 09:30 10:00 10:30 11:00 11:30 12:00 12:30"
-    openings = shop.planner.openings(
+    openings = shop.service.available_slots(
         AvailabilityQuery("talk", at(9), at(10), 30 * MINUTE), now=shop.now
     )
     assert openings == ([at(9), at(9.5)], 30 * MINUTE, None, {})
@@ -502,7 +502,9 @@ def test_lengths() -> None:
 def test_seats() -> None:
     shop = office(seats=3)
     shop.reserve(at(9.5), seats=2, book=True)
-    found = shop.planner.openings(AvailabilityQuery("talk", MONDAY, MONDAY + DAY), now=shop.now)
+    found = shop.service.available_slots(
+        AvailabilityQuery("talk", MONDAY, MONDAY + DAY), now=shop.now
+    )
     # It takes the room, and is offered where it is, off the grid.
     assert [from_us(start).hour for start in found.starts] == [9, 11, 12]
     assert found.starts[0] == at(9.5)
@@ -532,8 +534,8 @@ def test_a_session_that_is_over_unmarked_is_none() -> None:
     shop = office(seats=2, length=minutes(30), lengths=[minutes(30), minutes(60)])
     shop.reserve(at(9), length=60 * MINUTE)
     query = AvailabilityQuery("talk", at(9), at(10))
-    assert shop.planner.openings(query, now=shop.now)[0::3] == ([], {at(9): 1})
-    assert shop.planner.openings(query, now=shop.now + TTL)[0::3] == ([at(9), at(9.5)], {})
+    assert shop.service.available_slots(query, now=shop.now)[0::3] == ([], {at(9): 1})
+    assert shop.service.available_slots(query, now=shop.now + TTL)[0::3] == ([at(9), at(9.5)], {})
 
 
 def test_what_is_ignored_is_gone_also_before_1970() -> None:
@@ -549,10 +551,10 @@ def test_seats_that_are_ignored_or_have_lapsed_are_free() -> None:
     shop.now += 1
     shop.reserve(at(9))
     query = AvailabilityQuery("talk", at(9), at(10), ignoring=frozenset({first}))
-    assert shop.planner.openings(query, now=shop.now).taken == {at(9): 1}
+    assert shop.service.available_slots(query, now=shop.now).taken == {at(9): 1}
     query = query._replace(ignoring=frozenset())
-    assert shop.planner.openings(query, now=shop.now).taken == {at(9): 3}
-    assert shop.planner.openings(query, now=shop.now + TTL - 1).taken == {at(9): 1}
+    assert shop.service.available_slots(query, now=shop.now).taken == {at(9): 3}
+    assert shop.service.available_slots(query, now=shop.now + TTL - 1).taken == {at(9): 1}
 
 
 def test_a_session_of_another_length_cannot_be_joined() -> None:
@@ -619,7 +621,7 @@ def test_a_refused_move_leaves_the_very_session() -> None:
     shop.ledger.reserve("second", at(11), at(12), uid="a", now=shop.now, ttl=TTL)
     before = shop.ledger.resource("first").turns("talk")
     with pytest.raises(NoneFree):
-        shop.planner.move(joined, SlotRequest("talk", at(11), ttl=TTL), now=shop.now)
+        shop.service.move(joined, SlotRequest("talk", at(11), ttl=TTL), now=shop.now)
     assert shop.ledger.resource("first").turns("talk") == before
     shop.ledger.check_invariants()
     again = Shop(shop.now).open("first", "second")
@@ -628,7 +630,7 @@ def test_a_refused_move_leaves_the_very_session() -> None:
         again.ledger.apply(change)
     asked = SlotRequest("talk", at(13), ttl=TTL)
     picks = [
-        one.planner.reserve(asked, uid="next", now=shop.now).all_claims()[0].resource
+        one.service.reserve(asked, uid="next", now=shop.now).all_claims()[0].resource
         for one in (shop, again)
     ]
     assert picks[0] == picks[1]
@@ -664,8 +666,8 @@ def test_of_a_range_that_is_over_nothing_is_told() -> None:
     shop = office(seats=2)
     shop.reserve(at(9), book=True)
     query = AvailabilityQuery("talk", at(9), at(10))
-    assert shop.planner.openings(query, now=at(8))[0::3] == ([at(9)], {at(9): 1})
-    assert shop.planner.openings(query, now=at(10))[0::3] == ([], {})
+    assert shop.service.available_slots(query, now=at(8))[0::3] == ([at(9)], {at(9): 1})
+    assert shop.service.available_slots(query, now=at(10))[0::3] == ([], {})
 
 
 def test_the_next_openings() -> None:
@@ -673,7 +675,7 @@ def test_the_next_openings() -> None:
 
     def following(count: int, start: int = MONDAY, end: int = MONDAY + 300 * DAY) -> list[int]:
         query = AvailabilityQuery("talk", start, end)
-        return list(shop.planner.next_openings(query, count, now=shop.now).starts)
+        return list(shop.service.next_available_slots(query, count, now=shop.now).starts)
 
     assert following(2) == [at(9), at(10)]
     assert following(9) == [at(9), at(10), at(11), at(12)]
@@ -697,9 +699,9 @@ def test_the_next_openings_are_those_of_the_whole_range() -> None:
     shop.reserve(at(9.25), book=True)
     shop.reserve(at(9 + 4 * 24), book=True)
     query = AvailabilityQuery("talk", MONDAY, MONDAY + 30 * DAY)
-    whole = shop.planner.openings(query, now=shop.now).starts
+    whole = shop.service.available_slots(query, now=shop.now).starts
     for count in (1, 5, 35, 36, 100):
-        assert shop.planner.next_openings(query, count, now=shop.now).starts == whole[:count]
+        assert shop.service.next_available_slots(query, count, now=shop.now).starts == whole[:count]
 
 
 def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() -> None:
@@ -707,11 +709,11 @@ def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() ->
     shop = Shop().open("room")
     shop.offer(length=minutes(35), window=DateRange(date(2030, 1, 12), date(2030, 1, 20)))
     query = AvailabilityQuery("talk", MONDAY, MONDAY + 30 * DAY)
-    whole = shop.planner.openings(query, now=shop.now).starts
+    whole = shop.service.available_slots(query, now=shop.now).starts
     # 206 steps of 35 minutes after 00:05 on Monday; Saturday at 00:00 is none of them.
     assert from_us(whole[0]) == datetime(2030, 1, 12, 0, 15, tzinfo=UTC)
     for count in (1, 40, 300):
-        assert shop.planner.next_openings(query, count, now=shop.now).starts == whole[:count]
+        assert shop.service.next_available_slots(query, count, now=shop.now).starts == whole[:count]
 
 
 def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_range() -> None:
@@ -719,19 +721,19 @@ def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_ran
     shop = Shop(at(12.5)).open("room", hours=daily("UTC", "09:20-17:00"))
     shop.offer(optimized=True)
     query = AvailabilityQuery("talk", at(12.5), at(12.5) + 30 * DAY)
-    whole = shop.planner.openings(query, now=shop.now).starts
+    whole = shop.service.available_slots(query, now=shop.now).starts
     # Of 7 hours and 40 minutes 40 may be lost, which is up to 10:00; of those up to 12:30 only 10.
     for count in range(1, 20):
-        assert shop.planner.next_openings(query, count, now=shop.now).starts == whole[:count]
+        assert shop.service.next_available_slots(query, count, now=shop.now).starts == whole[:count]
 
 
-# --- The planner -------------------------------------------------------------------------
+# --- The booking service -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("error", "wrong"),
     [
-        (InvalidField, lambda shop: shop.planner.add("talk")),
+        (InvalidField, lambda shop: shop.service.add("talk")),
         (InvalidField, lambda shop: shop.offer()),
         (UnknownResource, lambda shop: shop.offer(id="other", all_of=["nowhere"])),
         (TooManyUnits, lambda shop: shop.offer(id="other", all_of=[Host("room", units=2)])),
@@ -739,22 +741,22 @@ def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_ran
         (UnknownEventType, lambda shop: shop.clock(event_type=["talk"])),
         (
             UnknownReservation,
-            lambda shop: shop.planner.move("a", SlotRequest("talk", at(9)), now=0),
+            lambda shop: shop.service.move("a", SlotRequest("talk", at(9)), now=0),
         ),
         (InvalidField, lambda shop: shop.offer(id="other", length=timedelta(days=367))),
         (InvalidField, lambda shop: shop.offer(id="other", before=timedelta(days=366))),
         (UnknownResource, lambda shop: shop.offer(id="other", all_of=["limit:day count:talk"])),
         (InvalidField, lambda shop: shop.reserve(at(9), only=frozenset({"room", "other"}))),
         (InvalidField, lambda shop: shop.reserve(at(9), key=["k"])),
-        (InvalidField, lambda shop: shop.planner.plan("talk").with_host("room")),
+        (InvalidField, lambda shop: shop.service.rules_of("talk").restricted_to("room")),
     ],
 )
 def test_what_a_planner_refuses(error: type[Exception], wrong: Callable[[Shop], object]) -> None:
     shop = office()
     with pytest.raises(error):
         wrong(shop)
-    assert shop.planner.knows("talk")
-    assert not shop.planner.knows("other")
+    assert shop.service.knows("talk")
+    assert not shop.service.knows("other")
     shop.ledger.check_invariants()
 
 
@@ -763,28 +765,28 @@ def test_a_repeat_is_answered_when_it_would_be_too_late_to_ask() -> None:
     shop.now = at(7.75)
     uid = shop.reserve(at(9), key="k")
     shop.now = at(8.5)
-    ask = SlotRequest("talk", at(9), ttl=TTL, key="k")
-    assert shop.planner.reserve(ask, uid="again", now=shop.now).uid == uid
+    request = SlotRequest("talk", at(9), ttl=TTL, key="k")
+    assert shop.service.reserve(request, uid="again", now=shop.now).uid == uid
     with pytest.raises(TooSoon):
-        shop.planner.reserve(ask._replace(key="other"), uid="again", now=shop.now)
+        shop.service.reserve(request._replace(key="other"), uid="again", now=shop.now)
 
 
 def test_a_key_is_for_all_that_was_asked() -> None:
     shop = Shop().open("first", "second").offer(all_of=[], any_of=[["first", "second"]])
-    ask = SlotRequest("talk", at(9), ttl=TTL, key="k", only=frozenset({"first"}))
-    entry = shop.planner.reserve(ask, uid="a", now=shop.now)
-    assert shop.planner.reserve(ask, uid="b", now=shop.now) is entry
-    usual = ask._replace(length=60 * MINUTE)  # said, or left to the event type: the same
-    assert shop.planner.reserve(usual, uid="b", now=shop.now) is entry
+    request = SlotRequest("talk", at(9), ttl=TTL, key="k", only=frozenset({"first"}))
+    entry = shop.service.reserve(request, uid="a", now=shop.now)
+    assert shop.service.reserve(request, uid="b", now=shop.now) is entry
+    usual = request._replace(length=60 * MINUTE)  # said, or left to the event type: the same
+    assert shop.service.reserve(usual, uid="b", now=shop.now) is entry
     for other in (
-        ask._replace(only=frozenset({"second"})),
-        ask._replace(only=None),
-        ask._replace(enforce=False),
-        ask._replace(holder="somebody"),
-        ask._replace(start=at(10)),
+        request._replace(only=frozenset({"second"})),
+        request._replace(only=None),
+        request._replace(enforce=False),
+        request._replace(holder="somebody"),
+        request._replace(start=at(10)),
     ):
         with pytest.raises(KeyReused):
-            shop.planner.reserve(other, uid="b", now=shop.now)
+            shop.service.reserve(other, uid="b", now=shop.now)
 
 
 def test_who_is_closed_is_named() -> None:
@@ -854,16 +856,16 @@ def test_renewing_asks_for_no_notice_but_moving_does() -> None:
     uid = shop.reserve(at(11))
     shop.ledger.confirm(uid, now=shop.now)
     shop.now = at(10.5)
-    assert shop.planner.move(uid, SlotRequest("talk", at(11), ttl=TTL), now=shop.now).start == at(
+    assert shop.service.move(uid, SlotRequest("talk", at(11), ttl=TTL), now=shop.now).start == at(
         11
     )
     with pytest.raises(TooSoon):
-        shop.planner.move(uid, SlotRequest("talk", at(11.25), ttl=TTL), now=shop.now)
-    moved = shop.planner.move(
+        shop.service.move(uid, SlotRequest("talk", at(11.25), ttl=TTL), now=shop.now)
+    moved = shop.service.move(
         uid, SlotRequest("talk", at(11.25), ttl=TTL, enforce=False), now=shop.now
     )
     assert moved.start == at(11.25)
-    assert shop.planner.move(uid, SlotRequest("talk", at(12), ttl=TTL), now=shop.now).start == at(
+    assert shop.service.move(uid, SlotRequest("talk", at(12), ttl=TTL), now=shop.now).start == at(
         12
     )
 
@@ -884,5 +886,7 @@ def test_days_are_those_of_the_zone_that_can_be_found() -> None:
     shop = Shop().open("room", hours=tokyo).open("desk")
     shop.offer().offer(id="own", schedule=rome).offer(id="said", zone="Asia/Kolkata", schedule=rome)
     shop.offer(id="none", all_of=["desk"]).offer(id="second", all_of=["desk", "room"])
-    zones = [shop.planner.plan(name).zone.key for name in ("talk", "own", "said", "none", "second")]
+    zones = [
+        shop.service.rules_of(name).zone.key for name in ("talk", "own", "said", "none", "second")
+    ]
     assert zones == ["Asia/Tokyo", "Europe/Rome", "Asia/Kolkata", "UTC", "Asia/Tokyo"]

@@ -77,14 +77,14 @@ class Shop:
         self.ledger = Ledger(chores=self.chores)
         for name, (capacity, schedule) in self.resources.items():
             self.ledger.add_resource(name, capacity=capacity, schedule=schedule)
-        self.planner = BookingService(self.ledger)
+        self.service = BookingService(self.ledger)
         for event_type in self.types:
-            self.planner.add(event_type)
+            self.service.add(event_type)
 
-    def reserve(self, ask: SlotRequest) -> str | None:
+    def reserve(self, request: SlotRequest) -> str | None:
         uid = f"uid-{len(self.uids)}"
         try:
-            self.planner.reserve(ask, uid=uid, now=self.now)
+            self.service.reserve(request, uid=uid, now=self.now)
         except (Refused, InvalidRequest):
             return None
         self.uids.append(uid)
@@ -97,7 +97,7 @@ class Shop:
         return World(self.resources, live, self.busy, self.now)
 
     def offered(self, query: AvailabilityQuery) -> dict[int, int]:
-        found = self.planner.openings(query, now=self.now)
+        found = self.service.available_slots(query, now=self.now)
         return {start: found.taken.get(start, 0) for start in found.starts}
 
 
@@ -140,10 +140,10 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
         if what == "book" and draw(st.integers(0, 3)) == 0:
             adopt(draw, shop, event_type, start)
             return
-        ask = SlotRequest(
+        request = SlotRequest(
             event_type.id, start, ttl=TTL, enforce=draw(st.sampled_from((True, False)))
         )
-        uid = shop.reserve(ask)
+        uid = shop.reserve(request)
         if uid is not None and what == "book":
             shop.ledger.confirm(uid, now=shop.now)
 
@@ -157,7 +157,7 @@ def adopt(draw: st.DrawFn, shop: Shop, event_type: EventType, start: int) -> Non
     uid = f"uid-{len(shop.uids)}"
     proposal = Proposal(start, end, claims, TTL, event_type=event_type.id)
     with suppress(Refused, InvalidRequest):
-        shop.planner.adopt(proposal, uid=uid, now=shop.now)
+        shop.service.adopt(proposal, uid=uid, now=shop.now)
         shop.uids.append(uid)
 
 
@@ -171,9 +171,11 @@ def end_or_move(draw: st.DrawFn, shop: Shop, what: str) -> None:
         end(one.uid, now=shop.now)
         return
     event_type = draw(st.sampled_from(shop.types))
-    ask = SlotRequest(event_type.id, draw(likely_starts(shop, event_type)), ttl=TTL, enforce=False)
+    request = SlotRequest(
+        event_type.id, draw(likely_starts(shop, event_type)), ttl=TTL, enforce=False
+    )
     with suppress(Refused, InvalidRequest):
-        shop.planner.move(one.uid, ask, now=shop.now)
+        shop.service.move(one.uid, request, now=shop.now)
 
 
 def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
@@ -224,7 +226,7 @@ def test_slots(data: st.DataObject) -> None:
     offered = shop.offered(query)
     assert offered == naive_slots(event_type, world, query)
     count = data.draw(st.integers(1, 6))
-    following = shop.planner.next_openings(query, count, now=shop.now)
+    following = shop.service.next_available_slots(query, count, now=shop.now)
     assert list(following.starts) == list(offered)[:count]
     seats = [following.taken.get(start, 0) for start in following.starts]
     assert seats == list(offered.values())[:count]
@@ -235,8 +237,8 @@ def test_slots(data: st.DataObject) -> None:
         return
     length = query.length
     for start in offered:
-        ask = SlotRequest(event_type.id, start, length, TTL, seats=query.seats, only=query.only)
-        uid = shop.reserve(ask)
+        request = SlotRequest(event_type.id, start, length, TTL, seats=query.seats, only=query.only)
+        uid = shop.reserve(request)
         assert uid is not None, "what is offered can be reserved"
         shop.ledger.release(uid, now=shop.now)
     shop.ledger.check_invariants()
@@ -251,10 +253,10 @@ def check_nothing_else(shop: Shop, query: AvailabilityQuery, offered: dict[int, 
     for start in naive_grid(event_type, shop.world(), query):
         if start in offered:
             continue
-        ask = SlotRequest(
+        request = SlotRequest(
             event_type.id, start, query.length, TTL, seats=query.seats, only=query.only
         )
-        assert shop.reserve(ask) is None, "what can be reserved on the grid is offered"
+        assert shop.reserve(request) is None, "what can be reserved on the grid is offered"
 
 
 def check_moves(shop: Shop, query: AvailabilityQuery, offered: dict[int, int]) -> None:
@@ -269,5 +271,7 @@ def check_moves(shop: Shop, query: AvailabilityQuery, offered: dict[int, int]) -
     if wanted != query.seats:
         return
     for start in offered:
-        ask = SlotRequest(query.event_type, start, query.length, TTL, seats=wanted, only=query.only)
-        assert shop.planner.move(uid, ask, now=shop.now).start == start
+        request = SlotRequest(
+            query.event_type, start, query.length, TTL, seats=wanted, only=query.only
+        )
+        assert shop.service.move(uid, request, now=shop.now).start == start

@@ -123,7 +123,7 @@ def test_slots_of_pools(
         else:
             ledger.add_resource(name, capacity=units, schedule=shared[kind])
     fixed = fixed and len(names) > 1
-    planner = BookingService(ledger)
+    service = BookingService(ledger)
     minute = timedelta(minutes=1)
     event_type = EventType(
         id="talk",
@@ -134,20 +134,20 @@ def test_slots_of_pools(
         all_of=names[:fixed],
         any_of=[names[fixed:]],
     )
-    planner.add(event_type)
+    service.add(event_type)
     ignored = take(ledger, some, taken, daily, units)
     query = AvailabilityQuery("talk", FIRST, FIRST + ends, ignoring=frozenset(ignored))
-    found = planner.openings(query, now=LATER).starts
+    found = service.available_slots(query, now=LATER).starts
     expected = _expected(
         some, step, before * MINUTE, after * MINUTE, fixed=fixed, ends=FIRST + ends
     )
     assert list(found) == expected
     event("found" if found else "nothing found")
-    following = planner.next_openings(query, 3, now=LATER).starts
+    following = service.next_available_slots(query, 3, now=LATER).starts
     assert list(following) == expected[:3]
     if found and not ignored:
-        ask = SlotRequest("talk", found[len(found) // 2], ttl=TTL, enforce=True)
-        assert planner.reserve(ask, uid="it", now=LATER).uid == "it"
+        request = SlotRequest("talk", found[len(found) // 2], ttl=TTL, enforce=True)
+        assert service.reserve(request, uid="it", now=LATER).uid == "it"
 
 
 def take(
@@ -174,9 +174,9 @@ def take(
             some[whose].booked.append((start, end))
             some[whose].standing.append((start, end))
             continue
-        ask = SlotRequest("talk", start, ttl=SECOND if what == "lapse" else TTL)
+        request = SlotRequest("talk", start, ttl=SECOND if what == "lapse" else TTL)
         try:
-            _hold(ledger, name, start, end, uid, ask.ttl, units)
+            _hold(ledger, name, start, end, uid, request.ttl, units)
         except Refused:
             continue
         if what == "book" or (what == "ignore" and number % 2):
@@ -215,7 +215,7 @@ def _expected(
     if fixed:
         ranges = crossed(gaps(hosts[:1], least), ranges)
     starts = laid(ranges, length, step * MINUTE)
-    parties = [some[:1], some[1:]] if fixed else [some]
+    groups = [some[:1], some[1:]] if fixed else [some]
 
     def fits(one: Some, start: int) -> bool:
         return any(
@@ -225,9 +225,7 @@ def _expected(
         )
 
     return [
-        start
-        for start in starts
-        if all(any(fits(one, start) for one in party) for party in parties)
+        start for start in starts if all(any(fits(one, start) for one in group) for group in groups)
     ]
 
 
@@ -239,10 +237,10 @@ def test_the_grid_goes_on_from_a_start_that_had_seconds_to_lose() -> None:
         ledger.add_resource(name, schedule=FixedWindows([(ten + low, ten + high)]))
     ledger.reserve("a", ten + 30 * MINUTE, ten + 50 * MINUTE, uid="it", now=NOW, ttl=TTL)
     ledger.confirm("it", now=NOW)
-    planner = BookingService(ledger)
+    service = BookingService(ledger)
     half_hour, odd = timedelta(minutes=30), timedelta(minutes=45)
-    planner.add(EventType(id="talk", length=half_hour, interval=odd, any_of=[["a", "b"]]))
-    found = planner.openings(AvailabilityQuery("talk", FIRST, FIRST + DAY), now=NOW).starts
+    service.add(EventType(id="talk", length=half_hour, interval=odd, any_of=[["a", "b"]]))
+    found = service.available_slots(AvailabilityQuery("talk", FIRST, FIRST + DAY), now=NOW).starts
     assert list(found) == [ten + 45 * MINUTE]
 
 
@@ -287,12 +285,12 @@ def test_hours_that_may_change_are_asked_each_time(only: frozenset[str] | None) 
     own = {name: Unhashable([(start, start + hour)]) for name, start in open_then.items()}
     for name, theirs in own.items():
         ledger.add_resource(name, schedule=theirs)
-    planner = BookingService(ledger)
-    planner.add(EventType(id="talk", length=timedelta(hours=1), any_of=[["a", "b", "c"]]))
+    service = BookingService(ledger)
+    service.add(EventType(id="talk", length=timedelta(hours=1), any_of=[["a", "b", "c"]]))
 
     def found() -> list[int]:
         query = AvailabilityQuery("talk", FIRST, FIRST + DAY, only=only)
-        return list(planner.openings(query, now=NOW).starts)
+        return list(service.available_slots(query, now=NOW).starts)
 
     some = only or frozenset(open_then)
     assert found() == sorted({start for name, start in open_then.items() if name in some})

@@ -35,7 +35,7 @@ MORE: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def planner(terms: Terms | None = None, **more: Any) -> BookingService:
+def service(terms: Terms | None = None, **more: Any) -> BookingService:
     ledger = Ledger(terms)
     ledger.add_resource("room", capacity=2, schedule=MORNING)
     for name in ("host-1", "host-2"):
@@ -46,14 +46,14 @@ def planner(terms: Terms | None = None, **more: Any) -> BookingService:
 
 
 def test_what_is_usual() -> None:
-    assert planner().plan("talk").alone == "room"
-    assert planner(lengths=[HALF_HOUR, 2 * HALF_HOUR]).plan("talk").alone == "room"
-    assert planner(limits=[Limit(Period.DAY, count=1)]).plan("talk").alone == "room"
+    assert service().rules_of("talk").sole_resource == "room"
+    assert service(lengths=[HALF_HOUR, 2 * HALF_HOUR]).rules_of("talk").sole_resource == "room"
+    assert service(limits=[Limit(Period.DAY, count=1)]).rules_of("talk").sole_resource == "room"
 
 
 @pytest.mark.parametrize("more", MORE.values(), ids=list(MORE))
 def test_what_is_more(more: dict[str, Any]) -> None:
-    assert planner(**more).plan("talk").alone is None
+    assert service(**more).rules_of("talk").sole_resource is None
 
 
 # --- Both ways ---------------------------------------------------------------------------
@@ -86,7 +86,7 @@ event_types = st.fixed_dictionaries(
 terms = st.sampled_from(
     [Terms(), Terms(max_holds=2), Terms(default_ttl=HOUR, shortest_ttl=10 * MINUTE)]
 )
-asks = st.builds(
+requests = st.builds(
     SlotRequest,
     st.just("talk"),
     start=st.sampled_from([MONDAY + hour * HOUR // 2 for hour in (14, 16, 17, 20, 21, 22, 48)]),
@@ -100,9 +100,9 @@ asks = st.builds(
 )
 
 
-def outcome(planner: BookingService, ask: SlotRequest, uid: str, now: int) -> object:
+def outcome(service: BookingService, request: SlotRequest, uid: str, now: int) -> object:
     try:
-        entry = planner.reserve(ask, uid=uid, now=now)
+        entry = service.reserve(request, uid=uid, now=now)
     except Refused as refusal:
         event(type(refusal).__name__)
         return type(refusal), refusal.args
@@ -116,7 +116,7 @@ def outcome(planner: BookingService, ask: SlotRequest, uid: str, now: int) -> ob
 @given(
     terms=terms,
     more=event_types,
-    calls=st.lists(st.tuples(asks, st.integers(0, 10 * MINUTE)), min_size=5, max_size=20),
+    calls=st.lists(st.tuples(requests, st.integers(0, 10 * MINUTE)), min_size=5, max_size=20),
 )
 def test_the_short_way_leads_to_the_same(
     terms: Terms, more: dict[str, Any], calls: list[tuple[SlotRequest, int]]
@@ -125,13 +125,13 @@ def test_the_short_way_leads_to_the_same(
 
     Method: of two planners one is told that there is more to its event type.
     """
-    short, long = planner(terms, **more), planner(terms, **more)
-    assert short.plan("talk").alone is not None
-    long.plan("talk").alone = None
+    short, long = service(terms, **more), service(terms, **more)
+    assert short.rules_of("talk").sole_resource is not None
+    long.rules_of("talk").sole_resource = None
     now = MONDAY
-    for number, (ask, passes) in enumerate(calls):
+    for number, (request, passes) in enumerate(calls):
         now += passes
-        outcomes = [outcome(each, ask, f"uid-{number}", now) for each in (short, long)]
+        outcomes = [outcome(each, request, f"uid-{number}", now) for each in (short, long)]
         assert outcomes[0] == outcomes[1]
         for each in (short, long):
             each._ledger.check_invariants()

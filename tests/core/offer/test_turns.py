@@ -23,26 +23,26 @@ TERMS = Terms(retention=0)
 
 
 def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledger, BookingService]:
-    """Return a ledger and a planner with one group of hosts; changes are kept in the list."""
+    """Return a ledger and a booking service with one group of hosts; record changes."""
     ledger = Ledger(TERMS)
     if changes is not None:
         ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
     hosts = [f"host-{i}" for i in range(len(weights))]
     for host in hosts:
         ledger.add_resource(host)
-    planner = BookingService(ledger)
+    service = BookingService(ledger)
     group = [Host(host, weight=weight) for host, weight in zip(hosts, weights, strict=True)]
     for name in ("talk", "visit"):
-        planner.add(EventType(id=name, length=timedelta(minutes=30), any_of=[group]))
-    return ledger, planner
+        service.add(EventType(id=name, length=timedelta(minutes=30), any_of=[group]))
+    return ledger, service
 
 
 def takes(
-    planner: BookingService, i: int, now: int = 0, event_type: str = "talk", slot: int = 0
+    service: BookingService, i: int, now: int = 0, event_type: str = "talk", slot: int = 0
 ) -> str:
     """Reserve the i-th slot, which is nobody's yet, and return who takes it."""
-    ask = SlotRequest(event_type, (slot or i + 1) * SLOT, ttl=5 * MINUTE)
-    entry = planner.reserve(ask, uid=f"{event_type}-{i}", now=now)
+    request = SlotRequest(event_type, (slot or i + 1) * SLOT, ttl=5 * MINUTE)
+    entry = service.reserve(request, uid=f"{event_type}-{i}", now=now)
     return entry.all_claims()[0].resource
 
 
@@ -52,10 +52,10 @@ weight_lists = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 @given(weight_lists, st.integers(1, 60))
 def test_nobody_is_a_whole_booking_away_from_their_share(weights: list[int], runs: int) -> None:
     """At every moment of a run in which everybody is free."""
-    _, planner = desk(weights)
+    _, service = desk(weights)
     given_to: Counter[str] = Counter()
     for i in range(runs):
-        given_to[takes(planner, i)] += 1
+        given_to[takes(service, i)] += 1
         for host, weight in enumerate(weights):
             share = Fraction((i + 1) * weight, sum(weights))
             assert abs(given_to[f"host-{host}"] - share) < 1
@@ -63,17 +63,17 @@ def test_nobody_is_a_whole_booking_away_from_their_share(weights: list[int], run
 
 @given(st.integers(1, 6), st.integers(1, 40))
 def test_equals_differ_by_one_at_most(hosts: int, runs: int) -> None:
-    _, planner = desk([3] * hosts)
+    _, service = desk([3] * hosts)
     given_to = Counter({f"host-{host}": 0 for host in range(hosts)})
     for i in range(runs):
-        given_to[takes(planner, i)] += 1
+        given_to[takes(service, i)] += 1
         assert max(given_to.values()) - min(given_to.values()) <= 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=30))
 def test_equals_stay_equal_whatever_is_given_up(steps: list[tuple[int, int]]) -> None:
     """Who has the least is next; of those, who was given something the longest ago."""
-    ledger, planner = desk([1, 1, 1])
+    ledger, service = desk([1, 1, 1])
     held: dict[str, tuple[str, int]] = {}
     for now, (what, which) in enumerate(steps):
         if what == 0 and held:
@@ -87,7 +87,7 @@ def test_equals_stay_equal_whatever_is_given_up(steps: list[tuple[int, int]]) ->
             loads[host] += 1
             latest[host] = max(latest[host], at)
         expected = min(loads, key=lambda host: (loads[host], latest[host], host))
-        assert takes(planner, now, now) == expected
+        assert takes(service, now, now) == expected
         held[f"talk-{now}"] = expected, now
 
 
@@ -95,9 +95,9 @@ def test_equals_stay_equal_whatever_is_given_up(steps: list[tuple[int, int]]) ->
 def test_turns_survive_a_restart(weights: list[int], before: int, after: int) -> None:
     """A ledger made of the recorded changes picks as the one that recorded them would."""
     changes: list[Change] = []
-    ledger, planner = desk(weights, changes)
+    ledger, service = desk(weights, changes)
     for i in range(before):
-        takes(planner, i, now=i)
+        takes(service, i, now=i)
         if i % 3 == 0:
             ledger.confirm(f"talk-{i}", now=i)
         elif i % 5 == 0:
@@ -106,39 +106,39 @@ def test_turns_survive_a_restart(weights: list[int], before: int, after: int) ->
     for change in changes:
         again.apply(change)
     for i in range(before, before + after):
-        assert takes(planner, i, now=i) == takes(its_planner, i, now=i)
+        assert takes(service, i, now=i) == takes(its_planner, i, now=i)
     again.check_invariants()
 
 
 def test_each_event_type_has_its_own_turns() -> None:
-    _, planner = desk([1, 1])
-    assert takes(planner, 0) == "host-0"
-    assert takes(planner, 1, event_type="visit") == "host-0"
-    assert takes(planner, 2) == "host-1"
+    _, service = desk([1, 1])
+    assert takes(service, 0) == "host-0"
+    assert takes(service, 1, event_type="visit") == "host-0"
+    assert takes(service, 2) == "host-1"
 
 
 def test_holds_count_until_they_lapse() -> None:
-    ledger, planner = desk([1, 1])
-    assert [takes(planner, i) for i in range(2)] == ["host-0", "host-1"]
+    ledger, service = desk([1, 1])
+    assert [takes(service, i) for i in range(2)] == ["host-0", "host-1"]
     ledger.confirm("talk-1", now=1)
-    assert takes(planner, 2, now=5 * MINUTE) == "host-0"  # its hold lapsed just now
+    assert takes(service, 2, now=5 * MINUTE) == "host-0"  # its hold lapsed just now
     assert ledger.resource("host-0").turns("talk").load == 1
 
 
 def test_who_cannot_loses_no_turn() -> None:
-    ledger, planner = desk([1, 1])
+    ledger, service = desk([1, 1])
     ledger.reserve("host-0", SLOT, 2 * SLOT, uid="a", now=0, ttl=5 * MINUTE)
-    assert [takes(planner, i) for i in range(3)] == ["host-1", "host-0", "host-0"]
+    assert [takes(service, i) for i in range(3)] == ["host-1", "host-0", "host-0"]
 
 
 def test_a_backlog_of_lapsed_holds_counts_for_nobody() -> None:
     """More than are tidied away for one call, and none of them before the pick."""
-    ledger, planner = desk([1, 1, 1])
+    ledger, service = desk([1, 1, 1])
     ledger._chores = 0
     for i in range(3_001):  # one host more than the others
-        takes(planner, i)
-    assert takes(planner, 3_001, now=5 * MINUTE) == "host-0"
-    assert takes(planner, 3_002, now=5 * MINUTE) == "host-1"
+        takes(service, i)
+    assert takes(service, 3_001, now=5 * MINUTE) == "host-0"
+    assert takes(service, 3_002, now=5 * MINUTE) == "host-1"
     assert ledger.tally().held > 1_000
 
 
