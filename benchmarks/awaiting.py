@@ -11,7 +11,7 @@ import gc
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import cache
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final, NamedTuple
 
 import anyio
@@ -22,16 +22,16 @@ from benchmarks.measure import (
     Findings,
     Say,
     Scale,
-    Waits,
+    Stretches,
     frozen,
     missing,
     ratio,
     without_collector,
-    worst_wait,
+    worst_stretch,
 )
 from benchmarks.peers import in_process
 from benchmarks.targets import LedgerTarget, RecordingTarget
-from benchmarks.workloads import TTL, Outcome, Storm, outcome, steps, storm
+from benchmarks.workloads import TTL, Outcome, Storm, decide, outcome, steps, storm
 from slotengine import FixedWindows, SlotEngine
 from slotengine.core.time.instant import from_us
 from slotengine.errors import Refused
@@ -42,9 +42,6 @@ LOOPS: Final[dict[str, tuple[str, dict[str, object], tuple[str, ...]]]] = {
     "trio": ("trio", {}, ("trio",)),
 }
 """Of each: anyio's backend, its options, and the packages it needs."""
-
-PAUSE_S: Final = 0.001
-"""So long the task that waits for its turn sleeps each time."""
 
 
 class StormClock:
@@ -89,7 +86,7 @@ async def drive(engine: SlotEngine, clock: StormClock, rows: list[Row]) -> Outco
     uids: list[str] = [""] * len(rows)
     reserve, confirm, release = engine.reserve, engine.confirm, engine.release
     requests = 0
-    began = perf_counter()
+    began, busy = perf_counter(), process_time()
     for verb, request, clock.us, resource, start, length in rows:
         if verb == "reserve":
             requests += 1
@@ -102,8 +99,8 @@ async def drive(engine: SlotEngine, clock: StormClock, rows: list[Row]) -> Outco
             await confirm(uids[request])
         else:
             await release(uids[request])
-    seconds = perf_counter() - began
-    return outcome(len(rows), bytes(uid != "" for uid in uids[:requests]), seconds)
+    busy, seconds = process_time() - busy, perf_counter() - began
+    return outcome(len(rows), bytes(uid != "" for uid in uids[:requests]), seconds, busy)
 
 
 class Runner:
@@ -114,12 +111,12 @@ class Runner:
         self.rows = rows_of(stream)
         self.hours = FixedWindows(stream.windows)
 
-    def run(self, loop: str, waits: Waits | None = None) -> Outcome:
-        """Run it on an event loop; ``waits`` is told by how much others were kept waiting."""
+    def run(self, loop: str, stretches: Stretches | None = None) -> Outcome:
+        """Run it on an event loop; ``stretches`` watches how long that is kept busy."""
         backend, options, _ = LOOPS[loop]
-        return anyio.run(self._run, waits, backend=backend, backend_options=options)
+        return anyio.run(self._run, stretches, backend=backend, backend_options=options)
 
-    async def _run(self, waits: Waits | None) -> Outcome:
+    async def _run(self, stretches: Stretches | None) -> Outcome:
         clock = StormClock(self.stream.began)
         async with (
             SlotEngine(clock=clock, default_ttl=timedelta(0, 0, TTL)) as engine,
@@ -128,22 +125,16 @@ class Runner:
             for name in self.stream.resources:
                 engine.add_resource(name, schedule=self.hours)
             gc.collect()  # what the last engine left is nobody's concern here
-            if waits is not None:
-                tasks.start_soon(tick, waits)
-                await anyio.sleep(10 * PAUSE_S)  # until it is on its way
+            if stretches is not None:
+                tasks.start_soon(stretches.watch)
+                await anyio.lowlevel.checkpoint()  # it is on its way
             found = await drive(engine, clock, self.rows)
             tasks.cancel_scope.cancel()
         return found
 
 
-async def tick(waits: Waits) -> None:
-    """Wake up every millisecond, and note by how much that was too late."""
-    while True:
-        await waits.until(perf_counter() + PAUSE_S)
-
-
 def measure(scale: Scale, say: Say) -> Findings:
-    """Compare engine and ledger on each event loop, and look at who waits during a storm."""
+    """Compare engine, ledger and bare calls on each event loop, and watch how busy that is."""
     stream = storm(requests=scale.requests)
     runner, findings = Runner(stream), Findings()
     loops = []
@@ -153,18 +144,25 @@ def measure(scale: Scale, say: Say) -> Findings:
             loops.append(name)
         else:
             findings.skipped.append(f"{name}: {lacking}")
-    rates: dict[str, list[float]] = {name: [] for name in ("ledger", *loops)}
+    floor = RecordingTarget(stream)
+    operations = decide(stream, floor).operations
+    rates: dict[str, list[float]] = {name: [] for name in ("bare", "ledger", *loops)}
     with frozen(), in_process(LedgerTarget)(stream) as ledger:
         for run in range(scale.runs):
+            rates["bare"].append(operations / floor.replay())
             expected = ledger()
-            rates["ledger"].append(expected.rate)
+            rates["ledger"].append(expected.processor_rate)
             for name in loops:
                 answer = runner.run(name)
                 assert answer.digest == expected.digest, f"other decisions on {name}"
-                rates[name].append(answer.rate)
+                rates[name].append(answer.processor_rate)
             told = (f"{name} {measured[-1]:,.0f}/s" for name, measured in rates.items())
             say(f"run {run + 1}: {', '.join(told)}")
         findings.bars = [
+            Bar(f"await, of the rate of bare SortedList calls, {name}",
+                ratio(rates[name], rates["bare"]), "%", least=0.15 if name == "asyncio" else None)
+            for name in loops
+        ] + [
             Bar(f"await, of the ledger's rate, {name}", ratio(rates[name], rates["ledger"]), "%",
                 least=0.70)
             for name in loops
@@ -172,20 +170,20 @@ def measure(scale: Scale, say: Say) -> Findings:
         worst = {}
         for name in loops:
             for collector in ("", ", collector off"):
-                say(f"who waits, {name}{collector}")
+                say(f"how busy, {name}{collector}")
                 with without_collector() if collector else nullcontext():
                     worst[f"{name}{collector}"] = _worst(runner, name, scale.runs)
     for name, runs in worst.items():
-        findings.bars.append(worst_wait(f"another task waits during a storm, {name}", runs))
-    findings.runs = {"rates": rates, "waits": worst}
+        findings.bars.append(worst_stretch(f"the loop is kept busy in a storm, {name}", runs))
+    findings.runs = {"rates": rates, "stretches": worst}
     return findings
 
 
 def _worst(runner: Runner, loop: str, runs: int) -> list[dict[str, float]]:
-    """Return the longest wait of each run."""
+    """Return the longest stretch of each run."""
     worst = []
     for _ in range(runs):
-        waits = Waits()
-        runner.run(loop, waits)
-        worst.append(waits.worst())
+        stretches = Stretches()
+        runner.run(loop, stretches)
+        worst.append(stretches.worst())
     return worst

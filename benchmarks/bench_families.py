@@ -26,7 +26,7 @@ from benchmarks.workloads import Storm
 
 BARS = {
     "storm": 1 + len(PEERS),
-    "await": 3 * 3,
+    "await": 3 * 4,
     "growth": 4,
     "memory": 2,
     "lapsing": 5,

@@ -15,7 +15,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import cycle, islice
-from time import perf_counter, perf_counter_ns
+from time import perf_counter_ns, process_time
 from typing import Any, Final, NamedTuple
 
 from sortedcontainers import SortedList
@@ -88,14 +88,17 @@ class LedgerChurn:
                 self.ledger.confirm(uid, now=NOW)
 
     def run(self, rounds: Iterable[Round], timings: array[int] | None = None) -> float:
-        """Return how many seconds the rounds take; ``timings`` is told of each operation, in ns."""
+        """Return the processor time of the rounds, in seconds.
+
+        ``timings`` is given the wall-clock time of each operation, in nanoseconds.
+        """
         reserve: Callable[..., Any] = self.ledger.reserve
         release: Callable[..., Any] = self.ledger.release
         if timings is not None:
             reserve, release = timed(reserve, timings), timed(release, timings)
         kept: deque[str] = deque()
         now = self.now
-        began = perf_counter()
+        began = process_time()
         for (name, booked), (other, free) in rounds:
             now += TICK
             try:
@@ -112,7 +115,7 @@ class LedgerChurn:
         for uid in kept:
             now += TICK
             release(uid, now=now)
-        taken = perf_counter() - began
+        taken = process_time() - began
         self.now = now
         return taken
 
@@ -139,7 +142,7 @@ class FloorChurn:
             self.lists[resource].add(start)
 
     def run(self, rounds: Iterable[Round]) -> float:
-        """Return how many seconds the calls of the rounds take."""
+        """Return the processor time of the calls of the rounds, in seconds."""
         calls: list[tuple[Callable[[int], object], int]] = []
         kept: deque[tuple[Callable[[int], object], int]] = deque()
         for (name, booked), (other, free) in rounds:
@@ -153,7 +156,7 @@ class FloorChurn:
             if len(kept) > KEPT:
                 calls.append(kept.popleft())
         calls += kept
-        began = perf_counter()
+        began = process_time()
         for call, value in calls:
             call(value)
-        return perf_counter() - began
+        return process_time() - began

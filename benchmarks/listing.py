@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from statistics import median
 
-from benchmarks.measure import Bar, Findings, Say, Scale, frozen, seconds
+from benchmarks.measure import Bar, Findings, Say, Scale, frozen, processor_seconds
 from benchmarks.workloads import DAY, MINUTE
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.offer.availability import AvailabilityQuery
@@ -117,7 +117,7 @@ def measure(scale: Scale, say: Say) -> Findings:
         for _ in range(scale.runs):
             for key, world in worlds.items():
                 # The quickest of some: a month takes less than others can disturb.
-                ms[key].append(min(seconds(world.ours) for _ in range(5)) * 1e3)
+                ms[key].append(min(processor_seconds(world.ours) for _ in range(5)) * 1e3)
     bars = []
     for hosts, bookings in ((1, 50), (1, 500), (50, 50)):
         little, much = (median(ms[hosts, bookings, name]) for name in history)
@@ -145,7 +145,10 @@ def main() -> None:
         assert list(listing.ours()) == listing.naive()
         gc.collect()
         timings = [
-            [seconds(call) for call in (listing.naive, listing.ours, listing.ours_as_slots)]
+            [
+                processor_seconds(call)
+                for call in (listing.naive, listing.ours, listing.ours_as_slots)
+            ]
             for _ in range(RUNS)
         ]
         naive, ours, as_slots = (median(column) * 1e3 for column in zip(*timings, strict=True))

@@ -17,6 +17,7 @@ from time import perf_counter, process_time
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 Say = Callable[[str], None]
 """Told what is being done, for whoever watches."""
@@ -144,13 +145,6 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
     return median(ours) / median(theirs)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Return how long a call takes."""
-    began = perf_counter()
-    call()
-    return perf_counter() - began
-
-
 def processor_seconds(call: Callable[[], object]) -> float:
     """Return for how long a call keeps the processor: what else the machine does is not in it."""
     began = process_time()
@@ -181,40 +175,66 @@ def without_collector() -> Iterator[None]:
 
 
 class Waits:
-    """How long a task waited for its turn, again and again, in milliseconds.
-
-    ``busy_ms`` is how long this process kept the processor from when the task went
-    to sleep: if that is much less than the wait, another process had it.
-    """
+    """How long a task waited for its turn, again and again, in milliseconds of the wall clock."""
 
     def __init__(self) -> None:
         self.wall_ms: list[float] = []
-        self.busy_ms: list[float] = []
 
     async def until(self, due: float, then: Callable[[], Awaitable[object]] | None = None) -> None:
         """Sleep until a moment of `perf_counter`, do something, and note how late it is then."""
-        busy = process_time()
         if (delay := due - perf_counter()) > 0:  # else it is behind others that came before it
             await anyio.sleep(delay)
         if then is not None:
             await then()
         self.wall_ms.append((perf_counter() - due) * 1e3)
-        self.busy_ms.append((process_time() - busy) * 1e3)
+
+
+class Stretches:
+    """For how long an event loop is kept busy between two turns, in ms of processor time.
+
+    A task that always wants its turn (`watch`) sees each stretch.  What the cycle
+    collector takes is counted apart.
+    """
+
+    def __init__(self) -> None:
+        self.longest_ms = 0.0
+        self.longest_collection_ms = 0.0
+        self._collected = 0.0
+        self._began = 0.0
+
+    async def watch(self) -> None:
+        """Take a turn whenever there is one, until cancelled."""
+        gc.callbacks.append(self._told)
+        try:
+            while True:
+                busy, collected = process_time(), self._collected
+                await anyio.lowlevel.checkpoint()
+                stretch = process_time() - busy - (self._collected - collected)
+                self.longest_ms = max(self.longest_ms, stretch * 1e3)
+        finally:
+            gc.callbacks.remove(self._told)
+
+    def _told(self, phase: str, _: object) -> None:
+        if phase == "start":
+            self._began = process_time()
+        else:
+            taken = process_time() - self._began
+            self._collected += taken
+            self.longest_collection_ms = max(self.longest_collection_ms, taken * 1e3)
 
     def worst(self) -> dict[str, float]:
         """Return the longest of each kind."""
-        return {"wall_ms": max(self.wall_ms), "busy_ms": max(self.busy_ms)}
+        return {"stretch_ms": self.longest_ms, "collection_ms": self.longest_collection_ms}
 
 
-def worst_wait(name: str, worst: Sequence[dict[str, float]]) -> Bar:
-    """Return the bar of five milliseconds, for the worst waits of some runs.
+def worst_stretch(name: str, worst: Sequence[dict[str, float]]) -> Bar:
+    """Return the bar of five milliseconds, for the longest stretches of some runs.
 
-    It is the median of the runs: what the program does it does in each of them,
-    and what another process does to it seldom hits all.
+    It is the median of the runs: what the program does it does in each of them.
     """
-    told = ", ".join(f"{run['wall_ms']:.1f} ({run['busy_ms']:.1f})" for run in worst)
-    note = f"longest wait of each run (and processor time of this process alone): {told}"
-    return Bar(name, median(run["wall_ms"] for run in worst), "ms", most=5, note=note)
+    told = ", ".join(f"{run['stretch_ms']:.1f} ({run['collection_ms']:.1f})" for run in worst)
+    note = f"longest stretch of each run (and longest collection, not in it): {told}"
+    return Bar(name, median(run["stretch_ms"] for run in worst), "ms", most=5, note=note)
 
 
 def missing(*packages: str) -> str | None:

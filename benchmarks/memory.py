@@ -48,7 +48,7 @@ def measure(scale: Scale, say: Say) -> Findings:
         measured = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         findings.runs[f"{resources:,} resources"] = measured
         name = f"memory of a live hold, {scale.live:,} on {resources:,} resources"
-        findings.bars.append(Bar(name, measured, "bytes", most=700))
+        findings.bars.append(Bar(name, measured, "bytes", most=350))
     return findings
 
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.churn import FIRST, NOW, SLOT, TERMS, TTL, Population
-from benchmarks.measure import Bar, Findings, Say, Scale, frozen, seconds
+from benchmarks.measure import Bar, Findings, Say, Scale, frozen, processor_seconds
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Entry, Seats
@@ -119,7 +119,7 @@ def measure(scale: Scale, say: Say) -> Findings:
         for run in range(scale.runs):
             say(f"run {run + 1}")
             for name, reserve in PATHS.items():
-                taken = seconds(partial(world.hold_and_release, reserve, times))
+                taken = processor_seconds(partial(world.hold_and_release, reserve, times))
                 runs[name].append(taken / times * 1e6)
     simple_us = median(runs[SIMPLE])
     bars = [

@@ -3,8 +3,9 @@
 A thousand resources are open 09:00-17:00 for 90 days.  Requests to hold come
 in, one a millisecond of virtual time; the resource is drawn by Zipf's law with
 s = 1, the start from a 15-minute grid, the length from 15, 30 and 60 minutes.
-Of the accepted holds 60 % are confirmed and 25 % released, each within the next
-10,000 requests; the rest lapses after 30 seconds of virtual time.
+One request in ten is for a time at which nobody is open.  Of the accepted
+holds 60 % are confirmed and 25 % released, each within the next 10,000 requests;
+the rest lapses after 30 seconds of virtual time.
 
 What is done to a hold depends on whether it was accepted, so each
 implementation is driven step by step, and its decisions are digested: it must
@@ -20,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import accumulate
-from time import perf_counter, perf_counter_ns
+from time import perf_counter, perf_counter_ns, process_time
 from typing import Any, Final, NamedTuple, Protocol
 from zlib import crc32
 
@@ -33,6 +34,9 @@ TICK: Final = 1_000
 WITHIN: Final = 10_000
 OPENING: Final = 9 * 60
 CLOSING: Final = 17 * 60
+OUTSIDE: Final = 0.1
+"""The share of the requests that are for a time outside opening hours."""
+LENGTHS: Final = (15, 30, 60)
 
 
 class HoldRequest(NamedTuple):
@@ -73,10 +77,14 @@ def storm(
     first_day = 20_000 * DAY
     names = [f"resource-{i}" for i in range(resources)]
     zipf = list(accumulate(1 / rank for rank in range(1, resources + 1)))
+    closed = {length: _starts_outside(length) for length in LENGTHS}
     asks = []
     for name in rng.choices(names, cum_weights=zipf, k=requests):
-        length = rng.choice((15, 30, 60))
-        start = rng.randrange(OPENING, CLOSING - length + 1, 15)
+        length = rng.choice(LENGTHS)
+        if rng.random() < OUTSIDE:
+            start = rng.choice(closed[length])
+        else:
+            start = rng.randrange(OPENING, CLOSING - length + 1, 15)
         begin = first_day + rng.randrange(days) * DAY + start * MINUTE
         fate = rng.choices(("confirm", "release", "lapse"), weights=(60, 25, 15))[0]
         asks.append(HoldRequest(name, begin, begin + length * MINUTE, fate, rng.randint(1, WITHIN)))
@@ -85,6 +93,12 @@ def storm(
         for day in range(days)
     ]
     return Storm(names, windows, first_day - 100 * DAY, asks)
+
+
+def _starts_outside(length: int) -> list[int]:
+    """Return the starts on a day's grid, in minutes, at which a slot is not within hours."""
+    starts = range(0, 24 * 60 - length + 1, 15)
+    return [start for start in starts if not OPENING <= start <= CLOSING - length]
 
 
 class Target(Protocol):
@@ -106,11 +120,19 @@ class Outcome(NamedTuple):
     seconds: float
     digest: str
     """Of all decisions, in order; the same for all who decide alike."""
+    processor_seconds: float | None = None
+    """The time of the processor that it took; None if more than this process worked on it."""
 
     @property
     def rate(self) -> float:
-        """Operations per second."""
+        """Operations per second of wall-clock time."""
         return self.operations / self.seconds
+
+    @property
+    def processor_rate(self) -> float:
+        """Operations per second of processor time.  Only of what ran in this process."""
+        assert self.processor_seconds is not None
+        return self.operations / self.processor_seconds
 
 
 def decide(storm: Storm, target: Target) -> Outcome:
@@ -140,9 +162,15 @@ def decide(storm: Storm, target: Target) -> Outcome:
     return outcome(operations, decisions, perf_counter() - began)
 
 
-def outcome(operations: int, decisions: bytes | bytearray, seconds: float) -> Outcome:
+def outcome(
+    operations: int,
+    decisions: bytes | bytearray,
+    seconds: float,
+    processor_seconds: float | None = None,
+) -> Outcome:
     """Return what came of a run; a decision is 1 for an accepted request, and 0 for another."""
-    return Outcome(operations, sum(decisions), seconds, sha256(decisions).hexdigest()[:16])
+    digest = sha256(decisions).hexdigest()[:16]
+    return Outcome(operations, sum(decisions), seconds, digest, processor_seconds)
 
 
 class Timed:
@@ -226,7 +254,7 @@ def drive(storm: Storm, steps: Sequence[Step], target: Target) -> Outcome:
     tokens: list[Any] = [None] * len(storm.asks)
     reserve, confirm, release = target.reserve, target.confirm, target.release
     gc.collect()  # so that each begins with nothing of anybody else's left to be visited
-    began = perf_counter()
+    began, busy = perf_counter(), process_time()
     for verb, request, now, resource, start, end in rows:
         if verb == "reserve":
             tokens[request] = reserve(resource, start, end, now)
@@ -234,8 +262,8 @@ def drive(storm: Storm, steps: Sequence[Step], target: Target) -> Outcome:
             confirm(tokens[request], now)
         else:
             release(tokens[request], now)
-    seconds = perf_counter() - began
-    return outcome(len(steps), bytes(token is not None for token in tokens), seconds)
+    busy, seconds = process_time() - busy, perf_counter() - began
+    return outcome(len(steps), bytes(token is not None for token in tokens), seconds, busy)
 
 
 def shares(storm: Storm, steps: Sequence[Step], callers: int) -> list[list[Step]]:

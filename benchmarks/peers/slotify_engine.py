@@ -11,6 +11,7 @@ from slotify import AvailabilityEngine, BookingConflictError, Slot, SlotGenerato
 
 from benchmarks.peers import in_process
 from benchmarks.workloads import TTL, Storm
+from slotengine import FixedWindows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,9 +21,13 @@ def moment(us: int) -> datetime:
 
 
 class SlotifyTarget:
-    """A token is the engine and the hold's id."""
+    """A token is the engine and the hold's id.
+
+    It offers slots within hours, but holds any: so hours are asked before.
+    """
 
     def __init__(self, storm: Storm) -> None:
+        self.covers = FixedWindows(storm.windows).covers
         generator = SlotGenerator(start="09:00", end="17:00", timezone="UTC")
         self.engines = {
             name: AvailabilityEngine(generator, resource_id=name) for name in storm.resources
@@ -31,6 +36,8 @@ class SlotifyTarget:
     def reserve(
         self, resource: str, start: int, end: int, now: int
     ) -> tuple[AvailabilityEngine, str] | None:
+        if not self.covers(start, end):
+            return None
         engine = self.engines[resource]
         slot = Slot(moment(start), moment(end))
         try:
