@@ -42,8 +42,7 @@ if TYPE_CHECKING:
         SyncClosed,
         SyncOverloaded,
     )
-    from slotengine.calcom.sync.reconcile import RevokeReason
-    from slotengine.calcom.sync.remote_state import RemoteState
+    from slotengine.calcom.sync.remote_state import RemoteState, RevokeReason
     from slotengine.calcom.sync.sync import CalComSync
     from slotengine.calcom.sync.values import (
         CaughtUp,
@@ -152,7 +151,7 @@ _MODULES: Final = {
     "RemoteUncertain": "sync.errors",
     "RemoteUnreachable": "client.errors",
     "Report": "sync.values",
-    "RevokeReason": "sync.reconcile",
+    "RevokeReason": "sync.remote_state",
     "Revoked": "sync.values",
     "SavedHold": "sync.values",
     "SavedOrphan": "sync.values",

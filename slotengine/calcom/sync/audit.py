@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.inbound import Inbound
 from slotengine.calcom.sync.index import HoldIndex
 from slotengine.calcom.sync.outbound import Outbound
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
 from slotengine.calcom.sync.requests import Requests
-from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live
+from slotengine.calcom.sync.tracked_hold import TrackedHold
 from slotengine.calcom.sync.values import Difference, Finding, Report
 from slotengine.core.time.instant import SECOND, from_us, to_us
-from slotengine.engine.engine import SlotEngine
-from slotengine.engine.values import Reservation
 
 _TOLERANCE = SECOND
 """How much earlier than known a hold may end at the remote without being reported."""
@@ -22,45 +21,21 @@ class Audit:
 
     def __init__(
         self,
-        engine: SlotEngine,
+        env: Environment,
         index: HoldIndex,
         requests: Requests,
         outbound: Outbound,
         inbound: Inbound,
     ) -> None:
-        self._engine = engine
+        self._env = env
         self._index = index
         self._requests = requests
         self._outbound = outbound
         self._inbound = inbound
 
-    def adopt(self, reservation: Reservation) -> TrackedHold | None:
-        """Track a reservation that was made or moved on the engine itself.
-
-        Return None if it is not to be tracked.
-        """
-        synced = self._index.synced.get(reservation.event_type or "")
-        current = self._engine.get_nowait(reservation.uid)
-        if synced is None or not is_live(current):
-            return None
-        tracked = self._index.track(reservation, synced)
-        tracked.promised = True
-        self._outbound.enqueue(tracked)
-        return tracked
-
-    def look_at_all(self) -> list[TrackedHold]:
-        """Enqueue everything that may have changed; return what was not tracked before."""
-        for tracked in list(self._index.by_uid.values()):
-            self._outbound.enqueue(tracked)
-        untracked = [
-            one for one in self._index.live_reservations() if one.uid not in self._index.by_uid
-        ]
-        adopted = [self.adopt(one) for one in untracked]
-        return [tracked for tracked in adopted if tracked is not None]
-
     async def reconcile(self) -> Report:
         """Compare, repair, and report."""
-        new = {tracked.uid for tracked in self.look_at_all()}
+        new = {tracked.uid for tracked in self._outbound.enqueue_all()}
         found: list[Finding] = []
         holds = list(self._index.by_uid.values())
         for tracked in holds:
@@ -68,14 +43,14 @@ class Audit:
             finding = await self._outbound.run_shielded(compare)
             if finding is not None:
                 found.append(finding)
-        for orphan in self._index.orphans.live(self._outbound.now()):
+        for orphan in self._index.orphans.live(self._env.now()):
             _, start, end = orphan.span
             until = from_us(orphan.until)
             found.append(
                 Finding(Difference.ORPHAN, None, from_us(start), from_us(end), False, until)
             )
         await self._inbound.poll_all()
-        return Report(from_us(self._outbound.now()), len(holds), tuple(found))
+        return Report(from_us(self._env.now()), len(holds), tuple(found))
 
     async def _compare(self, tracked: TrackedHold, *, is_new: bool) -> Finding | None:
         await self._outbound.settle(tracked)  # a change that is merely late is no difference
@@ -93,7 +68,7 @@ class Audit:
         if desired is None:
             repaired = observed.state not in PRESENT
         else:
-            covered = self._outbound.now() < observed.covered_until
+            covered = self._env.now() < observed.covered_until
             repaired = tracked.held_at(desired.span) and covered
         span = desired.span if desired is not None else observed.span or tracked.target
         if span is None:

@@ -11,22 +11,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from random import Random
 from typing import Final
 
 import anyio
 
-from slotengine.calcom.client.client import CalComClient
 from slotengine.calcom.client.errors import ClientClosed, RemoteError
 from slotengine.calcom.client.wire import RemoteSlot
+from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.errors import RemoteBusy
 from slotengine.calcom.sync.remote_busy import PollResult, Watched, infer_busy
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.values import Offers, Synced, WhenStale
 from slotengine.core.time.instant import DAY, MICROSECOND, SECOND, duration_us, from_us, to_us
 from slotengine.core.time.interval import Span, joined
-from slotengine.engine.clock import Clock
-from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Slot
 
 logger = logging.getLogger(__name__)
@@ -44,22 +41,16 @@ class Inbound:
 
     def __init__(
         self,
-        engine: SlotEngine,
-        client: CalComClient,
+        env: Environment,
         synced: dict[str, Synced],
-        *,
-        clock: Clock,
-        random: Random,
         recent_spans: Callable[[int], Iterable[RemoteSpan]],
     ) -> None:
         self.polls = 0
         self.polls_failed = 0
         self.busy_spans = 0
-        self._engine = engine
-        self._client = client
+        self._env = env
+        self._engine = env.engine
         self._synced = synced
-        self._clock = clock
-        self._random = random
         self._recent_spans = recent_spans
         self._watched = {name: Watched.of(one.event_type) for name, one in synced.items()}
         self._hidden: dict[str, frozenset[int]] = {}
@@ -74,10 +65,7 @@ class Inbound:
         """Return the age of the oldest poll of a watched day; None if there is none."""
         days = [day for one in self._watched.values() for day in one.days.values()]
         oldest = min((day.as_of for day in days if day.as_of is not None), default=None)
-        return None if oldest is None else (self._now() - oldest) * MICROSECOND
-
-    def _now(self) -> int:
-        return to_us(self._engine.now())
+        return None if oldest is None else (self._env.now() - oldest) * MICROSECOND
 
     # --- Callers' questions -------------------------------------------------------------------
 
@@ -91,14 +79,14 @@ class Inbound:
     async def watch(self, synced: Synced, start: int, end: int) -> None:
         """Keep polling a range; if any of it was never polled, poll now and wait for it."""
         watched = self._watched[synced.id]
-        watched.ask(start, end, self._now())
+        watched.ask(start, end, self._env.now())
         if watched.as_of(start, end) is None:
             await self.poll(synced)
 
     def offers(self, synced: Synced, start: int, end: int, found: list[Slot]) -> Offers:
         """Return the slots that both sides offer, and the age of what is known of the remote."""
         as_of = self._watched[synced.id].as_of(start, end)
-        oldest = self._now() - duration_us(synced.stale_after, "stale_after")
+        oldest = self._env.now() - duration_us(synced.stale_after, "stale_after")
         stale = as_of is None or as_of < oldest
         hidden = self._hidden.get(synced.id, frozenset())
         if stale and synced.when_stale is WhenStale.HIDE:
@@ -114,11 +102,11 @@ class Inbound:
         every = duration_us(synced.poll_every, "poll_every")
         never = anyio.Event()
         while True:
-            jitter = self._random.uniform(-synced.jitter, synced.jitter)
-            due = self._now() + max(1, int(every * (1 + jitter)))
-            while self._now() < due:
-                await self._clock.wait(never, due)
-            now = self._now()
+            jitter = self._env.random.uniform(-synced.jitter, synced.jitter)
+            due = self._env.now() + max(1, int(every * (1 + jitter)))
+            while self._env.now() < due:
+                await self._env.clock.wait(never, due)
+            now = self._env.now()
             poll_for = duration_us(synced.poll_for, "poll_for")
             watched = self._watched[synced.id]
             if watched.forget(now - poll_for, now // DAY):
@@ -162,12 +150,12 @@ class Inbound:
 
     async def _poll_run(self, synced: Synced, first: int, last: int) -> None:
         # A slot that begins on the last day may end on the next.
-        begin = max(first * DAY, self._now())
+        begin = max(first * DAY, self._env.now())
         end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
-        asked_at = self._now()
+        asked_at = self._env.now()
         self.polls += 1
         try:
-            found = await self._client.slots(
+            found = await self._env.client.slots(
                 _whole_ms(begin),
                 from_us(end),
                 event_type_id=synced.remote_id,
@@ -189,7 +177,7 @@ class Inbound:
         offered = [
             to_us(slot.start)
             for slot in self._engine.slots_nowait(
-                synced.id, from_us(max(first * DAY, self._now())), from_us(end)
+                synced.id, from_us(max(first * DAY, self._env.now())), from_us(end)
             )
         ]
         own = joined(self._own(synced, asked_at - STALE_SEARCH))

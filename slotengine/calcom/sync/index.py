@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from slotengine.calcom.sync.clock_skew import ClockSkew
+from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.orphans import Orphan, Orphans
 from slotengine.calcom.sync.reconcile import Desired
 from slotengine.calcom.sync.remote_span import RemoteSpan, SpanIndex
@@ -19,7 +20,6 @@ from slotengine.calcom.sync.tracked_hold import Lifetime, TrackedHold, is_live, 
 from slotengine.calcom.sync.values import OnConfirm, Synced
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import SECOND, to_us
-from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 
 _TRACES_KEPT: Final = 60 * SECOND
@@ -33,7 +33,7 @@ class HoldIndex:
 
     def __init__(
         self,
-        engine: SlotEngine,
+        env: Environment,
         synced: dict[str, Synced],
         *,
         keep: Callable[[TrackedHold], None],
@@ -50,7 +50,8 @@ class HoldIndex:
         """Called with each of those when another one has changed its spans."""
         self.on_earlier_end: Callable[[TrackedHold], None]
         """Called with a hold that ends earlier at the remote than was known."""
-        self._engine = engine
+        self._env = env
+        self._engine = env.engine
         self._keep = keep
         self._keep_orphan = keep_orphan
         self._present: SpanIndex[TrackedHold] = SpanIndex()
@@ -58,7 +59,7 @@ class HoldIndex:
 
     def now(self) -> int:
         """Return the engine's time."""
-        return to_us(self._engine.now())
+        return self._env.now()
 
     def track(self, reservation: Reservation, synced: Synced) -> TrackedHold:
         """Return the tracked hold of a reservation, a new one if there is none."""
@@ -108,7 +109,7 @@ class HoldIndex:
             return Desired(span, span.end, booked=True, to_book=True)
         return Desired(span, span.end, booked=True) if span.end > self.now() else None
 
-    def now_booked(self, tracked: TrackedHold) -> None:
+    def record_booked(self, tracked: TrackedHold) -> None:
         """Note that the callback has booked it at the remote."""
         tracked.booked = True
         self._keep(tracked)

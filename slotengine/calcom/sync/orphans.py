@@ -10,9 +10,14 @@ Pure.  Times are UTC microseconds of our own clock.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from slotengine.calcom.sync.clock_skew import ClockSkew, SkewSnapshot
 from slotengine.calcom.sync.remote_span import RemoteSpan
+from slotengine.core.time.instant import SECOND
+
+SLACK: Final = 5 * SECOND
+"""How much longer than its time an orphaned hold is expected: its request may have been slow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,20 +15,9 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from slotengine.calcom.sync.remote_span import RemoteSpan
-from slotengine.calcom.sync.remote_state import RemoteState
+from slotengine.calcom.sync.remote_state import RemoteState, RevokeReason
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.time.instant import SECOND
-
-
-class RevokeReason(Enum):
-    """Why a hold was revoked."""
-
-    REFUSED = "refused"
-    """The remote said no: the time is taken, or it is not allowed."""
-    UNCERTAIN = "uncertain"
-    """It could not be determined in time whether the remote holds it."""
-    NOT_REACHED = "not reached"
-    """The remote could not be asked, and does not hold it."""
 
 
 class Desired(NamedTuple):
@@ -191,14 +180,17 @@ def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
     return 1 if step.action is Action.PATCH and observed.span == desired.span else 0
 
 
-def held_back(observed: Observed, desired: Desired, *, now: int, ready_at: int) -> Step | None:
+def while_waiting_for_permits(
+    observed: Observed, desired: Desired, *, now: int, ready_at: int
+) -> Step | None:
     """Return what to do while a step waits for its permits; None if that is a failure.
 
     A renewal that no caller waits for is made when the permits are ready, as
     long as the hold lasts.  O(1).
 
     >>> observed = Observed(RemoteState.HELD, RemoteSpan(1, 0, 30), covered_until=20)
-    >>> held_back(observed, Desired(RemoteSpan(1, 0, 30), until=40), now=10, ready_at=70)
+    >>> desired = Desired(RemoteSpan(1, 0, 30), until=40)
+    >>> while_waiting_for_permits(observed, desired, now=10, ready_at=70)
     Step(action=<Action.WAIT: 'wait'>, at=20, reason=None)
     """
     at_its_span = observed.state is RemoteState.HELD and observed.span == desired.span

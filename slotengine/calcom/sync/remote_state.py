@@ -42,6 +42,17 @@ class RemoteState(Enum):
     """The remote said no: the time is taken."""
 
 
+class RevokeReason(Enum):
+    """Why a hold was revoked."""
+
+    REFUSED = "refused"
+    """The remote said no: the time is taken, or it is not allowed."""
+    UNCERTAIN = "uncertain"
+    """It could not be determined in time whether the remote holds it."""
+    NOT_REACHED = "not reached"
+    """The remote could not be asked, and does not hold it."""
+
+
 class RemoteEvent(Enum):
     """What changes the state: a request that is about to be sent, or its outcome."""
 

@@ -8,14 +8,11 @@ out.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from math import ceil
-from random import Random
 from typing import Final
 
-from slotengine.calcom.client.client import CalComClient
 from slotengine.calcom.client.errors import (
     HELD_BACK,
     ClientClosed,
@@ -28,70 +25,36 @@ from slotengine.calcom.client.errors import (
     RemoteRefused,
 )
 from slotengine.calcom.client.wire import RemoteReservation
+from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.index import HoldIndex
-from slotengine.calcom.sync.orphans import Orphan
+from slotengine.calcom.sync.orphans import SLACK, Orphan
 from slotengine.calcom.sync.reconcile import Desired, Failure
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import RemoteEvent, RemoteState
+from slotengine.calcom.sync.reports import Reporter
 from slotengine.calcom.sync.tracked_hold import TrackedHold
-from slotengine.calcom.sync.values import (
-    DEFAULT_MINUTES,
-    Diverged,
-    OnConfirm,
-    Synced,
-    SyncEvent,
-)
+from slotengine.calcom.sync.values import DEFAULT_MINUTES, OnConfirm, Synced
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import MINUTE, SECOND, from_us, to_us
-from slotengine.engine.engine import SlotEngine
 from slotengine.errors import EngineClosed, InvalidField
 
 logger = logging.getLogger(__name__)
-
-SLACK: Final = 5 * SECOND
-"""How much longer than its time an orphaned hold is expected: its request may have been slow."""
 
 _FIRST_BACKOFF: Final = SECOND
 _LAST_BACKOFF: Final = 60 * SECOND
 
 
-class Counters:
-    """What was done so far; see `SyncStatistics`."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.accepted = 0
-        self.refused = 0
-        self.lost = 0
-        self.not_done = 0
-        self.retried = 0
-        self.renewed = 0
-        self.revoked = 0
-        self.given_back = 0
-        self.diverged = 0
-
-
 class Requests:
     """The requests for one tracked hold; the caller must have the lock of that hold."""
 
-    def __init__(
-        self,
-        engine: SlotEngine,
-        client: CalComClient,
-        index: HoldIndex,
-        *,
-        random: Random,
-        tell: Callable[[SyncEvent], None],
-    ) -> None:
-        self.counters = Counters()
+    def __init__(self, env: Environment, index: HoldIndex, reporter: Reporter) -> None:
+        self.reporter = reporter
         self.clock_skew = index.clock_skew
-        self.troubled = False
-        """A promised hold could not be sent, and `CaughtUp` was not reported since."""
-        self._engine = engine
-        self._client = client
+        self._counters = reporter.counters
+        self._engine = env.engine
+        self._client = env.client
+        self._random = env.random
         self._index = index
-        self._random = random
-        self._tell = tell
 
     # --- Permits --------------------------------------------------------------------------
 
@@ -196,7 +159,7 @@ class Requests:
             self._index.record(tracked, RemoteEvent.LOST)
         except RemoteNotFound as missing:
             # The hold is gone; a POST will tell whether the event type is gone, too.
-            self.counters.not_done += 1
+            self._counters.not_done += 1
             tracked.last_error = missing
             self._index.record(tracked, RemoteEvent.MISSING)
         except (RemoteError, ClientClosed, InvalidField) as error:
@@ -264,12 +227,12 @@ class Requests:
         except Exception as error:  # the callback is the caller's code
             tracked.callback_failed = True
             tracked.succeeded()
-            self.diverge(
+            self.reporter.diverged(
                 tracked, f"the callback did not book it at the remote: {type(error).__name__}"
             )
         else:
             tracked.succeeded()
-            self._index.now_booked(tracked)
+            self._index.record_booked(tracked)
 
     # --- Outcomes -------------------------------------------------------------------------
 
@@ -278,8 +241,8 @@ class Requests:
     ) -> int:
         """Record that a request is about to be sent, and return the time."""
         tracked.target = target
-        self.counters.sent += 1
-        self.counters.retried += tracked.failures > 0
+        self._counters.sent += 1
+        self._counters.retried += tracked.failures > 0
         self._index.record(tracked, event)
         return self._index.now()
 
@@ -293,26 +256,28 @@ class Requests:
             self._clock_jumped()
         # It was made between the request and the response, whatever the remote's clock says.
         self._index.set_lifetime(tracked, sent_at + lives, received + lives + SLACK)
-        self.counters.renewed += observed.span == tracked.target
+        self._counters.renewed += observed.span == tracked.target
         observed.span = tracked.target
         observed.urgent = observed.restored = False
         tracked.diverged = False
         tracked.succeeded()
-        self.counters.accepted += 1
+        self._counters.accepted += 1
         tracked.remote_uid = remote.uid
         self._index.record(tracked, RemoteEvent.ACCEPTED)
         if to_us(remote.end) != tracked.target.end:
-            self.diverge(tracked, f"the remote's slot ends at {remote.end.isoformat()}")
+            self.reporter.diverged(tracked, f"the remote's slot ends at {remote.end.isoformat()}")
 
     def _failed(self, tracked: TrackedHold, failure: Failure, error: Exception) -> Failure:
-        counters = self.counters
+        counters = self._counters
         tracked.failed(failure, error)
-        self.troubled |= tracked.promised and failure is not Failure.REFUSED
+        self.reporter.troubled |= tracked.promised and failure is not Failure.REFUSED
         if failure is Failure.REFUSED:
             counters.refused += 1
             reservation = self._engine.get_nowait(tracked.uid)
             if reservation is not None and reservation.state is State.CONFIRMED:
-                self.diverge(tracked, f"it is booked here, but the remote refused it: {error}")
+                self.reporter.diverged(
+                    tracked, f"it is booked here, but the remote refused it: {error}"
+                )
         elif failure is Failure.LOST:
             counters.lost += 1
         else:
@@ -349,14 +314,6 @@ class Requests:
 
     def _add_orphan(self, span: RemoteSpan, minutes: int | None) -> None:
         self._index.add_orphan(Orphan(span, self._index.now() + _us(minutes) + SLACK))
-
-    def diverge(self, tracked: TrackedHold, problem: str) -> None:
-        """Report, once, that the two sides differ."""
-        if not tracked.diverged:
-            tracked.diverged = True
-            self.counters.diverged += 1
-            synced = tracked.synced
-            self._tell(Diverged(tracked.uid, synced.id, problem))
 
 
 def _span_in(found: RemoteReservation, *expected: RemoteSpan | None) -> RemoteSpan:

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.index import HoldIndex
-from slotengine.calcom.sync.orphans import Orphan
+from slotengine.calcom.sync.orphans import SLACK, Orphan
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
-from slotengine.calcom.sync.requests import SLACK
 from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live, span_of
 from slotengine.calcom.sync.values import SavedHold, SavedOrphan, SavedState, Synced
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import MINUTE, duration_us, to_us
-from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 
 # A request that was in flight may have been carried out.
@@ -32,8 +31,8 @@ _AFTER_A_CRASH: Final = {
 class Restorer:
     """Fills the index of a sync that begins, and reads from it what to keep."""
 
-    def __init__(self, engine: SlotEngine, index: HoldIndex) -> None:
-        self._engine = engine
+    def __init__(self, env: Environment, index: HoldIndex) -> None:
+        self._engine = env.engine
         self._index = index
 
     def restore(self, saved: SavedState) -> None:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from slotengine.calcom.client.rate_limiter import Permits
 from slotengine.calcom.sync.clock_skew import SkewSnapshot
-from slotengine.calcom.sync.reconcile import Failure, Observed
+from slotengine.calcom.sync.reconcile import Failure, Observed, Rules
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent, RemoteState, after
 from slotengine.calcom.sync.values import SavedHold, Synced
 from slotengine.core.ledger.reservation import State
-from slotengine.core.time.instant import to_us
+from slotengine.core.time.instant import duration_us, to_us
 from slotengine.engine.values import Reservation
 
 
@@ -86,6 +86,13 @@ class TrackedHold:
     indexed: tuple[RemoteSpan, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     verb_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def rules(self) -> Rules:
+        """The settings that a decision needs."""
+        synced = self.synced
+        renew_before = duration_us(synced.renew_before, "renew_before")
+        return Rules(synced.strict, synced.in_place, renew_before)
 
     @property
     def spans(self) -> tuple[RemoteSpan, ...]:

@@ -8,8 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
-from slotengine.calcom.sync.reconcile import RevokeReason, Rules
-from slotengine.calcom.sync.remote_state import RemoteState
+from slotengine.calcom.sync.remote_state import RemoteState, RevokeReason
 from slotengine.core.ledger.checks import is_count
 from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import MICROSECOND, MINUTE, duration_us
@@ -158,11 +157,6 @@ class Synced(SyncedEventType):
     """A synced event type with the remote's id of it, for internal use."""
 
     remote_id: int
-
-    @property
-    def rules(self) -> Rules:
-        """The settings that decisions need."""
-        return Rules(self.strict, self.in_place, duration_us(self.renew_before, "renew_before"))
 
     def minutes_for(self, us: int) -> int | None:
         """Return how many minutes to request to cover some time; None if we may not choose.

@@ -31,8 +31,7 @@ from random import Random
 from typing import Any
 
 from slotengine import EventType, Reservation, SlotError, State, minutes
-from slotengine.calcom.sync.reconcile import RevokeReason
-from slotengine.calcom.sync.remote_state import RemoteState
+from slotengine.calcom.sync.remote_state import RemoteState, RevokeReason
 from slotengine.calcom.sync.tracked_hold import TrackedHold, span_of
 from slotengine.calcom.sync.values import (
     ConfirmCallback,

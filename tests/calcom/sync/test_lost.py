@@ -19,7 +19,7 @@ from slotengine.calcom import (
     RemoteUncertain,
     RevokeReason,
 )
-from slotengine.calcom.sync.requests import SLACK
+from slotengine.calcom.sync.orphans import SLACK
 from slotengine.core.time.instant import MICROSECOND
 from slotengine.testing.remote import (
     At,

@@ -13,13 +13,12 @@ from slotengine.calcom.sync.reconcile import (
     Desired,
     Failure,
     Observed,
-    RevokeReason,
     Rules,
     Step,
-    held_back,
     max_renewals,
     next_step,
     permits_for,
+    while_waiting_for_permits,
 )
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import (
@@ -28,6 +27,7 @@ from slotengine.calcom.sync.remote_state import (
     PRESENT,
     RemoteEvent,
     RemoteState,
+    RevokeReason,
 )
 from slotengine.core.time.instant import SECOND
 
@@ -269,7 +269,7 @@ def test_a_hold_that_is_made_anew_takes_two_permits(
 def test_a_renewal_waits_for_its_permits(
     observed: Observed, desired: Desired, later: Step | None
 ) -> None:
-    assert held_back(observed, desired, now=NOW, ready_at=160) == later
+    assert while_waiting_for_permits(observed, desired, now=NOW, ready_at=160) == later
 
 
 @pytest.mark.parametrize(

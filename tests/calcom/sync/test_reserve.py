@@ -9,6 +9,9 @@ import pytest
 
 from slotengine import (
     KeyReused,
+    LifeExceeded,
+    Quota,
+    QuotaExceeded,
     Reservation,
     SlotTaken,
     State,
@@ -59,6 +62,20 @@ async def test_a_local_refusal_costs_no_request() -> None:
         with pytest.raises(UnknownEventType):
             await w.sync.reserve_slot("walk", TEN)
         assert w.requests() == ["post"]
+
+
+async def test_a_quota_is_asked_before_the_remote_and_the_hold_keeps_it() -> None:
+    async with world() as w:
+        quota = Quota(holds=1, life=minutes(20))
+        hold = await w.sync.reserve_slot("talk", TEN, holder="ann", quota=quota)
+        with pytest.raises(QuotaExceeded):
+            await w.sync.reserve_slot("talk", NOON, holder="ann", quota=quota)
+        assert w.requests() == ["post"]
+        await w.advance(minutes(1))
+        with pytest.raises(LifeExceeded):
+            await w.sync.extend(hold.uid, ttl=minutes(30))
+        await w.sync.reserve_slot("talk", NOON, holder="bob", quota=quota)
+        assert w.there == ["10:00", "12:00"]
 
 
 async def test_strict_gives_back_a_hold_that_the_remote_refuses() -> None:

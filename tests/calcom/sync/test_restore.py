@@ -22,7 +22,7 @@ from slotengine.calcom import (
     SavedState,
     SyncClosed,
 )
-from slotengine.calcom.sync.requests import SLACK
+from slotengine.calcom.sync.orphans import SLACK
 from slotengine.core.time.instant import to_us
 from slotengine.testing.remote import At, DropAfter, Error500, Gate, Wait
 from tests.calcom.sync.world import BACKGROUND, CHAT, NOON, NOW, STRICT, TEN, World, world

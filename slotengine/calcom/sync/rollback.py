@@ -1,0 +1,158 @@
+"""Undoes here what the remote has not accepted: revokes holds, and moves them back.
+
+After a move, a placeholder keeps the old time free here until the remote has
+accepted the move.  Without it somebody else could take the old time meanwhile,
+and a move that the remote refuses could not be undone.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from slotengine.calcom.client.errors import OutcomeUnknown
+from slotengine.calcom.sync.environment import Environment
+from slotengine.calcom.sync.errors import RemoteUncertain
+from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.remote_state import RevokeReason
+from slotengine.calcom.sync.reports import Reporter
+from slotengine.calcom.sync.tracked_hold import MoveOrigin, TrackedHold
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import MICROSECOND, from_us, to_us
+from slotengine.core.time.interval import Span, without
+from slotengine.core.time.schedule import ALWAYS_OPEN
+from slotengine.engine.engine import SlotEngine
+from slotengine.engine.values import Claim, Request, Reservation
+from slotengine.errors import HoldExpired, Refused, SlotError
+
+logger = logging.getLogger(__name__)
+
+PLACEHOLDER_TTL: Final = timedelta(minutes=5)
+"""The longest that a placeholder lives, in case nobody releases it."""
+
+
+class Rollback:
+    """Undoes changes here, and says which error their callers get."""
+
+    def __init__(self, env: Environment, index: HoldIndex, reporter: Reporter) -> None:
+        self._engine = env.engine
+        self._index = index
+        self._reporter = reporter
+
+    # --- Errors ----------------------------------------------------------------------------
+
+    def uncertain(self, tracked: TrackedHold) -> RemoteUncertain:
+        """Return the error that says that the remote may or may not hold it."""
+        desired = self._index.desired(tracked)
+        if desired is None:
+            return RemoteUncertain(tracked.synced.id, self._engine.now(), None)
+        until = self._index.orphans.until(desired.span, self._index.now())
+        retry_at = None if until is None else from_us(until)
+        return RemoteUncertain(tracked.synced.id, from_us(desired.span.start), retry_at)
+
+    def error_for(self, tracked: TrackedHold, verb: str) -> Exception:
+        """Return the error for a caller that does not get what it asked for."""
+        if verb == "move" and tracked.move_error is not None:
+            return tracked.move_error
+        if isinstance(tracked.last_error, OutcomeUnknown):
+            return self.uncertain(tracked)
+        return tracked.last_error or HoldExpired(tracked.uid, State.EXPIRED.value, verb)
+
+    # --- Holds and moves -------------------------------------------------------------------
+
+    def revoke(self, tracked: TrackedHold, reason: RevokeReason) -> None:
+        """Release here what the remote does not hold, and report it."""
+        problem = tracked.last_error
+        if reason is RevokeReason.UNCERTAIN:
+            tracked.last_error = self.uncertain(tracked)
+            tracked.last_error.__cause__ = problem
+        released = self._engine.release_nowait(tracked.uid)
+        self.drop_origin(tracked)
+        self._reporter.revoked(tracked, released, reason, problem)
+
+    def begin_move(self, tracked: TrackedHold, before: Reservation, moved: Reservation) -> None:
+        """Remember where a reservation was, so that its move can be undone."""
+        placeholder = hold_placeholder(self._engine, before, moved)
+        tracked.origin = MoveOrigin(before, placeholder, tracked.observed.restored)
+        tracked.observed.restored = False
+        tracked.observed.can_move_back = True
+        tracked.succeeded()
+        tracked.last_error = tracked.move_error = None
+
+    def move_back(self, tracked: TrackedHold, reason: RevokeReason) -> None:
+        """Undo a move that the remote has not accepted."""
+        assert tracked.origin is not None
+        before = tracked.origin.reservation
+        tracked.observed.restored = tracked.origin.restored
+        tracked.move_error = tracked.last_error
+        if reason is RevokeReason.UNCERTAIN:
+            tracked.move_error = self.uncertain(tracked)  # it names the span that is given up
+            tracked.move_error.__cause__ = tracked.last_error
+        self.drop_origin(tracked)
+        tracked.succeeded()
+        try:
+            # The placeholder kept the time free, so this goes ahead of everyone who waits for it.
+            with self._engine.out_of_turn():
+                self._engine.move_slot_nowait(
+                    tracked.uid, before.start,
+                    event_type=before.event_type, length=before.length, enforce=False,
+                )  # fmt: skip
+        except Refused as refused:
+            # There was no placeholder.  A booking stays where it is now.
+            logger.warning("the hold %s could not be moved back: %s", tracked.uid, refused)
+            current = self._engine.get_nowait(tracked.uid)
+            if current is not None and current.state is State.HELD:
+                self.revoke(tracked, RevokeReason.REFUSED)
+
+    def drop_origin(self, tracked: TrackedHold) -> None:
+        """Forget where a reservation was before its move, and release the placeholder."""
+        origin, tracked.origin = tracked.origin, None
+        tracked.observed.can_move_back = False
+        if origin is not None and origin.placeholder is not None:
+            self._engine.release_nowait(origin.placeholder)
+
+
+def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation) -> str | None:
+    """Hold the time that a move has freed; return the placeholder's uid, None if there is none."""
+    spans = list(_freed(before, moved))
+    if not spans:
+        return None
+    first = min(start for _, start, _ in spans)
+    last = max(end for _, _, end in spans)
+    # One reservation for all spans: the buffers of each claim, negative ones too, fit it to its
+    # own span.
+    claims = tuple(
+        Claim(
+            claim.resource,
+            claim.units,
+            before=(first - start) * MICROSECOND,
+            after=(end - last) * MICROSECOND,
+        )
+        for claim, start, end in spans
+    )
+    request = Request(
+        from_us(first), (last - first) * MICROSECOND, claims,
+        ttl=min(PLACEHOLDER_TTL, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN, past=True,
+    )  # fmt: skip
+    try:
+        return engine.reserve_request_nowait(request).uid
+    except SlotError as error:  # for example, others are still in a shared session
+        logger.debug("no placeholder for the time that a move has freed: %s", error)
+        return None
+
+
+def _freed(before: Reservation, moved: Reservation) -> list[tuple[Claim, int, int]]:
+    """Return the claims from before a move, each with a span that it does not occupy any more."""
+    taken = {claim.resource: _occupied(moved, claim) for claim in moved.claims}
+    found = []
+    for claim in before.claims:
+        spans = [_occupied(before, claim)]
+        if claim.resource in taken:
+            spans = without(spans, [taken[claim.resource]])
+        found += [(claim, *span) for span in spans]
+    return found
+
+
+def _occupied(reservation: Reservation, claim: Claim) -> Span:
+    return to_us(reservation.start - claim.before), to_us(reservation.end + claim.after)
