@@ -11,10 +11,11 @@ from slotengine.core.time.instant import SECOND, from_us, to_us
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.core.time.zone import Zone
 from slotengine.errors import InvalidField
-from slotengine.ical.events import address, event, periods
-from slotengine.ical.lines import Component, calendars
-from slotengine.ical.problems import Budget, Problem, Report
-from slotengine.ical.series import Timeline, by_uid
+from slotengine.ical.budget import Budget
+from slotengine.ical.events import normalized_address, read_event, read_periods
+from slotengine.ical.lines import Component, parse_calendars
+from slotengine.ical.problems import Problem, ProblemLog
+from slotengine.ical.series import BusyCollector, by_uid
 from slotengine.ical.zones import Zones
 
 MAX_EVENTS: Final = 500_000
@@ -148,36 +149,40 @@ def busy_spans(
         raise InvalidField("text", f"must be text or bytes, not {type(text).__name__}")
     if zone is not None:
         Zone.of(zone)
-    owners = frozenset(map(address, _addresses(owner)))
-    report, budget = Report(strict=strict), Budget(max_events)
+    owners = frozenset(map(normalized_address, _addresses(owner)))
+    log, budget = ProblemLog(strict=strict), Budget(max_events)
     spans: list[tuple[int, int]] = []
-    for calendar in calendars(text, report):
-        zones = Zones(calendar, zone, budget, report)
-        timeline = Timeline(zones, begin // SECOND, -(-finish // SECOND), budget, report)
-        _add_all(calendar, zones, timeline, owners - {""}, report)
+    for calendar in parse_calendars(text, log):
+        zones = Zones(calendar, zone, budget, log)
+        timeline = BusyCollector(zones, begin // SECOND, -(-finish // SECOND), budget, log)
+        _add_all(calendar, zones, timeline, owners - {""}, log)
         spans += timeline.spans
     windows = FixedWindows((left * SECOND, right * SECOND) for left, right in spans)
     busy = [(from_us(left), from_us(right)) for left, right in windows.windows(begin, finish)]
-    return BusyTime(busy, report.problems, report.complete)
+    return BusyTime(busy, log.problems, log.complete)
 
 
 def _add_all(
-    calendar: Component, zones: Zones, timeline: Timeline, owner: frozenset[str], report: Report
+    calendar: Component,
+    zones: Zones,
+    timeline: BusyCollector,
+    owner: frozenset[str],
+    log: ProblemLog,
 ) -> None:
     for number, component in enumerate(calendar.walk("VFREEBUSY"), 1):
-        with report.about(f"free/busy component number {number}", component.line):
-            name, found = periods(component, number, report)
+        with log.guard(f"free/busy component number {number}", component.line):
+            name, found = read_periods(component, number, log)
             for period in found:
                 timeline.add_period(name, component.line, period)
     events = []
     for number, component in enumerate(calendar.walk("VEVENT"), 1):
-        with report.about(f"event number {number}", component.line):
-            read = event(component, number, owner, report)
+        with log.guard(f"event number {number}", component.line):
+            read = read_event(component, number, owner, log)
             if read is not None:
                 events.append(read)
     # Those without a rule first: they cost nothing, so that they are there whatever is spent.
     for series in sorted(by_uid(events), key=lambda series: any(each.rules for each in series)):
-        with report.about(series[0].name, series[0].line):
+        with log.guard(series[0].name, series[0].line):
             timeline.add(series)
 
 

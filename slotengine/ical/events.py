@@ -12,22 +12,29 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from slotengine.ical.lines import Component, Property
-from slotengine.ical.problems import Report
+from slotengine.ical.problems import ProblemLog
 from slotengine.ical.recurrence import DAY
-from slotengine.ical.values import Duration, ReadRule, Time, duration, rule, time
+from slotengine.ical.values import (
+    Duration,
+    ParsedRule,
+    Time,
+    parse_duration,
+    parse_rule,
+    parse_time,
+)
 
 _NO_END: Final = "it lasts a day, if nothing else says how long"
 _SEQUENCE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
-class Period(NamedTuple):
+class WrittenPeriod(NamedTuple):
     """A start, and an end or a length."""
 
     start: Time
     end: Time | Duration
 
 
-class Event(NamedTuple):
+class CalendarEvent(NamedTuple):
     """All of a series, or one instance of it, as a VEVENT tells it."""
 
     name: str
@@ -46,9 +53,9 @@ class Event(NamedTuple):
     """Which instance it tells of, if it is not the whole series."""
     and_future: bool
     """Whether it tells of all that follow, too."""
-    rules: list[ReadRule]
-    left_out_rules: list[ReadRule]
-    added: list[Time | Period]
+    rules: list[ParsedRule]
+    left_out_rules: list[ParsedRule]
+    added: list[Time | WrittenPeriod]
     left_out: list[Time]
 
     @property
@@ -64,7 +71,7 @@ class Event(NamedTuple):
         if self.instance is not None:
             yield self.instance
         for each in self.added:
-            if isinstance(each, Period):
+            if isinstance(each, WrittenPeriod):
                 yield each.start
                 if isinstance(each.end, Time):
                     yield each.end
@@ -75,18 +82,22 @@ class Event(NamedTuple):
                 yield read.until
 
 
-def event(component: Component, number: int, owner: frozenset[str], report: Report) -> Event | None:
+def read_event(
+    component: Component, number: int, owner: frozenset[str], log: ProblemLog
+) -> CalendarEvent | None:
     """Return what a VEVENT says, or None if it has no start and so says nothing.
 
     ``number`` is its place in the calendar, and ``owner`` its owner's addresses.
     """
-    return _Reader(component, _name(component, "event", number), report).event(owner)
+    return _Reader(component, _name(component, "event", number), log).event(owner)
 
 
-def periods(component: Component, number: int, report: Report) -> tuple[str, list[Period]]:
+def read_periods(
+    component: Component, number: int, log: ProblemLog
+) -> tuple[str, list[WrittenPeriod]]:
     """Return the name of a free/busy component, and its periods that are not free."""
     name = _name(component, "free/busy component", number)
-    reader = _Reader(component, name, report)
+    reader = _Reader(component, name, log)
     return name, list(reader.periods("FREEBUSY"))
 
 
@@ -95,10 +106,10 @@ def _name(component: Component, kind: str, number: int) -> str:
     return f"{kind} {uid[:80]!r}" if uid else f"{kind} number {number}"
 
 
-def address(text: str) -> str:
+def normalized_address(text: str) -> str:
     """Return an address as it is compared.
 
-    >>> address("MAILTO:Desk@Example.org") == address("desk@example.org")
+    >>> normalized_address("MAILTO:Desk@Example.org") == normalized_address("desk@example.org")
     True
     """
     plain = text.strip().casefold()
@@ -116,12 +127,12 @@ def _shown(moment: Time) -> str:
 class _Reader:
     """Reads the properties of a component, and tells what is wrong with them."""
 
-    def __init__(self, component: Component, name: str, report: Report) -> None:
+    def __init__(self, component: Component, name: str, log: ProblemLog) -> None:
         self._component = component
         self._name = name
-        self._report = report
+        self._log = log
 
-    def event(self, owner: frozenset[str]) -> Event | None:
+    def event(self, owner: frozenset[str]) -> CalendarEvent | None:
         busy = not self._is_free(owner)
         starts = self._times("DTSTART", "it does not start there")
         instances = self._times("RECURRENCE-ID", "it is an event of its own")
@@ -139,7 +150,7 @@ class _Reader:
             self._tell(self._component.line, "it has more than one end", "the longest counts")
         zone = starts[0].zone if starts else None
         of_dates = bool(starts) and starts[0].is_date
-        return Event(
+        return CalendarEvent(
             name=self._name,
             line=self._component.line,
             uid=self._component.value("UID"),
@@ -159,7 +170,7 @@ class _Reader:
             left_out=self._times("EXDATE", "it leaves nothing out"),
         )
 
-    def periods(self, name: str) -> Iterator[Period]:
+    def periods(self, name: str) -> Iterator[WrittenPeriod]:
         """Yield the periods of the properties of that name that are not free."""
         for each in self._component.all(name):
             parameters, text, _ = self._parts(each)
@@ -188,7 +199,7 @@ class _Reader:
         answers = set()
         for each in self._component.all("ATTENDEE"):
             parameters, text, is_well = each.parts()
-            if owner & {address(text), address(parameters.get("EMAIL", ""))}:
+            if owner & {normalized_address(text), normalized_address(parameters.get("EMAIL", ""))}:
                 # Where quotes are out of order, a name may say what the guest does not.
                 answers.add(parameters.get("PARTSTAT", "").upper() if is_well else "")
         return answers == {"DECLINED"}
@@ -229,7 +240,7 @@ class _Reader:
     def _time(
         self, line: Property, text: str, parameters: dict[str, str], otherwise: str
     ) -> Time | None:
-        read = time(text, parameters.get("TZID") or None)
+        read = parse_time(text, parameters.get("TZID") or None)
         if read is None:
             self._tell(line.line, f"{line.name} cannot be read: {text[:40]!r}", otherwise)
             return None
@@ -246,30 +257,32 @@ class _Reader:
         found = []
         for each in self._component.all("DURATION"):
             text = self._parts(each)[1]
-            length = duration(text)
+            length = parse_duration(text)
             if length is None:
                 self._tell(each.line, f"DURATION cannot be read: {text[:40]!r}", _NO_END)
             else:
                 found.append(length)
         return found
 
-    def _added(self) -> list[Time | Period]:
-        found: list[Time | Period] = []
+    def _added(self) -> list[Time | WrittenPeriod]:
+        found: list[Time | WrittenPeriod] = []
         for each in self._component.all("RDATE"):
             parameters, text, _ = self._parts(each)
             for part in filter(None, text.split(",")):
                 if "/" in part:
-                    moment: Time | Period | None = self._period(each, part, parameters.get("TZID"))
+                    moment: Time | WrittenPeriod | None = self._period(
+                        each, part, parameters.get("TZID")
+                    )
                 else:
                     moment = self._time(each, part, parameters, "it adds nothing")
                 if moment is not None:
                     found.append(moment)
         return found
 
-    def _period(self, line: Property, text: str, zone: str | None) -> Period | None:
+    def _period(self, line: Property, text: str, zone: str | None) -> WrittenPeriod | None:
         first, _, last = text.partition("/")
-        begin, finish = time(first, zone or None), time(last, zone or None)
-        end = finish[0] if finish else duration(last)
+        begin, finish = parse_time(first, zone or None), parse_time(last, zone or None)
+        end = finish[0] if finish else parse_duration(last)
         if begin is None:
             self._tell(line.line, f"{line.name} cannot be read: {text[:40]!r}", "it adds nothing")
             return None
@@ -279,12 +292,14 @@ class _Reader:
             end = Duration(1, 0)
         if begin[1] or begin[0].is_date or (finish is not None and finish[1]):
             self._tell(line.line, f"{line.name} is {text[:40]!r}", _shown(begin[0]))
-        return Period(begin[0], end)
+        return WrittenPeriod(begin[0], end)
 
-    def _rules(self, name: str, zone: str | None, of_dates: bool, otherwise: str) -> list[ReadRule]:
+    def _rules(
+        self, name: str, zone: str | None, of_dates: bool, otherwise: str
+    ) -> list[ParsedRule]:
         found = []
         for each in self._component.all(name):
-            read = rule(self._parts(each)[1], zone, of_dates=of_dates)
+            read = parse_rule(self._parts(each)[1], zone, of_dates=of_dates)
             if read is None:
                 self._tell(each.line, f"{name} cannot be read", otherwise)
                 continue
@@ -302,4 +317,4 @@ class _Reader:
         return parts
 
     def _tell(self, line: int, problem: str, assumed: str) -> None:
-        self._report.tell(self._name, line, problem, assumed)
+        self._log.add(self._name, line, problem, assumed)

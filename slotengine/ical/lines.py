@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from slotengine.errors import BadCalendar
-from slotengine.ical.problems import Report
+from slotengine.ical.problems import ProblemLog
 
 TIMES: Final = frozenset({"DTEND", "DTSTART", "EXDATE", "RDATE", "RECURRENCE-ID"})
 # Of the parts of an event that are not closed, these are not taken for the event's.
@@ -105,10 +105,10 @@ class Component:
             waiting += reversed(component.children)
 
 
-def calendars(text: str | bytes, report: Report) -> list[Component]:
+def parse_calendars(text: str | bytes, log: ProblemLog) -> list[Component]:
     """Return the calendars of a file, at least one.  Raises `BadCalendar` if there is none."""
     data = _plain(text)
-    tree = _Tree(report)
+    tree = _Tree(log)
     number = 0
     for number, name, line in _lines(data):
         tree.add(number, name, line)
@@ -170,8 +170,8 @@ def _decoded(line: bytes) -> str:
 class _Tree:
     """Puts the lines of a file into components."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, log: ProblemLog) -> None:
+        self._log = log
         self._calendars: list[Component] = []
         self._open: list[Component] = []
         self._kinds: Counter[str] = Counter()
@@ -196,7 +196,7 @@ class _Tree:
             raise BadCalendar(f"the file: it is {'empty' if is_empty else 'not iCalendar text'}")
         if self._open:
             missing = f"it is cut short: END:{self._open[-1].kind[:40]} is missing"
-            self._report.stop("the file", number, missing, "what is there counts")
+            self._log.add_incomplete("the file", number, missing, "what is there counts")
             self._close_down_to(0)
         return self._calendars
 
@@ -204,13 +204,13 @@ class _Tree:
         if kind == "VCALENDAR":
             if self._open:
                 missing = f"END:{self._open[-1].kind[:40]} is missing before BEGIN:VCALENDAR"
-                self._report.stop("the file", number, missing, "what is there counts")
+                self._log.add_incomplete("the file", number, missing, "what is there counts")
                 self._close_down_to(0)
         elif not self._open:
             if kind not in _TOP & _READ_IN:
                 return
             missing = "BEGIN:VCALENDAR is missing, so that it may be cut short at its beginning"
-            self._report.stop("the file", number, missing, "what is there counts")
+            self._log.add_incomplete("the file", number, missing, "what is there counts")
             self._push(Component("VCALENDAR", number))
         elif kind in _TOP and self._top is not None:
             self._tell_end(number, self._top)
@@ -220,7 +220,7 @@ class _Tree:
     def _end(self, number: int, kind: str) -> None:
         if not self._kinds[kind]:
             if self._open:
-                self._report.tell(
+                self._log.add(
                     "the file", number, f"END:{kind[:40]} without its BEGIN", "nothing ends there"
                 )
             return
@@ -237,7 +237,7 @@ class _Tree:
             name = _NAMES.get(word[1].upper()) if word else None
             what = f"{name} cannot be read" if name else "a line of it cannot be read"
             where = f"{self._open[-1].kind} of line {self._open[-1].line}" if self._open else ""
-            self._report.tell(where or "the file", number, what, "the line is not there")
+            self._log.add(where or "the file", number, what, "the line is not there")
 
     def _push(self, component: Component) -> None:
         if not self._open:
@@ -251,7 +251,7 @@ class _Tree:
 
     def _tell_end(self, number: int, place: int) -> None:
         component = self._open[place]
-        self._report.tell(
+        self._log.add(
             f"{component.kind[:40]} of line {component.line}", number, "its END is missing",
             "it ends there",
         )  # fmt: skip

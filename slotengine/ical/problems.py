@@ -1,4 +1,4 @@
-"""What was wrong with a calendar, what was assumed instead, and how much work reading may be."""
+"""What was wrong with a calendar file, and what was assumed instead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from slotengine.errors import BadCalendar
+from slotengine.ical.budget import BudgetSpent
 
 MAX_PROBLEMS: Final = 1_000
 """How many problems are kept of one file."""
@@ -33,7 +34,7 @@ class Problem(NamedTuple):
 _SPENT: Final = "there is too much to work out", "no instances but those found so far"
 
 
-class Report:
+class ProblemLog:
     """Collects the problems of one file, or raises the first one if it is strict."""
 
     def __init__(self, *, strict: bool) -> None:
@@ -41,50 +42,29 @@ class Report:
         self.complete = True
         self._strict = strict
 
-    def tell(self, component: str, line: int, problem: str, assumed: str) -> None:
-        """Keep a problem.  Raises `BadCalendar` if the report is strict."""
+    def add(self, component: str, line: int, problem: str, assumed: str) -> None:
+        """Keep a problem.  Raises `BadCalendar` if the log is strict."""
         if self._strict:
             raise BadCalendar(f"{component}, line {line}: {problem}")
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(Problem(component, line, problem, assumed))
 
-    def stop(self, component: str, line: int, problem: str, assumed: str) -> None:
+    def add_incomplete(self, component: str, line: int, problem: str, assumed: str) -> None:
         """Keep a problem for which reading ended early, so that the result is not complete."""
         del self.problems[MAX_PROBLEMS - 1 :]  # why it is not complete is always told
-        self.tell(component, line, problem, assumed)
+        self.add(component, line, problem, assumed)
         self.complete = False
 
     @contextmanager
-    def about(self, component: str, line: int) -> Iterator[None]:
-        """Keep an exception from inside as a problem, unless the report is strict."""
+    def guard(self, component: str, line: int) -> Iterator[None]:
+        """Keep an exception from inside as a problem, unless the log is strict."""
         try:
             yield
         except BadCalendar:  # what is strict is over
             raise
-        except Spent:
-            self.stop(component, line, *_SPENT)
+        except BudgetSpent:
+            self.add_incomplete(component, line, *_SPENT)
         except Exception:
             # There is no case known.  But a file comes from anywhere, and one event of it must
             # not take all the others with it.
-            self.stop(component, line, "it cannot be worked out", "what was found so far")
-
-
-class Spent(Exception):
-    """The budget is spent."""
-
-
-class Budget:
-    """How much work may still be done for a file.
-
-    Counted, not timed, so that the same file gives the same result everywhere.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self._left = steps
-
-    def spend(self, steps: int) -> None:
-        """Take steps, or raise `Spent` if they are not there any more."""
-        self._left -= steps
-        if self._left < 0:
-            self._left = 0
-            raise Spent
+            self.add_incomplete(component, line, "it cannot be worked out", "what was found so far")

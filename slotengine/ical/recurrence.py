@@ -53,7 +53,7 @@ class Freq(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RecurrenceRule:
     """A rule, each of its parts sorted and without repetitions; an empty one is not there."""
 
     freq: Freq
@@ -79,7 +79,9 @@ def day_of(day: date) -> int:
     return day.toordinal() - _EPOCH
 
 
-def instances(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iterator[int]:
+def instances(
+    rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
+) -> Iterator[int]:
     """Yield the instances of a rule that starts at ``start``, from ``first`` to ``last``, in order.
 
     Each step is paid for with ``spend``, which ends the walk by raising: a step
@@ -105,17 +107,17 @@ def instances(rule: Rule, start: int, first: int, last: int, spend: Spend) -> It
             yield moment
 
 
-def has_instance(rule: Rule, start: int, moment: int, spend: Spend) -> bool:
+def has_instance(rule: RecurrenceRule, start: int, moment: int, spend: Spend) -> bool:
     """Return whether the rule has an instance at that moment."""
     return any(True for _ in instances(rule, start, moment, moment, spend))
 
 
-def matches_start(rule: Rule, start: int, spend: Spend) -> bool:
+def matches_start(rule: RecurrenceRule, start: int, spend: Spend) -> bool:
     """Return whether DTSTART is in the rule's own set, and not just its first instance."""
     return any(moment == start for moment in _matches(rule, start, start, start, spend))
 
 
-def _is_over(rule: Rule, moment: int, number: int) -> bool:
+def _is_over(rule: RecurrenceRule, moment: int, number: int) -> bool:
     """Return whether the rule ended before the moment, as its instance of that number.
 
     A rule must not have both COUNT and UNTIL; one that has ends with the later.
@@ -126,7 +128,9 @@ def _is_over(rule: Rule, moment: int, number: int) -> bool:
     return moment > rule.until and (rule.count is None or counted)
 
 
-def _matches(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iterator[int]:
+def _matches(
+    rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
+) -> Iterator[int]:
     """Yield the sets of the periods from the one of ``first`` to the one of ``last``, in order."""
     if first > last:
         return
@@ -138,7 +142,7 @@ def _matches(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Ite
         yield from _within_days(rule, start, first, last, spend)
 
 
-def _picked(rule: Rule, days: list[int], times: list[int], spend: Spend) -> Iterator[int]:
+def _picked(rule: RecurrenceRule, days: list[int], times: list[int], spend: Spend) -> Iterator[int]:
     if not rule.positions:
         for day in days:
             for time in times:
@@ -148,14 +152,14 @@ def _picked(rule: Rule, days: list[int], times: list[int], spend: Spend) -> Iter
     yield from _at_positions(rule, [day * DAY + time for day in days for time in times])
 
 
-def _at_positions(rule: Rule, found: list[int]) -> list[int]:
+def _at_positions(rule: RecurrenceRule, found: list[int]) -> list[int]:
     if not rule.positions:
         return found
     places = (place - 1 if place > 0 else len(found) + place for place in rule.positions)
     return [found[place] for place in sorted({each for each in places if 0 <= each < len(found)})]
 
 
-def _times(rule: Rule, start: int, spend: Spend) -> list[int]:
+def _times(rule: RecurrenceRule, start: int, spend: Spend) -> list[int]:
     """Return the times of day at which there is an instance, in seconds."""
     hours = rule.hours or (start % DAY // HOUR,)
     minutes = rule.minutes or (start % HOUR // MINUTE,)
@@ -177,7 +181,9 @@ def _steps(interval: int, base: int, target: int) -> int:
     return max(0, (target - base) // interval)
 
 
-def _daily(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iterator[list[int]]:
+def _daily(
+    rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
+) -> Iterator[list[int]]:
     day = start + _steps(rule.interval, start, first) * rule.interval
     while day <= last:
         spend(1)
@@ -186,7 +192,9 @@ def _daily(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Itera
         day += rule.interval
 
 
-def _weekly(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iterator[list[int]]:
+def _weekly(
+    rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
+) -> Iterator[list[int]]:
     base = _week_start(start, rule.week_start)
     weekdays = {day for _, day in rule.weekdays} or {_weekday(start)}
     offsets = sorted((day - rule.week_start) % 7 for day in weekdays)
@@ -199,7 +207,9 @@ def _weekly(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iter
         week += step
 
 
-def _monthly(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iterator[list[int]]:
+def _monthly(
+    rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
+) -> Iterator[list[int]]:
     base, lowest = _month_number(start), _month_number(first)
     number = base + _steps(rule.interval, base, lowest) * rule.interval
     while number <= _month_number(last):
@@ -212,7 +222,7 @@ def _monthly(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Ite
         number += rule.interval
 
 
-def _days_of_month(rule: Rule, year: int, month: int, usual: int) -> list[int]:
+def _days_of_month(rule: RecurrenceRule, year: int, month: int, usual: int) -> list[int]:
     first, length = _month(year, month)
     if not rule.month_days and rule.weekdays:
         return _expanded(rule.weekdays, first, length)
@@ -220,7 +230,9 @@ def _days_of_month(rule: Rule, year: int, month: int, usual: int) -> list[int]:
     return [day for day in days if _is_on_weekday(rule, day, first, length)]
 
 
-def _yearly(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iterator[list[int]]:
+def _yearly(
+    rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
+) -> Iterator[list[int]]:
     year, lowest, highest = _date(start).year, _date(first).year, _date(last).year
     days_of_year = _days_of_year
     if rule.weeks:
@@ -236,7 +248,7 @@ def _yearly(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iter
         year += rule.interval
 
 
-def _days_of_year(rule: Rule, year: int, start: date, spend: Spend) -> list[int]:
+def _days_of_year(rule: RecurrenceRule, year: int, start: date, spend: Spend) -> list[int]:
     months = rule.months or range(1, 13)
     first, length = _new_year(year), 366 if isleap(year) else 365
     if rule.year_days:
@@ -256,7 +268,7 @@ def _days_of_year(rule: Rule, year: int, start: date, spend: Spend) -> list[int]
     return [day for month in months for day in _numbered((start.day,), *_month(year, month))]
 
 
-def _days_of_weeks(rule: Rule, year: int, start: date, spend: Spend) -> list[int]:
+def _days_of_weeks(rule: RecurrenceRule, year: int, start: date, spend: Spend) -> list[int]:
     first = _first_week(year, rule.week_start)
     count = (_first_week(year + 1, rule.week_start) - first) // 7
     weekdays = {day for _, day in rule.weekdays}
@@ -290,7 +302,9 @@ _PERIODS: Final = {
 _UNITS: Final = {Freq.SECONDLY: 1, Freq.MINUTELY: MINUTE, Freq.HOURLY: HOUR}
 
 
-def _within_days(rule: Rule, start: int, first: int, last: int, spend: Spend) -> Iterator[int]:
+def _within_days(
+    rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
+) -> Iterator[int]:
     unit = _UNITS[rule.freq]
     base = start - start % unit
     step = rule.interval * unit
@@ -306,7 +320,7 @@ def _within_days(rule: Rule, start: int, first: int, last: int, spend: Spend) ->
         moment = base + -(-(after - base) // step) * step
 
 
-def _inner(rule: Rule, start: int, spend: Spend) -> list[int]:
+def _inner(rule: RecurrenceRule, start: int, spend: Spend) -> list[int]:
     """Return where in a period the instances are."""
     if rule.freq is Freq.SECONDLY:
         return [0]
@@ -318,7 +332,7 @@ def _inner(rule: Rule, start: int, spend: Spend) -> list[int]:
     return [minute * MINUTE + second for minute in minutes for second in seconds]
 
 
-def _skipped(rule: Rule, moment: int) -> int | None:
+def _skipped(rule: RecurrenceRule, moment: int) -> int | None:
     """Return None if the period may have instances, or until when there are none."""
     if not _is_in(rule, moment // DAY):
         return moment - moment % DAY + DAY
@@ -336,7 +350,7 @@ def _skipped(rule: Rule, moment: int) -> int | None:
 # --- What a day is -----------------------------------------------------------------------
 
 
-def _is_in(rule: Rule, day: int) -> bool:
+def _is_in(rule: RecurrenceRule, day: int) -> bool:
     """Return whether the parts that narrow let a day through."""
     return (
         _is_in_month(rule, day)
@@ -346,7 +360,7 @@ def _is_in(rule: Rule, day: int) -> bool:
     )
 
 
-def _around(rule: Rule, day: int) -> tuple[int, int]:
+def _around(rule: RecurrenceRule, day: int) -> tuple[int, int]:
     """Return the month or year, as first day and length, in which weekdays are numbered."""
     found = _date(day)
     if rule.freq is Freq.YEARLY and not rule.months:
@@ -354,11 +368,11 @@ def _around(rule: Rule, day: int) -> tuple[int, int]:
     return _month(found.year, found.month)
 
 
-def _is_in_month(rule: Rule, day: int) -> bool:
+def _is_in_month(rule: RecurrenceRule, day: int) -> bool:
     return not rule.months or _date(day).month in rule.months
 
 
-def _is_on_year_day(rule: Rule, day: int) -> bool:
+def _is_on_year_day(rule: RecurrenceRule, day: int) -> bool:
     if not rule.year_days:
         return True
     year = _date(day).year
@@ -366,7 +380,7 @@ def _is_on_year_day(rule: Rule, day: int) -> bool:
     return number in rule.year_days or number - length - 1 in rule.year_days
 
 
-def _is_on_month_day(rule: Rule, day: int) -> bool:
+def _is_on_month_day(rule: RecurrenceRule, day: int) -> bool:
     if not rule.month_days:
         return True
     found = _date(day)
@@ -374,7 +388,7 @@ def _is_on_month_day(rule: Rule, day: int) -> bool:
     return found.day in rule.month_days or found.day - length - 1 in rule.month_days
 
 
-def _is_on_weekday(rule: Rule, day: int, first: int, length: int) -> bool:
+def _is_on_weekday(rule: RecurrenceRule, day: int, first: int, length: int) -> bool:
     """Return whether a day is one of the rule's weekdays, numbered within the span of days."""
     if not rule.weekdays:
         return True

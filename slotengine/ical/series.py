@@ -12,39 +12,40 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from slotengine.ical.events import Event, Period
-from slotengine.ical.problems import Budget, Report
+from slotengine.ical.budget import Budget
+from slotengine.ical.events import CalendarEvent, WrittenPeriod
+from slotengine.ical.problems import ProblemLog
 from slotengine.ical.recurrence import DAY, has_instance, instances, matches_start
-from slotengine.ical.values import UTC, Duration, ReadRule, Time
-from slotengine.ical.zones import Clock, Zones
+from slotengine.ical.values import UTC, Duration, ParsedRule, Time
+from slotengine.ical.zones import WallClock, Zones
 
 _BOTH: Final = "the calendar's and the owner's"
 _WHOLE_DAY: Final = Duration(1, 0)
 # Wider than any zone is from UTC, so that no instance at the range's edges is missed.
 _MARGIN: Final = 2 * DAY
 
-Span = tuple[int, int]
+UtcSpan = tuple[int, int]
 """Start and end, in seconds since the epoch, UTC."""
 
 
 class Series(NamedTuple):
     """The events of a UID that count: of two versions of one the later."""
 
-    whole: list[Event]
+    whole: list[CalendarEvent]
     """Those of the whole series; more than one if nothing tells which is the later."""
-    single: list[Event]
+    single: list[CalendarEvent]
     """Those of single instances."""
 
 
-def by_uid(events: Iterable[Event]) -> list[list[Event]]:
+def by_uid(events: Iterable[CalendarEvent]) -> list[list[CalendarEvent]]:
     """Return the events of a calendar, those of one UID together.  O(n)."""
-    found: dict[object, list[Event]] = {}
+    found: dict[object, list[CalendarEvent]] = {}
     for number, event in enumerate(events):
         found.setdefault(event.uid or number, []).append(event)
     return list(found.values())
 
 
-def _series(events: list[Event], zones: Zones) -> Series:
+def _series(events: list[CalendarEvent], zones: Zones) -> Series:
     told = [(event, _instance(event, zones)) for event in events]
     newest: dict[int | None, int] = {}
     for event, instance in told:
@@ -56,13 +57,13 @@ def _series(events: list[Event], zones: Zones) -> Series:
     )
 
 
-def _instance(event: Event, zones: Zones) -> int | None:
+def _instance(event: CalendarEvent, zones: Zones) -> int | None:
     """Return what two events have in common that tell of one instance."""
     moment = event.instance
     if moment is None or moment.is_date:
         return None if moment is None else moment.wall
     clock = None if moment.zone is None else zones.of(moment.zone)
-    return (clock or zones.usual).utc(moment.wall)
+    return (clock or zones.default).utc(moment.wall)
 
 
 class _Reading:
@@ -72,30 +73,30 @@ class _Reading:
         self.zones = zones
         self._number = number
 
-    def chosen(self, clocks: tuple[Clock, ...]) -> Clock:
+    def chosen(self, clocks: tuple[WallClock, ...]) -> WallClock:
         """Return the clock of this reading, or the last if there are fewer."""
         return clocks[min(self._number, len(clocks) - 1)]
 
-    def clock(self, moment: Time, usual: Clock) -> Clock:
-        """Return the clock that a time is read by; ``usual`` if it names no zone."""
+    def clock(self, moment: Time, default: WallClock) -> WallClock:
+        """Return the clock that a time is read by; ``default`` if it names no zone."""
         if moment.is_date:
-            return self.zones.home
-        return usual if moment.zone is None else self.chosen(_clocks(moment.zone, self.zones))
+            return self.zones.owner
+        return default if moment.zone is None else self.chosen(_clocks(moment.zone, self.zones))
 
-    def utc(self, moment: Time, usual: Clock) -> int:
+    def utc(self, moment: Time, default: WallClock) -> int:
         """Return when a time is, or when a date begins."""
-        return self.clock(moment, usual).utc(moment.wall)
+        return self.clock(moment, default).utc(moment.wall)
 
 
-def _clocks(zone: str, zones: Zones) -> tuple[Clock, ...]:
+def _clocks(zone: str, zones: Zones) -> tuple[WallClock, ...]:
     known = zones.of(zone)
     return zones.readings(zone) if known is None else (known,)
 
 
-def _start_clocks(event: Event, start: Time, zones: Zones) -> tuple[Clock, ...]:
+def _start_clocks(event: CalendarEvent, start: Time, zones: Zones) -> tuple[WallClock, ...]:
     """Return the clocks that a start can be read by."""
     if start.is_date:
-        return (zones.home,)
+        return (zones.owner,)
     if start.zone is not None:
         return _clocks(start.zone, zones)
     # If only the end names a zone, it may be that of the start as well.
@@ -105,17 +106,17 @@ def _start_clocks(event: Event, start: Time, zones: Zones) -> tuple[Clock, ...]:
         if end.zone is not None and not end.is_date
         for clock in _clocks(end.zone, zones)
     ]
-    clocks = dict.fromkeys([zones.usual, *(clock for clock, _ in ends)])
+    clocks = dict.fromkeys([zones.default, *(clock for clock, _ in ends)])
     right = [clock for clock in clocks if any(clock.utc(start.wall) < end for _, end in ends)]
-    return tuple(right) or (zones.usual,)
+    return tuple(right) or (zones.default,)
 
 
 class _Placed(NamedTuple):
     """An event by a clock: what is needed to place an instance of it."""
 
-    event: Event
+    event: CalendarEvent
     start: Time
-    clock: Clock
+    clock: WallClock
     lengths: list[Duration]
     """The longest of them counts; none if it takes no time."""
 
@@ -124,7 +125,7 @@ class _Placed(NamedTuple):
         """Return the longest that an instance can last, in seconds."""
         return max((each.days * DAY + each.seconds for each in self.lengths), default=0) + DAY
 
-    def span(self, wall: int, utc: int) -> Span:
+    def span(self, wall: int, utc: int) -> UtcSpan:
         """Return when an instance is that starts then, by its clock and in UTC."""
         return utc, max(
             (self.clock.utc(wall + each.days * DAY) if each.days else utc) + each.seconds
@@ -155,20 +156,22 @@ class _Changes(NamedTuple):
         return self.followers[place - 1] if place else None
 
 
-class Timeline:
+class BusyCollector:
     """Places the series of a calendar in a range of the time line."""
 
-    def __init__(self, zones: Zones, first: int, last: int, budget: Budget, report: Report) -> None:
+    def __init__(
+        self, zones: Zones, first: int, last: int, budget: Budget, log: ProblemLog
+    ) -> None:
         self._zones = zones
         self._first = first
         self._last = last
         self._budget = budget
-        self._report = report
+        self._log = log
         self._told: set[str] = set()
-        self.spans: list[Span] = []
+        self.spans: list[UtcSpan] = []
 
-    def add(self, events: list[Event]) -> None:
-        """Add what the events of a UID take of the range.  May raise `Spent` on the way."""
+    def add(self, events: list[CalendarEvent]) -> None:
+        """Add what the events of a UID take of the range.  May raise `BudgetSpent` on the way."""
         self._told.clear()
         series = _series(events, self._zones)
         self._budget.spend(_repeated(series))
@@ -176,18 +179,18 @@ class Timeline:
         for number in range(max(readings)):
             self._place(series, _Reading(self._zones, number))
 
-    def add_period(self, name: str, line: int, period: Period) -> None:
+    def add_period(self, name: str, line: int, period: WrittenPeriod) -> None:
         """Add a period that is busy."""
         zone = period.start.zone
-        clocks = (self._zones.usual,) if zone is None else _clocks(zone, self._zones)
+        clocks = (self._zones.default,) if zone is None else _clocks(zone, self._zones)
         if zone is not None and self._zones.of(zone) is None:
-            self._report.tell(name, line, f"unknown time zone {zone[:80]!r}", _BOTH)
+            self._log.add(name, line, f"unknown time zone {zone[:80]!r}", _BOTH)
         for number, _ in enumerate(clocks):
             self._add_period(name, line, period, _Reading(self._zones, number))
 
     # --- What is in doubt ----------------------------------------------------------------
 
-    def _readings(self, event: Event) -> int:
+    def _readings(self, event: CalendarEvent) -> int:
         """Return in how many ways the event can be read, and tell why."""
         known = dict.fromkeys(each.zone for each in event.times() if each.zone is not None)
         unknown = [zone for zone in known if self._zones.of(zone) is None]
@@ -205,11 +208,11 @@ class Timeline:
                 self._tell(event, "one of its times names no zone", "that of DTSTART")
         return max([1, *starts, *(len(self._zones.readings(zone)) for zone in unknown)])
 
-    def _tell(self, event: Event, problem: str, assumed: str) -> None:
+    def _tell(self, event: CalendarEvent, problem: str, assumed: str) -> None:
         """Tell a problem of an event, in whichever reading it is found first."""
         if f"{event.line} {problem}" not in self._told:
             self._told.add(f"{event.line} {problem}")
-            self._report.tell(event.name, event.line, problem, assumed)
+            self._log.add(event.name, event.line, problem, assumed)
 
     # --- Placing -------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class Timeline:
                 if event.busy or any(each.placed.lengths for each in changes.followers):
                     self._add_instances(placed, changes, reading)
 
-    def _placed(self, event: Event, reading: _Reading) -> list[_Placed]:
+    def _placed(self, event: CalendarEvent, reading: _Reading) -> list[_Placed]:
         found = []
         for start in event.starts:
             clock = reading.chosen(_start_clocks(event, start, self._zones))
@@ -234,7 +237,7 @@ class Timeline:
         return found
 
     def _lengths(
-        self, event: Event, start: Time, clock: Clock, reading: _Reading
+        self, event: CalendarEvent, start: Time, clock: WallClock, reading: _Reading
     ) -> list[Duration]:
         """Return how long an event lasts, none if it takes no time."""
         lengths = list(event.lengths)
@@ -254,7 +257,7 @@ class Timeline:
         return lengths
 
     def _until(
-        self, event: Event, start: Time, end: Time, clock: Clock, reading: _Reading
+        self, event: CalendarEvent, start: Time, end: Time, clock: WallClock, reading: _Reading
     ) -> Duration | None:
         """Return how long it is to an end, or None if that is before the start."""
         if start.is_date and end.is_date:
@@ -267,7 +270,7 @@ class Timeline:
         elif end.is_date:
             self._tell(event, "it starts at a time and ends on a date", "until 00:00 of the date")
             # In the zone of the start, or in the owner's: the later is in doubt.
-            clocks = clock, self._zones.home
+            clocks = clock, self._zones.owner
             finish = max(each.utc(end.wall) for each in clocks)
             if finish <= begin:
                 finish = max(each.utc(end.wall + DAY) for each in clocks)
@@ -282,7 +285,10 @@ class Timeline:
         event, followers = placed.event, changes.followers
         if event.busy:
             for each in event.added:
-                if isinstance(each, Period) and self._key_of(each, reading) not in changes.gone:
+                if (
+                    isinstance(each, WrittenPeriod)
+                    and self._key_of(each, reading) not in changes.gone
+                ):
                     self._add_period(event.name, event.line, each, reading)
         if not (placed.lengths or followers):
             return
@@ -307,20 +313,20 @@ class Timeline:
                 self._budget.spend(len(placed.lengths) - 1)
                 self._add(placed.span(wall, utc))
 
-    def _add(self, span: Span) -> None:
+    def _add(self, span: UtcSpan) -> None:
         # A zone may skip a whole day, which then takes no time.
         if span[0] < min(span[1], self._last) and self._first < span[1]:
             self.spans.append(span)
 
-    def _add_period(self, name: str, line: int, period: Period, reading: _Reading) -> None:
-        clock = reading.clock(period.start, self._zones.usual)
+    def _add_period(self, name: str, line: int, period: WrittenPeriod, reading: _Reading) -> None:
+        clock = reading.clock(period.start, self._zones.default)
         begin, end = clock.utc(period.start.wall), period.end
         if isinstance(end, Time):
             finish = reading.utc(end, clock)
         else:
             finish = clock.utc(period.start.wall + end.days * DAY) + end.seconds
         if finish < begin:
-            self._report.tell(name, line, "a period of it ends before it starts", "it lasts a day")
+            self._log.add(name, line, "a period of it ends before it starts", "it lasts a day")
             finish = begin + DAY
         if begin < finish:
             self._add((begin, finish))
@@ -331,11 +337,11 @@ class Timeline:
         """Yield when instances start, by the clock and in UTC: what costs least comes first."""
         event, start, clock = placed.event, placed.start, placed.clock
         for each in event.added:
-            if not isinstance(each, Period):
+            if not isinstance(each, WrittenPeriod):
                 yield _added(placed, each, reading)
         yield start.wall, clock.utc(start.wall)
         for read in event.rules:
-            rule = read.rule_until(_until_wall(placed, read, reading))
+            rule = read.with_until(_until_wall(placed, read, reading))
             for wall in instances(rule, start.wall, first, last, self._budget.spend):
                 day_or_time = wall - wall % DAY if start.is_date else wall
                 yield day_or_time, clock.utc(day_or_time)
@@ -344,7 +350,7 @@ class Timeline:
         self, placed: _Placed, first: int, last: int, reading: _Reading
     ) -> Iterator[int]:
         for read in placed.event.left_out_rules:
-            rule = read.rule_until(_until_wall(placed, read, reading))
+            rule = read.with_until(_until_wall(placed, read, reading))
             start, spend = placed.start.wall, self._budget.spend
             for wall in instances(rule, start, first, last, spend):
                 if wall != start or matches_start(rule, start, spend):
@@ -352,7 +358,9 @@ class Timeline:
 
     # --- Instances that have changed -----------------------------------------------------
 
-    def _changes(self, placed: _Placed, singles: list[Event], reading: _Reading) -> _Changes:
+    def _changes(
+        self, placed: _Placed, singles: list[CalendarEvent], reading: _Reading
+    ) -> _Changes:
         changes = _Changes(set(), set(), [])
         for moment in placed.event.left_out:
             if moment.is_date and not placed.start.is_date:
@@ -378,14 +386,14 @@ class Timeline:
         day = moment.wall // DAY  # in its own zone
         if moment.zone != UTC or self._is_instance(placed, day, reading):
             return day
-        other = self._zones.home.wall(reading.utc(moment, clock)) // DAY
+        other = self._zones.owner.wall(reading.utc(moment, clock)) // DAY
         return other if self._is_instance(placed, other, reading) else day
 
     def _is_instance(self, placed: _Placed, day: int, reading: _Reading) -> bool:
         start = placed.start.wall
         return day * DAY == start or any(
             has_instance(
-                read.rule_until(_until_wall(placed, read, reading)),
+                read.with_until(_until_wall(placed, read, reading)),
                 start,
                 day * DAY,
                 self._budget.spend,
@@ -393,10 +401,12 @@ class Timeline:
             for read in placed.event.rules
         )
 
-    def _key_of(self, period: Period, reading: _Reading) -> int:
-        return reading.utc(period.start, self._zones.usual)
+    def _key_of(self, period: WrittenPeriod, reading: _Reading) -> int:
+        return reading.utc(period.start, self._zones.default)
 
-    def _follower(self, placed: _Placed, event: Event, key: int, reading: _Reading) -> _Follower:
+    def _follower(
+        self, placed: _Placed, event: CalendarEvent, key: int, reading: _Reading
+    ) -> _Follower:
         if not event.starts:  # it is free, and so are those after it
             return _Follower(key, 0, placed._replace(lengths=[]))
         own = self._placed(event, reading)[0]
@@ -404,7 +414,7 @@ class Timeline:
         start = own.start.wall
         if not own.start.is_date:
             start = placed.clock.wall(own.clock.utc(start))
-        clock = self._zones.home if own.start.is_date else placed.clock
+        clock = self._zones.owner if own.start.is_date else placed.clock
         return _Follower(key, start - origin, own._replace(clock=clock))
 
 
@@ -440,7 +450,7 @@ def _added(placed: _Placed, moment: Time, reading: _Reading) -> tuple[int, int]:
     return wall, clock.utc(wall)
 
 
-def _until_wall(placed: _Placed, read: ReadRule, reading: _Reading) -> int | None:
+def _until_wall(placed: _Placed, read: ParsedRule, reading: _Reading) -> int | None:
     """Return until when a rule runs, by the clock of its event."""
     until = read.until
     if until is None:

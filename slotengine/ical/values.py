@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Final, NamedTuple
 
-from slotengine.ical.recurrence import DAY, HOUR, LAST_WALL, MINUTE, Freq, Rule, day_of
+from slotengine.ical.recurrence import DAY, HOUR, LAST_WALL, MINUTE, Freq, RecurrenceRule, day_of
 
 UTC: Final = "UTC"
 
@@ -52,12 +52,12 @@ class Duration(NamedTuple):
         return not (self.days or self.seconds)
 
 
-def time(text: str, zone: str | None = None) -> tuple[Time, bool] | None:
+def parse_time(text: str, zone: str | None = None) -> tuple[Time, bool] | None:
     """Return a date, or a time in a zone if it does not tell another, and whether it is odd.
 
-    >>> time("20300109T090000Z", "Europe/Rome")
+    >>> parse_time("20300109T090000Z", "Europe/Rome")
     (Time(wall=1894179600, zone='UTC', is_date=False), False)
-    >>> time("2030-01-09"), time("tomorrow")
+    >>> parse_time("2030-01-09"), parse_time("tomorrow")
     ((Time(wall=1894147200, zone=None, is_date=True), True), None)
     """
     match, is_odd = _TIME.fullmatch(text), False
@@ -81,10 +81,10 @@ def time(text: str, zone: str | None = None) -> tuple[Time, bool] | None:
     return Time(wall + of_day, zone, is_date=False), is_odd or hour == 24
 
 
-def duration(text: str) -> Duration | None:
+def parse_duration(text: str) -> Duration | None:
     """Return a duration that is not negative.
 
-    >>> duration("P1DT2H"), duration("-PT1H"), duration("P")
+    >>> parse_duration("P1DT2H"), parse_duration("-PT1H"), parse_duration("P")
     (Duration(days=1, seconds=7200), None, None)
     """
     match = _DURATION.fullmatch(text.strip())
@@ -95,10 +95,10 @@ def duration(text: str) -> Duration | None:
     return None if match[1] == "-" and not found.is_none else found
 
 
-def offset(text: str) -> int | None:
+def parse_offset(text: str) -> int | None:
     """Return how far a clock is ahead of UTC, in seconds.
 
-    >>> offset("+0130"), offset("-0500"), offset("noon")
+    >>> parse_offset("+0130"), parse_offset("-0500"), parse_offset("noon")
     (5400, -18000, None)
     """
     match = _OFFSET.fullmatch(text.strip())
@@ -140,23 +140,23 @@ _TIMES_OF_DAY: Final = frozenset({"BYHOUR", "BYMINUTE", "BYSECOND"})
 _KNOWN: Final = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "WKST", *_LISTS})
 
 
-class ReadRule(NamedTuple):
+class ParsedRule(NamedTuple):
     """A rule as it is written, its UNTIL not yet on any wall clock."""
 
-    rule: Rule
+    rule: RecurrenceRule
     until: Time | None
     odd: list[str]
     """What was left out of it, or is otherwise not as it should be."""
 
-    def rule_until(self, wall: int | None) -> Rule:
+    def with_until(self, wall: int | None) -> RecurrenceRule:
         """Return the rule with its UNTIL on a wall clock."""
         return replace(self.rule, until=wall)
 
 
-def rule(text: str, zone: str | None, *, of_dates: bool) -> ReadRule | None:
+def parse_rule(text: str, zone: str | None, *, of_dates: bool) -> ParsedRule | None:
     """Return a rule of events that start at times in a zone, or on dates.
 
-    >>> rule("FREQ=DAILY;INTERVAL=2;BYMINUTE=1,2", None, of_dates=True).rule.minutes
+    >>> parse_rule("FREQ=DAILY;INTERVAL=2;BYMINUTE=1,2", None, of_dates=True).rule.minutes
     ()
     """
     old = _of_vcalendar(text)
@@ -182,7 +182,7 @@ def rule(text: str, zone: str | None, *, of_dates: bool) -> ReadRule | None:
         for name, (low, high) in _LISTS.items()
     }
     until = _until(parts, zone, odd)
-    read = Rule(
+    read = RecurrenceRule(
         freq,
         interval=_positive(parts, "INTERVAL", odd) or 1,
         count=_positive(parts, "COUNT", odd),
@@ -199,7 +199,7 @@ def rule(text: str, zone: str | None, *, of_dates: bool) -> ReadRule | None:
     )
     if read.count is not None and until is not None:
         odd.append("it has both COUNT and UNTIL, and ends with the later")
-    return ReadRule(read, until, odd)
+    return ParsedRule(read, until, odd)
 
 
 _OLD_RULE: Final = re.compile(
@@ -303,7 +303,7 @@ def _week_start(parts: dict[str, str], odd: list[str]) -> int:
 def _until(parts: dict[str, str], zone: str | None, odd: list[str]) -> Time | None:
     if "UNTIL" not in parts:
         return None
-    read = time(parts["UNTIL"], zone)
+    read = parse_time(parts["UNTIL"], zone)
     if read is None:
         odd.append(f"UNTIL is {parts['UNTIL'][:20]!r}")
         return None

@@ -20,11 +20,20 @@ from zoneinfo import available_timezones
 from slotengine.core.time.instant import FIRST_US, LAST_US, SECOND
 from slotengine.core.time.zone import Zone
 from slotengine.errors import InvalidField
-from slotengine.ical import windows
+from slotengine.ical import windows_zones
+from slotengine.ical.budget import Budget
 from slotengine.ical.lines import Component
-from slotengine.ical.problems import Budget, Report
-from slotengine.ical.recurrence import DAY, FIRST_WALL, HOUR, LAST_WALL, MINUTE, Rule, instances
-from slotengine.ical.values import UTC, Time, offset, rule, time
+from slotengine.ical.problems import ProblemLog
+from slotengine.ical.recurrence import (
+    DAY,
+    FIRST_WALL,
+    HOUR,
+    LAST_WALL,
+    MINUTE,
+    RecurrenceRule,
+    instances,
+)
+from slotengine.ical.values import UTC, Time, parse_offset, parse_rule, parse_time
 
 FIRST_UTC: Final = FIRST_US // SECOND
 LAST_UTC: Final = LAST_US // SECOND
@@ -33,7 +42,7 @@ _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 _YEAR: Final = 366 * DAY
 
 
-class Clock(Protocol):
+class WallClock(Protocol):
     """A clock on a wall; all in seconds since 1970-01-01T00:00:00, there or in UTC."""
 
     def utc(self, wall: int) -> int:
@@ -47,7 +56,7 @@ class Clock(Protocol):
         """Return what the clock shows then."""
 
 
-class Fixed(NamedTuple):
+class FixedOffsetClock(NamedTuple):
     """A clock that is always as far ahead of UTC."""
 
     offset: int
@@ -61,7 +70,7 @@ class Fixed(NamedTuple):
         return utc + self.offset
 
 
-class Named(NamedTuple):
+class IanaClock(NamedTuple):
     """The clock of a zone of the tz database."""
 
     zone: Zone
@@ -91,7 +100,7 @@ class _Observance(NamedTuple):
     before: int
     after: int
     listed: list[int]
-    rules: list[Rule]
+    rules: list[RecurrenceRule]
 
     def onsets(self, first: int, last: int, budget: Budget) -> Iterator[int]:
         """Yield when, by the clock until then, it begins in a range."""
@@ -100,7 +109,7 @@ class _Observance(NamedTuple):
             yield from instances(each, self.start, first, last, budget.spend)
 
 
-class Written:
+class VTimezoneClock:
     """The clock that a VTIMEZONE describes, worked out around the years that are asked for."""
 
     def __init__(self, observances: list[_Observance], budget: Budget) -> None:
@@ -176,33 +185,33 @@ _SHOWN: Final = re.compile(
 )
 
 
-def named(name: str) -> Clock | None:
+def known_clock(name: str) -> WallClock | None:
     """Return the clock of a zone that is called so in the tz database, or by Windows."""
     if name in (UTC, "Z"):
-        return Fixed(0)
-    for key in (name, windows.NAMES.get(name.lower())):
+        return FixedOffsetClock(0)
+    for key in (name, windows_zones.ZONES_BY_NAME.get(name.lower())):
         if key is not None:
             try:
-                return Named(Zone.of(key))
+                return IanaClock(Zone.of(key))
             except InvalidField:
                 pass
     return None
 
 
-def guessed(name: str) -> tuple[Clock | None, int | None]:
+def guess_clock(name: str) -> tuple[WallClock | None, int | None]:
     """Return the clock that a name can only mean, or else the offset that it tells."""
     parts = name.replace("\\", "/").split("/")
     for tail in range(min(4, len(parts)), 0, -1):  # "/vendor/date/Europe/Rome"
         found = _keyed("/".join(parts[-tail:]).strip())
         if found is not None:
             return found, None
-    ahead = _told(_OFFSET.fullmatch(name.strip()))
+    ahead = _offset_in(_OFFSET.fullmatch(name.strip()))
     if ahead is not None:
-        return Fixed(ahead), None
+        return FixedOffsetClock(ahead), None
     shown = _SHOWN.fullmatch(name.strip())
-    ahead, rest = (_told(shown), shown[4]) if shown else (None, name)
+    ahead, rest = (_offset_in(shown), shown[4]) if shown else (None, name)
     if ahead is not None and not rest:  # "(GMT +01:00)"
-        return Fixed(ahead), None
+        return FixedOffsetClock(ahead), None
     for each in re.split(r"[,;:/]", rest):
         found = _of_place(" ".join(each.lower().replace("&", "and").split()))
         if found is not None and ahead in (None, *_usual_offsets(found)):
@@ -210,35 +219,35 @@ def guessed(name: str) -> tuple[Clock | None, int | None]:
     return None, ahead
 
 
-def _told(match: re.Match[str] | None) -> int | None:
+def _offset_in(match: re.Match[str] | None) -> int | None:
     if match is None or match[2] is None or int(match[2]) > 23:
         return None
     ahead = int(match[2]) * HOUR + int(match[3] or 0) * MINUTE
     return -ahead if match[1] == "-" else ahead
 
 
-def _keyed(name: str) -> Clock | None:
+def _keyed(name: str) -> WallClock | None:
     """Return the clock of a name that differs from a zone's only in how it is written."""
     lower = name.lower()
     for each in (lower, lower.replace(" ", "_"), *(lower.replace(sign, "/", 1) for sign in "-_")):
         key = _keys().get(each)
         if key is not None:
-            return named(key)
+            return known_clock(key)
     return None
 
 
-def _of_place(name: str) -> Clock | None:
+def _of_place(name: str) -> WallClock | None:
     """Return the clock of a city, or of what Windows shows."""
     plain = re.sub(r"(?: (?:standard|daylight|summer))? time$", "", name)
     key = (
-        windows.SHOWN.get(name)
-        or windows.NAMES.get(f"{plain} standard time")
+        windows_zones.ZONES_BY_LABEL.get(name)
+        or windows_zones.ZONES_BY_NAME.get(f"{plain} standard time")
         or _cities().get(name.replace(" ", "_"))
     )
-    return None if key is None else named(key)
+    return None if key is None else known_clock(key)
 
 
-def _usual_offsets(clock: Clock) -> set[int]:
+def _usual_offsets(clock: WallClock) -> set[int]:
     """Return how far it is ahead in winter and in summer, of a year that is as good as any."""
     return {moment - clock.utc(moment) for moment in (1_893_456_000, 1_909_094_400)}  # 2030
 
@@ -265,69 +274,69 @@ def _plain(name: str) -> str:
 class Zones:
     """What the times of one calendar are read by."""
 
-    def __init__(self, calendar: Component, owner: str | None, budget: Budget, report: Report):
-        self._report = report
+    def __init__(self, calendar: Component, owner: str | None, budget: Budget, log: ProblemLog):
+        self._log = log
         self._budget = budget
         self._written: dict[str, Component] = {}
         for component in calendar.walk("VTIMEZONE"):
             self._add(component)
-        self._found: dict[str, Clock | None] = {}
+        self._found: dict[str, WallClock | None] = {}
         self._offsets: dict[str, int] = {}
         stated = calendar.all("X-WR-TIMEZONE")
         name = stated[0].parts()[1].strip('"') if stated else ""
         clock = self.of(name) if name else None
         if name and clock is None:
             problem = f"unknown time zone {name[:80]!r}"
-            report.tell("the calendar", stated[0].line, problem, "it names none")
-        self.home: Clock = Named(Zone.of(owner)) if owner else clock or Fixed(0)
+            log.add("the calendar", stated[0].line, problem, "it names none")
+        self.owner: WallClock = IanaClock(Zone.of(owner)) if owner else clock or FixedOffsetClock(0)
         """The clock of the owner, by which whole days are read."""
-        self.usual: Clock = clock or self.home
+        self.default: WallClock = clock or self.owner
         """The clock of times that name no zone."""
 
-    def of(self, name: str) -> Clock | None:
+    def of(self, name: str) -> WallClock | None:
         """Return the clock that a name means, or None if that is unknown.  O(1) but once."""
         if name not in self._found:
             self._found[name] = self._looked_up(name)
         return self._found[name]
 
-    def readings(self, name: str) -> tuple[Clock, ...]:
+    def readings(self, name: str) -> tuple[WallClock, ...]:
         """Return the clocks that times in an unknown zone are read by."""
-        clocks: list[Clock] = [self.usual, self.home]
+        clocks: list[WallClock] = [self.default, self.owner]
         if name in self._offsets:
-            clocks[0] = Fixed(self._offsets[name])
+            clocks[0] = FixedOffsetClock(self._offsets[name])
         return tuple(dict.fromkeys(clocks))
 
     def _add(self, component: Component) -> None:
         names = component.all("TZID")
         if len(names) != 1:
-            self._report.tell(
+            self._log.add(
                 "VTIMEZONE", component.line, f"it has {len(names)} TZIDs", "it is all of these"
             )
         for name in names:
             self._written.setdefault(_plain(name.parts()[1]), component)
 
-    def _looked_up(self, name: str) -> Clock | None:
-        clock = named(name)
+    def _looked_up(self, name: str) -> WallClock | None:
+        clock = known_clock(name)
         if clock is None and _plain(name) in self._written:
             clock = self._clock_of(self._written[_plain(name)])
         if clock is None:
-            clock, ahead = guessed(name)
+            clock, ahead = guess_clock(name)
             if ahead is not None:
                 self._offsets[name] = ahead
         return clock
 
-    def _clock_of(self, component: Component) -> Clock | None:
+    def _clock_of(self, component: Component) -> WallClock | None:
         """Return the clock that a VTIMEZONE describes, or None if it does not."""
         parts = chain(component.walk("STANDARD"), component.walk("DAYLIGHT"))
         found = [each for part in parts if (each := self._observance(part)) is not None]
-        return Written(found, self._budget) if found else None
+        return VTimezoneClock(found, self._budget) if found else None
 
     def _observance(self, part: Component) -> _Observance | None:
-        start = time(part.value("DTSTART"))
-        after = offset(part.value("TZOFFSETTO"))
-        before = offset(part.value("TZOFFSETFROM"))
+        start = parse_time(part.value("DTSTART"))
+        after = parse_offset(part.value("TZOFFSETTO"))
+        before = parse_offset(part.value("TZOFFSETFROM"))
         if start is None or after is None:
-            self._report.tell(
+            self._log.add(
                 "VTIMEZONE", part.line, f"a {part.kind} without a start and an offset", "it is none"
             )
             return None
@@ -336,19 +345,19 @@ class Zones:
             found[0].wall
             for dates in part.all("RDATE")
             for each in dates.parts()[1].split(",")
-            if (found := time(each.partition("/")[0])) is not None
+            if (found := parse_time(each.partition("/")[0])) is not None
         ]
         return _Observance(
             start[0].wall, before, after, [start[0].wall, *times], list(self._rules(part, before))
         )
 
-    def _rules(self, part: Component, before: int) -> Iterator[Rule]:
+    def _rules(self, part: Component, before: int) -> Iterator[RecurrenceRule]:
         for each in part.all("RRULE"):
-            read = rule(each.parts()[1], None, of_dates=False)
+            read = parse_rule(each.parts()[1], None, of_dates=False)
             if read is None:
-                self._report.tell("VTIMEZONE", each.line, "RRULE cannot be read", "it is none")
+                self._log.add("VTIMEZONE", each.line, "RRULE cannot be read", "it is none")
             else:
-                yield read.rule_until(None if read.until is None else _local(read.until, before))
+                yield read.with_until(None if read.until is None else _local(read.until, before))
 
 
 def _local(until: Time, ahead: int) -> int:

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.ical.problems import Budget, Spent
-from slotengine.ical.recurrence import DAY, LAST_WALL, Freq, Rule, has_instance, instances
-from slotengine.ical.values import rule as read_rule
-from slotengine.ical.values import time as read_time
+from slotengine.ical.budget import Budget, BudgetSpent
+from slotengine.ical.recurrence import DAY, LAST_WALL, Freq, RecurrenceRule, has_instance, instances
+from slotengine.ical.values import parse_rule, parse_time
 
 EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001
 
@@ -31,14 +30,14 @@ def shown(wall: int, *, is_date: bool) -> str:
 
 def expanded(start: str, text: str, limit: int = 6) -> list[str]:
     """Return the first instances of a rule, no more than so many."""
-    read_start = read_time(start)
+    read_start = parse_time(start)
     assert read_start is not None
     moment, _ = read_start
-    read = read_rule(text, None, of_dates=moment.is_date)
+    read = parse_rule(text, None, of_dates=moment.is_date)
     assert read is not None
     until = None if read.until is None else read.until.wall + (DAY - 1) * read.until.is_date
     found = []
-    rule = read.rule_until(until)
+    rule = read.with_until(until)
     for wall in instances(rule, moment.wall, moment.wall, LAST_WALL, Budget(10**6).spend):
         found.append(shown(wall, is_date=moment.is_date))
         if len(found) == limit:
@@ -351,7 +350,7 @@ def test_rules_of_vcalendar_are_read(old: str, new: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "D", "D1 0900", "W1 XX", "D1 M5 #2", "MP1 9", "X1 #2"])
 def test_rules_of_neither_grammar_are_not_read_as_more_than_they_say(text: str) -> None:
-    read = read_rule(text, None, of_dates=False)
+    read = parse_rule(text, None, of_dates=False)
     assert read is None or read.odd
 
 
@@ -383,7 +382,7 @@ FIRST: Final = seconds(datetime(2026, 1, 1))  # noqa: DTZ001
 LONG: Final = 4 * 366 * DAY
 
 
-def period_of(rule: Rule, wall: int) -> int:
+def period_of(rule: RecurrenceRule, wall: int) -> int:
     """Return the number of the period that a moment is in, counted from anywhere."""
     moment = EPOCH + timedelta(seconds=wall)
     day = wall // DAY
@@ -410,7 +409,7 @@ def week_of(day: int, week_start: int) -> tuple[int, int, int]:
     return date.year, number + 1, -(left // 7) - 1
 
 
-def is_on_day(rule: Rule, wall: int, start: int) -> bool:
+def is_on_day(rule: RecurrenceRule, wall: int, start: int) -> bool:
     """Return whether a moment's day is one of the rule's."""
     moment, first = EPOCH + timedelta(seconds=wall), EPOCH + timedelta(seconds=start)
     of_year, year = moment.timetuple().tm_yday, 366 if isleap(moment.year) else 365
@@ -437,7 +436,7 @@ def is_on_day(rule: Rule, wall: int, start: int) -> bool:
     return True
 
 
-def is_at_time(rule: Rule, wall: int, start: int) -> bool:
+def is_at_time(rule: RecurrenceRule, wall: int, start: int) -> bool:
     parts = (
         (rule.hours, wall // 3600 % 24, start // 3600 % 24, Freq.HOURLY),
         (rule.minutes, wall // 60 % 60, start // 60 % 60, Freq.MINUTELY),
@@ -449,7 +448,9 @@ def is_at_time(rule: Rule, wall: int, start: int) -> bool:
     )
 
 
-def naive(rule: Rule, start: int, first: int, last: int, moments: list[int]) -> Iterator[int]:
+def naive(
+    rule: RecurrenceRule, start: int, first: int, last: int, moments: list[int]
+) -> Iterator[int]:
     """Yield the instances by going through all moments that there could be one at."""
     base = period_of(rule, start)
     sets: dict[int, list[int]] = {}
@@ -481,13 +482,13 @@ def numbers(
 
 
 @st.composite
-def rules(draw: st.DrawFn, freqs: tuple[Freq, ...]) -> Rule:
+def rules(draw: st.DrawFn, freqs: tuple[Freq, ...]) -> RecurrenceRule:
     freq = draw(st.sampled_from(freqs))
     is_long = freq >= Freq.MONTHLY
     low = draw(st.sampled_from([0, -2])) if is_long else 0
     weeks = draw(numbers(-53, 53, zero=False)) if freq is Freq.YEARLY else ()
     days = st.tuples(st.just(0) if weeks else st.integers(low, -low), st.integers(0, 6))
-    return Rule(
+    return RecurrenceRule(
         freq,
         interval=draw(st.integers(1, 3)),
         count=draw(st.none() | st.integers(1, 6)),
@@ -511,7 +512,9 @@ def rules(draw: st.DrawFn, freqs: tuple[Freq, ...]) -> Rule:
     st.integers(0, 800 * DAY),
     st.data(),
 )
-def test_rules_of_days_agree_with_the_model(rule: Rule, after: int, data: st.DataObject) -> None:
+def test_rules_of_days_agree_with_the_model(
+    rule: RecurrenceRule, after: int, data: st.DataObject
+) -> None:
     start = FIRST + after
     if data.draw(st.booleans()):
         rule = replace(rule, count=None, until=start + data.draw(st.integers(-DAY, LONG)))
@@ -531,7 +534,7 @@ def test_rules_of_days_agree_with_the_model(rule: Rule, after: int, data: st.Dat
 
 @given(rules((Freq.SECONDLY, Freq.MINUTELY, Freq.HOURLY)), st.integers(0, 800 * DAY), st.data())
 def test_rules_within_days_agree_with_the_model(
-    rule: Rule, after: int, data: st.DataObject
+    rule: RecurrenceRule, after: int, data: st.DataObject
 ) -> None:
     start = FIRST + after
     unit, length = {Freq.SECONDLY: (1, 4000), Freq.MINUTELY: (60, 3000), Freq.HOURLY: (3600, 900)}[
@@ -558,30 +561,30 @@ def test_rules_within_days_agree_with_the_model(
 
 
 @given(rules(tuple(Freq)), st.integers(0, 800 * DAY), st.integers(1, 500))
-def test_a_budget_ends_the_walk(rule: Rule, after: int, steps: int) -> None:
+def test_a_budget_ends_the_walk(rule: RecurrenceRule, after: int, steps: int) -> None:
     """And what was found until then is what would have been found without one."""
     start = FIRST + after
     found = []
     try:
         for wall in instances(rule, start, start, LAST_WALL, Budget(steps).spend):
             found.append(wall)  # noqa: PERF402
-    except Spent:
+    except BudgetSpent:
         pass
     assert len(found) <= steps + 1
     assert found == sorted(set(found))
 
 
 def test_a_rule_without_a_count_costs_what_is_in_the_range() -> None:
-    rule = Rule(Freq.SECONDLY)
+    rule = RecurrenceRule(Freq.SECONDLY)
     late = LAST_WALL - 10
     assert len(list(instances(rule, FIRST, late, LAST_WALL, Budget(30).spend))) == 11
     counted = replace(rule, count=10**9)
-    with pytest.raises(Spent):
+    with pytest.raises(BudgetSpent):
         list(instances(counted, FIRST, late, LAST_WALL, Budget(1_000).spend))
 
 
 def test_whether_there_is_an_instance() -> None:
-    weekly = Rule(Freq.WEEKLY, count=3)
+    weekly = RecurrenceRule(Freq.WEEKLY, count=3)
     budget = Budget(1_000)
     assert has_instance(weekly, FIRST, FIRST + 14 * DAY, budget.spend)
     assert not has_instance(weekly, FIRST, FIRST + 21 * DAY, budget.spend)

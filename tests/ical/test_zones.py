@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slotengine.core.time.zone import Zone
-from slotengine.ical import busy_spans, windows
-from slotengine.ical.zones import Fixed, Named, guessed, named
+from slotengine.ical import busy_spans, windows_zones
+from slotengine.ical.zones import FixedOffsetClock, IanaClock, guess_clock, known_clock
 
 # 09:00 on 9 July 2030, in UTC.
 NAMES: Final = {
@@ -99,14 +99,18 @@ END:VCALENDAR"""
     ],
 )
 def test_a_name_may_mean_nothing(name: str) -> None:
-    assert named(name) is None
-    assert guessed(name)[0] is None or name == "right/Europe/Rome"
+    assert known_clock(name) is None
+    assert guess_clock(name)[0] is None or name == "right/Europe/Rome"
 
 
 def test_all_zones_that_windows_names_are_there() -> None:
-    assert len(windows.NAMES) > 130
-    for name in (*windows.NAMES, *windows.NAMES.values(), *windows.SHOWN.values()):
-        assert named(name) is not None, name
+    assert len(windows_zones.ZONES_BY_NAME) > 130
+    for name in (
+        *windows_zones.ZONES_BY_NAME,
+        *windows_zones.ZONES_BY_NAME.values(),
+        *windows_zones.ZONES_BY_LABEL.values(),
+    ):
+        assert known_clock(name) is not None, name
 
 
 MADE: Final = """BEGIN:VCALENDAR
@@ -213,7 +217,7 @@ END:STANDARD"""
     st.integers(-(2**31), 2**32),
 )
 def test_a_clock_shows_a_time_when_it_shows_it(name: str, utc: int) -> None:
-    for clock in (Named(Zone.of(name)), Fixed(-1800)):
+    for clock in (IanaClock(Zone.of(name)), FixedOffsetClock(-1800)):
         wall = clock.wall(utc)
         first = clock.utc(wall)
         assert first <= utc

@@ -149,7 +149,7 @@ Yakutsk Standard Time|Asia/Yakutsk
 Yukon Standard Time|America/Whitehorse
 """
 
-_SHOWN: Final = """\
+_LABELS: Final = """\
 abu dhabi|Asia/Dubai
 alaska|America/Anchorage
 aleutian islands|America/Adak
@@ -241,7 +241,7 @@ def _table(text: str) -> dict[str, str]:
     return {name.lower(): zone for name, zone in pairs}
 
 
-NAMES: Final = _table(_NAMES)
+ZONES_BY_NAME: Final = _table(_NAMES)
 """The zone of each name, in lower case."""
-SHOWN: Final = _table(_SHOWN)
+ZONES_BY_LABEL: Final = _table(_LABELS)
 """The zone of what is shown instead of a name, in lower case."""
