@@ -18,11 +18,13 @@ import pytest
 
 from slotengine import EngineClosed, EventType
 from slotengine.calcom.catalog.load import catalog_from
+from tests.pages import Script, printed_by, scripts
 
 ROOT: Final = Path(__file__).parents[1]
-PAGES: Final = {
-    page.name: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))
+PATHS: Final = {
+    path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
+PAGES: Final = {name: path.read_text(encoding="utf-8") for name, path in PATHS.items()}
 
 
 @pytest.mark.parametrize("page", [name for name, text in PAGES.items() if ">>>" in text])
@@ -31,6 +33,69 @@ def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, page: str) -> None:
     results = doctest.testfile(str(ROOT / "docs" / page), module_relative=False, encoding="utf-8")
     assert results.attempted > 0
     assert results.failed == 0
+
+
+SCRIPTS: Final = [
+    pytest.param(name, script, id=f"{name}:{script.line}")
+    for name, text in PAGES.items()
+    if ">>>" not in text
+    for script in scripts(text)
+    if script.name is None
+]
+
+
+@pytest.mark.parametrize(("page", "script"), SCRIPTS)
+def test_a_script_prints_what_its_page_shows(
+    monkeypatch: pytest.MonkeyPatch, page: str, script: Script
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert printed_by(script, PATHS[page]) == script.output
+
+
+def test_scripts_are_found_with_their_outputs() -> None:
+    page = (
+        "# A page\n\n```python\nprint(1)\n```\n\nIt prints:\n\n```text\n1\n```\n\n"
+        "<!-- run: quiet -->\n```python\nx = 2\n```\n\n```sh\nls\n```\n"
+    )
+    assert scripts(page) == [Script(4, "print(1)\n", "1\n"), Script(15, "x = 2\n", "", "quiet")]
+
+
+@pytest.mark.parametrize("before", ["", "```sh\nls\n```\n", "```python\n```\n```text\n```\n"])
+def test_an_output_without_a_script_is_an_error(before: str) -> None:
+    with pytest.raises(ValueError, match="this output follows no script"):
+        scripts(before + "```text\n1\n```\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("print(2)\n", "1\n"),
+        ("print(1)\n", ""),  # output that the page does not show
+        ("pass\n", "1\n"),
+        ("print(1)\nprint(2)\n", "1\n"),
+    ],
+)
+def test_another_output_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, source: str, output: str
+) -> None:
+    """Goal: a page that shows what does not happen fails the test above."""
+    monkeypatch.setitem(PATHS, "page.md", ROOT / "docs" / "page.md")
+    with pytest.raises(AssertionError):
+        test_a_script_prints_what_its_page_shows(monkeypatch, "page.md", Script(1, source, output))
+
+
+def test_an_error_in_a_script_is_a_failure_that_names_the_line_of_the_page() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        printed_by(Script(7, "print(1)\n1 / 0\n", "1\n"), ROOT / "docs" / "page.md")
+    last = caught.traceback[-1]
+    assert (Path(last.path).name, last.lineno + 1) == ("page.md", 8)
+
+
+def test_each_script_begins_anew() -> None:
+    """Goal: what a script uses it imports itself."""
+    printed_by(Script(1, "x = 1\n", ""), ROOT / "docs" / "page.md")
+    with pytest.raises(NameError):
+        printed_by(Script(1, "x\n", ""), ROOT / "docs" / "page.md")
 
 
 def test_the_toml_is_right() -> None:
@@ -51,11 +116,9 @@ def test_every_field_of_an_event_type_is_in_the_table() -> None:
 
 
 def lifecycle(name: str) -> str:
-    """Return an example of the page about starting and closing."""
-    (source,) = re.findall(
-        rf"<!-- run: {name} -->\n```python\n(.*?)```", PAGES["lifecycle.md"], re.DOTALL
-    )
-    return str(source)
+    """Return a named script of the page about starting and closing."""
+    (source,) = [one.source for one in scripts(PAGES["lifecycle.md"]) if one.name == name]
+    return source
 
 
 def test_the_lifespan_works() -> None:
@@ -79,9 +142,9 @@ def test_the_tests_pass(tmp_path: Path, name: str) -> None:
         "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
     )
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        [sys.executable, "-m", "pytest", "-q", "-p", "pytest_asyncio.plugin", "."],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "1 passed" in ended.stdout
