@@ -16,10 +16,10 @@ from slotengine import EventType, SlotEngine, SlotError, minutes
 from slotengine.calcom import (
     CalComClient,
     CalComSync,
-    Mode,
     RemoteDown,
     SyncedEventType,
     SyncEvent,
+    SyncMode,
 )
 from slotengine.testing import SimClock
 from slotengine.testing.remote import DropAfter, RemoteApiKey, RemoteCalCom, RemoteEventType
@@ -166,7 +166,7 @@ async def main() -> None:
         stage = Stage(clock, remote, engine)
         synced = {
             1: SyncedEventType(TALK, custom_ttl=True),
-            2: SyncedEventType(CHAT, Mode.BACKGROUND, custom_ttl=True),
+            2: SyncedEventType(CHAT, SyncMode.BACKGROUND, custom_ttl=True),
         }
         async with CalComSync(
             engine, client, synced, clock=clock, on_event=stage.tell

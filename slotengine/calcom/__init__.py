@@ -19,9 +19,9 @@ from slotengine.extras import require
 if TYPE_CHECKING:
     from slotengine.calcom.client.circuit_breaker import CircuitState
     from slotengine.calcom.client.client import CalComClient, ClientStatistics, DateListener
-    from slotengine.calcom.client.credentials import Refresh
+    from slotengine.calcom.client.credentials import RefreshCallback
     from slotengine.calcom.client.errors import (
-        HELD_BACK,
+        NOT_SENT,
         ClientClosed,
         OutcomeUnknown,
         RateLimited,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         RemoteUnreachable,
     )
     from slotengine.calcom.client.rate_limiter import Permits
-    from slotengine.calcom.client.wire import Format, RemoteReservation, RemoteSeats, RemoteSlot
+    from slotengine.calcom.client.wire import RemoteReservation, RemoteSeats, RemoteSlot, SlotFormat
     from slotengine.calcom.sync.errors import (
         RemoteBusy,
         RemoteUncertain,
@@ -45,28 +45,29 @@ if TYPE_CHECKING:
     from slotengine.calcom.sync.remote_state import RemoteState, RevokeReason
     from slotengine.calcom.sync.sync import CalComSync
     from slotengine.calcom.sync.values import (
+        AvailableSlots,
         CaughtUp,
         ConfirmCallback,
         Difference,
         Diverged,
         Finding,
-        Mode,
-        Offers,
         OnConfirm,
-        Report,
+        ReconcileReport,
         Revoked,
         SavedHold,
         SavedOrphan,
         SavedState,
         SyncedEventType,
         SyncEvent,
+        SyncMode,
         SyncStatistics,
         Unsent,
         WhenStale,
     )
 
 __all__ = [
-    "HELD_BACK",
+    "NOT_SENT",
+    "AvailableSlots",
     "CalComClient",
     "CalComSync",
     "CaughtUp",
@@ -78,14 +79,12 @@ __all__ = [
     "Difference",
     "Diverged",
     "Finding",
-    "Format",
-    "Mode",
-    "Offers",
     "OnConfirm",
     "OutcomeUnknown",
     "Permits",
     "RateLimited",
-    "Refresh",
+    "ReconcileReport",
+    "RefreshCallback",
     "RemoteBusy",
     "RemoteConflict",
     "RemoteDenied",
@@ -100,14 +99,15 @@ __all__ = [
     "RemoteState",
     "RemoteUncertain",
     "RemoteUnreachable",
-    "Report",
     "RevokeReason",
     "Revoked",
     "SavedHold",
     "SavedOrphan",
     "SavedState",
+    "SlotFormat",
     "SyncClosed",
     "SyncEvent",
+    "SyncMode",
     "SyncOverloaded",
     "SyncStatistics",
     "SyncedEventType",
@@ -116,7 +116,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
-    "HELD_BACK": "client.errors",
+    "AvailableSlots": "sync.values",
     "CalComClient": "client.client",
     "CalComSync": "sync.sync",
     "CaughtUp": "sync.values",
@@ -128,14 +128,13 @@ _MODULES: Final = {
     "Difference": "sync.values",
     "Diverged": "sync.values",
     "Finding": "sync.values",
-    "Format": "client.wire",
-    "Mode": "sync.values",
-    "Offers": "sync.values",
+    "NOT_SENT": "client.errors",
     "OnConfirm": "sync.values",
     "OutcomeUnknown": "client.errors",
     "Permits": "client.rate_limiter",
     "RateLimited": "client.errors",
-    "Refresh": "client.credentials",
+    "ReconcileReport": "sync.values",
+    "RefreshCallback": "client.credentials",
     "RemoteBusy": "sync.errors",
     "RemoteConflict": "client.errors",
     "RemoteDenied": "client.errors",
@@ -150,14 +149,15 @@ _MODULES: Final = {
     "RemoteState": "sync.remote_state",
     "RemoteUncertain": "sync.errors",
     "RemoteUnreachable": "client.errors",
-    "Report": "sync.values",
     "RevokeReason": "sync.remote_state",
     "Revoked": "sync.values",
     "SavedHold": "sync.values",
     "SavedOrphan": "sync.values",
     "SavedState": "sync.values",
+    "SlotFormat": "client.wire",
     "SyncClosed": "sync.errors",
     "SyncEvent": "sync.values",
+    "SyncMode": "sync.values",
     "SyncOverloaded": "sync.errors",
     "SyncStatistics": "sync.values",
     "SyncedEventType": "sync.values",

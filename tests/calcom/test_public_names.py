@@ -102,8 +102,7 @@ def test_the_client_says_what_is_missing() -> None:
 
 
 def test_plain_values_need_no_extra() -> None:
-    program = (
-        "from slotengine.calcom import CircuitState, Difference, Mode, Report, SyncedEventType"
-    )
+    names = "CircuitState, Difference, ReconcileReport, SyncMode, SyncedEventType"
+    program = f"from slotengine.calcom import {names}"
     done = run(program, "tenacity", "aiohttp", "orjson", "pydantic", "yarl")
     assert done.returncode == 0, done.stderr

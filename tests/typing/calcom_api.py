@@ -9,20 +9,19 @@ import aiohttp
 
 from slotengine import EventType, Reservation, SlotEngine
 from slotengine.calcom import (
+    AvailableSlots,
     CalComClient,
     CalComSync,
     CircuitState,
     ClientStatistics,
     ConfirmCallback,
     DateListener,
-    Format,
-    Mode,
-    Offers,
     OnConfirm,
     OutcomeUnknown,
     Permits,
     RateLimited,
-    Refresh,
+    ReconcileReport,
+    RefreshCallback,
     RemoteConflict,
     RemoteDown,
     RemoteError,
@@ -30,8 +29,9 @@ from slotengine.calcom import (
     RemoteReservation,
     RemoteSeats,
     RemoteSlot,
-    Report,
+    SlotFormat,
     SyncedEventType,
+    SyncMode,
     SyncStatistics,
 )
 
@@ -50,10 +50,10 @@ def hear(date: datetime, took_s: float) -> None:
     assert_type(date, datetime)
 
 
-refresh: Refresh = token
+refresh: RefreshCallback = token
 callback: ConfirmCallback = book
 listener: DateListener = hear
-shape: Format = "range"
+shape: SlotFormat = "range"
 
 
 async def calling(session: aiohttp.ClientSession) -> None:
@@ -83,12 +83,12 @@ async def calling(session: aiohttp.ClientSession) -> None:
 
 
 async def syncing(client: CalComClient, engine: SlotEngine, talk: EventType) -> None:
-    event_types = {17: SyncedEventType(talk, Mode.BACKGROUND, on_confirm=callback)}
+    event_types = {17: SyncedEventType(talk, SyncMode.BACKGROUND, on_confirm=callback)}
     async with CalComSync(engine, client, event_types) as sync:
         assert_type(await sync.reserve_slot("talk", START), Reservation)
         assert_type(await sync.get("uid"), Reservation | None)
-        assert_type(await sync.slots("talk", START, START), Offers)
-        assert_type(await sync.reconcile(), Report)
+        assert_type(await sync.slots("talk", START, START), AvailableSlots)
+        assert_type(await sync.reconcile(), ReconcileReport)
         assert_type(sync.statistics(), SyncStatistics)
     SyncedEventType(talk, on_confirm=OnConfirm.RELEASE)
     CalComSync(engine, client, [SyncedEventType(talk)])  # type: ignore[arg-type]

@@ -31,9 +31,9 @@ except ModuleNotFoundError as error:
     raise missing("slotengine.calcom.client", "calcom", error.name or "aiohttp") from None
 
 from slotengine.calcom.client.circuit_breaker import CircuitBreaker, CircuitState
-from slotengine.calcom.client.credentials import Credentials, Refresh
+from slotengine.calcom.client.credentials import Credentials, RefreshCallback
 from slotengine.calcom.client.errors import (
-    HELD_BACK,
+    NOT_SENT,
     ClientClosed,
     OutcomeUnknown,
     RateLimited,
@@ -51,9 +51,9 @@ from slotengine.calcom.client.transport import NoResponse, base_of, new_session,
 from slotengine.calcom.client.wire import (
     RESERVATIONS_PATH,
     SLOTS_PATH,
-    Format,
     RemoteReservation,
     RemoteSlot,
+    SlotFormat,
     SlotTarget,
     Unreadable,
     parse_done,
@@ -74,11 +74,11 @@ PRODUCTION: Final = "https://api.cal.com"
 # For an attempt that begins at the very end of a call's time; aiohttp takes 0 for no timeout.
 _MIN_TIMEOUT_S: Final = 0.1
 
+MAX_PERMITS: Final = 1000
+"""The most permits that can be asked for at once."""
+
 # The API itself never redirects.  A redirect comes from something in front of it, so the request
 # was not carried out.
-MOST_PERMITS: Final = 1000
-"""How many permits can be asked for at once."""
-
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 
 T = TypeVar("T")
@@ -179,7 +179,7 @@ class CalComClient:
         *,
         api_key: str | None = None,
         token: str | None = None,
-        refresh: Refresh | None = None,
+        refresh: RefreshCallback | None = None,
         client_id: str | None = None,
         client_secret: str | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -263,7 +263,7 @@ class CalComClient:
         team_slug: str | None = None,
         usernames: Sequence[str] | None = None,
         organization_slug: str | None = None,
-        format: Format = "range",
+        format: SlotFormat = "range",
         time_zone: str | None = None,
         slot_minutes: int | None = None,
         booking_uid_to_reschedule: str | None = None,
@@ -376,10 +376,10 @@ class CalComClient:
                 hold = await calcom.reserve(1, start, permits=permits)
             permits.give_back()
 
-        Raises `InvalidField` for a count that is none, or above `MOST_PERMITS`.
+        Raises `InvalidField` for a count that is none, or above `MAX_PERMITS`.
         """
-        if type(count) is not int or not 1 <= count <= MOST_PERMITS:
-            raise InvalidField("count", f"must be from 1 to {MOST_PERMITS}, not {count!r}")
+        if type(count) is not int or not 1 <= count <= MAX_PERMITS:
+            raise InvalidField("count", f"must be from 1 to {MAX_PERMITS}, not {count!r}")
         return Permits(self._limiter, count)
 
     def on_date(self, listener: DateListener) -> Callable[[], None]:
@@ -496,7 +496,7 @@ class CalComClient:
             while wait_s := self._limiter.wait_s(ticket):
                 if not self._wait_for_permit or self._clock() + wait_s >= call.deadline:
                     said = "not sent, to stay under the remote's limit"
-                    raise RateLimited(call.operation, 429, HELD_BACK, said, None, wait_s)
+                    raise RateLimited(call.operation, 429, NOT_SENT, said, None, wait_s)
                 await self._sleep(wait_s)
         finally:
             self._limiter.leave(ticket)

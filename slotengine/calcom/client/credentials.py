@@ -16,7 +16,7 @@ from slotengine.errors import InvalidField
 
 logger = logging.getLogger(__name__)
 
-Refresh = Callable[[], Awaitable[str]]
+RefreshCallback = Callable[[], Awaitable[str]]
 """Fetches a new access token when the old one is refused."""
 
 REDACTED: Final = "***"
@@ -45,7 +45,7 @@ class Credentials:
         *,
         api_key: str | None = None,
         token: str | None = None,
-        refresh: Refresh | None = None,
+        refresh: RefreshCallback | None = None,
         client_id: str | None = None,
         client_secret: str | None = None,
     ) -> None:
@@ -112,7 +112,7 @@ class Credentials:
             task.cancel()
             await asyncio.wait({task})
 
-    async def _renew(self, refresh: Refresh) -> None:
+    async def _renew(self, refresh: RefreshCallback) -> None:
         try:
             self._use_bearer("refresh", await refresh())
         except Exception as error:

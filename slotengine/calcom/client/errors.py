@@ -93,7 +93,7 @@ class RemoteConflict(RemoteRefused):
 class RateLimited(RemoteRefused):
     """Too many requests; one that is made ``retry_after_s`` seconds from now may succeed.
 
-    The ``code`` is ``HELD_BACK`` if the client did not send the request,
+    The ``code`` is ``NOT_SENT`` if the client did not send the request,
     because it would have exceeded the remote's rate limit.
     """
 
@@ -114,7 +114,7 @@ class RateLimited(RemoteRefused):
         return f"{super().__str__()} (try again in {self.retry_after_s:.1f} s)"
 
 
-HELD_BACK: Final = "HeldBack"
+NOT_SENT: Final = "NotSent"
 """The ``code`` of a `RateLimited` for a request that the client did not send."""
 
 

@@ -120,7 +120,7 @@ def reservation_body(
     return orjson.dumps(body)
 
 
-Format = Literal["range", "time"]
+SlotFormat = Literal["range", "time"]
 """Whether the response has the end of each slot ("range") or only its start ("time")."""
 
 
@@ -187,7 +187,7 @@ def slots_query(
     start: datetime,
     end: datetime,
     *,
-    format: Format,
+    format: SlotFormat,
     time_zone: str | None,
     slot_minutes: int | None,
     booking_uid_to_reschedule: str | None,

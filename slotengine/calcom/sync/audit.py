@@ -9,7 +9,7 @@ from slotengine.calcom.sync.outbound import Outbound
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
 from slotengine.calcom.sync.requests import Requests
 from slotengine.calcom.sync.tracked_hold import TrackedHold
-from slotengine.calcom.sync.values import Difference, Finding, Report
+from slotengine.calcom.sync.values import Difference, Finding, ReconcileReport
 from slotengine.core.time.instant import SECOND, from_us, to_us
 
 _TOLERANCE = SECOND
@@ -33,7 +33,7 @@ class Audit:
         self._outbound = outbound
         self._inbound = inbound
 
-    async def reconcile(self) -> Report:
+    async def reconcile(self) -> ReconcileReport:
         """Compare, repair, and report."""
         new = {tracked.uid for tracked in self._outbound.enqueue_all()}
         found: list[Finding] = []
@@ -50,7 +50,7 @@ class Audit:
                 Finding(Difference.ORPHAN, None, from_us(start), from_us(end), False, until)
             )
         await self._inbound.poll_all()
-        return Report(from_us(self._env.now()), len(holds), tuple(found))
+        return ReconcileReport(from_us(self._env.now()), len(holds), tuple(found))
 
     async def _compare(self, tracked: TrackedHold, *, is_new: bool) -> Finding | None:
         await self._outbound.settle(tracked)  # a change that is merely late is no difference

@@ -16,9 +16,9 @@ import anyio
 
 from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.monitor import Monitor
 from slotengine.calcom.sync.outbound import Outbound
 from slotengine.calcom.sync.remote_state import RemoteState
-from slotengine.calcom.sync.reports import Reporter
 from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live, span_of
 from slotengine.calcom.sync.values import OnConfirm
 from slotengine.core.ledger.reservation import State
@@ -34,13 +34,13 @@ class Confirmer:
     """Confirms holds of strict event types."""
 
     def __init__(
-        self, env: Environment, index: HoldIndex, outbound: Outbound, reporter: Reporter
+        self, env: Environment, index: HoldIndex, outbound: Outbound, monitor: Monitor
     ) -> None:
         self._env = env
         self._engine = env.engine
         self._index = index
         self._outbound = outbound
-        self._reporter = reporter
+        self._monitor = monitor
 
     async def confirm(self, tracked: TrackedHold, version: int | None) -> Reservation:
         """Confirm a hold once the remote has said that it holds the slot; see `CalComSync`."""
@@ -119,7 +119,7 @@ class Confirmer:
             with self._engine.out_of_turn():  # the remote has decided
                 self._engine.confirm_nowait(tracked.uid, if_still_free=True, enforce=False)
         except Refused as refused:
-            self._reporter.diverged(tracked, f"it is booked at the remote, but not here: {refused}")
+            self._monitor.diverged(tracked, f"it is booked at the remote, but not here: {refused}")
 
     def _not_booked(self, tracked: TrackedHold) -> None:
         """Cancel what was confirmed in advance: as a hold it would have ended, or be about to."""

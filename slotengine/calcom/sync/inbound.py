@@ -21,7 +21,7 @@ from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.errors import RemoteBusy
 from slotengine.calcom.sync.remote_busy import PollResult, Watched, infer_busy
 from slotengine.calcom.sync.remote_span import RemoteSpan
-from slotengine.calcom.sync.values import Offers, Synced, WhenStale
+from slotengine.calcom.sync.values import AvailableSlots, Synced, WhenStale
 from slotengine.core.time.instant import DAY, MICROSECOND, SECOND, duration_us, from_us, to_us
 from slotengine.core.time.interval import Span, joined
 from slotengine.engine.values import Slot
@@ -83,7 +83,7 @@ class Inbound:
         if watched.as_of(start, end) is None:
             await self.poll(synced)
 
-    def offers(self, synced: Synced, start: int, end: int, found: list[Slot]) -> Offers:
+    def offers(self, synced: Synced, start: int, end: int, found: list[Slot]) -> AvailableSlots:
         """Return the slots that both sides offer, and the age of what is known of the remote."""
         as_of = self._watched[synced.id].as_of(start, end)
         oldest = self._env.now() - duration_us(synced.stale_after, "stale_after")
@@ -93,7 +93,7 @@ class Inbound:
             found = []
         elif hidden:
             found = [slot for slot in found if to_us(slot.start) not in hidden]
-        return Offers(found, None if as_of is None else from_us(as_of), stale)
+        return AvailableSlots(found, None if as_of is None else from_us(as_of), stale)
 
     # --- Polling ------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import SECOND, to_us
 from slotengine.engine.values import Reservation
 
-_TRACES_KEPT: Final = 60 * SECOND
+_LEFT_KEPT: Final = 60 * SECOND
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
@@ -55,7 +55,7 @@ class HoldIndex:
         self._keep = keep
         self._keep_orphan = keep_orphan
         self._present: SpanIndex[TrackedHold] = SpanIndex()
-        self._traces: deque[tuple[RemoteSpan, int]] = deque()
+        self._recently_left: deque[tuple[RemoteSpan, int]] = deque()
 
     def now(self) -> int:
         """Return the engine's time."""
@@ -147,10 +147,10 @@ class HoldIndex:
         """Take an event into account; the caller must have the lock of the tracked hold."""
         tracked.record(event)
         # A request that was refused, or not even sent, has left no trace at the remote.
-        self._reindex(tracked, traced=event not in {RemoteEvent.REFUSED, RemoteEvent.NOT_DONE})
+        self._reindex(tracked, left=event not in {RemoteEvent.REFUSED, RemoteEvent.NOT_DONE})
         self._keep(tracked)
 
-    def _reindex(self, tracked: TrackedHold, *, traced: bool = False) -> None:
+    def _reindex(self, tracked: TrackedHold, *, left: bool = False) -> None:
         """Update the spans of a hold, and wake those that it was in the way of."""
         spans = tracked.spans
         if spans == tracked.indexed:
@@ -158,10 +158,10 @@ class HoldIndex:
         now = self.now()
         for span in tracked.indexed:
             self._present.remove(span, tracked)
-            if traced and span not in spans:
-                self._traces.append((span, now))
-        while self._traces and self._traces[0][1] < now - _TRACES_KEPT:
-            self._traces.popleft()
+            if left and span not in spans:
+                self._recently_left.append((span, now))
+        while self._recently_left and self._recently_left[0][1] < now - _LEFT_KEPT:
+            self._recently_left.popleft()
         for span in spans:
             self._present.add(span, tracked)
         tracked.indexed = spans
@@ -174,7 +174,7 @@ class HoldIndex:
             yield from tracked.indexed
         for orphan in self.orphans.live(since):
             yield orphan.span
-        for span, gone_at in self._traces:
+        for span, gone_at in self._recently_left:
             if gone_at >= since:
                 yield span
 

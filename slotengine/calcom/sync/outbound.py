@@ -68,7 +68,7 @@ class Outbound:
         self.waiting: set[str] = set()
         """The uids of tracked holds whose last change the remote does not have yet."""
         self.renewals = RenewalCapacity(index, requests.per_minute)
-        self.rollback = Rollback(env, index, requests.reporter)
+        self.rollback = Rollback(env, index, requests.monitor)
         self._env = env
         self._engine = env.engine
         self._index = index
@@ -96,7 +96,7 @@ class Outbound:
             tracked = self._index.by_uid.get(event.reservation.uid)
             if tracked is None:
                 self.adopt(event.reservation)
-            elif not (tracked.waiting and event.verb is Verb.RESERVE):  # its caller settles it
+            elif not (tracked.waiters and event.verb is Verb.RESERVE):  # its caller settles it
                 self.enqueue(tracked)
 
     def adopt(self, reservation: Reservation) -> TrackedHold | None:
@@ -333,7 +333,7 @@ class Outbound:
         if over and not remembered:
             self._forget(tracked)
         if not self.waiting:
-            self._requests.reporter.caught_up(self._env.now())
+            self._requests.monitor.caught_up(self._env.now())
 
     def _remembered_until(self, tracked: TrackedHold) -> int:
         """Return until when to remember that it was booked at the remote; 0 if no longer."""
@@ -344,7 +344,7 @@ class Outbound:
         return end if end > self._env.now() else 0
 
     def _forget(self, tracked: TrackedHold) -> None:
-        if tracked.waiting or tracked.callers:
+        if tracked.waiters or tracked.callers:
             return
         if self._index.by_uid.get(tracked.uid) is tracked:
             self._index.forget(tracked)

@@ -47,7 +47,7 @@ class Rules:
     """How one event type is kept in step."""
 
     strict: bool
-    in_place: bool
+    renew_in_place: bool
     """The remote can renew a hold without deleting it."""
     renew_before: int
     """How long before its end at the remote a hold is renewed."""
@@ -117,7 +117,7 @@ def next_step(
     ``desired`` is None if the remote should hold nothing.  ``blocked`` says that
     another hold of our own, which is about to leave, is in the way at the remote.
 
-    >>> rules = Rules(strict=True, in_place=False, renew_before=30)
+    >>> rules = Rules(strict=True, renew_in_place=False, renew_before=30)
     >>> desired = Desired(RemoteSpan(1, 1000, 1030), until=300)
     >>> next_step(Observed(), desired, rules, now=0, blocked=False).action
     <Action.POST: 'post'>
@@ -211,13 +211,13 @@ def max_renewals(per_minute: int, rules: Rules, lasts: int) -> int:
     in rounds of a minute, which begin between then and shortly before the end
     of the holds.  No more count than are made before the first is due again.
 
-    >>> rules = Rules(strict=True, in_place=False, renew_before=150 * SECOND)
+    >>> rules = Rules(strict=True, renew_in_place=False, renew_before=150 * SECOND)
     >>> max_renewals(120, rules, lasts=300 * SECOND)
     120
     """
     rounds = max(1, (rules.renew_before - _LATENESS) // _ROUND)
     within = min(rounds * _ROUND, max(_ROUND, lasts - rules.renew_before))
-    permits = 1 if rules.in_place else 2
+    permits = 1 if rules.renew_in_place else 2
     return per_minute * within // _ROUND // permits if per_minute >= permits else 0
 
 
@@ -295,7 +295,7 @@ def _keep(
         return Step(Action.WAIT, due)
     # Once the hold has ended, others may have the time; and the original remote finds a hold in
     # its own way.
-    return Step(Action.PATCH if rules.in_place and covered and not failed else Action.DELETE)
+    return Step(Action.PATCH if rules.renew_in_place and covered and not failed else Action.DELETE)
 
 
 def _move(observed: Observed, desired: Desired, now: int, *, strict: bool, blocked: bool) -> Step:

@@ -14,7 +14,7 @@ from math import ceil
 from typing import Final
 
 from slotengine.calcom.client.errors import (
-    HELD_BACK,
+    NOT_SENT,
     ClientClosed,
     OutcomeUnknown,
     RateLimited,
@@ -27,11 +27,11 @@ from slotengine.calcom.client.errors import (
 from slotengine.calcom.client.wire import RemoteReservation
 from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.monitor import Monitor
 from slotengine.calcom.sync.orphans import SLACK, Orphan
 from slotengine.calcom.sync.reconcile import Desired, Failure
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import RemoteEvent, RemoteState
-from slotengine.calcom.sync.reports import Reporter
 from slotengine.calcom.sync.tracked_hold import TrackedHold
 from slotengine.calcom.sync.values import DEFAULT_MINUTES, OnConfirm, Synced
 from slotengine.core.ledger.reservation import State
@@ -47,10 +47,10 @@ _LAST_BACKOFF: Final = 60 * SECOND
 class Requests:
     """The requests for one tracked hold; the caller must have the lock of that hold."""
 
-    def __init__(self, env: Environment, index: HoldIndex, reporter: Reporter) -> None:
-        self.reporter = reporter
+    def __init__(self, env: Environment, index: HoldIndex, monitor: Monitor) -> None:
+        self.monitor = monitor
         self.clock_skew = index.clock_skew
-        self._counters = reporter.counters
+        self._counters = monitor.counters
         self._engine = env.engine
         self._client = env.client
         self._random = env.random
@@ -79,7 +79,7 @@ class Requests:
     def held_back(self, tracked: TrackedHold, us: int) -> None:
         """Record that the next request was not made, because of our own rate limit."""
         said = "not sent, to stay under the remote's limit"
-        error = RateLimited("renew", 429, HELD_BACK, said, None, us / SECOND)
+        error = RateLimited("renew", 429, NOT_SENT, said, None, us / SECOND)
         self._failed(tracked, Failure.NOT_DONE, error)
 
     # --- The remote's clock ---------------------------------------------------------------
@@ -227,7 +227,7 @@ class Requests:
         except Exception as error:  # the callback is the caller's code
             tracked.callback_failed = True
             tracked.succeeded()
-            self.reporter.diverged(
+            self.monitor.diverged(
                 tracked, f"the callback did not book it at the remote: {type(error).__name__}"
             )
         else:
@@ -265,17 +265,17 @@ class Requests:
         tracked.remote_uid = remote.uid
         self._index.record(tracked, RemoteEvent.ACCEPTED)
         if to_us(remote.end) != tracked.target.end:
-            self.reporter.diverged(tracked, f"the remote's slot ends at {remote.end.isoformat()}")
+            self.monitor.diverged(tracked, f"the remote's slot ends at {remote.end.isoformat()}")
 
     def _failed(self, tracked: TrackedHold, failure: Failure, error: Exception) -> Failure:
         counters = self._counters
         tracked.failed(failure, error)
-        self.reporter.troubled |= tracked.promised and failure is not Failure.REFUSED
+        self.monitor.troubled |= tracked.promised and failure is not Failure.REFUSED
         if failure is Failure.REFUSED:
             counters.refused += 1
             reservation = self._engine.get_nowait(tracked.uid)
             if reservation is not None and reservation.state is State.CONFIRMED:
-                self.reporter.diverged(
+                self.monitor.diverged(
                     tracked, f"it is booked here, but the remote refused it: {error}"
                 )
         elif failure is Failure.LOST:
@@ -288,7 +288,7 @@ class Requests:
     def _backoff(self, tracked: TrackedHold, failure: Failure, error: Exception) -> int:
         told_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0
         longest = min(_LAST_BACKOFF, _FIRST_BACKOFF << min(tracked.failures - 1, 10))
-        if isinstance(error, RateLimited) and error.code == HELD_BACK:
+        if isinstance(error, RateLimited) and error.code == NOT_SENT:
             longest = _FIRST_BACKOFF  # the time of the next permit is known
         pause = int(told_s * SECOND) + int(self._random.uniform(0.5, 1) * longest)
         # After a refusal the remote works, and after the first lost response it may.

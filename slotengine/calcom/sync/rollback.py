@@ -15,8 +15,8 @@ from slotengine.calcom.client.errors import OutcomeUnknown
 from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.errors import RemoteUncertain
 from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.monitor import Monitor
 from slotengine.calcom.sync.remote_state import RevokeReason
-from slotengine.calcom.sync.reports import Reporter
 from slotengine.calcom.sync.tracked_hold import MoveOrigin, TrackedHold
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import MICROSECOND, from_us, to_us
@@ -35,10 +35,10 @@ PLACEHOLDER_TTL: Final = timedelta(minutes=5)
 class Rollback:
     """Undoes changes here, and says which error their callers get."""
 
-    def __init__(self, env: Environment, index: HoldIndex, reporter: Reporter) -> None:
+    def __init__(self, env: Environment, index: HoldIndex, monitor: Monitor) -> None:
         self._engine = env.engine
         self._index = index
-        self._reporter = reporter
+        self._monitor = monitor
 
     # --- Errors ----------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Rollback:
             tracked.last_error.__cause__ = problem
         released = self._engine.release_nowait(tracked.uid)
         self.drop_origin(tracked)
-        self._reporter.revoked(tracked, released, reason, problem)
+        self._monitor.revoked(tracked, released, reason, problem)
 
     def begin_move(self, tracked: TrackedHold, before: Reservation, moved: Reservation) -> None:
         """Remember where a reservation was, so that its move can be undone."""

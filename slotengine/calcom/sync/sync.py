@@ -3,7 +3,7 @@
 `CalComSync` has the engine's verbs for event types.  The engine decides first,
 so what it refuses costs no request, and no two callers of ours are ever given
 the same slot.  Then the remote is told: before the caller gets a result
-(`Mode.STRICT`), or afterwards (`Mode.BACKGROUND`).
+(`SyncMode.STRICT`), or afterwards (`SyncMode.BACKGROUND`).
 
 `verbs` and `confirm` hold the steps of the verbs.  `reconcile` decides what to
 ask of the remote for each reservation, and `outbound` asks it.  `inbound` polls
@@ -28,14 +28,14 @@ from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.errors import SyncClosed
 from slotengine.calcom.sync.inbound import Inbound
 from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.monitor import Monitor
 from slotengine.calcom.sync.outbound import Outbound
 from slotengine.calcom.sync.remote_state import RemoteState
-from slotengine.calcom.sync.reports import Reporter
 from slotengine.calcom.sync.requests import Requests
 from slotengine.calcom.sync.restore import Restorer
 from slotengine.calcom.sync.values import (
-    Offers,
-    Report,
+    AvailableSlots,
+    ReconcileReport,
     SavedHold,
     SavedOrphan,
     SavedState,
@@ -143,14 +143,14 @@ class CalComSync:
         self._engine = engine
         self._client = client
         self._saved = SavedState() if saved is None else saved
-        self._reporter = Reporter(on_event)
+        self._monitor = Monitor(on_event)
         self.index = HoldIndex(
             env, self._synced,
             keep=_nothing if on_hold is _nothing else lambda tracked: on_hold(tracked.saved()),
             keep_orphan=lambda one: on_orphan(SavedOrphan(*one.span, one.until)),
         )  # fmt: skip
         """What is known of the remote: for diagnosis and tests, to read only."""
-        self._requests = Requests(env, self.index, self._reporter)
+        self._requests = Requests(env, self.index, self._monitor)
         self._outbound = Outbound(
             env, self.index, self._requests, parallel=parallel, backlog=backlog
         )
@@ -159,7 +159,7 @@ class CalComSync:
         self._restorer = Restorer(env, self.index)
         self._keys = IdempotencyKeys(self._saved.keys)
         self._verbs = Verbs(env, self.index, self._outbound, self._keys)
-        self._confirmer = Confirmer(env, self.index, self._outbound, self._reporter)
+        self._confirmer = Confirmer(env, self.index, self._outbound, self._monitor)
         self._event_buffer = event_buffer
         self._entered = self._open = False
         self._subscription: Subscription | None = None
@@ -395,7 +395,7 @@ class CalComSync:
         length: timedelta | None = None,
         zone: str = "UTC",
         ignoring: Collection[str] = (),
-    ) -> Offers:
+    ) -> AvailableSlots:
         """Return the slots that both sides offer; like `SlotEngine.slots`.
 
         From now on the remote is polled for this range.  The first call polls
@@ -418,7 +418,7 @@ class CalComSync:
         self._check_open()
         await self._inbound.poll_all()
 
-    async def reconcile(self) -> Report:
+    async def reconcile(self) -> ReconcileReport:
         """Compare both sides, repair what can be repaired, and report what was found.
 
         Costs one request for each hold at the remote, the requests of each
@@ -448,7 +448,7 @@ class CalComSync:
             backlog=len(outbound.waiting),
             held=sum(tracked.observed.state is RemoteState.HELD for tracked in holds),
             orphans=len(self.index.orphans.live(self.index.now())),
-            **vars(self._reporter.counters),
+            **vars(self._monitor.counters),
             polls=inbound.polls,
             polls_failed=inbound.polls_failed,
             busy_spans=inbound.busy_spans,

@@ -77,7 +77,7 @@ class TrackedHold:
     """For requests that must follow each other at once, while it waits to send them."""
     due: int = 0
     """When to look at it again; 0 if no time is set."""
-    waiting: int = 0
+    waiters: int = 0
     """How many callers wait for the remote to accept it."""
     callers: int = 0
     """How many callers have, or wait for, the ``verb_lock``; until there are none it is kept."""
@@ -92,7 +92,7 @@ class TrackedHold:
         """The settings that a decision needs."""
         synced = self.synced
         renew_before = duration_us(synced.renew_before, "renew_before")
-        return Rules(synced.strict, synced.in_place, renew_before)
+        return Rules(synced.strict, synced.renew_in_place, renew_before)
 
     @property
     def spans(self) -> tuple[RemoteSpan, ...]:

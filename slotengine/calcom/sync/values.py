@@ -22,7 +22,7 @@ DEFAULT_MINUTES: Final = 5
 # --- Settings --------------------------------------------------------------------------
 
 
-class Mode(Enum):
+class SyncMode(Enum):
     """When a hold is returned to its caller."""
 
     STRICT = "strict"
@@ -61,7 +61,12 @@ _LEAST: Final = {
     "poll_for": 1,
     "stale_after": 1,
 }
-_KINDS: Final = {"mode": Mode, "custom_ttl": bool, "in_place": bool, "when_stale": WhenStale}
+_KINDS: Final = {
+    "mode": SyncMode,
+    "custom_ttl": bool,
+    "renew_in_place": bool,
+    "when_stale": WhenStale,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class SyncedEventType:
 
     ``custom_ttl`` says that the client's credentials may choose how long a hold
     lives.  Without it the remote holds for five minutes, and holds that live
-    longer here are renewed.  ``in_place`` says that the remote can renew a hold
+    longer here are renewed.  ``renew_in_place`` says that the remote can renew a hold
     without deleting it: our own server can, the original Cal.com cannot.
 
     Holds are requested with ``headroom`` on top, so that extending a hold
@@ -88,17 +93,17 @@ class SyncedEventType:
     ``poll_for``.  Slots are stale if they were not polled for ``stale_after``.
 
     >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
-    >>> SyncedEventType(talk, Mode.BACKGROUND, custom_ttl=True).id
+    >>> SyncedEventType(talk, SyncMode.BACKGROUND, custom_ttl=True).id
     'talk'
 
     :raises InvalidField: for invalid values.
     """
 
     event_type: EventType
-    mode: Mode = Mode.STRICT
+    mode: SyncMode = SyncMode.STRICT
     on_confirm: OnConfirm | ConfirmCallback = OnConfirm.KEEP
     custom_ttl: bool = False
-    in_place: bool = False
+    renew_in_place: bool = False
     headroom: timedelta = NO_TIME
     max_ttl: timedelta = timedelta(hours=1)
     renew_before: timedelta = timedelta(seconds=150)
@@ -142,7 +147,7 @@ class SyncedEventType:
     @property
     def strict(self) -> bool:
         """Whether a hold is returned only once the remote has accepted it."""
-        return self.mode is Mode.STRICT
+        return self.mode is SyncMode.STRICT
 
     @property
     def max_ttl_us(self) -> int:
@@ -242,7 +247,7 @@ class CaughtUp:
 SyncEvent = Revoked | Diverged | CaughtUp
 
 
-class Offers(NamedTuple):
+class AvailableSlots(NamedTuple):
     """Available slots, and the age of what is known of the remote."""
 
     slots: list[Slot]
@@ -284,7 +289,7 @@ class Finding(NamedTuple):
     """When the difference ends by itself at the latest, if it does."""
 
 
-class Report(NamedTuple):
+class ReconcileReport(NamedTuple):
     """What `CalComSync.reconcile` has found."""
 
     at: datetime

@@ -76,7 +76,7 @@ class Verbs:
             # The key's hold has ended, or a sync before a crash has given it back.
             raise WrongState(reservation.uid, reservation.state.value, "reserve")
         tracked = self._index.track(reservation, synced)
-        if not tracked.promised and not tracked.waiting:
+        if not tracked.promised and not tracked.waiters:
             self._admit(tracked, key)
         if synced.strict and not tracked.promised:
             return await self._accepted(tracked, key)
@@ -93,7 +93,7 @@ class Verbs:
 
     async def _accepted(self, tracked: TrackedHold, key: str | None) -> Reservation:
         """Return the hold once the remote has accepted it, or give it back."""
-        tracked.waiting += 1
+        tracked.waiters += 1
         current: Reservation | None = None
         try:
             await self._outbound.settle_now(tracked)
@@ -101,8 +101,8 @@ class Verbs:
             if current is not None and is_live(current):
                 tracked.promised |= tracked.held_at(span_of(current, tracked.synced))
         finally:
-            tracked.waiting -= 1
-            if not tracked.promised and not tracked.waiting:
+            tracked.waiters -= 1
+            if not tracked.promised and not tracked.waiters:
                 self._give_back(tracked, key)
         if not tracked.promised:
             raise self._outbound.rollback.error_for(tracked, "reserve")

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from slotengine.calcom import (
-    HELD_BACK,
+    NOT_SENT,
     CalComClient,
     CircuitState,
     RateLimited,
@@ -103,7 +103,7 @@ async def test_a_429_that_takes_too_long_is_raised_at_once() -> None:
         with pytest.raises(RateLimited, match="not sent") as held_back:
             await client.reserve(1, START)
     assert (limited.value.retry_after_s, limited.value.code) == (12, "Code")
-    assert (held_back.value.retry_after_s, held_back.value.code) == (12, HELD_BACK)
+    assert (held_back.value.retry_after_s, held_back.value.code) == (12, NOT_SENT)
     assert time.slept == []
 
 
@@ -181,7 +181,7 @@ async def test_a_call_whose_wait_would_be_too_long_raises_at_once() -> None:
         await client.get(UID)
         with pytest.raises(RateLimited) as limited:
             await client.reserve(1, START)
-        assert (limited.value.status, limited.value.code) == (429, HELD_BACK)
+        assert (limited.value.status, limited.value.code) == (429, NOT_SENT)
         assert limited.value.retry_after_s == 60
         assert client.statistics().waiting == 0
     assert time.slept == []

@@ -35,9 +35,9 @@ from slotengine.calcom.sync.remote_state import RemoteState, RevokeReason
 from slotengine.calcom.sync.tracked_hold import TrackedHold, span_of
 from slotengine.calcom.sync.values import (
     ConfirmCallback,
-    Mode,
     OnConfirm,
     SyncedEventType,
+    SyncMode,
 )
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.testing.remote import (
@@ -70,7 +70,7 @@ VARIED = EventType(
     id="varied", length=minutes(30), interval=minutes(15), lengths=[minutes(30), minutes(60)],
     all_of=["court"],
 )  # fmt: skip
-TYPES = ((TALK, 1, Mode.STRICT), (CHAT, 2, Mode.BACKGROUND), (VARIED, 7, Mode.STRICT))
+TYPES = ((TALK, 1, SyncMode.STRICT), (CHAT, 2, SyncMode.BACKGROUND), (VARIED, 7, SyncMode.STRICT))
 MODES = {event_type.id: mode for event_type, _, mode in TYPES}
 THERE = {event_type.id: remote_id for event_type, remote_id, _ in TYPES}
 KEYS = (None,) * 16 + ("a", "b", "a#1", "1:a")
@@ -86,7 +86,7 @@ class Schedule:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.seen: Counter[str] = Counter()
-        self.acked: dict[str, Mode] = {}
+        self.acked: dict[str, SyncMode] = {}
         self.strangers: set[str] = set()
         self.robbed: set[str] = set()
         """The uids of reservations whose hold at the remote a stranger has deleted."""
@@ -251,7 +251,7 @@ class Schedule:
             and not tracked.booked
         )
         quiet = self.calm and self.alone and self.seen["robbed"] == robberies
-        if keeps and quiet and MODES[confirmed.event_type or ""] is Mode.STRICT:
+        if keeps and quiet and MODES[confirmed.event_type or ""] is SyncMode.STRICT:
             there = {(row.event_type_id, row.start, row.end) for row in self.ours()}
             name = confirmed.event_type or ""
             if (THERE[name], confirmed.start, confirmed.end) not in there:
@@ -391,7 +391,7 @@ class Schedule:
             if self.is_live(uid) and uid not in self.acked:
                 raise Violation(f"{uid} is held, and no caller was given it")
 
-    def is_excused(self, found: Reservation, mode: Mode) -> bool:
+    def is_excused(self, found: Reservation, mode: SyncMode) -> bool:
         """Return whether the sync itself reports that the remote may not hold it."""
         uid = found.uid
         if uid in self.robbed or any(event.uid == uid for event in self.world.diverged):
@@ -402,7 +402,7 @@ class Schedule:
                 return True
             return uid in self.world.sync.waiting
         # In the background the remote need not have it yet.
-        return mode is Mode.BACKGROUND and uid in self.world.sync.waiting
+        return mode is SyncMode.BACKGROUND and uid in self.world.sync.waiting
 
     def ours(self) -> list[SelectedSlot]:
         return [row for row in self.world.remote.live() if row.uid not in self.strangers]

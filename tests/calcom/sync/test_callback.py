@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from slotengine import Reservation, State, minutes
-from slotengine.calcom import Mode, RateLimited, RemoteDown
+from slotengine.calcom import RateLimited, RemoteDown, SyncMode
 from slotengine.testing.remote import DropAfter, Gate, Wait
 from tests.calcom.sync.world import STRICT, TEN, World, world
 
@@ -34,8 +34,8 @@ class ConfirmCallback:
         self.world.remote.book(1, reservation.start)
 
 
-@pytest.mark.parametrize("mode", Mode)
-async def test_it_is_called_once_however_often_the_hold_is_confirmed(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", SyncMode)
+async def test_it_is_called_once_however_often_the_hold_is_confirmed(mode: SyncMode) -> None:
     book = ConfirmCallback()
     async with world(replace(STRICT, mode=mode, on_confirm=book)) as w:
         book.world = w
@@ -106,7 +106,7 @@ async def test_strict_calls_it_again_when_a_failed_confirm_is_repeated() -> None
 
 async def test_in_the_background_a_failure_is_final_and_the_hold_is_kept() -> None:
     book = ConfirmCallback(OSError("no"))
-    async with world(replace(STRICT, mode=Mode.BACKGROUND, on_confirm=book)) as w:
+    async with world(replace(STRICT, mode=SyncMode.BACKGROUND, on_confirm=book)) as w:
         book.world = w
         hold = await w.sync.reserve_slot("talk", TEN)
         await w.settled()
@@ -127,7 +127,7 @@ async def test_in_the_background_it_is_called_again_if_it_certainly_did_nothing(
     error: Callable[[], Exception],
 ) -> None:
     book = ConfirmCallback(error(), error())
-    async with world(replace(STRICT, mode=Mode.BACKGROUND, on_confirm=book)) as w:
+    async with world(replace(STRICT, mode=SyncMode.BACKGROUND, on_confirm=book)) as w:
         book.world = w
         hold = await w.sync.reserve_slot("talk", TEN)
         await w.settled()

@@ -14,11 +14,11 @@ from slotengine.calcom import (
     CalComClient,
     DateListener,
     Difference,
-    Mode,
     RemoteConflict,
     RemoteUncertain,
     RevokeReason,
     SyncedEventType,
+    SyncMode,
 )
 from slotengine.core.time.instant import to_us
 from slotengine.testing.remote import (
@@ -34,7 +34,7 @@ from tests.calcom.sync.world import CHAT, DAY, NOON, STRICT, TALK, TEN, World, w
 pytestmark = pytest.mark.anyio
 
 FIXED_TTL = SyncedEventType(TALK)
-FIXED_TTL_BEHIND = SyncedEventType(CHAT, Mode.BACKGROUND)
+FIXED_TTL_BEHIND = SyncedEventType(CHAT, SyncMode.BACKGROUND)
 FOUR_OF_FIVE = timedelta(seconds=285)
 """After this a hold of five minutes has a quarter of a minute left."""
 

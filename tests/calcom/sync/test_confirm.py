@@ -12,9 +12,9 @@ from slotengine import (
     minutes,
 )
 from slotengine.calcom import (
-    Mode,
     OnConfirm,
     RemoteConflict,
+    SyncMode,
 )
 from tests.calcom.sync.world import (
     BACKGROUND,
@@ -27,8 +27,8 @@ from tests.calcom.sync.world import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("mode", Mode)
-async def test_a_booking_is_kept_at_the_remote_until_it_is_over(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", SyncMode)
+async def test_a_booking_is_kept_at_the_remote_until_it_is_over(mode: SyncMode) -> None:
     async with world(replace(STRICT, mode=mode, max_ttl=minutes(60))) as w:
         hold = await w.sync.reserve_slot("talk", TEN)
         await w.settled()
@@ -53,8 +53,8 @@ async def test_on_confirm_the_hold_can_be_released(name: str) -> None:
         assert w.there == []
 
 
-@pytest.mark.parametrize("mode", Mode)
-async def test_on_confirm_a_callback_can_book(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", SyncMode)
+async def test_on_confirm_a_callback_can_book(mode: SyncMode) -> None:
     async def book(reservation: Reservation, remote_uid: str | None) -> None:
         assert remote_uid == w.live[0].uid
         w.remote.book(1, reservation.start)

@@ -12,12 +12,12 @@ import pytest
 from slotengine import State, minutes
 from slotengine.calcom import (
     Difference,
-    Mode,
     RemoteConflict,
     RemoteDown,
     RemoteState,
     RemoteUncertain,
     RevokeReason,
+    SyncMode,
 )
 from slotengine.calcom.sync.orphans import SLACK
 from slotengine.core.time.instant import MICROSECOND
@@ -361,7 +361,9 @@ async def test_the_outcome_of_a_request_that_leaving_cuts_off_is_unknown(
 
 
 async def test_a_rate_limit_is_no_reason_to_revoke() -> None:
-    async with world(replace(STRICT, mode=Mode.BACKGROUND), client={"wait_for_permit": False}) as w:
+    async with world(
+        replace(STRICT, mode=SyncMode.BACKGROUND), client={"wait_for_permit": False}
+    ) as w:
         w.remote.faults.script(Error429(reset_s=30), op="post")
         await w.sync.reserve_slot("talk", TEN, ttl=minutes(10))
         await w.pass_slowly(timedelta(seconds=29))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from slotengine import SlotError, minutes
-from slotengine.calcom import Mode, OnConfirm, SyncedEventType
+from slotengine.calcom import OnConfirm, SyncedEventType, SyncMode
 from slotengine.testing.remote.faults import Op
 from tests.calcom.sync.chaos import FAULTS, STARTS, Schedule
 from tests.calcom.sync.world import CHAT, NOW, TALK, world
@@ -42,7 +42,7 @@ class SyncMachine(RuleBasedStateMachine):
         self.checks = Schedule(0)
         synced = (
             SyncedEventType(TALK, custom_ttl=True, max_ttl=minutes(20)),
-            SyncedEventType(CHAT, Mode.BACKGROUND, on_confirm=OnConfirm.RELEASE),
+            SyncedEventType(CHAT, SyncMode.BACKGROUND, on_confirm=OnConfirm.RELEASE),
         )
         self.entered, self.over = asyncio.Event(), asyncio.Event()
         self.host = self.loop.create_task(self.stay(synced))
@@ -88,7 +88,7 @@ class SyncMachine(RuleBasedStateMachine):
         ttl = timedelta(seconds=seconds)
         hold = self.ask(self.checks.world.sync.reserve_slot(name, start, ttl=ttl), leave)
         if hold is not None:
-            mode = Mode.STRICT if name == "talk" else Mode.BACKGROUND
+            mode = SyncMode.STRICT if name == "talk" else SyncMode.BACKGROUND
             self.checks.acked[hold.uid] = mode
 
     @precondition(lambda self: self.mine)

@@ -18,13 +18,13 @@ from slotengine import (
     minutes,
 )
 from slotengine.calcom import (
-    Mode,
     RemoteConflict,
     RemoteFailed,
     RemoteUncertain,
     SavedState,
     SyncClosed,
     SyncedEventType,
+    SyncMode,
 )
 from slotengine.testing.remote import Error500, Gate, Wait
 from tests.calcom.sync.world import BACKGROUND, NOON, STRICT, TEN, world
@@ -291,8 +291,8 @@ async def test_a_booking_by_the_callback_is_saved_at_once() -> None:
 
 
 @pytest.mark.parametrize("how", ["moved", "left", "crashed"])
-@pytest.mark.parametrize("mode", Mode)
-async def test_what_is_booked_at_the_remote_is_not_booked_again(mode: Mode, how: str) -> None:
+@pytest.mark.parametrize("mode", SyncMode)
+async def test_what_is_booked_at_the_remote_is_not_booked_again(mode: SyncMode, how: str) -> None:
     book = Booking()
     book.goes_on.set()
     async with world(replace(STRICT, mode=mode, on_confirm=book)) as w:

@@ -13,11 +13,11 @@ import pytest
 from slotengine import Reservation, State, minutes
 from slotengine.calcom import (
     CalComClient,
-    Mode,
     RateLimited,
     RemoteConflict,
     RevokeReason,
     SyncedEventType,
+    SyncMode,
     SyncOverloaded,
 )
 from slotengine.testing.remote import Error429, RateLimit, RateLimits
@@ -93,7 +93,7 @@ async def test_one_request_a_minute_renews_nothing() -> None:
 
 
 async def test_in_the_background_as_well() -> None:
-    synced = SyncedEventType(CHAT, Mode.BACKGROUND)
+    synced = SyncedEventType(CHAT, SyncMode.BACKGROUND)
     async with world(synced, client={"per_minute": 2, "wait_for_permit": False}) as w:
         for n in range(2):
             await w.sync.reserve_slot("chat", TEN + minutes(30) * n, ttl=QUARTER)
@@ -160,8 +160,8 @@ async def shut_out(w: World) -> None:
                 await other.get("nobody")
 
 
-@pytest.mark.parametrize("mode", Mode)
-async def test_a_renewal_that_the_remote_shuts_out_is_made_later(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", SyncMode)
+async def test_a_renewal_that_the_remote_shuts_out_is_made_later(mode: SyncMode) -> None:
     limits = RateLimits(api_key=RateLimit(10))
     synced = replace(FIXED_TTL, mode=mode)
     async with world(synced, client={"wait_for_permit": False}, remote={"limits": limits}) as w:
@@ -179,8 +179,8 @@ async def test_a_renewal_that_the_remote_shuts_out_is_made_later(mode: Mode) -> 
         assert [one.status for one in w.remote.log if one.op == "delete"] == [429, 200, 200, 200]
 
 
-@pytest.mark.parametrize("mode", Mode)
-async def test_a_renewal_that_is_shut_out_between_its_two_requests(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", SyncMode)
+async def test_a_renewal_that_is_shut_out_between_its_two_requests(mode: SyncMode) -> None:
     """The hold is gone there, so strict mode does not wait a minute for the second request."""
     synced = replace(FIXED_TTL, mode=mode)
     async with world(synced, client={"wait_for_permit": False}) as w:
@@ -189,7 +189,7 @@ async def test_a_renewal_that_is_shut_out_between_its_two_requests(mode: Mode) -
         w.remote.faults.script(Error429(reset_s=60), op="post")
         await w.pass_slowly(timedelta(seconds=150))
         assert w.there == []
-        if mode is Mode.STRICT:
+        if mode is SyncMode.STRICT:
             assert [(one.uid, one.reason) for one in w.revoked] == [
                 (hold.uid, RevokeReason.NOT_REACHED)
             ]

@@ -36,9 +36,9 @@ NEAR = RemoteSpan(1, 1010, 1040)
 FAR = RemoteSpan(1, 2000, 2030)
 NOW = 100
 
-STRICT = Rules(strict=True, in_place=False, renew_before=30)
-BACKGROUND = Rules(strict=False, in_place=False, renew_before=30)
-IN_PLACE = Rules(strict=False, in_place=True, renew_before=30)
+STRICT = Rules(strict=True, renew_in_place=False, renew_before=30)
+BACKGROUND = Rules(strict=False, renew_in_place=False, renew_before=30)
+IN_PLACE = Rules(strict=False, renew_in_place=True, renew_before=30)
 
 
 def held(span: RemoteSpan = HERE, **changes: object) -> Observed:
@@ -273,7 +273,7 @@ def test_a_renewal_waits_for_its_permits(
 
 
 @pytest.mark.parametrize(
-    ("before_s", "lasts_s", "in_place", "most"),
+    ("before_s", "lasts_s", "renew_in_place", "most"),
     [
         (150, 300, False, 120),
         (90, 300, False, 60),
@@ -284,9 +284,9 @@ def test_a_renewal_waits_for_its_permits(
     ],
 )
 def test_how_many_holds_can_be_renewed(
-    before_s: int, lasts_s: int, in_place: bool, most: int
+    before_s: int, lasts_s: int, renew_in_place: bool, most: int
 ) -> None:
-    rules = Rules(strict=True, in_place=in_place, renew_before=before_s * SECOND)
+    rules = Rules(strict=True, renew_in_place=renew_in_place, renew_before=before_s * SECOND)
     assert max_renewals(120, rules, lasts_s * SECOND) == most
 
 

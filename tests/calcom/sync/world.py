@@ -17,13 +17,13 @@ from slotengine.calcom.sync.sync import CalComSync
 from slotengine.calcom.sync.values import (
     CaughtUp,
     Diverged,
-    Mode,
     Revoked,
     SavedHold,
     SavedOrphan,
     SavedState,
     SyncedEventType,
     SyncEvent,
+    SyncMode,
 )
 from slotengine.core.time.instant import SECOND
 from slotengine.testing import SimClock
@@ -52,7 +52,7 @@ LONG: Final = EventType(
 
 STRICT: Final = SyncedEventType(TALK, custom_ttl=True, renew_before=timedelta(seconds=30))
 BACKGROUND: Final = SyncedEventType(
-    CHAT, Mode.BACKGROUND, custom_ttl=True, renew_before=timedelta(seconds=30)
+    CHAT, SyncMode.BACKGROUND, custom_ttl=True, renew_before=timedelta(seconds=30)
 )
 
 THERE: Final = {"talk": 1, "chat": 2, "pair": 3, "long": 4, "other": 4, "varied": 7}

@@ -27,7 +27,7 @@ class Counters:
         self.diverged = 0
 
 
-class Reporter:
+class Monitor:
     """Counts what happens, and calls the listener with each event."""
 
     def __init__(self, on_event: Callable[[SyncEvent], None]) -> None:
