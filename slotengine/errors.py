@@ -1,14 +1,14 @@
-"""Everything slotengine raises, in one small tree.
+"""Every exception that slotengine raises, in one small tree.
 
 ``SlotError``
-    ``Refused``         the state says no; another time, or another view, may be accepted
-    ``InvalidRequest``  the input says no; the same request can never be accepted
+    ``Refused``         the current state does not allow it; the same request may succeed later
+    ``InvalidRequest``  the request itself is wrong; it can never succeed as it is
     ``EngineClosed``    the engine is not running
-    ``EngineMisused``   it runs, but cannot be called from here
+    ``EngineMisused``   the engine runs, but cannot be called from this thread, loop or process
 
-Every error carries its facts as fields, and its ``args`` are those facts, so
-it pickles.  What an error says about other people's reservations is spans and
-states only: never a uid, never a holder.
+Every error has its facts as attributes and as ``args``, so it can be pickled.
+An error describes the reservations of other callers by spans and states only.
+It never contains their uids or holders.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 
 class SlotError(Exception):
-    """The root of the tree.
+    """Base class of all exceptions that slotengine raises.
 
-    ``index`` tells which request of a batch it is about, counted from 0, such as
-    which of `reserve_all`; None if there was but one.
+    ``index`` is the position, from 0, of the request that failed in a batch such as
+    `reserve_all`.  It is None if there was only one request.
 
     >>> issubclass(SlotTaken, Refused) and issubclass(Refused, SlotError)
     True
@@ -31,33 +31,33 @@ class SlotError(Exception):
     index: int | None = None
 
     def of_request(self, index: int) -> None:
-        """Let it be about a request of a batch; whoever reads a traceback is told, too."""
+        """Set ``index``, if it is not set yet, and add a note that shows up in tracebacks."""
         if self.index is None:
             self.index = index
-            self.add_note(f"request {index} of the batch, counted from 0")
+            self.add_note(f"in the request at index {index} of the batch")
 
 
 class Refused(SlotError):
-    """The state says no: what was asked for cannot be had now."""
+    """The request is valid, but the current state does not allow it."""
 
     def find_details(self) -> None:
-        """Find now what would otherwise be found when first read, as of that moment."""
+        """Compute details that are otherwise computed on first access, as of now."""
 
 
 class InvalidRequest(SlotError, ValueError):
-    """The input says no: asking again for the same can never succeed."""
+    """The request is wrong in itself: repeating it unchanged can never succeed."""
 
 
 class EngineClosed(SlotError):
-    """The engine is not running: it was not started yet, was closed, or has crashed.
+    """The engine is not running: it has not been started, was closed, or has crashed.
 
-    After a crash, what crashed it is the ``__cause__``.  ``problem`` says which it is.
+    ``problem`` says which.  After a crash, ``__cause__`` is the exception that caused it.
     """
 
     def __init__(
         self,
-        problem: str = "it is to be started once, with 'async with SlotEngine() as engine:' or "
-        "'await engine.start()', and called until it is closed",
+        problem: str = "start it with 'async with SlotEngine() as engine:' or "
+        "'await engine.start()', and do not call it once it is closed",
     ) -> None:
         super().__init__(problem)
         self.problem = problem
@@ -67,10 +67,10 @@ class EngineClosed(SlotError):
 
 
 class EngineMisused(SlotError, RuntimeError):
-    """The engine cannot be called from here: another thread, event loop or process.
+    """The engine cannot be called from this thread, event loop or process.
 
-    Nothing has changed, and where it was started it goes on.  ``problem`` says
-    what is wrong, and what to do instead.
+    The call changed nothing, and the engine keeps running where it was started.
+    ``problem`` says what is wrong and what to do instead.
     """
 
     def __init__(self, problem: str) -> None:
@@ -85,23 +85,23 @@ class EngineMisused(SlotError, RuntimeError):
 
 
 class InTheWay(NamedTuple):
-    """A span that stands in the way of a request: when, by how many units, and how firmly."""
+    """A span that conflicts with a request, and how many units it takes."""
 
     start: datetime
     end: datetime
     units: int
     booked: bool
-    """True for a booking or imported busy time; False for a hold, which may yet lapse."""
+    """True for a booking or imported busy time, False for a hold, which may still lapse."""
 
 
 class Obstruction(NamedTuple):
-    """Why a span was refused, as far as a stranger may know."""
+    """Why a span was refused.  It reveals nothing about who made the other reservations."""
 
     start: datetime
     end: datetime
     in_the_way: tuple[InTheWay, ...]
     retry_at: datetime | None
-    """The earliest moment at which a retry could succeed; None if not only holds are in the way."""
+    """The earliest moment at which a retry could succeed; None unless only holds are in the way."""
 
 
 def _stored_args(error: BaseException) -> tuple[Any, ...]:
@@ -110,18 +110,19 @@ def _stored_args(error: BaseException) -> tuple[Any, ...]:
 
 
 class SlotTaken(Refused):
-    """The span is taken on a resource, by holds or bookings in the way.
+    """Holds or bookings take the span on a resource.
 
-    The details (``in_the_way``, ``retry_at``) are found when first read, as of
-    that moment, because on a hot slot most refusals are never looked at.  Read
-    them before giving way to others to learn what refused this very request.
+    The details (``in_the_way``, ``retry_at``) are computed on first access and
+    describe that moment, because most refusals of a popular slot are never
+    inspected.  To learn what refused this request, read them before the next ``await``.
 
-    Made with the resource and the details, or with a function that finds them
-    and what to call it with; its attribute ``only_holds``, if it has one, finds less.
+    The arguments are the resource and either the details or a function that computes
+    them, followed by its arguments.  If the function has an attribute ``only_holds``,
+    that is called to answer `only_holds` alone.
     """
 
-    # There is no __init__: BaseException has stored the args before one would run.  Storing
-    # them again made a refusal cost 2.8 µs instead of 2.1 in the booking storm.
+    # BaseException.__new__ has already stored the args.  An __init__ that stored them
+    # again made a refusal cost 2.8 µs instead of 2.1 in the booking storm.
     if TYPE_CHECKING:
 
         def __init__(
@@ -133,54 +134,55 @@ class SlotTaken(Refused):
 
     @property
     def args(self) -> tuple[str, Obstruction]:  # type: ignore[override]
-        """The facts: the resource, and all the details."""
+        """The resource and the details."""
         return self.resource, self.obstruction
 
     @property
     def resource(self) -> str:
-        """The resource that the span is taken on."""
+        """The resource on which the span is taken."""
         resource: str = _stored_args(self)[0]
         return resource
 
     @property
     def obstruction(self) -> Obstruction:
-        """All the details at once; found on the first read, then kept."""
+        """All details, computed on first access and then kept."""
         resource, found, *about = _stored_args(self)
         obstruction: Obstruction = found if isinstance(found, Obstruction) else found(*about)
         BaseException.args.__set__(self, (resource, obstruction))  # type: ignore[attr-defined]
         return obstruction
 
     def find_details(self) -> None:
-        """Find the obstruction now."""
+        """Compute the obstruction, as of now."""
         _ = self.obstruction
 
     @property
     def start(self) -> datetime:
-        """The start of the occupied span that was refused (buffers included)."""
+        """The start of the occupied span that was refused, buffers included."""
         return self.obstruction.start
 
     @property
     def end(self) -> datetime:
-        """The end of the occupied span that was refused (buffers included)."""
+        """The end of the occupied span that was refused, buffers included."""
         return self.obstruction.end
 
     @property
     def in_the_way(self) -> tuple[InTheWay, ...]:
-        """What stands in the way on ``resource``, in order of start."""
+        """The spans that conflict on ``resource``, in order of start."""
         return self.obstruction.in_the_way
 
     @property
     def retry_at(self) -> datetime | None:
         """The earliest moment at which a retry could succeed, if only holds are in the way.
 
-        None when a booking is in the way: waiting does not help, so offer
-        another slot.  Not a promise: others may be quicker, or extend.
+        None if a booking is in the way: then waiting does not help, and another slot
+        is the better offer.  This is not a promise: another caller may be faster, and
+        a hold may be extended.
         """
         return self.obstruction.retry_at
 
     @property
     def only_holds(self) -> bool:
-        """Whether there is a ``retry_at``: a question that is cheaper than when it is."""
+        """Whether ``retry_at`` is not None.  This is cheaper than computing ``retry_at``."""
         _, found, *about = _stored_args(self)
         tell: Callable[..., bool] | None = getattr(found, "only_holds", None)
         return self.retry_at is not None if tell is None else tell(*about)
@@ -198,7 +200,7 @@ class SlotTaken(Refused):
     def _held(self) -> str:
         if self.retry_at is None:
             return ""
-        # Read when whoever was in the way has gone, it must not say that they are there.
+        # The hold may have ended between the refusal and this read.
         held = "held" if self.in_the_way else "no longer held"
         return f"; {held}, try again at {self.retry_at.isoformat()}"
 
@@ -206,8 +208,8 @@ class SlotTaken(Refused):
 class NoSeatsLeft(SlotTaken):
     """The shared session of this event type and start has too few seats left.
 
-    ``start`` and ``end`` are those of the session, and what is in the way is
-    the session with the seats taken in it.
+    ``start`` and ``end`` are those of the session.  ``in_the_way`` has the session,
+    with the number of seats that are taken.
     """
 
     def __str__(self) -> str:
@@ -215,40 +217,42 @@ class NoSeatsLeft(SlotTaken):
 
 
 class LimitReached(SlotTaken):
-    """As much is reserved as the event type allows in this period, such as three a day.
+    """The event type's limit for this period, such as three bookings a day, is used up.
 
-    ``resource`` is the id of the limit, ``start`` and ``end`` are those of the period.
+    ``resource`` is the id of the limit; ``start`` and ``end`` are those of the period.
     """
 
     def __str__(self) -> str:
         span = f"{self.start.isoformat()} to {self.end.isoformat()}"
-        return f"{self.resource} is reached from {span}{self._held()}"
+        return f"{self.resource} is used up from {span}{self._held()}"
 
 
 class SlotAwaited(SlotTaken):
-    """Others, who came before, wait for the span or for one that overlaps it.
+    """Other callers are ahead on the waitlist for this span, or for one that overlaps it.
 
-    ``retry_at`` is when the last of them will have given up, if nothing else is in the way.
+    ``retry_at`` is when the last of them gives up, if nothing else is in the way.
     """
 
     def __str__(self) -> str:
         span = f"{self.start.isoformat()} to {self.end.isoformat()}"
-        return f"others wait for {self.resource} between {span}"
+        return (
+            f"other callers are waiting for {self.resource} between {span}; wait as well (wait=...)"
+        )
 
 
 class TooManyWaiting(Refused):
-    """As many wait for slots as may: try again later, or take another slot."""
+    """The waitlist is full.  Try again later, or reserve another slot."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.limit} wait already, and no more may"
+        return f"{self.limit} wait already, which is the maximum; try again later"
 
 
 class OutsideHours(Refused):
-    """The slot does not lie inside the hours in which the resource is open."""
+    """The resource is not open for the whole slot."""
 
     def __init__(self, resource: str, start: datetime, end: datetime) -> None:
         super().__init__(resource, start, end)
@@ -258,11 +262,11 @@ class OutsideHours(Refused):
 
     def __str__(self) -> str:
         span = f"{self.start.isoformat()} to {self.end.isoformat()}"
-        return f"{self.resource} is not open for all of {span}"
+        return f"{self.resource} is not open for the whole of {span}"
 
 
 class TooSoon(Refused):
-    """The event type wants more notice; ``earliest`` is the first start it would take now."""
+    """The event type requires more notice; ``earliest`` is the first start that is allowed now."""
 
     def __init__(self, event_type: str, earliest: datetime) -> None:
         super().__init__(event_type, earliest)
@@ -270,22 +274,23 @@ class TooSoon(Refused):
         self.earliest = earliest
 
     def __str__(self) -> str:
-        return f"{self.event_type} cannot begin before {self.earliest.isoformat()}"
+        earliest = self.earliest.isoformat()
+        return f"{self.event_type} needs more notice: the earliest start is {earliest}"
 
 
 class AlreadyOver(Refused):
-    """The slot ended before now, or just now; ask for ``past=True`` if that is meant."""
+    """The slot has already ended.  Pass ``past=True`` to reserve it anyway."""
 
     def __init__(self, end: datetime) -> None:
         super().__init__(end)
         self.end = end
 
     def __str__(self) -> str:
-        return f"the slot was over at {self.end.isoformat()}; past=True takes it all the same"
+        return f"the slot ended at {self.end.isoformat()}; pass past=True to reserve it anyway"
 
 
 class NotBookable(Refused):
-    """The event type can be booked for other dates only: from ``first`` on, before ``end``."""
+    """The start is outside the booking window, ``[first, end)``, of the event type."""
 
     def __init__(self, event_type: str, first: datetime, end: datetime) -> None:
         super().__init__(event_type, first, end)
@@ -294,16 +299,16 @@ class NotBookable(Refused):
         self.end = end
 
     def __str__(self) -> str:
-        span = f"from {self.first.isoformat()} until {self.end.isoformat()}"
-        return f"{self.event_type} can only be booked {span}"
+        span = f"from {self.first.isoformat()} until before {self.end.isoformat()}"
+        return f"{self.event_type} can only be booked with a start {span}"
 
 
 class NoneFree(Refused):
-    """Every candidate was refused; ``refusals`` says why, in the candidates' order.
+    """Every candidate was refused; ``refusals`` has the reasons, in the candidates' order.
 
-    Made with the refusals, or with a function that makes them when they are first
-    read, and what to call it with: a pool of hundreds is refused as soon as one of
-    two.  What each of them was refused for was settled before.
+    The arguments are the refusals, or a function that builds them on first access,
+    followed by its arguments.  That makes refusing a pool of hundreds as cheap as
+    refusing a pool of two.  The reasons are those of the decision, whenever they are read.
     """
 
     def __init__(
@@ -313,12 +318,12 @@ class NoneFree(Refused):
 
     @property
     def args(self) -> tuple[tuple[Refused, ...]]:  # type: ignore[override]
-        """The facts: why each candidate was refused."""
+        """The reason why each candidate was refused."""
         return (self.refusals,)
 
     @property
     def refusals(self) -> tuple[Refused, ...]:
-        """Why each candidate was refused; made on the first read, then kept."""
+        """The reason why each candidate was refused, built on first access and then kept."""
         made, *about = _stored_args(self)
         refusals: tuple[Refused, ...] = made(*about) if callable(made) else made
         BaseException.args.__set__(self, (refusals,))  # type: ignore[attr-defined]
@@ -331,27 +336,27 @@ class NoneFree(Refused):
         return f"{type(self).__name__}({self.refusals!r})"
 
     def find_details(self) -> None:
-        """Find the details of each refusal now."""
+        """Compute the details of each refusal, as of now."""
         for refusal in self.refusals:
             refusal.find_details()
 
     @property
     def retry_at(self) -> datetime | None:
-        """The earliest moment at which one of the candidates could be free, if any could."""
+        """The earliest moment at which one of the candidates could be free; None if none could."""
         moments = [r.retry_at for r in self.refusals if isinstance(r, SlotTaken)]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def __str__(self) -> str:
-        return f"none of {len(self.refusals)} candidates is free"
+        return f"none of the {len(self.refusals)} candidates is free"
 
 
 class QuotaExceeded(Refused):
-    """The holder has as much on hold as a holder may.
+    """The holder already has as much as the quota allows.
 
-    ``quota`` says of what: ``"holds"``, ``"time"`` (of all slots together),
-    ``"lapses"`` (in a row) or ``"waits"`` (in line).  ``limit`` is how much there may
-    be, ``used`` how much there is; ``retry_at`` is the earliest moment at which a
-    retry could succeed, None if it depends on more than time.
+    ``quota`` is ``"holds"``, ``"time"`` (the total length of the slots held),
+    ``"lapses"`` (holds in a row that lapsed) or ``"waits"`` (places on the waitlist).
+    ``limit`` is how much is allowed, ``used`` how much is used.  ``retry_at`` is the earliest
+    moment at which a retry could succeed; None if that depends on more than time.
     """
 
     def __init__(
@@ -369,25 +374,25 @@ class QuotaExceeded(Refused):
 
     def __str__(self) -> str:
         again = "" if self.retry_at is None else f"; try again at {self.retry_at.isoformat()}"
-        return f"the holder's quota of {self.quota} is {self.limit}, with {self.used} used{again}"
+        return f"the holder's quota of {self.quota} is {self.limit}, with {self.used} in use{again}"
 
 
 # --- Refused: the reservation is not what the caller thinks ----------------------------
 
 
 class UnknownReservation(Refused, LookupError):
-    """No reservation has this uid: there never was one, or it ended long ago."""
+    """No reservation has this uid.  It never existed, or it ended long ago and was forgotten."""
 
     def __init__(self, uid: str) -> None:
         super().__init__(uid)
         self.uid = uid
 
     def __str__(self) -> str:
-        return f"no reservation {self.uid!r}: never made, or ended and forgotten"
+        return f"no reservation has the uid {self.uid!r}; it never existed, or ended long ago"
 
 
 class WrongState(Refused):
-    """The reservation's state does not admit the verb, for example releasing a booking."""
+    """The verb is not allowed in the reservation's state, for example releasing a booking."""
 
     def __init__(self, uid: str, state: str, verb: str) -> None:
         super().__init__(uid, state, verb)
@@ -396,15 +401,15 @@ class WrongState(Refused):
         self.verb = verb
 
     def __str__(self) -> str:
-        return f"reservation {self.uid} is {self.state}: cannot {self.verb} it"
+        return f"cannot {self.verb} reservation {self.uid}: it is {self.state}"
 
 
 class HoldExpired(WrongState):
-    """The hold lapsed before the verb arrived; reserve again, or confirm ``if_still_free``."""
+    """The hold lapsed before this call.  Reserve again, or confirm with ``if_still_free=True``."""
 
 
 class StaleVersion(Refused):
-    """The reservation has changed since the caller saw it; read it again, then decide."""
+    """The reservation has changed since the caller read it.  Read it again, then decide."""
 
     def __init__(self, uid: str, expected: int, actual: int) -> None:
         super().__init__(uid, expected, actual)
@@ -413,11 +418,14 @@ class StaleVersion(Refused):
         self.actual = actual
 
     def __str__(self) -> str:
-        return f"reservation {self.uid} is at version {self.actual}, not {self.expected}"
+        return (
+            f"reservation {self.uid} is at version {self.actual}, not {self.expected}; "
+            "read it again before you change it"
+        )
 
 
 class LifeExceeded(Refused):
-    """The hold would outlive the longest life a hold may have; ``latest`` is its last moment."""
+    """The hold would outlive the longest life a hold may have, which ends at ``latest``."""
 
     def __init__(self, uid: str, latest: datetime) -> None:
         super().__init__(uid, latest)
@@ -425,36 +433,36 @@ class LifeExceeded(Refused):
         self.latest = latest
 
     def __str__(self) -> str:
-        return f"reservation {self.uid} may be held until {self.latest.isoformat()} at the latest"
+        return f"reservation {self.uid} cannot be held beyond {self.latest.isoformat()}"
 
 
 # --- InvalidRequest --------------------------------------------------------------------
 
 
 class UnknownResource(InvalidRequest):
-    """No resource has this id; add it to the engine first."""
+    """No resource has this id.  Add it to the engine first."""
 
     def __init__(self, resource: str) -> None:
         super().__init__(resource)
         self.resource = resource
 
     def __str__(self) -> str:
-        return f"no resource {self.resource!r}; add it with add_resource first"
+        return f"no resource has the id {self.resource!r}; add it first, with add_resource"
 
 
 class UnknownEventType(InvalidRequest):
-    """No event type has this id; add it to the engine first."""
+    """No event type has this id.  Add it to the engine first."""
 
     def __init__(self, event_type: str) -> None:
         super().__init__(event_type)
         self.event_type = event_type
 
     def __str__(self) -> str:
-        return f"no event type {self.event_type!r}; add it with add_event_type first"
+        return f"no event type has the id {self.event_type!r}; add it first, with add_event_type"
 
 
 class TooManyUnits(InvalidRequest):
-    """More units are wanted than the resource, or seats than the session, has at all."""
+    """The request wants more units, or seats, than there are in all."""
 
     def __init__(self, resource: str, wanted: int, capacity: int) -> None:
         super().__init__(resource, wanted, capacity)
@@ -463,11 +471,11 @@ class TooManyUnits(InvalidRequest):
         self.capacity = capacity
 
     def __str__(self) -> str:
-        return f"{self.resource}: {self.wanted} wanted, but it has {self.capacity} in all"
+        return f"{self.resource} has {self.capacity} in all, so {self.wanted} can never be had"
 
 
 class InvalidTTL(InvalidRequest):
-    """The time to live is outside the bounds the engine was given."""
+    """The TTL is outside the bounds that the engine was configured with."""
 
     def __init__(self, ttl: timedelta, shortest: timedelta, longest: timedelta) -> None:
         super().__init__(ttl, shortest, longest)
@@ -476,22 +484,27 @@ class InvalidTTL(InvalidRequest):
         self.longest = longest
 
     def __str__(self) -> str:
-        return f"a hold may live from {self.shortest} to {self.longest}, not {self.ttl}"
+        return f"the TTL must be between {self.shortest} and {self.longest}, not {self.ttl}"
 
 
 class KeyReused(InvalidRequest):
-    """The idempotency key was used before, for another request."""
+    """The idempotency key was already used for a different request."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
         self.key = key
 
     def __str__(self) -> str:
-        return f"key {self.key!r} was used for a different request; use a new key for each"
+        return (
+            f"the key {self.key!r} was used for a different request; use a new key for each request"
+        )
 
 
 class InvalidField(InvalidRequest):
-    """A value that can never be right: a naive time, an end before its start, no claims..."""
+    """An argument is invalid, such as a naive time or an end before its start.
+
+    ``field`` names the argument, and ``problem`` says what is wrong with it.
+    """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(field, problem)
@@ -503,9 +516,10 @@ class InvalidField(InvalidRequest):
 
 
 class BadCalendar(InvalidRequest):
-    """The text is no iCalendar file, or strictly read a wrong one; ``problem`` says where and why.
+    """The text is not an iCalendar file, or was read with ``strict`` and has a problem.
 
-    An event is named by its UID, never by its summary, which may be private.
+    ``problem`` says where and what.  It names an event by its UID, never by its
+    summary, which may be private.
     """
 
     def __init__(self, problem: str) -> None:

@@ -245,7 +245,7 @@ def test_refusals_in_a_refusal_keep_their_facts() -> None:
     arrived = pickle.loads(pickle.dumps(NoneFree(refusals)))
     assert [str(one) for one in arrived.refusals] == [str(one) for one in refusals]
     assert arrived.retry_at == END
-    assert str(arrived) == "none of 3 candidates is free"
+    assert str(arrived) == "none of the 3 candidates is free"
 
 
 def test_the_details_of_a_refusal_are_found_once_and_when_read() -> None:

@@ -1477,7 +1477,7 @@ async def test_a_batch_tells_which_of_its_requests_failed(engine: SlotEngine) ->
             with pytest.raises(kind) as caught:
                 await engine.reserve_all(batch)
             assert caught.value.index == at
-            assert any(f"request {at} of" in note for note in caught.value.__notes__)
+            assert any(f"index {at} of" in note for note in caught.value.__notes__)
             arrived = pickle.loads(pickle.dumps(caught.value))
             assert (arrived.index, str(arrived)) == (at, str(caught.value))
     with pytest.raises(UnknownResource) as unknown:

@@ -248,7 +248,7 @@ async def test_nobody_overtakes(engine: SlotEngine, callers: Callers) -> None:
     assert awaited.value.resource == "room"
     assert (awaited.value.start, awaited.value.end) == (START, START + HALF_HOUR)
     assert (awaited.value.in_the_way, awaited.value.retry_at) == ((), NOW + HOUR)
-    assert str(awaited.value).startswith("others wait for room between")
+    assert str(awaited.value).startswith("other callers are waiting for room between")
     with pytest.raises(SlotAwaited):
         await engine.reserve_all([request])
     assert not await engine.is_free(request)

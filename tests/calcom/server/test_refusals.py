@@ -113,12 +113,20 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
         "Please release it and reserve anew.",
     ),
     # None of these is asked of an event type.
-    (UnknownReservation("a"), 404, "no reservation 'a': never made, or ended and forgotten"),
-    (WrongState("a", "confirmed", "move"), 404, "reservation a is confirmed: cannot move it"),
-    (HoldExpired("a", "expired", "move"), 404, "reservation a is expired: cannot move it"),
-    (StaleVersion("a", 1, 2), 422, "reservation a is at version 2, not 1"),
+    (
+        UnknownReservation("a"),
+        404,
+        "no reservation has the uid 'a'; it never existed, or ended long ago",
+    ),
+    (WrongState("a", "confirmed", "move"), 404, "cannot move reservation a: it is confirmed"),
+    (HoldExpired("a", "expired", "move"), 404, "cannot move reservation a: it is expired"),
+    (
+        StaleVersion("a", 1, 2),
+        422,
+        "reservation a is at version 2, not 1; read it again before you change it",
+    ),
     (AlreadyOver(END), 422, "This time slot is too soon. Please choose a later time."),
-    (TooManyWaiting(7), 503, "7 wait already, and no more may"),
+    (TooManyWaiting(7), 503, "7 wait already, which is the maximum; try again later"),
 ]
 
 
