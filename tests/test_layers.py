@@ -34,6 +34,7 @@ CATALOG: Final = "slotengine.calcom.catalog"
 CLIENT: Final = "slotengine.calcom.client"
 SERVER: Final = "slotengine.calcom.server"
 SYNC: Final = "slotengine.calcom.sync"
+DECLARED: Final = (f"{SERVER}.models", f"{SERVER}.reservations_wire", f"{SERVER}.slots_wire")
 
 # These wait with the engine's clock.
 SYNC_WAITING: Final = Layer((CLIENT, SYNC, *SERVED), ("anyio",))
@@ -77,18 +78,25 @@ LAYERS: Final[dict[str, Layer]] = {
     f"{CATALOG}.rate_limits": Layer(PURE),
     f"{CATALOG}.secrets": Layer(),
     SERVER: Layer((CATALOG, SERVER, "slotengine.calcom.wire", EXTRAS, *SERVED), ("orjson",)),
+    # What is declared of a request or an answer, pydantic validates, and tells in OpenAPI.
+    f"{SERVER}.models": Layer(("slotengine.calcom.wire",), ("pydantic",)),
     # One file knows the web framework.
     f"{SERVER}.app": Layer(
         (CATALOG, SERVER, "slotengine.calcom.wire", *SERVED), ("aiohttp", "orjson")
     ),
     f"{SERVER}.bodies": Layer((f"{SERVER}.messages", "slotengine.calcom.wire")),
     f"{SERVER}.messages": Layer(),
-    f"{SERVER}.openapi": Layer((f"{SERVER}.slots_wire", "slotengine.calcom.wire", *PURE)),
+    f"{SERVER}.openapi": Layer((*DECLARED, "slotengine.calcom.wire"), ("pydantic",)),
+    f"{SERVER}.reservations_wire": Layer(
+        (f"{SERVER}.models", "slotengine.calcom.wire"), ("orjson", "pydantic")
+    ),
     f"{SERVER}.search_size": Layer(PURE),
     f"{SERVER}.slots": Layer(
         (CATALOG, SERVER, "slotengine.calcom.wire", *SERVED), ("anyio", "orjson")
     ),
-    f"{SERVER}.slots_wire": Layer(("slotengine.calcom.wire", *PURE)),
+    f"{SERVER}.slots_wire": Layer(
+        (f"{SERVER}.models", "slotengine.calcom.wire", *PURE), ("pydantic",)
+    ),
     f"{CLIENT}.circuit_breaker": Layer(),
     f"{CLIENT}.client": Layer(
         (CLIENT, "slotengine.calcom.wire", "slotengine.errors", EXTRAS), ("aiohttp",)
@@ -351,7 +359,7 @@ RIGHT: Final = {
     "its own layer": ("core.ledger.ledger", "from slotengine.core.ledger.timeline import Taken"),
     "lower layers": ("engine.engine", "from slotengine.core import ledger\nimport anyio, os, time"),
     "the seam": ("engine.engine", "import slotengine.backends.protocol"),
-    "the wire": ("calcom.server.app", "from slotengine.calcom.wire import parse_body"),
+    "the wire": ("calcom.server.app", "from slotengine.calcom.wire import stamp"),
     "the engine": ("calcom.server.app", "from slotengine.engine.engine import SlotEngine"),
     "anything": ("cli", "import slotengine, click\nfrom slotengine.calcom.server import serve"),
     "an argument": ("core.ledger.occupancy", "def f(self): return self.now()"),

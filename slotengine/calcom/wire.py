@@ -1,8 +1,8 @@
-"""Cal.com's JSON, in and out: slots API 2024-09-04, reservations.
+"""Cal.com's JSON as clients and servers both need it: errors, envelopes, times, numbers.
 
-Every field name, constraint text and timestamp format of the wire is here and
-nowhere else.  Pure: bytes and values in, values and bytes out; knows nothing
-of sockets, headers, catalogs or engines.
+Version 2024-09-04 of the slots API.  Pure: bytes and values in, values and bytes out;
+knows nothing of sockets, headers, catalogs or engines.  What only the server needs of the
+wire is in ``server.models``, what only the client needs in ``client.wire``.
 
 What a client may send wrongly ends as an `HttpError`, which `error_body` turns
 into the answer.  Times are truncated to milliseconds on the way in, because
@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from slotengine.extras import missing
 
@@ -124,27 +124,6 @@ def reservation_data(
         data["reservationDuration"] = reservation_minutes
     data["reservationUntil"] = stamp(until)
     return data
-
-
-def held_body(
-    event_type_id: int,
-    start: datetime,
-    end: datetime,
-    uid: str,
-    reservation_minutes: int,
-    until: datetime,
-) -> bytes:
-    """Return the success envelope of a reservation as POST and PATCH answer it.
-
-    The same as of `reservation_data`, in a third of the time: nothing in it needs
-    escaping.
-    """
-    return (
-        f'{{"status":"success","data":{{"eventTypeId":{event_type_id},'
-        f'"slotStart":"{stamp(start)}","slotEnd":"{stamp(end)}",'
-        f'"slotDuration":{(end - start) // MINUTE},"reservationUid":"{uid}",'
-        f'"reservationDuration":{reservation_minutes},"reservationUntil":"{stamp(until)}"}}}}'
-    ).encode()
 
 
 # --- Times -----------------------------------------------------------------------------
@@ -282,89 +261,11 @@ def stamp(moment: datetime) -> str:
 _THOUSANDTHS: Final = tuple(f".{milliseconds:03}Z" for milliseconds in range(1000))
 
 
-# --- The body of POST and PATCH --------------------------------------------------------
-
-
-class Bounds(NamedTuple):
-    """The fewest and the most minutes that a client may ask for."""
-
-    least: int
-    most: int | None = None
-
-
-class ReservationBody(NamedTuple):  # which is made in half the time of a frozen dataclass
-    """A body whose every field has the right type; whether it makes sense is asked later."""
-
-    event_type_id: int
-    slot_start: Timestamp
-    slot_duration: int | None
-    reservation_duration: int | None
-
-
-# How long a slot may be is the event type's to say, once it is known.
-_ANY_LENGTH: Final = Bounds(1)
-
-# Nothing that is valid nests at all; what is not is echoed, and writing has a depth limit.
-_DEEPEST_ECHO: Final = 32
-
-_FIELDS: Final = ("eventTypeId", "slotStart", "slotDuration", "reservationDuration")
+# --- Numbers ---------------------------------------------------------------------------
 
 # The published example sends "30" with quotes.  No more digits than an int64 surely holds.
 NUMERIC: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 """A whole number, written as text."""
-
-
-def parse_body(raw: bytes, bounds: Bounds) -> ReservationBody:
-    """Read the body of a POST or PATCH, or raise `HttpError` 400 with all that is wrong.
-
-    An empty body is an object without fields; unknown fields are dropped; null
-    is as good as absent where a field is optional.
-
-    >>> body = parse_body(b'{"eventTypeId": 1, "slotStart": "2050-09-05"}', Bounds(1, 1440))
-    >>> body.event_type_id, body.slot_duration
-    (1, None)
-    """
-    sent = _object(raw)
-    if len(sent) == 2:  # nearly always, and nothing is wrong
-        event_type_id, start_text = sent.get("eventTypeId"), sent.get("slotStart")
-        if type(event_type_id) is int and type(start_text) is str:
-            slot_start = parse_timestamp(start_text)
-            if slot_start is not None:
-                return ReservationBody(event_type_id, slot_start, None, None)
-    violations: dict[str, dict[str, str]] = {}
-
-    event_type_id = integer(sent.get("eventTypeId"))
-    if event_type_id is None:
-        violations["eventTypeId"] = _not_an_integer("eventTypeId")
-
-    start_text = sent.get("slotStart")
-    slot_start = parse_timestamp(start_text) if isinstance(start_text, str) else None
-    if slot_start is None:
-        violations["slotStart"] = {"isDateString": "slotStart must be a valid ISO 8601 date string"}
-
-    slot_minutes = sent.get("slotDuration")
-    if isinstance(slot_minutes, str) and NUMERIC.fullmatch(slot_minutes):
-        slot_minutes = int(slot_minutes)
-    slot_duration = _minutes("slotDuration", slot_minutes, _ANY_LENGTH, violations)
-    reservation_duration = _minutes(
-        "reservationDuration", sent.get("reservationDuration"), bounds, violations
-    )
-
-    if violations:
-        raise _violated(sent, violations)
-    assert event_type_id is not None
-    assert slot_start is not None
-    return ReservationBody(event_type_id, slot_start, slot_duration, reservation_duration)
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        sent = orjson.loads(raw) if raw else {}
-    except orjson.JSONDecodeError as error:
-        raise HttpError(400, f"The body is not valid JSON: {error}") from None
-    if not isinstance(sent, dict):
-        raise HttpError(400, "The body must be a JSON object")
-    return sent
 
 
 def integer(value: object) -> int | None:
@@ -374,50 +275,3 @@ def integer(value: object) -> int | None:
     if type(value) is float and value.is_integer():
         return int(value)
     return None
-
-
-def _minutes(
-    field: str, value: object, bounds: Bounds, violations: dict[str, dict[str, str]]
-) -> int | None:
-    if value is None:
-        return None
-    minutes = integer(value)
-    if minutes is None:
-        violations[field] = _not_an_integer(field)
-    elif minutes < bounds.least:
-        violations[field] = {"min": f"{field} must not be less than {bounds.least}"}
-    elif bounds.most is not None and minutes > bounds.most:
-        violations[field] = {"max": f"{field} must not be greater than {bounds.most}"}
-    return minutes
-
-
-def _not_an_integer(field: str) -> dict[str, str]:
-    return {"isInt": f"{field} must be an integer number"}
-
-
-def _violated(sent: dict[str, Any], violations: dict[str, dict[str, str]]) -> HttpError:
-    target = {field: sent[field] for field in _FIELDS if field in sent}
-    if _deeper_than(_DEEPEST_ECHO, target):
-        return HttpError(400, "The body is nested too deeply")
-    errors = []
-    for field, constraints in violations.items():
-        error: dict[str, object] = {"target": target, "property": field}
-        if field in target:
-            error["value"] = target[field]
-        errors.append(error | {"children": [], "constraints": constraints})
-    return HttpError(400, "Bad Request Exception", {"errors": errors})
-
-
-def _deeper_than(limit: int, value: object) -> bool:
-    """Tell whether JSON nests deeper than the limit; level by level, so never recursing."""
-    level = [value]
-    for _ in range(limit):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-        if not level:
-            return False
-    return True

@@ -6,7 +6,9 @@
   `messages`.  `app` is the one file that knows a web framework.
 - `auth` knows who calls, `throttle` who is counted as whom, `bodies` which bodies are read.
 - `reservations` and `slots` are the endpoints, `docs_page` what the server says of itself.
-- `responses` and `refusals` are what is answered; `slots_wire` and `openapi` the wire.
+- `models` has what the bodies, queries and answers of the API have in common; they are declared in
+  `reservations_wire` and `slots_wire`, and `openapi` makes its document of them.
+- `responses` and `refusals` are what is answered.
 """
 
 from __future__ import annotations

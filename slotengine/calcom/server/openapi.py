@@ -1,26 +1,34 @@
 """What the server offers, as an OpenAPI 3.1 document.
 
-Statuses, bounds, field and parameter names are those that the code validates by;
-tests hold the rest, types and what must be given, against it too.  Pure: makes a
+Bodies, parameters and answers are those of the models that validate requests; statuses
+are those of `wire`.  Only paths, headers and credentials are written here.  Pure: makes a
 value, which `docs_page` publishes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-from slotengine.calcom.server.slots_wire import LONGEST, QUERY_GROUPS
-from slotengine.calcom.wire import ERRORS, VERSION, Bounds
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from slotengine.calcom.server.models import Done, Error, InternalError, Success
+from slotengine.calcom.server.reservations_wire import (
+    Bounds,
+    Reservation,
+    ReservationMade,
+    reservation_request,
+)
+from slotengine.calcom.server.slots_wire import QUERIES, Slots, SlotsQuery, own_parameters
+from slotengine.calcom.wire import ERRORS, VERSION
 
 Json = dict[str, Any]
 
-_DATE: Final = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-
-ALWAYS: Final = (400, 401, 404, 408, 413, 417, 429, 503)
-"""The statuses of errors that any endpoint can answer with, by what surrounds it."""
-
-# Of each operation, beside those.
+ANY_ENDPOINT: Final = (400, 401, 404, 408, 413, 417, 429, 503)
+"""The statuses of errors that any endpoint can answer with."""
 _WITH_BODY: Final = (403, 415, 422)
+"""Those that endpoints with a body can answer with, too."""
 
 
 def document(bounds: Bounds, *, version: str) -> Json:
@@ -29,6 +37,7 @@ def document(bounds: Bounds, *, version: str) -> Json:
     >>> sorted(document(Bounds(1, 60), version="1")["paths"])
     ['/v2/slots', '/v2/slots/reservations', '/v2/slots/reservations/{uid}']
     """
+    request = reservation_request(bounds)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -40,23 +49,59 @@ def document(bounds: Bounds, *, version: str) -> Json:
         "security": [{}, {"bearer": []}, {"clientId": [], "clientSecret": []}],
         "paths": {
             "/v2/slots": {"get": _search()},
-            "/v2/slots/reservations": {"post": _post()},
+            "/v2/slots/reservations": {"post": _post(request)},
             "/v2/slots/reservations/{uid}": {
                 "parameters": [_uid()],
                 "get": _get(),
-                "patch": _patch(),
+                "patch": _patch(request),
                 "delete": _delete(),
             },
         },
         "components": {
-            "schemas": _schemas(bounds),
+            "schemas": _schemas(request, *_ANSWERS),
             "responses": {f"Error{status}": _error(status) for status in ERRORS}
-            | {"Error500": _bug()},
+            | {"Error500": _internal_error()},
             "headers": _headers(),
             "parameters": {"Version": _version()},
             "securitySchemes": _security(),
         },
     }
+
+
+# --- Schemas ---------------------------------------------------------------------------
+
+_ANSWERS: Final = (Slots, Reservation, ReservationMade, Error, InternalError)
+_REF: Final = "#/components/schemas/{model}"
+
+
+class _Schemas(GenerateJsonSchema):
+    """Pydantic's schemas without titles for fields, which would be their names once more."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+
+def _schemas(*models: type[BaseModel]) -> Json:
+    """Return the schemas of the models, and of those within, by name."""
+    _, shared = models_json_schema(
+        [(model, "validation") for model in models], ref_template=_REF, schema_generator=_Schemas
+    )
+    schemas: Json = shared["$defs"]
+    return schemas
+
+
+def _schema(model: type[BaseModel]) -> Json:
+    """Return the schema of a model without those within, which are among the components."""
+    schema = model.model_json_schema(ref_template=_REF, schema_generator=_Schemas)
+    return {key: value for key, value in schema.items() if key not in {"$defs", "title"}}
+
+
+def _ref(model: type[BaseModel]) -> Json:
+    return {"$ref": _REF.format(model=model.__name__)}
+
+
+def _content(schema: Json) -> Json:
+    return {"application/json": {"schema": schema}}
 
 
 # --- Operations ------------------------------------------------------------------------
@@ -65,55 +110,45 @@ def document(bounds: Bounds, *, version: str) -> Json:
 def _operation(
     name: str,
     summary: str,
-    success: tuple[int, str, Json],
+    success: tuple[int, str, type[BaseModel]],
     *,
     parameters: tuple[Json, ...] = (),
-    body: bool = False,
+    body: type[BaseModel] | None = None,
 ) -> Json:
-    status, description, schema = success
-    statuses = (*ALWAYS, *(_WITH_BODY if body else ()))
+    status, description, answer = success
+    errors = ANY_ENDPOINT if body is None else (*ANY_ENDPOINT, *_WITH_BODY)
+    responses: Json = {
+        str(status): {
+            "description": description,
+            "headers": _header_refs(),
+            "content": _content(_schema(answer)),
+        }
+    }
+    for each in sorted((*errors, 500)):
+        responses[str(each)] = {"$ref": f"#/components/responses/Error{each}"}
     operation: Json = {
         "operationId": name,
         "summary": summary,
         "parameters": [{"$ref": "#/components/parameters/Version"}, *parameters],
-        "responses": {
-            str(status): {
-                "description": description,
-                "headers": _header_refs(),
-                "content": {"application/json": {"schema": schema}},
-            }
-        }
-        | {
-            str(each): {"$ref": f"#/components/responses/Error{each}"}
-            for each in sorted((*statuses, 500))
-        },
+        "responses": responses,
     }
-    if body:
-        content = {"application/json": {"schema": _ref("ReservationRequest")}}
-        operation["requestBody"] = {"required": True, "content": content}
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": _content(_ref(body))}
     return operation
 
 
-def _success(data: Json | None) -> Json:
-    properties: Json = {"status": {"const": "success"}}
-    if data is not None:
-        properties["data"] = data
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
 def _search() -> Json:
-    shown = (200, "The slots that can be had, by date, in order.", _success(_ref("Slots")))
     return _operation(
         "searchSlots",
         "Search slots, of one event type or of several users together",
-        shown,
-        parameters=tuple(_query_parameter(name) for name in QUERY_PARAMETERS),
+        (200, "The slots that can be had, by date, in order.", Success[Slots]),
+        parameters=tuple(_query_parameters()),
     )
 
 
-def _post() -> Json:
-    made = (201, "The hold, which lapses by itself.", _success(_ref("ReservationMade")))
-    operation = _operation("holdSlot", "Hold a slot for some minutes", made, body=True)
+def _post(request: type[BaseModel]) -> Json:
+    made = (201, "The hold, which lapses by itself.", Success[ReservationMade])
+    operation = _operation("holdSlot", "Hold a slot for some minutes", made, body=request)
     operation["responses"]["201"]["links"] = {
         name: {
             "operationId": name,
@@ -126,21 +161,20 @@ def _post() -> Json:
 
 
 def _get() -> Json:
-    data = {"anyOf": [_ref("Reservation"), {"type": "null"}]}
-    read = (200, "The hold, also for an hour after it has lapsed; else null.", _success(data))
-    return _operation("readHold", "Read a hold", read)
+    description = "The hold, also for an hour after it has lapsed; else null."
+    return _operation("readHold", "Read a hold", (200, description, Success[Reservation | None]))
 
 
-def _patch() -> Json:
-    moved = (200, "The hold as it is now.", _success(_ref("ReservationMade")))
-    return _operation("moveHold", "Move a hold to another slot, and renew it", moved, body=True)
+def _patch(request: type[BaseModel]) -> Json:
+    moved = (200, "The hold as it is now.", Success[ReservationMade])
+    return _operation("moveHold", "Move a hold to another slot, and renew it", moved, body=request)
 
 
 def _delete() -> Json:
     return _operation(
         "releaseHold",
         "Release a hold; whatever else the uid is, nothing happens",
-        (200, "It is held no longer.", _success(None)),
+        (200, "It is held no longer.", Done),
     )
 
 
@@ -167,176 +201,34 @@ def _uid() -> Json:
     }
 
 
-_INTEGER: Final[Json] = {"type": "integer", "format": "int64"}
-_TEXT: Final[Json] = {"type": "string"}
-_MOMENT: Final[Json] = {
-    "type": "string",
-    "description": "ISO 8601; in UTC unless it carries an offset, and a date alone is its midnight",
-    "examples": ["2050-09-05", "2050-09-05T09:00:00Z"],
-}
-
-QUERY_PARAMETERS: Final[dict[str, tuple[str, Json]]] = {
-    "start": ("The earliest start", _MOMENT),
-    "end": ("Until when; a midnight is the end of that day", _MOMENT),
-    "timeZone": ("An IANA name; times and dates are shown in that zone", _TEXT),
-    "duration": (
-        "In minutes; one of the event type's",
-        {"type": "integer", "minimum": 1, "maximum": LONGEST},
-    ),
-    "format": (
-        "With `range` each slot has its end, too",
-        {"type": "string", "enum": ["time", "range", ""]},
-    ),
-    "bookingUidToReschedule": ("A booking or hold that is not in the way", _TEXT),
-    "rrHostSubsetIds": (
-        "Round robin: the only users who may host",
-        {"type": "array", "items": _INTEGER},
-    ),
-    "eventTypeId": ("An event type, by its id", _INTEGER | {"examples": [1]}),
-    "eventTypeSlug": ("An event type of `username` or `teamSlug`", _TEXT),
-    "username": ("Whose event type", _TEXT),
-    "teamSlug": ("Which team's event type", _TEXT),
-    "usernames": (
-        "No event type: when all of these are free",
-        {"type": "array", "items": {"type": "string"}, "minItems": 2},
-    ),
-    "organizationSlug": ("Of which organization the user, team or users are", _TEXT),
-}
-"""What each parameter of the search means, and its schema."""
-
-_NEEDED: Final = frozenset({"start", "end"})
+def _query_parameters() -> list[Json]:
+    """Return the parameters of the search: those of all queries, then those of some."""
+    required = set(_schema(SlotsQuery)["required"])
+    properties: Json = {}
+    for query in (SlotsQuery, *QUERIES):
+        properties |= _schema(query)["properties"]
+    return [
+        _query_parameter(name, properties[name], required=name in required) for name in properties
+    ]
 
 
-def _query_parameter(name: str) -> Json:
-    meaning, schema = QUERY_PARAMETERS[name]
-    groups = [group for group in QUERY_GROUPS if name in group]
-    if groups:
-        meaning += "; for " + ", or ".join(" with ".join(f"`{one}`" for one in g) for g in groups)
-    parameter: Json = {"name": name, "in": "query", "description": meaning, "schema": schema}
-    if name in _NEEDED:
+def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) -> Json:
+    meaning = schema["description"]
+    groups = [own_parameters(query) for query in QUERIES]
+    others = [[f"`{each}`" for each in own if each != name] for own in groups if name in own]
+    if any(others):
+        meaning += "; beside " + ", or ".join(" and ".join(each) for each in others)
+    parameter: Json = {
+        "name": name,
+        "in": "query",
+        "description": meaning,
+        "schema": {key: value for key, value in schema.items() if key != "description"},
+    }
+    if required:
         parameter["required"] = True
-    if schema["type"] == "array":
+    if schema.get("type") == "array":
         parameter |= {"style": "form", "explode": True}
     return parameter
-
-
-# --- Schemas ---------------------------------------------------------------------------
-
-
-def _ref(schema: str) -> Json:
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
-def _schemas(bounds: Bounds) -> Json:
-    return {
-        "ReservationRequest": _request(bounds),
-        "Reservation": _reservation(made=False),
-        "ReservationMade": _reservation(made=True),
-        "Slots": {
-            "type": "object",
-            "propertyNames": {"pattern": _DATE},
-            "additionalProperties": {"type": "array", "items": _ref("Slot"), "minItems": 1},
-        },
-        "Slot": _slot(),
-        "Error": _envelope(),
-        "ErrorDetails": {
-            "type": "object",
-            "required": ["message", "error", "statusCode"],
-            "properties": {"message": _TEXT, "error": _TEXT, "statusCode": {"type": "integer"}},
-        },
-        "Violations": _violations(),
-    }
-
-
-def _request(bounds: Bounds) -> Json:
-    hold: Json = {"type": ["integer", "null"], "minimum": bounds.least}
-    if bounds.most is not None:
-        hold["maximum"] = bounds.most
-    length = {"description": "In minutes, as a number or text; one of the event type's"}
-    lengths = [
-        {"type": "integer", "minimum": 1},
-        {"type": "string", "pattern": "^0*[1-9][0-9]*$", "maxLength": 18},
-        {"type": "null"},
-    ]
-    return {
-        "type": "object",
-        "description": "Other properties are dropped.",
-        "required": ["eventTypeId", "slotStart"],
-        "properties": {
-            "eventTypeId": {"type": "integer"},
-            "slotStart": _MOMENT,
-            "slotDuration": length | {"anyOf": lengths},
-            "reservationDuration": hold
-            | {"description": "How long to hold, in minutes; only with credentials"},
-        },
-        "examples": [{"eventTypeId": 1, "slotStart": "2050-09-05T09:00:00Z"}],
-    }
-
-
-def _reservation(*, made: bool) -> Json:
-    moment = {"type": "string", "format": "date-time"}
-    minutes = {"type": "integer", "minimum": 1}
-    properties: Json = {
-        "eventTypeId": {"type": "integer"},
-        "slotStart": moment,
-        "slotEnd": moment,
-        "slotDuration": minutes,
-        "reservationUid": {"type": "string", "format": "uuid"},
-    }
-    if made:
-        properties["reservationDuration"] = minutes
-    properties["reservationUntil"] = moment
-    return _exactly(properties)
-
-
-def _slot() -> Json:
-    moment = {"type": "string", "format": "date-time"}
-    seats = {"type": "integer", "minimum": 0}
-    return _exactly(
-        {
-            "start": moment,
-            "end": moment | {"description": "With `format=range`"},
-            "seatsBooked": seats,
-            "seatsRemaining": seats,
-            "seatsTotal": seats,
-            "bookingUid": _TEXT,
-        },
-        required=["start"],
-    )
-
-
-def _exactly(properties: Json, required: list[str] | None = None) -> Json:
-    return {
-        "type": "object",
-        "required": list(properties) if required is None else required,
-        "properties": properties,
-        "additionalProperties": False,
-    }
-
-
-def _envelope() -> Json:
-    details = {"anyOf": [_ref("ErrorDetails"), _ref("Violations"), _TEXT]}
-    error = _exactly({"code": _TEXT, "message": _TEXT, "details": details})
-    timestamp = {"type": "string", "format": "date-time"}
-    return _exactly(
-        {"status": {"const": "error"}, "timestamp": timestamp, "path": _TEXT, "error": error}
-    )
-
-
-def _violations() -> Json:
-    constraints = {"type": "object", "additionalProperties": _TEXT}
-    violation = {
-        "type": "object",
-        "required": ["target", "property", "children", "constraints"],
-        "properties": {
-            "target": {"type": "object"},
-            "property": _TEXT,
-            "value": {},
-            "children": {"type": "array"},
-            "constraints": constraints,
-        },
-    }
-    return _exactly({"errors": {"type": "array", "items": violation, "minItems": 1}})
 
 
 # --- Answers ---------------------------------------------------------------------------
@@ -348,16 +240,15 @@ def _error(status: int) -> Json:
     return {
         "description": name,
         "headers": _header_refs(),
-        "content": {"application/json": {"schema": {"allOf": [_ref("Error"), this]}}},
+        "content": _content({"allOf": [_ref(Error), this]}),
     }
 
 
-def _bug() -> Json:
-    schema = _exactly({"statusCode": {"const": 500}, "message": _TEXT})
+def _internal_error() -> Json:
     return {
         "description": "Internal Server Error",
         "headers": _header_refs(),
-        "content": {"application/json": {"schema": schema}},
+        "content": _content(_ref(InternalError)),
     }
 
 

@@ -19,19 +19,14 @@ from slotengine.calcom.catalog.catalog import Catalog, Offer
 from slotengine.calcom.catalog.quotas import CallerQuotas
 from slotengine.calcom.server.auth import Caller, Kind
 from slotengine.calcom.server.refusals import explained, slot_minutes
-from slotengine.calcom.server.responses import Reply
-from slotengine.calcom.wire import (
-    DONE,
-    MINUTE,
+from slotengine.calcom.server.reservations_wire import (
+    BodyReader,
     Bounds,
-    HttpError,
-    ReservationBody,
+    ReservationRequest,
     held_body,
-    parse_body,
-    reservation_data,
-    sendable,
-    success,
 )
+from slotengine.calcom.server.responses import Reply
+from slotengine.calcom.wire import DONE, MINUTE, HttpError, reservation_data, sendable, success
 from slotengine.core.ledger.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Quota, Reservation
@@ -55,8 +50,8 @@ class _Allowance(NamedTuple):
     """What a kind of caller may have."""
 
     quota: Quota | None
-    bounds: Bounds
-    """How many minutes a hold may be asked for."""
+    bodies: BodyReader
+    """Reads what is asked for, within the bounds of such callers."""
     usual_hold_minutes: int
 
 
@@ -76,6 +71,7 @@ class Reservations:
         self._enforce = enforce_availability
         least, most = _bounds(engine)
         self._bounds = Bounds(least, most)
+        self._bodies = BodyReader(self._bounds)
         of_kinds = {
             Kind.API_KEY: quotas.api_key,
             Kind.ACCESS_TOKEN: quotas.access_token,
@@ -95,7 +91,7 @@ class Reservations:
     def hold(self, caller: Caller, holder: str, raw: bytes) -> Reply:
         """Hold a slot for a holder, as whoever calls may.  Raises `HttpError`."""
         allowance, user_id = self._allowances[caller.quota_kind], caller.user_id
-        body = parse_body(raw, allowance.bounds)
+        body = allowance.bodies.read(raw)
         _check_caller(user_id, body)
         wanted = self._admit(user_id, body, allowance.usual_hold_minutes)
         try:
@@ -129,7 +125,7 @@ class Reservations:
 
         Raises `HttpError`.
         """
-        body = parse_body(raw, self._bounds)
+        body = self._bodies.read(raw)
         # Who calls does not matter here, unless something is asked for that not all may have.
         user_id = None if body.reservation_duration is None else caller.user()
         _check_caller(user_id, body)
@@ -157,7 +153,7 @@ class Reservations:
     # --- The steps of the endpoints ------------------------------------------------------
 
     def _admit(
-        self, user_id: int | None, body: ReservationBody, usual_hold_minutes: int
+        self, user_id: int | None, body: ReservationRequest, usual_hold_minutes: int
     ) -> _Wanted:
         """Check all that does not depend on what is taken, in the contract's order."""
         offer = self._catalog.event_types.get(body.event_type_id)
@@ -245,10 +241,10 @@ def _allowance(kind: Kind, quota: Quota | None, least: int, most: int) -> _Allow
             )
         most = min(most, quota.life // MINUTE)
     usual = max(least, min(USUAL_HOLD_MINUTES, most))
-    return _Allowance(quota, Bounds(least, most), usual)
+    return _Allowance(quota, BodyReader(Bounds(least, most)), usual)
 
 
-def _check_caller(user_id: int | None, body: ReservationBody) -> None:
+def _check_caller(user_id: int | None, body: ReservationRequest) -> None:
     if body.reservation_duration is not None and user_id is None:
         raise HttpError(
             401,

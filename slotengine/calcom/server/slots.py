@@ -31,6 +31,7 @@ from slotengine.calcom.server.search_size import (
     distinct,
 )
 from slotengine.calcom.server.slots_wire import (
+    AnyQuery,
     ById,
     ByTeam,
     ByUser,
@@ -170,42 +171,41 @@ class SlotSearch:
 
     # --- What is asked for ---------------------------------------------------------------
 
-    def _resolve(self, query: SlotsQuery) -> tuple[Offer | None, EventType]:
+    def _resolve(self, query: AnyQuery) -> tuple[Offer | None, EventType]:
         """Return the event type that is asked for; it is not the catalog's if it is dynamic."""
-        target = query.target
-        if isinstance(target, ByUsernames):
-            return None, self._together(target, query.duration)
-        found = target.event_type_id if isinstance(target, ById) else self._named(target)
+        if isinstance(query, ByUsernames):
+            return None, self._together(query)
+        found = query.event_type_id if isinstance(query, ById) else self._named(query)
         offer = None if found is None else self._catalog.event_types.get(found)
         if offer is None:
             raise HttpError(404, "Event Type not found")
         return offer, offer.rules
 
-    def _named(self, target: ByUser | ByTeam) -> int | None:
-        return self._of_user(target) if isinstance(target, ByUser) else self._of_team(target)
+    def _named(self, query: ByUser | ByTeam) -> int | None:
+        return self._of_user(query) if isinstance(query, ByUser) else self._of_team(query)
 
-    def _of_user(self, target: ByUser) -> int | None:
+    def _of_user(self, query: ByUser) -> int | None:
         directory = self._catalog.directory
-        user_id = self._user(target.username, self._organization(target.organization_slug))
-        return directory.of_users.get((user_id, target.event_type_slug))
+        user_id = self._user(query.username, self._organization(query.organization_slug))
+        return directory.of_users.get((user_id, query.event_type_slug))
 
-    def _of_team(self, target: ByTeam) -> int | None:
+    def _of_team(self, query: ByTeam) -> int | None:
         directory = self._catalog.directory
-        organization_id = self._organization(target.organization_slug)
-        team_id = directory.teams.get((organization_id, target.team_slug))
+        organization_id = self._organization(query.organization_slug)
+        team_id = directory.teams.get((organization_id, query.team_slug))
         if team_id is None:
-            raise HttpError(404, f"Team with slug {target.team_slug} not found")
-        return directory.of_teams.get((team_id, target.event_type_slug))
+            raise HttpError(404, f"Team with slug {query.team_slug} not found")
+        return directory.of_teams.get((team_id, query.event_type_slug))
 
-    def _together(self, target: ByUsernames, duration: int | None) -> EventType:
+    def _together(self, query: ByUsernames) -> EventType:
         """Return the event type of several users, who must all be free."""
-        organization_id = self._organization(target.organization_slug)
-        user_ids = [self._user(username, organization_id) for username in target.usernames]
+        organization_id = self._organization(query.organization_slug)
+        user_ids = [self._user(username, organization_id) for username in query.usernames]
         if not self._catalog.directory.apart.isdisjoint(user_ids):
             raise HttpError(401, "Some of the users in this group do not allow dynamic booking")
         return EventType(
             id="dynamic",
-            length=DYNAMIC_LENGTH if duration is None else duration * MINUTE,
+            length=DYNAMIC_LENGTH if query.duration is None else query.duration * MINUTE,
             all_of=list(dict.fromkeys(map(resource_of, user_ids))),
             notice=DYNAMIC_NOTICE,
         )
@@ -257,7 +257,7 @@ class SlotSearch:
 
     def _rescheduled(self, query: SlotsQuery) -> Reservation | None:
         """Return the booking, or hold, that is to be moved; None if there is no such."""
-        uid = query.rescheduled_uid
+        uid = query.booking_uid_to_reschedule
         found = None if uid is None else self._reservation(self._booked.get(uid, uid))
         return found if found is not None and found.state in _STANDING else None
 
@@ -331,8 +331,8 @@ def _hosts(
     if offer is None or not offer.round_robin:
         return None
     groups = left = list(offer.group_hosts)
-    if query.host_subset:
-        subset = frozenset(map(resource_of, query.host_subset))
+    if query.rr_host_subset_ids:
+        subset = frozenset(map(resource_of, query.rr_host_subset_ids))
         left = [group & subset for group in left]
     if offer.same_host and rescheduled is not None and rescheduled.event_type == offer.rules.id:
         left = [group & frozenset(rescheduled.resources) for group in left]

@@ -1,9 +1,8 @@
 """The search for slots on the wire: the query of ``GET /v2/slots`` in, its data out.
 
-Every parameter, validation text and timestamp format of the search is here and
-nowhere else; what reservations need of the wire is `wire`'s.  Pure: text and
-values in, values out; knows nothing of catalogs or engines, and so neither
-whether there is such an event type nor whether it can be so long.
+Every parameter and timestamp format of the search is here and nowhere else.  Pure: text
+and values in, values out; knows nothing of catalogs or engines, and so neither whether
+there is such an event type nor whether it can be so long.
 
 Repeated parameters are read as the original's web framework reads them: a name
 that is given twice, or with ``[]`` after it, has a list for its value, which
@@ -12,289 +11,95 @@ only a few parameters may have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from functools import cache
-from typing import Final, NamedTuple, TypeVar
+from typing import Annotated, Final, Literal, NamedTuple
 from zoneinfo import available_timezones
 
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    RootModel,
+    SkipValidation,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from slotengine.calcom.server.models import (
+    ABSENT,
+    IS_NUMBER,
+    IS_STRING,
+    IS_TIME,
+    TIME,
+    Answer,
+    Constraint,
+    Model,
+    broken,
+)
 from slotengine.calcom.wire import NUMERIC, HttpError, parse_timestamp, sendable, stamp
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.time.zone import UTC_NAMES, Zone
 
-T = TypeVar("T")
-
 LONGEST: Final = Terms().longest_span // MINUTE
 """The longest slot that can be asked for, in minutes: what an engine allows by default."""
 
+# --- Values of parameters --------------------------------------------------------------
 
-# --- The query -------------------------------------------------------------------------
-
-
-class ById(NamedTuple):
-    """Any event type, by its id."""
-
-    event_type_id: int
+Sent = str | list[str]
+"""What was sent for a parameter."""
 
 
-class ByUser(NamedTuple):
-    """An event type of a user, who is looked for in the organization, if there is one."""
-
-    username: str
-    event_type_slug: str
-    organization_slug: str | None
+def _text(value: Sent) -> str:
+    if not isinstance(value, str):
+        raise ValueError("given more than once")
+    return value
 
 
-class ByTeam(NamedTuple):
-    """An event type of a team, of the organization, or of none."""
-
-    team_slug: str
-    event_type_slug: str
-    organization_slug: str | None
-
-
-class ByUsernames(NamedTuple):
-    """No event type: when several users of an organization are all free."""
-
-    usernames: tuple[str, ...]
-    """Two at least, in the order in which they were sent; the same may be there twice."""
-    organization_slug: str
+def _moment(value: Sent) -> datetime:
+    timestamp = parse_timestamp(_text(value))
+    if timestamp is None or timestamp.moment is None:  # such as 30 February
+        raise ValueError("not a time")
+    return timestamp.moment
 
 
-Target = ById | ByUser | ByTeam | ByUsernames
-
-
-@dataclass(frozen=True, slots=True)
-class SlotsQuery:
-    """A query whose every parameter is well written; whether it makes sense is asked later."""
-
-    target: Target
-    first: datetime
-    """The earliest start of a slot, UTC."""
-    last: datetime
-    """Until when slots are searched, UTC; they may end one second later."""
-    time_zone: str | None
-    """An IANA name in its usual spelling; None for UTC, with nothing said of it."""
-    duration: int | None
-    """In minutes, 1 to `LONGEST`."""
-    ranges: bool
-    """Whether the ends of slots are to be shown."""
-    rescheduled_uid: str | None
-    """A booking that is not in the way, if there is one of that uid."""
-    host_subset: tuple[int, ...]
-    """The only users who may host; empty for no such restriction."""
-
-    @property
-    def earliest_start(self) -> int:
-        """The first instant at which a slot may start, in UTC microseconds."""
-        return to_us(self.first)
-
-    @property
-    def latest_end(self) -> int:
-        """The last instant at which a slot may end, in UTC microseconds.
-
-        A second after ``last``: so a slot that ends at midnight fits in a day
-        that ends at 23:59:59.
-        """
-        return to_us(self.last) + SECOND
-
-
-def parse_query(pairs: Iterable[tuple[str, str]]) -> SlotsQuery:
-    """Read a query string, decoded into pairs, or raise `HttpError` 400 with all that is wrong.
-
-    >>> query = parse_query([("eventTypeId", "1"), ("start", "2050-09-05"), ("end", "2050-09-06")])
-    >>> query.target, query.first.isoformat(), query.last.isoformat()
-    (ById(event_type_id=1), '2050-09-05T00:00:00+00:00', '2050-09-06T23:59:59+00:00')
-    """
-    sent = _Parameters(pairs)
-    target = _target(sent)
-    first = _moment(sent, "start")
-    last = _moment(sent, "end")
+def _end_of_day(moment: datetime) -> datetime:
+    """Return the last second of a date for its midnight, and any other moment as it is."""
     # The time of day, not the instant: a fraction of a second after midnight counts as well.
-    if (last.hour, last.minute, last.second) == (0, 0, 0):
-        last = last.replace(hour=23, minute=59, second=59)
-    query = SlotsQuery(
-        target,
-        first,
-        last,
-        time_zone=_time_zone(sent),
-        duration=_duration(sent),
-        ranges=_ranges(sent),
-        rescheduled_uid=sent.text("bookingUidToReschedule") or None,
-        host_subset=_host_subset(sent),
-    )
-    sent.refuse()
-    return query
+    if (moment.hour, moment.minute, moment.second) == (0, 0, 0):
+        return moment.replace(hour=23, minute=59, second=59)
+    return moment
 
 
-class _Parameters:
-    """What was sent, by name, and what is wrong with it.
-
-    Each method takes a parameter and notes what is wrong; what it returns then
-    does not matter, since `refuse` raises.
-    """
-
-    __slots__ = ("_sent", "_wrong")
-
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self._wrong: dict[str, list[str]] = {}
-        self._sent: dict[str, str | list[str]] = {}
-        for name, value in pairs:
-            self._add(sendable(name), sendable(value))
-
-    def _add(self, name: str, value: str) -> None:
-        key = name.removesuffix("[]")
-        before = self._sent.get(key)
-        if before is None:
-            self._sent[key] = value if key == name else [value]
-        elif isinstance(before, list):
-            before.append(value)
-        else:
-            self._sent[key] = [before, value]
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._sent
-
-    def wrong(self, name: str, *texts: str) -> None:
-        """Note what is wrong with a parameter."""
-        self._wrong.setdefault(name, []).extend(texts)
-
-    def know(self, *names: str) -> None:
-        """Note all parameters but these as unknown."""
-        for name in self._sent:
-            if name not in names:
-                self.wrong(name, f"property {name} should not exist")
-
-    def text(self, name: str, *, needed: bool = False) -> str:
-        """Take text; empty if it was not sent and need not be."""
-        value = self._sent.get(name)
-        if isinstance(value, list) or (value is None and needed):
-            self.wrong(name, f"{name} must be a string")
-        return value if isinstance(value, str) else ""
-
-    def parsed(
-        self, name: str, parse: Callable[[str], T | None], problem: str, *, needed: bool = False
-    ) -> T | None:
-        """Take text that means something; None if it was not sent and need not be."""
-        value = self._sent.get(name)
-        if value is None and not needed:
-            return None
-        meaning = parse(value) if isinstance(value, str) else None
-        if meaning is None:
-            self.wrong(name, problem)
-        return meaning
-
-    def items(self, name: str) -> list[str]:
-        """Take a list, repeated or separated by commas; empty if it was not sent."""
-        value = self._sent.get(name, [])
-        values = [value] if isinstance(value, str) else value
-        return [item.strip() for each in values for item in each.split(",")]
-
-    def refuse(self) -> None:
-        """Raise `HttpError` 400 if anything is wrong."""
-        if self._wrong:
-            problems = (
-                f"{name} property is wrong,{', '.join(texts)} "
-                for name, texts in self._wrong.items()
-            )
-            raise HttpError(400, ", ".join(problems))
+def _integer(value: Sent) -> int:
+    text = _text(value)
+    if not NUMERIC.fullmatch(text):
+        raise ValueError("not a whole number")
+    return int(text)
 
 
-# --- Which slots -----------------------------------------------------------------------
-
-_COMMON: Final = (
-    "start",
-    "end",
-    "timeZone",
-    "duration",
-    "format",
-    "bookingUidToReschedule",
-    "rrHostSubsetIds",
-)
-
-_BY_ID: Final = ("eventTypeId",)
-_BY_USER: Final = ("username", "eventTypeSlug", "organizationSlug")
-_BY_TEAM: Final = ("teamSlug", "eventTypeSlug", "organizationSlug")
-_BY_USERNAMES: Final = ("usernames", "organizationSlug")
-QUERY_GROUPS: Final = (_BY_ID, _BY_USER, _BY_TEAM, _BY_USERNAMES)
-"""What says which slots: the parameters of one of these, beside those that all may have."""
-QUERY_NAMES: Final = frozenset(_COMMON).union(*QUERY_GROUPS)
-"""All parameters there are."""
+def _items(value: Sent) -> list[str]:
+    """Return a list that is repeated or separated by commas."""
+    values = [value] if isinstance(value, str) else value
+    return [item.strip() for each in values for item in each.split(",")]
 
 
-def _target(sent: _Parameters) -> Target:
-    """Choose the first group whose parameters are there; those of others are unknown then."""
-    if "eventTypeId" in sent:
-        sent.know(*_COMMON, *_BY_ID)
-        return ById(_number(sent, "eventTypeId") or 0)
-    if "username" in sent and "eventTypeSlug" in sent:
-        sent.know(*_COMMON, *_BY_USER)
-        slug, username = sent.text("eventTypeSlug"), sent.text("username")
-        return ByUser(username, slug, sent.text("organizationSlug") or None)
-    if "teamSlug" in sent and "eventTypeSlug" in sent:
-        sent.know(*_COMMON, *_BY_TEAM)
-        slug, team = sent.text("eventTypeSlug"), sent.text("teamSlug")
-        return ByTeam(team, slug, sent.text("organizationSlug") or None)
-    sent.know(*_COMMON, *_BY_USERNAMES)
-    usernames = tuple(sent.items("usernames"))
-    if len(usernames) < 2:
-        sent.wrong("usernames", "The array must contain at least 2 elements.")
-    return ByUsernames(usernames, sent.text("organizationSlug", needed=True))
+def _integers(value: Sent) -> list[int]:
+    return [_integer(item) for item in _items(value)]
 
 
-def _moment(sent: _Parameters, name: str) -> datetime:
-    problem = f"{name} must be a valid ISO 8601 date string"
-    return sent.parsed(name, _existing, problem, needed=True) or datetime.min.replace(tzinfo=UTC)
+def _lower(value: Sent) -> str:
+    return _text(value).lower()
 
 
-def _existing(text: str) -> datetime | None:
-    """Return the moment; None also for what is written like one, such as 30 February."""
-    instant = parse_timestamp(text)
-    return None if instant is None else instant.moment
-
-
-def _integer(text: str) -> int | None:
-    return int(text) if NUMERIC.fullmatch(text) else None
-
-
-def _number(sent: _Parameters, name: str) -> int | None:
-    return sent.parsed(name, _integer, f"{name} {_NO_NUMBER}")
-
-
-_NO_NUMBER: Final = "must be a number conforming to the specified constraints"
-
-
-def _duration(sent: _Parameters) -> int | None:
-    minutes = _number(sent, "duration")
-    if minutes is not None and minutes < 1:
-        sent.wrong("duration", "duration must not be less than 1")
-    elif minutes is not None and minutes > LONGEST:
-        sent.wrong("duration", f"duration must not be greater than {LONGEST}")
-    return minutes
-
-
-def _host_subset(sent: _Parameters) -> tuple[int, ...]:
-    ids = [_integer(item) for item in sent.items("rrHostSubsetIds")]
-    if None in ids:
-        sent.wrong("rrHostSubsetIds", f"each value in rrHostSubsetIds {_NO_NUMBER}")
-    return tuple(id for id in ids if id is not None)  # noqa: A001
-
-
-# --- How they are shown ----------------------------------------------------------------
-
-_FORMATS: Final = {"": False, "time": False, "range": True}
-
-
-def _ranges(sent: _Parameters) -> bool:
-    problem = "slotFormat must be either 'range' or 'time'"  # its old name, in the original too
-    return sent.parsed("format", lambda text: _FORMATS.get(text.lower()), problem) or False
-
-
-def _time_zone(sent: _Parameters) -> str | None:
-    problem = "timeZone must be a valid IANA time-zone"
-    return sent.parsed("timeZone", lambda name: _zones().get(name.lower()), problem)
+def _zone_name(value: Sent) -> str:
+    name = _zones().get(_text(value).lower())
+    if name is None:
+        raise ValueError("no such time zone")
+    return name
 
 
 @cache
@@ -308,7 +113,227 @@ def _zones() -> dict[str, str]:
     return {name.lower(): name for name in names | UTC_NAMES}
 
 
+def _none_if_empty(text: str) -> str | None:
+    return text or None
+
+
+_Text = Annotated[str, IS_STRING]
+_OptionalText = Annotated[str | None, AfterValidator(_none_if_empty), IS_STRING, ABSENT]
+_Number = Annotated[int, BeforeValidator(_integer)]
+
+# --- The query -------------------------------------------------------------------------
+
+
+class SlotsQuery(Model):
+    """What may be asked of a search, whatever says which slots."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Annotated[
+        datetime,
+        SkipValidation,
+        BeforeValidator(_moment),
+        WithJsonSchema(TIME),
+        IS_TIME,
+        Field(description="The earliest start of a slot; a date alone is its midnight in UTC"),
+    ]
+    end: Annotated[
+        datetime,
+        SkipValidation,
+        BeforeValidator(_moment),
+        AfterValidator(_end_of_day),
+        WithJsonSchema(TIME),
+        IS_TIME,
+        Field(description="The latest end of a slot; a midnight stands for the end of that day"),
+    ]
+    time_zone: Annotated[
+        Annotated[str, BeforeValidator(_zone_name)] | None,
+        Constraint("isTimeZone", "{field} must be a valid IANA time-zone"),
+        ABSENT,
+        Field(description="An IANA name; times and dates are shown in that zone"),
+    ] = None
+    duration: Annotated[
+        Annotated[int, Field(ge=1, le=LONGEST), BeforeValidator(_integer)] | None,
+        IS_NUMBER,
+        ABSENT,
+        Field(description="In minutes; one of the event type's"),
+    ] = None
+    format: Annotated[
+        Literal["time", "range", ""],
+        BeforeValidator(_lower),
+        Constraint("isIn", "slotFormat must be either 'range' or 'time'"),  # its old name
+        Field(description="With `range` each slot has its end, too"),
+    ] = "time"
+    booking_uid_to_reschedule: Annotated[
+        _OptionalText, Field(description="A booking or hold that is not in the way")
+    ] = None
+    rr_host_subset_ids: Annotated[
+        tuple[int, ...],
+        BeforeValidator(_integers),
+        Constraint("isNumber", "each value in " + IS_NUMBER.text),
+        Field(description="Round robin: the only users who may host"),
+    ] = ()
+
+    @property
+    def ranges(self) -> bool:
+        """Whether the ends of slots are shown."""
+        return self.format == "range"
+
+    @property
+    def earliest_start(self) -> int:
+        """The first instant at which a slot may start, in UTC microseconds."""
+        return to_us(self.start)
+
+    @property
+    def latest_end(self) -> int:
+        """The last instant at which a slot may end, in UTC microseconds.
+
+        A second after ``end``: so a slot that ends at midnight fits in a day
+        that ends at 23:59:59.
+        """
+        return to_us(self.end) + SECOND
+
+
+_OfOrganization = Annotated[
+    _OptionalText, Field(description="The organization of the user, team or users")
+]
+
+
+class ById(SlotsQuery):
+    """A search of any event type, by its id."""
+
+    event_type_id: Annotated[
+        _Number, IS_NUMBER, Field(description="The id of an event type", examples=[1])
+    ]
+
+
+class ByUser(SlotsQuery):
+    """A search of an event type of a user, found in the organization if one is named."""
+
+    event_type_slug: Annotated[_Text, Field(description="An event type of the user or team")]
+    username: Annotated[_Text, Field(description="The user who owns the event type")]
+    organization_slug: _OfOrganization = None
+
+
+class ByTeam(SlotsQuery):
+    """A search of an event type of a team, of the organization or of none."""
+
+    event_type_slug: Annotated[_Text, Field(description="An event type of the user or team")]
+    team_slug: Annotated[_Text, Field(description="The team that owns the event type")]
+    organization_slug: _OfOrganization = None
+
+
+class ByUsernames(SlotsQuery):
+    """A search without an event type, for when several users of an organization are all free.
+
+    The users are in the order in which they were sent; one may be there twice.
+    """
+
+    usernames: Annotated[
+        tuple[str, ...],
+        Field(min_length=2),
+        BeforeValidator(_items),
+        Constraint("arrayMinSize", "The array must contain at least 2 elements."),
+        Field(description="No event type: when all of these are free"),
+    ]
+    organization_slug: Annotated[
+        _Text, Field(description="The organization of the user, team or users")
+    ]
+
+
+AnyQuery = ById | ByUser | ByTeam | ByUsernames
+QUERIES: Final = (ById, ByUser, ByTeam, ByUsernames)
+"""The queries there are; each has parameters of its own, which say which slots."""
+
+
+def own_parameters(query: type[SlotsQuery]) -> list[str]:
+    """Return the parameters of a query that are not all searches'.
+
+    >>> own_parameters(ByTeam)
+    ['eventTypeSlug', 'teamSlug', 'organizationSlug']
+    """
+    shared = SlotsQuery.model_fields
+    return [field.alias or "" for name, field in query.model_fields.items() if name not in shared]
+
+
+def parse_query(pairs: Iterable[tuple[str, str]]) -> AnyQuery:
+    """Read a query string, decoded into pairs, or raise `HttpError` 400 with all that is wrong.
+
+    >>> query = parse_query([("eventTypeId", "1"), ("start", "2050-09-05"), ("end", "2050-09-06")])
+    >>> query.event_type_id, query.start.isoformat(), query.end.isoformat()
+    (1, '2050-09-05T00:00:00+00:00', '2050-09-06T23:59:59+00:00')
+    """
+    sent = _collected(pairs)
+    query = _chosen(sent)
+    try:
+        return query.model_validate(sent)
+    except ValidationError as error:
+        raise _wrong(query, error) from None
+
+
+def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Sent]:
+    """Return what was sent by name; a list for a name that is repeated, or ends in ``[]``."""
+    found: dict[str, Sent] = {}
+    for sent_name, sent_value in pairs:
+        name, value = sendable(sent_name), sendable(sent_value)
+        key = name.removesuffix("[]")
+        before = found.get(key)
+        if before is None:
+            found[key] = value if key == name else [value]
+        elif isinstance(before, list):
+            before.append(value)
+        else:
+            found[key] = [before, value]
+    return found
+
+
+def _chosen(sent: dict[str, Sent]) -> type[AnyQuery]:
+    """Return the first query whose parameters are there; it refuses those of the others."""
+    if "eventTypeId" in sent:
+        return ById
+    if "eventTypeSlug" in sent:
+        if "username" in sent:
+            return ByUser
+        if "teamSlug" in sent:
+            return ByTeam
+    return ByUsernames
+
+
+def _wrong(query: type[SlotsQuery], error: ValidationError) -> HttpError:
+    """Return the 400: unknown parameters first, then those that say which slots."""
+    own, shared = own_parameters(query), [each.alias for each in SlotsQuery.model_fields.values()]
+    order = [*own, *shared]
+    problems = sorted(
+        broken(query, error),
+        key=lambda each: order.index(each.field) if each.field in order else -1,
+    )
+    told = (f"{each.field} property is wrong,{each.text} " for each in problems)
+    return HttpError(400, ", ".join(told))
+
+
 # --- The answer ------------------------------------------------------------------------
+
+_Seats = Annotated[Annotated[int, Field(ge=0)] | None, ABSENT]
+
+
+class Slot(Answer):
+    """A slot that can be had; with seats if its event type has some."""
+
+    start: datetime
+    end: Annotated[datetime | None, ABSENT, Field(description="With `format=range`")] = None
+    seats_booked: _Seats = None
+    seats_remaining: _Seats = None
+    seats_total: _Seats = None
+    booking_uid: Annotated[str | None, ABSENT] = None
+
+
+_Date = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+
+
+class Slots(RootModel[dict[_Date, Annotated[list[Slot], Field(min_length=1)]]]):
+    """Slots by the dates on which they start, both in order."""
+
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
 
 class SeatsShown(NamedTuple):

@@ -26,7 +26,8 @@ from slotengine.calcom.client.wire import (
     reservation_path,
     slots_query,
 )
-from slotengine.calcom.wire import Bounds, parse_body, reservation_data, success
+from slotengine.calcom.server.reservations_wire import BodyReader, Bounds
+from slotengine.calcom.wire import reservation_data, success
 
 START = datetime(2050, 9, 5, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -47,7 +48,7 @@ def test_the_server_reads_the_body_that_the_client_writes(
         local = moment
     slot = None if slot is None else min(slot, 2**53)
     raw = reservation_body(7, local, slot_minutes=slot, reservation_minutes=5)
-    body = parse_body(raw, Bounds(1, 1440))
+    body = BodyReader(Bounds(1, 1440)).read(raw)
     assert (body.event_type_id, body.slot_start.moment) == (7, moment)
     assert (body.slot_duration, body.reservation_duration) == (slot, 5)
 

@@ -14,15 +14,17 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from slotengine.calcom.server.docs_page import page
-from slotengine.calcom.server.openapi import ALWAYS, QUERY_PARAMETERS, document
-from slotengine.calcom.server.slots_wire import QUERY_NAMES, parse_query
-from slotengine.calcom.wire import ERRORS, VERSION, Bounds, HttpError, parse_body
+from slotengine.calcom.server.openapi import ANY_ENDPOINT, document
+from slotengine.calcom.server.reservations_wire import BodyReader, Bounds
+from slotengine.calcom.server.slots_wire import QUERIES, parse_query
+from slotengine.calcom.wire import ERRORS, VERSION, HttpError
 from tests.calcom.server.api import PATH, SEARCH, Api
 from tests.calcom.server.api import VERSION as HEADERS
 
 BOUNDS: Final = Bounds(1, 90)
 DOCUMENT: Final = document(BOUNDS, version=VERSION)
 SCHEMAS: Final = DOCUMENT["components"]["schemas"]
+READER: Final = BodyReader(BOUNDS)
 REQUEST: Final = OAS31Validator(SCHEMAS["ReservationRequest"])
 
 
@@ -53,7 +55,7 @@ def test_every_status_that_there_is_is_an_answer_of_something() -> None:
     statuses = {int(each) for one in operations().values() for each in one["responses"]}
     assert statuses == {200, 201, 500, *ERRORS}
     for operation in operations().values():
-        assert {str(status) for status in ALWAYS} < operation["responses"].keys()
+        assert {str(status) for status in ANY_ENDPOINT} < operation["responses"].keys()
 
 
 # --- The body --------------------------------------------------------------------------
@@ -78,7 +80,7 @@ bodies = st.fixed_dictionaries(
 @given(bodies | values)
 def test_a_body_is_right_if_the_document_says_so(body: Any) -> None:
     try:
-        parse_body(orjson.dumps(body), BOUNDS)
+        READER.read(orjson.dumps(body))
     except HttpError:
         assert not REQUEST.is_valid(body)
     else:
@@ -88,10 +90,14 @@ def test_a_body_is_right_if_the_document_says_so(body: Any) -> None:
 # --- The query -------------------------------------------------------------------------
 
 
+PARAMETERS: Final = {
+    each["name"]: each for each in operations()["searchSlots"]["parameters"] if "name" in each
+}
+
+
 def test_every_parameter_is_in_the_document() -> None:
-    assert QUERY_PARAMETERS.keys() == QUERY_NAMES
-    parameters = operations()["searchSlots"]["parameters"]
-    assert {each["name"] for each in parameters if "name" in each} == QUERY_NAMES
+    names = {field.alias for query in QUERIES for field in query.model_fields.values()}
+    assert PARAMETERS.keys() == names
 
 
 RIGHT: Final = {"eventTypeId": "1", "start": "2050-09-05", "end": "2050-09-05"}
@@ -99,7 +105,7 @@ RIGHT: Final = {"eventTypeId": "1", "start": "2050-09-05", "end": "2050-09-05"}
 
 @given(st.integers(-5, 600_000))
 def test_a_duration_is_right_if_the_document_says_so(duration: int) -> None:
-    schema = OAS31Validator(QUERY_PARAMETERS["duration"][1])
+    schema = OAS31Validator(PARAMETERS["duration"]["schema"])
     try:
         parse_query((RIGHT | {"duration": str(duration)}).items())
     except HttpError:
@@ -112,11 +118,10 @@ def test_a_duration_is_right_if_the_document_says_so(duration: int) -> None:
 def test_what_must_be_given(name: str) -> None:
     with pytest.raises(HttpError):
         parse_query((key, value) for key, value in RIGHT.items() if key != name)
-    by_name = {each.get("name"): each for each in operations()["searchSlots"]["parameters"]}
-    assert by_name[name].get("required", False) is (name != "eventTypeId")  # there are others
+    assert PARAMETERS[name].get("required", False) is (name != "eventTypeId")  # there are others
 
 
-@pytest.mark.parametrize("format_", QUERY_PARAMETERS["format"][1]["enum"])
+@pytest.mark.parametrize("format_", PARAMETERS["format"]["schema"]["enum"])
 def test_every_format_is_one(format_: str) -> None:
     parse_query((RIGHT | {"format": format_}).items())
 

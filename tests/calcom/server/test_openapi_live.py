@@ -28,7 +28,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from slotengine.calcom.server.openapi import document
-from slotengine.calcom.wire import VERSION, Bounds
+from slotengine.calcom.server.reservations_wire import Bounds
+from slotengine.calcom.wire import VERSION
 from tests.calcom.server.api import OAUTH, OWNER, RAW_CATALOG
 
 

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from slotengine.calcom.server.slots_wire import (
     LONGEST,
+    AnyQuery,
     ById,
     ByTeam,
     ByUser,
     ByUsernames,
     OfferedSlot,
     SeatsShown,
+    Slots,
     SlotsQuery,
     parse_query,
     slots_data,
@@ -30,7 +32,7 @@ TIMES = "start=2050-09-05&end=2050-09-06"
 MIDNIGHT = datetime(2050, 9, 5, tzinfo=UTC)
 
 
-def parsed(text: str) -> SlotsQuery:
+def parsed(text: str) -> AnyQuery:
     return parse_query(parse_qsl(text, keep_blank_values=True))
 
 
@@ -41,7 +43,7 @@ def message(text: str) -> str:
     return caught.value.message
 
 
-def with_id(text: str = "") -> SlotsQuery:
+def with_id(text: str = "") -> AnyQuery:
     return parsed(f"eventTypeId=1&{TIMES}&{text}")
 
 
@@ -96,26 +98,77 @@ def test_a_query_of_nothing_is_of_usernames() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "target"),
+    ("sent", "kind", "target"),
     [
-        ("eventTypeId=7", ById(7)),
-        ("eventTypeId=0", ById(0)),
-        ("username=bob&eventTypeSlug=talk", ByUser("bob", "talk", None)),
-        ("username=bob&eventTypeSlug=talk&organizationSlug=o", ByUser("bob", "talk", "o")),
-        ("username=bob&eventTypeSlug=talk&organizationSlug=", ByUser("bob", "talk", None)),
-        ("username=&eventTypeSlug=", ByUser("", "", None)),
-        ("teamSlug=t&eventTypeSlug=talk", ByTeam("t", "talk", None)),
-        ("teamSlug=t&eventTypeSlug=talk&organizationSlug=o", ByTeam("t", "talk", "o")),
-        ("teamSlug=t&eventTypeSlug=talk&organizationSlug=", ByTeam("t", "talk", None)),
-        ("usernames=alice,bob&organizationSlug=o", ByUsernames(("alice", "bob"), "o")),
-        ("usernames=+alice+,%20bob&organizationSlug=o", ByUsernames(("alice", "bob"), "o")),
-        ("usernames=bob&usernames=+alice&organizationSlug=o", ByUsernames(("bob", "alice"), "o")),
-        ("usernames[]=a&usernames[]=b,c&organizationSlug=o", ByUsernames(("a", "b", "c"), "o")),
-        ("usernames=alice,bob&organizationSlug=", ByUsernames(("alice", "bob"), "")),
+        ("eventTypeId=7", ById, (7,)),
+        ("eventTypeId=0", ById, (0,)),
+        (
+            "username=bob&eventTypeSlug=talk",
+            ByUser,
+            ("talk", "bob", None),
+        ),
+        (
+            "username=bob&eventTypeSlug=talk&organizationSlug=o",
+            ByUser,
+            ("talk", "bob", "o"),
+        ),
+        (
+            "username=bob&eventTypeSlug=talk&organizationSlug=",
+            ByUser,
+            ("talk", "bob", None),
+        ),
+        (
+            "username=&eventTypeSlug=",
+            ByUser,
+            ("", "", None),
+        ),
+        (
+            "teamSlug=t&eventTypeSlug=talk",
+            ByTeam,
+            ("talk", "t", None),
+        ),
+        (
+            "teamSlug=t&eventTypeSlug=talk&organizationSlug=o",
+            ByTeam,
+            ("talk", "t", "o"),
+        ),
+        (
+            "teamSlug=t&eventTypeSlug=talk&organizationSlug=",
+            ByTeam,
+            ("talk", "t", None),
+        ),
+        (
+            "usernames=alice,bob&organizationSlug=o",
+            ByUsernames,
+            (("alice", "bob"), "o"),
+        ),
+        (
+            "usernames=+alice+,%20bob&organizationSlug=o",
+            ByUsernames,
+            (("alice", "bob"), "o"),
+        ),
+        (
+            "usernames=bob&usernames=+alice&organizationSlug=o",
+            ByUsernames,
+            (("bob", "alice"), "o"),
+        ),
+        (
+            "usernames[]=a&usernames[]=b,c&organizationSlug=o",
+            ByUsernames,
+            (("a", "b", "c"), "o"),
+        ),
+        (
+            "usernames=alice,bob&organizationSlug=",
+            ByUsernames,
+            (("alice", "bob"), ""),
+        ),
     ],
 )
-def test_the_target_groups(sent: str, target: object) -> None:
-    assert parsed(f"{sent}&{TIMES}").target == target
+def test_the_target_groups(sent: str, kind: type[AnyQuery], target: tuple[object, ...]) -> None:
+    query = parsed(f"{sent}&{TIMES}")
+    assert type(query) is kind
+    own = [name for name in kind.model_fields if name not in SlotsQuery.model_fields]
+    assert tuple(getattr(query, name) for name in own) == target
 
 
 @pytest.mark.parametrize(
@@ -182,16 +235,17 @@ def test_text_is_given_once(sent: str, name: str) -> None:
 
 
 def test_what_is_not_said() -> None:
-    assert with_id() == SlotsQuery(
-        ById(1),
-        MIDNIGHT,
-        datetime(2050, 9, 6, 23, 59, 59, tzinfo=UTC),
-        time_zone=None,
-        duration=None,
-        ranges=False,
-        rescheduled_uid=None,
-        host_subset=(),
-    )
+    assert with_id().model_dump() == {
+        "event_type_id": 1,
+        "start": MIDNIGHT,
+        "end": datetime(2050, 9, 6, 23, 59, 59, tzinfo=UTC),
+        "time_zone": None,
+        "duration": None,
+        "format": "time",
+        "booking_uid_to_reschedule": None,
+        "rr_host_subset_ids": (),
+    }
+    assert not with_id().ranges
 
 
 @pytest.mark.parametrize(
@@ -256,7 +310,7 @@ def test_formats(value: str, ranges: bool) -> None:
 
 @pytest.mark.parametrize(("value", "uid"), [("abc", "abc"), ("", None)])
 def test_the_booking_to_reschedule(value: str, uid: str | None) -> None:
-    assert with_id(f"bookingUidToReschedule={value}").rescheduled_uid == uid
+    assert with_id(f"bookingUidToReschedule={value}").booking_uid_to_reschedule == uid
 
 
 @pytest.mark.parametrize(
@@ -270,7 +324,7 @@ def test_the_booking_to_reschedule(value: str, uid: str | None) -> None:
     ],
 )
 def test_the_subset_of_hosts(sent: str, ids: tuple[int, ...]) -> None:
-    assert with_id(sent).host_subset == ids
+    assert with_id(sent).rr_host_subset_ids == ids
 
 
 @pytest.mark.parametrize("value", ["", "1,", "1,x", "1.5"])
@@ -296,7 +350,7 @@ def test_what_is_no_subset_of_hosts(value: str) -> None:
 )
 def test_the_start_is_used_as_it_is(start: str, first: datetime) -> None:
     query = parsed(f"eventTypeId=1&start={start}&end=2050-09-06")
-    assert query.first == first
+    assert query.start == first
     assert query.earliest_start == to_us(first)
 
 
@@ -316,13 +370,13 @@ def test_the_start_is_used_as_it_is(start: str, first: datetime) -> None:
 )
 def test_an_end_at_midnight_is_the_whole_date(end: str, last: datetime) -> None:
     query = parsed(f"eventTypeId=1&start=2050-09-01&end={end}")
-    assert query.last == last
+    assert query.end == last
     assert query.latest_end == to_us(last) + 1_000_000
 
 
 def test_the_time_zone_does_not_move_the_window() -> None:
-    assert with_id("timeZone=Pacific/Auckland").first == with_id().first
-    assert with_id("timeZone=Pacific/Auckland").last == with_id().last
+    assert with_id("timeZone=Pacific/Auckland").start == with_id().start
+    assert with_id("timeZone=Pacific/Auckland").end == with_id().end
 
 
 def test_an_end_before_the_start_is_no_mistake() -> None:
@@ -361,11 +415,11 @@ def test_any_query_is_read_or_refused_with_what_can_be_sent(pairs: list[tuple[st
         assert outcome.status == 400
         assert error_body(outcome, path="/", now=MIDNIGHT)
     else:
-        assert orjson.dumps(list(outcome.target))
-        assert outcome.first.tzinfo is outcome.last.tzinfo is UTC
+        assert outcome.model_dump_json()
+        assert outcome.start.tzinfo is outcome.end.tzinfo is UTC
 
 
-def parsed_or_refused(pairs: list[tuple[str, str]]) -> SlotsQuery | HttpError:
+def parsed_or_refused(pairs: list[tuple[str, str]]) -> AnyQuery | HttpError:
     try:
         return parse_query(pairs)
     except HttpError as error:
@@ -418,7 +472,10 @@ def test_slots_are_grouped_by_the_date_in_the_zone() -> None:
 )
 def test_how_times_are_written(zone: str | None, written: str) -> None:
     slots = offered("2050-01-05T07:00Z")
-    assert slots_data(slots, zone=zone, ranges=False) == {"2050-01-05": [{"start": written}]}
+    data = slots_data(slots, zone=zone, ranges=False)
+    assert data == {"2050-01-05": [{"start": written}]}
+    declared = Slots.model_validate_json(orjson.dumps(data)).root["2050-01-05"]
+    assert [slot.start for slot in declared] == [datetime(2050, 1, 5, 7, tzinfo=UTC)]
 
 
 def test_times_are_cut_to_milliseconds() -> None:
@@ -436,9 +493,13 @@ def test_seats(ranges: bool, uid: str | None) -> None:
     end = {"end": "2050-09-05T08:00:00.000Z"} if ranges else {}
     seats = {"seatsBooked": 3, "seatsRemaining": 5, "seatsTotal": 8}
     booking = {"bookingUid": uid} if uid else {}
-    assert slots_data(slots, zone=None, ranges=ranges) == {
-        "2050-09-05": [{**shown, **end, **seats, **booking}]
-    }
+    data = slots_data(slots, zone=None, ranges=ranges)
+    assert data == {"2050-09-05": [{**shown, **end, **seats, **booking}]}
+    declared = Slots.model_validate_json(orjson.dumps(data)).root["2050-09-05"][0]
+    assert declared.model_fields_set == {
+        "start", *(["end"] if ranges else []), "seats_booked", "seats_remaining", "seats_total",
+        *(["booking_uid"] if uid else []),
+    }  # fmt: skip
 
 
 def test_an_hour_that_is_there_twice() -> None:

@@ -1,0 +1,225 @@
+"""Reservations on the wire: the body of POST and PATCH in, and what is answered.
+
+Pure: bytes and values in, values and bytes out; knows nothing of catalogs or engines.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Final, NamedTuple
+from uuid import UUID
+
+import orjson
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SkipValidation,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+
+from slotengine.calcom.server.models import (
+    IS_INT,
+    IS_TIME,
+    TIME,
+    Answer,
+    Model,
+    Whole,
+    broken,
+    whole,
+)
+from slotengine.calcom.wire import MINUTE, NUMERIC, HttpError, Timestamp, parse_timestamp, stamp
+
+# --- The body of POST and PATCH --------------------------------------------------------
+
+
+class Bounds(NamedTuple):
+    """The fewest and the most minutes that a hold may be asked for."""
+
+    least: int
+    most: int | None = None
+
+
+def _timestamp(value: object) -> Timestamp:
+    timestamp = parse_timestamp(value) if isinstance(value, str) else None
+    if timestamp is None:
+        raise ValueError("not a time")
+    return timestamp
+
+
+def _whole_or_digits(value: object) -> int:
+    """Read a whole number, also as text: the published example sends "30" with quotes."""
+    return int(value) if isinstance(value, str) and NUMERIC.fullmatch(value) else whole(value)
+
+
+_Length = Annotated[
+    int,
+    Field(ge=1),
+    BeforeValidator(_whole_or_digits),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": "^0*[1-9][0-9]*$", "maxLength": 18},
+            ]
+        }
+    ),
+]
+"""Which lengths a slot may have is the event type's to say, once that is known."""
+
+_HOLD: Final = Field(description="How long to hold, in minutes; only with credentials")
+
+
+class ReservationRequest(Model):
+    """What to hold.  Other properties are dropped."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"eventTypeId": 1, "slotStart": "2050-09-05T09:00:00Z"}]}
+    )
+
+    event_type_id: Annotated[Whole, IS_INT]
+    slot_start: Annotated[
+        Timestamp, SkipValidation, BeforeValidator(_timestamp), WithJsonSchema(TIME), IS_TIME
+    ]
+    slot_duration: Annotated[
+        _Length | None,
+        IS_INT,
+        Field(description="In minutes, as a number or text; one of the event type's"),
+    ] = None
+    reservation_duration: Annotated[Whole | None, IS_INT, _HOLD] = None
+
+
+@cache
+def reservation_request(bounds: Bounds) -> type[ReservationRequest]:
+    """Return the request with these bounds for how long to hold, in minutes."""
+    minutes = Annotated[int, Field(ge=bounds.least, le=bounds.most), BeforeValidator(whole)]
+    return create_model(
+        ReservationRequest.__name__,
+        __base__=ReservationRequest,
+        __doc__=ReservationRequest.__doc__,
+        reservation_duration=(Annotated[minutes | None, IS_INT, _HOLD], None),
+    )
+
+
+class BodyReader:
+    """Reads bodies of POST and PATCH, in which a hold may be asked for within some bounds.
+
+    >>> reader = BodyReader(Bounds(1, 1440))
+    >>> body = reader.read(b'{"eventTypeId": 1, "slotStart": "2050-09-05"}')
+    >>> body.event_type_id, body.slot_duration
+    (1, None)
+    """
+
+    __slots__ = ("_model", "_validate")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._model = reservation_request(bounds)
+        # 0.4 µs of 2.6 less than by `model_validate`.
+        self._validate = TypeAdapter(self._model).validator.validate_python
+
+    def read(self, raw: bytes) -> ReservationRequest:
+        """Return what a body asks for, or raise `HttpError` 400 with all that is wrong.
+
+        An empty body is an object without fields; unknown fields are dropped; null
+        is as good as absent where a field is optional.
+        """
+        sent = _object(raw)
+        try:
+            request: ReservationRequest = self._validate(sent)
+        except ValidationError as error:
+            raise _violated(self._model, sent, error) from None
+        return request
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        # Not pydantic's own parser, which takes NaN and Infinity for JSON.
+        sent = orjson.loads(raw) if raw else {}
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, f"The body is not valid JSON: {error}") from None
+    if not isinstance(sent, dict):
+        raise HttpError(400, "The body must be a JSON object")
+    return sent
+
+
+# --- A body that is wrong --------------------------------------------------------------
+
+# Nothing that is valid nests at all; what is not is echoed, and writing has a depth limit.
+_DEEPEST_ECHO: Final = 32
+
+
+def _violated(
+    request: type[ReservationRequest], sent: dict[str, Any], error: ValidationError
+) -> HttpError:
+    known = [field.alias for field in request.model_fields.values()]
+    target = {field: sent[field] for field in known if field in sent}
+    if _deeper_than(_DEEPEST_ECHO, target):
+        return HttpError(400, "The body is nested too deeply")
+    errors = []
+    for field, key, text in broken(request, error):
+        violation: dict[str, object] = {"target": target, "property": field}
+        if field in target:
+            violation["value"] = target[field]
+        errors.append(violation | {"children": [], "constraints": {key: text}})
+    return HttpError(400, "Bad Request Exception", {"errors": errors})
+
+
+def _deeper_than(limit: int, value: object) -> bool:
+    """Tell whether JSON nests deeper than the limit; level by level, so never recursing."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return False
+    return True
+
+
+# --- Answers ---------------------------------------------------------------------------
+
+_Minutes = Annotated[int, Field(ge=1)]
+
+
+class Reservation(Answer):
+    """A hold."""
+
+    event_type_id: int
+    slot_start: datetime
+    slot_end: datetime
+    slot_duration: _Minutes
+    reservation_uid: UUID
+    reservation_until: datetime
+
+
+class ReservationMade(Reservation):
+    """A hold that was made or moved just now."""
+
+    reservation_duration: _Minutes
+
+
+def held_body(
+    event_type_id: int,
+    start: datetime,
+    end: datetime,
+    uid: str,
+    reservation_minutes: int,
+    until: datetime,
+) -> bytes:
+    """Return the success envelope of a `ReservationMade`.
+
+    By hand, since nothing in it needs escaping: pydantic takes four times as long.
+    """
+    return (
+        f'{{"status":"success","data":{{"eventTypeId":{event_type_id},'
+        f'"slotStart":"{stamp(start)}","slotEnd":"{stamp(end)}",'
+        f'"slotDuration":{(end - start) // MINUTE},"reservationUid":"{uid}",'
+        f'"reservationDuration":{reservation_minutes},"reservationUntil":"{stamp(until)}"}}}}'
+    ).encode()
