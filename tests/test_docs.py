@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import doctest
 import os
 import re
 import subprocess
@@ -27,18 +26,9 @@ PATHS: Final = {
 PAGES: Final = {name: path.read_text(encoding="utf-8") for name, path in PATHS.items()}
 
 
-@pytest.mark.parametrize("page", [name for name, text in PAGES.items() if ">>>" in text])
-def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, page: str) -> None:
-    monkeypatch.chdir(ROOT)
-    results = doctest.testfile(str(ROOT / "docs" / page), module_relative=False, encoding="utf-8")
-    assert results.attempted > 0
-    assert results.failed == 0
-
-
 SCRIPTS: Final = [
     pytest.param(name, script, id=f"{name}:{script.line}")
     for name, text in PAGES.items()
-    if ">>>" not in text
     for script in scripts(text)
     if script.name is None
 ]
@@ -50,6 +40,17 @@ def test_a_script_prints_what_its_page_shows(
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert printed_by(script, PATHS[page]) == script.output
+
+
+def test_named_scripts_have_tests_of_their_own() -> None:
+    named = {(name, script.name) for name, text in PAGES.items() for script in scripts(text)} - {
+        (name, None) for name in PAGES
+    }
+    assert named == {("lifecycle.md", name) for name in ("lifespan", "fixture", "unittest")}
+
+
+def test_no_page_shows_a_session_of_the_interpreter() -> None:
+    assert [name for name, text in PAGES.items() if ">>>" in text] == []
 
 
 def test_scripts_are_found_with_their_outputs() -> None:
