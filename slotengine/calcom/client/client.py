@@ -1,15 +1,15 @@
 """A client of a remote Cal.com: all five operations of the slots API 2024-09-04.
 
-The other modules of this package have one task each: `wire` reads and writes
-JSON, `rate_limiter` says when a request may start, `circuit_breaker` whether
-the remote is worth asking, `credentials` who is asking, `retries` what may be
+The other modules of this package have one task each.  `wire` writes and reads
+JSON, `credentials` makes the headers that identify the caller, `rate_limiter`
+and `circuit_breaker` say when a request may be sent, `retries` says what may be
 repeated, and `transport` sends one request and reads its response.  This module
-has the session, asks the others in the right order, and decides what each
+has the session, calls the others in the right order, and decides what each
 response means.
 
-For every operation the question that matters is whether it was carried out.
-Only `OutcomeUnknown` leaves that open.  It is raised whenever any attempt has
-sent a change and no certain answer came back.
+After an error callers need to know whether a change was made.  Only
+`OutcomeUnknown` leaves that open.  It is raised whenever an attempt has sent a
+change and its response did not say what became of it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import logging
 import random as chance
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from typing import Final, NamedTuple, Self, TypeVar
 
 from slotengine.extras import missing
@@ -47,7 +48,7 @@ from slotengine.calcom.client.errors import (
 from slotengine.calcom.client.rate_limiter import Permits, RateLimiter
 from slotengine.calcom.client.responses import Response, refusal
 from slotengine.calcom.client.retries import Retries
-from slotengine.calcom.client.transport import NoResponse, base_of, new_session, send
+from slotengine.calcom.client.transport import NoResponse, Request, base_of, new_session, send
 from slotengine.calcom.client.wire import (
     RESERVATIONS_PATH,
     SLOTS_PATH,
@@ -95,7 +96,7 @@ class ClientStatistics(NamedTuple):
     sent: int
     """Requests; a call may take several, or none."""
     retried: int
-    """Requests that repeated another, also after a token was refreshed."""
+    """Requests that repeated an earlier one, also after a token was refreshed."""
     refused: int
     """Responses that refused the request: statuses from 300 to 499."""
     failed: int
@@ -129,12 +130,12 @@ class _Call:
     operation: str
     method: str
     path: str
-    body: bytes | None
-    deadline: float
-    headers: Mapping[str, str]
-    """The credentials that the last attempt was sent with."""
+    body: bytes | None = None
     permits: Permits | None = None
     """Permits of the caller that the next attempt may use."""
+    deadline: float = inf
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The credentials that the last attempt was sent with."""
     unknown: OutcomeUnknown | None = None
     """Set once the outcome of any attempt is unknown."""
 
@@ -297,7 +298,7 @@ class CalComClient:
             slot_minutes=slot_minutes,
             booking_uid_to_reschedule=booking_uid_to_reschedule,
         )
-        return await self._call("slots", "GET", f"{SLOTS_PATH}?{query}", parse_slots)
+        return await self._run(_Call("slots", "GET", f"{SLOTS_PATH}?{query}"), parse_slots)
 
     async def reserve(
         self,
@@ -308,7 +309,7 @@ class CalComClient:
         reservation_minutes: int | None = None,
         permits: Permits | None = None,
     ) -> RemoteReservation:
-        """Hold a slot for ``reservation_minutes``, 5 by default; others need credentials.
+        """Hold a slot for ``reservation_minutes``, 5 by default; other values need credentials.
 
         ``slot_minutes`` is for event types with several lengths only.  Raises
         `RemoteConflict` if the time is taken.
@@ -319,13 +320,12 @@ class CalComClient:
             slot_minutes=slot_minutes,
             reservation_minutes=reservation_minutes,
         )
-        return await self._call(
-            "reserve", "POST", RESERVATIONS_PATH, parse_reservation, body, permits
-        )
+        call = _Call("reserve", "POST", RESERVATIONS_PATH, body, permits)
+        return await self._run(call, parse_reservation)
 
     async def get(self, uid: str) -> RemoteReservation | None:
         """Return a hold, or None if there is none; an expired hold may still be there."""
-        return await self._call("get", "GET", reservation_path(uid), parse_found)
+        return await self._run(_Call("get", "GET", reservation_path(uid)), parse_found)
 
     async def update(
         self,
@@ -340,8 +340,8 @@ class CalComClient:
         """Move a hold to another time, and restart its time to live.
 
         This replaces all fields: lengths that are left out become the defaults.
-        The original Cal.com finds the hold in its own way, so it raises
-        `RemoteConflict` for a time that overlaps the hold's old one.
+        The original Cal.com counts the hold as a conflict with itself, so a
+        time that overlaps its present one raises `RemoteConflict`.
         """
         path = reservation_path(uid)
         body = reservation_body(
@@ -350,11 +350,12 @@ class CalComClient:
             slot_minutes=slot_minutes,
             reservation_minutes=reservation_minutes,
         )
-        return await self._call("update", "PATCH", path, parse_reservation, body, permits)
+        return await self._run(_Call("update", "PATCH", path, body, permits), parse_reservation)
 
     async def delete(self, uid: str, *, permits: Permits | None = None) -> None:
         """Release a hold; also succeeds if it has expired or never existed."""
-        await self._call("delete", "DELETE", reservation_path(uid), parse_done, None, permits)
+        call = _Call("delete", "DELETE", reservation_path(uid), permits=permits)
+        await self._run(call, parse_done)
 
     @property
     def per_minute(self) -> int | None:
@@ -364,10 +365,10 @@ class CalComClient:
     def permits(self, count: int) -> Permits:
         """Return permits for requests that follow each other at once, ahead of other calls.
 
-        Pass them to `reserve`, `update` and `delete`.  Each of these uses one
-        permit if all that are left are ready, and waits as usual otherwise.  So
-        a caller that deletes a hold to make it anew does not begin what it
-        cannot finish.  Other calls wait behind the permits until they are given
+        For example, a hold should be deleted only if it can be made anew at
+        once.  Pass the permits to `reserve`, `update` and `delete`.  Each of
+        these uses one permit if all that are left are ready, and waits as usual
+        otherwise.  Other calls wait behind the permits until they are given
         back.  O(n) for n waiting calls.
 
             permits = calcom.permits(2)
@@ -376,14 +377,16 @@ class CalComClient:
                 hold = await calcom.reserve(1, start, permits=permits)
             permits.give_back()
 
-        Raises `InvalidField` for a count that is none, or above `MAX_PERMITS`.
+        Raises `InvalidField` for a count that is not from 1 to `MAX_PERMITS`.
         """
         if type(count) is not int or not 1 <= count <= MAX_PERMITS:
-            raise InvalidField("count", f"must be from 1 to {MAX_PERMITS}, not {count!r}")
+            raise InvalidField(
+                "count", f"must be a whole number from 1 to {MAX_PERMITS}, not {count!r}"
+            )
         return Permits(self._limiter, count)
 
     def on_date(self, listener: DateListener) -> Callable[[], None]:
-        """Call a listener with the ``Date`` of every response; returns a function that ends this.
+        """Call a listener with the ``Date`` of every response; return a function that removes it.
 
         The listener is called before the caller of the operation gets its
         result.  It is given the date (UTC, rounded down to a second), and how
@@ -413,20 +416,12 @@ class CalComClient:
 
     # --- A call, and its attempts ------------------------------------------------------
 
-    async def _call(
-        self,
-        operation: str,
-        method: str,
-        path: str,
-        parse: Callable[[bytes], T],
-        body: bytes | None = None,
-        permits: Permits | None = None,
-    ) -> T:
+    async def _run(self, call: _Call, parse: Callable[[bytes], T]) -> T:
+        permits = call.permits
         if permits is not None and not isinstance(permits, Permits):
-            raise InvalidField("permits", f"must be what `permits` returned, not {permits!r}")
+            raise InvalidField("permits", f"must come from CalComClient.permits(), not {permits!r}")
         self._open_session()
-        deadline = self._clock() + self._timeout_s
-        call = _Call(operation, method, path, body, deadline, self._credentials.headers, permits)
+        call.deadline = self._clock() + self._timeout_s
         self._counters.calls += 1
         try:
             return await self._with_refresh(call, parse)
@@ -517,14 +512,9 @@ class CalComClient:
             headers["Content-Type"] = "application/json"
         sent_at = self._clock()
         left_s = max(_MIN_TIMEOUT_S, call.deadline - sent_at)
-        outcome = await send(
-            session,
-            call.method,
-            self._base + call.path,
-            headers=headers,
-            body=call.body,
-            timeout_s=min(self._attempt_timeout_s, left_s),
-        )
+        timeout_s = min(self._attempt_timeout_s, left_s)
+        url = self._base + call.path
+        outcome = await send(session, Request(call.method, url, headers, call.body, timeout_s))
         if self._date_listeners and isinstance(outcome, Response):
             self._report_date(outcome, self._clock() - sent_at)
         return outcome
@@ -569,7 +559,7 @@ class CalComClient:
         return call.unknown
 
     def _apply_limits(self, response: Response) -> None:
-        """Pause if the remote refuses for its rate limit, or says that it is about to."""
+        """Pause if the remote's rate limit is used up; otherwise note what is left of it."""
         remaining = response.remaining()
         if response.status == 429 or remaining == 0:
             self._limiter.pause(response.reset_s())

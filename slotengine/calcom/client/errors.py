@@ -30,9 +30,9 @@ from slotengine.errors import SlotError
 class RemoteError(SlotError):
     """The root of the tree; ``operation`` is the client method that was called.
 
-    All of them also have what the response said, as far as there was one: its
-    ``status``, the remote's ``code`` and ``message`` (empty if it gave none),
-    and the ``request_id`` by which its operators can find the request.
+    If there was a response, ``status`` is its status, ``code`` and ``message``
+    are what it said (empty if it said nothing), and ``request_id`` is the id by
+    which the remote's operators can find the request.
 
     >>> RemoteConflict.may_have_happened, OutcomeUnknown.may_have_happened
     (False, True)
@@ -41,7 +41,7 @@ class RemoteError(SlotError):
     """
 
     may_have_happened: ClassVar[bool] = False
-    """Whether the requested change may have been made nevertheless."""
+    """Whether the requested change may have been made despite the error."""
 
     operation: str
     status: int | None = None
@@ -79,7 +79,7 @@ class RemoteRefused(RemoteError):
 
 
 class RemoteDenied(RemoteRefused):
-    """The remote does not know these credentials (401) or does not allow them this (403)."""
+    """The credentials are not valid (401), or do not allow this request (403)."""
 
 
 class RemoteNotFound(RemoteRefused):
@@ -91,7 +91,7 @@ class RemoteConflict(RemoteRefused):
 
 
 class RateLimited(RemoteRefused):
-    """Too many requests; one that is made ``retry_after_s`` seconds from now may succeed.
+    """Too many requests; a retry may succeed ``retry_after_s`` seconds from now.
 
     The ``code`` is ``NOT_SENT`` if the client did not send the request,
     because it would have exceeded the remote's rate limit.
@@ -119,7 +119,7 @@ NOT_SENT: Final = "NotSent"
 
 
 class _NoUsableResponse(RemoteError):
-    """What the two errors below share: their fields.  Nothing to catch."""
+    """The fields that `RemoteFailed` and `OutcomeUnknown` share."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class RemoteFailed(_NoUsableResponse):
 class OutcomeUnknown(_NoUsableResponse):
     """A change was sent, and it is unknown whether it was made.
 
-    The connection broke, the response took too long, or it tells nothing, such
+    The connection broke, the response took too long, or it does not tell, such
     as a 5xx.  Read the reservation before you decide what to do.  A `delete`
     can simply be repeated.
     """

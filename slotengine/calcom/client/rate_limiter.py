@@ -8,15 +8,14 @@ Here a request counts from its start until a minute after its response, which
 keeps the limit exactly.  (If a request is cancelled, that moment is unknown;
 the request counts until a minute after the cancellation.)
 
-A token bucket does not keep such a limit: a full bucket and what flows in
-within the minute add up to twice as much.  The well-kept libraries offer token
-buckets, or windows that begin when a request starts, and they wait by a sleep
-that cannot be passed in.
+A token bucket does not keep such a limit: a full bucket, plus the tokens that
+are added within the minute, allow twice as many requests.  The well-kept
+libraries offer token buckets, or windows that begin when a request starts, and
+they wait by a sleep that cannot be passed in.
 
 Some requests must follow each other at once, such as the two that renew a hold.
 They share one ticket, which can go ahead of ordinary tickets.  The ticket waits
-until all of its requests fit, and no later ticket takes a place that it waits
-for.
+until all of its requests fit, and no later ticket overtakes it.
 
 Synchronous: it says how long to wait, and the caller waits.  Times are seconds
 of the clock that is passed in.
@@ -58,7 +57,7 @@ class RateLimiter:
         self._limit = limit
         self._clock = clock
         self._finished_at: deque[float] = deque()  # the responses of the last minute
-        self._queue: list[Ticket] = []  # ascending; each ticket once for every permit it is for
+        self._queue: list[Ticket] = []  # in order; a ticket for n permits n times
         self._next = 0
         self._not_before = float("-inf")
         self._remaining = 0
@@ -90,10 +89,10 @@ class RateLimiter:
         del self._queue[bisect_left(self._queue, ticket)]
 
     def wait_s(self, ticket: Ticket) -> float:
-        """Return in how many seconds all permits of a ticket may be there; 0 if they are now.
+        """Return in how many seconds all permits of a ticket may be ready; 0 if they are now.
 
-        The time can prove too short, so ask again when it is over.  Once it is
-        0 it stays 0 whatever else joins, until a `pause`.
+        The wait can turn out to be longer, so ask again afterwards.  Once it is
+        0 it stays 0, whoever joins the queue, until `pause` is called.
         """
         now = self._clock()
         while self._finished_at and self._finished_at[0] + WINDOW_S <= now:
@@ -148,8 +147,8 @@ class RateLimiter:
 class Permits:
     """Permits for several requests that follow each other at once, ahead of ordinary calls.
 
-    Made by `CalComClient.permits`.  Other calls do not take what these permits
-    wait for, so give back those that are not used.
+    Made by `CalComClient.permits`.  Other calls wait behind these permits, so
+    give back those that are not used.
     """
 
     __slots__ = ("_limiter", "_ticket", "left")
@@ -161,14 +160,14 @@ class Permits:
         self._ticket = limiter.join(count, first=True)
 
     def wait_s(self) -> float:
-        """Return in how many seconds all that are left may be usable; 0 if they are now.
+        """Return in how many seconds all that are left may be ready; 0 if they are now.
 
-        The time can prove too short, so ask again when it is over.
+        The wait can turn out to be longer, so ask again afterwards.
         """
         return self._limiter.wait_s(self._ticket)
 
     def use(self) -> bool:
-        """Use one permit; return False if they have to wait or none is left.
+        """Use one permit; return False if the permits are not ready or none is left.
 
         The request must start before anything else happens.
         """

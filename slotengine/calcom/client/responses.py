@@ -1,4 +1,4 @@
-"""What the status and the headers of a response mean, whatever the operation was.
+"""What the status and the headers of a response mean; the same for all operations.
 
 Pure: a response in, a value or an error out.
 """

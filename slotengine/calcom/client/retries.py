@@ -3,8 +3,8 @@
 A request is retried only if it is idempotent or was certainly not carried out.
 ``GET`` and ``DELETE`` are idempotent.  A second ``POST`` could make a second
 hold.  A second ``PATCH`` is refused if the first was carried out, because the
-remote finds the reservation in its own way; its answer would be the opposite of
-the truth.
+original Cal.com counts the moved hold as a conflict with itself; the refusal
+would look as if the hold had not been moved.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIRST_BACKOFF_S: Final = 0.5
 LAST_BACKOFF_S: Final = 8.0
 
 IDEMPOTENT: Final = frozenset({"GET", "DELETE"})
-"""The methods whose requests can be retried whatever became of them."""
+"""The methods whose requests can be repeated without harm."""
 
 
 def may_retry(error: BaseException, method: str, *, wait_for_permit: bool) -> bool:

@@ -38,6 +38,16 @@ _NOT_SENT: Final = (
 )
 
 
+class Request(NamedTuple):
+    """One HTTP request; ``timeout_s`` is for all of it, and half of that for connecting."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    timeout_s: float
+
+
 class NoResponse(NamedTuple):
     """There was no response; unless ``sent``, the request has certainly not arrived."""
 
@@ -55,10 +65,10 @@ def base_of(url: str) -> str:
     """
     try:
         parsed = URL(url)
-        right = parsed.scheme in {"http", "https"} and bool(parsed.host)
+        valid = parsed.scheme in {"http", "https"} and bool(parsed.host)
     except (TypeError, ValueError):
         raise InvalidField("base_url", "is not a valid URL") from None
-    if not right:
+    if not valid:
         raise InvalidField("base_url", "must begin with https:// or http:// and name a host")
     if parsed.user is not None or parsed.password is not None:
         raise InvalidField("base_url", "must not contain credentials")  # so it is not quoted
@@ -79,22 +89,15 @@ def new_session(connections: int) -> aiohttp.ClientSession:
     )
 
 
-async def send(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str],
-    body: bytes | None,
-    timeout_s: float,
-) -> Response | NoResponse:
+async def send(session: aiohttp.ClientSession, request: Request) -> Response | NoResponse:
     """Send one request and read its response; redirects are not followed."""
+    timeout_s = request.timeout_s
     try:
         async with session.request(
-            method,
-            URL(url, encoded=True),
-            data=body,
-            headers=headers,
+            request.method,
+            URL(request.url, encoded=True),
+            data=request.body,
+            headers=request.headers,
             allow_redirects=False,
             raise_for_status=False,
             # Connecting times out well before the whole, so it is certain which of them did.
@@ -124,9 +127,9 @@ def _cause(error: Exception) -> str:
 class _SendOnce:
     """Keeps aiohttp from repeating a GET or a DELETE by itself.
 
-    It repeats them when a connection breaks.  If connecting fails then, the
-    failure would hide that the first request was sent; and the repeat would not
-    be counted.
+    It repeats them when a connection breaks.  The repeat would not be counted.
+    And if it could not connect, the error would say that nothing was sent,
+    although the first request was.
     """
 
     __slots__ = ("_sent",)

@@ -1,7 +1,7 @@
 """Cal.com's JSON as the client sees it: writes requests, reads responses.
 
-Strict in what it writes: a value that the wire format cannot express, or that
-means something else there, is refused with `InvalidField`.  Lenient in what it
+Strict in what it writes: a value that the wire format cannot express, or to
+which it gives another meaning, is refused with `InvalidField`.  Lenient in what it
 reads: numbers may be text, times may be numbers, and unknown fields are
 ignored.  A response that cannot be read at all raises `Unreadable`.
 
@@ -78,7 +78,7 @@ class RemoteSlot:
 
 
 class Unreadable(ValueError):
-    """A response that cannot be read.  The message says what is wrong, and quotes nothing."""
+    """A response that cannot be read.  The message does not quote the response."""
 
 
 # --- Requests --------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class SlotTarget:
     organization_slug: str | None = None
 
     def parameters(self) -> dict[str, str]:
-        """Return the query parameters, or raise `InvalidField` if they are no such group.
+        """Return the query parameters, or raise `InvalidField` if they are none of the groups.
 
         >>> SlotTarget(username="ann", event_type_slug="chat").parameters()
         {'username': 'ann', 'eventTypeSlug': 'chat'}
@@ -264,7 +264,8 @@ def _exact_stamp(field: str, moment: object) -> str:
         raise InvalidField(field, f"must be a datetime with a time zone, not {shown(moment)}")
     if moment.microsecond % 1000:
         raise InvalidField(
-            field, f"must be in whole milliseconds, as the wire format has no more, not {moment}"
+            field,
+            f"must be in whole milliseconds, the finest that the wire format has, not {moment}",
         )
     try:
         return stamp(moment.astimezone(UTC))
@@ -345,7 +346,7 @@ def _if_text(value: object) -> str:
 
 
 def _violations(details: object) -> Iterator[str]:
-    """Yield what is wrong with each field of a request body; the message does not say."""
+    """Yield the problems of the fields of a request body, which are not in the message."""
     errors = details.get("errors") if isinstance(details, dict) else None
     for error in errors if isinstance(errors, list) else []:
         constraints = error.get("constraints") if isinstance(error, dict) else None
