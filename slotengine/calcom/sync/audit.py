@@ -1,4 +1,4 @@
-"""Compares both sides in full, and repairs what differs."""
+"""Compares both sides in full, and repairs the differences."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from slotengine.calcom.sync.values import Difference, Finding, ReconcileReport
 from slotengine.core.time.instant import SECOND, from_us, to_us
 
 _TOLERANCE = SECOND
-"""How much earlier than known a hold may end at the remote without being reported."""
+"""How much earlier than expected a hold may end at the remote before that is reported."""
 
 
 class Audit:
-    """Looks at all reservations, where the other modules look at those that have changed."""
+    """Looks at all reservations; the other modules look only at those that have changed."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Audit:
         return ReconcileReport(from_us(self._env.now()), len(holds), tuple(found))
 
     async def _compare(self, tracked: TrackedHold, *, is_new: bool) -> Finding | None:
-        await self._outbound.settle(tracked)  # a change that is merely late is no difference
+        await self._outbound.settle(tracked)  # a change that waits to be sent is no difference
         if tracked.over and not is_new:
             return None
         async with tracked.lock:

@@ -23,7 +23,7 @@ from slotengine.core.time.instant import SECOND
 
 
 class SkewRange(NamedTuple):
-    """How far a clock is ahead, or by how much it was set: at least and at most."""
+    """How far a clock is ahead, or by how much it was set: a lower and an upper bound."""
 
     least: int
     most: int
@@ -53,7 +53,7 @@ TOLERANCE: Final = SECOND
 """How far the clocks of several servers behind one address may differ."""
 
 SkewSnapshot = tuple[SkewRange | None, SkewRange | None]
-"""The skew at some moment, by holds and by dates; None stands for the first observation."""
+"""The skew at some moment, by holds and by dates; None if there was no observation yet."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class _Estimate:
     now: SkewRange | None = None
 
     def learn(self, new: SkewRange) -> SkewRange:
-        """Take an observation into account; return by how much the clock was set since the last."""
+        """Add an observation; return by how much the clock was set since the last one."""
         change = _change(self.now, new)
         known = self.now
         # Of two that agree keep the narrower, so that many small changes are noticed in the end.
@@ -129,7 +129,7 @@ class ClockSkew:
         return self._holds.now, self._dates.now
 
     def changed_since(self, snapshot: SkewSnapshot) -> SkewRange:
-        """Return by how much the clock may have been set since: back, and ahead.
+        """Return by how much the clock was set since the snapshot: most back, and most ahead.
 
         `NO_CHANGE` unless it was certainly set.  If holds and dates disagree,
         the range contains both.
@@ -139,9 +139,10 @@ class ClockSkew:
         return SkewRange(min(0, one.least, other.least), max(0, one.most, other.most))
 
     def observe_hold(self, until: int, lives: int, sent: int, received: int) -> bool:
-        """Learn from a hold that was made between two moments, and lives so long, until then.
+        """Learn from a hold that lives for ``lives`` microseconds, until ``until`` there.
 
-        Return whether the clock was set since the last hold.
+        It was made between ``sent`` and ``received``.  Return whether the clock
+        was set since the last hold.
         """
         assert sent <= received
         new = SkewRange(until - lives - received, until - lives - sent)
@@ -150,7 +151,7 @@ class ClockSkew:
         return self._count(self._holds.learn(new))
 
     def observe_date(self, date: int, sent: int, received: int) -> bool:
-        """Learn from the date of a response that was made between two moments.
+        """Learn from the date of a response that was made between ``sent`` and ``received``.
 
         The date is rounded down to a second.  Return whether the clock was set
         since the last date.
@@ -161,7 +162,7 @@ class ClockSkew:
         if self._holds.now is None:
             self.ahead, self.error = new.middle, new.error
         elif change != NO_CHANGE:
-            # As far as is known, the clock by which holds end was set as well.
+            # Probably the clock by which holds end was set as well.
             self._holds.now = self._holds.now.plus(change)
             self._set(self._holds.now)
         return self._count(change)

@@ -2,7 +2,7 @@
 
 ``RemoteUncertain``   it is unknown whether the remote holds the time for us
 ``RemoteBusy``        the remote did not offer that start when it was last polled
-``SyncOverloaded``    too many holds wait for the remote, or are renewed there, already
+``SyncOverloaded``    too many holds wait for the remote, or have to be renewed there
 ``SyncClosed``        the sync is not running
 """
 
@@ -14,10 +14,11 @@ from slotengine.errors import Refused, SlotError
 
 
 class RemoteUncertain(Refused):
-    """The remote may or may not hold the time for us, so the hold was given back here.
+    """The remote may or may not hold the time for us, so the hold was released here.
 
-    A request was lost, and what refused the next one may be the hold that the
-    first one made.  By ``retry_at`` that orphaned hold has ended.
+    A request was lost, and the next one was refused.  Perhaps the lost request
+    has made a hold, whose uid nobody knows, and that hold is in the way.  By
+    ``retry_at`` such an orphaned hold has ended.
 
     >>> from datetime import UTC
     >>> print(RemoteUncertain("talk", datetime(2030, 1, 7, tzinfo=UTC), None))
@@ -55,10 +56,10 @@ class RemoteBusy(Refused):
 
 
 class SyncOverloaded(SlotError):
-    """Too many reservations wait for the remote already.
+    """Too many reservations wait for the remote, or the rate limit allows no more renewals.
 
-    Or the rate limit allows no more renewals than those of the holds that are
-    there already; then the first of these ends at ``retry_at``.
+    In the second case the present holds need all renewals that the rate limit
+    allows, and the first of them ends at ``retry_at``.
 
     >>> print(SyncOverloaded(7))
     7 reservations wait for the remote; try again later

@@ -1,7 +1,7 @@
-"""Polls the remote for its slots, and tells the engine who is busy there.
+"""Polls the remote's slots, and imports into the engine who is busy there.
 
-`remote_busy` works out what the slots mean.  This module decides when to poll,
-and applies each result in one step without an await, so that nobody sees the
+`remote_busy` works out what the slots mean.  This module decides when to poll.
+It applies each result in one step, without an await, so that nobody sees the
 engine without its imported busy time.
 """
 
@@ -32,7 +32,7 @@ SOURCE: Final = "cal.com"
 """The source of the remote's busy time in the engine."""
 
 _LAST: Final = to_us(datetime.max.replace(microsecond=0, tzinfo=UTC))
-STALE_SEARCH: Final = 2 * SECOND
+SEARCH_LAG: Final = 2 * SECOND
 """How old the slots in a response of the remote may be."""
 
 
@@ -77,7 +77,7 @@ class Inbound:
             raise RemoteBusy(synced.id, from_us(start), from_us(as_of))
 
     async def watch(self, synced: Synced, start: int, end: int) -> None:
-        """Keep polling a range; if any of it was never polled, poll now and wait for it."""
+        """Poll a range from now on; if some of it was never polled, poll now and wait for that."""
         watched = self._watched[synced.id]
         watched.ask(start, end, self._env.now())
         if watched.as_of(start, end) is None:
@@ -98,7 +98,7 @@ class Inbound:
     # --- Polling ------------------------------------------------------------------------------
 
     async def keep_polling(self, synced: Synced) -> None:
-        """Poll the watched days of an event type at intervals, for ever."""
+        """Poll the watched days of an event type at intervals, until this is cancelled."""
         every = duration_us(synced.poll_every, "poll_every")
         never = anyio.Event()
         while True:
@@ -171,7 +171,7 @@ class Inbound:
     def _learn(
         self, synced: Synced, first: int, last: int, asked_at: int, free: frozenset[int]
     ) -> None:
-        """Update what is busy here by the result of a poll, in one step."""
+        """Update the busy time here by the result of a poll, in one step."""
         end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
         self._engine.replace_busy_nowait(SOURCE, {})
         offered = [
@@ -180,7 +180,7 @@ class Inbound:
                 synced.id, from_us(max(first * DAY, self._env.now())), from_us(end)
             )
         ]
-        own = joined(self._own(synced, asked_at - STALE_SEARCH))
+        own = joined(self._own(synced, asked_at - SEARCH_LAG))
         self._watched[synced.id].learn(PollResult(first, last, asked_at, free, offered, own))
         self.apply()
 
@@ -197,7 +197,7 @@ class Inbound:
                 yield start, end
 
     def apply(self) -> None:
-        """Import into the engine what is busy."""
+        """Import the remote's busy time into the engine."""
         found = infer_busy(self._watched)
         self._hidden = found.hidden
         self.busy_spans = sum(len(spans) for spans in found.busy.values())

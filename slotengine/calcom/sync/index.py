@@ -1,4 +1,4 @@
-"""All tracked reservations, the spans that they may occupy at the remote, and what is desired.
+"""All tracked holds: their spans at the remote, and the hold that each of them should have.
 
 This module answers questions; `outbound` acts on the answers.
 """
@@ -29,15 +29,15 @@ _END = datetime.max.replace(tzinfo=UTC)
 
 
 class HoldIndex:
-    """The tracked reservations by their uids, the orphaned holds, and the clock skew."""
+    """The tracked holds by their uids, the orphaned holds, and the clock skew."""
 
     def __init__(
         self,
         env: Environment,
         synced: dict[str, Synced],
         *,
-        keep: Callable[[TrackedHold], None],
-        keep_orphan: Callable[[Orphan], None],
+        save: Callable[[TrackedHold], None],
+        save_orphan: Callable[[Orphan], None],
     ) -> None:
         self.by_uid: dict[str, TrackedHold] = {}
         self.synced = synced
@@ -45,15 +45,15 @@ class HoldIndex:
         self.orphans = Orphans()
         self.clock_skew = ClockSkew()
         self.blocked: set[TrackedHold] = set()
-        """Those that wait until others have left their span at the remote."""
+        """Holds that wait until another hold of ours has left their span at the remote."""
         self.unblock: Callable[[TrackedHold], None]
-        """Called with each of those when another one has changed its spans."""
+        """Called with each of ``blocked`` when the spans of another hold have changed."""
         self.on_earlier_end: Callable[[TrackedHold], None]
         """Called with a hold that ends earlier at the remote than was known."""
         self._env = env
         self._engine = env.engine
-        self._keep = keep
-        self._keep_orphan = keep_orphan
+        self._save = save
+        self._save_orphan = save_orphan
         self._present: SpanIndex[TrackedHold] = SpanIndex()
         self._recently_left: deque[tuple[RemoteSpan, int]] = deque()
 
@@ -77,15 +77,15 @@ class HoldIndex:
         """Stop tracking a reservation."""
         del self.by_uid[tracked.uid]
         tracked.over = True
-        self._keep(tracked)
+        self._save(tracked)
 
     def add_orphan(self, orphan: Orphan) -> None:
-        """Take into account what a lost request may have left at the remote."""
+        """Add a hold that a lost request may have made at the remote."""
         self.orphans.add(orphan, self.clock_skew.snapshot)
-        self._keep_orphan(orphan)
+        self._save_orphan(orphan)
 
     def desired(self, tracked: TrackedHold) -> Desired | None:
-        """Return what the remote should have for a reservation, by the engine's present state."""
+        """Return the hold that the remote should have now, according to the engine."""
         reservation = self._engine.get_nowait(tracked.uid)
         if reservation is None or not is_live(reservation):
             return None
@@ -94,7 +94,9 @@ class HoldIndex:
             return None
         tracked.synced = synced
         span = span_of(reservation, synced)
-        if tracked.callback_lock.locked():  # the callback has the uid, so the hold must stay as is
+        if (
+            tracked.callback_lock.locked()
+        ):  # the callback was given the remote's uid, so that hold must stay
             return Desired(span, 0, booked=reservation.state is State.CONFIRMED)
         if reservation.state is State.HELD:
             assert reservation.until is not None
@@ -110,28 +112,28 @@ class HoldIndex:
         return Desired(span, span.end, booked=True) if span.end > self.now() else None
 
     def record_booked(self, tracked: TrackedHold) -> None:
-        """Note that the callback has booked it at the remote."""
+        """Record that the callback has booked it at the remote."""
         tracked.booked = True
-        self._keep(tracked)
+        self._save(tracked)
 
     def set_lifetime(self, tracked: TrackedHold, covered_until: int, gone_after: int) -> None:
-        """Note how long its hold lasts at the remote, at least and at most."""
+        """Record how long its hold lasts at the remote, at least and at most."""
         tracked.lifetime = Lifetime(covered_until, gone_after, self.clock_skew.snapshot)
         tracked.observed.covered_until = covered_until
         tracked.observed.gone_after = gone_after
 
     def clock_jumped(self) -> None:
-        """Take into account that the remote's clock was set, so that holds end sooner or later.
+        """Adjust how long holds last, because the remote's clock was set.
 
-        No hold is taken to last longer for certain, nor to be gone sooner,
-        because it may have been another clock, or one that is set back again.
+        They are covered for less time and gone later, never the opposite:
+        perhaps another clock was set, or this one will be set back again.
         O(n) for n tracked holds.
         """
         for tracked in self.by_uid.values():
             if tracked.observed.state in PRESENT:
                 self._clock_jumped(tracked)
         for orphan in self.orphans.clock_jumped(self.clock_skew):
-            self._keep_orphan(orphan)
+            self._save_orphan(orphan)
 
     def _clock_jumped(self, tracked: TrackedHold) -> None:
         observed, (covered_until, gone_after, snapshot) = tracked.observed, tracked.lifetime
@@ -140,18 +142,18 @@ class HoldIndex:
         observed.covered_until = min(observed.covered_until, covered_until - change.most)
         observed.gone_after = max(observed.gone_after, gone_after - change.least)
         if before != (observed.covered_until, observed.gone_after):
-            self._keep(tracked)
+            self._save(tracked)
             self.on_earlier_end(tracked)
 
     def record(self, tracked: TrackedHold, event: RemoteEvent) -> None:
-        """Take an event into account; the caller must have the lock of the tracked hold."""
+        """Change the remote state of a hold by an event; the caller must have its lock."""
         tracked.record(event)
-        # A request that was refused, or not even sent, has left no trace at the remote.
+        # A request that was refused, or not even sent, has never occupied its span.
         self._reindex(tracked, left=event not in {RemoteEvent.REFUSED, RemoteEvent.NOT_DONE})
-        self._keep(tracked)
+        self._save(tracked)
 
     def _reindex(self, tracked: TrackedHold, *, left: bool = False) -> None:
-        """Update the spans of a hold, and wake those that it was in the way of."""
+        """Update the spans of a hold, and unblock the holds that it was in the way of."""
         spans = tracked.spans
         if spans == tracked.indexed:
             return
@@ -169,7 +171,7 @@ class HoldIndex:
             self.unblock(blocked)
 
     def recent_spans(self, since: int) -> Iterator[RemoteSpan]:
-        """Yield the spans in which the remote has, or may have had, holds of ours since then."""
+        """Yield the spans in which the remote may have had holds of ours since some time."""
         for tracked in self.by_uid.values():
             yield from tracked.indexed
         for orphan in self.orphans.live(since):

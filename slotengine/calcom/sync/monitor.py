@@ -1,4 +1,4 @@
-"""What a sync reports: counters for `SyncStatistics`, and events for its listener."""
+"""Counts what a sync does, for `SyncStatistics`, and tells its listener of events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from slotengine.engine.values import Reservation
 
 
 class Counters:
-    """What was done so far; the names are those of `SyncStatistics`."""
+    """The counters of `SyncStatistics`, under the same names."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -50,7 +50,7 @@ class Monitor:
         reason: RevokeReason,
         problem: Exception | None,
     ) -> None:
-        """Report that a hold was released here; only count it if no caller was given it."""
+        """Report that a hold was revoked; if no caller was given it, only count it."""
         if not tracked.promised:
             self.counters.given_back += 1
             return

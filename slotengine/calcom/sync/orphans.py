@@ -1,8 +1,8 @@
-"""Orphaned holds: what a POST without a response may have left at the remote.
+"""Orphaned holds: those that a POST without a response may have made at the remote.
 
-If such a POST was carried out, nobody knows the uid of its hold.  Nobody can
-release the hold; it ends when its time is over.  An orphan outlives the
-reservation that caused it, so orphans are kept apart.
+If such a POST was carried out, nobody knows the uid of its hold.  So nobody can
+release the hold, and it ends when its time is over.  An orphan can outlive the
+reservation that it was made for, so orphans are stored apart.
 
 Pure.  Times are UTC microseconds of our own clock.
 """
@@ -17,12 +17,12 @@ from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.core.time.instant import SECOND
 
 SLACK: Final = 5 * SECOND
-"""How much longer than its time an orphaned hold is expected: its request may have been slow."""
+"""How much longer than its time to live an orphan is expected to last: the POST may be slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A hold of ours that may be at the remote, without a known uid, until then at the latest."""
+    """A hold of ours that may be at the remote until ``until``; its uid is unknown."""
 
     span: RemoteSpan
     until: int
@@ -38,14 +38,16 @@ class Orphans:
     """
 
     def __init__(self) -> None:
-        self._all: list[tuple[Orphan, Orphan, SkewSnapshot]] = []  # as it is now, and as added
+        self._all: list[
+            tuple[Orphan, Orphan, SkewSnapshot]
+        ] = []  # each as it is now, and as it was added
 
     def add(self, orphan: Orphan, snapshot: SkewSnapshot = (None, None)) -> None:
         """Add an orphan, with the clock skew by which its end was computed.  O(1)."""
         self._all.append((orphan, orphan, snapshot))
 
     def until(self, span: RemoteSpan, now: int) -> int | None:
-        """Return when the last orphan that may be in the way has ended; None if there is none.
+        """Return when all orphans that may be in a span's way have ended; None if there are none.
 
         O(n) for n orphans.  There are few: one for each response that was lost
         in the last minutes.
@@ -59,7 +61,7 @@ class Orphans:
         return tuple(orphan for orphan, *_ in self._all)
 
     def clock_jumped(self, clock_skew: ClockSkew) -> list[Orphan]:
-        """Return those that last longer because the remote's clock was set; none gets shorter."""
+        """Lengthen orphans because the remote's clock was set; return those that got longer."""
         longer = []
         for index, (orphan, first, snapshot) in enumerate(self._all):
             until = first.until - clock_skew.changed_since(snapshot).least

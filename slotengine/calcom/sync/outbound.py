@@ -76,7 +76,7 @@ class Outbound:
         self._parallel = parallel
         self._max_waiting = backlog
         self._present = WorkQueue()
-        """Holds that the remote has.  Their workers do nothing else, so renewals are in time."""
+        """Holds that the remote has.  Workers of their own keep renewals in time."""
         self._absent = WorkQueue()
         self._timers = Timers(env, self.enqueue)
         self._settling = 0
@@ -88,7 +88,7 @@ class Outbound:
     # --- The engine's side -----------------------------------------------------------------
 
     async def follow_engine(self, events: Subscription) -> None:
-        """Enqueue whatever changes on the engine, whoever changed it, until the events end."""
+        """Enqueue every reservation that changes on the engine, until the events end."""
         async for event in events:
             if isinstance(event, Lagged):
                 self.enqueue_all()
@@ -147,7 +147,7 @@ class Outbound:
             await self._at_rest.wait()
 
     async def work(self) -> None:
-        """Settle what is enqueued, for ever; at most ``parallel`` holds of each queue at a time."""
+        """Settle enqueued holds until this is cancelled; ``parallel`` of each queue at a time."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._parallel):
                 group.create_task(self._worker(self._present))
@@ -278,7 +278,7 @@ class Outbound:
                     if later is not None:
                         step, waits_for_permits = later, True
                         break
-                    self._requests.held_back(tracked, wait)
+                    self._requests.record_not_sent(tracked, wait)
                     continue
                 await self._perform(tracked, step, desired)
             else:
@@ -321,7 +321,7 @@ class Outbound:
         if arrived or desired is None:
             self.rollback.drop_origin(tracked)
         if arrived and step.at > observed.not_before:
-            tracked.succeeded()  # what has failed is not desired any more
+            tracked.succeeded()  # the request that failed is not needed any more
         tracked.blocked = tracked.blocked and step.action is Action.WAIT and not arrived
         (self._index.blocked.add if tracked.blocked else self._index.blocked.discard)(tracked)
         over = desired is None and observed.state not in PRESENT
@@ -354,7 +354,7 @@ class Outbound:
     # --- Leaving ---------------------------------------------------------------------------
 
     async def drain(self, patience: int) -> None:
-        """Wait for what is in flight, and try once more what the remote does not have."""
+        """Wait for requests in flight, and tell the remote once more what it does not have."""
         draining = asyncio.create_task(self._drain())
         drained = anyio.Event()
         draining.add_done_callback(lambda _: drained.set())
@@ -397,7 +397,7 @@ class Outbound:
             tracked = self._index.by_uid[uid]
             try:
                 desired = self._index.desired(tracked)
-            except EngineClosed:  # the engine was left first, and so nothing is desired any more
+            except EngineClosed:  # the engine was left first, so nothing is desired any more
                 desired = None
             observed = tracked.observed
             span = observed.span or tracked.target if desired is None else desired.span

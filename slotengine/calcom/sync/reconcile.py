@@ -1,8 +1,8 @@
-"""The next step for one reservation: how to get from the observed to the desired state.
+"""The next step for one reservation, on the way from the observed to the desired state.
 
 `next_step` looks only at the present state, never at how it came about.  So
-missed, repeated, reordered and interrupted changes make no difference, and a
-restart, an outage and an ordinary change are one case.
+changes that were missed, repeated, reordered or interrupted make no difference.
+A restart, an outage and an ordinary change are all the same case.
 
 Pure.  Knows nothing of requests: `outbound` performs the steps.  Times are UTC
 microseconds of our own clock.
@@ -21,14 +21,14 @@ from slotengine.core.time.instant import SECOND
 
 
 class Desired(NamedTuple):
-    """What the engine's side wants of the remote: a hold, until then at least."""
+    """The hold that the remote should have: where, and at least until when."""
 
     span: RemoteSpan
     until: int
     booked: bool = False
-    """It is a booking here, so it is not given up, whatever the remote says."""
+    """It is a booking here, so it is not revoked if the remote refuses it."""
     to_book: bool = False
-    """The callback that books it at the remote has not been called yet."""
+    """The callback is to book it at the remote, and was not called yet."""
 
 
 class Failure(Enum):
@@ -36,15 +36,18 @@ class Failure(Enum):
 
     NONE = "none"
     NOT_DONE = "not done"
+    """It certainly changed nothing."""
     LOST = "lost"
+    """There was no response, so it may have been carried out."""
     LOST_AGAIN = "lost again"
+    """The same, for at least the second time in a row."""
     REFUSED = "refused"
     """The remote said no, perhaps because of an orphaned hold of our own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How one event type is kept in step."""
+    """The settings of an event type that a decision needs."""
 
     strict: bool
     renew_in_place: bool
@@ -55,11 +58,11 @@ class Rules:
 
 @dataclass(slots=True)
 class Observed:
-    """What is known of one reservation's hold at the remote, as far as a decision needs it."""
+    """What is known of a reservation's hold at the remote, and what a decision needs besides."""
 
     state: RemoteState = RemoteState.ABSENT
     span: RemoteSpan | None = None
-    """Where the hold is, as far as is known."""
+    """Where the hold was last known to be."""
     covered_until: int = 0
     """The remote holds it at least until then."""
     gone_after: int = 0
@@ -90,7 +93,7 @@ class Action(Enum):
     BOOK = "book"
     """Call the callback that books at the remote."""
     LAPSE = "lapse"
-    """Note that the hold at the remote has expired."""
+    """Record that the hold at the remote has expired."""
     MOVE_BACK = "move back"
     """Undo a move here, because the remote did not accept it."""
     REVOKE = "revoke"
@@ -106,7 +109,7 @@ class Step(NamedTuple):
 
 
 REQUESTS: Final = frozenset({Action.POST, Action.PATCH, Action.DELETE, Action.GET, Action.BOOK})
-"""The actions that ask the remote, or the callback."""
+"""The actions that send a request, or call the callback."""
 
 
 def next_step(
@@ -115,7 +118,7 @@ def next_step(
     """Return the next step; O(1).
 
     ``desired`` is None if the remote should hold nothing.  ``blocked`` says that
-    another hold of our own, which is about to leave, is in the way at the remote.
+    another hold of our own is in the way at the remote, and is about to leave.
 
     >>> rules = Rules(strict=True, renew_in_place=False, renew_before=30)
     >>> desired = Desired(RemoteSpan(1, 1000, 1030), until=300)
@@ -161,11 +164,11 @@ def next_step(
 
 
 def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
-    """Return how many requests must be able to follow each other at once; O(1).
+    """Return how many permits a step needs before it begins; 0 if it needs none.  O(1).
 
-    A hold that is desired is deleted only to be made anew.  If the sync had to
-    wait in between, it would itself have lost the hold.  0 means that it does
-    not matter.
+    A renewal deletes a hold and makes it anew.  Both requests must be sent at
+    once: if the second had to wait for the rate limit, the sync would have
+    given up the hold itself.
 
     >>> observed = Observed(RemoteState.HELD, RemoteSpan(1, 0, 30), covered_until=20)
     >>> permits_for(Step(Action.DELETE), observed, Desired(RemoteSpan(1, 0, 30), until=40))
@@ -183,10 +186,10 @@ def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
 def while_waiting_for_permits(
     observed: Observed, desired: Desired, *, now: int, ready_at: int
 ) -> Step | None:
-    """Return what to do while a step waits for its permits; None if that is a failure.
+    """Return the step to take while permits are not ready; None if that counts as a failure.
 
-    A renewal that no caller waits for is made when the permits are ready, as
-    long as the hold lasts.  O(1).
+    A renewal can wait for its permits as long as the hold lasts, unless a
+    caller waits for it.  O(1).
 
     >>> observed = Observed(RemoteState.HELD, RemoteSpan(1, 0, 30), covered_until=20)
     >>> desired = Desired(RemoteSpan(1, 0, 30), until=40)
@@ -204,12 +207,13 @@ _LATENESS: Final = 30 * SECOND
 
 
 def max_renewals(per_minute: int, rules: Rules, lasts: int) -> int:
-    """Return how many holds that last so long can be renewed in the worst case; O(1).
+    """Return how many holds can be renewed in time in the worst case; O(1).
 
-    When the first renewal is due, all requests of that minute may have been
-    sent already, and all other holds may be due as well.  So renewals are made
-    in rounds of a minute, which begin between then and shortly before the end
-    of the holds.  No more count than are made before the first is due again.
+    ``lasts`` is how long the remote's holds last.  In the worst case all holds
+    are due for renewal at the same moment, and all requests of that minute have
+    been sent already.  Then renewals are made in rounds, one each minute, of
+    which the last begins shortly before the holds end.  Rounds after the first
+    hold is due again do not count.
 
     >>> rules = Rules(strict=True, renew_in_place=False, renew_before=150 * SECOND)
     >>> max_renewals(120, rules, lasts=300 * SECOND)
@@ -254,7 +258,7 @@ def _after_refusal(observed: Observed, desired: Desired) -> Step:
 def _create(observed: Observed, now: int, *, strict: bool, blocked: bool) -> Step:
     if strict and observed.failure is not Failure.NONE:
         return _give_up(observed, RevokeReason.NOT_REACHED)
-    # The hold that is in the way is about to leave, and wakes those that wait.
+    # When the hold that is in the way has left, this one is looked at again.
     if blocked:
         return Step(Action.WAIT)
     return Step(Action.POST) if strict else _when_due(observed, now, Action.POST)
@@ -267,7 +271,7 @@ def _after_lost_post(observed: Observed, now: int, *, strict: bool, blocked: boo
         return Step(Action.WAIT, observed.orphan_until)
     if blocked:
         return Step(Action.WAIT)
-    # Strict mode asks again at once: if that is accepted, the first POST was not carried out.
+    # Strict mode sends another POST at once.  If it is accepted, the first was not carried out.
     return Step(Action.POST) if strict else _when_due(observed, now, Action.POST)
 
 
@@ -293,8 +297,8 @@ def _keep(
         due = min(due, observed.covered_until)
     if due > now:
         return Step(Action.WAIT, due)
-    # Once the hold has ended, others may have the time; and the original remote finds a hold in
-    # its own way.
+    # A hold that has ended cannot be renewed in place, because others may have taken the time.
+    # The original Cal.com never can, because it counts the hold as a conflict with itself.
     return Step(Action.PATCH if rules.renew_in_place and covered and not failed else Action.DELETE)
 
 
@@ -306,8 +310,9 @@ def _move(observed: Observed, desired: Desired, now: int, *, strict: bool, block
         return _give_up(observed, RevokeReason.NOT_REACHED)
     if strict and blocked:
         return Step(Action.WAIT)
-    # Where the spans overlap, the hold is in its own way.  And two holds that change places would
-    # wait for each other for ever, so a blocked one gives up its own span first.
+    # A PATCH to an overlapping span is refused: the remote counts the hold as a conflict with
+    # itself.  And two holds that swap spans would wait for each other forever, so a blocked one
+    # is deleted first.
     apart = not observed.span.overlaps(desired.span)
     apart = apart and not blocked and observed.failure is not Failure.REFUSED
     action = Action.PATCH if apart else Action.DELETE

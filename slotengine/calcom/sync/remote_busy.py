@@ -69,12 +69,12 @@ class Watched:
         )
 
     def ask(self, start: int, end: int, now: int) -> None:
-        """Note that a caller asks for a range."""
+        """Watch the days of a range that a caller asks for."""
         for day in days_of(start, end):
             self.days.setdefault(day, WatchedDay(now)).asked_at = now
 
     def forget(self, before: int, today: int) -> bool:
-        """Forget days that nobody has asked for since a moment, and past days.
+        """Forget past days, and days that nobody has asked for since ``before``.
 
         Return whether there were any.
         """
@@ -86,7 +86,7 @@ class Watched:
         return bool(forgotten)
 
     def runs_without(self, asked: AbstractSet[int]) -> list[tuple[int, int]]:
-        """Return the first and last days of all runs of days that are not in the set."""
+        """Return the first and last days of each run of watched days that are not in the set."""
         runs: list[tuple[int, int]] = []
         for day in sorted(self.days.keys() - asked):
             if runs and runs[-1][1] == day - 1:
@@ -130,7 +130,7 @@ class PollResult(NamedTuple):
     free: frozenset[int]
     """The starts that the remote offers."""
     offered: Sequence[int]
-    """The starts that are offered here, without regard to what was imported from the remote."""
+    """The starts that are offered here if the imported busy time is left out."""
     own: tuple[int, ...]
     """The edges of the spans in which the remote may have had holds of ours.
 
@@ -150,7 +150,7 @@ def missing(result: PollResult, length: int) -> Iterator[int]:
 
 
 class RemoteBusyTime(NamedTuple):
-    """What the remote's slots mean here."""
+    """What follows from the remote's slots."""
 
     busy: dict[str, list[Span]]
     """By resource, the spans in which it is busy."""
@@ -159,7 +159,7 @@ class RemoteBusyTime(NamedTuple):
 
 
 def infer_busy(watched: Mapping[str, Watched]) -> RemoteBusyTime:
-    """Return what all that is known of the remote's slots means.
+    """Return who is busy, judged by all that is known of the remote's slots.
 
     A minute is not busy for a resource if a free slot of any of its event types
     contains it.  O(n log n) for n known starts.

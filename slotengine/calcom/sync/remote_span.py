@@ -1,4 +1,4 @@
-"""What a hold at the remote occupies, and an index of who occupies what.
+"""The span that a hold at the remote occupies, and an index of such spans.
 
 Pure.  Times are UTC microseconds of our own clock.
 """
@@ -20,7 +20,7 @@ class RemoteSpan(NamedTuple):
     end: int
 
     def overlaps(self, other: RemoteSpan) -> bool:
-        """Return whether the remote finds one in the way of the other.
+        """Return whether the remote counts one as a conflict with the other.
 
         >>> early, middle, late = (RemoteSpan(1, start, start + 30) for start in (0, 20, 30))
         >>> early.overlaps(middle), early.overlaps(late)

@@ -8,7 +8,7 @@ One table, `NEXT`, has every transition::
       └──not done───────┘                          └─delete─▶ DELETING ──lost──▶ DELETE_UNKNOWN
 
 The state changes *before* a request is sent.  So if the process is interrupted
-during the request, the state already says that something may have happened.
+during the request, the state already says that it may have been carried out.
 
 Pure.
 """
@@ -46,7 +46,7 @@ class RevokeReason(Enum):
     """Why a hold was revoked."""
 
     REFUSED = "refused"
-    """The remote said no: the time is taken, or it is not allowed."""
+    """The remote said no: the time is taken, or the request is not allowed."""
     UNCERTAIN = "uncertain"
     """It could not be determined in time whether the remote holds it."""
     NOT_REACHED = "not reached"
@@ -72,7 +72,7 @@ class RemoteEvent(Enum):
     MISSING = "missing"
     """A GET, or a 404, has shown that there is no hold."""
     LAPSED = "lapsed"
-    """The hold, or what may be there, has expired at the remote."""
+    """The hold, if there was one, has expired at the remote."""
 
 
 NEXT: Final[dict[RemoteState, dict[RemoteEvent, RemoteState]]] = {

@@ -1,8 +1,8 @@
-"""One request each to the remote, and what follows from its outcome.
+"""The requests to the remote, one function each; they record every outcome.
 
-The remote state changes before a request is sent.  So whatever interrupts the
-request, a cancellation included, the state says that it may have been carried
-out.
+The remote state changes before a request is sent.  So if the request is
+interrupted, by a cancellation for example, the state already says that it may
+have been carried out.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Requests:
         return self._client.per_minute
 
     def wait_for_permits(self, tracked: TrackedHold, count: int) -> int:
-        """Ask for some permits; return how long they take, 0 if they are ready."""
+        """Ask for permits; return in how many microseconds they are ready, 0 if they are now."""
         if tracked.permits is None or tracked.permits.left != count:
             self.give_back_permits(tracked)
             tracked.permits = self._client.permits(count)
@@ -76,8 +76,8 @@ class Requests:
             tracked.permits.give_back()
             tracked.permits = None
 
-    def held_back(self, tracked: TrackedHold, us: int) -> None:
-        """Record that the next request was not made, because of our own rate limit."""
+    def record_not_sent(self, tracked: TrackedHold, us: int) -> None:
+        """Record that the next request was not sent, because its permits take ``us`` more."""
         said = "not sent, to stay under the remote's limit"
         error = RateLimited("renew", 429, NOT_SENT, said, None, us / SECOND)
         self._failed(tracked, Failure.NOT_DONE, error)
@@ -85,7 +85,7 @@ class Requests:
     # --- The remote's clock ---------------------------------------------------------------
 
     def on_date(self, date: datetime, took_s: float) -> None:
-        """Learn the remote's time from any response to a request that was sent so long ago."""
+        """Learn the remote's time from a response whose request was sent ``took_s`` ago."""
         with suppress(EngineClosed):  # the engine was left first
             received = self._index.now()
             sent = received - max(0, ceil(took_s * SECOND))
@@ -140,8 +140,8 @@ class Requests:
         """Ask the remote to move the hold to what is desired, or to renew it there."""
         assert tracked.remote_uid is not None
         span = desired.span
-        # A PATCH may always choose the time to live.  But without `custom_ttl` a later POST may
-        # not, so the default is used here as well.
+        # Every PATCH may choose the time to live, but without `custom_ttl` no POST may.  The
+        # default is used for both, so that the hold lives equally long if it is made anew.
         minutes = tracked.synced.minutes_for(max(0, desired.until - self._index.now()))
         sent_at = self._before_sending(tracked, RemoteEvent.PATCH, span)
         try:
@@ -158,7 +158,7 @@ class Requests:
             self._failed(tracked, Failure.LOST, unknown)
             self._index.record(tracked, RemoteEvent.LOST)
         except RemoteNotFound as missing:
-            # The hold is gone; a POST will tell whether the event type is gone, too.
+            # The hold is gone.  If the event type is gone, too, the next POST will say so.
             self._counters.not_done += 1
             tracked.last_error = missing
             self._index.record(tracked, RemoteEvent.MISSING)
@@ -175,7 +175,7 @@ class Requests:
     async def delete(self, tracked: TrackedHold) -> None:
         """Ask the remote to release the hold."""
         assert tracked.remote_uid is not None
-        # A repeated DELETE leaves the permits to the POST that follows it.
+        # A repeated DELETE leaves the permits to the POST that follows.
         held = tracked.observed.state is RemoteState.HELD
         permits = tracked.permits if held else None
         self._before_sending(tracked, RemoteEvent.DELETE, None)
@@ -254,7 +254,7 @@ class Requests:
         lives = (remote.reservation_minutes or asked or DEFAULT_MINUTES) * MINUTE
         if self.clock_skew.observe_hold(to_us(remote.until), lives, sent_at, received):
             self._clock_jumped()
-        # It was made between the request and the response, whatever the remote's clock says.
+        # The hold was made between the request and the response, by any clock.
         self._index.set_lifetime(tracked, sent_at + lives, received + lives + SLACK)
         self._counters.renewed += observed.span == tracked.target
         observed.span = tracked.target
@@ -291,18 +291,18 @@ class Requests:
         if isinstance(error, RateLimited) and error.code == NOT_SENT:
             longest = _FIRST_BACKOFF  # the time of the next permit is known
         pause = int(told_s * SECOND) + int(self._random.uniform(0.5, 1) * longest)
-        # After a refusal the remote works, and after the first lost response it may.
+        # There is no pause after a refusal, nor after the first lost response.
         first_lost = failure is Failure.LOST and tracked.failures == 1
         return 0 if failure is Failure.REFUSED or first_lost else pause
 
     def _may_last_longer(self, tracked: TrackedHold, minutes: int | None) -> None:
-        """Take into account that a lost PATCH may have renewed the hold."""
+        """Expect the hold to last longer, because a lost PATCH may have renewed it."""
         observed = tracked.observed
         gone_after = max(observed.gone_after, self._index.now() + _us(minutes) + SLACK)
         self._index.set_lifetime(tracked, observed.covered_until, gone_after)
 
     def _set_lifetime_as_found(self, tracked: TrackedHold, until: int, asked_at: int) -> None:
-        """Set how long a hold lasts, by the remote's clock, as far as its skew is known."""
+        """Set how long a hold lasts, from its end by the remote's clock if the skew is known."""
         observed, clock_skew = tracked.observed, self.clock_skew
         if clock_skew.hold_observed:
             ends = until - clock_skew.ahead
@@ -317,7 +317,7 @@ class Requests:
 
 
 def _span_in(found: RemoteReservation, *expected: RemoteSpan | None) -> RemoteSpan:
-    """Return which of the expected spans the hold has, whatever length the remote gives it."""
+    """Return where a hold is; if it starts as an expected span does, that span."""
     start = to_us(found.start)
     for span in expected:
         if span is not None and (span.remote_id, span.start) == (found.event_type_id, start):
@@ -330,7 +330,7 @@ def _us(minutes: int | None) -> int:
 
 
 def _failure_of(error: Exception) -> Failure:
-    """Tell a refusal, which waiting will not change, from trouble on the way."""
+    """Return `Failure.REFUSED` for what waiting does not change, else `Failure.NOT_DONE`."""
     if isinstance(error, RateLimited):
         return Failure.NOT_DONE
     return Failure.REFUSED if isinstance(error, RemoteRefused | InvalidField) else Failure.NOT_DONE
@@ -341,7 +341,7 @@ def _event_for(failure: Failure) -> RemoteEvent:
 
 
 def _slot_minutes(synced: Synced, span: RemoteSpan) -> int | None:
-    """Return the length to send; the remote refuses one for event types with a single length."""
+    """Return the length to send: none for an event type with a single length."""
     if not synced.event_type.lengths:
         return None
     return (span.end - span.start) // MINUTE

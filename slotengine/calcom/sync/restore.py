@@ -1,9 +1,8 @@
-"""Continues after a restart, and says what to keep for the next one.
+"""Continues from the state that an earlier sync has saved.
 
-What was kept of a reservation is taken as it is, except that a request that was
-in flight may have been carried out.  Nothing is known of a reservation that was
-not kept: the remote may have an orphaned hold for it, whose uid is lost and
-whose end is waited for.
+The saved state of a hold is taken as it is, but a request that was in flight
+may have been carried out.  If nothing was saved of a live reservation, the
+remote may have an orphaned hold for it, and the end of that hold is waited for.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ _AFTER_A_CRASH: Final = {
 
 
 class Restorer:
-    """Fills the index of a sync that begins, and reads from it what to keep."""
+    """Fills the index from a saved state, and makes a saved state from the index."""
 
     def __init__(self, env: Environment, index: HoldIndex) -> None:
         self._engine = env.engine
         self._index = index
 
     def restore(self, saved: SavedState) -> None:
-        """Track what was kept, and whatever else is live here."""
+        """Track the saved holds, and all other live reservations."""
         for orphan in saved.orphans:
             span = RemoteSpan(orphan.remote_id, orphan.start, orphan.end)
             self._index.orphans.add(Orphan(span, orphan.until))
         by_remote_id = {one.remote_id: one for one in self._index.synced.values()}
-        for kept in saved.holds:
-            synced = by_remote_id.get(kept.remote_id)
-            if synced is not None and not kept.over:
-                self._restore_hold(kept, synced)
+        for hold in saved.holds:
+            synced = by_remote_id.get(hold.remote_id)
+            if synced is not None and not hold.over:
+                self._restore_hold(hold, synced)
         for reservation in self._index.live_reservations():
             if reservation.uid not in self._index.by_uid:
                 synced = self._index.synced[reservation.event_type or ""]
@@ -53,22 +52,22 @@ class Restorer:
             tracked.promised = True
 
     def saved(self) -> SavedState:
-        """Return what to keep."""
+        """Return the state to save, without the idempotency keys."""
         return SavedState(
             tuple(tracked.saved() for tracked in self._index.by_uid.values()),
             tuple(SavedOrphan(*one.span, one.until) for one in self._index.orphans.live(0)),
         )
 
-    def _restore_hold(self, kept: SavedHold, synced: Synced) -> None:
-        tracked = TrackedHold(kept.uid, synced, booked=kept.booked)
-        observed, state = tracked.observed, RemoteState(kept.remote_state)
-        reservation = self._engine.get_nowait(kept.uid)
-        span = RemoteSpan(kept.remote_id, kept.start, kept.end)
-        if kept.remote_uid is not None and state in PRESENT:
+    def _restore_hold(self, hold: SavedHold, synced: Synced) -> None:
+        tracked = TrackedHold(hold.uid, synced, booked=hold.booked)
+        observed, state = tracked.observed, RemoteState(hold.remote_state)
+        reservation = self._engine.get_nowait(hold.uid)
+        span = RemoteSpan(hold.remote_id, hold.start, hold.end)
+        if hold.remote_uid is not None and state in PRESENT:
             observed.state = _AFTER_A_CRASH.get(state, state)
             observed.span = span
-            self._index.set_lifetime(tracked, kept.covered_until, kept.gone_after)
-            tracked.remote_uid = kept.remote_uid
+            self._index.set_lifetime(tracked, hold.covered_until, hold.gone_after)
+            tracked.remote_uid = hold.remote_uid
         elif state in {RemoteState.CREATING, RemoteState.CREATE_UNKNOWN}:
             observed.restored = True
             until = self._index.now() + synced.max_ttl_us + SLACK
@@ -78,7 +77,7 @@ class Restorer:
         self._index.adopt(tracked)
 
     def _track_unsaved(self, tracked: TrackedHold, reservation: Reservation) -> None:
-        """Take into account a hold at the remote that is ours, and whose uid was not kept."""
+        """Expect an orphaned hold at the remote, because nothing was saved of the reservation."""
         tracked.observed.restored = True
         synced = tracked.synced
         until = self._index.now() + synced.max_ttl_us

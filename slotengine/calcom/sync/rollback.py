@@ -33,7 +33,7 @@ PLACEHOLDER_TTL: Final = timedelta(minutes=5)
 
 
 class Rollback:
-    """Undoes changes here, and says which error their callers get."""
+    """Undoes changes here, and makes the errors that their callers get."""
 
     def __init__(self, env: Environment, index: HoldIndex, monitor: Monitor) -> None:
         self._engine = env.engine
@@ -43,7 +43,7 @@ class Rollback:
     # --- Errors ----------------------------------------------------------------------------
 
     def uncertain(self, tracked: TrackedHold) -> RemoteUncertain:
-        """Return the error that says that the remote may or may not hold it."""
+        """Return the error for a hold that the remote may or may not have."""
         desired = self._index.desired(tracked)
         if desired is None:
             return RemoteUncertain(tracked.synced.id, self._engine.now(), None)

@@ -146,8 +146,8 @@ class CalComSync:
         self._monitor = Monitor(on_event)
         self.index = HoldIndex(
             env, self._synced,
-            keep=_nothing if on_hold is _nothing else lambda tracked: on_hold(tracked.saved()),
-            keep_orphan=lambda one: on_orphan(SavedOrphan(*one.span, one.until)),
+            save=_nothing if on_hold is _nothing else lambda tracked: on_hold(tracked.saved()),
+            save_orphan=lambda one: on_orphan(SavedOrphan(*one.span, one.until)),
         )  # fmt: skip
         """What is known of the remote: for diagnosis and tests, to read only."""
         self._requests = Requests(env, self.index, self._monitor)

@@ -1,4 +1,4 @@
-"""One reservation that is tracked at the remote: what is known of its hold, and its locks."""
+"""A tracked hold: what is known of one reservation's hold at the remote, and its locks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from slotengine.engine.values import Reservation
 class MoveOrigin(NamedTuple):
     """Where a reservation was before a move that the remote has not accepted yet.
 
-    ``placeholder`` is the uid of the hold here on what the move has left, if
-    anything.  ``restored`` is what `Observed.restored` was before; a move is
-    decided at once in any case.
+    ``placeholder`` is the uid of the hold that keeps the old time free here, if
+    there is one.  ``restored`` is the value of `Observed.restored` before the
+    move, which resets it.
     """
 
     reservation: Reservation
@@ -31,7 +31,7 @@ class MoveOrigin(NamedTuple):
 
 
 class Lifetime(NamedTuple):
-    """How long a hold lasts at the remote, at least and at most, by the clock skew of then."""
+    """How long a hold lasts at the remote, at least and at most, and the skew when it was set."""
 
     covered_until: int = 0
     gone_after: int = 0
@@ -40,10 +40,10 @@ class Lifetime(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class TrackedHold:
-    """A reservation that the remote is to have a hold for.
+    """A reservation that has, or should have, a hold at the remote.
 
-    Only `Outbound` changes one, and only while it has the ``lock``.  Callers'
-    verbs take turns by the ``verb_lock``.
+    Requests for it are sent only with its ``lock``.  The verbs of strict
+    callers take turns by its ``verb_lock``.
     """
 
     uid: str
@@ -53,13 +53,13 @@ class TrackedHold:
     target: RemoteSpan | None = None
     """Where the request in flight, or the last lost one, would put the hold."""
     promised: bool = False
-    """A caller was told that it has the hold."""
+    """A caller was given the hold."""
     callback_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a strict caller waits for the callback."""
     booked: bool = False
     """The callback has booked it at the remote."""
     callback_failed: bool = False
-    """The callback has failed for good, so the hold is kept instead."""
+    """The callback has failed, so the remote's hold is kept instead of a booking there."""
     over: bool = False
     """It is no longer tracked."""
     diverged: bool = False
@@ -74,16 +74,17 @@ class TrackedHold:
     blocked: bool = False
     queued: bool = False
     permits: Permits | None = None
-    """For requests that must follow each other at once, while it waits to send them."""
+    """For requests that must follow each other at once, while they wait to be sent."""
     due: int = 0
-    """When to look at it again; 0 if no time is set."""
+    """When to settle it again; 0 if no time is set."""
     waiters: int = 0
     """How many callers wait for the remote to accept it."""
     callers: int = 0
-    """How many callers have, or wait for, the ``verb_lock``; until there are none it is kept."""
+    """How many callers have, or wait for, the ``verb_lock``; it is not forgotten until 0."""
     lifetime: Lifetime = field(default_factory=Lifetime)
-    """As last computed; ``observed`` also has what was learned of the clock skew since."""
+    """As it was last set; in ``observed`` it is adjusted by later jumps of the clock."""
     indexed: tuple[RemoteSpan, ...] = ()
+    """Its spans that are in the index now."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     verb_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -106,7 +107,7 @@ class TrackedHold:
         return (span, target) if both and target is not None else (span,)
 
     def record(self, event: RemoteEvent) -> None:
-        """Take an event into account."""
+        """Change the remote state by an event."""
         self.observed.state = after(self.observed.state, event)
         if self.observed.state not in PRESENT:
             self.remote_uid = None
@@ -116,7 +117,7 @@ class TrackedHold:
         return self.observed.state is RemoteState.HELD and self.observed.span == span
 
     def failed(self, failure: Failure, error: Exception) -> None:
-        """Note that a request has failed."""
+        """Record that a request has failed."""
         self.failures += 1
         self.last_error = error
         if failure is Failure.LOST and self.observed.failure in {Failure.LOST, Failure.LOST_AGAIN}:
@@ -130,7 +131,7 @@ class TrackedHold:
         self.observed.not_before = 0
 
     def saved(self) -> SavedHold:
-        """Return what a restart needs."""
+        """Return what to save for a restart."""
         observed = self.observed
         nowhere = observed.span is None or observed.state in {
             RemoteState.CREATING,
@@ -150,11 +151,11 @@ class TrackedHold:
 
 
 def span_of(reservation: Reservation, synced: Synced) -> RemoteSpan:
-    """Return the span that the remote is to hold for a reservation."""
+    """Return the span that the remote should hold for a reservation."""
     start, end = to_us(reservation.start, "start"), to_us(reservation.end, "end")
     return RemoteSpan(synced.remote_id, start, end)
 
 
 def is_live(reservation: Reservation | None) -> bool:
-    """Return whether a reservation occupies anything here."""
+    """Return whether a reservation is a hold or a booking."""
     return reservation is not None and reservation.state in {State.HELD, State.CONFIRMED}

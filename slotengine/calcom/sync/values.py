@@ -1,4 +1,4 @@
-"""What callers tell `CalComSync`, and what it tells them: plain values."""
+"""The settings, results, events and saved state of `CalComSync`: plain values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SyncMode(Enum):
 
 
 class OnConfirm(Enum):
-    """What becomes of the remote's hold when a reservation is confirmed."""
+    """What happens to the remote's hold when the hold here is confirmed."""
 
     KEEP = "keep"
     """It is kept, and renewed until the end of the slot."""
@@ -47,10 +47,12 @@ If it raises, nothing was booked."""
 
 
 class WhenStale(Enum):
-    """What becomes of slots if the remote has not been polled for too long."""
+    """What happens to slots if the last poll of the remote is too old."""
 
     OFFER = "offer"
+    """They are offered."""
     HIDE = "hide"
+    """None is offered."""
 
 
 _LEAST: Final = {
@@ -73,24 +75,25 @@ _KINDS: Final = {
 class SyncedEventType:
     """An event type of the engine, and how it is kept in step with the remote's.
 
-    The engine must have the same ``event_type``, and the remote's event type
-    must have the same length.
+    ``event_type`` must have been added to the engine, and the remote's event
+    type must have the same length.
 
     ``custom_ttl`` says that the client's credentials may choose how long a hold
-    lives.  Without it the remote holds for five minutes, and holds that live
-    longer here are renewed.  ``renew_in_place`` says that the remote can renew a hold
+    lives.  Without it a hold lives for five minutes at the remote, and is
+    renewed there if it lives longer here.  ``renew_in_place`` says that the remote can renew a hold
     without deleting it: our own server can, the original Cal.com cannot.
 
-    Holds are requested with ``headroom`` on top, so that extending a hold
-    within it needs no renewal.  They are renewed ``renew_before`` their end,
-    which is long before, because the rate limit may delay a renewal by two
-    minutes (see `docs/calcom.md`).  The remote is never asked for more than
-    ``max_ttl`` at once: what lives longer is renewed, and an orphaned hold is
-    in the way for no longer than that.
+    Holds are requested for ``headroom`` longer than they live here.  Extending
+    one by less than that needs no renewal.  A hold is renewed ``renew_before``
+    it ends; the default is long, because the rate limit may delay a renewal by
+    two minutes (see `docs/calcom.md`).  The remote is never asked to hold for
+    longer than ``max_ttl``: a hold that lives longer here is renewed, and an
+    orphaned hold is in the way for no longer than that.
 
-    The remote's slots are polled every ``poll_every``, plus or minus a fraction
-    ``jitter``, on days that a caller has asked for within the last
-    ``poll_for``.  Slots are stale if they were not polled for ``stale_after``.
+    The remote's slots are polled every ``poll_every``, more or less by a
+    fraction ``jitter`` of it.  A day is polled for ``poll_for`` after a caller
+    last asked for it.  Slots are stale if the last poll is older than
+    ``stale_after``.
 
     >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
     >>> SyncedEventType(talk, SyncMode.BACKGROUND, custom_ttl=True).id
@@ -124,7 +127,7 @@ class SyncedEventType:
             most = self.max_ttl_us * MICROSECOND
             raise InvalidField(
                 "renew_before",
-                f"must be shorter than the {most} that the remote holds at once, "
+                f"must be shorter than {most}, the longest that a hold lives at the remote, "
                 f"not {self.renew_before}",
             )
         for name, kind in _KINDS.items():
@@ -191,7 +194,7 @@ def synced_by_id(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced
         raise InvalidField(
             field,
             "must map the remote's ids to SyncedEventTypes, "
-            f"and is of type {type(event_types).__name__}",
+            f"not be of type {type(event_types).__name__}",
         )
     found: dict[str, Synced] = {}
     for remote_id, one in event_types.items():
@@ -214,7 +217,7 @@ def synced_by_id(event_types: Mapping[int, SyncedEventType]) -> dict[str, Synced
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """A hold that its caller was given was released, because the remote does not hold it."""
+    """A hold was released here after a caller was given it: the remote does not hold the slot."""
 
     uid: str
     event_type: str
@@ -222,7 +225,7 @@ class Revoked:
     end: datetime
     reason: RevokeReason
     problem: str
-    """What the remote said, or why its answer is unknown."""
+    """What the remote said, or why it is unknown whether it holds the slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,7 @@ class Diverged:
 
 @dataclass(frozen=True, slots=True)
 class CaughtUp:
-    """After some trouble, the remote has been told everything again."""
+    """Requests had failed, and now the remote has been told everything again."""
 
     at: datetime
 
@@ -248,12 +251,13 @@ SyncEvent = Revoked | Diverged | CaughtUp
 
 
 class AvailableSlots(NamedTuple):
-    """Available slots, and the age of what is known of the remote."""
+    """The slots that both sides offer, and how recent the remote's are."""
 
     slots: list[Slot]
     as_of: datetime | None
     """When the remote was last polled for the whole range; None if never."""
     stale: bool
+    """Whether that is longer ago than `SyncedEventType.stale_after`."""
 
 
 class Difference(Enum):
@@ -264,7 +268,7 @@ class Difference(Enum):
     ELSEWHERE = "elsewhere"
     """The remote holds it at another time."""
     ENDS_EARLIER = "ends earlier"
-    """The remote's hold ends earlier than was known."""
+    """The remote's hold ends earlier than expected."""
     LEFT_OVER = "left over"
     """It has ended here, and the remote still has a hold for it."""
     UNTRACKED = "untracked"
@@ -304,7 +308,7 @@ class ReconcileReport(NamedTuple):
 
 
 class Unsent(NamedTuple):
-    """A change that the remote was not told before the sync was left."""
+    """A change that the remote had not been told when the sync was left."""
 
     uid: str
     start: datetime
@@ -315,7 +319,7 @@ class Unsent(NamedTuple):
 
 
 class SavedHold(NamedTuple):
-    """What to keep of a reservation over a restart; plain values, times in microseconds."""
+    """What to save of a tracked reservation for a restart; times are UTC microseconds."""
 
     uid: str
     remote_uid: str | None
@@ -325,14 +329,17 @@ class SavedHold(NamedTuple):
     start: int
     end: int
     covered_until: int
+    """The remote holds it at least until then."""
     gone_after: int
+    """The remote holds it at most until then."""
     booked: bool
+    """The callback has booked it at the remote."""
     over: bool = False
     """It is no longer tracked, and can be dropped."""
 
 
 class SavedOrphan(NamedTuple):
-    """What to keep of a lost request over a restart, until ``until``; times in microseconds."""
+    """What to save of a lost request, until ``until``; times are UTC microseconds."""
 
     remote_id: int
     start: int
@@ -346,7 +353,7 @@ class SavedState(NamedTuple):
     holds: tuple[SavedHold, ...] = ()
     orphans: tuple[SavedOrphan, ...] = ()
     keys: tuple[tuple[str, int], ...] = ()
-    """How many attempts with each idempotency key were given back."""
+    """How many holds were given back of each idempotency key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,11 +361,11 @@ class SyncStatistics:
     """What a sync has done since it was entered, and its present state."""
 
     tracked: int
-    """Reservations that the remote is to have, or still has, a hold for."""
+    """Reservations that have, or should have, a hold at the remote."""
     backlog: int
     """Tracked reservations whose last change the remote does not have yet."""
     held: int
-    """Holds at the remote whose uid is known."""
+    """Tracked reservations whose hold the remote has."""
     orphans: int
     """Lost requests that may have left a hold at the remote."""
     sent: int
@@ -371,14 +378,17 @@ class SyncStatistics:
     not_done: int
     """Calls that failed and certainly changed nothing."""
     retried: int
-    """Calls that repeated a failed one."""
+    """Calls that repeated one that had failed."""
     renewed: int
-    """Holds made anew at the same span, because the remote's ended soon or were gone."""
+    """Holds made anew for the same span, because the remote's would have ended or were gone."""
     revoked: int
+    """Holds that were released here after a caller was given them."""
     given_back: int
-    """Holds that no caller was given, because the remote had not accepted them."""
+    """Holds that were released here before a caller was given them."""
     diverged: int
+    """Reservations about which `Diverged` was reported."""
     polls: int
+    """Searches that were sent to poll slots."""
     polls_failed: int
     busy_spans: int
     """Busy spans imported under the source ``cal.com`` now."""
@@ -387,10 +397,10 @@ class SyncStatistics:
     staleness: timedelta | None
     """The age of the oldest poll of a watched day; None if there is none."""
     clock_skew: timedelta | None
-    """How far the remote's clock is ahead: by the last hold that it made, or a date since."""
+    """How far the remote's clock is ahead, judged by its last hold, or by a date since."""
     clock_skew_error: timedelta | None
     """The largest error of ``clock_skew``."""
     clock_skew_max: timedelta
     """The largest skew that was measured, in either direction."""
     clock_jumps: int
-    """How often its clock, or ours, was set: by more than a second and the requests explain."""
+    """How often the remote's clock, or ours, was noticed to have been set."""

@@ -44,7 +44,7 @@ class IdempotencyKeys:
             self._given_back.popitem(last=False)
 
     def saved(self) -> tuple[tuple[str, int], ...]:
-        """Return what a restart needs."""
+        """Return what to save for a restart."""
         return tuple(self._given_back.items())
 
 
@@ -155,7 +155,7 @@ class Verbs:
         if current is None:
             return False  # the engine will refuse the move
         synced = self._index.synced.get(event_type or current.event_type or "")
-        if synced is None:  # the remote is to release the hold
+        if synced is None:  # the remote should release the hold
             tracked = self._index.by_uid.get(uid)
             return tracked is not None and tracked.synced.strict
         return synced.strict

@@ -1,4 +1,4 @@
-"""Which tracked holds are to be looked at: those in a queue now, those with a timer later."""
+"""When tracked holds are settled: those in a queue now, those with a timer later."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class WorkQueue:
 class Timers:
     """At most one timer for each tracked hold; its time is `TrackedHold.due`.
 
-    A heap with lazy deletion: an entry whose time is no longer that of its hold
-    does not count.
+    A heap with lazy deletion: an entry counts only if its time is still that of
+    its hold.
     """
 
     def __init__(self, env: Environment, on_due: Callable[[TrackedHold], None]) -> None:
@@ -62,7 +62,7 @@ class Timers:
                 self._wake.set()
 
     async def run(self) -> None:
-        """Call ``on_due`` with each hold when its time has come, for ever."""
+        """Call ``on_due`` with each hold when its time has come, until this is cancelled."""
         while True:
             now = self._env.now()
             while self._heap and self._heap[0][0] <= now:
