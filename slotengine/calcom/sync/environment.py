@@ -1,11 +1,10 @@
-"""What the parts of a sync have in common: both sides, a clock and a source of chance."""
+"""What the parts of a sync have in common: the engine, a clock and a source of chance."""
 
 from __future__ import annotations
 
 from random import Random
 from typing import NamedTuple
 
-from slotengine.calcom.client.client import CalComClient
 from slotengine.core.time.instant import to_us
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
@@ -15,7 +14,6 @@ class Environment(NamedTuple):
     """What a sync was given, and does not own."""
 
     engine: SlotEngine
-    client: CalComClient
     clock: Clock
     """Waits for the engine's time."""
     random: Random

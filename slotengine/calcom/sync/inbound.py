@@ -15,6 +15,7 @@ from typing import Final
 
 import anyio
 
+from slotengine.calcom.client.client import CalComClient
 from slotengine.calcom.client.errors import ClientClosed, RemoteError
 from slotengine.calcom.client.wire import RemoteSlot
 from slotengine.calcom.sync.environment import Environment
@@ -42,6 +43,7 @@ class Inbound:
     def __init__(
         self,
         env: Environment,
+        client: CalComClient,
         synced: dict[str, Synced],
         recent_spans: Callable[[int], Iterable[RemoteSpan]],
     ) -> None:
@@ -50,6 +52,7 @@ class Inbound:
         self.busy_spans = 0
         self._env = env
         self._engine = env.engine
+        self._client = client
         self._synced = synced
         self._recent_spans = recent_spans
         self._watched = {name: Watched.of(one.event_type) for name, one in synced.items()}
@@ -155,7 +158,7 @@ class Inbound:
         asked_at = self._env.now()
         self.polls += 1
         try:
-            found = await self._env.client.slots(
+            found = await self._client.slots(
                 _whole_ms(begin),
                 from_us(end),
                 event_type_id=synced.remote_id,

@@ -13,6 +13,7 @@ from datetime import datetime
 from math import ceil
 from typing import Final
 
+from slotengine.calcom.client.client import CalComClient
 from slotengine.calcom.client.errors import (
     NOT_SENT,
     ClientClosed,
@@ -47,12 +48,14 @@ _LAST_BACKOFF: Final = 60 * SECOND
 class Requests:
     """The requests for one tracked hold; the caller must have the lock of that hold."""
 
-    def __init__(self, env: Environment, index: HoldIndex, monitor: Monitor) -> None:
+    def __init__(
+        self, env: Environment, client: CalComClient, index: HoldIndex, monitor: Monitor
+    ) -> None:
         self.monitor = monitor
         self.clock_skew = index.clock_skew
         self._counters = monitor.counters
         self._engine = env.engine
-        self._client = env.client
+        self._client = client
         self._random = env.random
         self._index = index
 

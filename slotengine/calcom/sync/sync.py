@@ -136,7 +136,6 @@ class CalComSync:
             raise InvalidField("drain", f"must not be negative, not {drain}")
         env = Environment(
             engine,
-            client,
             SystemClock() if clock is None else clock_of(clock),
             chance.Random() if random is None else random,
         )
@@ -150,11 +149,11 @@ class CalComSync:
             save_orphan=lambda one: on_orphan(SavedOrphan(*one.span, one.until)),
         )  # fmt: skip
         """What is known of the remote: for diagnosis and tests, to read only."""
-        self._requests = Requests(env, self.index, self._monitor)
+        self._requests = Requests(env, client, self.index, self._monitor)
         self._outbound = Outbound(
             env, self.index, self._requests, parallel=parallel, backlog=backlog
         )
-        self._inbound = Inbound(env, self._synced, self.index.recent_spans)
+        self._inbound = Inbound(env, client, self._synced, self.index.recent_spans)
         self._audit = Audit(env, self.index, self._requests, self._outbound, self._inbound)
         self._restorer = Restorer(env, self.index)
         self._keys = IdempotencyKeys(self._saved.keys)
