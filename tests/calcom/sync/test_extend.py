@@ -44,7 +44,7 @@ async def test_strict_extends_at_once() -> None:
 
 
 async def test_a_renewal_in_place_falls_back_to_delete_and_post() -> None:
-    """The stand-in refuses the PATCH, because it finds the hold in its own way."""
+    """The stand-in refuses the PATCH, because it counts the hold as a conflict with itself."""
     async with world(replace(STRICT, renew_in_place=True)) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         await w.advance(minutes(4))

@@ -164,7 +164,7 @@ CASES: dict[str, tuple[Step, Step]] = {
         Step(Action.WAIT, 900),
     ),
     "a move": (step(held(FAR), DESIRED), PATCH),
-    "a move that is in its own way deletes first": (step(held(NEAR), DESIRED), DELETE),
+    "a move that overlaps deletes first": (step(held(NEAR), DESIRED), DELETE),
     "strict: a move waits for the hold that leaves its span": (
         step(held(FAR), DESIRED, blocked=True),
         WAIT,
