@@ -78,7 +78,7 @@ class Counted:
 
     def __init__(self, bookings: int, *limits: Limit) -> None:
         self.service = service(*limits)
-        self.ledger = self.service._ledger
+        self.ledger = self.service.ledger
         self.bookings = bookings
         self.numbers = count()
         for i in range(bookings):

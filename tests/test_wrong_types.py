@@ -41,7 +41,6 @@ from slotengine.calcom import CalComClient, CalComSync, SyncedEventType
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.ical import busy_spans
 from slotengine.testing import SimClock, Watch, attach
-from slotengine.testing.watch import tap
 
 NOW = datetime(2030, 1, 7, 8, 3, 41, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, 7, 23, tzinfo=UTC)
@@ -98,12 +97,13 @@ async def prepared() -> tuple[SlotEngine, str, str]:
 
 def state(engine: SlotEngine, *uids: str) -> tuple[object, ...]:
     """Return all that callers can see of an engine."""
+    names = engine.ledger.occupancy.resources
     return (
         replace(engine.statistics(), refused=0),
         [engine.get_nowait(uid) for uid in uids],
-        [engine.busy_nowait(one, NOW, FREE + HALF_HOUR) for one in engine._ledger._resources],
-        [engine.imported_nowait(one, NOW, FREE) for one in engine._ledger._resources],
-        sorted(engine._service._rules), dict(engine._ledger._keys),
+        [engine.busy_nowait(one, NOW, FREE + HALF_HOUR) for one in names],
+        [engine.imported_nowait(one, NOW, FREE) for one in names],
+        sorted(engine._service._rules), dict(engine.ledger._keys),  # noqa: SLF001 - nobody is told
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_a_verb_refuses_what_is_no_such_thing(verb: str, parameter: str) -> None
             except SlotError as error:
                 str(error).encode()
                 assert state(engine, hold, booking) == before, repr(value)
-            engine._ledger.check_invariants()
+            engine.check_invariants()
             await engine.aclose()
 
     asyncio.run(main())
@@ -175,7 +175,7 @@ VALUES: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         "engine": SlotEngine(), "known": (),
     }),
     "attach": (lambda engine: attach(engine).__enter__(), {"engine": SlotEngine()}),
-    "tap": (lambda engine, listen: tap(engine, listen), {"engine": SlotEngine(), "listen": print}),
+    "observe": (lambda listen: SlotEngine().observe(listen), {"listen": print}),
     "SimClock.set": (lambda moment: SimClock(NOW).set(moment), {"moment": NOW}),
     "SimClock.advance": (
         lambda by: anyio.run(SimClock(NOW).advance, by), {"by": HALF_HOUR}
@@ -227,7 +227,7 @@ async def used(one: Request | Claim) -> None:
             use(asked)
         except SlotError as error:
             str(error).encode()
-    engine._ledger.check_invariants()
+    engine.check_invariants()
     await engine.aclose()
 
 

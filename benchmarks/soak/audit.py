@@ -17,7 +17,7 @@ from typing import Final
 from slotengine import Event, Refused, Reservation, SlotEngine, State, Verb
 from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, Watch
-from slotengine.testing.watch import CHECKED_PER_TURN, tap
+from slotengine.testing.watch import CHECKED_PER_TURN
 
 MOST_KEPT: Final = 20
 """Of what is found broken, so many are told; all are counted."""
@@ -68,7 +68,7 @@ class Count:
         self.held = 0
         self.confirmed = 0
         self.forgetting = False
-        self._stream = tap(engine, self._take)
+        self._stop = engine.observe(self._take)
 
     @property
     def seen(self) -> int:
@@ -88,7 +88,7 @@ class Count:
 
     def close(self) -> None:
         """Count no longer."""
-        self._stream.close()
+        self._stop()
 
     def check(self, engine: SlotEngine, broken: Broken) -> None:
         """Hold it against what the engine says of itself."""
@@ -204,8 +204,8 @@ class Acknowledged:
     def may_be_over(self, one: Reservation, said: Reservation | None) -> bool:
         """Return whether it is right that a hold, or a booking, is no more, if so it is said."""
         if one.until is None:
-            return said is None and to_us(over_at(one), "end") <= self._engine._ledger.let_go
-        if to_us(one.until, "until") > self._engine._ledger.now:
+            return said is None and to_us(over_at(one), "end") <= self._engine.ledger.let_go
+        if to_us(one.until, "until") > self._engine.ledger.now:
             return False
         return said is None or said.state is State.EXPIRED
 

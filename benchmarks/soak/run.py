@@ -171,7 +171,7 @@ class Soak:
     def _read(self) -> None:
         engine, says, arrivals = self.engine, self.engine.statistics(), self.customers.arrivals
         due = min(int(self._second * self.plan.rate), arrivals.due_in_all)
-        holders = engine._ledger._holders
+        holders = engine.ledger.holders
         assert holders is not None
         self._gauges.read(
             mean={
@@ -180,8 +180,8 @@ class Soak:
                 "held": says.held,
                 "confirmed": says.confirmed,
                 "ended": says.ended,
-                "keys": len(engine._ledger._keys),
-                "holders": len(holders._records),
+                "keys": engine.ledger.tally().keys,
+                "holders": len(holders.records),
             },
             highest={
                 "waiting": says.waiting,
@@ -242,7 +242,7 @@ class Soak:
         audit.broken.unless(booked == bookings, f"{booked} are booked, {bookings} acknowledged")
 
     def _look_for_leftovers(self) -> None:
-        ledger, says = self.engine._ledger, self.engine.statistics()
+        ledger, says = self.engine.ledger, self.engine.statistics()
         try:
             ledger.check_invariants()
         except AssertionError as error:
@@ -252,8 +252,8 @@ class Soak:
             "bookings": says.confirmed,
             "ended": says.ended,
             "sessions": says.sessions,
-            "entries": len(ledger._entries),
-            "keys": len(ledger._keys),
+            "entries": len(ledger.uids()),
+            "keys": ledger.tally().keys,
             "places taken": sum(1 for _ in ledger.occupancy.standing()),
             "subscribers": says.subscribers - 2,  # the audit's own
             "waiting": says.waiting,

@@ -20,7 +20,7 @@ from anyio.lowlevel import current_token
 
 from slotengine.errors import EngineMisused
 
-_tasks: set[asyncio.Task[None]] = set()
+tasks: set[asyncio.Task[None]] = set()
 """asyncio itself keeps no task alive, see `asyncio.create_task`."""
 
 
@@ -68,7 +68,7 @@ class Background:
         self._loop = current_loop()
         if isinstance(self._loop, asyncio.AbstractEventLoop):
             task = asyncio.create_task(self._run(), name=name, context=Context())
-            _tasks.add(task)
+            tasks.add(task)
             task.add_done_callback(self._over_on_asyncio)
         else:
             import trio
@@ -86,7 +86,7 @@ class Background:
             await self._work()
 
     def _over_on_asyncio(self, task: asyncio.Task[None]) -> None:
-        _tasks.discard(task)
+        tasks.discard(task)
         self._finish(None if task.cancelled() else task.exception())
 
     async def _run_on_trio(self) -> None:

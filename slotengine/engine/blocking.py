@@ -38,7 +38,7 @@ def _carried(
     def blocking(self: BlockingEngine, /, *args: P.args, **kwargs: P.kwargs) -> R:
         async def call() -> R:
             try:
-                result = await verb(self._engine, *args, **kwargs)
+                result = await verb(self.engine, *args, **kwargs)
             except Refused as refusal:
                 refusal.find_details()  # its reader is in another thread, where it must not
                 raise
@@ -47,7 +47,7 @@ def _carried(
                     one.find_details()
             return result
 
-        return self._thread.call(call)
+        return self.loop_thread.call(call)
 
     return blocking
 
@@ -78,8 +78,10 @@ class BlockingEngine:
             raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
         if backend not in ("asyncio", "trio"):
             raise InvalidField("backend", f"must be 'asyncio' or 'trio', not {backend!r}")
-        self._engine = engine or SlotEngine()
-        self._thread = LoopThread(backend)
+        self.engine = engine or SlotEngine()
+        """The engine that it runs: for what runs in its event loop, such as the clock."""
+        self.loop_thread = LoopThread(backend)
+        """The thread that runs the event loop."""
         self._finalizer: finalize[..., BlockingEngine] | None = None
 
     def start(self) -> None:
@@ -88,13 +90,13 @@ class BlockingEngine:
         Raises `EngineClosed` if it was started or closed before; and
         `LookupError` if the backend is not installed.
         """
-        self._thread.start()
+        self.loop_thread.start()
         try:
-            self._thread.call(self._engine.start)
+            self.loop_thread.call(self.engine.start)
         except BaseException:
-            self._thread.stop()
+            self.loop_thread.stop()
             raise
-        self._finalizer = finalize(self, self._thread.finish, self._engine.aclose)
+        self._finalizer = finalize(self, self.loop_thread.finish, self.engine.aclose)
 
     def close(self) -> None:
         """Stop the engine and its thread: calls that wait are told `EngineClosed`.
@@ -107,12 +109,12 @@ class BlockingEngine:
 
     def _close(self, *, cancel: bool) -> None:
         try:
-            self._thread.call(self._engine.aclose)
+            self.loop_thread.call(self.engine.aclose)
         except EngineClosed as closed:
             if closed.__cause__ is not None:
                 raise
         finally:
-            self._thread.stop(cancel=cancel)
+            self.loop_thread.stop(cancel=cancel)
             if self._finalizer is not None:
                 self._finalizer.detach()
 
@@ -168,25 +170,25 @@ class BlockingEngine:
         """Do as `SlotEngine.add_resource`; before `start`, too."""
 
         def add() -> None:
-            self._engine.add_resource(id, capacity=capacity, schedule=schedule)
+            self.engine.add_resource(id, capacity=capacity, schedule=schedule)
 
-        self._at_once(add) if self._thread.runs else add()
+        self._at_once(add) if self.loop_thread.runs else add()
 
     def add_event_type(self, event_type: EventType) -> None:
         """Do as `SlotEngine.add_event_type`; before `start`, too."""
 
         def add() -> None:
-            self._engine.add_event_type(event_type)
+            self.engine.add_event_type(event_type)
 
-        self._at_once(add) if self._thread.runs else add()
+        self._at_once(add) if self.loop_thread.runs else add()
 
     def now(self) -> datetime:
         """Do as `SlotEngine.now`."""
-        return self._at_once(self._engine.now)
+        return self._at_once(self.engine.now)
 
     def statistics(self) -> Statistics:
         """Do as `SlotEngine.statistics`."""
-        return self._at_once(self._engine.statistics)
+        return self._at_once(self.engine.statistics)
 
     @contextmanager
     def subscribe(self, *, buffer: int = 1024) -> Iterator[Iterator[Event | Lagged]]:
@@ -196,9 +198,9 @@ class BlockingEngine:
         crash of the engine it raises `EngineClosed`.  It is for one thread: another one
         that would wait for the same stream is told `EngineMisused`.
         """
-        subscription = self._at_once(lambda: self._engine.subscribe(buffer=buffer))
+        subscription = self._at_once(lambda: self.engine.subscribe(buffer=buffer))
         try:
-            yield _Stream(self._thread, subscription)
+            yield _Stream(self.loop_thread, subscription)
         finally:
             with suppress(SlotError):  # it was closed with the engine, or is not ours
                 self._at_once(subscription.close)
@@ -207,7 +209,7 @@ class BlockingEngine:
         async def call() -> R:
             return function()
 
-        return self._thread.call(call)
+        return self.loop_thread.call(call)
 
 
 class _Stream:

@@ -39,18 +39,18 @@ class SystemClock:
     True
     """
 
-    __slots__ = ("_offset_ns",)
+    __slots__ = ("offset_ns",)
 
     def __init__(self) -> None:
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        self.offset_ns = time.time_ns() - time.monotonic_ns()
 
     def now(self) -> int:
         """Return the time as UTC microseconds since the Unix epoch."""
-        return (time.monotonic_ns() + self._offset_ns) // 1000
+        return (time.monotonic_ns() + self.offset_ns) // 1000
 
     async def wait(self, wake: anyio.Event, until: int) -> None:
         """Return when ``wake`` is set, ``until`` has come, or a second is over."""
-        self._offset_ns = max(self._offset_ns, time.time_ns() - time.monotonic_ns())
+        self.offset_ns = max(self.offset_ns, time.time_ns() - time.monotonic_ns())
         delay_s = (until - self.now()) / 1_000_000
         with anyio.move_on_after(max(0.0, min(delay_s, LONGEST_NAP_S))):
             await wake.wait()

@@ -82,6 +82,20 @@ class Feed:
         self.wake.set()
 
 
+class Observer(Feed):
+    """A function that is called with each event; see `SlotEngine.observe`."""
+
+    def __init__(self, listen: Callable[[Event], None]) -> None:
+        if not callable(listen):
+            raise InvalidField("listen", f"must be a function of an event, not {listen!r}")
+        super().__init__(1)
+        self._listen = listen
+
+    def publish(self, event: Event) -> None:
+        """Call the function."""
+        self._listen(event)
+
+
 class Subscription:
     """A stream of events, from the moment it was opened until it is closed or dropped.
 

@@ -29,37 +29,37 @@ class LoopThread:
     def __init__(self, backend: str) -> None:
         self._backend = backend
         self._process = os.getpid()
-        self._thread: Thread | None = None
-        self._state = Condition()  # of all that follows
-        self._portal: BlockingPortal | None = None
+        self.thread: Thread | None = None
+        self.state = Condition()  # of all that follows
+        self.portal: BlockingPortal | None = None
         self._ended = False
         self._entering = 0  # calls that are on their way to the loop
 
     @property
     def runs(self) -> bool:
         """Whether functions can be called there."""
-        return self._portal is not None
+        return self.portal is not None
 
     def start(self) -> None:
         """Start the loop.  Raises `EngineClosed` the second time, and what anyio raises."""
         self._check_here()
         ready: Future[BlockingPortal] = Future()
-        with self._state:
-            if self._thread is not None or self._ended:
+        with self.state:
+            if self.thread is not None or self._ended:
                 raise EngineClosed("it was started or closed before; make another one")
             self._process = os.getpid()
             # Not one that the interpreter waits for before it calls what is to be done at its exit.
-            self._thread = Thread(
+            self.thread = Thread(
                 target=_run, args=(self._backend, ready), name="slotengine", daemon=True
             )
-            self._thread.start()
-        self._portal = ready.result()
+            self.thread.start()
+        self.portal = ready.result()
 
     def call(self, function: Callable[[], Awaitable[R]]) -> R:
         """Return what a function returns there.  Raises `EngineClosed` if there is no loop."""
         self._check_here()
-        with self._state:
-            portal = self._portal
+        with self.state:
+            portal = self.portal
             if portal is None:
                 raise EngineClosed
             self._entering += 1
@@ -68,9 +68,9 @@ class LoopThread:
         except RuntimeError:  # the loop has broken down
             raise EngineClosed from None
         finally:
-            with self._state:
+            with self.state:
                 self._entering -= 1
-                self._state.notify_all()
+                self.state.notify_all()
         try:
             return future.result()
         except CancelledError:  # by the end of the loop
@@ -81,16 +81,16 @@ class LoopThread:
     def stop(self, *, cancel: bool = False) -> None:
         """End the loop, and return when it has: at once, or when all calls have their answers."""
         self._check_here()
-        with self._state:
+        with self.state:
             self._ended = True
-            portal, self._portal = self._portal, None
+            portal, self.portal = self.portal, None
             while self._entering:
-                self._state.wait()
+                self.state.wait()
         if portal is not None:
             with suppress(RuntimeError):  # the loop has broken down
                 portal.call(portal.stop, cancel)
-        if self._thread is not None:
-            self._thread.join()
+        if self.thread is not None:
+            self.thread.join()
 
     def finish(self, last: Callable[[], Awaitable[object]]) -> None:
         """Call a last function and stop, if that was not done: for the end of the interpreter,
@@ -108,9 +108,9 @@ class LoopThread:
 
     def _check_here(self) -> None:
         """Raise `EngineMisused` where whoever waits for the loop would wait for ever."""
-        if self._thread is not None and os.getpid() != self._process:
+        if self.thread is not None and os.getpid() != self._process:
             refuse_in_child()
-        if self._thread is not None and self._thread.ident == get_ident():
+        if self.thread is not None and self.thread.ident == get_ident():
             raise EngineMisused(
                 "a BlockingEngine cannot be called in its own thread, which would wait for itself; "
                 "what runs there can call the SlotEngine that it was made with"

@@ -59,6 +59,9 @@ class Caller:
         self.error: Exception | None = None
 
 
+OnAnswer = Callable[[Waiter[Caller], Exception | None], None]
+
+
 class WaitingRoom:
     """Those who wait for slots of one ledger.
 
@@ -82,7 +85,7 @@ class WaitingRoom:
         if most_each is not None and not is_count(most_each):
             raise InvalidField("max_waits", f"must be positive, and whole, not {most_each!r}")
         self._most_each = most_each
-        self._of_holders: dict[str, int] = {}  # how often each waits
+        self.of_holders: dict[str, int] = {}  # how often each waits
         self.line: Line[Caller] = Line(most)
         self.refused = 0
         """Requests that were refused, at once or in the end."""
@@ -90,8 +93,10 @@ class WaitingRoom:
         self._now = now
         self._new_uid = new_uid
         self._heed = heed
-        self._ticket = NEWCOMER
+        self.ticket = NEWCOMER
         self._looks_away = False
+        self.on_answer: OnAnswer | None = None
+        """Called before a caller is woken, with its error, if it gets one; for tests and tools."""
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -157,7 +162,7 @@ class WaitingRoom:
         self._check_holder(proposal)
         waiter = self.line.join(proposal, until, Caller(check))
         if holder is not None:
-            self._of_holders[holder] = self._of_holders.get(holder, 0) + 1
+            self.of_holders[holder] = self.of_holders.get(holder, 0) + 1
         self._attend()
         return waiter
 
@@ -168,8 +173,8 @@ class WaitingRoom:
         holder, most = proposal.holder, self._most_each
         if proposal.quota is not None:
             most = stricter(most, proposal.quota.waits)
-        if most is not None and holder is not None and self._of_holders.get(holder, 0) >= most:
-            raise QuotaExceeded("waits", most, self._of_holders[holder], None)
+        if most is not None and holder is not None and self.of_holders.get(holder, 0) >= most:
+            raise QuotaExceeded("waits", most, self.of_holders[holder], None)
 
     def abandon(self, waiter: Waiter[Caller]) -> None:
         """Pass on what a caller who was cancelled waited for, or was just handed.
@@ -177,7 +182,7 @@ class WaitingRoom:
         With a key it is kept: whoever asks again with the key will know of it.
         So it is if somebody else has changed it since, who must know of it, too.
         """
-        self._dismiss(waiter)
+        self.dismiss(waiter)
         entry, now = waiter.caller.entry, self._ledger.now
         if entry is None or entry.key is not None:
             return
@@ -189,6 +194,10 @@ class WaitingRoom:
         """Tell all who wait that the engine is closed, each by an error of its own."""
         for waiter in self.line:
             self._answer(waiter, error=closed())
+
+    def check_invariants(self) -> None:
+        """Assert every invariant of the queue; who could be served by now is not looked at."""
+        self.line.check_invariants(lambda waiter: False)
 
     # --- Changes ---------------------------------------------------------------------------
 
@@ -248,36 +257,38 @@ class WaitingRoom:
             self._answer(waiter)
 
     def _answer(self, waiter: Waiter[Caller], error: Exception | None = None) -> None:
+        if self.on_answer is not None:
+            self.on_answer(waiter, error)
         waiter.caller.error = error
-        self._dismiss(waiter)
+        self.dismiss(waiter)
         waiter.caller.answered.set()
 
-    def _dismiss(self, waiter: Waiter[Caller]) -> None:
+    def dismiss(self, waiter: Waiter[Caller]) -> None:
         holder = waiter.proposal.holder
         if waiter.in_line and holder is not None:
-            self._of_holders[holder] -= 1
-            if not self._of_holders[holder]:
-                del self._of_holders[holder]
+            self.of_holders[holder] -= 1
+            if not self.of_holders[holder]:
+                del self.of_holders[holder]
         self.line.leave(waiter)
         self._attend()
 
     def _attend(self) -> None:
         """See to it that the ledger asks us as long as somebody waits."""
-        self._ledger.screen = self._screen if self.line else None
+        self._ledger.screen = self.screen if self.line else None
         self._heed()
 
     # --- Fairness --------------------------------------------------------------------------
 
     def _try(self, proposal: Proposal, check: Check, ticket: int) -> Entry:
-        self._ticket = ticket
+        self.ticket = ticket
         try:
             return self._ledger.reserve_proposal(
                 proposal, uid=self._new_uid(), now=self._now(), check=check
             )
         finally:
-            self._ticket = NEWCOMER
+            self.ticket = NEWCOMER
 
-    def _screen(self, proposal: Proposal, own: Entry | None) -> Proposal:
+    def screen(self, proposal: Proposal, own: Entry | None) -> Proposal:
         """Return what nobody waits for who came before; refuse if that is not enough.
 
         What moves has come last, but may keep what it has; not if it wants more seats.
@@ -285,10 +296,10 @@ class WaitingRoom:
         if self._looks_away:
             return proposal
         held = () if own is None or _wants_more(proposal, own) else own.all_claims()
-        claim = self.line.behind(proposal, self._ticket, held)
+        claim = self.line.behind(proposal, self.ticket, held)
         if claim is not None:
             self._refuse(claim, proposal.slot(), own)
-        return self.line.without_awaited(proposal, self._ticket, held)
+        return self.line.without_awaited(proposal, self.ticket, held)
 
     @contextmanager
     def looking_away(self) -> Iterator[None]:

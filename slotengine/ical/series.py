@@ -93,7 +93,7 @@ def _clocks(zone: str, zones: Zones) -> tuple[WallClock, ...]:
     return zones.readings(zone) if known is None else (known,)
 
 
-def _start_clocks(event: CalendarEvent, start: Time, zones: Zones) -> tuple[WallClock, ...]:
+def start_clocks(event: CalendarEvent, start: Time, zones: Zones) -> tuple[WallClock, ...]:
     """Return the clocks that a start can be read by."""
     if start.is_date:
         return (zones.owner,)
@@ -196,7 +196,7 @@ class BusyCollector:
         unknown = [zone for zone in known if self._zones.of(zone) is None]
         for zone in unknown:
             self._tell(event, f"unknown time zone {zone[:80]!r}", _BOTH)
-        starts = [len(_start_clocks(event, start, self._zones)) for start in event.starts]
+        starts = [len(start_clocks(event, start, self._zones)) for start in event.starts]
         if starts and event.starts[0].zone is None and not event.starts[0].is_date:
             if any(each.zone and not each.is_date for each in event.ends):
                 self._tell(
@@ -231,7 +231,7 @@ class BusyCollector:
     def _placed(self, event: CalendarEvent, reading: _Reading) -> list[_Placed]:
         found = []
         for start in event.starts:
-            clock = reading.chosen(_start_clocks(event, start, self._zones))
+            clock = reading.chosen(start_clocks(event, start, self._zones))
             lengths = self._lengths(event, start, clock, reading) if event.busy else []
             found.append(_Placed(event, start, clock, lengths))
         return found

@@ -107,7 +107,7 @@ def _late_version(right: Method) -> Method:
     return version_at
 
 
-@_breaks("until-off-by-one", Books, "_do_chores")
+@_breaks("until-off-by-one", Books, "do_chores")
 def _late_chores(right: Method) -> Method:
     def do_chores(self: Books, now: int, limit: int) -> int:
         marked: int = right(self, now - 1, limit)
@@ -156,7 +156,7 @@ def _hasty(right: Method) -> Method:
     return lambda self, before, uids: right(self, before + 1, uids)
 
 
-@_breaks("never-forgets", Books, "_forget")
+@_breaks("never-forgets", Books, "forget")
 def _kept(right: Method) -> Method:
     """What has ended stays in memory for good."""
     return lambda self, entry: None
@@ -266,10 +266,10 @@ def _other_hours(right: Method) -> Method:
     return lambda self: right(self._replace(schedule=None))
 
 
-@_breaks("successor-told-first", Books, "_expire_found")
+@_breaks("successor-told-first", Books, "expire_found")
 def _in_its_turn(right: Method) -> Method:
     """That a hold has lapsed is told only after what has its room."""
-    return lambda self, now: self._found.clear()
+    return lambda self, now: self.occupancy.cleared.clear()
 
 
 @_breaks("stale-version-accepted", Ledger, "confirm")
@@ -314,7 +314,7 @@ def _unlimited(right: Method) -> Method:
     return lambda self, ask: right(self, ask)._replace(limits=())
 
 
-@_breaks("host-taken-twice", Occupancy, "_pick")
+@_breaks("host-taken-twice", Occupancy, "pick")
 def _anybody(right: Method) -> Method:
     """Of a group of whom nobody is free, the first is taken all the same."""
 
@@ -327,7 +327,7 @@ def _anybody(right: Method) -> Method:
     return pick
 
 
-@_breaks("out-of-turn", Occupancy, "_turns")
+@_breaks("out-of-turn", Occupancy, "turns")
 def _no_turns(right: Method) -> Method:
     """Of a group, the first who is free is always taken."""
     return lambda self, pool, *about, **how: list(range(len(pool.claims)))
@@ -345,7 +345,7 @@ def _at_any_time(right: Method) -> Method:
     return lambda self, start, now: None
 
 
-@_breaks("offered-though-held", AvailabilitySearch, "_parted")
+@_breaks("offered-though-held", AvailabilitySearch, "partition")
 def _beside_bookings(right: Method) -> Method:
     """Slots are offered as if nothing stood in their way."""
     return lambda self, host, starts: (starts, [])
@@ -377,7 +377,7 @@ def _moved_out_of_it(right: Method) -> Method:
     return check_move
 
 
-@_breaks("renewed-for-ever", Ledger, "_check_life")
+@_breaks("renewed-for-ever", Ledger, "check_life")
 def _immortal(right: Method) -> Method:
     """A hold may be renewed again and again, beyond the life that its quota gives it."""
     return lambda self, entry, until: None
@@ -420,9 +420,9 @@ def _silent_leave(right: Method) -> Method:
     """Whoever gives up waiting wakes none of those behind."""
 
     def leave(self: Line[Any], waiter: Waiter[Any]) -> None:
-        called = list(self._to_try), {one.ticket for one in self if one.to_try}
+        called = list(self.to_try), {one.ticket for one in self if one.to_try}
         right(self, waiter)
-        self._to_try = called[0]
+        self.to_try = called[0]
         for one in self:
             one.to_try = one.ticket in called[1]
 
@@ -442,18 +442,18 @@ def _newest(right: Method) -> Method:
     return next_
 
 
-@_breaks("newcomer-overtakes", WaitingRoom, "_screen")
+@_breaks("newcomer-overtakes", WaitingRoom, "screen")
 def _overtaking(right: Method) -> Method:
     """Whoever comes at the right moment is served before those who wait."""
 
     def screen(self: WaitingRoom, proposal: Proposal, own: Entry | None) -> Proposal:
-        is_new = own is None and self._ticket == NEWCOMER
+        is_new = own is None and self.ticket == NEWCOMER
         return proposal if is_new else right(self, proposal, own)
 
     return screen
 
 
-@_breaks("mover-overtakes", WaitingRoom, "_screen")
+@_breaks("mover-overtakes", WaitingRoom, "screen")
 def _moving_in(right: Method) -> Method:
     """Whoever moves is served before those who wait."""
 
@@ -466,7 +466,7 @@ def _moving_in(right: Method) -> Method:
 @_breaks("handed-to-nobody", WaitingRoom, "abandon")
 def _lost(right: Method) -> Method:
     """What one was handed who is cancelled in that moment is held for nobody."""
-    return lambda self, waiter: self._dismiss(waiter)
+    return lambda self, waiter: self.dismiss(waiter)
 
 
 @_breaks("more-wait-than-may", Line, "join")
@@ -474,7 +474,7 @@ def _crowd(right: Method) -> Method:
     """Any number may wait."""
 
     def join(self: Line[Any], *about: Any) -> Waiter[Any]:
-        self._most += 1
+        self.most += 1
         return right(self, *about)  # type: ignore[no-any-return]
 
     return join

@@ -216,7 +216,7 @@ class NaiveLedger:
             check(self.now)
         self._check_ahead(proposal)
         self._check_quotas(proposal, None)
-        claims = self._decide(self.screen(proposal, None))
+        claims = self.decide(self.screen(proposal, None))
         return self._made(proposal, claims, uid, proposal.key, fingerprint)
 
     def adopt(self, proposal: Proposal, uid: str, now: int) -> Seen:
@@ -393,7 +393,7 @@ class NaiveLedger:
             check(one, self.now)
         self._check_ahead(again)
         hours = again.demand is Demand.HOURS
-        claims = self._decide(self.screen(again, None), hours=hours)
+        claims = self.decide(self.screen(again, None), hours=hours)
         self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
 
@@ -424,7 +424,7 @@ class NaiveLedger:
         try:
             self._check_ahead(proposal)
             self._check_quotas(proposal, None)
-            self._decide(self.screen(proposal, None))
+            self.decide(self.screen(proposal, None))
         except Refused:
             return False
         return True
@@ -631,7 +631,7 @@ class NaiveLedger:
                 if own is None or own.start != candidates[i].start:
                     self._check_ahead(candidates[i])
                 self._check_quotas(candidates[i], own)
-                return candidates[i], self._decide(self.screen(candidates[i], own), own)
+                return candidates[i], self.decide(self.screen(candidates[i], own), own)
             except Refused as refusal:
                 refusals[i] = refusal
         raise NoneFree(tuple(refusals[i] for i in range(len(loads))))
@@ -696,7 +696,7 @@ class NaiveLedger:
             for instant in self._edges(name, start, end, live)[:-1]
         )
 
-    def _decide(
+    def decide(
         self, proposal: Proposal, own: Seen | None = None, *, hours: bool = True
     ) -> tuple[Claim, ...]:
         """Return the claims that the proposal would get, or raise."""
@@ -731,7 +731,7 @@ class NaiveLedger:
         """
         members = _members(proposal, self._live(None))
         if not (members and members[0].end == proposal.end and _will_do(members[0], proposal)):
-            NaiveLedger(self.terms, self.resources)._decide(proposal._replace(limits=()))
+            NaiveLedger(self.terms, self.resources).decide(proposal._replace(limits=()))
 
     def _check_ahead(self, proposal: Proposal) -> None:
         if proposal.demand is not Demand.NOTHING and proposal.end <= self.now:

@@ -9,7 +9,7 @@ twice or early, a booking that vanished, a claim that nobody gave back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from slotengine.core.ledger.reservation import ENDED, NEXT, State, Verb
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.events import Event, Subscription
+from slotengine.engine.events import Event
 from slotengine.engine.inputs import listed
 from slotengine.engine.values import Reservation
 from slotengine.errors import InvalidField, Refused
@@ -60,26 +60,6 @@ RULES: Final = {
 """What is watched for: the names of the rules, and what they say."""
 
 
-def tap(engine: SlotEngine, listen: Callable[[Event], None]) -> Subscription:
-    """Let a function be told each event in the very step of the change.
-
-    A task that reads a subscription hears of it when it next runs; by then the
-    engine may have gone on.  The function may look, but must not change anything,
-    nor raise.  Close the stream that is returned to hear no more.
-    """
-    if not isinstance(engine, SlotEngine):
-        raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
-    if not callable(listen):
-        raise InvalidField("listen", f"must be a function of an event, not {listen!r}")
-    stream = engine.subscribe(buffer=1)
-
-    def publish(event: Event, _stream: Subscription = stream) -> None:  # which is kept by this
-        listen(event)
-
-    stream.feed.publish = publish  # type: ignore[method-assign]
-    return stream
-
-
 class Watch:
     """Keeps an eye on an engine from the moment it is made.
 
@@ -101,24 +81,24 @@ class Watch:
         known = listed("known", known)
         if not all(isinstance(one, Reservation) for one in known):
             raise InvalidField("known", f"must be reservations, not {known!r:.99}")
-        self._all: dict[str, Reservation] = {one.uid: one for one in known}
+        self.reservations: dict[str, Reservation] = {one.uid: one for one in known}
         # What is not known of an engine that has lived before is believed when it is first told.
         self._from_the_start = engine.statistics().accepted == 0
         # Of a hold that had lapsed when it was first seen, the expiry may have been told or not.
         self._lapsed_before = {one.uid for one in known if one.state is State.EXPIRED}
         self._on: dict[str, dict[str, Reservation]] = {}  # live ones by resource
-        for one in self._all.values():
+        for one in self.reservations.values():
             self._stand(one)
         self._ended: deque[str] = deque()
-        self._retention = timedelta(0, 0, engine._terms.retention)
+        self._retention = timedelta(0, 0, engine.ledger.terms.retention)
         self._at: datetime | None = None
         self._lapsed: datetime | None = None
         self._in_turn: list[Event] = []
-        self._stream = tap(engine, self._take)
+        self._stop = engine.observe(self._take)
 
     def close(self) -> None:
         """Watch no longer."""
-        self._stream.close()
+        self._stop()
 
     def check(self) -> None:
         """Raise `InvariantBroken` if anything was found, or if what the engine says is not so.
@@ -136,7 +116,7 @@ class Watch:
         """
         self._settle_order()
         self.raise_first()
-        for count, uid in enumerate(list(self._all)):
+        for count, uid in enumerate(list(self.reservations)):
             if count % CHECKED_PER_TURN == 0:
                 yield
             self._check_kept(uid)
@@ -154,14 +134,14 @@ class Watch:
         `SimClock.advance`.  O(n).
         """
         now = self._engine.now()
-        for one in self._all.values():
+        for one in self.reservations.values():
             if one.state is State.HELD and _until(one) <= now:
                 self._break("announced", one)
         self._check_served()
         self.raise_first()
 
     def _check_served(self) -> None:
-        line, ledger = self._engine._room.line, self._engine._ledger
+        line, ledger = self._engine.waitlist.line, self._engine.ledger
         for waiter in line:
             if line.behind(waiter.proposal, waiter.ticket) is not None:
                 continue
@@ -183,13 +163,13 @@ class Watch:
     def _take(self, event: Event) -> None:
         self.seen += 1
         one = event.reservation
-        before = self._all.get(one.uid)
+        before = self.reservations.get(one.uid)
         self._check_order(event)
         self._check_step(event, before)
         self._lapsed_before.discard(one.uid)
         if before is not None:
             self._leave(before)
-        self._all[one.uid] = one
+        self.reservations[one.uid] = one
         if one.state in ENDED:
             self._ended.append(one.uid)
             self._forget(event.at)
@@ -255,7 +235,7 @@ class Watch:
             for start, end, units in _steps(claim.resource, [*there, one], *span):
                 if units > self._capacity(claim.resource) and not self._is_overbooked(claim):
                     self._break("capacity", one, f"{units} units from {start} to {end}")
-            if self._engine._ledger.resource(claim.resource).is_busy(*map(_us, span)):
+            if self._engine.ledger.resource(claim.resource).is_busy(*map(_us, span)):
                 self._break("imported", one)
 
     def _may_stand(self, other: Reservation, at: datetime) -> bool:
@@ -275,7 +255,7 @@ class Watch:
     # --- What the engine says --------------------------------------------------------------
 
     def _check_kept(self, uid: str) -> None:
-        one = self._all.get(uid)
+        one = self.reservations.get(uid)
         if one is None:
             return  # forgotten since
         said = self._engine.get_nowait(uid)
@@ -285,7 +265,7 @@ class Watch:
                 self._break("until", said, f"at {now}")
         elif said is None and self._may_be_forgotten(one):
             self._leave(one)
-            del self._all[uid]
+            del self.reservations[uid]
         elif said != one and not (said is None and self._is_over(one, now)):
             self._break("kept", one, f"now {said}")
 
@@ -313,24 +293,24 @@ class Watch:
 
     def _decided_at(self) -> datetime:
         """Return the very time by which the engine has just answered; its clock has gone on."""
-        return from_us(self._engine._ledger.now)
+        return from_us(self._engine.ledger.now)
 
     def _capacity(self, resource: str) -> int:
-        return self._engine._ledger.resource(resource).capacity
+        return self._engine.ledger.resource(resource).capacity
 
     def _is_overbooked(self, claim: Claim) -> bool:
         """Return whether the engine was told to let more stand than there is (`adopt`)."""
-        return self._engine._ledger.resource(claim.resource).overbooked
+        return self._engine.ledger.resource(claim.resource).overbooked
 
     def _is_forgotten(self, one: Reservation) -> bool:
         """Return whether a booking was forgotten, and may be; one that counts for a limit stays."""
-        ledger = self._engine._ledger
+        ledger = self._engine.ledger
         return self._may_be_forgotten(one) and ledger.get(one.uid, now=ledger.now) is None
 
     def _may_be_forgotten(self, one: Reservation) -> bool:
         """Return whether a booking was over by when the engine was asked to forget such."""
         ends = [one.end, *(_occupied(one, claim)[1] for claim in one.claims)]
-        return one.state is State.CONFIRMED and _us(max(ends)) <= self._engine._ledger.let_go
+        return one.state is State.CONFIRMED and _us(max(ends)) <= self._engine.ledger.let_go
 
     def _is_over(self, one: Reservation, now: datetime) -> bool:
         return one.state in ENDED and now - _until(one) >= self._retention
@@ -347,11 +327,11 @@ class Watch:
 
     def _forget(self, now: datetime) -> None:
         while self._ended:
-            one = self._all.get(self._ended[0])
+            one = self.reservations.get(self._ended[0])
             if one is not None and one.state in ENDED:
                 if not self._is_over(one, now):
                     return
-                del self._all[one.uid]
+                del self.reservations[one.uid]
             self._ended.popleft()
 
     def _break(self, rule: str, one: Reservation, more: str = "") -> None:

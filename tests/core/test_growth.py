@@ -58,8 +58,8 @@ def test_cancelling_does_not_look_through_what_shares_a_limit(which: str) -> Non
     def cost(bookings: int) -> int:
         service = counted(bookings)
         uid = "uid-0" if which == "first" else f"uid-{bookings - 1}"
-        taken = instructions(lambda: service._ledger.cancel(uid, now=0))
-        service._ledger.check_invariants()
+        taken = instructions(lambda: service.ledger.cancel(uid, now=0))
+        service.ledger.check_invariants()
         return taken
 
     assert levels(cost, 50, 400)
@@ -213,7 +213,7 @@ def test_listing_a_pool_does_not_look_at_everybody(more: dict[str, Any]) -> None
 @pytest.mark.parametrize("why", ["taken", "closed", "imported"])
 def test_refusing_one_of_a_pool_is_no_more_than_giving_one(hosts: int, why: str) -> None:
     service = pool(hosts)
-    ledger, names = service._ledger, [f"host-{i}" for i in range(hosts)]
+    ledger, names = service.ledger, [f"host-{i}" for i in range(hosts)]
     free, full = FIRST + 5 * DAY + 16 * HOUR + 30 * MINUTE, FIRST + 6 * DAY + 9 * HOUR
     if why == "taken":
         for number, name in enumerate(names):

@@ -40,4 +40,4 @@ async def engine(clock: SimClock) -> AsyncIterator[SlotEngine]:
         day = FixedWindows([(to_us(NOW + HOUR), to_us(NOW + 9 * HOUR))])
         engine.add_resource("shop", schedule=day)
         yield engine
-        engine._ledger.check_invariants()
+        engine.check_invariants()

@@ -211,7 +211,7 @@ async def test_what_is_said_makes_a_difference_in_every_form(said: Said) -> None
             async with world(clock) as engine:
                 prepare(engine, clock)
                 found.append(await twice(getattr(engine, name), said, **more, **argument))
-                engine._ledger.check_invariants()
+                engine.check_invariants()
     with_it, without_it = found[:2]
     assert with_it != without_it
     assert found == [with_it, without_it] * len(forms)

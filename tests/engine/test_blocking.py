@@ -217,7 +217,7 @@ def test_threads_never_oversell(engine: BlockingEngine) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(life, range(300), timeout=PATIENCE_S))
     assert engine.statistics().refused
-    engine._engine._ledger.check_invariants()
+    engine.engine.ledger.check_invariants()
 
 
 # --- Refusals, read in another thread --------------------------------------------------------
@@ -442,19 +442,19 @@ def test_a_call_that_the_end_overtakes_is_told_so(backend: str) -> None:
 
     def call(engine: BlockingEngine) -> None:
         try:
-            engine._thread.call(linger)
+            engine.loop_thread.call(linger)
         except EngineClosed as closed:
             ends.append(closed)
 
     with pytest.raises(ZeroDivisionError), BlockingEngine(backend=backend) as engine:  # noqa: PT012
-        portal = engine._thread._portal
+        portal = engine.loop_thread.portal
         thread = threading.Thread(target=call, args=(engine,))
         thread.start()
         assert entered.wait(PATIENCE_S)
         raise ZeroDivisionError
     thread.join(PATIENCE_S)
     assert [type(end) for end in ends] == [EngineClosed]
-    engine._thread._portal = portal  # as a thread sees it that looked just before the end
+    engine.loop_thread.portal = portal  # as a thread sees it that looked just before the end
     with pytest.raises(EngineClosed):
         engine.now()
 
@@ -474,7 +474,7 @@ def test_the_end_waits_for_calls_that_are_on_their_way(backend: str) -> None:
     end_waits, on_its_way = threading.Event(), threading.Event()
     engine = BlockingEngine(backend=backend)
     engine.start()
-    portal = engine._thread._portal
+    portal = engine.loop_thread.portal
     assert portal is not None
     enter = portal.start_task_soon
 
@@ -485,11 +485,11 @@ def test_the_end_waits_for_calls_that_are_on_their_way(backend: str) -> None:
         return enter(function)
 
     portal.start_task_soon = enter_late  # type: ignore[assignment, method-assign]
-    engine._thread._state = WatchedCondition()
+    engine.loop_thread.state = WatchedCondition()
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(engine.statistics)
         assert on_its_way.wait(PATIENCE_S)
-        engine._thread.stop()
+        engine.loop_thread.stop()
         assert answer.result(PATIENCE_S).held == 0
     engine.close()
 

@@ -24,6 +24,7 @@ from slotengine import (
     SlotTaken,
     minutes,
 )
+from slotengine.engine.turns import Turns
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -76,7 +77,9 @@ def books(engine: SlotEngine) -> object:
 
 def give_way_next(engine: SlotEngine) -> None:
     """Let the next async verb give way to others: the only point at which it can be cancelled."""
-    engine._turn_is_over = chain((True,), repeat(False)).__next__
+    turns = Turns()
+    turns.is_over = chain((True,), repeat(False)).__next__
+    engine.turns = turns
 
 
 @pytest.mark.parametrize("call", [*CHANGES.values(), *READINGS.values()], ids=[*CHANGES, *READINGS])
@@ -91,7 +94,7 @@ async def test_a_call_cancelled_before_it_is_made_has_not_happened(
         await call(engine)
     assert scope.cancelled_caught
     assert books(engine) == before
-    engine._ledger.check_invariants()
+    engine.check_invariants()
 
 
 @pytest.mark.parametrize("call", [*CHANGES.values(), *READINGS.values()], ids=[*CHANGES, *READINGS])
@@ -114,7 +117,7 @@ async def test_a_call_cancelled_while_it_gives_way_has_not_happened(
         tasks.start_soon(canceller)
     # Who of the two ran first is up to the backend.
     assert returned or books(engine) == before
-    engine._ledger.check_invariants()
+    engine.check_invariants()
 
 
 @pytest.mark.parametrize("call", CHANGES.values(), ids=CHANGES)
@@ -221,10 +224,10 @@ async def test_whatever_is_cancelled_the_books_are_whole(
                 if cancelled_at == turn:
                     scope.cancel()
             await anyio.lowlevel.checkpoint()
-            engine._ledger.check_invariants()
+            engine.check_invariants()
         for _ in range(40):  # more turns than the longest life has calls
             await anyio.lowlevel.checkpoint()
-        engine._ledger.check_invariants()
+        engine.check_invariants()
         events.close()
         told = [event async for event in events if isinstance(event, Event)]
         assert len(told) == changes
@@ -257,7 +260,7 @@ async def test_callers_that_still_run_when_the_engine_is_left_are_told(clock: Si
             await anyio.lowlevel.checkpoint()
     assert told == [EngineClosed] * 10
     assert len(returned) == engine.statistics().accepted
-    engine._ledger.check_invariants()
+    engine.check_invariants()
 
 
 async def test_an_engine_can_be_left_by_cancelling(clock: SimClock) -> None:

@@ -49,7 +49,7 @@ def test_the_systems_clock_tells_the_time_and_never_stands_still_for_long() -> N
 
 async def test_a_wall_clock_that_was_set_back_is_not_followed() -> None:
     clock = SystemClock()
-    clock._offset_ns += HOUR_NS  # as if the wall clock had shown an hour more at first
+    clock.offset_ns += HOUR_NS  # as if the wall clock had shown an hour more at first
     before = clock.now()
     await clock.wait(anyio.Event(), before)
     assert clock.now() >= before
@@ -58,14 +58,14 @@ async def test_a_wall_clock_that_was_set_back_is_not_followed() -> None:
 
 async def test_a_wall_clock_found_ahead_is_followed() -> None:
     clock = SystemClock()
-    clock._offset_ns -= HOUR_NS  # as if the machine had slept for an hour since
+    clock.offset_ns -= HOUR_NS  # as if the machine had slept for an hour since
     await clock.wait(anyio.Event(), clock.now())
     assert abs(clock.now() - wall_us()) < SECOND
 
 
 async def test_holds_lapse_while_the_machine_sleeps() -> None:
     clock = SystemClock()
-    clock._offset_ns -= HOUR_NS
+    clock.offset_ns -= HOUR_NS
     engine = SlotEngine(clock=clock)
     engine.add_resource("room")
     async with engine:
@@ -178,7 +178,7 @@ async def test_waiters_of_a_virtual_clock_wake_at_their_moments(clock: SimClock)
         early.set()
         await anyio.wait_all_tasks_blocked()
         assert woken[-1] == 99
-    assert clock._waiting == []
+    assert clock.next_wake is None
 
 
 async def test_a_virtual_clock_tells_when_somebody_next_wakes(clock: SimClock) -> None:
@@ -215,7 +215,7 @@ async def test_a_waiter_that_is_cancelled_is_forgotten(clock: SimClock) -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await clock.wait(anyio.Event(), NEVER)
-    assert clock._waiting == []
+    assert clock.next_wake is None
 
 
 class WatchedLoop(asyncio.SelectorEventLoop):

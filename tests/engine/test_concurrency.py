@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from slotengine import Claim, Policy, Request, Reservation, SlotEngine, SlotTaken, State, minutes
+from slotengine.engine.turns import Turns
 from slotengine.errors import NoneFree, Refused
 from slotengine.testing import SimClock
 
@@ -49,7 +50,7 @@ async def test_as_many_win_as_there_are_units(
 ) -> None:
     async def call(number: int) -> Reservation:
         if calls_per_turn == 1:
-            engine._turn_is_over = lambda: True  # every call gives way before it decides
+            engine.turns = Turns(1)  # every call gives way before it decides
         return await engine.reserve(resource, START, HALF_HOUR, holder=str(number))
 
     accepted, refused = await storm(CALLERS, call)

@@ -34,7 +34,8 @@ from slotengine import (
     minutes,
 )
 from slotengine.engine import background
-from slotengine.engine.engine import CALLS_PER_TURN, _after_fork
+from slotengine.engine.engine import after_fork
+from slotengine.engine.turns import CALLS_PER_TURN
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, 3, 41, tzinfo=UTC)
@@ -114,6 +115,10 @@ CALLS: dict[str, Callable[[SlotEngine, str], object]] = {
     "subscribe": lambda e, _: e.subscribe(),
     "statistics": lambda e, _: e.statistics(),
     "now": lambda e, _: e.now(),
+    "check_invariants": lambda e, _: e.check_invariants(),
+    "observe": lambda e, _: e.observe(print),
+    "record": lambda e, _: e.record(print),
+    "replay": lambda e, _: e.replay([]),
     "out_of_turn": lambda e, _: e.out_of_turn().__enter__(),
 }
 BEFORE_ALL_ELSE = {"start", "__aenter__"}
@@ -261,8 +266,8 @@ def test_another_loop_in_the_same_thread_is_told(
         with pytest.raises(EngineMisused):
             engine.get_nowait(uid)
         for task in sweeper:  # as the interpreter would at its end, with a warning
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-        background._tasks.difference_update(sweeper)
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
+        background.tasks.difference_update(sweeper)
         return
     assert engine.statistics() == before
     assert ours.run_until_complete(engine.extend(uid)).version == 2
@@ -410,17 +415,17 @@ def test_what_a_child_does_is_refused_in_a_process_of_another_number(
     async def main() -> None:
         async with SlotEngine(clock=SimClock(NOW)) as engine:
             uid = prepared(engine)
-            now = engine._now
+            now = engine._now  # noqa: SLF001 - what a fork replaces
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: -1)
                 with pytest.raises(EngineMisused, match="forked"):
                     engine.statistics()
                 with pytest.raises(EngineMisused, match="forked"):
                     await engine.aclose()
-                _after_fork()
+                after_fork()
                 with pytest.raises(EngineMisused, match="forked"):
                     await engine.get(uid)
-            engine._now = now
+            engine._now = now  # noqa: SLF001 - what a fork replaces
             assert (await engine.extend(uid)).version == 2
 
     anyio.run(main, backend=here)
@@ -431,7 +436,7 @@ def test_what_a_child_does_is_refused_in_a_process_of_another_number(
             for call in calls:
                 with pytest.raises(EngineMisused, match="forked"):
                     call()
-            blocking._thread.finish(blocking._engine.aclose)  # does nothing
+            blocking.loop_thread.finish(blocking.engine.aclose)  # does nothing
         assert blocking.statistics().held == 0
 
 
@@ -550,7 +555,7 @@ def test_an_interrupted_call_waits_no_longer(backend: str) -> None:
     with BlockingEngine(SlotEngine(clock=SimClock(NOW)), backend=backend) as engine:
         engine.add_resource("room")
         engine.reserve("room", START, HALF_HOUR)
-        portal = engine._thread._portal
+        portal = engine.loop_thread.portal
         assert portal is not None
         start_task_soon = portal.start_task_soon
 
@@ -577,7 +582,7 @@ def test_one_that_is_dropped_is_closed(backend: str) -> None:
     inner = SlotEngine()
     engine = BlockingEngine(inner, backend=backend)
     engine.start()
-    thread = engine._thread._thread
+    thread = engine.loop_thread.thread
     gone = weakref.ref(engine)
     del engine
     gc.collect()
@@ -585,7 +590,8 @@ def test_one_that_is_dropped_is_closed(backend: str) -> None:
     assert thread is not None
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
-    assert inner._closed
+    with pytest.raises(EngineClosed):
+        inner.now()
 
 
 def test_one_that_is_dropped_in_its_own_thread_is_closed(backend: str) -> None:
@@ -593,7 +599,7 @@ def test_one_that_is_dropped_in_its_own_thread_is_closed(backend: str) -> None:
     inner = SlotEngine()
     engines = [BlockingEngine(inner, backend=backend)]
     engines[0].start()
-    thread, portal = engines[0]._thread._thread, engines[0]._thread._portal
+    thread, portal = engines[0].loop_thread.thread, engines[0].loop_thread.portal
     assert thread is not None
     assert portal is not None
 
@@ -603,7 +609,8 @@ def test_one_that_is_dropped_in_its_own_thread_is_closed(backend: str) -> None:
     portal.call(drop)
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
-    assert inner._closed
+    with pytest.raises(EngineClosed):
+        inner.now()
 
 
 def test_what_breaks_the_loop_down_is_told(backend: str) -> None:
@@ -617,9 +624,9 @@ def test_what_breaks_the_loop_down_is_told(backend: str) -> None:
             raise SystemExit(3)
 
         with pytest.raises(SystemExit):
-            engine._thread.call(leave)
-        assert engine._thread._thread is not None
-        engine._thread._thread.join(PATIENCE_S)
+            engine.loop_thread.call(leave)
+        assert engine.loop_thread.thread is not None
+        engine.loop_thread.thread.join(PATIENCE_S)
         with pytest.raises(EngineClosed):
             engine.now()
         engine.close()
@@ -669,7 +676,7 @@ def test_finishing_twice_is_harmless(backend: str) -> None:
     engine = BlockingEngine(backend=backend)
     engine.start()
     engine.close()
-    engine._thread.finish(engine._engine.aclose)
+    engine.loop_thread.finish(engine.engine.aclose)
 
 
 def test_a_stack_of_engines(backend: str) -> None:
@@ -695,13 +702,13 @@ def test_a_stream_that_is_dropped_is_forgotten(here: str) -> None:
             del events
             gc.collect()
             assert engine.statistics().subscribers == 0
-            assert engine._ledger.on_change is None
+            assert engine.ledger.on_change is None
             for _ in range(100):
                 engine.subscribe()
                 gc.collect()
             await engine.extend(uid)  # they are forgotten without being asked for
-            assert engine._feeds == []
-            assert engine._ledger.on_change is None
+            assert engine._feeds == []  # noqa: SLF001 - statistics() forgets them
+            assert engine.ledger.on_change is None
             with pytest.raises(InvalidField):
                 engine.subscribe(buffer=0)
 

@@ -60,7 +60,8 @@ from slotengine import (
 )
 from slotengine.core.time.instant import to_us
 from slotengine.core.time.schedule import AllOf, AlwaysOpen, Windows
-from slotengine.engine.engine import CALLS_PER_TURN, FORGOTTEN_PER_TURN
+from slotengine.engine.engine import FORGOTTEN_PER_TURN
+from slotengine.engine.turns import CALLS_PER_TURN, Turns
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -86,7 +87,7 @@ def books(engine: SlotEngine) -> object:
         replace(engine.statistics(), refused=0),
         [
             engine.reservations_nowait(resource, NOW - year, NOW + year)
-            for resource in engine._ledger._resources
+            for resource in engine.ledger.occupancy.resources
         ],
     )
 
@@ -230,17 +231,17 @@ async def test_both_forms_answer_alike(call: Call) -> None:
     async with prepared(clocks[0]) as one, prepared(clocks[1]) as other:
         prepare(one, clocks[0])
         prepare(other, clocks[1])
-        one._turn_is_over = lambda: True  # gives way, and is none the wiser
+        one.turns = Turns(1)  # gives way, and is none the wiser
         forms = getattr(one, call.verb), getattr(other, f"{call.verb}_nowait")
         answers = [await outcome(partial(form, *call.args, **call.options)) for form in forms]
         assert answers[0] == answers[1]
         assert books(one) == books(other)
         assert one.statistics() == other.statistics()
-        one._ledger.check_invariants()
+        one.check_invariants()
 
 
 async def test_an_async_verb_gives_way_now_and_then(engine: SlotEngine) -> None:
-    ends = [engine._turn_is_over() for _ in range(3 * CALLS_PER_TURN)]
+    ends = [engine.turns.is_over() for _ in range(3 * CALLS_PER_TURN)]
     assert ends == 3 * ([False] * (CALLS_PER_TURN - 1) + [True])
     turns = 0
 
@@ -986,7 +987,7 @@ async def test_a_schedule_that_raises_leaves_nothing_half_done(
     with pytest.raises(OSError, match="under water"):
         await getattr(engine, call.verb)(*call.args)
     assert books(engine) == before
-    engine._ledger.check_invariants()
+    engine.check_invariants()
 
 
 # --- Keys and versions -----------------------------------------------------------------
@@ -1348,7 +1349,7 @@ async def test_nothing_ended_is_kept_with_no_retention(clock: SimClock) -> None:
         assert await engine.get(hold.uid) is None
         again = await engine.reserve("room", START, HALF_HOUR, key="k")
         assert again.uid != hold.uid
-        engine._ledger.check_invariants()
+        engine.check_invariants()
 
 
 # --- Several at once -------------------------------------------------------------------
@@ -1409,7 +1410,8 @@ async def test_nothing_more_is_forgotten_of_an_engine_that_was_left(clock: SimCl
             hold = engine.reserve_nowait("room", NOW - HALF_HOUR, HALF_HOUR, past=True)
             engine.confirm_nowait(hold.uid)
             closed = anyio.Event()
-            engine._give_way = closed.wait  # type: ignore[method-assign]
+            engine.turns = turns = Turns()
+            turns.give_way = closed.wait  # type: ignore[method-assign]
             tasks.start_soon(forget, engine)
             await anyio.wait_all_tasks_blocked()
         closed.set()

@@ -68,7 +68,7 @@ async def engine(clock: SimClock) -> Any:
         )
         engine.add_event_type(EventType(id="class", length=HOUR, all_of=["room-1"], seats=2))
         yield engine
-        engine._ledger.check_invariants()
+        engine.check_invariants()
 
 
 async def hours_offered(engine: SlotEngine, event_type: str = "talk", **more: Any) -> list[int]:
@@ -187,7 +187,7 @@ async def test_seats_are_resized_where_they_are(engine: SlotEngine, clock: SimCl
         assert mine.until == before.until
         slots = await engine.slots("course", start, start + HOUR, ignoring=[others.uid])
         assert slots == []  # too late to join
-        session = engine._ledger.occupancy.sessions["course", to_us(start)]
+        session = engine.ledger.occupancy.sessions["course", to_us(start)]
         assert session.taken == wanted + 2
     assert mine.version == before.version + 3
     booking = await engine.confirm(mine.uid)
@@ -201,7 +201,7 @@ async def test_seats_are_resized_where_they_are(engine: SlotEngine, clock: SimCl
     talk = await engine.reserve_slot("talk", at(10), enforce=False)
     with pytest.raises(InvalidField, match="has none"):
         await engine.move_slot(talk.uid, at(10), seats=2)
-    engine._ledger.check_invariants()
+    engine.check_invariants()
 
 
 async def test_openings_are_the_slots_as_numbers(engine: SlotEngine) -> None:

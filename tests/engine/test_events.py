@@ -199,7 +199,7 @@ async def test_a_reader_that_does_nothing_else_keeps_up_with_a_storm(engine: Slo
         while events.feed.buffer:
             await anyio.lowlevel.checkpoint()
         assert (events.missed, len(read)) == (0, 10_000)
-        engine._clock.set(NOW + minutes(5))  # type: ignore[attr-defined]
+        engine.clock.set(NOW + minutes(5))  # type: ignore[attr-defined]
         while engine.statistics().held:
             await anyio.lowlevel.checkpoint()
         events.close()
@@ -324,7 +324,7 @@ async def test_a_cancelled_reader_loses_nothing(engine: SlotEngine) -> None:
 
 
 async def test_no_event_is_built_while_nobody_listens(engine: SlotEngine) -> None:
-    ledger = engine._ledger
+    ledger = engine.ledger
     assert ledger.on_change is None
     with engine.subscribe(), engine.subscribe() as second:
         assert ledger.on_change is not None
@@ -339,7 +339,7 @@ async def test_a_buffer_takes_at_least_one_event(engine: SlotEngine, size: int) 
         engine.subscribe(buffer=size)
     assert caught.value.field == "buffer"
     assert engine.statistics().subscribers == 0
-    assert engine._ledger.on_change is None
+    assert engine.ledger.on_change is None
 
 
 async def test_an_event_stays_as_it_was(engine: SlotEngine) -> None:

@@ -24,6 +24,7 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import EventType, Limit, Period
 from slotengine.core.time.instant import from_us
 from slotengine.core.time.schedule import Windows
+from slotengine.engine.turns import Turns
 from slotengine.testing import SimClock
 from slotengine.testing.histories import LedgerModel, Recorder
 from slotengine.testing.linearizable import NotLinearizable, check
@@ -59,7 +60,7 @@ async def call(engine: SlotEngine, caller: Caller, recorder: Recorder) -> None:
         asked = recorder.ask(operation)
         if caller.random.random() < 0.1 and not any(one.key for one in operation.proposals):
             scope.cancel()
-        engine._turn_is_over = lambda: True  # so that it gives way before it decides
+        engine.turns = Turns(1)  # so that it gives way before it decides
         await waste(caller.random)
         answer = await in_engine(engine, operation)
         await waste(caller.random)
@@ -127,10 +128,14 @@ def test_what_threads_see_can_be_explained(backend: str, seed: int) -> None:
                 thread.start()
             for thread in threads:
                 thread.join()
-            engine._at_once(partial(clock.set, from_us(clock.now() + step)))
+            engine.loop_thread.call(partial(jump, clock, step))
     assert len(recorder.calls) == CALLERS * CALLS * len(STEPS)
     assert all(one.answered_at is not None for one in recorder.calls)
     check(recorder.calls, MODEL)
+
+
+async def jump(clock: SimClock, us: int) -> None:
+    clock.set(from_us(clock.now() + us))
 
 
 # --- A race ------------------------------------------------------------------------------

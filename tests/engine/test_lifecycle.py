@@ -56,6 +56,7 @@ class BreakableClock(SimClock):
         self.broken_by: BaseException | None = None
 
     async def wait(self, wake: anyio.Event, until: int) -> None:
+        self.wake = wake
         await super().wait(wake, until)
         if self.broken_by is not None:
             raise self.broken_by
@@ -63,7 +64,7 @@ class BreakableClock(SimClock):
     async def break_by(self, error: BaseException, engine: SlotEngine) -> None:
         await settle()  # so that it is being read
         self.broken_by = error
-        engine._wake.set()
+        self.wake.set()
         await settle()
 
 
@@ -74,9 +75,9 @@ async def settle() -> None:
 
 async def works(engine: SlotEngine, resource: str = "room") -> None:
     """Reserve, and see the sweeper mark it."""
-    if resource not in engine._ledger._resources:
+    if resource not in engine.ledger.occupancy.resources:
         engine.add_resource(resource)
-    clock = engine._clock
+    clock = engine.clock
     assert isinstance(clock, SimClock)
     hold = await engine.reserve(resource, START, HALF_HOUR)
     expired = engine.statistics().expired
@@ -374,7 +375,7 @@ async def test_a_close_that_is_cancelled_natively_has_closed(clock: SimClock) ->
     with pytest.raises(EngineClosed):
         engine.now()
     await engine.aclose()
-    assert not background._tasks
+    assert not background.tasks
 
 
 # --- The end of the event loop ----------------------------------------------------------------
@@ -401,7 +402,7 @@ def test_a_loop_that_ends_ends_its_engine(
 
     anyio.run(again, backend=backend)
     gc.collect()
-    assert not background._tasks
+    assert not background.tasks
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 
@@ -426,7 +427,7 @@ def test_an_engine_that_is_dropped_goes_on(clock: SimClock) -> None:
         assert "slotengine sweeper" in {task.get_name() for task in asyncio.all_tasks()}
 
     asyncio.run(main())
-    assert not background._tasks
+    assert not background.tasks
 
 
 def test_the_sweeper_sees_no_context_of_whoever_starts_it() -> None:
@@ -591,7 +592,7 @@ def test_a_crash_reaches_other_threads(backend: str) -> None:
     blocking.start()
     blocking.add_resource("room")
     with blocking.subscribe() as events:
-        blocking._thread.call(lambda: clock.break_by(oops, engine))
+        blocking.loop_thread.call(lambda: clock.break_by(oops, engine))
         for call in (
             lambda: next(events),
             blocking.now,
@@ -613,7 +614,7 @@ def test_leaving_a_blocking_engine_that_has_crashed(backend: str, error: Excepti
     engine = SlotEngine(clock=clock)
     raised = pytest.raises(EngineClosed if error is None else KeyError)
     with raised as caught, BlockingEngine(engine, backend=backend) as blocking:
-        blocking._thread.call(lambda: clock.break_by(oops, engine))
+        blocking.loop_thread.call(lambda: clock.break_by(oops, engine))
         if error is not None:
             raise error
     assert caught.value.__cause__ is (oops if error is None else None)

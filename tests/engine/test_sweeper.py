@@ -292,8 +292,9 @@ async def test_what_ended_is_forgotten_after_its_retention(
     await settle()
     assert engine.statistics().ended == 0
     assert await engine.get(held.uid) is None
-    ledger = engine._ledger
-    assert (len(ledger._entries), len(ledger._keys), len(ledger._ended)) == (0, 0, 0)
+    ledger = engine.ledger
+    tally = ledger.tally()
+    assert (len(ledger.uids()), tally.keys, tally.ended) == (0, 0, 0)
     assert clock.waits[-1] == NEVER
 
 

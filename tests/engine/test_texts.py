@@ -105,7 +105,7 @@ async def test_a_text_that_cannot_be_kept_is_refused(
     after = events.statistics()
     if edge != "event_type of what moves":
         assert after == before
-    events._ledger.check_invariants()
+    events.check_invariants()
 
 
 @pytest.mark.parametrize("good", GOOD)
@@ -115,7 +115,7 @@ async def test_any_other_text_is_taken(events: SlotEngine, edge: str, good: str)
     if edge == "resource" and text == "room":
         return
     EDGES[edge](events, text)
-    events._ledger.check_invariants()
+    events.check_invariants()
 
 
 async def test_what_only_asks_for_a_name_finds_none(events: SlotEngine) -> None:
@@ -155,7 +155,7 @@ async def test_a_uid_that_cannot_be_kept_is_refused(clock: SimClock, bad: str) -
         with pytest.raises(InvalidField, match="uid must be a non-empty string"):
             await engine.reserve("room", START, HALF_HOUR, wait=minutes(1))
         assert engine.statistics() == before
-        engine._ledger.check_invariants()
+        engine.check_invariants()
 
 
 # --- Nothing is kept ---------------------------------------------------------------------------
@@ -167,7 +167,8 @@ def sizes(engine: SlotEngine) -> dict[str, int]:
     skipped = (type, type(sizes), type(gc))
     seen: set[int] = set()
     found: dict[str, int] = {}
-    todo: list[object] = [engine._ledger, engine._service, engine._room, engine._feeds]
+    kept = engine._service, engine._feeds  # noqa: SLF001 - all that the engine keeps
+    todo: list[object] = [engine.ledger, engine.waitlist, *kept]
     while todo:
         one = todo.pop()
         if id(one) in seen or isinstance(one, skipped):
@@ -239,7 +240,7 @@ async def test_nothing_is_kept_of_texts_that_are_over(clock: SimClock) -> None:
         for turn in range(4):
             await use(engine, clock, turn)
             assert engine.statistics().held == engine.statistics().ended == 0
-            engine._ledger.check_invariants()
+            engine.check_invariants()
             found.append(sizes(engine))
         grown = {kind: found[-1][kind] - size for kind, size in found[1].items()}
         lists = grown.pop("list")  # of which some are emptied when the next hold lapses

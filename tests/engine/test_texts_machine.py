@@ -38,7 +38,8 @@ class TextsThatAreOver(RuleBasedStateMachine):
         super().__init__()
         self.clock = SimClock(NOW)
         self.engine = SlotEngine(clock=self.clock, max_holds=9, max_lapses=5, max_waits=2)
-        self.engine._now = self.clock.now  # no loop, and no sweeper: who asks lets time pass
+        # There is no event loop, and so no sweeper: each call lets time pass.
+        self.engine._now = self.clock.now  # noqa: SLF001 - it is never started
         for resource in ("room", "one", "two"):
             self.engine.add_resource(resource)
         self.engine.add_resource("hall", capacity=3)
@@ -128,7 +129,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
                 with suppress(Refused):
                     getattr(self.engine, f"{verb}_nowait")(one.uid)
         self.known.clear()
-        ledger = self.engine._ledger
+        ledger = self.engine.ledger
         for _ in range(30):  # lapses are forgotten as others lapse, a few at a time
             self.clock.set(self.clock.moment + timedelta(days=2))
             ledger.expire(self.clock.now(), 10_000)
@@ -142,7 +143,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.end_all()
-        self.engine._ledger.check_invariants()
+        self.engine.check_invariants()
         for kind, size in sizes(self.engine).items():
             more = LISTS_LEFT if kind == "list" else 0
             assert size <= self.before[kind] + more, (kind, self.before[kind], size)

@@ -660,8 +660,8 @@ async def test_who_has_waited_long_enough_hears_what_is_in_the_way_by_then(
     assert refusal.retry_at == NOW + minutes(30)
     assert [way.booked for way in refusal.in_the_way] == [False]
     assert engine.statistics().refused == 1
-    assert engine._ledger.on_change is None
-    assert engine._ledger.screen is None
+    assert engine.ledger.on_change is None
+    assert engine.ledger.screen is None
 
 
 async def test_patience_that_ends_with_the_hold_is_enough(
@@ -744,7 +744,7 @@ async def test_one_holder_takes_only_so_many_places(clock: SimClock) -> None:
         assert callers.refusal("1").quota == "holds"
         await clock.advance(HOUR)  # nobody waits any more
         assert engine.statistics().waiting == 0
-        assert not engine._room._of_holders
+        assert not engine.waitlist.of_holders
 
 
 @pytest.mark.parametrize(("mine", "most"), [(1, 1), (3, 2), (None, 2)])
@@ -778,14 +778,14 @@ async def test_who_is_cancelled_frees_a_place(clock: SimClock) -> None:
             with anyio.move_on_after(0) as scope:
                 await asks(engine, holder="customer-1")
             assert scope.cancelled_caught
-            assert not engine._room._of_holders
+            assert not engine.waitlist.of_holders
         async with anyio.create_task_group() as tasks:
             callers = Callers(tasks)
             await callers.begin("a", asks(engine, holder="customer-1"))
             await engine.release(hold.uid)
             await settle()
             assert callers.held == ["a"]
-        assert not engine._room._of_holders
+        assert not engine.waitlist.of_holders
 
 
 async def test_it_may_be_that_nobody_may_wait(clock: SimClock) -> None:
@@ -915,17 +915,17 @@ async def hand_over_and_cancel(
 
     Before: who is cancelled after it was woken returns, and knows of what it holds.
     """
-    serve = engine._room.serve
+    serve = engine.waitlist.serve
 
     def and_cancel() -> None:
-        engine._room.serve = serve  # type: ignore[method-assign]
+        engine.waitlist.serve = serve  # type: ignore[method-assign]
         callers.scopes[name].cancel()
         before = engine.statistics().accepted
         serve()
         assert engine.statistics().accepted == before + 1
         then()
 
-    engine._room.serve = and_cancel  # type: ignore[method-assign]
+    engine.waitlist.serve = and_cancel  # type: ignore[method-assign]
     await engine.release(uid)
     await settle()
     assert name not in callers.answers
@@ -980,18 +980,18 @@ async def test_a_task_that_is_cancelled_natively_passes_it_on(engine: SlotEngine
     hold = await engine.reserve("room", START, HALF_HOUR)
     task = asyncio.ensure_future(asks(engine))
     await settle()
-    serve = engine._room.serve
+    serve = engine.waitlist.serve
 
     def and_cancel() -> None:
         serve()
         assert engine.statistics().held == 1
         task.cancel()
 
-    engine._room.serve = and_cancel  # type: ignore[method-assign]
+    engine.waitlist.serve = and_cancel  # type: ignore[method-assign]
     await engine.release(hold.uid)
     with pytest.raises(asyncio.CancelledError):
         await task
-    engine._room.serve = serve  # type: ignore[method-assign]
+    engine.waitlist.serve = serve  # type: ignore[method-assign]
     assert engine.statistics().held == 0
     assert (await engine.reserve("room", START, HALF_HOUR)).state is State.HELD
 
@@ -1038,12 +1038,12 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
                 if cancelled_at == turn and chance.random() < 0.8:
                     scope.cancel()
             await anyio.lowlevel.checkpoint()
-            engine._ledger.check_invariants()
+            engine.check_invariants()
         for _ in range(200):
             await anyio.lowlevel.checkpoint()
         standing = engine.reservations_nowait("room", START, START + DAY)
         assert {one.uid for one in standing} <= known.keys()
-        line, ledger = engine._room.line, engine._ledger
+        line, ledger = engine.waitlist.line, engine.ledger
 
         def can_be_had(waiter: Any) -> bool:
             try:

@@ -129,14 +129,14 @@ def test_a_problem_says_where_it_is() -> None:
 def test_what_nobody_thought_of_takes_only_its_event(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = series_module._start_clocks
+    real = series_module.start_clocks
 
     def broken(event: object, *rest: object) -> object:
         if getattr(event, "uid", "") == "odd":
             raise error
         return real(event, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(series_module, "_start_clocks", broken)
+    monkeypatch.setattr(series_module, "start_clocks", broken)
     text = calendar(event(NINE, HOUR, uid="odd"), GOOD)
     busy = read(text)
     assert (shown(busy), busy.complete) == ([GOOD_SPAN], False)

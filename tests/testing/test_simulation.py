@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Change, Claim, Verb
+from slotengine.core.ledger.reservation import Change, Claim, Forgotten, Record, Verb
 from slotengine.engine.values import ImportedSpan, Statistics
 from slotengine.testing.faults import ABOUT, FAULTS, fault
 from slotengine.testing.model import Seen
@@ -32,7 +32,6 @@ from slotengine.testing.simulation import (
     play,
     simulate,
 )
-from slotengine.testing.simulation.home import Forgotten, Record
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
@@ -341,7 +340,7 @@ def test_an_error_in_a_task_of_the_engine_is_a_failure_too() -> None:
     class Dying(MemoryHome):
         def engine(self, *args, **kwargs):  # type: ignore[no-untyped-def]
             engine = super().engine(*args, **kwargs)
-            engine._ledger.expire = lambda *_: 1 // 0  # type: ignore[method-assign]
+            engine.ledger.expire = lambda *_: 1 // 0  # type: ignore[method-assign]
             return engine
 
     finding = next(filter(None, (simulate(seed, STEPS, home=Dying) for seed in range(20))))

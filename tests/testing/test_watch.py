@@ -22,7 +22,7 @@ from slotengine import (
     State,
     minutes,
 )
-from slotengine.core.ledger.reservation import Verb
+from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
 from slotengine.testing.faults import fault
@@ -143,6 +143,13 @@ async def test_what_the_block_raises_is_not_hidden(clock: SimClock) -> None:
 
 # --- An engine that is wrong ---------------------------------------------------------------
 
+
+def entry_of(engine: SlotEngine, uid: str) -> Entry:
+    entry = engine.ledger.get(uid, now=engine.ledger.now)
+    assert entry is not None
+    return entry
+
+
 Scene = Callable[[SlotEngine, SimClock], Awaitable[None]]
 
 
@@ -154,7 +161,7 @@ async def told_twice(engine: SlotEngine, clock: SimClock) -> None:
 
 async def same_version(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
-    engine._ledger._entries[hold.uid].version -= 1
+    entry_of(engine, hold.uid).version -= 1
     await engine.confirm(hold.uid)
 
 
@@ -167,24 +174,26 @@ async def beyond_until(engine: SlotEngine, clock: SimClock) -> None:
 
 async def early(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
-    engine._ledger.on_change = None
-    engine._ledger.expire(to_us(NOW + minutes(5)))  # as if it were then; but it is told to be now
-    watched = engine._ledger._entries[hold.uid]
-    engine._publish(Verb.EXPIRE, watched, to_us(NOW))
+    engine.ledger.on_change, tell = None, engine.ledger.on_change
+    assert tell is not None
+    engine.ledger.expire(to_us(NOW + minutes(5)))  # as if it were then; but it is told to be now
+    watched = entry_of(engine, hold.uid)
+    tell(Verb.EXPIRE, watched, to_us(NOW))
 
 
 async def out_of_order(engine: SlotEngine, clock: SimClock) -> None:
     holds = [await engine.reserve("hall", START, HALF_HOUR, ttl=minutes(i)) for i in (1, 2)]
     clock.set(NOW + minutes(3))
-    engine._ledger.on_change = None
-    engine._ledger.expire(clock.now())
+    engine.ledger.on_change, tell = None, engine.ledger.on_change
+    assert tell is not None
+    engine.ledger.expire(clock.now())
     for hold in reversed(holds):
-        engine._publish(Verb.EXPIRE, engine._ledger._entries[hold.uid], clock.now())
+        tell(Verb.EXPIRE, entry_of(engine, hold.uid), clock.now())
 
 
 async def back_in_time(engine: SlotEngine, clock: SimClock) -> None:
     await engine.reserve("room", START, HALF_HOUR)
-    engine._ledger.now -= 1_000_000
+    engine.ledger.now -= 1_000_000
     clock.set(NOW - minutes(1))
     await engine.reserve("hall", START, HALF_HOUR)
 
@@ -198,30 +207,30 @@ async def oversold(engine: SlotEngine, clock: SimClock) -> None:
 async def overbooked_class(engine: SlotEngine, clock: SimClock) -> None:
     for _ in range(2):
         await engine.reserve_request(seat())
-    next(iter(engine._ledger.occupancy.sessions.values())).taken = 0
+    next(iter(engine.ledger.occupancy.sessions.values())).taken = 0
     await engine.reserve_request(seat())
 
 
 async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
     await engine.replace_busy("calendar", {"room": [(START, START + HALF_HOUR)]})
-    room = engine._ledger.resource("room")
+    room = engine.ledger.resource("room")
     busy, room.busy = room.busy, None
-    engine._ledger.on_change, tell = None, engine._ledger.on_change
+    engine.ledger.on_change, tell = None, engine.ledger.on_change
     hold = await engine.reserve("room", START, HALF_HOUR)
     room.busy = busy
     assert tell is not None
-    tell(Verb.RESERVE, engine._ledger._entries[hold.uid], clock.now())
+    tell(Verb.RESERVE, entry_of(engine, hold.uid), clock.now())
 
 
 async def vanished(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
     await engine.confirm(hold.uid)
-    del engine._ledger._entries[hold.uid]
+    engine.ledger.forget(entry_of(engine, hold.uid))
 
 
 async def silently_changed(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
-    engine._ledger._entries[hold.uid].until += 1
+    entry_of(engine, hold.uid).until += 1
 
 
 async def not_given_back(engine: SlotEngine, clock: SimClock) -> None:
@@ -237,9 +246,9 @@ async def unannounced(engine: SlotEngine, clock: SimClock) -> None:
 
 
 async def unheard_of(engine: SlotEngine, clock: SimClock) -> None:
-    engine._ledger.on_change, tell = None, engine._ledger.on_change
+    engine.ledger.on_change, tell = None, engine.ledger.on_change
     hold = await engine.reserve("room", START, HALF_HOUR)
-    engine._ledger.on_change = tell
+    engine.ledger.on_change = tell
     await engine.confirm(hold.uid)
 
 
@@ -247,8 +256,9 @@ async def slept_through(engine: SlotEngine, clock: SimClock) -> None:
     wish = Request(START, HALF_HOUR, (Claim("room"),)).proposal(default_ttl=60_000_000)
     with fault("lapse-wakes-nobody"):
         await engine.reserve("room", START, HALF_HOUR)
-        engine._room.ask(wish, None, 3_600_000_000)
-        engine._room.ask(wish, None, 3_600_000_000)  # who is behind has no chance to sleep through
+        engine.waitlist.ask(wish, None, 3_600_000_000)
+        # The second is behind the first, and has no chance to sleep through anything.
+        engine.waitlist.ask(wish, None, 3_600_000_000)
         await clock.advance(minutes(5))
 
 
@@ -323,7 +333,7 @@ async def test_it_can_be_checked_in_turns_while_the_engine_goes_on(clock: SimClo
             await engine.reserve("room", START + turn * HALF_HOUR, HALF_HOUR)
         checking = watch.check_in_turns()
         next(checking)
-        del engine._ledger._entries[holds[CHECKED_PER_TURN].uid]
+        engine.ledger.forget(entry_of(engine, holds[CHECKED_PER_TURN].uid))
         with pytest.raises(InvariantBroken, match="kept"):
             list(checking)
 
@@ -355,10 +365,10 @@ async def test_bookings_that_are_over_may_be_forgotten_if_that_was_asked_for(
         watch.check()
         await engine.reserve("room", START, HALF_HOUR)
         watch.check()
-        assert len(watch._all) == 3
-        engine._ledger.forget_bookings(0, [])
+        assert len(watch.reservations) == 3
+        engine.ledger.forget_bookings(0, [])
         [booking] = await engine.reservations("room", late, NOW)
-        del engine._ledger._entries[booking.uid]  # which nobody asked for
+        engine.ledger.forget(entry_of(engine, booking.uid))  # which nobody asked for
         with pytest.raises(InvariantBroken, match="kept"):
             watch.check()
 

@@ -112,7 +112,7 @@ def create_app(
 
     app = web.Application(middlewares=[answer], handler_args=OPTIONS)
     app[ENGINE] = serving
-    app[_ENDPOINT] = endpoint
+    app[ENDPOINT] = endpoint
     # The service finds the endpoint itself.  aiohttp wants a route for every path, and finds a
     # fixed one faster; the middleware is for targets that no route matches, such as "*".
     for path in (_RESERVATIONS, _EVERYTHING):
@@ -221,7 +221,7 @@ class _Endpoint:
             raise HttpError(400, BROKEN) from None
 
 
-_ENDPOINT: Final = web.AppKey("endpoint", _Endpoint)
+ENDPOINT: Final = web.AppKey("endpoint", _Endpoint)
 _VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
 
 
@@ -467,7 +467,7 @@ async def _serve(
     _on_signal(on_signal)
     async with service.engine:
         await service.populate()
-        async with _listening(_Endpoint(service, traffic, usual=True), host, port) as listener:
+        async with listening(_Endpoint(service, traffic, usual=True), host, port) as listener:
             url = _url(listener)
             announce(f"Listening on {url} - {_example(url, service)}")
             await stop.wait()
@@ -476,7 +476,7 @@ async def _serve(
 
 
 @contextlib.asynccontextmanager
-async def _listening(endpoint: _Endpoint, host: str, port: int) -> AsyncIterator[asyncio.Server]:
+async def listening(endpoint: _Endpoint, host: str, port: int) -> AsyncIterator[asyncio.Server]:
     """Run a server on an address.
 
     Not an application: what finds its routes and runs its middlewares takes time,

@@ -60,6 +60,8 @@ class Tally(NamedTuple):
     """Reservations ever made."""
     expired: int
     """Holds ever marked as expired."""
+    keys: int
+    """Idempotency keys that are remembered."""
 
 
 class Books:
@@ -89,12 +91,12 @@ class Books:
         """Asked before anything is placed: may refuse it, or leave out some of its pools.
 
         It is told which reservation moves, if it is one that does."""
-        self._chores = chores
+        self.chores = chores
         self._retention = self.terms.retention
         self._occupancy = Occupancy(lambda: self.now)
         self._found = self._occupancy.cleared  # one list, of whatever is found by anybody
         has_quotas = self.terms.has_quotas()
-        self._holders = Holders(self.terms, self._found) if has_quotas else None
+        self.holders = Holders(self.terms, self._found) if has_quotas else None
         self._resources = self._occupancy.resources  # the same dictionary, one step nearer
         self._entries: dict[str, Entry] = {}
         # What each idempotency key was used for, and what came of it.
@@ -123,6 +125,7 @@ class Books:
             resources=len(self._resources),
             accepted=self._accepted,
             expired=self._expired,
+            keys=len(self._keys),
         )
 
     # --- Time ----------------------------------------------------------------------------
@@ -141,7 +144,7 @@ class Books:
         else:
             self.now = now
         if now >= self.chores_due:
-            self._do_chores(now, self._chores)
+            self.do_chores(now, self.chores)
         return now
 
     def expire(self, now: int, limit: int | None = None) -> int:
@@ -152,9 +155,9 @@ class Books:
         has come.
         """
         now = self.look(now)
-        return self._do_chores(now, NEVER if limit is None else limit)
+        return self.do_chores(now, NEVER if limit is None else limit)
 
-    def _do_chores(self, now: int, limit: int) -> int:
+    def do_chores(self, now: int, limit: int) -> int:
         queue, ended = self._queue, self._ended
         lapsed = queue.take_due(now, limit) if queue.due <= now else []
         for entry in lapsed:
@@ -167,7 +170,7 @@ class Books:
         self._tell_expired(lapsed, now)
         return len(lapsed)
 
-    def _expire_found(self, now: int) -> None:
+    def expire_found(self, now: int) -> None:
         """Mark the holds that a decision found to have lapsed, and tell, in order of ``until``.
 
         Before the change for which they made room is told: what is told is a history
@@ -175,9 +178,9 @@ class Books:
         but those of the same holders are, since their lapses count in the order in which
         they were.
         """
-        if self._holders is not None:
+        if self.holders is not None:
             for holder in dict.fromkeys(one.holder for one in self._found):
-                self._holders.catch_up(holder, now)
+                self.holders.catch_up(holder, now)
         found = sorted({one for one in self._found if one.state is HELD}, key=_lapse)
         self._found.clear()
         for entry in found:
@@ -209,11 +212,11 @@ class Books:
             if revived:
                 self._revived -= Counter((entry,))
             else:
-                self._forget(entry)
+                self.forget(entry)
             limit -= 1
         return NEVER
 
-    def _forget(self, entry: Entry) -> None:
+    def forget(self, entry: Entry) -> None:
         del self._entries[entry.uid]
         if entry.key is not None:
             del self._keys[entry.key]
@@ -238,7 +241,7 @@ class Books:
             if entry is not None and entry.state is CONFIRMED and _over_at(entry) <= before:
                 self._occupancy.unplace(entry)
                 self._confirmed -= 1
-                self._forget(entry)
+                self.forget(entry)
                 forgotten += 1
         return forgotten
 
@@ -249,8 +252,8 @@ class Books:
     ) -> None:
         self._accepted += 1
         self._entries[entry.uid] = entry
-        if self._holders is not None:
-            self._holders.add(entry)
+        if self.holders is not None:
+            self.holders.add(entry)
         self._queue.push(entry, ttl)
         if entry.until < self.chores_due:
             self.chores_due = entry.until
@@ -260,20 +263,20 @@ class Books:
             entry.key = key
             self._keys[key] = (fingerprint, entry)
 
-    def _count_holders(self) -> None:
+    def count_holders(self) -> None:
         """Count from now on what each holder has; O(n), the first time.
 
         Not before somebody asks: whoever sets no quota pays for no counting.
         """
-        if self._holders is None:
-            self._holders = Holders(self.terms, self._found)
+        if self.holders is None:
+            self.holders = Holders(self.terms, self._found)
             for entry in self._entries.values():
                 if entry.state is HELD:
-                    self._holders.add(entry)
+                    self.holders.add(entry)
 
     def _tell(self, verb: Verb, entry: Entry, now: int) -> None:
         if self._found:
-            self._expire_found(now)
+            self.expire_found(now)
         if self.on_change is not None:
             self.on_change(verb, entry, now)
 
@@ -291,13 +294,13 @@ class Books:
         """Let an entry, which stands in its new place by now, lapse at ``until``."""
         if until != entry.until:
             self._requeue(entry, until, now)
-        if self._holders is not None:
-            self._holders.resized(entry)
+        if self.holders is not None:
+            self.holders.resized(entry)
         entry.version += 1
 
     def _apply_confirm(self, entry: Entry) -> None:
-        if self._holders is not None:
-            self._holders.kept(entry, self.now, self._queue.due > self.now)
+        if self.holders is not None:
+            self.holders.kept(entry, self.now, self._queue.due > self.now)
         self._queue.drop(entry)
         entry.state = CONFIRMED
         entry.until = BOOKED_UNTIL
@@ -305,8 +308,8 @@ class Books:
         self._confirmed += 1
 
     def _apply_reinstate(self, entry: Entry) -> None:
-        if self._holders is not None:
-            self._holders.kept(entry, self.now, self._queue.due > self.now)
+        if self.holders is not None:
+            self.holders.kept(entry, self.now, self._queue.due > self.now)
         self._revived[entry] += 1
         entry.state = NEXT[entry.state][Verb.REINSTATE]
         entry.until = BOOKED_UNTIL
@@ -318,8 +321,8 @@ class Books:
             self._queue.drop(entry)
         else:
             self._confirmed -= 1
-        if self._holders is not None:
-            self._holders.remove(entry)
+        if self.holders is not None:
+            self.holders.remove(entry)
         self._occupancy.unplace(entry)
         entry.state = NEXT[entry.state][verb]
         entry.until = now
@@ -329,8 +332,8 @@ class Books:
             self.chores_due = now + self._retention
 
     def _apply_expire(self, entry: Entry) -> None:
-        if self._holders is not None:
-            self._holders.lapsed(entry)
+        if self.holders is not None:
+            self.holders.lapsed(entry)
         self._occupancy.unplace(entry)
         entry.state = NEXT[entry.state][Verb.EXPIRE]
         entry.version += 1
@@ -406,7 +409,7 @@ class Books:
     def _replay_reserve(self, change: Change, now: int) -> None:
         assert change.until is not None
         if change.quota is not None and change.quota.counts:
-            self._count_holders()
+            self.count_holders()
         entry = Entry(change.uid, change.until, now, change.holder, quota=change.quota)
         self._slot_into(entry, Placement.of_change(change))
         self._put_again(entry, now)
@@ -429,8 +432,8 @@ class Books:
     def check_invariants(self) -> None:
         """Assert every invariant of the books.  O(n log n); for tests and simulation."""
         self._queue.check_invariants()
-        if self._holders is not None:
-            self._check_holders(self._holders)
+        if self.holders is not None:
+            self._check_holders(self.holders)
         self._occupancy.check_invariants()
         standing: dict[str, list[Claim]] = {}
         for entry, claim in self._occupancy.standing():

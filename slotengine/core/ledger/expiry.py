@@ -140,14 +140,14 @@ class ExpiryQueue(Generic[Item]):
     (True, True)
     """
 
-    __slots__ = ("_full", "_lanes", "_most_lanes", "_slack", "_sorted", "due")
+    __slots__ = ("_full", "_most_lanes", "_slack", "due", "lanes", "overflow")
 
     def __init__(self, *, lanes: int = MOST_LANES, full: int = FULL, slack: int = SLACK) -> None:
-        self._lanes: dict[int, _Lane[Item]] = {}
+        self.lanes: dict[int, _Lane[Item]] = {}
         self._most_lanes = lanes
         self._full = full
         self._slack = slack
-        self._sorted: SortedKeyList[Item, tuple[int, str]] = SortedKeyList(key=_by_until)
+        self.overflow: SortedKeyList[Item, tuple[int, str]] = SortedKeyList(key=_by_until)
         self.due = NEVER
 
     def push(self, item: Item, ttl: int) -> None:
@@ -156,10 +156,10 @@ class ExpiryQueue(Generic[Item]):
         "Now" must not go backwards from push to push.  O(1) for one of the
         first TTLs, else O(log n).
         """
-        lane = self._lanes.get(ttl) or self._new_lane(ttl)
+        lane = self.lanes.get(ttl) or self._new_lane(ttl)
         if lane is None:
-            self._sorted.add(item)
-            item.queued = self._sorted
+            self.overflow.add(item)
+            item.queued = self.overflow
         else:
             bucket = lane.newest
             place = len(bucket)
@@ -178,8 +178,8 @@ class ExpiryQueue(Generic[Item]):
         O(1), or O(log n) for one in the sorted list.
         """
         bucket = item.queued
-        if bucket is self._sorted:
-            self._sorted.remove(item)
+        if bucket is self.overflow:
+            self.overflow.remove(item)
         else:
             bucket[item.place] = None
         item.queued = None
@@ -196,7 +196,7 @@ class ExpiryQueue(Generic[Item]):
             if self.due > now:
                 break
             if lane is None:
-                item = self._sorted.pop(0)
+                item = self.overflow.pop(0)
                 item.queued = None
                 taken.append(item)
                 continue
@@ -214,9 +214,9 @@ class ExpiryQueue(Generic[Item]):
         Returns its lane (None: the sorted list), and the earliest time at any
         other head.
         """
-        earliest, others = self._sorted[0].until if self._sorted else NEVER, NEVER
+        earliest, others = self.overflow[0].until if self.overflow else NEVER, NEVER
         found = None
-        for lane in self._lanes.values():
+        for lane in self.lanes.values():
             bucket, place = lane.head()
             item = bucket[place] if place < len(bucket) else None
             if item is None:
@@ -231,17 +231,17 @@ class ExpiryQueue(Generic[Item]):
 
     def _new_lane(self, ttl: int) -> _Lane[Item] | None:
         """Return a lane for a new TTL, in place of an empty one if need be."""
-        if len(self._lanes) == self._most_lanes:
-            empty = [ttl for ttl, lane in self._lanes.items() if lane.is_empty()]
+        if len(self.lanes) == self._most_lanes:
+            empty = [ttl for ttl, lane in self.lanes.items() if lane.is_empty()]
             if not empty:
                 return None
-            del self._lanes[empty[0]]
-        lane = self._lanes[ttl] = _Lane(self._full, self._slack)
+            del self.lanes[empty[0]]
+        lane = self.lanes[ttl] = _Lane(self._full, self._slack)
         return lane
 
     def check_invariants(self) -> None:
         """Assert every invariant.  O(n log n); for tests and simulation."""
-        for lane in self._lanes.values():
+        for lane in self.lanes.values():
             buckets = [*lane.tidy, *lane.rest]
             assert lane.rest[-1] is lane.newest
             items = [item for bucket in buckets for item in bucket if item is not None]
@@ -249,14 +249,14 @@ class ExpiryQueue(Generic[Item]):
             assert all(item.queued[item.place] is item for item in items)
             assert all(len(bucket) <= self._full for bucket in buckets)
             assert not items or self.due <= items[0].until
-        assert all(item.queued is self._sorted for item in self._sorted)
-        assert not self._sorted or self.due <= self._sorted[0].until
+        assert all(item.queued is self.overflow for item in self.overflow)
+        assert not self.overflow or self.due <= self.overflow[0].until
 
     def __len__(self) -> int:
         """Return how many items are queued.  O(n); for tests."""
-        lanes = self._lanes.values()
+        lanes = self.lanes.values()
         buckets = (bucket for lane in lanes for bucket in (*lane.tidy, *lane.rest))
-        return sum(len(one) - one.count(None) for one in buckets) + len(self._sorted)
+        return sum(len(one) - one.count(None) for one in buckets) + len(self.overflow)
 
 
 def _take_from(lane: _Lane[Item], horizon: int, limit: int, taken: list[Item]) -> int | None:

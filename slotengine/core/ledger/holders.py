@@ -54,7 +54,7 @@ class Holders:
         self._longest = terms.max_held
         self._most_lapses = terms.max_lapses
         self._cool_down = terms.cool_down
-        self._records: dict[str, _Record] = {}
+        self.records: dict[str, _Record] = {}
         self._lapsed: deque[tuple[int, str]] = deque()  # to be forgotten, some time
 
     # --- Asking: may refuse ----------------------------------------------------------------
@@ -109,9 +109,9 @@ class Holders:
         """Count a hold, unless it is counted already."""
         if entry.holder is None:
             return
-        record = self._records.get(entry.holder)
+        record = self.records.get(entry.holder)
         if record is None:
-            record = self._records[entry.holder] = _Record()
+            record = self.records[entry.holder] = _Record()
         if entry not in record.holds:
             record.holds[entry] = entry.end - entry.start
             record.length += entry.end - entry.start
@@ -162,12 +162,12 @@ class Holders:
     # --- Inside --------------------------------------------------------------------------
 
     def _record_with(self, entry: Entry) -> _Record | None:
-        record = None if entry.holder is None else self._records.get(entry.holder)
+        record = None if entry.holder is None else self.records.get(entry.holder)
         return record if record is not None and entry in record.holds else None
 
     def _current(self, holder: str | None, now: int, swept: bool) -> _Record | None:
         """Return the record of a holder, with all the lapses in it that there were."""
-        record = None if holder is None else self._records.get(holder)
+        record = None if holder is None else self.records.get(holder)
         if record is not None and not swept:
             over = [entry for entry in record.holds if entry.until <= now]
             for entry in sorted(over, key=_until):
@@ -196,7 +196,7 @@ class Holders:
             if self._lapsed[0][0] > now:
                 return
             _, holder = self._lapsed.popleft()
-            record = self._records.get(holder)
+            record = self.records.get(holder)
             if record is not None and record.last_lapse + self._cool_down <= now:
                 record.noted = False
                 self._drop_if_done(holder, record)
@@ -208,18 +208,18 @@ class Holders:
     def _drop_if_done(self, holder: str | None, record: _Record) -> None:
         if not record.holds and not record.noted:
             assert holder is not None
-            self._records.pop(holder, None)
+            self.records.pop(holder, None)
 
     def check_invariants(self, live: dict[str, dict[Entry, int]], now: int) -> None:
         """Assert that exactly what is live is counted; for tests and simulation."""
-        for holder, record in self._records.items():
+        for holder, record in self.records.items():
             assert record.holds or record.noted
             assert record.length == sum(record.holds.values())
             holds = {one: length for one, length in record.holds.items() if one.until > now}
             assert holds == live.get(holder, {})
-        assert live.keys() <= self._records.keys()
+        assert live.keys() <= self.records.keys()
         noted = {holder for _, holder in self._lapsed}
-        assert {one for one, record in self._records.items() if record.noted} <= noted
+        assert {one for one, record in self.records.items() if record.noted} <= noted
 
 
 def _check_length(record: _Record, length: int, longest: int, own: Entry | None) -> None:

@@ -158,7 +158,7 @@ class Ledger(Books):
         else:
             self.now = now
         if now >= self.chores_due:
-            self._do_chores(now, self._chores)
+            self.do_chores(now, self.chores)
         try:
             found = self._resources[resource]
         except (KeyError, TypeError):
@@ -181,7 +181,7 @@ class Ledger(Books):
             check(now)
         if end <= now and demand is not ANYTHING_GOES:
             raise AlreadyOver(from_us(end))
-        holders = self._holders
+        holders = self.holders
         if holders is not None and holder is not None:
             holders.check(holder, end - start, now, self._queue.due > now, quota)
         if hours is None:
@@ -227,7 +227,7 @@ class Ledger(Books):
         if until < self.chores_due:
             self.chores_due = until
         if self._found:
-            self._expire_found(now)
+            self.expire_found(now)
         if self.on_change is not None:
             self.on_change(Verb.RESERVE, entry, now)
         return entry
@@ -371,8 +371,8 @@ class Ledger(Books):
         except BaseException as error:
             for entry in reversed(fresh):
                 self._occupancy.unplace(entry)
-                if self._holders is not None:
-                    self._holders.remove(entry)
+                if self.holders is not None:
+                    self.holders.remove(entry)
             if isinstance(error, SlotError):
                 error.of_request(i)
             raise
@@ -437,7 +437,7 @@ class Ledger(Books):
         entry = self._find(uid, now)
         now = self.now
         self._admits(entry, Verb.EXTEND, now, version)
-        self._check_life(entry, now + ttl)
+        self.check_life(entry, now + ttl)
         self._apply_extend(entry, now + ttl, now)
         self._tell(Verb.EXTEND, entry, now)
         return entry
@@ -496,12 +496,12 @@ class Ledger(Books):
 
         def place(proposal: Proposal) -> Proposal:
             if renew:
-                self._check_life(entry, now + proposal.ttl)
+                self.check_life(entry, now + proposal.ttl)
             if proposal.start != before.start:  # what stays may be over, as it was before
                 _check_ahead(proposal, now)
-            if self._holders is not None:
+            if self.holders is not None:
                 length = proposal.end - proposal.start
-                self._holders.check_move(entry, length, now, self.is_swept(now))
+                self.holders.check_move(entry, length, now, self.is_swept(now))
             if self.screen is not None:
                 proposal = self.screen(proposal, entry)
             self._place(entry, proposal, now, keep)
@@ -667,10 +667,10 @@ class Ledger(Books):
         check: Callable[[Entry, int], None] | None,
     ) -> Entry:
         if entry.state is HELD:
-            self._do_chores(now, BACKLOG)
+            self.do_chores(now, BACKLOG)
         if entry.state is HELD:
             self._found.append(entry)
-            self._expire_found(now)
+            self.expire_found(now)
         proposal = _as_it_was(entry, enforce=enforce)
         if enforce:
             if check is not None and entry.demand is Demand.RULES:
@@ -755,9 +755,9 @@ class Ledger(Books):
         if quota.life is not None and ttl > quota.life:
             raise self.terms.invalid_ttl(ttl, quota.life)
         if quota.counts:
-            self._count_holders()
+            self.count_holders()
 
-    def _check_life(self, entry: Entry, until: int) -> None:
+    def check_life(self, entry: Entry, until: int) -> None:
         longest = self.terms.max_life
         if entry.quota is not None:
             longest = stricter(longest, entry.quota.life)
@@ -823,16 +823,16 @@ class Ledger(Books):
         proposal = self._screened(proposal, now)
         entry = Entry(uid, now + proposal.ttl, now, proposal.holder, quota=proposal.quota)
         self._place(entry, proposal, now)
-        if self._holders is not None:
-            self._holders.add(entry)  # at once: the rest of a batch meets it
+        if self.holders is not None:
+            self.holders.add(entry)  # at once: the rest of a batch meets it
         return entry
 
     def _screened(self, proposal: Proposal, now: int) -> Proposal:
         """Return what is left of a new proposal once others have had their say, or refuse."""
         _check_ahead(proposal, now)
-        if self._holders is not None:
+        if self.holders is not None:
             length = proposal.end - proposal.start
-            self._holders.check(proposal.holder, length, now, self.is_swept(now), proposal.quota)
+            self.holders.check(proposal.holder, length, now, self.is_swept(now), proposal.quota)
         return proposal if self.screen is None else self.screen(proposal, None)
 
     def _place(
@@ -854,14 +854,14 @@ class Ledger(Books):
         """Enter a placed reservation into the books, and tell."""
         self._enter(entry, ttl, key, fingerprint)
         if self._found:
-            self._expire_found(now)
+            self.expire_found(now)
         if self.on_change is not None:
             self.on_change(Verb.RESERVE, entry, now)
 
     def _drain(self, now: int) -> None:
         """Spare whoever looks at loads counting them claim by claim, unless there is much."""
         if not self.is_swept(now):
-            self._do_chores(now, BACKLOG)
+            self.do_chores(now, BACKLOG)
 
     def _by_preference(
         self,

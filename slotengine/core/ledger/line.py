@@ -144,13 +144,13 @@ class Line(Generic[Caller]):
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self._tickets = 0
         self._waiting: dict[int, Waiter[Caller]] = {}
         self._queues: _Queues[Caller] = _Queues()
         self._signs: _Queues[Caller] = _Queues()
         self._deadlines: SortedList[tuple[int, int]] = SortedList()
-        self._to_try: list[int] = []
+        self.to_try: list[int] = []
 
     def __len__(self) -> int:
         """Return how many wait.  O(1)."""
@@ -162,7 +162,7 @@ class Line(Generic[Caller]):
     @property
     def due(self) -> int:
         """When there is next something to do: at once if somebody may try, else at a deadline."""
-        if self._to_try:
+        if self.to_try:
             return START_OF_TIME
         return self._deadlines[0][0] if self._deadlines else NEVER
 
@@ -173,8 +173,8 @@ class Line(Generic[Caller]):
 
         Raises `TooManyWaiting`.
         """
-        if len(self._waiting) >= self._most:
-            raise TooManyWaiting(self._most)
+        if len(self._waiting) >= self.most:
+            raise TooManyWaiting(self.most)
         self._tickets += 1
         waiter = Waiter(self._tickets, proposal, until, caller)
         self._waiting[waiter.ticket] = waiter
@@ -223,8 +223,8 @@ class Line(Generic[Caller]):
 
         Whoever tries and gets nothing stays; it is called again after a change.
         """
-        while self._to_try:
-            waiter = self._waiting.get(heappop(self._to_try))
+        while self.to_try:
+            waiter = self._waiting.get(heappop(self.to_try))
             if waiter is not None:
                 waiter.to_try = False
                 if self.behind(waiter.proposal, waiter.ticket) is None:
@@ -241,7 +241,7 @@ class Line(Generic[Caller]):
         for waiter in waiters:
             if not waiter.to_try:
                 waiter.to_try = True
-                heappush(self._to_try, waiter.ticket)
+                heappush(self.to_try, waiter.ticket)
 
     # --- Who is first ----------------------------------------------------------------------
 
@@ -301,7 +301,7 @@ class Line(Generic[Caller]):
             {(place, one.ticket) for one in waiters for place in one.signs}
         )
         assert list(self._deadlines) == sorted((one.until, one.ticket) for one in waiters)
-        assert {one.ticket for one in waiters if one.to_try} <= set(self._to_try)
+        assert {one.ticket for one in waiters if one.to_try} <= set(self.to_try)
         for waiter in waiters:
             assert waiter.in_line
             front = self.behind(waiter.proposal, waiter.ticket) is None

@@ -182,7 +182,7 @@ class Occupancy:
         if proposal.pools:
             claims = proposal.claims
             for pool in proposal.pools:
-                claims += (self._pick(pool, proposal, own, now, swept=swept, keep=keep),)
+                claims += (self.pick(pool, proposal, own, now, swept=swept, keep=keep),)
             slot = slot._replace(claims=claims + limits)
         if limits:
             reached = self.limit_reached(limits, now, swept)
@@ -289,7 +289,7 @@ class Occupancy:
         if not self._has_room(resource, start, end, units, now, swept):
             raise SlotTaken(name, self._finder, name, slot, own)
 
-    def _pick(
+    def pick(
         self,
         pool: Pool,
         proposal: Proposal,
@@ -308,7 +308,7 @@ class Occupancy:
             if len(pool.claims) == 1:
                 raise self._refusals(pool, slot, own, outside)[0]
             raise NoneFree(self._refusals, pool, slot, own, outside)
-        turns = self._turns(pool, slot.event_type, now, swept=swept, keep=keep)
+        turns = self.turns(pool, slot.event_type, now, swept=swept, keep=keep)
         order = [i for i in turns if i >= first] if first else turns
         found = self._first_free(pool, slot, order, now, swept, outside)
         assert found is not None
@@ -369,7 +369,7 @@ class Occupancy:
             for i, claim in enumerate(pool.claims)
         )
 
-    def _turns(
+    def turns(
         self, pool: Pool, event_type: str | None, now: int, *, swept: bool, keep: Collection[str]
     ) -> list[int]:
         """Return the indexes of a pool, whoever's turn it is first."""

@@ -349,6 +349,21 @@ class Change(NamedTuple):
     demand: Demand = ANYTHING_GOES
 
 
+class Forgotten(NamedTuple):
+    """The record of bookings that were forgotten on request: `Ledger.forget_bookings` again.
+
+    No change of any reservation, but it has to be kept with the changes: others
+    may have been given since what those took.
+    """
+
+    before: int
+    uids: tuple[str, ...]
+
+
+Record: TypeAlias = Change | Forgotten
+"""What a journal keeps."""
+
+
 BOOKED_UNTIL: Final = NEVER
 UNDYING: Final = NEVER - 1
 """Until when the claims of a batch stand in the eyes of that batch: it is no use to wait."""

@@ -342,12 +342,12 @@ class CountedTimeline(Generic[Owner]):
     __slots__ = (
         "_classes",
         "_count",
-        "_edges",
-        "_taken",
         "begins",
         "capacity",
         "ceases",
+        "edges",
         "limit",
+        "taken",
     )
 
     def __init__(self, capacity: int) -> None:
@@ -356,8 +356,8 @@ class CountedTimeline(Generic[Owner]):
         self.limit = MOST_IN_PLAIN_LISTS
         self.begins, self.ceases = START_OF_TIME, END_OF_TIME
         # The step function.  One edge before all others, so every instant has one at or before.
-        self._edges: list[int] = [START_OF_TIME]
-        self._taken: list[int] = [0]
+        self.edges: list[int] = [START_OF_TIME]
+        self.taken: list[int] = [0]
         # The spans behind it, apart by length: among those of an hour one need not look back
         # as far as a season, because one of a season is there.
         self._classes: dict[int, _Spans[Owner]] = {}
@@ -368,10 +368,10 @@ class CountedTimeline(Generic[Owner]):
 
         O(log n + k) for k edges inside the span.
         """
-        edges = self._edges
+        edges = self.edges
         first = bisect_right(edges, start) - 1
         last = bisect_left(edges, end, first + 1)
-        taken = self._taken
+        taken = self.taken
         peak = taken[first] if last - first == 1 else max(taken[first:last])
         return 0 if peak + units <= self.capacity else NO_ROOM
 
@@ -398,7 +398,7 @@ class CountedTimeline(Generic[Owner]):
 
     def _shift(self, start: int, end: int, units: int) -> None:
         """Raise the step function over the span, or lower it if ``units`` is negative."""
-        edges, taken = self._edges, self._taken
+        edges, taken = self.edges, self.taken
         first = bisect_left(edges, start)
         if first == len(edges) or edges[first] != start:
             edges.insert(first, start)
@@ -435,7 +435,7 @@ class CountedTimeline(Generic[Owner]):
 
     def full(self, start: int, end: int, units: int) -> list[tuple[int, int]]:
         """Return where in the span there are fewer units left.  O(log n + k) for k edges in it."""
-        edges, taken, most = self._edges, self._taken, self.capacity - units
+        edges, taken, most = self.edges, self.taken, self.capacity - units
         first = bisect_right(edges, start) - 1
         last = bisect_left(edges, end, first + 1)
         # Whenever more than nothing is taken, there is an edge at which that ends.
@@ -449,11 +449,11 @@ class CountedTimeline(Generic[Owner]):
 
     def changes(self, start: int, end: int) -> int:
         """Return how many edges there are in the span.  O(log n)."""
-        return bisect_left(self._edges, end) - bisect_left(self._edges, start)
+        return bisect_left(self.edges, end) - bisect_left(self.edges, start)
 
     def level(self, moment: int) -> int:
         """Return how many units are taken at a moment.  O(log n)."""
-        return self._taken[bisect_right(self._edges, moment) - 1]
+        return self.taken[bisect_right(self.edges, moment) - 1]
 
     def __len__(self) -> int:
         return self._count
@@ -463,18 +463,18 @@ class CountedTimeline(Generic[Owner]):
         return CountedTimeline(self.capacity)
 
     def check_invariants(self) -> None:
-        assert self._edges[0] == START_OF_TIME
-        assert self._taken[0] == self._taken[-1] == 0
-        assert all(earlier < later for earlier, later in pairwise(self._edges))
-        assert all(left != right for left, right in pairwise(self._taken))
-        assert all(taken >= 0 for taken in self._taken)  # perhaps beyond the capacity
+        assert self.edges[0] == START_OF_TIME
+        assert self.taken[0] == self.taken[-1] == 0
+        assert all(earlier < later for earlier, later in pairwise(self.edges))
+        assert all(left != right for left, right in pairwise(self.taken))
+        assert all(taken >= 0 for taken in self.taken)  # perhaps beyond the capacity
         for length, spans in self._classes.items():
             spans.check_invariants()
             theirs = spans.overlapping(START_OF_TIME, END_OF_TIME)
             assert {_length_class(one.start, one.end) for one in theirs} == {length}
         spans_of_all = self.overlapping(START_OF_TIME, END_OF_TIME)
         assert len(spans_of_all) == self._count
-        for edge, taken in zip(self._edges, self._taken, strict=True):
+        for edge, taken in zip(self.edges, self.taken, strict=True):
             assert taken == sum(one.units for one in spans_of_all if one.start <= edge < one.end)
 
 
@@ -514,10 +514,10 @@ class PartitionedTimeline(Generic[Owner]):
     True
     """
 
-    __slots__ = ("_count", "_found", "_parts")
+    __slots__ = ("_count", "_found", "parts")
 
     def __init__(self, plain: Plain[Owner]) -> None:
-        self._parts: SortedDict[int, Plain[Owner]] = SortedDict({START_OF_TIME: plain})
+        self.parts: SortedDict[int, Plain[Owner]] = SortedDict({START_OF_TIME: plain})
         self._count = len(plain)
         # Where `room` found a place for a span that lies in one part: `put` need not search.
         self._found: Plain[Owner] | None = None
@@ -564,7 +564,7 @@ class PartitionedTimeline(Generic[Owner]):
     ) -> None:
         part.remove(start, end, units, owner)
         if not len(part) and part.begins != START_OF_TIME:
-            del self._parts[part.begins]
+            del self.parts[part.begins]
             self._part(part.begins).ceases = part.ceases
 
     def overlapping(self, start: int, end: int) -> list[Taken[Owner]]:
@@ -640,14 +640,14 @@ class PartitionedTimeline(Generic[Owner]):
 
     def _part(self, moment: int) -> Plain[Owner]:
         """Return the part of time that the moment is in."""
-        parts = self._parts
+        parts = self.parts
         return parts.peekitem(parts.bisect_right(moment) - 1)[1]
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[Plain[Owner], int, int]]:
         """Yield each part the span touches, and the piece of the span that lies in it."""
         part = self._part(start)
         while part.ceases < end:
-            following = self._parts[part.ceases]
+            following = self.parts[part.ceases]
             yield part, start, part.ceases
             part, start = following, following.begins
         yield part, start, end
@@ -661,14 +661,14 @@ class PartitionedTimeline(Generic[Owner]):
             # Cutting would mostly double spans.  Try again when it has doubled itself.
             part.limit *= 2
             return
-        self._parts[part.begins] = _refilled(part, spans, part.begins, border)
-        self._parts[border] = _refilled(part, spans, border, part.ceases)
+        self.parts[part.begins] = _refilled(part, spans, part.begins, border)
+        self.parts[border] = _refilled(part, spans, border, part.ceases)
 
     def check_invariants(self) -> None:
-        assert self._parts.keys()[0] == START_OF_TIME
+        assert self.parts.keys()[0] == START_OF_TIME
         assert self._count == len(self.overlapping(START_OF_TIME, END_OF_TIME))
-        borders = [*self._parts.keys(), END_OF_TIME]
-        for (first, part), following in zip(self._parts.items(), borders[1:], strict=True):
+        borders = [*self.parts.keys(), END_OF_TIME]
+        for (first, part), following in zip(self.parts.items(), borders[1:], strict=True):
             part.check_invariants()
             assert (part.begins, part.ceases) == (first, following)
             spans = part.overlapping(START_OF_TIME, END_OF_TIME)

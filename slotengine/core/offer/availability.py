@@ -167,7 +167,7 @@ class AvailabilitySearch:
             for host in rules.fixed:
                 known = not fixed or host.hours is rules.fixed[0].hours
                 starts = self._open_at(starts, host.hours, known=known)[0]
-                starts = self._parted(host, starts)[0]
+                starts = self.partition(host, starts)[0]
             for by_hours in self._groups_by_hours:
                 starts = self._fitting_any(by_hours, starts)
         return starts
@@ -232,7 +232,7 @@ class AvailabilitySearch:
             for host in hosts:
                 if not open_then:
                     break
-                fits, open_then = self._parted(host, open_then)
+                fits, open_then = self.partition(host, open_then)
                 found += fits
             starts = sorted(open_then + closed) if closed else open_then
         found.sort()
@@ -257,7 +257,7 @@ class AvailabilitySearch:
             [start for start in starts if start not in covered],
         )
 
-    def _parted(self, host: HostRule, starts: list[int]) -> tuple[list[int], list[int]]:
+    def partition(self, host: HostRule, starts: list[int]) -> tuple[list[int], list[int]]:
         """Return at which starts a host, who is open, is free for a slot, and at which not.
 
         O(s log n) for s starts or, if there are fewer, what stands between them.

@@ -38,7 +38,7 @@ class BookingService:
     """
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self._rules: dict[str, BookingRules] = {}
 
     def add(self, event_type: EventType) -> None:
@@ -52,7 +52,7 @@ class BookingService:
             raise InvalidField("event_type", f"{event_type.id!r} was added before")
         rules = self._rules_for(event_type)
         for rule in rules.limits:
-            self._ledger.add_limit(rule.resource, rule.units)
+            self.ledger.add_limit(rule.resource, rule.units)
         self._rules[event_type.id] = rules
 
     def knows(self, event_type: str | None) -> bool:
@@ -77,13 +77,13 @@ class BookingService:
     def _rules_for(self, event_type: EventType) -> BookingRules:
         hours = {}
         for host in event_type.hosts():
-            found = self._ledger.resource(host.resource)
+            found = self.ledger.resource(host.resource)
             if host.units > found.capacity:
                 raise TooManyUnits(found.id, host.units, found.capacity)
             hours[found.id] = found.schedule
         rules = BookingRules(event_type, hours)
-        if rules.longest_span > self._ledger.terms.longest_span:
-            most = from_us(self._ledger.terms.longest_span) - EPOCH
+        if rules.longest_span > self.ledger.terms.longest_span:
+            most = from_us(self.ledger.terms.longest_span) - EPOCH
             raise InvalidField("length", f"must be no more than {most}, buffers included")
         return rules
 
@@ -100,7 +100,7 @@ class BookingService:
             # Without a proposal.  Measured: 3.0 µs for the whole, instead of 6.2.
             rules.seats_of(request.seats)
             length = rules.length_of(request.length)
-            return self._ledger.reserve(
+            return self.ledger.reserve(
                 rules.sole_resource, request.start, request.start + length,
                 uid=uid, now=now, ttl=request.ttl, holder=request.holder, event_type=rules.id,
                 hours=rules.fixed_hours(request.enforce)[0], check=_check_start(rules, request),
@@ -108,7 +108,7 @@ class BookingService:
                 demand=rules.demand(request.enforce),
                 quota=request.quota,
             )  # fmt: skip
-        return self._ledger.reserve_proposal(
+        return self.ledger.reserve_proposal(
             rules.proposal(request), uid=uid, now=now, check=_check_start(rules, request)
         )
 
@@ -119,7 +119,7 @@ class BookingService:
         if rules is not None:
             claims = rules.limit_claims(proposal.start, proposal.end - proposal.start)
             proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
-        return self._ledger.adopt(proposal, uid=uid, now=now)
+        return self.ledger.adopt(proposal, uid=uid, now=now)
 
     def prepare(self, request: SlotRequest) -> tuple[Proposal, Callable[[int], None] | None, int]:
         """Return what the ledger is to decide, what it is to check before, and until when it can.
@@ -143,7 +143,7 @@ class BookingService:
 
         Raises also `TooSoon`, `NotBookable` or `OutsideHours`.
         """
-        return self._ledger.confirm(
+        return self.ledger.confirm(
             uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce,
             check=self._check_again,
         )  # fmt: skip
@@ -153,7 +153,7 @@ class BookingService:
         rules = self.rules_of(entry.event_type or "")
         rules.check_start(entry.start, now)
         slot = Placement.of(entry)
-        if slot.seats is None or not self._ledger.occupancy.is_joinable(slot, now):
+        if slot.seats is None or not self.ledger.occupancy.is_joinable(slot, now):
             rules.check_hours(entry.start, entry.end, entry.all_claims())
 
     def move(
@@ -172,15 +172,15 @@ class BookingService:
         """
         rules = self.rules_of(request.event_type)
         proposal = rules.proposal(request)
-        now = self._ledger.look(now)
-        entry = self._ledger.get(uid, now=now)
+        now = self.ledger.look(now)
+        entry = self.ledger.get(uid, now=now)
         if entry is None:
             raise UnknownReservation(uid)
         stays = (entry.event_type, entry.start) == (rules.id, request.start)
         if request.enforce and not stays:
-            self._ledger.check_movable(uid, now=now, version=version)
+            self.ledger.check_movable(uid, now=now, version=version)
             rules.check_start(request.start, now)
-        return self._ledger.move(uid, proposal, now=now, renew=renew, version=version)
+        return self.ledger.move(uid, proposal, now=now, renew=renew, version=version)
 
     # --- Searching -------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class BookingService:
 
     def _search(self, query: AvailabilityQuery, now: int) -> AvailabilitySearch:
         rules = self.rules_of(query.event_type)
-        ledger = self._ledger
+        ledger = self.ledger
         now = ledger.look(now)
         ignored = [ledger.get(uid, now=now) for uid in query.ignoring]
         return AvailabilitySearch(
@@ -213,7 +213,7 @@ class BookingService:
         """
         if not is_count(count):
             raise InvalidField("count", f"must be a positive whole number, not {count!r}")
-        rules, now = self.rules_of(query.event_type), self._ledger.look(now)
+        rules, now = self.rules_of(query.event_type), self.ledger.look(now)
         length = rules.length_of(query.length)
         opens, last = rules.bookable_span(now)[0], query.end - 1
         # Nothing can begin before this, so looking there would be in vain; before a booking

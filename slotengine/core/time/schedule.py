@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 _DAY_MIN: Final = 24 * 60
 # Nine years.  A full cache of a usual schedule takes about 0.4 MB.
-_BUCKETS_KEPT: Final = 256
+BUCKETS_KEPT: Final = 256
 
 _DAY_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS_TEXT: Final = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
@@ -206,11 +206,11 @@ class AnyOf:
     True
     """
 
-    __slots__ = ("_buckets", "schedules")
+    __slots__ = ("buckets", "schedules")
 
     def __init__(self, schedules: Iterable[Windows]) -> None:
         self.schedules = tuple(schedules)
-        self._buckets: dict[int, tuple[int, ...]] = {}
+        self.buckets: dict[int, tuple[int, ...]] = {}
 
     def covers(self, start: int, end: int) -> bool:
         """Return whether at every instant of the span one of them is open."""
@@ -230,13 +230,13 @@ class AnyOf:
         return clipped(edges, start, end)
 
     def _edges(self, bucket: int) -> tuple[int, ...]:
-        edges = self._buckets.get(bucket)
+        edges = self.buckets.get(bucket)
         if edges is None:
-            if len(self._buckets) >= _BUCKETS_KEPT:
-                self._buckets.clear()
+            if len(self.buckets) >= BUCKETS_KEPT:
+                self.buckets.clear()
             span = bucket << BUCKET_BITS, bucket + 1 << BUCKET_BITS
             edges = joined(window for each in self.schedules for window in each.windows(*span))
-            self._buckets[bucket] = edges
+            self.buckets[bucket] = edges
         return edges
 
 
@@ -360,7 +360,7 @@ class Schedule:
     _trips: tuple[tuple[int, int, Zone], ...] = field(init=False, repr=False, compare=False)
     _away: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _overrides: dict[int, Sequence[Hours]] = field(init=False, repr=False, compare=False)
-    _buckets: dict[int, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    buckets: dict[int, tuple[int, ...]] = field(init=False, repr=False, compare=False)
 
     @classmethod
     def weekly_hours(
@@ -410,7 +410,7 @@ class Schedule:
         put("_trips", _trips(self.travel))
         put("_away", joined([_days("away", away.first, away.last) for away in self.away]))
         put("_overrides", {_days("overrides", d, d)[0]: r for d, r in self.overrides.items()})
-        put("_buckets", {})
+        put("buckets", {})
 
     def __hash__(self) -> int:
         weekly, overrides = frozenset(self.weekly.items()), frozenset(self.overrides.items())
@@ -437,7 +437,7 @@ class Schedule:
         while True:
             bucket = start >> BUCKET_BITS
             try:
-                edges = self._buckets[bucket]
+                edges = self.buckets[bucket]
             except KeyError:
                 edges = self._fill(bucket)
             after = bisect_right(edges, start)
@@ -462,7 +462,7 @@ class Schedule:
         start, end = max(start, FIRST_LOCAL), min(end, LAST_LOCAL)
         opened = until = start
         for bucket in range(start >> BUCKET_BITS, (end - 1 >> BUCKET_BITS) + 1):
-            edges = self._buckets.get(bucket)
+            edges = self.buckets.get(bucket)
             if edges is None:
                 edges = self._fill(bucket)
             for opens, closes in clipped(edges, start, end):
@@ -476,9 +476,9 @@ class Schedule:
 
     def _fill(self, bucket: int) -> tuple[int, ...]:
         """Work out the edges of a bucket's windows, and keep them."""
-        if len(self._buckets) >= _BUCKETS_KEPT:
-            self._buckets.clear()
-        edges = self._buckets[bucket] = joined(self._open_in(bucket))
+        if len(self.buckets) >= BUCKETS_KEPT:
+            self.buckets.clear()
+        edges = self.buckets[bucket] = joined(self._open_in(bucket))
         return edges
 
     def _open_in(self, bucket: int) -> Iterator[tuple[int, int]]:
@@ -528,8 +528,8 @@ class Schedule:
 
     def check_invariants(self) -> None:
         """Assert every invariant.  O(n) for what is cached; for tests and simulation."""
-        assert len(self._buckets) <= _BUCKETS_KEPT
-        for bucket, edges in self._buckets.items():
+        assert len(self.buckets) <= BUCKETS_KEPT
+        for bucket, edges in self.buckets.items():
             check_edges(edges)
             assert all(edge - 1 >> BUCKET_BITS == bucket for edge in edges[1::2])
             assert all(edge >> BUCKET_BITS == bucket for edge in edges[::2])

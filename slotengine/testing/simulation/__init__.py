@@ -22,7 +22,7 @@ import anyio
 
 from slotengine.errors import EngineClosed
 from slotengine.testing.simulation.clients import history
-from slotengine.testing.simulation.home import OPTIONS, Home, MemoryHome, ParkingEngine, furnish
+from slotengine.testing.simulation.home import OPTIONS, Home, MemoryHome, ParkingTurns, furnish
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import RESOURCES, TERMS, Step
 from slotengine.testing.simulation.transcript import Told
@@ -37,7 +37,7 @@ __all__ = [
     "Finding",
     "Home",
     "MemoryHome",
-    "ParkingEngine",
+    "ParkingTurns",
     "Played",
     "Step",
     "Told",

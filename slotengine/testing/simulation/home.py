@@ -7,16 +7,17 @@ the records in a list, and has them taken back in with `Ledger.apply`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 
-from slotengine.core.ledger.reservation import Change, Entry, Verb
+from slotengine.core.ledger.reservation import Record
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
+from slotengine.engine.turns import Turns
 from slotengine.testing.simulation.steps import EVENT_TYPES, MOST_WAITING, RESOURCES, TERMS
 
 
@@ -72,63 +73,25 @@ PARKED: ContextVar[anyio.Event | None] = ContextVar("PARKED", default=None)
 """What a call waits for where it gives way to others, if it is to be parked there."""
 
 
-class ParkingEngine(SlotEngine):
-    """An engine whose calls can be kept where they give way to others, for as long as one likes."""
+class ParkingTurns(Turns):
+    """Turns after which a call can be kept where it gives way, for as long as one likes."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._turn_is_really_over = self._turn_is_over
-        self._turn_is_over = _always
+    def __init__(self) -> None:
+        super().__init__()
+        self._ends = self.is_over
+        self.is_over = _always
 
-    async def _give_way(self) -> None:
+    async def give_way(self) -> None:
+        """Wait where a call is to be parked; and give way as often as an engine does."""
         parked = PARKED.get()
         if parked is not None:
             await parked.wait()
-        if self._turn_is_really_over():
-            await super()._give_way()
+        if self._ends():
+            await super().give_way()
 
 
 def _always() -> bool:
     return True
-
-
-class Forgotten(NamedTuple):
-    """The record of bookings that were forgotten on request, which is no change.
-
-    It has to be kept all the same: somebody else may have been given since what they took.
-    """
-
-    before: int
-    uids: Sequence[str]
-
-
-Record = Change | Forgotten
-
-
-class RecordingEngine(ParkingEngine):
-    """An engine that hands on the record of each change, in the very step of it."""
-
-    def __init__(self, keep: Callable[[Record], None], **options: Any) -> None:
-        super().__init__(**options)
-        self._keep = keep
-        furnish(self)
-
-    def take_back(self, records: Iterable[Record]) -> None:
-        """Take recorded changes back in."""
-        for record in records:
-            if isinstance(record, Forgotten):
-                self._ledger.forget_bookings(*record)
-            else:
-                self._ledger.apply(record)
-
-    def _forget_bookings(self, before: int, uids: Sequence[str]) -> int:
-        forgotten = super()._forget_bookings(before, uids)
-        self._keep(Forgotten(before, uids))
-        return forgotten
-
-    def _publish(self, verb: Verb, entry: Entry, at: int) -> None:
-        self._keep(self._ledger.record(verb, entry, at))
-        super()._publish(verb, entry, at)
 
 
 class MemoryHome:
@@ -141,9 +104,11 @@ class MemoryHome:
         self, clock: Clock, new_uid: Callable[[], str], options: Mapping[str, Any]
     ) -> SlotEngine:
         """Return an engine that has made all the changes kept."""
-        keep = self._records.append
-        engine = RecordingEngine(keep, clock=clock, new_uid=new_uid, **options)
-        engine.take_back(self._records)
+        engine = SlotEngine(clock=clock, new_uid=new_uid, **options)
+        engine.turns = ParkingTurns()
+        furnish(engine)
+        engine.replay(self._records)
+        engine.record(self._records.append)
         return engine
 
     def records(self) -> int:

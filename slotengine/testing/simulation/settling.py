@@ -66,7 +66,7 @@ async def _cancel_bookings(world: World) -> None:
 
 def _check_nobody_waits(world: World) -> None:
     """Whoever has patience is served, or told why not, before that ends."""
-    if world.engine.statistics().waiting or world.engine._ledger.screen is not None:
+    if world.engine.statistics().waiting or world.engine.ledger.screen is not None:
         raise InvariantBroken(
             "settles", f"these wait still: {[str(one.caller) for one in world.waiters.line]}"
         )

@@ -14,6 +14,7 @@ import anyio
 from slotengine.core.ledger.line import Waiter
 from slotengine.core.ledger.reservation import Verb
 from slotengine.engine import waiting
+from slotengine.engine.values import Reservation
 from slotengine.testing.model import Seen, outcome
 from slotengine.testing.naive_line import NaiveLine, Waiting
 from slotengine.testing.operations import (
@@ -65,24 +66,23 @@ class Waiters:
         self._callers = []
         self._order = []
         self._doomed = None
-        room = self._world.engine._room
-        answer = room._answer
 
-        def answered(waiter: Waiter[Any], error: Exception | None = None) -> None:
+        def answered(waiter: Waiter[Any], error: Exception | None) -> None:
             doomed = self._doomed
             self._order += [one for one in self._callers if one.waiter is waiter]
             if doomed is not None and waiter is doomed.waiter and error is None:
-                doomed.answer = seen(self._world.engine._view(waiter.caller.entry))
+                assert waiter.caller.entry is not None
+                now = self._world.engine.ledger.now
+                doomed.answer = seen(Reservation(waiter.caller.entry, now))
                 doomed.scope.cancel()
-            answer(waiter, error)
 
-        room._answer = answered  # type: ignore[method-assign]
+        self._world.engine.waitlist.on_answer = answered
 
     @property
     def idle(self) -> bool:
         """Whether all calls have come to their end that the engine has answered."""
         left = sum(not caller.done.is_set() for caller in self._callers)
-        return left == len(self._world.engine._room)
+        return left == len(self._world.engine.waitlist)
 
     def spare(self) -> None:
         """Let nobody be cancelled any more."""
@@ -93,7 +93,7 @@ class Waiters:
     async def call(self, call: Call, operation: Operation) -> None:
         """Let a client call, and hold what it is told at once against the model's; or it waits."""
         world, caller = self._world, Caller(call, operation)
-        room = world.engine._room
+        room = world.engine.waitlist
         before = len(room)
         self._callers.append(caller)
         world.start(self._run, caller)

@@ -67,7 +67,7 @@ from slotengine.testing.simulation.steps import (
 from slotengine.testing.simulation.swept_clock import SweptClock
 from slotengine.testing.simulation.transcript import Told, difference
 from slotengine.testing.simulation.waiters import Caller, Waiters
-from slotengine.testing.watch import ALWAYS, InvariantBroken, Watch, tap
+from slotengine.testing.watch import ALWAYS, InvariantBroken, Watch
 
 MOST_TURNS: Final = 500
 """Whoever has not come to rest after so many turns of the event loop never will."""
@@ -133,7 +133,7 @@ class World:
         options = OPTIONS if self._life.quotas else FREE_OPTIONS
         self.naive.terms = TERMS if self._life.quotas else FREE_TERMS
         engine = self.engine = self._home.engine(self.clock, self._new_uid, options)
-        engine._ledger._chores = CHORES if self._life.tidy else 0
+        engine.ledger.chores = CHORES if self._life.tidy else 0
         async with engine, anyio.create_task_group() as self._tasks:
             with self.carried_out():
                 self._begin(engine)
@@ -160,7 +160,7 @@ class World:
         known = [engine.get_nowait(uid) for uid in self.naive.known]
         self.watch = Watch(engine, [one for one in known if one is not None])
         told: list[Event] = []
-        tap(engine, told.append)
+        engine.observe(told.append)
         self._listeners = [Listener(engine.subscribe(buffer=size), told) for size in BUFFERS]
         for listener in self._listeners:
             self._tasks.start_soon(listener.run)
@@ -469,9 +469,7 @@ class World:
         self.watch.check()
         self._check_imported()
         self._check_reservations()
-        self.engine._ledger.check_invariants()
-        # Who could be served is what the model knows.
-        self.engine._room.line.check_invariants(lambda waiter: False)
+        self.engine.check_invariants()  # who could be served is what the model knows
 
     def _check_imported(self) -> None:
         """Hold what each source is said to say against what it says."""
@@ -499,7 +497,7 @@ class World:
         """Hold all reservations that there are against the model's."""
         self.engine.now()  # both must have seen the time, or it could go back for one of them
         self.naive.at(self.clock.now())
-        known, ledger = self.naive.known, self.engine._ledger
+        known, ledger = self.naive.known, self.engine.ledger
         for uid in self.uids:
             # Past the engine's own view, which `Watch` looks at: that costs three times as much.
             entry = ledger.get(uid, now=ledger.now)
@@ -510,7 +508,7 @@ class World:
                 raise InvariantBroken("kept", f"{uid}: under {told.quota}, must be {kept.quota}")
         # What was refused, or is forgotten, stays so.
         self.uids = [uid for uid in self.uids if uid in known]
-        there, expected = len(self.engine._room), len(self.waiters.line)
+        there, expected = len(self.engine.waitlist), len(self.waiters.line)
         if there != expected:
             raise InvariantBroken("waits", f"{there} do, and {expected} must")
         self._check_statistics()

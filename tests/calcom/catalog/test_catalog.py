@@ -121,7 +121,7 @@ async def test_bookings_of_one_host_at_a_time_all_stand(
             del left[uid]
         assert await engine.busy("user:1", MONDAY, MONDAY + timedelta(days=1)) == []
         await engine.reserve("user:1", TEN, minutes(60))
-        engine._ledger.check_invariants()
+        engine.check_invariants()
 
 
 @pytest.mark.anyio
@@ -168,7 +168,7 @@ async def test_whatever_an_owner_has_does_not_stop_a_server(
         assert (await engine.reservations("user:3", MONDAY, TEN + minutes(60)))[0].start == TEN
         for uid in booked.values():
             await engine.cancel(uid)
-        engine._ledger.check_invariants()
+        engine.check_invariants()
         assert engine.statistics().sessions == 0
         assert len(await engine.slots("4", MONDAY, MONDAY + timedelta(days=1))) > 1
 

@@ -53,7 +53,7 @@ class Served:
 
     def __init__(self, app: web.Application, port: int) -> None:
         self.engine = app[ENGINE]
-        self.traffic = app[server._ENDPOINT].traffic
+        self.traffic = app[server.ENDPOINT].traffic
         self.port = port
 
     @asynccontextmanager
@@ -110,9 +110,9 @@ async def served() -> AsyncIterator[Served]:
     app = create_app(catalog_from(RAW_CATALOG), clock=SimClock(NOW))
     runner = web.AppRunner(app)
     await runner.setup()
-    app[server._ENDPOINT].usual = True
+    app[server.ENDPOINT].usual = True
     try:
-        async with server._listening(app[server._ENDPOINT], "127.0.0.1", 0) as listener:
+        async with server.listening(app[server.ENDPOINT], "127.0.0.1", 0) as listener:
             yield Served(app, listener.sockets[0].getsockname()[1])
         for _ in range(5):  # until what was cut off is closed on this side, too
             await asyncio.sleep(0)

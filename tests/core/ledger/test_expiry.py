@@ -110,11 +110,11 @@ def test_more_ttls_than_lanes_are_sorted_and_an_empty_lane_is_used_again() -> No
     eggs = [Egg(100 + ttl) for ttl in range(MOST_LANES + 3)]
     for ttl, egg in enumerate(eggs):
         queue.push(egg, 100 + ttl)
-    assert list(queue._sorted) == eggs[MOST_LANES:]
+    assert list(queue.overflow) == eggs[MOST_LANES:]
     assert queue.take_due(100, 10) == eggs[:1]
     late = Egg(1_000)
     queue.push(late, 900)
-    assert late not in queue._sorted
+    assert late not in queue.overflow
     assert queue.take_due(1_000, 100) == [*eggs[1:], late]
     assert all(egg.queued is None for egg in (*eggs, late))
 
@@ -127,7 +127,7 @@ def test_nothing_is_due_in_an_empty_queue() -> None:
 
 def places(queue: ExpiryQueue[Egg]) -> int:
     """Return how many places all lanes have, empty ones and all."""
-    lanes = queue._lanes.values()
+    lanes = queue.lanes.values()
     return sum(len(bucket) for lane in lanes for bucket in (*lane.tidy, *lane.rest))
 
 
@@ -179,5 +179,5 @@ def test_an_item_leaves_the_sorted_list_at_once() -> None:
     queue.push(first, 5)
     queue.push(second, 9)
     queue.drop(second)
-    assert len(queue._sorted) == 0
+    assert len(queue.overflow) == 0
     assert queue.take_due(10, 10) == [first]

@@ -160,11 +160,11 @@ def test_lapses_are_forgotten_with_the_hold_that_kept_them(verb: str) -> None:
     for number in range(20):  # others, whose lapses let this one be forgotten
         hold(ledger, f"o{number}", 30 + 10 * number, holder=f"o{number}")
     ledger.check_invariants()
-    assert ledger._holders is not None
-    assert "h" in ledger._holders._records
+    assert ledger.holders is not None
+    assert "h" in ledger.holders.records
     getattr(ledger, verb)("b", now=300)
     ledger.check_invariants()
-    assert "h" not in ledger._holders._records
+    assert "h" not in ledger.holders.records
 
 
 def test_a_booking_forgives() -> None:
@@ -272,8 +272,8 @@ def test_what_is_long_ago_is_forgotten() -> None:
     for number in range(100):
         hold(ledger, str(number), number * 10, holder=f"h{number}")
     ledger.check_invariants()
-    assert ledger._holders is not None
-    assert len(ledger._holders._records) <= 8
+    assert ledger.holders is not None
+    assert len(ledger.holders.records) <= 8
 
 
 def test_a_batch_meets_its_own() -> None:
@@ -355,7 +355,7 @@ def test_a_quota_of_a_request_counts_all_that_its_holder_has(direct: bool) -> No
         return ledger.reserve_proposal(under(quota, holder=holder), uid=uid, now=now)
 
     ask("a", 0, None)
-    assert ledger._holders is None
+    assert ledger.holders is None
     ask("b", 3, Quota(holds=2))
     with pytest.raises(QuotaExceeded) as caught:
         ask("c", 5, Quota(holds=2))
@@ -401,7 +401,9 @@ def test_who_moves_a_hold_does_not_matter_only_who_made_it() -> None:
         ledger.move("b", theirs, now=2)
     assert caught.value.args == ("time", timedelta(0, 0, 25), timedelta(0, 0, 20), from_us(10))
     ledger.move("b", theirs._replace(end=15), now=2)
-    assert ledger._entries["b"].holder == "h"
+    moved = ledger.get("b", now=2)
+    assert moved is not None
+    assert moved.holder == "h"
     with pytest.raises(QuotaExceeded) as caught:
         ledger.reserve_proposal(under(Quota(held=25), length=1), uid="c", now=3)
     assert caught.value.used == timedelta(0, 0, 25)
@@ -520,7 +522,7 @@ def test_without_a_quota_on_what_they_have_nobody_is_counted() -> None:
     ledger = ledger_with()
     ledger.reserve_proposal(under(Quota(life=500)), uid="a", now=0)
     ledger.reserve_proposal(under(Quota()), uid="b", now=0)
-    assert ledger._holders is None
+    assert ledger.holders is None
 
 
 def test_a_confirmation_does_not_go_through_all_that_a_holder_has() -> None:
@@ -530,12 +532,12 @@ def test_a_confirmation_does_not_go_through_all_that_a_holder_has() -> None:
         ledger.reserve_proposal(under(Quota(holds=99), ttl=5), uid=str(number), now=0)
     ledger.reserve_proposal(under(None, ttl=100), uid="kept", now=1)
     ledger.confirm("kept", now=10)
-    assert ledger._holders is not None
-    assert len(ledger._holders._records["h"].holds) == 5  # lapsed, and not looked at
+    assert ledger.holders is not None
+    assert len(ledger.holders.records["h"].holds) == 5  # lapsed, and not looked at
     ledger.check_invariants()
     with pytest.raises(QuotaExceeded):
         ledger.reserve_proposal(under(Quota(held=9)), uid="long", now=10)
-    assert "h" not in ledger._holders._records
+    assert "h" not in ledger.holders.records
 
 
 @pytest.mark.parametrize("name", ["holds", "held", "waits", "life"])

@@ -74,7 +74,7 @@ class TimelineAgainstList(RuleBasedStateMachine):
             assert isinstance(self.timeline, ExclusiveTimeline | CountedTimeline)
             limit = self.timeline.limit
             self.timeline = PartitionedTimeline(self.timeline)
-            for part in self.timeline._parts.values():
+            for part in self.timeline.parts.values():
                 part.limit = limit
         self.claims.append(claim)
 
@@ -176,8 +176,8 @@ def test_the_order_of_changes_leaves_no_trace(
         one.put(0, *span, units, i)
     for i, (span, units) in data.draw(st.permutations(numbered)):
         other.put(0, *span, units, i)
-    assert one._edges == other._edges
-    assert one._taken == other._taken
+    assert one.edges == other.edges
+    assert one.taken == other.taken
 
 
 @pytest.mark.parametrize("capacity", [1, 3])
@@ -188,7 +188,7 @@ def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None
     for (start, end), owner in zip(claims, owners, strict=True):
         resource.take(resource.timeline.room(start, end, capacity), start, end, capacity, owner)
     assert isinstance(resource.timeline, PartitionedTimeline)
-    assert len(resource.timeline._parts) > 2
+    assert len(resource.timeline.parts) > 2
     resource.check_invariants()
     assert resource.load == 5_000
     assert resource.timeline.room(49_995, 50_001, 1) == NO_ROOM
@@ -200,7 +200,7 @@ def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None
         resource.give_back(start, end, capacity, owner)
     resource.check_invariants()
     assert len(resource.timeline) == resource.load == 0
-    assert len(resource.timeline._parts) == 1
+    assert len(resource.timeline.parts) == 1
     # One span over all the parts there were.
     resource.take(resource.timeline.room(0, 60_000, 1), 0, 60_000, 1, owners[0])
     resource.check_invariants()
@@ -232,7 +232,7 @@ def test_a_span_over_a_border_is_put_into_both_parts(capacity: int) -> None:
     ]
     assert outgrown == [False, False, True]
     line = PartitionedTimeline(plain)
-    assert list(line._parts) == [START_OF_TIME, 10]
+    assert list(line.parts) == [START_OF_TIME, 10]
     line.remove(10, 11, 1, "b")
     line.put(line.room(5, 15, capacity), 5, 15, capacity, "over")
     assert line.room(14, 16, 1) == line.room(5, 6, 1) == NO_ROOM
@@ -246,7 +246,7 @@ def test_the_pieces_of_a_long_timeline_are_those_of_its_parts() -> None:
     for start, owner in ((0, "a"), (10, "b"), (20, "c")):
         plain.put(plain.room(start, start + 5, 1), start, start + 5, 1, owner)
     line = PartitionedTimeline(plain)
-    assert len(line._parts) == 2
+    assert len(line.parts) == 2
     assert line.pieces(2, 21) == ([(0, 5), (10, 15), (20, 25)], ["a", "b", "c"])
     assert line.full(2, 21, 1) == [(0, 5), (10, 15), (20, 25)]
 
@@ -257,7 +257,7 @@ def test_spans_that_cannot_be_parted_do_not_multiply() -> None:
     for i in range(9_000):
         resource.take(0, i, 1_000_000, 1, _entry())
     assert isinstance(resource.timeline, PartitionedTimeline)
-    stored = sum(len(part) for part in resource.timeline._parts.values())
+    stored = sum(len(part) for part in resource.timeline.parts.values())
     assert stored == 9_000
     resource.check_invariants()
 
@@ -302,7 +302,7 @@ def test_starts_on_a_long_timeline_are_sifted_part_by_part(capacity: int) -> Non
     for start, owner in ((0, "a"), (10, "b"), (20, "c")):
         plain.put(plain.room(start, start + 5, capacity), start, start + 5, capacity, owner)
     line = PartitionedTimeline(plain)
-    assert len(line._parts) == 2
+    assert len(line.parts) == 2
     assert line.sifted(range(-2, 27), 0, 1, 1) == (
         [-2, -1, 5, 6, 7, 8, 9, 15, 16, 17, 18, 19, 25, 26],
         [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24],

@@ -106,7 +106,7 @@ def test_everybody_but_of_one_group_only_one() -> None:
 def test_both_kinds_of_limits_can_be_of_one_period(service: BookingService) -> None:
     limits = [Limit(Period.DAY, count=3), Limit(Period.DAY, time=minutes(90))]
     service.add(event_type(limits=limits))
-    units = {name: limit.capacity for name, limit in service._ledger.occupancy.limits.items()}
+    units = {name: limit.capacity for name, limit in service.ledger.occupancy.limits.items()}
     assert units == {"limit:day count:talk": 3, "limit:day time:talk": 90}
 
 

@@ -134,4 +134,4 @@ def test_the_short_way_leads_to_the_same(
         outcomes = [outcome(each, request, f"uid-{number}", now) for each in (short, long)]
         assert outcomes[0] == outcomes[1]
         for each in (short, long):
-            each._ledger.check_invariants()
+            each.ledger.check_invariants()

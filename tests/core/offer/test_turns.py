@@ -134,7 +134,7 @@ def test_who_cannot_loses_no_turn() -> None:
 def test_a_backlog_of_lapsed_holds_counts_for_nobody() -> None:
     """More than are tidied away for one call, and none of them before the pick."""
     ledger, service = desk([1, 1, 1])
-    ledger._chores = 0
+    ledger.chores = 0
     for i in range(3_001):  # one host more than the others
         takes(service, i)
     assert takes(service, 3_001, now=5 * MINUTE) == "host-0"

@@ -427,7 +427,7 @@ def test_what_is_kept_is_bounded() -> None:
     opens = daily("Europe/Rome", "09:00-17:00")
     for bucket in range(-1000, 1000):
         opens.covers(bucket * BUCKET, bucket * BUCKET + 1)
-        assert len(opens._buckets) <= module._BUCKETS_KEPT
+        assert len(opens.buckets) <= module.BUCKETS_KEPT
     opens.check_invariants()
 
 
@@ -636,11 +636,11 @@ def test_any_of_several_schedules(
 
 
 def test_any_of_several_keeps_so_many_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slotengine.core.time.schedule._BUCKETS_KEPT", 2)
+    monkeypatch.setattr("slotengine.core.time.schedule.BUCKETS_KEPT", 2)
     either = AnyOf([FixedWindows([(0, 100 * DAY)]), FixedWindows([(200 * DAY, 300 * DAY)])])
     found = list(either.windows(0, 365 * DAY))
     assert found == [(0, 100 * DAY), (200 * DAY, 300 * DAY)]
-    assert len(either._buckets) <= 2
+    assert len(either.buckets) <= 2
 
 
 def test_what_one_of_several_opens_is_asked_for_again() -> None:

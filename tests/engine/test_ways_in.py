@@ -1,0 +1,129 @@
+"""What tests and tools may look at and replace: events in the step, records, turns, answers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from slotengine import BlockingEngine, EngineClosed, InvalidField, SlotEngine, State, minutes
+from slotengine.core.ledger.reservation import Change, Forgotten, Record, Verb
+from slotengine.engine.engine import FORGOTTEN_PER_TURN
+from slotengine.engine.events import Event
+from slotengine.engine.turns import Turns
+from slotengine.testing import SimClock
+
+NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
+START = datetime(2030, 1, 7, 9, tzinfo=UTC)
+HALF_HOUR = minutes(30)
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_observer_is_called_in_the_step_of_the_change(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    seen: list[Event] = []
+    stop = engine.observe(seen.append)
+    assert engine.statistics().subscribers == 1
+    hold = engine.reserve_nowait("room", START, HALF_HOUR)
+    assert [(event.verb, event.reservation) for event in seen] == [(Verb.RESERVE, hold)]
+    await clock.advance(minutes(5))
+    assert [event.verb for event in seen] == [Verb.RESERVE, Verb.EXPIRE]
+    stop()
+    stop()
+    assert engine.ledger.on_change is None
+    engine.reserve_nowait("room", START, HALF_HOUR)
+    assert len(seen) == 2
+    assert engine.statistics().missed == 0
+
+
+async def test_an_observer_may_come_before_the_engine_starts_and_not_after_its_end() -> None:
+    seen: list[Event] = []
+    engine = SlotEngine(clock=SimClock(NOW))
+    engine.add_resource("room")
+    engine.observe(seen.append)
+    async with engine:
+        engine.reserve_nowait("room", START, HALF_HOUR)
+    assert len(seen) == 1
+    with pytest.raises(EngineClosed):
+        engine.observe(seen.append)
+    with pytest.raises(InvalidField, match="listen"):
+        SlotEngine().observe(None)  # type: ignore[arg-type]
+
+
+async def test_an_engine_that_replays_records_is_the_same(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    records: list[Record] = []
+    engine.record(records.append)
+    past = NOW - minutes(60)
+    over = engine.reserve_nowait("room", past, HALF_HOUR, past=True).uid
+    engine.confirm_nowait(over)
+    hold = engine.reserve_nowait("room", START, HALF_HOUR, key="key").uid
+    engine.extend_nowait(hold, ttl=minutes(9))
+    assert await engine.forget_bookings(NOW) == 1
+    again = engine.reserve_nowait("room", past, HALF_HOUR, past=True).uid
+    engine.confirm_nowait(again)
+    assert len([one for one in records if isinstance(one, Change)]) == 6
+    assert Forgotten in {type(one) for one in records}
+    other = SlotEngine(clock=clock)
+    other.add_resource("room")
+    other.replay(records)
+    async with other:
+        assert other.get_nowait(over) is None
+        for uid in (hold, again):
+            assert other.get_nowait(uid) == engine.get_nowait(uid)
+        assert other.reserve_nowait("room", START, HALF_HOUR, key="key").uid == hold
+        other.check_invariants()
+    assert len(records) <= 6 + 1 + FORGOTTEN_PER_TURN
+
+
+async def test_turns_can_be_replaced(engine: SlotEngine) -> None:
+    engine.turns = Turns(calls=1)
+    assert engine.turns.is_over()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await engine.reserve("room", START, HALF_HOUR)
+    assert scope.cancelled_caught
+    assert engine.statistics().held == 0
+
+
+async def test_who_is_answered_is_told_before_it_is_woken(
+    engine: SlotEngine, clock: SimClock
+) -> None:
+    first = await engine.reserve("room", START, HALF_HOUR)
+    answered: list[Exception | None] = []
+
+    async def wait() -> None:
+        hold = await engine.reserve("room", START, HALF_HOUR, wait=minutes(9))
+        assert hold.state is State.HELD
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert len(engine.waitlist) == 1
+        engine.waitlist.on_answer = lambda waiter, error: answered.append(error)
+        await engine.release(first.uid)
+    assert answered == [None]
+
+
+def test_the_engine_of_a_blocking_one_is_there_for_its_own_thread() -> None:
+    inner = SlotEngine(clock=SimClock(NOW))
+
+    async def now() -> datetime:
+        return inner.now()
+
+    with BlockingEngine(inner) as engine:
+        assert engine.engine is inner
+        assert engine.loop_thread.call(now) == NOW
+
+
+async def test_only_records_are_replayed_and_only_a_function_keeps_them() -> None:
+    engine = SlotEngine()
+    with pytest.raises(InvalidField, match="keep must be a function"):
+        engine.record(None)  # type: ignore[arg-type]
+    for records in (None, ["record"]):
+        with pytest.raises(InvalidField, match="records"):
+            engine.replay(records)  # type: ignore[arg-type]
