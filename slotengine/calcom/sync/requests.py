@@ -257,7 +257,7 @@ class Requests:
         lives = (remote.reservation_minutes or asked or DEFAULT_MINUTES) * MINUTE
         if self.clock_skew.observe_hold(to_us(remote.until), lives, sent_at, received):
             self._clock_jumped()
-        # The hold was made between the request and the response, by any clock.
+        # By our own clock: the hold was made between the request and the response.
         self._index.set_lifetime(tracked, sent_at + lives, received + lives + SLACK)
         self._counters.renewed += observed.span == tracked.target
         observed.span = tracked.target
@@ -289,11 +289,11 @@ class Requests:
         return failure
 
     def _backoff(self, tracked: TrackedHold, failure: Failure, error: Exception) -> int:
-        told_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0
+        retry_after_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0
         longest = min(_LAST_BACKOFF, _FIRST_BACKOFF << min(tracked.failures - 1, 10))
         if isinstance(error, RateLimited) and error.code == NOT_SENT:
             longest = _FIRST_BACKOFF  # the time of the next permit is known
-        pause = int(told_s * SECOND) + int(self._random.uniform(0.5, 1) * longest)
+        pause = int(retry_after_s * SECOND) + int(self._random.uniform(0.5, 1) * longest)
         # There is no pause after a refusal, nor after the first lost response.
         first_lost = failure is Failure.LOST and tracked.failures == 1
         return 0 if failure is Failure.REFUSED or first_lost else pause

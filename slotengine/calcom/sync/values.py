@@ -80,8 +80,9 @@ class SyncedEventType:
 
     ``custom_ttl`` says that the client's credentials may choose how long a hold
     lives.  Without it a hold lives for five minutes at the remote, and is
-    renewed there if it lives longer here.  ``renew_in_place`` says that the remote can renew a hold
-    without deleting it: our own server can, the original Cal.com cannot.
+    renewed there if it lives longer here.  ``renew_in_place`` says that the
+    remote can renew a hold without deleting it: our own server can, the
+    original Cal.com cannot.
 
     Holds are requested for ``headroom`` longer than they live here.  Extending
     one by less than that needs no renewal.  A hold is renewed ``renew_before``
