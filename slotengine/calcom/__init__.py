@@ -1,12 +1,12 @@
-"""The Cal.com adapter: a client of a remote one, and a server that speaks as one.
+"""The Cal.com adapter: a client of Cal.com's slots API, and a server of the same API.
 
-The client is `CalComClient` (extra ``calcom``), with the values it returns and
-the errors it raises; `CalComSync` (same extra) keeps an engine in step with a
-remote through it; the server is ``slotengine.calcom.server`` (extra
-``server``), with its catalog in ``slotengine.calcom.catalog``.
+`CalComClient` calls a remote Cal.com, and `CalComSync` keeps an engine in step
+with one.  Both need the extra ``calcom``.  The server is in
+``slotengine.calcom.server``, and the catalog that it serves in
+``slotengine.calcom.catalog``.  Both need the extra ``server``.
 
-Names are imported on first use, so that each part works where the extras of
-the others are not installed.
+Names are imported on first use, so each part works without the extra of the
+other.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def __getattr__(name: str) -> Any:
     module = _MODULES[name]
     require(f"{__name__}.{name}", "calcom", *_NEEDS.get(module, ()))
     value = getattr(import_module(f"{__name__}.{module}"), name)
-    globals()[name] = value  # the next access does not come here
+    globals()[name] = value  # so this is called once for each name
     return value
 
 
