@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slotengine.calcom.catalog import Catalog, Offer
-from slotengine.calcom.catalog.schema import LONGEST
+from slotengine.calcom.catalog.values import LONGEST
 from slotengine.cli.catalog import catalog_option, load
 from slotengine.cli.errors import Wrong
 from slotengine.core.time.zone import Zone

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from slotengine.calcom.catalog.calendar_files import Calendar, LastWhole, told, warnings
 from slotengine.calcom.catalog.directory import resource_of
-from slotengine.calcom.catalog.schema import Problem, Row, UserTable
+from slotengine.calcom.catalog.schema import Problem, Row
+from slotengine.calcom.catalog.user_tables import UserTable
 from slotengine.core.time.schedule import Schedule
 from slotengine.errors import BadCalendar
 

@@ -19,22 +19,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic.alias_generators import to_camel
 
-from slotengine.calcom.catalog.schema import (
-    LONGEST,
-    LONGEST_SPAN,
-    SECTIONS,
+from slotengine.calcom.catalog.event_type_tables import (
     BookingTable,
     BookingWindowTable,
     EventTypeTable,
     LimitsTable,
-    Problem,
-    Row,
-    Tables,
-    TableT,
-    UserTable,
-    origin,
 )
+from slotengine.calcom.catalog.schema import SECTIONS, Problem, Row, Tables, TableT
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX
+from slotengine.calcom.catalog.user_tables import UserTable, origin
+from slotengine.calcom.catalog.values import LONGEST, LONGEST_SPAN
 from slotengine.calcom.wire import MINUTE
 from slotengine.core.time.schedule import Schedule
 from slotengine.errors import InvalidField

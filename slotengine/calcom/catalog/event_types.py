@@ -13,14 +13,14 @@ from typing import Final
 
 from slotengine.calcom.catalog.catalog import Offer
 from slotengine.calcom.catalog.directory import resource_of
-from slotengine.calcom.catalog.schema import (
+from slotengine.calcom.catalog.event_type_tables import (
     BookingWindowTable,
     EventTypeTable,
     HostTable,
     LimitsTable,
-    Tables,
-    UserTable,
 )
+from slotengine.calcom.catalog.schema import Tables
+from slotengine.calcom.catalog.user_tables import UserTable
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.schedule import AllOf, Hours, Schedule, Windows
 

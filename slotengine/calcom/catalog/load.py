@@ -22,8 +22,10 @@ from slotengine.calcom.catalog.calendars import Calendars
 from slotengine.calcom.catalog.catalog import AccessToken, Booking, Catalog, Keyring, OAuthClient
 from slotengine.calcom.catalog.checks import check, warnings
 from slotengine.calcom.catalog.directory import Directory, resource_of
+from slotengine.calcom.catalog.event_type_tables import BookingTable, EventTypeTable
 from slotengine.calcom.catalog.event_types import OfferBuilder
-from slotengine.calcom.catalog.schema import BookingTable, EventTypeTable, Problem, Tables, origin
+from slotengine.calcom.catalog.schema import Problem, Tables
+from slotengine.calcom.catalog.user_tables import origin
 from slotengine.core.time.schedule import Schedule
 from slotengine.errors import InvalidRequest
 
