@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from slotengine.calcom.catalog import Catalog, Offer
-from slotengine.calcom.catalog.values import LONGEST
+from slotengine.calcom.catalog import Catalog, CatalogEventType
+from slotengine.calcom.catalog.values import LONGEST_MINUTES
 from slotengine.cli.catalog import catalog_option, load
 from slotengine.cli.errors import Wrong
 from slotengine.core.time.zone import Zone
@@ -30,7 +30,7 @@ class NoSuchEventType(LookupError):
     """The catalog has no event type of this id or slug, or several.  Says which there are."""
 
 
-def chosen(catalog: Catalog, name: str) -> Offer:
+def chosen(catalog: Catalog, name: str) -> CatalogEventType:
     """Return the event type of an id or a slug.  Raises `NoSuchEventType`."""
     offers = catalog.event_types.values()
     found = [one for one in offers if str(one.id) == name] or [
@@ -61,7 +61,7 @@ def moment(text: str, zone: Zone, *, end: bool = False) -> datetime:
 
 async def offered(
     catalog: Catalog,
-    offer: Offer,
+    offer: CatalogEventType,
     start: datetime | None,
     end: datetime | None,
     *,
@@ -128,7 +128,9 @@ def _moment(option: str, text: str | None, zone: Zone, *, end: bool = False) -> 
 @click.option("--from", "first", help="The first date or time in the zone.  [default: now]")
 @click.option("--to", "last", help="The last date, or the end.  [default: a week later]")
 @click.option("--tz", "zone", callback=_zone, default="UTC", show_default=True, help="The zone.")
-@click.option("--length", type=click.IntRange(1, LONGEST), help="In minutes, if not the usual.")
+@click.option(
+    "--length", type=click.IntRange(1, LONGEST_MINUTES), help="In minutes, if not the usual."
+)
 @click.option("--now", "as_of", help="As of when to look.  [default: now]")
 def command(
     catalog_path: Path,

@@ -333,16 +333,16 @@ def test_a_calendar_that_is_cut_short_frees_nothing_over_a_restart(tmp_path: Pat
         calendar.write_text(text, encoding="utf-8")
         busy, said = busy_at_ten(catalog, copies)
         assert busy
-        assert "what it said when it last was whole counts as well" in said
+        assert "its last complete copy counts as well" in said
         assert "Traceback" not in said
     calendar.write_text(whole[:110], encoding="utf-8")
     busy, said = busy_at_ten(catalog, tmp_path / "other")
     assert not busy
-    assert "takes too much work); no copy is kept" in said
+    assert "takes too much work); there is no copy of it" in said
     calendar.write_text("", encoding="utf-8")
     code, _, said = refused("--catalog", str(catalog), "--keep-calendars", str(tmp_path / "other"))
     assert code == 2
-    assert "users[0].calendars[0]: cannot be read: the file: it is empty" in said
+    assert "users[0].calendars[0]: 'a.ics' cannot be read: the file: it is empty" in said
 
 
 def test_copies_of_calendars_are_not_kept_for_a_user_without_a_home(

@@ -1,4 +1,4 @@
-"""Calendars of users, imported into an engine: how far they are read, and what is kept of them."""
+"""Calendar files of users: which period is read, and the copy of the last complete file."""
 
 from __future__ import annotations
 
@@ -18,71 +18,70 @@ from slotengine.ical import BusyTime, busy_spans
 
 logger = logging.getLogger(__name__)
 
-BACK: Final = timedelta(days=1)
-AHEAD: Final = timedelta(days=5 * 366)
-"""How far a calendar is read, from the moment of its import: five years.
+LOOK_BACK: Final = timedelta(days=1)
+LOOK_AHEAD: Final = timedelta(days=5 * 366)
+"""The period that is read of a calendar, counted from its import.
 
-Measured: an event of every day costs 12 ms."""
+Measured: a daily event costs 12 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """A calendar, and the user whose time it takes."""
+    """A calendar file and the user whom it makes busy."""
 
     source: str
-    """Whose word it is, as the engine is told."""
+    """The source of the busy time, as the engine knows it."""
     resource: str
     zone: str | None
-    """Where the user is, if that is known: whole days are read there."""
+    """The time zone of the user, in which whole-day events are read; None if unknown."""
     text: bytes = field(repr=False)
     owner: tuple[str, ...] = field(default=(), repr=False)
-    """The addresses of the user: what they have declined takes no time."""
-    last_whole: bytes | None = field(default=None, repr=False)
-    """What the file said when it was last read to its end, if it cannot be now."""
+    """The email addresses of the user; events that they declined are not busy time."""
+    last_complete: bytes | None = field(default=None, repr=False)
+    """The last complete file, if the present one is incomplete."""
 
     def read(self, now: datetime) -> BusyTime:
-        """Return what the file says, from a day before now to five years ahead.
+        """Return the busy time of the file, from a day before ``now`` to five years ahead.
 
-        Raises `BadCalendar`.
+        Raises `BadCalendar` if the file is not a calendar.
         """
         return self._read(self.text, now)
 
     def busy(self, now: datetime) -> list[tuple[datetime, datetime]]:
-        """Return when the user is busy, from a day before now to five years ahead.
+        """Return when the user is busy, from a day before ``now`` to five years ahead.
 
-        That is what the file says, and if it cannot be read to its end, also
-        what it said when it last could.  The spans may overlap.  Raises as
-        `read` does, unless there is such a copy.
+        An incomplete file counts together with the last complete one.  The spans
+        may overlap.  Raises `BadCalendar` as `read` does, unless there is a copy.
         """
-        if self.last_whole is None:
+        if self.last_complete is None:
             return self.read(now).spans
-        spans = list(self._read(self.last_whole, now).spans)
-        with suppress(BadCalendar):  # told when the catalog was read
+        spans = list(self._read(self.last_complete, now).spans)
+        with suppress(BadCalendar):  # reported when the catalog was loaded
             spans += self.read(now).spans
         return spans
 
     def _read(self, text: bytes, now: datetime) -> BusyTime:
-        # At the ends of the calendar there is less to be read.
+        # The period ends where the years do, 1 to 9999.
         first = datetime.min.replace(tzinfo=UTC)
         last = datetime.max.replace(tzinfo=UTC)
-        start = now - BACK if now - first > BACK else first
-        end = now + AHEAD if last - now > AHEAD else last
+        start = now - LOOK_BACK if now - first > LOOK_BACK else first
+        end = now + LOOK_AHEAD if last - now > LOOK_AHEAD else last
         return busy_spans(text, start, end, zone=self.zone, owner=self.owner)
 
 
-class LastWhole:
-    """A folder with a copy of each calendar as it was when it was last read to its end.
+class CalendarCopies:
+    """A folder with a copy of the last complete version of each calendar file.
 
-    So a download that broke off, or an error page in its place, does not free what
-    the rest of the file takes, not even over a restart.  A copy is named by a
-    digest of the calendar's path, and only its owner may read it.
+    With it a truncated download, or an error page in its place, does not free the
+    user's time, even after a restart.  A copy is named by a digest of the
+    calendar's path, and only the owner of the process may read it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def keep(self, calendar: Path, text: bytes) -> None:
-        """Keep a calendar that was read to its end.  Logs a warning if that is not possible."""
+        """Save a complete calendar.  Logs a warning if it cannot be written."""
         copy = self._copy(calendar)
         try:
             if copy.exists() and copy.read_bytes() == text:
@@ -90,7 +89,7 @@ class LastWhole:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 try:
-                    # All or nothing, even if the power fails: half a copy would be of no use.
+                    # All or nothing, even if the power fails: half a copy would be useless.
                     file.write(text)
                     file.flush()
                     os.fsync(file.fileno())
@@ -99,10 +98,10 @@ class LastWhole:
                     raise
             Path(file.name).replace(copy)
         except OSError as error:
-            logger.warning("no copy of the calendar %s can be kept: %s", calendar, error)
+            logger.warning("cannot save a copy of the calendar %s: %s", calendar, error)
 
     def of(self, calendar: Path) -> bytes | None:
-        """Return the copy of a calendar, if there is one."""
+        """Return the copy of a calendar; None if there is none."""
         try:
             return self._copy(calendar).read_bytes()
         except OSError:
@@ -113,21 +112,21 @@ class LastWhole:
         return self._folder / f"{sha256(name).hexdigest()[:32]}.ics"
 
 
-TOLD: Final = 5
-"""How many problems of a calendar are among a catalog's warnings."""
+MAX_REPORTED: Final = 5
+"""How many problems of one calendar are listed in a catalog's warnings."""
 
 
-def told(path: str, problem: str, *, has_copy: bool) -> str:
-    """Return a warning that not all of a calendar could be read."""
-    beside = "what it said when it last was whole counts as well" if has_copy else "no copy is kept"
-    return f"the calendar {path} cannot be read to its end ({problem}); {beside}"
+def incomplete_warning(path: str, problem: str, *, has_copy: bool) -> str:
+    """Return a warning that a calendar could not be read to its end."""
+    copy = "its last complete copy counts as well" if has_copy else "there is no copy of it"
+    return f"the calendar {path} cannot be read to its end ({problem}); {copy}"
 
 
-def warnings(path: str, found: BusyTime, *, has_copy: bool) -> Iterator[str]:
-    """Yield what there is to tell of a calendar that was read."""
+def calendar_warnings(path: str, found: BusyTime, *, has_copy: bool) -> Iterator[str]:
+    """Yield the warnings about a calendar that was read."""
     if not found.complete:
-        yield told(path, "it is cut short, or takes too much work", has_copy=has_copy)
-    for problem in found.problems[:TOLD]:
+        yield incomplete_warning(path, "it is cut short, or takes too much work", has_copy=has_copy)
+    for problem in found.problems[:MAX_REPORTED]:
         yield f"the calendar {path}: {problem}"
-    if len(found.problems) > TOLD:
-        yield f"the calendar {path}: {len(found.problems) - TOLD} more problems"
+    if len(found.problems) > MAX_REPORTED:
+        yield f"the calendar {path}: {len(found.problems) - MAX_REPORTED} more problems"

@@ -1,4 +1,4 @@
-"""The calendars that a catalog names: read, and tried, when the catalog is."""
+"""Reads the calendar files that a catalog names, when the catalog is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from slotengine.calcom.catalog.calendar_files import Calendar, LastWhole, told, warnings
+from slotengine.calcom.catalog.calendar_files import (
+    Calendar,
+    CalendarCopies,
+    calendar_warnings,
+    incomplete_warning,
+)
 from slotengine.calcom.catalog.directory import resource_of
 from slotengine.calcom.catalog.schema import Problem, Row
 from slotengine.calcom.catalog.user_tables import UserTable
@@ -14,10 +19,10 @@ from slotengine.core.time.schedule import Schedule
 from slotengine.errors import BadCalendar
 
 
-class Calendars:
-    """The calendars of users, relative to a folder, and what is wrong with them.
+class CalendarReader:
+    """Reads the calendars of users, with paths relative to a folder.
 
-    Without ``last_whole`` no copies are kept.
+    ``copies`` saves complete files; None: no copies are saved.
     """
 
     def __init__(
@@ -25,20 +30,20 @@ class Calendars:
         users: list[Row[UserTable]],
         folder: Path,
         now: datetime,
-        last_whole: LastWhole | None = None,
+        copies: CalendarCopies | None = None,
     ) -> None:
         self._users = users
         self._folder = folder
         self._now = now
-        self._kept = last_whole
+        self._copies = copies
         self._texts: dict[str, tuple[bytes, bytes | None]] = {}
-        """What each file says, and if it cannot be read to its end, what it said before."""
+        """Each file by its path, and its last complete copy if the file is incomplete."""
         self.warnings: list[str] = []
-        """What was assumed of the calendars, and of which not all is there."""
+        """Assumptions made about calendars, and files that are incomplete."""
         self.problems = list(self._read_all())
 
     def of_users(self, schedules: Mapping[int, Schedule]) -> tuple[Calendar, ...]:
-        """Return all of them, to be read where their users are."""
+        """Return all calendars, each with the time zone of its user."""
         return tuple(
             Calendar(
                 f"calendar:{path}",
@@ -46,11 +51,11 @@ class Calendars:
                 _zone(user, schedules),
                 text,
                 tuple(user.emails),
-                last_whole,
+                last_complete,
             )
             for _, user in self._users
             for path in user.calendars
-            for text, last_whole in [self._texts[path]]
+            for text, last_complete in [self._texts[path]]
         )
 
     def _read_all(self) -> Iterator[Problem]:
@@ -61,17 +66,17 @@ class Calendars:
                 try:
                     self._texts[path] = self._read(path)
                 except BadCalendar as error:
-                    problem = f"cannot be read: {error.problem}"
+                    problem = f"{path!r} cannot be read: {error.problem}"
                 except OSError as error:
-                    problem = f"cannot be read: {error.strerror or error}"
-                except ValueError as error:  # no possible path
-                    problem = f"cannot be read: {error}"
+                    problem = f"{path!r} cannot be read: {error.strerror or error}"
+                except ValueError as error:  # a path that no system accepts
+                    problem = f"{path!r} cannot be read: {error}"
                 else:
                     continue
                 yield Problem(f"{row_key}.calendars[{index}]", problem)
 
     def _read(self, path: str) -> tuple[bytes, bytes | None]:
-        """Read a file, and try it; where its user is does not matter to that."""
+        """Read a file and check that it is a calendar; the time zone does not matter for that."""
         file = self._folder / path
         text = file.read_bytes()
         try:
@@ -80,20 +85,20 @@ class Calendars:
             copy = self._copy(file)
             if copy is None:
                 raise
-            self.warnings.append(told(path, error.problem, has_copy=True))
+            self.warnings.append(incomplete_warning(path, error.problem, has_copy=True))
             return text, copy
         copy = None
-        if self._kept is not None:
+        if self._copies is not None:
             if found.complete:
-                self._kept.keep(file, text)
+                self._copies.keep(file, text)
             else:
                 copy = self._copy(file)
-        self.warnings += warnings(path, found, has_copy=copy is not None)
+        self.warnings += calendar_warnings(path, found, has_copy=copy is not None)
         return text, copy
 
     def _copy(self, file: Path) -> bytes | None:
-        """Return what a file said before, if there is a copy, and nothing has happened to that."""
-        copy = None if self._kept is None else self._kept.of(file)
+        """Return the copy of a file, if there is one and it is still a calendar."""
+        copy = None if self._copies is None else self._copies.of(file)
         if copy is not None:
             try:
                 Calendar("", "", None, copy).read(self._now)

@@ -1,11 +1,7 @@
-"""What a server offers, in the terms of the engine: event types, hosts, credentials.
+"""The catalog of a server: event types, users, bookings and credentials.
 
-A `Catalog` is ready for use: event types as the engine knows them, with what
-callers know of them, credentials as digests, and `Catalog.populate`, which
-makes all of that and existing bookings known to an engine.
-
-There is one resource per user, of capacity one.  So whatever takes a host's
-time, through whichever event type, is in the way of all their event types.
+`Catalog.populate` adds all of it to an engine.  Each user is one resource of capacity
+one, so a host who is busy with one event type is busy for all.
 
 Knows nothing of the file that a catalog is read from: see `load`.
 """
@@ -39,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Keyring(Generic[T]):
-    """Secrets, and what each of them stands for.  Keeps digests only, and shows none.
+    """Maps secrets to their owners.  Stores digests only, and never shows them.
 
     >>> keys = Keyring([(digest_of("cal_1234"), 7)])
     >>> keys.find("cal_1234"), keys.find("cal_5678"), keys
@@ -52,11 +48,11 @@ class Keyring(Generic[T]):
         self._owners = {digest: (digest, owner) for digest, owner in owners}
 
     def find(self, secret: str) -> T | None:
-        """Return what the secret stands for, in a time that does not depend on the others."""
+        """Return the owner of a secret, None if there is none, in constant time."""
         return self.owner_of(digest_of(secret))
 
     def owner_of(self, digest: bytes) -> T | None:
-        """Return what the secret of this digest stands for; as `find`."""
+        """Return the owner of the secret with this digest; as `find`."""
         found = self._owners.get(digest)
         if found is None or not hmac.compare_digest(found[0], digest):
             return None
@@ -68,7 +64,7 @@ class Keyring(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """Whom an access token acts for, and from which web origins; None: from any."""
+    """The user of an access token, and the web origins that may send it; None: any."""
 
     user_id: int
     origins: frozenset[str] | None
@@ -76,34 +72,34 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class OAuthClient:
-    """A platform: whom it acts for, and its secret."""
+    """A platform: its secret, and the user for whom it acts."""
 
     owner_id: int
     secret: Keyring[bool]
 
 
-@dataclass(frozen=True)  # without slots, which leave no place for what is cached
-class Offer:
-    """An event type: its rules as the engine knows them, and what only callers know."""
+@dataclass(frozen=True)  # without slots, which leave no room for cached properties
+class CatalogEventType:
+    """An event type: its rules as the engine knows them, and what only the API knows."""
 
     id: int
     slug: str
     rules: EventType
-    """Its id is this one's, as text."""
+    """The engine's event type; its id is this id as text."""
     round_robin: bool
     same_host: bool
-    """Whether a booking that is moved stays with its host."""
+    """Whether a booking that is moved keeps its host."""
     permitted: frozenset[int]
-    """The users who may say how long a hold lives."""
+    """The ids of users who may choose how long a hold lives."""
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
-        """In minutes, what can be asked for; empty if nothing else than the length."""
+        """The lengths that can be chosen, in minutes; empty if there is no choice."""
         return tuple(length // _MINUTE for length in self.rules.lengths)
 
     @cached_property
     def length(self) -> int:
-        """In minutes, unless another is asked for."""
+        """The default length in minutes."""
         return self.rules.length // _MINUTE
 
     @cached_property
@@ -121,12 +117,12 @@ class Offer:
 
     @cached_property
     def group_hosts(self) -> tuple[frozenset[str], ...]:
-        """The resources of each group of which one takes part."""
+        """The resources of each host group, of which one takes part."""
         return tuple(frozenset(host.resource for host in group) for group in self.rules.groups)
 
     @cached_property
     def rotating(self) -> frozenset[str]:
-        """The resources of which not all take part."""
+        """The resources in host groups, of which not all take part."""
         return frozenset[str]().union(*self.group_hosts)
 
 
@@ -135,52 +131,51 @@ _MINUTE: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What is booked already."""
+    """An existing booking."""
 
     uid: str
-    """As callers know it; the engine gives it another."""
+    """The uid in the catalog; the engine gives the booking another."""
     event_type_id: int
     start: datetime
     length: timedelta
     hosts: frozenset[str]
-    """The resources that it takes."""
+    """The resources of its hosts."""
     seats: int
-    """How many, of an event type that has seats; else 1."""
+    """The number of seats taken; 1 for an event type without seats."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Catalog:
-    """Everything a server needs to know; `load_catalog` reads one."""
+    """All that a server offers; `load_catalog` reads one."""
 
-    event_types: Mapping[int, Offer]
+    event_types: Mapping[int, CatalogEventType]
     resources: Mapping[str, Windows | None]
-    """The resource of each user, and its hours."""
+    """The hours of each user by resource; None: always open."""
     bookings: tuple[Booking, ...]
-    """What is booked already."""
+    """The existing bookings."""
     calendars: tuple[Calendar, ...]
-    """What else keeps users busy."""
+    """Calendars with busy time of users."""
     directory: Directory
     api_keys: Keyring[int]
     access_tokens: Keyring[AccessToken]
     oauth_clients: Mapping[str, OAuthClient]
     rate_limits: RateLimits | None
-    """How often each may call; None if the catalog does not say."""
+    """None if the catalog sets none."""
     quotas: CallerQuotas | None
-    """How much each may hold; None if the catalog does not say."""
+    """None if the catalog sets none."""
     warnings: tuple[str, ...] = ()
-    """What should not be as it is, but is: such as two bookings of one host at a time."""
+    """Problems that do not make it invalid, such as overlapping bookings of a host."""
 
     async def populate(self, engine: SlotEngine) -> dict[str, str]:
-        """Make users, event types, bookings and calendars known to an engine.
+        """Add users, event types, bookings and calendars to an engine.
 
-        Returns the engine's uid of each booking, by the catalog's.
+        Returns the engine's uid of each booking, by the catalog's uid.
 
-        A booking stands, whatever the rules are today, and whatever is in its way:
-        hours, notice and window do not count for it, but it counts towards limits.
-        Those that should not be there as they are have a line in the log each.
+        Bookings are added without checks of hours, notice, booking window or
+        conflicts, and count towards limits.  Each of the catalog's warnings is logged.
 
-        Raises `InvalidField` if the engine has a resource or an event type of
-        the same id already.
+        Raises `InvalidField` if the engine already has a resource or an event type
+        of the same id.
         """
         for id, schedule in self.resources.items():  # noqa: A001
             engine.add_resource(id, schedule=schedule)
@@ -207,11 +202,11 @@ class Catalog:
         return (await engine.adopt(request)).uid
 
     async def _import(self, engine: SlotEngine) -> None:
-        """Import all calendars, each source once with all the users it is of."""
+        """Import all calendars, each source once with all of its users."""
         now = engine.now()
         sources: dict[str, dict[str, list[tuple[datetime, datetime]]]] = {}
         for calendar in self.calendars:
-            # A large one takes seconds, and an engine that is lent has others to serve.
+            # A large file takes seconds, and a lent engine serves others meanwhile.
             spans = await asyncio.to_thread(calendar.busy, now)
             sources.setdefault(calendar.source, {})[calendar.resource] = spans
         for source, busy in sources.items():

@@ -1,21 +1,17 @@
-"""What is wrong with a catalog although each of its tables is right by itself.
+"""Validates the tables of a catalog against each other.
 
-Ids that repeat, references to what is not there, hosts who are no members of
-the team...  `check` yields a `Problem` for each.
+Duplicate ids, references to missing tables, hosts who are not members of their
+team, and the like: `find_problems` yields a `Problem` for each.
 
-Bookings were made, right or not: what should not be as it is, such as two of the
-same host at the same time, stands all the same.  `warnings` yields that.
-
-A table that is wrong by itself is a problem already, and so is skipped here,
-but it can be referred to: one mistake is reported once.
+A table that is invalid by itself is skipped here, but others may refer to it: one
+mistake is reported once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from datetime import datetime
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
@@ -28,7 +24,7 @@ from slotengine.calcom.catalog.event_type_tables import (
 from slotengine.calcom.catalog.schema import SECTIONS, Problem, Row, Tables, TableT
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX
 from slotengine.calcom.catalog.user_tables import UserTable, origin
-from slotengine.calcom.catalog.values import LONGEST, LONGEST_SPAN
+from slotengine.calcom.catalog.values import LONGEST_MINUTES, LONGEST_SPAN, shown
 from slotengine.calcom.wire import MINUTE
 from slotengine.core.time.schedule import Schedule
 from slotengine.errors import InvalidField
@@ -36,8 +32,8 @@ from slotengine.errors import InvalidField
 T = TypeVar("T")
 
 
-def check(tables: Tables) -> Iterator[Problem]:
-    """Find what does not fit together.  O(n log n) for n tables, if little is wrong."""
+def find_problems(tables: Tables) -> Iterator[Problem]:
+    """Yield the problems between tables.  O(n log n) for n tables, if they are few."""
     yield from _check_ids(tables)
     yield from _check_names(tables)
     yield from _check_schedules(tables)
@@ -48,63 +44,43 @@ def check(tables: Tables) -> Iterator[Problem]:
     yield from _check_bookings(tables)
 
 
-def warnings(tables: Tables) -> Iterator[Problem]:
-    """Find bookings that should not be as they are, but stand.  O(n log n), if there are few.
-
-    For tables in which nothing is wrong.
-    """
-    event_types = {each.id: each for _, each in tables.event_types}
-    placed: list[_Placed] = []
-    for key, booking in tables.bookings:
-        if not booking.takes_time:
-            continue
-        event_type = event_types[booking.event_type_id]
-        yield from _warn_of_hosts(f"{key}.hostIds", booking, event_type)
-        placed.append(_Placed.of(key, booking, event_type))
-    # Of two that cannot both be, the earlier one is right; then the one that stands first.
-    placed.sort(key=lambda each: each.booking.start)
-    yield from _warn_of_overlaps(placed)
-    yield from _warn_of_sessions(placed)
-    yield from _warn_of_seats(placed)
+# --- Helpers -------------------------------------------------------------
 
 
-# --- What the checks share -------------------------------------------------------------
-
-
-def _indexed(key: str, entries: Iterable[T]) -> Iterator[tuple[str, T]]:
-    """Go through a list, with the key of each of its entries."""
+def indexed(key: str, entries: Iterable[T]) -> Iterator[tuple[str, T]]:
+    """Yield the entries of a list with their keys."""
     for index, entry in enumerate(entries):
         yield f"{key}[{index}]", entry
 
 
-def _each(
+def _entries(
     rows: Iterable[Row[TableT]], name: str, of: Callable[[TableT], Iterable[T]]
 ) -> Iterator[tuple[str, T]]:
-    """Go through a list that each of the rows has, with the key of each of its entries."""
+    """Yield the entries of a list that each row has, with their keys."""
     for key, table in rows:
-        yield from _indexed(f"{key}.{name}", of(table))
+        yield from indexed(f"{key}.{name}", of(table))
 
 
-def _repeated(values: Iterable[tuple[str, Hashable]]) -> Iterator[Problem]:
-    """Find values that must differ and do not.  Never shows them: they may be secrets."""
+def _duplicates(values: Iterable[tuple[str, Hashable]]) -> Iterator[Problem]:
+    """Yield values that are there twice.  Never shows them: they may be secrets."""
     first: dict[Hashable, str] = {}
     for key, value in values:
         if value in first:
-            yield Problem(key, f"is the same as {first[value]}")
+            yield Problem(key, f"is the same as {first[value]}; it must be unique")
         first.setdefault(value, key)
 
 
-def _unknown(
+def _missing_references(
     tables: Tables, section: str, references: Iterable[tuple[str, Hashable | None]]
 ) -> Iterator[Problem]:
-    """Find references to what is not there."""
+    """Yield references to tables that are missing."""
     ids = tables.ids(section)
     for key, reference in references:
         if reference is not None and reference not in ids:
             yield Problem(key, f"there is no {SECTIONS[section]} with id {reference!r}")
 
 
-# --- What must differ ------------------------------------------------------------------
+# --- Duplicates ------------------------------------------------------------------
 
 
 def _check_ids(tables: Tables) -> Iterator[Problem]:
@@ -116,16 +92,20 @@ def _check_ids(tables: Tables) -> Iterator[Problem]:
         tables.event_types,
     ]
     for rows in sections:
-        yield from _repeated((f"{key}.id", table.id) for key, table in rows)
-    yield from _repeated((f"{key}.uid", table.uid) for key, table in tables.bookings)
+        yield from _duplicates((f"{key}.id", table.id) for key, table in rows)
+    yield from _duplicates((f"{key}.uid", table.uid) for key, table in tables.bookings)
 
 
 def _check_names(tables: Tables) -> Iterator[Problem]:
     names = ((each.key, (each.organization_id, each.username)) for each in tables.profiles())
-    yield from dict.fromkeys(_repeated(names))  # two may meet in several organizations
-    yield from _repeated((f"{key}.slug", each.slug) for key, each in tables.organizations)
-    yield from _repeated((f"{key}.slug", (team.parent_id, team.slug)) for key, team in tables.teams)
-    yield from _repeated(
+    yield from dict.fromkeys(
+        _duplicates(names)
+    )  # the same two users may be in several organizations
+    yield from _duplicates((f"{key}.slug", each.slug) for key, each in tables.organizations)
+    yield from _duplicates(
+        (f"{key}.slug", (team.parent_id, team.slug)) for key, team in tables.teams
+    )
+    yield from _duplicates(
         (f"{key}.slug", (each.owner_id, each.team_id, each.slug))
         for key, each in tables.event_types
     )
@@ -136,19 +116,23 @@ def _check_names(tables: Tables) -> Iterator[Problem]:
 
 def _check_schedules(tables: Tables) -> Iterator[Problem]:
     for row_key, table in tables.schedules:
-        for key, hours in _indexed(f"{row_key}.availability", table.availability):
+        for key, hours in indexed(f"{row_key}.availability", table.availability):
             if hours.start_time >= hours.end_time:
                 yield Problem(
-                    f"{key}.endTime", "must be after startTime; 23:59 stands for midnight"
+                    f"{key}.endTime",
+                    f"must be after startTime, {hours.start_time}, not {hours.end_time}; "
+                    "23:59 stands for midnight",
                 )
-        for key, override in _indexed(f"{row_key}.overrides", table.overrides):
+        for key, override in indexed(f"{row_key}.overrides", table.overrides):
             if override.start_time > override.end_time:
                 yield Problem(
-                    f"{key}.endTime", "must be after startTime, or the same to close the date"
+                    f"{key}.endTime",
+                    f"must be after startTime, {override.start_time}, not {override.end_time}; "
+                    "or equal to it, to close the date",
                 )
         try:
             table.schedule()
-        except InvalidField as error:  # the time zone is all that can be wrong still
+        except InvalidField as error:  # of the time zone: all else is valid
             yield Problem(f"{row_key}.timeZone", error.problem)
 
 
@@ -157,7 +141,7 @@ def _check_schedules(tables: Tables) -> Iterator[Problem]:
 
 def _check_users(tables: Tables) -> Iterator[Problem]:
     users = tables.users
-    yield from _unknown(
+    yield from _missing_references(
         tables,
         "schedules",
         ((f"{key}.defaultScheduleId", user.default_schedule_id) for key, user in users),
@@ -166,36 +150,44 @@ def _check_users(tables: Tables) -> Iterator[Problem]:
     for key, user in users:
         yield from _check_travel(key, user)
         yield from _check_absences(key, user)
-        yield from _repeated(_indexed(f"{key}.calendars", user.calendars))
+        yield from _duplicates(indexed(f"{key}.calendars", user.calendars))
 
 
 def _check_credentials(tables: Tables) -> Iterator[Problem]:
-    api_keys = list(_each(tables.users, "apiKeys", lambda user: user.api_keys))
-    tokens = list(_each(tables.users, "accessTokens", lambda user: user.access_tokens))
-    yield from _repeated((key, each.digest) for key, each in api_keys)
-    yield from _repeated((f"{key}.token", each.token.digest) for key, each in tokens)
-    yield from _unknown(
+    api_keys = list(_entries(tables.users, "apiKeys", lambda user: user.api_keys))
+    tokens = list(_entries(tables.users, "accessTokens", lambda user: user.access_tokens))
+    yield from _duplicates((key, each.digest) for key, each in api_keys)
+    yield from _duplicates((f"{key}.token", each.token.digest) for key, each in tokens)
+    yield from _missing_references(
         tables, "oauthClients", ((f"{key}.clientId", each.client_id) for key, each in tokens)
     )
     for key, each in api_keys:
         if each.is_api_key is False:
-            yield Problem(key, f"must be {API_KEY_PREFIX!r} and some letters and digits")
+            yield Problem(key, f"must be {API_KEY_PREFIX!r} followed by letters and digits")
     for key, token in tokens:
         if token.token.is_api_key:
-            yield Problem(f"{key}.token", f"must not start with {API_KEY_PREFIX!r}")
+            yield Problem(
+                f"{key}.token", f"must not start with {API_KEY_PREFIX!r}, which marks API keys"
+            )
 
 
 def _check_travel(row_key: str, user: UserTable) -> Iterator[Problem]:
     if user.travel and user.default_schedule_id is None:
-        yield Problem(f"{row_key}.travel", "needs a defaultScheduleId, whose hours travel")
+        yield Problem(
+            f"{row_key}.travel",
+            "needs a defaultScheduleId: the hours of that schedule are kept in the other time zone",
+        )
     trips = []
-    for key, table in _indexed(f"{row_key}.travel", user.travel):
+    for key, table in indexed(f"{row_key}.travel", user.travel):
         if table.start_date > table.end_date:
-            yield Problem(f"{key}.endDate", "must not be before startDate")
+            yield Problem(
+                f"{key}.endDate",
+                f"must not be before startDate, {table.start_date}, but is {table.end_date}",
+            )
             continue
         try:
             trips.append(table.trip())
-        except InvalidField as error:  # the time zone is all that can be wrong still
+        except InvalidField as error:  # of the time zone: all else is valid
             yield Problem(f"{key}.timeZone", error.problem)
     try:
         Schedule("UTC", travel=trips)
@@ -206,25 +198,29 @@ def _check_travel(row_key: str, user: UserTable) -> Iterator[Problem]:
 def _check_absences(row_key: str, user: UserTable) -> Iterator[Problem]:
     if user.out_of_office and user.default_schedule_id is None:
         yield Problem(
-            f"{row_key}.outOfOffice", "needs a defaultScheduleId, in whose time zone the dates are"
+            f"{row_key}.outOfOffice",
+            "needs a defaultScheduleId: the dates are in the time zone of that schedule",
         )
-    for key, absence in _indexed(f"{row_key}.outOfOffice", user.out_of_office):
+    for key, absence in indexed(f"{row_key}.outOfOffice", user.out_of_office):
         if absence.start > absence.end:
-            yield Problem(f"{key}.end", "must not be before the start")
+            yield Problem(
+                f"{key}.end",
+                f"must not be before the start, {absence.start}, but is {absence.end}",
+            )
 
 
 def _check_oauth_clients(tables: Tables) -> Iterator[Problem]:
     clients = tables.oauth_clients
-    yield from _unknown(
+    yield from _missing_references(
         tables, "users", ((f"{key}.ownerId", client.owner_id) for key, client in clients)
     )
-    for key, uri in _each(clients, "redirectUris", lambda client: client.redirect_uris):
+    for key, uri in _entries(clients, "redirectUris", lambda client: client.redirect_uris):
         if origin(uri) is None:
-            yield Problem(key, "must be an http or https address")
+            yield Problem(key, f"must be an http or https address, not {shown(uri)}")
 
 
 def _check_groups(tables: Tables) -> Iterator[Problem]:
-    yield from _unknown(
+    yield from _missing_references(
         tables,
         "organizations",
         ((f"{key}.parentId", team.parent_id) for key, team in tables.teams),
@@ -232,13 +228,17 @@ def _check_groups(tables: Tables) -> Iterator[Problem]:
     for row_key, group in tables.groups:
         members = [
             (f"{key}.userId", member.user_id)
-            for key, member in _indexed(f"{row_key}.members", group.members)
+            for key, member in indexed(f"{row_key}.members", group.members)
         ]
-        yield from _unknown(tables, "users", members)
-        yield from _repeated(members)
-    for key, member in _each(tables.teams, "members", lambda team: team.members):
+        yield from _missing_references(tables, "users", members)
+        yield from _duplicates(members)
+    for key, member in _entries(tables.teams, "members", lambda team: team.members):
         if member.username is not None:
-            yield Problem(f"{key}.username", "can be said of an organization's members only")
+            yield Problem(
+                f"{key}.username",
+                "is for members of organizations; a member of a team has the name of its "
+                "organization",
+            )
 
 
 # --- Event types -----------------------------------------------------------------------
@@ -246,7 +246,7 @@ def _check_groups(tables: Tables) -> Iterator[Problem]:
 
 def _check_event_types(tables: Tables) -> Iterator[Problem]:
     rows = tables.event_types
-    hosts = list(_each(rows, "hosts", lambda each: each.hosts))
+    hosts = list(_entries(rows, "hosts", lambda each: each.hosts))
     references: list[tuple[str, Iterator[tuple[str, int | None]]]] = [
         ("users", ((f"{key}.ownerId", each.owner_id) for key, each in rows)),
         ("teams", ((f"{key}.teamId", each.team_id) for key, each in rows)),
@@ -255,7 +255,7 @@ def _check_event_types(tables: Tables) -> Iterator[Problem]:
         ("schedules", ((f"{key}.scheduleId", host.schedule_id) for key, host in hosts)),
     ]
     for section, each in references:
-        yield from _unknown(tables, section, each)
+        yield from _missing_references(tables, section, each)
     members = {team.id: team.accepted for _, team in tables.teams}
     for key, event_type in rows:
         yield from _check_lengths(key, event_type)
@@ -272,15 +272,17 @@ def _check_event_types(tables: Tables) -> Iterator[Problem]:
 
 def _check_lengths(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
     options = event_type.length_in_minutes_options
-    yield from _repeated(_indexed(f"{key}.lengthInMinutesOptions", options))
+    yield from _duplicates(indexed(f"{key}.lengthInMinutesOptions", options))
     if options and event_type.length_in_minutes not in options:
         yield Problem(
             f"{key}.lengthInMinutesOptions",
-            f"must contain lengthInMinutes, {event_type.length_in_minutes}",
+            f"must contain lengthInMinutes, {event_type.length_in_minutes}; it is {options}",
         )
     longest = max([event_type.length_in_minutes, *options]) * MINUTE
     if event_type.before + longest + event_type.after > LONGEST_SPAN:
-        yield Problem(f"{key}.lengthInMinutes", f"must be no more than {LONGEST} with both buffers")
+        yield Problem(
+            f"{key}.lengthInMinutes", f"must be no more than {LONGEST_MINUTES} with both buffers"
+        )
 
 
 def _check_limits(key: str, limits: LimitsTable | None) -> Iterator[Problem]:
@@ -288,12 +290,15 @@ def _check_limits(key: str, limits: LimitsTable | None) -> Iterator[Problem]:
         return
     by_period = limits.by_period()
     if limits.disabled and by_period:
-        yield Problem(f"{key}.disabled", "must not be true where there are limits")
+        yield Problem(f"{key}.disabled", "must not be true beside limits; remove one or the other")
     if not limits.disabled and not by_period:
-        yield Problem(key, "must have a day, week, month or year, or disabled = true")
+        yield Problem(key, "must have a limit for a day, week, month or year, or disabled = true")
     for (period, most), (longer, most_of_longer) in pairwise(by_period.items()):
         if most > most_of_longer:
-            yield Problem(f"{key}.{period}", f"must be no more than in a {longer}")
+            yield Problem(
+                f"{key}.{period}",
+                f"must be no more than in a {longer}, {most_of_longer}, but is {most}",
+            )
 
 
 def _check_time_left(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
@@ -302,7 +307,10 @@ def _check_time_left(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
     shortest = min([event_type.length_in_minutes, *options])
     for period, most in limits.by_period().items() if limits is not None else ():
         if most < shortest:
-            yield Problem(f"{key}.{period}", f"must leave time for the shortest slot, {shortest}")
+            yield Problem(
+                f"{key}.{period}",
+                f"must be at least the length of the shortest slot, {shortest}, but is {most}",
+            )
 
 
 def _check_window(key: str, window: BookingWindowTable | None) -> Iterator[Problem]:
@@ -310,44 +318,58 @@ def _check_window(key: str, window: BookingWindowTable | None) -> Iterator[Probl
         return
     if window.disabled:
         if window.model_fields_set != {"disabled"}:
-            yield Problem(f"{key}.disabled", "must not be true where there is a window")
+            yield Problem(
+                f"{key}.disabled", "must not be true beside a window; remove one or the other"
+            )
         return
     if window.type is None:
-        yield Problem(f"{key}.type", "is missing, or disabled = true")
+        yield Problem(f"{key}.type", "is missing; give a type, or disabled = true")
     elif window.type == "range" and window.dates is None:
-        yield Problem(f"{key}.value", "must be the first and the last date")
+        yield Problem(
+            f"{key}.value", f"must be the first and the last date for type {window.type!r}"
+        )
     elif window.type != "range" and window.days is None:
-        yield Problem(f"{key}.value", "must be a number of days")
+        yield Problem(f"{key}.value", f"must be a number of days for type {window.type!r}")
     if window.dates is not None and window.dates[0] > window.dates[1]:
-        yield Problem(f"{key}.value", "must not end before it starts")
+        yield Problem(
+            f"{key}.value", f"must not end before it starts: {window.dates[0]} to {window.dates[1]}"
+        )
     if window.rolling:
         yield Problem(
             f"{key}.rolling",
-            "is not supported: days count from today, whether or not something is free on them",
+            "is not supported: days count from today, whether or not they have free slots; "
+            "remove it",
         )
 
 
 def _check_individual(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
     if event_type.owner_id is None:
-        yield Problem(key, "must have an ownerId, or a teamId")
+        yield Problem(key, "must have an ownerId or a teamId")
     if event_type.hosts:
-        yield Problem(f"{key}.hosts", "are for event types of a team; here the owner is the host")
+        yield Problem(
+            f"{key}.hosts", "are for event types of a team; of this one the owner is the host"
+        )
     if event_type.scheduling_type is not None:
         yield Problem(f"{key}.schedulingType", "is for event types of a team")
     if event_type.reschedule_with_same_round_robin_host:
-        yield Problem(f"{key}.rescheduleWithSameRoundRobinHost", "is for round robin")
+        yield Problem(
+            f"{key}.rescheduleWithSameRoundRobinHost", "is for round robin event types; remove it"
+        )
 
 
 def _check_team_type(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
     if event_type.owner_id is not None:
         yield Problem(key, "must have an ownerId or a teamId, not both")
     if not event_type.hosts:
-        yield Problem(f"{key}.hosts", "must be at least one, for an event type of a team")
-    hosts = _indexed(f"{key}.hosts", event_type.hosts)
-    yield from _repeated((f"{host_key}.userId", host.user_id) for host_key, host in hosts)
+        yield Problem(f"{key}.hosts", "must name at least one host, for an event type of a team")
+    hosts = indexed(f"{key}.hosts", event_type.hosts)
+    yield from _duplicates((f"{host_key}.userId", host.user_id) for host_key, host in hosts)
     match event_type.scheduling_type:
         case None:
-            yield Problem(f"{key}.schedulingType", "must be 'collective' or 'roundRobin'")
+            yield Problem(
+                f"{key}.schedulingType",
+                "is missing; it must be 'collective' or 'roundRobin' for an event type of a team",
+            )
         case "collective":
             yield from _check_collective(key, event_type)
 
@@ -355,25 +377,28 @@ def _check_team_type(key: str, event_type: EventTypeTable) -> Iterator[Problem]:
 def _check_members(
     row_key: str, event_type: EventTypeTable, members: frozenset[int] | None
 ) -> Iterator[Problem]:
-    if members is None:  # the team is unknown or wrong itself, which was said already
+    if members is None:  # the team is missing or invalid, which is reported already
         return
-    for key, host in _indexed(f"{row_key}.hosts", event_type.hosts):
+    for key, host in indexed(f"{row_key}.hosts", event_type.hosts):
         if host.user_id not in members:
             yield Problem(
                 f"{key}.userId",
-                f"user {host.user_id} is no accepted member of team {event_type.team_id}",
+                f"user {host.user_id} is not an accepted member of team {event_type.team_id}",
             )
 
 
 def _check_collective(row_key: str, event_type: EventTypeTable) -> Iterator[Problem]:
-    for key, host in _indexed(f"{row_key}.hosts", event_type.hosts):
+    for key, host in indexed(f"{row_key}.hosts", event_type.hosts):
         for name in sorted(host.model_fields_set & {"is_fixed", "weight", "group_id"}):
             yield Problem(
                 f"{key}.{to_camel(name)}",
-                "is for round robin; in a collective event type every host takes part",
+                "is for round robin; every host takes part in a collective event type",
             )
     if event_type.reschedule_with_same_round_robin_host:
-        yield Problem(f"{row_key}.rescheduleWithSameRoundRobinHost", "is for round robin")
+        yield Problem(
+            f"{row_key}.rescheduleWithSameRoundRobinHost",
+            "is for round robin event types; remove it",
+        )
 
 
 # --- Bookings --------------------------------------------------------------------------
@@ -381,14 +406,14 @@ def _check_collective(row_key: str, event_type: EventTypeTable) -> Iterator[Prob
 
 def _check_bookings(tables: Tables) -> Iterator[Problem]:
     rows = tables.bookings
-    yield from _unknown(
+    yield from _missing_references(
         tables, "eventTypes", ((f"{key}.eventTypeId", each.event_type_id) for key, each in rows)
     )
     event_types = {each.id: each for _, each in tables.event_types}
     users = tables.ids("users")
     for key, booking in rows:
         event_type = event_types.get(booking.event_type_id)
-        if event_type is not None:  # else unknown, or wrong itself, which was said already
+        if event_type is not None:  # else missing or invalid, which is reported already
             yield from _check_booking(key, booking, event_type, users)
 
 
@@ -396,18 +421,21 @@ def _check_booking(
     key: str, booking: BookingTable, event_type: EventTypeTable, users: set[object]
 ) -> Iterator[Problem]:
     if booking.start >= booking.end:
-        yield Problem(f"{key}.end", "must be after the start")
+        yield Problem(
+            f"{key}.end", f"must be after the start, {booking.start}, but is {booking.end}"
+        )
     try:
         start, end = booking.occupied(event_type)
     except OverflowError:
-        yield Problem(key, "the buffers reach beyond the years 1 to 9999")
+        yield Problem(key, "the buffers of its event type reach beyond the years 1 to 9999")
     else:
         if end - start > LONGEST_SPAN:
             yield Problem(
-                f"{key}.end", f"must be {LONGEST} minutes after the start at most, buffers included"
+                f"{key}.end",
+                f"must be {LONGEST_MINUTES} minutes after the start at most, buffers included",
             )
     if booking.attendees_count is not None and event_type.seats is None:
-        yield Problem(f"{key}.attendeesCount", "is for event types with seats")
+        yield Problem(f"{key}.attendeesCount", "is for event types with seats; remove it")
     yield from _check_booked_hosts(f"{key}.hostIds", booking.host_ids, event_type, users)
 
 
@@ -416,108 +444,11 @@ def _check_booked_hosts(
 ) -> Iterator[Problem]:
     if host_ids is None:
         if event_type.scheduling_type == "roundRobin":
-            yield Problem(key, "is missing: with round robin, say who has the booking")
+            yield Problem(key, "is missing: a round robin booking needs its host")
         return
     if not host_ids:
-        yield Problem(key, "must be at least one")
-    for host_key, host in _indexed(key, host_ids):
+        yield Problem(key, "must name at least one host, or be left out")
+    for host_key, host in indexed(key, host_ids):
         if host not in users:
             yield Problem(host_key, f"there is no user with id {host}")
-    yield from _repeated(_indexed(key, host_ids))
-
-
-class _Placed(NamedTuple):
-    """A booking that takes time, and what it takes."""
-
-    key: str
-    booking: BookingTable
-    event_type: EventTypeTable
-    start: datetime
-    end: datetime
-    hosts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, key: str, booking: BookingTable, event_type: EventTypeTable) -> _Placed:
-        hosts = booking.host_ids or event_type.host_ids
-        return cls(key, booking, event_type, *booking.occupied(event_type), tuple(hosts))
-
-    @property
-    def name(self) -> str:
-        """Where it stands in the catalog, and its uid."""
-        return f"{self.key} ({self.booking.uid!r})"
-
-    @property
-    def session(self) -> tuple[int, datetime]:
-        """The shared session it belongs to, if its event type has seats."""
-        return self.event_type.id, self.booking.start
-
-    def shares_with(self, other: _Placed) -> bool:
-        """Tell whether both are the same session: same event type, slot, and hosts."""
-        same_slot = self.session == other.session and self.end == other.end
-        return (
-            self.event_type.seats is not None and same_slot and set(self.hosts) == set(other.hosts)
-        )
-
-
-def _warn_of_hosts(
-    key: str, booking: BookingTable, event_type: EventTypeTable
-) -> Iterator[Problem]:
-    possible = event_type.host_ids
-    for host_key, host in _indexed(key, booking.host_ids or ()):
-        if host not in possible:
-            yield Problem(
-                host_key,
-                f"user {host} is no host of event type {event_type.id}; "
-                f"{booking.uid!r} takes their time all the same",
-            )
-
-
-def _warn_of_overlaps(placed: list[_Placed]) -> Iterator[Problem]:
-    """Find bookings that take the same host at the same time.  O(n log n), unless they do."""
-    by_host: dict[int, list[_Placed]] = {}
-    for each in placed:
-        for host in each.hosts:
-            by_host.setdefault(host, []).append(each)
-    for host, bookings in by_host.items():
-        latest: _Placed | None = None
-        for each in bookings:
-            if latest and each.start < latest.end and not each.shares_with(latest):
-                yield Problem(
-                    each.key,
-                    f"{each.booking.uid!r} overlaps with {latest.name} on user {host} "
-                    "(buffers, if any, included); both stand",
-                )
-            if latest is None or each.end > latest.end:
-                latest = each
-
-
-def _warn_of_sessions(placed: list[_Placed]) -> Iterator[Problem]:
-    """Find bookings that cannot be one session, and would begin together."""
-    first: dict[tuple[int, datetime], _Placed] = {}
-    for each in placed:
-        if each.event_type.seats is None:
-            continue
-        opened = first.setdefault(each.session, each)
-        # With a host in common they overlap, which is said already.
-        if not each.shares_with(opened) and not set(each.hosts) & set(opened.hosts):
-            yield Problem(
-                each.key,
-                f"{each.booking.uid!r} begins with {opened.name}: an event type with seats has one "
-                "session at a time, with the same hosts and end for all; it stands by itself",
-            )
-
-
-def _warn_of_seats(placed: list[_Placed]) -> Iterator[Problem]:
-    taken: dict[tuple[int, datetime], int] = {}
-    first: dict[tuple[int, datetime], _Placed] = {}
-    for each in placed:
-        seats = each.event_type.seats
-        if seats is None or not each.shares_with(first.setdefault(each.session, each)):
-            continue
-        taken[each.session] = taken.get(each.session, 0) + each.booking.seats_taken
-        if taken[each.session] > seats.seats_per_time_slot:
-            yield Problem(
-                f"{each.key}.attendeesCount",
-                f"{each.booking.uid!r} makes {taken[each.session]} of {seats.seats_per_time_slot} "
-                f"seats, with {first[each.session].name}; it stands",
-            )
+    yield from _duplicates(indexed(key, host_ids))

@@ -1,4 +1,4 @@
-"""Under which names users, teams, organizations and event types are found."""
+"""The names by which users, teams, organizations and event types are found."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Names, and the ids that they stand for."""
+    """Names and slugs, and the ids that they stand for."""
 
     users: Mapping[tuple[int | None, str], int]
-    """By the organization in which they have a name, None for outside of all, and that name."""
+    """Users by organization id and username; organization None: outside of all."""
     organizations: Mapping[str, int]
-    """By slug."""
+    """Organizations by slug."""
     teams: Mapping[tuple[int | None, str], int]
-    """By the organization that they are part of, None for no such, and their slug."""
-    of_users: Mapping[tuple[int, str], int]
-    """Event types, by the user who owns them and their slug."""
-    of_teams: Mapping[tuple[int, str], int]
-    """Event types, by their team and their slug."""
-    apart: frozenset[int]
-    """Users who are not to be found together with others."""
+    """Teams by organization id and slug; organization None: outside of all."""
+    user_event_types: Mapping[tuple[int, str], int]
+    """Event types by the id of the user who owns them, and slug."""
+    team_event_types: Mapping[tuple[int, str], int]
+    """Event types by team id and slug."""
+    without_dynamic_booking: frozenset[int]
+    """Users who do not allow searches for several users together."""
 
     def user(self, username: str, organization_id: int | None) -> int | None:
-        """Return who has a name inside an organization, or outside of all; None if nobody has."""
+        """Return the id of a user by name, inside an organization or outside of all (None)."""
         return self.users.get((organization_id, username))
 
 

@@ -1,4 +1,4 @@
-"""Tables of event types, and of what is booked already."""
+"""Tables of event types and bookings."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field
 
-from slotengine.calcom.catalog.values import Count, Days, Id, Instant, Length, Minutes, Name, Table
+from slotengine.calcom.catalog.values import (
+    Amount,
+    Id,
+    Length,
+    Minutes,
+    Name,
+    Table,
+    UtcTime,
+    WindowValue,
+)
 
 # --- Event types and bookings ----------------------------------------------------------
 
 
 class SeatsTable(Table):
-    """How many share a slot; the other two keys say what Cal.com's own pages show of that."""
+    """The seats of a slot; the other two keys are for Cal.com's own booking pages."""
 
     seats_per_time_slot: Annotated[int, Field(ge=1, le=1000)]
     show_attendee_info: bool = False
@@ -32,16 +41,16 @@ class HostTable(Table):
 
 
 class LimitsTable(Table):
-    """The most that may be booked of an event type in each period."""
+    """The most bookings, or minutes, of an event type in each period."""
 
-    day: Count | None = None
-    week: Count | None = None
-    month: Count | None = None
-    year: Count | None = None
+    day: Amount | None = None
+    week: Amount | None = None
+    month: Amount | None = None
+    year: Amount | None = None
     disabled: bool = False
 
     def by_period(self) -> dict[str, int]:
-        """Return the limits that there are, of the shortest period first.
+        """Return the limits that are set, the shortest period first.
 
         >>> LimitsTable(year=9, day=2).by_period()
         {'day': 2, 'year': 9}
@@ -51,26 +60,26 @@ class LimitsTable(Table):
 
 
 class BookingWindowTable(Table):
-    """How far ahead an event type can be booked: some days from today, or certain dates."""
+    """How far ahead an event type can be booked: a number of days, or a range of dates."""
 
     type: Literal["calendarDays", "businessDays", "range"] | None = None
-    value: Days | None = None
+    value: WindowValue | None = None
     rolling: bool = False
     disabled: bool = False
 
     @property
     def days(self) -> int | None:
-        """How many days ahead, if it is days that count."""
+        """The number of days; None for a range of dates."""
         return self.value if isinstance(self.value, int) else None
 
     @property
     def dates(self) -> tuple[date, date] | None:
-        """The first date and the last, both included, if it is dates that count."""
+        """The first and the last date; None for a number of days."""
         return self.value if isinstance(self.value, tuple) else None
 
 
 class EventTypeTable(Table):
-    """What can be booked: of an owner, or of a team and its hosts."""
+    """An event type, of a user or of a team and its hosts."""
 
     id: Id
     slug: Name
@@ -97,14 +106,14 @@ class EventTypeTable(Table):
 
     @property
     def all_hosts(self) -> list[HostTable]:
-        """Everybody who may host: of an individual event type, its owner."""
+        """All hosts; for an individual event type, its owner."""
         if self.owner_id is not None:
             return [HostTable.model_validate({"userId": self.owner_id})]
         return self.hosts
 
     @property
     def host_ids(self) -> list[int]:
-        """The ids of everybody who may host."""
+        """The user ids of all hosts."""
         return [host.user_id for host in self.all_hosts]
 
     @property
@@ -115,7 +124,7 @@ class EventTypeTable(Table):
 
     @property
     def rotating(self) -> list[list[HostTable]]:
-        """The groups of hosts of each of whom one takes part; without groups, all are one."""
+        """The host groups: one host of each takes part.  Hosts without a group are one group."""
         groups: dict[str | None, list[HostTable]] = {}
         if self.scheduling_type == "roundRobin":
             for host in self.hosts:
@@ -125,36 +134,36 @@ class EventTypeTable(Table):
 
     @property
     def before(self) -> timedelta:
-        """The buffer before."""
+        """The buffer before a slot."""
         return timedelta(minutes=self.before_event_buffer)
 
     @property
     def after(self) -> timedelta:
-        """The buffer after."""
+        """The buffer after a slot."""
         return timedelta(minutes=self.after_event_buffer)
 
 
 class BookingTable(Table):
-    """What is booked already."""
+    """An existing booking."""
 
     uid: Name
     event_type_id: Id
-    start: Instant
-    end: Instant
+    start: UtcTime
+    end: UtcTime
     status: Literal["accepted", "pending", "awaiting_host", "cancelled", "rejected"] = "accepted"
     host_ids: list[Id] | None = None
     attendees_count: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     @property
     def takes_time(self) -> bool:
-        """Whether its hosts are not free meanwhile."""
+        """Whether the booking makes its hosts busy."""
         return self.status not in {"cancelled", "rejected"}
 
     @property
     def seats_taken(self) -> int:
-        """How many seats it takes, where there are seats."""
+        """The number of seats taken, for an event type with seats."""
         return self.attendees_count or 1
 
     def occupied(self, event_type: EventTypeTable) -> tuple[datetime, datetime]:
-        """Return the span that it takes, buffers included.  Raises `OverflowError`."""
+        """Return start and end, buffers included.  Raises `OverflowError`."""
         return self.start - event_type.before, self.end + event_type.after

@@ -1,8 +1,8 @@
-"""From an event type's table to an event type, in the terms of the engine.
+"""Builds event types as the engine knows them from their tables.
 
-Whose hours count, and where: the event type's schedule comes first, then the
-one chosen for a host, then the host's own.  Who is away is away from all of
-them.  Travel is a matter of the host's own hours.
+The hours of a host are those of the event type's schedule, else of the schedule
+chosen for the host, else the host's own.  Absences count for all of them, trips for
+the host's own hours only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
-from slotengine.calcom.catalog.catalog import Offer
+from slotengine.calcom.catalog.catalog import CatalogEventType
 from slotengine.calcom.catalog.directory import resource_of
 from slotengine.calcom.catalog.event_type_tables import (
     BookingWindowTable,
@@ -24,14 +24,14 @@ from slotengine.calcom.catalog.user_tables import UserTable
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.schedule import AllOf, Hours, Schedule, Windows
 
-USUAL_WEIGHT: Final = 100
-"""The weight of a host of whom nothing is said; as in Cal.com."""
+DEFAULT_WEIGHT: Final = 100
+"""The default weight of a host; as in Cal.com."""
 
 _ALL_WEEK: Final = {weekday: (Hours(0, 24 * 60),) for weekday in range(7)}
 
 
-class OfferBuilder:
-    """Turns tables of event types into event types."""
+class EventTypeBuilder:
+    """Builds event types from their tables."""
 
     def __init__(self, tables: Tables, schedules: Mapping[int, Schedule]) -> None:
         self._schedules = schedules
@@ -39,8 +39,8 @@ class OfferBuilder:
         self._parents = {team.id: team.parent_id for _, team in tables.teams}
         self._members = {group.id: group.accepted for _, group in tables.groups}
 
-    def __call__(self, table: EventTypeTable) -> Offer:
-        return Offer(
+    def __call__(self, table: EventTypeTable) -> CatalogEventType:
+        return CatalogEventType(
             id=table.id,
             slug=table.slug,
             rules=self._rules(table),
@@ -75,21 +75,21 @@ class OfferBuilder:
 
     def _host(self, table: EventTypeTable, host: HostTable) -> Host:
         hours = self._hours(table.schedule_id or host.schedule_id, self._users[host.user_id])
-        return Host(resource_of(host.user_id), host.weight or USUAL_WEIGHT, hours)
+        return Host(resource_of(host.user_id), host.weight or DEFAULT_WEIGHT, hours)
 
     def _hours(self, schedule_id: int | None, user: UserTable) -> Windows | None:
-        """Return the hours that count instead of the user's own, if any do."""
+        """Return the hours in place of the user's own; None: the user's own count."""
         if schedule_id is None:
             return None
         schedule = self._schedules[schedule_id]
         if not user.out_of_office:
             return schedule
-        assert user.default_schedule_id is not None  # in whose zone the dates are
+        assert user.default_schedule_id is not None  # the dates are in its zone
         zone = self._schedules[user.default_schedule_id].zone
         return AllOf((schedule, Schedule(zone, _ALL_WEEK, away=user.absences())))
 
     def _zone(self, table: EventTypeTable) -> str | None:
-        """Return whose dates count for windows and limits: the first schedule's there is."""
+        """Return the time zone of booking windows and limits: that of the first schedule."""
         for schedule_id in (table.schedule_id, *self._schedule_ids(table)):
             if schedule_id is not None:
                 return self._schedules[schedule_id].zone

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from slotengine.calcom.catalog.quotas import NO_QUOTAS, CallerQuotas
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimit, RateLimits
-from slotengine.calcom.catalog.values import Most, Seconds, Table
+from slotengine.calcom.catalog.values import QuotaAmount, Seconds, Table
 from slotengine.calcom.wire import MINUTE
 from slotengine.engine.values import Quota
 
@@ -18,23 +18,23 @@ from slotengine.engine.values import Quota
 
 
 class RateLimitTable(Table):
-    """How often one caller may call, and for how long nothing is answered after that."""
+    """A rate limit: requests per window, and how long a caller beyond it is blocked."""
 
     requests: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     window_seconds: Seconds = 60
     block_seconds: Seconds = 60
     disabled: bool = False
 
-    def limit(self, usual: RateLimit | None) -> RateLimit | None:
-        """Return the limit, with as many requests as usual if it does not say how many."""
-        if self.disabled or usual is None:
+    def limit(self, default: RateLimit | None) -> RateLimit | None:
+        """Return the limit, with the default number of requests if the table has none."""
+        if self.disabled or default is None:
             return None
-        requests = usual.requests if self.requests is None else self.requests
+        requests = default.requests if self.requests is None else self.requests
         return RateLimit(requests, self.window_seconds, self.block_seconds)
 
 
 class RateLimitsTable(Table):
-    """How often callers of each kind may call."""
+    """The rate limits of each kind of caller."""
 
     api_key: RateLimitTable = RateLimitTable()
     access_token: RateLimitTable = RateLimitTable()
@@ -44,15 +44,15 @@ class RateLimitsTable(Table):
     disabled: bool = False
 
     def limits(self) -> RateLimits:
-        """Return all of them, the original's where nothing is said."""
+        """Return all limits; the original's where the table has none."""
         if self.disabled:
             return replace(UNLIMITED, address_header=self.address_header)
-        usual = RateLimits()
+        default = RateLimits()
         return RateLimits(
-            api_key=self.api_key.limit(usual.api_key),
-            access_token=self.access_token.limit(usual.access_token),
-            oauth_client=self.oauth_client.limit(usual.oauth_client),
-            address=self.address.limit(usual.address),
+            api_key=self.api_key.limit(default.api_key),
+            access_token=self.access_token.limit(default.access_token),
+            oauth_client=self.oauth_client.limit(default.oauth_client),
+            address=self.address.limit(default.address),
             address_header=self.address_header,
         )
 
@@ -61,22 +61,22 @@ class RateLimitsTable(Table):
 
 
 class QuotaTable(Table):
-    """How much one caller may have on hold."""
+    """A quota: how much one caller may have on hold."""
 
-    holds: Most = None
-    held_minutes: Most = None
-    life_minutes: Most = None
+    holds: QuotaAmount = None
+    held_minutes: QuotaAmount = None
+    life_minutes: QuotaAmount = None
     disabled: bool = False
 
-    def quota(self, usual: Quota | None) -> Quota | None:
-        """Return the quota, as usual where nothing is said; None for none."""
+    def quota(self, default: Quota | None) -> Quota | None:
+        """Return the quota, with defaults for missing keys; None for no quota."""
         if self.disabled:
             return None
-        said, usual = self.model_fields_set, usual or Quota()
+        given, default = self.model_fields_set, default or Quota()
         made = Quota(
-            holds=self.holds if "holds" in said else usual.holds,
-            held=_span(self.held_minutes) if "held_minutes" in said else usual.held,
-            life=_span(self.life_minutes) if "life_minutes" in said else usual.life,
+            holds=self.holds if "holds" in given else default.holds,
+            held=_span(self.held_minutes) if "held_minutes" in given else default.held,
+            life=_span(self.life_minutes) if "life_minutes" in given else default.life,
         )
         return None if made == Quota() else made
 
@@ -86,7 +86,7 @@ def _span(count: int | None) -> timedelta | None:
 
 
 class QuotasTable(Table):
-    """How much callers of each kind may have on hold."""
+    """The quotas of each kind of caller."""
 
     api_key: QuotaTable = QuotaTable()
     access_token: QuotaTable = QuotaTable()
@@ -95,13 +95,13 @@ class QuotasTable(Table):
     disabled: bool = False
 
     def quotas(self) -> CallerQuotas:
-        """Return all of them, the usual ones where nothing is said."""
+        """Return all quotas; the defaults where the table has none."""
         if self.disabled:
             return NO_QUOTAS
-        usual = CallerQuotas()
+        default = CallerQuotas()
         return CallerQuotas(
-            api_key=self.api_key.quota(usual.api_key),
-            access_token=self.access_token.quota(usual.access_token),
-            oauth_client=self.oauth_client.quota(usual.oauth_client),
-            address=self.address.quota(usual.address),
+            api_key=self.api_key.quota(default.api_key),
+            access_token=self.access_token.quota(default.access_token),
+            oauth_client=self.oauth_client.quota(default.oauth_client),
+            address=self.address.quota(default.address),
         )

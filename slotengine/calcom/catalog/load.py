@@ -1,11 +1,10 @@
-"""From a file to a catalog: read it, refuse a wrong one, or build what it means.
+"""Loads a catalog: reads the file, validates it, and builds a `Catalog`.
 
-`load_catalog` reads TOML or JSON, and `catalog_from` takes what is parsed
-already.  Both refuse a wrong catalog with `CatalogError`, which lists
-everything that is wrong with it, each with its key and the reason.
+`load_catalog` reads TOML or JSON, and `catalog_from` takes a parsed file.  Both raise
+`CatalogError` for an invalid catalog, with the key and the reason of every problem.
 
-`schema` defines the tables, `checks` how they must fit together, and `catalog` the
-result.  `event_types` builds the event types, and `calendars` reads the calendars.
+`schema` and `checks` validate the tables.  `event_types` builds the event types, and
+`calendars` reads the calendars.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slotengine.calcom.catalog.calendar_files import LastWhole
-from slotengine.calcom.catalog.calendars import Calendars
+from slotengine.calcom.catalog.booking_warnings import booking_warnings
+from slotengine.calcom.catalog.calendar_files import CalendarCopies
+from slotengine.calcom.catalog.calendars import CalendarReader
 from slotengine.calcom.catalog.catalog import AccessToken, Booking, Catalog, Keyring, OAuthClient
-from slotengine.calcom.catalog.checks import check, warnings
+from slotengine.calcom.catalog.checks import find_problems
 from slotengine.calcom.catalog.directory import Directory, resource_of
 from slotengine.calcom.catalog.event_type_tables import BookingTable, EventTypeTable
-from slotengine.calcom.catalog.event_types import OfferBuilder
+from slotengine.calcom.catalog.event_types import EventTypeBuilder
 from slotengine.calcom.catalog.schema import Problem, Tables
 from slotengine.calcom.catalog.user_tables import origin
 from slotengine.core.time.schedule import Schedule
@@ -33,7 +33,7 @@ from slotengine.errors import InvalidRequest
 
 
 class CatalogError(InvalidRequest):
-    """The catalog cannot be used; ``problems`` has everything that is wrong with it.
+    """A catalog is invalid; ``problems`` lists every problem with its key.
 
     >>> print(CatalogError("my.toml", (Problem("users[0].id", "is missing"),)))
     my.toml is not a usable catalog:
@@ -59,16 +59,18 @@ def load_catalog(
 ) -> Catalog:
     """Read a catalog from a TOML file, or from JSON if it is named ``*.json``.
 
-    Calendars are read as well, and tried as they will be used at ``now``, by
-    default the system's.  Secrets that are kept outside the file are read from
-    ``environ``, by default the process's environment.  ``keep_calendars`` is a
-    folder for copies of the calendars: of a file that is cut short, or is no
-    calendar any more, what it last said as a whole counts as well.  What is
-    assumed of a calendar is among the catalog's warnings.  Raises `CatalogError`.
+    Calendar files are read and checked as of ``now``, by default the system's
+    time.  Secrets outside the file are read from ``environ``, by default the
+    environment of the process.  ``keep_calendars`` is a folder for copies of
+    complete calendar files: the copy of a file that is truncated, or no longer a
+    calendar, counts as well.  Assumptions about calendars are among the
+    catalog's warnings.
+
+    Raises `CatalogError`.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin with a mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
         is_json = path.suffix.lower() == ".json"
         raw = json.loads(text, object_pairs_hook=_table) if is_json else tomllib.loads(text)
     except OSError as error:
@@ -86,7 +88,7 @@ def load_catalog(
 
 
 def _table(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object, of which no key may be given twice; TOML refuses that itself."""
+    """Return a JSON object without repeated keys; TOML refuses those itself."""
     table: dict[str, object] = {}
     for key, value in pairs:
         if key in table:
@@ -104,37 +106,36 @@ def catalog_from(
     environ: Mapping[str, str] | None = None,
     keep_calendars: str | Path | None = None,
 ) -> Catalog:
-    """Make a catalog of what a file holds, as parsed already.
+    """Build a catalog from a parsed file.
 
-    Calendars are looked for from the ``folder`` on, and kept in
-    ``keep_calendars``; secrets are looked for in ``environ``.
-    Raises `CatalogError`, naming ``file``.
+    Paths of calendars are relative to ``folder``; ``file`` is the name that
+    errors show.  All else is as for `load_catalog`.  Raises `CatalogError`.
 
     >>> catalog_from({"users": [{"id": 1, "username": "front-desk"}]})
     <Catalog: 0 event types, 1 users, 0 bookings>
     """
     if not isinstance(raw, dict):
-        raise CatalogError(file, (Problem("", "must be a table"),))
+        raise CatalogError(file, (Problem("", f"must be a table, not {type(raw).__name__}"),))
     tables = Tables(raw, os.environ if environ is None else environ)
-    copies = None if keep_calendars is None else LastWhole(Path(keep_calendars))
-    calendars = Calendars(tables.users, Path(folder), now or datetime.now(UTC), copies)
-    problems = (*tables.problems, *check(tables), *calendars.problems)
+    copies = None if keep_calendars is None else CalendarCopies(Path(keep_calendars))
+    calendars = CalendarReader(tables.users, Path(folder), now or datetime.now(UTC), copies)
+    problems = (*tables.problems, *find_problems(tables), *calendars.problems)
     if problems:
         raise CatalogError(file, problems)
     return _catalog(tables, calendars)
 
 
-# --- Building, of tables in which nothing is wrong -------------------------------------
+# --- Building, from valid tables -------------------------------------------------------
 
 
-def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
+def _catalog(tables: Tables, calendars: CalendarReader) -> Catalog:
     schedules = {table.id: table.schedule() for _, table in tables.schedules}
-    build = OfferBuilder(tables, schedules)
+    build = EventTypeBuilder(tables, schedules)
     event_types = {table.id: table for _, table in tables.event_types}
     resources = {
         resource_of(user.id): schedules.get(user.default_schedule_id or 0)
         for _, user in tables.users
-    } | _of_travellers(tables)
+    } | _personal_hours(tables)
     return Catalog(
         event_types={id: build(table) for id, table in event_types.items()},  # noqa: A001
         resources=resources,
@@ -155,12 +156,15 @@ def _catalog(tables: Tables, calendars: Calendars) -> Catalog:
         },
         rate_limits=tables.rate_limits,
         quotas=tables.quotas,
-        warnings=(*map(str, warnings(tables)), *calendars.warnings),
+        warnings=(*map(str, booking_warnings(tables)), *calendars.warnings),
     )
 
 
-def _of_travellers(tables: Tables) -> dict[str, Schedule]:
-    """Return the hours of users who travel or are away; all others share their schedules."""
+def _personal_hours(tables: Tables) -> dict[str, Schedule]:
+    """Return the hours of users who travel or are away, by resource.
+
+    All others share the schedules of the catalog.
+    """
     own = {table.id: table for _, table in tables.schedules}
     return {
         resource_of(user.id): own[user.default_schedule_id].schedule(user.trips(), user.absences())
@@ -175,17 +179,19 @@ def _directory(tables: Tables) -> Directory:
         users=_usernames(tables),
         organizations={each.slug: each.id for _, each in tables.organizations},
         teams={(team.parent_id, team.slug): team.id for _, team in tables.teams},
-        of_users={(owner, each.slug): each.id for owner, _, each in event_types if owner},
-        of_teams={(team, each.slug): each.id for _, team, each in event_types if team},
-        apart=frozenset(user.id for _, user in tables.users if not user.allow_dynamic_booking),
+        user_event_types={(owner, each.slug): each.id for owner, _, each in event_types if owner},
+        team_event_types={(team, each.slug): each.id for _, team, each in event_types if team},
+        without_dynamic_booking=frozenset(
+            user.id for _, user in tables.users if not user.allow_dynamic_booking
+        ),
     )
 
 
 def _usernames(tables: Tables) -> dict[tuple[int | None, str], int]:
-    """Return whom each name stands for, inside each organization and outside of all.
+    """Return user ids by organization, None for outside of all, and username.
 
-    Who has a name inside only is found by it outside as well, unless somebody else
-    could be meant.
+    A user with a name in an organization only is found by it outside as well, if the
+    name is unique.
     """
     own: dict[str, set[int]] = {}
     for _, user in tables.users:

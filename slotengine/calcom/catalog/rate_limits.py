@@ -1,7 +1,7 @@
-"""How often each caller may call: a count in a window, and a while of nothing beyond it.
+"""Rate limits: a fixed window of requests for each caller, and a block once it is exceeded.
 
-A window begins with a caller's first request.  The request after the last that is
-allowed begins a block instead, during which none counts; then all begins anew.
+A window begins with a caller's first request.  The first request beyond the limit
+begins a block, during which every request is refused; after it a new window begins.
 
 Knows nothing of who callers are.  Times are UTC microseconds.
 """
@@ -15,12 +15,12 @@ from typing import Final, NamedTuple
 
 from slotengine.core.time.instant import SECOND
 
-MOST_CALLERS: Final = 100_000
-"""How many callers are remembered at once; each takes about 300 bytes."""
+MAX_CALLERS: Final = 100_000
+"""The most callers that are remembered at once; each takes about 300 bytes."""
 
 
 class RateLimit(NamedTuple):
-    """So many requests in a window, and once that is exceeded none for a while."""
+    """A number of requests in a window, and how long a caller is blocked beyond it."""
 
     requests: int
     window_s: int = 60
@@ -28,39 +28,40 @@ class RateLimit(NamedTuple):
     name: str = "default"
 
 
-USUAL_LIMIT: Final = RateLimit(120)
-TRUSTED_LIMIT: Final = RateLimit(500)
-"""The original's, for callers whom it knows by more than a key or an address."""
+DEFAULT_LIMIT: Final = RateLimit(120)
+AUTHENTICATED_LIMIT: Final = RateLimit(500)
+"""The original's limit for access tokens and OAuth clients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """The limit for each kind of caller, None for none; the defaults are the original's."""
+    """The limit of each kind of caller; None: no limit.  The defaults are the original's."""
 
-    api_key: RateLimit | None = USUAL_LIMIT
-    access_token: RateLimit | None = TRUSTED_LIMIT
-    oauth_client: RateLimit | None = TRUSTED_LIMIT
-    address: RateLimit | None = USUAL_LIMIT
+    api_key: RateLimit | None = DEFAULT_LIMIT
+    access_token: RateLimit | None = AUTHENTICATED_LIMIT
+    oauth_client: RateLimit | None = AUTHENTICATED_LIMIT
+    address: RateLimit | None = DEFAULT_LIMIT
     address_header: str | None = None
-    """Where a trusted proxy says which address calls; None: whoever has connected does."""
+    """The header in which a trusted proxy names the caller's address; None: the peer's counts."""
 
 
 UNLIMITED: Final = RateLimits(api_key=None, access_token=None, oauth_client=None, address=None)
 
 
-class Count(NamedTuple):
-    """How a caller stands after a request: how many are left, and when that changes."""
+class RateLimitStatus(NamedTuple):
+    """The state of a caller's window after a request."""
 
     limit: RateLimit
     remaining: int
     reset_s: int
-    """Seconds until the window, or the block, ends; begun ones count."""
+    """Seconds until the window or the block ends, rounded up."""
     exceeded: bool
 
     def headers(self) -> dict[str, str]:
-        """Return the three headers that tell of it.
+        """Return the three rate-limit headers of a response.
 
-        >>> Count(RateLimit(120), 7, 60, exceeded=False).headers()["X-RateLimit-Remaining-Default"]
+        >>> status = RateLimitStatus(RateLimit(120), remaining=7, reset_s=60, exceeded=False)
+        >>> status.headers()["X-RateLimit-Remaining-Default"]
         '7'
         """
         limit, remaining, reset = _names(self.limit.name)
@@ -73,7 +74,7 @@ class Count(NamedTuple):
 
 @cache
 def _names(name: str) -> tuple[str, str, str]:
-    """Return what the three headers of a limit are called."""
+    """Return the names of the three headers of a limit."""
     shown = name.capitalize()
     return (
         f"X-RateLimit-Limit-{shown}",
@@ -82,38 +83,38 @@ def _names(name: str) -> tuple[str, str, str]:
     )
 
 
-class Windows:
-    """The requests of each caller, under one limit.
+class FixedWindowCounter:
+    """Counts the requests of each caller under one limit.
 
-    >>> windows = Windows(RateLimit(2))
+    >>> windows = FixedWindowCounter(RateLimit(2))
     >>> [windows.hit("a", now=0).remaining for _ in range(3)], windows.hit("b", now=0).remaining
     ([1, 0, 0], 1)
     >>> windows.hit("a", now=59_000_000)
-    Count(limit=RateLimit(...), remaining=0, reset_s=1, exceeded=True)
+    RateLimitStatus(limit=RateLimit(...), remaining=0, reset_s=1, exceeded=True)
 
-    Who has been quiet for a window, or a block, is forgotten as others come; and
-    beyond ``most`` callers also who is next to be.
+    A caller whose window or block has ended is forgotten as others come.  Beyond
+    ``max_callers``, so is the caller whose window or block ends next.
     """
 
-    __slots__ = ("_blocked", "_counting", "_limit", "_most")
+    __slots__ = ("_blocked", "_counting", "_limit", "_max_callers")
 
-    def __init__(self, limit: RateLimit, *, most: int = MOST_CALLERS) -> None:
+    def __init__(self, limit: RateLimit, *, max_callers: int = MAX_CALLERS) -> None:
         assert limit.requests >= 0
         assert limit.window_s > 0
         assert limit.block_s > 0
-        assert most > 0
+        assert max_callers > 0
         self._limit = limit
-        self._most = most
-        # When it ends, and how many so far; and when each block ends.  All windows are equally
-        # long, and so are all blocks, and time does not go backwards: the first ends first.
+        self._max_callers = max_callers
+        # The end and count of each window, and the end of each block.  All windows are equally
+        # long, so are all blocks, and time does not go backwards: the first ends first.
         self._counting: dict[Hashable, tuple[int, int]] = {}
         self._blocked: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
-        """Return how many callers are remembered."""
+        """Return the number of callers remembered."""
         return len(self._counting) + len(self._blocked)
 
-    def hit(self, caller: Hashable, *, now: int) -> Count:
+    def hit(self, caller: Hashable, *, now: int) -> RateLimitStatus:
         """Count a request.  O(1); ``now`` is never before that of an earlier call."""
         limit = self._limit
         until = self._blocked.get(caller)
@@ -134,23 +135,24 @@ class Windows:
         self._blocked[caller] = now + limit.block_s * SECOND
         return self._count(0, limit.block_s * SECOND, exceeded=True)
 
-    def charge(self, caller: Hashable, more: int, *, now: int) -> Count:
-        """Count a request that `hit` has let pass as so many more, if the caller has them left.
+    def charge(self, caller: Hashable, more: int, *, now: int) -> RateLimitStatus:
+        """Count a request that `hit` admitted as ``more`` further requests, if those are left.
 
-        If not, nothing more is counted, and ``exceeded`` says so.  What is more than a
-        window has is let pass if nothing else was counted in it, and then takes all.
+        If they are not, nothing is counted and the status is ``exceeded``.  A request
+        that costs more than a whole window is admitted as the first of a window, and
+        uses it up.
 
-        >>> windows = Windows(RateLimit(10))
+        >>> windows = FixedWindowCounter(RateLimit(10))
         >>> windows.hit("a", now=0).remaining, windows.charge("a", 4, now=0).remaining
         (9, 5)
         >>> windows.charge("a", 6, now=0)
-        Count(limit=RateLimit(...), remaining=5, reset_s=60, exceeded=True)
+        RateLimitStatus(limit=RateLimit(...), remaining=5, reset_s=60, exceeded=True)
         >>> windows.hit("b", now=0).remaining, windows.charge("b", 99, now=0).remaining
         (9, 0)
         """
         limit = self._limit
         ends, hits = self._counting.get(caller, (now, 0))
-        if now >= ends:  # it has ended since, or is blocked
+        if now >= ends:  # the window has ended since, or the caller is blocked
             return self._count(0, max(0, self._blocked.get(caller, now) - now), exceeded=True)
         if hits + more > limit.requests:
             if hits > 1:
@@ -159,17 +161,17 @@ class Windows:
         self._counting[caller] = ends, hits + more
         return self._count(limit.requests - hits - more, ends - now, exceeded=False)
 
-    def _count(self, remaining: int, us: int, *, exceeded: bool) -> Count:
-        return Count(self._limit, remaining, -(-us // SECOND), exceeded)
+    def _count(self, remaining: int, us: int, *, exceeded: bool) -> RateLimitStatus:
+        return RateLimitStatus(self._limit, remaining, -(-us // SECOND), exceeded)
 
     def _make_room(self, now: int) -> None:
-        """Forget two of those whose time is over, or one more if there are too many.
+        """Forget up to two callers whose time is over, and one more if there are too many.
 
-        Two for each that is added, so that they become fewer, and nobody waits.
+        Two for each caller added: the number shrinks at a constant cost per request.
         """
         for _ in range(2):
             self._forget_one(now)
-        if len(self) >= self._most:
+        if len(self) >= self._max_callers:
             del (self._counting or self._blocked)[next(iter(self._counting or self._blocked))]
 
     def _forget_one(self, now: int) -> None:
@@ -185,7 +187,7 @@ class Windows:
 
     def check_invariants(self) -> None:
         """Assert every invariant.  O(n); for tests."""
-        assert len(self) <= self._most
+        assert len(self) <= self._max_callers
         assert not self._counting.keys() & self._blocked.keys()
         ends = [end for end, _ in self._counting.values()]
         assert ends == sorted(ends)

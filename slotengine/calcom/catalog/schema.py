@@ -26,7 +26,7 @@ from slotengine.calcom.catalog.user_tables import (
     TeamTable,
     UserTable,
 )
-from slotengine.calcom.catalog.values import Table
+from slotengine.calcom.catalog.values import Table, shown
 
 SECTIONS: Final = {
     "schedules": "schedule",
@@ -37,10 +37,10 @@ SECTIONS: Final = {
     "eventTypes": "event type",
     "bookings": "booking",
 }
-"""The lists of tables that a file may have, and what one of each is called."""
+"""The lists of tables in a file, and the name of one table of each."""
 _RATE_LIMITS: Final = "rateLimits"
 _QUOTAS: Final = "quotas"
-"""The tables that are no lists."""
+"""The keys of single tables."""
 
 
 TableT = TypeVar("TableT", bound=Table, covariant=True)
@@ -48,20 +48,20 @@ OneT = TypeVar("OneT", bound=Table)
 
 
 class Profile(NamedTuple):
-    """A name that a user has: where in the catalog it stands, and in which organization."""
+    """A username with its key in the catalog, and the organization in which it counts."""
 
     key: str
     username: str
     organization_id: int | None
-    """None: outside of all."""
+    """None: outside of all organizations."""
     user_id: int
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a catalog: where, and why."""
+    """One problem of a catalog."""
 
     key: str
-    """Such as ``eventTypes[2].ownerId``; empty for the file as a whole."""
+    """The key, such as ``eventTypes[2].ownerId``; empty for the file as a whole."""
     reason: str
 
     def __str__(self) -> str:
@@ -69,18 +69,22 @@ class Problem(NamedTuple):
 
 
 class Row(NamedTuple, Generic[TableT]):
-    """A table that is right by itself, and where it stands."""
+    """A valid table and its key."""
 
     key: str
     table: TableT
 
 
 class Tables:
-    """The tables of a file, and what is wrong with each of them by itself."""
+    """The valid tables of a file, and the problems of the others."""
 
     def __init__(self, raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         known = {*SECTIONS, _RATE_LIMITS, _QUOTAS}
-        self.problems = [Problem(key, "is not a known table") for key in raw if key not in known]
+        self.problems = [
+            Problem(key, "is not a known table; see docs/server.md")
+            for key in raw
+            if key not in known
+        ]
         self._raw = raw
         self._environ = environ
         self.schedules = self._rows("schedules", ScheduleTable)
@@ -97,28 +101,29 @@ class Tables:
 
     @property
     def groups(self) -> list[Row[OrganizationTable]]:
-        """Organizations and teams: an organization is a team with teams in it."""
+        """Organizations and teams: both have members."""
         return [*self.organizations, *self.teams]
 
     def profiles(self) -> list[Profile]:
-        """Return the names that users have: inside organizations first, then outside of all.
+        """Return the names of users: in organizations first, then outside of all.
 
-        Who is in one, or in a team of one, has a name there: that which the
-        organization says, or the user's own, which then is not one outside.
+        A member of an organization, or of one of its teams, has a name in it: the
+        one in the member's table, or else the user's own, which then does not count
+        outside.
         """
         names = {user.id: (f"{key}.username", user.username) for key, user in self.users}
         found: list[Profile] = []
         inside: set[int] = set()
         for key, each in self.organizations:
-            said = {
+            message = {
                 member.user_id: (f"{key}.members[{at}].username", member.username)
                 for at, member in enumerate(each.members)
                 if member.username is not None
             }
             teams = [team.accepted for _, team in self.teams if team.parent_id == each.id]
             for user_id in sorted(each.accepted.union(*teams) & names.keys()):
-                found.append(Profile(*(said.get(user_id) or names[user_id]), each.id, user_id))
-                if user_id not in said:
+                found.append(Profile(*(message.get(user_id) or names[user_id]), each.id, user_id))
+                if user_id not in message:
                     inside.add(user_id)
         return found + [
             Profile(*name, None, user_id)
@@ -127,7 +132,7 @@ class Tables:
         ]
 
     def ids(self, section: str) -> set[object]:
-        """Return all ids, those of wrong tables too: a reference to them is not a problem."""
+        """Return all ids, those of invalid tables too: a reference to them is not a problem."""
         ids = (entry.get("id") for entry in self._entries(section) if isinstance(entry, dict))
         return {id for id in ids if isinstance(id, Hashable)}  # noqa: A001
 
@@ -136,7 +141,7 @@ class Tables:
         return entries if isinstance(entries, list) else []
 
     def _one(self, section: str, model: type[OneT]) -> OneT | None:
-        """Return a table that is no list; None if there is none, or it is wrong."""
+        """Return a single table; None if it is missing or invalid."""
         if section not in self._raw:
             return None
         try:
@@ -159,20 +164,35 @@ class Tables:
 
 
 _SUBJECT: Final = re.compile("^[A-Z][a-z]+ should ")
-"""What pydantic calls the value: input, string, list..."""
+"""The subject of pydantic's messages: input, string, list..."""
+_SHOWN: Final = frozenset(
+    {
+        "greater_than",
+        "greater_than_equal",
+        "less_than",
+        "less_than_equal",
+        "literal_error",
+        "string_pattern_mismatch",
+    }
+)
+"""Errors whose messages show the value: it is a number, or of a key that holds no secrets.
+
+Any other value may be a secret under a wrong key."""
 
 
 def _problems(key: str, error: ValidationError) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False, include_input=False):
+    for detail in error.errors(include_url=False):
         path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in detail["loc"])
         match detail["type"]:
             case "missing":
                 reason = "is missing"
             case "extra_forbidden":
-                reason = "is not a known key"
+                reason = "is not a known key; remove it, or correct its spelling"
             case "model_type":
                 reason = "must be a table"
             case _:
-                said = detail["msg"].removeprefix("Value error, ")
-                reason = _SUBJECT.sub("must ", said)
+                message = detail["msg"].removeprefix("Value error, ")
+                reason = _SUBJECT.sub("must ", message)
+                if detail["type"] in _SHOWN:
+                    reason += f", not {shown(detail['input'])}"
         yield Problem(key + path, reason)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from slotengine.calcom.catalog.values import Clock, Day, Id, Name, Secret, Table, Weekday
+from slotengine.calcom.catalog.values import Date, Id, Name, Secret, Table, TimeOfDay, Weekday
 from slotengine.core.time.schedule import Away, Hours, Schedule, Travel
 
 _WEEKDAYS: Final = {name: number for number, name in enumerate(get_args(Weekday))}
@@ -19,11 +19,11 @@ _WEEKDAYS: Final = {name: number for number, name in enumerate(get_args(Weekday)
 
 
 class HoursTable(Table):
-    """Hours of some days of the week."""
+    """Hours on some days of the week."""
 
     days: Annotated[list[Weekday], Field(min_length=1)]
-    start_time: Clock
-    end_time: Clock
+    start_time: TimeOfDay
+    end_time: TimeOfDay
 
 
 _OFFICE_HOURS: Final = HoursTable.model_validate(
@@ -37,15 +37,15 @@ _OFFICE_HOURS: Final = HoursTable.model_validate(
 
 
 class OverrideTable(Table):
-    """Hours of one date, instead of its weekly ones."""
+    """Hours of one date, in place of the weekly hours."""
 
-    date: Day
-    start_time: Clock
-    end_time: Clock
+    date: Date
+    start_time: TimeOfDay
+    end_time: TimeOfDay
 
 
 class ScheduleTable(Table):
-    """When somebody works."""
+    """Weekly hours in a time zone, with overrides for single dates."""
 
     id: Id
     name: str = ""
@@ -54,9 +54,9 @@ class ScheduleTable(Table):
     overrides: list[OverrideTable] = Field(default_factory=list)
 
     def schedule(self, travel: Sequence[Travel] = (), away: Sequence[Away] = ()) -> Schedule:
-        """Return the schedule, of somebody who travels or is away.
+        """Return the schedule, with the trips and absences of a user.
 
-        Raises `InvalidField` for an unknown time zone, or trips that overlap.
+        Raises `InvalidField` for an unknown time zone and for overlapping trips.
         """
         weekly: dict[int, list[Hours]] = {}
         for rule in self.availability:
@@ -70,7 +70,7 @@ class ScheduleTable(Table):
 
 def _hours(rule: HoursTable | OverrideTable) -> Hours:
     end_min = _minute_of_day(rule.end_time)
-    # Cal.com cannot write 24:00, and so means it by the last minute of the day.
+    # Cal.com cannot write 24:00, and writes 23:59 for it.
     return Hours(_minute_of_day(rule.start_time), 1440 if end_min == 1439 else end_min)
 
 
@@ -79,21 +79,21 @@ def _minute_of_day(clock: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-# --- Users and who they belong to ------------------------------------------------------
+# --- Users and organizations -----------------------------------------------------------
 
 
 class AccessTokenTable(Table):
-    """A bearer token of a user, perhaps for the web origins of one platform only."""
+    """A bearer token of a user; with a client id, for that platform's web origins only."""
 
     token: Secret
     client_id: Name | None = None
 
 
 class TravelTable(Table):
-    """Dates, both included, on which a user's default hours are in another time zone."""
+    """A trip: on these dates, both included, a user's default hours are in another time zone."""
 
-    start_date: Day
-    end_date: Day
+    start_date: Date
+    end_date: Date
     time_zone: Name
 
     def trip(self) -> Travel:
@@ -102,10 +102,10 @@ class TravelTable(Table):
 
 
 class AbsenceTable(Table):
-    """Dates, both included, on which a user is out of office."""
+    """The first and last date of an absence."""
 
-    start: Day
-    end: Day
+    start: Date
+    end: Date
 
     def away(self) -> Away:
         """Return the absence.  Raises `InvalidField`."""
@@ -113,7 +113,7 @@ class AbsenceTable(Table):
 
 
 class UserTable(Table):
-    """Somebody whose time is booked, or who calls."""
+    """A user: a host, a caller of the API, or both."""
 
     id: Id
     username: Name
@@ -130,16 +130,16 @@ class UserTable(Table):
     allow_dynamic_booking: bool = True
 
     def trips(self) -> tuple[Travel, ...]:
-        """Return when the user's default hours are in other zones.  Raises `InvalidField`."""
+        """Return the user's trips.  Raises `InvalidField`."""
         return tuple(each.trip() for each in self.travel)
 
     def absences(self) -> tuple[Away, ...]:
-        """Return when the user is away, whichever hours count.  Raises `InvalidField`."""
+        """Return the user's absences.  Raises `InvalidField`."""
         return tuple(each.away() for each in self.out_of_office)
 
 
 class OAuthClientTable(Table):
-    """A platform that calls with an id and a secret."""
+    """A platform that calls with a client id and a secret."""
 
     id: Name
     secret: Secret
@@ -148,7 +148,7 @@ class OAuthClientTable(Table):
 
 
 def origin(uri: str) -> str | None:
-    """Return scheme, host and port of an address, as browsers send them in ``Origin``.
+    """Return scheme, host and port of a URL, as browsers send them in ``Origin``.
 
     >>> origin("https://Platform.example/callback"), origin("mailto:desk@platform.example")
     ('https://platform.example', None)
@@ -163,9 +163,9 @@ def origin(uri: str) -> str | None:
 
 
 class MemberTable(Table):
-    """A user in a team or organization; until accepted, an invitation.
+    """A member of a team or organization; an invitation until it is accepted.
 
-    The ``username`` is that inside the organization, if it is not the user's own.
+    ``username`` is the name in the organization, if it differs from the user's own.
     """
 
     user_id: Id
@@ -174,7 +174,7 @@ class MemberTable(Table):
 
 
 class OrganizationTable(Table):
-    """Teams, and users who may be in none of them."""
+    """An organization: its teams name it as their parent."""
 
     id: Id
     slug: Name
@@ -183,11 +183,11 @@ class OrganizationTable(Table):
 
     @property
     def accepted(self) -> frozenset[int]:
-        """The ids of the users who have accepted to be members."""
+        """The user ids of members who accepted."""
         return frozenset(member.user_id for member in self.members if member.accepted)
 
 
 class TeamTable(OrganizationTable):
-    """Users who host together, perhaps of an organization."""
+    """A team, perhaps of an organization."""
 
     parent_id: Id | None = None

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import reprlib
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
 from pydantic.alias_generators import to_camel
 
-from slotengine.calcom.catalog.secrets import Kept, kept
+from slotengine.calcom.catalog.secrets import HashedSecret, read_secret
 from slotengine.calcom.wire import MINUTE, parse_timestamp
 from slotengine.core.ledger.terms import Terms
 
 LONGEST_SPAN: Final = timedelta(microseconds=Terms().longest_span)
-"""The longest that anything may take, with its buffers: what an engine allows by default."""
-LONGEST: Final = LONGEST_SPAN // MINUTE
-"""The same in minutes, and so the longest slot or buffer: 366 days."""
-MOST_DAYS: Final = 36_525
-"""How far ahead a booking window may reach: a hundred years."""
+"""The longest slot with its buffers, as an engine allows by default."""
+LONGEST_MINUTES: Final = LONGEST_SPAN // MINUTE
+"""The same in minutes, 366 days: the longest slot or buffer."""
+MAX_DAYS_AHEAD: Final = 36_525
+"""The farthest that a booking window may reach: a hundred years."""
 
 
-def _read_instant(value: object) -> object:
-    """Read a time as the wire does, or as TOML has read it already."""
+def shown(value: object) -> str:
+    """Return a value as error messages show it: shortened if it is long."""
+    return reprlib.repr(value)
+
+
+def _read_time(value: object) -> object:
+    """Read a time in ISO 8601, or one that TOML has parsed already."""
     if isinstance(value, datetime):
         return _in_utc(value)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     timestamp = parse_timestamp(value) if isinstance(value, str) else None
     if timestamp is None or timestamp.moment is None:
-        raise ValueError("must be an ISO 8601 time")
+        raise ValueError(f"must be an ISO 8601 time, not {shown(value)}")
     return timestamp.moment
 
 
@@ -38,7 +44,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError("must be in the years 1 to 9999, in UTC too") from None
+        raise ValueError(f"must be in the years 1 to 9999, in UTC too, not {moment}") from None
 
 
 def _read_date(value: object) -> object:
@@ -47,54 +53,58 @@ def _read_date(value: object) -> object:
     return value
 
 
-def _read_days(value: object) -> int | tuple[date, date]:
-    """Read a number of days, or the first and the last of them."""
-    if type(value) is int and 1 <= value <= MOST_DAYS:
+def _read_window(value: object) -> int | tuple[date, date]:
+    """Read a number of days, or the first and the last date."""
+    if type(value) is int and 1 <= value <= MAX_DAYS_AHEAD:
         return value
     if isinstance(value, list) and len(value) == 2:
         first, last = map(_read_date, value)
         if type(first) is date and type(last) is date:
             return first, last
-    raise ValueError(f"must be 1 to {MOST_DAYS} days, or a list of two dates")
+    raise ValueError(
+        f"must be 1 to {MAX_DAYS_AHEAD} days, or a list of two dates, not {shown(value)}"
+    )
 
 
-def _read_secret(value: object, info: ValidationInfo) -> Kept:
-    """Read what stands for a secret, which may be in the environment: the context."""
-    if not isinstance(value, str):
+def _read_secret(value: object, info: ValidationInfo) -> HashedSecret:
+    """Read a secret, with the environment as the context of the validation."""
+    if not isinstance(value, str):  # not shown: it may be the secret
         raise ValueError("must be a valid string")
-    return kept(value, info.context or {})
+    return read_secret(value, info.context or {})
 
 
-def _read_most(value: object) -> int | None:
-    """Read the most of something; None for any number."""
-    if value == UNLIMITED_WORD:
+def _read_quota(value: object) -> int | None:
+    """Read a number, or None for ``"unlimited"``."""
+    if value == _UNLIMITED:
         return None
-    if type(value) is int and 1 <= value <= MOST_OF_ANYTHING:
+    if type(value) is int and 1 <= value <= MAX_QUOTA:
         return value
-    raise ValueError(f'must be a whole number from 1 to {MOST_OF_ANYTHING}, or "unlimited"')
+    raise ValueError(
+        f'must be a whole number from 1 to {MAX_QUOTA}, or "unlimited", not {shown(value)}'
+    )
 
 
-UNLIMITED_WORD: Final = "unlimited"
-MOST_OF_ANYTHING: Final = 1_000_000
+_UNLIMITED: Final = "unlimited"
+MAX_QUOTA: Final = 1_000_000
 
 Id = Annotated[int, Field(gt=0, lt=2**53)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Amount = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
-"""Shorter than an id may be: many an id is a name with something before it."""
-Length = Annotated[int, Field(ge=1, le=LONGEST)]
+"""Shorter than an engine's id may be: many ids are a name with a prefix."""
+Length = Annotated[int, Field(ge=1, le=LONGEST_MINUTES)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
-Minutes = Annotated[int, Field(ge=0, le=LONGEST)]
-Clock = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-Instant = Annotated[datetime, BeforeValidator(_read_instant)]
-Day = Annotated[date, BeforeValidator(_read_date)]
-Most = Annotated[int | None, PlainValidator(_read_most)]
-Days = Annotated[int | tuple[date, date], PlainValidator(_read_days)]
-Secret = Annotated[Kept, PlainValidator(_read_secret)]
+Minutes = Annotated[int, Field(ge=0, le=LONGEST_MINUTES)]
+TimeOfDay = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+UtcTime = Annotated[datetime, BeforeValidator(_read_time)]
+Date = Annotated[date, BeforeValidator(_read_date)]
+QuotaAmount = Annotated[int | None, PlainValidator(_read_quota)]
+WindowValue = Annotated[int | tuple[date, date], PlainValidator(_read_window)]
+Secret = Annotated[HashedSecret, PlainValidator(_read_secret)]
 Weekday = Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 
 class Table(BaseModel):
-    """What all tables have in common."""
+    """The base of all tables."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,

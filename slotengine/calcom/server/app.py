@@ -23,7 +23,7 @@ from aiohttp import HttpVersion10, HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from slotengine.calcom.catalog.catalog import Catalog
-from slotengine.calcom.catalog.quotas import USUAL, CallerQuotas
+from slotengine.calcom.catalog.quotas import DEFAULT_QUOTAS, CallerQuotas
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimits
 from slotengine.calcom.server.bodies import BROKEN, LARGEST_BODY, TOO_LARGE
 from slotengine.calcom.server.messages import Body, Head, Refusal, Response
@@ -67,7 +67,7 @@ def create_app(
     clock: Clock | None = None,
     enforce_availability: bool = True,
     rate_limits: RateLimits = UNLIMITED,
-    quotas: CallerQuotas = USUAL,
+    quotas: CallerQuotas = DEFAULT_QUOTAS,
 ) -> web.Application:
     """Return an application that serves a catalog.
 
@@ -429,7 +429,7 @@ def serve(
         engine,
         enforce_availability=enforce_availability,
         rate_limits=RateLimits(),
-        quotas=USUAL,
+        quotas=DEFAULT_QUOTAS,
     )
     with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
         runner.run(_serve(service, host, port, announce, grace_s))

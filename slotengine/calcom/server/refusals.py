@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from slotengine.calcom.catalog.catalog import Offer
+from slotengine.calcom.catalog.catalog import CatalogEventType
 from slotengine.calcom.server.responses import status_of
 from slotengine.calcom.wire import ERRORS, MINUTE, HttpError, stamp
 from slotengine.errors import (
@@ -39,7 +39,7 @@ _NOT_BOOKABLE: Final = (
 _LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
 
 
-def explained(refusal: Refused, offer: Offer, start_sent: str) -> HttpError:
+def explained(refusal: Refused, offer: CatalogEventType, start_sent: str) -> HttpError:
     """Return the answer that goes with a refusal, for the start as it was sent."""
     status, message = status_of(refusal), _reason(refusal, offer, start_sent)
     quota = _quota_facts(refusal)
@@ -96,7 +96,7 @@ def _quota(refusal: QuotaExceeded) -> str:
             return f"Too many holds were left to lapse one after the other.{again}"
 
 
-def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
+def _reason(refusal: Refused, offer: CatalogEventType, start_sent: str) -> str:
     if type(refusal) is SlotTaken:  # nearly always
         return _taken(refusal, offer)
     match refusal:
@@ -129,7 +129,7 @@ def _reason(refusal: Refused, offer: Offer, start_sent: str) -> str:
             return str(refusal)
 
 
-def _taken(refusal: SlotTaken, offer: Offer) -> str:
+def _taken(refusal: SlotTaken, offer: CatalogEventType) -> str:
     """Say whether a booking is in the way, or a hold.
 
     Whatever is in the way of a host must end first, on each of the hosts, and
@@ -141,7 +141,7 @@ def _taken(refusal: SlotTaken, offer: Offer) -> str:
     return _RESERVED if refusal.only_holds else _BOOKED
 
 
-def slot_minutes(offer: Offer, asked: int | None, *, field: str) -> int:
+def slot_minutes(offer: CatalogEventType, asked: int | None, *, field: str) -> int:
     """Return how long a slot is to be, in minutes.  Raises `HttpError` if it cannot be so long.
 
     ``field`` is what the caller calls the length.

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from slotengine.calcom.catalog.catalog import Catalog, Offer
+from slotengine.calcom.catalog.catalog import Catalog, CatalogEventType
 from slotengine.calcom.catalog.quotas import CallerQuotas
 from slotengine.calcom.server.auth import Caller, Kind
 from slotengine.calcom.server.refusals import explained, slot_minutes
@@ -38,7 +38,7 @@ USUAL_HOLD_MINUTES: Final = 5
 class _Wanted(NamedTuple):
     """A slot that may be asked for, by whom it is asked: all but free is known of it."""
 
-    offer: Offer
+    offer: CatalogEventType
     start: datetime
     start_sent: str
     end: datetime

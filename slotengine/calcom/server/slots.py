@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 import orjson
 
-from slotengine.calcom.catalog.catalog import Catalog, Offer
+from slotengine.calcom.catalog.catalog import Catalog, CatalogEventType
 from slotengine.calcom.catalog.directory import resource_of
 from slotengine.calcom.server.refusals import slot_minutes
 from slotengine.calcom.server.responses import Reply
@@ -164,14 +164,14 @@ class SlotSearch:
         )
 
     def _written(
-        self, query: SlotsQuery, offer: Offer | None, found: AvailableSlots | None
+        self, query: SlotsQuery, offer: CatalogEventType | None, found: AvailableSlots | None
     ) -> bytes:
         shown = () if found is None else self._shown(offer, found)
         return orjson.dumps(slots_data(shown, zone=query.time_zone, ranges=query.ranges))
 
     # --- What is asked for ---------------------------------------------------------------
 
-    def _resolve(self, query: AnyQuery) -> tuple[Offer | None, EventType]:
+    def _resolve(self, query: AnyQuery) -> tuple[CatalogEventType | None, EventType]:
         """Return the event type that is asked for; it is not the catalog's if it is dynamic."""
         if isinstance(query, ByUsernames):
             return None, self._together(query)
@@ -187,7 +187,7 @@ class SlotSearch:
     def _of_user(self, query: ByUser) -> int | None:
         directory = self._catalog.directory
         user_id = self._user(query.username, self._organization(query.organization_slug))
-        return directory.of_users.get((user_id, query.event_type_slug))
+        return directory.user_event_types.get((user_id, query.event_type_slug))
 
     def _of_team(self, query: ByTeam) -> int | None:
         directory = self._catalog.directory
@@ -195,13 +195,13 @@ class SlotSearch:
         team_id = directory.teams.get((organization_id, query.team_slug))
         if team_id is None:
             raise HttpError(404, f"Team with slug {query.team_slug} not found")
-        return directory.of_teams.get((team_id, query.event_type_slug))
+        return directory.team_event_types.get((team_id, query.event_type_slug))
 
     def _together(self, query: ByUsernames) -> EventType:
         """Return the event type of several users, who must all be free."""
         organization_id = self._organization(query.organization_slug)
         user_ids = [self._user(username, organization_id) for username in query.usernames]
-        if not self._catalog.directory.apart.isdisjoint(user_ids):
+        if not self._catalog.directory.without_dynamic_booking.isdisjoint(user_ids):
             raise HttpError(401, "Some of the users in this group do not allow dynamic booking")
         return EventType(
             id="dynamic",
@@ -263,7 +263,7 @@ class SlotSearch:
 
     # --- What is shown of it -------------------------------------------------------------
 
-    def _shown(self, offer: Offer | None, openings: AvailableSlots) -> list[Offered]:
+    def _shown(self, offer: CatalogEventType | None, openings: AvailableSlots) -> list[Offered]:
         length = openings.length
         if openings.total is None:
             return [(start, start + length, None) for start in openings.starts]
@@ -273,13 +273,13 @@ class SlotSearch:
             for start in openings.starts
         ]
 
-    def _seats(self, offer: Offer, openings: AvailableSlots, start: int) -> SeatsShown:
+    def _seats(self, offer: CatalogEventType, openings: AvailableSlots, start: int) -> SeatsShown:
         assert openings.total is not None
         taken = openings.taken.get(start, 0)
         booking_uid = self._booking_uid(offer, start, start + openings.length) if taken else None
         return SeatsShown(taken, openings.total, booking_uid)
 
-    def _booking_uid(self, offer: Offer, start: int, end: int) -> str | None:
+    def _booking_uid(self, offer: CatalogEventType, start: int, end: int) -> str | None:
         """Return the uid of a booking of the catalog's in a session, if there is one.
 
         Never one of the engine's: whoever knows that may act on the reservation.
@@ -298,7 +298,7 @@ class _Look(NamedTuple):
     """What is looked for, resolved."""
 
     query: SlotsQuery
-    offer: Offer | None
+    offer: CatalogEventType | None
     rules: EventType
     length: timedelta
     rescheduled: Reservation | None
@@ -313,7 +313,7 @@ def _found(data: bytes) -> Reply:
     return Reply(200, _BEFORE + data + _AFTER)
 
 
-def _length(query: SlotsQuery, offer: Offer | None, rules: EventType) -> timedelta:
+def _length(query: SlotsQuery, offer: CatalogEventType | None, rules: EventType) -> timedelta:
     """Return how long the slots are to be.  Raises `HttpError` if they cannot be so long."""
     if offer is None or query.duration == offer.length:
         return rules.length
@@ -321,7 +321,7 @@ def _length(query: SlotsQuery, offer: Offer | None, rules: EventType) -> timedel
 
 
 def _hosts(
-    query: SlotsQuery, offer: Offer | None, rescheduled: Reservation | None
+    query: SlotsQuery, offer: CatalogEventType | None, rescheduled: Reservation | None
 ) -> Collection[str] | None:
     """Return who of the groups of hosts will do: None for all, empty if nobody of a group is left.
 

@@ -44,7 +44,7 @@ from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.time.zone import UTC_NAMES, Zone
 
-LONGEST: Final = Terms().longest_span // MINUTE
+LONGEST_MINUTES: Final = Terms().longest_span // MINUTE
 """The longest slot that can be asked for, in minutes: what an engine allows by default."""
 
 # --- Values of parameters --------------------------------------------------------------
@@ -153,7 +153,7 @@ class SlotsQuery(Model):
         Field(description="An IANA name; times and dates are shown in that zone"),
     ] = None
     duration: Annotated[
-        Annotated[int, Field(ge=1, le=LONGEST), BeforeValidator(_integer)] | None,
+        Annotated[int, Field(ge=1, le=LONGEST_MINUTES), BeforeValidator(_integer)] | None,
         IS_NUMBER,
         ABSENT,
         Field(description="In minutes; one of the event type's"),

@@ -18,7 +18,12 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
-from slotengine.calcom.catalog.rate_limits import Count, RateLimit, RateLimits, Windows
+from slotengine.calcom.catalog.rate_limits import (
+    FixedWindowCounter,
+    RateLimit,
+    RateLimits,
+    RateLimitStatus,
+)
 from slotengine.calcom.server.auth import INVALID_KEY, Caller, Kind
 from slotengine.calcom.server.messages import Headers
 from slotengine.calcom.wire import HttpError
@@ -43,7 +48,7 @@ class Admission(NamedTuple):
     """Whether a request may go on, and how its caller stands; None: is not counted."""
 
     error: HttpError | None
-    counted: Count | None
+    counted: RateLimitStatus | None
 
     def check(self) -> None:
         """Raise `HttpError` if the request may not go on."""
@@ -58,7 +63,7 @@ class Admission(NamedTuple):
 class Account(NamedTuple):
     """Where the requests of a caller are counted, if they are, and what is refused always."""
 
-    windows: Windows | None
+    windows: FixedWindowCounter | None
     name: str | bytes
     wrong: str | None
 
@@ -144,8 +149,8 @@ FORWARDING: Final = (
 """Headers in which proxies say for whom they call."""
 
 
-def _windows(limit: RateLimit | None) -> Windows | None:
-    return None if limit is None else Windows(limit)
+def _windows(limit: RateLimit | None) -> FixedWindowCounter | None:
+    return None if limit is None else FixedWindowCounter(limit)
 
 
 def too_many_requests() -> HttpError:
@@ -153,7 +158,7 @@ def too_many_requests() -> HttpError:
     return HttpError(429, TOO_MANY, TOO_MANY)
 
 
-def too_costly(cost: int, count: Count) -> HttpError:
+def too_costly(cost: int, count: RateLimitStatus) -> HttpError:
     """Return the 429 of a request that counts as more than is left, which its details say."""
     hint = (
         f"this search counts as {cost} requests, of which {count.remaining} are left; "

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from slotengine.calcom.catalog.rate_limits import (
-    TRUSTED_LIMIT,
-    USUAL_LIMIT,
-    Count,
+    AUTHENTICATED_LIMIT,
+    DEFAULT_LIMIT,
+    FixedWindowCounter,
     RateLimit,
-    Windows,
+    RateLimitStatus,
 )
 from slotengine.calcom.wire import HttpError
 from slotengine.testing.remote.answers import too_many_requests
@@ -28,10 +28,10 @@ KEY_PREFIX: Final = "cal_"
 class RateLimits:
     """The limit for each kind of caller; the defaults are the original's."""
 
-    api_key: RateLimit = USUAL_LIMIT
-    access_token: RateLimit = TRUSTED_LIMIT
-    oauth_client: RateLimit = TRUSTED_LIMIT
-    address: RateLimit = USUAL_LIMIT
+    api_key: RateLimit = DEFAULT_LIMIT
+    access_token: RateLimit = AUTHENTICATED_LIMIT
+    oauth_client: RateLimit = AUTHENTICATED_LIMIT
+    address: RateLimit = DEFAULT_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ class Limiter:
     def __init__(self, limits: RateLimits, credentials: Credentials) -> None:
         self._limits = limits
         self._credentials = credentials
-        self._windows: dict[RateLimit, Windows] = {}
+        self._windows: dict[RateLimit, FixedWindowCounter] = {}
 
     def admit(self, headers: Headers, address: str, now: int) -> dict[str, str]:
         """Count a request, and return the headers that tell of it.
@@ -172,10 +172,10 @@ class Limiter:
         address = headers.get("cf-connecting-ip", address)
         return f"address {address}", (self._limits.address,)
 
-    def _hit(self, caller: str, limit: RateLimit, now: int) -> Count:
+    def _hit(self, caller: str, limit: RateLimit, now: int) -> RateLimitStatus:
         windows = self._windows.get(limit)
         if windows is None:
-            windows = self._windows[limit] = Windows(limit)
+            windows = self._windows[limit] = FixedWindowCounter(limit)
         return windows.hit(caller, now=now)
 
 

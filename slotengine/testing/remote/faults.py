@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 import anyio
 
-from slotengine.calcom.catalog.rate_limits import USUAL_LIMIT, Count, RateLimit
+from slotengine.calcom.catalog.rate_limits import DEFAULT_LIMIT, RateLimit, RateLimitStatus
 from slotengine.calcom.wire import UNEXPECTED
 from slotengine.core.time.instant import SECOND
 from slotengine.engine.clock import Clock
@@ -184,7 +184,7 @@ class Error429:
     """A 429 although no limit was reached; nothing has happened."""
 
     reset_s: int = 60
-    limit: RateLimit = USUAL_LIMIT
+    limit: RateLimit = DEFAULT_LIMIT
 
     @property
     def at(self) -> At:
@@ -194,7 +194,7 @@ class Error429:
     @property
     def headers(self) -> dict[str, str]:
         """The headers of a limit that is exceeded."""
-        return Count(self.limit, 0, self.reset_s, exceeded=True).headers()
+        return RateLimitStatus(self.limit, 0, self.reset_s, exceeded=True).headers()
 
     def answer(self, exchange: Exchange) -> Answer:
         """Raise the error."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from slotengine.calcom.catalog.checks import check, warnings
+from slotengine.calcom.catalog.booking_warnings import booking_warnings
+from slotengine.calcom.catalog.checks import find_problems
 from slotengine.calcom.catalog.load import CatalogError, catalog_from
 from slotengine.calcom.catalog.schema import Problem, Tables
 from slotengine.calcom.catalog.secrets import fingerprint
@@ -28,7 +29,11 @@ WRONG: list[tuple[str, object, str]] = [
     ("schedules[0].timeZone", "Rome", "is not an IANA time zone: 'Rome'"),
     ("schedules[0].timeZone", "../etc", "is not an IANA time zone"),
     ("schedules[0].timeZone", "Europe", "is not an IANA time zone"),
-    ("schedules[1].availability[0].endTime", "10:00", "must be after startTime; 23:59 stands"),
+    (
+        "schedules[1].availability[0].endTime",
+        "10:00",
+        "must be after startTime, 10:00, not 10:00; 23:59",
+    ),
     # What must differ
     ("schedules[1].id", 1, "is the same as schedules[0].id"),
     ("users[1].id", 1, "is the same as users[0].id"),
@@ -38,7 +43,7 @@ WRONG: list[tuple[str, object, str]] = [
         "two",
         "is the same as users[1].username",
     ),
-    ("teams[0].members[0].username", "x", "can be said of an organization's members only"),
+    ("teams[0].members[0].username", "x", "is for members of organizations; a member of a team"),
     ("users[1].apiKeys[0]", fingerprint("cal_one"), "is the same as users[0].apiKeys[0]"),
     ("teams[0].id", 100, "is the same as organizations[0].id"),
     ("eventTypes[1].id", 1, "is the same as eventTypes[0].id"),
@@ -58,13 +63,13 @@ WRONG: list[tuple[str, object, str]] = [
     ("eventTypes[1].hosts[0].scheduleId", 9, "there is no schedule with id 9"),
     ("bookings[0].eventTypeId", 9, "there is no event type with id 9"),
     # Users
-    ("users[1].travel", [trip()], "needs a defaultScheduleId, whose hours travel"),
+    ("users[1].travel", [trip()], "needs a defaultScheduleId: the hours of that"),
     ("users[0].travel", [trip(), trip()], "must have at most one zone on each date"),
     ("users[0].travel", [trip(), trip("2030-03-05", "2030-03-09")], "must have at most one zone"),
     (
         "users[1].outOfOffice",
         [{"start": "2030-03-01", "end": "2030-03-01"}],
-        "needs a defaultScheduleId, in whose time zone the dates are",
+        "needs a defaultScheduleId: the dates are in the time zone of that schedule",
     ),
     # Secrets
     ("users[0].apiKeys[0]", "cal_plain", "must not be the secret itself: write 'sha256:...'"),
@@ -75,37 +80,53 @@ WRONG: list[tuple[str, object, str]] = [
     ("oauthClients[0].redirectUris[0]", "x", "must be an http or https address"),
     # Event types
     ("eventTypes[0].lengthInMinutesOptions", [15, 45], "must contain lengthInMinutes, 30"),
-    ("eventTypes[0].hosts", [{"userId": 2}], "are for event types of a team; here the owner is"),
+    (
+        "eventTypes[0].hosts",
+        [{"userId": 2}],
+        "are for event types of a team; of this one the owner is",
+    ),
     ("eventTypes[0].schedulingType", "collective", "is for event types of a team"),
     ("eventTypes[1].schedulingType", None, "must be 'collective' or 'roundRobin'"),
-    ("eventTypes[1].hosts", [], "must be at least one, for an event type of a team"),
-    ("eventTypes[1].hosts[0].weight", 5, "is for round robin; in a collective event type every"),
-    ("eventTypes[1].hosts[0].groupId", "a", "is for round robin; in a collective event type ev"),
-    ("eventTypes[1].hosts[1].userId", 3, "user 3 is no accepted member of team 10"),
+    ("eventTypes[1].hosts", [], "must name at least one host, for an event type of a team"),
+    (
+        "eventTypes[1].hosts[0].weight",
+        5,
+        "is for round robin; every host takes part in a collective",
+    ),
+    ("eventTypes[1].hosts[0].groupId", "a", "is for round robin; every host takes part in a coll"),
+    ("eventTypes[1].hosts[1].userId", 3, "user 3 is not an accepted member of team 10"),
     ("eventTypes[0].rescheduleWithSameRoundRobinHost", True, "is for round robin"),
     ("eventTypes[1].rescheduleWithSameRoundRobinHost", True, "is for round robin"),
-    ("eventTypes[0].bookingLimitsCount", {}, "must have a day, week, month or year, or disabled"),
-    ("eventTypes[0].bookingLimitsDuration", {"disabled": False}, "must have a day, week, month or"),
+    ("eventTypes[0].bookingLimitsCount", {}, "must have a limit for a day, week, month or year"),
+    (
+        "eventTypes[0].bookingLimitsDuration",
+        {"disabled": False},
+        "must have a limit for a day, week,",
+    ),
     # Bookings
     (
         "bookings[2]",
         booking(eventTypeId=4, start="0001-01-01", end="0001-01-02"),
-        "the buffers reach beyond the years 1 to 9999",
+        "the buffers of its event type reach beyond the years 1 to 9999",
     ),
 ]
 
 DATES = ["2030-01-01", "2030-02-01"]
 
 WRONG_WINDOWS: list[tuple[object, str, str]] = [
-    ({}, ".type", "is missing, or disabled = true"),
-    ({"value": 3}, ".type", "is missing, or disabled = true"),
+    ({}, ".type", "is missing; give a type, or disabled = true"),
+    ({"value": 3}, ".type", "is missing; give a type, or disabled = true"),
     ({"type": "range"}, ".value", "must be the first and the last date"),
     ({"type": "range", "value": 3}, ".value", "must be the first and the last date"),
     ({"type": "range", "value": DATES[::-1]}, ".value", "must not end before it starts"),
     ({"type": "calendarDays"}, ".value", "must be a number of days"),
     ({"type": "businessDays", "value": DATES}, ".value", "must be a number of days"),
     ({"type": "calendarDays", "value": 3, "rolling": True}, ".rolling", "is not supported: days"),
-    ({"disabled": True, "value": 3}, ".disabled", "must not be true where there is a window"),
+    (
+        {"disabled": True, "value": 3},
+        ".disabled",
+        "must not be true beside a window; remove one or",
+    ),
 ]
 
 # Path and value, and then where the problem is, which is elsewhere, and why it is one.
@@ -185,7 +206,7 @@ WRONG_ELSEWHERE: list[tuple[str, object, str, str]] = [
         "eventTypes[0].bookingLimitsCount",
         {"day": 1, "disabled": True},
         "eventTypes[0].bookingLimitsCount.disabled",
-        "must not be true where there are limits",
+        "must not be true beside limits; remove one or the other",
     ),
     (
         "eventTypes[0].bookingLimitsDuration",
@@ -197,13 +218,23 @@ WRONG_ELSEWHERE: list[tuple[str, object, str, str]] = [
         ("eventTypes[0].bookingWindow", window, f"eventTypes[0].bookingWindow{key}", reason)
         for window, key, reason in WRONG_WINDOWS
     ),
-    ("eventTypes[0].ownerId", None, "eventTypes[0]", "must have an ownerId, or a teamId"),
+    ("eventTypes[0].ownerId", None, "eventTypes[0]", "must have an ownerId or a teamId"),
     ("eventTypes[1].ownerId", 1, "eventTypes[1]", "must have an ownerId or a teamId, not both"),
     ("eventTypes[1].hosts[0].mandatory", True, "eventTypes[1].hosts[0].isFixed", "is for round"),
     # Bookings
     ("bookings[2]", booking(end="2030-10-01T10:00:00Z"), "bookings[2].end", "after the start"),
-    ("bookings[2]", booking(eventTypeId=3), "bookings[2].hostIds", "is missing: with round robin"),
-    ("bookings[2]", booking(hostIds=[]), "bookings[2].hostIds", "must be at least one"),
+    (
+        "bookings[2]",
+        booking(eventTypeId=3),
+        "bookings[2].hostIds",
+        "is missing: a round robin booking needs its host",
+    ),
+    (
+        "bookings[2]",
+        booking(hostIds=[]),
+        "bookings[2].hostIds",
+        "must name at least one host, or be left out",
+    ),
     (
         "eventTypes[3].afterEventBuffer",
         366 * 24 * 60,
@@ -240,8 +271,8 @@ def test_what_does_not_fit_together_is_refused(
 
 
 def test_the_catalog_that_these_change_is_right(right: dict[str, Any]) -> None:
-    assert list(check(Tables(right, {}))) == []
-    assert list(warnings(Tables(right, {}))) == []
+    assert list(find_problems(Tables(right, {}))) == []
+    assert list(booking_warnings(Tables(right, {}))) == []
 
 
 def test_all_problems_are_listed_at_once(right: dict[str, Any]) -> None:
@@ -271,13 +302,13 @@ def test_a_table_that_is_wrong_elsewhere_can_still_be_referred_to(right: dict[st
     right["users"][1]["username"] = 2
     right["teams"][0]["slug"] = ""
     right["eventTypes"][3]["slug"] = ""
-    assert list(check(Tables(right, {}))) == []
+    assert list(find_problems(Tables(right, {}))) == []
 
 
 def test_a_limit_leaves_time_for_a_slot(first_problem: Callable[[str, object], Problem]) -> None:
     problem = first_problem("eventTypes[0].bookingLimitsDuration", {"day": 14, "week": 15})
     assert problem.key == "eventTypes[0].bookingLimitsDuration.day"
-    assert problem.reason == "must leave time for the shortest slot, 15"
+    assert problem.reason == "must be at least the length of the shortest slot, 15, but is 14"
 
 
 # --- Bookings that should not be as they are, but stand --------------------------------
@@ -315,7 +346,7 @@ SESSION: dict[str, object] = {
         (
             SESSION | {"attendeesCount": 2},
             "bookings[2].attendeesCount",
-            "'another' makes 4 of 3 seats, with bookings[1] ('second')",
+            "with 'another', 4 of 3 seats are taken in the session of bookings[1] ('second')",
         ),
         (
             SESSION | {"end": "2030-09-02T12:30:00Z"},
@@ -325,7 +356,7 @@ SESSION: dict[str, object] = {
         (
             {"eventTypeId": 3, "hostIds": [3]},
             "bookings[2].hostIds[0]",
-            "user 3 is no host of event type 3; 'another' takes their time all the same",
+            "user 3 is no host of event type 3; the booking 'another' takes the user's time",
         ),
     ],
 )
@@ -333,7 +364,7 @@ def test_what_should_not_be_is_told_and_stands(
     right: dict[str, Any], fields: dict[str, object], key: str, reason: str
 ) -> None:
     right["bookings"].append(booking(**fields))
-    (found,) = warnings(Tables(right, {}))
+    (found,) = booking_warnings(Tables(right, {}))
     assert found.key == key
     assert reason in found.reason
     catalog = catalog_from(right)
@@ -354,7 +385,9 @@ def test_a_session_has_one_place_and_one_end(right: dict[str, Any], host: int, e
         booking(uid="fourth", eventTypeId=3, hostIds=[host], end=end),
     ]
     (warning,) = catalog_from(right).warnings
-    assert warning.startswith("bookings[3]: 'fourth' begins with bookings[2] ('third')")
+    assert warning.startswith(
+        "bookings[3]: 'fourth' starts at the same time as bookings[2] ('third')"
+    )
     right["bookings"][3] |= {"hostIds": [1], "end": "2030-10-01T10:30:00Z"}
     assert catalog_from(right).warnings == ()
 
@@ -373,9 +406,9 @@ def test_a_session_has_one_place_and_one_end(right: dict[str, Any], host: int, e
 )
 def test_what_fits_together(right: dict[str, Any], fields: dict[str, object]) -> None:
     right["eventTypes"][2] |= fields
-    assert list(check(Tables(right, {}))) == []
+    assert list(find_problems(Tables(right, {}))) == []
 
 
 def test_trips_may_follow_each_other(right: dict[str, Any]) -> None:
     right["users"][0]["travel"] = [trip(), trip("2030-03-06", "2030-03-09", "Asia/Tokyo")]
-    assert list(check(Tables(right, {}))) == []
+    assert list(find_problems(Tables(right, {}))) == []

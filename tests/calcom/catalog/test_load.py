@@ -31,7 +31,7 @@ def test_what_is_right_becomes_a_catalog(right: dict[str, Any]) -> None:
 def test_what_is_no_table_is_refused(raw: object) -> None:
     with pytest.raises(CatalogError) as caught:
         catalog_from(raw)
-    assert caught.value.problems == (("", "must be a table"),)
+    assert caught.value.problems == (("", f"must be a table, not {type(raw).__name__}"),)
 
 
 def test_the_example_is_right() -> None:
@@ -59,7 +59,7 @@ def test_json_says_the_same_as_toml(tmp_path: Path) -> None:
         ("a.toml", b"a = " + b"[" * 5000, "cannot be read: "),
         ("a.json", b"{", "cannot be read: "),
         ("a.json", b"[" * 100_000, "cannot be read: "),
-        ("a.json", b"[]", "must be a table"),
+        ("a.json", b"[]", "must be a table, not list"),
         ("a.json", b'{"users": [{"id": 1}]}', "users[0].username: is missing"),
     ],
 )
@@ -355,7 +355,7 @@ def test_who_is_found_where(right: dict[str, Any]) -> None:
     assert directory.user("nobody", None) is None
 
 
-# --- Calendars -------------------------------------------------------------------------
+# --- CalendarReader -------------------------------------------------------------------------
 
 CALENDAR = """BEGIN:VCALENDAR
 BEGIN:VEVENT
@@ -388,11 +388,11 @@ def test_calendars_are_read_from_the_catalogs_folder(right: dict[str, Any], tmp_
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("none.ics", "cannot be read: No such file or directory"),
-        (".", "cannot be read: Is a directory"),
-        ("empty.ics", "cannot be read: the file: it is empty"),
-        ("text.ics", "cannot be read: the file: it is not iCalendar text"),
-        ("a\0b", "cannot be read: "),
+        ("none.ics", "'none.ics' cannot be read: No such file or directory"),
+        (".", "'.' cannot be read: Is a directory"),
+        ("empty.ics", "'empty.ics' cannot be read: the file: it is empty"),
+        ("text.ics", "'text.ics' cannot be read: the file: it is not iCalendar text"),
+        ("a\0b", "'a\\x00b' cannot be read: "),
     ],
 )
 def test_a_calendar_that_cannot_be_read(
@@ -476,7 +476,7 @@ def test_a_file_that_is_cut_short_frees_nothing(
     assert warnings == []
     for _ in range(2):
         assert hours() == ([10, 15] if text == SHORT["cut short"] else [10])
-        assert "what it said when it last was whole counts as well" in warnings[0]
+        assert "its last complete copy counts as well" in warnings[0]
     file.write_text(LATER, encoding="utf-8")
     assert hours() == [15]
     file.write_text(text, encoding="utf-8")
@@ -499,7 +499,7 @@ def test_a_copy_that_is_damaged_is_none(
     if text in LATER:
         catalog = catalog_from(right, folder=tmp_path, keep_calendars=copies)
         assert [begin.hour for begin, _ in catalog.calendars[0].busy(MONDAY)] == [15]
-        assert "no copy is kept" in catalog.warnings[0]
+        assert "there is no copy of it" in catalog.warnings[0]
     else:
         with pytest.raises(CatalogError, match=r"not iCalendar text"):
             catalog_from(right, folder=tmp_path, keep_calendars=copies)
@@ -534,7 +534,7 @@ def test_without_a_copy_a_file_that_is_cut_short_says_what_is_there(
     assert [begin.hour for begin, _ in catalog.calendars[0].busy(MONDAY)] == [15]
     assert catalog.warnings[0] == (
         "the calendar a.ics cannot be read to its end (it is cut short, or takes too much work); "
-        "no copy is kept"
+        "there is no copy of it"
     )
 
 
@@ -544,4 +544,4 @@ def test_a_folder_that_cannot_be_written_is_a_warning(
     (tmp_path / "a.ics").write_text(CALENDAR, encoding="utf-8")
     right["users"][1]["calendars"] = ["a.ics"]
     catalog_from(right, folder=tmp_path, keep_calendars=tmp_path / "a.ics")
-    assert "no copy of the calendar" in caplog.text
+    assert "cannot save a copy of the calendar" in caplog.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.calcom.catalog.rate_limits import Count, RateLimit, Windows
+from slotengine.calcom.catalog.rate_limits import FixedWindowCounter, RateLimit, RateLimitStatus
 
 SECOND = 1_000_000
 
@@ -20,7 +20,7 @@ calls = st.lists(
 )
 
 
-def last_of(limit: RateLimit, times: list[int]) -> Count:
+def last_of(limit: RateLimit, times: list[int]) -> RateLimitStatus:
     """Return how the last of all requests of one caller is answered."""
     at = 0
     while True:  # each turn is one window, and the block after it if there is one
@@ -29,19 +29,19 @@ def last_of(limit: RateLimit, times: list[int]) -> Count:
         if len(inside) <= limit.requests:
             if at + len(inside) == len(times):
                 left = limit.requests - len(inside)
-                return Count(limit, left, -((times[-1] - ends) // SECOND), exceeded=False)
+                return RateLimitStatus(limit, left, -((times[-1] - ends) // SECOND), exceeded=False)
             at += len(inside)
             continue
         until = inside[limit.requests] + limit.block_s * SECOND
         after = [time for time in times[at + limit.requests :] if time >= until]
         if not after:
-            return Count(limit, 0, -((times[-1] - until) // SECOND), exceeded=True)
+            return RateLimitStatus(limit, 0, -((times[-1] - until) // SECOND), exceeded=True)
         at = len(times) - len(after)
 
 
 @given(limits, calls)
 def test_windows_agree_with_the_naive_model(limit: RateLimit, calls: list[tuple[str, int]]) -> None:
-    windows = Windows(limit)
+    windows = FixedWindowCounter(limit)
     times: dict[str, list[int]] = {}
     now = 0
     for caller, later in calls:
@@ -55,7 +55,7 @@ def test_windows_agree_with_the_naive_model(limit: RateLimit, calls: list[tuple[
 def test_no_more_callers_are_remembered_than_allowed(
     limit: RateLimit, most: int, calls: list[tuple[int, int]]
 ) -> None:
-    windows = Windows(limit, most=most)
+    windows = FixedWindowCounter(limit, max_callers=most)
     now = 0
     for caller, later in calls:
         now += later
@@ -65,7 +65,7 @@ def test_no_more_callers_are_remembered_than_allowed(
 
 @given(limits, st.integers(1, 50))
 def test_who_has_gone_quiet_is_forgotten(limit: RateLimit, callers: int) -> None:
-    windows = Windows(limit)
+    windows = FixedWindowCounter(limit)
     for caller in range(callers):
         for _ in range(limit.requests + caller % 2):
             windows.hit(caller, now=0)
@@ -77,7 +77,7 @@ def test_who_has_gone_quiet_is_forgotten(limit: RateLimit, callers: int) -> None
 
 
 def test_who_is_pushed_out_is_who_would_be_next() -> None:
-    windows = Windows(RateLimit(2), most=2)
+    windows = FixedWindowCounter(RateLimit(2), max_callers=2)
     for now, caller in enumerate("abab"):
         windows.hit(caller, now=now)
     windows.hit("c", now=4)

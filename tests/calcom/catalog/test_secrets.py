@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from slotengine.calcom.catalog.load import CatalogError, catalog_from
 from slotengine.calcom.catalog.rate_limits import RateLimits
-from slotengine.calcom.catalog.secrets import digest_of, fingerprint, is_sendable, kept
+from slotengine.calcom.catalog.secrets import digest_of, fingerprint, is_sendable, read_secret
 from slotengine.calcom.server.auth import Kind, caller_of
 from slotengine.calcom.server.throttle import Throttle
 from slotengine.cli import cli
@@ -23,8 +23,8 @@ words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=5)
 
 @given(words)
 def test_a_secret_is_the_same_by_its_fingerprint_and_by_its_name(secret: str) -> None:
-    by_digest = kept(fingerprint(secret), {})
-    by_name = kept("env:KEY", {"KEY": secret})
+    by_digest = read_secret(fingerprint(secret), {})
+    by_name = read_secret("env:KEY", {"KEY": secret})
     assert by_digest.digest == by_name.digest == digest_of(secret)
     assert by_digest.is_api_key is None
     assert by_name.is_api_key is secret.startswith("cal_")
@@ -33,9 +33,9 @@ def test_a_secret_is_the_same_by_its_fingerprint_and_by_its_name(secret: str) ->
 @given(st.text(max_size=80).filter(lambda text: not text.startswith(("sha256:", "env:"))))
 def test_a_plain_secret_is_refused_and_not_shown(secret: str) -> None:
     with pytest.raises(ValueError, match="hash-key") as one:
-        kept(secret, {})
+        read_secret(secret, {})
     with pytest.raises(ValueError, match="hash-key") as other:
-        kept(SECRET, {})
+        read_secret(SECRET, {})
     assert str(one.value) == str(other.value)  # so nothing of them is in it
 
 
@@ -43,25 +43,25 @@ def test_a_plain_secret_is_refused_and_not_shown(secret: str) -> None:
 def test_what_no_header_can_carry_is_refused(value: str) -> None:
     assert not is_sendable(value)
     with pytest.raises(ValueError, match="must have printable ASCII") as caught:
-        kept("env:KEY", {"KEY": value})
+        read_secret("env:KEY", {"KEY": value})
     assert not value.strip() or value == "cal_" or value not in str(caught.value)
 
 
 def test_a_variable_that_is_not_set() -> None:
     with pytest.raises(ValueError, match="the environment variable KEY is not set"):
-        kept("env:KEY", {"OTHER": SECRET})
+        read_secret("env:KEY", {"OTHER": SECRET})
 
 
 @pytest.mark.parametrize("name", [SECRET + "-", "", "1", "A B", "A=B"])
 def test_what_is_no_name_is_not_shown(name: str) -> None:
     with pytest.raises(ValueError, match="must have the name") as caught:
-        kept("env:" + name, {})
+        read_secret("env:" + name, {})
     assert SECRET not in str(caught.value)
 
 
 def test_a_digest_is_not_shown_either() -> None:
-    assert digest_of(SECRET).hex() not in repr(kept(fingerprint(SECRET), {}))
-    assert repr(digest_of(SECRET)) not in repr(kept(fingerprint(SECRET), {}))
+    assert digest_of(SECRET).hex() not in repr(read_secret(fingerprint(SECRET), {}))
+    assert repr(digest_of(SECRET)) not in repr(read_secret(fingerprint(SECRET), {}))
 
 
 def test_a_catalog_reads_secrets_from_the_environment_it_is_given(right: dict[str, Any]) -> None:
@@ -79,8 +79,8 @@ def test_keys_are_not_taken_for_tokens(right: dict[str, Any]) -> None:
     with pytest.raises(CatalogError) as caught:
         catalog_from(right, environ={"TOKEN": "no-prefix", "KEY": SECRET})
     assert [str(problem) for problem in caught.value.problems] == [
-        "users[0].apiKeys[0]: must be 'cal_' and some letters and digits",
-        "users[0].accessTokens[0].token: must not start with 'cal_'",
+        "users[0].apiKeys[0]: must be 'cal_' followed by letters and digits",
+        "users[0].accessTokens[0].token: must not start with 'cal_', which marks API keys",
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from slotengine import Quota, SlotEngine, minutes
 from slotengine.calcom.catalog.load import CatalogError, catalog_from
-from slotengine.calcom.catalog.quotas import NO_QUOTAS, STRANGERS, CallerQuotas
+from slotengine.calcom.catalog.quotas import ADDRESS_QUOTA, NO_QUOTAS, CallerQuotas
 from slotengine.calcom.catalog.secrets import fingerprint
 from slotengine.calcom.server import create_app
 from slotengine.testing import SimClock
@@ -351,15 +351,16 @@ async def test_all_that_is_wrong_with_quotas_is_listed() -> None:
     }
     with pytest.raises(CatalogError) as caught:
         catalog_from(RAW_CATALOG | {"quotas": wrong})
+    unknown = "is not a known key; remove it, or correct its spelling"
     number = 'must be a whole number from 1 to 1000000, or "unlimited"'
     assert {str(problem) for problem in caught.value.problems} == {
-        f"quotas.address.holds: {number}",
-        f"quotas.address.lifeMinutes: {number}",
-        f"quotas.address.heldMinutes: {number}",
-        f"quotas.apiKey.holds: {number}",
-        "quotas.apiKey.hold: is not a known key",
+        f"quotas.address.holds: {number}, not 0",
+        f"quotas.address.lifeMinutes: {number}, not 2.5",
+        f"quotas.address.heldMinutes: {number}, not 'some'",
+        f"quotas.apiKey.holds: {number}, not True",
+        f"quotas.apiKey.hold: {unknown}",
         "quotas.accessToken: must be a table",
-        "quotas.anonymous: is not a known key",
+        f"quotas.anonymous: {unknown}",
     }
     with pytest.raises(CatalogError) as caught:
         catalog_from(RAW_CATALOG | {"quotas": []})
@@ -367,4 +368,4 @@ async def test_all_that_is_wrong_with_quotas_is_listed() -> None:
 
 
 def test_what_strangers_may_have() -> None:
-    assert Quota(holds=20, life=minutes(30)) == STRANGERS
+    assert Quota(holds=20, life=minutes(30)) == ADDRESS_QUOTA

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slotengine.calcom.server.slots_wire import (
-    LONGEST,
+    LONGEST_MINUTES,
     AnyQuery,
     ById,
     ByTeam,
@@ -279,7 +279,7 @@ def test_a_time_zone_is_given_once() -> None:
     assert "timeZone must be a valid" in wrong_with_id("timeZone=UTC&timeZone=UTC")
 
 
-@pytest.mark.parametrize("minutes", [1, 45, LONGEST])
+@pytest.mark.parametrize("minutes", [1, 45, LONGEST_MINUTES])
 def test_durations(minutes: int) -> None:
     assert with_id(f"duration={minutes}").duration == minutes
 
@@ -293,7 +293,7 @@ def test_durations(minutes: int) -> None:
         ("9" * 5000, "must be a number conforming to the specified constraints"),
         ("0", "must not be less than 1"),
         ("-30", "must not be less than 1"),
-        (str(LONGEST + 1), f"must not be greater than {LONGEST}"),
+        (str(LONGEST_MINUTES + 1), f"must not be greater than {LONGEST_MINUTES}"),
     ],
 )
 def test_what_is_no_duration(value: str, said: str) -> None:
