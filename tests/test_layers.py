@@ -85,7 +85,8 @@ LAYERS: Final[dict[str, Layer]] = {
         (CATALOG, SERVER, "slotengine.calcom.wire", *SERVED), ("aiohttp", "orjson")
     ),
     f"{SERVER}.bodies": Layer((f"{SERVER}.messages", "slotengine.calcom.wire")),
-    f"{SERVER}.messages": Layer(),
+    # Names of headers that a multidict, as which aiohttp has them, finds faster.
+    f"{SERVER}.messages": Layer((), ("multidict",)),
     f"{SERVER}.openapi": Layer((*DECLARED, "slotengine.calcom.wire"), ("pydantic",)),
     f"{SERVER}.reservations_wire": Layer(
         (f"{SERVER}.models", "slotengine.calcom.wire"), ("orjson", "pydantic")

@@ -17,6 +17,7 @@ from slotengine.calcom.wire import (
     parse_timestamp,
     reservation_data,
     stamp,
+    stamps,
     success,
 )
 
@@ -174,6 +175,11 @@ def test_any_text_is_read_or_refused_but_never_fails(text: str) -> None:
 
 def test_stamps_have_milliseconds_and_four_digit_years() -> None:
     assert stamp(datetime(1, 2, 3, 4, 5, 6, 7_999, tzinfo=UTC)) == "0001-02-03T04:05:06.007Z"
+
+
+@given(*[st.datetimes(timezones=st.just(UTC))] * 3)
+def test_three_stamps_at_once_are_three_stamps(a: datetime, b: datetime, c: datetime) -> None:
+    assert stamps(a, b, c) == (stamp(a), stamp(b), stamp(c))
 
 
 # --- Answers ---------------------------------------------------------------------------

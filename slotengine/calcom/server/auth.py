@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from slotengine.calcom.catalog.catalog import Catalog
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX, digest_of
-from slotengine.calcom.server.messages import Headers
+from slotengine.calcom.server.messages import AUTHORIZATION, CLIENT_ID, Headers
 from slotengine.calcom.wire import HttpError, sendable
 
 INVALID_KEY: Final = "CustomThrottlerGuard - Invalid API Key"
@@ -24,6 +24,9 @@ class Kind(Enum):
     API_KEY = "API key"
     ACCESS_TOKEN = "access token"
     OAUTH_CLIENT = "OAuth client"
+
+    # Looked up with each request; the usual one, of the name, is written in Python.
+    __hash__ = object.__hash__
 
 
 class Caller(NamedTuple):
@@ -85,7 +88,7 @@ def caller_of(headers: Headers, catalog: Catalog) -> Caller:
     the user is, and the others as whom it is counted: as in the original, where
     the one is asked before the other.
     """
-    if "Authorization" not in headers and "x-cal-client-id" not in headers:
+    if AUTHORIZATION not in headers and CLIENT_ID not in headers:
         return NOBODY  # the usual case, made cheap
     bearer, client = _bearer(headers, catalog), _client(headers, catalog)
     if bearer is None or client is None:
@@ -95,7 +98,7 @@ def caller_of(headers: Headers, catalog: Catalog) -> Caller:
 
 def _bearer(headers: Headers, catalog: Catalog) -> Caller | None:
     """Return whom the Authorization header is of, if there is one."""
-    header = headers.get("Authorization")
+    header = headers.get(AUTHORIZATION)
     if not header:
         return None
     scheme, _, token = header.partition(" ")
@@ -130,7 +133,7 @@ def _of_token(secret: str, origin: str | None, catalog: Catalog) -> Caller:
 
 def _client(headers: Headers, catalog: Catalog) -> Caller | None:
     """Return which OAuth client calls, if a request has both an id and a secret of one."""
-    client_id = headers.get("x-cal-client-id")
+    client_id = headers.get(CLIENT_ID)
     secret = headers.get("x-cal-secret-key")
     if not client_id or not secret:
         return None

@@ -9,7 +9,12 @@ from __future__ import annotations
 import zlib
 from typing import Final, NamedTuple
 
-from slotengine.calcom.server.messages import Headers
+from slotengine.calcom.server.messages import (
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_TYPE,
+    Headers,
+)
 from slotengine.calcom.wire import HttpError
 
 LARGEST_BODY: Final = 100 * 1024
@@ -52,10 +57,10 @@ def expected_json(headers: Headers) -> Expected:
 
     Raises `HttpError` 415, 413, or 400 for a length that is none.
     """
-    sent_as = headers.get("Content-Type", "application/json")
+    sent_as = headers.get(CONTENT_TYPE, "application/json")
     if sent_as != "application/json" and not _is_json(sent_as):
         raise HttpError(415, "The body must be application/json, in UTF-8")
-    encoding = headers.get("Content-Encoding")
+    encoding = headers.get(CONTENT_ENCODING)
     if encoding is not None:
         encoding = encoding.strip().lower()
         if encoding not in _ENCODINGS:
@@ -78,7 +83,7 @@ def _is_json(content_type: str) -> bool:
 
 def _length(headers: Headers) -> int:
     """Return how many bytes may come; without a length, as many as are accepted."""
-    length = headers.get("Content-Length")
+    length = headers.get(CONTENT_LENGTH)
     if length is None:
         return LARGEST_BODY if "Transfer-Encoding" in headers else 0
     if not (length.isascii() and length.isdigit()):

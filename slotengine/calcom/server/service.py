@@ -38,7 +38,14 @@ from slotengine.calcom.server.bodies import (
     unpacked,
 )
 from slotengine.calcom.server.docs_page import Pages
-from slotengine.calcom.server.messages import Head, Headers, Refusal, Response
+from slotengine.calcom.server.messages import (
+    API_VERSION,
+    EXPECT,
+    Head,
+    Headers,
+    Refusal,
+    Response,
+)
 from slotengine.calcom.server.openapi import document
 from slotengine.calcom.server.reservations import Reservations
 from slotengine.calcom.server.responses import PREFLIGHT, Reply, path_of, problem, respond
@@ -147,12 +154,12 @@ class Service:
 
     def _admitted(self, head: Head, shown: dict[str, str]) -> Refusal | Admitted:
         method, target, headers, address = head
-        if "Expect" in headers and headers["Expect"].lower() != "100-continue":
+        if EXPECT in headers and headers[EXPECT].lower() != "100-continue":
             raise HttpError(417, "The only Expect is 100-continue")
         endpoint, uid = self._find(method, target)
-        if endpoint is None or (endpoint.versioned and headers.get("cal-api-version") != VERSION):
+        if endpoint is None or (endpoint.versioned and headers.get(API_VERSION) != VERSION):
             raise _nowhere(head)
-        caller, account, expected = NOBODY, None, NOTHING
+        caller, account, expected, room = NOBODY, None, NOTHING, 0
         if endpoint.versioned:
             self._throttle.look_for_proxy(headers)
             caller = caller_of(headers, self.catalog)
@@ -165,11 +172,12 @@ class Service:
                 caller.user()
             if endpoint.takes_body:
                 expected = expected_json(headers)
-                if not self.room.take(expected.room):
+                room = expected.room
+                if not self.room.take(room):
                     return self._busy(head, shown)
         return Admitted(
             expected.bound, head, endpoint, uid, caller, account, shown,
-            expected.encoding, expected.room,
+            expected.encoding, room,
         )  # fmt: skip
 
     def _busy(self, head: Head, shown: dict[str, str]) -> Refusal:
@@ -276,7 +284,7 @@ def _nowhere(head: Head) -> HttpError:
 
 def _hint(headers: Headers) -> str | None:
     """Say what is wrong with the header that names the version, if anything is."""
-    sent = headers.get("cal-api-version")
+    sent = headers.get(API_VERSION)
     if sent == VERSION:
         return None
     wrong = "is missing" if sent is None else f"is {sendable(sent)[:64]!r}"

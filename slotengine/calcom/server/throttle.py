@@ -25,7 +25,7 @@ from slotengine.calcom.catalog.rate_limits import (
     RateLimitStatus,
 )
 from slotengine.calcom.server.auth import INVALID_KEY, Caller, Kind
-from slotengine.calcom.server.messages import Headers
+from slotengine.calcom.server.messages import FORWARDING, Headers
 from slotengine.calcom.wire import HttpError
 from slotengine.core.time.instant import to_us
 
@@ -134,19 +134,6 @@ class Throttle:
         if self._address_header is not None:
             address = _told(headers, self._address_header, address)
         return counted_as(address)
-
-
-FORWARDING: Final = (
-    "X-Forwarded-For",
-    "Forwarded",
-    "X-Real-IP",
-    "CF-Connecting-IP",
-    "True-Client-IP",
-    "X-Client-IP",
-    "X-Cluster-Client-IP",
-    "Fastly-Client-IP",
-)
-"""Headers in which proxies say for whom they call."""
 
 
 def _windows(limit: RateLimit | None) -> FixedWindowCounter | None:

@@ -18,9 +18,8 @@ from slotengine.calcom.catalog.load import catalog_from
 from slotengine.calcom.catalog.quotas import NO_QUOTAS
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimit, RateLimits
 from slotengine.calcom.server.bodies import LARGEST_BODY, MOST_MEMBERS, unpacked
-from slotengine.calcom.server.messages import Head, Refusal, Response
+from slotengine.calcom.server.messages import FORWARDING, Head, Refusal, Response
 from slotengine.calcom.server.service import Admitted, Service
-from slotengine.calcom.server.throttle import FORWARDING
 from slotengine.calcom.wire import HttpError
 from slotengine.testing import SimClock
 from tests.calcom.server.api import NOW, PATH, RAW_CATALOG
