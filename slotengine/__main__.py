@@ -1,4 +1,4 @@
-"""The entry point of the command, which says what to install if that is missing."""
+"""The entry point of the command ``slotengine``; works without its extras installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main() -> None:
 
 
 def _without_click(arguments: list[str]) -> None:
-    """Answer ``--version``, which needs no extra; for all else say what to install."""
+    """Print the version if asked for; exit with what to install for anything else."""
     if arguments == ["--version"]:
         from slotengine import __version__
 

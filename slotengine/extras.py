@@ -1,4 +1,4 @@
-"""What a part of the package needs beside the base install, and which extra brings it."""
+"""Checks that the extra a part of the package needs is installed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from importlib.util import find_spec
 
 
 def require(part: str, extra: str, *packages: str) -> None:
-    """Raise `ModuleNotFoundError`, which says what to install, unless all packages are there.
+    """Raise `ModuleNotFoundError` with the extra to install, unless all packages are installed.
 
-    A part calls it before its own imports, so that what is told first is not the
-    name of some package that only this part knows.
+    A part calls it before its own imports, whose error would name the package but not
+    the extra.
 
     >>> require("slotengine.rockets", "rockets", "json", "rocket_fuel")
     Traceback (most recent call last):
@@ -23,7 +23,7 @@ with: pip install 'slotengine[rockets]'
 
 
 def missing(part: str, extra: str, package: str) -> ModuleNotFoundError:
-    """Return the error that says which extra brings a package that a part needs."""
+    """Return the error for a missing package, which names the extra to install."""
     return ModuleNotFoundError(
         f"{part} needs {package}, which is not installed; "
         f"install it with: pip install 'slotengine[{extra}]'",

@@ -1,7 +1,7 @@
-"""The command ``slotengine``: each of its commands is a file here.
+"""The command ``slotengine``; each subcommand is a module of this package.
 
-A command is imported when it is asked for, so that each works where the extras of
-the others are not installed, and ``--help`` works with none but click.
+A subcommand is imported on use: each works without the extras of the others, and
+``--help`` needs only click.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMMANDS: Final = ("hash-key", "serve", "simulate", "slots")
 
 
 class _Commands(click.Group):
-    """Finds each command in the module of its name."""
+    """Imports each subcommand from the module of its name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -38,9 +38,9 @@ class _Commands(click.Group):
 
 
 def _unavailable(name: str, missing: ModuleNotFoundError) -> click.Command:
-    """Return what stands for a command that needs more than is installed, and says what."""
+    """Return a command that fails with the name of the package that is missing."""
     package = (missing.name or "").partition(".")[0]
-    if package in {"", "slotengine"}:  # that is our own mistake
+    if package in {"", "slotengine"}:  # a bug of this package
         raise missing
     problem = (
         f"slotengine {name} needs {package}, which is not installed; "
@@ -62,4 +62,4 @@ def _unavailable(name: str, missing: ModuleNotFoundError) -> click.Command:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="slotengine")
 def cli() -> None:
-    """Reserve slots: hold them, keep them, or let them go."""
+    """Hold, book and release time slots."""

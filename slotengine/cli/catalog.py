@@ -1,4 +1,4 @@
-"""The catalog that a command is given."""
+"""The option ``--catalog``, and loading the file that it names."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 import click
 
 from slotengine.calcom.catalog import Catalog, CatalogError, load_catalog
-from slotengine.cli.errors import Wrong
+from slotengine.cli.errors import BadInput
 
 catalog_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
     "--catalog",
     "catalog_path",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What to offer: a TOML or JSON file, such as examples/catalog.toml.",
+    help="The catalog: a TOML or JSON file, such as examples/catalog.toml.",
 )
 
 
 def load(path: Path, now: datetime | None = None, keep_calendars: Path | None = None) -> Catalog:
-    """Return the catalog of a file.  Raises `Wrong`, which lists all that is wrong with it."""
+    """Load a catalog.  Raises `BadInput` with all problems of an invalid one."""
     try:
         return load_catalog(path, now=now, keep_calendars=keep_calendars)
     except CatalogError as error:
-        raise Wrong(str(error)) from None
+        raise BadInput(str(error)) from None

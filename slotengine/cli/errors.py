@@ -1,11 +1,11 @@
-"""How commands fail."""
+"""Errors that end a command."""
 
 from __future__ import annotations
 
 import click
 
 
-class Wrong(click.ClickException):
-    """What a command was given is wrong, though not its options: exit code 2."""
+class BadInput(click.ClickException):
+    """The input of a command is invalid, other than its options.  Exit code 2."""
 
     exit_code = 2

@@ -1,4 +1,4 @@
-"""``slotengine hash-key``: what stands in a catalog for a secret."""
+"""``slotengine hash-key``: the fingerprint of a secret, for a catalog."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from getpass import getpass
 import click
 
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX, fingerprint, is_sendable
-from slotengine.cli.errors import Wrong
+from slotengine.cli.errors import BadInput
 
 
 @click.command()
 def command() -> None:
-    """Print what stands in a catalog for an API key, a token or a secret.
+    """Print the fingerprint of an API key, token or secret, for a catalog.
 
-    Reads it from standard input, where no list of processes and no history of
-    commands shows it, and without showing it if it is typed in.  Exits with 2 if
-    it cannot be sent in a header.
+    Reads the secret from standard input, so that neither the process list nor the
+    shell's history shows it; if it is typed in, it is not echoed.  Exits with 2 if
+    the secret cannot be sent in a header.
     """
     secret = getpass("The secret: ") if sys.stdin.isatty() else sys.stdin.read()
     secret = secret.removesuffix("\n").removesuffix("\r")
     if not is_sendable(secret):
-        raise Wrong(f"it must be printable ASCII without spaces, more than {API_KEY_PREFIX!r}")
+        raise BadInput(
+            "the secret must be printable ASCII without spaces, and not empty; "
+            f"an API key has more than its prefix {API_KEY_PREFIX!r}"
+        )
     click.echo(fingerprint(secret))

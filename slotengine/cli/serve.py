@@ -10,8 +10,8 @@ from slotengine.calcom.server import serve as run_server
 from slotengine.cli.catalog import catalog_option, load
 
 
-def usual_folder() -> Path | None:
-    """Return where copies of calendars are kept, or None for a user without a home."""
+def default_calendar_folder() -> Path | None:
+    """Return the default folder for copies of calendars; None for a user without a home."""
     folder = Path(click.get_app_dir("slotengine"), "calendars")
     return folder if folder.is_absolute() else None
 
@@ -30,14 +30,14 @@ def usual_folder() -> Path | None:
     "--enforce-availability/--no-enforce-availability",
     default=True,
     show_default=True,
-    help="Whether hours, notice and booking windows count, and the past is refused.",
+    help="Whether hours, notice and booking windows are enforced, and the past is refused.",
 )
 @click.option(
     "--keep-calendars",
-    default=usual_folder,
-    show_default="in the user's folder for settings",
+    default=default_calendar_folder,
+    show_default="in the user's configuration folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="A folder for the last whole copy of each calendar.",
+    help="A folder for the last complete copy of each calendar.",
 )
 def command(
     catalog_path: Path,
@@ -46,15 +46,15 @@ def command(
     enforce_availability: bool,
     keep_calendars: Path | None,
 ) -> None:
-    """Serve Cal.com's slots API until stopped.
+    """Serve Cal.com's slots API over a catalog.
 
     Exits with 0 when stopped by SIGTERM or SIGINT, with 2 if the catalog is
-    wrong, and with 1 if it cannot listen.
+    invalid, and with 1 if it cannot listen.
     """
     catalog = load(catalog_path, keep_calendars=keep_calendars)
     if catalog.calendars and keep_calendars is None:
         click.echo(
-            "no copy of a calendar is kept: there is no home; use --keep-calendars", err=True
+            "calendars are not copied: the user has no home folder; use --keep-calendars", err=True
         )
     try:
         run_server(

@@ -1,4 +1,4 @@
-"""``slotengine simulate``: play seed after seed, and tell of the first that fails."""
+"""``slotengine simulate``: run simulations of successive seeds until one fails."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from slotengine.testing.faults import ABOUT, fault
 from slotengine.testing.simulation import Finding, Played, history, play, simulate
 
 
-def first_finding(
+def first_failure(
     seeds: Sequence[int], steps: int, *, backend: str, broken: str | None, done: Callable[[], None]
 ) -> Finding | None:
-    """Return what the first seed that fails has shown, or None; tell of each that is ``done``."""
+    """Return the finding of the first seed that fails, if any; call ``done`` after each other."""
     with nullcontext() if broken is None else fault(broken):
         for seed in seeds:
             finding = simulate(seed, steps, backend=backend)
@@ -29,7 +29,7 @@ def first_finding(
 def replay(
     seed: int, steps: int, only: Sequence[int], *, backend: str, broken: str | None
 ) -> Played:
-    """Return what comes of some of the steps of a seed."""
+    """Play some of the steps of a seed."""
     whole = history(seed, steps)
     with nullcontext() if broken is None else fault(broken):
         return play([whole[i] for i in only], backend=backend, look_every=1)
@@ -37,7 +37,7 @@ def replay(
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show how far it is on a terminal's standard error; what is returned moves it on by one."""
+    """Show a progress bar, if standard error is a terminal; yields the call that advances it."""
     console = Console(stderr=True)
     columns = (TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(
@@ -48,35 +48,49 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
 
 
 def report(finding: Finding, more: Sequence[str]) -> str:
-    """Return what is printed of a failure: the history, why it fails, how to have it again."""
+    """Return the report of a failure: the history, the reason, and the command to reproduce it."""
     failure = finding.played.failure
     assert failure is not None
     return (
         f"{finding.played.text}"
-        f"seed {finding.seed} fails, {len(finding.only)} of {finding.steps} steps will do: "
+        f"seed {finding.seed} fails with {len(finding.only)} of {finding.steps} steps: "
         f"{failure.rule}: {failure.told}\n"
-        f"to see it again: {finding.command(*more)}"
+        f"to reproduce: {finding.command(*more)}"
     )
 
 
-def _indexes(context: click.Context, option: click.Parameter, text: str | None) -> list[int] | None:
+def _step_numbers(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> list[int] | None:
     if text is None or text == "none":
         return None if text is None else []
     try:
         steps = [int(word) for word in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no list of steps, such as 3,17,44") from None
+        raise click.BadParameter(f"{text!r} is not a list of steps, such as 3,17,44") from None
     if steps != sorted(set(steps)):
-        raise click.BadParameter(f"{text!r} must be in order, and each step once")
+        raise click.BadParameter(f"{text!r} must be in ascending order, without repeats")
     return steps
 
 
 @click.command()
-@click.option("--seeds", type=click.IntRange(1), help="How many.  [default: 100, or 1 with --seed]")
-@click.option("--seed", "first", type=click.IntRange(0), help="The first one.  [default: 0]")
-@click.option("--steps", default=100, show_default=True, type=click.IntRange(1), help="Of each.")
-@click.option("--only", callback=_indexes, help="Play only these steps of the seed, as 3,17,44.")
-@click.option("--fault", "broken", help="Break the engine in this way, which must be found.")
+@click.option(
+    "--seeds", type=click.IntRange(1), help="The number of seeds.  [default: 100, or 1 with --seed]"
+)
+@click.option("--seed", "first", type=click.IntRange(0), help="The first seed.  [default: 0]")
+@click.option(
+    "--steps",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="The steps of each seed.",
+)
+@click.option(
+    "--only", callback=_step_numbers, help="Play only these steps of the seed, such as 3,17,44."
+)
+@click.option(
+    "--fault", "broken", help="Plant this fault in the engine, which the simulation should find."
+)
 @click.option(
     "--backend",
     default="asyncio",
@@ -92,28 +106,30 @@ def command(
     broken: str | None,
     backend: str,
 ) -> None:
-    """Let many clients and all that can go wrong loose on an engine, from seeds.
+    """Simulate many clients, and all that can go wrong, from seeds.
 
-    Exits with 1 if an invariant was broken: then it prints the shortest history
-    found that does it, and the command that plays just that again.
+    Exits with 1 if an invariant is broken.  Then it prints the shortest failing
+    history that it found, and the command that plays it again.
     """
     if broken is not None and broken not in ABOUT:
-        raise click.BadParameter(f"there are: {', '.join(ABOUT)}", param_hint="'--fault'")
+        raise click.BadParameter(
+            f"there is no fault {broken!r}; there are: {', '.join(ABOUT)}", param_hint="'--fault'"
+        )
     seed = first or 0
     if only is not None and seeds is not None:
-        raise click.UsageError("--only is about the steps of one --seed, not of several --seeds")
+        raise click.UsageError("--only selects steps of one --seed; it cannot be used with --seeds")
     if only is not None:
         if not all(0 <= step < steps for step in only):
-            raise click.BadParameter(f"there are steps 0 to {steps - 1}", param_hint="'--only'")
+            raise click.BadParameter(f"the steps are 0 to {steps - 1}", param_hint="'--only'")
         played = replay(seed, steps, only, backend=backend, broken=broken)
         click.echo(played.text, nl=False)
         if played.failure is not None:
             raise click.ClickException(f"{played.failure.rule}: {played.failure.told}")
-        click.echo(f"{len(only)} of {steps} steps of seed {seed}: nothing found.")
+        click.echo(f"no failure in {len(only)} of {steps} steps of seed {seed}")
         return
     total = seeds or (100 if first is None else 1)
     with progress(total) as done:
-        finding = first_finding(
+        finding = first_failure(
             range(seed, seed + total), steps, backend=backend, broken=broken, done=done
         )
     if finding is not None:
@@ -121,4 +137,4 @@ def command(
         more += [] if backend == "asyncio" else [f"--backend {backend}"]
         click.echo(report(finding, more))
         raise click.exceptions.Exit(1)
-    click.echo(f"{total} seeds of {steps} steps, from {seed} on: nothing found.")
+    click.echo(f"no failure in {total} seeds of {steps} steps, from seed {seed}")

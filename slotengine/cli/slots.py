@@ -1,4 +1,4 @@
-"""``slotengine slots``: the slots that a catalog's event type has on offer, by date."""
+"""``slotengine slots``: the available slots of an event type, by date."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from rich.text import Text
 from slotengine.calcom.catalog import Catalog, CatalogEventType
 from slotengine.calcom.catalog.values import LONGEST_MINUTES
 from slotengine.cli.catalog import catalog_option, load
-from slotengine.cli.errors import Wrong
+from slotengine.cli.errors import BadInput
 from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Slot
 from slotengine.errors import InvalidRequest
 from slotengine.testing import SimClock
 
-DAYS_SHOWN = timedelta(days=7)
+DEFAULT_SPAN = timedelta(days=7)
 
 
-class NoSuchEventType(LookupError):
-    """The catalog has no event type of this id or slug, or several.  Says which there are."""
+class EventTypeNotFound(LookupError):
+    """The catalog has no event type of an id or slug, or several of a slug."""
 
 
-def chosen(catalog: Catalog, name: str) -> CatalogEventType:
-    """Return the event type of an id or a slug.  Raises `NoSuchEventType`."""
-    offers = catalog.event_types.values()
-    found = [one for one in offers if str(one.id) == name] or [
-        one for one in offers if one.slug == name
+def find_event_type(catalog: Catalog, name: str) -> CatalogEventType:
+    """Return the event type with an id or slug.  Raises `EventTypeNotFound`."""
+    event_types = catalog.event_types.values()
+    found = [one for one in event_types if str(one.id) == name] or [
+        one for one in event_types if one.slug == name
     ]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f"{one.id} ({one.slug})" for one in found or offers) or "none"
+    known = ", ".join(f"{one.id} ({one.slug})" for one in found or event_types) or "none"
     problem = "several event types have" if found else "no event type has"
-    raise NoSuchEventType(f"{problem} the id or slug {name!r}; there are: {known}")
+    raise EventTypeNotFound(f"{problem} the id or slug {name!r}; there are: {known}")
 
 
-def moment(text: str, zone: Zone, *, end: bool = False) -> datetime:
-    """Read a date or a time of the zone; a date is its beginning, or its end.
+def parse_moment(text: str, zone: Zone, *, end: bool = False) -> datetime:
+    """Parse a date or time in a zone; a date means its start, or with ``end`` its end.
 
-    Raises `ValueError`.
+    Raises `ValueError` if it is neither, `OverflowError` after the year 9999.
 
-    >>> moment("2030-03-31", Zone.of("Europe/Rome"), end=True).isoformat()
+    >>> parse_moment("2030-03-31", Zone.of("Europe/Rome"), end=True).isoformat()
     '2030-04-01T00:00:00+02:00'
     """
     try:
@@ -59,9 +59,9 @@ def moment(text: str, zone: Zone, *, end: bool = False) -> datetime:
     return datetime.combine(day + timedelta(days=end), time.min, zone.info)
 
 
-async def offered(
+async def find_slots(
     catalog: Catalog,
-    offer: CatalogEventType,
+    event_type: CatalogEventType,
     start: datetime | None,
     end: datetime | None,
     *,
@@ -69,9 +69,10 @@ async def offered(
     zone: Zone,
     now: datetime | None = None,
 ) -> list[Slot]:
-    """Return the slots from a start, or now, until an end, or for a week.
+    """Return the slots between start and end, by default from now for a week.
 
-    ``now`` is as of when; None: the system's clock says.  Raises `InvalidRequest`.
+    ``now`` is the time at which to look, by default the system's.  Raises
+    `InvalidRequest`.
     """
     clock = None if now is None else SimClock(now)
     async with SlotEngine(clock=clock) as engine:
@@ -79,12 +80,12 @@ async def offered(
         start = engine.now() if start is None else start
         latest = datetime.max.replace(tzinfo=UTC)
         if end is None:
-            end = start + DAYS_SHOWN if latest - start > DAYS_SHOWN else latest
-        return await engine.slots(offer.rules.id, start, end, length=length, zone=zone.key)
+            end = start + DEFAULT_SPAN if latest - start > DEFAULT_SPAN else latest
+        return await engine.slots(event_type.rules.id, start, end, length=length, zone=zone.key)
 
 
-def table(slots: Sequence[Slot], title: str, zone: Zone) -> Table:
-    """Return the slots as a table with a row for each date of the zone."""
+def slots_table(slots: Sequence[Slot], title: str, zone: Zone) -> Table:
+    """Return a table of the slots with a row for each date in the zone."""
     shown = Table(title=Text(title), title_justify="left", show_lines=False)
     shown.add_column("Date", no_wrap=True)
     shown.add_column("", justify="right")
@@ -92,12 +93,12 @@ def table(slots: Sequence[Slot], title: str, zone: Zone) -> Table:
     local = [(slot.start.astimezone(zone.info), slot) for slot in slots]
     for day, group in groupby(local, lambda pair: pair[0].date()):
         of_day = list(group)
-        shown.add_row(f"{day:%a %d %b %Y}", str(len(of_day)), "  ".join(times(of_day)))
+        shown.add_row(f"{day:%a %d %b %Y}", str(len(of_day)), "  ".join(start_times(of_day)))
     return shown
 
 
-def times(of_day: Sequence[tuple[datetime, Slot]]) -> Iterable[str]:
-    """Yield each start as the clock shows it; with its offset on a day that has two."""
+def start_times(of_day: Sequence[tuple[datetime, Slot]]) -> Iterable[str]:
+    """Yield each start in local time; with its offset on a day that has two offsets."""
     ambiguous = len({start.utcoffset() for start, _ in of_day}) > 1
     for start, slot in of_day:
         seats = "" if slot.seats is None else f"({slot.seats.left}/{slot.seats.total})"
@@ -109,29 +110,33 @@ def _zone(context: click.Context, option: click.Parameter, value: str) -> Zone:
     try:
         return Zone.of(value, "zone")
     except InvalidRequest as error:
-        raise click.BadParameter(f"{error} (a zone is, for instance, Europe/Rome)") from None
+        raise click.BadParameter(f"{error}; a time zone is, for example, Europe/Rome") from None
 
 
 def _moment(option: str, text: str | None, zone: Zone, *, end: bool = False) -> datetime | None:
     try:
-        return None if text is None else moment(text, zone, end=end)
+        return None if text is None else parse_moment(text, zone, end=end)
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{text!r} is no date or time, such as 2030-12-02 or 2030-12-02T09:00",
+            f"{text!r} is not a date or time, such as 2030-12-02 or 2030-12-02T09:00",
             param_hint=f"'{option}'",
         ) from None
 
 
 @click.command()
 @catalog_option
-@click.option("--event-type", "name", required=True, help="Which: its id or its slug.")
-@click.option("--from", "first", help="The first date or time in the zone.  [default: now]")
-@click.option("--to", "last", help="The last date, or the end.  [default: a week later]")
-@click.option("--tz", "zone", callback=_zone, default="UTC", show_default=True, help="The zone.")
+@click.option("--event-type", "name", required=True, help="The event type, by id or slug.")
+@click.option("--from", "first", help="The first date or time.  [default: now]")
+@click.option("--to", "last", help="The last date, or an end time.  [default: a week later]")
 @click.option(
-    "--length", type=click.IntRange(1, LONGEST_MINUTES), help="In minutes, if not the usual."
+    "--tz", "zone", callback=_zone, default="UTC", show_default=True, help="The time zone."
 )
-@click.option("--now", "as_of", help="As of when to look.  [default: now]")
+@click.option(
+    "--length",
+    type=click.IntRange(1, LONGEST_MINUTES),
+    help="In minutes.  [default: the event type's]",
+)
+@click.option("--now", "as_of", help="The time at which to look.  [default: now]")
 def command(
     catalog_path: Path,
     name: str,
@@ -141,25 +146,27 @@ def command(
     length: int | None,
     as_of: str | None,
 ) -> None:
-    """Print which slots of an event type are offered, by the catalog alone.
+    """Print the available slots of an event type, by the catalog alone.
 
-    Exits with 0, also if there are none, and with 2 if the catalog, or what is
-    asked of it, is wrong.
+    Exits with 0, also without slots, and with 2 if the catalog or an option is
+    invalid.
     """
     start, end = _moment("--from", first, zone), _moment("--to", last, zone, end=True)
     now = _moment("--now", as_of, zone)
     catalog = load(catalog_path, now)
     try:
-        offer = chosen(catalog, name)
+        event_type = find_event_type(catalog, name)
         asked = None if length is None else timedelta(minutes=length)
-        look = anyio.run(
-            lambda: offered(catalog, offer, start, end, length=asked, zone=zone, now=now)
+        slots = anyio.run(
+            lambda: find_slots(catalog, event_type, start, end, length=asked, zone=zone, now=now)
         )
-    except (NoSuchEventType, InvalidRequest) as error:
-        raise Wrong(str(error)) from None
-    taken = length or offer.length
-    if not look:
-        click.echo(f"No slots of {offer.slug}, {taken} minutes, are free in that time.")
+    except (EventTypeNotFound, InvalidRequest) as error:
+        raise BadInput(str(error)) from None
+    taken = length or event_type.length
+    if not slots:
+        click.echo(f"No slots of {event_type.slug}, {taken} minutes, are free in that time.")
         return
-    title = f"{offer.slug}, {taken} minutes: {len(look)} slots"
-    Console().print(table(look, title + (" (seats left/in all)" if look[0].seats else ""), zone))
+    title = f"{event_type.slug}, {taken} minutes: {len(slots)} slots"
+    Console().print(
+        slots_table(slots, title + (" (seats left/total)" if slots[0].seats else ""), zone)
+    )

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from slotengine import __version__
 from slotengine.calcom.catalog.secrets import fingerprint
 from slotengine.cli import cli
-from slotengine.cli.serve import usual_folder
+from slotengine.cli.serve import default_calendar_folder
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "catalog.toml"
@@ -350,9 +350,9 @@ def test_copies_of_calendars_are_not_kept_for_a_user_without_a_home(
 ) -> None:
     """As in a container: nothing called "~" appears in the folder it runs in."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert usual_folder() == tmp_path / "slotengine" / "calendars"
+    assert default_calendar_folder() == tmp_path / "slotengine" / "calendars"
     monkeypatch.setenv("XDG_CONFIG_HOME", "~nobody-of-that-name/.config")
-    assert usual_folder() is None
+    assert default_calendar_folder() is None
 
 
 def wait_until_refused(port: int) -> None:

@@ -74,7 +74,7 @@ def test_a_night_on_which_clocks_go_back() -> None:
 def test_seats_and_lengths() -> None:
     monday = ("--from", "2030-12-02", "--to", "2030-12-02", *NOW)
     output = printed("--event-type", "evening-class", *monday)
-    assert "(seats left/in all)" in output
+    assert "(seats left/total)" in output
     assert rows(output)["Mon 02 Dec 2030"][0] == "17:00(1/8)"
     longer = printed("--event-type", "anytime", "--length", "45", *monday)
     assert "anytime, 45 minutes: 32 slots" in longer
@@ -125,9 +125,9 @@ def test_nothing_free() -> None:
             "no event type has the id or slug 'nope'; there are: 1 (anytime)",
         ),
         (("--event-type", "1", "--tz", "Mars/Phobos"), "is not an IANA time zone: 'Mars/Phobos'"),
-        (("--event-type", "1", "--from", "tomorrow"), "'tomorrow' is no date or time"),
-        (("--event-type", "1", "--to", "2030-02-30"), "'2030-02-30' is no date or time"),
-        (("--event-type", "1", "--to", "9999-12-31"), "is no date or time"),
+        (("--event-type", "1", "--from", "tomorrow"), "'tomorrow' is not a date or time"),
+        (("--event-type", "1", "--to", "2030-02-30"), "'2030-02-30' is not a date or time"),
+        (("--event-type", "1", "--to", "9999-12-31"), "is not a date or time"),
         (("--event-type", "1", "--from", "2030-12-02", "--to", "2030-12-01"), "after the start"),
         (("--event-type", "1", "--from", "2030-12-02", "--to", "2090-12-01"), "at most"),
         (("--event-type", "2", "--length", "45"), "length must be one of 60 minutes"),
