@@ -6,6 +6,11 @@ request under way, written beforehand.  The client is plain sockets, so that it
 is never what is waited for.  Every answer is checked, after the clock has
 stopped.
 
+The servers share one processor, and this process has the others (``--shared``:
+the system decides).  Otherwise Linux wakes the client on the processor of the
+server that it waits for: measured, it interrupts that server at four answers of
+five, and takes the cache from whatever a request needs.
+
 With ``--loop uvloop`` both run on uvloop, if it is installed.
 """
 
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import selectors
 import socket
@@ -20,6 +26,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from time import perf_counter, process_time
@@ -38,6 +45,8 @@ ALONE: Final = 80
 DAYS: Final = 180
 """How far ahead slots are held."""
 PATH: Final = "/v2/slots/reservations"
+TURN: Final = 250
+"""How many requests each server has before it is the other's turn."""
 
 # --- What is served ----------------------------------------------------------------------
 
@@ -184,18 +193,39 @@ class Measured(NamedTuple):
         ]
 
 
+Load = Callable[[Sequence[bytes]], Measured]
+
+
 def load(server: Server, requests: Sequence[bytes], connections: int) -> Measured:
     """Send requests over so many connections, each the next one as soon as it has its answer."""
+    with connected(server, connections) as send:
+        return send(requests)
+
+
+@contextmanager
+def connected(server: Server, connections: int) -> Iterator[Load]:
+    """Open connections to a server, and give what sends requests over them, time and again."""
     sockets = [socket.create_connection(server.address) for _ in range(connections)]
     with selectors.DefaultSelector() as selector:
         for each in sockets:
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             selector.register(each, selectors.EVENT_READ)
         try:
-            return _load(server, iter(requests), selector, sockets)
+            yield lambda requests: _load(server, iter(requests), selector, sockets)
         finally:
             for each in sockets:
                 each.close()
+
+
+def together(parts: Sequence[Measured]) -> Measured:
+    """Return several runs as one."""
+    return Measured(
+        sum(one.seconds for one in parts),
+        sum(one.server_s for one in parts),
+        sum(one.client_s for one in parts),
+        [latency for one in parts for latency in one.latencies_ms],
+        [answer for one in parts for answer in one.answers],
+    )
 
 
 def _load(
@@ -258,19 +288,20 @@ class Comparison:
         self.results: dict[str, list[tuple[Measured, Measured]]] = {}
 
     def run(self, name: str, status: int, requests: Iterable[bytes]) -> Measured:
-        """Measure requests of ours, between two halves of as many of hello's."""
+        """Measure requests of ours and of hello's, a few of the one and a few of the other.
+
+        So that what else the machine does in between is in both.
+        """
         wanted = list(requests)
-        half = [hello_request() for _ in range(max(1000, len(wanted)) // 2)]
-        before = load(self._hello, half, self._connections)
-        ours = load(self._ours, wanted, self._connections)
-        after = load(self._hello, half, self._connections)
-        floor = Measured(
-            before.seconds + after.seconds,
-            before.server_s + after.server_s,
-            before.client_s + after.client_s,
-            before.latencies_ms + after.latencies_ms,
-            before.answers + after.answers,
-        )
+        theirs, parts = [], []
+        with (
+            connected(self._hello, self._connections) as load_hello,
+            connected(self._ours, self._connections) as load_ours,
+        ):
+            for at in range(0, len(wanted), TURN):
+                theirs.append(load_hello([hello_request() for _ in range(TURN)]))
+                parts.append(load_ours(wanted[at : at + TURN]))
+        ours, floor = together(parts), together(theirs)
         floor.check(200)
         ours.check(status)
         self.results.setdefault(name, []).append((ours, floor))
@@ -331,17 +362,47 @@ def _median(values: Iterable[float]) -> float:
     return statistics.median(values)
 
 
-def compare(loop: str, rounds: int, requests: int, connections: int) -> None:
+@contextmanager
+def apart(*servers: Server) -> Iterator[bool]:
+    """Let servers have one processor, and this process all others.
+
+    Yield whether they do: on Linux, where there is more than one.
+    """
+    if sys.platform != "linux" or not servers:
+        yield False
+        return
+    allowed = os.sched_getaffinity(0)
+    *others, last = sorted(allowed)
+    if not others:
+        yield False
+        return
+    for server in servers:
+        os.sched_setaffinity(server.pid, {last})
+    os.sched_setaffinity(0, others)
+    try:
+        yield True
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def compare(
+    loop: str, rounds: int, requests: int, connections: int, *, shared: bool = False
+) -> None:
     """Run the comparison on one kind of event loop, and print what came of it."""
     now = datetime.now(UTC)
     stream = bodies(now)
-    with running(command("hello", loop)) as floor, running(command("ours", loop)) as ours:
+    with (
+        running(command("hello", loop)) as floor,
+        running(command("ours", loop)) as ours,
+        apart(*(() if shared else (floor, ours))) as pinned,
+    ):
         comparison = Comparison(floor, ours, connections)
         load(floor, [hello_request() for _ in range(2000)], connections)  # to warm up
         load(ours, [request("POST", PATH, next(stream)) for _ in range(500)], connections)
         for _ in range(rounds):
             comparison.round([next(stream) for _ in range(requests)], now)
-    print(f"On {loop}, {rounds} rounds of {requests} requests, {connections} connections:")
+    where = "the servers on one processor, the client on others" if pinned else "unpinned"
+    print(f"On {loop}, {rounds} rounds of {requests} requests, {connections} connections, {where}:")
     comparison.report()
 
 
@@ -352,12 +413,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument(
+        "--shared", action="store_true", help="let the system choose the processors"
+    )
     parser.add_argument("--serve", choices=["hello", "ours"], help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
         run_server(options.serve, options.loop)
     else:
-        compare(options.loop, options.rounds, options.requests, options.connections)
+        compare(
+            options.loop,
+            options.rounds,
+            options.requests,
+            options.connections,
+            shared=options.shared,
+        )
 
 
 if __name__ == "__main__":
