@@ -1,7 +1,6 @@
-"""What the server says of itself: the OpenAPI document, and a page to read it by.
+"""The endpoints of the documentation: the OpenAPI document, and an HTML render_page of it.
 
-The page is plain HTML, made once of the document alone; it loads nothing and
-runs nothing.
+The render_page is rendered once, from the document alone.  It loads nothing and runs no scripts.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from slotengine.calcom.server.messages import Response
 from slotengine.calcom.server.responses import ALWAYS, Reply, respond
 from slotengine.engine.uids import new_uid
 
-_ALONE: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_CONTENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
-class Pages:
-    """The two endpoints."""
+class DocsPages:
+    """The endpoints ``/openapi.json`` and ``/docs``."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = orjson.dumps(document)
-        self._page = page(document).encode()
+        self._page = render_page(document).encode()
 
     def openapi(self) -> Response:
-        """Answer with the document."""
+        """Return the document."""
         return respond(Reply(200, self._document))
 
     def docs(self) -> Response:
-        """Answer with the page."""
+        """Return the render_page."""
         headers = ALWAYS | {
             "Content-Type": "text/html; charset=utf-8",
             "X-Request-Id": new_uid(),
-            "Content-Security-Policy": _ALONE,
+            "Content-Security-Policy": _CONTENT_POLICY,
         }
         return Response(200, headers, self._page)
 
@@ -49,10 +48,10 @@ h2{border-top:1px solid #8886;padding-top:1rem}:root{color-scheme:light dark}
 """
 
 
-def page(document: dict[str, Any]) -> str:
-    """Return a document as HTML.
+def render_page(document: dict[str, Any]) -> str:
+    """Render a document as HTML.
 
-    >>> page({"info": {"title": "a<b", "version": "1", "summary": ""}, "paths": {}})[:57]
+    >>> render_page({"info": {"title": "a<b", "version": "1", "summary": ""}, "paths": {}})[:57]
     '<!doctype html><html lang="en"><meta charset="utf-8"><tit'
     """
     info = document["info"]
@@ -61,7 +60,7 @@ def page(document: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style><h1>{title}</h1><p>{escape(info['summary'])}</p>"
-        '<p>The same for programs: <a href="/openapi.json">openapi.json</a></p>'
+        '<p>For programs: <a href="/openapi.json">openapi.json</a></p>'
         f"{''.join(parts)}</html>"
     )
 
@@ -83,7 +82,7 @@ def _operations(document: dict[str, Any]) -> Iterator[str]:
 
 def _parameters(document: dict[str, Any], parameters: list[dict[str, Any]]) -> str:
     rows = []
-    for parameter in (_found(document, each) for each in parameters):
+    for parameter in (_resolved(document, each) for each in parameters):
         needed = "yes" if parameter.get("required") else ""
         schema = escape(orjson.dumps(_brief(parameter["schema"])).decode())
         where = f"{escape(parameter['name'])}</code> ({parameter['in']})"
@@ -91,7 +90,7 @@ def _parameters(document: dict[str, Any], parameters: list[dict[str, Any]]) -> s
             f"<tr><td><code>{where}<td>{needed}<td>{escape(parameter['description'])}"
             f"<td><code>{schema}</code>"
         )
-    return f"<table><tr><th>Parameter<th>Needed<th>Meaning<th>Schema{''.join(rows)}</table>"
+    return f"<table><tr><th>Parameter<th>Required<th>Meaning<th>Schema{''.join(rows)}</table>"
 
 
 def _brief(schema: dict[str, Any]) -> dict[str, Any]:
@@ -101,14 +100,14 @@ def _brief(schema: dict[str, Any]) -> dict[str, Any]:
 def _responses(document: dict[str, Any], responses: dict[str, Any]) -> str:
     rows = []
     for status, each in responses.items():
-        response = _found(document, each)
+        response = _resolved(document, each)
         schema = _schema_of(response)
         rows.append(f"<tr><td>{status}<td>{escape(response['description'])}<td>{_link(schema)}")
     return f"<table><tr><th>Status<th>Meaning<th>Body{''.join(rows)}</table>"
 
 
-def _found(document: dict[str, Any], each: dict[str, Any]) -> dict[str, Any]:
-    """Return what a reference refers to, if it is one."""
+def _resolved(document: dict[str, Any], each: dict[str, Any]) -> dict[str, Any]:
+    """Resolve a reference; anything else is returned unchanged."""
     if "$ref" not in each:
         return each
     found: dict[str, Any] = document
@@ -123,7 +122,7 @@ def _schema_of(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _link(schema: dict[str, Any]) -> str:
-    """Return the names of the schemas of a body, each with where it is explained."""
+    """Return links to the schemas that a body refers to."""
     text = orjson.dumps(schema).decode()
     names = dict.fromkeys(part.split('"')[0] for part in text.split('"#/components/schemas/')[1:])
     links = (f'<a href="#{escape(name)}">{escape(name)}</a>' for name in names)

@@ -1,11 +1,11 @@
-"""What the models of the API have in common; each body, query and answer is declared as one.
+"""The base of the models of the API, and the envelopes of its responses.
 
-A model says all there is to say of its JSON: `pydantic` validates by it, and the OpenAPI
-document is made of it.  Requests are in `reservations_wire` and `slots_wire`, beside the
-answers to them; the envelopes of all answers are here.
+Every body, query and response is declared once, as a model: pydantic validates requests
+by it, and the OpenAPI document is made of it.  Those of reservations are in
+`reservations_wire`, those of the search in `slots_wire`.
 
-The original reports what is wrong with a request in the words of class-validator.  A field
-carries those words as a `Constraint`, and `broken` finds them for an error of pydantic's.
+The original reports invalid requests in the words of class-validator.  A field carries
+those words as a `Constraint`, and `broken_constraints` finds them for an error of pydantic's.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Model(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
 
 
-# --- What is wrong with a request ------------------------------------------------------
+# --- Constraints -----------------------------------------------------------------------
 
 
 class Constraint(NamedTuple):
-    """What a field must be: the key and the text of class-validator, ``{field}`` to fill in."""
+    """The name of a constraint and its text, in which ``{field}`` stands for the field's name."""
 
     key: str
     text: str
@@ -51,18 +51,18 @@ _BOUNDS: Final = {
     "less_than_equal": Constraint("max", "{field} must not be greater than {le}"),
     "extra_forbidden": Constraint("whitelistValidation", "property {field} should not exist"),
 }
-"""By the types of pydantic's errors; any other error breaks the constraint of the field itself."""
+"""Constraints by the type of pydantic's error; any other breaks the field's own constraint."""
 
 
-class Broken(NamedTuple):
-    """A constraint that a request breaks."""
+class BrokenConstraint(NamedTuple):
+    """A constraint that a field breaks."""
 
     field: str
     key: str
     text: str
 
 
-def broken(model: type[Model], error: ValidationError) -> Iterator[Broken]:
+def broken_constraints(model: type[Model], error: ValidationError) -> Iterator[BrokenConstraint]:
     """Yield the constraint behind each error, in the order of the model's fields."""
     own = {
         field.alias: each
@@ -74,7 +74,7 @@ def broken(model: type[Model], error: ValidationError) -> Iterator[Broken]:
         field = str(detail["loc"][0])
         constraint = _BOUNDS.get(detail["type"]) or own[field]
         bounds = detail.get("ctx", {})
-        yield Broken(field, constraint.key, constraint.text.format(field=field, **bounds))
+        yield BrokenConstraint(field, constraint.key, constraint.text.format(field=field, **bounds))
 
 
 # --- Values of requests ----------------------------------------------------------------
@@ -107,33 +107,33 @@ def _never_null(schema: JsonDict) -> None:
 
 
 ABSENT: Final = Field(json_schema_extra=_never_null)
-"""For a field whose None stands for a key that is absent, and never for null."""
+"""Marks a field whose None stands for an absent key, never for null."""
 
 
-# --- Answers ---------------------------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------
 
 
-class Answer(Model):
-    """JSON with these keys and no others."""
+class ResponseBody(Model):
+    """A JSON object with no other keys than these."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Success(Answer, Generic[T]):
+class Success(ResponseBody, Generic[T]):
     """The success envelope."""
 
     status: Literal["success"]
     data: T
 
 
-class Done(Answer):
+class Done(ResponseBody):
     """The success envelope without data."""
 
     status: Literal["success"]
 
 
-class ErrorDetails(Answer):
-    """The error once more, as the original's framework tells it."""
+class ErrorDetails(ResponseBody):
+    """The error as the original's framework reports it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -143,30 +143,30 @@ class ErrorDetails(Answer):
 
 
 class Violation(Model):
-    """What is wrong with one property of a body."""
+    """One invalid property of a body."""
 
-    target: Annotated[dict[str, Any], Field(description="The body, without unknown properties")]
+    target: Annotated[dict[str, Any], Field(description="The body without unknown properties")]
     property: str
-    value: Annotated[Any, ABSENT, Field(description="What was sent, if anything was")] = None
+    value: Annotated[Any, ABSENT, Field(description="The value sent; absent if none was")] = None
     children: list[Any]
-    constraints: Annotated[dict[str, str], Field(description="Texts, by the constraint broken")]
+    constraints: Annotated[dict[str, str], Field(description="Messages by broken constraint")]
 
 
-class Violations(Answer):
-    """Everything that is wrong with a body."""
+class Violations(ResponseBody):
+    """All invalid properties of a body."""
 
     errors: Annotated[list[Violation], Field(min_length=1)]
 
 
-class ErrorFacts(Answer):
-    """Which error it is."""
+class ErrorFacts(ResponseBody):
+    """The code and message of an error."""
 
     code: str
     message: str
     details: ErrorDetails | Violations | str
 
 
-class Error(Answer):
+class Error(ResponseBody):
     """The error envelope."""
 
     status: Literal["error"]
@@ -175,8 +175,8 @@ class Error(Answer):
     error: ErrorFacts
 
 
-class InternalError(Answer):
-    """What answers a request that fails by a mistake of the server's."""
+class InternalError(ResponseBody):
+    """The response to a request that fails by a bug of the server."""
 
     status_code: Literal[500]
     message: str

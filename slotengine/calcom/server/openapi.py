@@ -1,8 +1,8 @@
-"""What the server offers, as an OpenAPI 3.1 document.
+"""The OpenAPI 3.1 document of the server.
 
-Bodies, parameters and answers are those of the models that validate requests; statuses
-are those of `wire`.  Only paths, headers and credentials are written here.  Pure: makes a
-value, which `docs_page` publishes.
+Schemas of bodies, parameters and responses come from the models that validate requests,
+and statuses from `wire`.  Only paths, headers and credentials are written here.
+`docs_page` publishes the document.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from slotengine.calcom.wire import ERRORS, VERSION
 Json = dict[str, Any]
 
 ANY_ENDPOINT: Final = (400, 401, 404, 408, 413, 417, 429, 503)
-"""The statuses of errors that any endpoint can answer with."""
+"""The error statuses of all endpoints."""
 _WITH_BODY: Final = (403, 415, 422)
-"""Those that endpoints with a body can answer with, too."""
+"""The further error statuses of endpoints with a body."""
 
 
 def document(bounds: Bounds, *, version: str) -> Json:
-    """Return the document; holds may be asked for within the bounds, in minutes.
+    """Return the document, with bounds for how long a hold may last.
 
     >>> sorted(document(Bounds(1, 60), version="1")["paths"])
     ['/v2/slots', '/v2/slots/reservations', '/v2/slots/reservations/{uid}']
@@ -58,7 +58,7 @@ def document(bounds: Bounds, *, version: str) -> Json:
             },
         },
         "components": {
-            "schemas": _schemas(request, *_ANSWERS),
+            "schemas": _schemas(request, *_RESPONSES),
             "responses": {f"Error{status}": _error(status) for status in ERRORS}
             | {"Error500": _internal_error()},
             "headers": _headers(),
@@ -70,19 +70,19 @@ def document(bounds: Bounds, *, version: str) -> Json:
 
 # --- Schemas ---------------------------------------------------------------------------
 
-_ANSWERS: Final = (Slots, Reservation, ReservationMade, Error, InternalError)
+_RESPONSES: Final = (Slots, Reservation, ReservationMade, Error, InternalError)
 _REF: Final = "#/components/schemas/{model}"
 
 
 class _Schemas(GenerateJsonSchema):
-    """Pydantic's schemas without titles for fields, which would be their names once more."""
+    """Generates schemas without titles of fields, which would repeat their names."""
 
     def field_title_should_be_set(self, schema: object) -> bool:
         return False
 
 
 def _schemas(*models: type[BaseModel]) -> Json:
-    """Return the schemas of the models, and of those within, by name."""
+    """Return the schemas of models, and of those they refer to, by name."""
     _, shared = models_json_schema(
         [(model, "validation") for model in models], ref_template=_REF, schema_generator=_Schemas
     )
@@ -91,7 +91,7 @@ def _schemas(*models: type[BaseModel]) -> Json:
 
 
 def _schema(model: type[BaseModel]) -> Json:
-    """Return the schema of a model without those within, which are among the components."""
+    """Return the schema of a model, without those it refers to, which are components."""
     schema = model.model_json_schema(ref_template=_REF, schema_generator=_Schemas)
     return {key: value for key, value in schema.items() if key not in {"$defs", "title"}}
 
@@ -115,13 +115,13 @@ def _operation(
     parameters: tuple[Json, ...] = (),
     body: type[BaseModel] | None = None,
 ) -> Json:
-    status, description, answer = success
+    status, description, data = success
     errors = ANY_ENDPOINT if body is None else (*ANY_ENDPOINT, *_WITH_BODY)
     responses: Json = {
         str(status): {
             "description": description,
             "headers": _header_refs(),
-            "content": _content(_schema(answer)),
+            "content": _content(_schema(data)),
         }
     }
     for each in sorted((*errors, 500)):
@@ -140,20 +140,20 @@ def _operation(
 def _search() -> Json:
     return _operation(
         "searchSlots",
-        "Search slots, of one event type or of several users together",
-        (200, "The slots that can be had, by date, in order.", Success[Slots]),
+        "Search available slots of an event type, or of several users together",
+        (200, "The available slots by date.", Success[Slots]),
         parameters=tuple(_query_parameters()),
     )
 
 
 def _post(request: type[BaseModel]) -> Json:
-    made = (201, "The hold, which lapses by itself.", Success[ReservationMade])
+    made = (201, "The hold, which expires by itself.", Success[ReservationMade])
     operation = _operation("holdSlot", "Hold a slot for some minutes", made, body=request)
     operation["responses"]["201"]["links"] = {
         name: {
             "operationId": name,
             "parameters": {"uid": "$response.body#/data/reservationUid"},
-            "description": "What can be done with it; whoever knows its uid may.",
+            "description": "An operation on the hold; anyone who knows its uid may use it.",
         }
         for name in ("readHold", "moveHold", "releaseHold")
     }
@@ -161,20 +161,20 @@ def _post(request: type[BaseModel]) -> Json:
 
 
 def _get() -> Json:
-    description = "The hold, also for an hour after it has lapsed; else null."
+    description = "The hold, also for an hour after it has expired; otherwise null."
     return _operation("readHold", "Read a hold", (200, description, Success[Reservation | None]))
 
 
 def _patch(request: type[BaseModel]) -> Json:
-    moved = (200, "The hold as it is now.", Success[ReservationMade])
+    moved = (200, "The hold after the move.", Success[ReservationMade])
     return _operation("moveHold", "Move a hold to another slot, and renew it", moved, body=request)
 
 
 def _delete() -> Json:
     return _operation(
         "releaseHold",
-        "Release a hold; whatever else the uid is, nothing happens",
-        (200, "It is held no longer.", Done),
+        "Release a hold; without effect for any other uid",
+        (200, "The slot is no longer held.", Done),
     )
 
 
@@ -186,7 +186,7 @@ def _version() -> Json:
         "name": "cal-api-version",
         "in": "header",
         "required": True,
-        "description": "Without it, or with another, there is no such endpoint: 404.",
+        "description": "Without it, or with another version, every path is a 404.",
         "schema": {"const": VERSION},
     }
 
@@ -196,13 +196,13 @@ def _uid() -> Json:
         "name": "uid",
         "in": "path",
         "required": True,
-        "description": "The `reservationUid`.  Whoever has it may read, move and release the hold.",
+        "description": "The `reservationUid`.  Anyone who knows it may read, move or release it.",
         "schema": {"type": "string", "minLength": 1},
     }
 
 
 def _query_parameters() -> list[Json]:
-    """Return the parameters of the search: those of all queries, then those of some."""
+    """Return the parameters of the search, first those of every query."""
     required = set(_schema(SlotsQuery)["required"])
     properties: Json = {}
     for query in (SlotsQuery, *QUERIES):
@@ -231,7 +231,7 @@ def _query_parameter(name: str, schema: Mapping[str, Any], *, required: bool) ->
     return parameter
 
 
-# --- Answers ---------------------------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------
 
 
 def _error(status: int) -> Json:
@@ -253,9 +253,9 @@ def _internal_error() -> Json:
 
 
 _RATE_LIMIT: Final = {
-    "X-RateLimit-Limit-Default": "How many requests a window has",
-    "X-RateLimit-Remaining-Default": "How many of them are left",
-    "X-RateLimit-Reset-Default": "Seconds until all begins anew",
+    "X-RateLimit-Limit-Default": "The requests allowed in a window",
+    "X-RateLimit-Remaining-Default": "The requests left in the window",
+    "X-RateLimit-Reset-Default": "Seconds until the window or the block ends",
 }
 
 
@@ -264,7 +264,7 @@ def _headers() -> Json:
     return {
         "X-Request-Id": {
             "required": True,
-            "description": "What names this request in logs",
+            "description": "The id of the request in logs",
             "schema": {"type": "string", "format": "uuid"},
         }
     } | {name: {"description": meaning, "schema": number} for name, meaning in _RATE_LIMIT.items()}

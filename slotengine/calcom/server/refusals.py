@@ -1,4 +1,4 @@
-"""Why a slot cannot be had, in the words of the original, and in ours where it has none."""
+"""The errors for refused slots, in the words of the original where it has any."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _NOT_BOOKABLE: Final = (
 _LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
 
 
-def explained(refusal: Refused, offer: CatalogEventType, start_sent: str) -> HttpError:
-    """Return the answer that goes with a refusal, for the start as it was sent."""
+def refusal_error(refusal: Refused, offer: CatalogEventType, start_sent: str) -> HttpError:
+    """Return the error for a refusal; ``start_sent`` is the start as it was sent."""
     status, message = status_of(refusal), _reason(refusal, offer, start_sent)
     quota = _quota_facts(refusal)
     if quota is None:
@@ -50,7 +50,7 @@ def explained(refusal: Refused, offer: CatalogEventType, start_sent: str) -> Htt
 
 
 def _quota_facts(refusal: Refused) -> dict[str, object] | None:
-    """Return what a program can go by, if a quota is what refuses."""
+    """Return the facts of a refusal by a quota, for programs; None for any other."""
     match refusal:
         case QuotaExceeded():
             retry_at = refusal.retry_at
@@ -67,7 +67,7 @@ def _quota_facts(refusal: Refused) -> dict[str, object] | None:
 
 
 def _plain(amount: int | timedelta) -> float:
-    """Return a number, or a time in minutes; whole where it is."""
+    """Return a number, or a time in minutes; as an int if it is whole."""
     if not isinstance(amount, timedelta):
         return amount
     return amount // MINUTE if amount % MINUTE == timedelta() else amount / MINUTE
@@ -78,12 +78,12 @@ def _counted(number: float, noun: str) -> str:
 
 
 def _stamp_after(moment: datetime) -> str:
-    """Return a moment as the wire writes it, or the next one that it can: never one too early."""
+    """Return a timestamp, rounded up to the millisecond: a retry is never too early."""
     return stamp(moment + timedelta(microseconds=-moment.microsecond % 1000))
 
 
 def _quota(refusal: QuotaExceeded) -> str:
-    """Say how much may be had, and when there is room."""
+    """Return the message of a quota: its limit, and when there is room again."""
     again = "" if refusal.retry_at is None else f" Room frees at {_stamp_after(refusal.retry_at)}."
     match refusal.quota:
         case "holds":
@@ -106,7 +106,7 @@ def _reason(refusal: Refused, offer: CatalogEventType, start_sent: str) -> str:
         case LimitReached():
             return _LIMIT
         case SlotAwaited():
-            return _RESERVED  # for whoever came before
+            return _RESERVED  # for a caller who came earlier
         case SlotTaken():
             return _taken(refusal, offer)
         case OutsideHours():
@@ -130,11 +130,10 @@ def _reason(refusal: Refused, offer: CatalogEventType, start_sent: str) -> str:
 
 
 def _taken(refusal: SlotTaken, offer: CatalogEventType) -> str:
-    """Say whether a booking is in the way, or a hold.
+    """Return whether a hold or a booking is in the way.
 
-    Whatever is in the way of a host must end first, on each of the hosts, and
-    only bookings never lapse: so with one in the way there is no time to retry
-    at.  With round robin, all depends on the hosts who take part every time.
+    A hold expires, a booking does not: with one in the way there is no time to
+    retry.  With round robin it depends on the hosts who take part in every slot.
     """
     if refusal.resource in offer.rotating or (offer.round_robin and refusal.only_holds):
         return _NO_HOSTS
@@ -142,9 +141,9 @@ def _taken(refusal: SlotTaken, offer: CatalogEventType) -> str:
 
 
 def slot_minutes(offer: CatalogEventType, asked: int | None, *, field: str) -> int:
-    """Return how long a slot is to be, in minutes.  Raises `HttpError` if it cannot be so long.
+    """Return the length of a slot in minutes.  Raises `HttpError` for a length it cannot have.
 
-    ``field`` is what the caller calls the length.
+    ``field`` is the name of the length in the request.
     """
     if asked is None:
         return offer.length

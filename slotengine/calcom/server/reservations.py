@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from slotengine.calcom.catalog.catalog import Catalog, CatalogEventType
 from slotengine.calcom.catalog.quotas import CallerQuotas
 from slotengine.calcom.server.auth import Caller, Kind
-from slotengine.calcom.server.refusals import explained, slot_minutes
+from slotengine.calcom.server.refusals import refusal_error, slot_minutes
 from slotengine.calcom.server.reservations_wire import (
     BodyReader,
     Bounds,
@@ -99,7 +99,7 @@ class Reservations:
         except Refused as refusal:
             if isinstance(refusal, TooSoon):  # as which the engine refuses the past
                 self._check_not_past(wanted)
-            raise explained(refusal, wanted.offer, wanted.start_sent) from None
+            raise refusal_error(refusal, wanted.offer, wanted.start_sent) from None
         return Reply(201, _shown(held, wanted))
 
     def read(self, uid: str) -> Reply:
@@ -139,7 +139,7 @@ class Reservations:
         except (UnknownReservation, WrongState):
             raise _no_slot(uid) from None
         except Refused as refusal:
-            raise explained(refusal, wanted.offer, wanted.start_sent) from None
+            raise refusal_error(refusal, wanted.offer, wanted.start_sent) from None
         return Reply(200, _shown(moved, wanted))
 
     def release(self, uid: str) -> Reply:

@@ -1,6 +1,6 @@
-"""Reservations on the wire: the body of POST and PATCH in, and what is answered.
+"""Reservations on the wire: the body of POST and PATCH, and the bodies of responses.
 
-Pure: bytes and values in, values and bytes out; knows nothing of catalogs or engines.
+Pure: knows nothing of catalogs or engines.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from slotengine.calcom.server.models import (
     IS_INT,
     IS_TIME,
     TIME,
-    Answer,
     Model,
+    ResponseBody,
     Whole,
-    broken,
+    broken_constraints,
     whole,
 )
 from slotengine.calcom.wire import MINUTE, NUMERIC, HttpError, Timestamp, parse_timestamp, stamps
@@ -38,7 +38,7 @@ from slotengine.calcom.wire import MINUTE, NUMERIC, HttpError, Timestamp, parse_
 
 
 class Bounds(NamedTuple):
-    """The fewest and the most minutes that a hold may be asked for."""
+    """The fewest and the most minutes that a hold may last."""
 
     least: int
     most: int | None = None
@@ -52,7 +52,7 @@ def _timestamp(value: object) -> Timestamp:
 
 
 def _whole_or_digits(value: object) -> int:
-    """Read a whole number, also as text: the published example sends "30" with quotes."""
+    """Read a whole number, also as text: the published example has "30" in quotes."""
     return int(value) if isinstance(value, str) and NUMERIC.fullmatch(value) else whole(value)
 
 
@@ -69,13 +69,13 @@ _Length = Annotated[
         }
     ),
 ]
-"""Which lengths a slot may have is the event type's to say, once that is known."""
+"""The event type limits it further, once that is known."""
 
-_HOLD: Final = Field(description="How long to hold, in minutes; only with credentials")
+_HOLD: Final = Field(description="How long to hold the slot, in minutes; needs credentials")
 
 
 class ReservationRequest(Model):
-    """What to hold.  Other properties are dropped."""
+    """The slot to hold.  Unknown properties are ignored."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"eventTypeId": 1, "slotStart": "2050-09-05T09:00:00Z"}]}
@@ -95,7 +95,7 @@ class ReservationRequest(Model):
 
 @cache
 def reservation_request(bounds: Bounds) -> type[ReservationRequest]:
-    """Return the request with these bounds for how long to hold, in minutes."""
+    """Return the model of a request whose hold may last for these minutes."""
     minutes = Annotated[int, Field(ge=bounds.least, le=bounds.most), BeforeValidator(whole)]
     return create_model(
         ReservationRequest.__name__,
@@ -106,7 +106,7 @@ def reservation_request(bounds: Bounds) -> type[ReservationRequest]:
 
 
 class BodyReader:
-    """Reads bodies of POST and PATCH, in which a hold may be asked for within some bounds.
+    """Reads bodies of POST and PATCH, with bounds for how long a hold may last.
 
     >>> reader = BodyReader(Bounds(1, 1440))
     >>> body = reader.read(b'{"eventTypeId": 1, "slotStart": "2050-09-05"}')
@@ -122,10 +122,12 @@ class BodyReader:
         self._validate = TypeAdapter(self._model).validator.validate_python
 
     def read(self, raw: bytes) -> ReservationRequest:
-        """Return what a body asks for, or raise `HttpError` 400 with all that is wrong.
+        """Return the request in a body.
 
-        An empty body is an object without fields; unknown fields are dropped; null
-        is as good as absent where a field is optional.
+        An empty body is an object without fields.  Unknown fields are dropped.  For an
+        optional field null is the same as absent.
+
+        Raises `HttpError` 400 with all problems.
         """
         sent = _object(raw)
         try:
@@ -146,9 +148,9 @@ def _object(raw: bytes) -> dict[str, Any]:
     return sent
 
 
-# --- A body that is wrong --------------------------------------------------------------
+# --- Invalid bodies --------------------------------------------------------------------
 
-# Nothing that is valid nests at all; what is not is echoed, and writing has a depth limit.
+# A valid body does not nest.  An invalid one is echoed, and orjson limits the depth.
 _DEEPEST_ECHO: Final = 32
 
 
@@ -160,7 +162,7 @@ def _violated(
     if _deeper_than(_DEEPEST_ECHO, target):
         return HttpError(400, "The body is nested too deeply")
     errors = []
-    for field, key, text in broken(request, error):
+    for field, key, text in broken_constraints(request, error):
         violation: dict[str, object] = {"target": target, "property": field}
         if field in target:
             violation["value"] = target[field]
@@ -169,7 +171,7 @@ def _violated(
 
 
 def _deeper_than(limit: int, value: object) -> bool:
-    """Tell whether JSON nests deeper than the limit; level by level, so never recursing."""
+    """Return whether JSON nests deeper than a limit; without recursion."""
     level = [value]
     for _ in range(limit):
         level = [
@@ -183,13 +185,13 @@ def _deeper_than(limit: int, value: object) -> bool:
     return True
 
 
-# --- Answers ---------------------------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------
 
 _Minutes = Annotated[int, Field(ge=1)]
 
 
-class Reservation(Answer):
-    """A hold."""
+class Reservation(ResponseBody):
+    """A hold, as GET returns it."""
 
     event_type_id: int
     slot_start: datetime
@@ -200,7 +202,7 @@ class Reservation(Answer):
 
 
 class ReservationMade(Reservation):
-    """A hold that was made or moved just now."""
+    """A hold, as POST and PATCH return it."""
 
     reservation_duration: _Minutes
 

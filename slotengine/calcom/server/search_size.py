@@ -1,9 +1,9 @@
-"""How much a search looks at: what it counts as, and where it may be cut into pieces.
+"""The size of a search: its cost in requests, and the pieces that it is split into.
 
-What is found in the pieces is what a search of the whole finds, if nothing changes
-meanwhile: a piece ends where a date of the viewer's does, and only where no slot
-depends on what comes before.  That is anywhere if the grid is the clock's own,
-otherwise where no host is open.
+The pieces together have the slots of the whole, if nothing changes meanwhile: a piece
+ends with a date of the viewer's, and only where no later slot depends on what comes
+before.  That is anywhere if the grid is fixed to the clock, and otherwise where no host
+is open.
 
 Pure.  Times are UTC microseconds.
 """
@@ -19,38 +19,38 @@ from slotengine.core.time.schedule import Windows
 from slotengine.core.time.zone import Zone
 
 HOST_TIME: Final = 372 * DAY
-"""How much of the hosts' time, added up, counts as one request: twelve of them for a month."""
+"""The time of hosts, added up, that counts as one request: a month of twelve hosts."""
 STARTS: Final = 9_000
-"""How many slots that there could be count as one: a month of one every five minutes."""
+"""The possible slots that count as one request: a month of one every five minutes."""
 
 PIECE_HOST_TIME: Final = 120 * DAY
 PIECE_STARTS: Final = 1_500
-"""What is looked at without giving way, unless one date has more: two or three milliseconds."""
+"""The size of a piece, of one date at least: two or three milliseconds."""
 
 
-class Size(NamedTuple):
-    """How much a search looks at."""
+class SearchSize(NamedTuple):
+    """The span, hosts and step of a search."""
 
     span: int
     hosts: int
     step: int
-    """From one slot to the next."""
+    """The time from one slot to the next."""
 
     @property
     def host_time(self) -> int:
-        """The hosts' time, added up."""
+        """The time of all hosts, added up."""
         return self.span * self.hosts
 
     @property
     def starts(self) -> int:
-        """How many slots there could be."""
+        """The number of possible slots."""
         return self.span // self.step
 
     @property
     def cost(self) -> int:
-        """What it counts as, in requests.
+        """The number of requests that the search counts as.
 
-        >>> month = Size(31 * DAY, 1, DAY // 96)
+        >>> month = SearchSize(31 * DAY, 1, DAY // 96)
         >>> month.cost, month._replace(hosts=50).cost, month._replace(span=3650 * DAY).cost
         (1, 5, 39)
         """
@@ -58,25 +58,25 @@ class Size(NamedTuple):
 
     @property
     def dates(self) -> int:
-        """How many dates a piece has; at least one."""
+        """The number of dates in a piece, at least one."""
         of_one = self._replace(span=DAY)
         most = min(PIECE_HOST_TIME // of_one.host_time, PIECE_STARTS // max(1, of_one.starts))
         return max(1, most)
 
 
-class Grid(NamedTuple):
-    """On what slots are laid out."""
+class SearchGrid(NamedTuple):
+    """The grid of slots, and the hours of the hosts."""
 
     step: int
     offset: int
     zone: Zone
-    """The viewer's."""
+    """The zone of the viewer."""
     optimized: bool
     hours: tuple[Windows | None, ...]
-    """Those that count, of each host; None: always."""
+    """The hours of each host; None: always open."""
 
     def pieces(self, start: int, end: int, dates: int) -> Iterator[tuple[int, int]]:
-        """Yield the pieces of a span: whole dates, so many unless it cannot be cut there."""
+        """Yield the pieces of a span, ``dates`` long each, or longer if it cannot be cut there."""
         begins, day = start, self.zone.date(start)
         while begins < end:
             day += dates
@@ -88,8 +88,8 @@ class Grid(NamedTuple):
                 yield begins, cut
                 begins = cut
 
-    def cutter(self, start: int, end: int) -> Grid:
-        """Return the same without hours, if a span may be cut while somebody is open."""
+    def cutter(self, start: int, end: int) -> SearchGrid:
+        """Return the grid without hours, if the span may be cut while hosts are open."""
         fixed = is_fixed(
             step=self.step, offset=self.offset, start=start, end=end,
             zone=self.zone, optimized=self.optimized,
@@ -98,8 +98,8 @@ class Grid(NamedTuple):
 
     def _may_be_cut(self, cut: int) -> bool:
         if self.zone.offset(cut + DAY) < self.zone.offset(cut):
-            return False  # clocks go back, perhaps to a date before the cut
-        # Slots of what was open before go on from the last one, by a step.
+            return False  # clocks go back, perhaps to the date before the cut
+        # Slots of hours that are open before the cut continue after it by a step.
         return not any(
             _is_open(each, cut - self.step - self.offset, cut + 1) for each in self.hours
         )
@@ -110,9 +110,9 @@ def _is_open(hours: Windows | None, start: int, end: int) -> bool:
 
 
 Charge = Callable[[int], None]
-"""What counts a search as so many requests, or raises."""
+"""Charges a search as a number of requests, or raises."""
 
 
 def distinct(hours: Iterable[Windows | None]) -> tuple[Windows | None, ...]:
-    """Return each once; many hosts share a schedule."""
+    """Return the hours without repeats; many hosts share a schedule."""
     return tuple({id(each): each for each in hours}.values())

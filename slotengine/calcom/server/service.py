@@ -37,7 +37,7 @@ from slotengine.calcom.server.bodies import (
     expected_json,
     unpacked,
 )
-from slotengine.calcom.server.docs_page import Pages
+from slotengine.calcom.server.docs_page import DocsPages
 from slotengine.calcom.server.messages import (
     API_VERSION,
     EXPECT,
@@ -119,7 +119,7 @@ class Service:
             quotas=catalog.quotas or quotas,
         )
         self._search = SlotSearch(catalog, engine, self._reservations.find)
-        self._pages = Pages(document(self._reservations.bounds, version=VERSION))
+        self._pages = DocsPages(document(self._reservations.bounds, version=VERSION))
         post = Endpoint(self._post, takes_body=True, checks_caller=True)
         get, search = Endpoint(self._get), Endpoint(self._slots)
         patch = Endpoint(self._patch, takes_body=True)
@@ -136,7 +136,7 @@ class Service:
 
     async def populate(self) -> None:
         """Make the catalog known to the engine, before the first request."""
-        self._search.know(await self.catalog.populate(self.engine))
+        self._search.add_bookings(await self.catalog.populate(self.engine))
 
     # --- Before the body -----------------------------------------------------------------
 

@@ -1,11 +1,10 @@
-"""The search for slots: ``GET /v2/slots``.
+"""The endpoint of the search: ``GET /v2/slots``.
 
-What is asked for is resolved here, from names to an event type, and handed to
-the engine; what stands on the wire is `slots_wire`'s, and which slots there are
-the engine's.
+It resolves names to an event type, asks the engine for slots, and writes them.
+`slots_wire` has the query and the response.
 
-A long search is done piece by piece (`search_size`), and gives way in between, so
-that others are answered meanwhile: each date is as it is at one moment.
+A long search is split into pieces (`search_size`) and yields to other requests between
+them; each date is consistent in itself.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from slotengine.calcom.server.search_size import (
     PIECE_HOST_TIME,
     PIECE_STARTS,
     Charge,
-    Grid,
-    Size,
+    SearchGrid,
+    SearchSize,
     distinct,
 )
 from slotengine.calcom.server.slots_wire import (
@@ -36,9 +35,9 @@ from slotengine.calcom.server.slots_wire import (
     ByTeam,
     ByUser,
     ByUsernames,
-    Offered,
-    SeatsShown,
+    SeatCount,
     SlotsQuery,
+    SlotTuple,
     parse_query,
     slots_data,
 )
@@ -51,23 +50,23 @@ from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Reservation
 
-LONGEST_RANGE: Final = timedelta(days=3653)
-"""How much time can be searched at once: ten years."""
-MOST_STARTS: Final = 110_000
-"""How many slots a search could find at most: a year of one every five minutes.
+MAX_RANGE: Final = timedelta(days=3653)
+"""The longest time that can be searched at once: ten years."""
+MAX_STARTS: Final = 110_000
+"""The most slots that a search could find: a year of one every five minutes.
 
 Measured: 0.3 s, in pieces."""
 
-MOST_HOST_TIME: Final = timedelta(days=36_530)
-"""How much of the hosts' time a search may look at, added up: ten hosts for ten years.
+MAX_HOST_TIME: Final = timedelta(days=36_530)
+"""The longest time of hosts, added up: ten hosts for ten years.
 
 Measured: 0.45 s, in pieces."""
 
 TURNS: Final = 4
-"""How many turns of the event loop others have between two pieces: a request takes three."""
+"""The turns of the event loop between two pieces; a request takes three."""
 
 # The original's words for a range that its engine cannot search.
-_TOO_LONG: Final = "Invalid time range given - check the 'start' and 'end' query parameters."
+_RANGE_TOO_LONG: Final = "Invalid time range given - check the 'start' and 'end' query parameters."
 
 US: Final = timedelta(microseconds=1)
 
@@ -80,9 +79,9 @@ Find = Callable[[str], Reservation | None]
 
 
 class SlotSearch:
-    """The endpoint.
+    """Searches for slots.
 
-    ``reservation`` returns one of the catalog's by the engine's uid.
+    ``reservation`` finds a reservation of the catalog by the engine's uid.
     """
 
     def __init__(self, catalog: Catalog, engine: SlotEngine, reservation: Find) -> None:
@@ -92,94 +91,98 @@ class SlotSearch:
         self._booked: dict[str, str] = {}
         self._uids: dict[str, str] = {}
         self._long: anyio.Lock | None = None
-        """Which long search has its turn."""
+        """Held by the long search that runs."""
 
-    def know(self, booked: Mapping[str, str]) -> None:
-        """Take note of the engine's uids of the catalog's bookings, by the catalog's."""
+    def add_bookings(self, booked: Mapping[str, str]) -> None:
+        """Add the engine's uids of bookings by the catalog's."""
         self._booked.update(booked)
-        self._uids.update({theirs: uid for uid, theirs in booked.items()})
+        self._uids.update({engine_uid: uid for uid, engine_uid in booked.items()})
 
     def search(self, pairs: Iterable[tuple[str, str]], charge: Charge) -> Reply | Awaitable[Reply]:
-        """Find the slots that can be had, for a query string in pairs.
+        """Return the available slots for a query string, decoded into pairs.
 
-        ``charge`` is told what that counts as, in requests, before anything is looked
-        at.  A search that takes long waits for others that do.  Raises `HttpError`.
+        ``charge`` is called with the cost, in requests, before the search.  Long
+        searches run one at a time.  Raises `HttpError`.
         """
         query = parse_query(pairs)
-        offer, rules = self._resolve(query)
-        length = _length(query, offer, rules)
-        size = Size(0, len(list(rules.hosts())), (rules.interval or length) // US)
+        event_type, rules = self._resolve(query)
+        length = _length(query, event_type, rules)
+        size = SearchSize(0, len(list(rules.hosts())), (rules.interval or length) // US)
         start, end = self._span(query, size)
         size = size._replace(span=end - start)
         charge(size.cost)
         rescheduled = self._rescheduled(query)
-        only = _hosts(query, offer, rescheduled)
+        only = _hosts(query, event_type, rescheduled)
         if start >= end or only == frozenset():
-            return _found(self._written(query, offer, None))
-        look = _Look(query, offer, rules, length, rescheduled, only)
+            return _found(self._written(query, event_type, None))
+        search = _Search(query, event_type, rules, length, rescheduled, only)
         if size.host_time <= PIECE_HOST_TIME and size.starts <= PIECE_STARTS:
-            return _found(self._written(query, offer, self._openings(look, start, end)))
-        return self._in_pieces(look, start, end, size.dates)
+            return _found(self._written(query, event_type, self._available(search, start, end)))
+        return self._in_pieces(search, start, end, size.dates)
 
-    async def _in_pieces(self, look: _Look, start: int, end: int, dates: int) -> Reply:
-        """Do a long search: one at a time, giving way between its pieces."""
+    async def _in_pieces(self, search: _Search, start: int, end: int, dates: int) -> Reply:
+        """Search in pieces, and yield to other requests between them."""
         if self._long is None:
             self._long = anyio.Lock()
-        query, offer, found = look.query, look.offer, []
+        query, event_type, found = search.query, search.event_type, []
         async with self._long:
-            grid = self._grid(look).cutter(start, end)
+            grid = self._grid(search).cutter(start, end)
             for begins, ends in grid.pieces(start, end, dates):
-                # What begins in the piece may end after it.
-                openings = self._openings(look, begins, min(ends + look.length // US, end))
-                if openings is not None and ends < end:
-                    before = [one for one in openings.starts if one < ends]
-                    openings = openings._replace(starts=before)
-                found.append((openings, self._written(query, offer, openings)))
+                # A slot that starts in the piece may end after it.
+                available = self._available(search, begins, min(ends + search.length // US, end))
+                if available is not None and ends < end:
+                    before = [one for one in available.starts if one < ends]
+                    available = available._replace(starts=before)
+                found.append((available, self._written(query, event_type, available)))
                 for _ in range(TURNS):
                     await anyio.lowlevel.checkpoint()
-        return self._joined(look, found)
+        return self._joined(search, found)
 
-    def _joined(self, look: _Look, found: list[tuple[AvailableSlots | None, bytes]]) -> Reply:
-        """Return all pieces as one answer, without what is past by now."""
+    def _joined(self, search: _Search, found: list[tuple[AvailableSlots | None, bytes]]) -> Reply:
+        """Return the response of all pieces, without slots that have passed meanwhile."""
         now = to_us(self._engine.now())
         dates = []
-        for openings, written in found:
-            if openings is not None and openings.starts and openings.starts[0] < now:
-                left = [one for one in openings.starts if one >= now]
-                written = self._written(look.query, look.offer, openings._replace(starts=left))
+        for available, written in found:
+            if available is not None and available.starts and available.starts[0] < now:
+                left = [one for one in available.starts if one >= now]
+                written = self._written(
+                    search.query, search.event_type, available._replace(starts=left)
+                )
             if written != b"{}":
                 dates += [b",", written[1:-1]]
         return Reply(200, b"".join([_BEFORE, b"{", *dates[1:], b"}", _AFTER]))
 
-    def _grid(self, look: _Look) -> Grid:
-        rules, resources = look.rules, self._catalog.resources
-        said = ((rules.schedule, host.schedule, resources[host.resource]) for host in rules.hosts())
-        hours = (next((one for one in each if one is not None), None) for each in said)
-        return Grid(
-            (rules.interval or look.length) // US,
+    def _grid(self, search: _Search) -> SearchGrid:
+        rules, resources = search.rules, self._catalog.resources
+        schedules = (
+            (rules.schedule, host.schedule, resources[host.resource]) for host in rules.hosts()
+        )
+        hours = (next((one for one in each if one is not None), None) for each in schedules)
+        return SearchGrid(
+            (rules.interval or search.length) // US,
             rules.offset // US,
-            Zone.of(look.query.time_zone or "UTC"),
+            Zone.of(search.query.time_zone or "UTC"),
             rules.optimized,
             distinct(hours),
         )
 
     def _written(
-        self, query: SlotsQuery, offer: CatalogEventType | None, found: AvailableSlots | None
+        self, query: SlotsQuery, event_type: CatalogEventType | None, found: AvailableSlots | None
     ) -> bytes:
-        shown = () if found is None else self._shown(offer, found)
+        shown = () if found is None else self._shown(event_type, found)
         return orjson.dumps(slots_data(shown, zone=query.time_zone, ranges=query.ranges))
 
-    # --- What is asked for ---------------------------------------------------------------
+    # --- The event type ------------------------------------------------------------------
 
     def _resolve(self, query: AnyQuery) -> tuple[CatalogEventType | None, EventType]:
-        """Return the event type that is asked for; it is not the catalog's if it is dynamic."""
+        """Return the event type of a query: the catalog's, if it is one, and its rules."""
         if isinstance(query, ByUsernames):
-            return None, self._together(query)
+            return None, self._dynamic_event_type(query)
         found = query.event_type_id if isinstance(query, ById) else self._named(query)
-        offer = None if found is None else self._catalog.event_types.get(found)
-        if offer is None:
+        event_type = None if found is None else self._catalog.event_types.get(found)
+        if event_type is None:
             raise HttpError(404, "Event Type not found")
-        return offer, offer.rules
+        return event_type, event_type.rules
 
     def _named(self, query: ByUser | ByTeam) -> int | None:
         return self._of_user(query) if isinstance(query, ByUser) else self._of_team(query)
@@ -197,8 +200,8 @@ class SlotSearch:
             raise HttpError(404, f"Team with slug {query.team_slug} not found")
         return directory.team_event_types.get((team_id, query.event_type_slug))
 
-    def _together(self, query: ByUsernames) -> EventType:
-        """Return the event type of several users, who must all be free."""
+    def _dynamic_event_type(self, query: ByUsernames) -> EventType:
+        """Return a dynamic event type, of several users who must all be free."""
         organization_id = self._organization(query.organization_slug)
         user_ids = [self._user(username, organization_id) for username in query.usernames]
         if not self._catalog.directory.without_dynamic_booking.isdisjoint(user_ids):
@@ -221,71 +224,75 @@ class SlotSearch:
             return None
         organization_id = self._catalog.directory.organizations.get(slug)
         if organization_id is None:
-            # Clients may know the text, which names a file of the original.
+            # The original's text, with a file name in it: clients may rely on it.
             where = "slots-input.service.ts"
             raise HttpError(404, f"{where}: Organization with slug {slug} not found")
         return organization_id
 
-    # --- What there is -------------------------------------------------------------------
+    # --- The slots -----------------------------------------------------------------------
 
-    def _openings(self, look: _Look, start: int, end: int) -> AvailableSlots | None:
-        """Return the slots that are offered now, None if there cannot be any."""
+    def _available(self, search: _Search, start: int, end: int) -> AvailableSlots | None:
+        """Return the available slots; None if the span is over."""
         start = max(start, to_us(self._engine.now()))
         if start >= end:
             return None
-        rescheduled = look.rescheduled
+        rescheduled = search.rescheduled
         return self._engine.openings_nowait(
-            look.rules if look.offer is None else look.rules.id,
+            search.rules if search.event_type is None else search.rules.id,
             from_us(start),
             from_us(end),
-            length=look.length,
-            zone=look.query.time_zone or "UTC",
+            length=search.length,
+            zone=search.query.time_zone or "UTC",
             ignoring=() if rescheduled is None else (rescheduled.uid,),
-            only=look.only,
+            only=search.only,
         )
 
-    def _span(self, query: SlotsQuery, size: Size) -> tuple[int, int]:
-        """Return which span is to be searched; nothing is offered before now."""
+    def _span(self, query: SlotsQuery, size: SearchSize) -> tuple[int, int]:
+        """Return the span to search, from now at the earliest.  Raises `HttpError`."""
         start = max(query.earliest_start, to_us(self._engine.now()))
         end = min(query.latest_end, LAST_US)
-        longest = min(
-            LONGEST_RANGE // US, MOST_STARTS * size.step, MOST_HOST_TIME // US // size.hosts
-        )
+        longest = min(MAX_RANGE // US, MAX_STARTS * size.step, MAX_HOST_TIME // US // size.hosts)
         if end - start > longest:
-            raise HttpError(400, _TOO_LONG)
+            raise HttpError(400, _RANGE_TOO_LONG)
         return start, max(start, end)
 
     def _rescheduled(self, query: SlotsQuery) -> Reservation | None:
-        """Return the booking, or hold, that is to be moved; None if there is no such."""
+        """Return the booking or hold to be moved; None if there is none."""
         uid = query.booking_uid_to_reschedule
         found = None if uid is None else self._reservation(self._booked.get(uid, uid))
         return found if found is not None and found.state in _STANDING else None
 
-    # --- What is shown of it -------------------------------------------------------------
+    # --- The response --------------------------------------------------------------------
 
-    def _shown(self, offer: CatalogEventType | None, openings: AvailableSlots) -> list[Offered]:
-        length = openings.length
-        if openings.total is None:
-            return [(start, start + length, None) for start in openings.starts]
-        assert offer is not None  # seats are of the catalog's event types only
+    def _shown(
+        self, event_type: CatalogEventType | None, available: AvailableSlots
+    ) -> list[SlotTuple]:
+        length = available.length
+        if available.total is None:
+            return [(start, start + length, None) for start in available.starts]
+        assert event_type is not None  # seats are of the catalog's event types only
         return [
-            (start, start + length, self._seats(offer, openings, start))
-            for start in openings.starts
+            (start, start + length, self._seats(event_type, available, start))
+            for start in available.starts
         ]
 
-    def _seats(self, offer: CatalogEventType, openings: AvailableSlots, start: int) -> SeatsShown:
-        assert openings.total is not None
-        taken = openings.taken.get(start, 0)
-        booking_uid = self._booking_uid(offer, start, start + openings.length) if taken else None
-        return SeatsShown(taken, openings.total, booking_uid)
+    def _seats(
+        self, event_type: CatalogEventType, available: AvailableSlots, start: int
+    ) -> SeatCount:
+        assert available.total is not None
+        taken = available.taken.get(start, 0)
+        booking_uid = (
+            self._booking_uid(event_type, start, start + available.length) if taken else None
+        )
+        return SeatCount(taken, available.total, booking_uid)
 
-    def _booking_uid(self, offer: CatalogEventType, start: int, end: int) -> str | None:
-        """Return the uid of a booking of the catalog's in a session, if there is one.
+    def _booking_uid(self, event_type: CatalogEventType, start: int, end: int) -> str | None:
+        """Return the catalog's uid of a booking in a session, if there is one.
 
-        Never one of the engine's: whoever knows that may act on the reservation.
+        Never the engine's uid, which would let the caller change the reservation.
         """
-        session = offer.rules.id, from_us(start)
-        for host in offer.rules.hosts():
+        session = event_type.rules.id, from_us(start)
+        for host in event_type.rules.hosts():
             for one in self._engine.reservations_nowait(host.resource, session[1], from_us(end)):
                 if (one.event_type, one.start) == session and one.state is State.CONFIRMED:
                     uid = self._uids.get(one.uid)
@@ -294,11 +301,11 @@ class SlotSearch:
         return None
 
 
-class _Look(NamedTuple):
-    """What is looked for, resolved."""
+class _Search(NamedTuple):
+    """A query with its event type and hosts."""
 
     query: SlotsQuery
-    offer: CatalogEventType | None
+    event_type: CatalogEventType | None
     rules: EventType
     length: timedelta
     rescheduled: Reservation | None
@@ -313,28 +320,32 @@ def _found(data: bytes) -> Reply:
     return Reply(200, _BEFORE + data + _AFTER)
 
 
-def _length(query: SlotsQuery, offer: CatalogEventType | None, rules: EventType) -> timedelta:
-    """Return how long the slots are to be.  Raises `HttpError` if they cannot be so long."""
-    if offer is None or query.duration == offer.length:
+def _length(query: SlotsQuery, event_type: CatalogEventType | None, rules: EventType) -> timedelta:
+    """Return the length of the slots.  Raises `HttpError` for a length they cannot have."""
+    if event_type is None or query.duration == event_type.length:
         return rules.length
-    return slot_minutes(offer, query.duration, field="duration") * MINUTE
+    return slot_minutes(event_type, query.duration, field="duration") * MINUTE
 
 
 def _hosts(
-    query: SlotsQuery, offer: CatalogEventType | None, rescheduled: Reservation | None
+    query: SlotsQuery, event_type: CatalogEventType | None, rescheduled: Reservation | None
 ) -> Collection[str] | None:
-    """Return who of the groups of hosts will do: None for all, empty if nobody of a group is left.
+    """Return the hosts of groups who may take part: None for all, empty if a group has none.
 
-    With round robin the caller may name some hosts, and a booking that is moved
-    may have to stay with its own.
+    With round robin the caller may select hosts, and a booking that is moved may have
+    to keep its own.
     """
-    if offer is None or not offer.round_robin:
+    if event_type is None or not event_type.round_robin:
         return None
-    groups = left = list(offer.group_hosts)
+    groups = left = list(event_type.group_hosts)
     if query.rr_host_subset_ids:
         subset = frozenset(map(resource_of, query.rr_host_subset_ids))
         left = [group & subset for group in left]
-    if offer.same_host and rescheduled is not None and rescheduled.event_type == offer.rules.id:
+    if (
+        event_type.same_host
+        and rescheduled is not None
+        and rescheduled.event_type == event_type.rules.id
+    ):
         left = [group & frozenset(rescheduled.resources) for group in left]
     if left == groups:
         return None

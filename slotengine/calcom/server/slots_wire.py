@@ -1,12 +1,10 @@
-"""The search for slots on the wire: the query of ``GET /v2/slots`` in, its data out.
+"""The search for slots on the wire: the query of ``GET /v2/slots``, and the data it returns.
 
-Every parameter and timestamp format of the search is here and nowhere else.  Pure: text
-and values in, values out; knows nothing of catalogs or engines, and so neither whether
-there is such an event type nor whether it can be so long.
+Pure: knows nothing of catalogs or engines, and so not whether an event type exists or
+can have a length.
 
-Repeated parameters are read as the original's web framework reads them: a name
-that is given twice, or with ``[]`` after it, has a list for its value, which
-only a few parameters may have.
+Repeated parameters are read as the original's web framework reads them: a name that is
+sent twice, or that ends in ``[]``, has a list as its value, which few parameters allow.
 """
 
 from __future__ import annotations
@@ -34,10 +32,10 @@ from slotengine.calcom.server.models import (
     IS_STRING,
     IS_TIME,
     TIME,
-    Answer,
     Constraint,
     Model,
-    broken,
+    ResponseBody,
+    broken_constraints,
 )
 from slotengine.calcom.wire import NUMERIC, HttpError, parse_timestamp, sendable, stamp
 from slotengine.core.ledger.terms import Terms
@@ -45,12 +43,12 @@ from slotengine.core.time.instant import DAY, LAST_US, MINUTE, SECOND, from_us, 
 from slotengine.core.time.zone import UTC_NAMES, Zone
 
 LONGEST_MINUTES: Final = Terms().longest_span // MINUTE
-"""The longest slot that can be asked for, in minutes: what an engine allows by default."""
+"""The longest slot in minutes, as an engine allows by default."""
 
 # --- Values of parameters --------------------------------------------------------------
 
 Sent = str | list[str]
-"""What was sent for a parameter."""
+"""The value of a parameter as it was sent; a list if it was repeated."""
 
 
 def _text(value: Sent) -> str:
@@ -67,8 +65,8 @@ def _moment(value: Sent) -> datetime:
 
 
 def _end_of_day(moment: datetime) -> datetime:
-    """Return the last second of a date for its midnight, and any other moment as it is."""
-    # The time of day, not the instant: a fraction of a second after midnight counts as well.
+    """Return 23:59:59 of the same date for a midnight, and any other moment unchanged."""
+    # A fraction of a second after midnight counts as midnight, too.
     if (moment.hour, moment.minute, moment.second) == (0, 0, 0):
         return moment.replace(hour=23, minute=59, second=59)
     return moment
@@ -82,7 +80,7 @@ def _integer(value: Sent) -> int:
 
 
 def _items(value: Sent) -> list[str]:
-    """Return a list that is repeated or separated by commas."""
+    """Return the items of a list, repeated or separated by commas."""
     values = [value] if isinstance(value, str) else value
     return [item.strip() for each in values for item in each.split(",")]
 
@@ -104,11 +102,11 @@ def _zone_name(value: Sent) -> str:
 
 @cache
 def _zones() -> dict[str, str]:
-    """Return the names of all time zones, by their lower case: case does not matter in them.
+    """Return the names of all time zones by their lower case, since case does not matter.
 
-    Takes 5 ms, or 40 if the disk is cold, and that only once.
+    Takes 5 ms, or 40 with a cold disk, once.
     """
-    # Two files beside the zones: that of the machine itself, and that of a machine without one.
+    # Two names that are not zones: the machine's own, and that of a machine without one.
     names = available_timezones() - {"localtime", "Factory"}
     return {name.lower(): name for name in names | UTC_NAMES}
 
@@ -125,7 +123,7 @@ _Number = Annotated[int, BeforeValidator(_integer)]
 
 
 class SlotsQuery(Model):
-    """What may be asked of a search, whatever says which slots."""
+    """The parameters of every search."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -176,7 +174,7 @@ class SlotsQuery(Model):
 
     @property
     def ranges(self) -> bool:
-        """Whether the ends of slots are shown."""
+        """Whether the response has the ends of slots."""
         return self.format == "range"
 
     @property
@@ -200,7 +198,7 @@ _OfOrganization = Annotated[
 
 
 class ById(SlotsQuery):
-    """A search of any event type, by its id."""
+    """A search for slots of an event type, by its id."""
 
     event_type_id: Annotated[
         _Number, IS_NUMBER, Field(description="The id of an event type", examples=[1])
@@ -208,7 +206,7 @@ class ById(SlotsQuery):
 
 
 class ByUser(SlotsQuery):
-    """A search of an event type of a user, found in the organization if one is named."""
+    """A search for slots of a user's event type; an organization limits it to its users."""
 
     event_type_slug: Annotated[_Text, Field(description="An event type of the user or team")]
     username: Annotated[_Text, Field(description="The user who owns the event type")]
@@ -216,7 +214,7 @@ class ByUser(SlotsQuery):
 
 
 class ByTeam(SlotsQuery):
-    """A search of an event type of a team, of the organization or of none."""
+    """A search for slots of a team's event type; without an organization, the team has none."""
 
     event_type_slug: Annotated[_Text, Field(description="An event type of the user or team")]
     team_slug: Annotated[_Text, Field(description="The team that owns the event type")]
@@ -224,9 +222,9 @@ class ByTeam(SlotsQuery):
 
 
 class ByUsernames(SlotsQuery):
-    """A search without an event type, for when several users of an organization are all free.
+    """A search for times at which several users of an organization are all free.
 
-    The users are in the order in which they were sent; one may be there twice.
+    The users are in the order sent; one may occur twice.
     """
 
     usernames: Annotated[
@@ -243,11 +241,11 @@ class ByUsernames(SlotsQuery):
 
 AnyQuery = ById | ByUser | ByTeam | ByUsernames
 QUERIES: Final = (ById, ByUser, ByTeam, ByUsernames)
-"""The queries there are; each has parameters of its own, which say which slots."""
+"""All kinds of queries; each has parameters of its own, which name the event type."""
 
 
 def own_parameters(query: type[SlotsQuery]) -> list[str]:
-    """Return the parameters of a query that are not all searches'.
+    """Return the parameters that not every search has.
 
     >>> own_parameters(ByTeam)
     ['eventTypeSlug', 'teamSlug', 'organizationSlug']
@@ -257,7 +255,7 @@ def own_parameters(query: type[SlotsQuery]) -> list[str]:
 
 
 def parse_query(pairs: Iterable[tuple[str, str]]) -> AnyQuery:
-    """Read a query string, decoded into pairs, or raise `HttpError` 400 with all that is wrong.
+    """Read a query string, decoded into pairs.  Raises `HttpError` 400 with all problems.
 
     >>> query = parse_query([("eventTypeId", "1"), ("start", "2050-09-05"), ("end", "2050-09-06")])
     >>> query.event_type_id, query.start.isoformat(), query.end.isoformat()
@@ -272,7 +270,7 @@ def parse_query(pairs: Iterable[tuple[str, str]]) -> AnyQuery:
 
 
 def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Sent]:
-    """Return what was sent by name; a list for a name that is repeated, or ends in ``[]``."""
+    """Return the values by name; a list for a name that is repeated or ends in ``[]``."""
     found: dict[str, Sent] = {}
     for sent_name, sent_value in pairs:
         name, value = sendable(sent_name), sendable(sent_value)
@@ -288,7 +286,7 @@ def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Sent]:
 
 
 def _chosen(sent: dict[str, Sent]) -> type[AnyQuery]:
-    """Return the first query whose parameters are there; it refuses those of the others."""
+    """Return the first kind of query whose parameters were sent; it refuses those of others."""
     if "eventTypeId" in sent:
         return ById
     if "eventTypeSlug" in sent:
@@ -300,24 +298,24 @@ def _chosen(sent: dict[str, Sent]) -> type[AnyQuery]:
 
 
 def _wrong(query: type[SlotsQuery], error: ValidationError) -> HttpError:
-    """Return the 400: unknown parameters first, then those that say which slots."""
+    """Return the 400: unknown parameters first, then the query's own, then the others."""
     own, shared = own_parameters(query), [each.alias for each in SlotsQuery.model_fields.values()]
     order = [*own, *shared]
     problems = sorted(
-        broken(query, error),
+        broken_constraints(query, error),
         key=lambda each: order.index(each.field) if each.field in order else -1,
     )
-    told = (f"{each.field} property is wrong,{each.text} " for each in problems)
-    return HttpError(400, ", ".join(told))
+    texts = (f"{each.field} property is wrong,{each.text} " for each in problems)
+    return HttpError(400, ", ".join(texts))
 
 
-# --- The answer ------------------------------------------------------------------------
+# --- The response ----------------------------------------------------------------------
 
 _Seats = Annotated[Annotated[int, Field(ge=0)] | None, ABSENT]
 
 
-class Slot(Answer):
-    """A slot that can be had; with seats if its event type has some."""
+class Slot(ResponseBody):
+    """An available slot; with seats if its event type has seats."""
 
     start: datetime
     end: Annotated[datetime | None, ABSENT, Field(description="With `format=range`")] = None
@@ -331,40 +329,39 @@ _Date = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 
 
 class Slots(RootModel[dict[_Date, Annotated[list[Slot], Field(min_length=1)]]]):
-    """Slots by the dates on which they start, both in order."""
+    """Available slots by the dates on which they start; dates and slots ascend."""
 
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
 
-class SeatsShown(NamedTuple):
-    """How many seats of a slot are taken, of how many."""
+class SeatCount(NamedTuple):
+    """The seats of a slot."""
 
     booked: int
     total: int
     booking_uid: str | None
-    """The booking of that session, if there is one."""
+    """The uid of a booking in the session, if there is one."""
 
 
 class OfferedSlot(NamedTuple):
-    """A slot that can be had, in UTC microseconds; with seats if its event type has some."""
+    """An available slot, in UTC microseconds; with seats if its event type has seats."""
 
     start: int
     end: int
-    seats: SeatsShown | None
+    seats: SeatCount | None
 
 
-Offered = tuple[int, int, SeatsShown | None]
-"""The same without names, which there can be tens of thousands of."""
+SlotTuple = tuple[int, int, SeatCount | None]
+"""The same as a plain tuple: there can be tens of thousands."""
 
 
 def slots_data(
-    slots: Iterable[Offered], *, zone: str | None, ranges: bool
+    slots: Iterable[SlotTuple], *, zone: str | None, ranges: bool
 ) -> dict[str, list[dict[str, object]]]:
     """Return slots by the dates on which they start in a zone, None for UTC.
 
-    Dates ascend, and a date's slots are in the order given, which should be
-    that of time.  Raises `HttpError` 400 if the zone's clock leaves the years
-    1 to 9999.
+    Dates ascend; the slots of a date are in the order given, which should ascend.
+    Raises `HttpError` 400 if the zone's clock leaves the years 1 to 9999.
 
     >>> slots_data([OfferedSlot(0, 1_800_000_000, None)], zone="Asia/Tokyo", ranges=False)
     {'1970-01-01': [{'start': '1970-01-01T09:00:00.000+09:00'}]}
@@ -384,19 +381,19 @@ def slots_data(
             if seats.booking_uid is not None:
                 shown["bookingUid"] = seats.booking_uid
         days.setdefault(starts.date, []).append(shown)
-    # Clocks that are put back at midnight may show a date after the next.
+    # Where clocks go back at midnight, a date may recur after the next one.
     return dict(sorted(days.items()))
 
 
 _MINUTES: Final = tuple(f"T{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
-"""What a clock shows at each minute of a day."""
+"""The text of each minute of a day."""
 
 
 class _WallClock:
-    """Writes instants as a zone's clock shows them; fast if they are in order.
+    """Formats instants in a zone; fast if they ascend.
 
-    The zone is asked once for each stretch in which the date and the offset
-    stay the same; within it, what the clock shows is arithmetic.
+    The zone is asked once for each period in which date and offset stay the same;
+    within it the local time is arithmetic.
     """
 
     __slots__ = ("_from", "_midnight", "_name", "_offset", "_until", "_zone", "date")
@@ -407,7 +404,7 @@ class _WallClock:
         self._from = self._until = self._midnight = 0
         self._offset = ""
         self.date = ""
-        """The date of the instant that was written last."""
+        """The date of the last instant that was written."""
 
     def write(self, instant: int) -> str:
         """Return an instant as ISO 8601 with milliseconds and offset.  O(1)."""
@@ -423,14 +420,14 @@ class _WallClock:
         local = self._local(instant)
         shown = local.isoformat(timespec="milliseconds")
         self.date = shown[:10]
-        # Of all zones only these two are written with a Z, even where others mean the same.
+        # The original writes Z for these two zones only, although others mean the same.
         self._offset = "Z" if self._name in {"UTC", "GMT"} else shown[23:]
         minute_of_day = local.hour * 60 + local.minute
         self._midnight = instant - (
             minute_of_day * MINUTE + local.second * SECOND + local.microsecond
         )
-        # No zone changes twice within a day (see `core.time.schedule`): if its offset is the same
-        # at the end of the date, then so it is until there.  Else ask again each time.
+        # No zone changes twice within a day (see `core.time.schedule`): an offset that is the same
+        # at the end of the date holds until then.  Otherwise ask for each instant.
         midnight = self._midnight + DAY
         steady = self._local(min(midnight - 1, LAST_US)).utcoffset() == local.utcoffset()
         self._from = instant

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from slotengine.calcom.server.docs_page import page
+from slotengine.calcom.server.docs_page import render_page
 from slotengine.calcom.server.openapi import ANY_ENDPOINT, document
 from slotengine.calcom.server.reservations_wire import BodyReader, Bounds
 from slotengine.calcom.server.slots_wire import QUERIES, parse_query
@@ -149,7 +149,7 @@ class Links(HTMLParser):
 
 
 def test_the_page_shows_all_and_needs_nothing_from_elsewhere() -> None:
-    shown = page(DOCUMENT)
+    shown = render_page(DOCUMENT)
     links = Links()
     links.feed(shown)
     assert operations().keys() | SCHEMAS.keys() == links.ids
@@ -164,7 +164,7 @@ def test_the_page_is_safe_whatever_the_document_says() -> None:
     raw["paths"][SEARCH]["get"]["summary"] = "<script>"
     raw["components"]["schemas"]["Slot"]["description"] = "</pre><script>"
     links = Links()
-    links.feed(page(raw))
+    links.feed(render_page(raw))
     assert "script" not in links.tags
 
 
@@ -181,7 +181,7 @@ async def test_both_are_published(api: Api, headers: dict[str, str]) -> None:
     answer = await api.session.get("/docs", headers=headers)
     assert (answer.status, answer.content_type) == (200, "text/html")
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert await answer.text() == page(published)
+    assert await answer.text() == render_page(published)
 
 
 @pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 
 from slotengine import SlotEngine, errors, minutes
 from slotengine.calcom.catalog.catalog import Catalog
-from slotengine.calcom.server.refusals import explained
+from slotengine.calcom.server.refusals import refusal_error
 from slotengine.calcom.server.responses import STATUS, status_of
 from slotengine.calcom.wire import ERRORS
 from slotengine.errors import (
@@ -157,7 +157,7 @@ def test_every_refusal_is_worded() -> None:
     ("refusal", "status", "message"), REFUSALS, ids=[repr(one[0])[:30] for one in REFUSALS]
 )
 def test_how_it_is_worded(catalog: Catalog, refusal: Refused, status: int, message: str) -> None:
-    error = explained(refusal, catalog.event_types[1], "as sent")
+    error = refusal_error(refusal, catalog.event_types[1], "as sent")
     assert (error.status, error.message) == (status, message)
 
 

@@ -19,7 +19,7 @@ from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimit, RateLimi
 from slotengine.calcom.server import search_size
 from slotengine.calcom.server import slots as search
 from slotengine.calcom.server.messages import Head, Refusal, Response
-from slotengine.calcom.server.search_size import Size
+from slotengine.calcom.server.search_size import SearchSize
 from slotengine.calcom.server.service import Service
 from slotengine.core.time.instant import DAY, MINUTE
 from slotengine.testing import SimClock
@@ -325,15 +325,15 @@ DAYS = {"a week": 7, "a month": 31}
 @pytest.mark.parametrize("days", DAYS.values(), ids=list(DAYS))
 @pytest.mark.parametrize("step", [5, 15, 30, 60])
 def test_ordinary_searches_count_as_one(days: int, step: int) -> None:
-    assert Size(days * DAY + 1, 1, step * MINUTE).cost == 1
-    assert Size(days * DAY + 1, 10, max(step, 15) * MINUTE).cost == 1
+    assert SearchSize(days * DAY + 1, 1, step * MINUTE).cost == 1
+    assert SearchSize(days * DAY + 1, 10, max(step, 15) * MINUTE).cost == 1
 
 
 def test_larger_ones_count_for_more() -> None:
-    assert Size(3650 * DAY, 10, 30 * MINUTE).cost == 99
-    assert Size(365 * DAY, 1, 5 * MINUTE).cost == 12
-    assert Size(31 * DAY, 500, 30 * MINUTE).cost == 42
-    assert Size(0, 1, MINUTE).cost == 1
+    assert SearchSize(3650 * DAY, 10, 30 * MINUTE).cost == 99
+    assert SearchSize(365 * DAY, 1, 5 * MINUTE).cost == 12
+    assert SearchSize(31 * DAY, 500, 30 * MINUTE).cost == 42
+    assert SearchSize(0, 1, MINUTE).cost == 1
 
 
 def remaining(response: Response) -> int:
@@ -384,5 +384,5 @@ async def test_one_that_is_larger_than_a_window_may_be_the_first_in_it() -> None
 
 
 def test_a_piece_has_at_least_a_date() -> None:
-    assert Size(DAY, 100_000, MINUTE).dates == 1
-    assert Size(DAY, 1, DAY).dates == 120
+    assert SearchSize(DAY, 100_000, MINUTE).dates == 1
+    assert SearchSize(DAY, 1, DAY).dates == 120

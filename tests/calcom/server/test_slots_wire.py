@@ -19,7 +19,7 @@ from slotengine.calcom.server.slots_wire import (
     ByUser,
     ByUsernames,
     OfferedSlot,
-    SeatsShown,
+    SeatCount,
     Slots,
     SlotsQuery,
     parse_query,
@@ -429,7 +429,7 @@ def parsed_or_refused(pairs: list[tuple[str, str]]) -> AnyQuery | HttpError:
 # --- 4.3: the answer -------------------------------------------------------------------
 
 
-def offered(*starts: str, minutes: int = 60, seats: SeatsShown | None = None) -> list[OfferedSlot]:
+def offered(*starts: str, minutes: int = 60, seats: SeatCount | None = None) -> list[OfferedSlot]:
     times = [to_us(datetime.fromisoformat(start)) for start in starts]
     return [OfferedSlot(time, time + minutes * 60_000_000, seats) for time in times]
 
@@ -488,7 +488,7 @@ def test_times_are_cut_to_milliseconds() -> None:
 @pytest.mark.parametrize("ranges", [False, True])
 @pytest.mark.parametrize("uid", [None, "booked"])
 def test_seats(ranges: bool, uid: str | None) -> None:
-    slots = offered("2050-09-05T07:00Z", seats=SeatsShown(3, 8, uid))
+    slots = offered("2050-09-05T07:00Z", seats=SeatCount(3, 8, uid))
     shown = {"start": "2050-09-05T07:00:00.000Z"}
     end = {"end": "2050-09-05T08:00:00.000Z"} if ranges else {}
     seats = {"seatsBooked": 3, "seatsRemaining": 5, "seatsTotal": 8}
