@@ -249,9 +249,9 @@ def test_any_iterable_will_do_and_is_read_once() -> None:
         assert moved.until == NOW + minutes(9)  # the candidates' TTL was seen
         await engine.replace_busy("calendar", {"hall": iter([[START, END]])})  # type: ignore[dict-item]
         assert len(await engine.imported("hall", NOW, FREE)) == 1
-        with pytest.raises(InvalidField, match="must be several"):
+        with pytest.raises(InvalidField, match=r"must be (several|a sequence)"):
             await engine.reserve_all(5)  # type: ignore[arg-type]
-        with pytest.raises(InvalidField, match="must be several"):
+        with pytest.raises(InvalidField, match=r"must be (several|a sequence)"):
             await engine.reserve_all(requests[0])  # type: ignore[arg-type]
         await engine.aclose()
 

@@ -345,7 +345,7 @@ def _at_any_time(right: Method) -> Method:
     return lambda self, start, now: None
 
 
-@_breaks("offered-though-held", AvailabilitySearch, "partition")
+@_breaks("offered-though-held", AvailabilitySearch, "split_by_host")
 def _beside_bookings(right: Method) -> Method:
     """Slots are offered as if nothing stood in their way."""
     return lambda self, host, starts: (starts, [])

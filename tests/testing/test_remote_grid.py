@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slotengine.core.offer.availability import fitting
+from slotengine.core.offer.availability import starts_that_fit
 from slotengine.core.offer.slot_grid import slot_starts
 from slotengine.core.time.instant import HOUR, MINUTE, to_us
-from slotengine.core.time.interval import widest
+from slotengine.core.time.interval import maximal
 from slotengine.core.time.zone import Zone
 from slotengine.testing import strategies
 from slotengine.testing.remote.grid import Grid, Span, both, union, without
@@ -86,7 +86,7 @@ def test_both_grids_are_one(
     grid = Grid(length_min, step_min, offset_min, ZoneInfo(zone))
     length = length_min * MINUTE
     ours = slot_starts(
-        list(widest(free)), length=length, step=step_min * MINUTE, offset=offset_min * MINUTE,
+        list(maximal(free)), length=length, step=step_min * MINUTE, offset=offset_min * MINUTE,
         earliest=earliest, zone=Zone.of(zone),
     )  # fmt: skip
-    assert ours == fitting(grid.starts(free, earliest), length, free)
+    assert ours == starts_that_fit(grid.starts(free, earliest), length, free)

@@ -1,32 +1,32 @@
-"""Which slots of an event type are offered: windows less what is taken, laid on the grid.
+"""Search for available slots: opening hours, less what is taken, laid out on the grid.
 
-What is offered can be reserved at that moment, and what could be reserved on
-the grid is offered.  It comes about in these steps:
+Every slot that is returned can be reserved at that moment, and every start on the grid
+that could be reserved is returned.  The search works as follows:
 
-1. Each host is free in the windows that count for the event type, less what is
-   booked or imported as busy there, with both sides' buffers around it.
-2. A slot needs all fixed hosts and one of each group, for all of its length, so
-   ranges of a group's hosts are pooled, not merged, and intersected with those
-   of the others.
-3. On these ranges, cut to the range that is asked about, the slots are laid out
-   (`grid`).  So where steps do not divide the hour it matters from when on one
-   asks: ask for whole days, as the contract of Cal.com's slots API expects.
-4. Holds take slots away, but do not shift the grid: a hold is there for some
-   minutes only, and what others see should not jump to and fro meanwhile.
-5. So do limits that are reached, and shared sessions that are full; a session
-   with seats left is offered at its start, wherever that is.
+1. Each host is free within its hours for the event type, less what is booked or imported
+   as busy, with the buffers of both sides.
+2. A slot needs all fixed hosts, and one host of each group, for its whole length.  The
+   ranges of a group's hosts are therefore pooled rather than merged, and intersected with
+   those of the other hosts.
+3. The ranges are clipped to the searched range, and slots are laid out in them
+   (`slot_grid`).  If the step does not divide the hour, the result depends on where the
+   search starts: search whole days, as the contract of Cal.com's slots API expects.
+4. Holds remove slots but do not move the grid.  A hold lasts for minutes only, and other
+   viewers should not see the grid jump back and forth.
+5. Limits that are reached remove slots, and so do shared sessions that are full.  A session
+   with seats left is offered at its start, on the grid or not.
 
-Where bookings cannot move the grid (`grid.is_fixed`: steps of 5, 10, 15, 20, 30
-or 60 minutes) it is laid out in the opening hours alone, and its starts are held
-against one host after the other, until somebody is found for each.
+Where bookings cannot move the grid (`slot_grid.is_fixed`: steps of 5, 10, 15, 20, 30 or
+60 minutes), the grid is laid out in the opening hours alone.  Its starts are then tested
+against one host after the other, until a host is found for each.
 
-Cost: O(w + s) for w windows and s slots, and O(log b) for each start and host
-that is asked; elsewhere O(w + b) for each host who is looked at, of b that is
-taken in the range, and of a group nobody is looked at in a window in which
-another is free throughout.  What lies outside the range does not matter.  With
-several groups, also the pairs of their free ranges that overlap.
+Cost with a fixed grid: O(w + s) for w windows and s slots, plus O(log b) for each start
+and host tested.  Otherwise: O(w + b) for each host looked at, with b spans taken in the
+range; a group's hosts are not looked at in a window in which another is free throughout.
+Several groups add the pairs of their free ranges that overlap.  Reservations outside the
+range do not matter.
 
-Reads only.  Times are UTC microseconds, spans half-open.
+The search only reads.  Times are UTC microseconds, spans half-open.
 """
 
 from __future__ import annotations
@@ -43,8 +43,16 @@ from slotengine.core.ledger.reservation import BOOKED_UNTIL, Entry, Session
 from slotengine.core.ledger.timeline import START_OF_TIME
 from slotengine.core.offer.booking_rules import BookingRules, HostRule, LimitRule, SharedHours
 from slotengine.core.offer.slot_grid import slot_starts
-from slotengine.core.time.instant import DAY, MINUTE
-from slotengine.core.time.interval import Span, clipped, common, joined, parted, widest, without
+from slotengine.core.time.instant import DAY, MINUTE, from_us
+from slotengine.core.time.interval import (
+    Span,
+    clipped,
+    intersection,
+    joined,
+    maximal,
+    partition,
+    without,
+)
 from slotengine.core.time.zone import FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
 
@@ -56,43 +64,43 @@ if TYPE_CHECKING:
 
 UTC_ZONE: Final = Zone.of("UTC")
 LONGEST_RANGE: Final = 3_660 * DAY
-"""The longest range that can be searched at once: ten years may have a million slots."""
-FEW: Final = 8
-"""So many are looked up one by one; from there on it is as quick to go through what is there."""
-GONE: Final = -NEVER
-"""Until when something stands that does not, or is to be ignored."""
+"""The longest range of one search.  Ten years may contain a million slots."""
+FEW_STARTS: Final = 8
+"""Up to this many are looked up one by one; beyond, one pass over the sequence is as fast."""
+NOT_LIVE: Final = -NEVER
+"""The end of something that has lapsed, or is ignored."""
 
 
 class AvailabilityQuery(NamedTuple):
-    """Which slots are looked for: those that begin in a span of time, and end in it."""
+    """Which slots to search for: those that start and end within a span."""
 
     event_type: str | EventType
     start: int
     end: int
     length: int | None = None
-    """None: the usual one."""
+    """None: the event type's own length."""
     zone: Zone = UTC_ZONE
-    """The viewer's: slots begin at full hours, or the like, of this clock."""
+    """The viewer's zone.  Slots start at round times of day in this zone."""
     seats: int = 1
     ignoring: frozenset[str] = frozenset()
-    """Uids of reservations that are not to count: the caller's own, or one that is moved."""
+    """Uids of reservations to ignore: the caller's own, or one that is to be moved."""
     only: frozenset[str] | None = None
-    """Of the groups, the resources that will do; None: all."""
+    """The resources that are acceptable in the groups; None: all."""
 
 
 class AvailableSlots(NamedTuple):
-    """Slots that are offered."""
+    """The result of a search."""
 
     starts: Sequence[int]
     length: int
     total: int | None
-    """How many seats each of them has, if the event type has seats."""
+    """The number of seats of each slot, for an event type with seats."""
     taken: dict[int, int]
-    """Of the slots that are shared already, by start: how many seats are taken."""
+    """The number of seats taken, by start, for sessions that exist."""
 
 
 class AvailabilitySearch:
-    """One look at what can be had, at one moment."""
+    """One search, at one moment."""
 
     def __init__(
         self,
@@ -105,27 +113,25 @@ class AvailabilitySearch:
         ignored: Iterable[Entry | None],
     ) -> None:
         if query.start >= query.end:
-            raise InvalidField("end", "must be after the start")
+            raise InvalidField("end", f"must be after the start, {from_us(query.start)}")
         if query.end - query.start > LONGEST_RANGE:
-            raise InvalidField(
-                "end", f"must be {LONGEST_RANGE // DAY} days after the start at most"
-            )
+            days = (query.end - query.start) / DAY
+            problem = f"must be at most {LONGEST_RANGE // DAY} days after the start, not {days:g}"
+            raise InvalidField("end", problem)
         self._rules = rules
         self._query = query
         self._occupancy = occupancy
         self._now = now
         self._swept = swept
-        # What stands there because of nobody but them, whose uids are ignored.
+        # Owners whose claims stand only because of the ignored uids.
         owners: Iterable[Entry | Session] = [
             one.session or one for one in ignored if one is not None and one.placed
         ]
-        self._ignored = {
-            owner for owner in owners if standing_until(owner, now, query.ignoring) <= now
-        }
+        self._ignored = {owner for owner in owners if live_until(owner, now, query.ignoring) <= now}
         self._length = rules.length_of(query.length)
         self._wanted = rules.seats_of(query.seats)
         self._groups = rules.groups_of(query.only)
-        # The first slot of a date is that of the whole date, not of what is looked at of it.
+        # The first slot of a date is that of the whole date, not of the part that is searched.
         self._start, self._end = max(query.start, FIRST_LOCAL), min(query.end, LAST_LOCAL)
         if rules.event_type.first_only:
             midnight = query.zone.midnight(query.zone.date(self._start))
@@ -133,71 +139,71 @@ class AvailabilitySearch:
         self._groups_by_hours = (
             rules.groups_by_hours
             if query.only is None
-            else _among(rules.groups_by_hours, query.only)
+            else _restrict(rules.groups_by_hours, query.only)
         )
         self._windows: dict[int, list[Span]] = {}
         self._all_stands = swept and not query.ignoring
         self._holds_seen = False
-        self.cut_from = self._end
-        """When the range begins that ends with the look, and so may go on beyond it."""
+        self.unfinished_from = self._end
+        """The start of the last range, if the end of the search cuts it off."""
 
     def available_slots(self) -> AvailableSlots:
-        """Return the slots that are offered, in order."""
+        """Return the available slots, in order."""
         first, end = self._rules.bookable_span(self._now)
         starts: list[int] = []
         taken: dict[int, int] = {}
         if self._start < self._end and first < min(end, self._end):
-            starts = self._offered()
+            starts = self._starts_on_grid()
             if starts and (starts[0] < first or starts[-1] >= end):
                 starts = [start for start in starts if first <= start < end]
             starts = self._within_limits(starts)
             if self._wanted is not None:
                 starts, taken = self._with_sessions(starts, first, end)
             if self._rules.event_type.first_only:
-                starts = first_of_dates(starts, self._query.zone)
+                starts = first_of_each_date(starts, self._query.zone)
                 starts = [start for start in starts if start >= self._query.start]
         return AvailableSlots(starts, self._length, self._rules.seats, taken)
 
-    def _offered(self) -> list[int]:
-        """Return the starts on the grid at which all fixed hosts, and one of each group, fit."""
+    def _starts_on_grid(self) -> list[int]:
+        """Return the starts on the grid at which all fixed hosts and one of each group are free."""
         rules = self._rules
         fixed = rules.has_fixed_grid(self._length, self._start, self._end, self._query.zone)
-        starts = self._laid(self._open() if fixed else self._free())
+        starts = self._grid_starts(self._open_ranges() if fixed else self._free_ranges())
         if fixed or self._holds_seen:
             for host in rules.fixed:
                 known = not fixed or host.hours is rules.fixed[0].hours
-                starts = self._open_at(starts, host.hours, known=known)[0]
-                starts = self.partition(host, starts)[0]
+                starts = self._split_by_hours(starts, host.hours, known=known)[0]
+                starts = self.split_by_host(host, starts)[0]
             for by_hours in self._groups_by_hours:
-                starts = self._fitting_any(by_hours, starts)
+                starts = self._split_group(by_hours, starts)
         return starts
 
-    def _laid(self, ranges: Sequence[Span]) -> list[int]:
+    def _grid_starts(self, ranges: Sequence[Span]) -> list[int]:
         rules = self._rules
         if ranges and ranges[-1][1] == self._end:
-            self.cut_from = ranges[-1][0]
+            self.unfinished_from = ranges[-1][0]
         return slot_starts(
             ranges,
             length=self._length,
             step=rules.interval or self._length,
             offset=rules.offset,
-            # A minute ahead at least; the grid cuts the seconds, and what begins before the
-            # notice is over is dropped afterwards.
+            # At least a minute ahead.  The grid cuts off seconds, so starts before the end of
+            # the notice are dropped afterwards.
             earliest=self._now + max(rules.notice, MINUTE),
             zone=self._query.zone,
             optimized=rules.event_type.optimized,
         )
 
-    # --- Where somebody is open --------------------------------------------------------------
+    # --- Opening hours -----------------------------------------------------------------------
 
-    def _open(self) -> list[Span]:
-        """Return where one of each group is open, and the first of the fixed hosts."""
+    def _open_ranges(self) -> list[Span]:
+        """Return where the first fixed host and one host of each group are open."""
         needs = [self._windows_of(host.hours) for host in self._rules.fixed[:1]]
         needs += map(self._windows_of_all, range(len(self._groups)))
-        return reduce(_both, needs)
+        return reduce(_intersect, needs)
 
     def _windows_of_all(self, group: int) -> list[Span]:
-        """Return the windows in which one of a group is open."""
+        """Return the windows in which at least one host of a group is open."""
         by_hours = self._groups_by_hours[group]
         if any(shared.hours is None for shared in by_hours):
             return self._windows_of(None)
@@ -208,7 +214,7 @@ class AvailabilitySearch:
         return list(clipped(joined(windows), self._start, self._end))
 
     def _windows_of(self, hours: Windows | None) -> list[Span]:
-        """Return the windows of a schedule in the range; those who share it share one list."""
+        """Return the windows of a schedule in the range.  Hosts that share it share one list."""
         windows = self._windows.get(id(hours))
         if windows is None:
             whole = self._start, self._end
@@ -216,40 +222,39 @@ class AvailabilitySearch:
             self._windows[id(hours)] = windows
         return windows
 
-    # --- Where a slot fits: of the starts of a grid ---------------------------------------
+    # --- With a fixed grid: test its starts --------------------------------------------------
 
-    def _fitting_any(self, by_hours: Sequence[SharedHours], starts: list[int]) -> list[int]:
-        """Return the starts at which one of a group fits.
+    def _split_group(self, by_hours: Sequence[SharedHours], starts: list[int]) -> list[int]:
+        """Return the starts at which one host of a group is free.
 
-        Nobody is looked at for a start that is found already, and nobody at all once
-        all are found.
+        A start that has a host is not tested again, and the search ends once all have one.
         """
         found: list[int] = []
         for hours, hosts in by_hours:
             if not starts:
                 break
-            open_then, closed = self._open_at(starts, hours, known=len(by_hours) == 1)
+            open_then, closed = self._split_by_hours(starts, hours, known=len(by_hours) == 1)
             for host in hosts:
                 if not open_then:
                     break
-                fits, open_then = self.partition(host, open_then)
+                fits, open_then = self.split_by_host(host, open_then)
                 found += fits
             starts = sorted(open_then + closed) if closed else open_then
         found.sort()
         return found
 
-    def _open_at(
+    def _split_by_hours(
         self, starts: list[int], hours: Windows | None, *, known: bool
     ) -> tuple[list[int], list[int]]:
-        """Return at which starts hours cover a slot, and at which not.
+        """Return the starts at which the hours cover a slot, and the other starts.
 
-        With ``known``, all do: they were laid out in these hours.
+        With ``known``, all do, because they were laid out in these hours.
         """
         if hours is None or known:
             return starts, []
         length = self._length
-        if len(starts) > 8 * FEW:  # working out the windows takes as long as asking for so many
-            covered = set(fitting(starts, length, self._windows_of(hours)))
+        if len(starts) > 8 * FEW_STARTS:  # computing the windows costs as much as this many tests
+            covered = set(starts_that_fit(starts, length, self._windows_of(hours)))
         else:
             covered = {start for start in starts if hours.covers(start, start + length)}
         return (
@@ -257,55 +262,58 @@ class AvailabilitySearch:
             [start for start in starts if start not in covered],
         )
 
-    def partition(self, host: HostRule, starts: list[int]) -> tuple[list[int], list[int]]:
-        """Return at which starts a host, who is open, is free for a slot, and at which not.
+    def split_by_host(self, host: HostRule, starts: list[int]) -> tuple[list[int], list[int]]:
+        """Return the starts at which a host is free, given that it is open, and the other starts.
 
-        O(s log n) for s starts or, if there are fewer, what stands between them.
+        O(s log n) for s starts or, if that is less, for the reservations between them.
         """
         resource = self._occupancy.resources[host.resource]
         if not starts or (not resource.load and not resource.busy):
             return starts, []
         reach = starts[0] - self._rules.before, starts[-1] + self._length + self._rules.after
         if self._all_stands:
-            free, taken = self._sifted(resource, host.units, starts, reach)
+            free, taken = self._split_by_timeline(resource, host.units, starts, reach)
         else:
-            holes = sorted(chain(*self._taken(resource, host.units, *reach)))
-            free, taken = parted(starts, self._starts_hit_by(holes))
+            holes = sorted(chain(*self._full_spans(resource, host.units, *reach)))
+            free, taken = partition(starts, self._blocked_starts(holes))
         if resource.busy and free:
-            free, busy = parted(free, self._starts_hit_by(resource.busy_in(*reach)))
+            free, busy = partition(free, self._blocked_starts(resource.busy_in(*reach)))
             taken = sorted(taken + busy) if busy else taken
         return free, taken
 
-    def _sifted(
+    def _split_by_timeline(
         self, resource: Reservable, units: int, starts: list[int], reach: Span
     ) -> tuple[list[int], list[int]]:
-        """Return at which starts there is room, and at which not, where all that stands counts."""
+        """Return the starts with room, and those without.  Everything in the timeline counts."""
         timeline = resource.timeline
-        if len(starts) > FEW and 2 * timeline.changes(*reach) < len(starts):
+        if len(starts) > FEW_STARTS and 2 * timeline.changes(*reach) < len(starts):
             holes = timeline.full(*reach, units)
-            return parted(starts, self._starts_hit_by(holes))
+            return partition(starts, self._blocked_starts(holes))
         return timeline.sifted(starts, self._rules.before, self._length + self._rules.after, units)
 
-    def _starts_hit_by(self, holes: Iterable[Span]) -> Iterator[Span]:
-        """Yield between which starts a slot would run into each of the holes."""
-        # A slot keeps its own buffers from what others occupy, whose buffers are in that.
+    def _blocked_starts(self, holes: Iterable[Span]) -> Iterator[Span]:
+        """Yield, for each hole, the span of starts at which a slot would overlap it."""
+        # A slot's own buffers must be clear of the occupied spans, which include buffers.
         before, reach = self._rules.before, self._length + self._rules.after
         for start, end in holes:
             yield start - reach + 1, end + before
 
-    # --- Where a slot fits: as far as bookings go, for a grid to be laid out ----------------
+    # --- With any other grid: free ranges, in which to lay it out ----------------------------
 
-    def _free(self) -> list[Span]:
-        """Return where all fixed hosts, and one of each group, are free beside bookings."""
-        needs = [self._free_of(host, self._windows_of(host.hours)) for host in self._rules.fixed]
-        needs += map(self._pooled, self._groups_by_hours)
-        return reduce(_both, needs)
+    def _free_ranges(self) -> list[Span]:
+        """Return where all fixed hosts and one host of each group are free, bookings considered."""
+        needs = [
+            self._free_ranges_of_host(host, self._windows_of(host.hours))
+            for host in self._rules.fixed
+        ]
+        needs += map(self._free_ranges_of_group, self._groups_by_hours)
+        return reduce(_intersect, needs)
 
-    def _pooled(self, by_hours: Sequence[SharedHours]) -> list[Span]:
-        """Return where one of a group is free, as ranges.
+    def _free_ranges_of_group(self, by_hours: Sequence[SharedHours]) -> list[Span]:
+        """Return where any host of a group is free, as ranges.
 
-        A window in which somebody is free throughout holds whatever others are in it,
-        so they are not looked at there.
+        If a host is free throughout a window, that covers what other hosts could add, so they
+        are not looked at there.
         """
         found: set[Span] = set()
         for hours, hosts in by_hours:
@@ -313,21 +321,21 @@ class AvailabilitySearch:
             for host in hosts:
                 if not windows:
                     break
-                found.update(self._free_of(host, windows))
+                found.update(self._free_ranges_of_host(host, windows))
                 windows = [window for window in windows if window not in found]
-        return widest(found)
+        return maximal(found)
 
-    def _free_of(self, host: HostRule, windows: list[Span]) -> list[Span]:
-        """Return where a slot fits into some windows of one host, beside bookings."""
+    def _free_ranges_of_host(self, host: HostRule, windows: list[Span]) -> list[Span]:
+        """Return where a slot fits into the windows of one host, bookings considered."""
         resource = self._occupancy.resources[host.resource]
         if not resource.load and not resource.busy:
             return windows
-        spans = [(windows[0][0], windows[-1][1])] if len(windows) > FEW else windows
+        spans = [(windows[0][0], windows[-1][1])] if len(windows) > FEW_STARTS else windows
         before, after = self._rules.before, self._rules.after
         booked: list[Span] = []
         for start, end in spans:
             reach = start - before, end + after
-            here, held = self._taken(resource, host.units, *reach)
+            here, held = self._full_spans(resource, host.units, *reach)
             self._holds_seen = self._holds_seen or bool(held)
             booked += here
             if resource.busy:
@@ -338,20 +346,20 @@ class AvailabilitySearch:
             booked.sort()
         if before or after:
             booked = [(start - after, end + before) for start, end in booked]
-        # What is too short is left out.  The grid may go on from a start less than a minute before.
+        # Drop gaps that are too short; the grid may continue from up to a minute before a gap.
         least = self._length - MINUTE
         return [gap for gap in without(windows, booked) if gap[1] - gap[0] > least]
 
-    def _taken(
+    def _full_spans(
         self, resource: Reservable, units: int, start: int, end: int
     ) -> tuple[list[Span], list[Span]]:
-        """Return where too few units are left, because of bookings, and because of all."""
+        """Return where too few units are left: because of bookings, and because of holds too."""
         now, ignoring = self._now, self._query.ignoring
         if resource.capacity > 1:
-            return self._taken_of_many(resource, units, start, end)
+            return self._full_spans_of_pool(resource, units, start, end)
         spans, owners = resource.timeline.pieces(start, end)
         if ignoring:
-            untils = [standing_until(owner, now, ignoring) for owner in owners]
+            untils = [live_until(owner, now, ignoring) for owner in owners]
         else:
             untils = [owner.until for owner in owners]
         lapses = list(zip(spans, untils, strict=True))
@@ -360,7 +368,7 @@ class AvailabilitySearch:
             return booked, []
         return booked, [span for span, until in lapses if now < until < BOOKED_UNTIL]
 
-    def _taken_of_many(
+    def _full_spans_of_pool(
         self, resource: Reservable, units: int, start: int, end: int
     ) -> tuple[list[Span], list[Span]]:
         now, ignoring = self._now, self._query.ignoring
@@ -368,7 +376,7 @@ class AvailabilitySearch:
         held: list[Standing] = []
         for one in resource.timeline.overlapping(start, end):
             owner = one.owner
-            until = standing_until(owner, now, ignoring) if ignoring else owner.until
+            until = live_until(owner, now, ignoring) if ignoring else owner.until
             if until > now:
                 (booked if until == BOOKED_UNTIL else held).append(one)
         most = resource.capacity - units
@@ -385,12 +393,12 @@ class AvailabilitySearch:
         for rule in self._rules.limits:
             if not starts:
                 break
-            starts = list(self._within(rule, starts))
+            starts = list(self._starts_within_limit(rule, starts))
         return starts
 
-    def _within(self, rule: LimitRule, starts: Sequence[int]) -> Iterator[int]:
-        """Yield the starts in whose period there is enough left of a limit."""
-        left = rule.units - rule.needed(self._length)
+    def _starts_within_limit(self, rule: LimitRule, starts: Sequence[int]) -> Iterator[int]:
+        """Yield the starts in whose period enough of a limit is left."""
+        left = rule.units - rule.units_for(self._length)
         resource = self._occupancy.limits[rule.resource]
         ends, admits = START_OF_TIME, False
         for start in starts:
@@ -401,11 +409,11 @@ class AvailabilitySearch:
                 yield start
 
     def _used(self, limit: Reservable, period: int, most: int) -> int:
-        """Return how much of a limit is used in the period that begins then.
+        """Return how much of a limit is used in the period that starts then.
 
-        It may be less if it is no more than ``most``, because something has lapsed.
+        A result of ``most`` or less may include holds that have lapsed.
         """
-        # A year may have thousands: none of them is looked at unless it depends on them.
+        # A year may have thousands of claims.  Look at them only if the answer depends on them.
         used = limit.timeline.level(period) - sum(
             claim.units
             for owner in self._ignored
@@ -417,13 +425,13 @@ class AvailabilitySearch:
         return sum(
             units
             for _, _, units, owner in limit.timeline.overlapping(period, period + 1)
-            if standing_until(owner, self._now, self._query.ignoring) > self._now
+            if live_until(owner, self._now, self._query.ignoring) > self._now
         )
 
     def _with_sessions(
         self, starts: list[int], first: int, end: int
     ) -> tuple[list[int], dict[int, int]]:
-        """Return the starts with sessions that can be joined, without those that cannot."""
+        """Add the starts of sessions that can be joined, and remove those of other sessions."""
         assert self._wanted is not None
         total, wanted = self._wanted
         taken: dict[int, int] = {}
@@ -455,10 +463,10 @@ class AvailabilitySearch:
         )
 
 
-def _among(
+def _restrict(
     groups: Iterable[Sequence[SharedHours]], only: Collection[str]
 ) -> tuple[tuple[SharedHours, ...], ...]:
-    """Return the groups, less whoever will not do."""
+    """Return the groups, reduced to the acceptable resources."""
     return tuple(
         tuple(
             SharedHours(hours, left)
@@ -469,25 +477,23 @@ def _among(
     )
 
 
-def standing_until(owner: Entry | Session, now: int, ignoring: Collection[str]) -> int:
-    """Return when what stands in a timeline lapses, `GONE` if it has, or is to be ignored."""
+def live_until(owner: Entry | Session, now: int, ignoring: Collection[str]) -> int:
+    """Return until when an owner's claims stand, some uids ignored, or `NOT_LIVE`."""
     members: Iterable[Entry] = (owner,) if isinstance(owner, Entry) else owner.members.values()
     moments = (one.until for one in members if one.until > now and one.uid not in ignoring)
-    return max(moments, default=GONE)
+    return max(moments, default=NOT_LIVE)
 
 
-def fitting(starts: Iterable[int], length: int, ranges: Sequence[Span]) -> list[int]:
-    """Return the ascending starts of which a slot of the length lies in one of the ranges.
+def starts_that_fit(starts: Iterable[int], length: int, ranges: Sequence[Span]) -> list[int]:
+    """Return which of the ascending starts leave room for a slot in one of the ranges.  O(n + r).
 
-    O(n + r).
-
-    >>> fitting([0, 5, 10, 15], 5, [(0, 7), (10, 20)])
+    >>> starts_that_fit([0, 5, 10, 15], 5, [(0, 7), (10, 20)])
     [0, 10, 15]
     """
     found: list[int] = []
     at, count = 0, len(ranges)
     for start in starts:
-        # Of all ranges that have begun the last one ends last.
+        # Ends ascend, so of the ranges that have started the last one ends last.
         while at < count and ranges[at][0] <= start:
             at += 1
         if at and start + length <= ranges[at - 1][1]:
@@ -495,11 +501,11 @@ def fitting(starts: Iterable[int], length: int, ranges: Sequence[Span]) -> list[
     return found
 
 
-def first_of_dates(starts: Iterable[int], zone: Zone) -> list[int]:
-    """Return the first of the ascending starts of each date of a zone.
+def first_of_each_date(starts: Iterable[int], zone: Zone) -> list[int]:
+    """Return the first of the ascending starts on each date of a zone.
 
     >>> day = 86_400_000_000
-    >>> first_of_dates([5, 6, day + 3, day + 4], UTC_ZONE)
+    >>> first_of_each_date([5, 6, day + 3, day + 4], UTC_ZONE)
     [5, 86400000003]
     """
     firsts: dict[int, int] = {}
@@ -508,5 +514,5 @@ def first_of_dates(starts: Iterable[int], zone: Zone) -> list[int]:
     return list(firsts.values())
 
 
-def _both(left: list[Span], right: list[Span]) -> list[Span]:
-    return left if left is right else common(left, right)
+def _intersect(left: list[Span], right: list[Span]) -> list[Span]:
+    return left if left is right else intersection(left, right)

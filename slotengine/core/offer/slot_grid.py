@@ -1,26 +1,25 @@
-"""Where slots begin: free ranges laid out on a grid.
+"""The grid on which slots start, laid out in free ranges.
 
-The rules are those of Cal.com's slots API, so that clients of either see the
-same times:
+The rules are those of Cal.com's slots API, so that clients of either see the same times:
 
-1. A range's first candidate is its start, or the earliest moment that may be
-   booked, if that is later; its seconds are cut, as the viewer's clock shows it.
-2. Its minute, as the viewer's clock shows it, goes up to the next multiple of
-   the largest of 60, 30, 20, 15, 10 and 5 that divides the step.
+1. The first candidate in a range is its start or, if that is later, the earliest moment
+   that can be booked.  Seconds are cut off, in the viewer's local time.
+2. The candidate moves up to the next local time whose minute is a multiple of the largest
+   of 60, 30, 20, 15, 10 and 5 that divides the step.
 3. The offset is added.
-4. A candidate that lies inside the step of a slot already laid goes on from
-   there, so that ranges which overlap share one grid.
-5. Slots follow each other by the step and the offset as long as they fit.
+4. If the candidate lies within the step of a slot already laid out, it moves to the end of
+   that step, so that overlapping ranges share one grid.
+5. More slots follow, one step plus offset apart, as long as they fit.
 
-A candidate that lost its seconds may begin before its range: such a slot cannot
-be had, and is left out, but the grid goes on from there.  It may also begin
-before the earliest moment; whether that will do is the caller's to say.
+Cutting off the seconds may move a candidate to before its range.  That slot is left out,
+but the grid continues from it.  A candidate may also be before the earliest moment; the
+caller decides about that.
 
-A range that lies in another adds nothing, so callers leave those out.
+A range that lies inside another adds no slots, so callers leave it out.
 
-Steps are elapsed time: across a change of offset slots keep their distance.
+Steps are elapsed time: across a change of offset, slots keep their distance.
 
-Knows nothing of what the ranges mean.  Times are UTC microseconds.
+This module does not know what the ranges mean.  Times are UTC microseconds.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from slotengine.core.time.zone import Zone
 
 _UNITS: Final = (60, 30, 20, 15, 10, 5, 1)
 _ROUND_MIN: Final = (15, 5)
-"""What an optimized start is rounded to, if there is no room for more."""
+"""Smaller multiples, in minutes, that an optimized start may be rounded to."""
 
 
-def unit_min(step: int) -> int:
-    """Return what minutes of an hour the slots of a step begin at multiples of.
+def alignment_min(step: int) -> int:
+    """Return the minutes of an hour of which slots with this step start at multiples.
 
-    >>> unit_min(45 * MINUTE), unit_min(120 * MINUTE), unit_min(7 * MINUTE)
+    >>> alignment_min(45 * MINUTE), alignment_min(120 * MINUTE), alignment_min(7 * MINUTE)
     (15, 60, 1)
     """
     return next(unit for unit in _UNITS if step // MINUTE % unit == 0)
@@ -49,17 +48,17 @@ def unit_min(step: int) -> int:
 def is_fixed(
     *, step: int, offset: int, start: int, end: int, zone: Zone, optimized: bool = False
 ) -> bool:
-    """Return whether slots of a span lie at the same times, wherever its ranges begin.
+    """Return whether slots in a span start at the same times wherever its ranges begin.
 
-    So it is where they follow each other as the clock's multiples do: with a step
-    that divides the hour and no offset, on a clock that does not change by less.
+    They do if the step divides the hour, there is no offset, and the zone's offset does not
+    change by less than a step.
 
     >>> about = {"offset": 0, "start": 0, "end": 9**15, "zone": Zone.of("UTC")}
     >>> is_fixed(step=30 * MINUTE, **about), is_fixed(step=45 * MINUTE, **about)
     (True, False)
     """
-    unit = unit_min(step) * MINUTE
-    # Of a range that ends with the span the first candidate may go up to an hour beyond.
+    unit = alignment_min(step) * MINUTE
+    # The first candidate of a range at the end of the span may be up to an hour later.
     return (
         step == unit
         and not offset
@@ -80,8 +79,8 @@ def slot_starts(
 ) -> list[int]:
     """Return the starts of the slots that fit into the ranges, in order.
 
-    The ranges' starts and ends must both ascend (`interval.widest`).  A start may
-    be less than a minute before ``earliest``.  O(n + k) for n ranges and k slots.
+    The starts of the ranges must ascend, and so must their ends (see `interval.maximal`).  A
+    start may be up to a minute before ``earliest``.  O(n + k) for n ranges and k slots.
 
     >>> starts = slot_starts(
     ...     [(20 * MINUTE, 150 * MINUTE)],
@@ -90,7 +89,7 @@ def slot_starts(
     >>> [start // MINUTE for start in starts]
     [30, 60, 90, 120]
     """
-    unit, advance = unit_min(step), step + offset
+    unit, advance = alignment_min(step), step + offset
     starts: list[int] = []
     follows = None
     for start, end in ranges:
@@ -98,7 +97,7 @@ def slot_starts(
         candidate = max(start, earliest)
         if candidate - MINUTE >= latest:
             continue
-        first = _aligned(candidate, end, unit, zone, optimized=optimized) + offset
+        first = _first_candidate(candidate, end, unit, zone, optimized=optimized) + offset
         if follows is not None and first < follows:
             first = follows
         if first <= latest:
@@ -108,24 +107,21 @@ def slot_starts(
     return starts
 
 
-def _aligned(start: int, end: int, unit: int, zone: Zone, *, optimized: bool) -> int:
-    """Return the first moment from ``start``, less its seconds, that a slot may begin at.
-
-    The offset is left out.
-    """
+def _first_candidate(start: int, end: int, unit: int, zone: Zone, *, optimized: bool) -> int:
+    """Return the first start from a moment on, seconds cut off, before the offset is added."""
     start -= (start + zone.offset(start)) % MINUTE
     if not optimized:
-        return _rounded(start, unit, zone)
-    # What is left over in the range may be lost at its beginning, and no more.
+        return _next_multiple(start, unit, zone)
+    # Rounding may waste, at the beginning, only what would be left over at the end.
     left_over = (end - start) // MINUTE % unit
-    roundings = (_rounded(start, minutes, zone) for minutes in (unit, *_ROUND_MIN))
+    roundings = (_next_multiple(start, minutes, zone) for minutes in (unit, *_ROUND_MIN))
     return next((each for each in roundings if each - start <= left_over * MINUTE), start)
 
 
-def _rounded(moment: int, unit: int, zone: Zone) -> int:
-    """Return the first moment from one on at which the clock shows a multiple of so many minutes.
+def _next_multiple(moment: int, unit: int, zone: Zone) -> int:
+    """Return the next moment at which the local time is a multiple of a number of minutes.
 
-    Counted from the full hour.  Clocks may change on the way there.
+    Multiples are counted from the full hour.  The zone's offset may change on the way.
     """
     while True:
         offset = zone.offset(moment)

@@ -1,17 +1,18 @@
-"""Spans, and arithmetic on sorted runs of them.
+"""Spans of time, and arithmetic on sorted sequences of them.
 
-Two forms, both in order and of half-open spans ``[start, end)``:
+A span is half-open, ``[start, end)``.  Sequences of spans come in two forms, both in
+order of time:
 
 edges
-    a flat tuple of what is covered, joined where it meets: the even ones open
-    a window, the odd ones close it, so one bisection tells whether an instant
-    is inside;
+    A flat tuple ``(start, end, start, end, ...)`` of disjoint spans that do not touch.
+    Even positions open a window and odd positions close it, so one bisection tells
+    whether an instant is inside.
 ranges
-    a list of pairs in which no pair contains another, so that starts and ends
-    both ascend.  They may overlap: who is free from 9 to 12 and who is free
-    from 10 to 13 are two people.
+    A list of pairs in which no pair contains another, so that both starts and ends
+    ascend.  Ranges may overlap: a host who is free from 9 to 12 and another who is
+    free from 10 to 13 are two ranges.
 
-Knows nothing of what the spans mean.  Times are UTC microseconds.
+This module does not know what the spans mean.  Times are UTC microseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Span = tuple[int, int]
 
 
 def joined(spans: Iterable[Span]) -> tuple[int, ...]:
-    """Return the edges of what the spans cover together.  O(n log n).
+    """Return the edges of the union of the spans.  O(n log n).
 
     >>> joined([(5, 7), (1, 3), (3, 4)])
     (1, 4, 5, 7)
@@ -39,7 +40,7 @@ def joined(spans: Iterable[Span]) -> tuple[int, ...]:
 
 
 def clipped(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
-    """Yield the windows between the edges, clipped to the span.  O(log n + k).
+    """Yield the windows between the edges, clipped to the span.  O(log n + k) for k windows.
 
     >>> list(clipped((1, 4, 5, 7), 3, 6))
     [(3, 4), (5, 6)]
@@ -49,7 +50,7 @@ def clipped(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
 
 
 def touching(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
-    """Yield the windows that have an instant of the span, whole.  O(log n + k).
+    """Yield the windows that overlap the span, unclipped.  O(log n + k) for k windows.
 
     >>> list(touching((1, 4, 5, 7), 3, 6))
     [(1, 4), (5, 7)]
@@ -62,7 +63,7 @@ def touching(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
 
 
 def touches(edges: Sequence[int], start: int, end: int) -> bool:
-    """Return whether any instant of the span is inside.  O(log n).
+    """Return whether any instant of the span lies in a window.  O(log n).
 
     >>> touches((1, 4, 5, 7), 4, 5), touches((1, 4, 5, 7), 4, 6)
     (False, True)
@@ -71,10 +72,10 @@ def touches(edges: Sequence[int], start: int, end: int) -> bool:
     return after & 1 == 1 or (after < len(edges) and edges[after] < end)
 
 
-def widest(spans: Iterable[Span]) -> list[Span]:
-    """Return the spans that lie in no other, as ranges.  O(n log n).
+def maximal(spans: Iterable[Span]) -> list[Span]:
+    """Return, as ranges, the spans that no other span contains.  O(n log n).
 
-    >>> widest([(9, 12), (10, 12), (10, 13), (9, 12)])
+    >>> maximal([(9, 12), (10, 12), (10, 13), (9, 12)])
     [(9, 12), (10, 13)]
     """
     ranges: list[Span] = []
@@ -88,16 +89,16 @@ def _by_start_longest_first(span: Span) -> Span:
     return span[0], -span[1]
 
 
-def common(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
-    """Return where a range of each side overlaps, as ranges.  O(n + m + k log k).
+def intersection(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
+    """Return, as ranges, where a range of each side overlaps.  O(n + m + k log k).
 
-    >>> common([(9, 12), (10, 13)], [(8, 11), (12, 14)])
+    >>> intersection([(9, 12), (10, 13)], [(8, 11), (12, 14)])
     [(9, 11), (12, 13)]
     """
     found: list[Span] = []
     first = 0
     for start, end in left:
-        # Ends ascend on both sides, so what ended before this range began is done with.
+        # Starts ascend on the left, so a range that ended before this one cannot overlap the next.
         while first < len(right) and right[first][1] <= start:
             first += 1
         for other in range(first, len(right)):
@@ -105,13 +106,13 @@ def common(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
             if other_start >= end:
                 break
             found.append((max(start, other_start), min(end, other_end)))
-    return widest(found)
+    return maximal(found)
 
 
 def without(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
-    """Return what is left of disjoint spans, in order, without the holes, sorted by start.
+    """Return what is left of disjoint, sorted spans after the holes are cut out.  O(n + h).
 
-    Holes may overlap.  O(n + h).
+    Holes are sorted by start and may overlap.
 
     >>> without([(0, 10), (20, 30)], [(2, 3), (8, 22), (9, 9)])
     [(0, 2), (3, 8), (22, 30)]
@@ -135,12 +136,12 @@ def without(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
     return left
 
 
-def parted(points: Sequence[int], holes: Iterable[Span]) -> tuple[list[int], list[int]]:
-    """Return which of the ascending points lie in no hole, and which do.
+def partition(points: Sequence[int], holes: Iterable[Span]) -> tuple[list[int], list[int]]:
+    """Return which of the ascending points lie outside the holes, and which inside.
 
-    Holes are sorted by start, and may overlap.  O(h log n), and copying.
+    Holes are sorted by start and may overlap.  O(h log n), plus the copying.
 
-    >>> parted([1, 3, 5, 7, 9], [(2, 5), (4, 8)])
+    >>> partition([1, 3, 5, 7, 9], [(2, 5), (4, 8)])
     ([1, 9], [3, 5, 7])
     """
     outside: list[int] = []
@@ -160,6 +161,6 @@ def parted(points: Sequence[int], holes: Iterable[Span]) -> tuple[list[int], lis
 
 
 def check_edges(edges: Sequence[int]) -> None:
-    """Assert that the edges are those of windows which do not touch.  O(n)."""
+    """Assert that the edges describe disjoint windows that do not touch.  O(n)."""
     assert len(edges) % 2 == 0
     assert all(left < right for left, right in pairwise(edges))

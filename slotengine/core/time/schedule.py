@@ -1,37 +1,34 @@
 """When a resource is open: weekly hours, overrides, travel and absences -> windows.
 
-A schedule is written in wall-clock time; the rest of the core thinks in UTC
-microseconds.  This file owns the step between the two, and one rule decides it:
+A schedule is written in local time; the rest of the core uses UTC microseconds.  This
+module converts one to the other, by one rule:
 
-    An instant is open if and only if some local date has it: read in the zone
-    that applies on that date, the instant falls on that date, at a time of day
-    that lies in the date's hours.
+    An instant is open if and only if it is open on some local date.  Read in the zone
+    that applies on that date, the instant must fall on that date, at a time of day
+    within the date's hours.
 
-In other words, look at the clock on the wall: what it shows is in the hours or
-it is not.  All the rest follows.
+Everything else follows from that rule.
 
-- Across a change of offset the hours keep their wall-clock times: 09:00-17:00
-  stays 09:00-17:00, though such a day may hold an hour more or less of 01:00-04:00.
-- A time that exists twice (``fold`` 0 and 1 of PEP 495) is open both times or
-  neither: 01:00-01:30 on a night that repeats 01:00-02:00 is *two* windows.
-- A time that does not exist is shown by no clock.  Hours that begin or end in
-  a gap begin or end at the instant of the change; hours wholly inside it, or
-  on a date that a zone skipped, yield nothing.
+- Across a change of offset, hours keep their local times.  09:00-17:00 stays
+  09:00-17:00, although 01:00-04:00 may last an hour more or less on such a day.
+- A time that occurs twice (``fold`` 0 and 1 of PEP 495) is open both times or neither:
+  01:00-01:30 in a night that repeats 01:00-02:00 is *two* windows.
+- A time that is skipped does not exist.  Hours that begin or end in a gap begin or end
+  at the change.  Hours that lie in a gap, or on a date that the zone skipped, are empty.
 
-What is open on a date:
+The hours of a date are:
 
-- its weekly hours, or instead of them its override, if it has one;
-- hours that run over midnight belong to the date on which they begin, so an
-  override does not cut short the night before;
-- on an away date, nothing at all: the night before ends at its midnight;
-- the zone is the home zone, or that of the trip the date is part of.  Around a
-  trip the same instant may lie on two dates (or on none); one that is open suffices.
+- its override if it has one, and otherwise its weekly hours;
+- hours that run past midnight belong to the date on which they begin, so an override
+  does not cut the night before short;
+- a date in an absence has no hours at all, and the night before ends at its midnight;
+- the zone is that of the trip that includes the date, and otherwise the home zone.  Around
+  a trip, an instant may fall on two dates, or on none.  One that is open is enough.
 
-Windows are computed when first asked for and kept in buckets of fixed length,
-so nothing is ever walked from the beginning of time.  No reservation, clock or
-event type is known here.  Spans are half-open, ``[start, end)``, and before
-0001-01-03 and from 9999-12-31 (UTC) on, where local times leave the calendar,
-every schedule is closed.
+Windows are computed on first use and cached in buckets of fixed length, so nothing is
+ever computed from the beginning of time.  This module knows nothing of reservations,
+clocks or event types.  Spans are half-open, ``[start, end)``.  Every schedule is closed
+before 0001-01-03 and from 9999-12-31 (UTC), where local times leave the calendar.
 """
 
 from __future__ import annotations
@@ -61,30 +58,30 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 _DAY_MIN: Final = 24 * 60
-# Nine years.  A full cache of a usual schedule takes about 0.4 MB.
+# Nine years.  A full cache of an ordinary schedule takes about 0.4 MB.
 BUCKETS_KEPT: Final = 256
 
 _DAY_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _HOURS_TEXT: Final = re.compile(r"([0-2][0-9]):([0-5][0-9])-([0-2][0-9]):([0-5][0-9])")
 
 
-# --- What answers "is it open?" --------------------------------------------------------
+# --- The protocol, and simple schedules ------------------------------------------------
 
 
 class Windows(Protocol):
-    """Anything that knows when it is open."""
+    """The protocol of a schedule: anything that knows when it is open."""
 
     def covers(self, start: int, end: int, /) -> bool:
-        """Return whether every instant of the span is open."""
+        """Return whether the whole span is open."""
         ...
 
     def windows(self, start: int, end: int, /) -> Iterator[tuple[int, int]]:
-        """Yield what is open in the span, in order; no two windows touch."""
+        """Yield what is open within the span, in order; no two windows touch."""
         ...
 
 
 class AlwaysOpen:
-    """Open at every instant.  Its one instance is ``ALWAYS_OPEN``.
+    """A schedule that is always open.  Its only instance is ``ALWAYS_OPEN``.
 
     >>> ALWAYS_OPEN.covers(10, 20), list(ALWAYS_OPEN.windows(10, 20))
     (True, [(10, 20)])
@@ -114,31 +111,32 @@ ALWAYS_OPEN: Final = AlwaysOpen()
 
 def _each(spans: Iterable[tuple[int, int]]) -> Iterable[object]:
     if not isinstance(spans, Iterable):
-        raise InvalidField("spans", f"must be pairs of times, not {spans!r}")
+        raise InvalidField("spans", f"must be an iterable of pairs of times, not {spans!r}")
     return spans
 
 
 def _span(span: object) -> tuple[int, int]:
     if not isinstance(span, Sequence) or len(span) != 2:
-        raise InvalidField("spans", f"must be pairs of times, not {span!r}")
+        raise InvalidField("spans", f"must be pairs of times, but one is {span!r}")
     start, end = span
     if type(start) is not int or type(end) is not int:
-        raise InvalidField("spans", f"must be of whole UTC microseconds, not {span!r}")
+        raise InvalidField("spans", f"must be in whole UTC microseconds, but one is {span!r}")
     if start >= end:
-        raise InvalidField("spans", "must each end after their start")
+        raise InvalidField("spans", f"must each end after they start, but one is {span!r}")
     return start, end
 
 
 class FixedWindows:
-    """Open in the given spans, in any order, joined where they meet.  O(n log n).
+    """A schedule that is open in the given spans.  O(n log n) to create.
 
-    Equal to others that are open at the same instants.
+    The spans may come in any order, and are joined where they meet.  Two such schedules
+    are equal if they are open at the same instants.
 
     >>> market = FixedWindows([(30, 40), (0, 10), (10, 15)])
     >>> market.covers(5, 15), market.covers(5, 16), list(market.windows(5, 35))
     (True, False, [(5, 15), (30, 35)])
 
-    :raises InvalidField: if a span does not end after its start.
+    :raises InvalidField: if a span is not a pair of integers, or ends before it starts.
     """
 
     __slots__ = ("_edges",)
@@ -154,7 +152,7 @@ class FixedWindows:
 
     @classmethod
     def between(cls, *spans: tuple[datetime, datetime]) -> FixedWindows:
-        """Return the windows between aware datetimes.
+        """Return a schedule that is open between pairs of aware datetimes.
 
         >>> from datetime import UTC, timedelta
         >>> day = datetime(2030, 1, 7, tzinfo=UTC)
@@ -163,13 +161,13 @@ class FixedWindows:
         return cls((to_us(start, "spans"), to_us(end, "spans")) for start, end in spans)
 
     def covers(self, start: int, end: int) -> bool:
-        """Return whether every instant of the span is open.  O(log n)."""
+        """Return whether the whole span is open.  O(log n)."""
         edges = self._edges
         after = bisect_right(edges, start)
         return after & 1 == 1 and end <= edges[after]
 
     def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield what is open in the span, in order.  O(log n + k) for k windows."""
+        """Yield what is open within the span, in order.  O(log n + k) for k windows."""
         assert start < end
         return clipped(self._edges, start, end)
 
@@ -179,7 +177,7 @@ class FixedWindows:
 
 
 class AllOf(NamedTuple):
-    """Open when every one of several schedules is.
+    """A schedule that is open when all of several schedules are.
 
     >>> AllOf((FixedWindows([(0, 10)]), FixedWindows([(5, 15)]))).covers(5, 10)
     True
@@ -188,11 +186,11 @@ class AllOf(NamedTuple):
     schedules: tuple[Windows, ...]
 
     def covers(self, start: int, end: int) -> bool:
-        """Return whether all are open for the whole span."""
+        """Return whether all schedules are open for the whole span."""
         return all(schedule.covers(start, end) for schedule in self.schedules)
 
     def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield where in the span all are open, in order."""
+        """Yield where all schedules are open within the span, in order."""
         spans = [(start, end)]
         for schedule in self.schedules:
             spans = [window for span in spans for window in schedule.windows(*span)]
@@ -200,7 +198,7 @@ class AllOf(NamedTuple):
 
 
 class AnyOf:
-    """Open when one of several schedules is, which do not change.
+    """A schedule that is open when any of several schedules is.  These must not change.
 
     >>> AnyOf([FixedWindows([(0, 10)]), FixedWindows([(5, 15)])]).covers(2, 12)
     True
@@ -213,13 +211,13 @@ class AnyOf:
         self.buckets: dict[int, tuple[int, ...]] = {}
 
     def covers(self, start: int, end: int) -> bool:
-        """Return whether at every instant of the span one of them is open."""
+        """Return whether at every instant of the span at least one schedule is open."""
         return list(self.windows(start, end)) == [(start, end)]
 
     def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield where in the span one of them is open, in order, joined where it meets.
+        """Yield where any schedule is open within the span, in order, joined where windows meet.
 
-        O(k) for k windows, once the buckets that the span touches have been worked out.
+        O(k) for k windows, once the buckets that the span touches are cached.
         """
         assert start < end
         edges = joined(
@@ -240,20 +238,20 @@ class AnyOf:
         return edges
 
 
-# --- What a schedule is made of --------------------------------------------------------
+# --- The parts of a schedule -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Hours:
-    """A range of wall-clock time, in minutes after midnight; 24:00 is 1440.
+    """A range of local time, in minutes after midnight.  24:00 is 1440.
 
-    An end before the start is on the next date.  An end equal to the start
-    means nothing is open.
+    An end before the start is on the next date.  If the end equals the start, the range
+    is empty.
 
     >>> str(Hours(22 * 60, 6 * 60))
     '22:00-06:00'
 
-    :raises InvalidField: if a time is not in the day; 24:00 can only be an end.
+    :raises InvalidField: if a time is outside the day.  Only an end can be 24:00.
     """
 
     start_min: int
@@ -263,7 +261,7 @@ class Hours:
         for name, minutes in (("start_min", self.start_min), ("end_min", self.end_min)):
             latest = _DAY_MIN - (name == "start_min")
             if type(minutes) is not int or not 0 <= minutes <= latest:
-                raise InvalidField(f"hours.{name}", f"must be 0 to {latest}, not {minutes!r}")
+                raise InvalidField(f"hours.{name}", f"must be from 0 to {latest}, not {minutes!r}")
 
     def __str__(self) -> str:
         start, end = divmod(self.start_min, 60), divmod(self.end_min, 60)
@@ -271,29 +269,29 @@ class Hours:
 
 
 def hours(text: str) -> tuple[Hours, ...]:
-    """Return the ranges that the text lists, separated by spaces.
+    """Parse ranges of hours that are separated by spaces.
 
     >>> hours("09:00-12:30 22:00-24:00")
     (Hours(start_min=540, end_min=750), Hours(start_min=1320, end_min=1440))
 
-    :raises InvalidField: if a range is not ``HH:MM-HH:MM``, or if there is none.
+    :raises InvalidField: if a range is not ``HH:MM-HH:MM``, or there is none.
     """
     if not isinstance(text, str):
-        raise InvalidField("hours", f"must be a text such as 09:00-17:00, not {text!r}")
+        raise InvalidField("hours", f"must be a string such as '09:00-17:00', not {text!r}")
     return tuple(_one_range(part) for part in text.split() or [text])
 
 
 def _one_range(text: str) -> Hours:
     match = _HOURS_TEXT.fullmatch(text)
     if match is None:
-        raise InvalidField("hours", f"must look like 09:00-17:00, not {text!r}")
+        raise InvalidField("hours", f"must look like '09:00-17:00', not {text!r}")
     start_h, start_min, end_h, end_min = map(int, match.groups())
     return Hours(start_h * 60 + start_min, end_h * 60 + end_min)
 
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """Dates on which nothing is open, from the first to the last, both included.
+    """Dates on which nothing is open, from the first to the last inclusive.
 
     >>> away = Away(date(2024, 8, 12), date(2024, 8, 23))
 
@@ -309,7 +307,7 @@ class Away:
 
 @dataclass(frozen=True, slots=True)
 class Travel:
-    """Dates on which the hours are read in another zone, both ends included.
+    """Dates on which the hours apply in another zone, from the first to the last inclusive.
 
     >>> trip = Travel(date(2024, 5, 6), date(2024, 5, 10), "Asia/Tokyo")
 
@@ -330,23 +328,21 @@ class Travel:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a resource is open.  The module's docstring says exactly what it means.
+    """When a resource is open.  The docstring of this module gives the exact rules.
 
-    ``weekly`` maps weekdays (Monday is 0) to hours, and ``overrides`` dates to
-    the hours that replace them; no hours at all close the date.  Ranges may
-    overlap or repeat: what any of them opens is open.
+    ``weekly`` maps weekdays (Monday is 0) to hours.  ``overrides`` maps dates to the hours
+    that replace them; a date without hours is closed.  Ranges may overlap or repeat.
 
-    A schedule is a value, and equal to any other of the same rules.  What it
-    has worked out is kept with it, so resources of the same hours do best to
-    share one schedule.
+    A schedule is an immutable value, equal to any other schedule with the same rules.  It
+    caches its windows, so resources with the same hours should share one schedule.
 
     >>> office = Schedule.weekly_hours("Europe/Rome", "mon-fri 09:00-17:00")
     >>> nine = 1_711_954_800_000_000  # Monday 2024-04-01, 09:00 in Rome
     >>> office.covers(nine, nine + 1), office.covers(nine - 1, nine + 1)
     (True, False)
 
-    :raises InvalidField: if the zone is unknown, a weekday is not 0 to 6, an
-        override is not on a plain ``date``, or trips overlap.
+    :raises InvalidField: if the zone is unknown, a weekday is not 0 to 6, an override is
+        not on a plain ``date``, or trips overlap.
     """
 
     zone: str
@@ -355,7 +351,7 @@ class Schedule:
     travel: Sequence[Travel] = ()
     away: Sequence[Away] = ()
 
-    # The rules again, by number of the day since 1970-01-01, and what follows from them.
+    # The same rules keyed by days since 1970-01-01, and the cache.
     _home: Zone = field(init=False, repr=False, compare=False)
     _trips: tuple[tuple[int, int, Zone], ...] = field(init=False, repr=False, compare=False)
     _away: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -371,9 +367,9 @@ class Schedule:
         travel: Sequence[Travel] = (),
         away: Sequence[Away] = (),
     ) -> Schedule:
-        """Return a schedule whose weekly hours are written out.
+        """Return a schedule from weekly hours written as text.
 
-        Each rule is days, then hours; a day named twice is open for both.
+        Each rule has days, then hours.  A day that several rules name has the hours of all.
 
         >>> bar = Schedule.weekly_hours(
         ...     "Europe/Rome",
@@ -384,13 +380,13 @@ class Schedule:
         >>> [str(each) for each in bar.weekly[4]]
         ['12:00-15:00', '18:00-03:00']
 
-        :raises InvalidField: if a rule cannot be read, and as ``Schedule`` does.
+        :raises InvalidField: if a rule cannot be parsed, and as ``Schedule`` does.
         """
         weekly: dict[int, tuple[Hours, ...]] = {}
         for rule in rules:
             if not isinstance(rule, str):
                 raise InvalidField(
-                    "weekly", f"must be texts, such as mon 09:00-17:00, not {rule!r}"
+                    "weekly", f"must be strings such as 'mon 09:00-17:00', not {rule!r}"
                 )
             days, _, times = rule.strip().partition(" ")
             ranges = hours(times)
@@ -401,8 +397,9 @@ class Schedule:
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
         put("weekly", _ranges("weekly", self.weekly))
-        if not all(type(weekday) is int and 0 <= weekday <= 6 for weekday in self.weekly):
-            raise InvalidField("weekly", "must have weekdays from 0 (Monday) to 6 for keys")
+        wrong = [day for day in self.weekly if type(day) is not int or not 0 <= day <= 6]
+        if wrong:
+            raise InvalidField("weekly", f"must have keys from 0 (Monday) to 6, not {wrong[0]!r}")
         put("overrides", _ranges("overrides", self.overrides))
         put("travel", _all_of("travel", Travel, self.travel))
         put("away", _all_of("away", Away, self.away))
@@ -417,22 +414,22 @@ class Schedule:
         return hash((self.zone, weekly, overrides, self.travel, self.away))
 
     def __reduce__(self) -> tuple[type[Schedule], tuple[object, ...]]:
-        # A mapping proxy does not pickle, and what was worked out can be again.
+        # A mapping proxy cannot be pickled, and the cache can be computed again.
         rules = (self.zone, dict(self.weekly), dict(self.overrides), self.travel, self.away)
         return type(self), rules
 
     def covers(self, start: int, end: int) -> bool:
-        """Return whether every instant of the span is open.
+        """Return whether the whole span is open.
 
-        O(log n) for the n windows of a bucket, once that has been computed; a
-        span continues into the next bucket as long as it is open so far.
+        O(log n) for the n windows of a bucket, once that is cached.  The search continues in
+        the next bucket only while the span is open so far.
 
         >>> Schedule("UTC", {3: hours("00:00-01:00")}).covers(0, 3_600_000_000)  # a Thursday
         True
         """
-        # Asked at every reservation.  A bucket is the sorted edges of its windows, so an
-        # odd number of edges at or before an instant means it is open, until the next
-        # edge.  0.16 microseconds, of which the call itself takes 0.03 (CPython 3.11).
+        # Every reservation calls this.  A bucket has the sorted edges of its windows, so an
+        # odd number of edges at or before an instant means that it is open, until the next
+        # edge.  Takes 0.16 µs, of which the call itself takes 0.03 (CPython 3.11).
         assert start < end
         while True:
             bucket = start >> BUCKET_BITS
@@ -443,13 +440,13 @@ class Schedule:
             after = bisect_right(edges, start)
             if not after & 1:
                 return False
-            # The window's end is open only if it is the bucket's too, and the next one's start.
+            # An instant at the window's end is closed, unless the bucket ends there as well.
             start = edges[after]
             if end <= start:
                 return True
 
     def windows(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield what is open in the span, in order, joined where it meets.
+        """Yield what is open within the span, in order, joined where windows meet.
 
         O(k) for the k windows of the buckets that the span touches.
 
@@ -475,17 +472,17 @@ class Schedule:
             yield opened, until
 
     def _fill(self, bucket: int) -> tuple[int, ...]:
-        """Work out the edges of a bucket's windows, and keep them."""
+        """Compute the edges of a bucket's windows, and cache them."""
         if len(self.buckets) >= BUCKETS_KEPT:
             self.buckets.clear()
         edges = self.buckets[bucket] = joined(self._open_in(bucket))
         return edges
 
     def _open_in(self, bucket: int) -> Iterator[tuple[int, int]]:
-        """Yield every open span of the bucket, in no order; they may overlap."""
+        """Yield every open span of the bucket, unordered; they may overlap."""
         start = bucket << BUCKET_BITS
         end = start + (1 << BUCKET_BITS)
-        # Offsets are shorter than a day, so no clock shows a date beyond these.
+        # Offsets are shorter than a day, so no other local dates overlap the bucket.
         for day in range(start // DAY - 1, end // DAY + 2):
             ranges = self._open_on(day)
             if not ranges:
@@ -499,7 +496,7 @@ class Schedule:
                         yield opens, closes
 
     def _open_on(self, day: int) -> list[tuple[int, int]]:
-        """Return what is open on a local date, as minutes from 0 to 1440 of its clock."""
+        """Return what is open on a local date, in minutes from 0 to 1440 of that date."""
         if self._is_away(day):
             return []
         last_night = [
@@ -536,31 +533,33 @@ class Schedule:
             assert edges == joined(self._open_in(bucket))
 
 
-# --- Reading the rules -----------------------------------------------------------------
+# --- Parsing and checking the rules ----------------------------------------------------
 
 
 def _weekdays(text: str) -> Iterator[int]:
-    """Yield the weekdays that the text names, like ``mon-wed,sat``."""
+    """Yield the weekdays that a text such as ``mon-wed,sat`` names."""
     for part in text.lower().split(","):
         first, dash, last = part.partition("-")
         try:
             start, end = _DAY_NAMES.index(first), _DAY_NAMES.index(last if dash else first)
         except ValueError:
-            raise InvalidField("weekly", f"has no such days as {part!r}") from None
+            raise InvalidField(
+                "weekly", f"has an unknown day in {part!r}; days are {', '.join(_DAY_NAMES)}"
+            ) from None
         for step in range((end - start) % 7 + 1):
             yield (start + step) % 7
 
 
 def _ranges(name: str, given: Mapping[K, Sequence[Hours]]) -> Mapping[K, tuple[Hours, ...]]:
-    """Return a copy that nobody can change."""
+    """Return an immutable copy."""
     if not isinstance(given, Mapping):
-        raise InvalidField(name, f"must map to sequences of Hours, not be {given!r}")
+        raise InvalidField(name, f"must be a mapping to sequences of Hours, not {given!r}")
     copied = {key: _all_of(name, Hours, ranges) for key, ranges in given.items()}
     return MappingProxyType(copied)
 
 
 def _all_of(name: str, kind: type[T], given: Iterable[T]) -> tuple[T, ...]:
-    """Return several of a kind, in a tuple."""
+    """Return a tuple of items, all of one type."""
     try:
         several = tuple(given)
     except TypeError:
@@ -569,22 +568,22 @@ def _all_of(name: str, kind: type[T], given: Iterable[T]) -> tuple[T, ...]:
     else:
         wrong = not all(isinstance(one, kind) for one in several)
     if wrong:
-        raise InvalidField(name, f"must be several {kind.__name__}, not {given!r}")
+        raise InvalidField(name, f"must be a sequence of {kind.__name__}, not {given!r}")
     return several
 
 
 def _days(name: str, first: date, last: date) -> tuple[int, int]:
-    """Return an inclusive range of dates as a half-open one of days since 1970-01-01."""
-    # A datetime is a date too, but which date depends on a zone that nobody named.
+    """Return an inclusive range of dates as a half-open range of days since 1970-01-01."""
+    # A datetime is a date as well, but which date it is depends on an unknown zone.
     if type(first) is not date or type(last) is not date:
-        raise InvalidField(name, "must have plain dates")
+        raise InvalidField(name, f"must have plain dates, not {first!r} and {last!r}")
     if last < first:
-        raise InvalidField(name, f"must not end before it starts: {first} to {last}")
+        raise InvalidField(name, f"must not end before it starts, but is {first} to {last}")
     return first.toordinal() - EPOCH_ORDINAL, last.toordinal() - EPOCH_ORDINAL + 1
 
 
 def _trips(travel: Sequence[Travel]) -> tuple[tuple[int, int, Zone], ...]:
     trips = sorted((*_days("travel", each.first, each.last), each.zone) for each in travel)
     if any(start < end for (_, end, _), (start, _, _) in pairwise(trips)):
-        raise InvalidField("travel", "must have at most one zone on each date")
+        raise InvalidField("travel", "must not overlap: each date can have only one zone")
     return tuple((start, end, Zone.of(zone)) for start, end, zone in trips)

@@ -1,9 +1,10 @@
-"""What the clock on the wall shows, in any IANA time zone: offsets, dates, and when dates begin.
+"""Offsets, dates and midnights in any IANA time zone.
 
-``zoneinfo`` does not tell when a zone changes its offset, so changes are probed
-for, bucket by bucket, and kept.  Everybody else in the core asks here.
+``zoneinfo`` does not say when a zone changes its offset.  This module probes for the
+changes, one bucket of time after another, and caches them.  All other modules of the
+core get their time zones from here.
 
-Times are UTC microseconds.  A date is its number of days since 1970-01-01.
+Times are UTC microseconds.  A date is a number of days since 1970-01-01.
 """
 
 from __future__ import annotations
@@ -20,35 +21,38 @@ from slotengine.errors import InvalidField
 
 EPOCH_ORDINAL: Final = EPOCH.toordinal()
 
-# Every offset is shorter than a day, so between these any local date, and the one before
-# it, are in the calendar.
+# Every offset is shorter than a day, so between these limits any local date, and the
+# date before it, can be represented.
 FIRST_LOCAL: Final = (date.min.toordinal() + 2 - EPOCH_ORDINAL) * DAY
 LAST_LOCAL: Final = (date.max.toordinal() - EPOCH_ORDINAL) * DAY
 
-# What some systems have beside the zones: other ways to count, and whatever is set on them.
+# Some systems also have variants of the zones, and a link to their own setting.  The same
+# name must mean the same on every machine, so these are refused.
 _ONLY_HERE: Final = ("right/", "posix/", "posixrules", "localtime")
 
 UTC_NAMES: Final = frozenset({
     "Etc/UCT", "Etc/UTC", "Etc/Universal", "Etc/Zulu", "UCT", "UTC", "Universal", "Zulu",
 })  # fmt: skip
-"""Links to one zone in the tz database, which needs no data."""
+"""All names of UTC in the tz database.  They need no time zone data."""
 
-# 2**40 microseconds are 12.7 days: a few dozen windows, which five steps search.
+# 2**40 microseconds are 12.7 days: a few dozen windows, which bisection searches in five steps.
 BUCKET_BITS: Final = 40
 
 # The closest changes in the whole tz database are 96 hours apart (Freetown, 1939).
 PROBE_S: Final = 12 * 60 * 60
 
-# No zone lies deeper, as "posix/America/Argentina/Ushuaia" does: zoneinfo looks for the
-# folders of a name one inside the other, so that of enough of them Python's stack runs out.
+# The deepest name is "posix/America/Argentina/Ushuaia".  zoneinfo recurses into the folders
+# of a name, so a name with thousands of slashes would exhaust Python's stack.
 _MAX_SLASHES: Final = 3
 
 Stretch = tuple[int, int, int]
-"""Start, end, and the offset from UTC that applies between them, all in microseconds."""
+"""Start, end, and the offset from UTC between them, all in microseconds."""
 
 
 class Zone:
-    """A time zone.  `Zone.of` returns the one of each name; they compare by identity.
+    """A time zone.  `Zone.of` returns the same object for the same name.
+
+    Zones compare by identity.
 
     >>> rome = Zone.of("Europe/Rome")
     >>> rome.offset(0) // SECOND, rome.date(0), rome.midnight(1) // SECOND
@@ -58,7 +62,7 @@ class Zone:
     __slots__ = ("info", "key")
 
     info: tzinfo
-    """What datetimes of this zone carry."""
+    """The ``tzinfo`` for datetimes in this zone."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -66,31 +70,31 @@ class Zone:
 
     @staticmethod
     def of(key: str, field: str = "zone") -> Zone:
-        """Return the zone of an IANA name.  O(1).
+        """Return the zone with an IANA name.  O(1).
 
-        UTC needs no time zone data; the other zones come from the system's, or
-        else from the package tzdata.  Raises `InvalidField` if there is no such zone,
-        or no data.
+        UTC needs no time zone data.  Other zones come from the system's data or, if it has
+        none, from the package tzdata.  Raises `InvalidField` if the zone is unknown or no
+        data is installed; ``field`` is the name that the error gives.
         """
         try:
             if not key.startswith(_ONLY_HERE) and key.count("/") <= _MAX_SLASHES:
                 return _named(key)
-        # Unknown; not a possible key; a folder of zones; no text at all.
+        # The name is unknown, malformed, a folder of zones, or not a string.
         except (KeyError, ValueError, OSError, TypeError, AttributeError):
             if not _is_there_data():
                 raise InvalidField(field, f"cannot be looked up: {key!r}; {NO_DATA}") from None
         raise InvalidField(field, f"is not an IANA time zone: {key!r}")
 
     def stretches(self, bucket: int) -> tuple[Stretch, ...]:
-        """Return the stretches of one offset that a bucket of ``2**BUCKET_BITS`` consists of.
+        """Return the stretches of constant offset that make up a bucket of ``2**BUCKET_BITS``.
 
-        O(1) but for the first time, which takes 0.04 ms, and 0.1 ms if there is
-        a change to find.  None lies outside of `FIRST_LOCAL` to `LAST_LOCAL`.
+        O(1) once cached.  The first call for a bucket takes 0.04 ms, or 0.1 ms if the offset
+        changes in it.  Stretches lie between `FIRST_LOCAL` and `LAST_LOCAL`.
         """
         return _stretches(self, bucket)
 
     def offset(self, us: int) -> int:
-        """Return how far the wall clock is ahead of UTC at a moment, in microseconds.  O(1)."""
+        """Return how far the zone is ahead of UTC at a moment, in microseconds.  O(1)."""
         us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)
         stretches = _stretches(self, us >> BUCKET_BITS)
         if len(stretches) == 1:  # nearly always
@@ -98,10 +102,10 @@ class Zone:
         return next(offset for _, end, offset in stretches if us < end)
 
     def keeps_minutes(self, start: int, end: int, unit: int) -> bool:
-        """Return whether a change of the clock in the span is by a multiple of ``unit``, if any is.
+        """Return whether all offsets in the span are equal modulo ``unit``.
 
-        Then what lies at multiples of it does so on all clocks.  O(n) for the n buckets
-        of the span.
+        If so, the local times at multiples of ``unit`` are the same instants throughout the
+        span.  O(n) for the n buckets of the span.
         """
         start, end = max(start, FIRST_LOCAL), min(end, LAST_LOCAL)
         offsets = {
@@ -113,16 +117,16 @@ class Zone:
         return len(offsets) <= 1
 
     def date(self, us: int) -> int:
-        """Return the date that the wall clock shows at a moment.  O(1)."""
+        """Return the local date at a moment.  O(1)."""
         us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)
         return (us + self.offset(us)) // DAY
 
     def midnight(self, day: int) -> int:
-        """Return when a date begins: the first moment at which the clock shows it, or a later one.
+        """Return the first moment of a local date.
 
-        Not always 00:00: where clocks skip that, the date begins at the change,
-        and a date that a zone skipped begins, and ends, when the next one does.
-        Where clocks go back over midnight it begins the first time.  O(1).
+        This is not always 00:00.  Where clocks skip midnight, the date begins at the change.
+        A date that the zone skipped altogether begins, and ends, when the next date begins.
+        Where clocks go back across midnight, the date begins the first time.  O(1).
         """
         wall = day * DAY
         if not FIRST_LOCAL + DAY <= wall < LAST_LOCAL - DAY:
@@ -146,7 +150,7 @@ NO_DATA: Final = "this system has no time zone data; install it, or the package 
 
 
 def _is_there_data() -> bool:
-    """Tell whether the system knows time zones at all, by one that every database has."""
+    """Return whether time zone data is installed, judged by a zone that every database has."""
     try:
         ZoneInfo("Europe/London")
     except (KeyError, ValueError, OSError):
@@ -161,9 +165,9 @@ def _named(key: str) -> Zone:
 
 @lru_cache(maxsize=4096)
 def _stretches(zone: Zone, bucket: int) -> tuple[Stretch, ...]:
-    """Probe for changes, and where two probes differ search for the second.
+    """Probe for changes of the offset; where two probes differ, bisect to the second.
 
-    No zone has changed within a second.  Kept, because schedules share zones.
+    Offsets change at whole seconds.  The result is cached, because schedules share zones.
     """
     start = max(bucket << BUCKET_BITS, FIRST_LOCAL)
     end = min(bucket + 1 << BUCKET_BITS, LAST_LOCAL)
@@ -184,9 +188,9 @@ def _stretches(zone: Zone, bucket: int) -> tuple[Stretch, ...]:
 
 
 def _changes(info: tzinfo, low: int, high: int) -> Iterator[int]:
-    """Yield the seconds in (low, high] at which the zone's offset changes, searching in halves.
+    """Yield the seconds in ``(low, high]`` at which the offset changes, by bisection.
 
-    Changes that cancel out between the two are not seen.
+    Changes that cancel out between the two ends are not found.
     """
     if _offset(info, low) == _offset(info, high):
         return
@@ -199,7 +203,7 @@ def _changes(info: tzinfo, low: int, high: int) -> Iterator[int]:
 
 
 def _offset(info: tzinfo, utc_s: int) -> int:
-    """Return how far the zone's wall clock is ahead of UTC, in microseconds."""
+    """Return how far the zone is ahead of UTC at a second, in microseconds."""
     utc = datetime(1970, 1, 1, tzinfo=info) + timedelta(seconds=utc_s)
-    # Both carry the same zone, so this is the difference of what the clocks show.
+    # Both datetimes have the same tzinfo, so the subtraction compares local times.
     return (info.fromutc(utc) - utc) // timedelta(microseconds=1)

@@ -64,8 +64,8 @@ WRONG: list[tuple[str, object, str]] = [
     ("bookings[0].eventTypeId", 9, "there is no event type with id 9"),
     # Users
     ("users[1].travel", [trip()], "needs a defaultScheduleId: the hours of that"),
-    ("users[0].travel", [trip(), trip()], "must have at most one zone on each date"),
-    ("users[0].travel", [trip(), trip("2030-03-05", "2030-03-09")], "must have at most one zone"),
+    ("users[0].travel", [trip(), trip()], "must not overlap: each date"),
+    ("users[0].travel", [trip(), trip("2030-03-05", "2030-03-09")], "must not overlap"),
     (
         "users[1].outOfOffice",
         [{"start": "2030-03-01", "end": "2030-03-01"}],

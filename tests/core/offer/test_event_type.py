@@ -19,7 +19,7 @@ from slotengine.core.offer.event_type import (
     Host,
     Limit,
     Period,
-    Periods,
+    PeriodCache,
     RollingDays,
 )
 from slotengine.core.time.instant import DAY, FIRST_US, LAST_US, from_us, to_us
@@ -160,7 +160,7 @@ def test_limits_are_of_bookings_or_of_minutes() -> None:
     assert Limit(Period.WEEK, time=timedelta(hours=2)).units == 120
 
 
-# --- Periods ---------------------------------------------------------------------------
+# --- PeriodCache ---------------------------------------------------------------------------
 
 
 def period_of(per: Period, on: date) -> tuple[int, ...]:
@@ -209,7 +209,7 @@ def test_periods_are_kept_as_they_are_worked_out(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("slotengine.core.offer.event_type._PERIODS_KEPT", kept)
-        periods = Periods(per, Zone.of(key))
+        periods = PeriodCache(per, Zone.of(key))
         nearby = (moment + days * DAY for moment in asked for days in (0, 1, -1, 0))
         for moment in nearby:
             assert periods.span(moment) == per.span(Zone.of(key), moment)
@@ -217,7 +217,7 @@ def test_periods_are_kept_as_they_are_worked_out(
 
 
 def test_what_lies_beyond_the_years_that_count_is_not_kept() -> None:
-    periods = Periods(Period.YEAR, Zone.of("UTC"))
+    periods = PeriodCache(Period.YEAR, Zone.of("UTC"))
     last = LAST_LOCAL - DAY
     assert periods.span(last) == Period.YEAR.span(Zone.of("UTC"), last)
     assert periods.span(FIRST_LOCAL) == Period.YEAR.span(Zone.of("UTC"), FIRST_LOCAL)
@@ -281,7 +281,7 @@ def test_a_range_of_dates_is_that_of_the_zone() -> None:
 
 
 def test_periods_beyond_those_that_are_kept_are_right_too() -> None:
-    periods = Periods(Period.DAY, Zone.of("UTC"))
+    periods = PeriodCache(Period.DAY, Zone.of("UTC"))
     for day in range(4_100):
         assert periods.span(day * DAY + 1) == (day * DAY, (day + 1) * DAY)
     assert periods.span(1) == (0, DAY)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slotengine.core.offer.slot_grid import slot_starts, unit_min
+from slotengine.core.offer.slot_grid import alignment_min, slot_starts
 from slotengine.core.time.instant import MINUTE, from_us, to_us
 from slotengine.core.time.zone import Zone
 
@@ -39,7 +39,7 @@ def laid(*ranges: str, step: int = 30, length: int | None = None, **more: Any) -
     [(60, 60), (120, 60), (30, 30), (90, 30), (40, 20), (45, 15), (10, 10), (25, 5), (7, 1)],
 )
 def test_the_largest_unit_that_divides_the_step(step: int, unit: int) -> None:
-    assert unit_min(step * MINUTE) == unit
+    assert alignment_min(step * MINUTE) == unit
 
 
 def test_slots_fill_a_range() -> None:

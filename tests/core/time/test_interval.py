@@ -8,10 +8,10 @@ from hypothesis import example, given
 from slotengine.core.time.interval import (
     check_edges,
     clipped,
-    common,
+    intersection,
     joined,
+    maximal,
     touches,
-    widest,
     without,
 )
 from slotengine.core.time.schedule import FixedWindows
@@ -38,7 +38,7 @@ def test_edges_say_what_is_inside(runs: list[tuple[int, int]], span: tuple[int, 
 @given(some)
 @example([(0, 4), (1, 4)])
 def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
-    ranges = widest(runs)
+    ranges = maximal(runs)
     assert set(ranges) <= set(runs)
     assert ranges == sorted(set(ranges))
     assert [start for start, _ in ranges] == sorted({start for start, _ in ranges})
@@ -52,7 +52,7 @@ def test_the_widest_contain_all_the_others(runs: list[tuple[int, int]]) -> None:
 def test_in_common_is_what_lies_in_one_of_each(
     left: list[tuple[int, int]], right: list[tuple[int, int]]
 ) -> None:
-    both = common(widest(left), widest(right))
+    both = intersection(maximal(left), maximal(right))
     assert all(start < end for start, end in both)
     for start in range(20):
         for end in range(start + 1, 20):
