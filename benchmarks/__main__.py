@@ -1,7 +1,7 @@
-"""All benchmarks, one command: ``python -m benchmarks``.
+"""All benchmarks, in one command: ``python -m benchmarks``.
 
-Runs every family, shows how far it is, writes the results, the table of bars and
-the pictures, and prints the table.
+It runs every family, shows the progress, writes the results, the table of bars and the
+pictures, and prints the table.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TRIAL = RESULTS / "trial"
     help="Where to write.  [default: benchmarks/results, or its trial/ if not all is measured]",
 )
 def main(quick: bool, only: tuple[str, ...], output: Path | None) -> None:
-    """Measure slotengine against its peers, and against every bar it is to reach.
+    """Measure slotengine against its peers, and against every bar.
 
-    Exits with 1 if a family failed; bars that are not met are told, not an error.
+    Exits with 1 if a family failed.  A bar that is not met is reported, but is not an error.
     """
     names = only or tuple(FAMILIES)
     scale = QUICK if quick else FULL

@@ -1,7 +1,7 @@
-"""Open loops: calls arrive at a fixed rate, whether or not earlier ones have been answered.
+"""Open loops: calls arrive at a fixed rate, whether or not earlier ones were answered.
 
-How long a call took counts from when it was due, not from when it could be sent:
-else whoever is slow would be asked less, and look fast (coordinated omission).
+The latency of a call counts from when it was due, not from when it could be sent.
+Otherwise a slow system would get fewer calls and look fast (coordinated omission).
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from slotengine.core.time.instant import from_us
 LIVE: Final = 10_000
 RESOURCES: Final = 100
 CONNECTIONS: Final = 64
-"""Of each client; a call that finds all of them busy waits for one."""
+"""Connections of each client.  A call waits if all of them are busy."""
 SPIN_S: Final = 0.002
-"""Timers are no more exact: this long before a call is due, its loop goes round and round."""
+"""Timers are only this exact, so a loop spins for this long before a call is due."""
 DRAIN_S: Final = 1.0
-"""So long the calls that are still under way at the end may take."""
+"""How long the calls still in flight at the end may take."""
 ENOUGH: Final = 0.99
-"""Whoever answers less than this of what is due, in time, is saturated."""
+"""The system is saturated if it answers less than this share of the calls that are due."""
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One rate of a ladder, and what came of it."""
+    """One rate of a ladder, and its results."""
 
     rate: float
     """Calls due each second."""
     answered: float
-    """Calls answered each second, while they were due."""
+    """Calls answered each second, during the time in which calls were due."""
     ms: dict[str, float]
-    """Percentiles of how long after they were due."""
+    """Percentiles of the time from when a call was due until it was answered."""
 
     @property
     def saturated(self) -> bool:
-        """Whether more was due than could be answered."""
+        """Whether more calls were due than could be answered."""
         return self.answered < ENOUGH * self.rate
 
 
 class Arrivals:
-    """When calls are due: so many a second, for so many seconds, and no more."""
+    """When calls are due: at a fixed rate, for a fixed time."""
 
     def __init__(self, rate: float, seconds: float, *, spin_s: float = SPIN_S) -> None:
         self.rate = rate
@@ -68,11 +68,11 @@ class Arrivals:
         self._spin_s = spin_s
 
     def next_due(self) -> float:
-        """Return when the next call is due that was not issued."""
+        """Return when the next call is due that has not been issued."""
         return self.began + self.issued / self.rate
 
     async def wait(self) -> bool:
-        """Return when the next call is due; False if none is left, or the time is over."""
+        """Return when the next call is due; False if none is left or the time is over."""
         if self.issued >= self.due_in_all:
             return False
         spin_s = self._spin_s
@@ -90,19 +90,19 @@ class Clock(Arrivals):
         self.in_time = 0
 
     def answered(self, due: float) -> None:
-        """Take down that a call is answered now."""
+        """Record that a call was answered now."""
         now = perf_counter()
         self.latencies_ms.append((now - due) * 1e3)
         self.in_time += now < self.began + self.seconds
 
     def give_up(self) -> None:
-        """Take down those that were never issued: they have waited until now, and would longer."""
+        """Record the calls that were never issued, as if they were answered now."""
         while self.issued < self.due_in_all:
             self.latencies_ms.append((perf_counter() - self.next_due()) * 1e3)
             self.issued += 1
 
     def rung(self) -> Rung:
-        """Return what came of it."""
+        """Return the results."""
         return Rung(self.rate, self.in_time / self.seconds, summary(self.latencies_ms))
 
 
@@ -112,7 +112,7 @@ Call = Callable[[], Coroutine[Any, Any, object]]
 
 
 async def engine_rung(rate: float, seconds: float) -> Rung:
-    """Call an engine in this process so often a second."""
+    """Call an engine in this process at a fixed rate."""
     async with SlotEngine() as engine:
         calls = _calls(engine)
         clock = Clock(rate, seconds)
@@ -126,7 +126,7 @@ async def engine_rung(rate: float, seconds: float) -> Rung:
 
 
 async def engine_capacity(seconds: float) -> float:
-    """Return how many calls a second there are if each comes as soon as the last is answered."""
+    """Return the calls per second if each starts as soon as the one before is answered."""
     async with SlotEngine() as engine:
         calls, made, began = _calls(engine), 0, perf_counter()
         while perf_counter() < began + seconds:
@@ -136,9 +136,9 @@ async def engine_capacity(seconds: float) -> float:
 
 
 def _calls(engine: SlotEngine) -> Iterator[Call]:
-    """Yield calls, without end, of an engine that has bookings.
+    """Yield an endless sequence of calls to an engine that has bookings.
 
-    A third is refused, a third accepted, and a third releases what was accepted.
+    A third is refused, a third is accepted, and a third releases what was accepted.
     """
     population = Population(LIVE, RESOURCES)
     length = timedelta(0, 0, SLOT)
@@ -177,7 +177,7 @@ def _calls(engine: SlotEngine) -> Iterator[Call]:
 
 
 def http_rung(rate: float, seconds: float, clients: int) -> Rung:
-    """Start a server, and let so many processes send it requests, at this rate together."""
+    """Start a server, and let several processes together send it requests at a fixed rate."""
     with (
         slotengine_server() as server,
         ProcessPoolExecutor(clients, mp_context=get_context("spawn")) as pool,
@@ -198,7 +198,7 @@ def _client(share: tuple[tuple[str, int], float, float, int]) -> tuple[array[flo
 async def http_client(
     address: tuple[str, int], rate: float, seconds: float, *, first_day: int = 1
 ) -> Clock:
-    """Send requests so often a second, each on a connection that is idle."""
+    """Send requests at a fixed rate, each on an idle connection."""
     requests = reservation_requests(first_day)
     under_way: dict[Connection, float] = {}
     waiting: deque[float] = deque()

@@ -1,8 +1,8 @@
-"""What ``await engine.reserve`` and its like cost beyond the ledger, and whom they keep waiting.
+"""What ``await engine.reserve`` and the like cost on top of the ledger, and how long they block.
 
-The same storm, but through the public API: aware datetimes in, reservations and
-exceptions out.  The clock is virtual, and moved by whoever drives the storm;
-the sweeper runs, as it does in a service.
+This is the same storm, through the public API: aware datetimes in, reservations and
+exceptions out.  The clock is virtual, and moved by the driver of the storm.  The sweeper
+runs, as in a service.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ LOOPS: Final[dict[str, tuple[str, dict[str, object], tuple[str, ...]]]] = {
     "asyncio with uvloop": ("asyncio", {"use_uvloop": True}, ("uvloop",)),
     "trio": ("trio", {}, ("trio",)),
 }
-"""Of each: anyio's backend, its options, and the packages it needs."""
+"""For each event loop: anyio's backend, its options, and the packages it needs."""
 
 
 class StormClock:
-    """A clock that whoever drives the storm moves, by assignment: cheaper than a call."""
+    """A clock that the driver of the storm moves, by assignment, which is cheaper than a call."""
 
     def __init__(self, us: int) -> None:
         self.us = us
@@ -59,7 +59,7 @@ class StormClock:
 
 
 class Row(NamedTuple):
-    """A step of the storm, as a caller of the engine takes it."""
+    """A step of the storm, with the arguments that a caller of the engine passes."""
 
     verb: str
     request: int
@@ -70,8 +70,8 @@ class Row(NamedTuple):
 
 
 def rows_of(stream: Storm) -> list[Row]:
-    # Equal times are one object each, so that they are as near as a caller's, who has just made
-    # them, and not scattered over as much memory as the engine itself has.
+    # Equal times share one object.  A caller's times are new and in the processor's cache;
+    # separate objects here would be scattered over as much memory as the engine itself uses.
     start_of, length_of = cache(from_us), cache(lambda us: timedelta(0, 0, us))
     asks = [(one.resource, start_of(one.start), length_of(one.end - one.start))
             for one in stream.asks]  # fmt: skip
@@ -82,7 +82,7 @@ def rows_of(stream: Storm) -> list[Row]:
 
 
 async def drive(engine: SlotEngine, clock: StormClock, rows: list[Row]) -> Outcome:
-    """Let a storm loose on an engine that runs on this clock, and take the time."""
+    """Run a storm on an engine that uses this clock, and measure the time."""
     uids: list[str] = [""] * len(rows)
     reserve, confirm, release = engine.reserve, engine.confirm, engine.release
     requests = 0
@@ -104,7 +104,7 @@ async def drive(engine: SlotEngine, clock: StormClock, rows: list[Row]) -> Outco
 
 
 class Runner:
-    """Lets one storm loose again and again, each time on a new engine."""
+    """Runs one storm again and again, each time on a new engine."""
 
     def __init__(self, stream: Storm) -> None:
         self.stream = stream
@@ -112,7 +112,7 @@ class Runner:
         self.hours = FixedWindows(stream.windows)
 
     def run(self, loop: str, stretches: Stretches | None = None) -> Outcome:
-        """Run it on an event loop; ``stretches`` watches how long that is kept busy."""
+        """Run it on an event loop; ``stretches`` measures how long the loop is blocked."""
         backend, options, _ = LOOPS[loop]
         return anyio.run(self._run, stretches, backend=backend, backend_options=options)
 
@@ -124,17 +124,17 @@ class Runner:
         ):
             for name in self.stream.resources:
                 engine.add_resource(name, schedule=self.hours)
-            gc.collect()  # what the last engine left is nobody's concern here
+            gc.collect()  # collect what the last engine left behind
             if stretches is not None:
                 tasks.start_soon(stretches.watch)
-                await anyio.lowlevel.checkpoint()  # it is on its way
+                await anyio.lowlevel.checkpoint()  # let it start
             found = await drive(engine, clock, self.rows)
             tasks.cancel_scope.cancel()
         return found
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Compare engine, ledger and bare calls on each event loop, and watch how busy that is."""
+    """Compare engine, ledger and bare calls on each loop, and measure how long it is blocked."""
     stream = storm(requests=scale.requests)
     runner, findings = Runner(stream), Findings()
     loops = []

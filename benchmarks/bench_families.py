@@ -1,7 +1,7 @@
-"""Every family of benchmarks at a tiny size: that it runs, and finds what it is to find.
+"""Every family of benchmarks at a tiny size: that it runs, and finds what it should.
 
-Nothing here depends on speed.  Peers whose packages are installed take part, the
-servers too; they must decide the storm as the ledger does.
+Nothing here depends on speed.  Peers whose packages are installed take part, servers
+included, and must decide the storm as the ledger does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BARS = {
     "collector": 4,
     "http": 2,
 }
-"""How many each family finds."""
+"""The number of bars of each family."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def found() -> dict[str, Findings]:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_measures_all_that_it_is_to(found: dict[str, Findings], name: str) -> None:
     findings = found[name]
-    # Of what is in the extra, all that there is for this machine is installed.
+    # Everything in the extra that supports this machine is installed.
     assert all(reason.endswith("is not installed (extra: bench)") for reason in findings.skipped)
     assert name == "storm" or not findings.skipped
     assert len(findings.bars) == BARS[name] - len(findings.skipped)
@@ -80,7 +80,7 @@ def test_results_are_kept_with_what_they_depend_on_and_drawn(
 
 
 class Overbooking(LedgerTarget):
-    """Takes everybody."""
+    """A target that accepts every request."""
 
     def __init__(self, storm: Storm) -> None:
         super().__init__(storm)
@@ -146,7 +146,7 @@ def test_the_command_ends_with_1_if_a_family_fails(
 
 
 def test_a_late_answer_counts_from_when_it_was_due() -> None:
-    rung = anyio.run(arrivals.engine_rung, 5e6, 0.01)  # more than anything can answer
+    rung = anyio.run(arrivals.engine_rung, 5e6, 0.01)  # more than any system can answer
     assert rung.saturated
     assert rung.ms["p50"] > 1
 

@@ -1,6 +1,6 @@
-"""What single verbs of the ledger cost, and that a small storm is decided as it should be.
+"""The cost of single verbs of the ledger, and a small storm that must be decided correctly.
 
-Timed with ``python -m pytest benchmarks --benchmark-enable``.
+To measure, run ``python -m pytest benchmarks --benchmark-enable``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def ledger() -> Ledger:
 
 
 def fresh_slots() -> Iterator[tuple[str, int, int]]:
-    """Yield slots that are all free, going round the resources."""
+    """Yield free slots, going round the resources."""
     for i in count():
         start = i // 100 * 30 * MINUTE
         yield f"resource-{i % 100}", start, start + 30 * MINUTE
@@ -83,7 +83,7 @@ def test_end_a_thousand(
 
 
 def rounds(benchmark: BenchmarkFixture) -> int:
-    """Return how often a thousand are timed; once if nothing is."""
+    """Return how often a thousand calls are measured; once if nothing is measured."""
     return 50 if benchmark.enabled else 1
 
 

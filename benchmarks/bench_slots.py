@@ -1,4 +1,4 @@
-"""What listing slots costs, and reserving one of a pool; the naive scan must find the same."""
+"""The cost of listing slots, and of reserving one of a pool; the naive scan must agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_next_free_slot(benchmark: BenchmarkFixture) -> None:
 
 
 def test_reserve_one_of_fifty(benchmark: BenchmarkFixture) -> None:
-    """Whose turn it is, of fifty who are all free: each time on a day of its own."""
+    """Choose one of fifty hosts by turns.  All are free: each round uses another day."""
     listing = Listing(50, 0)
     numbers = count()
 

@@ -1,6 +1,6 @@
-"""The soak at a tiny size: that it runs, that it finds nothing, and that it would find a fault.
+"""The soak at a tiny size: it runs, it finds nothing wrong, and it would find a fault.
 
-Nothing here depends on speed: how long anything took is told, and not judged.
+Nothing here depends on speed.  Durations are reported but not judged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TINY = replace(QUICK, seconds=0.6)
 
 
 def quiet(second: float, text: str) -> None:
-    """Nobody watches."""
+    """Ignore the progress."""
 
 
 def test_a_soak_makes_calls_of_each_kind_finds_nothing_and_leaves_nothing() -> None:

@@ -1,7 +1,7 @@
-"""What must not cost more because of what stands beside it.
+"""Costs that must not grow with other data that the engine holds.
 
-Each call is made among little and among much, in turns, and so is its floor:
-the same step on plain sorted lists, which know nothing of the library.
+Each call is measured with little and with much of that data, by turns, and so is its
+floor: the same step on plain sorted lists, without the library.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ FIRST: Final = 21_915 * DAY  # 2030-01-01
 SLOT: Final = 5 * MINUTE
 TTL: Final = 5 * MINUTE
 TIMES: Final = 20
-"""So many calls are one measurement."""
+"""The number of calls in one measurement."""
 YEARLY: Final = (Limit(Period.YEAR, count=100_000),)
 
 Timed = Callable[[], float]
-"""Does something `TIMES` times, and returns the seconds that this took the processor."""
+"""Does something `TIMES` times, and returns the processor time in seconds."""
 
 
 @dataclass
 class Question:
-    """A cost among little and among much, beside the floor's."""
+    """A cost with little and with much other data, next to the floor's."""
 
     name: str
     most: float
@@ -49,12 +49,12 @@ class Question:
         if self.floor is not None:
             named |= zip(("floor, little", "floor, much"), self.floor, strict=True)
         for name, timed in named.items():
-            # The quickest of some: others disturb what takes less than they do.
+            # The fastest of several runs, because other processes disturb short measurements.
             taken = min(timed() for _ in range(3)) / TIMES * 1e6
             self.us.setdefault(name, []).append(taken)
 
     def bar(self) -> Bar:
-        """Return how much more it is among much."""
+        """Return the ratio of the cost with much data to the cost with little."""
         of = {name: median(taken) for name, taken in self.us.items()}
         grown = of["ours, much"] / of["ours, little"]
         note = f"{of['ours, little']:.1f} and {of['ours, much']:.1f} µs"
@@ -64,7 +64,7 @@ class Question:
 
 
 def service(*limits: Limit) -> BookingService:
-    """Return one host who is always open, and what may be booked."""
+    """Return a booking service with one host who is always open, and its event types."""
     ledger = Ledger()
     ledger.add_resource("host")
     made = BookingService(ledger)
@@ -74,7 +74,7 @@ def service(*limits: Limit) -> BookingService:
 
 
 class Counted:
-    """So many bookings under a yearly limit, one after the other; and their starts, as a list."""
+    """Bookings under a yearly limit, one after the other; and their starts, as a list."""
 
     def __init__(self, bookings: int, *limits: Limit) -> None:
         self.service = service(*limits)
@@ -92,7 +92,7 @@ class Counted:
         return uid
 
     def cancel(self) -> float:
-        """Cancel the latest, which are made before."""
+        """Cancel the latest bookings, which were made before."""
         uids = [self.book(self.bookings + i) for i in range(TIMES)]
         return processor_seconds(lambda: [self.ledger.cancel(uid, now=0) for uid in uids])
 
@@ -107,7 +107,7 @@ class Counted:
         return processor_seconds(cancel)
 
     def list_slots(self) -> float:
-        """List six hours of a free day, as who moves the first booking would."""
+        """List six hours of a free day, as a caller who moves the first booking would."""
         start = FIRST + 200 * DAY
         query = AvailabilityQuery(
             "talk", start, start + 6 * 60 * MINUTE, ignoring=frozenset({"uid-0"})
@@ -118,7 +118,7 @@ class Counted:
         )
 
     def list_in_a_list(self) -> float:
-        """Look each start up, and count what is used of the year."""
+        """Look up each start, and count what is used of the year."""
         starts, year = self.starts, (FIRST, FIRST + 365 * DAY)
 
         def look() -> None:
@@ -133,7 +133,7 @@ class Counted:
         return processor_seconds(look)
 
     def reserve(self) -> float:
-        """Reserve, and give back out of the count."""
+        """Reserve; releasing again is not measured."""
         uids = [f"held-{next(self.numbers)}" for _ in range(TIMES)]
         requests = [
             SlotRequest("talk", FIRST + (self.bookings + i) * SLOT, ttl=TTL) for i in range(TIMES)
@@ -150,7 +150,7 @@ class Counted:
 
 
 class Courts:
-    """Ten courts with bookings of twenty minutes, perhaps beside one of 300 days."""
+    """Ten courts with bookings of twenty minutes, and optionally one of 300 days."""
 
     def __init__(self, bookings: int, *, long: bool) -> None:
         self.ledger = Ledger()
@@ -175,7 +175,7 @@ class Courts:
 
 
 class Imported:
-    """So many sources of busy time that say 100 spans each, in turn; and all edges, as a list."""
+    """Sources of busy time with 100 spans each, by turns; and all their edges, as a list."""
 
     def __init__(self, sources: int) -> None:
         self.ledger = Ledger()
@@ -196,7 +196,7 @@ class Imported:
         return [(start + minutes * MINUTE, end + minutes * MINUTE) for start, end in self.spans[0]]
 
     def replace(self) -> float:
-        """Let one source say that everything is some minutes later, and that it is not."""
+        """Let one source move all its spans by some minutes, and back."""
         said = [self._later(i % 5) for i in range(1, TIMES + 1)]
 
         def replace() -> None:
@@ -222,7 +222,7 @@ class Imported:
 
 
 def questions(scale: Scale) -> Iterator[Question]:
-    """Yield all that is compared."""
+    """Yield everything that is compared."""
     few, many = scale.hosts, scale.hosts * 16
     little, much = Counted(few, *YEARLY), Counted(many, *YEARLY)
     yield Question(
@@ -251,7 +251,7 @@ def questions(scale: Scale) -> Iterator[Question]:
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Compare the same call among little and among much."""
+    """Compare the same calls with little and with much other data."""
     asked = list(questions(scale))
     with frozen():
         for run in range(scale.runs):

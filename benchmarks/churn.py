@@ -1,9 +1,9 @@
-"""A steady state: so many reservations live, and others come and go among them.
+"""A steady state: a fixed number of live reservations, while others come and go among them.
 
-Of each resource every other quarter of an hour is booked.  A round of the churn
-is three operations: a request for what is booked, which is refused; one for a
-free quarter, which is accepted; and the release of what was accepted some
-rounds ago.  So the number of the living stays, and rounds go all over the place.
+On each resource, every other quarter of an hour is booked.  A round of the churn has
+three operations: a request for a booked quarter, which is refused; a request for a free
+one, which is accepted; and the release of one that was accepted some rounds ago.  The
+number of live reservations stays the same, and rounds are spread over all resources.
 
 The floor is the `SortedList` calls that this comes down to.
 """
@@ -31,23 +31,23 @@ NOW: Final = FIRST - DAY
 SLOT: Final = 15 * MINUTE
 TTL: Final = 5 * MINUTE
 KEPT: Final = 16
-"""Rounds until what was accepted is released."""
+"""The number of rounds after which an accepted reservation is released."""
 OPERATIONS: Final = 3
-"""Of one round."""
+"""Operations in a round."""
 
-# What has ended is soon forgotten, so that it does not add up.
+# Ended reservations are forgotten soon, so they do not accumulate.
 TERMS: Final = Terms(longest_ttl=DAY, retention=2 * SECOND)
 
 
 class Round(NamedTuple):
-    """A booked quarter of an hour of one resource, and a free one of another."""
+    """A booked quarter of an hour on one resource, and a free one on another."""
 
     booked: tuple[str, int]
     free: tuple[str, int]
 
 
 class Population:
-    """So many bookings on so many resources; where they are, and what a churn does to them."""
+    """Bookings on a number of resources: where they are, and what a churn does to them."""
 
     def __init__(self, live: int, resources: int, seed: int = 1) -> None:
         self.names = [f"resource-{i}" for i in range(resources)]
@@ -56,14 +56,14 @@ class Population:
         random.Random(seed).shuffle(self._numbers)
 
     def bookings(self) -> Iterable[tuple[str, int]]:
-        """Yield the resource and the start of each, in random order."""
+        """Yield the resource and start of each booking, in random order."""
         names, resources = self.names, len(self.names)
         for number in self._numbers:
             row, column = divmod(number, resources)
             yield names[column], FIRST + row * 2 * SLOT
 
     def rounds(self, number: int) -> list[Round]:
-        """Return so many rounds: no quarter comes twice before all came once."""
+        """Return a number of rounds.  No quarter is used twice before all are used once."""
         assert self.live > KEPT, "what is free must not be asked for before it was released"
         booked = islice(cycle(self.bookings()), number)
         others = islice(cycle(self.bookings()), number // 2, number // 2 + number)
@@ -74,7 +74,7 @@ class Population:
 
 
 class LedgerChurn:
-    """A ledger in that state."""
+    """A ledger with that population."""
 
     def __init__(self, population: Population, *, confirm: bool = True) -> None:
         self.ledger = Ledger(TERMS)
@@ -90,7 +90,7 @@ class LedgerChurn:
     def run(self, rounds: Iterable[Round], timings: array[int] | None = None) -> float:
         """Return the processor time of the rounds, in seconds.
 
-        ``timings`` is given the wall-clock time of each operation, in nanoseconds.
+        The wall-clock time of each operation, in nanoseconds, is appended to ``timings``.
         """
         reserve: Callable[..., Any] = self.ledger.reserve
         release: Callable[..., Any] = self.ledger.release
@@ -121,7 +121,7 @@ class LedgerChurn:
 
 
 def timed(call: Callable[..., Any], timings: array[int]) -> Callable[..., Any]:
-    """Return a call that notes how long it takes, in nanoseconds, also if it raises."""
+    """Return a call that records how long it takes, in nanoseconds, even if it raises."""
 
     def timed(*arguments: Any, **named: Any) -> Any:
         began = perf_counter_ns()
@@ -134,7 +134,7 @@ def timed(call: Callable[..., Any], timings: array[int]) -> Callable[..., Any]:
 
 
 class FloorChurn:
-    """The sorted lists of starts in that state."""
+    """Sorted lists of the starts of that population."""
 
     def __init__(self, population: Population) -> None:
         self.lists: dict[str, SortedList[int]] = {name: SortedList() for name in population.names}

@@ -1,7 +1,7 @@
-"""What Python's cycle collector costs an engine that is full: how long it stops everything.
+"""How long Python's cycle collector stops everything when an engine is full.
 
-The collector looks at all that lives when enough is new: then nothing else runs.
-`gc.freeze`, called when an engine is filled, keeps it away from what is there.
+A full collection visits every live object, and nothing else runs meanwhile.  Calling
+`gc.freeze` once an engine is filled excludes the objects that exist by then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RESOURCES: Final = 1_000
 
 @contextmanager
 def pauses() -> Iterator[list[float]]:
-    """Yield a list of how long the collector took each time, in ms, that grows meanwhile."""
+    """Yield a list to which the duration of each collection is appended, in ms."""
     found: list[float] = []
     began = 0.0
 
@@ -41,7 +41,7 @@ def pauses() -> Iterator[list[float]]:
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Fill a ledger, and let things come and go with the collector as it is, and frozen."""
+    """Fill a ledger, then churn, with the collector as it is and after `gc.freeze`."""
     say(f"{scale.live:,} bookings are made")
     population = Population(scale.live, min(RESOURCES, scale.live))
     gc.collect()

@@ -1,4 +1,4 @@
-"""What a saved baseline of pytest-benchmark says of where it was made: no names."""
+"""What a saved baseline of pytest-benchmark says about its machine: no host name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """All families of benchmarks, each run in a process of its own.
 
-So none finds the memory, the collector or the caches as another left them, and
-whoever watches the progress does not slow down what is measured.
+No family inherits memory, garbage or caches from another, and showing the progress does
+not slow down what is measured.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ FAMILIES: Final = {
     "collector": "benchmarks.collector",
     "http": "benchmarks.web",
 }
-"""Where the ``measure`` of each is."""
+"""The module with the ``measure`` function of each family."""
 
 
 class Failed(Exception):
-    """A family raised something, or its process ended."""
+    """A family raised an exception, or its process ended."""
 
 
 def measure(name: str, scale: Scale, say: Say) -> Findings:
-    """Measure a family here."""
+    """Measure a family in this process."""
     findings: Findings = import_module(FAMILIES[name]).measure(scale, say)
     return findings
 
@@ -60,7 +60,7 @@ def measure_apart(name: str, scale: Scale, say: Say) -> Findings:
         raise Failed(f"{name}: its process ended without a word") from None
     finally:
         process.join(5)
-        process.terminate()  # if it was interrupted
+        process.terminate()  # after an interrupt
         process.join()
 
 

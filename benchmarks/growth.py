@@ -1,8 +1,8 @@
-"""How the cost of an operation grows with how much there is: over few and over many resources.
+"""How the cost of an operation grows with the number of reservations and resources.
 
-Everything becomes slower as it leaves the processor's cache, so the growth is
-held against that of the bare `SortedList` calls in the same runs.  The cycle
-collector is kept away from what lives (`gc.freeze`): `collector` measures it.
+Everything becomes slower once it no longer fits into the processor's cache, so the
+growth is compared with that of the bare `SortedList` calls in the same runs.  The cycle
+collector ignores live objects here (`gc.freeze`); `collector` measures its cost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROUNDS_PER_RUN = 10_000
 
 @dataclass
 class Point:
-    """One size, and nanoseconds an operation in each run."""
+    """One size, and the nanoseconds per operation in each run."""
 
     live: int
     resources: int
@@ -28,7 +28,7 @@ class Point:
 
 
 def curve(sizes: list[tuple[int, int]], scale: Scale, say: Say) -> list[Point]:
-    """Measure so many bookings on so many resources, in turn: what slows the machine slows all."""
+    """Measure several numbers of bookings by turns, so that a slow machine affects all alike."""
     points = [Point(*size) for size in sizes]
     number = min(ROUNDS_PER_RUN, scale.requests // 2)
     prepared = []
@@ -57,7 +57,7 @@ def growth(small: Point, large: Point) -> tuple[float, float]:
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Measure over a thousandth and a tenth as many resources as live at the most, and over one."""
+    """Measure on a thousandth and a tenth as many resources as live reservations, and on one."""
     findings = Findings()
     for resources in (scale.live // 1_000, scale.live // 10):
         points = curve([(live, resources) for live in scale.sizes()], scale, say)
@@ -75,9 +75,9 @@ def measure(scale: Scale, say: Say) -> Findings:
 
 
 def _one_resource(scale: Scale, say: Say, findings: Findings) -> Iterator[Bar]:
-    """Yield what a resource with very many bookings costs: by itself, and among as many on others.
+    """Yield the cost of a resource with very many bookings, alone and next to others with as many.
 
-    The latter all leave the processor's cache alike, so it is the index that they compare.
+    The larger numbers all exceed the processor's cache, so they compare the index itself.
     """
     few, many = max(scale.live // 10_000, 2 * KEPT), scale.live // 10
     points = curve([(few, 1), (many, max(1, many // few)), (many, 1)], scale, say)

@@ -1,8 +1,8 @@
 """The least that an aiohttp application can do with a request: ``python -m benchmarks.hello``.
 
-One route, no middleware; it reads the body, and answers fixed bytes, as many as an
-accepted reservation is answered with.  It prints where it listens, as
-``slotengine serve`` does, and ends on SIGTERM.
+It has one route and no middleware.  It reads the body, and answers with fixed bytes, as
+many as in the response to an accepted reservation.  It prints where it listens, as
+``slotengine serve`` does, and stops on SIGTERM.
 """
 
 from __future__ import annotations

@@ -1,17 +1,16 @@
-"""The server beside a hello-world of aiohttp: what each kind of request costs, in one run.
+"""The server next to an aiohttp hello-world: the cost of each kind of request, in one run.
 
-``python -m benchmarks.http`` starts both, each in a process of its own, and loads
-them by turns from this one: over connections that stay open, each with one
-request under way, written beforehand.  The client is plain sockets, so that it
-is never what is waited for.  Every answer is checked, after the clock has
-stopped.
+``python -m benchmarks.http`` starts both servers, each in a process of its own, and loads
+them by turns from this process.  It uses keep-alive connections, each with one request
+in flight, written beforehand.  The client uses plain sockets, so that it is never the
+bottleneck.  Every answer is checked after the clock has stopped.
 
-The servers share one processor, and this process has the others (``--shared``:
-the system decides).  Otherwise Linux wakes the client on the processor of the
-server that it waits for: measured, it interrupts that server at four answers of
-five, and takes the cache from whatever a request needs.
+The servers share one processor, and this process has the others.  With ``--shared`` the
+system decides instead.  Linux would then wake the client on the processor of the server
+that it waits for.  Measured, that interrupts the server at four answers of five, and
+evicts what a request needs from the cache.
 
-With ``--loop uvloop`` both run on uvloop, if it is installed.
+With ``--loop uvloop``, both servers run on uvloop, if it is installed.
 """
 
 from __future__ import annotations
@@ -41,18 +40,18 @@ from slotengine.calcom.server import serve
 
 HOSTS: Final = 120
 ALONE: Final = 80
-"""The event types up to this have one host each."""
+"""Event types with ids up to this one have a single host."""
 DAYS: Final = 180
 """How far ahead slots are held."""
 PATH: Final = "/v2/slots/reservations"
 TURN: Final = 250
-"""How many requests each server has before it is the other's turn."""
+"""How many requests one server gets before the turn of the other."""
 
-# --- What is served ----------------------------------------------------------------------
+# --- The servers -------------------------------------------------------------------------
 
 
 def catalog() -> dict[str, Any]:
-    """Return a catalog of a hundred event types: of one host, of two together, and of a pool.
+    """Return a catalog of a hundred event types, with one host, with two, or with a pool.
 
     Everybody works from 9 to 17 on weekdays.
     """
@@ -85,16 +84,16 @@ def catalog() -> dict[str, Any]:
         "users": users,
         "teams": [team],
         "eventTypes": event_types,
-        "rateLimits": {"disabled": True},  # all of them come from one address
+        "rateLimits": {"disabled": True},  # all requests come from one address
         "quotas": {"disabled": True},
     }
 
 
 def bodies(now: datetime) -> Iterator[bytes]:
-    """Yield the bodies of requests that will all be accepted, shuffled.
+    """Yield the bodies of requests that will all be accepted, in random order.
 
-    Event types do not share hosts, and a slot and its buffer take 35 minutes.
-    What is from 8 to 15 in UTC is in everybody's hours, in summer and winter.
+    Event types do not share hosts, and a slot with its buffer takes 35 minutes.  The time
+    from 8 to 15 UTC is within everybody's hours, in summer and in winter.
     """
     days = (now + timedelta(days=day) for day in range(2, DAYS + 2))
     starts = [
@@ -131,7 +130,7 @@ def run_server(which: str, loop: str) -> None:
 
 
 def command(which: str, loop: str) -> tuple[str, ...]:
-    """Return what runs one of the two servers."""
+    """Return the command that runs one of the two servers."""
     return sys.executable, "-m", "benchmarks.http", "--serve", which, "--loop", loop
 
 
@@ -147,7 +146,7 @@ _numbers = count()
 
 
 def request(method: str, target: str, content: bytes | None = None) -> bytes:
-    """Return a request such as clients send, with one header that no other has."""
+    """Return a request such as clients send, with a header that is unique to it."""
     head = f"{method} {target} HTTP/1.1\r\n{_COMMON}cal-api-version: 2024-09-04\r\n".encode()
     head += trace(next(_numbers))
     if content is None:
@@ -162,23 +161,23 @@ def hello_request() -> bytes:
 
 
 class Measured(NamedTuple):
-    """What a run of requests took."""
+    """The results of a run of requests."""
 
     seconds: float
     server_s: float
-    """How long the server kept a processor busy; 0 where that is not told."""
+    """The server's processor time in seconds; 0 where the system does not report it."""
     client_s: float
     latencies_ms: list[float]
     answers: list[bytes]
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return len(self.answers) / self.seconds
 
     @property
     def cost_us(self) -> float:
-        """Time of the processor that the server had for each; where it is not told, time at all."""
+        """The server's processor time per request in µs; elapsed time where that is not known."""
         return (self.server_s or self.seconds) / len(self.answers) * 1e6
 
     def check(self, status: int) -> None:
@@ -187,7 +186,7 @@ class Measured(NamedTuple):
         assert set(statuses) == {status}, statuses
 
     def data(self) -> list[Any]:
-        """Return what is in the answers."""
+        """Return the data of the answers."""
         return [
             orjson.loads(answer[answer.index(b"\r\n\r\n") :])["data"] for answer in self.answers
         ]
@@ -197,14 +196,14 @@ Load = Callable[[Sequence[bytes]], Measured]
 
 
 def load(server: Server, requests: Sequence[bytes], connections: int) -> Measured:
-    """Send requests over so many connections, each the next one as soon as it has its answer."""
+    """Send requests over several connections.  Each sends the next after an answer."""
     with connected(server, connections) as send:
         return send(requests)
 
 
 @contextmanager
 def connected(server: Server, connections: int) -> Iterator[Load]:
-    """Open connections to a server, and give what sends requests over them, time and again."""
+    """Open connections to a server, and yield a function that sends requests over them."""
     sockets = [socket.create_connection(server.address) for _ in range(connections)]
     with selectors.DefaultSelector() as selector:
         for each in sockets:
@@ -288,9 +287,9 @@ class Comparison:
         self.results: dict[str, list[tuple[Measured, Measured]]] = {}
 
     def run(self, name: str, status: int, requests: Iterable[bytes]) -> Measured:
-        """Measure requests of ours and of hello's, a few of the one and a few of the other.
+        """Measure requests to our server and to the hello-world, a few of each by turns.
 
-        So that what else the machine does in between is in both.
+        Whatever else the machine does meanwhile then affects both.
         """
         wanted = list(requests)
         theirs, parts = [], []
@@ -312,7 +311,7 @@ class Comparison:
         held = self.run("POST, accepted", 201, (request("POST", PATH, one) for one in contents))
         uids = [data["reservationUid"] for data in held.data()]
         assert len(set(uids)) == len(contents)
-        # Not of a pool, in which somebody may be left.
+        # Not in a pool, where another host may be free.
         hot = next(one for one in contents if orjson.loads(one)["eventTypeId"] <= ALONE)
         self.run("POST, refused", 422, (request("POST", PATH, hot) for _ in contents))
         self.run("GET", 200, (request("GET", f"{PATH}/{uid}") for uid in uids))
@@ -364,9 +363,9 @@ def _median(values: Iterable[float]) -> float:
 
 @contextmanager
 def apart(*servers: Server) -> Iterator[bool]:
-    """Let servers have one processor, and this process all others.
+    """Give the servers one processor, and this process all others.
 
-    Yield whether they do: on Linux, where there is more than one.
+    Yield whether that worked.  It needs Linux and at least two processors.
     """
     if sys.platform != "linux" or not servers:
         yield False
@@ -388,7 +387,7 @@ def apart(*servers: Server) -> Iterator[bool]:
 def compare(
     loop: str, rounds: int, requests: int, connections: int, *, shared: bool = False
 ) -> None:
-    """Run the comparison on one kind of event loop, and print what came of it."""
+    """Run the comparison on one kind of event loop, and print the results."""
     now = datetime.now(UTC)
     stream = bodies(now)
     with (

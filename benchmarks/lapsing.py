@@ -1,6 +1,6 @@
-"""What lapses: a million holds at one instant, and announcements under load.
+"""Expiry: a million holds that lapse at one instant, and announcements under load.
 
-In both something else wants its turn on the event loop all the while.
+In both cases, something else wants its turn on the event loop all the time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HOUR: Final = timedelta(hours=1)
 LENGTH: Final = timedelta(0, 0, SLOT)
 CALL_EVERY_S: Final = 0.001
 ROOM: Final = 1_000_000
-"""Events that whoever listens can be behind, so that none is missed."""
+"""How many events the listener may be behind; enough that it misses none."""
 
 Guard = Callable[[], AbstractContextManager[None]]
 GUARDS: Final[dict[str, Guard]] = {
@@ -50,10 +50,10 @@ GUARDS: Final[dict[str, Guard]] = {
 
 
 async def mass_expiry(holds: int, guard: Guard) -> dict[str, float]:
-    """Return how busy the loop was while so many holds lapsed at once, and how calls fared.
+    """Return how long the loop was blocked while holds lapsed at once, and how late calls were.
 
-    A call is due every millisecond, and its wait counts from then.  The guard is
-    around that alone, not around the making of the holds.
+    A call is due every millisecond, and its latency counts from then.  The guard covers the
+    expiry alone, not the making of the holds.
     """
     clock = SimClock(from_us(NOW))
     async with SlotEngine(clock=clock) as engine:
@@ -62,15 +62,15 @@ async def mass_expiry(holds: int, guard: Guard) -> dict[str, float]:
             engine.add_resource(name)
         for name, start in population.bookings():
             engine.reserve_nowait(name, from_us(start), LENGTH, ttl=HOUR, past=True)
-        gc.collect()  # what earlier runs left behind
-        await anyio.sleep(0.01)  # the sweeper waits by now
+        gc.collect()  # collect what earlier runs left behind
+        await anyio.sleep(0.01)  # by now, the sweeper waits
         clock.set(clock.moment + HOUR)
         with guard():
             return await _calls_meanwhile(engine, population.names[0], holds)
 
 
 async def _calls_meanwhile(engine: SlotEngine, name: str, holds: int) -> dict[str, float]:
-    """Hold and release what is free, until so many holds are expired."""
+    """Hold and release free slots until a number of holds has expired."""
     free = from_us(FIRST - SLOT)
 
     async def call() -> None:
@@ -89,10 +89,10 @@ async def _calls_meanwhile(engine: SlotEngine, name: str, holds: int) -> dict[st
 
 
 async def announcements(rate: float | None, seconds: float) -> tuple[list[float], float]:
-    """Return how late each expiry was told, in ms, and how many holds a second were made.
+    """Return how late each expiry was announced, in ms, and how many holds were made per second.
 
-    So many are made, or as many as there can be; each lives for a third of that
-    time, of the real clock, and then lapses.
+    Holds are made at a fixed rate, or as fast as possible.  Each lives for a third of the
+    time, on the real clock, and then lapses.
     """
     ttl = timedelta(seconds=seconds / 3)
     clock = SystemClock()
@@ -122,7 +122,7 @@ async def announcements(rate: float | None, seconds: float) -> tuple[list[float]
 
 
 async def _keep_holding(engine: SlotEngine, names: list[str], rate: float, seconds: float) -> int:
-    """Hold what is free, so often a second, and return how often in all."""
+    """Hold free slots at a fixed rate, and return how many were held."""
     began, held = perf_counter(), 0
     while (passed := perf_counter() - began) < seconds:
         if held >= passed * rate:
@@ -135,7 +135,7 @@ async def _keep_holding(engine: SlotEngine, names: list[str], rate: float, secon
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Let a million lapse, with the cycle collector looking on or not; then announce."""
+    """Let a million holds lapse, with and without the cycle collector; then announce under load."""
     findings = Findings()
     for guarded, guard in GUARDS.items():
         name = f"the loop is kept busy while {scale.live:,} holds lapse at once{guarded}"
@@ -150,7 +150,7 @@ def measure(scale: Scale, say: Say) -> Findings:
 
 
 def _announced(scale: Scale, say: Say, findings: Findings) -> Iterator[Bar]:
-    """Yield how late expiries are told under half the load there can be, and under all of it."""
+    """Yield how late expiries are announced, under half of the maximum load and under all of it."""
     say("expiries are announced under all the load there can be")
     full = [anyio.run(announcements, None, scale.seconds) for _ in range(scale.few_runs)]
     rate = median(rate for _, rate in full) / 2

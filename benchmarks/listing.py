@@ -1,8 +1,8 @@
-"""Listing free slots, ours and by a naive scan: ``python -m benchmarks.listing``.
+"""Listing available slots, ours and by a naive scan: ``python -m benchmarks.listing``.
 
-One host or fifty in a pool, open 09:00-17:00 for thirty days, half-hour slots;
-so many bookings in those days, and ten times as many in the time around them,
-which must not matter.  Both ways must find the same slots.
+One host, or fifty in a pool, open 09:00-17:00 for thirty days, with half-hour slots.
+There are bookings in those days, and ten times as many in the time around them, which
+must not matter.  Both ways must find the same slots.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DAYS = 30
 LENGTH = 30 * MINUTE
 FIRST = 21_915 * DAY  # 2030-01-01
 RUNS = 7
-# Hosts, bookings of each in the month, and how many times as many around it.
+# Hosts, bookings of each host in the month, and how many times as many around it.
 WORLDS = [
     *((1, 0, 10), (1, 50, 10), (1, 500, 0), (1, 500, 10)),
     *((50, 0, 10), (50, 50, 10), (50, 300, 10)),
@@ -37,13 +37,13 @@ WORLDS = [
 
 @dataclass
 class Listing:
-    """Hosts of one pool with bookings, and a month of it to be listed."""
+    """The hosts of one pool with bookings, and a month to be listed."""
 
     hosts: int
     bookings: int
-    """In the month, of each host."""
+    """Bookings of each host in the month."""
     around: int = 10
-    """How many times as many there are before and after it."""
+    """How many times as many there are before and after the month."""
     taken: list[list[tuple[int, int]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -63,13 +63,13 @@ class Listing:
         months = range(-(self.around // 2), self.around // 2 + 1)
         booked: list[tuple[int, int]] = []
         for month in months:
-            # Of its own, so that the month is the same whatever is around it.
+            # A random generator of its own, so that the month does not depend on what is around it.
             draw = random.Random(f"{self.bookings}/{name}/{month}")
             wanted = self.bookings
             while wanted:
                 day = month * DAYS + draw.randrange(DAYS)
                 start = FIRST + day * DAY + (9 * 60 + draw.randrange(32) * 15) * MINUTE
-                # Where half-hour slots leave no room any more, a quarter of an hour does.
+                # Quarter-hour bookings still fit where half-hour slots no longer do.
                 end = start + draw.choice((15, 15, 30)) * MINUTE
                 try:
                     self.ledger.reserve(
@@ -89,7 +89,7 @@ class Listing:
         return slots_of(self.service.available_slots(self.query, now=0))
 
     def naive(self) -> list[int]:
-        """Ask of each possible start and each host whether any of its bookings overlaps."""
+        """For each start and each host, test whether any booking overlaps."""
         opening = [FIRST + day * DAY + 9 * 60 * MINUTE for day in range(DAYS)]
         return [
             start
@@ -102,7 +102,7 @@ class Listing:
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Time a month by itself, with history around it, and with more in it."""
+    """Measure a month alone, with history around it, and with more bookings in it."""
     history = {"little": 0, "much": 10}
     worlds = {
         (hosts, bookings, name): Listing(hosts, bookings, around)
@@ -116,7 +116,7 @@ def measure(scale: Scale, say: Say) -> Findings:
     with frozen():
         for _ in range(scale.runs):
             for key, world in worlds.items():
-                # The quickest of some: a month takes less than others can disturb.
+                # The fastest of several runs, because other processes disturb short measurements.
                 ms[key].append(min(processor_seconds(world.ours) for _ in range(5)) * 1e3)
     bars = []
     for hosts, bookings in ((1, 50), (1, 500), (50, 50)):

@@ -1,8 +1,8 @@
 """Latency at a ladder of rates: ``python -m benchmarks.load engine`` and ``... http``.
 
-Calls arrive at a fixed rate (`arrivals`); without ``--rate`` the ladder goes from
-a quarter of what a closed loop reaches to more than that, so that it ends where
-the engine, or the server, is saturated.
+Calls arrive at a fixed rate (`arrivals`).  Without ``--rate``, the ladder goes from a
+quarter of what a closed loop reaches to more than that, so that its last rung saturates
+the engine or the server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.web import Loaded
 from benchmarks.wire import reservation_requests, slotengine_server
 
 LADDER: Final = (0.25, 0.5, 0.75, 0.9, 1.0, 1.2)
-"""Of what a closed loop reaches."""
+"""The rungs, as shares of what a closed loop reaches."""
 
 _rate: Final = click.option(
     "--rate", "rates", multiple=True, type=float, help="Calls a second; repeatable."
@@ -34,7 +34,7 @@ _seconds: Final = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
-    """Load the engine, or its server, at fixed rates, and tell how long answers take."""
+    """Load the engine, or its server, at fixed rates, and print the latencies."""
 
 
 @cli.command()
@@ -59,7 +59,7 @@ def http(rates: Sequence[float], seconds: float, clients: int) -> None:
 
 
 def http_capacity(seconds: float) -> float:
-    """Return how many requests a second a server answers in a closed loop."""
+    """Return how many requests per second a server answers in a closed loop."""
     with slotengine_server() as server, runner() as loop:
         loaded = Loaded(server, reservation_requests(), 201)
         loop.run(loaded.run(seconds))
@@ -76,7 +76,7 @@ def ladder(capacity: float) -> list[float]:
 
 
 def climb(what: str, rates: Sequence[float], rung: Callable[[float], Rung]) -> None:
-    """Measure each rate, and print what came of it."""
+    """Measure each rate, and print the results."""
     console = Console()
     names = [f"p{percent:g}" for percent in PERCENTILES] + ["max"]
     shown = Table("due/s", "answered/s", *(f"{name}, ms" for name in names), "", title=what)

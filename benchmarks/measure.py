@@ -1,7 +1,7 @@
-"""What every benchmark says and how much it does: bars, findings, scales, percentiles.
+"""What all benchmarks share: bars, findings, scales, percentiles.
 
-Only ratios of interleaved runs mean anything, so a family of benchmarks keeps
-every single run (`Findings.runs`) beside the median that it judges by.
+Only ratios of interleaved runs are meaningful.  Every family therefore keeps each single
+run (`Findings.runs`) next to the median by which it is judged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 
 Say = Callable[[str], None]
-"""Told what is being done, for whoever watches."""
+"""Called with a text about the progress."""
 
 PERCENTILES: Final = (50.0, 99.0, 99.9)
 
@@ -30,23 +30,23 @@ class Scale:
     """How much is measured."""
 
     requests: int = 100_000
-    """Requests of a storm."""
+    """Requests in a storm."""
     runs: int = 5
-    """Interleaved runs of whatever is compared; of slow peers, half as many."""
+    """Interleaved runs of everything that is compared; half as many of slow peers."""
     live: int = 1_000_000
-    """Reservations that live at once, at the most."""
+    """The most reservations that are live at once."""
     seconds: float = 3.0
-    """How long something is kept up."""
+    """How long a steady load lasts."""
     hosts: int = 500
-    """Hosts of a pool, at the most."""
+    """The most hosts in a pool."""
 
     @property
     def few_runs(self) -> int:
-        """Runs of what takes long."""
+        """Runs of long measurements."""
         return ceil(self.runs / 2)
 
     def sizes(self) -> list[int]:
-        """Return how many live, from a thousandth of the most to the most.
+        """Return the numbers of live reservations, from a thousandth of the most to the most.
 
         >>> Scale().sizes()
         [1000, 10000, 100000, 1000000]
@@ -61,7 +61,7 @@ TINY: Final = Scale(requests=400, runs=1, live=20_000, seconds=0.05, hosts=50)
 
 @dataclass(frozen=True)
 class Bar:
-    """One goal and what was measured.  Without ``least`` and ``most`` it is only told."""
+    """A goal and what was measured.  Without ``least`` and ``most``, it is only reported."""
 
     name: str
     measured: float
@@ -72,7 +72,7 @@ class Bar:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is reached; None if there is none.
+        """Whether the goal is met; None if there is no goal.
 
         >>> Bar("speed", 3, "x", least=2).met, Bar("delay", 6, "ms", most=5).met
         (True, False)
@@ -90,7 +90,7 @@ class Bar:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a number with its unit, in as many digits as mean anything.
+    """Return a number with its unit, rounded to significant digits.
 
     >>> quantity(0.253, "%"), quantity(2.5, "×"), quantity(12.25, "ms"), quantity(526.3, "bytes")
     ('25 %', '2.5 ×', '12.2 ms', '526 bytes')
@@ -103,11 +103,11 @@ def quantity(value: float, unit: str) -> str:
 
 @dataclass
 class Findings:
-    """What a family of benchmarks found."""
+    """The results of a family of benchmarks."""
 
     bars: list[Bar] = field(default_factory=list)
     runs: dict[str, object] = field(default_factory=dict)
-    """Every run, as plain values: medians can be computed again, pictures drawn."""
+    """Every run, as plain values, so that medians and pictures can be made again."""
     skipped: list[str] = field(default_factory=list)
     """What was not measured, and why."""
 
@@ -116,7 +116,7 @@ Family = Callable[[Scale, Say], Findings]
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the value that so many per cent of a sorted sequence do not exceed.
+    """Return the smallest value of a sorted sequence that the given per cent do not exceed.
 
     >>> percentile([1, 2, 3, 4], 50), percentile([1, 2, 3, 4], 99.9)
     (2, 4)
@@ -146,7 +146,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def processor_seconds(call: Callable[[], object]) -> float:
-    """Return for how long a call keeps the processor: what else the machine does is not in it."""
+    """Return how much processor time a call takes.  Other processes are not included."""
     began = process_time()
     call()
     return process_time() - began
@@ -154,7 +154,7 @@ def processor_seconds(call: Callable[[], object]) -> float:
 
 @contextmanager
 def frozen() -> Iterator[None]:
-    """Keep all that is there by now out of the cycle collector's way."""
+    """Exclude all existing objects from the cycle collector."""
     gc.collect()
     gc.freeze()
     try:
@@ -165,7 +165,7 @@ def frozen() -> Iterator[None]:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Keep the cycle collector off: what is left is the engine's own doing."""
+    """Switch the cycle collector off, so that only the engine's own work is measured."""
     gc.collect()
     gc.disable()
     try:
@@ -175,14 +175,14 @@ def without_collector() -> Iterator[None]:
 
 
 class Waits:
-    """How long a task waited for its turn, again and again, in milliseconds of the wall clock."""
+    """How long a task waited for its turn, each time, in milliseconds of elapsed time."""
 
     def __init__(self) -> None:
         self.wall_ms: list[float] = []
 
     async def until(self, due: float, then: Callable[[], Awaitable[object]] | None = None) -> None:
-        """Sleep until a moment of `perf_counter`, do something, and note how late it is then."""
-        if (delay := due - perf_counter()) > 0:  # else it is behind others that came before it
+        """Sleep until a moment of `perf_counter`, do something, and record how late it is."""
+        if (delay := due - perf_counter()) > 0:  # otherwise it would queue behind earlier tasks
             await anyio.sleep(delay)
         if then is not None:
             await then()
@@ -190,10 +190,10 @@ class Waits:
 
 
 class Stretches:
-    """For how long an event loop is kept busy between two turns, in ms of processor time.
+    """How long an event loop is blocked between two turns, in ms of processor time.
 
-    A task that always wants its turn (`watch`) sees each stretch.  What the cycle
-    collector takes is counted apart.
+    A task that always wants its turn (`watch`) sees each stretch.  Time in the cycle
+    collector is counted separately.
     """
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class Stretches:
         self._began = 0.0
 
     async def watch(self) -> None:
-        """Take a turn whenever there is one, until cancelled."""
+        """Take every turn, until cancelled."""
         gc.callbacks.append(self._told)
         try:
             while True:
@@ -223,14 +223,14 @@ class Stretches:
             self.longest_collection_ms = max(self.longest_collection_ms, taken * 1e3)
 
     def worst(self) -> dict[str, float]:
-        """Return the longest of each kind."""
+        """Return the longest stretch of each kind."""
         return {"stretch_ms": self.longest_ms, "collection_ms": self.longest_collection_ms}
 
 
 def worst_stretch(name: str, worst: Sequence[dict[str, float]]) -> Bar:
-    """Return the bar of five milliseconds, for the longest stretches of some runs.
+    """Return the bar of five milliseconds for the longest stretches of several runs.
 
-    It is the median of the runs: what the program does it does in each of them.
+    It uses the median of the runs, because the program does the same in each of them.
     """
     told = ", ".join(f"{run['stretch_ms']:.1f} ({run['collection_ms']:.1f})" for run in worst)
     note = f"longest stretch of each run (and longest collection, not in it): {told}"

@@ -1,7 +1,7 @@
-"""What a live hold takes in memory: ``python -m benchmarks.memory LIVE RESOURCES``.
+"""The memory that a live hold takes: ``python -m benchmarks.memory LIVE RESOURCES``.
 
-Each measurement is a process of its own, which counts what the operating system
-has given it: everything is in it, the resources too, and what is wasted.
+Each measurement is a process of its own, and counts what the operating system has given
+it.  That includes the resources, and any waste.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.measure import Bar, Findings, Say, Scale
 
 
 def resident() -> int:
-    """Return how many bytes of this process are in memory; elsewhere than on Linux, ever were."""
+    """Return the resident memory of this process; on other systems than Linux, its maximum."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         import resource
@@ -29,7 +29,7 @@ def resident() -> int:
 
 
 def bytes_per_hold(live: int, resources: int) -> float:
-    """Return what each of so many holds on so many resources takes, in this process."""
+    """Return the bytes per hold, for a number of holds and resources, in this process."""
     population = Population(live, resources)
     gc.collect()
     before = resident()
@@ -40,7 +40,7 @@ def bytes_per_hold(live: int, resources: int) -> float:
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Measure over a thousandth and a tenth as many resources as there are holds."""
+    """Measure on a thousandth and a tenth as many resources as there are holds."""
     findings = Findings()
     for resources in (scale.live // 1_000, scale.live // 10):
         say(f"{scale.live:,} holds on {resources:,} resources")

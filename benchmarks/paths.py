@@ -1,7 +1,6 @@
-"""What the richer requests cost, against the simple one: units, several claims, seats.
+"""The cost of richer requests, compared to the simple one: units, several claims, seats.
 
-Each of them is held and released again, among bookings that stand there already;
-the runs are interleaved.
+Each request is held and released again, among existing bookings.  Runs are interleaved.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ RESOURCES: Final = 100
 CAPACITY: Final = 8
 SEATS: Final = 20
 OPENED: Final = FIRST - 2 * SLOT
-"""When a session is open on each resource, to be joined."""
+"""When a session that can be joined is open on each resource."""
 
-# What there is of each resource: one unit of it, one of what is taken together with it, and many.
+# The units of each resource, of the one that is taken together with it, and of the pooled one.
 BESIDE: Final = "{}-beside"
 MANY: Final = "{}-of-many"
 
 Reserve = Callable[[Ledger, str, int, int], Entry]
-"""Holds a slot of a resource at a start and a time."""
+"""Holds a slot of a resource, with a start and a time."""
 
 
 def simple(ledger: Ledger, name: str, start: int, now: int) -> Entry:
@@ -80,7 +79,7 @@ PATHS: Final[dict[str, Reserve]] = {
 
 
 class World:
-    """Resources of one unit and of many, with every other quarter of an hour booked."""
+    """Resources with one unit and with many, with every other quarter of an hour booked."""
 
     def __init__(self, bookings: int) -> None:
         self.ledger = Ledger(TERMS)
@@ -103,7 +102,7 @@ class World:
         self.ledger.confirm(reserve(self.ledger, name, start, NOW).uid, now=NOW)
 
     def hold_and_release(self, reserve: Reserve, times: int) -> None:
-        """Hold and release so many slots, all of them free."""
+        """Hold and release a number of slots, all of them free."""
         ledger = self.ledger
         for _ in range(times):
             (name, start), now = next(self._slots), next(self._ticks)

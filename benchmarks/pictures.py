@@ -1,6 +1,6 @@
-"""Pictures of results, as SVG: how fast, how soon, and how it grows.
+"""Pictures of the results, as SVG: throughput, latency and growth.
 
-Drawn from what `report.write` wrote, so they can be drawn again:
+They are drawn from what `report.write` wrote, and can be drawn again:
 ``python -m benchmarks.pictures [FOLDER]``.
 """
 
@@ -26,7 +26,7 @@ Results = Mapping[str, Any]
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Draw what was measured, and return the files."""
+    """Draw the results, and return the files."""
     pictures: dict[str, tuple[str, Callable[[Axes, Any], None]]] = {
         "throughput": ("storm", throughput),
         "latency": ("storm", latency),
@@ -47,8 +47,8 @@ def draw(results: Results, folder: Path) -> list[Path]:
 def paper(
     path: Path, *, size: tuple[float, float] = (7, 3.6), rows: int = 1, columns: int = 1
 ) -> Iterator[list[Axes]]:
-    """Yield so many panels to draw on, row by row, and write them to a file; ``size`` in inches."""
-    # The same results make the same file; text stays text, which is small and can be searched.
+    """Yield panels to draw on, row by row, and write them to a file; ``size`` is in inches."""
+    # The same results give the same file.  Text stays text, which is small and can be searched.
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "slotengine", "font.size": 9}
     with rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")
@@ -60,7 +60,7 @@ def paper(
 
 
 def throughput(axes: Axes, runs: Any) -> None:
-    """Bars of operations a second, the median of the runs, of the ledger and all peers."""
+    """Bars of operations per second, the median of the runs, for the ledger and all peers."""
     rates = {"bare SortedList calls": median(runs["floor"]["other"])}
     rates["slotengine, the ledger"] = median(runs["floor"]["ledger"])
     rates |= {name: median(race["other"]) for name, race in runs["peers"].items()}
@@ -77,7 +77,7 @@ def throughput(axes: Axes, runs: Any) -> None:
 
 
 def latency(axes: Axes, runs: Any) -> None:
-    """Dots of three percentiles of what single operations take."""
+    """Dots of three percentiles of the latency of single operations."""
     found = {"slotengine, the ledger": runs["latency_ns"]}
     found |= {name: race["latency_ns"] for name, race in runs["peers"].items()}
     ordered = sorted(found.items(), key=lambda item: -item[1]["p50"])
@@ -93,7 +93,7 @@ def latency(axes: Axes, runs: Any) -> None:
 
 
 def growth(axes: Axes, runs: Any) -> None:
-    """Lines of cost against size, of ledger and bare calls, over few and over many resources."""
+    """Lines of cost against size, for the ledger and the bare calls, on few and many resources."""
     styles = {"ledger_ns": ("slotengine", OURS), "floor_ns": ("bare SortedList calls", "#7c858c")}
     lines = (name for name in runs if name.endswith("resources"))
     for name, dash in zip(lines, ("-", "--"), strict=True):

@@ -1,12 +1,12 @@
-"""What many hosts cost: listing a pool, refusing one of it, finding what is free next.
+"""The cost of many hosts: listing a pool, refusing one of it, finding the next free slot.
 
-Each beside a floor in the same runs: a few lines over plain sorted lists, which
-know nothing of the library, and must find the same.
+Each is compared, in the same runs, with a floor: a few lines on plain sorted lists,
+without the library, which must find the same.
 
-- *bisecting*: each start of the grid is looked up among each host's bookings,
-  until there is a host who is free.  It fits where bookings do not move the grid.
-- *a sweep*: the gaps between each host's bookings, gone through once, sorted,
-  and laid out.  It fits everywhere.
+- *bisecting*: each start of the grid is looked up among each host's bookings, until a
+  free host is found.  This works where bookings do not move the grid.
+- *sweeping*: the gaps between each host's bookings are collected in one pass, sorted, and
+  laid out.  This works everywhere.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ ODD_STEP: Final = 45 * MINUTE
 FIRST: Final = 21_915 * DAY  # 2030-01-01
 TTL: Final = 5 * MINUTE
 MOST: Final = 3
-"""So many times the floor a listing may cost."""
+"""How many times as much as the floor a listing may cost."""
 
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Host:
-    """Somebody of a pool: when open, and what is booked, both sorted and without overlaps."""
+    """A host of a pool: its windows and its bookings, both sorted and disjoint."""
 
     open: list[Span]
     booked: list[Span]
@@ -55,11 +55,11 @@ class Host:
 
 
 Lists = tuple[list[int], list[int], list[int], list[int]]
-"""Of a host: when windows open and close, and when bookings begin and end."""
+"""A host's windows and bookings, as lists of starts and ends."""
 
 
 def as_lists(hosts: Iterable[Host]) -> list[Lists]:
-    """Return hosts as the floors want them: prepared beforehand, as an index would be."""
+    """Return hosts in the form that the floors need, prepared like an index."""
     return [
         (
             [opens for opens, _ in host.open],
@@ -72,7 +72,7 @@ def as_lists(hosts: Iterable[Host]) -> list[Lists]:
 
 
 def bisected(hosts: Sequence[Lists], starts: Iterable[int], length: int) -> Iterator[int]:
-    """Yield the starts at which somebody is open and free: bisecting for each, until one is."""
+    """Yield the starts at which a host is open and free, by bisection for one after the other."""
     for start in starts:
         end = start + length
         for opens, closes, begins, ends in hosts:
@@ -89,7 +89,7 @@ def bisected(hosts: Sequence[Lists], starts: Iterable[int], length: int) -> Iter
 
 
 def bisected_in_hours(hosts: Sequence[Lists], starts: Iterable[int], length: int) -> Iterator[int]:
-    """Yield the same, of starts that are in everybody's hours."""
+    """Yield the same, for starts that lie in everybody's hours."""
     for start in starts:
         end = start + length
         for _, _, begins, ends in hosts:
@@ -103,7 +103,7 @@ def bisected_in_hours(hosts: Sequence[Lists], starts: Iterable[int], length: int
 
 
 def gaps(hosts: Iterable[Host], length: int) -> list[Span]:
-    """Return where somebody is open and free for so long, less what lies in another: a sweep.
+    """Return, by a sweep, the maximal ranges in which a host is open and free for long enough.
 
     Bookings may overlap.
     """
@@ -122,7 +122,7 @@ def gaps(hosts: Iterable[Host], length: int) -> list[Span]:
                 at += 1
             if closes - free >= length:
                 found.append((free, -closes))
-    found.sort()  # the longest first, of those that begin together
+    found.sort()  # by start, the longest first
     ranges: list[Span] = []
     for start, end in found:
         if not ranges or -end > ranges[-1][1]:
@@ -131,7 +131,7 @@ def gaps(hosts: Iterable[Host], length: int) -> list[Span]:
 
 
 def crossed(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
-    """Return where the ranges of two overlap; of the left ones none overlap."""
+    """Return the overlaps of two lists of ranges; the ranges on the left are disjoint."""
     found: list[Span] = []
     at = 0
     for start, end in left:
@@ -149,7 +149,7 @@ def crossed(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
 
 
 def laid(ranges: Iterable[Span], length: int, step: int) -> list[int]:
-    """Return the starts that fit into the ranges, on the grid of a clock that shows UTC."""
+    """Return the starts that fit into the ranges, on the grid of a viewer in UTC."""
     unit = next(unit for unit in (60, 30, 20, 15, 10, 5, 1) if gcd(step // MINUTE, unit) == unit)
     starts: list[int] = []
     follows = 0
@@ -158,7 +158,7 @@ def laid(ranges: Iterable[Span], length: int, step: int) -> list[int]:
         first = max(first + -first % (unit * MINUTE), follows)
         if first + length <= end:
             here = range(first, end - length + 1, step)
-            starts += here if first >= start else here[1:]  # it had lost its seconds
+            starts += here if first >= start else here[1:]  # it may be before the range
             follows = here[-1] + step
     return starts
 
@@ -167,7 +167,7 @@ def laid(ranges: Iterable[Span], length: int, step: int) -> list[int]:
 
 
 class Pool:
-    """Hosts of a pool over some days, in the library and as plain lists."""
+    """The hosts of a pool over some days, in the library and as plain lists."""
 
     def __init__(
         self, hosts: int, bookings: int, *, days: int = DAYS, own_hours: bool = False
@@ -211,13 +211,13 @@ class Pool:
         self.starts = [each for each in starts if opens <= each % DAY <= closes - LENGTH]
 
     def _hours(self, host: int) -> list[Span]:
-        """Return eight hours a day; who has hours of one's own begins up to two hours apart."""
+        """Return eight hours a day.  With hours of their own, hosts start up to two hours apart."""
         opens = (9 * 60 if host == 0 else 8 * 60 + host % 25 * 5) * MINUTE
         days = range(FIRST, FIRST + self.days * DAY, DAY)
         return [(day + opens, day + opens + 8 * 60 * MINUTE) for day in days]
 
     def _booked(self, name: str, bookings: int, windows: list[Span]) -> list[Span]:
-        """Return so many bookings of 5 to 30 minutes, at any five minutes of what is open."""
+        """Return bookings of 5 to 30 minutes, at any multiple of five minutes within the hours."""
         draw = random.Random(f"{name}/{bookings}")
         booked: list[Span] = []
         taken: set[int] = set()
@@ -237,7 +237,7 @@ class Pool:
         self.ledger.confirm(uid, now=0)
 
     def fill(self, start: int, end: int, length: int) -> None:
-        """Book everybody, one booking after the other, where there are none yet."""
+        """Book every host that has no bookings yet, back to back."""
         for i, name in enumerate(self.names):
             more = [(begins, begins + length) for begins in range(start, end, length)]
             for begins, ends in more:
@@ -249,7 +249,7 @@ class Pool:
         return AvailabilityQuery(event_type, FIRST, FIRST + self.days * DAY)
 
     def listing(self, event_type: str) -> list[int]:
-        """Return what the library offers."""
+        """Return the slots that the library offers."""
         return list(self.service.available_slots(self.query(event_type), now=0).starts)
 
     def bisecting(self) -> list[int]:
@@ -272,7 +272,7 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Race:
-    """Something of ours beside its floor."""
+    """One of our operations next to its floor."""
 
     name: str
     ours: Call
@@ -281,7 +281,7 @@ class Race:
 
 
 def raced(races: Sequence[Race], scale: Scale, say: Say, findings: Findings) -> None:
-    """Run all races in turn, and find their bars."""
+    """Run all races by turns, and compute their bars."""
     for race in races:
         assert race.ours() == race.floor(), f"{race.name}: not the same is found"
     us: dict[str, tuple[list[float], list[float]]] = {race.name: ([], []) for race in races}
@@ -289,7 +289,7 @@ def raced(races: Sequence[Race], scale: Scale, say: Say, findings: Findings) -> 
         for run in range(scale.runs):
             for race in races:
                 say(f"{race.name}, run {run + 1}")
-                # The quickest of some: others disturb what takes less than they do.
+                # The fastest of several runs, because other processes disturb short measurements.
                 for call, taken in zip((race.ours, race.floor), us[race.name], strict=True):
                     taken.append(min(processor_seconds(call) for _ in range(3)) * 1e6)
     for race in races:
@@ -300,7 +300,7 @@ def raced(races: Sequence[Race], scale: Scale, say: Say, findings: Findings) -> 
 
 
 def listings(scale: Scale) -> Iterator[Race]:
-    """Yield listings of pools, of a few hosts and of many."""
+    """Yield listings of pools, with few hosts and with many."""
     most = scale.hosts
     pools = [Pool(hosts, 50) for hosts in (most // 50, most // 10, most * 2 // 5, most)]
     for pool in pools:
@@ -378,7 +378,7 @@ def _first_of(pool: Pool) -> list[int]:
 
 
 def refusals(scale: Scale, say: Say, findings: Findings) -> None:
-    """Compare refusing one of a pool with giving one, which is given back out of the count."""
+    """Compare refusing one of a pool with granting one; releasing it again is not measured."""
     most = scale.hosts
     for hosts in (most // 50, most // 10, most * 2 // 5, most):
         say(f"refusing one of {hosts} hosts")
@@ -407,7 +407,7 @@ def refusals(scale: Scale, say: Say, findings: Findings) -> None:
 def _refuse(pool: Pool, start: int) -> None:
     try:
         pool.service.reserve(SlotRequest("talk", start, ttl=TTL), uid="refused", now=0)
-    except (NoneFree, SlotTaken):  # of one host, what refuses that one
+    except (NoneFree, SlotTaken):  # with one host, the error is the one that refuses it
         return
     raise AssertionError("somebody was free")
 

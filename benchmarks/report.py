@@ -1,4 +1,4 @@
-"""From findings to what is kept: raw results, with what they depend on, and the table of bars."""
+"""Write the findings: raw results, with the circumstances, and the table of bars."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VERDICTS: Final = {True: "met", False: "not met", None: ""}
 
 
 def circumstances(scale: DataclassInstance) -> dict[str, object]:
-    """Return what results depend on beside the code: machine, versions, how much was measured."""
+    """Return what the results depend on beside the code: machine, versions, and scale."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
@@ -95,7 +95,7 @@ def _plain(value: object) -> object:
 
 
 def rows(findings: dict[str, Findings]) -> list[tuple[str, str, str, str, str]]:
-    """Return what is measured, what of it came out, the goal, whether it is met, and a note."""
+    """Return, for each bar: what is measured, the result, the goal, whether it is met, a note."""
     return [_row(bar) for one in findings.values() for bar in one.bars]
 
 
@@ -104,7 +104,7 @@ def _row(bar: Bar) -> tuple[str, str, str, str, str]:
 
 
 def markdown(findings: dict[str, Findings], about: Mapping[str, object]) -> str:
-    """Return the table of bars as a page; ``about`` are the circumstances."""
+    """Return the table of bars as a page; ``about`` has the circumstances."""
     lines = [
         f"Measured on {about['date']} at {about['commit']}: {about['python']}, {about['system']}, "
         f"{about['processors']} processors ({about['processor']}).",

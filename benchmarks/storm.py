@@ -1,10 +1,9 @@
-"""The booking storm: the ledger against bare SortedList calls and against its peers.
+"""The booking storm: the ledger against bare SortedList calls, and against its peers.
 
-``python -m benchmarks.storm`` compares it with the bare calls only, in a few
-seconds.  Runs are interleaved and the medians compared, because machines are
-noisy; only ratios mean anything.  What runs in this process is judged by
-processor time; a peer that is a server by the time on the wall, and so is the ledger
-beside it.
+``python -m benchmarks.storm`` compares it with the bare calls only, in a few seconds.
+Runs are interleaved and the medians compared, because machines are noisy; only ratios
+are meaningful.  What runs in this process is judged by processor time.  A peer that is a
+server is judged by elapsed time, and so is the ledger next to it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ ledger = in_process(LedgerTarget)
 
 @dataclass
 class Race:
-    """Rates of the ledger and of something else on the same storm, run by run."""
+    """Rates of the ledger and of a competitor on the same storm, run by run."""
 
     requests: int
     operations: int
@@ -32,7 +31,7 @@ class Race:
     ledger: list[float] = field(default_factory=list)
     other: list[float] = field(default_factory=list)
     latency_ns: dict[str, float] = field(default_factory=dict)
-    """Of the other, for each operation."""
+    """The competitor's latency of each operation."""
 
     @property
     def ratio(self) -> float:
@@ -41,7 +40,7 @@ class Race:
 
     @property
     def told(self) -> str:
-        """How fast both are, and on how much."""
+        """Both rates, and the size of the storm, in words."""
         rates = f"{median(self.ledger):,.0f}/s and {median(self.other):,.0f}/s"
         return f"{rates}, {self.requests:,} requests"
 
@@ -51,7 +50,7 @@ def against_floor(stream: Storm, runs: int, say: Say) -> Race:
     floor = RecordingTarget(stream)
     expected = decide(stream, floor)
     race = Race(len(stream.asks), expected.operations, expected.accepted, expected.digest)
-    with frozen(), ledger(stream) as ours:  # the stream is not what is measured
+    with frozen(), ledger(stream) as ours:  # making the stream is not measured
         for run in range(runs):
             outcome = ours()
             assert outcome.digest == race.digest, "the ledger decides differently"
@@ -62,7 +61,7 @@ def against_floor(stream: Storm, runs: int, say: Say) -> Race:
 
 
 def against_peer(stream: Storm, peer: Peer, runs: int, say: Say) -> Race:
-    """Race the ledger against a peer, on as much of the storm as that stands."""
+    """Race the ledger against a peer, on as much of the storm as the peer can handle."""
     stream = stream.first(peer.requests)
     with peer.prepare(stream) as theirs, frozen(), ledger(stream) as ours:
         expected = ours()
@@ -79,7 +78,7 @@ def against_peer(stream: Storm, peer: Peer, runs: int, say: Say) -> Race:
 
 
 def latency_ns(attempt: Attempt) -> dict[str, float]:
-    """Return what single operations took, in a run by itself: taking the time costs some."""
+    """Return the latency of each operation, from a separate run, because timing costs time."""
     timings = array("q")
     attempt(timings)
     return summary(timings)

@@ -1,10 +1,9 @@
 """Strict mode against the bare client: ``python -m benchmarks.sync``.
 
-Many callers hold and release slots, again and again, at a local remote: the
-stand-in, in a process of its own.  Half of the runs use the client alone, half
-use `CalComSync` in strict mode, which sends the same requests.  Runs are
-interleaved and the medians compared, because machines are noisy.  Only the
-ratio means anything.
+Many callers hold and release slots, again and again, at a local remote, which is the
+stand-in in a process of its own.  Half of the runs use the client alone.  The other half
+use `CalComSync` in strict mode, which sends the same requests.  Runs are interleaved and
+the medians compared, because machines are noisy.  Only the ratio is meaningful.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Caller = Callable[[datetime], Awaitable[None]]
 
 
 def serve(pipe: Connection) -> None:
-    """Run the remote until told to stop."""
+    """Run the remote until it is told to stop."""
 
     async def main() -> None:
         remote = RemoteCalCom([RemoteEventType(id=1)], limits=RateLimits(address=MANY))

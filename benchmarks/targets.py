@@ -1,4 +1,4 @@
-"""What the storm is let loose on: the ledger, and the floor it is measured against."""
+"""What runs the storm: the ledger, and the floor that it is compared with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from slotengine.errors import Refused
 
 
 class LedgerTarget:
-    """The ledger with its full rules: opening hours, versions, liveness, uids, retention."""
+    """The ledger with all its rules: opening hours, versions, liveness, uids, retention."""
 
     def __init__(self, storm: Storm) -> None:
         self.ledger = Ledger()
@@ -40,11 +40,10 @@ class LedgerTarget:
 
 
 class RecordingTarget:
-    """Decides the storm with a sorted list of starts per resource, and notes the calls it makes.
+    """Decides the storm with a sorted list of starts per resource, and records its calls.
 
-    Replaying just those calls (`replay`) is the floor: what a `SortedList` costs
-    anybody, with no rules, no records and no clock around it.  A request outside
-    opening hours makes no call at all.
+    Replaying just those calls (`replay`) is the floor: the cost of a `SortedList` without any
+    rules, records or clock around it.  A request outside opening hours makes no call.
     """
 
     def __init__(self, storm: Storm) -> None:
@@ -94,7 +93,7 @@ class RecordingTarget:
         self.lists[resource].remove(start)
 
     def replay(self) -> float:
-        """Return the seconds of processor time that the bare calls take, on fresh lists."""
+        """Return the processor time in seconds of the bare calls, on fresh lists."""
         lists: dict[str, SortedList[int]] = {name: SortedList() for name in self.lists}
         calls: list[tuple[Callable[[int], object], int]] = [
             (getattr(lists[resource], method), value) for resource, method, value in self.calls

@@ -1,12 +1,12 @@
-"""What ``POST /v2/slots/reservations`` costs, against a hello-world of aiohttp.
+"""The cost of ``POST /v2/slots/reservations``, compared with an aiohttp hello-world.
 
-Both servers run all the while, each in a process of its own, and are loaded in
-turns by this one: each connection sends its next request as soon as the last is
-answered.  Each request has a header of its own, as behind a proxy that traces
-requests.  First all slots asked for are free, so each answer is a hold; then one
-that is taken is asked for again and again.
+Both servers run all the time, each in a process of its own, and are loaded by turns from
+this process: each connection sends its next request as soon as the last is answered.
+Each request has a unique header, as behind a proxy that traces requests.  First, all
+requested slots are free, so each answer is a hold.  Then a taken slot is requested
+again and again.
 
-`benchmarks.http` compares the other requests, too.
+`benchmarks.http` compares the other kinds of requests as well.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ CONNECTIONS: Final = 32
 
 @dataclass
 class Loaded:
-    """A server under load: what is sent to it, and what came of it, run by run."""
+    """A server under load: what is sent to it, and the results of each run."""
 
     server: Server
     requests: Iterator[bytes]
     status: int
     rates: list[float] = field(default_factory=list)
     busy_us: list[float] = field(default_factory=list)
-    """Time of the processor that the server had for each request; none where nobody tells."""
+    """The server's processor time per request in µs; empty where the system does not report it."""
 
     async def run(self, seconds: float) -> None:
-        """Load it for so long."""
+        """Load it for a time."""
         before = self.server.busy_s()
         began = perf_counter()
         answers = await closed_loop(self, seconds)
@@ -84,7 +84,7 @@ async def closed_loop(loaded: Loaded, seconds: float) -> int:
 
 
 def measure(scale: Scale, say: Say) -> Findings:
-    """Load both servers in turns."""
+    """Load both servers by turns."""
     lacking = missing("aiohttp", "orjson", "pydantic", "click", "rich")
     if lacking:
         return Findings(skipped=[f"HTTP: {lacking}"])
@@ -108,7 +108,7 @@ def measure(scale: Scale, say: Say) -> Findings:
 
 
 def _bar(name: str, loaded: Loaded, bare: Loaded) -> Bar:
-    """Return the bar of processor time; where that is not told, of time at full load."""
+    """Return the bar of processor time or, where it is not known, of elapsed time at full load."""
     ours, theirs = loaded.busy_us, bare.busy_us
     if not ours:
         ours, theirs = ([1e6 / rate for rate in each.rates] for each in (loaded, bare))

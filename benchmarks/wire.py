@@ -1,7 +1,7 @@
-"""HTTP as bare as can be, to load a server: keep-alive connections, and servers to be loaded.
+"""A minimal HTTP client to load a server, with keep-alive connections, and servers to load.
 
-The client must cost much less than the server that it loads, so it writes bytes
-that are ready, and reads no more of an answer than its status and its length.
+The client must cost much less than the server, so it writes prepared bytes, and reads
+only the status and the length of an answer.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _LENGTH: Final = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)\r\n")
 
 
 class Connection(asyncio.Protocol):
-    """One connection: what is sent is answered before more is sent.
+    """One connection, with one request in flight at a time.
 
-    ``answered`` is told the status of each answer.
+    ``answered`` is called with the status of each answer.
     """
 
     def __init__(self, answered: Callable[[Connection, int], None]) -> None:
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
 async def connect(
     address: tuple[str, int], number: int, answered: Callable[[Connection, int], None]
 ) -> list[Connection]:
-    """Return so many connections to a server."""
+    """Open connections to a server."""
     loop = asyncio.get_running_loop()
     made = [
         await loop.create_connection(lambda: Connection(answered), *address) for _ in range(number)
@@ -84,23 +84,24 @@ async def connect(
 
 
 def hello_requests() -> Iterator[bytes]:
-    """Yield requests to `benchmarks.hello`, without end, with bodies as reservations have."""
+    """Yield endless requests to `benchmarks.hello`, with bodies like those of reservations."""
     body = b'{"eventTypeId":100,"slotStart":"2050-09-05T10:00:00Z"}'
     for number in count():
         yield _HELLO % (trace(number), len(body), body)
 
 
 def reservation_requests(first_day: int = 1) -> Iterator[bytes]:
-    """Yield requests to hold slots, each time another that is free, from so many days ahead on.
+    """Yield requests for different free slots, from a number of days ahead on.
 
-    Of one event type after the other, and then of the next quarter of an hour: enough for millions.
+    They go through the event types, and then to the next quarter of an hour, which is enough
+    for millions.
     """
     for number, body in enumerate(_bodies(first_day)):
         yield _POST % (trace(number), len(body), body)
 
 
 def refused_requests(first_day: int = 1) -> Iterator[bytes]:
-    """Yield requests to hold the first of those slots, again and again."""
+    """Yield requests for the first of those slots, again and again."""
     body = next(_bodies(first_day))
     for number in count():
         yield _POST % (trace(number), len(body), body)
@@ -117,7 +118,7 @@ def _bodies(first_day: int) -> Iterator[bytes]:
 
 
 def trace(number: int) -> bytes:
-    """Return a header line that no other request has, as what traces requests adds one."""
+    """Return a unique header line, like the one that a tracing proxy adds."""
     return b"traceparent: 00-%032x-%016x-01\r\n" % (number + 1, number + 1)
 
 
@@ -131,7 +132,7 @@ _POST: Final = b"POST /v2/slots/reservations HTTP/1.1\r\n" + _COMMON
 
 
 def catalog() -> dict[str, object]:
-    """Return what is served: event types of a quarter of an hour, their owners always there."""
+    """Return the catalog: event types of a quarter of an hour, with hosts who are always open."""
     numbers = range(1, EVENT_TYPES + 1)
     return {
         "users": [{"id": one, "username": f"user-{one}"} for one in numbers],
@@ -146,15 +147,15 @@ def catalog() -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs: where it listens, and its process."""
+    """A running server: where it listens, and its process."""
 
     address: tuple[str, int]
     pid: int
 
     def busy_s(self) -> float | None:
-        """Return how long its first thread, which serves, had the processor so far.
+        """Return the processor time so far, in seconds, of its first thread, which serves.
 
-        None where Linux does not tell.
+        None where the system does not report it; Linux does.
         """
         try:
             return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9

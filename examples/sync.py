@@ -1,8 +1,8 @@
-"""An engine in step with a remote Cal.com: what happens on both sides, also when it goes wrong.
+"""An engine in step with a remote Cal.com, and how both sides behave when something fails.
 
-Run it with ``python -m examples.sync``, from a checkout, with the extra
-``calcom``.  The remote is the stand-in of `slotengine.testing.remote`, and the
-time is simulated, so it takes no longer than a second.
+Run it from a checkout with ``python -m examples.sync``; it needs the extra ``calcom``.
+The remote is the stand-in from `slotengine.testing.remote`, and time is simulated, so
+the whole example takes less than a second.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CHAT = EventType(id="chat", length=minutes(30), all_of=["bob"])
 
 
 class Stage:
-    """Both sides, and a printer of their state."""
+    """Both sides, with methods that print their state."""
 
     def __init__(self, clock: SimClock, remote: RemoteCalCom, engine: SlotEngine) -> None:
         self.clock = clock
@@ -43,7 +43,7 @@ class Stage:
         self.sync: CalComSync
 
     def say(self, text: str) -> None:
-        """Print what has happened, and what each side holds."""
+        """Print what happened, and what each side holds."""
         print(f"{self.clock.moment:%H:%M:%S}  {text}")
         for name, host, remote_id in (("talk", "ann", 1), ("chat", "bob", 2)):
             here = self.engine.reservations_nowait(host, MONDAY, MONDAY + timedelta(days=1))
@@ -57,20 +57,20 @@ class Stage:
         print(f"{self.clock.moment:%H:%M:%S}  [{event}]")
 
     async def wait(self, by: timedelta) -> None:
-        """Advance the clock in steps."""
+        """Advance the clock, step by step."""
         until = self.clock.moment + by
         while self.clock.moment < until:
             self.clock.set(min(until, self.clock.moment + timedelta(seconds=5)))
             await self.settle()
 
     async def settle(self) -> None:
-        """Let both sides do what can be done now."""
+        """Let both sides finish what they can do at this time."""
         for _ in range(10):
             await asyncio.sleep(0)
         await self.sync.settled()
 
     async def attempt(self, name: str, start: datetime) -> None:
-        """Ask for a slot, and print the result."""
+        """Request a slot, and print the result."""
         try:
             hold = await self.sync.reserve_slot(name, start, ttl=minutes(10))
         except SlotError as error:
@@ -80,7 +80,7 @@ class Stage:
 
 
 async def strict(stage: Stage) -> None:
-    """A hold is returned once the remote has accepted it."""
+    """In strict mode, a hold is returned once the remote has accepted it."""
     print("\n== Strict: talk")
     hold = await stage.sync.reserve_slot("talk", TEN, ttl=minutes(10))
     stage.say("talk at 10:00: yes")
@@ -93,7 +93,7 @@ async def strict(stage: Stage) -> None:
 
 
 async def background(stage: Stage) -> None:
-    """A hold is returned at once; if the remote refuses, it is revoked."""
+    """In background mode, a hold is returned at once, and revoked if the remote refuses it."""
     print("\n== Background: chat")
     await stage.attempt("chat", TEN)
     await stage.settle()
@@ -105,7 +105,7 @@ async def background(stage: Stage) -> None:
 
 
 async def lost(stage: Stage) -> None:
-    """A response is lost: the remote has an orphaned hold, whose uid nobody knows."""
+    """A response is lost, so the remote keeps an orphaned hold with an unknown uid."""
     print("\n== A response is lost")
     stage.remote.faults.script(DropAfter(), op="post")
     await stage.attempt("talk", TEN + timedelta(hours=1))
@@ -116,7 +116,7 @@ async def lost(stage: Stage) -> None:
 
 
 async def outage(stage: Stage) -> None:
-    """The remote stops: strict raises at once, background continues and catches up."""
+    """The remote goes down: strict mode raises at once, background mode catches up later."""
     print("\n== The remote stops")
     await stage.remote.down()
     refused = 0
@@ -139,7 +139,7 @@ async def outage(stage: Stage) -> None:
 
 
 async def main() -> None:
-    """Show all scenes."""
+    """Run all scenes."""
     clock = SimClock(MONDAY)
 
     async def sleep(seconds: float) -> None:

@@ -1,14 +1,14 @@
-"""Draw a week of a small clinic: who works, what is taken, and which slots are offered.
+"""Draw a week of a small clinic: working hours, what is taken, and the available slots.
 
     python examples/week.py --out week.svg
 
-Three vets work in Rome, each at hours of their own.  A visit takes one of them,
-in turn, and fifteen minutes to tidy up.  It is Monday morning; some visits are
-booked, some are held by customers who have not decided yet, and calendars have
-been imported.  The week is one in which the clocks go forward.
+Three vets work in Rome, each with their own hours.  A visit takes one of them, by turns,
+plus fifteen minutes to tidy up.  It is Monday morning.  Some visits are booked, some are
+held by customers who have not decided yet, and calendars have been imported.  In this
+week, the clocks go forward.
 
-There are two parts.  `open_clinic`, `fill` and `look` talk to an engine, and
-end in a `Week`; `draw` turns any `Week` into an SVG file, and knows no engine.
+The file has two parts.  `open_clinic`, `fill` and `look` use an engine, and result in a
+`Week`.  `draw` turns any `Week` into an SVG file, and does not use the engine.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ import anyio
 from slotengine import Away, EventType, Schedule, SlotEngine, State, hours, minutes
 from slotengine.testing import SimClock
 
-# --- What there is to see ----------------------------------------------------------------
+# --- The data of a picture ---------------------------------------------------------------
 
 
 class Kind(Enum):
-    """What a span of time is, in the order in which they are painted."""
+    """What a span of time is.  The members are in the order in which they are painted."""
 
     WINDOW = "window"
     BUFFER = "buffer"
@@ -43,7 +43,7 @@ class Kind(Enum):
 
 
 class Piece(NamedTuple):
-    """A span of time, and on which lane it is drawn."""
+    """A span of time, and the lane in which it is drawn."""
 
     lane: str
     kind: Kind
@@ -52,7 +52,7 @@ class Piece(NamedTuple):
 
 
 class Week(NamedTuple):
-    """Seven days from ``first`` on, as the clocks of a zone show them."""
+    """Seven days from ``first`` on, in the local time of a zone."""
 
     title: str
     zone: ZoneInfo
@@ -63,7 +63,7 @@ class Week(NamedTuple):
     notes: Mapping[date, str]
 
     def midnight(self, day: int) -> datetime:
-        """Return when a day of the week begins, in UTC.  Day 7 is the next Monday."""
+        """Return the start of a day of the week, in UTC.  Day 7 is the next Monday."""
         return datetime.combine(self.first + timedelta(day), time(), self.zone).astimezone(UTC)
 
 
@@ -82,7 +82,7 @@ VETS: Final = {
         ZONE, "mon,wed,fri 08:00-14:00", "tue,thu 13:00-19:00", away=[Away(THU, FRI)]
     ),
     "vet-3": Schedule.weekly_hours(
-        ZONE, "thu,sat,sun 10:00-16:00", "fri-sat 22:00-05:00"  # on call, over midnight
+        ZONE, "thu,sat,sun 10:00-16:00", "fri-sat 22:00-05:00"  # on call, past midnight
     ),
 }  # fmt: skip
 NOTES: Final = {
@@ -94,7 +94,7 @@ NOTES: Final = {
 
 
 def at(day: date, hour: int, minute: int = 0) -> datetime:
-    """Return the moment at which the clocks in Rome show this."""
+    """Return the moment of a local time in Rome."""
     return datetime.combine(day, time(hour, minute), ROME)
 
 
@@ -117,7 +117,7 @@ CALENDARS: Final = {
 
 
 def open_clinic() -> SlotEngine:
-    """Return an engine that knows the vets and what they offer; its clock stands still."""
+    """Return an engine with the vets and the event types.  Its clock stands still."""
     engine = SlotEngine(clock=SimClock(NOW))
     for vet, schedule in VETS.items():
         engine.add_resource(vet, schedule=schedule)
@@ -134,7 +134,7 @@ def open_clinic() -> SlotEngine:
 
 
 async def fill(engine: SlotEngine) -> None:
-    """Book and hold visits, block a morning, and import what the vets' calendars say."""
+    """Book and hold visits, block a morning, and import the vets' calendars."""
     await engine.replace_busy("calendars", CALENDARS)
     operation = await engine.reserve("vet-1", at(FRI, 9), timedelta(hours=3, minutes=30))
     await engine.confirm(operation.uid)
@@ -146,7 +146,7 @@ async def fill(engine: SlotEngine) -> None:
 
 
 async def look(engine: SlotEngine) -> Week:
-    """Return what the engine says of the week."""
+    """Return the engine's state as a week."""
     start, end = at(MON, 0), at(SUN + timedelta(1), 0)
     pieces = [
         Piece(VISIT, Kind.OFFERED, slot.start, slot.end)
@@ -173,7 +173,7 @@ async def look(engine: SlotEngine) -> Week:
 def windows(
     schedule: Schedule, start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
-    """Yield when a schedule is open.  Schedules think in microseconds, and this in seconds."""
+    """Yield when a schedule is open.  Schedules use microseconds, and this file uses seconds."""
     span = int(start.timestamp()) * 1_000_000, int(end.timestamp()) * 1_000_000
     for opens, closes in schedule.windows(*span):
         yield (
@@ -186,10 +186,10 @@ def windows(
 
 LEFT, TOP, RIGHT, BOTTOM = 172, 104, 28, 18
 HOUR = 32
-"""How wide an hour is, in pixels, as everything here."""
+"""The width of an hour, in pixels like all sizes here."""
 LANE, BAR, DAY_GAP = 17, 13, 11
 QUARTER: Final = timedelta(minutes=15)
-"""No zone changes its clocks but at a full quarter of an hour, these days."""
+"""Today, all zones change their clocks at a full quarter of an hour."""
 
 STYLE: Final = """
   text { font: 11.5px -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #1f2933 }
@@ -218,9 +218,9 @@ STRIPES: Final = (
 def draw(week: Week) -> str:
     """Return the week as an SVG file: the same text for the same week.
 
-    Each day has a row, each row the lanes, and noon is at the same place in all
-    of them.  An hour that clocks skip is marked; one that they show twice is
-    drawn over itself.
+    Each day has a row, and each row has the lanes.  Noon is at the same place in all rows.
+    An hour that the clocks skip is marked; an hour that they repeat is drawn twice in the
+    same place.
     """
     width, height = LEFT + 24 * HOUR + RIGHT, top(week, 7) - DAY_GAP + BOTTOM
     return "\n".join([
@@ -242,18 +242,18 @@ def draw(week: Week) -> str:
 
 
 def top(week: Week, day: int) -> int:
-    """Return where the row of a day begins."""
+    """Return the top of a day's row."""
     return TOP + day * (len(week.lanes) * LANE + DAY_GAP)
 
 
 def across(minute: float) -> float:
-    """Return where a minute of the day is."""
+    """Return the horizontal position of a minute of the day."""
     return LEFT + minute * HOUR / 60
 
 
 def parts(week: Week, start: datetime, end: datetime) -> Iterator[tuple[int, float, float]]:
-    """Yield on which days, and from which minute to which of their clocks, a span is."""
-    # In UTC, for the difference of two times of one zone is what its clocks show, not what passes.
+    """Yield the parts of a span on each day: the day, and the first and last minute of the day."""
+    # In UTC: the difference of two datetimes in one zone is local time, not elapsed time.
     start = max(start.astimezone(UTC), week.midnight(0))
     end = min(end.astimezone(UTC), week.midnight(7))
     if start >= end:
@@ -267,7 +267,7 @@ def parts(week: Week, start: datetime, end: datetime) -> Iterator[tuple[int, flo
 
 
 def jumps(week: Week) -> Iterator[datetime]:
-    """Yield when clocks do not just go on: at midnights, and where they are changed."""
+    """Yield the moments at which local time jumps: at midnight, and where clocks are changed."""
     moment = week.midnight(0)
     while moment < week.midnight(7):
         before = moment.astimezone(week.zone)
@@ -278,13 +278,13 @@ def jumps(week: Week) -> Iterator[datetime]:
 
 
 def rect(kind: str, x: float, y: float, width: float, height: float, label: str = "") -> str:
-    """Return a box, with a label for who points at it."""
+    """Return a box, with a tooltip."""
     box = f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
     return f"{box}><title>{escape(label)}</title></rect>" if label else f"{box}/>"
 
 
 def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> str:
-    """Return words, with their baseline at ``y``."""
+    """Return text, with its baseline at ``y``."""
     return f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
@@ -305,7 +305,7 @@ def legend() -> Iterator[str]:
 
 
 def axis(week: Week, height: float) -> Iterator[str]:
-    """Yield a line for each hour, the time for every third, and whose time it is."""
+    """Yield a line for each hour, a label for every third, and the name of the zone."""
     yield text(20, TOP - 11, week.zone.key, "quiet")
     for hour in range(25):
         x, named = across(hour * 60), hour % 3 == 0
@@ -315,7 +315,7 @@ def axis(week: Week, height: float) -> Iterator[str]:
 
 
 def rows(week: Week) -> Iterator[str]:
-    """Yield what stands to the left of the days, and the lines between them."""
+    """Yield the labels to the left of the days, and the lines between them."""
     for day in range(7):
         y, on = top(week, day), week.first + timedelta(day)
         yield line("rule", 20, y - DAY_GAP / 2, across(24 * 60), y - DAY_GAP / 2)
@@ -337,7 +337,7 @@ def bars(week: Week) -> Iterator[str]:
 
 
 def skipped(week: Week) -> Iterator[str]:
-    """Yield a mark over what no clock shows."""
+    """Yield a mark over the local times that the clocks skip."""
     for jump in jumps(week):
         before, after = (jump - QUARTER).astimezone(week.zone), jump.astimezone(week.zone)
         wall, shown = before.replace(tzinfo=None) + QUARTER, after.replace(tzinfo=None)
@@ -350,7 +350,7 @@ def skipped(week: Week) -> Iterator[str]:
 
 
 def now(week: Week) -> Iterator[str]:
-    """Yield a line where it is now."""
+    """Yield a line at the present time."""
     for day, minute, _ in parts(week, week.now, week.now + QUARTER):
         y = top(week, day)
         yield line("now", across(minute), y - 4, across(minute), y + len(week.lanes) * LANE)
@@ -368,7 +368,7 @@ async def clinic_week() -> Week:
 
 
 def main() -> None:
-    """Write the picture to the file that the command line names."""
+    """Write the picture to the file named on the command line."""
     parser = argparse.ArgumentParser(description="Draw a week of a small clinic as an SVG file.")
     parser.add_argument("--out", type=Path, default=Path("week.svg"), metavar="FILE.svg")
     out: Path = parser.parse_args().out

@@ -1,41 +1,43 @@
-"""slotengine: may this person have this time?
+"""slotengine: reserve slots of time, without ever booking one twice.
 
-An engine that decides, atomically and in memory, whether a span of time on one
-or more resources can be held, keeps the hold for a bounded time, and turns it
-into a booking or lets it lapse.
+The engine decides, atomically and in memory, whether a span of time on one or more
+resources can be held.  It keeps a hold for a limited time, and turns it into a booking
+or lets it lapse.
 
-Where things are:
+The packages:
 
 ``slotengine.core``
-    The rules: synchronous and deterministic.
+    The rules: synchronous and deterministic, without I/O.
 
     ``core.time``
-        Instants, spans, zones, and when a resource is open.
+        Instants, spans, time zones, and schedules: when a resource is open.
     ``core.ledger``
-        Who may have what.  `ledger` decides and `books` applies; `timeline` is
-        the interval index, `expiry` knows which hold lapses next, `line` who
-        waits, and `holders` how much each holder has.
+        Who may have what.  `ledger` decides, and `books` has the state and applies the
+        changes.  `timeline` is the interval index, `expiry` knows which hold lapses next,
+        `line` is the wait queue, and `holders` counts what each holder has.
     ``core.offer``
-        `event_type` says what can be booked, `planner` by which proposal to the
-        ledger, and `slots` which slots are offered.
+        What can be booked.  `event_type` has the event types as callers write them,
+        `booking_rules` prepares them for the ledger, `booking_service` reserves by them,
+        and `availability` searches for available slots.
 ``slotengine.engine``
-    `SlotEngine` and what surrounds it: clock, sweeper, events, waiting, `BlockingEngine`.
+    `SlotEngine`, its blocking twin `BlockingEngine`, and what they need: clock, sweeper,
+    events and waiting.
 ``slotengine.calcom``
-    A server that speaks Cal.com's slots API (extra ``server``), and
-    `CalComClient`, a client of it (extra ``calcom``).
+    A server that speaks Cal.com's slots API (extra ``server``); and `CalComClient` and
+    `CalComSync`, which call one and keep in step with it (extra ``calcom``).
 ``slotengine.ical``
-    When an iCalendar file says that its owner is busy.
+    Busy time from iCalendar files.
 ``slotengine.testing``
-    A virtual clock, a watch, a naive ledger, a simulator, strategies (extra
-    ``testing``) and a stand-in for Cal.com (extra ``calcom``), for your tests as
-    for ours.
+    For your own tests: a virtual clock, a watch that checks invariants, a naive model, a
+    simulator, Hypothesis strategies (extra ``testing``) and a stand-in for Cal.com (extra
+    ``calcom``).
 ``slotengine.cli``
     The command ``slotengine`` (extra ``cli``).
 ``slotengine.errors``
-    Everything that can be raised.
+    Every exception that slotengine raises.
 
-Read this file, then ``core/ledger/ledger.py``, then ``engine/engine.py``: that is the
-whole path of a hold.
+To follow a hold from beginning to end, read this file, then ``core/ledger/ledger.py``,
+then ``engine/engine.py``.
 """
 
 from __future__ import annotations

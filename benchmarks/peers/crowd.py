@@ -1,8 +1,8 @@
-"""Many callers at once, for peers that are servers: each has its steps, and keeps their order.
+"""Many concurrent callers, for peers that are servers: each has its steps, in order.
 
-What to do follows from the decisions that are right (`workloads.steps`), so that
-callers need not wait for each other; the time of each step is given to the
-server with it.  If a server decided otherwise, the digest would tell.
+The steps follow from the correct decisions (`workloads.steps`), so callers need not wait
+for each other, and each step's time is sent to the server with it.  If a server decides
+otherwise, the digest shows it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from time import perf_counter, perf_counter_ns
 from benchmarks.workloads import Outcome, Step, Storm, outcome
 
 Do = Callable[[Step], Awaitable[bool]]
-"""Does a step, and returns whether it was accepted."""
+"""Performs a step, and returns whether it was accepted."""
 
 
 async def let_loose(
     storm: Storm, divided: Sequence[list[Step]], callers: Sequence[Do], timings: array[int] | None
 ) -> Outcome:
-    """Let each caller do its share, all at once, and take the time."""
+    """Let all callers do their shares concurrently, and measure the time."""
     decisions = bytearray(len(storm.asks))
 
     async def call(do: Do, share: list[Step]) -> None:
@@ -43,7 +43,7 @@ async def let_loose(
 
 
 def runner() -> asyncio.Runner:
-    """Return what runs coroutines, one after the other, on the fastest event loop there is."""
+    """Return a function that runs coroutines on the fastest event loop that is installed."""
     if find_spec("uvloop") is None:
         return asyncio.Runner()
     import uvloop

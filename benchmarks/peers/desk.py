@@ -1,4 +1,4 @@
-"""What a service keeps around an index that knows neither hours nor uids."""
+"""What a service needs around an index that has neither opening hours nor uids."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from slotengine.engine.uids import new_uid
 
 
 class Desk:
-    """Opening hours before an index is asked, and a uid for what it gives.
+    """Checks opening hours before it asks an index, and gives each hold a uid.
 
-    Both are as cheap as the ledger's own.  A token is the uid.
+    Both cost as little as in the ledger.  The token is the uid.
     """
 
     def __init__(self, storm: Storm, index: Target) -> None:

@@ -1,4 +1,4 @@
-"""The naive way: a list of holds for each resource, looked through from one end to the other."""
+"""The naive way: a list of holds for each resource, scanned from one end to the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NEVER = 2**63 - 1
 
 
 class NaiveTarget:
-    """Holds as ``[start, end, until]``; those that have lapsed are dropped when met."""
+    """Holds as ``[start, end, until]``.  Lapsed holds are dropped when a scan meets them."""
 
     def __init__(self, storm: Storm) -> None:
         self.holds: dict[str, list[list[int]]] = {name: [] for name in storm.resources}

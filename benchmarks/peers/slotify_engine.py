@@ -1,6 +1,6 @@
-"""`slotify-scheduling`: an engine with stores of its own for each resource.
+"""`slotify-scheduling`: an engine with a store of its own for each resource.
 
-One store for all would be slower still, since it looks through all that it has.
+One store for all resources would be even slower, because it scans everything it has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def moment(us: int) -> datetime:
 class SlotifyTarget:
     """A token is the engine and the hold's id.
 
-    It offers slots within hours, but holds any: so hours are asked before.
+    The engine offers slots within hours, but does not check holds, so hours are checked here.
     """
 
     def __init__(self, storm: Storm) -> None:

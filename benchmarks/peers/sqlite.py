@@ -1,8 +1,8 @@
-"""SQLite in memory, of the standard library: a row for each hold, found by resource and start.
+"""SQLite in memory, from the standard library: one row per hold, indexed by resource and start.
 
-No two live rows of one resource overlap, so of all that begin before the end of
-a slot the last one tells whether the slot is free: the cheapest question there
-is.  One statement asks it and inserts.
+No two live rows of one resource overlap.  Of all rows that start before the end of a slot,
+the last one therefore shows whether the slot is free, which is the cheapest query there
+is.  One statement runs it and inserts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RELEASE = "DELETE FROM holds WHERE uid = ? AND until > ?"
 
 
 class SQLiteTarget:
-    """A token is the uid of the row; hours are looked at before the database is asked."""
+    """A token is the uid of the row.  Hours are checked before the database is used."""
 
     def __init__(self, storm: Storm) -> None:
         self.covers = FixedWindows(storm.windows).covers
@@ -67,7 +67,7 @@ class SQLiteTarget:
 
 @contextmanager
 def in_memory(storm: Storm) -> Iterator[Attempt]:
-    """Make a database for each attempt."""
+    """Make a new database for each attempt."""
 
     known = steps(storm, RecordingTarget(storm))
 

@@ -1,4 +1,4 @@
-"""`intervaltree`: one tree for each resource, and a queue of what lapses next."""
+"""`intervaltree`: one tree for each resource, and a queue of the next holds to lapse."""
 
 from __future__ import annotations
 

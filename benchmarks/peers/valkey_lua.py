@@ -1,8 +1,8 @@
-"""Valkey with a script on the server that decides: pipelined, and one call for each operation.
+"""Valkey with a script that decides on the server: pipelined, and one call per operation.
 
-Each resource has a sorted set of what is taken, by start.  Pipelined, a thousand
-operations are sent at once, without waiting to be told of any; that is more than
-a caller could do who has to know that a hold was accepted before confirming it.
+Each resource has a sorted set of taken spans, by start.  With pipelining, a thousand
+operations are sent at once, without waiting for an answer.  A real caller could not do
+that, because it must know that a hold was accepted before it confirms it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SCRIPT = (Path(__file__).parent / "valkey.lua").read_text()
 
 
 class Asking:
-    """What the script is given for each step of a storm; it is not asked outside opening hours."""
+    """The arguments of the script for each step of a storm.  Requests outside hours skip it."""
 
     def __init__(self, storm: Storm) -> None:
         self.covers = FixedWindows(storm.windows).covers
@@ -40,7 +40,7 @@ class Asking:
         self.uids = [""] * len(storm.asks)
 
     def is_open(self, step: Step) -> bool:
-        """Return whether a step is within opening hours; a hold always is."""
+        """Return whether a step is within opening hours."""
         ask = self.asks[step.request]
         return self.covers(ask.start, ask.end)
 

@@ -1,8 +1,8 @@
-"""A soak: a mixed load for a long time, and whether anything grows, drifts, lags or breaks.
+"""A soak test: a mixed load for a long time, to see whether anything grows, drifts, lags or breaks.
 
-``python -m benchmarks.soak --minutes 20``.  The engine is the real one and so is
-its clock; customers come at a fixed rate (`customers`), subscribers listen, some
-too slowly (`listeners`), and whatever the engine does is watched and counted
-once more (`audit`).  Bookings are for the next minutes and short, and forgotten
-when time has passed over them, so that the number of those that live settles.
+``python -m benchmarks.soak --minutes 20``.  The engine and its clock are real.  Customers
+call at a fixed rate (`customers`), subscribers listen, some of them too slowly
+(`listeners`), and everything the engine does is checked and counted independently
+(`audit`).  Bookings are short, for the next few minutes, and forgotten once they are over,
+so that the number of live reservations becomes steady.
 """

@@ -1,4 +1,4 @@
-"""A soak, one command: ``python -m benchmarks.soak --minutes 20 --rate 1000``."""
+"""A soak test in one command: ``python -m benchmarks.soak --minutes 20 --rate 1000``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.soak.verdict import findings, write
 RESULTS: Final = Path(__file__).parents[1] / "results"
 TRIAL: Final = RESULTS / "trial"
 WHOLE: Final = Plan()
-"""What is kept is of no shorter soak than this."""
+"""The results of shorter soaks are not kept."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,18 +37,18 @@ WHOLE: Final = Plan()
 def main(
     minutes: float | None, rate: float | None, seed: int | None, quick: bool, output: Path | None
 ) -> None:
-    """Keep an engine busy for a long time, and tell whether it grows, drifts, lags or breaks.
+    """Keep an engine busy for a long time, and report whether it grows, drifts, lags or breaks.
 
-    Ctrl-C ends it early, and what there is by then is written; once more, and it
-    does not wait either until all has lapsed and is forgotten.  Exits with 1 if an
-    invariant was broken or anything stayed for good; what is slow is told, not an error.
+    Ctrl-C ends it early, and writes the results so far.  A second Ctrl-C also skips the wait
+    until everything has lapsed and is forgotten.  Exits with 1 if an invariant was broken or
+    anything was left over.  What is slow is reported, but is not an error.
     """
     said = {"seconds": minutes and minutes * 60, "rate": rate, "seed": seed}
     given = {name: value for name, value in said.items() if value is not None}
     plan = replace(QUICK if quick else WHOLE, **given)  # type: ignore[arg-type]
     console = Console()
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    # Drawn when there is something new, and not by a thread of its own, which would be in the way.
+    # Redrawn when something changes; a refresh thread would disturb the measurements.
     with Progress(*columns, console=console, auto_refresh=False) as progress:
         task = progress.add_task("", total=plan.seconds)
 
@@ -61,14 +61,14 @@ def main(
 
 
 def soaked(plan: Plan, told: Told) -> Soak:
-    """Return a soak that is over."""
+    """Run a soak, and return it."""
     soak = Soak(plan, told)
     anyio.run(soak.run)
     return soak
 
 
 def conclude(soak: Soak, folder: Path, console: Console) -> bool:
-    """Write and print what was found, and return whether all is right that must be."""
+    """Write and print the results, and return whether everything that must hold does."""
     found = findings(soak)
     written = write(folder, soak, found)
     console.print(table({"soak": found}))

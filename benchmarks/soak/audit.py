@@ -1,9 +1,9 @@
-"""What must always be so: checked from the events, from the answers, and by counting again.
+"""The invariants, checked from events, from answers, and by counting independently.
 
-Three look at the engine, and none knows what the others do.  A `Watch` is told
-each change, and asks about all it knows.  The `Count` adds up events, and holds
-the sums against the engine's own.  `Acknowledged` knows the answers alone: what
-customers were told is theirs must be there whenever somebody looks.
+Three checkers look at the engine, independently of each other.  A `Watch` follows every
+change and compares it with what the engine says.  `Count` adds up events, and compares the
+sums with the engine's.  `Acknowledged` knows the answers alone: what customers were told
+they have must be there whenever it is looked up.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from slotengine.testing import InvariantBroken, Watch
 from slotengine.testing.watch import CHECKED_PER_TURN
 
 MOST_KEPT: Final = 20
-"""Of what is found broken, so many are told; all are counted."""
+"""The number of violations that are kept in full.  All are counted."""
 LAPSED_KEPT: Final = 100
 
 
 class Broken:
-    """What was found, in words; the first of it, and how much there was."""
+    """The violations found, in words: the first of them, and their number."""
 
     def __init__(self) -> None:
         self.count = 0
         self.told: list[str] = []
 
     def add(self, told: str) -> None:
-        """Note something that must not be."""
+        """Add a violation."""
         self.count += 1
         if len(self.told) < MOST_KEPT:
             self.told.append(told)
 
     def unless(self, right: bool, told: str) -> None:
-        """Note it, unless it is right."""
+        """Add a violation unless a condition is true."""
         if not right:
             self.add(told)
 
@@ -53,14 +53,14 @@ CHANGES: Final[dict[Verb, tuple[int, int]]] = {
     Verb.EXPIRE: (-1, 0),
     Verb.CANCEL: (0, -1),
 }
-"""What each verb does to the number of holds, and of bookings."""
+"""What each verb does to the number of holds and of bookings."""
 
 
 class Count:
-    """How many there are by the events, which are told it in the very step of each change.
+    """The numbers of holds and bookings by the events, counted in the step of each change.
 
-    Except of bookings that are forgotten, of which nobody is told: their number is
-    what the engine says, and while it is at it there is nothing to compare.
+    Forgetting bookings emits no events, so `forgot` is told their number by the engine.
+    Nothing is compared while that is under way.
     """
 
     def __init__(self, engine: SlotEngine) -> None:
@@ -72,7 +72,7 @@ class Count:
 
     @property
     def seen(self) -> int:
-        """How many events there were."""
+        """The number of events."""
         return self.verbs.total()
 
     def _take(self, event: Event) -> None:
@@ -82,16 +82,16 @@ class Count:
         self.confirmed += confirmed
 
     def forgot(self, bookings: int) -> None:
-        """Count bookings no longer that were forgotten, all by now."""
+        """Subtract bookings that were forgotten; all of them are by now."""
         self.confirmed -= bookings
         self.forgetting = False
 
     def close(self) -> None:
-        """Count no longer."""
+        """Stop counting."""
         self._stop()
 
     def check(self, engine: SlotEngine, broken: Broken) -> None:
-        """Hold it against what the engine says of itself."""
+        """Compare the sums with what the engine says."""
         if self.forgetting:
             return
         says = engine.statistics()
@@ -101,12 +101,12 @@ class Count:
 
 
 def over_at(one: Reservation) -> datetime:
-    """Return from when on nothing is taken by a reservation."""
+    """Return when a reservation stops taking anything."""
     return max(one.end, *(one.end + claim.after for claim in one.claims))
 
 
 class Bag:
-    """Reservations by uid, of which any can be drawn; all is O(1)."""
+    """Reservations by uid, from which a random one can be drawn.  Everything is O(1)."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}
@@ -116,12 +116,12 @@ class Bag:
         return len(self._all)
 
     def get(self, uid: str) -> Reservation | None:
-        """Return one, or None."""
+        """Return a reservation, or None."""
         place = self._places.get(uid)
         return None if place is None else self._all[place]
 
     def put(self, one: Reservation) -> None:
-        """Add one, or let it take the place of what it was."""
+        """Add a reservation, or replace the one with its uid."""
         place = self._places.setdefault(one.uid, len(self._all))
         if place == len(self._all):
             self._all.append(one)
@@ -129,7 +129,7 @@ class Bag:
             self._all[place] = one
 
     def discard(self, uid: str) -> Reservation | None:
-        """Take one out, if it is there, and return it."""
+        """Remove a reservation if it is there, and return it."""
         place = self._places.pop(uid, None)
         if place is None:
             return None
@@ -140,7 +140,7 @@ class Bag:
         return gone
 
     def draw(self, rng: random.Random) -> Reservation | None:
-        """Return any, which stays, or None of nothing."""
+        """Return a random reservation, which stays; None if there are none."""
         return self._all[int(rng.random() * len(self._all))] if self._all else None
 
     def uids(self) -> list[str]:
@@ -149,20 +149,20 @@ class Bag:
 
 
 class Acknowledged:
-    """What customers have, as they were told."""
+    """What customers have, according to the answers they got."""
 
     def __init__(self, engine: SlotEngine, broken: Broken) -> None:
         self.holds = Bag()
         self.bookings = Bag()
         self.lapsed: deque[Reservation] = deque(maxlen=LAPSED_KEPT)
-        """The last holds that lapsed while somebody wanted them."""
+        """The latest holds that lapsed although a customer wanted them."""
         self.answers = 0
-        """How many reservations customers were told they had been given."""
+        """How many reservations customers were given."""
         self._engine = engine
         self._broken = broken
 
     def given(self, one: Reservation, *, wanted: bool) -> None:
-        """Note a new hold; nobody comes back for one that is not ``wanted``."""
+        """Record a new hold.  No customer comes back for one that is not ``wanted``."""
         self.answers += 1
         right = one.state is State.HELD and one.version == 1
         self._broken.unless(right, f"a new hold is {one!r}")
@@ -170,7 +170,7 @@ class Acknowledged:
             self.holds.put(one)
 
     def changed(self, before: Reservation, now: Reservation, state: State, steps: int = 1) -> None:
-        """Note the answer to a verb that was admitted, which must raise the version by so much."""
+        """Record the answer to an accepted verb, which must raise the version by that much."""
         expected = before.uid, before.version + steps, state
         right = (now.uid, now.version, now.state) == expected
         self._broken.unless(right, f"{before!r} became {now!r}")
@@ -182,27 +182,27 @@ class Acknowledged:
             self.bookings.put(now)
 
     def unchanged(self, one: Reservation) -> None:
-        """Look whether one that could not be changed is what it was."""
+        """Check that a reservation which could not be changed is unchanged."""
         said = self._engine.get_nowait(one.uid)
         self._broken.unless(
             said == one or self.may_be_over(one, said), f"a refusal made {said!r} of {one!r}"
         )
 
     def refused_as_expired(self, one: Reservation, refusal: Refused) -> None:
-        """Note that a hold is said to have lapsed, or to be another one than it was."""
+        """Record that a hold is reported as lapsed, or as changed."""
         until = one.until
         right = until is not None and until <= self._engine.now()
         self._broken.unless(right, f"{refusal!r}, but it is {one!r}")
         self.expired(one.uid)
 
     def expired(self, uid: str) -> None:
-        """Let a hold be one that has lapsed, if somebody wanted it."""
+        """Record that a hold has lapsed, if a customer wanted it."""
         gone = self.holds.discard(uid)
         if gone is not None:
             self.lapsed.append(gone)
 
     def may_be_over(self, one: Reservation, said: Reservation | None) -> bool:
-        """Return whether it is right that a hold, or a booking, is no more, if so it is said."""
+        """Return whether a hold or booking can rightly be reported as ended."""
         if one.until is None:
             return said is None and to_us(over_at(one), "end") <= self._engine.ledger.let_go
         if to_us(one.until, "until") > self._engine.ledger.now:
@@ -210,7 +210,7 @@ class Acknowledged:
         return said is None or said.state is State.EXPIRED
 
     def check_in_turns(self) -> Iterator[None]:
-        """Ask the engine about everything, a little at a time."""
+        """Ask the engine about every reservation, a few at a time."""
         for bag in (self.holds, self.bookings):
             for count, uid in enumerate(bag.uids()):
                 if count % CHECKED_PER_TURN == 0:
@@ -223,7 +223,7 @@ class Acknowledged:
 
 
 class Audit:
-    """All three."""
+    """All three checkers."""
 
     def __init__(self, engine: SlotEngine) -> None:
         self.broken = Broken()
@@ -231,11 +231,11 @@ class Audit:
         self.count = Count(engine)
         self.acknowledged = Acknowledged(engine, self.broken)
         self.whole = 0
-        """How often everything was looked at."""
+        """The number of complete audits."""
         self._watched_ill = False
 
     def in_turns(self) -> Iterator[None]:
-        """Look at everything, a little at a time."""
+        """Check everything, a little at a time."""
         yield from self.acknowledged.check_in_turns()
         try:
             yield from self.watch.check_in_turns()
@@ -244,19 +244,19 @@ class Audit:
         self.whole += 1
 
     def swept(self) -> None:
-        """Look whether all that lapsed was announced, now that there is nothing left to lapse."""
+        """Check, once nothing is left to lapse, that every expiry was announced."""
         try:
             self.watch.check_swept()
         except InvariantBroken as error:
             self._note(error)
 
     def _note(self, error: InvariantBroken) -> None:
-        # A watch goes on to raise the first thing that it found.
+        # A watch keeps raising the first violation that it found.
         if not self._watched_ill:
             self.broken.add(str(error))
         self._watched_ill = True
 
     def close(self) -> None:
-        """Look no longer."""
+        """Stop checking."""
         self.watch.close()
         self.count.close()

@@ -1,9 +1,9 @@
-"""Those who call the engine, at a fixed rate: one kind of call after the other, at random.
+"""The customers who call the engine at a fixed rate, with a random kind of call each time.
 
-Each answer is held against what the customer may expect: who is refused must
-have been in somebody's way, or too late, or too greedy; who is given something
-holds it.  One task makes all calls, save those that wait for a slot, which have
-a task each, and there are no more than so many of them.
+Each answer is compared with what the customer may expect.  A refusal must have a reason:
+a conflict, a start that is too late, or a quota.  A customer who is given something has it.
+One task makes all calls, except those that wait for a slot; these have a task each, and
+their number is limited.
 """
 
 from __future__ import annotations
@@ -61,21 +61,21 @@ MIX: Final = {
     "slots": 2,
     "next free": 2,
 }
-"""How many of a hundred or so calls are of which kind."""
+"""The weight of each kind of call."""
 
 KINDS: Final = (*MIX, "complete")
-"""The last is no customer's: talks that are over are cancelled, as the day's limit counts them."""
+"""The last kind cancels talks that are over, because the daily limit counts them."""
 
 RETRIED: Final = 200
-"""So many of the latest requests with a key can be repeated."""
+"""How many of the latest requests with a key can be repeated."""
 ANSWERED: Final = (SlotTaken, NoneFree, QuotaExceeded)
-"""With these a customer must reckon who asks for something."""
+"""Errors that a customer who requests something must expect."""
 LAPSED: Final = (HoldExpired, StaleVersion)
-"""With these, who has a hold: to lapse is a change like any other, and raises the version."""
+"""Errors that a customer with a hold must expect.  Lapsing is a change, and raises the version."""
 
 
 class Keyed(NamedTuple):
-    """A request that was accepted, with a key."""
+    """A request with a key that was accepted."""
 
     room: str
     start: datetime
@@ -87,7 +87,7 @@ class Keyed(NamedTuple):
 
 
 class Customers:
-    """Everybody who calls, and what came of it."""
+    """All customers, and the results of their calls."""
 
     def __init__(
         self,
@@ -97,15 +97,15 @@ class Customers:
         measured: Callable[[str, float, int, int], None],
     ) -> None:
         self.outcomes: Counter[str] = Counter()
-        """How often what came of which kind of call."""
+        """How often each kind of call had each result."""
         self.gave_up = 0
-        """So many were cancelled while they waited."""
+        """How many were cancelled while they waited."""
         self.turned_away = 0
-        """So many could not wait, since too many did already."""
+        """How many could not wait because the waitlist was full."""
         self.waiting = 0
-        """So many wait now."""
+        """How many are waiting now."""
         self.cut_off = 0
-        """So many waited when all was interrupted."""
+        """How many were waiting when the soak was interrupted."""
         self.arrivals = Arrivals(plan.rate, plan.seconds, spin_s=0)
         self._engine = engine
         self._plan = plan
@@ -115,7 +115,7 @@ class Customers:
         self._rng = random.Random(plan.seed)
         self._guests = 0
         self._keyed: deque[Keyed] = deque(maxlen=RETRIED)
-        # When bookings are over, two heaps: of talks, and of all others.
+        # Two heaps of when bookings are over: talks, and all others.
         self._talks_over: list[tuple[datetime, str]] = []
         self._over: list[tuple[datetime, str]] = []
         self._grid = timedelta(seconds=plan.horizon_s / 30)
@@ -133,7 +133,7 @@ class Customers:
         }  # fmt: skip
 
     async def come(self) -> None:
-        """Make each call when it is due, or as soon as can be after that; return when all have."""
+        """Make each call when it is due, or as soon as possible afterwards."""
         arrivals, kinds, weights = self.arrivals, list(MIX), list(MIX.values())
         arrivals.began = perf_counter()
         async with anyio.create_task_group() as waits:
@@ -142,7 +142,7 @@ class Customers:
                 arrivals.issued += 1
                 kind = self._rng.choices(kinds, weights)[0]
                 if not self._stocks.get(kind, True):
-                    kind = "room"  # there is nothing yet to do the other with
+                    kind = "room"  # nothing to do this kind of call with yet
                 if kind == "wait":
                     self._begin_to_wait(waits, due)
                 else:
@@ -155,13 +155,13 @@ class Customers:
             await call()
         except Exception as error:
             self.outcomes[f"{kind}: {type(error).__name__}"] += 1
-            if not isinstance(error, ANSWERED):  # be it refused, or an assertion of the engine
+            if not isinstance(error, ANSWERED):  # including assertions of the engine
                 self._audit.broken.add(f"{kind}: {error!r}")
         else:
             self.outcomes[f"{kind}: done"] += 1
         self._measured(kind, due, began, perf_counter_ns())
 
-    # --- Those who ask for something ---------------------------------------------------------
+    # --- Requests ----------------------------------------------------------------------------
 
     async def _room(self) -> None:
         start, length = self._some_time(), self._some_length()
@@ -221,7 +221,7 @@ class Customers:
         waits.start_soon(self._wait, due)
 
     async def _wait(self, due: float) -> None:
-        """Wait for a hot room, with or without the patience that was meant to be."""
+        """Wait for a popular room, and sometimes give up early."""
         patience = timedelta(seconds=self._plan.patience_s * self._rng.random())
         leaves = self._plan.patience_s * self._rng.random()
         start, length = self._hot_time()
@@ -245,7 +245,7 @@ class Customers:
             self.waiting -= 1
 
     async def _retry(self) -> None:
-        """Repeat a request with its key, or misuse the key for another one."""
+        """Repeat a request with its key, or reuse the key for a different request."""
         said = self._rng.choice(self._keyed)
         length = said.length if self._rng.random() < 0.9 else said.length + self._grid
         before = self._engine.get_nowait(said.uid)
@@ -260,12 +260,12 @@ class Customers:
             right = self._engine.get_nowait(said.uid) is None
         else:
             right = again.uid == said.uid or self._engine.get_nowait(said.uid) is None
-            if again.uid != said.uid:  # it had been forgotten, and is another request by now
+            if again.uid != said.uid:  # it was forgotten, so this was a new request
                 self._keyed.remove(said)
                 self._has.given(again, wanted=False)
         self._audit.broken.unless(right, f"{said} was asked again, for {length}; it was {before}")
 
-    # --- Those who have something ------------------------------------------------------------
+    # --- Holds and bookings ------------------------------------------------------------------
 
     async def _extend(self) -> None:
         one = self._held()
@@ -289,7 +289,7 @@ class Customers:
             self._booked(now)
 
     async def _confirm_late(self) -> None:
-        """Confirm what has lapsed, if it is still free, and still known."""
+        """Confirm a hold that has lapsed, if it is still free and still known."""
         one = self._has.lapsed.popleft()
         try:
             now = await self._engine.confirm(one.uid, if_still_free=True)
@@ -305,7 +305,7 @@ class Customers:
         await self._give_up(self._held())
 
     async def release_all(self) -> None:
-        """Release all holds that anybody would come back for."""
+        """Release all holds that a customer would come back for."""
         for uid in self._has.holds.uids():
             one = self._has.holds.get(uid)
             if one is not None:
@@ -321,7 +321,7 @@ class Customers:
 
     @contextmanager
     def _surprised(self) -> Iterator[None]:
-        """Note whatever is raised, and go on."""
+        """Record any exception, and continue."""
         try:
             yield
         except Exception as error:
@@ -329,7 +329,7 @@ class Customers:
 
     async def _give_up(self, one: Reservation) -> None:
         now = await self._engine.release(one.uid)
-        if now.state is State.EXPIRED:  # as good as released
+        if now.state is State.EXPIRED:  # as if released
             self._has.expired(one.uid)
         else:
             self._has.changed(one, now, State.RELEASED)
@@ -348,12 +348,12 @@ class Customers:
             self._has.changed(one, now, State.CANCELLED)
 
     def _forgotten(self, one: Reservation, said: Reservation | None) -> None:
-        """Look whether a booking could be forgotten between when it was drawn and its turn."""
+        """Return whether a booking could have been forgotten since it was drawn."""
         right = self._has.may_be_over(one, said)
         self._audit.broken.unless(right, f"{one!r} is said to be {said!r}")
 
     async def _move(self) -> None:
-        """Move a booking, or a hold, to another time; what is on a room alone, to another one."""
+        """Move a booking or hold to another time, and to another room if it takes a room alone."""
         some = self._has.holds if self._has.holds and self._rng.random() < 0.5 else None
         one = (some or self._has.bookings).draw(self._rng)
         assert one is not None
@@ -374,7 +374,7 @@ class Customers:
             if now.state is State.CONFIRMED:
                 self._booked(now)
 
-    # --- Those who look ----------------------------------------------------------------------
+    # --- Queries -----------------------------------------------------------------------------
 
     async def _get(self) -> None:
         one = self._has.bookings.draw(self._rng)
@@ -384,7 +384,7 @@ class Customers:
             self._forgotten(one, said)
 
     async def _slots(self) -> None:
-        """Look, and take the last slot that is offered: it must be had."""
+        """List slots, and reserve the last one, which must succeed."""
         talk, now = f"talk-{self._some()}", self._engine.now()
         reach = timedelta(seconds=max(self._plan.horizon_s, 120))
         offered = await self._engine.slots(talk, now, now + reach)
@@ -405,10 +405,10 @@ class Customers:
         right = starts == sorted(set(starts)) and (not starts or starts[0] >= now)
         self._audit.broken.unless(right, f"at {now}, {starts} are offered")
 
-    # --- What is over ------------------------------------------------------------------------
+    # --- Past bookings -----------------------------------------------------------------------
 
     async def _complete(self) -> None:
-        """Cancel two talks that are over, at the most."""
+        """Cancel at most two talks that are over."""
         for _ in range(2):
             one = self._next_over(self._talks_over, self._engine.now())
             if one is None:
@@ -416,11 +416,11 @@ class Customers:
             await self._timed("complete", perf_counter(), partial(self._cancel_this, one))
 
     async def forget_what_is_over(self) -> None:
-        """Have bookings forgotten that are over, now and then: the engine does not by itself."""
+        """Forget past bookings from time to time, which the engine does not do by itself."""
         count = self._audit.count
         while True:
             await anyio.sleep(self._plan.forget_s)
-            with anyio.CancelScope(shield=True):  # once begun, its end must be heard
+            with anyio.CancelScope(shield=True):  # once begun, it must be counted to the end
                 moment = self._engine.now()
                 while (one := self._next_over(self._over, moment)) is not None:
                     self._has.bookings.discard(one.uid)
@@ -434,18 +434,18 @@ class Customers:
         heappush(self._talks_over if talk else self._over, (over_at(one), one.uid))
 
     def _next_over(self, over: list[tuple[datetime, str]], moment: datetime) -> Reservation | None:
-        """Take the next booking from a heap that is over by a moment, if there is one."""
+        """Take the next booking that is over from a heap, if there is one."""
         while over and over[0][0] <= moment:
             at, uid = heappop(over)
             one = self._has.bookings.get(uid)
-            if one is not None and over_at(one) == at:  # else it was cancelled, or has moved
+            if one is not None and over_at(one) == at:  # otherwise it was cancelled or moved
                 return one
         return None
 
-    # --- Chance ------------------------------------------------------------------------------
+    # --- Random choices ----------------------------------------------------------------------
 
     def _given(self, hold: Reservation) -> None:
-        """Note a hold; of four customers one does not come back, and a greedy one never does."""
+        """Record a hold.  One customer in four does not come back, and a greedy one never does."""
         greedy = hold.holder is not None and hold.holder.startswith("greedy")
         self._has.given(hold, wanted=not greedy and self._rng.random() < 0.75)
 
@@ -467,7 +467,7 @@ class Customers:
         return self._guest()
 
     def _ttl(self) -> timedelta:
-        """Return one of eight TTLs, which the engine keeps apart."""
+        """Return one of eight TTLs, each of which the engine keeps in a queue of its own."""
         plan = self._plan
         longer = self._rng.randrange(8) / 7 * (plan.longest_ttl_s - 4 * plan.shortest_ttl_s)
         return timedelta(seconds=4 * plan.shortest_ttl_s + longer)
@@ -493,11 +493,11 @@ class Customers:
         return self._ahead(timedelta(minutes=1), self._rng.randint(1, minutes))
 
     def _hot_time(self) -> tuple[datetime, timedelta]:
-        """Return the next time that everybody wants, and for how long."""
+        """Return the next time that everybody wants, and how long the slot is."""
         length = 6 * self._grid
         return self._ahead(length, 1), length
 
     def _ahead(self, grid: timedelta, steps: int) -> datetime:
-        """Return when the grid next has a line, or so many lines further."""
+        """Return the next time on the grid, or one that is some steps later."""
         step = grid // timedelta(microseconds=1)
         return from_us((to_us(self._engine.now(), "now") // step + steps) * step)

@@ -1,7 +1,7 @@
-"""Those who listen to the engine: one who is quick, some who are slow, and some who come and go.
+"""The subscribers: a fast one, some slow ones, and some that come and go.
 
-Whatever happens while somebody listens is either heard or missed, and of what is
-missed the number is told: that is checked of each.
+Every event while a subscription is open is either received or missed, and the number of
+missed events is reported.  That is checked for each subscriber.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from slotengine.core.time.instant import to_us
 from slotengine.engine.events import Subscription
 
 ROOM: Final = 100_000
-"""Events that the quick listener can be behind; it must not miss any."""
+"""How many events the fast subscriber may be behind.  It must miss none."""
 SLOW_ROOM: Final = 128
 SLOW_EVERY_S: Final = 0.25
 SLOW_AT_ONCE: Final = 16
@@ -26,7 +26,7 @@ STAYS_S: Final = 0.5
 
 
 class Ear:
-    """A subscription, and how much of it was heard."""
+    """A subscription, and how much it received."""
 
     def __init__(self, engine: SlotEngine, audit: Audit, buffer: int) -> None:
         self.events: Subscription = engine.subscribe(buffer=buffer)
@@ -36,14 +36,14 @@ class Ear:
         self._from = audit.count.seen
 
     def hear(self, heard: Event | Lagged) -> None:
-        """Note one event, or how many were missed."""
+        """Record an event, or the number of missed ones."""
         if isinstance(heard, Lagged):
             self.told_missed += heard.missed
         else:
             self.heard += 1
 
     async def leave(self) -> None:
-        """Close it, hear what is left in it, and compare with all that has happened."""
+        """Close it, receive what is left, and compare with everything that happened."""
         self.events.close()
         happened = self._audit.count.seen - self._from
         with anyio.CancelScope(shield=True):
@@ -57,10 +57,10 @@ class Ear:
 async def listen(
     engine: SlotEngine, clock: SystemClock, audit: Audit, late: Callable[[int, int | None], None]
 ) -> None:
-    """Hear everything at once; what has lapsed is no one's any more.
+    """Receive everything at once, and record which holds have lapsed.
 
-    ``late`` is told how many ns after the change an event was heard, and, of an
-    expiry, how many after the until of the hold.
+    ``late`` is called with the time in ns from a change to its receipt and, for an expiry,
+    from the hold's ``until``.
     """
     ear = Ear(engine, audit, ROOM)
     try:
@@ -81,7 +81,7 @@ async def listen(
 
 
 async def listen_slowly(engine: SlotEngine, audit: Audit) -> None:
-    """Hear some events now and then, and miss most."""
+    """Receive some events from time to time, and miss most."""
     ear = Ear(engine, audit, SLOW_ROOM)
     try:
         async for heard in ear.events:
@@ -93,7 +93,7 @@ async def listen_slowly(engine: SlotEngine, audit: Audit) -> None:
 
 
 async def come_and_go(engine: SlotEngine, audit: Audit, seed: int) -> None:
-    """Listen for a moment, be cancelled, and begin anew."""
+    """Listen for a moment, be cancelled, and start again."""
     rng = random.Random(seed)
     while True:
         ear = Ear(engine, audit, SLOW_ROOM)

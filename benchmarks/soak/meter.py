@@ -1,6 +1,6 @@
-"""Counting how long things took, in as much memory at the end as at the beginning.
+"""Count durations in constant memory.
 
-What watches for growth must not grow.  So times are counted in buckets, and the
+What looks for growth must not grow itself.  So durations are counted in buckets, and the
 rows that are kept are numbers in arrays.
 """
 
@@ -14,14 +14,14 @@ from typing import Final
 from benchmarks.measure import PERCENTILES
 
 FINE: Final = 5
-"""Times are told apart to a thirty-second part of themselves: as many bits after the first."""
+"""The bits of precision: durations are distinguished to one part in 32."""
 LONGEST_BITS: Final = 37
-"""Longer ones, from two minutes on, are counted in the last bucket."""
+"""Durations of two minutes and more are counted in the last bucket."""
 BUCKETS: Final = (LONGEST_BITS - FINE + 1) << FINE
 
 
 def bucket_of(ns: int) -> int:
-    """Return the bucket of a time.  Neighbours differ by a thirty-second part at the most.
+    """Return the bucket of a duration.  Neighbouring buckets differ by at most one part in 32.
 
     >>> bucket_of(7), bucket_of(31), bucket_of(32), bucket_of(65) - bucket_of(63)
     (7, 31, 32, 1)
@@ -31,7 +31,7 @@ def bucket_of(ns: int) -> int:
 
 
 def longest_in(bucket: int) -> int:
-    """Return the longest time in a bucket.
+    """Return the longest duration in a bucket.
 
     >>> all(bucket_of(longest_in(b)) == b < bucket_of(longest_in(b) + 1) for b in range(500))
     True
@@ -41,7 +41,7 @@ def longest_in(bucket: int) -> int:
 
 
 class Times:
-    """How often something took how long, in nanoseconds.
+    """A histogram of durations, in nanoseconds.
 
     >>> times = Times()
     >>> for ns in (1_000, 2_015, 900_000):
@@ -58,14 +58,14 @@ class Times:
         self.longest = 0
 
     def add(self, ns: int) -> None:
-        """Count a time.  O(1)."""
+        """Count a duration.  O(1)."""
         ns = max(ns, 0)
         self._counts[bucket_of(ns)] += 1
         self.count += 1
         self.longest = max(self.longest, ns)
 
     def take_in(self, other: Times) -> None:
-        """Count all that the other has counted, too."""
+        """Add all counts of another histogram."""
         for bucket, count in enumerate(other._counts):
             if count:
                 self._counts[bucket] += count
@@ -73,12 +73,12 @@ class Times:
         self.longest = max(self.longest, other.longest)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Reset all counts."""
         self._counts[:] = array("I", bytes(4 * BUCKETS))
         self.count = self.longest = 0
 
     def summary_us(self) -> dict[str, float]:
-        """Return percentiles and the maximum in µs, as `measure.summary` names them; all 0 of none.
+        """Return percentiles and the maximum in µs, named as in `measure.summary`; all 0 if empty.
 
         O(buckets).
         """
@@ -96,7 +96,7 @@ class Times:
 
 
 class Gauges:
-    """Readings since the last row: the mean of each, or the highest."""
+    """The readings since the last row: the mean or the maximum of each."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
@@ -104,7 +104,7 @@ class Gauges:
         self._count = 0
 
     def read(self, mean: Mapping[str, float], highest: Mapping[str, float]) -> None:
-        """Take a reading of each."""
+        """Take a reading of each gauge."""
         self._count += 1
         for name, value in mean.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
@@ -112,7 +112,7 @@ class Gauges:
             self._highest[name] = max(self._highest.get(name, 0.0), value)
 
     def take(self) -> dict[str, float]:
-        """Return what was read, and begin anew."""
+        """Return the readings, and start again."""
         means = {name: value / self._count for name, value in self._sums.items()}
         found = means | self._highest
         self.__init__()  # type: ignore[misc]
@@ -120,13 +120,13 @@ class Gauges:
 
 
 class Rows:
-    """What was seen, row by row: an array for each column."""
+    """A table, stored as an array for each column."""
 
     def __init__(self) -> None:
         self.columns: dict[str, array[float]] = {}
 
     def add(self, row: Mapping[str, float]) -> None:
-        """Add a row; all have the same columns."""
+        """Add a row; all rows have the same columns."""
         assert not self.columns or row.keys() == self.columns.keys()
         for name, value in row.items():
             self.columns.setdefault(name, array("d")).append(value)
@@ -136,7 +136,7 @@ class Rows:
 
 
 def slope(points: Iterable[tuple[float, float]]) -> float:
-    """Return how steep the straight line is that comes nearest to the points (least squares).
+    """Return the slope of the line through the points (least squares).
 
     >>> slope([(0, 1), (1, 3), (2, 5)]), slope([(1, 1)])
     (2.0, 0.0)

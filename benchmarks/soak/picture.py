@@ -1,6 +1,6 @@
-"""The picture of a soak: memory, what lives, how long calls took, how late events were.
+"""The picture of a soak: memory, live reservations, latency of calls, delay of events.
 
-Drawn from what `verdict.write` wrote, so it can be drawn again:
+It is drawn from what `verdict.write` wrote, and can be drawn again:
 ``python -m benchmarks.soak.picture [FOLDER]``.
 """
 
@@ -25,7 +25,7 @@ Columns = Mapping[str, list[float]]
 
 
 def draw(written: Mapping[str, Any], folder: Path) -> Path:
-    """Draw what was seen into ``soak.svg``, and return the file."""
+    """Draw ``soak.svg``, and return the file."""
     path, columns = folder / "soak.svg", written["columns"]
     with paper(path, size=(9, 6), rows=2, columns=2) as panels:
         for axes, paint in zip(panels, (memory, living, answers, lags), strict=True):
@@ -38,7 +38,7 @@ def draw(written: Mapping[str, Any], folder: Path) -> Path:
 
 
 def memory(axes: Axes, minutes: list[float], columns: Columns) -> None:
-    """Line of what the process has in memory."""
+    """A line of the memory of the process."""
     values = columns["rss MB"]
     axes.plot(minutes, values, color=OURS, label="resident memory, MB")
     axes.set_ylim(0, max(values) * 1.3)
@@ -46,7 +46,7 @@ def memory(axes: Axes, minutes: list[float], columns: Columns) -> None:
 
 
 def living(axes: Axes, minutes: list[float], columns: Columns) -> None:
-    """Lines of how many reservations there are of each kind."""
+    """Lines of the number of reservations of each kind."""
     for (name, label), shade in zip(
         (("ended", "ended, still known"), ("held", "held"), ("confirmed", "booked")),
         SHADES,
@@ -58,13 +58,13 @@ def living(axes: Axes, minutes: list[float], columns: Columns) -> None:
 
 
 def answers(axes: Axes, minutes: list[float], columns: Columns) -> None:
-    """Lines of percentiles of how long after a call was due it was answered."""
+    """Lines of percentiles of the time from when a call was due until it was answered."""
     _percentiles(axes, minutes, columns, "since due")
     axes.set_title("From when a call was due to its answer, ms")
 
 
 def lags(axes: Axes, minutes: list[float], columns: Columns) -> None:
-    """Lines of percentiles of how long after its until a hold was heard to have lapsed."""
+    """Lines of percentiles of the time from a hold's ``until`` to the receipt of its expiry."""
     _percentiles(axes, minutes, columns, "lapsed")
     axes.axhline(GOAL_MS, color="#c0392b", linewidth=0.8, linestyle=":", label="goal for p99")
     axes.set_title("From when a hold lapsed to when that was heard, ms")

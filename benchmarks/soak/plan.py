@@ -1,4 +1,4 @@
-"""How much a soak does, of what kind, and what it is about: all that can be said beforehand."""
+"""The plan of a soak: its length, its rates, and what is booked."""
 
 from __future__ import annotations
 
@@ -9,63 +9,63 @@ from typing import Final
 from slotengine import EventType, Limit, Period, SlotEngine, SystemClock
 
 QUARTERS: Final = 4
-"""After warming up, the time is in so many parts; the last is held against the first."""
+"""The time after warming up is divided into quarters; the last is compared with the first."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A soak.  Times are in seconds."""
+    """The plan of a soak.  Times are in seconds."""
 
     seconds: float = 1200.0
     rate: float = 1000.0
     """Calls due each second."""
     seed: int = 1
     row_s: float = 10.0
-    """What is seen in so much time is one row of what is written, and one point of the picture."""
+    """The time covered by one row of the results, and one point of the picture."""
     sample_s: float = 1.0
     audit_s: float = 20.0
-    """From the end of one whole audit to the beginning of the next."""
+    """The time from the end of one complete audit to the start of the next."""
     horizon_s: float = 150.0
-    """So far ahead is booked: no booking lives much longer."""
+    """How far ahead is booked; no booking lives much longer."""
     shortest_ttl_s: float = 1.0
     longest_ttl_s: float = 15.0
     retention_s: float = 20.0
     forget_s: float = 2.0
-    """So often bookings that are over are forgotten."""
+    """The time between two forgettings of past bookings."""
     patience_s: float = 2.0
-    """So long, at most, somebody waits for a slot."""
+    """The longest that a customer waits for a slot."""
     most_waiting: int = 200
-    """So many at once: whoever comes then is turned away, and counted."""
+    """The most customers who wait at once; further ones are turned away, and counted."""
     grace_s: float = 10.0
-    """So long after its time something may be there before it is taken to stay for good."""
+    """How long after its time something may still be there before it counts as left over."""
 
     @property
     def settled_s(self) -> float:
-        """So long it takes until as many end, and are forgotten, as begin."""
+        """The time until as many reservations end and are forgotten as begin."""
         return self.horizon_s + self.longest_ttl_s + self.retention_s
 
     @property
     def settles(self) -> bool:
-        """Whether all that begins settles in the first half, so that growth means something."""
+        """Whether the load is steady within the first half, so that growth is meaningful."""
         return self.settled_s <= self.seconds / 2
 
     @property
     def warm_up_s(self) -> float:
-        """What is not judged by: until it has settled; of a short run a quarter."""
+        """The time that is not judged: until the load is steady, or a quarter of a short run."""
         return min(self.settled_s, self.seconds / 4)
 
     @property
     def rooms(self) -> int:
-        """As many as calls a second, so that what stands on each does not depend on the rate."""
+        """As many as calls per second, so that the load on each does not depend on the rate."""
         return max(4, int(self.rate))
 
     @property
     def some(self) -> int:
-        """How many there are of each of the rarer kinds of resources."""
+        """The number of resources of each rarer kind."""
         return max(2, int(self.rate / 20))
 
     def quarter(self, second: float) -> int | None:
-        """Return in which part a moment is; None while warming up.
+        """Return the quarter that a moment is in; None while warming up.
 
         >>> plan = Plan(seconds=1200, horizon_s=165)  # and 35 until all is forgotten
         >>> plan.quarter(199), plan.quarter(200), plan.quarter(1199), plan.quarter(1205)
@@ -82,20 +82,20 @@ QUICK: Final = Plan(
     shortest_ttl_s=0.02, longest_ttl_s=0.2, retention_s=0.15, forget_s=0.2, patience_s=0.2,
     most_waiting=20, grace_s=1.5,
 )  # fmt: skip
-"""To see that it works; what it finds of drift means nothing."""
+"""A short soak, to see that it works.  It says nothing about drift."""
 
 UNITS: Final = 4
 SEATS: Final = 8
 HOT: Final = 10
-"""Rooms that everybody wants, at the same time."""
+"""Rooms that everybody wants at the same time."""
 GREEDY: Final = 8
 """Holders who want more than their quota."""
 HOSTS: Final = 4
-"""Of each talk, one of whom takes part."""
+"""The hosts of a talk, one of whom takes part."""
 
 
 def engine(plan: Plan, clock: SystemClock) -> SlotEngine:
-    """Return an engine with all that is to be booked, not yet entered."""
+    """Return an engine with everything that can be booked, not yet started."""
     made = SlotEngine(
         clock=clock,
         default_ttl=timedelta(seconds=plan.longest_ttl_s),

@@ -1,4 +1,4 @@
-"""One soak, from the first call until everything that was ever held is forgotten."""
+"""One soak, from the first call until every reservation is forgotten."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from benchmarks.soak.plan import QUARTERS, Plan, engine
 from slotengine import SlotEngine, SystemClock
 
 AUDIT_NAP_S: Final = 0.002
-"""Between two pieces of an audit; so nobody waits for more than one of them."""
+"""The pause between two pieces of an audit, so that no call waits for more than one."""
 BEAT_S: Final = 0.02
-"""So often a task wants its turn and nothing else."""
+"""The interval at which a task asks for its turn."""
 MB: Final = 1e6
 
 Told = Callable[[float, str], None]
-"""Told now and then how many seconds are over, and how it is going."""
+"""Called from time to time with the seconds that are over, and the state of the soak."""
 
 
 class Beat(NamedTuple):
-    """How late a task had its turn, and how long this process was busy from when it went to sleep.
+    """How late a task got its turn, and how long this process was busy since it went to sleep.
 
-    If that is much less, another process had the processor.
+    If the latter is much less, another process had the processor.
     """
 
     late_ms: float
@@ -45,22 +45,24 @@ class Beat(NamedTuple):
 
 
 class Soak:
-    """A soak under way, and what was found by then."""
+    """A soak, and its results so far."""
 
     def __init__(self, plan: Plan, told: Told) -> None:
         self.plan = plan
-        self.circumstances = circumstances(plan)  # by the end, another commit may be checked out
+        self.circumstances = circumstances(
+            plan
+        )  # now, because another commit may be checked out by the end
         self.rows = Rows()
         self.calls = [{kind: Times() for kind in KINDS} for _ in range(QUARTERS)]
-        """In each quarter, and of each kind, how long calls took."""
+        """For each quarter and kind, how long calls took."""
         self.since_due = [{kind: Times() for kind in KINDS} for _ in range(QUARTERS)]
-        """The same, from when they were due."""
+        """The same, counted from when the calls were due."""
         self.told = [Times() for _ in range(QUARTERS)]
-        """In each quarter, how long after a change the quick listener heard of it."""
+        """For each quarter, the time from a change until the fast subscriber received it."""
         self.lapsed = [Times() for _ in range(QUARTERS)]
-        """The same after the until of a hold."""
+        """The same, counted from the hold's ``until``."""
         self.left: dict[str, int] = {}
-        """What is still there though nothing should be."""
+        """What is still there although nothing should be."""
         self.interrupted = False
         self.ran_s = 0.0
         self.processor_s = 0.0
@@ -72,7 +74,7 @@ class Soak:
         self._latest = Beat(0.0, 0.0)
 
     async def run(self) -> None:
-        """Soak until the time is over, or somebody interrupts it; twice, and it ends at once."""
+        """Run until the time is over or it is interrupted; a second interrupt ends it at once."""
         with frozen(), pauses() as stopped_ms:
             async with self.engine as engine:
                 self.audit = Audit(engine)
@@ -143,7 +145,7 @@ class Soak:
                 self.lapsed[quarter].add(lapsed_ns)
 
     async def _beat(self) -> None:
-        """Find out how late a task can be, and how long of that this process had the processor."""
+        """Measure how late a task can be, and how busy this process was meanwhile."""
         while True:
             busy, due = process_time(), perf_counter() + BEAT_S
             await anyio.sleep(BEAT_S)
@@ -151,7 +153,7 @@ class Soak:
             self._latest = max(self._latest, late)
 
     async def _sample(self, stopped_ms: list[float]) -> None:
-        """Take readings, and make a row of them now and then."""
+        """Take readings, and add a row of them from time to time."""
         plan, row_ends, busy = self.plan, self.plan.row_s, process_time()
         next_s = plan.sample_s
         while True:
@@ -214,11 +216,11 @@ class Soak:
                 await anyio.sleep(AUDIT_NAP_S)
 
     async def _settle(self) -> None:
-        """Let everything end and be forgotten, and look at everything once more."""
+        """Let everything end and be forgotten, and check everything once more."""
         plan, engine, audit = self.plan, self.engine, self.audit
         self._tell(plan.seconds, "what is held lapses")
         await self.customers.release_all()
-        # Whoever extends a hold has it from then on, so none lives for longer than that.
+        # A hold that is extended lives for its TTL from then on, so this is the longest life.
         await _until(lambda: engine.statistics().held == 0, plan.longest_ttl_s + plan.grace_s)
         audit.swept()
         for _ in audit.in_turns():
@@ -231,7 +233,7 @@ class Soak:
         self._look_for_leftovers()
 
     def _compare_with_answers(self) -> None:
-        """Hold what the engine gave against what customers were told that they got."""
+        """Compare what the engine gave with what customers were told that they got."""
         audit, gave_up = self.audit, self.customers.gave_up
         unheard = self.engine.statistics().accepted - audit.acknowledged.answers
         audit.broken.unless(
@@ -255,13 +257,13 @@ class Soak:
             "entries": len(ledger.uids()),
             "keys": ledger.tally().keys,
             "places taken": sum(1 for _ in ledger.occupancy.standing()),
-            "subscribers": says.subscribers - 2,  # the audit's own
+            "subscribers": says.subscribers - 2,  # the subscription of the audit itself
             "waiting": says.waiting,
         }
 
 
 async def _until(settled: Callable[[], bool], seconds: float) -> None:
-    """Return when something is so, or after so long if it is not."""
+    """Return when a condition becomes true, or after a time if it does not."""
     until = perf_counter() + seconds
     while not settled() and perf_counter() < until:  # noqa: ASYNC110 - nobody tells
         await anyio.sleep(0.02)

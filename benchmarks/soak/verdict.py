@@ -1,4 +1,4 @@
-"""What a soak comes to: whether it grew, drifted, lagged or broke, and how that is written down."""
+"""The results of a soak: whether it grew, drifted, lagged or broke, and how they are written."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from benchmarks.soak.run import Beat, Soak
 
 HOUR_S: Final = 3600.0
 DIGITS: Final = 4
-"""So many mean anything."""
+"""Significant digits."""
 FEW: Final = 200
-"""Of a kind with fewer calls in a quarter, the percentiles say nothing of drift."""
+"""With fewer calls of a kind in a quarter, its percentiles say nothing about drift."""
 
 
 def findings(soak: Soak) -> Findings:
-    """Return the verdict: the bars, and all else that was found, as plain values."""
+    """Return the verdict: the bars, and everything else, as plain values."""
     bars = [*_bars_of_state(soak), *_bars_of_growth(soak), *_bars_of_time(soak)]
     runs: dict[str, object] = {
         "broken": soak.audit.broken.told,
@@ -53,7 +53,7 @@ def _bars_of_state(soak: Soak) -> list[Bar]:
 
 
 def _bars_of_growth(soak: Soak) -> list[Bar]:
-    """Return how what must not grow did in the second half, by the straight line through it."""
+    """Return the growth, in the second half, of what must not grow, by a fitted line."""
     if not soak.plan.settles:
         return []
     bars = []
@@ -64,7 +64,7 @@ def _bars_of_growth(soak: Soak) -> list[Bar]:
     ):
         second, values = _second_half(soak, column)
         if len(second) < 2:
-            continue  # interrupted early
+            continue  # the soak was interrupted early
         mean = sum(values) / len(values)
         grown = slope(zip(second, values, strict=True)) * HOUR_S
         note = f"{grown:+,.3g} {unit}".rstrip() + f" an hour, of {mean:,.4g}"
@@ -170,7 +170,7 @@ def write(folder: Path, soak: Soak, found: Findings) -> dict[str, Any]:
 
 
 def _text(written: dict[str, Any]) -> str:
-    """Return it as JSON, with a line for each column and no more."""
+    """Return JSON with one line for each column."""
     lines = {f"@{name}@": json.dumps(values) for name, values in written["columns"].items()}
     named = written | {"columns": {name: f"@{name}@" for name in written["columns"]}}
     text = json.dumps(named, indent=1, ensure_ascii=False, default=str) + "\n"
@@ -180,7 +180,7 @@ def _text(written: dict[str, Any]) -> str:
 
 
 def _short(value: float) -> float:
-    """Return a number in as many digits as mean anything.
+    """Return a number, rounded to significant digits.
 
     >>> _short(1234.56789), _short(0.0012345678), _short(0.0)
     (1235.0, 0.001235, 0.0)
@@ -189,7 +189,7 @@ def _short(value: float) -> float:
 
 
 def _kinds(soak: Soak) -> str:
-    """Return a table of the kinds of calls: how many, and how long they took, first and last."""
+    """Return a table of the kinds of calls: their number, and their first and last times."""
     lines = [
         "| calls of the first quarter and the last, µs | | p50 | | p99 | | longest | |",
         "|---|---|---|---|---|---|---|---|",

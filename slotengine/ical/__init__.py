@@ -1,20 +1,21 @@
-"""When an iCalendar file (RFC 5545) says that its owner is busy.
+"""Read from an iCalendar file (RFC 5545) when its owner is busy.
 
-Text in, spans out: fetching the file is the caller's, and so is what to do
-with the spans.  Needs no extra.
+Text goes in, and spans come out.  Fetching the file and using the spans is up to the
+caller.  No extra is needed.
 
-How a file is read:
+The modules, in the order in which a file passes through them:
 
-- `lines` makes components of it, as far as they matter here, and `values` reads
-  single values.
-- `events` is what one event says, as it is written.
-- `recurrence` works out the instances of a rule on a wall clock.
-- `zones` knows which clock the name of a time zone means, and when it shows what.
-- `series` places the events of one UID on the time line, and `busy` puts all together.
-- `problems` has what was wrong, and how much work reading may be.
+- `lines` splits the file into components, and keeps the properties that matter here;
+  `values` parses their values.
+- `events` reads a single event as it is written.
+- `recurrence` computes the instances of a recurrence rule, in local time.
+- `zones` finds the time zone that a name means, and converts its local times.
+  `windows_zones` has the names that Windows uses.
+- `series` places the events with one UID in time, and `busy` combines everything.
+- `problems` collects what was wrong with the file, and `budget` limits the work.
 
-Busy time that is lost is time that will be booked twice.  So what can be read is
-read, what is in doubt counts as busy, and of all that, something is told.
+Busy time that is lost will be booked twice.  Therefore everything that can be read is
+read, whatever is in doubt counts as busy, and both are reported.
 """
 
 from __future__ import annotations

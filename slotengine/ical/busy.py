@@ -1,4 +1,4 @@
-"""Which spans of a range a calendar takes."""
+"""The spans in which a calendar is busy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from slotengine.ical.series import BusyCollector, by_uid
 from slotengine.ical.zones import Zones
 
 MAX_EVENTS: Final = 500_000
-"""How many steps of work a file may take, each of about what one instance of a rule costs."""
+"""The default budget: the steps of work for one file, each about as costly as one instance."""
 
 
 class BusyTime(NamedTuple):
-    """What a calendar says of a range of time."""
+    """What a calendar says about a range of time."""
 
     spans: list[tuple[datetime, datetime]]
-    """When its owner is busy: in UTC, in order, joined where they overlap or touch."""
+    """When its owner is busy: in UTC, in order, joined where spans overlap or touch."""
     problems: list[Problem]
-    """What could not be read as it stands, and what was assumed, in no order: 1,000 at most,
-    of which one says why the result is not complete, if it is not."""
+    """What could not be read as it is written, and what was assumed, in no particular order.
+
+    There are at most 1,000.  If the result is incomplete, one of them says why."""
     complete: bool
-    """False if reading ended early: the file is cut short, or ``max_events`` are spent."""
+    """False if reading ended early: the file is cut short, or ``max_events`` was used up."""
 
 
 def busy_spans(
@@ -44,11 +45,10 @@ def busy_spans(
     max_events: int = MAX_EVENTS,
     strict: bool = False,
 ) -> BusyTime:
-    """Return when, in ``[start, end)``, the calendar's owner is busy.
+    """Return when the calendar's owner is busy within ``[start, end)``.
 
-    The spans are in UTC and in order, joined where they overlap or touch, and
-    clipped to the range: they are all that the calendar says of the range, and
-    nothing else.  ``zone`` is where its owner is, if that is known.
+    The spans are in UTC and in order, joined where they overlap or touch, and clipped to the
+    range.  ``zone`` is the IANA name of the owner's time zone, if it is known.
 
     >>> from datetime import UTC, timedelta
     >>> text = '''BEGIN:VCALENDAR
@@ -69,8 +69,8 @@ def busy_spans(
     >>> busy.problems, busy.complete
     ([], True)
 
-    What can be read is read, what cannot counts as busy as far as it is known,
-    and both are told in ``problems``:
+    Whatever can be read is read.  Whatever cannot be read counts as busy, as far as it is
+    known.  Both are reported in ``problems``:
 
     >>> cut = busy_spans(text.partition("EXDATE")[0], day, day + timedelta(days=7))
     >>> len(cut.spans), cut.complete
@@ -78,75 +78,71 @@ def busy_spans(
     >>> print(cut.problems[0])
     the file, line 6: it is cut short: END:VEVENT is missing; assumed: what is there counts
 
-    What counts:
+    What counts as busy:
 
-    - Events, and the periods of free/busy components that are not ``FREE``.
-      To-dos and journals take no time.
-    - Not what is cancelled (``STATUS``) or transparent (``TRANSP``; where that
-      is absent, Microsoft's busy status ``FREE``).  Tentative is busy.
-    - Not what the ``owner`` has declined: the address, or several, under which they
-      are a guest (``ATTENDEE``).  Without it nobody is known to have declined.
-    - ``RRULE``, ``RDATE``, ``EXDATE`` and the old ``EXRULE``; an instance that was
-      moved, cancelled or changed (``RECURRENCE-ID``), also with all that follow it
-      (``THISANDFUTURE``).
-    - Of two versions of one event or instance the higher ``SEQUENCE``.  If that tells no
-      difference, or if they stand in two calendars of the file, both count.
+    - Events, and the periods of free/busy components other than ``FREE``.  To-dos and journals
+      take no time.
+    - Not events that are cancelled (``STATUS``) or transparent (``TRANSP`` or, if it is
+      missing, Microsoft's busy status ``FREE``).  Tentative events are busy.
+    - Not events that the ``owner`` has declined.  ``owner`` is the address, or several
+      addresses, under which they are invited (``ATTENDEE``).  Without it, no event counts as
+      declined.
+    - Instances by ``RRULE`` and ``RDATE``, except those by ``EXDATE`` and the obsolete ``EXRULE``.
+      Instances that were moved, cancelled or changed (``RECURRENCE-ID``) count as changed; with
+      ``THISANDFUTURE`` so do all later ones.
+    - Of two versions of an event or instance, the one with the higher ``SEQUENCE``.  If the numbers
+      are equal, or the two are in different calendars of the file, both count.
 
-    When it is:
+    When it is busy:
 
-    - Rules are those of RFC 5545, worked out on the wall clock of the event's zone:
-      an instance starts at the same time of day in summer and in winter.  ``DTSTART``
-      is always the first one, and ``COUNT`` counts it, whether the rule matches it or not.
-    - ``DURATION`` has days as the calendar has them, from 12:00 to 12:00, and hours
-      of real time: the night that clocks go back, ``P1D`` lasts 25 hours and ``PT24H``
-      24.  With ``DTEND`` every instance lasts as long in real time as the first.
-    - A start that a change of the clock skips is read by the offset before the change;
-      one that it repeats is the first.
-    - A zone is looked up by its IANA name, then by its Windows name, then in the
-      file's own ``VTIMEZONE`` components, then as what else is known of such names:
-      ``UTC+01`` is one hour east.
-    - Times without a zone are read in the one that the calendar names
-      (``X-WR-TIMEZONE``), or else in ``zone``, or else in UTC.  Whole days are those
-      of ``zone``, or else of the calendar's zone, or else of UTC.
-    - An event of whole days without an end, or that ends on the day it starts, lasts
-      that day; any other event without an end or a duration takes no time.
-    - ``UNTIL`` with a date lets the rule run until the end of that date.  A rule of whole
-      days runs to the end of the day that its ``UNTIL`` is on, in UTC or by ``zone``, whichever
-      is later.
+    - Rules follow RFC 5545, in the local time of the event's zone.  An instance starts at the
+      same time of day in summer and in winter.  ``DTSTART`` is always the first instance, and is
+      included in ``COUNT``, whether or not the rule matches it.
+    - ``DURATION`` has calendar days, such as from 12:00 to 12:00, and hours of elapsed time.  In
+      the night in which clocks go back, ``P1D`` lasts 25 hours and ``PT24H`` lasts 24.  With
+      ``DTEND``, every instance has the same elapsed time as the first.
+    - A start that is skipped by a change of the clock is read with the offset before the change.
+      A start that is repeated is the first of the two.
+    - A zone is looked up by its IANA name, then by its Windows name, then in the ``VTIMEZONE``
+      components of the file, and then by other known forms: ``UTC+01`` is one hour east.
+    - Times without a zone are in the calendar's zone (``X-WR-TIMEZONE``), or else in ``zone``, or
+      else in UTC.  Whole days are in ``zone``, or else in the calendar's zone, or else in UTC.
+    - A whole-day event without an end, or with an end on its first day, lasts that day.  Any
+      other event without an end and a duration takes no time.
+    - With a date for ``UNTIL``, a rule runs until the end of that date.  A rule for whole days runs
+      to the end of the day of its ``UNTIL``, in UTC or in ``zone``, whichever is later.
 
-    What is assumed, and told:
+    What is assumed, and reported:
 
-    - A time in an unknown zone is busy at two readings: in the calendar's zone (or at
-      the offset that the name tells), and in ``zone``.
-    - An event that starts on a date and ends at a time is busy from 00:00 of the date; one
-      that starts at a time and ends on a date, until 00:00 of that, in the zone of the start
-      or in ``zone``, whichever is later.
-    - An end that cannot be read, or is before the start: the event, or the period, lasts a day.  Of
-      several ends or durations the longest counts.  An end without a zone is in that
-      of the start.
-    - An event without a start that can be read takes no time.  Of a rule that cannot
-      be read, the first instance counts.
-    - Of a file that is cut short, what is there counts.
+    - A time in an unknown zone is busy at two times: in the calendar's zone (or at the offset
+      that the name contains), and in ``zone``.
+    - An event that starts on a date and ends at a time starts at 00:00 of the date.  An event that
+      starts at a time and ends on a date ends at 00:00 of the date, in the zone of the start or in
+      ``zone``, whichever is later.
+    - If an end cannot be read, or is before the start, the event or period lasts a day.  Of several
+      ends or durations, the longest counts.  An end without a zone is in the zone of the start.
+    - An event without a readable start takes no time.  If a rule cannot be read, the first
+      instance counts.
+    - If the file is cut short, its readable part counts.
 
-    O(n log n) for n instances.  ``max_events`` bounds the work for the rules of the file,
-    in steps of about what one instance costs; a rule without ``COUNT`` is worked out
-    in the range alone.  A step is counted, not timed: the same file gives the same
-    result everywhere.  When they are spent, the instances found so far stand.  Beside
-    that, time and memory grow with the size of the file, some 0.5 s for a megabyte: in
-    an event loop, read what is large in a thread.
+    O(n log n) for n instances.  ``max_events`` limits the work for the rules of the file, in
+    steps of about the cost of one instance.  A rule without ``COUNT`` is evaluated within the
+    range only.  Steps are counted, not timed, so the same file gives the same result everywhere.
+    When they are used up, the instances found so far count.  Apart from that, time and memory
+    grow with the size of the file, by about 0.5 s for a megabyte.  In an event loop, read large
+    files in a thread.
 
-    :raises BadCalendar: if the text is no calendar at all; if ``strict``, for the first
-        problem that there is.
-    :raises InvalidField: if the text is neither text nor bytes, a time is naive, the end
-        not after the start, the zone unknown, or ``max_events`` no positive whole number.
+    :raises BadCalendar: if the text is not a calendar; with ``strict``, for the first problem.
+    :raises InvalidField: if ``text`` is neither str nor bytes, a time is naive, the end is not
+        after the start, the zone is unknown, or ``max_events`` is not a positive whole number.
     """
     begin, finish = to_us(start, "start"), to_us(end, "end")
     if begin >= finish:
-        raise InvalidField("end", "must be after the start")
+        raise InvalidField("end", f"must be after the start, {start}, not {end}")
     if not is_count(max_events):
         raise InvalidField("max_events", f"must be a positive whole number, not {max_events!r}")
     if not isinstance(text, str | bytes):
-        raise InvalidField("text", f"must be text or bytes, not {type(text).__name__}")
+        raise InvalidField("text", f"must be str or bytes, not {type(text).__name__}")
     if zone is not None:
         Zone.of(zone)
     owners = frozenset(map(normalized_address, _addresses(owner)))
@@ -180,17 +176,17 @@ def _add_all(
             read = read_event(component, number, owner, log)
             if read is not None:
                 events.append(read)
-    # Those without a rule first: they cost nothing, so that they are there whatever is spent.
+    # Events without a rule cost nothing.  They come first, so that they always count.
     for series in sorted(by_uid(events), key=lambda series: any(each.rules for each in series)):
         with log.guard(series[0].name, series[0].line):
             timeline.add(series)
 
 
 def _addresses(owner: object) -> list[str]:
-    """Return the addresses that one, or several, are.  Raises `InvalidField`."""
+    """Return one address, or several, as a list.  Raises `InvalidField`."""
     several = [owner] if isinstance(owner, str) else owner
     if isinstance(several, Collection):
         addresses = [one for one in several if isinstance(one, str)]
         if len(addresses) == len(several):
             return addresses
-    raise InvalidField("owner", f"must be an address, or several, not {owner!r}")
+    raise InvalidField("owner", f"must be an address or a collection of them, not {owner!r}")

@@ -1,6 +1,6 @@
-"""What one VEVENT says: whose it is, whether it is busy, and its times as they are written.
+"""Read a single VEVENT: whether it is busy, and its times as they are written.
 
-Nothing is placed on the time line here; `series` does that.
+Nothing is placed in time here; `series` does that.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from slotengine.ical.values import (
     parse_time,
 )
 
-_NO_END: Final = "it lasts a day, if nothing else says how long"
+_NO_END: Final = "it lasts a day, unless something else says how long"
 _SEQUENCE: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 class WrittenPeriod(NamedTuple):
-    """A start, and an end or a length."""
+    """A start, and an end or a duration."""
 
     start: Time
     end: Time | Duration
 
 
 class CalendarEvent(NamedTuple):
-    """All of a series, or one instance of it, as a VEVENT tells it."""
+    """A whole series, or one instance of it, as a VEVENT describes it."""
 
     name: str
-    """What to call it in a problem."""
+    """What a problem calls it."""
     line: int
     uid: str
     sequence: int
     busy: bool
     starts: list[Time]
-    """One, unless DTSTART is there more than once; none only if it is an instance that is free."""
+    """Usually one.  Several if DTSTART is repeated; none only for a free instance."""
     ends: list[Time]
     lengths: list[Duration]
     has_bad_end: bool
-    """Whether an end or a length is there that cannot be read, or is not what is meant."""
+    """Whether an end or duration cannot be read, or cannot be what is meant."""
     instance: Time | None
-    """Which instance it tells of, if it is not the whole series."""
+    """The instance that it describes, or None for the whole series."""
     and_future: bool
-    """Whether it tells of all that follow, too."""
+    """Whether it also describes all later instances."""
     rules: list[ParsedRule]
     left_out_rules: list[ParsedRule]
     added: list[Time | WrittenPeriod]
@@ -64,7 +64,7 @@ class CalendarEvent(NamedTuple):
         return self.busy and bool(self.starts)
 
     def times(self) -> Iterator[Time]:
-        """Yield all times that it names."""
+        """Yield every time that it contains."""
         yield from self.starts
         yield from self.ends
         yield from self.left_out
@@ -85,9 +85,9 @@ class CalendarEvent(NamedTuple):
 def read_event(
     component: Component, number: int, owner: frozenset[str], log: ProblemLog
 ) -> CalendarEvent | None:
-    """Return what a VEVENT says, or None if it has no start and so says nothing.
+    """Return a VEVENT, or None if it has no start and so takes no time.
 
-    ``number`` is its place in the calendar, and ``owner`` its owner's addresses.
+    ``number`` is its position in the calendar, and ``owner`` has the owner's addresses.
     """
     return _Reader(component, _name(component, "event", number), log).event(owner)
 
@@ -95,7 +95,7 @@ def read_event(
 def read_periods(
     component: Component, number: int, log: ProblemLog
 ) -> tuple[str, list[WrittenPeriod]]:
-    """Return the name of a free/busy component, and its periods that are not free."""
+    """Return the name of a free/busy component, and its busy periods."""
     name = _name(component, "free/busy component", number)
     reader = _Reader(component, name, log)
     return name, list(reader.periods("FREEBUSY"))
@@ -107,7 +107,7 @@ def _name(component: Component, kind: str, number: int) -> str:
 
 
 def normalized_address(text: str) -> str:
-    """Return an address as it is compared.
+    """Return an address in the form in which addresses are compared.
 
     >>> normalized_address("MAILTO:Desk@Example.org") == normalized_address("desk@example.org")
     True
@@ -125,7 +125,7 @@ def _shown(moment: Time) -> str:
 
 
 class _Reader:
-    """Reads the properties of a component, and tells what is wrong with them."""
+    """Reads the properties of a component, and reports what is wrong with them."""
 
     def __init__(self, component: Component, name: str, log: ProblemLog) -> None:
         self._component = component
@@ -134,14 +134,16 @@ class _Reader:
 
     def event(self, owner: frozenset[str]) -> CalendarEvent | None:
         busy = not self._is_free(owner)
-        starts = self._times("DTSTART", "it does not start there")
-        instances = self._times("RECURRENCE-ID", "it is an event of its own")
+        starts = self._times("DTSTART", "this start is ignored")
+        instances = self._times("RECURRENCE-ID", "it is a separate event")
         if not starts and (busy or not instances):
             if not self._component.all("DTSTART"):
                 self._tell(self._component.line, "it has no DTSTART", "it takes no time")
             return None
         if len(starts) > 1:
-            self._tell(self._component.line, "DTSTART is there more than once", "it starts at each")
+            self._tell(
+                self._component.line, "it has more than one DTSTART", "it starts at each of them"
+            )
         ends = self._times("DTEND", _NO_END)
         lengths = self._durations()
         if ends and lengths:
@@ -164,14 +166,14 @@ class _Reader:
             or self._says_date(),
             instance=instances[0] if instances else None,
             and_future=bool(instances) and self._reaches_on(),
-            rules=self._rules("RRULE", zone, of_dates, "only what is known without it"),
-            left_out_rules=self._rules("EXRULE", zone, of_dates, "nothing is left out by it"),
+            rules=self._rules("RRULE", zone, of_dates, "the rule adds no instances"),
+            left_out_rules=self._rules("EXRULE", zone, of_dates, "the rule excludes nothing"),
             added=self._added(),
-            left_out=self._times("EXDATE", "it leaves nothing out"),
+            left_out=self._times("EXDATE", "it excludes nothing"),
         )
 
     def periods(self, name: str) -> Iterator[WrittenPeriod]:
-        """Yield the periods of the properties of that name that are not free."""
+        """Yield the busy periods of the properties with a name."""
         for each in self._component.all(name):
             parameters, text, _ = self._parts(each)
             if parameters.get("FBTYPE", "BUSY").upper() != "FREE":
@@ -180,7 +182,7 @@ class _Reader:
                     if period is not None:
                         yield period
 
-    # --- What it is ----------------------------------------------------------------------
+    # --- Whether it is busy --------------------------------------------------------------
 
     def _is_free(self, owner: frozenset[str]) -> bool:
         transparency = self._words("TRANSP")
@@ -195,12 +197,12 @@ class _Reader:
         return {each.parts()[1].upper() for each in self._component.all(name)} - {""}
 
     def _is_declined(self, owner: frozenset[str]) -> bool:
-        """Return whether the owner is a guest who declined, wherever they are listed."""
+        """Return whether the owner is invited and has declined, in every entry."""
         answers = set()
         for each in self._component.all("ATTENDEE"):
             parameters, text, is_well = each.parts()
             if owner & {normalized_address(text), normalized_address(parameters.get("EMAIL", ""))}:
-                # Where quotes are out of order, a name may say what the guest does not.
+                # If quotes are misplaced, part of a name could be mistaken for the answer.
                 answers.add(parameters.get("PARTSTAT", "").upper() if is_well else "")
         return answers == {"DECLINED"}
 
@@ -216,10 +218,10 @@ class _Reader:
         line = self._component.all("RECURRENCE-ID")[0]
         reach = line.parts()[0].get("RANGE", "").upper()
         if reach not in ("", "THISANDFUTURE"):
-            self._tell(line.line, f"RANGE is {reach[:20]!r}", "it is of that instance alone")
+            self._tell(line.line, f"RANGE is {reach[:20]!r}", "only that instance is changed")
         return reach == "THISANDFUTURE"
 
-    # --- When it is ----------------------------------------------------------------------
+    # --- Its times -----------------------------------------------------------------------
 
     def _times(self, name: str, otherwise: str) -> list[Time]:
         found = []
@@ -233,7 +235,7 @@ class _Reader:
         return found
 
     def _says_date(self) -> bool:
-        """Return whether a start is declared as a date: then a whole day is meant."""
+        """Return whether a start is declared as a date, which means a whole day."""
         starts = self._component.all("DTSTART")
         return any(each.parts()[0].get("VALUE", "").upper() == "DATE" for each in starts)
 
@@ -247,7 +249,7 @@ class _Reader:
         moment, is_odd = read
         declared = parameters.get("VALUE", "").upper()
         if declared == "DATE" and not moment.wall % DAY and not moment.is_date:
-            moment = moment._replace(is_date=True)  # midnight stands for no time of day
+            moment = moment._replace(is_date=True)  # some programs write dates as midnights
             is_odd = True
         if is_odd or ((declared == "DATE") != moment.is_date and declared):
             self._tell(line.line, f"{line.name} is {text[:40]!r}", _shown(moment))
@@ -304,16 +306,22 @@ class _Reader:
                 self._tell(each.line, f"{name} cannot be read", otherwise)
                 continue
             for odd in read.odd:
-                self._tell(each.line, f"in its {name} {odd}", "it counts as far as it can be read")
+                self._tell(each.line, f"its {name} {odd}", "the rest of the rule counts")
             if self._component.all("RECURRENCE-ID"):
-                self._tell(each.line, f"one instance has {name}", "its instances count, too")
+                self._tell(
+                    each.line, f"a single instance has {name}", "its instances count as well"
+                )
             found.append(read)
         return found
 
     def _parts(self, line: Property) -> tuple[dict[str, str], str, bool]:
         parts = line.parts()
         if not parts[2]:
-            self._tell(line.line, f"{line.name} has a quote or a colon too many", "the last part")
+            self._tell(
+                line.line,
+                f"{line.name} has a misplaced quote or colon",
+                "the value is the last part",
+            )
         return parts
 
     def _tell(self, line: int, problem: str, assumed: str) -> None:

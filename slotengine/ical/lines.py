@@ -1,9 +1,9 @@
-"""From a file to its components, as far as they matter to when somebody is busy.
+"""Split a calendar file into components, and keep the properties that say when it is busy.
 
-Whatever is there is read: a line that is none is passed over, a component
-without its end ends with the one around it, and bytes that are not UTF-8 are
-taken for Latin-1.  Summaries, descriptions, guests and alarms are never
-looked at, so they can break nothing, and no problem can tell of them.
+Whatever can be read is read.  Lines that cannot be read are skipped, a component without
+its END ends with the one around it, and bytes that are not UTF-8 are decoded as Latin-1.
+Summaries, descriptions and alarms are never read, so they cannot cause an error or
+appear in one.
 
 O(n) for a file of n bytes.
 """
@@ -20,7 +20,7 @@ from slotengine.errors import BadCalendar
 from slotengine.ical.problems import ProblemLog
 
 TIMES: Final = frozenset({"DTEND", "DTSTART", "EXDATE", "RDATE", "RECURRENCE-ID"})
-# Of the parts of an event that are not closed, these are not taken for the event's.
+# In a part of an event that lacks its END, these do not belong to the event.
 _OWN: Final = frozenset({"ATTENDEE", "DURATION", "STATUS", "UID"})
 _READ: Final = TIMES | _OWN | frozenset({
     "BEGIN", "END", "EXRULE", "FREEBUSY", "RRULE", "SEQUENCE", "TRANSP", "TZID", "TZOFFSETFROM",
@@ -28,7 +28,7 @@ _READ: Final = TIMES | _OWN | frozenset({
 })  # fmt: skip
 _NAMES: Final = {name.encode(): name for name in _READ}
 _READ_IN: Final = frozenset({"DAYLIGHT", "STANDARD", "VEVENT", "VFREEBUSY", "VTIMEZONE"})
-# None of these is in another one: what seems so has lost its END.
+# These are never nested.  If one seems to be, the outer one lacks its END.
 _TOP: Final = frozenset({"VEVENT", "VFREEBUSY", "VJOURNAL", "VTIMEZONE", "VTODO"})
 
 _HEAD: Final = re.compile(rb"\s*([A-Za-z0-9-]+)\s*[:;]")
@@ -36,7 +36,7 @@ _WORD: Final = re.compile(rb"\s*([A-Za-z0-9-]*)")
 _PARAMETER: Final = re.compile(r';\s*([A-Za-z0-9-]+)\s*=\s*("[^"]*"(?:,"[^"]*")*|[^";:]*)\s*')
 _LAST: Final = re.compile(r";\s*([A-Za-z0-9-]+)\s*=([^;]*)")
 _TIMES: Final = re.compile(r"[\dTZPWDHMS+\-/,.: ]*", re.IGNORECASE)
-# What stands before the first date of a value was of a parameter, as in "UTC+01:00:20300109".
+# What precedes the first date of a value belongs to a parameter, as in "UTC+01:00:20300109".
 _LATER_DATE: Final = re.compile(r"[^,/]*:\s*(?=\d{4}-?\d\d-?\d\d)", re.ASCII)
 
 _MARKS: Final = (
@@ -47,15 +47,15 @@ _MARKS: Final = (
 
 
 class Property(NamedTuple):
-    """A line of a component that matters."""
+    """One line of a component."""
 
     line: int
     name: str
     rest: str
-    """All that follows the name, its parameters and the value."""
+    """The line after the name: the parameters and the value."""
 
     def parts(self) -> tuple[dict[str, str], str, bool]:
-        """Return the parameters, the value, and whether quotes and colons were in order."""
+        """Return the parameters, the value, and whether all quotes and colons are well placed."""
         parameters, place = {}, 0
         while match := _PARAMETER.match(self.rest, place):
             parameters[match[1].upper()] = match[2].strip().strip('"')
@@ -63,7 +63,7 @@ class Property(NamedTuple):
         value = self.rest[place + 1 :]
         if self.rest[place : place + 1] == ":" and not self._is_split(value):
             return parameters, value.strip(), True
-        # A quote or a colon where none may be: a time comes after the last, but for its own.
+        # A quote or colon is misplaced.  A date and time follows the last colon but its own.
         dated = _LATER_DATE.match(self.rest) if self.name in TIMES else None
         end = dated.end() if dated else self.rest.rfind(":") + 1
         before, value = self.rest[:end].rstrip().removesuffix(":"), self.rest[end:]
@@ -77,7 +77,7 @@ class Property(NamedTuple):
 
 
 class Component:
-    """What stands between a BEGIN and its END."""
+    """What is between a BEGIN and its END."""
 
     __slots__ = ("children", "kind", "line", "properties")
 
@@ -88,15 +88,15 @@ class Component:
         self.children: list[Component] = []
 
     def all(self, name: str) -> list[Property]:
-        """Return the properties of that name, in the order of the file."""
+        """Return the properties with a name, in the order of the file."""
         return self.properties.get(name, [])
 
     def value(self, name: str) -> str:
-        """Return the value of the first property of that name, or nothing."""
+        """Return the value of the first property with a name, or an empty string."""
         return next((each.parts()[1] for each in self.all(name)), "")
 
     def walk(self, kind: str) -> Iterator[Component]:
-        """Yield the components of that kind, at whatever depth, in the order of the file."""
+        """Yield the components of a kind, at any depth, in the order of the file."""
         waiting = [self]
         while waiting:
             component = waiting.pop()
@@ -116,7 +116,7 @@ def parse_calendars(text: str | bytes, log: ProblemLog) -> list[Component]:
 
 
 def _plain(text: str | bytes) -> bytes:
-    """Return a file in UTF-8, or in what is not quite that."""
+    """Return a file in UTF-8, apart from bytes that are decoded line by line."""
     if isinstance(text, str):
         text = text.encode(errors="replace")
     for mark, encoding in _MARKS:
@@ -125,15 +125,15 @@ def _plain(text: str | bytes) -> bytes:
             if encoding != "utf-8":
                 text = text.decode(encoding, "replace").encode(errors="replace")
             break
-    # Nor is UTF-16 without a mark, but for its zeros, as far as it matters here.
+    # Without its zeros, UTF-16 that has no mark reads like UTF-8, as far as it matters here.
     return text.replace(b"\0", b"").removeprefix(codecs.BOM_UTF8)
 
 
 def _lines(data: bytes) -> Iterator[tuple[int, str, bytes]]:
-    """Yield each line that may matter: its number, name, and all of it.
+    """Yield each line that may matter, as its number, its name and the rest.
 
-    The name is empty if the line has none.  Of a line that has one but does not
-    matter, the rest is never put together.
+    The name is empty if the line has none.  A line with a name that does not matter is
+    skipped without being unfolded.
     """
     parts: list[bytes] = []
     start = 0
@@ -168,7 +168,7 @@ def _decoded(line: bytes) -> str:
 
 
 class _Tree:
-    """Puts the lines of a file into components."""
+    """Builds the components from the lines of a file."""
 
     def __init__(self, log: ProblemLog) -> None:
         self._log = log
@@ -176,10 +176,10 @@ class _Tree:
         self._open: list[Component] = []
         self._kinds: Counter[str] = Counter()
         self._top: int | None = None
-        """The place of the open component in which none of its like may begin."""
+        """The index of the open component in which no component of its level may begin."""
 
     def add(self, number: int, name: str, line: bytes) -> None:
-        """Add a line, by its name, without which it is none."""
+        """Add a line.  Without a name it cannot be read."""
         if name == "BEGIN":
             self._begin(number, _decoded(line[1:]).strip().upper())
         elif name == "END":
@@ -209,7 +209,7 @@ class _Tree:
         elif not self._open:
             if kind not in _TOP & _READ_IN:
                 return
-            missing = "BEGIN:VCALENDAR is missing, so that it may be cut short at its beginning"
+            missing = "BEGIN:VCALENDAR is missing, so the beginning may be cut short"
             self._log.add_incomplete("the file", number, missing, "what is there counts")
             self._push(Component("VCALENDAR", number))
         elif kind in _TOP and self._top is not None:
@@ -221,7 +221,7 @@ class _Tree:
         if not self._kinds[kind]:
             if self._open:
                 self._log.add(
-                    "the file", number, f"END:{kind[:40]} without its BEGIN", "nothing ends there"
+                    "the file", number, f"END:{kind[:40]} without its BEGIN", "it is ignored"
                 )
             return
         place = len(self._open) - 1
@@ -235,9 +235,9 @@ class _Tree:
         if not self._open or self._open[-1].kind in _READ_IN:
             word = _WORD.match(line)
             name = _NAMES.get(word[1].upper()) if word else None
-            what = f"{name} cannot be read" if name else "a line of it cannot be read"
+            what = f"{name} cannot be read" if name else "a line cannot be read"
             where = f"{self._open[-1].kind} of line {self._open[-1].line}" if self._open else ""
-            self._log.add(where or "the file", number, what, "the line is not there")
+            self._log.add(where or "the file", number, what, "the line is ignored")
 
     def _push(self, component: Component) -> None:
         if not self._open:
@@ -253,7 +253,7 @@ class _Tree:
         component = self._open[place]
         self._log.add(
             f"{component.kind[:40]} of line {component.line}", number, "its END is missing",
-            "it ends there",
+            "it ends at this line",
         )  # fmt: skip
 
     def _close_down_to(self, place: int) -> None:
@@ -261,7 +261,7 @@ class _Tree:
             component = self._open.pop()
             self._kinds[component.kind] -= 1
             if len(self._open) > place and self._open[-1].kind == "VEVENT":
-                # What follows an alarm without its END is the event's.
+                # After an alarm that lacks its END, further lines belong to the event.
                 for name, found in component.properties.items():
                     if name not in _OWN:
                         self._open[-1].properties.setdefault(name, []).extend(found)

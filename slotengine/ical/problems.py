@@ -1,4 +1,4 @@
-"""What was wrong with a calendar file, and what was assumed instead."""
+"""The problems of a calendar file: what was wrong, and what was assumed instead."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from slotengine.errors import BadCalendar
 from slotengine.ical.budget import BudgetSpent
 
 MAX_PROBLEMS: Final = 1_000
-"""How many problems are kept of one file."""
+"""The most problems that are kept for one file."""
 
 
 class Problem(NamedTuple):
-    """Something in a calendar that could not be read as it stands.
+    """Something in a calendar that could not be read as it is written.
 
     >>> print(Problem("event 'a@example.org'", 12, "DTEND cannot be read", "it lasts a day"))
     event 'a@example.org', line 12: DTEND cannot be read; assumed: it lasts a day
     """
 
     component: str
-    """The event, named by its UID or its number in the calendar, never by its summary."""
+    """The event, named by its UID or its number in the calendar, but never by its summary."""
     line: int
-    """The first one is 1.  Of a line that is folded, the first part."""
+    """The line, counted from 1; of a folded line, the first part."""
     problem: str
     assumed: str
 
@@ -31,7 +31,7 @@ class Problem(NamedTuple):
         return f"{self.component}, line {self.line}: {self.problem}; assumed: {self.assumed}"
 
 
-_SPENT: Final = "there is too much to work out", "no instances but those found so far"
+_SPENT: Final = "it takes too much work, given max_events", "only the instances found so far"
 
 
 class ProblemLog:
@@ -43,28 +43,30 @@ class ProblemLog:
         self._strict = strict
 
     def add(self, component: str, line: int, problem: str, assumed: str) -> None:
-        """Keep a problem.  Raises `BadCalendar` if the log is strict."""
+        """Add a problem.  Raises `BadCalendar` if the log is strict."""
         if self._strict:
             raise BadCalendar(f"{component}, line {line}: {problem}")
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(Problem(component, line, problem, assumed))
 
     def add_incomplete(self, component: str, line: int, problem: str, assumed: str) -> None:
-        """Keep a problem for which reading ended early, so that the result is not complete."""
-        del self.problems[MAX_PROBLEMS - 1 :]  # why it is not complete is always told
+        """Add a problem that ended the reading early, so that the result is incomplete."""
+        del self.problems[MAX_PROBLEMS - 1 :]  # keep room: this reason must always be reported
         self.add(component, line, problem, assumed)
         self.complete = False
 
     @contextmanager
     def guard(self, component: str, line: int) -> Iterator[None]:
-        """Keep an exception from inside as a problem, unless the log is strict."""
+        """Turn an exception raised inside the block into a problem, unless the log is strict."""
         try:
             yield
-        except BadCalendar:  # what is strict is over
+        except BadCalendar:  # the log is strict
             raise
         except BudgetSpent:
             self.add_incomplete(component, line, *_SPENT)
         except Exception:
-            # There is no case known.  But a file comes from anywhere, and one event of it must
-            # not take all the others with it.
-            self.add_incomplete(component, line, "it cannot be worked out", "what was found so far")
+            # No cause is known.  But files come from anywhere, and one bad event must not
+            # hide all the others.
+            self.add_incomplete(
+                component, line, "it cannot be evaluated", "only what was found so far"
+            )

@@ -1,21 +1,22 @@
-"""The instances of a recurrence rule (RFC 5545, section 3.3.10), on a wall clock.
+"""Compute the instances of a recurrence rule (RFC 5545, section 3.3.10) in local time.
 
-Knows nothing of time zones: a time is what the clock on the wall shows, in
-seconds since 1970-01-01T00:00:00 of that wall, and a day is its number since
-then.  Whether such a time exists, and when it is, is decided elsewhere.
+This module knows nothing of time zones.  A time is a local time, in seconds since
+1970-01-01T00:00:00 local time, and a day is a number of days since then.  Other modules
+decide whether such a local time exists, and which instant it is.
 
-A rule counts in periods: each FREQ and INTERVAL, from the one that DTSTART is in.
-Of each period the whole set is made, by the table of the RFC, also of what is
-before DTSTART: BYSETPOS picks from that.  Then what is not after DTSTART is
-dropped.  DTSTART is always the first instance, and COUNT counts it.
+A rule is evaluated one period at a time.  The periods follow from FREQ and INTERVAL, and
+the first is the one that contains DTSTART.  The full set of each period is computed by
+the RFC's table, including times before DTSTART, because BYSETPOS selects from that set.
+Then times up to DTSTART are dropped.  DTSTART is always the first instance, and is
+included in COUNT.
 
 Where the RFC leaves a choice:
 
-- With BYWEEKNO a year is one of weeks, so that its first week may begin in
-  December of the calendar year before, and the year of DTSTART is that of its week.
-- BYWEEKNO, BYYEARDAY and BYMONTHDAY narrow each other: a day must be in all of them.
-- A part that the RFC does not allow with the FREQ (BYWEEKNO in a monthly rule) is left
-  out, and so is the number of a BYDAY where none may be.  `values` sees to that.
+- With BYWEEKNO, years consist of whole weeks.  A year's first week may begin in December of
+  the calendar year before, and DTSTART belongs to the year of its week.
+- BYWEEKNO, BYYEARDAY and BYMONTHDAY restrict each other: a day must match all of them.
+- A part that the RFC does not allow with the FREQ (such as BYWEEKNO in a monthly rule) is
+  ignored, and so is a number in BYDAY where none is allowed.  `values` takes care of that.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Spend = Callable[[int], None]
 
 
 class Freq(IntEnum):
-    """What the periods of a rule are, the longest last."""
+    """The length of a rule's periods, from the shortest to the longest."""
 
     SECONDLY = 0
     MINUTELY = 1
@@ -54,19 +55,19 @@ class Freq(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecurrenceRule:
-    """A rule, each of its parts sorted and without repetitions; an empty one is not there."""
+    """A recurrence rule.  Each part is sorted and without repetitions; a missing part is empty."""
 
     freq: Freq
     interval: int = 1
     count: int | None = None
     until: int | None = None
-    """The last wall-clock time at which there may be an instance."""
+    """The last local time at which there may be an instance."""
     months: tuple[int, ...] = ()
     weeks: tuple[int, ...] = ()
     year_days: tuple[int, ...] = ()
     month_days: tuple[int, ...] = ()
     weekdays: tuple[tuple[int, int], ...] = ()
-    """Each with its number in the month or year, 0 for every one.  Monday is 0."""
+    """Pairs of a number in the month or year, 0 for every one, and a weekday.  Monday is 0."""
     hours: tuple[int, ...] = ()
     minutes: tuple[int, ...] = ()
     seconds: tuple[int, ...] = ()
@@ -75,18 +76,18 @@ class RecurrenceRule:
 
 
 def day_of(day: date) -> int:
-    """Return the number of a date, 1970-01-01 being 0."""
+    """Return the number of a date, counted from 0 for 1970-01-01."""
     return day.toordinal() - _EPOCH
 
 
 def instances(
     rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
 ) -> Iterator[int]:
-    """Yield the instances of a rule that starts at ``start``, from ``first`` to ``last``, in order.
+    """Yield the instances from ``first`` to ``last``, in order, of a rule that starts at ``start``.
 
-    Each step is paid for with ``spend``, which ends the walk by raising: a step
-    is a period, a day that is looked at, or an instance that is found.  A rule
-    with COUNT is walked from its start, any other one from ``first``.
+    Each step calls ``spend``, which can end the evaluation by raising.  A step is a period,
+    a day that is tested, or an instance that is found.  A rule with COUNT is evaluated from
+    its start, any other rule from ``first``.
     """
     assert rule.interval >= 1
     number = 1
@@ -108,19 +109,19 @@ def instances(
 
 
 def has_instance(rule: RecurrenceRule, start: int, moment: int, spend: Spend) -> bool:
-    """Return whether the rule has an instance at that moment."""
+    """Return whether the rule has an instance at a moment."""
     return any(True for _ in instances(rule, start, moment, moment, spend))
 
 
 def matches_start(rule: RecurrenceRule, start: int, spend: Spend) -> bool:
-    """Return whether DTSTART is in the rule's own set, and not just its first instance."""
+    """Return whether the rule itself matches DTSTART, which is an instance in any case."""
     return any(moment == start for moment in _matches(rule, start, start, start, spend))
 
 
 def _is_over(rule: RecurrenceRule, moment: int, number: int) -> bool:
-    """Return whether the rule ended before the moment, as its instance of that number.
+    """Return whether the rule ended before a moment, which is its instance with that number.
 
-    A rule must not have both COUNT and UNTIL; one that has ends with the later.
+    A rule must not have both COUNT and UNTIL.  If it has, the later of the two ends it.
     """
     counted = rule.count is not None and number > rule.count
     if rule.until is None:
@@ -131,7 +132,7 @@ def _is_over(rule: RecurrenceRule, moment: int, number: int) -> bool:
 def _matches(
     rule: RecurrenceRule, start: int, first: int, last: int, spend: Spend
 ) -> Iterator[int]:
-    """Yield the sets of the periods from the one of ``first`` to the one of ``last``, in order."""
+    """Yield the sets of all periods from that of ``first`` to that of ``last``, in order."""
     if first > last:
         return
     if rule.freq >= Freq.DAILY:
@@ -160,7 +161,7 @@ def _at_positions(rule: RecurrenceRule, found: list[int]) -> list[int]:
 
 
 def _times(rule: RecurrenceRule, start: int, spend: Spend) -> list[int]:
-    """Return the times of day at which there is an instance, in seconds."""
+    """Return the times of day of instances, in seconds."""
     hours = rule.hours or (start % DAY // HOUR,)
     minutes = rule.minutes or (start % HOUR // MINUTE,)
     seconds = rule.seconds or (start % MINUTE,)
@@ -177,7 +178,7 @@ def _times(rule: RecurrenceRule, start: int, spend: Spend) -> list[int]:
 
 
 def _steps(interval: int, base: int, target: int) -> int:
-    """Return how many intervals after the base is the last that is not after the target."""
+    """Return how many intervals fit between the base and the target."""
     return max(0, (target - base) // interval)
 
 
@@ -236,7 +237,7 @@ def _yearly(
     year, lowest, highest = _date(start).year, _date(first).year, _date(last).year
     days_of_year = _days_of_year
     if rule.weeks:
-        # A year of weeks may begin in the calendar year before, and end in the one after.
+        # A year of whole weeks may begin in the calendar year before, and end in the next.
         year, lowest, highest = _week_year(start, rule.week_start), lowest - 1, highest + 1
         days_of_year = _days_of_weeks
     year += _steps(rule.interval, year, lowest) * rule.interval
@@ -316,12 +317,12 @@ def _within_days(
         if after is None:
             yield from _at_positions(rule, [moment + each for each in inner])
             after = moment + step
-        # To the first period of the rule that does not begin before.
+        # Continue with the rule's first period that does not begin earlier.
         moment = base + -(-(after - base) // step) * step
 
 
 def _inner(rule: RecurrenceRule, start: int, spend: Spend) -> list[int]:
-    """Return where in a period the instances are."""
+    """Return the positions of the instances within a period."""
     if rule.freq is Freq.SECONDLY:
         return [0]
     seconds = rule.seconds or (start % MINUTE,)
@@ -333,7 +334,7 @@ def _inner(rule: RecurrenceRule, start: int, spend: Spend) -> list[int]:
 
 
 def _skipped(rule: RecurrenceRule, moment: int) -> int | None:
-    """Return None if the period may have instances, or until when there are none."""
+    """Return None if the period may have instances, or else the end of the time without any."""
     if not _is_in(rule, moment // DAY):
         return moment - moment % DAY + DAY
     if rule.hours and moment % DAY // HOUR not in rule.hours:
@@ -347,11 +348,11 @@ def _skipped(rule: RecurrenceRule, moment: int) -> int | None:
     return None
 
 
-# --- What a day is -----------------------------------------------------------------------
+# --- Days ----------------------------------------------------------------------------
 
 
 def _is_in(rule: RecurrenceRule, day: int) -> bool:
-    """Return whether the parts that narrow let a day through."""
+    """Return whether a day matches the parts that restrict days."""
     return (
         _is_in_month(rule, day)
         and _is_on_year_day(rule, day)
@@ -361,7 +362,7 @@ def _is_in(rule: RecurrenceRule, day: int) -> bool:
 
 
 def _around(rule: RecurrenceRule, day: int) -> tuple[int, int]:
-    """Return the month or year, as first day and length, in which weekdays are numbered."""
+    """Return the month or year in which weekdays are numbered, as first day and length."""
     found = _date(day)
     if rule.freq is Freq.YEARLY and not rule.months:
         return _new_year(found.year), 366 if isleap(found.year) else 365
@@ -389,7 +390,7 @@ def _is_on_month_day(rule: RecurrenceRule, day: int) -> bool:
 
 
 def _is_on_weekday(rule: RecurrenceRule, day: int, first: int, length: int) -> bool:
-    """Return whether a day is one of the rule's weekdays, numbered within the span of days."""
+    """Return whether a day is one of the rule's weekdays, numbered within a span of days."""
     if not rule.weekdays:
         return True
     forward, backward = (day - first) // 7 + 1, -((first + length - 1 - day) // 7) - 1
@@ -400,7 +401,7 @@ def _is_on_weekday(rule: RecurrenceRule, day: int, first: int, length: int) -> b
 
 
 def _expanded(weekdays: Iterable[tuple[int, int]], first: int, length: int) -> list[int]:
-    """Return the days of a span that are such weekdays."""
+    """Return the days of a span that match the weekdays."""
     found = set()
     for number, weekday in weekdays:
         day = first + (weekday - _weekday(first)) % 7
@@ -413,7 +414,7 @@ def _expanded(weekdays: Iterable[tuple[int, int]], first: int, length: int) -> l
 
 
 def _numbered(numbers: Iterable[int], first: int, length: int) -> list[int]:
-    """Return the days of a span that have such numbers, from 1 or, backwards, from -1."""
+    """Return the days of a span by number, counted from 1 or, backwards, from -1."""
     places = (number - 1 if number > 0 else length + number for number in numbers)
     return sorted({first + place for place in places if 0 <= place < length})
 
@@ -445,19 +446,19 @@ def _month(year: int, month: int) -> tuple[int, int]:
 
 
 def _new_year(year: int) -> int:
-    """Return the first day of a year, also of those just outside of the calendar."""
+    """Return the first day of a year.  Works for years just outside the calendar as well."""
     before = year - 1
     return 365 * before + before // 4 - before // 100 + before // 400 + 1 - _EPOCH
 
 
 def _first_week(year: int, first: int) -> int:
-    """Return the first day of the first week that has at least four days in the year."""
+    """Return the first day of the first week with at least four days in the year."""
     week = _week_start(_new_year(year), first)
     return week if _new_year(year) - week <= 3 else week + 7
 
 
 def _week_year(day: int, first: int) -> int:
-    """Return the year that the week of a day is one of."""
+    """Return the year to which the week of a day belongs."""
     year = _date(day).year
     if day < _first_week(year, first):
         return year - 1

@@ -1,9 +1,8 @@
-"""The instances of the events that share a UID, placed on the time line.
+"""The instances of the events that share a UID, placed in time.
 
-A series is worked out on the wall clock of its zone, where each instance has a
-plain time of day whatever the season; only then is each placed.  What is in
-doubt is read in each way that is open to it, one after the other, and all of
-them are busy.
+A series is computed in the local time of its zone, in which every instance has the same
+time of day in all seasons.  Only then is each instance converted to UTC.  If something
+is in doubt, the series is read in every possible way, and all of them are busy.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from slotengine.ical.recurrence import DAY, has_instance, instances, matches_sta
 from slotengine.ical.values import UTC, Duration, ParsedRule, Time
 from slotengine.ical.zones import WallClock, Zones
 
-_BOTH: Final = "the calendar's and the owner's"
+_BOTH: Final = "both the calendar's zone and the owner's"
 _WHOLE_DAY: Final = Duration(1, 0)
-# Wider than any zone is from UTC, so that no instance at the range's edges is missed.
+# Larger than any offset from UTC, so that no instance at the edges of the range is missed.
 _MARGIN: Final = 2 * DAY
 
 UtcSpan = tuple[int, int]
@@ -29,16 +28,16 @@ UtcSpan = tuple[int, int]
 
 
 class Series(NamedTuple):
-    """The events of a UID that count: of two versions of one the later."""
+    """The events of one UID that count: of two versions of an event, the later."""
 
     whole: list[CalendarEvent]
-    """Those of the whole series; more than one if nothing tells which is the later."""
+    """Events that describe the whole series; several if no version is the latest."""
     single: list[CalendarEvent]
-    """Those of single instances."""
+    """Events that describe single instances."""
 
 
 def by_uid(events: Iterable[CalendarEvent]) -> list[list[CalendarEvent]]:
-    """Return the events of a calendar, those of one UID together.  O(n)."""
+    """Return the events of a calendar, grouped by UID.  O(n)."""
     found: dict[object, list[CalendarEvent]] = {}
     for number, event in enumerate(events):
         found.setdefault(event.uid or number, []).append(event)
@@ -58,7 +57,7 @@ def _series(events: list[CalendarEvent], zones: Zones) -> Series:
 
 
 def _instance(event: CalendarEvent, zones: Zones) -> int | None:
-    """Return what two events have in common that tell of one instance."""
+    """Return a number that is equal for two events that describe the same instance."""
     moment = event.instance
     if moment is None or moment.is_date:
         return None if moment is None else moment.wall
@@ -67,24 +66,24 @@ def _instance(event: CalendarEvent, zones: Zones) -> int | None:
 
 
 class _Reading:
-    """One way to read the times of a series: of clocks to choose from, the one of a number."""
+    """One way of reading the times of a series: among several zones, the one with a number."""
 
     def __init__(self, zones: Zones, number: int) -> None:
         self.zones = zones
         self._number = number
 
     def chosen(self, clocks: tuple[WallClock, ...]) -> WallClock:
-        """Return the clock of this reading, or the last if there are fewer."""
+        """Return the zone of this reading, or the last if there are fewer."""
         return clocks[min(self._number, len(clocks) - 1)]
 
     def clock(self, moment: Time, default: WallClock) -> WallClock:
-        """Return the clock that a time is read by; ``default`` if it names no zone."""
+        """Return the zone in which a time is read; ``default`` if it names none."""
         if moment.is_date:
             return self.zones.owner
         return default if moment.zone is None else self.chosen(_clocks(moment.zone, self.zones))
 
     def utc(self, moment: Time, default: WallClock) -> int:
-        """Return when a time is, or when a date begins."""
+        """Return the UTC time of a time, or of the start of a date."""
         return self.clock(moment, default).utc(moment.wall)
 
 
@@ -94,12 +93,12 @@ def _clocks(zone: str, zones: Zones) -> tuple[WallClock, ...]:
 
 
 def start_clocks(event: CalendarEvent, start: Time, zones: Zones) -> tuple[WallClock, ...]:
-    """Return the clocks that a start can be read by."""
+    """Return the zones in which a start can be read."""
     if start.is_date:
         return (zones.owner,)
     if start.zone is not None:
         return _clocks(start.zone, zones)
-    # If only the end names a zone, it may be that of the start as well.
+    # If only the end names a zone, that may be the zone of the start as well.
     ends = [
         (clock, clock.utc(end.wall))
         for end in event.ends
@@ -112,13 +111,13 @@ def start_clocks(event: CalendarEvent, start: Time, zones: Zones) -> tuple[WallC
 
 
 class _Placed(NamedTuple):
-    """An event by a clock: what is needed to place an instance of it."""
+    """An event in one zone, with what is needed to place its instances."""
 
     event: CalendarEvent
     start: Time
     clock: WallClock
     lengths: list[Duration]
-    """The longest of them counts; none if it takes no time."""
+    """The longest of these counts.  Empty if the event takes no time."""
 
     @property
     def reach(self) -> int:
@@ -143,13 +142,13 @@ class _Follower(NamedTuple):
 
 
 class _Changes(NamedTuple):
-    """Which instances of a series are not as its rules say."""
+    """The instances of a series that differ from its rules."""
 
     gone: set[int]
-    """The keys of those that are left out, or told of by an event of their own."""
+    """The keys of instances that are excluded, or described by an event of their own."""
     days_off: set[int]
     followers: list[_Follower]
-    """In order of their keys."""
+    """Sorted by key."""
 
     def follower(self, key: int) -> _Follower | None:
         place = bisect_right(self.followers, key, key=lambda each: each.key)
@@ -157,7 +156,7 @@ class _Changes(NamedTuple):
 
 
 class BusyCollector:
-    """Places the series of a calendar in a range of the time line."""
+    """Collects the busy spans of a calendar's series within a range."""
 
     def __init__(
         self, zones: Zones, first: int, last: int, budget: Budget, log: ProblemLog
@@ -171,7 +170,7 @@ class BusyCollector:
         self.spans: list[UtcSpan] = []
 
     def add(self, events: list[CalendarEvent]) -> None:
-        """Add what the events of a UID take of the range.  May raise `BudgetSpent` on the way."""
+        """Add the busy spans of the events of one UID.  May raise `BudgetSpent` on the way."""
         self._told.clear()
         series = _series(events, self._zones)
         self._budget.spend(_repeated(series))
@@ -180,7 +179,7 @@ class BusyCollector:
             self._place(series, _Reading(self._zones, number))
 
     def add_period(self, name: str, line: int, period: WrittenPeriod) -> None:
-        """Add a period that is busy."""
+        """Add a busy period."""
         zone = period.start.zone
         clocks = (self._zones.default,) if zone is None else _clocks(zone, self._zones)
         if zone is not None and self._zones.of(zone) is None:
@@ -188,10 +187,10 @@ class BusyCollector:
         for number, _ in enumerate(clocks):
             self._add_period(name, line, period, _Reading(self._zones, number))
 
-    # --- What is in doubt ----------------------------------------------------------------
+    # --- Doubts --------------------------------------------------------------------------
 
     def _readings(self, event: CalendarEvent) -> int:
-        """Return in how many ways the event can be read, and tell why."""
+        """Return the number of ways to read the event, and report why there is more than one."""
         known = dict.fromkeys(each.zone for each in event.times() if each.zone is not None)
         unknown = [zone for zone in known if self._zones.of(zone) is None]
         for zone in unknown:
@@ -200,16 +199,18 @@ class BusyCollector:
         if starts and event.starts[0].zone is None and not event.starts[0].is_date:
             if any(each.zone and not each.is_date for each in event.ends):
                 self._tell(
-                    event, "DTEND names a zone, and DTSTART none", "it is in both, or in one"
+                    event,
+                    "DTEND names a zone, and DTSTART none",
+                    "each zone in which it starts before it ends",
                 )
         elif starts and not event.starts[0].is_date:
             bare = (each for each in event.times() if each.zone is None and not each.is_date)
             if next(bare, None) is not None:
-                self._tell(event, "one of its times names no zone", "that of DTSTART")
+                self._tell(event, "one of its times names no zone", "the zone of DTSTART")
         return max([1, *starts, *(len(self._zones.readings(zone)) for zone in unknown)])
 
     def _tell(self, event: CalendarEvent, problem: str, assumed: str) -> None:
-        """Tell a problem of an event, in whichever reading it is found first."""
+        """Report a problem of an event once, in whichever reading it is found first."""
         if f"{event.line} {problem}" not in self._told:
             self._told.add(f"{event.line} {problem}")
             self._log.add(event.name, event.line, problem, assumed)
@@ -239,10 +240,12 @@ class BusyCollector:
     def _lengths(
         self, event: CalendarEvent, start: Time, clock: WallClock, reading: _Reading
     ) -> list[Duration]:
-        """Return how long an event lasts, none if it takes no time."""
+        """Return how long an event lasts; an empty list if it takes no time."""
         lengths = list(event.lengths)
         if start.is_date and any(each.seconds for each in lengths):
-            self._tell(event, "it starts on a date and lasts hours", "from 00:00 of the date")
+            self._tell(
+                event, "it starts on a date and lasts hours", "it starts at 00:00 of the date"
+            )
         is_bad = event.has_bad_end
         for end in event.ends:
             length = self._until(event, start, end, clock, reading)
@@ -259,17 +262,21 @@ class BusyCollector:
     def _until(
         self, event: CalendarEvent, start: Time, end: Time, clock: WallClock, reading: _Reading
     ) -> Duration | None:
-        """Return how long it is to an end, or None if that is before the start."""
+        """Return the time from the start to an end, or None if the end is before the start."""
         if start.is_date and end.is_date:
             days = (end.wall - start.wall) // DAY
             return Duration(days, 0) if days >= 0 else None
         begin = clock.utc(start.wall)
         if start.is_date:
-            self._tell(event, "it starts on a date and ends at a time", "from 00:00 of the date")
+            self._tell(
+                event, "it starts on a date and ends at a time", "it starts at 00:00 of the date"
+            )
             finish = reading.utc(end, clock)
         elif end.is_date:
-            self._tell(event, "it starts at a time and ends on a date", "until 00:00 of the date")
-            # In the zone of the start, or in the owner's: the later is in doubt.
+            self._tell(
+                event, "it starts at a time and ends on a date", "it ends at 00:00 of the date"
+            )
+            # The date may be in the zone of the start or in the owner's, so use the later end.
             clocks = clock, self._zones.owner
             finish = max(each.utc(end.wall) for each in clocks)
             if finish <= begin:
@@ -281,7 +288,7 @@ class BusyCollector:
         return Duration(0, finish - begin) if finish >= begin else None
 
     def _add_instances(self, placed: _Placed, changes: _Changes, reading: _Reading) -> None:
-        """Add what the event and its rules say, but for what has changed."""
+        """Add the instances of the event and its rules, apart from those that were changed."""
         event, followers = placed.event, changes.followers
         if event.busy:
             for each in event.added:
@@ -314,7 +321,7 @@ class BusyCollector:
                 self._add(placed.span(wall, utc))
 
     def _add(self, span: UtcSpan) -> None:
-        # A zone may skip a whole day, which then takes no time.
+        # A whole day that the zone skipped takes no time.
         if span[0] < min(span[1], self._last) and self._first < span[1]:
             self.spans.append(span)
 
@@ -326,7 +333,7 @@ class BusyCollector:
         else:
             finish = clock.utc(period.start.wall + end.days * DAY) + end.seconds
         if finish < begin:
-            self._log.add(name, line, "a period of it ends before it starts", "it lasts a day")
+            self._log.add(name, line, "a period ends before it starts", "it lasts a day")
             finish = begin + DAY
         if begin < finish:
             self._add((begin, finish))
@@ -334,7 +341,7 @@ class BusyCollector:
     def _instances(
         self, placed: _Placed, first: int, last: int, reading: _Reading
     ) -> Iterator[tuple[int, int]]:
-        """Yield when instances start, by the clock and in UTC: what costs least comes first."""
+        """Yield the starts of instances, in local time and in UTC; the cheapest come first."""
         event, start, clock = placed.event, placed.start, placed.clock
         for each in event.added:
             if not isinstance(each, WrittenPeriod):
@@ -377,10 +384,10 @@ class BusyCollector:
         return changes
 
     def _named(self, placed: _Placed, moment: Time, reading: _Reading) -> int:
-        """Return the key of the instance that a time names."""
+        """Return the key of the instance that a time refers to."""
         start, clock = placed.start, placed.clock
         if not start.is_date:
-            if moment.is_date:  # some name it by its day alone
+            if moment.is_date:  # some programs write only its date
                 return clock.utc(moment.wall + start.wall % DAY)
             return reading.utc(moment, clock)
         day = moment.wall // DAY  # in its own zone
@@ -407,7 +414,7 @@ class BusyCollector:
     def _follower(
         self, placed: _Placed, event: CalendarEvent, key: int, reading: _Reading
     ) -> _Follower:
-        if not event.starts:  # it is free, and so are those after it
+        if not event.starts:  # this instance is free, and so are all later ones
             return _Follower(key, 0, placed._replace(lengths=[]))
         own = self._placed(event, reading)[0]
         origin = key * DAY if placed.start.is_date else placed.clock.wall(key)
@@ -419,7 +426,7 @@ class BusyCollector:
 
 
 def _repeated(series: Series) -> int:
-    """Return the work for what an event should have once: nothing, of a series that is in order."""
+    """Return the extra work for repeated properties; 0 for a series without any."""
     again = sum(len(event.starts) for event in series.whole) - 1
     cost = max(again, 0) * len(series.single)
     for event in (*series.whole, *series.single):
@@ -429,16 +436,16 @@ def _repeated(series: Series) -> int:
 
 
 def _key(placed: _Placed, wall: int, utc: int) -> int:
-    """Return what tells an instance from the others: its day, or its time."""
+    """Return what distinguishes an instance from the others: its day, or its UTC time."""
     return wall // DAY if placed.start.is_date else utc
 
 
 def _added(placed: _Placed, moment: Time, reading: _Reading) -> tuple[int, int]:
-    """Return when an instance starts that is listed, by the clock and in UTC."""
+    """Return the start of a listed instance, in local time and in UTC."""
     start, clock = placed.start, placed.clock
     if start.is_date:
         wall = moment.wall
-        if moment.zone == UTC:  # a day may be named by its midnight
+        if moment.zone == UTC:  # some programs write a date as its midnight
             there = clock.wall(reading.utc(moment, clock))
             wall = wall if there % DAY else there
         wall -= wall % DAY
@@ -451,13 +458,13 @@ def _added(placed: _Placed, moment: Time, reading: _Reading) -> tuple[int, int]:
 
 
 def _until_wall(placed: _Placed, read: ParsedRule, reading: _Reading) -> int | None:
-    """Return until when a rule runs, by the clock of its event."""
+    """Return until when a rule runs, in the local time of its event."""
     until = read.until
     if until is None:
         return None
     wall = until.wall if until.is_date else placed.clock.wall(reading.utc(until, placed.clock))
     if not (until.is_date or placed.start.is_date):
         return wall
-    # A day that is named by its midnight may be another one in UTC.  The later is in doubt.
+    # A date that is written as its midnight may be another date in UTC.  Use the later.
     last = max(wall, until.wall)
     return last - last % DAY + DAY - 1

@@ -1,7 +1,7 @@
-"""The values of properties: times, durations, periods, offsets and rules.
+"""Parse the values of properties: times, durations, offsets and rules.
 
-Each function returns None for what cannot be read.  What can be, though it is
-not quite as the RFC has it, is read, and said to be odd.
+Each function returns None for what it cannot parse.  Values that deviate from the RFC but
+can be understood are parsed, and marked as odd.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _OFFSET: Final = re.compile(r"([+-]?)(\d\d):?(\d\d)(?::?(\d\d))?", re.ASCII)
 
 
 class Time(NamedTuple):
-    """A date, or a time of day on one, as it is written."""
+    """A date, or a date and a time of day, as it is written."""
 
     wall: int
-    """What the clock on the wall shows, as `recurrence` counts; of a date, its midnight."""
+    """The local time, as `recurrence` counts it; for a date, its midnight."""
     zone: str | None
-    """The name of its time zone, or None if it names none."""
+    """The name of the time zone, or None if there is no name."""
     is_date: bool
 
 
 class Duration(NamedTuple):
-    """Days as the calendar has them, and then seconds of real time."""
+    """Calendar days, followed by seconds of elapsed time."""
 
     days: int
     seconds: int
@@ -53,7 +53,7 @@ class Duration(NamedTuple):
 
 
 def parse_time(text: str, zone: str | None = None) -> tuple[Time, bool] | None:
-    """Return a date, or a time in a zone if it does not tell another, and whether it is odd.
+    """Return a date or time, and whether it is odd.  ``zone`` applies unless the text has another.
 
     >>> parse_time("20300109T090000Z", "Europe/Rome")
     (Time(wall=1894179600, zone='UTC', is_date=False), False)
@@ -72,7 +72,7 @@ def parse_time(text: str, zone: str | None = None) -> tuple[Time, bool] | None:
         return None
     if match[4] is None:
         return Time(wall, zone, is_date=True), is_odd
-    # A leap second counts as the one before it, as the RFC says.
+    # A leap second counts as the second before it, as the RFC requires.
     of_day = hour * HOUR + minute * MINUTE + min(second, 59)
     if of_day > DAY or minute > 59 or second > 60 or wall + of_day > LAST_WALL:
         return None
@@ -82,7 +82,7 @@ def parse_time(text: str, zone: str | None = None) -> tuple[Time, bool] | None:
 
 
 def parse_duration(text: str) -> Duration | None:
-    """Return a duration that is not negative.
+    """Return a duration.  A negative one is refused.
 
     >>> parse_duration("P1DT2H"), parse_duration("-PT1H"), parse_duration("P")
     (Duration(days=1, seconds=7200), None, None)
@@ -96,7 +96,7 @@ def parse_duration(text: str) -> Duration | None:
 
 
 def parse_offset(text: str) -> int | None:
-    """Return how far a clock is ahead of UTC, in seconds.
+    """Return an offset from UTC, in seconds; positive is east.
 
     >>> parse_offset("+0130"), parse_offset("-0500"), parse_offset("noon")
     (5400, -18000, None)
@@ -119,7 +119,7 @@ _WEEKDAYS: Final = {
 _WEEKDAY: Final = re.compile(r"([+-]?\d{1,3})?(MO|TU|WE|TH|FR|SA|SU)", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 
-# The lowest and the highest number of each; those that can count backwards have no 0.
+# The lowest and highest number of each part.  Parts that can count backwards exclude 0.
 _LISTS: Final = {
     "BYMONTH": (1, 12),
     "BYWEEKNO": (-53, 53),
@@ -130,7 +130,7 @@ _LISTS: Final = {
     "BYSECOND": (0, 60),
     "BYSETPOS": (-366 * DAY, 366 * DAY),
 }
-# What the RFC does not allow together.
+# Combinations that the RFC does not allow.
 _NOT_WITH: Final = {
     "BYWEEKNO": frozenset(Freq) - {Freq.YEARLY},
     "BYYEARDAY": frozenset({Freq.DAILY, Freq.WEEKLY, Freq.MONTHLY}),
@@ -141,20 +141,20 @@ _KNOWN: Final = frozenset({"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "WKST"
 
 
 class ParsedRule(NamedTuple):
-    """A rule as it is written, its UNTIL not yet on any wall clock."""
+    """A rule as it is written.  Its UNTIL is not converted to local time yet."""
 
     rule: RecurrenceRule
     until: Time | None
     odd: list[str]
-    """What was left out of it, or is otherwise not as it should be."""
+    """What was ignored in it, or is otherwise not as it should be."""
 
     def with_until(self, wall: int | None) -> RecurrenceRule:
-        """Return the rule with its UNTIL on a wall clock."""
+        """Return the rule with its UNTIL in local time."""
         return replace(self.rule, until=wall)
 
 
 def parse_rule(text: str, zone: str | None, *, of_dates: bool) -> ParsedRule | None:
-    """Return a rule of events that start at times in a zone, or on dates.
+    """Return a rule for events that start at times in a zone, or on dates.
 
     >>> parse_rule("FREQ=DAILY;INTERVAL=2;BYMINUTE=1,2", None, of_dates=True).rule.minutes
     ()
@@ -162,8 +162,8 @@ def parse_rule(text: str, zone: str | None, *, of_dates: bool) -> ParsedRule | N
     old = _of_vcalendar(text)
     if old is not None:
         text = old
-    odd = ["a character is escaped"] if "\\" in text else []
-    odd += ["the grammar is vCalendar's"] if old is not None else []
+    odd = ["has an escaped character"] if "\\" in text else []
+    odd += ["has the grammar of vCalendar 1.0"] if old is not None else []
     parts = dict(_split(part) for part in text.replace("\\", "").upper().split(";"))
     parts.pop("", None)
     try:
@@ -172,7 +172,7 @@ def parse_rule(text: str, zone: str | None, *, of_dates: bool) -> ParsedRule | N
         return None
     if parts.pop("RSCALE", "GREGORIAN") != "GREGORIAN":
         return None
-    odd += [f"{name[:20]} is unknown" for name in parts if name not in _KNOWN]
+    odd += [f"has the unknown part {name[:20]}" for name in parts if name not in _KNOWN]
     if of_dates:
         parts = {name: value for name, value in parts.items() if name not in _TIMES_OF_DAY}
     lists = {
@@ -198,7 +198,7 @@ def parse_rule(text: str, zone: str | None, *, of_dates: bool) -> ParsedRule | N
         week_start=_week_start(parts, odd),
     )
     if read.count is not None and until is not None:
-        odd.append("it has both COUNT and UNTIL, and ends with the later")
+        odd.append("has both COUNT and UNTIL, of which the later counts")
     return ParsedRule(read, until, odd)
 
 
@@ -217,9 +217,9 @@ _OLD_FREQS: Final = {
 
 
 def _of_vcalendar(text: str) -> str | None:
-    """Return a rule of vCalendar 1.0 in the grammar of today, or None if it is none.
+    """Return a vCalendar 1.0 rule in the grammar of RFC 5545, or None if it is not one.
 
-    Without an end it has two instances, and with ``#0`` it goes on for ever.
+    Without an end, it has two instances.  With ``#0`` it never ends.
 
     >>> _of_vcalendar("MP3 2- FR #17"), _of_vcalendar("D2 #0"), _of_vcalendar("FREQ=DAILY")
     ('FREQ=MONTHLY;INTERVAL=3;BYDAY=-2FR;COUNT=17', 'FREQ=DAILY;INTERVAL=2', None)
@@ -232,7 +232,7 @@ def _of_vcalendar(text: str) -> str | None:
     for word in match[3].upper().replace("LD", "1-").split():
         signed = f"-{word[:-1]}" if word.endswith("-") else word.removesuffix("+")
         if match[1].upper() == "MP" and word[0].isdigit():
-            number = signed  # of the weekdays that follow
+            number = signed  # applies to the weekdays that follow
         else:
             values.append(f"{number}{signed}")
     read = f"FREQ={freq};INTERVAL={match[2]}"
@@ -250,7 +250,7 @@ def _split(part: str) -> tuple[str, str]:
 
 def _is_excluded(name: str, freq: Freq, odd: list[str]) -> bool:
     if freq in _NOT_WITH.get(name, ()):
-        odd.append(f"{name} may not be in a {freq.name} rule")
+        odd.append(f"has {name}, which a {freq.name} rule cannot have")
         return True
     return False
 
@@ -260,7 +260,7 @@ def _numbers(text: str, low: int, high: int, name: str, odd: list[str]) -> tuple
     for each in text.split(","):
         number = int(each) if _NUMBER.fullmatch(each := each.strip()) else None
         if number is None or not low <= number <= high or (number == 0 and low < 0):
-            odd.append(f"{name} has {each[:20]!r}")
+            odd.append(f"has {each[:20]!r} in {name}")
         else:
             found.add(number)
     return tuple(sorted(found))
@@ -273,11 +273,11 @@ def _weekdays(
     for each in text.split(",") if text else ():
         match = _WEEKDAY.fullmatch(each.strip())
         if match is None:
-            odd.append(f"BYDAY has {each[:20]!r}")
+            odd.append(f"has {each[:20]!r} in BYDAY")
             continue
         number = int(match[1] or 0)
         if match[1] and (not number or freq < Freq.MONTHLY or has_weeks):
-            odd.append(f"BYDAY has {each[:20]!r}, which may have no number there")
+            odd.append(f"has {each[:20]!r} in BYDAY, where a number is not allowed")
             number = 0
         found.add((number, _WEEKDAYS[match[2]]))
     return tuple(sorted(found))
@@ -289,14 +289,14 @@ def _positive(parts: dict[str, str], name: str, odd: list[str]) -> int | None:
     is_number = _NUMBER.fullmatch(parts[name]) is not None
     if is_number and int(parts[name]) > 0:
         return int(parts[name])
-    odd.append(f"{name} is {parts[name][:20]!r}")
+    odd.append(f"has {name}={parts[name][:20]!r}")
     return 1 if is_number else None
 
 
 def _week_start(parts: dict[str, str], odd: list[str]) -> int:
     name = parts.get("WKST", "MO")
     if name not in _WEEKDAYS:
-        odd.append(f"WKST is {name[:20]!r}")
+        odd.append(f"has WKST={name[:20]!r}")
     return _WEEKDAYS.get(name, 0)
 
 
@@ -305,8 +305,8 @@ def _until(parts: dict[str, str], zone: str | None, odd: list[str]) -> Time | No
         return None
     read = parse_time(parts["UNTIL"], zone)
     if read is None:
-        odd.append(f"UNTIL is {parts['UNTIL'][:20]!r}")
+        odd.append(f"has UNTIL={parts['UNTIL'][:20]!r}")
         return None
     if read[1]:
-        odd.append(f"UNTIL is {parts['UNTIL'][:20]!r}")
+        odd.append(f"has UNTIL={parts['UNTIL'][:20]!r}")
     return read[0]

@@ -1,8 +1,8 @@
-"""What Windows calls the time zones, and which zones of the tz database they are.
+"""The time zone names of Windows, and their zones in the tz database.
 
-The names are those of the Unicode CLDR (``windowsZones``), of each the zone of the
-territory 001; then some that Windows had once, and what Windows and Exchange
-show in English where that is not the name of a city of the tz database.
+The names are those of the Unicode CLDR (``windowsZones``, territory 001), some names that
+older versions of Windows used, and the English labels in Windows and Exchange that are
+not cities of the tz database.
 """
 
 from __future__ import annotations
@@ -244,4 +244,4 @@ def _table(text: str) -> dict[str, str]:
 ZONES_BY_NAME: Final = _table(_NAMES)
 """The zone of each name, in lower case."""
 ZONES_BY_LABEL: Final = _table(_LABELS)
-"""The zone of what is shown instead of a name, in lower case."""
+"""The zone of each label that is shown instead of a name, in lower case."""

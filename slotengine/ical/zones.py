@@ -1,9 +1,9 @@
-"""The clocks that a calendar's times are read by, and which one a name means.
+"""The time zones of a calendar's local times, and which one a name means.
 
-A name is looked for in the tz database, among the names that Windows has for its
-zones, and in the file's own ``VTIMEZONE`` components, in this order: the
-database is newer than most files.  Only then is it taken apart: a prefix before
-a name of the database, capitals, what Outlook shows in its menus, an offset.
+A name is looked up in the tz database, then among the names that Windows uses, then in
+the ``VTIMEZONE`` components of the file.  The database comes first because it is newer
+than most files.  If all fail, the name is taken apart: it may have a prefix before an
+IANA name, other capitals, a label from Outlook's menus, or an offset.
 """
 
 from __future__ import annotations
@@ -43,47 +43,47 @@ _YEAR: Final = 366 * DAY
 
 
 class WallClock(Protocol):
-    """A clock on a wall; all in seconds since 1970-01-01T00:00:00, there or in UTC."""
+    """Converts between local time and UTC, both in seconds since 1970-01-01T00:00:00."""
 
     def utc(self, wall: int) -> int:
-        """Return when the clock shows that.
+        """Return the UTC time of a local time.
 
-        A time that it skips is read by the offset before the change, and of
-        one that it shows twice it is the first.
+        A local time that is skipped is read with the offset before the change.  Of a local
+        time that occurs twice, this is the first.
         """
 
     def wall(self, utc: int) -> int:
-        """Return what the clock shows then."""
+        """Return the local time at a UTC time."""
 
 
 class FixedOffsetClock(NamedTuple):
-    """A clock that is always as far ahead of UTC."""
+    """A zone with a constant offset from UTC."""
 
     offset: int
 
     def utc(self, wall: int) -> int:
-        """Return when the clock shows that."""
+        """Return the UTC time of a local time."""
         return _within(wall - self.offset)
 
     def wall(self, utc: int) -> int:
-        """Return what the clock shows then."""
+        """Return the local time at a UTC time."""
         return utc + self.offset
 
 
 class IanaClock(NamedTuple):
-    """The clock of a zone of the tz database."""
+    """A zone of the tz database."""
 
     zone: Zone
 
     def utc(self, wall: int) -> int:
-        """Return when the clock shows that."""
+        """Return the UTC time of a local time."""
         shown = _EPOCH + timedelta(seconds=min(max(wall, FIRST_WALL), LAST_WALL))
         ahead = shown.replace(tzinfo=self.zone.info).utcoffset()
         assert ahead is not None
         return _within(wall - ahead.days * DAY - ahead.seconds)
 
     def wall(self, utc: int) -> int:
-        """Return what the clock shows then."""
+        """Return the local time at a UTC time."""
         return utc + self.zone.offset(utc * SECOND) // SECOND
 
 
@@ -94,7 +94,7 @@ class _Change(NamedTuple):
 
 
 class _Observance(NamedTuple):
-    """A part of a VTIMEZONE: when its offset begins to apply."""
+    """A part of a VTIMEZONE: an offset, and when it begins to apply."""
 
     start: int
     before: int
@@ -103,14 +103,14 @@ class _Observance(NamedTuple):
     rules: list[RecurrenceRule]
 
     def onsets(self, first: int, last: int, budget: Budget) -> Iterator[int]:
-        """Yield when, by the clock until then, it begins in a range."""
+        """Yield when it begins within a range, in the local time that applies until then."""
         yield from (each for each in self.listed if first <= each <= last)
         for each in self.rules:
             yield from instances(each, self.start, first, last, budget.spend)
 
 
 class VTimezoneClock:
-    """The clock that a VTIMEZONE describes, worked out around the years that are asked for."""
+    """A zone described by a VTIMEZONE, evaluated a few years at a time."""
 
     def __init__(self, observances: list[_Observance], budget: Budget) -> None:
         self._observances = observances
@@ -118,12 +118,12 @@ class VTimezoneClock:
         self._years: dict[int, tuple[list[_Change], list[int]]] = {}
 
     def utc(self, wall: int) -> int:
-        """Return when the clock shows that."""
+        """Return the UTC time of a local time."""
         changes, shown = self._around(wall)
         return _within(wall - self._ahead(changes, bisect_right(shown, wall)))
 
     def wall(self, utc: int) -> int:
-        """Return what the clock shows then."""
+        """Return the local time at a UTC time."""
         changes, _ = self._around(utc)
         place = bisect_right(changes, utc, key=lambda change: change.utc)
         return utc + self._ahead(changes, place)
@@ -132,18 +132,18 @@ class VTimezoneClock:
         return changes[place - 1].after if place else self._first()
 
     def _first(self) -> int:
-        """Return the offset that applies before all changes."""
+        """Return the offset before the first change."""
         return min(self._observances, key=lambda each: each.start).before
 
     def _around(self, moment: int) -> tuple[list[_Change], list[int]]:
-        """Return the changes about a moment, and from when on the clock shows the time after each.
+        """Return the changes around a moment, and the first local time after each.
 
-        There is at least one before it, if there is any.
+        At least one change before the moment is included, if there is any.
         """
         year = moment // _YEAR
         if year not in self._years:
             changes = self._worked_out((year - 1) * _YEAR, (year + 2) * _YEAR)
-            # By the later of the two offsets, so that what is skipped is read by the earlier.
+            # With the larger of the two offsets, so that skipped times get the offset before.
             shown = (each.utc + max(each.before, each.after) for each in changes)
             self._years[year] = changes, list(accumulate(shown, max))
         return self._years[year]
@@ -158,8 +158,8 @@ class VTimezoneClock:
         return sorted(found)
 
     def _last_before(self, observance: _Observance, first: int) -> list[int]:
-        """Return the last onset before a moment, if there is one."""
-        # Rules are yearly, or have ended; what is further back is seldom looked at.
+        """Return the last onset before a moment, or an empty list."""
+        # Most rules are yearly or have ended, so larger ranges are seldom needed.
         for back in (2 * _YEAR, 20 * _YEAR, first - FIRST_WALL):
             onsets = observance.onsets(max(first - back, FIRST_WALL), first - 1, self._budget)
             last = max(onsets, default=None)
@@ -186,7 +186,7 @@ _SHOWN: Final = re.compile(
 
 
 def known_clock(name: str) -> WallClock | None:
-    """Return the clock of a zone that is called so in the tz database, or by Windows."""
+    """Return the zone with a name in the tz database or in Windows."""
     if name in (UTC, "Z"):
         return FixedOffsetClock(0)
     for key in (name, windows_zones.ZONES_BY_NAME.get(name.lower())):
@@ -199,7 +199,7 @@ def known_clock(name: str) -> WallClock | None:
 
 
 def guess_clock(name: str) -> tuple[WallClock | None, int | None]:
-    """Return the clock that a name can only mean, or else the offset that it tells."""
+    """Return the zone that a name must mean, or else the offset that it contains."""
     parts = name.replace("\\", "/").split("/")
     for tail in range(min(4, len(parts)), 0, -1):  # "/vendor/date/Europe/Rome"
         found = _keyed("/".join(parts[-tail:]).strip())
@@ -227,7 +227,7 @@ def _offset_in(match: re.Match[str] | None) -> int | None:
 
 
 def _keyed(name: str) -> WallClock | None:
-    """Return the clock of a name that differs from a zone's only in how it is written."""
+    """Return the zone whose name differs only in spelling."""
     lower = name.lower()
     for each in (lower, lower.replace(" ", "_"), *(lower.replace(sign, "/", 1) for sign in "-_")):
         key = _keys().get(each)
@@ -237,7 +237,7 @@ def _keyed(name: str) -> WallClock | None:
 
 
 def _of_place(name: str) -> WallClock | None:
-    """Return the clock of a city, or of what Windows shows."""
+    """Return the zone of a city, or of a label in Windows."""
     plain = re.sub(r"(?: (?:standard|daylight|summer))? time$", "", name)
     key = (
         windows_zones.ZONES_BY_LABEL.get(name)
@@ -248,7 +248,7 @@ def _of_place(name: str) -> WallClock | None:
 
 
 def _usual_offsets(clock: WallClock) -> set[int]:
-    """Return how far it is ahead in winter and in summer, of a year that is as good as any."""
+    """Return the offsets of a zone in winter and in summer of an arbitrary year."""
     return {moment - clock.utc(moment) for moment in (1_893_456_000, 1_909_094_400)}  # 2030
 
 
@@ -263,16 +263,16 @@ def _cities() -> dict[str, str]:
     return {key.rpartition("/")[2]: name for key, name in _keys().items() if "/" in key}
 
 
-# --- Those of a calendar -----------------------------------------------------------------
+# --- The zones of a calendar -------------------------------------------------------------
 
 
 def _plain(name: str) -> str:
-    """Return a name as it is compared: as a property it is escaped, as a parameter quoted."""
+    """Return a name in the form in which names are compared, without escapes and quotes."""
     return name.replace("\\", "").strip('"')
 
 
 class Zones:
-    """What the times of one calendar are read by."""
+    """The zones of one calendar's times."""
 
     def __init__(self, calendar: Component, owner: str | None, budget: Budget, log: ProblemLog):
         self._log = log
@@ -287,20 +287,20 @@ class Zones:
         clock = self.of(name) if name else None
         if name and clock is None:
             problem = f"unknown time zone {name[:80]!r}"
-            log.add("the calendar", stated[0].line, problem, "it names none")
+            log.add("the calendar", stated[0].line, problem, "the calendar names no zone")
         self.owner: WallClock = IanaClock(Zone.of(owner)) if owner else clock or FixedOffsetClock(0)
-        """The clock of the owner, by which whole days are read."""
+        """The owner's zone, in which whole days are read."""
         self.default: WallClock = clock or self.owner
-        """The clock of times that name no zone."""
+        """The zone of times that do not name one."""
 
     def of(self, name: str) -> WallClock | None:
-        """Return the clock that a name means, or None if that is unknown.  O(1) but once."""
+        """Return the zone that a name means, or None if it is unknown.  O(1) once cached."""
         if name not in self._found:
             self._found[name] = self._looked_up(name)
         return self._found[name]
 
     def readings(self, name: str) -> tuple[WallClock, ...]:
-        """Return the clocks that times in an unknown zone are read by."""
+        """Return the zones in which times in an unknown zone are read."""
         clocks: list[WallClock] = [self.default, self.owner]
         if name in self._offsets:
             clocks[0] = FixedOffsetClock(self._offsets[name])
@@ -310,7 +310,7 @@ class Zones:
         names = component.all("TZID")
         if len(names) != 1:
             self._log.add(
-                "VTIMEZONE", component.line, f"it has {len(names)} TZIDs", "it is all of these"
+                "VTIMEZONE", component.line, f"it has {len(names)} TZIDs", "it defines each of them"
             )
         for name in names:
             self._written.setdefault(_plain(name.parts()[1]), component)
@@ -326,7 +326,7 @@ class Zones:
         return clock
 
     def _clock_of(self, component: Component) -> WallClock | None:
-        """Return the clock that a VTIMEZONE describes, or None if it does not."""
+        """Return the zone that a VTIMEZONE describes, or None if it is unusable."""
         parts = chain(component.walk("STANDARD"), component.walk("DAYLIGHT"))
         found = [each for part in parts if (each := self._observance(part)) is not None]
         return VTimezoneClock(found, self._budget) if found else None
@@ -337,7 +337,7 @@ class Zones:
         before = parse_offset(part.value("TZOFFSETFROM"))
         if start is None or after is None:
             self._log.add(
-                "VTIMEZONE", part.line, f"a {part.kind} without a start and an offset", "it is none"
+                "VTIMEZONE", part.line, f"a {part.kind} lacks a start or an offset", "it is ignored"
             )
             return None
         before = after if before is None else before
@@ -355,13 +355,13 @@ class Zones:
         for each in part.all("RRULE"):
             read = parse_rule(each.parts()[1], None, of_dates=False)
             if read is None:
-                self._log.add("VTIMEZONE", each.line, "RRULE cannot be read", "it is none")
+                self._log.add("VTIMEZONE", each.line, "RRULE cannot be read", "it is ignored")
             else:
                 yield read.with_until(None if read.until is None else _local(read.until, before))
 
 
 def _local(until: Time, ahead: int) -> int:
-    """Return the UNTIL of an observance by the clock before it."""
+    """Return the UNTIL of an observance in the local time before it."""
     if until.is_date:
         return until.wall + DAY - 1
     return until.wall + ahead if until.zone == UTC else until.wall

@@ -130,7 +130,7 @@ def test_nothing_free() -> None:
         (("--event-type", "1", "--to", "9999-12-31"), "is not a date or time"),
         (("--event-type", "1", "--from", "2030-12-02", "--to", "2030-12-01"), "after the start"),
         (("--event-type", "1", "--from", "2030-12-02", "--to", "2090-12-01"), "at most"),
-        (("--event-type", "2", "--length", "45"), "length must be one of 60 minutes"),
+        (("--event-type", "2", "--length", "45"), "must be one of 60 minutes, not 45"),
         (("--event-type", "2", "--length", "0"), "1<=x<="),
         (("--event-type", "2", "--length", "99999999999999"), "1<=x<="),
         ((), "Missing option '--event-type'"),

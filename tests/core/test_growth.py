@@ -1,10 +1,10 @@
-"""What an operation costs must not depend on what has nothing to do with it.
+"""The cost of an operation must not depend on unrelated data.
 
-Goal: no cost grows with what stands beside it.
+Goal: no cost grows with the data next to it.
 
-Method: the same call is made in a small world and in one that has more of
-everything else, and the instructions of both are counted; so no test depends on
-speed.  `benchmarks.pools` and `benchmarks.beside` say how long it takes.
+Method: the same call is made in a small world and in one with more of everything else,
+and the instructions are counted, so no test depends on speed.  `benchmarks.pools` and
+`benchmarks.beside` measure the time.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ TTL = 5 * MINUTE
 
 
 def levels(cost: Callable[[int], int], few: int, many: int, *, by: float = 1.2) -> bool:
-    """Return whether a cost among many is about what it is among few."""
+    """Return whether a cost is about the same in a large world as in a small one."""
     small, large = cost(few), cost(many)
     assert small > 20, "the call does something"
     return large <= by * small
 
 
 def counted(bookings: int, *, confirmed: bool = True) -> BookingService:
-    """Return one host with so many bookings of five minutes under a yearly limit."""
+    """Return a service with one host and bookings of five minutes under a yearly limit."""
     ledger = Ledger()
     ledger.add_resource("host")
     service = BookingService(ledger)
@@ -66,7 +66,7 @@ def test_cancelling_does_not_look_through_what_shares_a_limit(which: str) -> Non
 
 
 def test_giving_back_one_of_many_units_does_not_look_through_the_others() -> None:
-    """A theatre: everybody takes the same span, and owners are told apart by identity."""
+    """In a theatre, everybody takes the same span, and owners are distinguished by identity."""
 
     def cost(seats: int) -> int:
         ledger = Ledger()
@@ -85,7 +85,7 @@ def test_giving_back_one_of_many_units_does_not_look_through_the_others() -> Non
 def test_slots_do_not_look_through_what_shares_a_limit(
     ignoring: tuple[str, ...], swept: bool
 ) -> None:
-    """Neither with reservations to ignore, nor while a hold that lapsed is not marked yet."""
+    """Neither with reservations to ignore, nor while a lapsed hold is not marked yet."""
 
     def cost(bookings: int) -> int:
         service = counted(bookings)
@@ -112,7 +112,7 @@ def test_a_limit_that_only_a_lapsed_hold_reaches_is_not_reached() -> None:
 
 
 def test_a_long_span_does_not_slow_the_hours_it_does_not_touch() -> None:
-    """Neither while it stands, nor when it is gone."""
+    """Neither while it exists, nor after it has gone."""
 
     def cost(bookings: int) -> int:
         ledger = Ledger()
@@ -137,9 +137,9 @@ def test_a_long_span_does_not_slow_the_hours_it_does_not_touch() -> None:
 
 @pytest.mark.parametrize("per", list(Period))
 def test_a_limit_is_counted_without_the_calendar(per: Period) -> None:
-    """A period is worked out once, and a reservation under a limit is little more than one without.
+    """A period is computed once, and then a limit adds little to the cost of a reservation.
 
-    Counted with the second reservation of a period.
+    This counts the second reservation of a period.
     """
 
     def cost(limits: list[Limit]) -> int:
@@ -161,7 +161,7 @@ def test_a_limit_is_counted_without_the_calendar(per: Period) -> None:
 
 
 def pool(hosts: int, **more: Any) -> BookingService:
-    """Return so many hosts of the same hours, each with a booking a day and some holds."""
+    """Return hosts with the same hours, each with a booking a day and some holds."""
     ledger = Ledger()
     day = FixedWindows(
         [(FIRST + i * DAY + 9 * HOUR, FIRST + i * DAY + 17 * HOUR) for i in range(10)]
@@ -203,7 +203,7 @@ def test_listing_a_pool_does_not_look_at_everybody(more: dict[str, Any]) -> None
     def cost(hosts: int) -> int:
         service = pool(hosts, **more)
         query = AvailabilityQuery("talk", FIRST, FIRST + 10 * DAY)
-        service.available_slots(query, now=0)  # hours are worked out once
+        service.available_slots(query, now=0)  # hours are computed once
         return instructions(lambda: service.available_slots(query, now=0))
 
     assert levels(cost, 10, 80)

@@ -1,4 +1,4 @@
-"""The reader of iCalendar files: what counts as busy, and when it is."""
+"""Busy time from iCalendar files: what counts as busy, and when."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_line_ends_make_no_difference() -> None:
 
 
 def test_the_range_can_be_read_in_parts() -> None:
-    """What is clipped at the end of one part is there at the start of the next."""
+    """A span that is clipped at the end of one part continues at the start of the next."""
     middle = datetime(2026, 3, 28, 5, tzinfo=UTC)
     parts = [
         *busy_spans(OFFICE, START, middle, zone="Europe/Rome").spans,
@@ -305,7 +305,7 @@ def test_a_zone_is_of_its_calendar_alone() -> None:
 
 
 def test_a_start_that_is_skipped_or_repeated() -> None:
-    """Both are read by the offset before the change, the rule's instances like the others."""
+    """Both are read with the offset before the change, for instances of a rule as well."""
     skipped = event(
         "DTSTART;TZID=Europe/Rome:20260328T023000", "DURATION:PT15M", "RRULE:FREQ=DAILY;COUNT=3"
     )
@@ -320,7 +320,7 @@ def test_a_start_that_is_skipped_or_repeated() -> None:
 
 
 def test_an_instance_can_be_moved_to_a_time_that_is_repeated() -> None:
-    """To the second of both, which the wall clock alone does not tell from the first."""
+    """It moves to the second occurrence, which has the same local time as the first."""
     daily = event(
         "DTSTART;TZID=Europe/Rome:20251020T090000", "DURATION:PT1H", "RRULE:FREQ=DAILY;COUNT=2"
     )
@@ -434,7 +434,7 @@ def test_an_instance_is_found_wherever_the_range_cuts_it(zone: str) -> None:
 
 
 def test_until_is_a_date_for_days() -> None:
-    """The date as it is written, though in New York that moment is on the day before."""
+    """UNTIL means the date as written, even if it is still the day before in New York."""
     for until in ("20260305T000000Z", "20260305"):
         days = event("DTSTART;VALUE=DATE:20260303", f"RRULE:FREQ=DAILY;UNTIL={until}")
         assert read(calendar(days), zone="America/New_York") == ["03-03 05:00 to 03-06 05:00"]
@@ -568,7 +568,7 @@ ZONES: Final = ("Europe/Rome", "America/New_York", "Asia/Kolkata", "Australia/Lo
 
 
 class Meeting(NamedTuple):
-    """An event as the model knows it; its minutes are counted from `START`, in wall-clock time."""
+    """An event in the model, with its minutes counted from `START` in local time."""
 
     zone: str
     minute: int
@@ -576,7 +576,7 @@ class Meeting(NamedTuple):
     times: int
     floating: bool
     lasts: bool
-    """Whether it tells its duration, or else its end."""
+    """Whether it has a duration; otherwise, it has an end."""
 
     def first(self) -> datetime:
         return START.replace(tzinfo=None) + self.minute * MINUTE

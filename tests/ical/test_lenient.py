@@ -1,4 +1,4 @@
-"""What is wrong in an event: read as far as it can be, busy where it cannot, and told."""
+"""Faulty events: read as far as possible, busy where in doubt, and reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Case(NamedTuple):
     parts: tuple[str, ...]
     spans: list[str]
     problem: str = ""
-    """What is told; nothing if empty."""
+    """The problem that is reported; none if empty."""
     zone: str | None = "Europe/Rome"
     owner: str = ""
 
@@ -43,7 +43,7 @@ CASES: Final = {
     "a quote inside a parameter of a time": Case(
         (GOOD, event('DTSTART;X-A="b"c";TZID=Europe/Rome:20300110T090000', HOUR)),
         [GOOD_SPAN, *days("01-10")],
-        "event 'e', line 10: DTSTART has a quote or a colon too many",
+        "event 'e', line 10: DTSTART has a misplaced quote or colon",
     ),
     "a transparent instance in a zone that is an offset": Case(
         (
@@ -86,7 +86,7 @@ CASES: Final = {
     "an end without a zone, the owner in the east": Case(
         (event(NY, "DTEND:20300109T100000"),),
         ["01-09 14:00 to 01-09 15:00"],
-        "one of its times names no zone; assumed: that of DTSTART",
+        "one of its times names no zone; assumed: the zone of DTSTART",
     ),
     "an end without a zone, the owner in the west": Case(
         (event(NY, "DTEND:20300109T100000"),),
@@ -141,7 +141,7 @@ CASES: Final = {
     "from a date to a time": Case(
         (event("DTSTART;VALUE=DATE:20300109", "DTEND;TZID=Europe/Rome:20300110T083000"),),
         ["01-08 23:00 to 01-10 07:30"],
-        "it starts on a date and ends at a time; assumed: from 00:00 of the date",
+        "it starts on a date and ends at a time; assumed: it starts at 00:00 of the date",
     ),
     "from a date to a time, in a series": Case(
         (
@@ -247,17 +247,17 @@ CASES: Final = {
             ),
         ),
         days("01-09", "01-10", "01-11", "01-12"),
-        "one instance has RRULE; assumed: its instances count, too",
+        "a single instance has RRULE; assumed: its instances count as well",
     ),
     "two starts": Case(
         (event(NINE, HOUR, "DTSTART;TZID=Europe/Rome:20300110T090000"),),
         days("01-09", "01-10"),
-        "DTSTART is there more than once; assumed: it starts at each",
+        "it has more than one DTSTART; assumed: it starts at each",
     ),
     "an unknown zone": Case(
         ("X-WR-TIMEZONE:America/New_York", event("DTSTART;TZID=Nowhere:20300109T090000", HOUR)),
         [*days("01-09"), "01-09 14:00 to 01-09 15:00"],
-        "unknown time zone 'Nowhere'; assumed: the calendar's and the owner's",
+        "unknown time zone 'Nowhere'; assumed: both the calendar's zone and the owner's",
     ),
     "an unknown zone in a series": Case(
         (
@@ -401,25 +401,25 @@ CASES: Final = {
     "a rule with a step of none": Case(
         (event(NINE, HOUR, "RRULE:FREQ=DAILY;INTERVAL=0;COUNT=2"),),
         days("01-09", "01-10"),
-        "in its RRULE INTERVAL is '0'",
+        "its RRULE has INTERVAL='0'",
     ),
     "a rule of no instance": Case(
-        (event(NINE, HOUR, "RRULE:FREQ=DAILY;COUNT=0"),), days("01-09"), "COUNT is '0'"
+        (event(NINE, HOUR, "RRULE:FREQ=DAILY;COUNT=0"),), days("01-09"), "has COUNT='0'"
     ),
     "a rule that ends twice": Case(
         (event(NINE, HOUR, "RRULE:FREQ=DAILY;COUNT=3;UNTIL=20300110T080000Z"),),
         days("01-09", "01-10", "01-11"),
-        "it has both COUNT and UNTIL",
+        "has both COUNT and UNTIL",
     ),
     "a rule that ends twice, the other way round": Case(
         (event(NINE, HOUR, "RRULE:FREQ=DAILY;COUNT=2;UNTIL=20300111T080000Z"),),
         days("01-09", "01-10", "01-11"),
-        "it has both COUNT and UNTIL",
+        "has both COUNT and UNTIL",
     ),
     "a part of a rule that is wrong": Case(
         (event(NINE, HOUR, "RRULE:FREQ=DAILY;BYMONTH=13,1;BYDAY=XX,WE;COUNT=2;WKST=A;X=1"),),
         days("01-09", "01-16"),
-        "in its RRULE X is unknown",
+        "its RRULE has the unknown part X",
     ),
     "a rule with characters escaped": Case(
         (event(NINE, HOUR, r"RRULE:FREQ=DAILY\;COUNT=2"),), days("01-09", "01-10"), "escaped"
@@ -427,12 +427,12 @@ CASES: Final = {
     "a rule of vCalendar 1.0": Case(
         (event(NINE, HOUR, "RRULE:W2 WE FR #3"),),
         days("01-09", "01-11", "01-23"),
-        "in its RRULE the grammar is vCalendar's",
+        "its RRULE has the grammar of vCalendar",
     ),
     "a rule of vCalendar 1.0 until a time": Case(
         (event(NINE, HOUR, "RRULE:D1 20300111T080000Z"),),
         days("01-09", "01-10", "01-11"),
-        "the grammar is vCalendar's",
+        "has the grammar of vCalendar",
     ),
     "a rule that leaves out": Case(
         (event(NINE, HOUR, "RRULE:FREQ=DAILY;COUNT=4", "EXRULE:FREQ=DAILY;INTERVAL=2"),),
@@ -466,7 +466,7 @@ CASES: Final = {
     "a period that ends before it starts": Case(
         ("BEGIN:VFREEBUSY\nFREEBUSY:20300109T080000Z/20300109T070000Z\nEND:VFREEBUSY",),
         ["01-09 08:00 to 01-10 08:00"],
-        "a period of it ends before it starts; assumed: it lasts a day",
+        "a period ends before it starts; assumed: it lasts a day",
     ),
     "periods that are none": Case(
         ("BEGIN:VFREEBUSY\nUID:f\nFREEBUSY:never,never/PT1H\nEND:VFREEBUSY", GOOD),
@@ -511,13 +511,13 @@ CASES: Final = {
             ),
         ),
         days("01-09", "01-11"),
-        "DTSTART has a quote or a colon too many",
+        "DTSTART has a misplaced quote or colon",
         zone="Asia/Tokyo",
     ),
     "a colon in the name of a zone, and colons in the time": Case(
         (event("DTSTART;TZID=GMT+1:00:2030-01-09T09:00:00", HOUR),),
         days("01-09"),
-        "DTSTART has a quote or a colon too many",
+        "DTSTART has a misplaced quote or colon",
         zone="Asia/Tokyo",
     ),
     "a zone that is UTC by its letter": Case(
@@ -552,7 +552,7 @@ CASES: Final = {
     "an end that is a date, the owner in the west": Case(
         (event("DTSTART:20300109T150000Z", "DTEND;VALUE=DATE:20300110"),),
         ["01-09 15:00 to 01-10 05:00"],
-        "it starts at a time and ends on a date; assumed: until 00:00 of the date",
+        "it starts at a time and ends on a date; assumed: it ends at 00:00 of the date",
         zone="America/New_York",
     ),
     "declined, the address written as in a link": Case(
@@ -567,7 +567,7 @@ CASES: Final = {
         (event(NINE, HOUR, "TRANSP:TRANSPARENT", "TRANSP:OPAQUE"),), days("01-09")
     ),
     "a line that is none": Case(
-        (event(NINE, "this is private", HOUR),), days("01-09"), "a line of it cannot be read"
+        (event(NINE, "this is private", HOUR),), days("01-09"), "a line cannot be read"
     ),
     "an event without its end": Case(
         (event(NINE, HOUR).removesuffix("\nEND:VEVENT"), GOOD),
@@ -627,7 +627,7 @@ def test_an_instance_of_whole_days_is_named_by_the_day_in_its_own_zone(zone: str
 
 
 def test_an_instance_of_whole_days_can_be_named_by_the_owners_midnight() -> None:
-    """In UTC: the day that is written if there is an instance, or else the owner's."""
+    """In UTC, this is the date as written if it has an instance, and otherwise the owner's."""
     for written, zone in (("20300226T000000Z", "Asia/Tokyo"), ("20300225T150000Z", "Asia/Tokyo")):
         cancelled = event(f"RECURRENCE-ID:{written}", "STATUS:CANCELLED")
         assert len(read(calendar(SERIES_OF_DAYS, cancelled), zone).spans) == 3

@@ -1,4 +1,4 @@
-"""The instances of rules, against tables that were worked out by hand and a naive model."""
+"""The instances of rules, compared with tables made by hand and with a naive model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shown(wall: int, *, is_date: bool) -> str:
 
 
 def expanded(start: str, text: str, limit: int = 6) -> list[str]:
-    """Return the first instances of a rule, no more than so many."""
+    """Return the first instances of a rule, up to a number."""
     read_start = parse_time(start)
     assert read_start is not None
     moment, _ = read_start
@@ -355,9 +355,9 @@ def test_rules_of_neither_grammar_are_not_read_as_more_than_they_say(text: str) 
 
 
 def test_examples_of_the_standard() -> None:
-    """Those of section 3.8.5.3 that are easily got wrong."""
+    """The examples of section 3.8.5.3 that are easy to get wrong."""
     assert expanded("19970902T090000", "FREQ=MONTHLY;BYDAY=TU,WE,TH;BYSETPOS=3;COUNT=3") == [
-        "1997-09-02 09:00",  # not in the rule itself, so that two more follow
+        "1997-09-02 09:00",  # DTSTART does not match the rule, so two more follow
         "1997-09-04 09:00",
         "1997-10-07 09:00",
     ]
@@ -451,7 +451,7 @@ def is_at_time(rule: RecurrenceRule, wall: int, start: int) -> bool:
 def naive(
     rule: RecurrenceRule, start: int, first: int, last: int, moments: list[int]
 ) -> Iterator[int]:
-    """Yield the instances by going through all moments that there could be one at."""
+    """Yield the instances by testing every moment at which there could be one."""
     base = period_of(rule, start)
     sets: dict[int, list[int]] = {}
     for wall in moments:
@@ -557,12 +557,12 @@ def test_rules_within_days_agree_with_the_model(
     assert found == [each for each in naive(rule, start, first, last, moments) if each <= last]
 
 
-# --- What it costs -----------------------------------------------------------------------
+# --- Cost --------------------------------------------------------------------------------
 
 
 @given(rules(tuple(Freq)), st.integers(0, 800 * DAY), st.integers(1, 500))
 def test_a_budget_ends_the_walk(rule: RecurrenceRule, after: int, steps: int) -> None:
-    """And what was found until then is what would have been found without one."""
+    """The instances found until then are the same as without a budget."""
     start = FIRST + after
     found = []
     try:

@@ -1,4 +1,4 @@
-"""Files that are cut short, cost much, or are anything at all: read, or refused."""
+"""Files that are cut short, costly or arbitrary: each is read, or refused with our own error."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_why_a_file_is_not_complete_is_told_however_many_problems_there_are() ->
     rule = event(NINE, HOUR, "RRULE:FREQ=DAILY", uid="rule")
     busy = busy_spans(text + calendar(rule), START, END, max_events=10)
     assert (len(busy.problems), busy.complete) == (MAX_PROBLEMS, False)
-    assert busy.problems[-1].problem == "there is too much to work out"
+    assert busy.problems[-1].problem == "it takes too much work, given max_events"
 
 
 def test_a_problem_says_where_it_is() -> None:
@@ -120,7 +120,7 @@ def test_a_problem_says_where_it_is() -> None:
     assert busy.problems == [
         Problem(
             "event number 2", 9, "DTEND cannot be read: 'x'",
-            "it lasts a day, if nothing else says how long",
+            "it lasts a day, unless something else says how long",
         )
     ]  # fmt: skip
 
@@ -140,12 +140,12 @@ def test_what_nobody_thought_of_takes_only_its_event(
     text = calendar(event(NINE, HOUR, uid="odd"), GOOD)
     busy = read(text)
     assert (shown(busy), busy.complete) == ([GOOD_SPAN], False)
-    assert "event 'odd', line 3: it cannot be worked out" in str(busy.problems[0])
+    assert "event 'odd', line 3: it cannot be evaluated" in str(busy.problems[0])
     with pytest.raises(BadCalendar, match="event 'odd'"):
         busy_spans(text, START, END, strict=True)
 
 
-# --- What it costs -----------------------------------------------------------------------
+# --- Cost --------------------------------------------------------------------------------
 
 UNITS: Final = (("HOUR", 24), ("MINUTE", 60), ("SECOND", 60))
 ALL_TIMES: Final = ";".join(f"BY{unit}={','.join(map(str, range(count)))}" for unit, count in UNITS)
@@ -170,7 +170,7 @@ def test_when_the_budget_is_spent_what_was_found_stands(rule: str) -> None:
     busy = busy_spans(text, START, END, max_events=5_000)
     assert not busy.complete
     assert GOOD_SPAN in shown(busy) or len(busy.spans) > 1  # what has no rule costs nothing
-    assert "event 'e', line 3: there is too much to work out" in str(busy.problems[0])
+    assert "event 'e', line 3: it takes too much work, given max_events" in str(busy.problems[0])
     assert busy == busy_spans(text, START, END, max_events=5_000)
     with pytest.raises(BadCalendar, match=r"event 'e'.*too much"):
         busy_spans(text, START, END, max_events=5_000, strict=True)
@@ -178,7 +178,7 @@ def test_when_the_budget_is_spent_what_was_found_stands(rule: str) -> None:
 
 @pytest.mark.parametrize("rules", [1, 5])
 def test_a_zone_that_costs_more_than_there_is_takes_only_what_names_it(rules: int) -> None:
-    """Also where it only names which instance an event tells of."""
+    """This includes events that use it only to say which instance they describe."""
     zone = TWO_NAMES.replace(
         "END:STANDARD", "RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30\n" * rules + "END:STANDARD"
     )
@@ -187,7 +187,7 @@ def test_a_zone_that_costs_more_than_there_is_takes_only_what_names_it(rules: in
         text = calendar(zone, single, GOOD)
         busy = busy_spans(text, START, END, max_events=max_events)
         assert (shown(busy), busy.complete) == ([GOOD_SPAN], False)
-        assert busy.problems[-1].problem == "there is too much to work out"
+        assert busy.problems[-1].problem == "it takes too much work, given max_events"
         with pytest.raises(BadCalendar):
             busy_spans(text, START, END, max_events=max_events, strict=True)
 
@@ -223,7 +223,7 @@ REPEATED: Final = {
 
 @pytest.mark.parametrize("repeated", REPEATED.values(), ids=REPEATED)
 def test_what_is_there_many_times_is_paid_for(repeated: str) -> None:
-    """Each with each of the others: what grows with the square of the file counts as steps."""
+    """Repeated properties combine, so their cost, which grows quadratically, counts as steps."""
     text = calendar(repeated.replace("EXDATE,", "EXDATE:"), GOOD)
     busy = busy_spans(text, START, END, max_events=2_500)
     assert not busy.complete
@@ -244,7 +244,7 @@ def test_components_can_lie_deep_within_each_other() -> None:
     assert GOOD_SPAN in shown(read(text))
 
 
-# --- Whatever is wrong -------------------------------------------------------------------
+# --- Arbitrary texts ---------------------------------------------------------------------
 
 LINES: Final = OFFICE.decode().splitlines(keepends=True)
 JUNK: Final = st.text('0123456789TZP/;:=,-+XBEGINDTSTART\r\n "\\\u00e9\x00', max_size=8)
@@ -287,7 +287,7 @@ def check(text: str | bytes) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, len(LINES) - 1), st.integers(0, 60), JUNK), max_size=4))
 def test_a_text_is_read_or_refused(changes: list[tuple[int, int, str]]) -> None:
-    """Whatever is wrong with it, nothing comes out but a result or our error."""
+    """For any text, the outcome is a result or our own error."""
     lines = list(LINES)
     for line, place, junk in changes:
         lines[line] = lines[line][:place] + junk + lines[line][place + len(junk) :]

@@ -1,4 +1,4 @@
-"""Which clock the name of a time zone means, and what it shows."""
+"""Which time zone a name means, and its local times."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_written_clock_shows_what_the_named_one_does(moment: datetime) -> None
 
 
 def test_a_written_clock_that_never_changes_again() -> None:
-    """The last change counts, however long ago, and before the first what came before it."""
+    """The last change applies for ever; before the first, the offset before it applies."""
     parts = """BEGIN:STANDARD
 DTSTART:19500101T000000
 RDATE:19600101T000000

@@ -1,4 +1,4 @@
-"""Calendars to read, and what was read of them as it is easy to compare."""
+"""Calendars to read, and their results in a form that is easy to compare."""
 
 from __future__ import annotations
 

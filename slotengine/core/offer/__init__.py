@@ -1,1 +1,1 @@
-"""What to show: event types and their rules, the search for slots, the grid they start on."""
+"""What can be booked: event types, their booking rules, and the search for available slots."""

@@ -438,7 +438,7 @@ def test_what_is_wrong_in_a_calendar_is_a_warning(right: dict[str, Any], tmp_pat
     assert list(catalog.warnings) == [
         *(
             f"the calendar a.ics: event 'odd', line {line}: DTEND cannot be read: 'later'; "
-            "assumed: it lasts a day, if nothing else says how long"
+            "assumed: it lasts a day, unless something else says how long"
             for line in range(11, 36, 5)
         ),
         "the calendar a.ics: 2 more problems",

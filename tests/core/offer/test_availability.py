@@ -1,6 +1,6 @@
-"""Slots on days that are unlike others, shared ones, and the rules one by one.
+"""Available slots around changes of the clock, with shared sessions, and under each rule.
 
-The model test holds all of this at once; here is what each rule looks like.
+The model test covers all of this together.  These tests show what each rule does alone.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ def at(hour: float) -> int:
     return MONDAY + round(hour * HOUR)
 
 
-# --- Days unlike others ------------------------------------------------------------------
+# --- Changes of the clock ----------------------------------------------------------------
 
 GOLDEN = [
-    # The hours of each are such that the change is in the middle of them.
+    # The hours are chosen so that the change is in the middle of them.
     ("Europe/Rome", "2024-03-31", "00:00-05:00", 60,
      "00:00+01:00 01:00+01:00 03:00+02:00 04:00+02:00"),
     ("Europe/Rome", "2024-10-27", "00:00-05:00", 60,
@@ -140,7 +140,7 @@ GOLDEN = [
 def test_slots_on_days_of_a_change(
     key: str, day: str, open_hours: str, length: int, expected: str
 ) -> None:
-    """All slots of a local date, by the clock on the wall and the offset it is at."""
+    """All slots of a local date, as local time and offset."""
     zone, on = ZoneInfo(key), date.fromisoformat(day)
     noon = to_us(datetime(on.year, on.month, on.day, 12, tzinfo=UTC))
     shop = Shop(noon - 10 * DAY).open("room", hours=daily(key, open_hours))
@@ -156,7 +156,7 @@ def test_slots_on_days_of_a_change(
 
 
 def test_a_slot_is_elapsed_time() -> None:
-    """An hour over the change is an hour: it ends two hours later on the wall."""
+    """An hour across the change is elapsed time, so it ends two hours later in local time."""
     shop = Shop(to_us(datetime(2024, 3, 30, tzinfo=UTC))).open(
         "room", hours=daily("Europe/Rome", "01:30-03:30")
     )
@@ -176,7 +176,7 @@ def test_a_trip_moves_the_hours() -> None:
 
 
 def office(**more: Any) -> Shop:
-    """A room from 09:00 to 13:00, of which an hour can be had."""
+    """A room that is open from 09:00 to 13:00, for slots of an hour."""
     return Shop().open("room", hours=FixedWindows([(at(9), at(13))])).offer(**more)
 
 
@@ -281,7 +281,7 @@ def test_an_optimized_event_type_begins_where_most_fits() -> None:
     assert shop.clock(event_type="usual") == "10:00"
 
 
-# --- Who takes part ----------------------------------------------------------------------
+# --- Hosts -------------------------------------------------------------------------------
 
 
 def test_all_of_several_hosts() -> None:
@@ -355,13 +355,13 @@ def test_notice() -> None:
 @pytest.mark.parametrize(
     ("now", "notice", "step", "first"),
     [
-        # The first candidate has its seconds cut; then what is before the notice is dropped.
+        # The grid cuts off seconds; then starts before the notice are dropped.
         ("12:00:01", 120, 40, "14:40"),
         ("12:00:00", 120, 40, "14:00"),
         ("12:00:00.000001", 120, 40, "14:40"),
         ("12:19:59", 120, 20, "14:20"),
         ("12:14:30", 90, 15, "13:45"),
-        # Without a notice it is a minute from now, cut; nothing that is to come is dropped.
+        # Without notice, it is a minute from now without its seconds; no future start is dropped.
         ("12:14:01", 0, 15, "12:15"),
         ("12:14:59.999999", 0, 15, "12:15"),
         ("12:15:00", 0, 15, "12:30"),
@@ -375,14 +375,14 @@ def test_a_clock_with_seconds(now: str, notice: int, step: int, first: str) -> N
     shop.offer(length=minutes(15), interval=minutes(step), notice=minutes(notice))
     assert shop.clock()[:5] == first
     begins = to_us(datetime.fromisoformat(f"2030-01-07T{first}Z"))
-    assert shop.starts(shop.now)[0] == begins  # also if one asks from now on
+    assert shop.starts(shop.now)[0] == begins  # also if the search starts now
     query = AvailabilityQuery("talk", shop.now, MONDAY + DAY)
     assert shop.service.next_available_slots(query, 1, now=shop.now).starts == [begins]
     shop.reserve(begins)
 
 
 def test_what_is_reserved_needs_the_whole_notice() -> None:
-    """What a reservation is refused is not offered, and the other way round: to the microsecond."""
+    """A start is offered if and only if it can be reserved, to the microsecond."""
     shop = Shop(at(12)).open("room").offer(notice=minutes(120), length=minutes(15))
     assert shop.clock()[:5] == "14:00"
     shop.ledger.release(shop.reserve(at(14)), now=shop.now)
@@ -478,7 +478,7 @@ def test_the_first_of_each_date_only() -> None:
     shop = Shop().open("room", hours=daily("Europe/Rome", "09:00-12:00"))
     shop.offer(first_only=True)
     assert shop.starts(MONDAY, MONDAY + 2 * DAY) == [at(8), at(32)]
-    # Whoever looks from 09:00 on does not see the second slot of the day as its first.
+    # A search from 09:00 on must not return the day's second slot as its first.
     assert shop.starts(at(9), MONDAY + 2 * DAY) == [at(32)]
     assert shop.starts(at(8), MONDAY + 2 * DAY) == [at(8), at(32)]
     shop.reserve(at(8))
@@ -604,7 +604,7 @@ def test_a_session_can_be_had_again_when_it_is_over_whoever_else_is_booked() -> 
 
 
 def test_a_refused_move_leaves_the_very_session() -> None:
-    """Also when whoever moves was alone in a session that another had opened."""
+    """Even if the caller was alone in a session that another caller had opened."""
     changes: list[Change] = []
     shop = Shop().open("first", "second")
     shop.ledger.on_change = lambda verb, entry, now: changes.append(
@@ -641,7 +641,7 @@ def test_one_without_seats_has_none() -> None:
         office().clock(seats=2)
 
 
-# --- Asking ------------------------------------------------------------------------------
+# --- Queries -----------------------------------------------------------------------------
 
 
 def test_what_does_not_lie_in_the_range_is_not_offered() -> None:
@@ -681,7 +681,7 @@ def test_the_next_openings() -> None:
     assert following(9) == [at(9), at(10), at(11), at(12)]
     assert following(1, at(10.5)) == [at(11)]
     assert following(1, end=at(9.5)) == []
-    # Only as far as the last one is looked at, and not before what can be booked.
+    # The search ends at the last slot found, and skips what is before the booking window.
     for count in (1, 4):
         few = following(count, at(0) - LONGEST_RANGE, at(0) + 2 * LONGEST_RANGE)
         assert few == [at(9), at(10), at(11), at(12)][:count]
@@ -693,7 +693,7 @@ def test_the_next_openings() -> None:
 
 
 def test_the_next_openings_are_those_of_the_whole_range() -> None:
-    """However far it looked to find them: the grid must not depend on that."""
+    """The grid must not depend on how far the search looked."""
     shop = Shop().open("room", hours=daily("UTC", "09:00-17:00"))
     shop.offer(length=minutes(45))
     shop.reserve(at(9.25), book=True)
@@ -705,7 +705,7 @@ def test_the_next_openings_are_those_of_the_whole_range() -> None:
 
 
 def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() -> None:
-    """Which begins where the range does, also if nothing can be booked before some date."""
+    """The grid begins where the range does, even if nothing can be booked before some date."""
     shop = Shop().open("room")
     shop.offer(length=minutes(35), window=DateRange(date(2030, 1, 12), date(2030, 1, 20)))
     query = AvailabilityQuery("talk", MONDAY, MONDAY + 30 * DAY)
@@ -717,7 +717,7 @@ def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() ->
 
 
 def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_range() -> None:
-    """Where the look ends, in the middle of the hours, they must not begin otherwise."""
+    """If a search ends within opening hours, that must not change the starts."""
     shop = Shop(at(12.5)).open("room", hours=daily("UTC", "09:20-17:00"))
     shop.offer(optimized=True)
     query = AvailabilityQuery("talk", at(12.5), at(12.5) + 30 * DAY)
@@ -776,7 +776,7 @@ def test_a_key_is_for_all_that_was_asked() -> None:
     request = SlotRequest("talk", at(9), ttl=TTL, key="k", only=frozenset({"first"}))
     entry = shop.service.reserve(request, uid="a", now=shop.now)
     assert shop.service.reserve(request, uid="b", now=shop.now) is entry
-    usual = request._replace(length=60 * MINUTE)  # said, or left to the event type: the same
+    usual = request._replace(length=60 * MINUTE)  # an explicit default length is the same request
     assert shop.service.reserve(usual, uid="b", now=shop.now) is entry
     for other in (
         request._replace(only=frozenset({"second"})),
@@ -798,7 +798,7 @@ def test_who_is_closed_is_named() -> None:
 
 
 class Shut:
-    """Hours that are none, and false as a truth value."""
+    """A schedule that is never open, and whose truth value is false."""
 
     def __len__(self) -> int:
         return 0
@@ -824,7 +824,7 @@ def test_hours_count_whatever_their_truth_value() -> None:
 
 
 def test_a_limit_of_a_year_is_replayed_as_fast_as_any() -> None:
-    """Each change looks only at what is in its way: counted, not timed."""
+    """Replaying a change looks only at conflicts.  They are counted, not timed."""
     changes: list[Change] = []
     shop = Shop().open("room").offer(length=minutes(1), limits=[Limit(Period.YEAR, count=10_000)])
     shop.ledger.on_change = lambda verb, entry, now: changes.append(

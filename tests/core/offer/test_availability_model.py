@@ -1,8 +1,8 @@
-"""What is offered, against the naive look at every minute, and against the decision itself.
+"""Available slots, compared with a naive scan of every minute and with the decisions.
 
-A few hosts with odd hours in odd zones, two event types that share them, and
-whatever has been done to them before: then both ways of finding slots must say
-the same, and the ledger must accept exactly what they say.
+A few hosts have odd hours in odd zones, two event types share them, and random things
+have been done to them.  Then both searches must agree, and the ledger must accept exactly
+the slots that they find.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def shops(draw: st.DrawFn) -> Shop:
 
 
 def do_something(draw: st.DrawFn, shop: Shop) -> None:
-    """Reserve something at random, perhaps confirm it; or let time pass, or import busy time."""
+    """Reserve something at random and perhaps confirm it, or let time pass, or import busy time."""
     what = draw(st.sampled_from(("hold", "hold", "book", "book", "wait", "busy", "end", "move")))
     if what == "wait":
         shop.now += draw(strategies.instants(st.sampled_from((MINUTE, 10 * MINUTE, TTL))))
@@ -149,7 +149,7 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
 
 
 def adopt(draw: st.DrawFn, shop: Shop, event_type: EventType, start: int) -> None:
-    """Let a booking stand that was made elsewhere, perhaps on top of others."""
+    """Add an external booking, which may overlap others."""
     host = draw(st.sampled_from(list(event_type.hosts())))
     end = start + duration_us(event_type.length)
     occupied = start - duration_us(event_type.before), end + duration_us(event_type.after)
@@ -179,7 +179,7 @@ def end_or_move(draw: st.DrawFn, shop: Shop, what: str) -> None:
 
 
 def likely_starts(shop: Shop, event_type: EventType) -> st.SearchStrategy[int]:
-    """Any start; or one that is offered, or that is taken already, so that sessions are shared."""
+    """Any start, or one that is offered, or one that is taken, so that sessions are shared."""
     odd = st.sampled_from((0, 0, 5 * MINUTE))
     anywhere = st.tuples(instants, odd).map(lambda parts: shop.night + sum(parts))
     query = AvailabilityQuery(event_type.id, shop.night, shop.night + 26 * HOUR)
@@ -206,7 +206,7 @@ def queries(draw: st.DrawFn, shop: Shop) -> AvailabilityQuery:
 
 
 def some_hosts(event_type: EventType) -> st.SearchStrategy[frozenset[str] | None]:
-    """Everybody, or the first of each group and whoever else."""
+    """All hosts, or the first of each group and a random selection of the others."""
     names = [host.resource for host in event_type.hosts()]
     firsts = [group[0].resource for group in event_type.groups]
     some = st.lists(st.sampled_from(names)).map(lambda more: frozenset([*firsts, *more]))
@@ -215,10 +215,10 @@ def some_hosts(event_type: EventType) -> st.SearchStrategy[frozenset[str] | None
 
 @given(st.data())
 def test_slots(data: st.DataObject) -> None:
-    """Goal: offered is exactly what the rules say, and exactly what can be reserved.
+    """Goal: the offered slots are those of the rules, and those that can be reserved.
 
-    Method: the naive look says the same; each slot is then reserved and given
-    back; and whatever else on the grid the ledger would take must not exist.
+    Method: a naive scan finds the same slots; each slot is reserved and released again; and no
+    other start on the grid can be reserved.
     """
     shop = data.draw(shops())
     query = data.draw(queries(shop))
@@ -246,7 +246,7 @@ def test_slots(data: st.DataObject) -> None:
 
 
 def check_nothing_else(shop: Shop, query: AvailabilityQuery, offered: dict[int, int]) -> None:
-    """Whatever is laid on the grid and can be reserved is offered."""
+    """Check that every start on the grid which can be reserved is offered."""
     event_type = shop.types[0]
     if event_type.first_only:
         return
@@ -260,7 +260,7 @@ def check_nothing_else(shop: Shop, query: AvailabilityQuery, offered: dict[int, 
 
 
 def check_moves(shop: Shop, query: AvailabilityQuery, offered: dict[int, int]) -> None:
-    """What is offered to whom sees through a reservation is what that can be moved to."""
+    """Check that a reservation can move to what is offered when the search ignores it."""
     (uid,) = query.ignoring
     entry = shop.ledger.get(uid, now=shop.now)
     if entry is None:  # it ended, and has been forgotten since

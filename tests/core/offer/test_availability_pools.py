@@ -1,7 +1,7 @@
-"""Slots of pools over many days, against plain lists.
+"""Available slots of pools over many days, compared with plain lists.
 
-What the naive look at every minute is too slow for: more hosts, more days, more
-bookings than there are starts and fewer, so that each way of looking is taken.
+The naive scan of every minute is too slow for this: more hosts, more days, and both more
+and fewer bookings than starts, so that every path of the search is taken.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HOURS = {
 
 @dataclass
 class Some:
-    """A host with what stands in the way of the grid, and what stands there at all."""
+    """A host, with the bookings that affect the grid, and with everything that is taken."""
 
     open: list[Span]
     booked: list[Span] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Some:
 
 
 def windows(kind: str) -> list[Span]:
-    """Return the hours of a kind, on all days, read once more."""
+    """Return the hours of a kind on all days, computed independently."""
     spans = [text.split("-") for text in HOURS[kind].split()]
     minutes = [[int(text[:2]) * 60 + int(text[3:]) for text in span] for span in spans]
     return [
@@ -80,7 +80,7 @@ CROWDED: Final[dict[str, Any]] = {
         for number, kind in enumerate(("book", "hold", "import", "lapse", "book", "ignore") * 8)
     ],
 }
-"""Some of everything, at odd seconds: what chance need not bring."""
+"""A deterministic example with some of everything, at odd seconds."""
 
 
 @given(
@@ -108,10 +108,10 @@ def test_slots_of_pools(
     fixed: bool,
     ends: int,
 ) -> None:
-    """Goal: the same slots are found, however many there are of whatever.
+    """Goal: the same slots are found, for any number of hosts, days and bookings.
 
-    Method: a sweep of the gaps lays the grid out, and each start is held against
-    everything that stands.
+    Method: a sweep over the gaps lays out the grid, and each start is compared with everything
+    that is taken.
     """
     ledger = Ledger(chores=0)
     shared = {kind: Schedule("UTC", dict.fromkeys(range(7), hours(HOURS[kind]))) for kind in HOURS}
@@ -157,7 +157,7 @@ def take(
     daily: int,
     units: int,
 ) -> list[str]:
-    """Let all of this happen to the hosts, and return what is to be ignored."""
+    """Apply all of this to the hosts, and return the uids to ignore."""
     every_day = [
         (0, FIRST + day * DAY + (9 * 60 + i * 25) * MINUTE, 25, "book")
         for day in range(DAYS)
@@ -209,7 +209,7 @@ def _expected(
         )
         for one in some
     ]
-    # Less than a minute too short may still lay out a start, and then leave it out.
+    # A gap that is too short by less than a minute may lay out a start, which is then dropped.
     least = length - MINUTE + 1
     ranges = gaps(hosts[fixed:], least)
     if fixed:
@@ -230,7 +230,7 @@ def _expected(
 
 
 def test_the_grid_goes_on_from_a_start_that_had_seconds_to_lose() -> None:
-    """Of 29 minutes and 40 seconds none can be had, but the next range takes up their grid."""
+    """A gap of 29 minutes and 40 seconds has no slot, but the next range continues its grid."""
     ledger = Ledger()
     ten = FIRST + 10 * 60 * MINUTE
     for name, low, high in (("a", 20 * SECOND, 50 * MINUTE), ("b", 10 * MINUTE, 80 * MINUTE)):
@@ -245,7 +245,7 @@ def test_the_grid_goes_on_from_a_start_that_had_seconds_to_lose() -> None:
 
 
 def test_a_zone_whose_clock_changes_by_half_an_hour_moves_the_grid() -> None:
-    """So there each range is laid out by itself."""
+    """In such a zone, each range is laid out by itself."""
     lord_howe = Zone.of("Australia/Lord_Howe")
     april, day = 19_820 * DAY, 19_800 * DAY  # it goes back on 2024-04-07
     assert not lord_howe.keeps_minutes(day, april, 60 * MINUTE)
@@ -260,7 +260,7 @@ def test_an_odd_offset_that_never_changes_keeps_its_minutes(key: str) -> None:
 
 
 class Unhashable:
-    """Hours of one's own making, which may change, and so have no hash."""
+    """A user's own schedule that may change, and therefore has no hash."""
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""An event type made ready: what is proposed for what is asked, and when it can begin."""
+"""Booking rules: the proposal for a request, and when a slot can start."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def service() -> BookingService:
     return BookingService(ledger)
 
 
-# --- What is proposed ------------------------------------------------------------------------
+# --- Proposals -------------------------------------------------------------------------------
 
 
 def test_all_that_was_asked_for_is_proposed() -> None:
@@ -110,7 +110,7 @@ def test_both_kinds_of_limits_can_be_of_one_period(service: BookingService) -> N
     assert units == {"limit:day count:talk": 3, "limit:day time:talk": 90}
 
 
-# --- What is refused -------------------------------------------------------------------------
+# --- Refusals --------------------------------------------------------------------------------
 
 REFUSED: list[tuple[tuple[object, ...], Callable[[BookingService], object]]] = [
     (("length",), lambda x: x.rules_of("talk").length_of(MINUTE)),
@@ -171,7 +171,7 @@ def test_what_has_no_limits_need_not_be_added(service: BookingService) -> None:
     assert not service.knows("new")
 
 
-# --- When it can begin -----------------------------------------------------------------------
+# --- Notice and booking window ---------------------------------------------------------------
 
 
 def test_a_notice_is_the_least_time_from_now() -> None:

@@ -1,4 +1,4 @@
-"""The usual event type takes a shorter way to the ledger, to the same answers."""
+"""The shortcut for simple event types gives the same answers as the full path."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_is_more(more: dict[str, Any]) -> None:
     assert service(**more).rules_of("talk").sole_resource is None
 
 
-# --- Both ways ---------------------------------------------------------------------------
+# --- Both paths --------------------------------------------------------------------------
 
 
 def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
@@ -106,7 +106,7 @@ def outcome(service: BookingService, request: SlotRequest, uid: str, now: int) -
     except Refused as refusal:
         event(type(refusal).__name__)
         return type(refusal), refusal.args
-    except InvalidRequest:  # with several things wrong, either may be the first
+    except InvalidRequest:  # with several errors, either may be reported first
         event("invalid")
         return InvalidRequest
     event("held")
@@ -121,9 +121,9 @@ def outcome(service: BookingService, request: SlotRequest, uid: str, now: int) -
 def test_the_short_way_leads_to_the_same(
     terms: Terms, more: dict[str, Any], calls: list[tuple[SlotRequest, int]]
 ) -> None:
-    """Goal: nobody can tell which way was taken.
+    """Goal: the shortcut cannot be told from the full path.
 
-    Method: of two planners one is told that there is more to its event type.
+    Method: two booking services get the same calls, and one of them is kept from the shortcut.
     """
     short, long = service(terms, **more), service(terms, **more)
     assert short.rules_of("talk").sole_resource is not None

@@ -1,4 +1,4 @@
-"""What an event type may say, and what its periods and booking windows mean."""
+"""Which event types are valid, and what their periods and booking windows mean."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_what_lies_beyond_the_years_that_count_is_not_kept() -> None:
 
 
 def test_clocks_that_go_back_over_midnight() -> None:
-    """What the clock shows a second time belongs to the date that had begun before."""
+    """When midnight occurs twice, the repeated time belongs to the date that had begun before."""
     azores = Zone.of("Atlantic/Azores")
     # 2024-10-27: at 01:00 summer time (UTC+0) the clock goes back to 00:00 (UTC-1).
     first, again = (to_us(datetime(2024, 10, 27, hour, 30, tzinfo=UTC)) for hour in (0, 1))
@@ -252,7 +252,7 @@ def test_at_the_ends_of_the_calendar(per: Period, moment: int) -> None:
 
 
 def last_of(days: int, business: bool, now: int, key: str) -> int:
-    """Return when the last date ends that is bookable, by counting dates one by one."""
+    """Return when the last bookable date ends, by counting dates one by one."""
     last, left = from_us(now).astimezone(ZoneInfo(key)).date(), days
     while left:
         last += timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Where slots are laid out; the examples are those of the contract's rules."""
+"""The grid of slots; the examples are those of the contract's rules."""
 
 from __future__ import annotations
 
@@ -111,13 +111,13 @@ def laid_within(start: int, end: int, *more: tuple[int, int], **options: Any) ->
 
 
 def test_a_range_that_begins_with_seconds() -> None:
-    """Its first candidate would begin before it: it is left out, and its step is kept."""
+    """Its first candidate would start before the range, so it is dropped, but its step is kept."""
     start, end = at("09:00") + 1, at("11:00")
     assert laid_within(start, end) == ["09:40:00", "10:20:00"]
     assert laid_within(start, end, offset=5) == ["09:05:00", "09:50:00"]
     assert laid_within(start, end, optimized=True) == ["09:40:00", "10:20:00"]
     assert laid_within(start, at("09:31")) == []
-    # The range after that one shares its grid, though none of it could be had.
+    # The next range continues that grid, although the first range has no slot.
     assert laid_within(start, at("09:31"), (at("09:10"), end)) == ["09:40:00", "10:20:00"]
 
 
@@ -156,7 +156,7 @@ def test_ranges_that_overlap_share_one_grid() -> None:
         ("09:22-11:25", 60, ["09:25", "10:25"]),  # 3 are: up to the five minutes
         ("09:22-11:24", 60, ["09:22", "10:22"]),  # 2 are not enough for that
         ("09:00-11:10", 60, ["09:00", "10:00"]),
-        ("09:21-11:21", 60, ["09:21", "10:21"]),  # an odd minute is as good as any
+        ("09:21-11:21", 60, ["09:21", "10:21"]),  # any minute will do
     ],
 )
 def test_optimized_starts_lose_no_slot(span: str, step: int, starts: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Round robin is fair, by what stands in the books and by nothing else."""
+"""Round robin is fair, and depends on nothing but the reservations that stand."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledge
 def takes(
     service: BookingService, i: int, now: int = 0, event_type: str = "talk", slot: int = 0
 ) -> str:
-    """Reserve the i-th slot, which is nobody's yet, and return who takes it."""
+    """Reserve the i-th slot, which is still free, and return the host who takes it."""
     request = SlotRequest(event_type, (slot or i + 1) * SLOT, ttl=5 * MINUTE)
     entry = service.reserve(request, uid=f"{event_type}-{i}", now=now)
     return entry.all_claims()[0].resource
@@ -51,7 +51,7 @@ weight_lists = st.lists(st.integers(1, 7), min_size=1, max_size=6)
 
 @given(weight_lists, st.integers(1, 60))
 def test_nobody_is_a_whole_booking_away_from_their_share(weights: list[int], runs: int) -> None:
-    """At every moment of a run in which everybody is free."""
+    """This holds at every moment of a run in which all hosts are free."""
     _, service = desk(weights)
     given_to: Counter[str] = Counter()
     for i in range(runs):
@@ -72,7 +72,7 @@ def test_equals_differ_by_one_at_most(hosts: int, runs: int) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=30))
 def test_equals_stay_equal_whatever_is_given_up(steps: list[tuple[int, int]]) -> None:
-    """Who has the least is next; of those, who was given something the longest ago."""
+    """The host with the least is next; of several, the one whose last turn is longest ago."""
     ledger, service = desk([1, 1, 1])
     held: dict[str, tuple[str, int]] = {}
     for now, (what, which) in enumerate(steps):
@@ -93,7 +93,7 @@ def test_equals_stay_equal_whatever_is_given_up(steps: list[tuple[int, int]]) ->
 
 @given(weight_lists, st.integers(0, 20), st.integers(1, 10))
 def test_turns_survive_a_restart(weights: list[int], before: int, after: int) -> None:
-    """A ledger made of the recorded changes picks as the one that recorded them would."""
+    """A ledger rebuilt from the recorded changes picks the same hosts as the original."""
     changes: list[Change] = []
     ledger, service = desk(weights, changes)
     for i in range(before):
@@ -132,7 +132,7 @@ def test_who_cannot_loses_no_turn() -> None:
 
 
 def test_a_backlog_of_lapsed_holds_counts_for_nobody() -> None:
-    """More than are tidied away for one call, and none of them before the pick."""
+    """There are more than one call cleans up, and none is cleaned up before the pick."""
     ledger, service = desk([1, 1, 1])
     ledger.chores = 0
     for i in range(3_001):  # one host more than the others

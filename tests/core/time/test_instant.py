@@ -1,4 +1,4 @@
-"""The edge between the calendar and the core."""
+"""Conversion between datetimes and the core's microseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic on runs of spans, against sets of instants."""
+"""Arithmetic on sequences of spans, compared with sets of instants."""
 
 from __future__ import annotations
 

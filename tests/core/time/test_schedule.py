@@ -1,4 +1,4 @@
-"""The schedule answers as the clock on the wall would, on the hard days above all."""
+"""Schedules, compared with local time, above all around changes of the clock."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EVERY_DAY = range(7)
 
 
 def at(text: str) -> int:
-    """Return an ISO time (UTC, unless it says otherwise) in the core's microseconds."""
+    """Return an ISO time, in UTC unless it has an offset, in the core's microseconds."""
     moment = datetime.fromisoformat(text)
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // MICROSECOND
 
@@ -61,7 +61,7 @@ def shown(windows: Windows, start: str, end: str) -> list[str]:
 
 
 def model_is_open(schedule: Schedule, instant: int) -> bool:
-    """Return whether some date's own clock shows a time of its hours: the rule, literally."""
+    """Apply the rule literally: does the instant fall within the hours of some local date?"""
     utc = EPOCH + instant * MICROSECOND
     zones = {schedule.zone, *(trip.zone for trip in schedule.travel)}
     return any(
@@ -99,7 +99,7 @@ def minutes(count: int) -> timedelta:
 
 
 def agrees(schedule: Schedule, start: int, end: int, *, step: int) -> None:
-    """Assert that windows and covers both say what the model says, all over the span."""
+    """Assert that windows and covers both agree with the model, all over the span."""
     windows = list(schedule.windows(start, end))
     edges = [edge for window in windows for edge in window]
     assert all(left < right for left, right in pairwise(edges)), "apart, in order, never empty"
@@ -336,7 +336,7 @@ def test_around_a_trip_dates_meet_or_overlap_or_leave_a_gap() -> None:
 
 # --- Against the model -----------------------------------------------------------------
 
-# A zone, and an instant near which its clock does something worth seeing.
+# A zone, and an instant near an interesting change of its clock.
 HARD_DAYS = [
     ("Europe/Rome", "2024-03-31T01:00"),
     ("Europe/Rome", "2024-10-27T01:00"),
@@ -547,7 +547,7 @@ def test_bad_rules_are_refused_by_name(field: str, make: Callable[[], object]) -
 
 
 NO_ZONES = ["", "Europe", "Mars/Olympus", "../etc/passwd", "/etc/passwd", "\0", "é" * 300, "utc "]
-# Found on some systems, where they mean what they mean only there.
+# These exist on some systems, and mean something else on each.
 NO_ZONES += ["right/UTC", "posix/Europe/Rome", "localtime", "posixrules"]
 
 
@@ -625,7 +625,7 @@ def test_windows_that_are_open_at_the_same_instants_are_equal() -> None:
 def test_any_of_several_schedules(
     several: list[list[tuple[int, int]]], start: int, length: int
 ) -> None:
-    """Days here, so that spans reach over the borders of buckets."""
+    """In whole days, so that spans cross the borders of buckets."""
     spans = [[(low * DAY, (low + days) * DAY) for low, days in each] for each in several]
     either = AnyOf([FixedWindows(each) for each in spans])
     all_together = FixedWindows([span for each in spans for span in each])

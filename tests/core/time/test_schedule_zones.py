@@ -1,4 +1,4 @@
-"""Every change of every zone's clock, 2000 to 2040, against the clock on the wall."""
+"""Every change of every zone's clock from 2000 to 2040, compared with local time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def offset_s(zone: ZoneInfo, utc_s: int) -> int:
 
 
 def changes(zone: ZoneInfo) -> Iterator[Change]:
-    """Yield the changes, found by a scan in steps shorter than any two of them are apart."""
+    """Yield the changes, found by a scan in steps shorter than the distance of any two."""
     before = offset_s(zone, FROM_S)
     for probe in range(FROM_S, UNTIL_S, 3 * DAY_S):
         after = offset_s(zone, probe)
@@ -49,7 +49,7 @@ def changes(zone: ZoneInfo) -> Iterator[Change]:
 
 @cache
 def distinct_zones() -> list[tuple[str, tuple[Change, ...]]]:
-    """Return one zone for each way in which clocks changed, and the changes."""
+    """Return one zone for each distinct history of changes, and the changes."""
     seen: dict[tuple[int, tuple[Change, ...]], str] = {}
     for key in sorted(available_timezones()):
         zone = ZoneInfo(key)
@@ -63,10 +63,10 @@ def wall_minute(zone: ZoneInfo, utc_s: int) -> float:
 
 
 def windows_by_the_clock(zone: ZoneInfo, change: Change) -> list[tuple[int, int]]:
-    """Return what is open within two days of the change, by reading the clock.
+    """Return what is open within two days of the change, by reading local time.
 
-    The clock is read wherever the answer can differ: at the change, and at
-    every edge of the hours by the offset before it and by the one after.
+    It is read wherever the answer can differ: at the change, and at every edge of the hours
+    with the offsets before and after.
     """
     change_s, *offsets = change
     first_s, last_s = change_s - 2 * DAY_S, change_s + 2 * DAY_S
@@ -107,7 +107,7 @@ def test_every_change_of_every_zone() -> None:
 
 
 def test_every_change_of_every_zone_by_the_day() -> None:
-    """A date that is open all day lasts as long as its clock shows that date."""
+    """A date that is open all day lasts as long as local time shows that date."""
     for key, found in distinct_zones():
         zone = ZoneInfo(key)
         for change_s, before, after in found:
@@ -128,7 +128,7 @@ def test_no_zone_changes_back_between_two_probes() -> None:
 
 
 def test_critical_instants_agree_with_every_minute() -> None:
-    """The clock read only where it matters says the same as the clock read all the time."""
+    """Reading local time only where it matters gives the same as reading it every minute."""
     for key in ("Europe/Rome", "Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia"):
         zone = ZoneInfo(key)
         for change in list(changes(zone))[:12]:

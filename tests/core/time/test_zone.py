@@ -1,4 +1,4 @@
-"""What the clock on the wall shows, against the datetimes of the standard library."""
+"""Offsets, dates and midnights, compared with the datetimes of the standard library."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_there_is_one_of_each() -> None:
 def test_a_zone_that_cannot_be_looked_up_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In processes of their own, with all of the package: `tests/test_extras.py`."""
+    """`tests/test_extras.py` tests the same in separate processes, with the whole package."""
     for package in ("tzdata", "tzdata.zoneinfo", "tzdata.zoneinfo.Europe"):
         monkeypatch.setitem(sys.modules, package, None)
     zoneinfo.reset_tzpath(to=[])
