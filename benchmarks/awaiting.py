@@ -73,10 +73,10 @@ def rows_of(stream: Storm) -> list[Row]:
     # Equal times share one object.  A caller's times are new and in the processor's cache;
     # separate objects here would be scattered over as much memory as the engine itself uses.
     start_of, length_of = cache(from_us), cache(lambda us: timedelta(0, 0, us))
-    asks = [(one.resource, start_of(one.start), length_of(one.end - one.start))
-            for one in stream.asks]  # fmt: skip
+    requests = [(one.resource, start_of(one.start), length_of(one.end - one.start))
+                for one in stream.requests]  # fmt: skip
     return [
-        Row(verb, request, now, *asks[request])
+        Row(verb, request, now, *requests[request])
         for verb, request, now in steps(stream, RecordingTarget(stream))
     ]
 

@@ -28,7 +28,7 @@ _rate: Final = click.option(
     "--rate", "rates", multiple=True, type=float, help="Calls a second; repeatable."
 )
 _seconds: Final = click.option(
-    "--seconds", default=5.0, show_default=True, help="How long each rate is kept up."
+    "--seconds", default=5.0, show_default=True, help="How long each rate lasts."
 )
 
 
@@ -50,7 +50,11 @@ def engine(rates: Sequence[float], seconds: float) -> None:
 @_rate
 @_seconds
 @click.option(
-    "--clients", default=1, show_default=True, type=click.IntRange(1), help="Processes that ask."
+    "--clients",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes that send requests.",
 )
 def http(rates: Sequence[float], seconds: float, clients: int) -> None:
     """Send POST /v2/slots/reservations to a server in a process of its own."""

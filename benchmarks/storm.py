@@ -49,7 +49,7 @@ def against_floor(stream: Storm, runs: int, say: Say) -> Race:
     """Race the ledger against the bare calls that the storm comes down to."""
     floor = RecordingTarget(stream)
     expected = decide(stream, floor)
-    race = Race(len(stream.asks), expected.operations, expected.accepted, expected.digest)
+    race = Race(len(stream.requests), expected.operations, expected.accepted, expected.digest)
     with frozen(), ledger(stream) as ours:  # making the stream is not measured
         for run in range(runs):
             outcome = ours()
@@ -65,7 +65,7 @@ def against_peer(stream: Storm, peer: Peer, runs: int, say: Say) -> Race:
     stream = stream.first(peer.requests)
     with peer.prepare(stream) as theirs, frozen(), ledger(stream) as ours:
         expected = ours()
-        race = Race(len(stream.asks), expected.operations, expected.accepted, expected.digest)
+        race = Race(len(stream.requests), expected.operations, expected.accepted, expected.digest)
         for run in range(runs):
             own, outcome = ours(), theirs()
             assert outcome.digest == race.digest, f"{peer.name} decides differently"

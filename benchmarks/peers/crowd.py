@@ -23,7 +23,7 @@ async def let_loose(
     storm: Storm, divided: Sequence[list[Step]], callers: Sequence[Do], timings: array[int] | None
 ) -> Outcome:
     """Let all callers do their shares concurrently, and measure the time."""
-    decisions = bytearray(len(storm.asks))
+    decisions = bytearray(len(storm.requests))
 
     async def call(do: Do, share: list[Step]) -> None:
         for step in share:

@@ -39,12 +39,14 @@ def exclusion(storm: Storm) -> Iterator[Attempt]:
     """Run a server, and let sixteen connections share each storm."""
     divided = shares(storm, steps(storm, RecordingTarget(storm)), CONNECTIONS)
     numbers = {name: number for number, name in enumerate(storm.resources)}
-    asks = [(numbers[ask.resource], ask.start, ask.end) for ask in storm.asks]
+    requests = [
+        (numbers[request.resource], request.start, request.end) for request in storm.requests
+    ]
     with postgres() as socket, runner() as loop:
         connections = loop.run(_connect(socket))
 
         def attempt(timings: array[int] | None = None) -> Outcome:
-            return loop.run(_storm(storm, divided, asks, connections, timings))
+            return loop.run(_storm(storm, divided, requests, connections, timings))
 
         try:
             yield attempt
@@ -69,20 +71,20 @@ async def _disconnect(connections: Sequence[Connection]) -> None:
 async def _storm(
     storm: Storm,
     divided: list[list[Step]],
-    asks: list[tuple[int, int, int]],
+    requests: list[tuple[int, int, int]],
     connections: Sequence[Connection],
     timings: array[int] | None,
 ) -> Outcome:
     await connections[0].execute("TRUNCATE holds")
     await connections[0].execute("CHECKPOINT")
-    covers, uids = FixedWindows(storm.windows).covers, [""] * len(asks)
-    callers = [await _caller(connection, asks, covers, uids) for connection in connections]
+    covers, uids = FixedWindows(storm.windows).covers, [""] * len(requests)
+    callers = [await _caller(connection, requests, covers, uids) for connection in connections]
     return await let_loose(storm, divided, callers, timings)
 
 
 async def _caller(
     connection: Connection,
-    asks: list[tuple[int, int, int]],
+    requests: list[tuple[int, int, int]],
     covers: Callable[[int, int], bool],
     uids: list[str],
 ) -> Do:
@@ -95,7 +97,7 @@ async def _caller(
 
     async def do(step: Step) -> bool:
         if step.verb == "reserve":
-            resource, start, end = asks[step.request]
+            resource, start, end = requests[step.request]
             if not covers(start, end):
                 return False
             uid = uids[step.request] = new_uid()

@@ -36,16 +36,16 @@ class Asking:
 
     def __init__(self, storm: Storm) -> None:
         self.covers = FixedWindows(storm.windows).covers
-        self.asks = storm.asks
-        self.uids = [""] * len(storm.asks)
+        self.requests = storm.requests
+        self.uids = [""] * len(storm.requests)
 
     def is_open(self, step: Step) -> bool:
         """Return whether a step is within opening hours."""
-        ask = self.asks[step.request]
-        return self.covers(ask.start, ask.end)
+        request = self.requests[step.request]
+        return self.covers(request.start, request.end)
 
     def __call__(self, step: Step) -> tuple[object, ...]:
-        resource, start, end, _, _ = self.asks[step.request]
+        resource, start, end, _, _ = self.requests[step.request]
         if step.verb != "reserve":
             return 1, resource, step.verb, self.uids[step.request], start, step.now
         uid = self.uids[step.request] = new_uid()
@@ -62,7 +62,7 @@ def pipelined(storm: Storm) -> Iterator[Attempt]:
 
         def attempt(timings: array[int] | None = None) -> Outcome:
             client.flushdb()
-            decisions, asking = bytearray(len(storm.asks)), Asking(storm)
+            decisions, asking = bytearray(len(storm.requests)), Asking(storm)
             began = perf_counter()
             for first in range(0, len(in_order), AT_ONCE):
                 batch = in_order[first : first + AT_ONCE]

@@ -27,8 +27,8 @@ WHOLE: Final = Plan()
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--minutes", type=click.FloatRange(0.01, 7 * 24 * 60), help="[default: 20]")
 @click.option("--rate", type=click.FloatRange(1, 20_000), help="Calls a second.  [default: 1000]")
-@click.option("--seed", type=int, help="Of the customers' choices.  [default: 1]")
-@click.option("--quick", is_flag=True, help="Two seconds, and all smaller: only to try it.")
+@click.option("--seed", type=int, help="Seed of the customers' choices.  [default: 1]")
+@click.option("--quick", is_flag=True, help="Two seconds, at small sizes: only to try it.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),

@@ -1,11 +1,11 @@
-"""The rules: synchronous and deterministic.  The time, ids and random choices are arguments.
+"""The rules: synchronous and deterministic.  Times, ids and random choices are arguments.
 
-Three rooms, each of which imports only those above it in this list:
+There are three packages.  Each imports only those above it in this list:
 
 ``time``
-    instants, spans, zones, schedules
+    Instants, spans, time zones and schedules.
 ``ledger``
-    holds and bookings on resources: who may have what
+    Holds and bookings on resources: who may have what.
 ``offer``
-    event types, and the slots that are offered
+    Event types, reservations by their rules, and available slots.
 """

@@ -32,7 +32,7 @@ class BusyTime(NamedTuple):
 
     There are at most 1,000.  If the result is incomplete, one of them says why."""
     complete: bool
-    """False if reading ended early: the file is cut short, or ``max_events`` was used up."""
+    """False if reading ended early: the file is truncated, or ``max_events`` was used up."""
 
 
 def busy_spans(
@@ -76,7 +76,7 @@ def busy_spans(
     >>> len(cut.spans), cut.complete
     (3, False)
     >>> print(cut.problems[0])
-    the file, line 6: it is cut short: END:VEVENT is missing; assumed: what is there counts
+    the file, line 6: it is truncated: END:VEVENT is missing; assumed: its readable part counts
 
     What counts as busy:
 
@@ -123,7 +123,7 @@ def busy_spans(
       ends or durations, the longest counts.  An end without a zone is in the zone of the start.
     - An event without a readable start takes no time.  If a rule cannot be read, the first
       instance counts.
-    - If the file is cut short, its readable part counts.
+    - If the file is truncated, its readable part counts.
 
     O(n log n) for n instances.  ``max_events`` limits the work for the rules of the file, in
     steps of about the cost of one instance.  A rule without ``COUNT`` is evaluated within the
@@ -138,7 +138,7 @@ def busy_spans(
     """
     begin, finish = to_us(start, "start"), to_us(end, "end")
     if begin >= finish:
-        raise InvalidField("end", f"must be after the start, {start}, not {end}")
+        raise InvalidField("end", f"must be after the start, which is {start}, not {end}")
     if not is_count(max_events):
         raise InvalidField("max_events", f"must be a positive whole number, not {max_events!r}")
     if not isinstance(text, str | bytes):

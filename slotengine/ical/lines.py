@@ -195,8 +195,8 @@ class _Tree:
         if not self._calendars:
             raise BadCalendar(f"the file: it is {'empty' if is_empty else 'not iCalendar text'}")
         if self._open:
-            missing = f"it is cut short: END:{self._open[-1].kind[:40]} is missing"
-            self._log.add_incomplete("the file", number, missing, "what is there counts")
+            missing = f"it is truncated: END:{self._open[-1].kind[:40]} is missing"
+            self._log.add_incomplete("the file", number, missing, "its readable part counts")
             self._close_down_to(0)
         return self._calendars
 
@@ -204,13 +204,13 @@ class _Tree:
         if kind == "VCALENDAR":
             if self._open:
                 missing = f"END:{self._open[-1].kind[:40]} is missing before BEGIN:VCALENDAR"
-                self._log.add_incomplete("the file", number, missing, "what is there counts")
+                self._log.add_incomplete("the file", number, missing, "its readable part counts")
                 self._close_down_to(0)
         elif not self._open:
             if kind not in _TOP & _READ_IN:
                 return
-            missing = "BEGIN:VCALENDAR is missing, so the beginning may be cut short"
-            self._log.add_incomplete("the file", number, missing, "what is there counts")
+            missing = "BEGIN:VCALENDAR is missing, so the file may be incomplete"
+            self._log.add_incomplete("the file", number, missing, "its readable part counts")
             self._push(Component("VCALENDAR", number))
         elif kind in _TOP and self._top is not None:
             self._tell_end(number, self._top)

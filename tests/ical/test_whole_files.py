@@ -1,4 +1,4 @@
-"""Files that are cut short, costly or arbitrary: each is read, or refused with our own error."""
+"""Files that are truncated, costly or arbitrary: each is read, or refused with our own error."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def test_a_file_that_is_cut_short_says_what_is_there(step: int) -> None:
     for cut in cuts:
         busy = busy_spans(OFFICE[:cut], datetime(2026, 1, 1, tzinfo=UTC), END, zone="Europe/Rome")
         assert not busy.complete
-        assert any("it is cut short: END:" in each.problem for each in busy.problems)
+        assert any("it is truncated: END:" in each.problem for each in busy.problems)
         seen = max(seen, len(busy.spans))
-        with pytest.raises(BadCalendar, match=r"cut short|cannot be read"):
+        with pytest.raises(BadCalendar, match=r"truncated|cannot be read"):
             busy_spans(OFFICE[:cut], START, END, strict=True)
     assert seen >= len(whole.spans)
 

@@ -125,7 +125,7 @@ def incomplete_warning(path: str, problem: str, *, has_copy: bool) -> str:
 def calendar_warnings(path: str, found: BusyTime, *, has_copy: bool) -> Iterator[str]:
     """Yield the warnings about a calendar that was read."""
     if not found.complete:
-        yield incomplete_warning(path, "it is cut short, or takes too much work", has_copy=has_copy)
+        yield incomplete_warning(path, "it is truncated, or takes too much work", has_copy=has_copy)
     for problem in found.problems[:MAX_REPORTED]:
         yield f"the calendar {path}: {problem}"
     if len(found.problems) > MAX_REPORTED:

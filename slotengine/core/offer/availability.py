@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 UTC_ZONE: Final = Zone.of("UTC")
 LONGEST_RANGE: Final = 3_660 * DAY
 """The longest range of one search.  Ten years may contain a million slots."""
-FEW_STARTS: Final = 8
+FEW_LOOKUPS: Final = 8
 """Up to this many are looked up one by one; beyond, one pass over the sequence is as fast."""
 NOT_LIVE: Final = -NEVER
 """The end of something that has lapsed, or is ignored."""
@@ -113,7 +113,7 @@ class AvailabilitySearch:
         ignored: Iterable[Entry | None],
     ) -> None:
         if query.start >= query.end:
-            raise InvalidField("end", f"must be after the start, {from_us(query.start)}")
+            raise InvalidField("end", f"must be after the start, which is {from_us(query.start)}")
         if query.end - query.start > LONGEST_RANGE:
             days = (query.end - query.start) / DAY
             problem = f"must be at most {LONGEST_RANGE // DAY} days after the start, not {days:g}"
@@ -142,7 +142,7 @@ class AvailabilitySearch:
             else _restrict(rules.groups_by_hours, query.only)
         )
         self._windows: dict[int, list[Span]] = {}
-        self._all_stands = swept and not query.ignoring
+        self._everything_counts = swept and not query.ignoring
         self._holds_seen = False
         self.unfinished_from = self._end
         """The start of the last range, if the end of the search cuts it off."""
@@ -175,7 +175,7 @@ class AvailabilitySearch:
                 starts = self._split_by_hours(starts, host.hours, known=known)[0]
                 starts = self.split_by_host(host, starts)[0]
             for by_hours in self._groups_by_hours:
-                starts = self._split_group(by_hours, starts)
+                starts = self._starts_with_a_host(by_hours, starts)
         return starts
 
     def _grid_starts(self, ranges: Sequence[Span]) -> list[int]:
@@ -224,7 +224,7 @@ class AvailabilitySearch:
 
     # --- With a fixed grid: test its starts --------------------------------------------------
 
-    def _split_group(self, by_hours: Sequence[SharedHours], starts: list[int]) -> list[int]:
+    def _starts_with_a_host(self, by_hours: Sequence[SharedHours], starts: list[int]) -> list[int]:
         """Return the starts at which one host of a group is free.
 
         A start that has a host is not tested again, and the search ends once all have one.
@@ -253,7 +253,7 @@ class AvailabilitySearch:
         if hours is None or known:
             return starts, []
         length = self._length
-        if len(starts) > 8 * FEW_STARTS:  # computing the windows costs as much as this many tests
+        if len(starts) > 8 * FEW_LOOKUPS:  # computing the windows costs as much as this many tests
             covered = set(starts_that_fit(starts, length, self._windows_of(hours)))
         else:
             covered = {start for start in starts if hours.covers(start, start + length)}
@@ -271,7 +271,7 @@ class AvailabilitySearch:
         if not starts or (not resource.load and not resource.busy):
             return starts, []
         reach = starts[0] - self._rules.before, starts[-1] + self._length + self._rules.after
-        if self._all_stands:
+        if self._everything_counts:
             free, taken = self._split_by_timeline(resource, host.units, starts, reach)
         else:
             holes = sorted(chain(*self._full_spans(resource, host.units, *reach)))
@@ -286,7 +286,7 @@ class AvailabilitySearch:
     ) -> tuple[list[int], list[int]]:
         """Return the starts with room, and those without.  Everything in the timeline counts."""
         timeline = resource.timeline
-        if len(starts) > FEW_STARTS and 2 * timeline.changes(*reach) < len(starts):
+        if len(starts) > FEW_LOOKUPS and 2 * timeline.changes(*reach) < len(starts):
             holes = timeline.full(*reach, units)
             return partition(starts, self._blocked_starts(holes))
         return timeline.sifted(starts, self._rules.before, self._length + self._rules.after, units)
@@ -330,7 +330,7 @@ class AvailabilitySearch:
         resource = self._occupancy.resources[host.resource]
         if not resource.load and not resource.busy:
             return windows
-        spans = [(windows[0][0], windows[-1][1])] if len(windows) > FEW_STARTS else windows
+        spans = [(windows[0][0], windows[-1][1])] if len(windows) > FEW_LOOKUPS else windows
         before, after = self._rules.before, self._rules.after
         booked: list[Span] = []
         for start, end in spans:

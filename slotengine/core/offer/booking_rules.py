@@ -125,8 +125,8 @@ class BookingRules:
         """The longest span that a slot may occupy, buffers included."""
 
     def _host_rule(self, host: Host, hours: Mapping[str, Windows | None]) -> HostRule:
-        said = (self.event_type.schedule, host.schedule, hours[host.resource])
-        schedule = next((each for each in said if each is not None), None)
+        candidates = (self.event_type.schedule, host.schedule, hours[host.resource])
+        schedule = next((each for each in candidates if each is not None), None)
         return HostRule(host.resource, host.units, host.weight, schedule)
 
     def _sole_resource(self) -> str | None:
@@ -150,7 +150,7 @@ class BookingRules:
         return frozenset(host.resource for group in (self.fixed, *groups) for host in group)
 
     def restricted_to(self, resource: str) -> frozenset[str]:
-        """Return all resources, except that a resource is the only one left of its group.
+        """Return all resources, with only the given one left of its group.
 
         Raises `InvalidField` if the resource is in no group.
         """
@@ -183,7 +183,7 @@ class BookingRules:
         if self.seats is None:
             if wanted != 1:
                 raise InvalidField(
-                    "seats", f"must be 1, because {self.id!r} has none, not {wanted}"
+                    "seats", f"must be 1, not {wanted}, because {self.id!r} has none"
                 )
             return None
         if wanted > self.seats:

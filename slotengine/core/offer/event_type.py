@@ -360,7 +360,7 @@ class EventType:
         if len(set(resources)) < len(resources):
             twice = next(one for one in resources if resources.count(one) > 1)
             raise InvalidField(
-                "any_of", f"and all_of must name each resource once, but {twice!r} twice"
+                "any_of", f"and all_of must name each resource once, but name {twice!r} twice"
             )
         if not all(self.groups):
             raise InvalidField("any_of", "has an empty group; leave it out, or name its hosts")

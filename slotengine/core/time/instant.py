@@ -33,7 +33,8 @@ def to_us(moment: datetime, field: str = "time") -> int:
         since = moment - EPOCH
     except TypeError:
         raise InvalidField(
-            field, f"must be a timezone-aware datetime, not {moment!r}; add a tzinfo, such as UTC"
+            field,
+            f"must be a timezone-aware datetime, not {moment!r:.99}; add a tzinfo, such as UTC",
         ) from None
     # Exact, and measured faster than floor division by a timedelta (161 against 175 ns).
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
@@ -67,4 +68,4 @@ def duration_us(duration: timedelta, field: str = "duration") -> int:
     try:
         return (duration.days * 86_400 + duration.seconds) * 1_000_000 + duration.microseconds
     except AttributeError:
-        raise InvalidField(field, f"must be a timedelta, not {duration!r}") from None
+        raise InvalidField(field, f"must be a timedelta, not {duration!r:.99}") from None

@@ -533,7 +533,7 @@ def test_without_a_copy_a_file_that_is_cut_short_says_what_is_there(
     catalog = catalog_from(right, folder=tmp_path)
     assert [begin.hour for begin, _ in catalog.calendars[0].busy(MONDAY)] == [15]
     assert catalog.warnings[0] == (
-        "the calendar a.ics cannot be read to its end (it is cut short, or takes too much work); "
+        "the calendar a.ics cannot be read to its end (it is truncated, or takes too much work); "
         "there is no copy of it"
     )
 
