@@ -488,10 +488,10 @@ def test_the_first_of_each_date_only() -> None:
 def test_lengths() -> None:
     shop = office(lengths=[minutes(60), minutes(30)])
     assert shop.clock(length=30 * MINUTE) == "09:00 09:30 10:00 10:30 11:00 11:30 12:00 12:30"
-    openings = shop.service.available_slots(
+    available = shop.service.available_slots(
         AvailabilityQuery("talk", at(9), at(10), 30 * MINUTE), now=shop.now
     )
-    assert openings == ([at(9), at(9.5)], 30 * MINUTE, None, {})
+    assert available == ([at(9), at(9.5)], 30 * MINUTE, None, {})
     with pytest.raises(InvalidField, match="30, 60 minutes"):
         shop.clock(length=45 * MINUTE)
 
@@ -670,7 +670,7 @@ def test_of_a_range_that_is_over_nothing_is_told() -> None:
     assert shop.service.available_slots(query, now=at(10))[0::3] == ([], {})
 
 
-def test_the_next_openings() -> None:
+def test_the_next_available_slots() -> None:
     shop = office(notice=minutes(60))
 
     def following(count: int, start: int = MONDAY, end: int = MONDAY + 300 * DAY) -> list[int]:
@@ -692,7 +692,7 @@ def test_the_next_openings() -> None:
             following(wrong)  # type: ignore[arg-type]
 
 
-def test_the_next_openings_are_those_of_the_whole_range() -> None:
+def test_the_next_available_slots_are_those_of_the_whole_range() -> None:
     """The grid must not depend on how far the search looked."""
     shop = Shop().open("room", hours=daily("UTC", "09:00-17:00"))
     shop.offer(length=minutes(45))
@@ -704,7 +704,7 @@ def test_the_next_openings_are_those_of_the_whole_range() -> None:
         assert shop.service.next_available_slots(query, count, now=shop.now).starts == whole[:count]
 
 
-def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() -> None:
+def test_the_next_available_slots_of_a_booking_window_lie_on_the_grid_of_the_range() -> None:
     """The grid begins where the range does, even if nothing can be booked before some date."""
     shop = Shop().open("room")
     shop.offer(length=minutes(35), window=DateRange(date(2030, 1, 12), date(2030, 1, 20)))
@@ -716,7 +716,7 @@ def test_the_next_openings_of_a_booking_window_lie_on_the_grid_of_the_range() ->
         assert shop.service.next_available_slots(query, count, now=shop.now).starts == whole[:count]
 
 
-def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_range() -> None:
+def test_the_next_available_slots_of_an_optimized_event_type_are_those_of_the_whole_range() -> None:
     """If a search ends within opening hours, that must not change the starts."""
     shop = Shop(at(12.5)).open("room", hours=daily("UTC", "09:20-17:00"))
     shop.offer(optimized=True)
@@ -751,7 +751,9 @@ def test_the_next_openings_of_an_optimized_event_type_are_those_of_the_whole_ran
         (InvalidField, lambda shop: shop.service.rules_of("talk").restricted_to("room")),
     ],
 )
-def test_what_a_planner_refuses(error: type[Exception], wrong: Callable[[Shop], object]) -> None:
+def test_what_the_booking_service_refuses(
+    error: type[Exception], wrong: Callable[[Shop], object]
+) -> None:
     shop = office()
     with pytest.raises(error):
         wrong(shop)

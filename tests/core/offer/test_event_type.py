@@ -160,7 +160,7 @@ def test_limits_are_of_bookings_or_of_minutes() -> None:
     assert Limit(Period.WEEK, time=timedelta(hours=2)).units == 120
 
 
-# --- PeriodCache ---------------------------------------------------------------------------
+# --- Periods -------------------------------------------------------------------------------
 
 
 def period_of(per: Period, on: date) -> tuple[int, ...]:

@@ -102,11 +102,11 @@ def test_turns_survive_a_restart(weights: list[int], before: int, after: int) ->
             ledger.confirm(f"talk-{i}", now=i)
         elif i % 5 == 0:
             ledger.release(f"talk-{i}", now=i)
-    again, its_planner = desk(weights)
+    again, its_service = desk(weights)
     for change in changes:
         again.apply(change)
     for i in range(before, before + after):
-        assert takes(service, i, now=i) == takes(its_planner, i, now=i)
+        assert takes(service, i, now=i) == takes(its_service, i, now=i)
     again.check_invariants()
 
 
