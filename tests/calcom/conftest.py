@@ -163,8 +163,8 @@ async def start(catalog: Catalog, request: pytest.FixtureRequest) -> AsyncIterat
         stack.push_async_callback(runner.cleanup)
         await runner.setup()
         if request.param == "served":
-            app[server.ENDPOINT].usual = True
-            listening = server.listening(app[server.ENDPOINT], "127.0.0.1", 0)
+            app[server.ADAPTER].writes_directly = True
+            listening = server.listening(app[server.ADAPTER], "127.0.0.1", 0)
             port = (await stack.enter_async_context(listening)).sockets[0].getsockname()[1]
         else:
             await web.TCPSite(runner, "127.0.0.1", 0).start()

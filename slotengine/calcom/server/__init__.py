@@ -1,14 +1,14 @@
-"""A server that speaks Cal.com's slots API (2024-09-04), over a catalog and an engine.
+"""A server of Cal.com's slots API (2024-09-04), over a catalog and an engine.
 
-`create_app` makes an application to embed, `serve` runs one.  Needs the extra ``server``.
+`create_app` returns an application to embed, and `serve` runs a server.  Needs the extra
+``server``.
 
-- `service` is the server without the web: what answers a request, given as the plain values of
-  `messages`.  `app` is the one file that knows a web framework.
-- `auth` knows who calls, `throttle` who is counted as whom, `bodies` which bodies are read.
-- `reservations` and `slots` are the endpoints, `docs_page` what the server says of itself.
-- `models` has what the bodies, queries and answers of the API have in common; they are declared in
-  `reservations_wire` and `slots_wire`, and `openapi` makes its document of them.
-- `responses` and `refusals` are what is answered.
+- `service` handles requests, as the plain values of `messages`; `app` connects it to aiohttp.
+- `auth` authenticates callers, `throttle` limits their rate, and `bodies` limits bodies.
+- `reservations`, `slots` (with `search_size`) and `docs_page` are the endpoints.
+- `models`, `reservations_wire` and `slots_wire` declare the bodies, queries and responses;
+  `openapi` makes its document of them.
+- `responses` and `refusals` make responses and errors, `shutdown` ends a server gracefully.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Cal.com's slots API (2024-09-04) over aiohttp: an application to run or to embed.
+"""Cal.com's slots API (2024-09-04) over aiohttp.
 
-`service` decides what is answered; this file is the only one that knows aiohttp.
-`create_app` makes an application, and `serve` runs one until it is told to stop.
+`create_app` returns an application to embed, and `serve` runs a server until it is
+stopped.  `service` handles requests; this is the only module that knows aiohttp.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from slotengine.calcom.catalog.catalog import Catalog
 from slotengine.calcom.catalog.quotas import DEFAULT_QUOTAS, CallerQuotas
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimits
-from slotengine.calcom.server.bodies import BROKEN, LARGEST_BODY, TOO_LARGE
+from slotengine.calcom.server.bodies import BAD_ENCODING, MAX_BODY_BYTES, TOO_LARGE
 from slotengine.calcom.server.messages import UPGRADE, Body, Head, Refusal, Response
 from slotengine.calcom.server.responses import Reply, respond
 from slotengine.calcom.server.service import Admitted, Service
-from slotengine.calcom.server.traffic import LAST_WORDS_S, Traffic
+from slotengine.calcom.server.shutdown import ABORT_GRACE_S, GracefulShutdown
 from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
@@ -38,19 +38,19 @@ from slotengine.engine.engine import SlotEngine
 __all__ = ["ENGINE", "create_app", "serve"]
 
 ENGINE: Final = web.AppKey("slotengine", SlotEngine)
-"""Where an application keeps its engine: ``app[ENGINE]``."""
+"""The key of an application's engine: ``app[ENGINE]``."""
 logger = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S: Final = 30
-"""How long a body may take to arrive."""
-LARGEST_PIECE: Final = 64 * 1024
-"""In bytes: a larger answer is sent in pieces of this size."""
-STALL_S: Final = 30
-"""How long a client may take for a piece.  A slower one is cut off, since its answer would stay in
-memory for ever."""
+"""The longest time for a body to arrive."""
+MAX_CHUNK_BYTES: Final = 64 * 1024
+"""Larger responses are sent in chunks of this size."""
+WRITE_TIMEOUT_S: Final = 30
+"""The longest time for a client to read a chunk.  A slower client is disconnected, since its
+response would stay in memory."""
 
-RECEIVED: Final = 16 * 1024
-"""In bytes: how much the system keeps of what a client has sent and nobody has read yet."""
+RECEIVE_BUFFER_BYTES: Final = 16 * 1024
+"""The receive buffer of a connection, in the operating system."""
 
 _RESERVATIONS: Final = "/v2/slots/reservations"
 _EVERYTHING: Final = r"/{path:[\s\S]*}"
@@ -72,31 +72,26 @@ def create_app(
 ) -> web.Application:
     """Return an application that serves a catalog.
 
-    Without an ``engine`` it makes one, on the ``clock`` if given, and runs it
-    from startup to cleanup.  A lent engine must be running at startup, and
-    remains the caller's; the catalog's users, event types, bookings and
-    calendars are added to it.
+    Without an ``engine``, the application runs its own from startup to cleanup, on the
+    ``clock`` if given.  A lent engine must be running at startup, and remains the
+    caller's; the catalog's users, event types, bookings and calendars are added to it.
 
-    With ``enforce_availability``, reservations outside working hours, in the
-    past, at too short notice or too far ahead are refused; the original accepts
-    them.
+    With ``enforce_availability``, reservations outside working hours, in the past, at
+    too short notice or too far ahead are refused; the original accepts them.
 
-    Callers are held to the catalog's rate limits; if it says nothing of them, to
-    ``rate_limits``, which is nothing here and the original's in `serve`: whoever
-    embeds the application may have limits of their own.
+    ``rate_limits`` and ``quotas`` apply if the catalog sets none.  By default there are
+    no rate limits here, unlike in `serve`, since the embedding application may have its
+    own; and an address may have 20 holds, of 30 minutes at most, while callers with
+    credentials have no quota.  The quotas of a lent engine apply as well.
 
-    What each caller may have on hold is up to the catalog; if it says nothing of that,
-    to ``quotas``: by default 20 holds for each address, of 30 minutes at most, and
-    anything for all who call with credentials.  Quotas of a lent engine apply as well.
-
-    Raises `ValueError` for a clock beside a lent engine, and for a quota under which
-    not even the engine's shortest hold could live.
+    Raises `ValueError` for a clock together with a lent engine, and for a quota that is
+    shorter than the engine's shortest hold.
 
         app = create_app(load_catalog("examples/catalog.toml"))
         web.run_app(app)
     """
     if engine is not None and clock is not None:
-        raise ValueError("an engine that is lent has its clock already")
+        raise ValueError("a lent engine has a clock of its own: pass engine or clock, not both")
     serving = engine if engine is not None else SlotEngine(clock=clock)
     service = Service(
         catalog,
@@ -105,23 +100,23 @@ def create_app(
         rate_limits=rate_limits,
         quotas=quotas,
     )
-    endpoint = _Endpoint(service, Traffic())
+    adapter = _Adapter(service, GracefulShutdown())
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await endpoint.answer(request)
+        return await adapter.answer(request)
 
-    app = web.Application(middlewares=[answer], handler_args=OPTIONS)
+    app = web.Application(middlewares=[answer], handler_args=HANDLER_OPTIONS)
     app[ENGINE] = serving
-    app[ENDPOINT] = endpoint
-    # The service finds the endpoint itself.  aiohttp wants a route for every path, and finds a
+    app[ADAPTER] = adapter
+    # The service finds its endpoints itself.  aiohttp needs a route for every path, and finds a
     # fixed one faster; the middleware is for targets that no route matches, such as "*".
     for path in (_RESERVATIONS, _EVERYTHING):
-        route = app.router.add_route("*", path, endpoint.answer, expect_handler=_expected)
+        route = app.router.add_route("*", path, adapter.answer, expect_handler=_expected)
 
     async def run(_: web.Application) -> AsyncIterator[None]:
         assert route.resource is not None
-        endpoint.prefix = route.resource.canonical.removesuffix("/{path}")
+        adapter.prefix = route.resource.canonical.removesuffix("/{path}")
         async with contextlib.nullcontext() if engine is not None else serving:
             await service.populate()
             yield
@@ -134,30 +129,32 @@ def create_app(
 
 
 async def _expected(_: web.Request) -> None:
-    """Leave it to the endpoint whether a client is to send the body that it waits with."""
+    """Do nothing: the adapter decides whether a client should send its body."""
 
 
-class _Endpoint:
-    """Carries requests to the service, and its answers back."""
+class _Adapter:
+    """Passes requests of aiohttp to the service, and sends its responses."""
 
-    __slots__ = ("prefix", "service", "traffic", "usual")
+    __slots__ = ("prefix", "service", "shutdown", "writes_directly")
 
-    def __init__(self, service: Service, traffic: Traffic, *, usual: bool = False) -> None:
+    def __init__(
+        self, service: Service, shutdown: GracefulShutdown, *, writes_directly: bool = False
+    ) -> None:
         self.service = service
-        self.traffic = traffic
-        self.usual = usual
-        """Whether usual answers are written here: no middleware or signal sees them."""
+        self.shutdown = shutdown
+        self.writes_directly = writes_directly
+        """Whether usual responses are written here; no middleware or signal sees them."""
         self.prefix = ""
-        """Of all paths, if the application is part of another."""
+        """The prefix of all paths, if the application is part of another."""
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request."""
-        traffic, service = self.traffic, self.service
-        traffic.under_way += 1
+        """Respond to a request."""
+        shutdown, service = self.shutdown, self.service
+        shutdown.in_flight += 1
         try:
             version = request.version
             if version not in _VERSIONS:
-                return _whole(_not_http(), close=True)
+                return _complete(_bad_http(), close=True)
             method, headers, content = request.method, request.headers, request.content
             target = request.raw_path
             if self.prefix:
@@ -171,26 +168,26 @@ class _Endpoint:
                     sent = b""
                     if admitted.bound:
                         if admitted.encoding is not None:
-                            admitted = _as_unpacked(admitted, content)
-                        # Nearly always it came along with its head.
+                            admitted = _as_decompressed(admitted, content)
+                        # Usually it arrived with the head.
                         sent = (
                             content.read_nowait()
                             if content.is_eof()
                             else await self._received(request, admitted.bound)
                         )
                     response = await service.handle(admitted, sent)
-                except HttpError as error:  # of reading
+                except HttpError as error:  # from reading the body
                     response, close = service.refused(admitted, error), True
                 finally:
                     service.done(admitted)
-            # Of what comes along with an offer to upgrade, aiohttp drops some, and not all.
-            close = close or traffic.stopping or UPGRADE in headers
+            # aiohttp drops some of the data that follows an Upgrade header.
+            close = close or shutdown.stopping or UPGRADE in headers
             if not close and not content.is_eof():
                 close = _should_close(request)
             body = response.body
-            if isinstance(body, bytes) and (len(body) <= LARGEST_PIECE or method == "HEAD"):
+            if isinstance(body, bytes) and (len(body) <= MAX_CHUNK_BYTES or method == "HEAD"):
                 if (
-                    self.usual
+                    self.writes_directly
                     and body
                     and not close
                     and method != "HEAD"
@@ -199,53 +196,53 @@ class _Endpoint:
                 ):
                     await request.writer.write_eof(_message(response, body))
                     return _SENT
-                return _whole(response, close=close)
-            return await _in_pieces(request, response, close=close)
+                return _complete(response, close=close)
+            return await _in_chunks(request, response, close=close)
         finally:
-            traffic.done()
+            shutdown.done()
 
     async def _received(self, request: web.BaseRequest, bound: int) -> bytes:
-        """Return a body that is still to come.  Raises `HttpError`."""
-        traffic = self.traffic
+        """Return a body that has not arrived yet.  Raises `HttpError`."""
+        shutdown = self.shutdown
         try:
             if "Expect" in request.headers and request.version == HttpVersion11:
                 _ask_for_body(request)
-            async with traffic.patience(BODY_TIMEOUT_S):
+            async with shutdown.timeout(BODY_TIMEOUT_S):
                 return await _read(request.content, bound)
         except TimeoutError:
-            if traffic.given_up:
+            if shutdown.aborted:
                 raise HttpError(503, "The server is stopping; try again") from None
             late = f"The body did not arrive within {BODY_TIMEOUT_S} seconds"
             raise HttpError(408, late) from None
         except ConnectionError:
             logger.debug("%s %s: the client went away", request.method, request.path)
-            raise HttpError(400, "The body did not arrive") from None  # which seldom anybody reads
+            raise HttpError(400, "The body did not arrive") from None  # rarely read by anyone
         except (web.RequestPayloadError, HttpProcessingError):
-            raise HttpError(400, BROKEN) from None
+            raise HttpError(400, BAD_ENCODING) from None
 
 
-ENDPOINT: Final = web.AppKey("endpoint", _Endpoint)
+ADAPTER: Final = web.AppKey("adapter", _Adapter)
 _VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
 
 
 def _should_close(request: web.BaseRequest) -> bool:
-    """Return whether a connection must end because the rest of a body is not wanted.
+    """Return whether a connection must close because its body is not read to the end.
 
-    Otherwise aiohttp reads the body to its end, for ten seconds at most, and goes on
+    Otherwise aiohttp reads the rest of the body, for ten seconds at most, and continues
     with the next request.
     """
     headers = request.headers
     if "Expect" in headers or "Content-Encoding" in headers:
         return True
     length = request.content_length
-    return length is None or length > LARGEST_BODY or request.content.exception() is not None
+    return length is None or length > MAX_BODY_BYTES or request.content.exception() is not None
 
 
-def _as_unpacked(admitted: Admitted, content: StreamReader) -> Admitted:
-    """Return what is to be read if aiohttp unpacks: where another application has it do so."""
+def _as_decompressed(admitted: Admitted, content: StreamReader) -> Admitted:
+    """Return how to read a body that aiohttp decompresses, where an outer application has it so."""
     if content.total_compressed_bytes is None:
         return admitted
-    return admitted._replace(bound=LARGEST_BODY, encoding=None)
+    return admitted._replace(bound=MAX_BODY_BYTES, encoding=None)
 
 
 def _ask_for_body(request: web.BaseRequest) -> None:
@@ -266,22 +263,22 @@ async def _read(content: StreamReader, bound: int) -> bytes:
 
 
 class _Sent(web.StreamResponse):
-    """An answer that is sent already, over a connection of HTTP/1.1 that goes on.
+    """A response that has been sent, over an HTTP/1.1 connection that stays open.
 
-    aiohttp's own finds out how an answer is to be sent, header by header, in nine
-    coroutines.  Measured: 14 µs of a request's 115, and 3 more to make one.
+    aiohttp's own decides how to send a response header by header, in nine coroutines.
+    Measured: 14 µs of a request's 115, and 3 more to make one.
     """
 
     @property
     def keep_alive(self) -> bool:
-        """That the connection goes on."""
+        """The connection stays open."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Do nothing: it is sent."""
+        """Do nothing: the response has been sent."""
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Do nothing: it is sent."""
+        """Do nothing: the response has been sent."""
 
 
 _SENT: Final = _Sent()
@@ -292,7 +289,7 @@ _STATUS_LINES: Final = {
 
 
 def _message(response: Response, body: bytes) -> bytes:
-    """Return an answer as HTTP/1.1 writes it, with a body of known length."""
+    """Return the bytes of a response in HTTP/1.1."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
     head = (
         f"{_STATUS_LINES[response.status]}{lines}"
@@ -302,7 +299,7 @@ def _message(response: Response, body: bytes) -> bytes:
 
 
 _dates: dict[int, str] = {}
-"""The present second, and how HTTP writes it, which takes 2 µs."""
+"""A cache of the Date header of the present second, which takes 2 µs to format."""
 
 
 def _date() -> str:
@@ -314,17 +311,17 @@ def _date() -> str:
     return date
 
 
-def _whole(response: Response, *, close: bool) -> web.Response:
+def _complete(response: Response, *, close: bool) -> web.Response:
     found = web.Response(status=response.status, headers=response.headers, body=response.body)
     if close:
         found.force_close()
     return found
 
 
-async def _in_pieces(
+async def _in_chunks(
     request: web.BaseRequest, response: Response, *, close: bool
 ) -> web.StreamResponse:
-    """Send an answer piece by piece, to a client that takes each in time."""
+    """Send a response in chunks, each of which the client must read in time."""
     found = web.StreamResponse(status=response.status, headers=response.headers)
     if close:
         found.force_close()
@@ -333,56 +330,56 @@ async def _in_pieces(
         found.content_length = len(body)
     try:
         await found.prepare(request)
-        async for piece in _pieces(body):
+        async for chunk in _chunks(body):
             if request.method == "HEAD":
                 break
-            async with asyncio.timeout(STALL_S):
-                await found.write(piece)
-        async with asyncio.timeout(STALL_S):
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await found.write(chunk)
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
             await found.write_eof()
     except TimeoutError:
-        logger.debug("a client does not read its answer")
+        logger.debug("a client does not read its response")
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError from None
     return found
 
 
-async def _pieces(body: Body) -> AsyncIterator[bytes | memoryview]:
+async def _chunks(body: Body) -> AsyncIterator[bytes | memoryview]:
     if isinstance(body, bytes):
-        for at in range(0, len(body), LARGEST_PIECE):
-            yield memoryview(body)[at : at + LARGEST_PIECE]
+        for at in range(0, len(body), MAX_CHUNK_BYTES):
+            yield memoryview(body)[at : at + MAX_CHUNK_BYTES]
     else:
-        async for piece in body:
-            yield piece
+        async for chunk in body:
+            yield chunk
 
 
-def _not_http() -> Response:
+def _bad_http() -> Response:
     error = HttpError(400, "The request is not valid HTTP")
     return respond(Reply(400, error_body(error, path="/", now=datetime.now(UTC))))
 
 
-# --- What is logged --------------------------------------------------------------------
+# --- Logging ---------------------------------------------------------------------------
 
 
-_THEIRS: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
-"""What is the client's fault."""
+_CLIENT_ERRORS: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""Errors that are the client's fault."""
 
 
-def _quiet() -> logging.Logger:
-    """Return where aiohttp logs to: what clients do wrong is no error of ours."""
+def _aiohttp_logger() -> logging.Logger:
+    """Return a logger for aiohttp, which logs errors of clients at the level debug."""
     found = logging.getLogger(f"{__name__}.aiohttp")
-    found.addFilter(_less_loud)
+    found.addFilter(_quiet_client_errors)
     return found
 
 
-def _less_loud(record: logging.LogRecord) -> bool:
-    """Let what is a client's fault be of the level debug, and without a traceback.
+def _quiet_client_errors(record: logging.LogRecord) -> bool:
+    """Lower errors of clients to the level debug, and drop the traceback.
 
-    That would quote what was sent, which may have a key in it.
+    A traceback could quote the request, with a key in it.
     """
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, _THEIRS):
+    if isinstance(error, _CLIENT_ERRORS):
         record.levelno, record.levelname = logging.DEBUG, "DEBUG"
         record.msg, record.args = "a request cannot be read: %s", (type(error).__name__,)
         record.exc_info = record.exc_text = None
@@ -390,24 +387,24 @@ def _less_loud(record: logging.LogRecord) -> bool:
     return True
 
 
-# --- How aiohttp is to read ------------------------------------------------------------
+# --- Options of aiohttp ----------------------------------------------------------------
 
-OPTIONS: Final[dict[str, Any]] = {
-    "auto_decompress": False,  # nothing is unpacked before it is admitted
-    "read_bufsize": 16 * 1024,  # of a body, before aiohttp stops to read on
+HANDLER_OPTIONS: Final[dict[str, Any]] = {
+    "auto_decompress": False,  # nothing is decompressed before it is admitted
+    "read_bufsize": 16 * 1024,  # of a body, before aiohttp pauses reading
     "max_headers": 64,
-    "logger": _quiet(),
+    "logger": _aiohttp_logger(),
 }
-"""Of an application, whoever runs it."""
-SERVE_OPTIONS: Final[dict[str, Any]] = OPTIONS | {
-    "keepalive_timeout": 75.0,  # a little longer than proxies keep idle connections
-    "handler_cancellation": True,  # of a search for a client that has left
+"""The options of an application, also of an embedded one."""
+SERVE_OPTIONS: Final[dict[str, Any]] = HANDLER_OPTIONS | {
+    "keepalive_timeout": 75.0,  # a little longer than proxies keep idle connections open
+    "handler_cancellation": True,  # of a search whose client has disconnected
     "access_log": None,
 }
-"""Of a server that `serve` runs."""
+"""The options of the server that `serve` runs."""
 
 
-# --- Running it ------------------------------------------------------------------------
+# --- Running a server ------------------------------------------------------------------
 
 
 def serve(
@@ -422,15 +419,15 @@ def serve(
 ) -> None:
     """Serve a catalog until SIGTERM or SIGINT.
 
-    Then it accepts no more, gives requests under way ``grace_s`` seconds to
-    finish, answers those that have not sent their body by then with 503, and
-    returns; a second signal ends the wait.  Once it listens, ``announce`` is
-    told where, and a command to try it with; with port 0 the system chooses
-    the port.  It runs on asyncio's usual event loop, or on what ``new_loop``
-    makes, such as ``uvloop.new_event_loop``; which makes no difference to speak
-    of: measured, 2 % of the time of a request.
+    Then the server accepts no more connections and gives requests in flight ``grace_s``
+    seconds to finish.  Requests whose body has not arrived by then get a 503.  A second
+    signal ends the wait.
 
-    Raises `OSError` if it cannot listen there.
+    Once the server listens, ``announce`` is called with its URL and a command to try.
+    With port 0 the system chooses the port.  ``new_loop`` makes the event loop, such as
+    ``uvloop.new_event_loop``; measured, that saves 2 % of the time of a request.
+
+    Raises `OSError` if it cannot listen on the address.
     """
     engine = SlotEngine()
     service = Service(
@@ -440,22 +437,21 @@ def serve(
         rate_limits=RateLimits(),
         quotas=DEFAULT_QUOTAS,
     )
-    with asyncio.Runner(loop_factory=new_loop) as runner, _collecting_less():
+    with asyncio.Runner(loop_factory=new_loop) as runner, _fewer_collections():
         runner.run(_serve(service, host, port, announce, grace_s))
 
 
-COLLECTED_EVERY: Final = 10_000
-"""So many more objects than before make the cycle collector look for cycles; usually 700.
+GC_THRESHOLD: Final = 10_000
+"""The number of new objects that triggers the garbage collector; Python's default is 700.
 
-Holding a slot leaves a few that stay, and a collector that looks at all of them
-again and again takes a tenth of the time and more."""
+A hold leaves a few objects, and frequent collections take a tenth of the time and more."""
 
 
 @contextlib.contextmanager
-def _collecting_less() -> Iterator[None]:
+def _fewer_collections() -> Iterator[None]:
     usual = gc.get_threshold()
-    gc.freeze()  # the catalog is there to stay
-    gc.set_threshold(COLLECTED_EVERY, *usual[1:])
+    gc.freeze()  # the catalog stays
+    gc.set_threshold(GC_THRESHOLD, *usual[1:])
     try:
         yield
     finally:
@@ -466,33 +462,34 @@ def _collecting_less() -> Iterator[None]:
 async def _serve(
     service: Service, host: str, port: int, announce: Callable[[str], None], grace_s: float
 ) -> None:
-    stop, traffic = asyncio.Event(), Traffic()
+    stop, shutdown = asyncio.Event(), GracefulShutdown()
 
     def on_signal() -> None:
-        if stop.is_set():  # whoever says it twice is in a hurry
-            traffic.give_up()
+        if stop.is_set():  # the second signal
+            shutdown.abort()
         stop.set()
 
     _on_signal(on_signal)
     async with service.engine:
         await service.populate()
-        async with listening(_Endpoint(service, traffic, usual=True), host, port) as listener:
+        async with listening(
+            _Adapter(service, shutdown, writes_directly=True), host, port
+        ) as listener:
             url = _url(listener)
             announce(f"Listening on {url} - {_example(url, service)}")
             await stop.wait()
             listener.close()
-            await traffic.stop(grace_s)
+            await shutdown.stop(grace_s)
 
 
 @contextlib.asynccontextmanager
-async def listening(endpoint: _Endpoint, host: str, port: int) -> AsyncIterator[asyncio.Server]:
+async def listening(adapter: _Adapter, host: str, port: int) -> AsyncIterator[asyncio.Server]:
     """Run a server on an address.
 
-    Not an application: what finds its routes and runs its middlewares takes time,
-    and there is one endpoint.
+    Not an application, whose routes and middlewares take time: there is one handler.
     """
-    server = web.Server(endpoint.answer, **SERVE_OPTIONS)
-    runner = web.ServerRunner(server, shutdown_timeout=LAST_WORDS_S)
+    server = web.Server(adapter.answer, **SERVE_OPTIONS)
+    runner = web.ServerRunner(server, shutdown_timeout=ABORT_GRACE_S)
     await runner.setup()
     try:
         listener = await _listen(server, host, port)
@@ -518,18 +515,18 @@ async def _listen(server: web.Server, host: str, port: int) -> asyncio.Server:
         listener = await asyncio.get_running_loop().create_server(
             server, host, port, backlog=128, start_serving=False
         )
-    except UnicodeError as error:  # no host name at all, such as "a..b"
-        raise OSError(f"{host!r} is no host name: {error}") from None
-    if not listener.sockets:  # as Python 3.11 says nothing of a machine without IPv6, or IPv4
+    except UnicodeError as error:  # an impossible host name, such as "a..b"
+        raise OSError(f"{host!r} is not a host name: {error}") from None
+    if not listener.sockets:  # Python 3.11 raises no error on a machine without IPv6, or IPv4
         raise OSError("the system has no addresses of this kind")
     for each in listener.sockets:
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVED)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
     await listener.start_serving()
     return listener
 
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""What stands for all addresses of a machine, and one of them that can be connected to."""
+"""An address to connect to, for each that stands for all addresses of a machine."""
 
 
 def _url(listener: asyncio.Server) -> str:
@@ -539,20 +536,20 @@ def _url(listener: asyncio.Server) -> str:
 
 
 def _example(url: str, service: Service) -> str:
-    """Return a command that reserves something: if possible, of what is open at all hours."""
+    """Return a command that reserves a slot, of an event type that is always open if possible."""
     catalog, now = service.catalog, service.engine.now()
     if not catalog.event_types:
         return "there is nothing to reserve, since the catalog has no event types"
     always_open = (
-        offer
-        for offer in catalog.event_types.values()
+        event_type
+        for event_type in catalog.event_types.values()
         if not any(
-            host.schedule or catalog.resources[host.resource] for host in offer.rules.hosts()
+            host.schedule or catalog.resources[host.resource] for host in event_type.rules.hosts()
         )
     )
-    offer = next(always_open, None) or next(iter(catalog.event_types.values()))
+    event_type = next(always_open, None) or next(iter(catalog.event_types.values()))
     start = (now + timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)
-    body = {"eventTypeId": offer.id, "slotStart": stamp(start)}
+    body = {"eventTypeId": event_type.id, "slotStart": stamp(start)}
     return (
         f"try: curl --request POST --url {url}/v2/slots/reservations"
         f" --header 'Content-Type: application/json' --header 'cal-api-version: {VERSION}'"

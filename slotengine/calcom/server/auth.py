@@ -1,7 +1,7 @@
-"""Who calls: the credentials of a request, and what is wrong with them.
+"""Authentication: the caller of a request, by its credentials.
 
-They are looked up once, and then two ask about them: `throttle`, as whom a
-request is counted, and those endpoints that want to know the user.
+Credentials are looked up once.  `throttle` asks as whom the request is counted, and
+some endpoints ask for the user.
 """
 
 from __future__ import annotations
@@ -17,57 +17,57 @@ from slotengine.calcom.wire import HttpError, sendable
 INVALID_KEY: Final = "CustomThrottlerGuard - Invalid API Key"
 
 
-class Kind(Enum):
-    """By what a caller is known."""
+class CallerKind(Enum):
+    """How a caller is known."""
 
     ADDRESS = "address"
     API_KEY = "API key"
     ACCESS_TOKEN = "access token"
     OAUTH_CLIENT = "OAuth client"
 
-    # Looked up with each request; the usual one, of the name, is written in Python.
+    # Faster than the default, which is written in Python: kinds are looked up on each request.
     __hash__ = object.__hash__
 
 
 class Caller(NamedTuple):
-    """Who calls, as far as it is known and right."""
+    """The caller of a request."""
 
-    kind: Kind
+    kind: CallerKind
     name: str | bytes
-    """Which of this kind: a client's id, or the digest of a secret; of an address nothing yet."""
+    """A client's id, or the digest of a secret; empty for an address."""
     user_id: int | None
-    """Who answers for what is done; None if nobody says."""
-    wrong: str | None = None
-    """What is wrong with the credentials; only those who want to know the user care."""
-    key_is_unknown: bool = False
-    """Whether they are an API key of nobody's, which nobody accepts."""
+    """The user who is responsible; None for an anonymous caller."""
+    problem: str | None = None
+    """Why the credentials are invalid, for endpoints that need the user."""
+    has_unknown_key: bool = False
+    """Whether they are an unknown API key, which every endpoint refuses."""
 
     def user(self) -> int | None:
-        """Return the id of the user who calls, None if nobody says.
+        """Return the id of the user, None for an anonymous caller.
 
-        Raises `HttpError` 401 for wrong credentials, although none are needed.
+        Raises `HttpError` 401 for invalid credentials, although none are required.
         """
-        if self.wrong is not None:
-            raise HttpError(401, self.wrong)
+        if self.problem is not None:
+            raise HttpError(401, self.problem)
         return self.user_id
 
     @property
-    def quota_kind(self) -> Kind:
-        """Whose quota counts: an address's only if no user answers for what is done.
+    def quota_kind(self) -> CallerKind:
+        """The kind of caller whose quota counts: an address only without a user.
 
-        A client's credentials count also beside a wrong token, with which its requests are
-        counted as an address's.
+        The credentials of a client count here also beside an invalid token, although
+        the request then counts for the address in rate limits.
         """
-        if self.kind is Kind.ADDRESS and self.user_id is not None:
-            return Kind.OAUTH_CLIENT
+        if self.kind is CallerKind.ADDRESS and self.user_id is not None:
+            return CallerKind.OAUTH_CLIENT
         return self.kind
 
     def holder(self, address: str) -> str:
-        """Return for whom slots are held: the user who answers for it, else an address.
+        """Return the holder of the caller's holds: the user, or else the address.
 
-        No address is ever taken for a user: what is in front tells them apart.
+        The prefix tells users and addresses apart.
 
-        >>> Caller(Kind.API_KEY, b"...", 7).holder("192.0.2.7"), NOBODY.holder("192.0.2.7")
+        >>> Caller(CallerKind.API_KEY, b"...", 7).holder("192.0.2.7"), ANONYMOUS.holder("192.0.2.7")
         ('user:7', 'address:192.0.2.7')
         """
         if self.user_id is not None:
@@ -78,31 +78,30 @@ class Caller(NamedTuple):
         return f"<Caller known by {self.kind.value}>"
 
 
-NOBODY: Final = Caller(Kind.ADDRESS, "", None)
+ANONYMOUS: Final = Caller(CallerKind.ADDRESS, "", None)
 
 
-def caller_of(headers: Headers, catalog: Catalog) -> Caller:
-    """Return who calls.
+def authenticate(headers: Headers, catalog: Catalog) -> Caller:
+    """Return the caller of a request.
 
-    With credentials of two kinds, a client's and others, the client's decide who
-    the user is, and the others as whom it is counted: as in the original, where
-    the one is asked before the other.
+    With the credentials of a client and a bearer token, the client determines the
+    user, and the token as whom the request is counted: as in the original.
     """
     if AUTHORIZATION not in headers and CLIENT_ID not in headers:
-        return NOBODY  # the usual case, made cheap
+        return ANONYMOUS  # usually
     bearer, client = _bearer(headers, catalog), _client(headers, catalog)
     if bearer is None or client is None:
-        return bearer or client or NOBODY
-    return bearer._replace(user_id=client.user_id, wrong=client.wrong)
+        return bearer or client or ANONYMOUS
+    return bearer._replace(user_id=client.user_id, problem=client.problem)
 
 
 def _bearer(headers: Headers, catalog: Catalog) -> Caller | None:
-    """Return whom the Authorization header is of, if there is one."""
+    """Return the caller of an Authorization header, if there is one."""
     header = headers.get(AUTHORIZATION)
     if not header:
         return None
     scheme, _, token = header.partition(" ")
-    # Anything but a bearer token is no token of ours either, and so as good as a wrong one.
+    # Any other scheme is no token of ours, and is treated like an invalid one.
     secret = token.strip() if scheme.lower() == "bearer" else header
     if secret.startswith(API_KEY_PREFIX):
         return _of_key(secret, catalog)
@@ -113,26 +112,26 @@ def _of_key(secret: str, catalog: Catalog) -> Caller:
     digest = digest_of(secret)
     user_id = catalog.api_keys.owner_of(digest)
     if user_id is None:
-        return NOBODY._replace(wrong=INVALID_KEY, key_is_unknown=True)
-    return Caller(Kind.API_KEY, digest, user_id)
+        return ANONYMOUS._replace(problem=INVALID_KEY, has_unknown_key=True)
+    return Caller(CallerKind.API_KEY, digest, user_id)
 
 
 def _of_token(secret: str, origin: str | None, catalog: Catalog) -> Caller:
     digest = digest_of(secret)
     access = catalog.access_tokens.owner_of(digest)
     if access is None:
-        return NOBODY._replace(wrong="ApiAuthStrategy - access token - Invalid Access Token.")
-    wrong = None
+        return ANONYMOUS._replace(problem="ApiAuthStrategy - access token - Invalid Access Token.")
+    problem = None
     if origin is not None and access.origins is not None and origin.lower() not in access.origins:
-        wrong = (
+        problem = (
             "ApiAuthStrategy - access token - "
             "The origin matches no redirect URI of the token's OAuth client."
         )
-    return Caller(Kind.ACCESS_TOKEN, digest, access.user_id, wrong)
+    return Caller(CallerKind.ACCESS_TOKEN, digest, access.user_id, problem)
 
 
 def _client(headers: Headers, catalog: Catalog) -> Caller | None:
-    """Return which OAuth client calls, if a request has both an id and a secret of one."""
+    """Return the OAuth client of a request that has both a client id and a secret."""
     client_id = headers.get(CLIENT_ID)
     secret = headers.get("x-cal-secret-key")
     if not client_id or not secret:
@@ -140,8 +139,8 @@ def _client(headers: Headers, catalog: Catalog) -> Caller | None:
     client = catalog.oauth_clients.get(client_id)
     if client is None:
         shown = sendable(client_id)
-        wrong = f"ApiAuthStrategy - oAuth client - Client with ID {shown} not found"
-        return NOBODY._replace(wrong=wrong)
+        problem = f"ApiAuthStrategy - oAuth client - Client with ID {shown} not found"
+        return ANONYMOUS._replace(problem=problem)
     if client.secret.find(secret) is None:
-        return NOBODY._replace(wrong="ApiAuthStrategy - oAuth client - Invalid client secret")
-    return Caller(Kind.OAUTH_CLIENT, client_id, client.owner_id)
+        return ANONYMOUS._replace(problem="ApiAuthStrategy - oAuth client - Invalid client secret")
+    return Caller(CallerKind.OAUTH_CLIENT, client_id, client.owner_id)

@@ -1,12 +1,13 @@
-"""Bodies of requests: which are accepted, how long they may be, and unpacking them.
+"""Bodies of requests: which are accepted, how large they may be, and decompression.
 
-What is decided here needs the head alone, except for unpacking, which is done
-in one step that stops at the largest size.
+All but decompression is decided from the head alone.  Decompression stops at the
+largest size.
 """
 
 from __future__ import annotations
 
 import zlib
+from email.message import Message
 from typing import Final, NamedTuple
 
 from slotengine.calcom.server.messages import (
@@ -17,45 +18,45 @@ from slotengine.calcom.server.messages import (
 )
 from slotengine.calcom.wire import HttpError
 
-LARGEST_BODY: Final = 100 * 1024
-"""In bytes, as in the original.  A sensible body has two hundred."""
-MOST_IN_FLIGHT: Final = 16 * 1024 * 1024
-"""In bytes: how much all bodies that are being received and handled may take together."""
+MAX_BODY_BYTES: Final = 100 * 1024
+"""The largest body, as in the original.  A usual body has two hundred bytes."""
+MAX_BYTES_IN_FLIGHT: Final = 16 * 1024 * 1024
+"""The memory for all bodies that are being received or handled."""
 
-MOST_MEMBERS: Final = 16
-"""How many streams of gzip one after the other a body may have.  Nearly all have one."""
+MAX_GZIP_MEMBERS: Final = 16
+"""The most gzip streams that a body may consist of.  Usually it is one."""
 
 _GZIP: Final = zlib.MAX_WBITS | 16
 _ZLIB: Final = zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
 _ENCODINGS: Final = frozenset({"identity", "gzip", "deflate"})
 
-NOT_DECODED: Final = "The Content-Encoding must be gzip, deflate or identity"
-TOO_LARGE: Final = f"The body is larger than {LARGEST_BODY} bytes"
-BROKEN: Final = "The body cannot be read: its encoding is broken"
+UNSUPPORTED_ENCODING: Final = "The Content-Encoding must be gzip, deflate or identity"
+TOO_LARGE: Final = f"The body is larger than {MAX_BODY_BYTES} bytes"
+BAD_ENCODING: Final = "The body cannot be read: its encoding is broken"
 
 
-class Expected(NamedTuple):
-    """A body that may be read."""
+class ExpectedBody(NamedTuple):
+    """What the head of a request announces of its body."""
 
     bound: int
-    """In bytes, as sent; 0 if there is none."""
+    """The most bytes that are read, as sent; 0 for no body."""
     encoding: str | None
-    """What it is packed by: ``gzip`` or ``deflate``."""
+    """The compression: ``gzip`` or ``deflate``."""
 
     @property
-    def room(self) -> int:
-        """How many bytes it takes at most, packed and unpacked."""
-        return self.bound if self.encoding is None else self.bound + LARGEST_BODY
+    def memory(self) -> int:
+        """The most memory it takes, in bytes, compressed and decompressed."""
+        return self.bound if self.encoding is None else self.bound + MAX_BODY_BYTES
 
 
-NOTHING: Final = Expected(0, None)
+NO_BODY: Final = ExpectedBody(0, None)
 
 
-def expected_json(headers: Headers) -> Expected:
-    """Return what body comes after a head that should announce JSON.
+def expect_json(headers: Headers) -> ExpectedBody:
+    """Return the body that a head announces, which must be JSON.
 
-    Raises `HttpError` 415, 413, or 400 for a length that is none.
+    Raises `HttpError` 415, 413, or 400 for an invalid Content-Length.
     """
     sent_as = headers.get(CONTENT_TYPE, "application/json")
     if sent_as != "application/json" and not _is_json(sent_as):
@@ -64,78 +65,75 @@ def expected_json(headers: Headers) -> Expected:
     if encoding is not None:
         encoding = encoding.strip().lower()
         if encoding not in _ENCODINGS:
-            raise HttpError(415, NOT_DECODED)
+            raise HttpError(415, UNSUPPORTED_ENCODING)
     bound = _length(headers)
-    if bound > LARGEST_BODY:
+    if bound > MAX_BODY_BYTES:
         raise HttpError(413, TOO_LARGE)
-    return Expected(bound, None if encoding == "identity" else encoding)
+    return ExpectedBody(bound, None if encoding == "identity" else encoding)
 
 
 def _is_json(content_type: str) -> bool:
-    kind, *parameters = content_type.split(";")
-    named = (parameter.partition("=") for parameter in parameters)
-    charset = next(
-        (value.strip().strip('"') for name, _, value in named if name.strip().lower() == "charset"),
-        "utf-8",
-    )
-    return kind.strip().lower() == "application/json" and charset.lower() == "utf-8"
+    header = Message()
+    header["Content-Type"] = content_type
+    is_utf8 = header.get_content_charset("utf-8") == "utf-8"
+    return header.get_content_type() == "application/json" and is_utf8
 
 
 def _length(headers: Headers) -> int:
-    """Return how many bytes may come; without a length, as many as are accepted."""
+    """Return the announced length; the largest accepted one if it is not announced."""
     length = headers.get(CONTENT_LENGTH)
     if length is None:
-        return LARGEST_BODY if "Transfer-Encoding" in headers else 0
+        return MAX_BODY_BYTES if "Transfer-Encoding" in headers else 0
     if not (length.isascii() and length.isdigit()):
         raise HttpError(400, "The Content-Length must be a whole number")
-    return int(length) if len(length) < 19 else LARGEST_BODY + 1
+    return int(length) if len(length) < 19 else MAX_BODY_BYTES + 1
 
 
-def unpacked(raw: bytes, encoding: str) -> bytes:
-    """Return a body as it was before it was packed.
+def decompressed(raw: bytes, encoding: str) -> bytes:
+    """Return a decompressed body.
 
-    Raises `HttpError` 413 if it is too large, or 400 if it is not whole.
+    Raises `HttpError` 413 if it is too large, or 400 if it is truncated or corrupt.
     """
     if not raw:
         return b""
     parts: list[bytes] = []
-    left = LARGEST_BODY
-    for _ in range(MOST_MEMBERS):
-        unpacking = zlib.decompressobj(_bits(raw, encoding))
+    left = MAX_BODY_BYTES
+    for _ in range(MAX_GZIP_MEMBERS):
+        decompressor = zlib.decompressobj(_bits(raw, encoding))
         try:
-            part = unpacking.decompress(raw, left + 1)
+            part = decompressor.decompress(raw, left + 1)
         except zlib.error:
             break
         if len(part) > left:
             raise HttpError(413, TOO_LARGE)
-        if not unpacking.eof:
+        if not decompressor.eof:
             break
         parts.append(part)
         left -= len(part)
-        raw = unpacking.unused_data
+        raw = decompressor.unused_data
         if not raw:
             return b"".join(parts)
         if encoding != "gzip":
             break
-    raise HttpError(400, BROKEN)
+    raise HttpError(400, BAD_ENCODING)
 
 
 def _bits(raw: bytes, encoding: str) -> int:
-    """Return what zlib is told of the format."""
+    """Return the ``wbits`` of zlib for a format."""
     if encoding == "gzip":
         return _GZIP
-    # Some send it without the header of two bytes, of which the first ends in 8.
+    # Some clients omit the header of two bytes, of which the first ends in 8.
     return _ZLIB if raw[0] & 0x0F == zlib.DEFLATED else _RAW
 
 
-class Room:
-    """What is left of some bytes that many share.
+class ByteBudget:
+    """A number of bytes that requests share.
 
-    >>> room = Room(100)
-    >>> room.take(70), room.take(70), room.left
+    >>> budget = ByteBudget(100)
+    >>> budget.take(70), budget.take(70), budget.left
     (True, False, 30)
-    >>> room.give_back(70)
-    >>> room.left
+    >>> budget.give_back(70)
+    >>> budget.left
     100
     """
 
@@ -145,12 +143,12 @@ class Room:
         self.left = size
 
     def take(self, size: int) -> bool:
-        """Take some bytes, if there are as many."""
+        """Take bytes; return False if fewer are left."""
         if size > self.left:
             return False
         self.left -= size
         return True
 
     def give_back(self, size: int) -> None:
-        """Give back what was taken."""
+        """Give back bytes that were taken."""
         self.left += size

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from slotengine.calcom.server.messages import Response
-from slotengine.calcom.server.responses import ALWAYS, Reply, respond
+from slotengine.calcom.server.responses import COMMON_HEADERS, Reply, respond
 from slotengine.engine.uids import new_uid
 
 _CONTENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
@@ -31,7 +31,7 @@ class DocsPages:
 
     def docs(self) -> Response:
         """Return the render_page."""
-        headers = ALWAYS | {
+        headers = COMMON_HEADERS | {
             "Content-Type": "text/html; charset=utf-8",
             "X-Request-Id": new_uid(),
             "Content-Security-Policy": _CONTENT_POLICY,

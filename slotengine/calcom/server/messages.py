@@ -1,8 +1,8 @@
-"""Requests and responses as plain values, whichever web framework carries them.
+"""Requests and responses as plain values, independent of the web framework.
 
-A framework makes a `Head` of what it has read before the body.  The `service`
-says to it either how to refuse the request, without a byte of its body, or how
-long the body may be; given that body, it returns a `Response`.
+The framework passes the `Head` of a request to `service`, which either refuses the
+request, without a byte of its body, or admits a body of a size; given that body, it
+returns a `Response`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 from multidict import istr
 
 Headers = Mapping[str, str]
-"""Headers of a request: looking one up ignores the case of its name.
+"""Headers of a request; lookup ignores case.
 
-``items()`` has each line, also those of a name that is repeated."""
+``items()`` has every line, also of a repeated name."""
 
-# Texts that know their own lower case: they are looked up in aiohttp's headers, which are a
-# multidict, in a third of the time.  In any other mapping they are texts like others.
+# Strings with a cached lower case: aiohttp's headers, a multidict, find them in a third of the
+# time.  In any other mapping they are ordinary strings.
 AUTHORIZATION: Final = istr("Authorization")
 CLIENT_ID: Final = istr("x-cal-client-id")
 CONTENT_ENCODING: Final = istr("Content-Encoding")
@@ -27,7 +27,7 @@ CONTENT_TYPE: Final = istr("Content-Type")
 EXPECT: Final = istr("Expect")
 UPGRADE: Final = istr("Upgrade")
 API_VERSION: Final = istr("cal-api-version")
-FORWARDING: Final = tuple(
+PROXY_HEADERS: Final = tuple(
     map(
         istr,
         (
@@ -42,10 +42,10 @@ FORWARDING: Final = tuple(
         ),
     )
 )
-"""In which proxies say for whom they call."""
+"""The headers in which proxies name their callers."""
 
 Body = bytes | AsyncIterator[bytes]
-"""The body of a response, in one piece, or in pieces of which each is sent as it comes."""
+"""The body of a response, whole or as a stream of chunks."""
 
 
 class Head(NamedTuple):
@@ -53,22 +53,22 @@ class Head(NamedTuple):
 
     method: str
     target: str
-    """As on the request line, bytes that are not UTF-8 as surrogates."""
+    """The request target; bytes that are not UTF-8 are surrogates."""
     headers: Headers
     address: str
-    """The address that has connected; empty if it has none."""
+    """The address of the peer; empty if it has none."""
 
 
 class Response(NamedTuple):
-    """What is answered."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
-    """All but those that frame the message: Content-Length, Date, Connection."""
+    """All headers but Content-Length, Date and Connection."""
     body: Body
 
 
 class Refusal(NamedTuple):
-    """The answer to a request of which the body need not be read."""
+    """The response to a request that is refused by its head."""
 
     response: Response

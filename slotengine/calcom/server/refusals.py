@@ -39,9 +39,9 @@ _NOT_BOOKABLE: Final = (
 _LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
 
 
-def refusal_error(refusal: Refused, offer: CatalogEventType, start_sent: str) -> HttpError:
+def refusal_error(refusal: Refused, event_type: CatalogEventType, start_sent: str) -> HttpError:
     """Return the error for a refusal; ``start_sent`` is the start as it was sent."""
-    status, message = status_of(refusal), _reason(refusal, offer, start_sent)
+    status, message = status_of(refusal), _reason(refusal, event_type, start_sent)
     quota = _quota_facts(refusal)
     if quota is None:
         return HttpError(status, message)
@@ -96,19 +96,19 @@ def _quota(refusal: QuotaExceeded) -> str:
             return f"Too many holds were left to lapse one after the other.{again}"
 
 
-def _reason(refusal: Refused, offer: CatalogEventType, start_sent: str) -> str:
+def _reason(refusal: Refused, event_type: CatalogEventType, start_sent: str) -> str:
     if type(refusal) is SlotTaken:  # nearly always
-        return _taken(refusal, offer)
+        return _taken(refusal, event_type)
     match refusal:
         case NoSeatsLeft():
             # The original calls the event type a booking here, and clients may know the text.
-            return f"Booking with id={offer.id} at {start_sent} has no more seats left."
+            return f"Booking with id={event_type.id} at {start_sent} has no more seats left."
         case LimitReached():
             return _LIMIT
         case SlotAwaited():
             return _RESERVED  # for a caller who came earlier
         case SlotTaken():
-            return _taken(refusal, offer)
+            return _taken(refusal, event_type)
         case OutsideHours():
             return _CLOSED
         case TooSoon() | AlreadyOver():
@@ -129,33 +129,33 @@ def _reason(refusal: Refused, offer: CatalogEventType, start_sent: str) -> str:
             return str(refusal)
 
 
-def _taken(refusal: SlotTaken, offer: CatalogEventType) -> str:
+def _taken(refusal: SlotTaken, event_type: CatalogEventType) -> str:
     """Return whether a hold or a booking is in the way.
 
     A hold expires, a booking does not: with one in the way there is no time to
     retry.  With round robin it depends on the hosts who take part in every slot.
     """
-    if refusal.resource in offer.rotating or (offer.round_robin and refusal.only_holds):
+    if refusal.resource in event_type.rotating or (event_type.round_robin and refusal.only_holds):
         return _NO_HOSTS
     return _RESERVED if refusal.only_holds else _BOOKED
 
 
-def slot_minutes(offer: CatalogEventType, asked: int | None, *, field: str) -> int:
+def slot_minutes(event_type: CatalogEventType, asked: int | None, *, field: str) -> int:
     """Return the length of a slot in minutes.  Raises `HttpError` for a length it cannot have.
 
     ``field`` is the name of the length in the request.
     """
     if asked is None:
-        return offer.length
-    if not offer.lengths:
+        return event_type.length
+    if not event_type.lengths:
         raise HttpError(
             400, f"You passed '{field}' but this event type is not a variable length event type."
         )
-    if asked not in offer.lengths:
+    if asked not in event_type.lengths:
         raise HttpError(
             400,
             f"Provided '{field}' is not one of the possible lengths for the event type. "
             "The possible lengths for this variable length event type are: "
-            + ", ".join(map(str, offer.lengths)),
+            + ", ".join(map(str, event_type.lengths)),
         )
     return asked

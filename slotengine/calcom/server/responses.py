@@ -1,6 +1,6 @@
-"""What every answer of the server has in common: headers, envelopes, statuses.
+"""What all responses have in common: headers, envelopes, statuses.
 
-A `Reply` says what is answered; `respond` makes a response of it.
+A `Reply` is a status and a JSON body; `respond` adds the headers.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ from slotengine.errors import (
 
 logger = logging.getLogger(__name__)
 
-STATUS: Final[dict[type[SlotError], int]] = {
-    # The slot cannot be had: whatever the reason, one status says so.
+STATUS_BY_ERROR: Final[dict[type[SlotError], int]] = {
+    # The slot is refused: one status for every reason.
     SlotTaken: 422,
     NoSeatsLeft: 422,
     LimitReached: 422,
@@ -61,16 +61,16 @@ STATUS: Final[dict[type[SlotError], int]] = {
     TooSoon: 422,
     NotBookable: 422,
     LifeExceeded: 422,
-    # Not 429: that stands for too many requests, and clients hold back all others, too.
+    # Not 429, at which clients would hold back all other requests, too.
     QuotaExceeded: 422,
-    # It is a reservation no longer, or never was.
+    # There is no such reservation, or no longer.
     UnknownReservation: 404,
     WrongState: 404,
     HoldExpired: 404,
-    # What nobody can ask for here: another version, or to wait.
+    # Not possible over HTTP: versions and waiting.
     StaleVersion: 422,
     TooManyWaiting: 503,
-    # What can never be had.
+    # Invalid requests.
     InvalidField: 400,
     InvalidTTL: 400,
     KeyReused: 400,
@@ -80,14 +80,14 @@ STATUS: Final[dict[type[SlotError], int]] = {
     BadCalendar: 400,
     EngineClosed: 503,
     EngineMisused: 503,
-    # What has no status of its own, such as a refusal by whoever lends an engine.
+    # Errors without a status of their own, such as those of a lent engine.
     Refused: 422,
     InvalidRequest: 400,
 }
-"""The status for each error of the engine; for one that is not here, its parent's."""
+"""The status of each error of the engine; any other error has its base class's."""
 
-ALWAYS: Final = {"Access-Control-Allow-Origin": "*", "Server": "slotengine"}
-PREFLIGHT: Final = ALWAYS | {
+COMMON_HEADERS: Final = {"Access-Control-Allow-Origin": "*", "Server": "slotengine"}
+PREFLIGHT_HEADERS: Final = COMMON_HEADERS | {
     "Access-Control-Allow-Methods": "GET,PATCH,DELETE,HEAD,POST,PUT,OPTIONS",
     "Access-Control-Allow-Headers": (
         "x-cal-client-id,x-cal-secret-key,x-cal-platform-embed,cal-api-version,"
@@ -95,7 +95,7 @@ PREFLIGHT: Final = ALWAYS | {
     ),
     "Access-Control-Max-Age": "86400",
 }
-JSON: Final = ALWAYS | {"Content-Type": "application/json; charset=utf-8"}
+JSON_HEADERS: Final = COMMON_HEADERS | {"Content-Type": "application/json; charset=utf-8"}
 
 
 class Reply(NamedTuple):
@@ -106,21 +106,21 @@ class Reply(NamedTuple):
 
 
 def status_of(error: SlotError) -> int:
-    """Return the status for an error of the engine."""
+    """Return the status of an error of the engine."""
     kind = type(error)
     status = _statuses.get(kind)
     if status is None:
-        status = next(STATUS[each] for each in kind.__mro__ if each in STATUS)
+        status = next(STATUS_BY_ERROR[each] for each in kind.__mro__ if each in STATUS_BY_ERROR)
         _statuses[kind] = status
     return status
 
 
 _statuses: Final[dict[type[SlotError], int]] = {}
-"""What was looked up before, by kinds of errors, of which there are a few."""
+"""A cache of lookups, by type of error."""
 
 
-def problem(error: Exception, method: str, target: str, engine: SlotEngine) -> Reply:
-    """Return what answers a request for which this was raised; what is our fault is logged."""
+def error_reply(error: Exception, method: str, target: str, engine: SlotEngine) -> Reply:
+    """Return the response to a request that raised an error; bugs are logged."""
     path = path_of(target)
     if isinstance(error, SlotError):
         error = HttpError(status_of(error), str(error))
@@ -139,7 +139,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 def respond(reply: Reply, shown: Mapping[str, str] = _NO_HEADERS) -> Response:
     """Return an answer of JSON, with some more headers."""
-    headers = JSON.copy()
+    headers = JSON_HEADERS.copy()
     headers["X-Request-Id"] = new_uid()
     if shown:
         headers.update(shown)
@@ -150,13 +150,13 @@ _SCHEME_AND_HOST: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 
 def path_of(target: str) -> str:
-    """Return a request target as the original sees it: aliases rewritten.
+    """Return a request target with aliases rewritten, as in the original.
 
     >>> path_of("/api/v2/ee/slots?start=2050-09-05")
     '/v2/slots?start=2050-09-05'
     """
     if target.startswith("/v2/slots") and target.isascii():
-        return target  # nearly always
+        return target  # usually
     path = sendable(target)
     if absolute := _SCHEME_AND_HOST.match(path):
         path = "/" + path[absolute.end() :].removeprefix("/")

@@ -1,16 +1,15 @@
-"""The server without the web: what answers a request, given as plain values.
+"""The server without a web framework: requests and responses are plain values.
 
-`Service.admit` decides by the head of a request whether its body is read at all:
-whether there is such an endpoint, whether the caller may go on, and whether the
-body is of a kind and a size that is accepted.  `Service.handle` answers what was
-admitted.  A framework reads and writes, and knows nothing of what is served
-(`app` is the part that knows aiohttp):
+`Service.admit` decides from the head of a request whether its body is read: whether the
+endpoint exists, the caller is within its rate limit, and the body is of an accepted type
+and size.  `Service.handle` handles an admitted request.  The web framework only reads and
+writes (`app` does it with aiohttp):
 
     outcome = service.admit(head)
     if isinstance(outcome, Refusal):
         return outcome.response  # without reading the body
     try:
-        body = ...  # at most ``outcome.bound`` bytes; 0: none
+        body = ...  # at most ``outcome.bound`` bytes; 0 for no body
         return await service.handle(outcome, body)
     finally:
         service.done(outcome)
@@ -28,14 +27,14 @@ from urllib.parse import parse_qsl, unquote
 from slotengine.calcom.catalog.catalog import Catalog
 from slotengine.calcom.catalog.quotas import CallerQuotas
 from slotengine.calcom.catalog.rate_limits import RateLimits
-from slotengine.calcom.server.auth import NOBODY, Caller, caller_of
+from slotengine.calcom.server.auth import ANONYMOUS, Caller, authenticate
 from slotengine.calcom.server.bodies import (
-    MOST_IN_FLIGHT,
-    NOTHING,
+    MAX_BYTES_IN_FLIGHT,
+    NO_BODY,
     TOO_LARGE,
-    Room,
-    expected_json,
-    unpacked,
+    ByteBudget,
+    decompressed,
+    expect_json,
 )
 from slotengine.calcom.server.docs_page import DocsPages
 from slotengine.calcom.server.messages import (
@@ -48,7 +47,13 @@ from slotengine.calcom.server.messages import (
 )
 from slotengine.calcom.server.openapi import document
 from slotengine.calcom.server.reservations import Reservations
-from slotengine.calcom.server.responses import PREFLIGHT, Reply, path_of, problem, respond
+from slotengine.calcom.server.responses import (
+    PREFLIGHT_HEADERS,
+    Reply,
+    error_reply,
+    path_of,
+    respond,
+)
 from slotengine.calcom.server.slots import SlotSearch
 from slotengine.calcom.server.throttle import Account, Throttle
 from slotengine.calcom.wire import ERRORS, VERSION, HttpError, sendable
@@ -64,38 +69,38 @@ _ONE: Final = f"{RESERVATIONS}/"
 
 
 class Admitted(NamedTuple):
-    """A request that may go on."""
+    """A request that is handled once its body has arrived."""
 
     bound: int
-    """How many bytes its body may have, as it is sent; 0: it is not read."""
+    """The most bytes of its body, as sent; 0 for no body."""
     head: Head
     endpoint: Endpoint
     uid: str
-    """Of a reservation, if its path names one."""
+    """The uid in its path; empty if there is none."""
     caller: Caller
     account: Account | None
-    """Where its caller's requests are counted, if they are."""
-    shown: dict[str, str]
-    """Headers of its answer that say how its caller stands."""
+    """The rate limit of its caller, if there is one."""
+    response_headers: dict[str, str]
+    """The rate-limit headers of its response."""
     encoding: str | None
-    """What its body is packed by."""
-    room: int
-    """How many bytes were set aside for it."""
+    """The compression of its body."""
+    memory: int
+    """The bytes of memory set aside for its body."""
 
 
 class Endpoint(NamedTuple):
-    """What answers requests to a path by a method."""
+    """The handler of a method of a path."""
 
     answer: Callable[[Admitted, bytes], Reply | Response | Awaitable[Reply]]
     takes_body: bool = False
     checks_caller: bool = False
-    """Whether wrong credentials are refused before the body is read."""
+    """Whether invalid credentials are refused before the body is read."""
     versioned: bool = True
-    """Whether it is of the API, and so needs its version in a header, and counts."""
+    """Whether it is part of the API: requests need the version header, and are counted."""
 
 
 class Service:
-    """The endpoints over a catalog and an engine, which must be running to answer."""
+    """All endpoints, over a catalog and an engine; requests need the engine running."""
 
     def __init__(
         self,
@@ -105,12 +110,12 @@ class Service:
         enforce_availability: bool,
         rate_limits: RateLimits,
         quotas: CallerQuotas,
-        most_in_flight: int = MOST_IN_FLIGHT,
+        max_bytes_in_flight: int = MAX_BYTES_IN_FLIGHT,
     ) -> None:
         self.catalog = catalog
         self.engine = engine
-        self.room = Room(most_in_flight)
-        """What is left for bodies."""
+        self.body_memory = ByteBudget(max_bytes_in_flight)
+        """The memory for bodies."""
         self._throttle = Throttle(catalog.rate_limits or rate_limits)
         self._reservations = Reservations(
             catalog,
@@ -135,64 +140,68 @@ class Service:
         }
 
     async def populate(self) -> None:
-        """Make the catalog known to the engine, before the first request."""
+        """Add the catalog to the engine, before the first request."""
         self._search.add_bookings(await self.catalog.populate(self.engine))
 
     # --- Before the body -----------------------------------------------------------------
 
     def admit(self, head: Head) -> Refusal | Admitted:
-        """Decide by its head whether a request goes on.
+        """Admit or refuse a request by its head.
 
-        The caller's rate limit is charged here.  What is admitted has its share
-        of the memory for bodies until `done`.
+        Charges the caller's rate limit.  An admitted request has its share of the
+        memory for bodies until `done`.
         """
-        shown: dict[str, str] = {}
+        response_headers: dict[str, str] = {}
         try:
-            return self._admitted(head, shown)
+            return self._admitted(head, response_headers)
         except Exception as error:
-            return Refusal(respond(problem(error, head.method, head.target, self.engine), shown))
+            return Refusal(
+                respond(error_reply(error, head.method, head.target, self.engine), response_headers)
+            )
 
-    def _admitted(self, head: Head, shown: dict[str, str]) -> Refusal | Admitted:
+    def _admitted(self, head: Head, response_headers: dict[str, str]) -> Refusal | Admitted:
         method, target, headers, address = head
         if EXPECT in headers and headers[EXPECT].lower() != "100-continue":
             raise HttpError(417, "The only Expect is 100-continue")
         endpoint, uid = self._find(method, target)
         if endpoint is None or (endpoint.versioned and headers.get(API_VERSION) != VERSION):
-            raise _nowhere(head)
-        caller, account, expected, room = NOBODY, None, NOTHING, 0
+            raise _not_found(head)
+        caller, account, expected, memory = ANONYMOUS, None, NO_BODY, 0
         if endpoint.versioned:
-            self._throttle.look_for_proxy(headers)
-            caller = caller_of(headers, self.catalog)
+            self._throttle.warn_of_proxy(headers)
+            caller = authenticate(headers, self.catalog)
             account = self._throttle.account(caller, headers, address)
             if account is not None:
                 admission = account.admit(self.engine.now)
-                shown.update(admission.headers())
+                response_headers.update(admission.headers())
                 admission.check()
             if endpoint.checks_caller:
                 caller.user()
             if endpoint.takes_body:
-                expected = expected_json(headers)
-                room = expected.room
-                if not self.room.take(room):
-                    return self._busy(head, shown)
+                expected = expect_json(headers)
+                memory = expected.memory
+                if not self.body_memory.take(memory):
+                    return self._busy(head, response_headers)
         return Admitted(
-            expected.bound, head, endpoint, uid, caller, account, shown,
-            expected.encoding, room,
+            expected.bound, head, endpoint, uid, caller, account, response_headers,
+            expected.encoding, memory,
         )  # fmt: skip
 
-    def _busy(self, head: Head, shown: dict[str, str]) -> Refusal:
+    def _busy(self, head: Head, response_headers: dict[str, str]) -> Refusal:
         error = HttpError(503, BUSY)
-        shown["Retry-After"] = str(RETRY_AFTER_S)
-        return Refusal(respond(problem(error, head.method, head.target, self.engine), shown))
+        response_headers["Retry-After"] = str(RETRY_AFTER_S)
+        return Refusal(
+            respond(error_reply(error, head.method, head.target, self.engine), response_headers)
+        )
 
     def done(self, admitted: Admitted) -> None:
-        """Let others have the memory that was set aside for a request."""
-        self.room.give_back(admitted.room)
+        """Free the memory that was set aside for a request."""
+        self.body_memory.give_back(admitted.memory)
 
-    # --- Which endpoint ------------------------------------------------------------------
+    # --- Routing -------------------------------------------------------------------------
 
     def _find(self, method: str, target: str) -> tuple[Endpoint | None, str]:
-        """Return the endpoint that is meant, and the uid in its path, if there is one."""
+        """Return the endpoint of a request, and the uid in its path, if there is one."""
         if method == "OPTIONS":
             return self._options, ""
         path = target.partition("?")[0]
@@ -206,11 +215,11 @@ class Service:
         return self._find_alias(method, target)
 
     def _find_alias(self, method: str, target: str) -> tuple[Endpoint | None, str]:
-        """Do the same for a path that is not written in the usual way."""
+        """Do the same for a path with an alias, an escape or a trailing slash."""
         path = path_of(target).partition("?")[0].partition("#")[0]
         segments = [unquote(segment) for segment in path.split("/")]
         if len(segments) > 2 and not segments[-1] and segments[1] == "v2":
-            segments.pop()  # a slash at the end changes nothing
+            segments.pop()  # a trailing slash makes no difference
         *parents, uid = segments
         if uid and parents == _ONE.split("/")[:-1]:
             return self._of_one.get(method), uid
@@ -221,23 +230,25 @@ class Service:
     # --- With the body -------------------------------------------------------------------
 
     async def handle(self, admitted: Admitted, body: bytes) -> Response:
-        """Answer a request that was admitted, given its body as it was sent."""
+        """Handle an admitted request, with its body as sent."""
         try:
             if len(body) > admitted.bound:
                 raise HttpError(413, TOO_LARGE)
             if admitted.encoding is not None:
-                body = unpacked(body, admitted.encoding)
+                body = decompressed(body, admitted.encoding)
             reply = admitted.endpoint.answer(admitted, body)
             if not isinstance(reply, tuple):
                 reply = await reply
         except Exception as error:
             return self.refused(admitted, error)
-        return reply if isinstance(reply, Response) else respond(reply, admitted.shown)
+        return reply if isinstance(reply, Response) else respond(reply, admitted.response_headers)
 
     def refused(self, admitted: Admitted, error: Exception) -> Response:
-        """Return the answer to a request for which this was raised, such as on reading its body."""
+        """Return the response to a request that raised an error, for example while it was read."""
         head = admitted.head
-        return respond(problem(error, head.method, head.target, self.engine), admitted.shown)
+        return respond(
+            error_reply(error, head.method, head.target, self.engine), admitted.response_headers
+        )
 
     def _post(self, admitted: Admitted, body: bytes) -> Reply:
         head, caller = admitted.head, admitted.caller
@@ -261,29 +272,29 @@ class Service:
     def _charge(self, admitted: Admitted, cost: int) -> None:
         if admitted.account is not None:
             admission = admitted.account.charge(cost, self.engine.now)
-            admitted.shown.update(admission.headers())
+            admitted.response_headers.update(admission.headers())
             admission.check()
 
 
 def _preflight(_: Admitted, __: bytes) -> Response:
-    return Response(204, PREFLIGHT | {"X-Request-Id": new_uid()}, b"")
+    return Response(204, PREFLIGHT_HEADERS | {"X-Request-Id": new_uid()}, b"")
 
 
-def _nowhere(head: Head) -> HttpError:
-    """Return the original's answer for what is no endpoint; it is none without the version.
+def _not_found(head: Head) -> HttpError:
+    """Return the original's 404, also for an endpoint without the version header.
 
-    Which it then says in the details, since nothing else would tell.
+    For that one the details have a hint, since the original's message has none.
     """
     message = f"Cannot {head.method} {path_of(head.target)}"
-    hint = _hint(head.headers)
+    hint = _version_hint(head.headers)
     if hint is None:
         return HttpError(404, message)
     details = {"message": message, "error": ERRORS[404][1], "statusCode": 404, "hint": hint}
     return HttpError(404, message, details)
 
 
-def _hint(headers: Headers) -> str | None:
-    """Say what is wrong with the header that names the version, if anything is."""
+def _version_hint(headers: Headers) -> str | None:
+    """Return a hint about the version header, None if it is correct."""
     sent = headers.get(API_VERSION)
     if sent == VERSION:
         return None

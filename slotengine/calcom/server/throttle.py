@@ -1,9 +1,8 @@
-"""Who is counted as whom, and what is said to those who call too often.
+"""Rate limiting: as whom a request is counted, and the errors beyond the limit.
 
-An API key, an access token and an OAuth client count by themselves if they are
-known and right; everybody else counts by address, so that nobody gets around a
-limit, or uses up another's, by claiming to be somebody.  An address of IPv6
-counts with its network of 64 bits, since one machine has all of that.
+A valid API key, access token or OAuth client is counted by itself, and any other caller
+by address, so that invalid credentials neither evade a limit nor use up another's.  An
+IPv6 address is counted with its network of 64 bits, since one machine has all of it.
 
 Time is an argument.  `catalog.rate_limits` does the counting.
 """
@@ -24,102 +23,102 @@ from slotengine.calcom.catalog.rate_limits import (
     RateLimits,
     RateLimitStatus,
 )
-from slotengine.calcom.server.auth import INVALID_KEY, Caller, Kind
-from slotengine.calcom.server.messages import FORWARDING, Headers
+from slotengine.calcom.server.auth import INVALID_KEY, Caller, CallerKind
+from slotengine.calcom.server.messages import PROXY_HEADERS, Headers
 from slotengine.calcom.wire import HttpError
 from slotengine.core.time.instant import to_us
 
 logger = logging.getLogger(__name__)
 
 _PROXY: Final = (
-    "a request carries the header %s, as if through a proxy, and %s: all callers behind that proxy "
-    "count as one address, with one rate limit and one quota; set addressHeader in the catalog's "
-    "[rateLimits] to the header in which the proxy says who calls, or have the proxy remove it"
+    "a request has the header %s of a proxy, and %s: all callers behind that proxy count as one "
+    "address, with one rate limit and one quota; set addressHeader in the catalog's [rateLimits] "
+    "to the header in which the proxy names the caller, or have the proxy remove the header"
 )
 
 TOO_MANY: Final = "CustomThrottlerGuard - Too many requests. Please try again later."
 
 
 Now = Callable[[], datetime]
-"""What tells the time, in UTC; never going backwards."""
+"""Returns the time in UTC, which never goes backwards."""
 
 
 class Admission(NamedTuple):
-    """Whether a request may go on, and how its caller stands; None: is not counted."""
+    """Whether a request is admitted, and the state of its rate limit; None: not counted."""
 
     error: HttpError | None
-    counted: RateLimitStatus | None
+    status: RateLimitStatus | None
 
     def check(self) -> None:
-        """Raise `HttpError` if the request may not go on."""
+        """Raise `HttpError` if the request is refused."""
         if self.error is not None:
             raise self.error
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that tell of it."""
-        return {} if self.counted is None else self.counted.headers()
+        """Return the rate-limit headers of the response."""
+        return {} if self.status is None else self.status.headers()
 
 
 class Account(NamedTuple):
-    """Where the requests of a caller are counted, if they are, and what is refused always."""
+    """The counter of a caller's requests, if any, and a problem for which all are refused."""
 
-    windows: FixedWindowCounter | None
+    counter: FixedWindowCounter | None
     name: str | bytes
-    wrong: str | None
+    problem: str | None
 
     def admit(self, now: Now) -> Admission:
-        """Count a request, and refuse it if that is one too many, or its API key is unknown."""
-        error = None if self.wrong is None else HttpError(401, self.wrong)
-        if self.windows is None:
+        """Count a request; refuse it beyond the limit, and for an unknown API key."""
+        error = None if self.problem is None else HttpError(401, self.problem)
+        if self.counter is None:
             return Admission(error, None)
-        count = self.windows.hit(self.name, now=to_us(now()))
-        return Admission(too_many_requests() if count.exceeded else error, count)
+        status = self.counter.hit(self.name, now=to_us(now()))
+        return Admission(too_many_requests() if status.exceeded else error, status)
 
     def charge(self, cost: int, now: Now) -> Admission:
-        """Count a request that was admitted as one of a higher cost, or refuse it."""
-        if self.windows is None or cost == 1:
+        """Count an admitted request as ``cost`` requests, or refuse it."""
+        if self.counter is None or cost == 1:
             return Admission(None, None)
-        count = self.windows.charge(self.name, cost - 1, now=to_us(now()))
-        return Admission(too_costly(cost, count) if count.exceeded else None, count)
+        status = self.counter.charge(self.name, cost - 1, now=to_us(now()))
+        return Admission(too_costly(cost, status) if status.exceeded else None, status)
 
     def __repr__(self) -> str:
         return "<Account>"
 
 
 class Throttle:
-    """Counts the requests to an application, each for its caller."""
+    """Counts the requests of each caller."""
 
-    __slots__ = ("_address_header", "_warned", "_windows")
+    __slots__ = ("_address_header", "_counters", "_warned")
 
     def __init__(self, limits: RateLimits) -> None:
         name = limits.address_header
         self._address_header = None if name is None else name.lower()
         self._warned = False
-        self._windows = {
-            Kind.ADDRESS: _windows(limits.address),
-            Kind.API_KEY: _windows(limits.api_key),
-            Kind.ACCESS_TOKEN: _windows(limits.access_token),
-            Kind.OAUTH_CLIENT: _windows(limits.oauth_client),
+        self._counters = {
+            CallerKind.ADDRESS: _counter(limits.address),
+            CallerKind.API_KEY: _counter(limits.api_key),
+            CallerKind.ACCESS_TOKEN: _counter(limits.access_token),
+            CallerKind.OAUTH_CLIENT: _counter(limits.oauth_client),
         }
 
     def account(self, caller: Caller, headers: Headers, address: str) -> Account | None:
-        """Return where the requests of a caller are counted; None if all are free to go on."""
-        windows, name = self._windows[caller.kind], caller.name
-        wrong = INVALID_KEY if caller.key_is_unknown else None
-        if windows is None and wrong is None:
+        """Return the account of a caller; None if it has no limit."""
+        counter, name = self._counters[caller.kind], caller.name
+        problem = INVALID_KEY if caller.has_unknown_key else None
+        if counter is None and problem is None:
             return None
-        if caller.kind is Kind.ADDRESS:
+        if caller.kind is CallerKind.ADDRESS:
             name = self.address(headers, address)
-        return Account(windows, name, wrong)
+        return Account(counter, name, problem)
 
-    def look_for_proxy(self, headers: Headers) -> None:
-        """Warn, once, of a proxy in front that the catalog does not know of.
+    def warn_of_proxy(self, headers: Headers) -> None:
+        """Warn once of a proxy that the catalog does not name.
 
-        All who call through it are one address then, and share what one may have.
+        All its callers share one address then, and so one rate limit and one quota.
         """
         if self._warned:
             return
-        for name in FORWARDING:
+        for name in PROXY_HEADERS:
             if name in headers:
                 if self._address_header is None or self._address_header not in headers:
                     self._warned = True
@@ -130,38 +129,38 @@ class Throttle:
                 return
 
     def address(self, headers: Headers, address: str) -> str:
-        """Return what the address that calls is counted as, by what a trusted proxy says."""
+        """Return the caller's address, as a trusted proxy names it, in the form that is counted."""
         if self._address_header is not None:
-            address = _told(headers, self._address_header, address)
-        return counted_as(address)
+            address = _last_value(headers, self._address_header, address)
+        return rate_limit_address(address)
 
 
-def _windows(limit: RateLimit | None) -> FixedWindowCounter | None:
+def _counter(limit: RateLimit | None) -> FixedWindowCounter | None:
     return None if limit is None else FixedWindowCounter(limit)
 
 
 def too_many_requests() -> HttpError:
-    """Return the 429: its details are its message once more."""
+    """Return the 429; its details repeat its message."""
     return HttpError(429, TOO_MANY, TOO_MANY)
 
 
-def too_costly(cost: int, count: RateLimitStatus) -> HttpError:
-    """Return the 429 of a request that counts as more than is left, which its details say."""
+def too_costly(cost: int, status: RateLimitStatus) -> HttpError:
+    """Return the 429 of a search that costs more requests than are left, with a hint."""
     hint = (
-        f"this search counts as {cost} requests, of which {count.remaining} are left; "
-        f"ask for less time or fewer hosts at once, or in {count.reset_s} s"
+        f"this search counts as {cost} requests, of which {status.remaining} are left; "
+        f"ask for less time or fewer hosts at once, or in {status.reset_s} s"
     )
     return HttpError(429, TOO_MANY, f"{TOO_MANY} ({hint})")
 
 
-def _told(headers: Headers, name: str, address: str) -> str:
-    """Return the last address that stands in a header, or this one if there is none.
+def _last_value(headers: Headers, name: str, address: str) -> str:
+    """Return the last address in a header, or ``address`` if there is none.
 
-    A proxy that finds the header there may add to it: a comma and more, or
-    another line.  What came before is the client's to choose.
+    A proxy appends to the header: after a comma, or as another line.  Anything before
+    that is chosen by the client.
     """
     last = None
-    for each, value in headers.items():  # as often as it is there
+    for each, value in headers.items():  # also repeated lines
         if each.lower() == name:
             last = value
     if last is None:
@@ -182,8 +181,8 @@ def _forwarded_for(line: str) -> str | None:
     >>> _forwarded_for('for=192.0.2.7, for="[2001:db8::7]:50123";proto=https')
     '[2001:db8::7]:50123'
 
-    The earliest comma after which all is well formed begins it: commas may also be
-    quoted, in what a proxy repeats of the client's own headers.
+    It starts at the earliest comma after which all is well formed: commas may be
+    quoted, where a proxy repeats the client's own headers.
     """
     last = _LAST.search(line)
     if last is not None:
@@ -195,15 +194,17 @@ def _forwarded_for(line: str) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def counted_as(address: str) -> str:
-    """Return what an address is counted as.
+def rate_limit_address(address: str) -> str:
+    """Return an address in the form that is counted: without a port, IPv6 as a network.
 
-    >>> counted_as("192.0.2.7"), counted_as("::ffff:192.0.2.7"), counted_as("2001:db8::5:6:7:8")
-    ('192.0.2.7', '192.0.2.7', '2001:db8::/64')
+    >>> rate_limit_address("192.0.2.7"), rate_limit_address("::ffff:192.0.2.7")
+    ('192.0.2.7', '192.0.2.7')
+    >>> rate_limit_address("2001:db8::5:6:7:8")
+    '2001:db8::/64'
 
-    Without the port, which is another for each connection:
+    The port differs for each connection:
 
-    >>> counted_as("192.0.2.7:50123"), counted_as("[2001:db8::5:6:7:8]:50123")
+    >>> rate_limit_address("192.0.2.7:50123"), rate_limit_address("[2001:db8::5:6:7:8]:50123")
     ('192.0.2.7', '2001:db8::/64')
     """
     address = address.strip()
@@ -213,7 +214,7 @@ def counted_as(address: str) -> str:
         address = address.partition(":")[0]
     try:
         ip = ip_address(address.partition("%")[0])
-    except ValueError:  # of a socket without addresses, or from a proxy that has its own names
+    except ValueError:  # a socket without an address, or a proxy with names of its own
         return address[:64]
     if not isinstance(ip, IPv6Address):
         return str(ip)

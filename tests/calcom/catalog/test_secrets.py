@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from slotengine.calcom.catalog.load import CatalogError, catalog_from
 from slotengine.calcom.catalog.rate_limits import RateLimits
 from slotengine.calcom.catalog.secrets import digest_of, fingerprint, is_sendable, read_secret
-from slotengine.calcom.server.auth import Kind, caller_of
+from slotengine.calcom.server.auth import CallerKind, authenticate
 from slotengine.calcom.server.throttle import Throttle
 from slotengine.cli import cli
 from tests.calcom.server.api import RAW_CATALOG
@@ -98,11 +98,12 @@ def test_the_command_refuses_what_no_header_can_carry(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "kind"), [("cal_owner", Kind.API_KEY), ("owner-token", Kind.ACCESS_TOKEN)]
+    ("secret", "kind"),
+    [("cal_owner", CallerKind.API_KEY), ("owner-token", CallerKind.ACCESS_TOKEN)],
 )
-def test_who_calls_is_known_and_not_shown(secret: str, kind: Kind) -> None:
+def test_who_calls_is_known_and_not_shown(secret: str, kind: CallerKind) -> None:
     headers = {"Authorization": f"Bearer {secret}"}
-    caller = caller_of(headers, catalog_from(RAW_CATALOG))
+    caller = authenticate(headers, catalog_from(RAW_CATALOG))
     account = Throttle(RateLimits()).account(caller, headers, "192.0.2.7")
     assert caller.kind is kind
     assert caller.user() is not None

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slotengine.calcom.server import app as server
-from slotengine.calcom.server.bodies import LARGEST_BODY
+from slotengine.calcom.server.bodies import MAX_BODY_BYTES
 from tests.calcom.server.api import (
     OWNER,
     PATH,
@@ -95,7 +95,7 @@ async def test_abuse_is_refused_and_changes_nothing(api: Api, raw: bytes) -> Non
     assert api.state() == before
 
 
-@pytest.mark.parametrize("size", [LARGEST_BODY + 1, 10 * LARGEST_BODY])
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, 10 * MAX_BODY_BYTES])
 async def test_a_body_that_is_too_large(api: Api, size: int) -> None:
     before = api.state()
     raw = b'{"eventTypeId":1,"slotStart":"2050-09-05","x":"'
@@ -110,7 +110,7 @@ async def test_a_body_that_is_too_large(api: Api, size: int) -> None:
 
 async def test_the_largest_body(api: Api) -> None:
     raw = b'{"eventTypeId":1,"slotStart":"2050-09-05T10:00","x":"'
-    raw += b"x" * (LARGEST_BODY - len(raw) - 2) + b'"}'
+    raw += b"x" * (MAX_BODY_BYTES - len(raw) - 2) + b'"}'
     answer = await api.call(
         "POST", headers=VERSION | {"Content-Type": "application/json"}, data=raw
     )
@@ -127,7 +127,7 @@ async def test_a_body_that_never_comes(api: Api, monkeypatch: pytest.MonkeyPatch
 async def test_a_body_that_is_announced_as_too_large(api: Api) -> None:
     for expect in (b"", b"Expect: 100-continue\r\n"):
         async with api.connection() as (reader, writer):
-            writer.write(HEAD + expect + b"Content-Length: %d\r\n\r\n" % (LARGEST_BODY + 1))
+            writer.write(HEAD + expect + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1))
             assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
 
 

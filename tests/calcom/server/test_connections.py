@@ -53,7 +53,7 @@ class Served:
 
     def __init__(self, app: web.Application, port: int) -> None:
         self.engine = app[ENGINE]
-        self.traffic = app[server.ENDPOINT].traffic
+        self.shutdown = app[server.ADAPTER].shutdown
         self.port = port
 
     @asynccontextmanager
@@ -110,9 +110,9 @@ async def served() -> AsyncIterator[Served]:
     app = create_app(catalog_from(RAW_CATALOG), clock=SimClock(NOW))
     runner = web.AppRunner(app)
     await runner.setup()
-    app[server.ENDPOINT].usual = True
+    app[server.ADAPTER].writes_directly = True
     try:
-        async with server.listening(app[server.ENDPOINT], "127.0.0.1", 0) as listener:
+        async with server.listening(app[server.ADAPTER], "127.0.0.1", 0) as listener:
             yield Served(app, listener.sockets[0].getsockname()[1])
         for _ in range(5):  # until what was cut off is closed on this side, too
             await asyncio.sleep(0)
@@ -387,7 +387,7 @@ async def test_an_answer_that_nobody_reads_is_not_kept_for_ever(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(server, "STALL_S", 0.05)
+    monkeypatch.setattr(server, "WRITE_TIMEOUT_S", 0.05)
     large = SEARCH.replace(b"2050-11-05", b"2055-11-05")
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -399,7 +399,7 @@ async def test_an_answer_that_nobody_reads_is_not_kept_for_ever(
             length = re.search(rb"Content-Length: (\d+)", head)
             assert length is not None
             for _ in range(1000):
-                if not it.traffic.under_way:
+                if not it.shutdown.in_flight:
                     break
                 await asyncio.sleep(0.01)
             with suppress(ConnectionResetError):
@@ -474,7 +474,7 @@ async def test_what_is_packed_is_not_unpacked_for_nothing(
     """A few bytes of it may be a lot of work."""
     monkeypatch.setitem(server.SERVE_OPTIONS, "auto_decompress", auto_decompress)
     unpacked = []
-    monkeypatch.setattr(service, "unpacked", lambda *sent: unpacked.append(sent))
+    monkeypatch.setattr(service, "decompressed", lambda *sent: unpacked.append(sent))
     body = gzip.compress(bytes(10_000_000))
     for method, path, status in (
         ("DELETE", f"{PATH}/{UID}", 200),

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimit, RateLimits
-from slotengine.calcom.server.throttle import TOO_MANY, Throttle, counted_as
+from slotengine.calcom.server.throttle import TOO_MANY, Throttle, rate_limit_address
 from tests.calcom.server.api import OAUTH, OWNER, PATH, RAW_CATALOG, VERSION, Api, Start
 
 pytestmark = pytest.mark.anyio
@@ -181,9 +181,9 @@ def test_the_standard_header_of_proxies_says_who_calls(lines: list[str], address
 
 
 async def test_what_an_address_may_be() -> None:
-    assert counted_as("") == ""
-    assert counted_as("fe80::1%eth0") == counted_as("fe80::2") == "fe80::/64"
-    assert len(counted_as("x" * 10_000)) == 64
+    assert rate_limit_address("") == ""
+    assert rate_limit_address("fe80::1%eth0") == rate_limit_address("fe80::2") == "fe80::/64"
+    assert len(rate_limit_address("x" * 10_000)) == 64
 
 
 WRONG: list[tuple[dict[str, object], str]] = [

@@ -12,7 +12,7 @@ import pytest
 from slotengine import SlotEngine, errors, minutes
 from slotengine.calcom.catalog.catalog import Catalog
 from slotengine.calcom.server.refusals import refusal_error
-from slotengine.calcom.server.responses import STATUS, status_of
+from slotengine.calcom.server.responses import STATUS_BY_ERROR, status_of
 from slotengine.calcom.wire import ERRORS
 from slotengine.errors import (
     AlreadyOver,
@@ -140,12 +140,12 @@ KINDS: Final = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_error_has_a_status_of_its_own(kind: type[SlotError]) -> None:
     """An error that is new must be thought of: its parent's status may not be right for it."""
-    assert STATUS[kind] in ERRORS
+    assert STATUS_BY_ERROR[kind] in ERRORS
 
 
 def test_what_can_never_be_had_is_400() -> None:
     for kind in KINDS:
-        assert (STATUS[kind] == 400) == issubclass(kind, InvalidRequest)
+        assert (STATUS_BY_ERROR[kind] == 400) == issubclass(kind, InvalidRequest)
 
 
 def test_every_refusal_is_worded() -> None:

@@ -17,8 +17,8 @@ from slotengine import SlotEngine
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.calcom.catalog.quotas import NO_QUOTAS
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimit, RateLimits
-from slotengine.calcom.server.bodies import LARGEST_BODY, MOST_MEMBERS, unpacked
-from slotengine.calcom.server.messages import FORWARDING, Head, Refusal, Response
+from slotengine.calcom.server.bodies import MAX_BODY_BYTES, MAX_GZIP_MEMBERS, decompressed
+from slotengine.calcom.server.messages import PROXY_HEADERS, Head, Refusal, Response
 from slotengine.calcom.server.service import Admitted, Service
 from slotengine.calcom.wire import HttpError
 from slotengine.testing import SimClock
@@ -86,7 +86,7 @@ REFUSED_BEFORE_THE_BODY = {
     "an unknown key": (head("PATCH", f"{PATH}/x", Authorization="Bearer cal_x"), 401),
     "another type": (head(Content_Type="text/plain", Content_Length="9"), 415),
     "an unknown encoding": (head(Content_Encoding="br", Content_Length="9"), 415),
-    "too large": (head(Content_Length=str(LARGEST_BODY + 1)), 413),
+    "too large": (head(Content_Length=str(MAX_BODY_BYTES + 1)), 413),
     "much too large": (head(Content_Length="9" * 5000), 413),
     "no length": (head(Content_Length="-1"), 400),
     "no digits": (head(Content_Length="²"), 400),
@@ -101,9 +101,9 @@ async def test_refused_without_a_byte_of_the_body(
     engine: SlotEngine, sent: Head, status: int
 ) -> None:
     service = await serving(engine)
-    left = service.room.left
+    left = service.body_memory.left
     assert error_of(service.admit(sent))[0] == status
-    assert service.room.left == left
+    assert service.body_memory.left == left
 
 
 async def test_what_is_too_often_is_refused_before_its_body(engine: SlotEngine) -> None:
@@ -112,10 +112,10 @@ async def test_what_is_too_often_is_refused_before_its_body(engine: SlotEngine) 
     first = service.admit(packed)
     assert isinstance(first, Admitted)
     service.done(first)
-    left = service.room.left
+    left = service.body_memory.left
     for _ in range(100):
         assert error_of(service.admit(packed))[0] == 429
-        assert service.room.left == left
+        assert service.body_memory.left == left
 
 
 @pytest.mark.parametrize(
@@ -123,9 +123,9 @@ async def test_what_is_too_often_is_refused_before_its_body(engine: SlotEngine) 
     [
         (head(), 0, 0),
         (head(Content_Length="53"), 53, 53),
-        (head(Content_Length="53", Content_Encoding="gzip"), 53, 53 + LARGEST_BODY),
+        (head(Content_Length="53", Content_Encoding="gzip"), 53, 53 + MAX_BODY_BYTES),
         (head(Content_Length="53", Content_Encoding="identity"), 53, 53),
-        (head(Transfer_Encoding="chunked"), LARGEST_BODY, LARGEST_BODY),
+        (head(Transfer_Encoding="chunked"), MAX_BODY_BYTES, MAX_BODY_BYTES),
         (head("PATCH", f"{PATH}/x", Content_Length="53"), 53, 53),
         (head("GET", f"{PATH}/x", Content_Length="53"), 0, 0),
         (head("DELETE", f"{PATH}/x", Content_Length="99999999"), 0, 0),
@@ -136,13 +136,13 @@ async def test_how_long_a_body_may_be(
     engine: SlotEngine, sent: Head, bound: int, room: int
 ) -> None:
     service = await serving(engine)
-    left = service.room.left
+    left = service.body_memory.left
     admitted = service.admit(sent)
     assert isinstance(admitted, Admitted)
     assert admitted.bound == bound
-    assert left - service.room.left == room
+    assert left - service.body_memory.left == room
     service.done(admitted)
-    assert service.room.left == left
+    assert service.body_memory.left == left
 
 
 async def test_a_longer_body_than_was_admitted_is_refused(engine: SlotEngine) -> None:
@@ -153,7 +153,7 @@ async def test_a_longer_body_than_was_admitted_is_refused(engine: SlotEngine) ->
 
 
 async def test_bodies_in_flight_share_some_memory(engine: SlotEngine) -> None:
-    service = await serving(engine, most_in_flight=3 * LARGEST_BODY)
+    service = await serving(engine, max_bytes_in_flight=3 * MAX_BODY_BYTES)
     packed = head(Content_Encoding="gzip", Content_Length="1000")
     admitted = [service.admit(packed) for _ in range(2)]
     assert all(isinstance(one, Admitted) for one in admitted)
@@ -239,7 +239,7 @@ async def test_without_anything_wrong_with_it_there_is_no_hint(engine: SlotEngin
 # --- A proxy ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FORWARDING)
+@pytest.mark.parametrize("name", PROXY_HEADERS)
 async def test_a_proxy_that_the_catalog_does_not_know_is_warned_of_once(
     engine: SlotEngine, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -251,7 +251,7 @@ async def test_a_proxy_that_the_catalog_does_not_know_is_warned_of_once(
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     said = record.getMessage()
-    assert said.startswith(f"a request carries the header {name}, as if through a proxy")
+    assert said.startswith(f"a request has the header {name} of a proxy")
     assert "the catalog names no addressHeader" in said
 
 
@@ -296,38 +296,38 @@ def test_a_packed_body_is_what_it_was(encoding: str, pack: Any) -> None:
     @settings(deadline=None)
     @given(data=st.binary(max_size=3000))
     def check(data: bytes) -> None:
-        assert unpacked(pack(data), encoding) == data
+        assert decompressed(pack(data), encoding) == data
 
     check()
-    for size in (LARGEST_BODY - 1, LARGEST_BODY):
-        assert len(unpacked(pack(bytes(size)), encoding)) == size
+    for size in (MAX_BODY_BYTES - 1, MAX_BODY_BYTES):
+        assert len(decompressed(pack(bytes(size)), encoding)) == size
     with pytest.raises(HttpError, match="larger"):
-        unpacked(pack(bytes(LARGEST_BODY + 1)), encoding)
+        decompressed(pack(bytes(MAX_BODY_BYTES + 1)), encoding)
     whole = pack(bytes(5000))
     for broken in (whole[:-1], whole[: len(whole) // 2], whole[:-9] + b"x" * 9):
         with pytest.raises(HttpError, match="broken"):
-            unpacked(broken, encoding)
+            decompressed(broken, encoding)
 
 
 def test_what_is_no_packed_body() -> None:
-    assert unpacked(b"", "gzip") == b""
+    assert decompressed(b"", "gzip") == b""
     for sent in (
         b"x",
         b"{}",
         gzip.compress(b"x") + b"x",
-        gzip.compress(b"x") * (MOST_MEMBERS + 1),
+        gzip.compress(b"x") * (MAX_GZIP_MEMBERS + 1),
     ):
         with pytest.raises(HttpError, match="broken"):
-            unpacked(sent, "gzip")
+            decompressed(sent, "gzip")
     with pytest.raises(HttpError, match="broken"):
-        unpacked(zlib.compress(b"x") + b"x", "deflate")
+        decompressed(zlib.compress(b"x") + b"x", "deflate")
 
 
 def test_a_packed_body_may_have_a_number_of_members() -> None:
-    assert unpacked(gzip.compress(b"x") * MOST_MEMBERS, "gzip") == b"x" * MOST_MEMBERS
+    assert decompressed(gzip.compress(b"x") * MAX_GZIP_MEMBERS, "gzip") == b"x" * MAX_GZIP_MEMBERS
 
 
 def test_a_bomb_is_not_unpacked() -> None:
     bomb = gzip.compress(bytes(50_000_000))
     with pytest.raises(HttpError, match="larger"):
-        unpacked(bomb, "gzip")
+        decompressed(bomb, "gzip")
