@@ -4,9 +4,8 @@ Version 2024-09-04 of the slots API.  Pure: bytes and values in, values and byte
 knows nothing of sockets, headers, catalogs or engines.  What only the server needs of the
 wire is in ``server.models``, what only the client needs in ``client.wire``.
 
-What a client may send wrongly ends as an `HttpError`, which `error_body` turns
-into the answer.  Times are truncated to milliseconds on the way in, because
-that is all the wire can say on the way out.
+An invalid request raises `HttpError`, and `error_body` makes a response of it.  Times
+are truncated to milliseconds when they are read, since responses have no more.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ except ModuleNotFoundError as error:
     raise missing("slotengine.calcom", "server", error.name or "orjson") from None
 
 VERSION: Final = "2024-09-04"
-"""The version of the API, which every request names in its ``cal-api-version``."""
+"""The version of the API, the value of the header ``cal-api-version``."""
 
 MINUTE: Final = timedelta(minutes=1)
 
-# --- Answers ---------------------------------------------------------------------------
+# --- Responses -------------------------------------------------------------------------
 
 ERRORS: Final[dict[int, tuple[str, str]]] = {
     400: ("BadRequestException", "Bad Request"),
@@ -43,17 +42,17 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
     429: ("ThrottlerException", "Too Many Requests"),
     503: ("ServiceUnavailableException", "Service Unavailable"),
 }
-"""What each status is called: its ``code``, and the ``error`` in its details."""
+"""The ``code`` of each error status, and the ``error`` in its details."""
 
 DONE: Final = b'{"status":"success"}'
-"""The success envelope without data: the answer to DELETE."""
+"""The success envelope without data, for DELETE."""
 
 UNEXPECTED: Final = b'{"statusCode":500,"message":"Internal server error"}'
-"""The answer to a bug of ours; outside the envelope, as in the original."""
+"""The body of a response to a bug of the server; not in the envelope, as in the original."""
 
 
 class HttpError(Exception):
-    """An answer other than success: a status of `ERRORS`, a message, perhaps details.
+    """An error response: a status of `ERRORS`, a message, and perhaps details.
 
     >>> error = HttpError(404, "Event Type with ID=7 not found")
     >>> error.status, str(error)
@@ -89,8 +88,8 @@ def error_body(error: HttpError, *, path: str, now: datetime) -> bytes:
     )
 
 
-def sendable(received: str) -> str:
-    """Return text that can be sent back; bytes that are not UTF-8 arrive as surrogates."""
+def without_surrogates(received: str) -> str:
+    """Return text that UTF-8 can encode: received bytes that are not UTF-8 are surrogates."""
     return received.encode("utf-8", "replace").decode()
 
 
@@ -112,7 +111,7 @@ def reservation_data(
     until: datetime,
     reservation_minutes: int | None = None,
 ) -> dict[str, object]:
-    """Return a reservation as POST and PATCH answer it, or, without minutes, as GET does."""
+    """Return a reservation as POST and PATCH return it; without minutes, as GET does."""
     data: dict[str, object] = {
         "eventTypeId": event_type_id,
         "slotStart": stamp(start),
@@ -128,8 +127,8 @@ def reservation_data(
 
 # --- Times -----------------------------------------------------------------------------
 
-# ISO 8601 as the original's validator takes it, less what its parser then refuses anyway.
-# Not `datetime.fromisoformat`: what that accepts differs from one Python to the next.
+# ISO 8601 as the original's validator accepts it, without what its parser then refuses.
+# `datetime.fromisoformat` accepts other forms, which also differ between Python versions.
 _ISO_8601: Final = re.compile(
     r"""
     (?P<year>[0-9]{4})
@@ -163,25 +162,25 @@ _ISO_8601: Final = re.compile(
 )
 
 
-# As nearly everybody writes it: all pythons read that alike.
+# The usual form, which all Python versions read alike.
 _USUAL: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?Z", re.ASCII
 )
 
 
 class Timestamp(NamedTuple):
-    """A time as it was sent, and the moment it means; None if there is no such moment."""
+    """A time as it was sent, and the moment it means; None for a date that does not exist."""
 
     text: str
     moment: datetime | None
 
 
 def parse_timestamp(text: str) -> Timestamp | None:
-    """Read an ISO 8601 time; None if it is not even written like one.
+    """Read an ISO 8601 time; None for anything else.
 
-    Without an offset it is in UTC; a date alone is its midnight.  A time that
-    is well written can still mean nothing: 30 February, or a moment before the
-    year 1 or after the year 9999.  There are no leap seconds.
+    Without an offset it is in UTC, and a date alone is its midnight.  The moment is
+    None if the time does not exist, such as 30 February, or is outside the years 1 to
+    9999.  There are no leap seconds.
 
     >>> parse_timestamp("2050-W36-1T12:00+02:00").moment.isoformat()
     '2050-09-05T10:00:00+00:00'
@@ -190,10 +189,10 @@ def parse_timestamp(text: str) -> Timestamp | None:
     >>> parse_timestamp("tomorrow") is None
     True
     """
-    if _USUAL.fullmatch(text):  # 0.5 µs, against 3.7 for the rest of this
+    if _USUAL.fullmatch(text):  # 0.5 µs; the rest takes 3.7
         try:
             return Timestamp(text, datetime.fromisoformat(text))
-        except ValueError:  # the day's last midnight, 24:00, or nothing
+        except ValueError:  # 24:00, or a time that does not exist
             pass
     match = _ISO_8601.fullmatch(text)
     if match is None:
@@ -220,9 +219,9 @@ def _moment(match: re.Match[str]) -> datetime | None:
         seconds=int(second or 0),
         milliseconds=int((fraction or "0")[:3].ljust(3, "0")),
     )
-    if since_midnight > timedelta(hours=24):  # 24:00 is the next midnight; 24:01 is nothing
+    if since_midnight > timedelta(hours=24):  # 24:00 is the next midnight; 24:01 does not exist
         return None
-    # In one step: the local time may lie in the year 0 or 10000 while the moment does not.
+    # In one step: the local time may be in the year 0 or 10000 although the moment is not.
     return midnight + (since_midnight - _offset(match))
 
 
@@ -247,19 +246,19 @@ def _offset(match: re.Match[str]) -> timedelta:
 
 
 def stamp(moment: datetime) -> str:
-    """Return a UTC moment as the wire writes it.
+    """Return a UTC moment as text.
 
     >>> stamp(datetime(2050, 9, 5, 10, tzinfo=UTC))
     '2050-09-05T10:00:00.000Z'
     """
     assert moment.tzinfo is UTC
-    # 0.3 µs; `isoformat`, which writes the offset, takes 0.9.
+    # 0.3 µs; `isoformat`, which adds the offset, takes 0.9.
     seconds = orjson.dumps(moment, option=orjson.OPT_OMIT_MICROSECONDS)[1:20].decode()
     return seconds + _THOUSANDTHS[moment.microsecond // 1000]
 
 
 def stamps(first: datetime, second: datetime, third: datetime) -> tuple[str, str, str]:
-    """Return three UTC moments as the wire writes them, in half the time of three calls.
+    """Return three UTC moments as text, in half the time of three calls of `stamp`.
 
     >>> stamps(*[datetime(2050, 9, 5, hour, tzinfo=UTC) for hour in (10, 11, 12)])
     ('2050-09-05T10:00:00.000Z', '2050-09-05T11:00:00.000Z', '2050-09-05T12:00:00.000Z')
@@ -279,13 +278,13 @@ _THOUSANDTHS: Final = tuple(f".{milliseconds:03}Z" for milliseconds in range(100
 
 # --- Numbers ---------------------------------------------------------------------------
 
-# The published example sends "30" with quotes.  No more digits than an int64 surely holds.
+# At most 18 digits, which fit into an int64.
 NUMERIC: Final = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-"""A whole number, written as text."""
+"""Matches a whole number as text."""
 
 
 def integer(value: object) -> int | None:
-    """Return a JSON number without fraction as an int: 30 and 30.0, but not true."""
+    """Return a JSON number without a fraction as an int: 30 and 30.0, but not true."""
     if type(value) is int:
         return value
     if type(value) is float and value.is_integer():

@@ -103,16 +103,16 @@ def create_app(
     adapter = _Adapter(service, GracefulShutdown())
 
     @web.middleware
-    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await adapter.answer(request)
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await adapter.respond(request)
 
-    app = web.Application(middlewares=[answer], handler_args=HANDLER_OPTIONS)
+    app = web.Application(middlewares=[middleware], handler_args=HANDLER_OPTIONS)
     app[ENGINE] = serving
     app[ADAPTER] = adapter
     # The service finds its endpoints itself.  aiohttp needs a route for every path, and finds a
     # fixed one faster; the middleware is for targets that no route matches, such as "*".
     for path in (_RESERVATIONS, _EVERYTHING):
-        route = app.router.add_route("*", path, adapter.answer, expect_handler=_expected)
+        route = app.router.add_route("*", path, adapter.respond, expect_handler=_expected)
 
     async def run(_: web.Application) -> AsyncIterator[None]:
         assert route.resource is not None
@@ -147,7 +147,7 @@ class _Adapter:
         self.prefix = ""
         """The prefix of all paths, if the application is part of another."""
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to a request."""
         shutdown, service = self.shutdown, self.service
         shutdown.in_flight += 1
@@ -488,7 +488,7 @@ async def listening(adapter: _Adapter, host: str, port: int) -> AsyncIterator[as
 
     Not an application, whose routes and middlewares take time: there is one handler.
     """
-    server = web.Server(adapter.answer, **SERVE_OPTIONS)
+    server = web.Server(adapter.respond, **SERVE_OPTIONS)
     runner = web.ServerRunner(server, shutdown_timeout=ABORT_GRACE_S)
     await runner.setup()
     try:

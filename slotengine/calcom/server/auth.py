@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from slotengine.calcom.catalog.catalog import Catalog
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX, digest_of
 from slotengine.calcom.server.messages import AUTHORIZATION, CLIENT_ID, Headers
-from slotengine.calcom.wire import HttpError, sendable
+from slotengine.calcom.wire import HttpError, without_surrogates
 
 INVALID_KEY: Final = "CustomThrottlerGuard - Invalid API Key"
 
@@ -72,7 +72,7 @@ class Caller(NamedTuple):
         """
         if self.user_id is not None:
             return f"user:{self.user_id}"
-        return f"address:{sendable(address)}"
+        return f"address:{without_surrogates(address)}"
 
     def __repr__(self) -> str:
         return f"<Caller known by {self.kind.value}>"
@@ -138,7 +138,7 @@ def _client(headers: Headers, catalog: Catalog) -> Caller | None:
         return None
     client = catalog.oauth_clients.get(client_id)
     if client is None:
-        shown = sendable(client_id)
+        shown = without_surrogates(client_id)
         problem = f"ApiAuthStrategy - oAuth client - Client with ID {shown} not found"
         return ANONYMOUS._replace(problem=problem)
     if client.secret.find(secret) is None:

@@ -140,22 +140,22 @@ def _taken(refusal: SlotTaken, event_type: CatalogEventType) -> str:
     return _RESERVED if refusal.only_holds else _BOOKED
 
 
-def slot_minutes(event_type: CatalogEventType, asked: int | None, *, field: str) -> int:
+def slot_minutes(event_type: CatalogEventType, minutes: int | None, *, field: str) -> int:
     """Return the length of a slot in minutes.  Raises `HttpError` for a length it cannot have.
 
     ``field`` is the name of the length in the request.
     """
-    if asked is None:
+    if minutes is None:
         return event_type.length
     if not event_type.lengths:
         raise HttpError(
             400, f"You passed '{field}' but this event type is not a variable length event type."
         )
-    if asked not in event_type.lengths:
+    if minutes not in event_type.lengths:
         raise HttpError(
             400,
             f"Provided '{field}' is not one of the possible lengths for the event type. "
             "The possible lengths for this variable length event type are: "
             + ", ".join(map(str, event_type.lengths)),
         )
-    return asked
+    return minutes

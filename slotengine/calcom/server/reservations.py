@@ -24,7 +24,14 @@ from slotengine.calcom.server.reservations_wire import (
     held_body,
 )
 from slotengine.calcom.server.responses import Reply
-from slotengine.calcom.wire import DONE, MINUTE, HttpError, reservation_data, sendable, success
+from slotengine.calcom.wire import (
+    DONE,
+    MINUTE,
+    HttpError,
+    reservation_data,
+    success,
+    without_surrogates,
+)
 from slotengine.core.ledger.reservation import State
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Quota, Reservation
@@ -233,7 +240,7 @@ def _allowance(kind: CallerKind, quota: Quota | None, least: int, most: int) -> 
     if quota is not None and quota.life is not None:
         if quota.life < least * MINUTE:
             raise ValueError(
-                f"the quota of an {kind.value} limits the life of a hold to {quota.life}, but the "
+                f"the quota of an {kind.value} limits the life of a hold to {quota.life} while the "
                 f"engine's shortest hold is {least * MINUTE}: raise the quota's life, or lower the "
                 "engine's min_ttl"
             )
@@ -252,4 +259,4 @@ def _check_caller(user_id: int | None, body: ReservationRequest) -> None:
 
 
 def _not_found(uid: str) -> HttpError:
-    return HttpError(404, f"Slot with uid={sendable(uid)} not found")
+    return HttpError(404, f"Slot with uid={without_surrogates(uid)} not found")

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from slotengine.calcom.server.messages import Response
-from slotengine.calcom.wire import UNEXPECTED, HttpError, error_body, sendable
+from slotengine.calcom.wire import UNEXPECTED, HttpError, error_body, without_surrogates
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.uids import new_uid
 from slotengine.errors import (
@@ -99,7 +99,7 @@ JSON_HEADERS: Final = COMMON_HEADERS | {"Content-Type": "application/json; chars
 
 
 class Reply(NamedTuple):
-    """What is answered: a status, and JSON."""
+    """A status and a JSON body."""
 
     status: int
     body: bytes
@@ -138,7 +138,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def respond(reply: Reply, shown: Mapping[str, str] = _NO_HEADERS) -> Response:
-    """Return an answer of JSON, with some more headers."""
+    """Return a JSON response, with further headers."""
     headers = JSON_HEADERS.copy()
     headers["X-Request-Id"] = new_uid()
     if shown:
@@ -157,7 +157,7 @@ def path_of(target: str) -> str:
     """
     if target.startswith("/v2/slots") and target.isascii():
         return target  # usually
-    path = sendable(target)
+    path = without_surrogates(target)
     if absolute := _SCHEME_AND_HOST.match(path):
         path = "/" + path[absolute.end() :].removeprefix("/")
     if path.startswith("/api/v2/"):

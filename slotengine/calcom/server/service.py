@@ -56,7 +56,7 @@ from slotengine.calcom.server.responses import (
 )
 from slotengine.calcom.server.slots import SlotSearch
 from slotengine.calcom.server.throttle import Account, Throttle
-from slotengine.calcom.wire import ERRORS, VERSION, HttpError, sendable
+from slotengine.calcom.wire import ERRORS, VERSION, HttpError, without_surrogates
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.uids import new_uid
 
@@ -91,7 +91,7 @@ class Admitted(NamedTuple):
 class Endpoint(NamedTuple):
     """The handler of a method of a path."""
 
-    answer: Callable[[Admitted, bytes], Reply | Response | Awaitable[Reply]]
+    handler: Callable[[Admitted, bytes], Reply | Response | Awaitable[Reply]]
     takes_body: bool = False
     checks_caller: bool = False
     """Whether invalid credentials are refused before the body is read."""
@@ -236,7 +236,7 @@ class Service:
                 raise HttpError(413, TOO_LARGE)
             if admitted.encoding is not None:
                 body = decompressed(body, admitted.encoding)
-            reply = admitted.endpoint.answer(admitted, body)
+            reply = admitted.endpoint.handler(admitted, body)
             if not isinstance(reply, tuple):
                 reply = await reply
         except Exception as error:
@@ -298,5 +298,5 @@ def _version_hint(headers: Headers) -> str | None:
     sent = headers.get(API_VERSION)
     if sent == VERSION:
         return None
-    wrong = "is missing" if sent is None else f"is {sendable(sent)[:64]!r}"
-    return f"The header 'cal-api-version' {wrong}; send 'cal-api-version: {VERSION}'"
+    problem = "is missing" if sent is None else f"is {without_surrogates(sent)[:64]!r}"
+    return f"The header 'cal-api-version' {problem}; send 'cal-api-version: {VERSION}'"

@@ -37,7 +37,7 @@ from slotengine.calcom.server.models import (
     ResponseBody,
     broken_constraints,
 )
-from slotengine.calcom.wire import NUMERIC, HttpError, parse_timestamp, sendable, stamp
+from slotengine.calcom.wire import NUMERIC, HttpError, parse_timestamp, stamp, without_surrogates
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.time.zone import UTC_NAMES, Zone
@@ -273,7 +273,7 @@ def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Sent]:
     """Return the values by name; a list for a name that is repeated or ends in ``[]``."""
     found: dict[str, Sent] = {}
     for sent_name, sent_value in pairs:
-        name, value = sendable(sent_name), sendable(sent_value)
+        name, value = without_surrogates(sent_name), without_surrogates(sent_value)
         key = name.removesuffix("[]")
         before = found.get(key)
         if before is None:
