@@ -274,6 +274,27 @@ def test_the_last_unit_is_offered(book: bool) -> None:
     assert shop.clock() == ""  # the minute after reaches into the second hour
 
 
+def test_steps_that_do_not_divide_the_hour_begin_anew_after_what_is_taken() -> None:
+    """With buffers around it, beside a booking and imported busy time."""
+    shop = Shop().open("room", hours=FixedWindows([(at(9), at(15))]))
+    shop.offer(length=minutes(45), before=minutes(5), after=minutes(10))
+    assert shop.clock() == "09:00 09:45 10:30 11:15 12:00 12:45 13:30 14:15"
+    shop.reserve(at(9.75), book=True)
+    shop.ledger.replace_busy("calendar", {"room": [(at(12), at(12.5))]}, now=shop.now)
+    assert shop.clock() == "10:45 12:45 13:30 14:15"
+
+
+def test_of_several_units_those_whose_hold_is_over_are_free() -> None:
+    """Where the sweeper has not been, and where steps do not divide the hour."""
+    shop = Shop().open("hall", hours=FixedWindows([(at(9), at(11))]), capacity=2)
+    shop.offer(length=minutes(45), all_of=["hall"])
+    shop.reserve(at(9))
+    shop.reserve(at(9), book=True)
+    assert shop.clock() == "09:45"
+    shop.now += TTL
+    assert shop.clock() == "09:00 09:45"
+
+
 def test_an_optimized_event_type_begins_where_most_fits() -> None:
     shop = Shop().open("room", hours=FixedWindows([(at(9) + 20 * MINUTE, at(11) + 20 * MINUTE)]))
     shop.offer(optimized=True).offer(id="usual")
@@ -309,6 +330,17 @@ def test_any_of_a_group_must_have_all_of_the_slot() -> None:
     )
     # 10:00 to 11:00 would be half with one of them and half with the other.
     assert shop.clock() == "09:00 11:00"
+
+
+def test_whoever_of_a_group_is_open_counts_for_many_starts_as_for_few() -> None:
+    shop = Shop().open("morning", hours=FixedWindows([(at(9), at(13))]))
+    shop.open("evening", hours=FixedWindows([(at(13), at(17))]))
+    shop.offer(length=minutes(5), all_of=[], any_of=[["morning", "evening"]])
+    assert shop.starts() == [at(9) + step * 5 * MINUTE for step in range(96)]
+    shop.ledger.reserve("morning", at(10), at(13), uid="a", now=shop.now, ttl=TTL)
+    shop.ledger.reserve("evening", at(15), at(16), uid="b", now=shop.now, ttl=TTL)
+    taken = {*range(12, 48), *range(72, 84)}
+    assert shop.starts() == [at(9) + step * 5 * MINUTE for step in range(96) if step not in taken]
 
 
 def test_one_of_each_group_and_the_fixed_ones() -> None:
