@@ -13,7 +13,7 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 # No test may depend on luck when it decides whether a change lands.
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 # For the state machines in `tests.long --small`.
-settings.register_profile("thorough", settings.get_profile("ci"), max_examples=300)
+settings.register_profile("thorough", settings.get_profile("ci"), max_examples=200)
 settings.register_profile("long", settings.get_profile("default"), max_examples=5_000)
 # For mutation testing: a mutant is tested by hundreds of tests, so each is short.
 settings.register_profile(
@@ -27,6 +27,23 @@ settings.register_profile(
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--long", action="store_true", help="run the random tests, and scans, at their full size"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--long"):
+        settings.load_profile("long")
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether to go through everything, and not only through a part that is always the same."""
+    return bool(request.config.getoption("--long"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,10 +1,10 @@
-"""Look longer than the ordinary tests do: random histories, schedules and state machines.
+"""Run the random tests longer than the ordinary tests do.
 
-    python -m tests.long            # fresh seeds, half an hour on two processors
-    python -m tests.long --small    # fixed seeds, a few minutes: part of the gate
+    python -m tests.long            # new seeds; half an hour on two processors
+    python -m tests.long --small    # fixed seeds; a few minutes, part of the gate
 
-Each job is a command that can be run by itself; one runs on each processor, the
-longest first.  What a failing one printed is shown, and the exit code is 1.
+Each job is a command that can be run by itself.  One job runs on each processor.  The output
+of a job that failed is printed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ MACHINES: Final = (
     "tests/engine/test_waiting_model.py",
     "tests/calcom/sync/test_machine.py",
 )
-"""State machines and models, whose examples can be any number."""
+"""State machines and models, with any number of examples."""
+
+SCANS: Final = (
+    "tests/core/time/test_schedule_zones.py",
+    "tests/ical/test_whole_files.py",
+)
+"""Tests that look at a part, and with ``--long`` at everything."""
 
 
 class Job(NamedTuple):
@@ -40,8 +46,11 @@ class Job(NamedTuple):
 
 def jobs(first: int, *, small: bool) -> list[Job]:
     """Return all jobs; random ones begin with the seed ``first``."""
-    profile = "thorough" if small else "long"
-    machines = [Job(("-m", "pytest", "-q", "--no-cov", path), profile) for path in MACHINES]
+    pytest = ("-m", "pytest", "-q", "--no-cov")
+    if small:
+        tests = [Job((*pytest, path), "thorough") for path in MACHINES]
+    else:
+        tests = [Job((*pytest, "--long", path)) for path in (*MACHINES, *SCANS)]
     simulations = [
         _simulate(first, 50 if small else 20_000, "asyncio"),
         _simulate(first + 20_000, 50 if small else 20_000, "asyncio"),
@@ -49,7 +58,7 @@ def jobs(first: int, *, small: bool) -> list[Job]:
     ]
     seeds = "100" if small else "20000"
     chaos = Job(("-m", "tests.calcom.sync.chaos", "--first", str(first), "--seeds", seeds))
-    return [*machines, *simulations, chaos]
+    return [*tests, *simulations, chaos]
 
 
 def _simulate(first: int, seeds: int, backend: str) -> Job:
@@ -60,7 +69,7 @@ def _simulate(first: int, seeds: int, backend: str) -> Job:
 
 
 class Outcome(NamedTuple):
-    """How a job ended."""
+    """The result of a job."""
 
     job: Job
     code: int

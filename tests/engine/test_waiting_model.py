@@ -12,7 +12,6 @@ from itertools import count
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from slotengine.core.ledger.ledger import Ledger
@@ -33,6 +32,7 @@ from tests.core.ledger.test_ledger_model import (
     steps,
     ttls,
 )
+from tests.sizes import machine_size
 
 MOST = 5
 
@@ -215,4 +215,4 @@ class RoomAgainstList(RuleBasedStateMachine):
 
 
 TestRoomAgainstList = RoomAgainstList.TestCase
-TestRoomAgainstList.settings = settings(stateful_step_count=40)
+TestRoomAgainstList.settings = machine_size(steps=40)

@@ -286,10 +286,13 @@ json_values = st.recursive(
 FIELDS = ["eventTypeId", "slotStart", "slotEnd", "slotDuration", "reservationUid",
           "reservationDuration", "reservationUntil", "start", "end", "seatsTotal",
           "seatsBooked", "seatsRemaining", "bookingUid"]  # fmt: skip
-objects = st.dictionaries(st.sampled_from(FIELDS), json_values)
+objects = st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=4)
 
 
-@given(data=objects | json_values, days=st.dictionaries(st.text(max_size=3), st.lists(objects)))
+@given(
+    data=objects | json_values,
+    days=st.dictionaries(st.text(max_size=3), st.lists(objects, max_size=2), max_size=2),
+)
 def test_any_json_is_read_or_raises_unreadable(data: object, days: dict[str, object]) -> None:
     """Nothing that arrives raises any other error."""
     for parse, value in ((parse_reservation, data), (parse_found, data), (parse_slots, days)):

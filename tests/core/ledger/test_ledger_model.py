@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import settings
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -34,6 +33,7 @@ from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import Refused
 from slotengine.testing import strategies
 from slotengine.testing.model import NaiveLedger, Seen, outcome
+from tests.sizes import machine_size
 
 TERMS = Terms(default_ttl=5, shortest_ttl=1, longest_ttl=12, max_life=20, retention=6)
 LAST = 10
@@ -452,8 +452,8 @@ class LapsesAgainstNaive(LedgerAgainstNaive):
 
 
 TestQuotasAgainstNaive = QuotasAgainstNaive.TestCase
-TestQuotasAgainstNaive.settings = settings(stateful_step_count=50)
+TestQuotasAgainstNaive.settings = machine_size(steps=50)
 TestLapsesAgainstNaive = LapsesAgainstNaive.TestCase
-TestLapsesAgainstNaive.settings = settings(stateful_step_count=30)
+TestLapsesAgainstNaive.settings = machine_size(steps=30)
 TestLedgerAgainstNaive = LedgerAgainstNaive.TestCase
-TestLedgerAgainstNaive.settings = settings(stateful_step_count=40)
+TestLedgerAgainstNaive.settings = machine_size(steps=40)
