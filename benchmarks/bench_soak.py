@@ -22,7 +22,7 @@ from benchmarks.soak.customers import KINDS
 from benchmarks.soak.plan import QUARTERS, QUICK
 from benchmarks.soak.verdict import findings
 from slotengine import Reservation, SlotEngine, minutes
-from slotengine.testing.faults import fault
+from slotengine.testing.simulation.faults import fault
 
 TINY = replace(QUICK, seconds=0.6)
 

@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from slotengine.testing.faults import ABOUT, fault
 from slotengine.testing.simulation import Finding, Played, history, play, simulate
+from slotengine.testing.simulation.faults import DESCRIPTIONS, fault
 
 
 def first_failure(
@@ -32,7 +32,7 @@ def replay(
     """Play some of the steps of a seed."""
     whole = history(seed, steps)
     with nullcontext() if broken is None else fault(broken):
-        return play([whole[i] for i in only], backend=backend, look_every=1)
+        return play([whole[i] for i in only], backend=backend, check_every=1)
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def report(finding: Finding, more: Sequence[str]) -> str:
     return (
         f"{finding.played.text}"
         f"seed {finding.seed} fails with {len(finding.only)} of {finding.steps} steps: "
-        f"{failure.rule}: {failure.told}\n"
+        f"{failure.rule}: {failure.details}\n"
         f"to reproduce: {finding.command(*more)}"
     )
 
@@ -111,9 +111,10 @@ def command(
     Exits with 1 if an invariant is broken.  Then it prints the shortest failing
     history that it found, and the command that plays it again.
     """
-    if broken is not None and broken not in ABOUT:
+    if broken is not None and broken not in DESCRIPTIONS:
         raise click.BadParameter(
-            f"there is no fault {broken!r}; there are: {', '.join(ABOUT)}", param_hint="'--fault'"
+            f"there is no fault {broken!r}; there are: {', '.join(DESCRIPTIONS)}",
+            param_hint="'--fault'",
         )
     seed = first or 0
     if only is not None and seeds is not None:
@@ -124,7 +125,7 @@ def command(
         played = replay(seed, steps, only, backend=backend, broken=broken)
         click.echo(played.text, nl=False)
         if played.failure is not None:
-            raise click.ClickException(f"{played.failure.rule}: {played.failure.told}")
+            raise click.ClickException(f"{played.failure.rule}: {played.failure.details}")
         click.echo(f"no failure in {len(only)} of {steps} steps of seed {seed}")
         return
     total = seeds or (100 if first is None else 1)

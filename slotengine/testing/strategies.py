@@ -1,8 +1,8 @@
-"""Hypothesis strategies for what slotengine is told (extra ``testing``).
+"""Hypothesis strategies: spans, schedules, event types and catalogs (extra ``testing``).
 
-They choose few instants, few resources and small capacities, often the same
-ones: so spans touch, nest and repeat, holds are in each other's way, and things
-happen at the very moment at which others end.  That is where faults are.
+They choose from few instants, resources and small capacities, so that spans
+touch, nest and repeat, holds conflict, and things happen at the moment at which
+others end.  That is where faults are.
 
 >>> from hypothesis import given
 >>> @given(spans(last=10))
@@ -25,14 +25,9 @@ try:
 except ModuleNotFoundError:
     raise missing("slotengine.testing.strategies", "testing", "hypothesis") from None
 
-from slotengine.core.ledger.policy import Policy
-from slotengine.core.ledger.proposal import Pool, Proposal
-from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import Claim, Demand, Seats
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.instant import DAY, MINUTE, SECOND, from_us
 from slotengine.core.time.schedule import (
-    ALWAYS_OPEN,
     Away,
     FixedWindows,
     Hours,
@@ -40,24 +35,23 @@ from slotengine.core.time.schedule import (
     Travel,
     hours,
 )
-from slotengine.testing.operations import Operation
 
 # --- Instants and spans ----------------------------------------------------------------------
 
 ODD: Final = (0, 0, 1, SECOND, 29 * SECOND + 500_000, 30 * SECOND, MINUTE - SECOND, MINUTE - 1)
-"""What clocks show beyond full minutes: often nothing, else seconds or microseconds."""
+"""Offsets from a full minute, in microseconds; often none."""
 
 
 def instants(whole: st.SearchStrategy[int]) -> st.SearchStrategy[int]:
-    """Moments, or durations, near ``whole`` ones: in microseconds, and few of full minutes.
+    """Instants or durations at, or shortly after, ``whole`` ones; in microseconds.
 
-    A clock seldom shows a full minute, and rules that cut or round go wrong in between.
+    A clock seldom shows a full minute, and rules that cut or round fail in between.
     """
     return st.tuples(whole, st.sampled_from(ODD)).map(sum)
 
 
 def spans(*, last: int = 10, longest: int = 4) -> st.SearchStrategy[tuple[int, int]]:
-    """Spans that begin from 0 to before ``last`` and are no longer than ``longest``."""
+    """Pairs of start and end: starts from 0 to ``last`` - 1, lengths from 1 to ``longest``."""
     return st.tuples(st.integers(0, last - 1), st.integers(1, longest)).map(
         lambda pair: (pair[0], pair[0] + pair[1])
     )
@@ -73,9 +67,9 @@ ZONES: Final = (
     "Asia/Kathmandu",
     "Pacific/Apia",
 )
-"""Zones of which each is odd in its way: by half an hour, by a quarter, by a day left out."""
+"""Time zones with peculiarities: offsets of half and quarter hours, a skipped day."""
 
-# Clocks change at night, so that is when most of these hours begin and end.
+# Clocks change at night, so most of these hours begin and end then.
 times_of_day = st.sampled_from([0, 30, 60, 90, 119, 120, 121, 150, 180, 240, 540, 1380, 1410, 1439])
 times_of_day |= st.integers(0, 1439)
 """Minutes since midnight."""
@@ -83,12 +77,12 @@ times_of_day |= st.integers(0, 1439)
 hour_ranges = st.lists(
     st.builds(Hours, times_of_day, times_of_day | st.just(1440)), max_size=3
 ).map(tuple)
-"""Up to three ranges of hours of a day; some go on after midnight."""
+"""Up to three ranges of opening hours of a day; some reach past midnight."""
 
 
 @st.composite
 def schedules(draw: st.DrawFn, zone: str, near: date, *, zones: Sequence[str] = ZONES) -> Schedule:
-    """Schedules of a zone: with overrides, absences and trips to other ``zones`` near a date."""
+    """Schedules in a zone, with overrides, absences and travel to other ``zones`` near a date."""
     days = st.integers(-4, 4).map(lambda by: near + timedelta(by))
     absences = draw(st.lists(st.tuples(days, days).map(sorted), max_size=1))
     ends = sorted(draw(st.lists(days, max_size=4, unique=True)))
@@ -102,133 +96,7 @@ def schedules(draw: st.DrawFn, zone: str, near: date, *, zones: Sequence[str] = 
     )
 
 
-# --- What somebody would like to hold --------------------------------------------------------
-
-ttls: st.SearchStrategy[int] = st.sampled_from((5, 5, 5, 1, 2, 3, 12))
-"""TTLs, most of them alike, as those of a service are."""
-
-quotas: st.SearchStrategy[Quota] = st.builds(
-    Quota,
-    st.sampled_from((None, 1, 2, 3)),
-    st.sampled_from((None, 3, 4, 7)),
-    st.none(),
-    st.sampled_from((None, None, None, 4, 7, 13)),
-)
-"""Quotas, no two alike for one holder; some allow a hold less life than it asks for."""
-
-LIKELY: Final = ((2, 5), (2, 5), (2, 6), (6, 8))
-"""Slots that are asked for more often than others, or sessions would hardly ever be shared."""
-
-
-@st.composite
-def pools(draw: st.DrawFn, hosts: Sequence[str], start: int, end: int) -> Pool:
-    """Pools of the first two of two or three hosts, or of all of them."""
-    some = draw(st.sampled_from((hosts[:2], hosts)))
-    size = len(some)
-    return Pool(
-        tuple(Claim(host, start, end, 1) for host in some),
-        draw(st.sampled_from((None, (1,) * size, (3, *range(1, size))))),
-        draw(st.sampled_from((None, (ALWAYS_OPEN,) * size, (None, ALWAYS_OPEN, None)[:size]))),
-    )
-
-
-@st.composite
-def proposals(
-    draw: st.DrawFn,
-    resources: Mapping[str, int],
-    *,
-    hosts: Sequence[str] = (),
-    with_key: bool = True,
-    with_quota: bool = True,
-    last: int = 10,
-) -> Proposal:
-    """Proposals for some of the resources, of which there are so many units.
-
-    With buffers, seats, keys (``with_key``) and quotas (``with_quota``); of two or
-    three ``hosts`` one may be needed as well, or instead.
-    """
-    start, end = draw(st.one_of(spans(last=last), st.sampled_from(LIKELY)))
-    names = draw(st.lists(st.sampled_from(list(resources)), min_size=1, max_size=2, unique=True))
-    before, after = draw(st.sampled_from(((0, 0), (0, 0), (1, 0), (1, 2))))
-    units = draw(st.sampled_from((1, 1, 2, 3)))
-    claims = tuple(
-        Claim(one, start - before, end + after, min(units, resources[one])) for one in names
-    )
-    holder = draw(st.sampled_from((None, "holder-1", "holder-2")))
-    seats = draw(st.sampled_from((None, None, Seats(2), Seats(3), Seats(3), Seats(3, 2))))
-    needed: tuple[Pool, ...] = ()
-    with_host = draw(st.booleans()) if hosts else False
-    if with_host:
-        claims = draw(st.sampled_from(((), claims)))
-        needed = (draw(pools(hosts, start - before, end + after)),)
-    schedule = draw(st.sampled_from((None, None, None, ALWAYS_OPEN)))
-    ahead = Demand.HOURS if schedule is None else Demand.AHEAD
-    return Proposal(
-        start,
-        end,
-        claims,
-        draw(ttls),
-        holder,
-        "workshop" if seats or needed else draw(st.sampled_from((None, "consultation"))),
-        seats,
-        draw(st.sampled_from((None, None, "key-1", "key-2"))) if with_key else None,
-        schedule,
-        needed,
-        quota=draw(st.none() | quotas) if holder and with_quota else None,
-        demand=draw(st.sampled_from((Demand.NOTHING, Demand.NOTHING, ahead))),
-    )
-
-
-versions = st.sampled_from((None, None, None, 1, 2, 3))
-"""What callers say a reservation's version is: mostly nothing."""
-
-
-@st.composite
-def operations(
-    draw: st.DrawFn, resources: Mapping[str, int], uids: Sequence[str], *, last: int = 10
-) -> Operation:
-    """Operations of callers, about any of the ``uids``: to be done to an engine, or to a model.
-
-    >>> from hypothesis import find
-    >>> print(find(operations({"room-1": 1}, ["a"]), lambda one: one.verb == "confirm"))
-    confirm a
-    """
-    wishes = proposals(resources, last=last)
-    unkeyed = proposals(resources, with_key=False, last=last)
-    several = st.lists(unkeyed, min_size=2, max_size=3).map(tuple)
-    verb = draw(st.sampled_from(VERBS))
-    match verb:
-        case "reserve_request":
-            return Operation(verb, (draw(wishes),))
-        case "reserve_all" | "reserve_each":
-            return Operation(verb, draw(several))
-        case "reserve_any":
-            policy = draw(st.sampled_from((Policy.FIRST, Policy.LEAST_LOADED)))
-            return Operation(verb, draw(several), policy=policy)
-        case _:
-            moves = verb == "move_request"
-            return Operation(
-                verb,
-                (draw(unkeyed),) if moves else (),
-                uid=draw(st.sampled_from(uids)),
-                ttl=draw(ttls),
-                version=draw(st.sampled_from((None, None, None, 1, 2, 3)))
-                if verb != "get"
-                else None,
-                renew=draw(st.booleans()) if moves else False,
-                if_still_free=draw(st.booleans()) if verb == "confirm" else False,
-            )
-
-
-VERBS: Final = (
-    *("reserve_request",) * 4,
-    *("reserve_all", "reserve_each", "reserve_any"),
-    *("extend", "move_request", "move_request", "confirm", "confirm", "release", "cancel", "get"),
-)
-"""The verbs of `operations`, the likelier ones several times."""
-
-
-# --- What can be booked ----------------------------------------------------------------------
+# --- Event types ----------------------------------------------------------------------
 
 MORNINGS: Final = Schedule("Europe/Rome", dict.fromkeys(range(7), hours("08:00-12:00")))
 # How many fixed hosts there are, and how many in each group.
@@ -241,7 +109,7 @@ LIMITS: Final = (
     (Limit(Period.WEEK, time=timedelta(hours=1)), Limit(Period.DAY, count=2)),
     (Limit(Period.MONTH, count=2), Limit(Period.YEAR, count=3)),
 )
-"""Limits of event types; there are often none."""
+"""Limits of event types; often none."""
 
 
 def _minutes(*choices: int) -> st.SearchStrategy[timedelta]:
@@ -249,14 +117,14 @@ def _minutes(*choices: int) -> st.SearchStrategy[timedelta]:
 
 
 lengths = _minutes(30, 30, 60, 45, 20, 7)
-"""How long slots are: most of them as the grid is, and some as it is not."""
+"""Lengths of slots: most match the grid, some do not."""
 buffers = _minutes(0, 0, 0, 10, 15)
-"""Buffers, mostly none."""
+"""Buffers; mostly none."""
 
 
 @st.composite
 def hosts(draw: st.DrawFn, resource: str, units: int, start: int) -> Host:
-    """Hosts of a resource of so many units; some have hours for the day from ``start`` on alone."""
+    """Hosts for a resource of ``units`` units; some are open only for the day from ``start`` on."""
     day = FixedWindows([(start, start + DAY)])
     return Host(
         resource,
@@ -268,9 +136,9 @@ def hosts(draw: st.DrawFn, resource: str, units: int, start: int) -> Host:
 
 @st.composite
 def event_types(draw: st.DrawFn, id: str, resources: Mapping[str, int], start: int) -> EventType:
-    """Event types that need some of at least four resources, of which there are so many units.
+    """Event types that need some of at least four ``resources``, given with their capacities.
 
-    ``start`` is a moment, in microseconds, near which they are booked.
+    Their booking windows are near ``start``, in microseconds.
     """
     fixed, groups = draw(st.sampled_from(_SHAPES))
     parties = iter(
@@ -308,9 +176,9 @@ def event_types(draw: st.DrawFn, id: str, resources: Mapping[str, int], start: i
 
 @st.composite
 def catalogs(draw: st.DrawFn) -> dict[str, Any]:
-    """Catalogs of a server, as read from a file: with users, a team, and event types of both.
+    """Valid catalogs of a server, as read from a file: users, a team, and event types of both.
 
-    `slotengine.calcom.catalog.load.catalog_from` takes them, and finds nothing wrong.
+    Load one with `slotengine.calcom.catalog.load.catalog_from`.
     """
     users = range(1, draw(st.integers(2, 4)) + 1)
     return {

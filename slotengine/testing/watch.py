@@ -35,13 +35,13 @@ CHECKED_PER_TURN: Final = 64
 class InvariantBroken(AssertionError):
     """An engine has done, or says, what it must not: a fault of the engine, not of its caller."""
 
-    def __init__(self, rule: str, told: str) -> None:
-        super().__init__(rule, told)
+    def __init__(self, rule: str, details: str) -> None:
+        super().__init__(rule, details)
         self.rule = rule
-        self.told = told
+        self.details = details
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.told}"
+        return f"{self.rule}: {self.details}"
 
 
 RULES: Final = {

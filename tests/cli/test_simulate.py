@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from slotengine.cli import cli
-from slotengine.testing.faults import FAULTS
+from slotengine.testing.simulation.faults import FAULTS
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,8 +18,9 @@ from slotengine.core.time.schedule import FixedWindows, Windows
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.testing import SimClock
-from slotengine.testing.histories import LedgerModel, Recorder
-from slotengine.testing.operations import Answer, Operation, uids_in
+from slotengine.testing.histories import Recorder
+from slotengine.testing.internal.ledger_model import LedgerModel
+from slotengine.testing.internal.operations import Answer, Operation, uids_in
 
 TERMS = Terms(
     default_ttl=8, shortest_ttl=1, longest_ttl=20, max_life=25, retention=15, longest_span=20

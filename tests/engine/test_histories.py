@@ -26,9 +26,10 @@ from slotengine.core.time.instant import from_us
 from slotengine.core.time.schedule import Windows
 from slotengine.engine.turns import Turns
 from slotengine.testing import SimClock
-from slotengine.testing.histories import LedgerModel, Recorder
-from slotengine.testing.linearizable import NotLinearizable, check
-from slotengine.testing.operations import Operation, in_engine, in_thread
+from slotengine.testing.histories import Recorder
+from slotengine.testing.internal.ledger_model import LedgerModel
+from slotengine.testing.internal.operations import Operation, in_engine, in_thread
+from slotengine.testing.linearizability import NotLinearizable, check_linearizable
 from tests.engine.callers import MODEL, Caller, world
 
 CALLERS = 6
@@ -92,7 +93,7 @@ async def record(seed: int) -> Recorder:
 async def test_what_tasks_see_can_be_explained(seed: int) -> None:
     recorder = await record(seed)
     assert len(recorder.calls) == CALLERS * ROUNDS * CALLS
-    assert check(recorder.calls, MODEL) >= 1
+    assert check_linearizable(recorder.calls, MODEL) >= 1
     assert told(recorder) >= {"reserve_request", "confirm"}
     at_once = sum(
         any(one is not two and one.asked_at < two.asked_at < (one.answered_at or 0)
@@ -131,7 +132,7 @@ def test_what_threads_see_can_be_explained(backend: str, seed: int) -> None:
             engine.loop_thread.call(partial(jump, clock, step))
     assert len(recorder.calls) == CALLERS * CALLS * len(STEPS)
     assert all(one.answered_at is not None for one in recorder.calls)
-    check(recorder.calls, MODEL)
+    check_linearizable(recorder.calls, MODEL)
 
 
 async def jump(clock: SimClock, us: int) -> None:
@@ -199,10 +200,10 @@ async def test_a_race_is_found(kind: type[SlotEngine], at_once: bool, explained:
                 else:
                     await caller(i)
     if explained:
-        assert check(recorder.calls, ONE_HALL) == 1
+        assert check_linearizable(recorder.calls, ONE_HALL) == 1
     else:
         with pytest.raises(NotLinearizable) as found:
-            check(recorder.calls, ONE_HALL)
+            check_linearizable(recorder.calls, ONE_HALL)
         assert len(found.value.explained) == 3  # as many as there are units
 
 
@@ -255,9 +256,9 @@ async def test_quotas_are_about_all_that_a_holder_has() -> None:
         await answers(engine, recorder, hold("annex", 4, "a"), hold("annex", 4, "b"))
     refused = [isinstance(call.answer, tuple) for call in recorder.calls]
     assert refused == [False, True, True, False]
-    assert check(recorder.calls, LedgerModel(QUOTAS, dict(ROOMS))) == 1
+    assert check_linearizable(recorder.calls, LedgerModel(QUOTAS, dict(ROOMS))) == 1
     with pytest.raises(NotLinearizable):  # the third, without any lapse before
-        check(recorder.calls[2:3], LedgerModel(QUOTAS, dict(ROOMS)))
+        check_linearizable(recorder.calls[2:3], LedgerModel(QUOTAS, dict(ROOMS)))
 
 
 @pytest.mark.anyio
@@ -288,9 +289,9 @@ async def test_quotas_of_requests_are_about_all_that_a_holder_has() -> None:
     refused = [isinstance(call.answer, tuple) for call in recorder.calls]
     assert refused == [False, True, True, False]
     model = LedgerModel(terms, dict(ROOMS))
-    assert check(recorder.calls, model) == 1
+    assert check_linearizable(recorder.calls, model) == 1
     with pytest.raises(NotLinearizable):  # the second, without the first
-        check(recorder.calls[1:2], model)
+        check_linearizable(recorder.calls[1:2], model)
 
 
 @pytest.mark.anyio
@@ -298,7 +299,7 @@ async def test_what_is_reserved_by_rules_can_be_explained() -> None:
     clock = SimClock(from_us(0))
     recorder = Recorder(clock.now)
     ttl = Terms().default_ttl
-    slot = Operation("reserve_slot", ask=SlotRequest("talk", 120_000_000, ttl=ttl))
+    slot = Operation("reserve_slot", slot_request=SlotRequest("talk", 120_000_000, ttl=ttl))
     model = LedgerModel(Terms(), dict(ROOMS), event_types=[TALK])
     async with SlotEngine(clock=clock) as engine:
         for room in ROOMS:
@@ -308,19 +309,19 @@ async def test_what_is_reserved_by_rules_can_be_explained() -> None:
             for _ in range(3):
                 tasks.start_soon(answers, engine, recorder, slot)
     assert sum(isinstance(call.answer, tuple) for call in recorder.calls) == 1
-    assert check(recorder.calls, model) == 1
-    assert check([], model) == 0
+    assert check_linearizable(recorder.calls, model) == 1
+    assert check_linearizable([], model) == 0
     first, second, _ = recorder.calls
     second.answer = replace(second.answer, claims=first.answer.claims)
     with pytest.raises(NotLinearizable):  # the same host cannot be had twice
-        check([first, second], model)
+        check_linearizable([first, second], model)
 
 
 def test_what_is_no_verb_is_told() -> None:
     recorder = Recorder()
     recorder.ask(Operation("resrve")).answered(None)
     with pytest.raises(ValueError, match="'resrve' is no verb; there are cancel, confirm"):
-        check(recorder.calls, ONE_HALL)
+        check_linearizable(recorder.calls, ONE_HALL)
     recorder = Recorder()
     recorder.ask(Operation("get", uid="")).answered(None)  # which is about nothing
-    assert check(recorder.calls, ONE_HALL) == 1
+    assert check_linearizable(recorder.calls, ONE_HALL) == 1

@@ -20,8 +20,9 @@ from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Entry, State, Verb
 from slotengine.engine.waiting import Caller, WaitingRoom
 from slotengine.errors import Refused
-from slotengine.testing.model import NaiveLedger, Seen, outcome, told
-from slotengine.testing.naive_line import NaiveLine
+from slotengine.testing.internal.naive_ledger import NaiveLedger
+from slotengine.testing.internal.naive_waitlist import NaiveWaitlist
+from slotengine.testing.internal.observed import ObservedReservation, describe, outcome
 from tests.core.ledger.test_ledger_model import (
     RESOURCES,
     TERMS,
@@ -57,7 +58,7 @@ class RoomAgainstList(RuleBasedStateMachine):
             self.ledger, MOST, lambda: self.now, lambda: next(self.uids), lambda: None
         )
         self.naive = NaiveLedger(TERMS, dict(RESOURCES))
-        self.line: NaiveLine[str] = NaiveLine(self.naive, MOST)
+        self.line: NaiveWaitlist[str] = NaiveWaitlist(self.naive, MOST)
         self.waiters: dict[str, Waiter[Caller]] = {}
         self.uid_of: dict[str, str] = {}
 
@@ -67,8 +68,8 @@ class RoomAgainstList(RuleBasedStateMachine):
             assert entry.holder is not None
             self.uid_of[entry.holder] = entry.uid
 
-    def seen(self, entry: Entry) -> Seen:
-        return replace(Seen.of(entry, self.now), uid=str(entry.holder))
+    def seen(self, entry: Entry) -> ObservedReservation:
+        return replace(ObservedReservation.of(entry, self.now), uid=str(entry.holder))
 
     # --- What callers do -------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ class RoomAgainstList(RuleBasedStateMachine):
             Verb.RELEASE: lambda: self.ledger.release(uid, now=self.now),
             Verb.CANCEL: lambda: self.ledger.cancel(uid, now=self.now),
         }
-        theirs: dict[Verb, Callable[[], Seen]] = {
+        theirs: dict[Verb, Callable[[], ObservedReservation]] = {
             Verb.CONFIRM: lambda: self.naive.confirm(name, self.now, True),
             Verb.EXTEND: lambda: self.naive.extend(name, ttl, self.now),
             Verb.RELEASE: lambda: self.naive.end(name, verb, self.now),
@@ -137,7 +138,9 @@ class RoomAgainstList(RuleBasedStateMachine):
 
         self.both(ours, lambda: self.naive.move(name, [proposal], self.now), step)
 
-    def both(self, ours: Callable[[], Entry], theirs: Callable[[], Seen], step: int) -> None:
+    def both(
+        self, ours: Callable[[], Entry], theirs: Callable[[], ObservedReservation], step: int
+    ) -> None:
         self.now += step
         got: Any = outcome(lambda: self.seen(ours()))
         if isinstance(got, tuple) and isinstance(got[1], tuple):
@@ -182,7 +185,7 @@ class RoomAgainstList(RuleBasedStateMachine):
         if not caller.answered.is_set():
             return None
         if caller.error is not None:
-            return told(caller.error)
+            return describe(caller.error)
         assert caller.entry is not None
         return self.seen(caller.entry)
 

@@ -20,8 +20,9 @@ from slotengine.core.ledger.reservation import Claim, State
 from slotengine.core.time.instant import MINUTE, from_us, to_us
 from slotengine.core.time.schedule import Schedule
 from slotengine.testing import SimClock, attach, strategies
-from slotengine.testing.model import NaiveLedger
-from slotengine.testing.operations import Operation, in_engine, in_model, uids_for
+from slotengine.testing.internal import strategies as ledger_strategies
+from slotengine.testing.internal.naive_ledger import NaiveLedger
+from slotengine.testing.internal.operations import Operation, in_engine, in_model, uids_for
 from tests.engine.callers import RESOURCES, TERMS, engine_on
 
 UNITS = {name: capacity for name, (capacity, _) in RESOURCES.items()}
@@ -39,7 +40,7 @@ def some(strategy: st.SearchStrategy[Thing], condition: Callable[[Thing], bool])
 def lives(draw: st.DrawFn) -> list[tuple[int, Operation]]:
     """Operations on a few reservations, and how many ticks pass before each."""
     uids = [f"r{number}" for number in range(1, 7)]
-    step = st.tuples(st.sampled_from((0, 0, 1, 2, 5)), strategies.operations(UNITS, uids))
+    step = st.tuples(st.sampled_from((0, 0, 1, 2, 5)), ledger_strategies.operations(UNITS, uids))
     return draw(st.lists(step, max_size=25))
 
 
@@ -73,8 +74,8 @@ def test_an_engine_answers_as_the_model_does(
 
 
 def test_operations_do_all_there_is_to_do() -> None:
-    operations = strategies.operations(UNITS, ["a", "b"])
-    for verb in set(strategies.VERBS):
+    operations = ledger_strategies.operations(UNITS, ["a", "b"])
+    for verb in set(ledger_strategies.VERBS):
         found = some(operations, lambda one, verb=verb: one.verb == verb)  # type: ignore[misc]
         assert str(found).startswith(verb)
     some(operations, lambda one: one.policy is Policy.LEAST_LOADED)
@@ -82,7 +83,7 @@ def test_operations_do_all_there_is_to_do() -> None:
     some(operations, lambda one: one.renew and one.version is not None)
 
 
-@given(strategies.proposals(UNITS, hosts=("room", "annex")))
+@given(ledger_strategies.proposals(UNITS, hosts=("room", "annex")))
 def test_proposals_make_sense(proposal: Proposal) -> None:
     proposal.check()
     assert 0 <= proposal.start < proposal.end
@@ -91,7 +92,7 @@ def test_proposals_make_sense(proposal: Proposal) -> None:
 
 
 def test_without_hosts_nobody_needs_one() -> None:
-    with_seats = some(strategies.proposals(UNITS), lambda one: one.seats is not None)
+    with_seats = some(ledger_strategies.proposals(UNITS), lambda one: one.seats is not None)
     assert with_seats.event_type == "workshop"
     assert not with_seats.pools
 

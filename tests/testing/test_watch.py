@@ -25,7 +25,7 @@ from slotengine import (
 from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
-from slotengine.testing.faults import fault
+from slotengine.testing.simulation.faults import fault
 from slotengine.testing.watch import CHECKED_PER_TURN, RULES
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -404,7 +404,7 @@ def test_every_rule_is_shown_to_be_watched() -> None:
 def test_what_is_found_pickles() -> None:
     error = InvariantBroken("kept", "it vanished")
     again = pickle.loads(pickle.dumps(error))
-    assert (again.rule, again.told, str(again)) == ("kept", "it vanished", str(error))
+    assert (again.rule, again.details, str(again)) == ("kept", "it vanished", str(error))
 
 
 async def test_nothing_is_raised_inside_the_engine(clock: SimClock) -> None:

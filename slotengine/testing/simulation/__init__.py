@@ -1,10 +1,9 @@
-"""A simulator: one seed drives many clients of one engine, and everything that can befall them.
+"""A simulator: one seed drives many clients of one engine, and all faults that it must survive.
 
-`history` makes the steps of a seed, and `play` plays them: on an engine with a
-virtual clock, beside the model of `slotengine.testing.model`, with every answer
-compared and every invariant checked after each step.  When the steps are over,
-so are the faults, and everything must settle.  `investigate` finds out how few
-of the steps it takes.
+`history` makes the steps of a seed, and `play` plays them, on an engine with a
+virtual clock and on a naive ledger.  After each step the answers are compared and
+the invariants checked.  After the last step all faults stop, and everything must
+come to its end.  `simulate` does both, and shrinks a history that fails.
 
 >>> play(history(seed=7, steps=20)).failure is None
 True
@@ -21,27 +20,33 @@ from typing import NamedTuple
 import anyio
 
 from slotengine.errors import EngineClosed
-from slotengine.testing.simulation.clients import history
-from slotengine.testing.simulation.home import OPTIONS, Home, MemoryHome, ParkingTurns, furnish
+from slotengine.testing.simulation.history import history
+from slotengine.testing.simulation.player import CHECK_EVERY, Player
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import RESOURCES, TERMS, Step
-from slotengine.testing.simulation.transcript import Told
-from slotengine.testing.simulation.world import LOOK_EVERY, World
+from slotengine.testing.simulation.store import (
+    ENGINE_OPTIONS,
+    MemoryStore,
+    ParkingTurns,
+    Store,
+    configure,
+)
+from slotengine.testing.simulation.transcript import TranscriptLine
 from slotengine.testing.watch import InvariantBroken
 
 __all__ = [
-    "OPTIONS",
+    "ENGINE_OPTIONS",
     "RESOURCES",
     "TERMS",
     "Failure",
     "Finding",
-    "Home",
-    "MemoryHome",
+    "MemoryStore",
     "ParkingTurns",
     "Played",
     "Step",
-    "Told",
-    "furnish",
+    "Store",
+    "TranscriptLine",
+    "configure",
     "history",
     "investigate",
     "play",
@@ -50,23 +55,24 @@ __all__ = [
 
 
 class Failure(NamedTuple):
-    """What went wrong: which rule was broken, or which error there was, and at which step."""
+    """The first thing that went wrong."""
 
     rule: str
-    told: str
+    """The rule that was broken, or the name of the error that was raised."""
+    details: str
     steps: int
-    """How many steps were played by then, the last one included; all of them when settling."""
+    """The number of steps played, including the one that failed."""
 
 
 class Played(NamedTuple):
-    """What came of a history."""
+    """The outcome of a history."""
 
-    transcript: tuple[Told, ...]
+    transcript: tuple[TranscriptLine, ...]
     failure: Failure | None
 
     @property
     def text(self) -> str:
-        """The transcript, a line for each thing that happened: the same each time."""
+        """The transcript, line by line; the same each time."""
         return "".join(f"{line}\n" for line in self.transcript)
 
 
@@ -74,21 +80,21 @@ def play(
     steps: Sequence[Step],
     *,
     backend: str = "asyncio",
-    home: Callable[[], Home] = MemoryHome,
-    look_every: int = LOOK_EVERY,
+    store: Callable[[], Store] = MemoryStore,
+    check_every: int = CHECK_EVERY,
 ) -> Played:
-    """Play a history on a fresh engine, from a fresh ``home``.
+    """Play a history on a fresh engine, from a fresh ``store``.
 
     The same steps give the same transcript, on any backend, each time.  After
     each step its answer and all reservations are looked at, and each
-    ``look_every`` steps all else that there is to see.
+    ``check_every`` steps all else that there is to see.
     """
-    world = World(steps, home(), look_every=look_every)
+    player = Player(steps, store(), check_every=check_every)
     try:
-        anyio.run(world.play, backend=backend)
+        anyio.run(player.play, backend=backend)
     except Exception as error:
-        return Played(tuple(world.transcript), _failure(error, world.at))
-    return Played(tuple(world.transcript), None)
+        return Played(tuple(player.run.transcript), _failure(error, player.run.at))
+    return Played(tuple(player.run.transcript), None)
 
 
 def _failure(error: Exception, steps: int) -> Failure:
@@ -97,7 +103,7 @@ def _failure(error: Exception, steps: int) -> Failure:
     if isinstance(error, EngineClosed) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # a task of the engine died
     if isinstance(error, InvariantBroken):
-        return Failure(error.rule, error.told, steps)
+        return Failure(error.rule, error.details, steps)
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{where.filename.rpartition('/')[2]}, {where.name}: {where.line}"
     return Failure(type(error).__name__, f"{error} [{place}]", steps)
@@ -128,12 +134,12 @@ def simulate(
     steps: int,
     *,
     backend: str = "asyncio",
-    home: Callable[[], Home] = MemoryHome,
+    store: Callable[[], Store] = MemoryStore,
 ) -> Finding | None:
     """Play the history of a seed; if it fails, return how, in as few steps as can be found."""
-    if play(history(seed, steps), backend=backend, home=home).failure is None:
+    if play(history(seed, steps), backend=backend, store=store).failure is None:
         return None
-    return investigate(seed, steps, backend=backend, home=home)
+    return investigate(seed, steps, backend=backend, store=store)
 
 
 def investigate(
@@ -141,18 +147,18 @@ def investigate(
     steps: int,
     *,
     backend: str = "asyncio",
-    home: Callable[[], Home] = MemoryHome,
+    store: Callable[[], Store] = MemoryStore,
 ) -> Finding:
     """Return the shortest history that can be found to break the same rule as a seed's does."""
     whole = history(seed, steps)
 
     def played(kept: Sequence[int]) -> Played:
         # With a look at everything after each step, or it would be up to how many are left.
-        return play([whole[i] for i in kept], backend=backend, home=home, look_every=1)
+        return play([whole[i] for i in kept], backend=backend, store=store, check_every=1)
 
     failure = played(range(steps)).failure
     if failure is None:  # looking more often is what keeps it from failing
-        found = play(whole, backend=backend, home=home)
+        found = play(whole, backend=backend, store=store)
         assert found.failure is not None, "the seed is one that fails"
         return Finding(seed, steps, tuple(range(steps)), found, whole=True)
 

@@ -1,8 +1,7 @@
-"""What clients of a booking service do, and what befalls them: histories, made from a seed.
+"""What the clients of a booking service do: scenes of a few calls each.
 
-Each client plays one scene after another, a few calls each, and everybody's
-are shuffled into one history, with the weather in between: clocks that jump,
-a sweeper that stalls, subscribers that do not read, crashes.
+`slotengine.testing.simulation.history` shuffles the scenes of all clients into one
+history.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from typing import Any, Final
 
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import duration_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows, Windows
-from slotengine.testing.operations import Operation
+from slotengine.testing.internal.operations import Operation
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
     FIRST,
@@ -29,137 +27,39 @@ from slotengine.testing.simulation.steps import (
     TERMS,
     TICK,
     Call,
-    Crash,
-    Deafen,
+    CallMode,
     GiveUp,
-    How,
-    Import,
     Jump,
     JumpTo,
-    JumpToEnd,
-    Look,
-    Resume,
-    Stall,
+    Probe,
     Step,
     at,
 )
-
-CLIENTS: Final = 6
-LIVES: Final = ((True, True), (True, True), (True, False), (False, True), (False, False))
-"""What an engine may be like: whether it has quotas, and whether its calls tidy up."""
-SUBSCRIBERS: Final = 2
 
 TTLS: Final = (8, 8, 8, 3, 1, 20)
 UNITS: Final = (1, 1, 2, 3)
 BUFFERS: Final = ((0, 0), (0, 0), (1, 0), (1, 2))
 WAITS: Final = (1, 3, 8, 20, 1_000, 1_000)
-"""How much patience they have."""
-ODD: Final = (0, 1, TICK // 4, TICK // 2 + 500_000, TICK - 1)
-"""How far beyond a whole tick a clock jumps, in every third history."""
+"""How long clients wait for a slot, in ticks."""
 SCHEDULES: Final[tuple[Windows | None, ...]] = (
     *(None,) * 10,
     ALWAYS_OPEN,
     FixedWindows([(at(27), at(33))]),
 )
-"""Hours that a request brings along, if any."""
-QUOTAS: Final = (
-    Quota(holds=1),
-    Quota(holds=2, life=21 * TICK),
-    Quota(held=3 * TICK),
-    Quota(holds=3, held=4 * TICK),
-    Quota(held=5 * TICK, life=12 * TICK),
-    Quota(holds=2, waits=1),
-    Quota(life=9 * TICK),
-)
-"""What some requests say of how much their holder may have: no two alike for one holder."""
+"""The hours that a request brings along, if any."""
 HOT: Final = ((27, 29), (27, 29), (28, 31))
-"""What many want to have, or hardly anybody would wait for another."""
+"""Spans that many clients request, so that they wait for each other."""
 
 
-def history(seed: int, steps: int) -> list[Step]:
-    """Return the history of a seed: the same steps for the same seed, on any machine.
-
-    >>> history(7, 3) == history(7, 5)[:3]
-    True
-    """
-    random, quotas = Random(seed), Random(f"{seed} quotas")
-    clients = [_Client(number, random) for number in range(CLIENTS)]
-    plays = [client.scenes() for client in clients]
-    # Some have an engine without quotas from the start, or one whose calls tidy nothing.
-    made: list[Step] = [Crash(0, *random.choice(LIVES))]
-    while len(made) < steps:
-        if random.random() < 0.25:
-            made.append(_weather(random))
-        else:
-            made += [_with_quotas(step, quotas) for step in next(random.choice(plays))]
-    if seed % 3:
-        return made[:steps]
-    # By itself, so that what happens is the same whether or not the clock has seconds.
-    beyond = Random(seed)
-    return [
-        step._replace(odd=beyond.choice(ODD)) if isinstance(step, Jump) else step
-        for step in made[:steps]
-    ]
-
-
-def _with_quotas(step: Step, random: Random) -> Step:
-    """Let some of what is asked for in a step come with a quota of its own."""
-
-    def quota(holder: str | None) -> Quota | None:
-        return random.choice(QUOTAS) if holder is not None and random.random() < 0.4 else None
-
-    if not isinstance(step, Call):
-        return step
-    operation = step.operation
-    if operation.ask is not None:
-        ask = operation.ask._replace(quota=quota(operation.ask.holder))
-        operation = operation._replace(ask=ask)
-    proposals = tuple(one._replace(quota=quota(one.holder)) for one in operation.proposals)
-    return step._replace(operation=operation._replace(proposals=proposals))
-
-
-def _weather(random: Random) -> Step:
-    match random.randrange(20):
-        case 0 | 1 | 2 | 3:
-            return Jump(random.choice((1, 1, 2, 3, 8)))
-        case 4:
-            return Jump(-random.choice((1, 2, 5)))
-        case 5:
-            return JumpTo(random.randrange(CLIENTS), random.randrange(2), random.choice((-1, 0, 1)))
-        case 6 | 7:
-            return Stall(on=random.random() < 0.5)
-        case 8 | 9:
-            return Deafen(random.randrange(SUBSCRIBERS), on=random.random() < 0.5)
-        case 10:
-            return _import(random)
-        case 11:
-            return Crash(random.choice((0, 1, 2, 5)), *random.choice(LIVES))
-        case 12:
-            return GiveUp(random.choice((0, 0, 1, 2)), when_served=random.random() < 0.8)
-        case 13:
-            return JumpToEnd(random.choice((0, 0, 1)), random.choice((-1, 0, 0, 1)))
-        case _:
-            return Resume(cancel=random.random() < 0.4)
-
-
-def _import(random: Random) -> Import:
-    names = random.sample(list(RESOURCES), random.choice((0, 1, 2)))
-    spans = []
-    for name in names:
-        start, end = _span(random)
-        spans.append((name, at(start), at(end)))
-    return Import(random.choice(("calendar", "feed")), tuple(spans))
-
-
-def _span(random: Random) -> tuple[int, int]:
+def span(random: Random) -> tuple[int, int]:
     if random.random() < 0.5:
         return random.choice(HOT)
     start = random.randrange(FIRST, LAST - 1)
     return start, min(LAST, start + random.randint(1, 4))
 
 
-class _Client:
-    """One client, who forgets nothing but what it was never told."""
+class Client:
+    """One client; it remembers every answer that it got."""
 
     def __init__(self, number: int, random: Random) -> None:
         self._number = number
@@ -167,7 +67,7 @@ class _Client:
         self._keys = count(1)
 
     def scenes(self) -> Iterator[list[Step]]:
-        """Yield step after step, for ever; or several, between which nothing else happens."""
+        """Yield steps for ever, in lists: nothing happens between the steps of one list."""
         scenes: list[Callable[[], Iterator[Step]]] = [
             self._buys,
             self._buys,
@@ -184,23 +84,23 @@ class _Client:
             *(self._acts_on_an_old_view,) * 2,
             self._lapses_again,
             self._lives_long,
-            self._asks,
+            self._reads,
             *(self._forgets,) * 3,
-            *(self._gives_up,) * 4,
+            *(self._ends_its_own,) * 4,
             *(self._uses_a_key_again,) * 2,
             *(self._waits,) * 11,
-            *(self._lets_go,) * 8,
+            *(self._gives_back,) * 8,
             self._waits_and_asks_again,
-            *(self._looks,) * 5,
+            *(self._lists_slots,) * 5,
             *(self._books_by_rules,) * 5,
             *(self._moves_by_rules,) * 2,
-            *(self._looks_and_moves,) * 2,
+            *(self._lists_slots_and_moves,) * 2,
         ]
         while True:
             together: list[Step] = []
             for step in self._random.choice(scenes)():
                 together.append(step)
-                # Nothing comes between a client's own jump of the clock and what it does then.
+                # A client acts right after its own jump of the clock.
                 if not isinstance(step, JumpTo):
                     yield together
                     together = []
@@ -219,24 +119,26 @@ class _Client:
 
     def _retries(self) -> Iterator[Step]:
         operation = self._keyed(self._reserve())
-        yield self._call(operation, How.LOST)
+        yield self._call(operation, CallMode.LOST)
         yield self._call(operation)
         if self._random.random() < 0.3:
             yield self._call(operation)
-        yield self._call(Operation("confirm"), How.LOST)
+        yield self._call(Operation("confirm"), CallMode.LOST)
         yield self._call(Operation("confirm"))
 
     def _extends_at_the_last_moment(self) -> Iterator[Step]:
         yield self._call(self._reserve())
         for _ in range(self._random.randint(1, 4)):
             yield JumpTo(self._number, 0, self._random.choice((-1, -1, -1, 0)))
-            yield self._call(self._extend(), self._random.choice((How.ASYNC, How.AT_ONCE)))
+            yield self._call(
+                self._extend(), self._random.choice((CallMode.ASYNC, CallMode.AT_ONCE))
+            )
 
     def _confirms_late(self) -> Iterator[Step]:
         yield self._call(self._by_rules() if self._random.random() < 0.4 else self._reserve())
         yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1, 3 * TICK)))
         confirm = Operation("confirm", if_still_free=self._random.random() < 0.5)
-        yield self._call(confirm, self._random.choice((How.ASYNC, How.AT_ONCE)))
+        yield self._call(confirm, self._random.choice((CallMode.ASYNC, CallMode.AT_ONCE)))
 
     def _vanishes(self) -> Iterator[Step]:
         yield self._call(self._reserve())
@@ -248,7 +150,7 @@ class _Client:
             if chance < 0.4:
                 yield self._call(self._move())
             elif chance < 0.8:
-                yield self._call(Operation("move_request", (self._wish(),), renew=renew))
+                yield self._call(Operation("move_request", (self._proposal(),), renew=renew))
             else:
                 yield self._call(self._one_of("move_any")._replace(renew=renew))
             if self._random.random() < 0.3:
@@ -256,23 +158,23 @@ class _Client:
 
     def _hoards(self) -> Iterator[Step]:
         for _ in range(self._random.randint(2, 5)):
-            (wish,) = self._reserve().proposals
-            wish = wish._replace(holder=f"client-{self._number}")
-            yield self._call(Operation("reserve_request", (wish,)))
-        start = self._start()  # and what it has should be longer
+            (proposal,) = self._reserve().proposals
+            proposal = proposal._replace(holder=f"client-{self._number}")
+            yield self._call(Operation("reserve_request", (proposal,)))
+        start = self._start()  # and then a longer slot in place of the latest
         claims = (Claim(self._random.choice(list(RESOURCES)), start, start + 4 * TICK),)
         longer = Proposal(start, start + 4 * TICK, claims, 8 * TICK)
         yield self._call(Operation("move_request", (longer,)))
 
     def _takes_several(self) -> Iterator[Step]:
         verb = self._random.choice(("reserve_all", "reserve_each"))
-        wishes = tuple(self._wish() for _ in range(self._random.randint(2, 3)))
+        proposals = tuple(self._proposal() for _ in range(self._random.randint(2, 3)))
         if self._random.random() < 0.4:
-            wishes = tuple(wish._replace(key=self._key()) for wish in wishes)
-            yield self._call(Operation(verb, wishes), How.LOST)
+            proposals = tuple(proposal._replace(key=self._key()) for proposal in proposals)
+            yield self._call(Operation(verb, proposals), CallMode.LOST)
             if self._random.random() < 0.3:
-                wishes = (self._wish(), *wishes[1:])
-        yield self._call(Operation(verb, wishes))
+                proposals = (self._proposal(), *proposals[1:])
+        yield self._call(Operation(verb, proposals))
         yield self._call(Operation("confirm"))
         yield self._call(Operation("release"), nth=1)
 
@@ -280,7 +182,7 @@ class _Client:
         operation = self._one_of("reserve_any")
         if self._random.random() < 0.3:
             operation = operation._replace(key=self._key())
-            yield self._call(operation, How.LOST)
+            yield self._call(operation, CallMode.LOST)
             if self._random.random() < 0.3:
                 operation = self._one_of("reserve_any")._replace(
                     proposals=operation.proposals, weights=None, key=operation.key
@@ -310,68 +212,68 @@ class _Client:
         yield self._call(operation._replace(version=self._random.choice((1, 2))))
 
     def _uses_a_key_again(self) -> Iterator[Step]:
-        """For a request that differs in one thing, if in any."""
+        """Repeat a request with its key, or another request that differs in one thing."""
         if self._random.random() < 0.4:
-            ask = self._by_rules().ask
-            assert ask is not None
-            ask = ask._replace(key=self._key())
-            yield self._call(Operation("reserve_slot", ask=ask))
+            request = self._by_rules().slot_request
+            assert request is not None
+            request = request._replace(key=self._key())
+            yield self._call(Operation("reserve_slot", slot_request=request))
             for _ in range(2):
-                yield self._call(Operation("reserve_slot", ask=self._altered(ask)))
+                yield self._call(Operation("reserve_slot", slot_request=self._altered(request)))
             return
         seat = self._random.random() < 0.3
         operation = Operation("reserve_request", (self._seat(),)) if seat else self._reserve()
         operation = self._keyed(operation)
         yield self._call(operation)
-        (wish,) = operation.proposals
+        (proposal,) = operation.proposals
         changes: tuple[dict[str, Any], ...] = (
             {},
             {"ttl": 9 * TICK},
             {"holder": "another"},
             {"event_type": "another"},
             {"seats": Seats(3, 3)} if seat else {"schedule": FixedWindows([(at(0), at(99))])},
-            self._wish()._replace(key=wish.key)._asdict(),
+            self._proposal()._replace(key=proposal.key)._asdict(),
         )
         for change in self._random.sample(changes, 3):
-            if self._random.random() < 0.1:  # now, or after, it is as if it had never been
+            if self._random.random() < 0.1:  # the key is about to be forgotten
                 yield JumpTo(self._number, 0, TERMS.retention)
-            changed = wish._replace(**change)
+            changed = proposal._replace(**change)
             if changed.schedule is not None and changed.demand is Demand.HOURS:
-                changed = changed._replace(demand=Demand.AHEAD)  # as the engine has it then
+                changed = changed._replace(demand=Demand.AHEAD)  # as the engine would have it
             yield self._call(Operation("reserve_request", (changed,)))
 
-    def _altered(self, ask: SlotRequest) -> SlotRequest:
-        """Return what one asks for, or nearly so."""
-        event_type = EVENT_TYPES[ask.event_type]
+    def _altered(self, request: SlotRequest) -> SlotRequest:
+        """Return the same slot request, or one that differs in one thing."""
+        event_type = EVENT_TYPES[request.event_type]
         hosts = frozenset(host.resource for host in event_type.hosts())
         changes: list[dict[str, Any]] = [
             {},
             {"ttl": 9 * TICK},
             {"holder": "another"},
-            {"enforce": not ask.enforce},
-            {"only": hosts if ask.only is None else None},
+            {"enforce": not request.enforce},
+            {"only": hosts if request.only is None else None},
         ]
         if event_type.seats:
-            changes.append({"seats": 3 - ask.seats})
-        others = [one for one in map(duration_us, event_type.lengths) if one != ask.length]
+            changes.append({"seats": 3 - request.seats})
+        others = [one for one in map(duration_us, event_type.lengths) if one != request.length]
         changes += [{"length": one} for one in others]
-        return ask._replace(**self._random.choice(changes))
+        return request._replace(**self._random.choice(changes))
 
     def _lapses_again(self) -> Iterator[Step]:
-        """Let holds lapse, and ask for another just when that is, or is not, forgiven."""
+        """Let holds expire, and request another around the end of the cool-down."""
         for _ in range(2):
-            yield self._call(self._reserve_as_holder(), How.ASYNC)
+            yield self._call(self._reserve_as_holder(), CallMode.ASYNC)
             yield JumpTo(self._number, 0, self._random.choice((0, 0, 0, -1)))
             if self._random.random() < 0.3:
                 yield self._call(Operation("confirm", if_still_free=True))
         off = self._random.choice((-1, 0, 0, 1))
         yield JumpTo(self._number, 0, self._random.choice((off, TERMS.cool_down + off)))
-        yield self._call(self._reserve_as_holder(), How.ASYNC)
+        yield self._call(self._reserve_as_holder(), CallMode.ASYNC)
 
     def _reserve_as_holder(self) -> Operation:
         ttl = self._random.choice((TICK, TERMS.cool_down))
-        wish = self._wish(plain=True)._replace(holder=f"client-{self._number}", ttl=ttl)
-        return Operation("reserve", (wish,))
+        proposal = self._proposal(plain=True)._replace(holder=f"client-{self._number}", ttl=ttl)
+        return Operation("reserve", (proposal,))
 
     def _lives_long(self) -> Iterator[Step]:
         yield self._call(self._reserve())
@@ -381,7 +283,7 @@ class _Client:
         yield self._call(Operation("prolong", ttl=off, renew=renew))
 
     def _forgets(self) -> Iterator[Step]:
-        """Have what is over forgotten, up to one's own at the latest, and ask for that again."""
+        """Have past bookings forgotten, the client's own among them, and request that again."""
         operation = self._keyed(self._reserve(hot=True))
         yield self._call(operation)
         yield self._call(Operation("confirm"))
@@ -390,21 +292,21 @@ class _Client:
         if self._random.random() < 0.5:
             yield self._call(operation)
 
-    def _asks(self) -> Iterator[Step]:
-        """Ask what there is, and have no more of it than the answer."""
+    def _reads(self) -> Iterator[Step]:
+        """Only read."""
         if self._random.random() < 0.7:
-            yield self._call(Operation("is_free", (self._wish(),)))
-        start, end = _span(self._random)
+            yield self._call(Operation("is_free", (self._proposal(),)))
+        start, end = span(self._random)
         name = self._random.choice(list(RESOURCES))
         yield self._call(Operation("reservations", resource=name, load_in=(at(start), at(end))))
 
-    def _gives_up(self) -> Iterator[Step]:
+    def _ends_its_own(self) -> Iterator[Step]:
         nth = self._random.choice((0, 0, 1, 2))
         for verb in self._random.sample(("release", "cancel", "cancel", "get"), 2):
             yield self._call(Operation(verb), nth=nth)
 
     def _waits(self) -> Iterator[Step]:
-        yield self._call(self._patient(self._any_reserve()))
+        yield self._call(self._waiting(self._any_reserve()))
         if self._random.random() < 0.25:
             yield GiveUp(when_served=self._random.random() < 0.8)
         if self._random.random() < 0.5:
@@ -412,15 +314,15 @@ class _Client:
             yield self._call(Operation(verb))
 
     def _waits_and_asks_again(self) -> Iterator[Step]:
-        operation = self._patient(self._keyed(self._reserve(hot=True)))
-        yield self._call(operation, self._random.choice((How.ASYNC, How.LOST)))
+        operation = self._waiting(self._keyed(self._reserve(hot=True)))
+        yield self._call(operation, self._random.choice((CallMode.ASYNC, CallMode.LOST)))
         if self._random.random() < 0.5:
             yield GiveUp(when_served=True)
         again = operation if self._random.random() < 0.5 else operation._replace(wait=None)
         yield self._call(again)
 
-    def _lets_go(self) -> Iterator[Step]:
-        """Have what others may be waiting for soon, and then no more."""
+    def _gives_back(self) -> Iterator[Step]:
+        """Take a slot for which others may soon wait, and give it back."""
         yield self._call(self._reserve(hot=True))
         if self._random.random() < 0.3:
             yield self._call(Operation("confirm"))
@@ -435,21 +337,21 @@ class _Client:
             case _:
                 yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1)))
 
-    def _looks(self) -> Iterator[Step]:
-        yield self._look(self._random.choice(list(EVENT_TYPES)))
+    def _lists_slots(self) -> Iterator[Step]:
+        yield self._probe(self._random.choice(list(EVENT_TYPES)))
         if self._random.random() < 0.5:
             yield self._call(Operation("confirm"))
 
-    def _looks_and_moves(self) -> Iterator[Step]:
+    def _lists_slots_and_moves(self) -> Iterator[Step]:
         operation = self._by_rules()
         yield self._call(operation)
-        assert operation.ask is not None
-        yield self._look(operation.ask.event_type, moves=True)
+        assert operation.slot_request is not None
+        yield self._probe(operation.slot_request.event_type, moves=True)
 
-    def _look(self, event_type: str, *, moves: bool = False) -> Look:
+    def _probe(self, event_type: str, *, moves: bool = False) -> Probe:
         start = self._random.choice((FIRST, FIRST, 28, MONDAY))
         end = self._random.choice((LAST, LAST, start + 4))
-        return Look(
+        return Probe(
             self._number,
             event_type,
             at(start),
@@ -465,9 +367,11 @@ class _Client:
     def _books_by_rules(self) -> Iterator[Step]:
         operation = self._by_rules()
         if self._random.random() < 0.2:
-            assert operation.ask is not None
-            operation = operation._replace(ask=operation.ask._replace(key=self._key()))
-            yield self._call(operation, How.LOST)
+            assert operation.slot_request is not None
+            operation = operation._replace(
+                slot_request=operation.slot_request._replace(key=self._key())
+            )
+            yield self._call(operation, CallMode.LOST)
         yield self._call(operation)
         yield self._call(
             self._random.choice(
@@ -478,7 +382,7 @@ class _Client:
     def _moves_by_rules(self) -> Iterator[Step]:
         yield self._call(self._by_rules())
         event_type = self._random.choice(("", "", "", "talk", "talk", "visit"))
-        ask = SlotRequest(
+        request = SlotRequest(
             event_type,
             self._start(),
             ttl=self._random.choice(TTLS) * TICK,
@@ -487,17 +391,19 @@ class _Client:
         )
         version = self._random.choice((None, None, 1, 2))
         renew = self._random.random() < 0.5
-        # Of those that have seats; decided without the dice, so that all else stays as it was.
+        # Only some have seats.  No random draw, so that all other steps stay the same.
         seats = 1 + self._number % 3 if version is None and not event_type else None
-        yield self._call(Operation("move_slot", ask=ask, renew=renew, version=version, seats=seats))
+        yield self._call(
+            Operation("move_slot", slot_request=request, renew=renew, version=version, seats=seats)
+        )
 
-    # --- What they ask for ------------------------------------------------------------------
+    # --- Requests ------------------------------------------------------------------
 
-    def _call(self, operation: Operation, how: How | None = None, *, nth: int = 0) -> Call:
-        if how is None:
-            rare = (How.AT_ONCE, How.LOST, How.PARKED, How.OUT_OF_TURN)
-            how = How.ASYNC if self._random.random() < 0.7 else self._random.choice(rare)
-        return Call(self._number, operation, nth, how)
+    def _call(self, operation: Operation, mode: CallMode | None = None, *, nth: int = 0) -> Call:
+        if mode is None:
+            rare = (CallMode.AT_ONCE, CallMode.LOST, CallMode.PARKED, CallMode.OUT_OF_TURN)
+            mode = CallMode.ASYNC if self._random.random() < 0.7 else self._random.choice(rare)
+        return Call(self._number, operation, nth, mode)
 
     def _extend(self) -> Operation:
         return Operation("extend", ttl=self._random.choice(TTLS) * TICK)
@@ -506,11 +412,11 @@ class _Client:
         return f"client-{self._number}-{next(self._keys)}"
 
     def _one_of(self, verb: str) -> Operation:
-        """Return what asks for one of several."""
+        """Return an operation for one of several candidates."""
         count = self._random.randint(2, 3)
         operation = Operation(
             verb,
-            tuple(self._wish() for _ in range(count)),
+            tuple(self._proposal() for _ in range(count)),
             policy=self._random.choice(list(Policy)),
             load_in=self._random.choice((None, (at(27), at(30)))),
         )
@@ -526,7 +432,7 @@ class _Client:
         start = at(self._random.randrange(FIRST, LAST))
         return Operation("move", start=start, ttl=ttl, renew=renew, resource=resource)
 
-    def _patient(self, operation: Operation) -> Operation:
+    def _waiting(self, operation: Operation) -> Operation:
         return operation._replace(wait=self._random.choice(WAITS) * TICK)
 
     def _any_reserve(self) -> Operation:
@@ -541,7 +447,7 @@ class _Client:
     def _by_rules(self) -> Operation:
         names = ("talk", "talk", "course", "course", "visit", "call")
         event_type = EVENT_TYPES[self._random.choice(names)]
-        ask = SlotRequest(
+        request = SlotRequest(
             event_type.id,
             self._start(),
             self._length(event_type.id),
@@ -551,10 +457,10 @@ class _Client:
             only=self._only(event_type.id),
             enforce=self._random.random() < 0.5,
         )
-        return Operation("reserve_slot", ask=ask)
+        return Operation("reserve_slot", slot_request=request)
 
     def _only(self, event_type: str) -> frozenset[str] | None:
-        """Return who will do of the groups of an event type, if not everybody."""
+        """Return the hosts that the client accepts; mostly all."""
         if self._random.random() > 0.2:
             return None
         fixed = [host.resource for host in EVENT_TYPES[event_type].fixed]
@@ -573,17 +479,17 @@ class _Client:
         return f"client-{self._number}" if self._random.random() < 0.6 else None
 
     def _keyed(self, operation: Operation) -> Operation:
-        (wish,) = operation.proposals
-        return operation._replace(proposals=(wish._replace(key=self._key()),))
+        (proposal,) = operation.proposals
+        return operation._replace(proposals=(proposal._replace(key=self._key()),))
 
     def _reserve(self, *, hot: bool = False) -> Operation:
         if self._random.random() < 0.4:
-            return Operation("reserve_request", (self._wish(hot=hot),))
-        wish = self._wish(plain=True, hot=hot)
-        return Operation("reserve", (wish,))
+            return Operation("reserve_request", (self._proposal(hot=hot),))
+        proposal = self._proposal(plain=True, hot=hot)
+        return Operation("reserve", (proposal,))
 
-    def _wish(self, *, plain: bool = False, hot: bool = False) -> Proposal:
-        start, end = self._random.choice(HOT) if hot else _span(self._random)
+    def _proposal(self, *, plain: bool = False, hot: bool = False) -> Proposal:
+        start, end = self._random.choice(HOT) if hot else span(self._random)
         before, after = (0, 0) if plain else self._random.choice(BUFFERS)
         several = 1 if plain else self._random.choice((1, 1, 2))
         claims = tuple(
@@ -592,7 +498,7 @@ class _Client:
         )
         ttl = self._random.choice(TTLS) * TICK
         schedule = None if plain else self._random.choice(SCHEDULES)
-        # Some of them never ask for the past.
+        # Every other client never requests a slot in the past.
         ahead = Demand.HOURS if schedule is None else Demand.AHEAD
         demand = ahead if self._number % 2 else Demand.NOTHING
         return Proposal(
@@ -600,7 +506,7 @@ class _Client:
         )
 
     def _names(self, several: int, *, hot: bool) -> list[str]:
-        """Return what is wanted: the room more often than anything else."""
+        """Return resources to request: mostly the room."""
         if several == 1 and self._random.random() < (0.7 if hot else 0.4):
             return ["room"]
         return self._random.sample(list(RESOURCES), several)

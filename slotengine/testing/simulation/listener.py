@@ -1,4 +1,4 @@
-"""A subscriber that can stall, and knows what it must hear."""
+"""A subscriber that can be stalled, and knows which events it must receive."""
 
 from __future__ import annotations
 
@@ -10,37 +10,38 @@ from slotengine.engine.events import Event, Lagged, Subscription
 
 
 class Listener:
-    """A subscriber, and how far it is in all that was told."""
+    """A subscriber, and its position in the list of all events."""
 
-    def __init__(self, stream: Subscription, told: Sequence[Event]) -> None:
+    def __init__(self, stream: Subscription, events: Sequence[Event]) -> None:
         self._stream = stream
-        self._told = told
+        self._events = events
         self._next = 0
-        self._deaf = False
+        self._stalled = False
         self._go_on = anyio.Event()
         self.wrong: str | None = None
+        """What it received that it should not have, if anything."""
 
-    def deafen(self, on: bool) -> None:
-        """Stop to read, or go on."""
-        if on and not self._deaf:
+    def stall(self, on: bool) -> None:
+        """Stop reading, or go on."""
+        if on and not self._stalled:
             self._go_on = anyio.Event()
-        self._deaf = on
+        self._stalled = on
         if not on:
             self._go_on.set()
 
     @property
     def idle(self) -> bool:
-        """Whether it has heard all there is to hear, or does not listen."""
-        return self._deaf or self._next == len(self._told) or self.wrong is not None
+        """Whether it has read every event, or does not read."""
+        return self._stalled or self._next == len(self._events) or self.wrong is not None
 
     async def run(self) -> None:
-        """Read the events, and hold each against what was told."""
+        """Read the events, and compare each with the list."""
         async for event in self._stream:
             if isinstance(event, Lagged):
                 self._next += event.missed
-            elif self._next < len(self._told) and event is self._told[self._next]:
+            elif self._next < len(self._events) and event is self._events[self._next]:
                 self._next += 1
             else:
-                self.wrong = f"heard {event} as number {self._next} of {len(self._told)}"
-            while self._deaf:
+                self.wrong = f"received {event} as number {self._next} of {len(self._events)}"
+            while self._stalled:
                 await self._go_on.wait()

@@ -1,8 +1,8 @@
-"""The shortest failing history that can be found: which steps can be left out?
+"""Shrinking: which steps of a failing history can be left out?
 
 Delta debugging (A. Zeller and R. Hildebrandt, "Simplifying and isolating
 failure-inducing input", 2002): leave out half of the steps, then quarters, and
-so on down to single ones, for as long as what is left still fails.
+so on down to single steps, as long as the rest still fails.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 MOST_PLAYS: Final = 1_000
-"""So many attempts at most; a hundred or two will do for a hundred steps."""
+"""The most attempts.  For a hundred steps, one or two hundred are enough."""
 
 
 def shortest(
     length: int, fails: Callable[[Sequence[int]], bool], *, most: int = MOST_PLAYS
 ) -> tuple[int, ...]:
-    """Return which of so many steps are needed for a history that fails, in order.
+    """Return the indexes of the steps, of ``length``, that a failing history needs, in order.
 
-    None of them can be left out any more, unless ``most`` attempts did not do.
+    ``fails`` says whether some of the steps fail.  No single step of the result can
+    be left out, unless the search ended after ``most`` attempts.
 
     >>> shortest(100, lambda kept: {3, 50, 98} <= set(kept))
     (3, 50, 98)

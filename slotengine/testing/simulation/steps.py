@@ -1,14 +1,14 @@
-"""The steps of a history: plain values, each of which makes sense whatever else is left out.
+"""The steps of a history, as plain values: each makes sense without the others.
 
-So a history can be cut short, step by step, and what is left is a history.
-That is why a step names no uid and no moment of expiry: it says "the latest of
-client 3", and "a tick before that one lapses", and finds out when it is played.
+So any step can be left out, and the rest is still a history.  That is why a step
+names no uid and no moment of expiry.  It says "the latest of client 3" or "a tick
+before that one expires", which is resolved when it is played.
 
-A tick is a minute, and the clock begins at 0: few instants, so that spans touch,
-nest and repeat, and things happen at the very moment at which others end.  The
-clock is sometimes some seconds on, and where it jumps to such a moment, it may be
-a microsecond off.  What there is
-to be had lies some ticks ahead, so that it matters by when it has to be booked.
+A tick is a minute, and the clock begins at tick 0.  There are few instants, so
+that spans touch, nest and repeat, and things happen at the moment at which others
+end.  Sometimes the clock stands some seconds past a tick, or a microsecond beside
+such a moment.  What can be reserved lies some ticks ahead, so that notice and
+booking windows matter.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from slotengine.core.ledger.terms import Terms
 from slotengine.core.offer.event_type import EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.instant import MINUTE, to_us
 from slotengine.core.time.schedule import FixedWindows, Windows
-from slotengine.testing.operations import Operation, Scale
+from slotengine.testing.internal.operations import Operation, Scale
 
 # --- Time ------------------------------------------------------------------------------------
 
 TICK: Final = MINUTE
 MONDAY: Final = 32
-"""The tick at which a week begins in Kathmandu, in the middle of what can be booked."""
+"""The tick at which a week begins in Kathmandu, in the middle of the bookable time."""
 ORIGIN: Final = to_us(datetime(2030, 1, 6, 18, 15, tzinfo=UTC)) - MONDAY * TICK
-"""The moment of tick 0."""
+"""The instant of tick 0."""
 SCALE: Final = Scale(ORIGIN, TICK)
 FIRST: Final = 25
 LAST: Final = 39
-"""Slots lie between these ticks.  The clock goes beyond: that one is over frees nobody from it."""
+"""Slots lie between these ticks.  The clock goes on past them."""
 
 
 def at(tick: int) -> int:
-    """Return the moment of a tick.
+    """Return the instant of a tick.
 
     >>> at(3) - at(0) == 3 * TICK
     True
@@ -46,7 +46,7 @@ def at(tick: int) -> int:
     return ORIGIN + tick * TICK
 
 
-# --- What there is -----------------------------------------------------------------------------
+# --- Resources and event types -----------------------------------------------------------
 
 TERMS: Final = Terms(
     default_ttl=8 * TICK,
@@ -60,17 +60,17 @@ TERMS: Final = Terms(
     max_lapses=2,
     cool_down=6 * TICK,
 )
-FREE_TERMS: Final = replace(TERMS, max_holds=None, max_held=None, max_lapses=None)
-"""The same, without quotas: then the usual case is decided on a way of its own."""
+TERMS_WITHOUT_QUOTAS: Final = replace(TERMS, max_holds=None, max_held=None, max_lapses=None)
+"""The same without quotas, as the ledger then decides the usual case by a shortcut."""
 MOST_WAITING: Final = 4
-"""So many may wait at once."""
+"""The most calls that may wait at once."""
 RESOURCES: Final[dict[str, tuple[int, Windows | None]]] = {
     "room": (1, None),
     "annex": (1, None),
     "desk": (1, FixedWindows([(at(25), at(31)), (at(32), at(39))])),
     "hall": (3, None),
 }
-"""What there is: capacity and hours of each."""
+"""Capacity and opening hours of each resource."""
 
 
 def _minutes(ticks: int) -> timedelta:
@@ -106,8 +106,8 @@ EVENT_TYPES: Final = {
             all_of=[Host("desk", schedule=FixedWindows([(at(27), at(39))]))],
             before=_minutes(1),
             window=RollingDays(0),
-            limits=[Limit(Period.MONTH, time=_minutes(6))],  # the longest is too long for any
-            zone="Asia/Dhaka",  # where a day begins at tick 17, and what follows can be booked
+            limits=[Limit(Period.MONTH, time=_minutes(6))],  # the longest length exceeds it
+            zone="Asia/Dhaka",  # where a bookable day begins at tick 17
         ),
         EventType(
             id="call",
@@ -118,46 +118,46 @@ EVENT_TYPES: Final = {
         ),
     )
 }
-"""What can be booked by rules: of one out of several, shared, in three lengths, and all alone."""
+"""Event types: one host of a group, a shared session, three lengths, and a single host."""
 
-# --- What happens ------------------------------------------------------------------------------
+# --- Steps ------------------------------------------------------------------------------
 
 
-class How(Enum):
-    """What becomes of a call."""
+class CallMode(Enum):
+    """How a call is made, and what becomes of its answer."""
 
     ASYNC = "async"
-    """Awaited, and its answer believed."""
+    """The async verb; the client learns the answer."""
     AT_ONCE = "at once"
-    """The ``_nowait`` verb, before any other task can run."""
+    """The ``_nowait`` verb, before any other task runs."""
     OUT_OF_TURN = "out of turn"
-    """The ``_nowait`` verb, before those who wait."""
+    """The ``_nowait`` verb, ahead of the calls that wait."""
     LOST = "reply lost"
-    """Done, but the client never hears of it."""
+    """Carried out, but the client never gets the answer."""
     PARKED = "parked"
-    """Gives way to others for some steps, before it is done, or is cancelled there."""
+    """Kept where it gives way to others, for some steps; then carried out, or cancelled."""
 
 
 class Call(NamedTuple):
-    """A client calls a verb; if that is about a reservation, its ``nth`` from the latest."""
+    """A client calls a verb; if it is about a reservation, the client's ``nth`` from the latest."""
 
     client: int
     operation: Operation
     nth: int = 0
-    how: How = How.ASYNC
+    mode: CallMode = CallMode.ASYNC
 
     def __str__(self) -> str:
         about = "" if self.operation.proposals and self.operation.verb.startswith("res") else "its "
         which = "" if not about else ("latest: " if not self.nth else f"latest but {self.nth}: ")
-        how = "" if self.how is How.ASYNC else f" ({self.how.value})"
-        return f"client {self.client}: {about}{which}{self.operation.text(SCALE)}{how}"
+        mode = "" if self.mode is CallMode.ASYNC else f" ({self.mode.value})"
+        return f"client {self.client}: {about}{which}{self.operation.text(SCALE)}{mode}"
 
 
-class Look(NamedTuple):
-    """A client looks at the slots that are offered, and takes the ``nth``, if there are any.
+class Probe(NamedTuple):
+    """A client lists the offered slots, and takes the ``nth``, if there are any.
 
-    It looks at a range, or for the ``most`` that come next from its start on.  If
-    it ``moves``, it looks through its latest reservation, and moves that there.
+    It lists a range, or the next ``most`` slots from its start on.  If it ``moves``,
+    its latest reservation is ignored in the search, and then moved to the slot.
     """
 
     client: int
@@ -183,7 +183,7 @@ class Look(NamedTuple):
 
 
 class GiveUp(NamedTuple):
-    """The ``nth`` from the latest who waits is cancelled: at once, or as soon as it is served."""
+    """The ``nth`` waiting call from the latest is cancelled: now, or when it is served."""
 
     nth: int = 0
     when_served: bool = False
@@ -194,7 +194,7 @@ class GiveUp(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """The oldest call that is parked goes on, or is cancelled where it stands."""
+    """The oldest parked call goes on, or is cancelled."""
 
     cancel: bool = False
 
@@ -203,7 +203,7 @@ class Resume(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """The clock jumps so many whole ticks forward or back, and some microseconds beyond."""
+    """The clock jumps by whole ticks, forward or back, plus ``odd`` microseconds."""
 
     by: int
     odd: int = 0
@@ -213,7 +213,7 @@ class Jump(NamedTuple):
 
 
 class JumpTo(NamedTuple):
-    """The clock jumps to when a client's nth reservation lapses, or did, or near that moment."""
+    """The clock jumps to the expiry of a client's ``nth`` hold, ``off`` by microseconds."""
 
     client: int
     nth: int = 0
@@ -226,7 +226,7 @@ class JumpTo(NamedTuple):
 
 
 class JumpToEnd(NamedTuple):
-    """The clock jumps to when the nth from the latest has no more patience, or nearly so."""
+    """The clock jumps to the end of the ``nth`` wait from the latest, ``off`` by microseconds."""
 
     nth: int = 0
     off: int = 0
@@ -236,8 +236,8 @@ class JumpToEnd(NamedTuple):
         return f"clock to where the latest but {self.nth} who waits has no more patience{off}"
 
 
-class Stall(NamedTuple):
-    """The sweeper gets no turn any more, or gets them again."""
+class StallSweeper(NamedTuple):
+    """The sweeper gets no turns, or gets them again."""
 
     on: bool = True
 
@@ -245,8 +245,8 @@ class Stall(NamedTuple):
         return "sweeper stalls" if self.on else "sweeper goes on"
 
 
-class Deafen(NamedTuple):
-    """A subscriber stops to read, or goes on."""
+class StallSubscriber(NamedTuple):
+    """A subscriber stops reading, or goes on."""
 
     subscriber: int
     on: bool = True
@@ -256,7 +256,7 @@ class Deafen(NamedTuple):
 
 
 class Import(NamedTuple):
-    """A source says when resources are busy, and nothing it said before holds."""
+    """A source imports busy spans, in place of all that it imported before."""
 
     source: str
     spans: tuple[tuple[str, int, int], ...]
@@ -267,10 +267,11 @@ class Import(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """The engine dies and starts anew; so many records that nobody was told of are lost.
+    """The engine crashes and restarts; up to ``lost`` unacknowledged records are lost.
 
-    The next one has no ``quotas``; or its calls do not ``tidy``, and its sweeper stalls
-    from the start, so that they come upon holds that have lapsed and still stand there.
+    The next engine may have no ``quotas``.  Without ``tidy``, its calls do no
+    maintenance and its sweeper is stalled, so that calls find expired holds that
+    are not yet marked.
     """
 
     lost: int = 0
@@ -283,4 +284,16 @@ class Crash(NamedTuple):
         return f"crash, {self.lost} records lost{quotas}{tidy}"
 
 
-Step = Call | Look | GiveUp | Resume | Jump | JumpTo | JumpToEnd | Stall | Deafen | Import | Crash
+Step = (
+    Call
+    | Probe
+    | GiveUp
+    | Resume
+    | Jump
+    | JumpTo
+    | JumpToEnd
+    | StallSweeper
+    | StallSubscriber
+    | Import
+    | Crash
+)

@@ -1,4 +1,4 @@
-"""A virtual clock that has an eye, and a hand, on the engine's sweeper."""
+"""A virtual clock that can stall the engine's sweeper, and knows whether it sleeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from slotengine.testing.simulation.steps import ORIGIN
 
 
 class SweptClock(SimClock):
-    """A virtual clock that knows whether the sweeper sleeps, and can keep it from waking."""
+    """A virtual clock on which only the sweeper waits, and which can keep it from waking."""
 
     def __init__(self) -> None:
         super().__init__(from_us(ORIGIN))
@@ -18,7 +18,7 @@ class SweptClock(SimClock):
         self._go_on = anyio.Event()
 
     def stall(self, on: bool) -> None:
-        """Let the sweeper have no turns, or have them again."""
+        """Keep the sweeper from running, or let it run again."""
         if on and not self.stalled:
             self._go_on = anyio.Event()
         self.stalled = on
@@ -27,13 +27,13 @@ class SweptClock(SimClock):
 
     @property
     def idle(self) -> bool:
-        """Whether the sweeper has nothing to do, or no chance to."""
+        """Whether the sweeper sleeps, or is stalled."""
         return self.stalled or (
             bool(self._waiting) and not any(wake.is_set() for _, wake in self._waiting)
         )
 
     async def wait(self, wake: anyio.Event, until: int) -> None:
-        """Do as `SimClock.wait`; and while stalled, do not return."""
+        """Do as `SimClock.wait`, but do not return while stalled."""
         await super().wait(wake, until)
         while self.stalled:
             await self._go_on.wait()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from slotengine.core.ledger.reservation import BOOKED_UNTIL
-from slotengine.testing.model import Seen
-from slotengine.testing.operations import Answer, Operation
+from slotengine.testing.internal.observed import ObservedReservation
+from slotengine.testing.internal.operations import Answer, Operation
 from slotengine.testing.simulation.steps import SCALE, Step
 
 
-class Told(NamedTuple):
+class TranscriptLine(NamedTuple):
     """A line of a transcript: what happened, and what came of it."""
 
     what: Step | Operation | str
@@ -33,7 +33,7 @@ def difference(answer: Answer, expected: Answer) -> str:
         return "; ".join(
             difference(*pair) for pair in zip(answer, expected, strict=True) if pair[0] != pair[1]
         )
-    if isinstance(answer, Seen) and isinstance(expected, Seen):
+    if isinstance(answer, ObservedReservation) and isinstance(expected, ObservedReservation):
         differing = (
             f"{name} is {one}, must be {other}"
             for (name, one), other in zip(
@@ -52,7 +52,7 @@ def _details(answer: Answer) -> str:
 def text(answer: Answer) -> str:
     """Return an answer in a few words."""
     match answer:
-        case Seen():
+        case ObservedReservation():
             until = "" if answer.until == BOOKED_UNTIL else f" until {SCALE.at(answer.until)}"
             where = "+".join(claim.resource for claim in answer.claims)
             return (

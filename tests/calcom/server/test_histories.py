@@ -13,10 +13,11 @@ from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import ENDED, Claim, State
 from slotengine.core.ledger.terms import Terms
 from slotengine.testing import SimClock
-from slotengine.testing.histories import Asked, LedgerModel, Recorder
-from slotengine.testing.linearizable import NotLinearizable, check
-from slotengine.testing.model import Seen
-from slotengine.testing.operations import Answer, Operation
+from slotengine.testing.histories import RecordedCall, Recorder
+from slotengine.testing.internal.ledger_model import LedgerModel
+from slotengine.testing.internal.observed import ObservedReservation
+from slotengine.testing.internal.operations import Answer, Operation
+from slotengine.testing.linearizability import NotLinearizable, check_linearizable
 from tests.calcom.server.api import NOW, Api, Start
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,7 @@ CALLS = 4
 
 def seen_by_clients(operation: Operation, answer: Answer) -> object:
     """Return what a client is told: of a reservation when it is, or nothing."""
-    if operation.verb == "release" or not isinstance(answer, Seen):
+    if operation.verb == "release" or not isinstance(answer, ObservedReservation):
         return None
     if answer.state in ENDED - {State.EXPIRED}:
         return None
@@ -53,13 +54,15 @@ def minute(text: str) -> int:
     return (datetime.fromisoformat(text) - NOW) // MINUTE
 
 
-def read(data: dict[str, Any] | None) -> Seen | None:
+def read(data: dict[str, Any] | None) -> ObservedReservation | None:
     """Return a reservation as it stands on the wire."""
     if data is None:
         return None
     span = minute(data["slotStart"]), minute(data["slotEnd"])
     until = minute(data["reservationUntil"])
-    return Seen(data["reservationUid"], State.HELD, 0, *span, (), until, 0, None, None, None)
+    return ObservedReservation(
+        data["reservationUid"], State.HELD, 0, *span, (), until, 0, None, None, None
+    )
 
 
 class HttpClient:
@@ -125,7 +128,7 @@ async def test_what_clients_see_can_be_explained(start: Start, seed: int) -> Non
     accepted = [call.answer is not None for call in recorder.calls if call.what.verb == "reserve"]
     assert {True, False} == set(accepted)
     assert at_once(recorder.calls) > len(recorder.calls) / 2
-    assert check(recorder.calls, MODEL) >= 1
+    assert check_linearizable(recorder.calls, MODEL) >= 1
 
 
 async def test_a_wrong_answer_would_not_be_explained(start: Start) -> None:
@@ -134,13 +137,13 @@ async def test_a_wrong_answer_would_not_be_explained(start: Start) -> None:
     client = HttpClient(0, 0, api, recorder)
     await client.calls([])
     accepted = next(call for call in recorder.calls if call.answer is not None)
-    assert check(recorder.calls, MODEL) >= 1
-    twice = Asked(accepted.what, 1_000, 0, accepted.answer, 1_001)
+    assert check_linearizable(recorder.calls, MODEL) >= 1
+    twice = RecordedCall(accepted.what, 1_000, 0, accepted.answer, 1_001)
     with pytest.raises(NotLinearizable):
-        check([*recorder.calls, twice], MODEL)
+        check_linearizable([*recorder.calls, twice], MODEL)
 
 
-def at_once(calls: list[Asked]) -> int:
+def at_once(calls: list[RecordedCall]) -> int:
     """Return how many calls were under way when another began."""
     return sum(
         any(one.asked_at < two.asked_at < (one.answered_at or 0) for two in calls)

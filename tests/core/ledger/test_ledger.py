@@ -39,7 +39,7 @@ from slotengine.errors import (
     UnknownReservation,
     UnknownResource,
 )
-from slotengine.testing.model import Seen
+from slotengine.testing.internal.observed import ObservedReservation
 
 TERMS = Terms(default_ttl=100, shortest_ttl=10, longest_ttl=1_000, retention=500)
 
@@ -1162,7 +1162,7 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
         ours, theirs = ledger.get(uid, now=32), again.get(uid, now=32)
         assert ours is not None
         assert theirs is not None
-        assert Seen.of(ours, 32) == Seen.of(theirs, 32)
+        assert ObservedReservation.of(ours, 32) == ObservedReservation.of(theirs, 32)
     assert again.reserve_proposal(slot(10, 20, "room", "hall", key="k"), uid="f", now=32).uid == "b"
 
 

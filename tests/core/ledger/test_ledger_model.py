@@ -32,7 +32,9 @@ from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import Refused
 from slotengine.testing import strategies
-from slotengine.testing.model import NaiveLedger, Seen, outcome
+from slotengine.testing.internal import strategies as ledger_strategies
+from slotengine.testing.internal.naive_ledger import NaiveLedger
+from slotengine.testing.internal.observed import ObservedReservation, outcome
 from tests.sizes import machine_size
 
 TERMS = Terms(default_ttl=5, shortest_ttl=1, longest_ttl=12, max_life=20, retention=6)
@@ -53,10 +55,10 @@ UNITS = {"sole": 1, "hours": 1, "many": 3}
 HOSTS = ("host-1", "host-2", "host-3")
 
 spans = strategies.spans(last=LAST)
-ttls = strategies.ttls
+ttls = ledger_strategies.ttls
 steps = st.sampled_from((0, 0, 0, 1, 2, 5))
 holders = st.sampled_from((None, "holder-1", "holder-2"))
-maybe_version = strategies.versions
+maybe_version = ledger_strategies.versions
 
 
 def windows(start: int, end: int) -> tuple[int, int]:
@@ -67,7 +69,7 @@ def windows(start: int, end: int) -> tuple[int, int]:
 @st.composite
 def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
     """Proposals of callers, and what only event types add: limits, a second pool, and so on."""
-    made = draw(strategies.proposals(UNITS, hosts=HOSTS, with_key=with_key, last=LAST))
+    made = draw(ledger_strategies.proposals(UNITS, hosts=HOSTS, with_key=with_key, last=LAST))
     start, end, claims = made[:3]
     another = draw(st.booleans())
     if made.pools and another:
@@ -116,7 +118,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     @initialize(chores=st.sampled_from((0, 1, 16)))
     def begin(self, chores: int) -> None:
         self.changes: list[Change] = []
-        self.seen: dict[str, Seen] = {}
+        self.seen: dict[str, ObservedReservation] = {}
         self.lapses: list[tuple[int, str, int]] = []
         self.in_turn: list[int] = []
         self.latest, self.adopted = -1, False
@@ -138,12 +140,12 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             self.lapses.append((entry.until, entry.uid, entry.version))
         else:
             self.in_turn.clear()
-        self.seen[entry.uid] = Seen.of(entry, at)
+        self.seen[entry.uid] = ObservedReservation.of(entry, at)
         if verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE} and not self.adopted:
             self.could_have_happened(self.seen[entry.uid])
         self.changes.append(self.ledger.record(verb, entry, at))
 
-    def could_have_happened(self, one: Seen) -> None:
+    def could_have_happened(self, one: ObservedReservation) -> None:
         """As far as anybody was told, there is room for what is told now."""
         live = [two for two in self.seen.values() if two.state not in ENDED]
         for claim in one.claims:
@@ -162,13 +164,16 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             assert len(held) <= self.terms.max_holds
 
     def same(
-        self, ours: Callable[[], Entry | Seen], theirs: Callable[[], Seen], step: int
+        self,
+        ours: Callable[[], Entry | ObservedReservation],
+        theirs: Callable[[], ObservedReservation],
+        step: int,
     ) -> str | None:
         """Let time pass, do one thing to both, compare, and return the uid if it was accepted."""
         self.now += step
-        got = outcome(lambda: Seen.of(ours(), self.now))  # type: ignore[arg-type]
+        got = outcome(lambda: ObservedReservation.of(ours(), self.now))  # type: ignore[arg-type]
         assert got == outcome(theirs)
-        return got.uid if isinstance(got, Seen) else None
+        return got.uid if isinstance(got, ObservedReservation) else None
 
     def fresh(self) -> str:
         self.made += 1
@@ -181,7 +186,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         resource=st.sampled_from(("sole", "hours")),
         ttl=ttls,
         holder=holders,
-        quota=st.none() | strategies.quotas,
+        quota=st.none() | ledger_strategies.quotas,
         step=steps,
     )
     def reserve(
@@ -261,7 +266,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
 
     def told(self, one: Entry | Refused) -> object:
         if isinstance(one, Entry):
-            return Seen.of(one, self.now)
+            return ObservedReservation.of(one, self.now)
 
         def again() -> object:
             raise one
@@ -355,7 +360,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     @rule(uid=consumes(uids), step=steps)
     def back_in_time(self, uid: str, step: int) -> None:
         """A time before the latest is read as the latest."""
-        got = outcome(lambda: Seen.of(self.ledger.confirm(uid, now=self.now - step), self.now))
+        got = outcome(
+            lambda: ObservedReservation.of(self.ledger.confirm(uid, now=self.now - step), self.now)
+        )
         assert got == outcome(lambda: self.naive.confirm(uid, self.now))
 
     @rule(limit=st.sampled_from((None, 1, 2)), step=steps)
@@ -383,7 +390,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     def same_to_look_at(self) -> None:
         for uid in self.known:
             entry = self.ledger.get(uid, now=self.now)
-            ours = None if entry is None else Seen.of(entry, self.now)
+            ours = None if entry is None else ObservedReservation.of(entry, self.now)
             assert ours == self.naive.get(uid, self.now)
         for resource in THINGS:
             for span in ((-2, LAST + 6), (3, 5)):
@@ -413,7 +420,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         again.check_invariants()
         for uid in self.known:
             ours, theirs = self.ledger.get(uid, now=self.now), again.get(uid, now=self.now)
-            assert (ours and Seen.of(ours, self.now)) == (theirs and Seen.of(theirs, self.now))
+            assert (ours and ObservedReservation.of(ours, self.now)) == (
+                theirs and ObservedReservation.of(theirs, self.now)
+            )
         # Nor is it known how much a holder may still have, whoever has counted so far.
         again.look(self.now)
         again.count_holders()

@@ -28,8 +28,8 @@ from slotengine.core.time.schedule import FixedWindows, Schedule, Windows, hours
 from slotengine.core.time.zone import Zone
 from slotengine.errors import InvalidRequest, Refused
 from slotengine.testing import strategies
-from slotengine.testing.model import Seen
-from slotengine.testing.naive_slots import World, naive_grid, naive_slots
+from slotengine.testing.internal.naive_availability import World, naive_grid, naive_slots
+from slotengine.testing.internal.observed import ObservedReservation
 
 # Nights in which clocks change here and there, and one on which nothing happens.
 NIGHTS = [
@@ -92,7 +92,7 @@ class Shop:
 
     def world(self) -> World:
         entries = [self.ledger.get(uid, now=self.now) for uid in self.uids]
-        seen = [Seen.of(entry, self.now) for entry in entries if entry is not None]
+        seen = [ObservedReservation.of(entry, self.now) for entry in entries if entry is not None]
         live = [one for one in seen if one.state in {State.HELD, State.CONFIRMED}]
         return World(self.resources, live, self.busy, self.now)
 

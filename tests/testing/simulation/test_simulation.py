@@ -20,34 +20,34 @@ from hypothesis import given
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Change, Claim, Forgotten, Record, Verb
 from slotengine.engine.values import ImportedSpan, Statistics
-from slotengine.testing.faults import ABOUT, FAULTS, fault
-from slotengine.testing.model import Seen
-from slotengine.testing.operations import Operation
+from slotengine.testing.internal.observed import ObservedReservation
+from slotengine.testing.internal.operations import Operation
 from slotengine.testing.simulation import (
-    MemoryHome,
+    MemoryStore,
     Played,
-    Told,
+    TranscriptLine,
     history,
     investigate,
     play,
     simulate,
 )
+from slotengine.testing.simulation.faults import DESCRIPTIONS, FAULTS, fault
 from slotengine.testing.simulation.shrinking import shortest
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
     TICK,
     Call,
+    CallMode,
     Crash,
-    How,
     Jump,
-    Look,
+    Probe,
     Resume,
     Step,
     at,
 )
 from slotengine.testing.watch import RULES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STEPS = 100
 
 
@@ -70,7 +70,11 @@ def test_everything_happens() -> None:
     plays = [(history(seed, STEPS), play(history(seed, STEPS))) for seed in range(120)]
     told = [one for _, played in plays for one in played.transcript]
     calls = [(one.what, one.answer) for one in told if isinstance(one.what, Call)]
-    done = {call.operation.verb for call, answer in calls if isinstance(answer, Seen | list)}
+    done = {
+        call.operation.verb
+        for call, answer in calls
+        if isinstance(answer, ObservedReservation | list)
+    }
     refused = {call.operation.verb for call, answer in calls if isinstance(answer, tuple)}
     assert done >= {
         "reserve", "reserve_request", "reserve_all", "reserve_each", "reserve_any", "reserve_slot",
@@ -89,7 +93,7 @@ def test_everything_happens() -> None:
         "TooManyWaiting", "LimitReached", "QuotaExceeded", "TooSoon", "NotBookable",
         "InvalidTTL",
     }  # fmt: skip
-    assert {call.how for call, _ in calls} == set(How)
+    assert {call.mode for call, _ in calls} == set(CallMode)
     befell = Counter(type(one.what) for one in told if not isinstance(one.what, str))
     assert {type(step) for steps, _ in plays for step in steps} == set(befell)
     assert any(one.what == Crash(lost) for one in told for lost in (1, 2, 5))
@@ -111,7 +115,7 @@ def test_those_who_wait_are_served_whatever_it_is_that_becomes_free() -> None:
                 waiting.append(what)
             elif isinstance(what, Call) and what in waiting:
                 waiting.remove(what)
-                served = isinstance(answer, Seen)
+                served = isinstance(answer, ObservedReservation)
                 fates["served" if served else answer[0].__name__] += 1
                 causes[cause] += served
                 continue
@@ -132,7 +136,7 @@ def test_what_is_offered_is_looked_at_and_taken() -> None:
         (what, answer)
         for seed in range(40)
         for what, answer in play(history(seed, STEPS)).transcript
-        if isinstance(what, Look)
+        if isinstance(what, Probe)
     ]
     some = [(what.event_type, what.moves) for what, answer in looks if "nothing" not in answer]
     assert {event_type for event_type, _ in some} == EVENT_TYPES.keys()
@@ -145,7 +149,7 @@ def test_what_is_parked_is_done_later_or_never() -> None:
     done = cancelled = 0
     for seed in range(40):
         steps = history(seed, STEPS)
-        asked = [step for step in steps if isinstance(step, Call) and step.how is How.PARKED]
+        asked = [step for step in steps if isinstance(step, Call) and step.mode is CallMode.PARKED]
         told = play(steps).transcript
         done += sum(one.what in asked and one.answer != "nothing to do" for one in told)
         cancelled += sum(one.what == Resume(cancel=True) for one in told)
@@ -205,22 +209,22 @@ REQUIRED = {
 
 
 def test_every_fault_says_what_it_is() -> None:
-    assert FAULTS.keys() == ABOUT.keys()
+    assert FAULTS.keys() == DESCRIPTIONS.keys()
     assert FAULTS.keys() >= REQUIRED
-    assert all(about.endswith(".") for about in ABOUT.values())
+    assert all(about.endswith(".") for about in DESCRIPTIONS.values())
 
 
 def test_the_page_about_testing_names_all_rules_and_faults() -> None:
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([a-z -]+)` \| (.*) \|$", page, re.MULTILINE)
-    assert dict(rows).items() >= (RULES | ABOUT).items()
+    assert dict(rows).items() >= (RULES | DESCRIPTIONS).items()
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_found_within_a_hundred_seeds(name: str) -> None:
     with fault(name):
         finding = next(filter(None, (simulate(seed, STEPS) for seed in range(100))), None)
-        assert finding is not None, ABOUT[name]
+        assert finding is not None, DESCRIPTIONS[name]
         assert finding.played.failure is not None
         rule = finding.played.failure.rule
         assert len(finding.only) <= 8  # it takes no more to show any of them
@@ -234,7 +238,7 @@ def test_a_fault_is_found_within_a_hundred_seeds(name: str) -> None:
 
 def played(seed: int, only: Sequence[int]) -> Played:
     steps = history(seed, STEPS)
-    return play([steps[i] for i in only], look_every=1)
+    return play([steps[i] for i in only], check_every=1)
 
 
 def broken(differs: bool) -> None:
@@ -260,49 +264,49 @@ def test_a_fault_is_gone_afterwards() -> None:
 # --- Crashes -----------------------------------------------------------------------------
 
 
-class Forgetful(MemoryHome):
+class Forgetful(MemoryStore):
     """Loses the record of something that somebody was told of."""
 
     def crash(self, keep: int) -> None:
         super().crash(max(0, keep - 1))
 
 
-class Careless(MemoryHome):
+class Careless(MemoryStore):
     """Forgets to write down what was moved where."""
 
     def crash(self, keep: int) -> None:
         super().crash(keep)
-        self._records = [self._unmoved(record) for record in self._records]
+        self.kept = [self._unmoved(record) for record in self.kept]
 
     def _unmoved(self, record: Record) -> Record:
         if isinstance(record, Forgotten) or record.verb is not Verb.MOVE:
             return record
-        changes = (one for one in self._records if isinstance(one, Change))
+        changes = (one for one in self.kept if isinstance(one, Change))
         first = next(one for one in changes if one.uid == record.uid)
         return first._replace(verb=Verb.MOVE, at=record.at, until=record.until)
 
 
-@pytest.mark.parametrize("home", [Forgetful, Careless])
-def test_a_home_that_loses_what_was_acknowledged_is_found(home: type[MemoryHome]) -> None:
-    finding = next(filter(None, (simulate(seed, STEPS, home=home) for seed in range(100))))
+@pytest.mark.parametrize("store", [Forgetful, Careless])
+def test_a_home_that_loses_what_was_acknowledged_is_found(store: type[MemoryStore]) -> None:
+    finding = next(filter(None, (simulate(seed, STEPS, store=store) for seed in range(100))))
     steps = [history(finding.seed, STEPS)[i] for i in finding.only]
     assert any(isinstance(step, Crash) for step in steps)
     assert len(steps) <= 5
 
 
-class Mindful(MemoryHome):
+class Mindful(MemoryStore):
     """Forgets that bookings were forgotten."""
 
     def crash(self, keep: int) -> None:
         super().crash(keep)
-        self._records = [one for one in self._records if isinstance(one, Change)]
+        self.kept = [one for one in self.kept if isinstance(one, Change)]
 
 
 def test_that_bookings_were_forgotten_must_not_be_forgotten() -> None:
     """Goal: a crash brings nothing back that somebody else may have been given since.
 
     Method: a booking is forgotten, another made in its place, and the engine crashes;
-    a home that keeps changes alone is found out.
+    a store that keeps changes alone is found out.
     """
     wish = Proposal(at(27), at(29), (Claim("room", at(27), at(29)),), 8 * TICK)
     books = [Call(0, Operation("reserve", (wish,))), Call(0, Operation("confirm"))]
@@ -311,7 +315,7 @@ def test_that_bookings_were_forgotten_must_not_be_forgotten() -> None:
     played = play(steps)
     assert played.failure is None
     assert [told.answer for told in played.transcript if told.answer == 1]
-    assert play(steps, home=Mindful).failure is not None
+    assert play(steps, store=Mindful).failure is not None
 
 
 def test_only_what_nobody_was_told_of_is_lost() -> None:
@@ -321,13 +325,13 @@ def test_only_what_nobody_was_told_of_is_lost() -> None:
     """
     lost = []
 
-    class Counting(MemoryHome):
+    class Counting(MemoryStore):
         def crash(self, keep: int) -> None:
             lost.append(self.records() - keep)
             super().crash(keep)
 
     for seed in range(150):
-        assert play(history(seed, STEPS), home=Counting).failure is None
+        assert play(history(seed, STEPS), store=Counting).failure is None
     assert min(lost) == 0
     assert max(lost) > 1
     assert sum(one > 0 for one in lost) > 5
@@ -337,17 +341,17 @@ def test_only_what_nobody_was_told_of_is_lost() -> None:
 
 
 def test_an_error_in_a_task_of_the_engine_is_a_failure_too() -> None:
-    class Dying(MemoryHome):
+    class Dying(MemoryStore):
         def engine(self, *args, **kwargs):  # type: ignore[no-untyped-def]
             engine = super().engine(*args, **kwargs)
             engine.ledger.expire = lambda *_: 1 // 0  # type: ignore[method-assign]
             return engine
 
-    finding = next(filter(None, (simulate(seed, STEPS, home=Dying) for seed in range(20))))
+    finding = next(filter(None, (simulate(seed, STEPS, store=Dying) for seed in range(20))))
     failure = finding.played.failure
     assert failure is not None
     assert failure.rule == "ZeroDivisionError"
-    assert "1 // 0" in failure.told
+    assert "1 // 0" in failure.details
 
 
 def test_what_only_fails_unless_looked_at_closely_can_be_had_again() -> None:
@@ -356,7 +360,7 @@ def test_what_only_fails_unless_looked_at_closely_can_be_had_again() -> None:
     Method: an engine that miscounts once nobody has asked for imported spans for a while.
     """
 
-    class Shy(MemoryHome):
+    class Shy(MemoryStore):
         def engine(self, *args, **kwargs):  # type: ignore[no-untyped-def]
             engine = super().engine(*args, **kwargs)
             imported, statistics = engine.imported_nowait, engine.statistics
@@ -375,7 +379,7 @@ def test_what_only_fails_unless_looked_at_closely_can_be_had_again() -> None:
             engine.imported_nowait, engine.statistics = seen, shy  # type: ignore[method-assign, assignment]
             return engine
 
-    finding = simulate(0, STEPS, home=Shy)
+    finding = simulate(0, STEPS, store=Shy)
     assert finding is not None
     assert finding.whole
     assert finding.played.failure is not None
@@ -383,7 +387,7 @@ def test_what_only_fails_unless_looked_at_closely_can_be_had_again() -> None:
     assert finding.command("--backend trio") == (
         "slotengine simulate --seed 0 --steps 100 --backend trio"
     )
-    assert play(history(0, STEPS), home=Shy) == finding.played
+    assert play(history(0, STEPS), store=Shy) == finding.played
 
 
 def test_a_finding_says_how_to_have_it_again() -> None:
@@ -442,5 +446,5 @@ def test_a_step_is_plain_to_read() -> None:
         "the",
     }
     step: Step = Crash(2)
-    assert str(Told(step)) == "crash, 2 records lost"
-    assert str(Told("r1", None)) == "r1"
+    assert str(TranscriptLine(step)) == "crash, 2 records lost"
+    assert str(TranscriptLine("r1", None)) == "r1"

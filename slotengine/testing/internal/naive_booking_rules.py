@@ -22,9 +22,10 @@ from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, 
 from slotengine.core.time.instant import LAST_US, MINUTE, duration_us, from_us, to_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, Windows
 from slotengine.errors import NotBookable, OutsideHours, TooSoon, UnknownReservation
-from slotengine.testing.model import NaiveLedger, Seen
-from slotengine.testing.naive_line import Check
-from slotengine.testing.naive_slots import World, naive_slots
+from slotengine.testing.internal.naive_availability import World, naive_slots
+from slotengine.testing.internal.naive_ledger import NaiveLedger
+from slotengine.testing.internal.naive_waitlist import Check
+from slotengine.testing.internal.observed import ObservedReservation
 
 
 def add(naive: NaiveLedger, event_type: EventType) -> None:
@@ -117,7 +118,7 @@ def _days(per: Period, on: date) -> tuple[date, date]:
     return date(on.year, 1, 1), date(on.year + 1, 1, 1)
 
 
-def with_host(naive: NaiveLedger, one: Seen, resource: str) -> frozenset[str]:
+def with_host(naive: NaiveLedger, one: ObservedReservation, resource: str) -> frozenset[str]:
     """Return who will do for a reservation that is to be with a certain host of a group."""
     event_type = naive.event_types[one.event_type or ""]
     will_do = {host.resource for host in event_type.fixed}
@@ -157,7 +158,7 @@ def _midnight(event_type: EventType, on: date) -> int:
     return to_us(datetime.combine(on, time(), ZoneInfo(event_type.zone)))
 
 
-def check_again(naive: NaiveLedger, one: Seen, now: int) -> None:
+def check_again(naive: NaiveLedger, one: ObservedReservation, now: int) -> None:
     """Raise unless the rules by which a reservation was made admit it still."""
     event_type = naive.event_types[one.event_type or ""]
     _check_start(event_type, one.start, now)
@@ -176,7 +177,7 @@ def check_again(naive: NaiveLedger, one: Seen, now: int) -> None:
 # --- What is done with them ---------------------------------------------------------------------
 
 
-def reserve_slot(naive: NaiveLedger, ask: SlotRequest, uid: str, now: int) -> Seen:
+def reserve_slot(naive: NaiveLedger, ask: SlotRequest, uid: str, now: int) -> ObservedReservation:
     """Do as `BookingService.reserve`."""
     proposal, check, _ = prepared(naive, ask)
     return naive.reserve(proposal, uid, now, check)
@@ -191,7 +192,7 @@ def move_slot(
     renew: bool = False,
     version: int | None = None,
     seats: int | None = None,
-) -> Seen:
+) -> ObservedReservation:
     """Do as `SlotEngine.move_slot` does with `BookingService.move`."""
     current = naive.get(uid, now)
     if current is None:

@@ -15,7 +15,7 @@ from slotengine.testing.remote import (
     RemoteUser,
 )
 from tests.calcom.server.api import UUID4
-from tests.testing.client import PATH, SLOTS, TEN, VERSION, Client, Start, bearer
+from tests.testing.remote.client import PATH, SLOTS, TEN, VERSION, Client, Start, bearer
 
 pytestmark = pytest.mark.anyio
 

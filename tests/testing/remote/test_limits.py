@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from slotengine.testing.remote import RateLimit, RateLimits, RemoteApiKey
-from tests.testing.client import PATH, VERSION, Answer, Client, Start, bearer
+from tests.testing.remote.client import PATH, VERSION, Answer, Client, Start, bearer
 
 pytestmark = pytest.mark.anyio
 

@@ -24,7 +24,7 @@ from slotengine.testing.remote import (
     RemoteCalCom,
     Wait,
 )
-from tests.testing.client import PATH, RESERVED, TEN, Client
+from tests.testing.remote.client import PATH, RESERVED, TEN, Client
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from slotengine.testing.remote import (
     Status,
 )
 from tests.calcom.server.api import UUID4
-from tests.testing.client import (
+from tests.testing.remote.client import (
     BOOKED,
     NO_HOSTS,
     PATH,

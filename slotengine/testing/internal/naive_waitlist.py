@@ -1,12 +1,12 @@
-"""Waiting in line once more, as simply as it can be said.
+"""WaitlistEntry in line once more, as simply as it can be said.
 
-`NaiveLine` is a list of those who wait, first come first.  Whenever there may be
+`NaiveWaitlist` is a list of those who wait, first come first.  Whenever there may be
 something for somebody it is gone through from the top, and again after each
 who was answered, until nobody is.
 
 >>> from slotengine.core.ledger.terms import Terms
 >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
->>> line = NaiveLine[str](naive, most=10)
+>>> line = NaiveWaitlist[str](naive, most=10)
 >>> ask = Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5)
 >>> line.ask("first", ask, wait=0, now=0).until
 5
@@ -36,14 +36,15 @@ from slotengine.errors import (
     SlotTaken,
     TooManyWaiting,
 )
-from slotengine.testing.model import COMPARABLE, NO_QUOTA, NaiveLedger, Seen, told
+from slotengine.testing.internal.naive_ledger import NO_QUOTA, NaiveLedger
+from slotengine.testing.internal.observed import COMPARABLE, ObservedReservation, describe
 
 Caller = TypeVar("Caller")
 Check = Callable[[int], None] | None
 
 
 @dataclass(eq=False)
-class Waiting(Generic[Caller]):
+class WaitlistEntry(Generic[Caller]):
     """One who waits: for what, and until when."""
 
     caller: Caller
@@ -52,21 +53,23 @@ class Waiting(Generic[Caller]):
     check: Check
 
 
-class NaiveLine(Generic[Caller]):
+class NaiveWaitlist(Generic[Caller]):
     """Those who wait for what a naive ledger has; it refuses what they wait for from now on."""
 
     def __init__(self, naive: NaiveLedger, most: int) -> None:
         self._naive = naive
         self._most = most
-        self._waiting: list[Waiting[Caller]] = []
-        self._earlier: Sequence[Waiting[Caller]] | None = None  # than who tries; None: all are
+        self._waiting: list[WaitlistEntry[Caller]] = []
+        self._earlier: Sequence[WaitlistEntry[Caller]] | None = (
+            None  # than who tries; None: all are
+        )
         self._looks_away = False
         naive.screen = self._screen
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __iter__(self) -> Iterator[Waiting[Caller]]:
+    def __iter__(self) -> Iterator[WaitlistEntry[Caller]]:
         return iter(list(self._waiting))
 
     # --- Coming and going ------------------------------------------------------------------
@@ -80,7 +83,7 @@ class NaiveLine(Generic[Caller]):
         check: Check = None,
         last: int = LAST_US,
         uid: str | None = None,
-    ) -> Seen | None:
+    ) -> ObservedReservation | None:
         """Return what a newcomer gets at once, with the ``uid``, or the caller's name; or None.
 
         Then it waits, until ``last`` at most.  Raises what it is refused with, such as
@@ -104,7 +107,7 @@ class NaiveLine(Generic[Caller]):
             raise QuotaExceeded("waits", most, theirs, None)
         if len(self._waiting) >= self._most:
             raise TooManyWaiting(self._most)
-        self._waiting.append(Waiting(caller, proposal, until, check))
+        self._waiting.append(WaitlistEntry(caller, proposal, until, check))
         return None
 
     def give_up(self, caller: Caller) -> None:
@@ -116,7 +119,7 @@ class NaiveLine(Generic[Caller]):
         self._waiting = []
 
     @contextmanager
-    def looking_away(self) -> Iterator[None]:
+    def bypassed(self) -> Iterator[None]:
         """Let others go first for as long as the block lasts."""
         self._looks_away = True
         try:
@@ -141,7 +144,7 @@ class NaiveLine(Generic[Caller]):
             if self._is_behind(one, i):
                 continue
             answer = self._try(one, i, answer_of(one.caller))
-            is_late = answer is not None and not isinstance(answer, Seen)
+            is_late = answer is not None and not isinstance(answer, ObservedReservation)
             if answer is None or (is_late and answer_of(one.caller) is None):
                 continue
             return self._answered(one, answer)
@@ -154,23 +157,25 @@ class NaiveLine(Generic[Caller]):
         answer = self._try(one, self._waiting.index(one), answer_of(one.caller), last=True)
         return self._answered(one, answer)
 
-    def _answered(self, one: Waiting[Caller], answer: object) -> tuple[Caller, Any]:
+    def _answered(self, one: WaitlistEntry[Caller], answer: object) -> tuple[Caller, Any]:
         self._waiting.remove(one)
         return one.caller, answer
 
-    def _try(self, one: Waiting[Caller], i: int, answer: object, *, last: bool = False) -> object:
+    def _try(
+        self, one: WaitlistEntry[Caller], i: int, answer: object, *, last: bool = False
+    ) -> object:
         """Return what the i-th gets, or what it hears: if in vain, or for the ``last`` time."""
-        uid = answer.uid if isinstance(answer, Seen) else "new"
+        uid = answer.uid if isinstance(answer, ObservedReservation) else "new"
         with self._turn_of(i):
             try:
                 return self._naive.reserve(one.proposal, uid, self._naive.now, one.check)
             except COMPARABLE as error:
                 if last or not _is_hopeful(error):
-                    return told(error)
+                    return describe(error)
             try:
                 self._naive.check_open(one.proposal)
             except COMPARABLE as error:
-                return told(error)
+                return describe(error)
             return None
 
     @contextmanager
@@ -183,7 +188,7 @@ class NaiveLine(Generic[Caller]):
 
     # --- Who is first ------------------------------------------------------------------------
 
-    def _is_behind(self, one: Waiting[Caller], i: int) -> bool:
+    def _is_behind(self, one: WaitlistEntry[Caller], i: int) -> bool:
         with self._turn_of(i):
             try:
                 self._screen(one.proposal, None)
@@ -191,7 +196,7 @@ class NaiveLine(Generic[Caller]):
                 return True
         return False
 
-    def _screen(self, proposal: Proposal, own: Seen | None) -> Proposal:
+    def _screen(self, proposal: Proposal, own: ObservedReservation | None) -> Proposal:
         """Return what is left beside those who came earlier, or refuse."""
         if self._looks_away:
             return proposal
@@ -210,10 +215,14 @@ class NaiveLine(Generic[Caller]):
                 self._refuse(pool.claims[0], proposal, own)
         return proposal._replace(pools=left)
 
-    def _refuse(self, claim: Claim, proposal: Proposal, own: Seen | None) -> NoReturn:
+    def _refuse(
+        self, claim: Claim, proposal: Proposal, own: ObservedReservation | None
+    ) -> NoReturn:
         raise SlotAwaited(claim.resource, partial(self._obstruction, claim, proposal, own))
 
-    def _obstruction(self, claim: Claim, proposal: Proposal, own: Seen | None) -> Obstruction:
+    def _obstruction(
+        self, claim: Claim, proposal: Proposal, own: ObservedReservation | None
+    ) -> Obstruction:
         claims = proposal.claims
         claims += () if claim in claims else (claim,)  # it is in one of the pools
         asked = proposal._replace(claims=claims)
@@ -224,7 +233,7 @@ class NaiveLine(Generic[Caller]):
         return found._replace(retry_at=from_us(max([self._naive.now, *waits])))
 
 
-def _wants_more(proposal: Proposal, own: Seen) -> bool:
+def _wants_more(proposal: Proposal, own: ObservedReservation) -> bool:
     """Return whether one wants more seats of its own session."""
     if own.seats is None or proposal.seats is None:
         return False

@@ -47,7 +47,7 @@ Patch = tuple[type, str, Callable[[Method], Method]]
 FAULTS: Final[dict[str, list[Patch]]] = {}
 """Every fault by its name: what it breaks."""
 
-ABOUT: Final[dict[str, str]] = {}
+DESCRIPTIONS: Final[dict[str, str]] = {}
 """What is wrong with each fault in place, in a sentence."""
 
 
@@ -80,7 +80,7 @@ def _breaks(
 
     def add(make: Callable[[Method], Method]) -> Callable[[Method], Method]:
         FAULTS.setdefault(name, []).append((owner, method, make))
-        ABOUT.setdefault(name, (make.__doc__ or "").partition("\n")[0])
+        DESCRIPTIONS.setdefault(name, (make.__doc__ or "").partition("\n")[0])
         return make
 
     return add

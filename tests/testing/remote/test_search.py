@@ -15,7 +15,7 @@ from slotengine.testing.remote import (
     Status,
 )
 from tests.calcom.server.api import UUID4
-from tests.testing.client import NOW, SLOTS, TEN, Client, Start
+from tests.testing.remote.client import NOW, SLOTS, TEN, Client, Start
 
 pytestmark = pytest.mark.anyio
 

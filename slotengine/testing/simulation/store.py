@@ -1,8 +1,8 @@
-"""What outlives a crash: where a simulated engine keeps its changes, and finds them again.
+"""What outlives a crash: where the records of a simulated engine are kept.
 
-`Home` is the seam for an engine that is durable: the simulator asks it for an
-engine, lets that die at some record, and asks for the next.  `MemoryHome` keeps
-the records in a list, and has them taken back in with `Ledger.apply`.
+`Store` is the seam for a durable engine.  The simulator asks it for an engine,
+crashes that engine after some record, and asks for the next one.  `MemoryStore`
+keeps the records in a list and replays them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _delta(us: int | None) -> timedelta | None:
     return None if us is None else timedelta(0, 0, us)
 
 
-OPTIONS: Final[dict[str, Any]] = {
+ENGINE_OPTIONS: Final[dict[str, Any]] = {
     "default_ttl": _delta(TERMS.default_ttl),
     "min_ttl": _delta(TERMS.shortest_ttl),
     "max_ttl": _delta(TERMS.longest_ttl),
@@ -38,55 +38,56 @@ OPTIONS: Final[dict[str, Any]] = {
     "max_lapses": TERMS.max_lapses,
     "cool_down": _delta(TERMS.cool_down),
 }
-"""What a simulated engine is made with: `TERMS`, as an engine's callers say them."""
-FREE_OPTIONS: Final = OPTIONS | dict.fromkeys(("max_holds", "max_held", "max_lapses"))
-"""The same, without quotas."""
+"""The arguments of a simulated engine: `TERMS`, as callers of `SlotEngine` write them."""
+ENGINE_OPTIONS_WITHOUT_QUOTAS: Final = ENGINE_OPTIONS | dict.fromkeys(
+    ("max_holds", "max_held", "max_lapses")
+)
 
 
-def furnish(engine: SlotEngine) -> None:
-    """Make known to an engine what there is, and what can be booked."""
+def configure(engine: SlotEngine) -> None:
+    """Add the resources and event types of the simulation to an engine."""
     for name, (capacity, schedule) in RESOURCES.items():
         engine.add_resource(name, capacity=capacity, schedule=schedule)
     for event_type in EVENT_TYPES.values():
         engine.add_event_type(event_type)
 
 
-class Home(Protocol):
-    """Where engines come from, one after the other."""
+class Store(Protocol):
+    """Makes one engine after another, each with the records that were kept."""
 
     def engine(
         self, clock: Clock, new_uid: Callable[[], str], options: Mapping[str, Any]
     ) -> SlotEngine:
-        """Return an engine with these options, `furnish`ed, not entered, and all that was kept.
+        """Return an engine with these options and all that was kept, `configure`d, not started.
 
-        It ought to give way as a `ParkingEngine` does, or no call is ever parked.
+        Its calls can be parked only if its `SlotEngine.turns` are `ParkingTurns`.
         """
 
     def records(self) -> int:
-        """Return how many records there are: of changes, and of what was forgotten on request."""
+        """Return the number of records: of changes, and of bookings forgotten on request."""
 
     def crash(self, keep: int) -> None:
-        """Lose all records but the first so many, and let the engine write no more."""
+        """Drop all records but the first ``keep``, and let the engine write no more."""
 
 
 PARKED: ContextVar[anyio.Event | None] = ContextVar("PARKED", default=None)
-"""What a call waits for where it gives way to others, if it is to be parked there."""
+"""The event that the calls of a task wait for before they run, if they are parked."""
 
 
 class ParkingTurns(Turns):
-    """Turns after which a call can be kept where it gives way, for as long as one likes."""
+    """Turns that let any call be parked: kept at the point where it gives way."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._ends = self.is_over
+        self._ends_turn = self.is_over
         self.is_over = _always
 
     async def give_way(self) -> None:
-        """Wait where a call is to be parked; and give way as often as an engine does."""
+        """Wait while the call is parked; then give way if a turn is over."""
         parked = PARKED.get()
         if parked is not None:
             await parked.wait()
-        if self._ends():
+        if self._ends_turn():
             await super().give_way()
 
 
@@ -94,27 +95,27 @@ def _always() -> bool:
     return True
 
 
-class MemoryHome:
+class MemoryStore:
     """Keeps the records of all changes in a list."""
 
     def __init__(self) -> None:
-        self._records: list[Record] = []
+        self.kept: list[Record] = []
 
     def engine(
         self, clock: Clock, new_uid: Callable[[], str], options: Mapping[str, Any]
     ) -> SlotEngine:
-        """Return an engine that has made all the changes kept."""
+        """Return an engine that has replayed all records."""
         engine = SlotEngine(clock=clock, new_uid=new_uid, **options)
         engine.turns = ParkingTurns()
-        furnish(engine)
-        engine.replay(self._records)
-        engine.record(self._records.append)
+        configure(engine)
+        engine.replay(self.kept)
+        engine.record(self.kept.append)
         return engine
 
     def records(self) -> int:
-        """Return how many records there are."""
-        return len(self._records)
+        """Return the number of records."""
+        return len(self.kept)
 
     def crash(self, keep: int) -> None:
-        """Lose all records but the first so many."""
-        self._records = self._records[:keep]  # a new list: the old engine may write to its own
+        """Drop all records but the first ``keep``."""
+        self.kept = self.kept[:keep]  # a new list: the old engine may still append to its own

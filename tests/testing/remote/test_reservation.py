@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slotengine import minutes
-from tests.testing.client import BOOKED, RESERVED, TEN, Client, bearer
+from tests.testing.remote.client import BOOKED, RESERVED, TEN, Client, bearer
 
 pytestmark = pytest.mark.anyio
 

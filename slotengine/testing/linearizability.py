@@ -1,16 +1,16 @@
-"""Is there an order of one call after the other that explains what everybody saw?
+"""A linearizability checker: does some order of one call after the other explain a history?
 
-A history is linearizable (M. Herlihy and J. Wing, 1990) if each call can be
-thought to happen at one moment between its being asked and its being answered,
-and the answers are then those of a program that does one thing at a time.  The
-search is that of J. Wing and C. Gong (1993) with the memory of G. Lowe (2017):
-the same calls done, with the same state reached, need not be looked at twice.
+A history is linearizable (M. Herlihy and J. Wing, 1990) if each call can take
+effect at one moment between its question and its answer, so that the answers are
+those of a program that does one thing at a time.  The search is that of J. Wing
+and C. Gong (1993) with the cache of G. Lowe (2017): the same set of calls with
+the same state need not be searched twice.
 
-It takes time that grows exponentially with how many calls are under way at
-once, but only with that; and a history falls into parts that have nothing to do
-with each other, each of which can be looked at alone.
+The time grows exponentially with the number of calls in progress at once, but
+only with that.  A history is split into independent parts, which are searched
+one by one.
 
-Knows nothing of reservations: what a call does is up to a `Model`.
+This module knows nothing of reservations: a `Model` says what a call does.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from contextlib import suppress
 from math import inf
 from typing import Final, Protocol, TypeVar
 
-from slotengine.testing.histories import Asked
+from slotengine.testing.histories import RecordedCall
 
 State = TypeVar("State", bound=Hashable)
 
 MOST_STEPS: Final = 1_000_000
-"""So many steps of the model at most, for one part of a history."""
+"""The most steps of the model that the search of one part of a history may take."""
 
 
 class Model(Protocol[State]):
@@ -34,21 +34,23 @@ class Model(Protocol[State]):
     def begin(self) -> State:
         """Return the state before any call."""
 
-    def step(self, state: State, call: Asked) -> State | None:
+    def step(self, state: State, call: RecordedCall) -> State | None:
         """Return the state after a call, or None if it would have been answered otherwise."""
 
-    def touches(self, call: Asked) -> Iterable[Hashable]:
-        """Yield what a call is about: calls that have nothing of it in common are independent."""
+    def touches(self, call: RecordedCall) -> Iterable[Hashable]:
+        """Yield what a call reads or writes: calls that share nothing are independent."""
 
 
 class NotLinearizable(AssertionError):
     """No order of one call after the other explains a history.
 
-    ``calls`` is the part of it that cannot be explained, and ``explained`` as
-    many of these as an order could be found for.
+    ``calls`` is the part that cannot be explained; ``explained`` is the longest
+    order that was found, of some of them.
     """
 
-    def __init__(self, calls: tuple[Asked, ...], explained: tuple[Asked, ...]) -> None:
+    def __init__(
+        self, calls: tuple[RecordedCall, ...], explained: tuple[RecordedCall, ...]
+    ) -> None:
         super().__init__(calls, explained)
         self.calls = calls
         self.explained = explained
@@ -65,9 +67,9 @@ class NotLinearizable(AssertionError):
 
 
 class Undecided(AssertionError):
-    """So many ``steps`` of the model did not do to tell whether a history can be explained.
+    """The search ended after ``steps`` steps of the model, without a result.
 
-    Let fewer callers call at once, or each of them something else.
+    Let fewer callers call at once, or let their calls have less in common.
     """
 
     def __init__(self, steps: int) -> None:
@@ -75,17 +77,23 @@ class Undecided(AssertionError):
         self.steps = steps
 
     def __str__(self) -> str:
-        return f"not decided in {self.steps} steps"
+        return (
+            f"no result after {self.steps} steps of the model; let fewer callers call at once, "
+            "or raise `most`"
+        )
 
 
-def _line(call: Asked) -> str:
+def _line(call: RecordedCall) -> str:
     return f"[{call.asked_at}, {call.answered_at}] {call.what} -> {call.answer}"
 
 
-def check(calls: Iterable[Asked], model: Model[State], *, most: int = MOST_STEPS) -> int:
-    """Raise `NotLinearizable` if a history cannot be explained; return in how many parts it fell.
+def check_linearizable(
+    calls: Iterable[RecordedCall], model: Model[State], *, most: int = MOST_STEPS
+) -> int:
+    """Check that some order explains a history, and return the number of its independent parts.
 
-    Raises `Undecided` if for any part ``most`` steps of the model do not do.
+    Raises `NotLinearizable` if none does, and `Undecided` if the search of a part
+    takes more than ``most`` steps of the model.
 
     >>> from slotengine.testing.histories import Recorder
     >>> class Counter:
@@ -95,13 +103,13 @@ def check(calls: Iterable[Asked], model: Model[State], *, most: int = MOST_STEPS
     >>> recorder = Recorder()
     >>> first, second = recorder.ask("count"), recorder.ask("count")
     >>> first.answered(2); second.answered(1)
-    >>> check(recorder.calls, Counter())
+    >>> check_linearizable(recorder.calls, Counter())
     1
     >>> recorder.ask("count").answered(2)
-    >>> check(recorder.calls, Counter())
+    >>> check_linearizable(recorder.calls, Counter())
     Traceback (most recent call last):
         ...
-    slotengine.testing.linearizable.NotLinearizable: no order explains 3 calls; ...
+    slotengine.testing.linearizability.NotLinearizable: no order explains 3 calls; ...
     """
     found = parts(calls, model)
     for part in found:
@@ -109,51 +117,51 @@ def check(calls: Iterable[Asked], model: Model[State], *, most: int = MOST_STEPS
     return len(found)
 
 
-def parts(calls: Iterable[Asked], model: Model[State]) -> list[list[Asked]]:
-    """Return the history in parts that have nothing to do with each other, each in order."""
+def parts(calls: Iterable[RecordedCall], model: Model[State]) -> list[list[RecordedCall]]:
+    """Split a history into independent parts, each in order."""
     heads: dict[Hashable, Hashable] = {}
 
     def head(one: Hashable) -> Hashable:
         while (above := heads.setdefault(one, one)) != one:
-            heads[one] = heads[above]  # so that the way is shorter the next time
+            heads[one] = heads[above]  # path compression
             one = above
         return one
 
     ordered = sorted(calls, key=_asked_at)
     firsts: list[Hashable] = []
     for call in ordered:
-        # What is about nothing has nothing to do with any other.
+        # A call that touches nothing is a part of its own.
         first, *others = list(model.touches(call)) or [object()]
         firsts.append(first)
         for other in others:
             heads[head(other)] = head(first)
-    found: dict[Hashable, list[Asked]] = {}
+    found: dict[Hashable, list[RecordedCall]] = {}
     for call, first in zip(ordered, firsts, strict=True):
         found.setdefault(head(first), []).append(call)
     return list(found.values())
 
 
 def linearize(
-    calls: Sequence[Asked], model: Model[State], *, most: int = MOST_STEPS
-) -> list[Asked]:
-    """Return an order that explains the calls, given in the order in which they were asked.
+    calls: Sequence[RecordedCall], model: Model[State], *, most: int = MOST_STEPS
+) -> list[RecordedCall]:
+    """Return an order that explains the calls, which come in the order they were asked.
 
-    Calls that were never answered are in it only if that helps.  Raises
+    Calls that were never answered are in it only where needed.  Raises
     `NotLinearizable` or `Undecided`.
     """
     answered = [call for call in calls if call.answered_at is not None]
     if len(answered) < len(calls):
-        # Most often they never happened, and each could stand almost anywhere: first without.
+        # Most of these never took effect, and each could stand almost anywhere: try without them.
         with suppress(NotLinearizable, Undecided):
             return _search(answered, model, most)
     return _search(calls, model, most)
 
 
-def _search(calls: Sequence[Asked], model: Model[State], most: int) -> list[Asked]:
+def _search(calls: Sequence[RecordedCall], model: Model[State], most: int) -> list[RecordedCall]:
     left = most
     state, taken = model.begin(), 0  # the calls taken are bits of a number
     answered = sum(1 << i for i, call in enumerate(calls) if call.answered_at is not None)
-    # The calls taken, the state before each, and what else could have been next there.
+    # The calls taken, the state before each, and the alternatives left there.
     done: list[tuple[int, State, Iterator[int]]] = []
     best: list[int] = []
     seen: set[tuple[int, State]] = set()
@@ -166,7 +174,7 @@ def _search(calls: Sequence[Asked], model: Model[State], most: int) -> list[Aske
             following = model.step(state, calls[i])
             if following is None or (taken | 1 << i, following) in seen:
                 continue
-            # What was never answered, and changes nothing, might as well not have happened.
+            # An unanswered call that changes nothing might as well not have taken effect.
             if following != state or calls[i].answered_at is not None:
                 break
         else:
@@ -184,11 +192,11 @@ def _search(calls: Sequence[Asked], model: Model[State], most: int) -> list[Aske
     return [calls[i] for i, _, _ in done]
 
 
-def _next_ones(calls: Sequence[Asked], taken: int) -> Iterator[int]:
-    """Return which calls can be next: asked before any that is left was answered.
+def _next_ones(calls: Sequence[RecordedCall], taken: int) -> Iterator[int]:
+    """Return the calls that can be next: those asked before any remaining one was answered.
 
-    What was answered first most often happened first, so it is tried first; and
-    last of all what was never answered, which most often never happened.
+    They come by the time of their answer, as most took effect in that order; calls
+    that were never answered come last, as most of them never took effect.
     """
     first_left = (~taken & (taken + 1)).bit_length() - 1
     deadline: float = inf
@@ -198,12 +206,12 @@ def _next_ones(calls: Sequence[Asked], taken: int) -> Iterator[int]:
             continue
         call = calls[i]
         if call.asked_at > deadline:
-            break  # and so was every one after it
+            break  # as was every call after it
         answered_at = inf if call.answered_at is None else call.answered_at
         deadline = min(deadline, answered_at)
         found.append((answered_at, i))
     return iter([i for _, i in sorted(found)])
 
 
-def _asked_at(call: Asked) -> int:
+def _asked_at(call: RecordedCall) -> int:
     return call.asked_at

@@ -10,8 +10,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import event, given
 
-from slotengine.testing.histories import Asked, Recorder
-from slotengine.testing.linearizable import NotLinearizable, Undecided, check, linearize, parts
+from slotengine.testing.histories import RecordedCall, Recorder
+from slotengine.testing.linearizability import (
+    NotLinearizable,
+    Undecided,
+    check_linearizable,
+    linearize,
+    parts,
+)
 
 
 class Write(NamedTuple):
@@ -30,7 +36,7 @@ class Registers:
         return ()
 
     def step(
-        self, state: tuple[tuple[str, int], ...], call: Asked
+        self, state: tuple[tuple[str, int], ...], call: RecordedCall
     ) -> tuple[tuple[str, int], ...] | None:
         cells = dict(state)
         if isinstance(call.what, Write):
@@ -39,11 +45,11 @@ class Registers:
         right = call.answered_at is None or cells.get(call.what.name, 0) == call.answer
         return state if right else None
 
-    def touches(self, call: Asked) -> Iterator[str]:
+    def touches(self, call: RecordedCall) -> Iterator[str]:
         yield call.what.name
 
 
-def by_brute_force(calls: Sequence[Asked]) -> bool:
+def by_brute_force(calls: Sequence[RecordedCall]) -> bool:
     """Return whether any order of the calls answered, and of any of the others, will do."""
     model = Registers()
     optional = [call for call in calls if call.answered_at is None]
@@ -66,7 +72,7 @@ def by_brute_force(calls: Sequence[Asked]) -> bool:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Asked]:
+def histories(draw: st.DrawFn) -> list[RecordedCall]:
     count = draw(st.integers(1, 5))
     ticks = draw(st.permutations(range(2 * count)))
     calls = []
@@ -76,25 +82,25 @@ def histories(draw: st.DrawFn) -> list[Asked]:
         what = draw(st.sampled_from([Write(name, 1), Write(name, 2), Read(name), Read(name)]))
         answer = draw(st.integers(0, 2)) if isinstance(what, Read) else None
         answered = draw(st.sampled_from([answered_at] * 4 + [None]))
-        calls.append(Asked(what, asked_at, 0, answer, answered))
+        calls.append(RecordedCall(what, asked_at, 0, answer, answered))
     return calls
 
 
 @given(histories())
-def test_it_explains_what_can_be_explained_and_nothing_else(calls: list[Asked]) -> None:
+def test_it_explains_what_can_be_explained_and_nothing_else(calls: list[RecordedCall]) -> None:
     expected = by_brute_force(calls)
     event(f"can be explained: {expected}")
     if expected:
-        assert 1 <= check(calls, Registers()) <= 2
+        assert 1 <= check_linearizable(calls, Registers()) <= 2
         return
     with pytest.raises(NotLinearizable) as found:
-        check(calls, Registers())
+        check_linearizable(calls, Registers())
     explained = {id(call) for call in found.value.explained}
     assert explained < {id(call) for call in found.value.calls}
 
 
 @given(histories())
-def test_the_order_it_finds_is_one(calls: list[Asked]) -> None:
+def test_the_order_it_finds_is_one(calls: list[RecordedCall]) -> None:
     for part in parts(calls, Registers()):
         try:
             order = linearize(part, Registers())
@@ -107,11 +113,11 @@ def test_the_order_it_finds_is_one(calls: list[Asked]) -> None:
 
 
 def test_calls_with_nothing_in_common_are_looked_at_alone() -> None:
-    calls = [Asked(Write(name, 1), i, 0, None, i + 100) for i, name in enumerate("abcabc")]
+    calls = [RecordedCall(Write(name, 1), i, 0, None, i + 100) for i, name in enumerate("abcabc")]
     assert [[call.what.name for call in part] for part in parts(calls, Registers())] == [
         ["a", "a"], ["b", "b"], ["c", "c"],
     ]  # fmt: skip
-    assert check(calls, Registers()) == 3
+    assert check_linearizable(calls, Registers()) == 3
 
 
 def test_many_calls_at_once_take_no_ages() -> None:
@@ -120,26 +126,26 @@ def test_many_calls_at_once_take_no_ages() -> None:
     Method: 12 writes at once, and a read that cannot be explained: the orders
     are 479 million, the states that they lead through 8 thousand.
     """
-    calls = [Asked(Write("a", i % 2), i, 0, None, 100 + i) for i in range(12)]
-    calls.append(Asked(Read("a"), 200, 0, 5, 201))
+    calls = [RecordedCall(Write("a", i % 2), i, 0, None, 100 + i) for i in range(12)]
+    calls.append(RecordedCall(Read("a"), 200, 0, 5, 201))
     with pytest.raises(NotLinearizable) as found:
-        check(calls, Registers())
+        check_linearizable(calls, Registers())
     assert len(found.value.explained) == 12
 
 
 def test_a_long_history_of_few_at_once_is_explained() -> None:
-    calls: list[Asked] = []
+    calls: list[RecordedCall] = []
     for i in range(1_000):
-        calls.append(Asked(Write("a", i), 10 * i, 0, None, 10 * i + 12))
-        calls.append(Asked(Read("a"), 10 * i + 1, 0, i, 10 * i + 13))
-    assert check(calls, Registers()) == 1
+        calls.append(RecordedCall(Write("a", i), 10 * i, 0, None, 10 * i + 12))
+        calls.append(RecordedCall(Read("a"), 10 * i + 1, 0, i, 10 * i + 13))
+    assert check_linearizable(calls, Registers()) == 1
 
 
 def test_a_search_that_takes_too_long_ends() -> None:
-    calls = [Asked(Write("a", i % 2), i, 0, None, 100 + i) for i in range(12)]
-    calls.append(Asked(Read("a"), 200, 0, 5, 201))
-    with pytest.raises(Undecided, match="not decided in 500 steps"):
-        check(calls, Registers(), most=500)
+    calls = [RecordedCall(Write("a", i % 2), i, 0, None, 100 + i) for i in range(12)]
+    calls.append(RecordedCall(Read("a"), 200, 0, 5, 201))
+    with pytest.raises(Undecided, match="no result after 500 steps"):
+        check_linearizable(calls, Registers(), most=500)
 
 
 def test_what_cannot_be_explained_is_told() -> None:
@@ -148,7 +154,7 @@ def test_what_cannot_be_explained_is_told() -> None:
     write.answered(None)
     read.answered(2)
     with pytest.raises(NotLinearizable) as found:
-        check(recorder.calls, Registers())
+        check_linearizable(recorder.calls, Registers())
     assert str(found.value).splitlines() == [
         "no order explains 2 calls; one explains these:",
         "  [0, 2] Write(name='a', value=1) -> None",
@@ -163,10 +169,10 @@ class Pings:
     def begin(self) -> int:
         return 0
 
-    def step(self, state: int, call: Asked) -> int | None:
+    def step(self, state: int, call: RecordedCall) -> int | None:
         return state if call.answer == "pong" else None
 
-    def touches(self, call: Asked) -> Iterator[str]:
+    def touches(self, call: RecordedCall) -> Iterator[str]:
         yield from ()
 
 
@@ -174,7 +180,7 @@ def test_calls_that_are_about_nothing_are_looked_at_alone() -> None:
     recorder = Recorder()
     for answer in ("pong", "pong", "pang"):
         recorder.ask("ping").answered(answer)
-    assert check(recorder.calls[:2], Pings()) == 2
+    assert check_linearizable(recorder.calls[:2], Pings()) == 2
     with pytest.raises(NotLinearizable) as found:
-        check(recorder.calls, Pings())
+        check_linearizable(recorder.calls, Pings())
     assert found.value.calls == (recorder.calls[2],)

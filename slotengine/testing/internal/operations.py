@@ -2,7 +2,7 @@
 
 A test that is written in these can be run against an engine, in tasks or in
 threads, and against `NaiveLedger`, and the answers compared: both sides answer
-with a `Seen`, several of them, or what was refused with its details.
+with a `ObservedReservation`, several of them, or what was refused with its details.
 
 >>> from slotengine.core.ledger.terms import Terms
 >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
@@ -34,9 +34,10 @@ from slotengine.core.time.instant import LAST_US, from_us, to_us
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
 from slotengine.errors import UnknownReservation
-from slotengine.testing import naive_plan
-from slotengine.testing.model import COMPARABLE, NaiveLedger, Seen, outcome, told
-from slotengine.testing.naive_line import Check
+from slotengine.testing.internal import naive_booking_rules
+from slotengine.testing.internal.naive_ledger import NaiveLedger
+from slotengine.testing.internal.naive_waitlist import Check
+from slotengine.testing.internal.observed import COMPARABLE, ObservedReservation, describe, outcome
 
 if TYPE_CHECKING:
     from slotengine.engine.blocking import BlockingEngine
@@ -85,7 +86,7 @@ class Operation(NamedTuple):
     ``reservations`` of a ``resource`` are those within
     ``load_in``, and ``forget_bookings`` forgets those that were over by ``start``.
     With a ``wait``, a ``reserve...`` stands in line: an engine's task sleeps, and of
-    the model `NaiveLine` is to be asked.  What a verb does not need is not looked at.
+    the model `NaiveWaitlist` is to be asked.  What a verb does not need is not looked at.
     """
 
     verb: str
@@ -99,7 +100,7 @@ class Operation(NamedTuple):
     policy: Policy = Policy.FIRST
     key: str | None = None
     length: int | None = None
-    ask: SlotRequest | None = None
+    slot_request: SlotRequest | None = None
     wait: int | None = None
     weights: tuple[int, ...] | None = None
     load_in: tuple[int, int] | None = None
@@ -119,8 +120,8 @@ class Operation(NamedTuple):
             yield self.uid
         if self.proposals:
             yield " | ".join(_text(one, scale) for one in self.proposals)
-        if self.ask is not None:
-            yield from _ask_words(self.ask, scale)
+        if self.slot_request is not None:
+            yield from _ask_words(self.slot_request, scale)
         if self.verb == "move":
             yield f"to {scale.at(self.start)}"
         if self.resource is not None:
@@ -194,13 +195,13 @@ def _counted(quota: Quota) -> tuple[tuple[str, int | None], ...]:
 
 
 Answer = Any
-"""A `Seen` or None, a list of them and of what was refused, or what `outcome` says of an error."""
+"""An `ObservedReservation`, None, a list of these and of errors, or an error; see `outcome`."""
 
 
-def seen(reservation: Reservation) -> Seen:
+def observed(reservation: Reservation) -> ObservedReservation:
     """Return what can be seen of a reservation that an engine returned."""
     start, end, until = reservation.start, reservation.end, reservation.until
-    return Seen(
+    return ObservedReservation(
         reservation.uid,
         reservation.state,
         reservation.version,
@@ -232,7 +233,7 @@ async def in_engine(engine: SlotEngine, operation: Operation) -> Answer:
     try:
         result = await getattr(engine, name)(*args, **kwargs)
     except COMPARABLE as error:
-        return told(error)
+        return describe(error)
     return _answered(operation, result)
 
 
@@ -264,8 +265,8 @@ def _plain(result: object) -> Answer:
     if isinstance(result, list):
         return [_plain(one) for one in result]
     if isinstance(result, Exception):
-        return told(result)
-    return seen(result) if isinstance(result, Reservation) else result
+        return describe(result)
+    return observed(result) if isinstance(result, Reservation) else result
 
 
 def _call(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, object]]:
@@ -438,23 +439,23 @@ def in_model(naive: NaiveLedger, operation: Operation, uids: Sequence[str], now:
     assert operation.wait is None, "a line is to be asked"
     if operation.verb not in MODEL:
         raise _unknown(operation)
-    return as_told(outcome(lambda: MODEL[operation.verb](naive, operation, uids, now)))
+    return without_limits(outcome(lambda: MODEL[operation.verb](naive, operation, uids, now)))
 
 
-def as_told(answer: Answer) -> Answer:
+def without_limits(answer: Answer) -> Answer:
     """Return an answer of the model as callers are told: they hear nothing of what limits count."""
     if isinstance(answer, list):
-        return [as_told(one) for one in answer]
-    if isinstance(answer, Seen):
+        return [without_limits(one) for one in answer]
+    if isinstance(answer, ObservedReservation):
         claims = tuple(claim for claim in answer.claims if not is_limit(claim.resource))
         return replace(answer, claims=claims)
     return answer
 
 
 def wanted(naive: NaiveLedger, operation: Operation) -> tuple[Proposal, Check, int]:
-    """Return what a ``reserve...`` of one thing wants of the model; see `naive_plan.prepared`."""
-    if operation.ask is not None:
-        return naive_plan.prepared(naive, operation.ask)
+    """Return what a single ``reserve...`` requests; see `naive_booking_rules.prepared`."""
+    if operation.slot_request is not None:
+        return naive_booking_rules.prepared(naive, operation.slot_request)
     return operation.proposals[0], None, LAST_US
 
 
@@ -467,8 +468,8 @@ def _moved(naive: NaiveLedger, operation: Operation, _: Sequence[str], now: int)
         ttl = operation.ttl if operation.renew else naive.terms.default_ttl
         ask = SlotRequest("", operation.start, operation.length, ttl)
         if operation.resource is not None:
-            ask = ask._replace(only=naive_plan.with_host(naive, one, operation.resource))
-        return naive_plan.move_slot(
+            ask = ask._replace(only=naive_booking_rules.with_host(naive, one, operation.resource))
+        return naive_booking_rules.move_slot(
             naive, one.uid, ask, now, renew=operation.renew, version=operation.version
         )
     by = operation.start - one.start
@@ -523,8 +524,8 @@ def _reservations(naive: NaiveLedger, operation: Operation, _: Sequence[str], no
 
 
 def _ask(operation: Operation) -> SlotRequest:
-    assert operation.ask is not None
-    return operation.ask
+    assert operation.slot_request is not None
+    return operation.slot_request
 
 
 MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]] = {
@@ -532,7 +533,7 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
     "reserve_request": lambda naive, op, uids, now: naive.reserve(op.proposals[0], uids[0], now),
     "reserve_all": lambda naive, op, uids, now: naive.reserve_all(op.proposals, uids, now),
     "reserve_each": lambda naive, op, uids, now: naive.reserve_each(op.proposals, uids, now),
-    "reserve_slot": lambda naive, op, uids, now: naive_plan.reserve_slot(
+    "reserve_slot": lambda naive, op, uids, now: naive_booking_rules.reserve_slot(
         naive, _ask(op), uids[0], now
     ),
     "reserve_any": lambda naive, op, uids, now: naive.reserve_any(
@@ -540,7 +541,7 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
     ),
     "extend": lambda naive, op, _, now: naive.extend(op.uid, op.ttl, now, op.version),
     "move": _moved,
-    "move_slot": lambda naive, op, _, now: naive_plan.move_slot(
+    "move_slot": lambda naive, op, _, now: naive_booking_rules.move_slot(
         naive, op.uid, _ask(op), now, renew=op.renew, version=op.version, seats=op.seats
     ),
     "move_request": lambda naive, op, _, now: _move_to(naive, op, op.proposals[0], now),
@@ -549,7 +550,7 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
         now,
         op.if_still_free,
         version=op.version,
-        check=partial(naive_plan.check_again, naive),
+        check=partial(naive_booking_rules.check_again, naive),
     ),
     "release": lambda naive, op, _, now: naive.end(op.uid, Verb.RELEASE, now, op.version),
     "cancel": lambda naive, op, _, now: naive.end(op.uid, Verb.CANCEL, now, op.version),
@@ -565,17 +566,17 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
 def uids_in(answer: Answer) -> list[str]:
     """Return the uids of the reservations in an answer, in order."""
     several = answer if isinstance(answer, list) else [answer]
-    return [one.uid for one in several if isinstance(one, Seen)]
+    return [one.uid for one in several if isinstance(one, ObservedReservation)]
 
 
 def uids_for(operation: Operation, answer: Answer) -> list[str]:
     """Return the uids that the model is to give, if an engine's answer is right."""
-    if isinstance(answer, Seen):
+    if isinstance(answer, ObservedReservation):
         return [answer.uid]
     uids = [f"new-{i}" for i in range(max(1, len(operation.proposals)))]
     if isinstance(answer, list):
         uids = [
-            one.uid if isinstance(one, Seen) else uid
+            one.uid if isinstance(one, ObservedReservation) else uid
             for one, uid in zip(answer, uids, strict=False)
         ]
     return uids

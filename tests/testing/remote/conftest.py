@@ -21,7 +21,7 @@ from slotengine.testing.remote import (
     RemoteTeam,
     RemoteUser,
 )
-from tests.testing.client import NOW, Client, Start
+from tests.testing.remote.client import NOW, Client, Start
 
 TWO = (RemoteHost(2), RemoteHost(3))
 

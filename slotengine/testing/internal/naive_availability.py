@@ -22,7 +22,7 @@ from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.instant import MINUTE, duration_us, from_us
 from slotengine.core.time.schedule import Windows
-from slotengine.testing.model import Seen
+from slotengine.testing.internal.observed import ObservedReservation
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class World:
     """What there is at one moment: resources with capacity and hours, and what takes them."""
 
     resources: Mapping[str, tuple[int, Windows | None]]
-    live: Sequence[Seen]
+    live: Sequence[ObservedReservation]
     busy: Mapping[str, Sequence[tuple[int, int]]]
     now: int
 
@@ -191,7 +191,7 @@ class _Look:
         }
         return sum(claim.units for _, claim in standing)
 
-    def _is_booked(self, one: Seen) -> bool:
+    def _is_booked(self, one: ObservedReservation) -> bool:
         shared = [other for other in self.live if other.session == one.session]
         return any(other.until == BOOKED_UNTIL for other in shared)
 
@@ -246,7 +246,7 @@ class _Look:
 
     # --- Shared sessions -----------------------------------------------------------------
 
-    def _members(self, start: int) -> list[Seen]:
+    def _members(self, start: int) -> list[ObservedReservation]:
         return [
             one
             for one in self.live
@@ -256,7 +256,7 @@ class _Look:
     def _seats_taken(self, start: int) -> int:
         return sum(one.seats.wanted for one in self._members(start) if one.seats is not None)
 
-    def _joinable(self, one: Seen) -> bool:
+    def _joinable(self, one: ObservedReservation) -> bool:
         assert self.event_type.seats is not None
         return (
             one.session == (self.event_type.id, one.start)
@@ -267,7 +267,7 @@ class _Look:
             and one.end <= self.query.end
         )
 
-    def _will_do(self, one: Seen) -> bool:
+    def _will_do(self, one: ObservedReservation) -> bool:
         """Return whether the session is with hosts who are asked for."""
         hosts = {host.resource for party in self._parties() for host in party}
         return {claim.resource for claim in one.claims if not is_limit(claim.resource)} <= hosts

@@ -1,0 +1,122 @@
+"""The naive ledger as a model for `slotengine.testing.linearizability`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from slotengine.core.ledger.reservation import Demand
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.event_type import EventType
+from slotengine.core.time.schedule import Windows
+from slotengine.testing.histories import NEVER_ANSWERED, RecordedCall
+from slotengine.testing.internal import naive_booking_rules
+from slotengine.testing.internal.naive_ledger import NaiveLedger
+from slotengine.testing.internal.observed import ObservedReservation
+from slotengine.testing.internal.operations import (
+    Answer,
+    Operation,
+    in_model,
+    uids_for,
+    uids_in,
+)
+
+
+class LedgerState(NamedTuple):
+    """A state of `NaiveLedger` that can be compared and hashed."""
+
+    known: tuple[ObservedReservation, ...] = ()
+    keys: tuple[tuple[str, tuple[object, str]], ...] = ()
+    opened: tuple[tuple[Any, int], ...] = ()
+    demands: tuple[tuple[str, Demand], ...] = ()
+    lapses: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+
+
+class LedgerModel:
+    """The rules of reservations, and of ``event_types``, for one call after the other.
+
+    It knows no calls that wait, as these do not take effect at one moment.  ``view``
+    returns what callers see of the answer to an operation; by default, all of it.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        resources: dict[str, tuple[int, Windows | None]],
+        view: Callable[[Operation, Answer], Answer] = lambda _, answer: answer,
+        event_types: Iterable[EventType] = (),
+    ) -> None:
+        self._terms = terms
+        self._view = view
+        naive = NaiveLedger(terms, dict(resources))
+        for event_type in event_types:
+            naive_booking_rules.add(naive, event_type)
+        self._resources, self._event_types = naive.resources, naive.event_types
+
+    def begin(self) -> LedgerState:
+        """Return the state in which nobody has reserved anything."""
+        return LedgerState()
+
+    def step(self, state: LedgerState, call: RecordedCall) -> LedgerState | None:
+        """Return the state after a call, or None if it would have been answered otherwise."""
+        naive = NaiveLedger(self._terms, self._resources)
+        naive.event_types = self._event_types
+        naive.lapses = {holder: list(theirs) for holder, theirs in state.lapses}
+        naive.known = {one.uid: one for one in state.known}
+        naive.keys, naive.opened = dict(state.keys), dict(state.opened)
+        naive.demands = dict(state.demands)
+        operation: Operation = call.what
+        if call.answered_at is NEVER_ANSWERED:
+            uids = [f"unknown-{call.asked_at}-{i}" for i in range(len(operation.proposals) or 1)]
+            in_model(naive, operation, uids, call.now)
+        else:
+            answer = in_model(naive, operation, uids_for(operation, call.answer), call.now)
+            if self._view(operation, answer) != self._view(operation, call.answer):
+                return None
+        return LedgerState(
+            tuple(sorted(naive.known.values(), key=_uid)),
+            tuple(sorted(naive.keys.items(), key=lambda item: item[0])),
+            tuple(sorted(naive.opened.items(), key=repr)),
+            tuple((uid, naive.demands[uid]) for uid in sorted(naive.known)),
+            tuple(sorted((holder, tuple(theirs)) for holder, theirs in naive.lapses.items())),
+        )
+
+    def touches(self, call: RecordedCall) -> Iterator[Hashable]:
+        """Yield what a call is about: calls that have nothing of it in common are independent."""
+        operation: Operation = call.what
+        if operation.verb == "forget_bookings":
+            yield from (("resource", name) for name in self._resources)
+        for proposal in operation.proposals:
+            for claim in proposal.claims:
+                yield "resource", claim.resource
+            if proposal.key is not None:
+                yield "key", proposal.key
+            if proposal.seats is not None:
+                yield "session", (proposal.event_type, proposal.start)
+            if proposal.holder is not None:  # whose quota may be about all it has
+                yield "holder", proposal.holder
+        if operation.slot_request is not None:
+            yield from self._touched_by(operation.slot_request)
+        if operation.resource is not None:
+            yield "resource", operation.resource
+        if operation.key is not None:
+            yield "key", operation.key
+        if operation.uid:
+            yield "uid", operation.uid
+        for uid in uids_in(call.answer):
+            yield "uid", uid
+
+    def _touched_by(self, ask: SlotRequest) -> Iterator[Hashable]:
+        if ask.event_type:  # or it is of one that moves, as is known of its uid
+            event_type = self._event_types[ask.event_type]
+            yield "event type", ask.event_type
+            yield from (("resource", host.resource) for host in event_type.hosts())
+        if ask.key is not None:
+            yield "key", ask.key
+        if ask.holder is not None:  # whose quota may be about all it has
+            yield "holder", ask.holder
+
+
+def _uid(one: ObservedReservation) -> str:
+    return one.uid

@@ -1,0 +1,87 @@
+"""What callers can see of reservations and errors, as plain values that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import Claim, Entry, Seats, State
+from slotengine.errors import (
+    InvalidTTL,
+    KeyReused,
+    NoneFree,
+    Refused,
+    SlotError,
+    SlotTaken,
+    TooManyUnits,
+    UnknownResource,
+)
+
+
+@dataclass(frozen=True)
+class ObservedReservation:
+    """What can be seen of a reservation."""
+
+    uid: str
+    state: State
+    version: int
+    start: int
+    end: int
+    claims: tuple[Claim, ...]
+    until: int
+    created: int
+    holder: str | None
+    event_type: str | None
+    seats: Seats | None
+    quota: Quota | None = field(default=None, compare=False)
+    """What it was made under, which callers are not told."""
+
+    @classmethod
+    def of(cls, entry: Entry, now: int) -> ObservedReservation:
+        """Return what can be seen of a ledger's entry at a moment."""
+        return cls(
+            entry.uid,
+            entry.state_at(now),
+            entry.version_at(now),
+            entry.start,
+            entry.end,
+            entry.all_claims(),
+            entry.until,
+            entry.created,
+            entry.holder,
+            entry.event_type,
+            entry.seats,
+            entry.quota,
+        )
+
+    @property
+    def session(self) -> object:
+        """What stands in the way of others on its behalf: itself, or the session it shares."""
+        return self.uid if self.seats is None else (self.event_type, self.start)
+
+
+COMPARABLE: Final = (Refused, TooManyUnits, UnknownResource, KeyReused, InvalidTTL)
+"""The errors on whose details an engine and the naive ledger must agree."""
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """Return what a call returns, or what it raises with all its details, to be compared."""
+    try:
+        return call()
+    except COMPARABLE as error:
+        return describe(error)
+
+
+def describe(error: Exception) -> object:
+    """Return an error with all its details, as of now, to be compared."""
+    if isinstance(error, NoneFree):
+        return NoneFree, [describe(refusal) for refusal in error.refusals]
+    which = () if not isinstance(error, SlotError) or error.index is None else (error.index,)
+    if isinstance(error, SlotTaken):
+        about = error.obstruction
+        # Which of two spans with one start comes first says nothing.
+        ways = tuple(sorted(about.in_the_way))
+        return type(error), error.resource, about._replace(in_the_way=ways), *which
+    return type(error), error.args, *which

@@ -1,0 +1,310 @@
+"""Plays a history, step by step, with checks after every step.
+
+Nothing is left to chance.  One driver lets a single call at a time run until it
+is done or parked, and lets the sweeper and the subscribers come to rest in
+between.  So the order in which an event loop runs its tasks does not matter, and
+a history plays alike on asyncio and on trio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import singledispatchmethod
+from typing import Final, NamedTuple
+
+import anyio
+
+from slotengine.core.ledger.books import CHORES
+from slotengine.core.ledger.reservation import State
+from slotengine.core.time.instant import duration_us
+from slotengine.testing.internal.observed import ObservedReservation
+from slotengine.testing.internal.operations import Operation, in_engine, in_engine_nowait
+from slotengine.testing.simulation.probe import probe
+from slotengine.testing.simulation.quiesce import quiesce
+from slotengine.testing.simulation.run import Run
+from slotengine.testing.simulation.steps import (
+    EVENT_TYPES,
+    ORIGIN,
+    TERMS,
+    TERMS_WITHOUT_QUOTAS,
+    TICK,
+    Call,
+    CallMode,
+    Crash,
+    GiveUp,
+    Import,
+    Jump,
+    JumpTo,
+    JumpToEnd,
+    Probe,
+    Resume,
+    StallSubscriber,
+    StallSweeper,
+    Step,
+    at,
+)
+from slotengine.testing.simulation.store import (
+    ENGINE_OPTIONS,
+    ENGINE_OPTIONS_WITHOUT_QUOTAS,
+    PARKED,
+    Store,
+)
+from slotengine.testing.simulation.waiting_calls import WaitingCalls
+
+NEVER_PARKED: Final = frozenset({"shorten", "prolong", "move", "move_slot", "forget_bookings"})
+"""Verbs that fit the reservation as it is; when a parked call goes on, that may have changed."""
+
+CHECK_EVERY: Final = 8
+"""All that the engine says is checked after this many steps.
+
+Measured: checking after each step takes twice as long."""
+
+
+class ParkedCall(NamedTuple):
+    """A call that is kept where it gave way to others."""
+
+    scope: anyio.CancelScope
+    go_on: anyio.Event
+    done: anyio.Event
+
+
+class Player:
+    """Plays one history on one engine after another, with a crash between them."""
+
+    def __init__(self, steps: Sequence[Step], store: Store, *, check_every: int) -> None:
+        self.run = Run(store, check_every=check_every)
+        self._steps = steps
+        self._waiting = WaitingCalls(self.run)
+        self._life = Crash()  # says what the next engine is like
+        self._parked: list[ParkedCall] = []
+
+    async def play(self) -> None:
+        """Play all steps, then stop all faults and see everything end.
+
+        Raises `InvariantBroken`, or what the engine raises.
+        """
+        while await self._live():
+            pass
+
+    async def _live(self) -> bool:
+        """Run an engine until it crashes or the steps end; return whether it crashed."""
+        run, life = self.run, self._life
+        options = ENGINE_OPTIONS if life.quotas else ENGINE_OPTIONS_WITHOUT_QUOTAS
+        run.naive.terms = TERMS if life.quotas else TERMS_WITHOUT_QUOTAS
+        engine = run.store.engine(run.clock, run.new_uid, options)
+        engine.ledger.chores = CHORES if life.tidy else 0
+        async with engine, anyio.create_task_group() as run.tasks:
+            with run.errors_kept():
+                run.begin(engine)
+                self._parked = []
+                self._waiting.begin()
+                run.clock.stall(False)
+                run.import_again()
+                run.compare()
+                # Stalled only now: a sweeper that has not begun could begin at any time.
+                await run.rest()
+                run.clock.stall(not life.tidy)
+                crashed = await self._until_crash()
+                if not crashed:
+                    await self._stop_faults()
+                    await quiesce(run)
+            run.tasks.cancel_scope.cancel()
+        if run.failed is not None:
+            raise run.failed
+        return crashed
+
+    async def _until_crash(self) -> bool:
+        run = self.run
+        while run.at < len(self._steps):
+            step = self._steps[run.at]
+            run.at += 1
+            if not _is_at_once(step):
+                await run.rest()
+            if isinstance(step, Crash):
+                run.note(step)
+                self._life = step
+                run.crash(step.lost)
+                return True
+            await self._do(step)
+            run.check()
+        return False
+
+    async def _stop_faults(self) -> None:
+        """Let everything go on that was stalled or parked."""
+        run = self.run
+        run.clock.stall(False)
+        self._waiting.spare()
+        for listener in run.listeners:
+            listener.stall(False)
+        await run.rest()
+        while self._parked:
+            await self._do(Resume())
+        await run.rest()
+
+    # --- Steps -----------------------------------------------------------------------------
+
+    @singledispatchmethod
+    async def _do(self, step: Step) -> None:
+        raise AssertionError(step)
+
+    @_do.register
+    async def _(self, step: Call) -> None:
+        run, operation = self.run, self._resolved(step)
+        if operation is None:
+            run.note(step, "nothing to do")
+            return
+        if operation.wait is not None:
+            await self._waiting.call(step, operation)
+            return
+        if step.mode is CallMode.PARKED and step.operation.verb not in NEVER_PARKED:
+            await self._park(step, operation)
+            return
+        if step.mode is CallMode.AT_ONCE:
+            answer = in_engine_nowait(run.engine, operation)
+        elif step.mode is CallMode.OUT_OF_TURN:
+            with run.engine.out_of_turn():
+                answer = in_engine_nowait(run.engine, operation)
+        else:
+            answer = await in_engine(run.engine, operation)
+        run.answered(step, operation, answer)
+
+    @_do.register
+    async def _(self, step: Resume) -> None:
+        self.run.note(step)
+        if self._parked:
+            parked = self._parked.pop(0)
+            parked.scope.cancel() if step.cancel else parked.go_on.set()
+            await self.run.wait(parked.done.is_set, "a call that was parked")
+            await self.run.rest()
+
+    @_do.register
+    async def _(self, step: Probe) -> None:
+        await probe(self.run, step)
+
+    @_do.register
+    async def _(self, step: GiveUp) -> None:
+        await self._waiting.give_up(step)
+
+    @_do.register
+    async def _(self, step: Jump) -> None:
+        self.run.note(step)
+        tick = (self.run.clock.now() - ORIGIN) // TICK
+        self.run.set_clock(at(max(0, tick + step.by)) + step.odd)
+
+    @_do.register
+    async def _(self, step: JumpTo) -> None:
+        self.run.note(step)
+        one = self.run.reservation_of(step.client, step.nth)
+        if one is not None and one.state in {State.HELD, State.EXPIRED}:
+            self.run.set_clock(one.until + step.off)
+
+    @_do.register
+    async def _(self, step: JumpToEnd) -> None:
+        self.run.note(step)
+        one = self._waiting.nth(step.nth)
+        if one is not None:
+            self.run.set_clock(one.until + step.off)
+
+    @_do.register
+    async def _(self, step: StallSweeper) -> None:
+        self.run.note(step)
+        self.run.clock.stall(step.on)
+
+    @_do.register
+    async def _(self, step: StallSubscriber) -> None:
+        self.run.note(step)
+        self.run.listeners[step.subscriber].stall(step.on)
+
+    @_do.register
+    async def _(self, step: Import) -> None:
+        self.run.note(step)
+        self.run.import_busy(step)
+
+    # --- Calls -----------------------------------------------------------------------------
+
+    def _resolved(self, call: Call) -> Operation | None:
+        """Return a call's operation with the uid it is about; None if the client knows none."""
+        operation = call.operation
+        if operation.verb.startswith(("reserv", "is_free")):
+            return operation
+        uid = self.run.uid_of(call.client, call.nth)
+        if uid is None:
+            return None
+        one = self.run.naive.known.get(uid)
+        if operation.verb == "shorten":
+            return None if one is None else _shorter(one)
+        if operation.verb == "forget_bookings":
+            return None if one is None else self._up_to(one, operation)
+        if operation.verb == "prolong":
+            return None if one is None else self._longer(one, operation)
+        if operation.resource is not None and (one is None or not _can_be_on(one, operation)):
+            operation = operation._replace(resource=None)
+        if operation.verb == "move_slot" and not _can_move_to_slot(one, operation):
+            return None
+        if operation.seats is not None and (one is None or one.seats is None):
+            operation = operation._replace(seats=None)
+        return operation._replace(uid=uid)
+
+    def _up_to(self, one: ObservedReservation, operation: Operation) -> Operation:
+        """Return how to forget bookings up to the end of one, give or take a microsecond."""
+        over = max([one.end, *(claim.end for claim in one.claims)]) + operation.start
+        return operation._replace(start=min(over, self.run.clock.now()))
+
+    def _longer(self, one: ObservedReservation, operation: Operation) -> Operation:
+        """Return how to extend a hold to the end of the life it may have, or nearly so."""
+        assert TERMS.max_life is not None
+        life = TERMS.max_life
+        if one.quota is not None and one.quota.life is not None:
+            life = min(life, one.quota.life)
+        ttl = one.created + life - max(self.run.clock.now(), self.run.naive.now) + operation.ttl
+        if operation.renew:
+            return Operation("move", uid=one.uid, start=one.start, ttl=ttl, renew=True)
+        return Operation("extend", uid=one.uid, ttl=ttl)
+
+    async def _park(self, call: Call, operation: Operation) -> None:
+        run = self.run
+        parked = ParkedCall(anyio.CancelScope(), anyio.Event(), anyio.Event())
+        started = anyio.Event()
+
+        async def make_call() -> None:
+            PARKED.set(parked.go_on)
+            with run.errors_kept(), parked.scope:
+                started.set()
+                run.answered(call, operation, await in_engine(run.engine, operation))
+            parked.done.set()
+
+        self._parked.append(parked)
+        run.start(make_call)
+        await run.wait(started.is_set, "a call that is to be parked")
+
+
+def _shorter(one: ObservedReservation) -> Operation | None:
+    """Return how to make a reservation shorter where it is, if it can be."""
+    lengths = [one.end - one.start - TICK]
+    if one.event_type in EVENT_TYPES:
+        lengths = [duration_us(length) for length in EVENT_TYPES[one.event_type].lengths]
+    length = max((each for each in lengths if each < one.end - one.start), default=0)
+    if length <= 0:
+        return None
+    return Operation("move", uid=one.uid, start=one.start, length=length)
+
+
+def _can_be_on(one: ObservedReservation, operation: Operation) -> bool:
+    """Return whether a call may say on which resource a reservation is to be."""
+    if one.event_type in EVENT_TYPES:
+        groups = EVENT_TYPES[one.event_type].groups
+        return any(host.resource == operation.resource for group in groups for host in group)
+    return len(one.claims) == 1
+
+
+def _is_at_once(step: Step) -> bool:
+    """Return whether no other task runs before the step."""
+    return isinstance(step, Call) and step.mode is CallMode.AT_ONCE and step.operation.wait is None
+
+
+def _can_move_to_slot(one: ObservedReservation | None, operation: Operation) -> bool:
+    """Return whether a reservation can be moved by the rules of an event type."""
+    assert operation.slot_request is not None
+    if one is None or one.event_type not in EVENT_TYPES:
+        return False
+    return not operation.slot_request.event_type or one.seats is None

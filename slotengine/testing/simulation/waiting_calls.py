@@ -1,0 +1,210 @@
+"""Calls that wait for a slot, each in a task of its own, beside the naive waitlist.
+
+Whenever everything is at rest, the naive waitlist says which calls must have been
+answered, with what, and in which order; so no call may wait that could be
+served.  A waiting call can also be cancelled at the moment it is served.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+from slotengine.core.ledger.line import Waiter
+from slotengine.core.ledger.reservation import Verb
+from slotengine.engine import waiting
+from slotengine.engine.values import Reservation
+from slotengine.testing.internal.naive_waitlist import WaitlistEntry
+from slotengine.testing.internal.observed import ObservedReservation, outcome
+from slotengine.testing.internal.operations import (
+    Answer,
+    Operation,
+    in_engine,
+    observed,
+    uids_for,
+    wanted,
+    without_limits,
+)
+from slotengine.testing.simulation.run import Run
+from slotengine.testing.simulation.steps import SCALE, Call, GiveUp
+from slotengine.testing.simulation.transcript import difference, text
+from slotengine.testing.watch import InvariantBroken
+
+
+class Caller:
+    """A call that may have to wait, and its answer."""
+
+    def __init__(self, call: Call, operation: Operation) -> None:
+        self.call = call
+        self.operation = operation
+        self.scope = anyio.CancelScope()
+        self.done = anyio.Event()
+        self.answer: Answer = None
+        """The answer; or the one that is lost, if the call is cancelled when it is served."""
+        self.waiter: Waiter[waiting.Caller] | None = None
+
+    def __str__(self) -> str:
+        return f"client {self.call.client}, who waits: {self.operation.text(SCALE)}"
+
+
+class WaitingCalls:
+    """All calls that wait in the engine of a run; an `Actor`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._callers: list[Caller] = []  # whose tasks have not been seen to end
+        self._order: list[Caller] = []  # in which they were answered, until `settle` has seen it
+        self._doomed: Caller | None = None  # to be cancelled when it is served
+        run.actors.append(self)
+
+    def begin(self) -> None:
+        """Begin with a new engine, in which no call waits."""
+        self._run.waitlist.clear()
+        self._callers = []
+        self._order = []
+        self._doomed = None
+        self._run.engine.waitlist.on_answer = self._on_answer
+
+    def _on_answer(self, waiter: Waiter[Any], error: Exception | None) -> None:
+        doomed = self._doomed
+        self._order += [one for one in self._callers if one.waiter is waiter]
+        if doomed is not None and waiter is doomed.waiter and error is None:
+            entry = waiter.caller.entry
+            assert entry is not None
+            doomed.answer = observed(Reservation(entry, self._run.engine.ledger.now))
+            doomed.scope.cancel()
+
+    @property
+    def idle(self) -> bool:
+        """Whether the tasks of all answered calls have ended."""
+        left = sum(not caller.done.is_set() for caller in self._callers)
+        return left == len(self._run.engine.waitlist)
+
+    def spare(self) -> None:
+        """Cancel no call when it is served."""
+        self._doomed = None
+
+    def nth(self, nth: int) -> WaitlistEntry[Caller] | None:
+        """Return the ``nth`` waiting call, counted from the latest; None if there are fewer."""
+        entries = list(self._run.waitlist)
+        return entries[-1 - nth] if nth < len(entries) else None
+
+    # --- Calling and giving up -------------------------------------------------------------
+
+    async def call(self, call: Call, operation: Operation) -> None:
+        """Make a call; compare its answer if it has one at once, else let it wait."""
+        run, caller = self._run, Caller(call, operation)
+        waitlist = run.engine.waitlist
+        before = len(waitlist)
+        self._callers.append(caller)
+        run.start(self._make_call, caller)
+        await run.wait(
+            lambda: caller.done.is_set() or len(waitlist) > before, "a call that may have to wait"
+        )
+        expected = self._expected(caller)
+        if caller.done.is_set():
+            self._callers.remove(caller)
+            run.compare_answer(call, operation, caller.answer, expected)
+            run.checkpoint(acknowledged=run.learn(call, caller.answer))
+        elif expected is not None:
+            raise InvariantBroken("waits", f"{caller}, though there is an answer: {text(expected)}")
+        else:
+            caller.waiter = list(waitlist.line)[-1]
+            run.note(call, "waits")
+        await run.rest()
+
+    async def _make_call(self, caller: Caller) -> None:
+        with self._run.errors_kept(), caller.scope:
+            caller.answer = await in_engine(self._run.engine, caller.operation)
+        caller.done.set()
+
+    def _expected(self, caller: Caller) -> Answer:
+        """Return the answer that the call must have at once, or None if it must wait."""
+        run, operation = self._run, caller.operation
+        proposal, check, last = wanted(run.naive, operation)
+        uid = uids_for(operation, caller.answer)[0]
+        wait, now = operation.wait or 0, run.clock.now()
+        return without_limits(
+            outcome(lambda: run.waitlist.ask(caller, proposal, wait, now, check, last, uid))
+        )
+
+    async def give_up(self, step: GiveUp) -> None:
+        """Cancel a waiting call, now or when it is served."""
+        self._run.note(step)
+        entry = self.nth(step.nth)
+        if entry is None:
+            return
+        caller = entry.caller
+        if step.when_served:
+            self._doomed = self._doomed or caller
+            return
+        caller.scope.cancel()
+        await self._run.wait(caller.done.is_set, "a call that is cancelled")
+        self._forget(caller)
+        self._run.waitlist.give_up(caller)
+        await self._run.rest()
+
+    def _forget(self, caller: Caller) -> None:
+        self._callers.remove(caller)
+        if caller is self._doomed:
+            self._doomed = None
+
+    # --- Being served ----------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Compare the answers that waiting calls were given with the naive waitlist's.
+
+        Raises `InvariantBroken`.
+        """
+        known: list[bool] = []
+        while self._serve_some(known):
+            pass
+        # Only now: all that was recorded meanwhile belongs to this step.
+        self._run.checkpoint(acknowledged=any(known))
+        for caller in self._callers:
+            if caller.done.is_set():
+                raise InvariantBroken("waits", f"{caller}, and must wait: {text(caller.answer)}")
+
+    def _answer_of(self, caller: Caller) -> Answer:
+        return caller.answer if caller in self._order[:1] else None
+
+    def _serve_some(self, known: list[bool]) -> bool:
+        """Answer the calls whose turn it is; return whether a cancelled one freed its slot.
+
+        Appends to ``known``, for each call, whether its client knows of the answer.
+        """
+        run, now = self._run, self._run.clock.now()
+        freed: list[str] = []
+        while (answered := run.waitlist.next(now, self._answer_of)) is not None:
+            caller, expected = answered[0], without_limits(answered[1])
+            if not caller.done.is_set():
+                raise InvariantBroken(
+                    "waits", f"{caller}, though there is an answer: {text(expected)}"
+                )
+            if caller is not self._order.pop(0):
+                raise InvariantBroken("waits", f"{caller}, while others are served")
+            doomed = caller is self._doomed and isinstance(expected, ObservedReservation)
+            self._forget(caller)
+            if doomed:
+                self._compare_lost(caller, expected)
+                if not _has_key(caller.operation):
+                    freed.append(expected.uid)
+            else:
+                run.compare_answer(caller.call, caller.operation, caller.answer, expected)
+                known.append(run.learn(caller.call, caller.answer))
+        for uid in freed:
+            run.naive.end(uid, Verb.RELEASE, now)
+        return bool(freed)
+
+    def _compare_lost(self, caller: Caller, expected: ObservedReservation) -> None:
+        """Compare the reservation of a call that was cancelled when it was served."""
+        self._run.note(f"{caller}, is cancelled when served", caller.answer)
+        if caller.answer != expected:
+            raise InvariantBroken("answer", f"{caller}: {difference(caller.answer, expected)}")
+
+
+def _has_key(operation: Operation) -> bool:
+    if operation.slot_request is not None:
+        return operation.slot_request.key is not None
+    return operation.proposals[0].key is not None
