@@ -63,7 +63,8 @@ class Property(NamedTuple):
         value = self.rest[place + 1 :]
         if self.rest[place : place + 1] == ":" and not self._is_split(value):
             return parameters, value.strip(), True
-        # A quote or colon is misplaced.  A date and time follows the last colon but its own.
+        # A quote or colon is misplaced.  Take what follows the last colon, apart from those
+        # within a time.
         dated = _LATER_DATE.match(self.rest) if self.name in TIMES else None
         end = dated.end() if dated else self.rest.rfind(":") + 1
         before, value = self.rest[:end].rstrip().removesuffix(":"), self.rest[end:]
@@ -88,15 +89,15 @@ class Component:
         self.children: list[Component] = []
 
     def all(self, name: str) -> list[Property]:
-        """Return the properties with a name, in the order of the file."""
+        """Return the properties with this name, in the order of the file."""
         return self.properties.get(name, [])
 
     def value(self, name: str) -> str:
-        """Return the value of the first property with a name, or an empty string."""
+        """Return the value of the first property with this name, or an empty string."""
         return next((each.parts()[1] for each in self.all(name)), "")
 
     def walk(self, kind: str) -> Iterator[Component]:
-        """Yield the components of a kind, at any depth, in the order of the file."""
+        """Yield the components of this kind, at any depth, in the order of the file."""
         waiting = [self]
         while waiting:
             component = waiting.pop()

@@ -119,7 +119,7 @@ def matches_start(rule: RecurrenceRule, start: int, spend: Spend) -> bool:
 
 
 def _is_over(rule: RecurrenceRule, moment: int, number: int) -> bool:
-    """Return whether the rule ended before a moment, which is its instance with that number.
+    """Return whether the rule ended before its instance with a number, at a moment.
 
     A rule must not have both COUNT and UNTIL.  If it has, the later of the two ends it.
     """

@@ -66,7 +66,7 @@ def _instance(event: CalendarEvent, zones: Zones) -> int | None:
 
 
 class _Reading:
-    """One way of reading the times of a series: among several zones, the one with a number."""
+    """One way of reading the times of a series; the number selects among the possible zones."""
 
     def __init__(self, zones: Zones, number: int) -> None:
         self.zones = zones
@@ -125,7 +125,7 @@ class _Placed(NamedTuple):
         return max((each.days * DAY + each.seconds for each in self.lengths), default=0) + DAY
 
     def span(self, wall: int, utc: int) -> UtcSpan:
-        """Return when an instance is that starts then, by its clock and in UTC."""
+        """Return the UTC span of an instance, given its start in local time and in UTC."""
         return utc, max(
             (self.clock.utc(wall + each.days * DAY) if each.days else utc) + each.seconds
             for each in self.lengths
@@ -133,11 +133,11 @@ class _Placed(NamedTuple):
 
 
 class _Follower(NamedTuple):
-    """A changed instance that says how those after it have changed."""
+    """A changed instance that also changes all later ones (``THISANDFUTURE``)."""
 
     key: int
     shift: int
-    """By how much they start later, on the wall clock."""
+    """How much later the instances start, in local time."""
     placed: _Placed
 
 
@@ -148,7 +148,7 @@ class _Changes(NamedTuple):
     """The keys of instances that are excluded, or described by an event of their own."""
     days_off: set[int]
     followers: list[_Follower]
-    """Sorted by key."""
+    """The changes that apply to all later instances, sorted by key."""
 
     def follower(self, key: int) -> _Follower | None:
         place = bisect_right(self.followers, key, key=lambda each: each.key)

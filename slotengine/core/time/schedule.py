@@ -16,13 +16,13 @@ Everything else follows from that rule.
 - A time that is skipped does not exist.  Hours that begin or end in a gap begin or end
   at the change.  Hours that lie in a gap, or on a date that the zone skipped, are empty.
 
-The hours of a date are:
+What is open on a date:
 
-- its override if it has one, and otherwise its weekly hours;
-- hours that run past midnight belong to the date on which they begin, so an override
-  does not cut the night before short;
-- a date in an absence has no hours at all, and the night before ends at its midnight;
-- the zone is that of the trip that includes the date, and otherwise the home zone.  Around
+- A date has the hours of its override if it has one, and otherwise its weekly hours.
+- Hours that run past midnight belong to the date on which they begin, so an override
+  does not cut the night before short.
+- A date in an absence has no hours at all, and the night before ends at its midnight.
+- The zone is that of the trip that includes the date, and otherwise the home zone.  Around
   a trip, an instant may fall on two dates, or on none.  One that is open is enough.
 
 Windows are computed on first use and cached in buckets of fixed length, so nothing is

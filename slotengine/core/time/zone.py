@@ -104,8 +104,8 @@ class Zone:
     def keeps_minutes(self, start: int, end: int, unit: int) -> bool:
         """Return whether all offsets in the span are equal modulo ``unit``.
 
-        If so, the local times at multiples of ``unit`` are the same instants throughout the
-        span.  O(n) for the n buckets of the span.
+        If so, no change of the clock moves the local times that are multiples of ``unit``.
+        O(n) for the n buckets of the span.
         """
         start, end = max(start, FIRST_LOCAL), min(end, LAST_LOCAL)
         offsets = {
