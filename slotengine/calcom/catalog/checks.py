@@ -24,7 +24,7 @@ from slotengine.calcom.catalog.event_type_tables import (
 from slotengine.calcom.catalog.schema import SECTIONS, Problem, Row, Tables, TableT
 from slotengine.calcom.catalog.secrets import API_KEY_PREFIX
 from slotengine.calcom.catalog.user_tables import UserTable, origin
-from slotengine.calcom.catalog.values import LONGEST_MINUTES, LONGEST_SPAN, shown
+from slotengine.calcom.catalog.values import LONGEST_MINUTES, LONGEST_SPAN, short_repr
 from slotengine.calcom.wire import MINUTE
 from slotengine.core.time.schedule import Schedule
 from slotengine.errors import InvalidField
@@ -44,7 +44,7 @@ def find_problems(tables: Tables) -> Iterator[Problem]:
     yield from _check_bookings(tables)
 
 
-# --- Helpers -------------------------------------------------------------
+# --- Helpers ---------------------------------------------------------------------------
 
 
 def indexed(key: str, entries: Iterable[T]) -> Iterator[tuple[str, T]]:
@@ -80,7 +80,7 @@ def _missing_references(
             yield Problem(key, f"there is no {SECTIONS[section]} with id {reference!r}")
 
 
-# --- Duplicates ------------------------------------------------------------------
+# --- Duplicates ------------------------------------------------------------------------
 
 
 def _check_ids(tables: Tables) -> Iterator[Problem]:
@@ -98,9 +98,8 @@ def _check_ids(tables: Tables) -> Iterator[Problem]:
 
 def _check_names(tables: Tables) -> Iterator[Problem]:
     names = ((each.key, (each.organization_id, each.username)) for each in tables.profiles())
-    yield from dict.fromkeys(
-        _duplicates(names)
-    )  # the same two users may be in several organizations
+    # Once, although the same two users may be in several organizations.
+    yield from dict.fromkeys(_duplicates(names))
     yield from _duplicates((f"{key}.slug", each.slug) for key, each in tables.organizations)
     yield from _duplicates(
         (f"{key}.slug", (team.parent_id, team.slug)) for key, team in tables.teams
@@ -216,7 +215,7 @@ def _check_oauth_clients(tables: Tables) -> Iterator[Problem]:
     )
     for key, uri in _entries(clients, "redirectUris", lambda client: client.redirect_uris):
         if origin(uri) is None:
-            yield Problem(key, f"must be an http or https address, not {shown(uri)}")
+            yield Problem(key, f"must be an http or https address, not {short_repr(uri)}")
 
 
 def _check_groups(tables: Tables) -> Iterator[Problem]:

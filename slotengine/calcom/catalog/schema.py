@@ -6,7 +6,7 @@ The keys of the tables, in Cal.com's own spelling, are in `user_tables`,
 may hold is in `values`.
 
 `checks` has what tables say about each other.  Every key is explained
-in ``docs/server.md``, and shown in ``examples/catalog.toml``.
+in ``docs/server.md``, and short_repr in ``examples/catalog.toml``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from slotengine.calcom.catalog.user_tables import (
     TeamTable,
     UserTable,
 )
-from slotengine.calcom.catalog.values import Table, shown
+from slotengine.calcom.catalog.values import Table, short_repr
 
 SECTIONS: Final = {
     "schedules": "schedule",
@@ -194,5 +194,5 @@ def _problems(key: str, error: ValidationError) -> Iterator[Problem]:
                 message = detail["msg"].removeprefix("Value error, ")
                 reason = _SUBJECT.sub("must ", message)
                 if detail["type"] in _SHOWN:
-                    reason += f", not {shown(detail['input'])}"
+                    reason += f", not {short_repr(detail['input'])}"
         yield Problem(key + path, reason)

@@ -21,8 +21,8 @@ MAX_DAYS_AHEAD: Final = 36_525
 """The farthest that a booking window may reach: a hundred years."""
 
 
-def shown(value: object) -> str:
-    """Return a value as error messages show it: shortened if it is long."""
+def short_repr(value: object) -> str:
+    """Return a value for an error message, shortened if it is long."""
     return reprlib.repr(value)
 
 
@@ -34,7 +34,7 @@ def _read_time(value: object) -> object:
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     timestamp = parse_timestamp(value) if isinstance(value, str) else None
     if timestamp is None or timestamp.moment is None:
-        raise ValueError(f"must be an ISO 8601 time, not {shown(value)}")
+        raise ValueError(f"must be an ISO 8601 time, not {short_repr(value)}")
     return timestamp.moment
 
 
@@ -62,13 +62,13 @@ def _read_window(value: object) -> int | tuple[date, date]:
         if type(first) is date and type(last) is date:
             return first, last
     raise ValueError(
-        f"must be 1 to {MAX_DAYS_AHEAD} days, or a list of two dates, not {shown(value)}"
+        f"must be 1 to {MAX_DAYS_AHEAD} days, or a list of two dates, not {short_repr(value)}"
     )
 
 
 def _read_secret(value: object, info: ValidationInfo) -> HashedSecret:
     """Read a secret, with the environment as the context of the validation."""
-    if not isinstance(value, str):  # not shown: it may be the secret
+    if not isinstance(value, str):  # not short_repr: it may be the secret
         raise ValueError("must be a valid string")
     return read_secret(value, info.context or {})
 
@@ -80,7 +80,7 @@ def _read_quota(value: object) -> int | None:
     if type(value) is int and 1 <= value <= MAX_QUOTA:
         return value
     raise ValueError(
-        f'must be a whole number from 1 to {MAX_QUOTA}, or "unlimited", not {shown(value)}'
+        f'must be a whole number from 1 to {MAX_QUOTA}, or "unlimited", not {short_repr(value)}'
     )
 
 

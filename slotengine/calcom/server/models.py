@@ -23,7 +23,7 @@ from slotengine.calcom.wire import integer
 T = TypeVar("T")
 
 
-class Model(BaseModel):
+class ApiModel(BaseModel):
     """A JSON object; its keys are the names of the fields in camel case."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
@@ -62,7 +62,7 @@ class BrokenConstraint(NamedTuple):
     text: str
 
 
-def broken_constraints(model: type[Model], error: ValidationError) -> Iterator[BrokenConstraint]:
+def broken_constraints(model: type[ApiModel], error: ValidationError) -> Iterator[BrokenConstraint]:
     """Yield the constraint behind each error, in the order of the model's fields."""
     own = {
         field.alias: each
@@ -113,7 +113,7 @@ ABSENT: Final = Field(json_schema_extra=_never_null)
 # --- Responses -------------------------------------------------------------------------
 
 
-class ResponseBody(Model):
+class ResponseBody(ApiModel):
     """A JSON object with no other keys than these."""
 
     model_config = ConfigDict(extra="forbid")
@@ -142,7 +142,7 @@ class ErrorDetails(ResponseBody):
     status_code: int
 
 
-class Violation(Model):
+class Violation(ApiModel):
     """One invalid property of a body."""
 
     target: Annotated[dict[str, Any], Field(description="The body without unknown properties")]

@@ -16,11 +16,11 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 from slotengine.calcom.server.models import Done, Error, InternalError, Success
 from slotengine.calcom.server.reservations_wire import (
     Bounds,
-    Reservation,
     ReservationMade,
+    ReservationRead,
     reservation_request,
 )
-from slotengine.calcom.server.slots_wire import QUERIES, Slots, SlotsQuery, own_parameters
+from slotengine.calcom.server.slots_wire import QUERIES, SlotsByDate, SlotsQuery, own_parameters
 from slotengine.calcom.wire import ERRORS, VERSION
 
 Json = dict[str, Any]
@@ -70,7 +70,7 @@ def document(bounds: Bounds, *, version: str) -> Json:
 
 # --- Schemas ---------------------------------------------------------------------------
 
-_RESPONSES: Final = (Slots, Reservation, ReservationMade, Error, InternalError)
+_RESPONSES: Final = (SlotsByDate, ReservationRead, ReservationMade, Error, InternalError)
 _REF: Final = "#/components/schemas/{model}"
 
 
@@ -141,7 +141,7 @@ def _search() -> Json:
     return _operation(
         "searchSlots",
         "Search available slots of an event type, or of several users together",
-        (200, "The available slots by date.", Success[Slots]),
+        (200, "The available slots by date.", Success[SlotsByDate]),
         parameters=tuple(_query_parameters()),
     )
 
@@ -162,7 +162,9 @@ def _post(request: type[BaseModel]) -> Json:
 
 def _get() -> Json:
     description = "The hold, also for an hour after it has expired; otherwise null."
-    return _operation("readHold", "Read a hold", (200, description, Success[Reservation | None]))
+    return _operation(
+        "readHold", "Read a hold", (200, description, Success[ReservationRead | None])
+    )
 
 
 def _patch(request: type[BaseModel]) -> Json:

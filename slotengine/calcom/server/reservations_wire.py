@@ -26,7 +26,7 @@ from slotengine.calcom.server.models import (
     IS_INT,
     IS_TIME,
     TIME,
-    Model,
+    ApiModel,
     ResponseBody,
     Whole,
     broken_constraints,
@@ -74,7 +74,7 @@ _Length = Annotated[
 _HOLD: Final = Field(description="How long to hold the slot, in minutes; needs credentials")
 
 
-class ReservationRequest(Model):
+class ReservationRequest(ApiModel):
     """The slot to hold.  Unknown properties are ignored."""
 
     model_config = ConfigDict(
@@ -190,7 +190,7 @@ def _deeper_than(limit: int, value: object) -> bool:
 _Minutes = Annotated[int, Field(ge=1)]
 
 
-class Reservation(ResponseBody):
+class ReservationRead(ResponseBody):
     """A hold, as GET returns it."""
 
     event_type_id: int
@@ -201,7 +201,7 @@ class Reservation(ResponseBody):
     reservation_until: datetime
 
 
-class ReservationMade(Reservation):
+class ReservationMade(ReservationRead):
     """A hold, as POST and PATCH return it."""
 
     reservation_duration: _Minutes

@@ -32,8 +32,8 @@ from slotengine.calcom.server.models import (
     IS_STRING,
     IS_TIME,
     TIME,
+    ApiModel,
     Constraint,
-    Model,
     ResponseBody,
     broken_constraints,
 )
@@ -122,7 +122,7 @@ _Number = Annotated[int, BeforeValidator(_integer)]
 # --- The query -------------------------------------------------------------------------
 
 
-class SlotsQuery(Model):
+class SlotsQuery(ApiModel):
     """The parameters of every search."""
 
     model_config = ConfigDict(extra="forbid")
@@ -314,7 +314,7 @@ def _wrong(query: type[SlotsQuery], error: ValidationError) -> HttpError:
 _Seats = Annotated[Annotated[int, Field(ge=0)] | None, ABSENT]
 
 
-class Slot(ResponseBody):
+class SlotShown(ResponseBody):
     """An available slot; with seats if its event type has seats."""
 
     start: datetime
@@ -328,7 +328,7 @@ class Slot(ResponseBody):
 _Date = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 
 
-class Slots(RootModel[dict[_Date, Annotated[list[Slot], Field(min_length=1)]]]):
+class SlotsByDate(RootModel[dict[_Date, Annotated[list[SlotShown], Field(min_length=1)]]]):
     """Available slots by the dates on which they start; dates and slots ascend."""
 
     model_config = ConfigDict(json_schema_extra={"additionalProperties": False})

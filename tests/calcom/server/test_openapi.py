@@ -37,7 +37,7 @@ def test_the_document_is_valid(bounds: Bounds) -> None:
 
 def test_a_wrong_document_would_be_found() -> None:
     raw = document(BOUNDS, version=VERSION)
-    del raw["components"]["schemas"]["Slot"]
+    del raw["components"]["schemas"]["SlotShown"]
     raw["paths"][SEARCH]["get"]["responses"] = {}
     assert list(OpenAPIV31SpecValidator(raw).iter_errors())
 
@@ -162,7 +162,7 @@ def test_the_page_shows_all_and_needs_nothing_from_elsewhere() -> None:
 def test_the_page_is_safe_whatever_the_document_says() -> None:
     raw = document(BOUNDS, version="<script>")
     raw["paths"][SEARCH]["get"]["summary"] = "<script>"
-    raw["components"]["schemas"]["Slot"]["description"] = "</pre><script>"
+    raw["components"]["schemas"]["SlotShown"]["description"] = "</pre><script>"
     links = Links()
     links.feed(render_page(raw))
     assert "script" not in links.tags

@@ -16,8 +16,8 @@ from slotengine.calcom.server.models import Error, Success
 from slotengine.calcom.server.reservations_wire import (
     BodyReader,
     Bounds,
-    Reservation,
     ReservationMade,
+    ReservationRead,
     ReservationRequest,
     held_body,
 )
@@ -279,7 +279,7 @@ def test_answers_are_as_declared(
     read = reservation_data(
         event_type_id=event_type_id, start=start, end=end, uid=str(uid), until=until
     )
-    Success[Reservation].model_validate_json(success(read))
+    Success[ReservationRead].model_validate_json(success(read))
     with_minutes = reservation_data(
         event_type_id=event_type_id,
         start=start,

@@ -20,7 +20,7 @@ from slotengine.calcom.server.slots_wire import (
     ByUsernames,
     OfferedSlot,
     SeatCount,
-    Slots,
+    SlotsByDate,
     SlotsQuery,
     parse_query,
     slots_data,
@@ -474,7 +474,7 @@ def test_how_times_are_written(zone: str | None, written: str) -> None:
     slots = offered("2050-01-05T07:00Z")
     data = slots_data(slots, zone=zone, ranges=False)
     assert data == {"2050-01-05": [{"start": written}]}
-    declared = Slots.model_validate_json(orjson.dumps(data)).root["2050-01-05"]
+    declared = SlotsByDate.model_validate_json(orjson.dumps(data)).root["2050-01-05"]
     assert [slot.start for slot in declared] == [datetime(2050, 1, 5, 7, tzinfo=UTC)]
 
 
@@ -495,7 +495,7 @@ def test_seats(ranges: bool, uid: str | None) -> None:
     booking = {"bookingUid": uid} if uid else {}
     data = slots_data(slots, zone=None, ranges=ranges)
     assert data == {"2050-09-05": [{**shown, **end, **seats, **booking}]}
-    declared = Slots.model_validate_json(orjson.dumps(data)).root["2050-09-05"][0]
+    declared = SlotsByDate.model_validate_json(orjson.dumps(data)).root["2050-09-05"][0]
     assert declared.model_fields_set == {
         "start", *(["end"] if ranges else []), "seats_booked", "seats_remaining", "seats_total",
         *(["booking_uid"] if uid else []),
