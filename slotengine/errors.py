@@ -299,8 +299,8 @@ class NotBookable(Refused):
         self.end = end
 
     def __str__(self) -> str:
-        span = f"from {self.first.isoformat()} until before {self.end.isoformat()}"
-        return f"{self.event_type} can only be booked with a start {span}"
+        first, end = self.first.isoformat(), self.end.isoformat()
+        return f"{self.event_type} can only be booked to start from {first} on, and before {end}"
 
 
 class NoneFree(Refused):
