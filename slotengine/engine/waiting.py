@@ -316,7 +316,9 @@ class WaitingRoom:
     def _obstruction(self, claim: Claim, slot: Placement, own: Entry | None) -> Obstruction:
         if claim not in slot.claims:  # but in one of the pools
             slot = slot._replace(claims=(*slot.claims, claim))
-        found = self._ledger.occupancy.obstruction(claim.resource, slot, own)
+        ledger = self._ledger
+        view = ledger.occupancy.view(ledger.now, own)
+        found = ledger.occupancy.obstruction(claim.resource, slot, view)
         if found.in_the_way:
             return found
         until = max(self.line.free_of(claim), self._ledger.now)

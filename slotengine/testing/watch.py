@@ -147,7 +147,7 @@ class Watch:
                 continue
             wanted = line.without_awaited(waiter.proposal, waiter.ticket)
             try:
-                ledger.occupancy.decide(wanted, None, ledger.now, swept=True)
+                ledger.occupancy.decide(wanted, ledger.occupancy.view(ledger.now))
             except Refused:
                 continue
             told = f"{RULES['served']}: {wanted}, until {from_us(waiter.until)}"

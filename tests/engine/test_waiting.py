@@ -1047,7 +1047,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
 
         def can_be_had(waiter: Any) -> bool:
             try:
-                ledger.occupancy.decide(waiter.proposal, None, ledger.now, swept=True)
+                ledger.occupancy.decide(waiter.proposal, ledger.occupancy.view(ledger.now))
             except Refused:
                 return False
             return True

@@ -198,7 +198,7 @@ class RoomAgainstList(RuleBasedStateMachine):
         def can_be_had(waiter: Waiter[Caller]) -> bool:
             left = line.without_awaited(waiter.proposal, waiter.ticket)
             try:
-                self.ledger.occupancy.decide(left, None, self.now, swept=True)
+                self.ledger.occupancy.decide(left, self.ledger.occupancy.view(self.now))
             except Refused:
                 return False
             return True

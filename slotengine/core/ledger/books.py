@@ -12,7 +12,7 @@ Times are UTC microseconds.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
@@ -93,15 +93,13 @@ class Books:
         It is told which reservation moves, if it is one that does."""
         self.chores = chores
         self._retention = self.terms.retention
-        self._occupancy = Occupancy(lambda: self.now)
-        self._found = self._occupancy.cleared  # one list, of whatever is found by anybody
-        has_quotas = self.terms.has_quotas()
-        self.holders = Holders(self.terms, self._found) if has_quotas else None
+        self._queue: ExpiryQueue[Entry] = ExpiryQueue()
+        self._occupancy = Occupancy(self._queue, lambda: self.now)
+        self.holders = Holders(self.terms) if self.terms.has_quotas() else None
         self._resources = self._occupancy.resources  # the same dictionary, one step nearer
         self._entries: dict[str, Entry] = {}
         # What each idempotency key was used for, and what came of it.
         self._keys: dict[str, tuple[tuple[object, ...], Entry]] = {}
-        self._queue: ExpiryQueue[Entry] = ExpiryQueue()
         # Ended reservations in the order in which they were marked as such.  One that was
         # reinstated since stays where it is; how often that happened stands in _revived.
         self._ended: deque[Entry] = deque()
@@ -170,23 +168,22 @@ class Books:
         self._tell_expired(lapsed, now)
         return len(lapsed)
 
-    def expire_found(self, now: int) -> None:
-        """Mark the holds that a decision found to have lapsed, and tell, in order of ``until``.
+    def expire_first(self, lapsed: Collection[Entry], now: int) -> None:
+        """Mark holds that have lapsed, and tell, before the change that needs what they had.
 
-        Before the change for which they made room is told: what is told is a history
-        that could have happened.  The sweeper's turn is not awaited, nor all before them;
-        but those of the same holders are, since their lapses count in the order in which
-        they were.
+        So what is told is a history that could have happened.  The sweeper's turn is not
+        awaited, nor all before them; but those of the same holders are marked as well if
+        lapses count, since they count in the order in which they were.  O(l log l).
         """
-        if self.holders is not None:
-            for holder in dict.fromkeys(one.holder for one in self._found):
-                self.holders.catch_up(holder, now)
-        found = sorted({one for one in self._found if one.state is HELD}, key=_lapse)
-        self._found.clear()
-        for entry in found:
+        holders = self.holders
+        if holders is not None and holders.counts_lapses():
+            names = dict.fromkeys(entry.holder for entry in lapsed)
+            lapsed = [*lapsed, *(one for name in names for one in holders.lapsed_of(name, now))]
+        expired = sorted(set(lapsed), key=_lapse)
+        for entry in expired:
             self._queue.drop(entry)
             self._apply_expire(entry)
-        self._tell_expired(found, now)
+        self._tell_expired(expired, now)
 
     def _tell_expired(self, entries: Sequence[Entry], now: int) -> None:
         """Tell of holds that were marked as expired.
@@ -269,14 +266,17 @@ class Books:
         Not before somebody asks: whoever sets no quota pays for no counting.
         """
         if self.holders is None:
-            self.holders = Holders(self.terms, self._found)
-            for entry in self._entries.values():
-                if entry.state is HELD:
-                    self.holders.add(entry)
+            self.holders = self._holders_counted()
+
+    def _holders_counted(self) -> Holders:
+        """Return what each holder has, counted anew.  O(n)."""
+        holders = Holders(self.terms)
+        for entry in self._entries.values():
+            if entry.state is HELD:
+                holders.add(entry)
+        return holders
 
     def _tell(self, verb: Verb, entry: Entry, now: int) -> None:
-        if self._found:
-            self.expire_found(now)
         if self.on_change is not None:
             self.on_change(verb, entry, now)
 
@@ -300,7 +300,7 @@ class Books:
 
     def _apply_confirm(self, entry: Entry) -> None:
         if self.holders is not None:
-            self.holders.kept(entry, self.now, self._queue.due > self.now)
+            self.holders.kept(entry)
         self._queue.drop(entry)
         entry.state = CONFIRMED
         entry.until = BOOKED_UNTIL
@@ -309,7 +309,7 @@ class Books:
 
     def _apply_reinstate(self, entry: Entry) -> None:
         if self.holders is not None:
-            self.holders.kept(entry, self.now, self._queue.due > self.now)
+            self.holders.kept(entry)
         self._revived[entry] += 1
         entry.state = NEXT[entry.state][Verb.REINSTATE]
         entry.until = BOOKED_UNTIL
@@ -341,7 +341,7 @@ class Books:
         self._ended.append(entry)  # chores are due since it lapsed, or earlier
 
     def _slot_into(self, entry: Entry, slot: Slotted) -> None:
-        """Let an entry, which stands nowhere, be for another slot."""
+        """Let an entry, which stands nowhere, be for a slot."""
         assert not entry.placed
         entry.start, entry.end = start, end = slot.start, slot.end
         entry.event_type, entry.seats = slot.event_type, slot.seats
@@ -397,7 +397,7 @@ class Books:
             case Verb.CONFIRM:
                 self._apply_confirm(entry)
             case Verb.REINSTATE:
-                self._put_again(entry, now)
+                self._occupancy.put(entry)
                 self._apply_reinstate(entry)
             case Verb.RELEASE | Verb.CANCEL:
                 self._apply_end(entry, change.verb, now)
@@ -412,20 +412,15 @@ class Books:
             self.count_holders()
         entry = Entry(change.uid, change.until, now, change.holder, quota=change.quota)
         self._slot_into(entry, Placement.of_change(change))
-        self._put_again(entry, now)
+        self._occupancy.put(entry)
         self._enter(entry, change.until - now, change.key, change.request or ())
 
     def _replay_move(self, entry: Entry, change: Change, now: int) -> None:
         assert change.until is not None
         self._occupancy.unplace(entry)
         self._slot_into(entry, Placement.of_change(change))
-        self._put_again(entry, now)
-        self._apply_move(entry, change.until, now)
-
-    def _put_again(self, entry: Entry, now: int) -> None:
-        """Put as it was put then: with room made as the decision made it."""
-        self._occupancy.make_room(entry, now)
         self._occupancy.put(entry)
+        self._apply_move(entry, change.until, now)
 
     # --- Invariants ------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ Knows nothing of states or clocks.  Times are UTC microseconds.
 from __future__ import annotations
 
 from collections import deque
-from itertools import pairwise
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice, pairwise
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sortedcontainers import SortedKeyList
@@ -100,6 +101,14 @@ class _Lane(Generic[Item]):
             if item is not None:
                 item.queued, item.place = last, len(last)
                 last.append(item)
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the items, the oldest first."""
+        for bucket in chain(self.tidy, self.rest):
+            first = self._head if bucket is self._first else 0
+            for item in islice(bucket, first, None):
+                if item is not None:
+                    yield item
 
     def is_empty(self) -> bool:
         """Return whether nothing is queued here."""
@@ -207,6 +216,21 @@ class ExpiryQueue(Generic[Item]):
         else:
             self._find_next()
         return taken
+
+    def lapsed(self, now: int, limit: int) -> list[Item]:
+        """Return items with ``until <= now``, in no order, at most ``limit`` of them.
+
+        They stay where they are.  O(limit), and the places that were left empty.
+        """
+        found: list[Item] = []
+        if self.due <= now:
+            every: list[Iterable[Item]] = [*self.lanes.values(), self.overflow]
+            for items in every:
+                for item in items:
+                    if item.until > now or len(found) == limit:
+                        break
+                    found.append(item)
+        return found
 
     def _find_next(self) -> tuple[_Lane[Item] | None, int]:
         """Set ``due`` to the earliest time at any head.

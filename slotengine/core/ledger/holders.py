@@ -3,8 +3,8 @@
 Kept from the start if the terms set a quota, else from the first request that brings
 one of its own.  Both may apply: then the lower limit decides.  Every hold of a holder
 counts, whichever quota it was made under.  Bookings do not, nor do holds without a
-holder.  A hold that has lapsed counts no longer, marked or not: what was not
-told yet of a holder is found when that holder is next asked about (`_current`).
+holder.  A hold that has lapsed counts no longer, marked or not: asking looks at a
+record as it would be if all that has lapsed were marked (`_as_of`), and changes nothing.
 
 There is a record for each holder with live holds, and for each whose lapses are
 remembered: those of the last cool-down.  A lapse is in a row with the one before if
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.quota import Quota
     from slotengine.core.ledger.reservation import Entry
     from slotengine.core.ledger.terms import Terms
+    from slotengine.core.ledger.view import View
 
 TIDIED: Final = 2
 """So many lapses are looked at, whether they can be forgotten, for each that is noted."""
@@ -43,13 +44,37 @@ class _Record:
         self.last_lapse = START_OF_TIME
         self.noted = False  # whether the lapses are still to be forgotten, some time
 
+    def copy(self) -> _Record:
+        """Return another record that says the same."""
+        other = _Record()
+        other.holds = dict(self.holds)
+        other.length, other.lapses = self.length, self.lapses
+        other.last_lapse, other.noted = self.last_lapse, self.noted
+        return other
+
+    def add(self, entry: Entry) -> None:
+        """Count a hold, unless it is counted already."""
+        if entry not in self.holds:
+            self.holds[entry] = entry.end - entry.start
+            self.length += entry.end - entry.start
+
+    def take_out(self, entry: Entry) -> None:
+        """Count a hold no longer."""
+        self.length -= self.holds.pop(entry)
+
+    def lapse(self, entry: Entry, cool_down: int) -> None:
+        """Count the lapse of a hold; they come in the order in which they lapsed."""
+        # Not how far apart they are: who comes back at once lapses only a whole TTL later.
+        in_a_row = entry.created < self.last_lapse + cool_down
+        self.lapses = self.lapses + 1 if in_a_row else 1
+        self.last_lapse = entry.until
+        self.noted = True
+
 
 class Holders:
     """The live holds of each holder, counted.  All is O(1), if not said otherwise."""
 
-    def __init__(self, terms: Terms, found: list[Entry] | None = None) -> None:
-        self.found: list[Entry] = [] if found is None else found
-        """Holds that were found to have lapsed, which somebody has to be told of."""
+    def __init__(self, terms: Terms) -> None:
         self._most_holds = terms.max_holds
         self._longest = terms.max_held
         self._most_lapses = terms.max_lapses
@@ -60,29 +85,29 @@ class Holders:
     # --- Asking: may refuse ----------------------------------------------------------------
 
     def check(
-        self, holder: str | None, length: int, now: int, swept: bool, quota: Quota | None = None
+        self, holder: str | None, length: int, view: View, quota: Quota | None = None
     ) -> None:
         """Raise `QuotaExceeded` unless the holder may have one more hold of a length.
 
-        O(h log h) for h holds of this holder if it is refused, or not ``swept``.
+        O(h log h) for h holds of this holder if it is refused, or some may have lapsed.
         """
         most, longest = self._most_holds, self._longest
         if quota is not None:
             most, longest = stricter(most, quota.holds), stricter(longest, quota.held)
         if holder is None or (most is None and longest is None and self._most_lapses is None):
             return
-        record = self._current(holder, now, swept)
+        record = self._as_of(holder, view)
         if record is None:
             if longest is not None and length > longest:
                 raise QuotaExceeded("time", _delta(longest), timedelta(), None)
             return
-        self._check_lapses(record, now)
+        self._check_lapses(record, view.now)
         if most is not None and len(record.holds) >= most:
             raise QuotaExceeded("holds", most, len(record.holds), _room_for_one(record, most))
         if longest is not None:
             _check_length(record, length, longest, None)
 
-    def check_move(self, entry: Entry, length: int, now: int, swept: bool) -> None:
+    def check_move(self, entry: Entry, length: int, view: View) -> None:
         """Raise `QuotaExceeded` unless a hold, if it still is one, may become so long.
 
         Whoever moves it, it counts for its holder, under the quota it was made under.
@@ -90,11 +115,36 @@ class Holders:
         longest = self._longest
         if entry.quota is not None:
             longest = stricter(longest, entry.quota.held)
-        if longest is None:
+        if longest is None or entry.holder is None:
             return
-        record = self._current(entry.holder, now, swept)
+        record = self._as_of(entry.holder, view)
         if record is not None and entry in record.holds and length > record.holds[entry]:
             _check_length(record, length, longest, entry)
+
+    def lapsed_of(self, holder: str | None, now: int) -> list[Entry]:
+        """Return the holds of a holder that have lapsed, and are counted all the same.  O(h)."""
+        record = None if holder is None else self.records.get(holder)
+        return [] if record is None else [one for one in record.holds if one.until <= now]
+
+    def counts_lapses(self) -> bool:
+        """Return whether it matters in which order the holds of a holder lapse."""
+        return self._most_lapses is not None
+
+    def _as_of(self, holder: str, view: View) -> _Record | None:
+        """Return the record of a holder, with all the lapses in it that there were."""
+        record = self.records.get(holder)
+        given = view.batch.of_holder(holder)
+        lapsed = [] if view.swept else self.lapsed_of(holder, view.now)
+        if not given and not lapsed:
+            return record
+        seen = _Record() if record is None else record.copy()
+        for entry in sorted(lapsed, key=_until):
+            if self._most_lapses is not None:
+                seen.lapse(entry, self._cool_down)
+            seen.take_out(entry)
+        for entry in given:
+            seen.add(entry)
+        return seen if seen.holds or seen.noted else None
 
     def _check_lapses(self, record: _Record, now: int) -> None:
         most = self._most_lapses
@@ -112,9 +162,7 @@ class Holders:
         record = self.records.get(entry.holder)
         if record is None:
             record = self.records[entry.holder] = _Record()
-        if entry not in record.holds:
-            record.holds[entry] = entry.end - entry.start
-            record.length += entry.end - entry.start
+        record.add(entry)
 
     def remove(self, entry: Entry) -> None:
         """Count a hold no longer, if it is counted: it was given up."""
@@ -129,63 +177,36 @@ class Holders:
             record.length += entry.end - entry.start - record.holds[entry]
             record.holds[entry] = entry.end - entry.start
 
-    def kept(self, entry: Entry, now: int, swept: bool) -> None:
+    def kept(self, entry: Entry) -> None:
         """Count a hold no longer, since it was confirmed: the lapses before are forgiven."""
-        if self._most_lapses is None:  # nothing to forgive, and so no need to look at all it has
-            self.remove(entry)
+        record = None if entry.holder is None else self.records.get(entry.holder)
+        if record is None:
             return
-        record = self._current(entry.holder, now, swept)
-        if record is not None:
-            record.lapses, record.noted = 0, False
-            if entry in record.holds:
-                self._take_out(record, entry)
-            else:
-                self._drop_if_done(entry.holder, record)
-
-    def catch_up(self, holder: str | None, now: int) -> None:
-        """Count the lapses of a holder, before one of them is marked out of its turn.
-
-        O(h log h) for h holds of this holder, if lapses have a limit at all.
-        """
-        if self._most_lapses is not None:
-            self._current(holder, now, swept=False)
+        record.lapses, record.noted = 0, False
+        if entry in record.holds:
+            self._take_out(record, entry)
+        else:
+            self._drop_if_done(entry.holder, record)
 
     def lapsed(self, entry: Entry) -> None:
         """Count a hold no longer, if it is counted, since it has lapsed.
 
-        They come in the order in which they lapsed, or after `catch_up`.
+        Those of one holder come in the order in which they lapsed, if lapses count.
         """
         record = self._record_with(entry)
         if record is not None:
-            self._lapse(record, entry)
+            if self._most_lapses is not None:
+                assert entry.holder is not None
+                record.lapse(entry, self._cool_down)
+                self._lapsed.append((entry.until + self._cool_down, entry.holder))
+                self._forget_some(entry.until)
+            self._take_out(record, entry)
 
     # --- Inside --------------------------------------------------------------------------
 
     def _record_with(self, entry: Entry) -> _Record | None:
         record = None if entry.holder is None else self.records.get(entry.holder)
         return record if record is not None and entry in record.holds else None
-
-    def _current(self, holder: str | None, now: int, swept: bool) -> _Record | None:
-        """Return the record of a holder, with all the lapses in it that there were."""
-        record = None if holder is None else self.records.get(holder)
-        if record is not None and not swept:
-            over = [entry for entry in record.holds if entry.until <= now]
-            for entry in sorted(over, key=_until):
-                self._lapse(record, entry)
-            self.found += over
-        return record
-
-    def _lapse(self, record: _Record, entry: Entry) -> None:
-        assert entry.holder is not None
-        if self._most_lapses is not None:
-            # Not how far apart they are: who comes back at once lapses only a whole TTL later.
-            in_a_row = entry.created < record.last_lapse + self._cool_down
-            record.lapses = record.lapses + 1 if in_a_row else 1
-            record.last_lapse = entry.until
-            record.noted = True
-            self._lapsed.append((entry.until + self._cool_down, entry.holder))
-            self._forget_some(entry.until)
-        self._take_out(record, entry)
 
     def _forget_some(self, now: int) -> None:
         """Forget lapses that are too long ago to count; the newest is noted, so some stay.
@@ -202,7 +223,7 @@ class Holders:
                 self._drop_if_done(holder, record)
 
     def _take_out(self, record: _Record, entry: Entry) -> None:
-        record.length -= record.holds.pop(entry)
+        record.take_out(entry)
         self._drop_if_done(entry.holder, record)
 
     def _drop_if_done(self, holder: str | None, record: _Record) -> None:

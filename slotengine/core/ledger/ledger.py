@@ -4,9 +4,10 @@ Every verb has two halves.  Deciding, here, reads and may refuse; applying, in
 `books`, writes and cannot.  Nothing is awaited in between, so one call is one
 atomic step.
 
-Liveness follows from ``until`` alone.  A hold that has lapsed but was not yet
-marked may still stand in a timeline; a decision that meets one there takes it
-out first (`Occupancy.second_look`).  So it never matters whether a sweeper ran.
+Reading and deciding change nothing.  Liveness follows from ``until`` alone: a hold
+that has lapsed but was not yet marked may still stand in a timeline, and is looked past
+(`View`).  Where a decision needs what it had, it is marked before anything else is done
+(`Books.expire_first`).  So it never matters whether a sweeper ran.
 
 Knows nothing of clocks: ``now`` comes in with every call, and never goes
 backwards (an earlier one is read as the latest seen).  Nor does it make uids.
@@ -15,15 +16,15 @@ Times are UTC microseconds, spans are half-open, and durations microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.ledger.books import Books
 from slotengine.core.ledger.checks import check_name, check_text, is_count
 from slotengine.core.ledger.obstruction import Busy, Standing, imported_obstacles, steps
 from slotengine.core.ledger.occupancy import live_members
 from slotengine.core.ledger.policy import Policy, by_preference
-from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.proposal import Proposal, Slotted
 from slotengine.core.ledger.quota import check_quota, stricter
 from slotengine.core.ledger.reservation import (
     ANYTHING_GOES,
@@ -41,6 +42,7 @@ from slotengine.core.ledger.reservation import (
     is_limit,
 )
 from slotengine.core.ledger.timeline import NO_ROOM
+from slotengine.core.ledger.view import Batch, View
 from slotengine.core.time.instant import FIRST_US, LAST_US, from_us
 from slotengine.core.time.schedule import ALWAYS_OPEN
 from slotengine.errors import (
@@ -62,14 +64,12 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.holders import Holders
     from slotengine.core.ledger.occupancy import Occupancy
     from slotengine.core.ledger.quota import Quota
     from slotengine.core.ledger.reservation import Reservable
     from slotengine.core.ledger.resource import Imported
     from slotengine.core.time.schedule import Windows
-
-BACKLOG: Final = 512
-"""How many overdue holds a call that needs them marked waits for.  Measured: 0.35 ms."""
 
 Placed = TypeVar("Placed")
 
@@ -102,6 +102,15 @@ class Ledger(Books):
     def add_limit(self, id: str, units: int) -> None:
         """Make a limit known, of which reservations can claim so many units in all (`LIMIT`)."""
         self._occupancy.add_limit(id, units)
+
+    def count_turns(self, resources: Iterable[str]) -> None:
+        """Count from now on what these resources have of each event type.
+
+        Whose turn it is of a pool follows from that; without it, it is counted claim by
+        claim each time.  Raises `UnknownResource`.
+        """
+        for name in resources:
+            self._occupancy.resource(name).count_turns()
 
     def replace_busy(
         self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]], *, now: int
@@ -183,7 +192,7 @@ class Ledger(Books):
             raise AlreadyOver(from_us(end))
         holders = self.holders
         if holders is not None and holder is not None:
-            holders.check(holder, end - start, now, self._queue.due > now, quota)
+            holders.check(holder, end - start, self._occupancy.view(now), quota)
         if hours is None:
             hours = found.schedule
         if hours is not None and not hours.covers(start, end):
@@ -193,19 +202,25 @@ class Ledger(Books):
             place = NO_ROOM
         else:
             place = timeline.room(start, end, 1)
-            if place == NO_ROOM and self._queue.due <= now:
-                place = self._occupancy.second_look(found, start, end, 1, now)
-        if place == NO_ROOM:
+        if place == NO_ROOM and (
+            self._queue.due > now or not self._occupancy.view(now).fits(found, start, end, 1)
+        ):
             raise SlotTaken(
                 resource, self._occupancy.span_finder, resource, resource, start, end, limits
             )
-        until = now + ttl
         if limits:
-            reached = self._occupancy.limit_reached(limits, now, self._queue.due > now)
+            reached = self._occupancy.limit_reached(limits, self._occupancy.view(now))
             if reached is not None:
                 raise LimitReached(
                     reached, self._occupancy.span_finder, reached, resource, start, end, limits
                 )
+        # Decided: from here on it is done, and cannot be refused.
+        if (place == NO_ROOM or limits or holders is not None) and self._queue.due <= now:
+            slot = Placement(start, end, (Claim(resource, start, end), *limits), None, None)
+            self.expire_first(self._lapsed_before(slot, holder, self._occupancy.view(now)), now)
+            place = timeline.room(start, end, 1)
+        until = now + ttl
+        if limits:
             entry = Entry(
                 uid, until, now, holder, start, end, None, event_type, True, quota, demand
             )
@@ -226,8 +241,6 @@ class Ledger(Books):
         self._queue.push(entry, ttl)
         if until < self.chores_due:
             self.chores_due = until
-        if self._found:
-            self.expire_found(now)
         if self.on_change is not None:
             self.on_change(Verb.RESERVE, entry, now)
         return entry
@@ -264,9 +277,9 @@ class Ledger(Books):
             self._check_new(proposal.ttl, proposal.quota)
         if check is not None:
             check(now)
-        if proposal.pools:
-            self._drain(now)
-        entry = self._place_new(proposal, uid, now)
+        view = self._occupancy.view(now)
+        entry = self._decide_new(proposal, uid, view)
+        self.expire_first(self._lapsed_before_new(entry, key, view), now)
         self._admit(entry, proposal.ttl, now, key, () if key is None else proposal.fingerprint())
         return entry
 
@@ -291,8 +304,9 @@ class Ledger(Books):
             return known
         key, fingerprint = proposal.key, proposal.fingerprint()
         entry = Entry(uid, now + proposal.ttl, now, proposal.holder)
-        self._slot_into(entry, self._occupancy.adopted(proposal._replace(seats=seats), now))
-        self._occupancy.put(entry)
+        view = self._occupancy.view(now)
+        self._slot_into(entry, self._occupancy.adopted(proposal._replace(seats=seats), view))
+        self.expire_first(self._lapsed_before_new(entry, key, view), now)
         self._admit(entry, proposal.ttl, now, key, () if key is None else fingerprint)
         self._apply_confirm(entry)
         self._tell(Verb.CONFIRM, entry, now)
@@ -308,28 +322,29 @@ class Ledger(Books):
         ``index``; the ``retry_at`` is None if that is because of the others in the batch.
         """
 
-        def place(proposal: Proposal, uid: str, earlier: Iterable[Entry]) -> Entry:
+        def decide(proposal: Proposal, uid: str, view: View) -> Entry:
             try:
-                return self._place_new(proposal, uid, now)
+                return self._decide_new(proposal, uid, view)
             except Refused as refusal:
-                self._keep_for_ever(earlier)  # as far as this batch goes
-                refusal.find_details()  # before the others are undone
+                self._keep_for_ever(view)  # as far as this batch goes
+                refusal.find_details()  # before nobody knows of the others any more
                 raise
 
         now = self._advance(now)
-        return self._reserve_batch(proposals, uids, now, place)
+        return self._reserve_batch(proposals, uids, now, decide)
 
-    @staticmethod
-    def _keep_for_ever(batch: Iterable[Entry]) -> None:
-        """Let the claims of a batch that is about to be undone never lapse.
+    def _keep_for_ever(self, view: View) -> None:
+        """Let the claims of a batch of which nothing will come never lapse.
 
         Except those in somebody else's session: once that is over, the batch
         would open one of its own, perhaps elsewhere.
         """
-        ours = set(batch)
-        for entry in ours:
-            members = () if entry.session is None else entry.session.members.values()
-            theirs = [one.until for one in members if one not in ours]
+        for entry in view.batch.entries:
+            theirs: list[int] = []
+            if entry.seats is not None:
+                session = self._occupancy.sessions.get(entry.session_key)
+                members = () if session is None else session.members.values()
+                theirs = [one.until for one in members if one.until > view.now]
             entry.until = max(theirs, default=UNDYING)
 
     def reserve_each(
@@ -337,46 +352,50 @@ class Ledger(Books):
     ) -> list[Entry | Refused]:
         """Hold each of the proposals that can be had, and say of each what came of it."""
 
-        def place(proposal: Proposal, uid: str, earlier: Iterable[Entry]) -> Entry | Refused:
+        def decide(proposal: Proposal, uid: str, view: View) -> Entry | Refused:
             try:
-                return self._place_new(proposal, uid, now)
+                return self._decide_new(proposal, uid, view)
             except Refused as refusal:
                 return refusal
 
         now = self._advance(now)
-        return self._reserve_batch(proposals, uids, now, place)
+        return self._reserve_batch(proposals, uids, now, decide)
 
     def _reserve_batch(
         self,
         proposals: Sequence[Proposal],
         uids: Sequence[str],
         now: int,
-        place: Callable[[Proposal, str, Iterable[Entry]], Placed],
+        decide: Callable[[Proposal, str, View], Placed],
     ) -> list[Entry | Placed]:
-        """Return what ``place`` makes of each proposal; if it raises, nothing is held."""
+        """Return what comes of each proposal; if ``decide`` raises, nothing is held."""
         self._check_batch(proposals, uids, now)
         results: list[Entry | Placed] = []
         fresh: dict[Entry, Proposal] = {}
+        lapsed: list[Entry] = []
+        batch = Batch()
+        view = self._occupancy.view(now, batch=batch)
         i = 0
         try:
             for i, proposal in enumerate(proposals):
-                uid = uids[i]
                 known = self._known_request(proposal, now)
-                result = place(proposal, uid, fresh) if known is None else known
+                result = decide(proposal, uids[i], view) if known is None else known
                 if isinstance(result, Refused):
                     result.of_request(i)
                 elif isinstance(result, Entry) and known is None:
+                    lapsed += self._lapsed_before_new(result, proposal.key, view)
+                    joined = None if result.seats is None else view.session(Placement.of(result))
+                    batch.add(result, joined)
                     fresh[result] = proposal
                 results.append(result)
-        except BaseException as error:
-            for entry in reversed(fresh):
-                self._occupancy.unplace(entry)
-                if self.holders is not None:
-                    self.holders.remove(entry)
-            if isinstance(error, SlotError):
-                error.of_request(i)
+        except SlotError as error:
+            error.of_request(i)
             raise
+        finally:
+            batch.clear()  # of what was refused the details may be read later
+        self.expire_first(lapsed, now)
         for entry, proposal in fresh.items():
+            self._occupancy.put(entry)
             self._enter(entry, proposal.ttl, proposal.key, proposal.fingerprint())
         for entry in fresh:
             self._tell(Verb.RESERVE, entry, now)
@@ -415,13 +434,14 @@ class Ledger(Books):
             return known
         _check_each(candidates, lambda one: self._check_new(one.ttl, one.quota))
 
-        def place(proposal: Proposal) -> tuple[Entry, Proposal]:
-            return self._place_new(proposal, uid, now), proposal
+        view = self._occupancy.view(now)
 
-        if policy is not Policy.FIRST:
-            self._drain(now)
-        order = self._by_preference(candidates, policy, weights, load_in, now)
-        entry, chosen = _first_that_fits(candidates, order, place)
+        def decide(proposal: Proposal) -> tuple[Entry, Proposal]:
+            return self._decide_new(proposal, uid, view), proposal
+
+        order = self._by_preference(candidates, policy, weights, load_in, view)
+        entry, chosen = _first_that_fits(candidates, order, decide)
+        self.expire_first(self._lapsed_before_new(entry, key, view), now)
         self._admit(entry, chosen.ttl, now, key, fingerprint)
         return entry
 
@@ -487,33 +507,26 @@ class Ledger(Books):
         entry = self._known(uid, now)
         self._admits(entry, Verb.MOVE, now, version)
         renew = renew and entry.state is HELD
-        if policy is not Policy.FIRST or any(proposal.pools for proposal in candidates):
-            self._drain(now)
-        before, session = Placement.of(entry), entry.session
-        self._occupancy.unplace(entry)
+        keep = [claim.resource for claim in entry.all_claims()]
+        view = self._occupancy.view(now, entry, keep=keep)
 
-        keep = [claim.resource for claim in before.claims]
-
-        def place(proposal: Proposal) -> Proposal:
+        def decide(proposal: Proposal) -> tuple[Slotted, Proposal]:
             if renew:
                 self.check_life(entry, now + proposal.ttl)
-            if proposal.start != before.start:  # what stays may be over, as it was before
+            if proposal.start != entry.start:  # what stays may be over, as it was before
                 _check_ahead(proposal, now)
             if self.holders is not None:
-                length = proposal.end - proposal.start
-                self.holders.check_move(entry, length, now, self.is_swept(now))
+                self.holders.check_move(entry, proposal.end - proposal.start, view)
             if self.screen is not None:
                 proposal = self.screen(proposal, entry)
-            self._place(entry, proposal, now, keep)
-            return proposal
+            return self._occupancy.decide(proposal, view), proposal
 
-        try:
-            order = self._by_preference(candidates, policy, weights, load_in, now)
-            chosen = _first_that_fits(candidates, order, place)
-        except BaseException:
-            self._slot_into(entry, before)
-            self._occupancy.put_back(entry, session)
-            raise
+        order = self._by_preference(candidates, policy, weights, load_in, view)
+        slot, chosen = _first_that_fits(candidates, order, decide)
+        self.expire_first(self._lapsed_before(slot, entry.holder, view), now)
+        self._occupancy.unplace(entry)
+        self._slot_into(entry, slot)
+        self._occupancy.put(entry)
         self._apply_move(entry, now + chosen.ttl if renew else entry.until, now)
         self._tell(Verb.MOVE, entry, now)
         return entry
@@ -536,9 +549,8 @@ class Ledger(Books):
         event type asks ``check`` is told.  A holder's quotas are about holds, and so
         are not asked.
 
-        O(1), or as `reserve_proposal` for an expired one.  Its expiry is told
-        before, and so are those due before it, up to some hundreds; in a larger
-        backlog it is told out of its turn rather than let everybody wait.
+        O(1), or as `reserve_proposal` for an expired one.  Its expiry is told before, if
+        nobody has told of it yet, with those of other holds that had what it takes.
 
         Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`
         (also when only a repeat is asked for), and, if it is no longer free,
@@ -550,6 +562,8 @@ class Ledger(Books):
             self._admits(entry, Verb.REINSTATE, now, version)
             return self._reinstate(entry, now, enforce=enforce, check=check)
         if self._admits(entry, Verb.CONFIRM, now, version):
+            if self.holders is not None:
+                self._forgive(entry, self.holders, now)
             self._apply_confirm(entry)
             self._tell(Verb.CONFIRM, entry, now)
         return entry
@@ -626,10 +640,11 @@ class Ledger(Books):
         """
         now = self.look(now)
         self._check_proposal(proposal)
-        self._check_new(proposal.ttl, proposal.quota)
+        self._check_ttl_of(proposal.ttl, proposal.quota)
+        view = self._occupancy.view(now)
         try:
-            proposal = self._screened(proposal, now)
-            self._occupancy.decide(proposal, None, now, self.is_swept(now))
+            proposal = self._screened(proposal, view)
+            self._occupancy.decide(proposal, view)
         except Refused:
             return False
         return True
@@ -648,7 +663,7 @@ class Ledger(Books):
         if start >= end:
             raise InvalidField("end", "must be after the start")
         found = self._occupancy.resource(resource)
-        return self._occupancy.live_in(found, start, end, now, swept=self.is_swept(now))
+        return self._occupancy.view(now).live_in(found, start, end)
 
     def _end(self, uid: str, verb: Verb, now: int, version: int | None) -> Entry:
         entry = self._find(uid, now)
@@ -666,11 +681,6 @@ class Ledger(Books):
         enforce: bool,
         check: Callable[[Entry, int], None] | None,
     ) -> Entry:
-        if entry.state is HELD:
-            self.do_chores(now, BACKLOG)
-        if entry.state is HELD:
-            self._found.append(entry)
-            self.expire_found(now)
         proposal = _as_it_was(entry, enforce=enforce)
         if enforce:
             if check is not None and entry.demand is Demand.RULES:
@@ -678,7 +688,14 @@ class Ledger(Books):
             _check_ahead(proposal, now)
         if self.screen is not None:
             proposal = self.screen(proposal, None)  # it has lapsed: others may wait for it
-        self._place(entry, proposal, now)
+        view = self._occupancy.view(now)
+        slot = self._occupancy.decide(proposal, view)
+        lapsed = self._lapsed_before(slot, None, view)
+        self.expire_first([*lapsed, entry] if entry.state is HELD else lapsed, now)
+        if self.holders is not None:
+            self._forgive(entry, self.holders, now)
+        self._slot_into(entry, slot)
+        self._occupancy.put(entry)
         self._apply_reinstate(entry)
         self._tell(Verb.REINSTATE, entry, now)
         return entry
@@ -748,14 +765,16 @@ class Ledger(Books):
     def _check_new(self, ttl: int, quota: Quota | None) -> None:
         """Raise `InvalidTTL` for a new hold that would live longer than its quota ever allows.
 
-        Not asked of a repeat: that makes no new hold, whatever its quota is by now.
+        Not asked of a repeat: that makes no new hold, whatever its quota is by now.  If
+        the quota needs the holders' holds counted, they are from now on.
         """
-        if quota is None:
-            return
-        if quota.life is not None and ttl > quota.life:
-            raise self.terms.invalid_ttl(ttl, quota.life)
-        if quota.counts:
+        self._check_ttl_of(ttl, quota)
+        if quota is not None and quota.counts:
             self.count_holders()
+
+    def _check_ttl_of(self, ttl: int, quota: Quota | None) -> None:
+        if quota is not None and quota.life is not None and ttl > quota.life:
+            raise self.terms.invalid_ttl(ttl, quota.life)
 
     def check_life(self, entry: Entry, until: int) -> None:
         longest = self.terms.max_life
@@ -792,7 +811,6 @@ class Ledger(Books):
             return None
         used_for, entry = self._keys[key]
         if entry.until + self._retention <= now:
-            self._found.append(entry)  # perhaps nobody has marked it yet
             return None
         if used_for != fingerprint:
             raise KeyReused(key)
@@ -816,32 +834,55 @@ class Ledger(Books):
         """Return whether no hold that has lapsed by now can still stand anywhere."""
         return self._queue.due > now
 
-    # --- Placing ---------------------------------------------------------------------------
+    # --- Deciding: reads, and may refuse ------------------------------------------------------
 
-    def _place_new(self, proposal: Proposal, uid: str, now: int) -> Entry:
-        """Return a new entry whose claims stand in the timelines, but which nobody knows yet."""
-        proposal = self._screened(proposal, now)
+    def _decide_new(self, proposal: Proposal, uid: str, view: View) -> Entry:
+        """Return a new entry with what it gets, which stands nowhere yet, or refuse."""
+        proposal = self._screened(proposal, view)
+        now = view.now
         entry = Entry(uid, now + proposal.ttl, now, proposal.holder, quota=proposal.quota)
-        self._place(entry, proposal, now)
-        if self.holders is not None:
-            self.holders.add(entry)  # at once: the rest of a batch meets it
+        self._slot_into(entry, self._occupancy.decide(proposal, view))
         return entry
 
-    def _screened(self, proposal: Proposal, now: int) -> Proposal:
+    def _screened(self, proposal: Proposal, view: View) -> Proposal:
         """Return what is left of a new proposal once others have had their say, or refuse."""
-        _check_ahead(proposal, now)
-        if self.holders is not None:
+        _check_ahead(proposal, view.now)
+        holders = self._counted_for(proposal.quota)
+        if holders is not None:
             length = proposal.end - proposal.start
-            self.holders.check(proposal.holder, length, now, self.is_swept(now), proposal.quota)
+            holders.check(proposal.holder, length, view, proposal.quota)
         return proposal if self.screen is None else self.screen(proposal, None)
 
-    def _place(
-        self, entry: Entry, proposal: Proposal, now: int, keep: Collection[str] = ()
-    ) -> None:
-        """Let an entry, which stands nowhere, stand where it is proposed, or refuse."""
-        slot = self._occupancy.decide(proposal, entry, now, self._queue.due > now, keep)
-        self._slot_into(entry, slot)
-        self._occupancy.put(entry)
+    def _counted_for(self, quota: Quota | None) -> Holders | None:
+        """Return what holders have: as it is counted, or for once if nobody counts it yet."""
+        if self.holders is None and quota is not None and quota.counts:
+            return self._holders_counted()
+        return self.holders
+
+    def _lapsed_before_new(self, entry: Entry, key: str | None, view: View) -> list[Entry]:
+        """Return the lapsed holds to be marked before a new entry is, which was decided."""
+        lapsed = self._lapsed_before(Placement.of(entry), entry.holder, view)
+        if key is not None and key in self._keys:  # used for one that is as good as forgotten
+            used_for = self._keys[key][1]
+            if used_for.state is HELD:
+                lapsed.append(used_for)
+        return lapsed
+
+    def _lapsed_before(self, slot: Slotted, holder: str | None, view: View) -> list[Entry]:
+        """Return the lapsed holds whose room, seats, limits or quota a decision made use of."""
+        if view.swept:
+            return []
+        lapsed = self._occupancy.lapsed_in_the_way(slot, view)
+        if self.holders is not None:
+            lapsed += self.holders.lapsed_of(holder, view.now)
+        return lapsed
+
+    # --- Doing what was decided -----------------------------------------------------------------
+
+    def _forgive(self, entry: Entry, holders: Holders, now: int) -> None:
+        """Mark the lapses of a holder that are forgiven because it confirms now."""
+        if holders.counts_lapses():
+            self.expire_first(holders.lapsed_of(entry.holder, now), now)
 
     def _admit(
         self,
@@ -851,17 +892,11 @@ class Ledger(Books):
         key: str | None = None,
         fingerprint: tuple[object, ...] = (),
     ) -> None:
-        """Enter a placed reservation into the books, and tell."""
+        """Let a reservation that was decided stand, enter it into the books, and tell."""
+        self._occupancy.put(entry)
         self._enter(entry, ttl, key, fingerprint)
-        if self._found:
-            self.expire_found(now)
         if self.on_change is not None:
             self.on_change(Verb.RESERVE, entry, now)
-
-    def _drain(self, now: int) -> None:
-        """Spare whoever looks at loads counting them claim by claim, unless there is much."""
-        if not self.is_swept(now):
-            self.do_chores(now, BACKLOG)
 
     def _by_preference(
         self,
@@ -869,7 +904,7 @@ class Ledger(Books):
         policy: Policy,
         weights: Sequence[int] | None,
         load_in: tuple[int, int] | None,
-        now: int,
+        view: View,
     ) -> list[int]:
         """Return the candidates' indexes, the preferred one first."""
         if policy is Policy.FIRST:
@@ -877,12 +912,8 @@ class Ledger(Books):
         # What all candidates share, such as a host who is always needed, tells none of them apart.
         claimed = [{claim.resource for claim in one.claims} for one in candidates]
         shared = set.intersection(*claimed) if len(candidates) > 1 else set()
-        swept = self.is_swept(now)
         loads = [
-            sum(
-                self._occupancy.load(self._resources[resource], load_in, now, swept=swept)
-                for resource in resources - shared
-            )
+            sum(view.load(self._resources[resource], load_in) for resource in resources - shared)
             for resources in claimed
         ]
         return by_preference(policy, loads, weights or [1] * len(loads))

@@ -1,12 +1,8 @@
 """Who stands where: every resource, every shared session, and the claims upon them.
 
 This is where "may this span be had?" is decided, and which of several resources
-it is to be.  Deciding (`decide`) reads; `put` and `unplace` write, and cannot
-refuse.
-
-Holds that have lapsed may still stand in a timeline, until they are marked or
-are found to be in the way.  ``swept`` tells, with every question, that there
-are none such, which spares looking for them.
+it is to be.  Deciding (`decide`) reads, through a `View` that looks past what has
+lapsed; `put` and `unplace` write, and cannot refuse.
 
 Knows nothing of verbs, keys or uids.  Times are UTC microseconds.
 """
@@ -22,7 +18,6 @@ from slotengine.core.ledger.checks import check_name, check_schedule, check_span
 from slotengine.core.ledger.obstruction import (
     Finder,
     Obstacle,
-    Standing,
     claim_obstruction,
     free_from,
     imported_obstacles,
@@ -43,6 +38,7 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.resource import Resource
 from slotengine.core.ledger.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME, CountedTimeline
+from slotengine.core.ledger.view import NO_BATCH, Batch, View
 from slotengine.core.time.instant import from_us
 from slotengine.core.time.interval import joined
 from slotengine.errors import (
@@ -59,25 +55,26 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.expiry import ExpiryQueue
     from slotengine.core.time.schedule import Windows
 
 
 class Occupancy:
     """Resources, sessions, and what is taken of them.
 
-    ``now`` tells the latest time seen, for refusals whose details are read later.
+    ``queue`` knows which holds lapse next.  ``now`` tells the latest time seen, for
+    refusals whose details are read later.
     """
 
-    def __init__(self, now: Callable[[], int]) -> None:
+    def __init__(self, queue: ExpiryQueue[Entry], now: Callable[[], int]) -> None:
         self.resources: dict[str, Reservable] = {}
         self.limits: dict[str, Reservable] = {}
         """Limits, each as a resource of so many units; apart, so that nobody else finds them."""
         self.sessions: dict[tuple[str, int], Session] = {}
-        self.cleared: list[Entry] = []
-        """Holds that were found to have lapsed, which somebody has to be told of."""
         # When they begin, of each event type that has any.
         self._sessions_of: dict[str, SortedList[int]] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
+        self._queue = queue
         self._now = now
         self._finder = Finder(self.obstruction, self.only_holds)
         self.span_finder = Finder(self._span_obstruction, self._only_holds_in_span)
@@ -140,6 +137,16 @@ class Occupancy:
             if units > most:
                 raise TooManyUnits(name, units, most)
 
+    def view(
+        self,
+        now: int,
+        own: Entry | None = None,
+        batch: Batch = NO_BATCH,
+        keep: Collection[str] = (),
+    ) -> View:
+        """Return what a decision sees: see `View`.  O(1)."""
+        return View(self.sessions, self._queue, now, own, batch, keep)
+
     def _claimed(self, name: str) -> Reservable:
         """Return the resource, or the limit, of a claim that was decided."""
         found = self.resources.get(name)
@@ -147,18 +154,10 @@ class Occupancy:
 
     # --- Deciding: reads, and may refuse ---------------------------------------------
 
-    def decide(
-        self,
-        proposal: Proposal,
-        own: Entry | None,
-        now: int,
-        swept: bool,
-        keep: Collection[str] = (),
-    ) -> Slotted:
+    def decide(self, proposal: Proposal, view: View) -> Slotted:
         """Return what the proposal gets, with one claim of each pool, or refuse.
 
-        Fixed claims come first, then each pool, then limits.  Of a pool, resources
-        to ``keep`` are preferred to whose turn it is.  O(c log n) for c claims,
+        Fixed claims come first, then each pool, then limits.  O(c log n) for c claims,
         and O(p log p) for p of a pool.
 
         Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
@@ -169,7 +168,7 @@ class Occupancy:
         if proposal.seats is not None or proposal.pools or limits:
             slot = asked = proposal.slot()
             if asked.seats is not None:
-                session = self._joined(proposal, asked, own, now, swept=swept)
+                session = self._joined(proposal, asked, view)
                 if session is not None:
                     return asked._replace(claims=session.claims)
         # All hours before any room, so that nobody is told what stands where they may not be.
@@ -178,30 +177,28 @@ class Occupancy:
         if limits:
             slot = slot._replace(claims=slot.claims + limits)
         for claim in proposal.claims:
-            self._check_room(claim, resources[claim.resource], slot, own, now, swept)
+            name, start, end, units = claim
+            if not view.fits(resources[name], start, end, units):
+                raise SlotTaken(name, self._finder, name, slot, view)
         if proposal.pools:
             claims = proposal.claims
             for pool in proposal.pools:
-                claims += (self.pick(pool, proposal, own, now, swept=swept, keep=keep),)
+                claims += (self.pick(pool, proposal, view),)
             slot = slot._replace(claims=claims + limits)
         if limits:
-            reached = self.limit_reached(limits, now, swept)
+            reached = self.limit_reached(limits, view)
             if reached is not None:
-                raise LimitReached(reached, self._finder, reached, slot, own)
+                raise LimitReached(reached, self._finder, reached, slot, view)
         return slot
 
-    def limit_reached(self, claims: tuple[Claim, ...], now: int, swept: bool) -> str | None:
+    def limit_reached(self, claims: tuple[Claim, ...], view: View) -> str | None:
         """Return the first limit of which there is not as much left as is claimed, if any.
 
         O(log n) each.
         """
         for name, start, end, units in claims:
-            limit = self.limits[name]
-            if units > limit.capacity:  # such as ninety minutes of sixty a day
-                return name
-            if limit.timeline.room(start, end, units) == NO_ROOM and (
-                swept or self.second_look(limit, start, end, units, now) == NO_ROOM
-            ):
+            # More units than there are, such as ninety minutes of sixty a day, never fit.
+            if not view.fits(self.limits[name], start, end, units):
                 return name
         return None
 
@@ -209,7 +206,7 @@ class Occupancy:
         """Return whether a proposal takes more of a limit than there is, whoever gives up what."""
         return any(claim.units > self.limits[claim.resource].capacity for claim in proposal.limits)
 
-    def adopted(self, proposal: Proposal, now: int) -> Placement:
+    def adopted(self, proposal: Proposal, view: View) -> Placement:
         """Return what a proposal gets if it stands whatever is in its way.
 
         It joins the session of its event type and start, though all seats are taken;
@@ -217,11 +214,8 @@ class Occupancy:
         """
         slot = proposal.slot()
         if slot.seats is not None:
-            assert slot.event_type is not None
-            session = self.sessions.get((slot.event_type, slot.start))
+            session = view.session(slot)
             if session is not None:
-                self._clear_lapsed_members(session, now)
-            if session is not None and session.members:
                 hosts = frozenset(claim.resource for claim in slot.claims)
                 theirs = {one.resource for one in session.claims if not is_limit(one.resource)}
                 if session.end == slot.end and theirs == hosts:
@@ -276,41 +270,22 @@ class Occupancy:
         if hours is not None and not hours.covers(slot.start, slot.end):
             raise _outside_hours(claim, slot)
 
-    def _check_room(
-        self,
-        claim: Claim,
-        resource: Reservable,
-        slot: Slotted,
-        own: Entry | None,
-        now: int,
-        swept: bool,
-    ) -> None:
-        name, start, end, units = claim
-        if not self._has_room(resource, start, end, units, now, swept):
-            raise SlotTaken(name, self._finder, name, slot, own)
+    def pick(self, pool: Pool, proposal: Proposal, view: View) -> Claim:
+        """Return the claim of the first in turn that can be had.
 
-    def pick(
-        self,
-        pool: Pool,
-        proposal: Proposal,
-        own: Entry | None,
-        now: int,
-        *,
-        swept: bool,
-        keep: Collection[str],
-    ) -> Claim:
-        """Return the claim of the first in turn that can be had."""
+        Resources that the view is to keep are preferred to whose turn it is.
+        """
         slot = proposal.slot()
         outside: list[int] = []
         # Turns are worked out only if somebody can be had, and each is looked at once.
-        first = self._first_free(pool, slot, range(len(pool.claims)), now, swept, outside)
+        first = self._first_free(pool, slot, range(len(pool.claims)), view, outside)
         if first is None:
             if len(pool.claims) == 1:
-                raise self._refusals(pool, slot, own, outside)[0]
-            raise NoneFree(self._refusals, pool, slot, own, outside)
-        turns = self.turns(pool, slot.event_type, now, swept=swept, keep=keep)
+                raise self._refusals(pool, slot, view, outside)[0]
+            raise NoneFree(self._refusals, pool, slot, view, outside)
+        turns = self.turns(pool, slot.event_type, view)
         order = [i for i in turns if i >= first] if first else turns
-        found = self._first_free(pool, slot, order, now, swept, outside)
+        found = self._first_free(pool, slot, order, view, outside)
         assert found is not None
         return pool.claims[found]
 
@@ -319,8 +294,7 @@ class Occupancy:
         pool: Pool,
         slot: Placement,
         order: Iterable[int],
-        now: int,
-        swept: bool,
+        view: View,
         outside: list[int],
     ) -> int | None:
         """Return the first of a pool that can be had, and note who is not open."""
@@ -338,21 +312,12 @@ class Occupancy:
                 is_open = hours is None or hours.covers(start, end)
             if not is_open:
                 outside.append(i)
-            elif self._has_room(resource, low, high, units, now, swept):
+            elif view.fits(resource, low, high, units):
                 return i
         return None
 
-    def _has_room(
-        self, resource: Reservable, start: int, end: int, units: int, now: int, swept: bool
-    ) -> bool:
-        if resource.busy and resource.is_busy(start, end):
-            return False
-        if resource.timeline.room(start, end, units) != NO_ROOM:
-            return True
-        return not swept and self.second_look(resource, start, end, units, now) != NO_ROOM
-
     def _refusals(
-        self, pool: Pool, slot: Placement, own: Entry | None, outside: Collection[int]
+        self, pool: Pool, slot: Placement, view: View, outside: Collection[int]
     ) -> tuple[Refused, ...]:
         """Return why nobody of a pool could be had, one by one."""
         closed = frozenset(outside)
@@ -364,57 +329,63 @@ class Occupancy:
                 self._finder,
                 claim.resource,
                 slot._replace(claims=(*slot.claims, claim)),
-                own,
+                view,
             )
             for i, claim in enumerate(pool.claims)
         )
 
-    def turns(
-        self, pool: Pool, event_type: str | None, now: int, *, swept: bool, keep: Collection[str]
-    ) -> list[int]:
+    def turns(self, pool: Pool, event_type: str | None, view: View) -> list[int]:
         """Return the indexes of a pool, whoever's turn it is first."""
         assert event_type is not None
         found = [self.resources[claim.resource] for claim in pool.claims]
         if len(found) == 1:
             return [0]
-        turns = [
-            one.turns(event_type) if swept else one.live_turns(event_type, now) for one in found
-        ]
+        turns = [view.turns(one, event_type) for one in found]
         weights = pool.weights or (1,) * len(found)
         order = by_turn([one.load for one in turns], weights, [one.latest for one in turns])
-        if keep:
-            order.sort(key=lambda i: found[i].id not in keep)
+        if view.keep:
+            order.sort(key=lambda i: found[i].id not in view.keep)
         return order
 
-    def second_look(self, resource: Reservable, start: int, end: int, units: int, now: int) -> int:
-        """Return the room there is once holds that have lapsed are out of the way."""
-        self.clear_lapsed(resource, start, end, now)
-        return resource.timeline.room(start, end, units)
-
-    def _joined(
-        self, proposal: Proposal, slot: Placement, own: Entry | None, now: int, *, swept: bool
-    ) -> Session | None:
+    def _joined(self, proposal: Proposal, slot: Placement, view: View) -> Session | None:
         """Return the live session for the slot, if there is one; raise if one cannot join that.
 
         Who joins a session takes it as it is, hours and all, if its hosts will do.
         """
         assert slot.seats is not None
-        assert slot.event_type is not None
-        session = self.sessions.get((slot.event_type, slot.start))
+        session = view.session(slot)
         if session is None:
             return None
-        if not swept:
-            self._clear_lapsed_members(session, now)
-            if not session.members:
-                return None
         asked = slot._replace(claims=slot.claims + proposal.limits)
         most = slot.seats.total - slot.seats.wanted
         resource = session.claims[0].resource
         if session.end != slot.end or not session.is_among(slot.hosts):
-            raise SlotTaken(resource, self._finder, resource, asked, own)
+            raise SlotTaken(resource, self._finder, resource, asked, view)
         if session.taken > most:
-            raise NoSeatsLeft(resource, self._finder, resource, asked, own)
+            raise NoSeatsLeft(resource, self._finder, resource, asked, view)
         return session
+
+    def lapsed_in_the_way(self, slot: Slotted, view: View) -> list[Entry]:
+        """Return the lapsed holds that have to be marked before a slot that was decided is taken.
+
+        Those in its session, and on what it claims where there is no room with them.
+        O(c (log n + k)) for c claims, and k that is there.
+        """
+        found: list[Entry] = []
+        if view.swept:
+            return found
+        if slot.seats is not None:
+            session = self.sessions.get((slot.event_type, slot.start))  # type: ignore[arg-type]
+            if session is not None:
+                found += view.lapsed_members(session)
+            if view.session(_asked(slot)) is not None:
+                return found  # it takes nothing but seats
+        for name, start, end, units in slot.claims:
+            resource = self._claimed(name)
+            # A year's limit has many claims: they are gone through only if there is need.
+            if view.batch.entries or resource.timeline.room(start, end, units) == NO_ROOM:
+                found += view.lapsed_in(resource, start, end)
+        return found
 
     # --- Applying: writes, and cannot refuse -----------------------------------------
 
@@ -431,16 +402,8 @@ class Occupancy:
         else:
             self._seat(entry)
 
-    def put_back(self, entry: Entry, session: Session | None) -> None:
-        """Undo `unplace`: the very session that an entry was in stands again, too."""
-        if session is not None and session.key not in self.sessions:
-            self._open(session)
-        self.put(entry)
-
     def unplace(self, entry: Entry) -> None:
-        """Take the claims of an entry out of the timelines, if they stand there."""
-        if not entry.placed:
-            return
+        """Take the claims of an entry, which stand there, out of the timelines."""
         entry.placed = False
         if entry.resource is not None:
             entry.resource.give_back(entry.start, entry.end, 1, entry)
@@ -449,36 +412,11 @@ class Occupancy:
         else:
             self._vacate(entry.all_claims(), entry)
 
-    def make_room(self, entry: Entry, now: int) -> None:
-        """Take all holds that have lapsed by now out of the way of an entry."""
-        if entry.seats is not None and entry.session_key in self.sessions:
-            self._clear_lapsed_members(self.sessions[entry.session_key], now)
-        for name, start, end, units in entry.all_claims():
-            resource = self._claimed(name)
-            # As the decision did: only if there was no room.  A year's limit has many claims.
-            if resource.timeline.room(start, end, units) == NO_ROOM:
-                self.clear_lapsed(resource, start, end, now)
-
-    def clear_lapsed(self, resource: Reservable, start: int, end: int, now: int) -> None:
-        """Take holds that have lapsed by now out of the way; they are marked in their turn."""
-        for taken in resource.timeline.overlapping(start, end):
-            owner = taken.owner
-            if isinstance(owner, Session):
-                self._clear_lapsed_members(owner, now)
-            elif owner.until <= now:
-                self.unplace(owner)
-                self.cleared.append(owner)
-
-    def _clear_lapsed_members(self, session: Session, now: int) -> None:
-        for member in list(session.members.values()):
-            if member.until <= now:
-                self.unplace(member)
-                self.cleared.append(member)
-
     def count(self, limits: tuple[Claim, ...], entry: Entry) -> None:
         """Let claims on limits stand, of which there is as much left.  O(log n) each."""
         for name, start, end, units in limits:
-            self.limits[name].take(0, start, end, units, entry)
+            limit = self.limits[name]
+            limit.take(limit.timeline.room(start, end, units), start, end, units, entry)
 
     def occupy(self, claims: tuple[Claim, ...], owner: Entry | Session) -> None:
         """Let claims, which fit, stand in the timelines."""
@@ -533,39 +471,21 @@ class Occupancy:
             for begins in starts.irange(start, end, (True, False)):
                 yield self.sessions[event_type, begins]
 
-    def live_in(
-        self, resource: Reservable, start: int, end: int, now: int, *, swept: bool
-    ) -> list[Standing]:
-        """Return what is live in a span, in order of start.  O(log n + k)."""
-        taken = resource.timeline.overlapping(start, end)
-        if swept:
-            return taken
-        return [one for one in taken if one.owner.until > now]
-
-    def load(
-        self, resource: Reservable, within: tuple[int, int] | None, now: int, *, swept: bool
-    ) -> int:
-        """Return how many live claims there are on a resource, in all or in a span."""
-        if within is None and swept:
-            return resource.load
-        start, end = within or (START_OF_TIME, END_OF_TIME)
-        return len(self.live_in(resource, start, end, now, swept=swept))
-
     # --- Explaining a refusal, when somebody asks ------------------------------------
 
-    def obstruction(self, refused: str, slot: Slotted, own: Entry | None) -> Obstruction:
-        """Return what is in the way of a slot, as of now, its ``own`` claims not counted."""
-        now = self._now()
-        key = slot.event_type, slot.start
-        session = None if slot.seats is None else self.sessions.get(key)  # type: ignore[arg-type]
+    def obstruction(self, refused: str, slot: Slotted, view: View) -> Obstruction:
+        """Return what is in the way of a slot, as a view has it, but as of now."""
+        now, own = self._now(), view.own
+        view = view.at(now)
+        session = None if slot.seats is None else view.session(_asked(slot))
         free_at = now
         where = slot.claims[0] if slot.claims else Claim(refused, slot.start, slot.end)
         what: list[Obstacle] = []
         for claim in slot.claims:
             resource = self._claimed(claim.resource)
-            standing = resource.timeline.overlapping(claim.start, claim.end)
+            standing = view.live_in(resource, claim.start, claim.end)
             if session is not None:
-                standing = [one for one in standing if one.owner is not session]
+                standing = [one for one in standing if not session.is_one_with(one.owner)]
             in_the_way = obstacles(standing, claim.resource, now, own)
             if resource.busy:
                 busy = resource.busy_in(claim.start, claim.end)
@@ -573,33 +493,28 @@ class Occupancy:
             free_at = max(free_at, free_from(in_the_way, claim, resource.capacity, now))
             if claim.resource == refused:
                 where, what = claim, in_the_way
-        if session is not None and session.until_without(own) > now:
+        if session is not None:
             return session_obstruction(session, slot, now, own, free_at)
         return claim_obstruction(where, what, free_at, now)
 
-    def only_holds(self, refused: str, slot: Slotted, own: Entry | None) -> bool:
+    def only_holds(self, refused: str, slot: Slotted, view: View) -> bool:
         """Return whether all that is in the way of a slot lapses, as `obstruction` would tell."""
         if slot.seats is not None:
-            return self.obstruction(refused, slot, own).retry_at is not None
+            return self.obstruction(refused, slot, view).retry_at is not None
+        view = view.at(self._now())
         for claim in slot.claims:
             resource = self._claimed(claim.resource)
             if resource.capacity != 1:
-                return self.obstruction(refused, slot, own).retry_at is not None
-            if not self._only_holds_on(resource, claim.start, claim.end, own):
+                return self.obstruction(refused, slot, view).retry_at is not None
+            if not _only_holds_on(resource, claim.start, claim.end, view):
                 return False
         return True
-
-    def _only_holds_on(self, resource: Reservable, start: int, end: int, own: Entry | None) -> bool:
-        if resource.busy and resource.is_busy(start, end):
-            return False
-        standing = resource.timeline.overlapping(start, end)
-        return all(one.owner.until_without(own) < UNDYING for one in standing)
 
     def _span_obstruction(
         self, refused: str, resource: str, start: int, end: int, limits: tuple[Claim, ...]
     ) -> Obstruction:
         slot = Placement(start, end, (Claim(resource, start, end), *limits), None, None)
-        return self.obstruction(refused, slot, None)
+        return self.obstruction(refused, slot, self.view(self._now()))
 
     def _only_holds_in_span(
         self, refused: str, resource: str, start: int, end: int, limits: tuple[Claim, ...]
@@ -609,7 +524,7 @@ class Occupancy:
             return (
                 self._span_obstruction(refused, resource, start, end, limits).retry_at is not None
             )
-        return self._only_holds_on(found, start, end, None)
+        return _only_holds_on(found, start, end, self.view(self._now()))
 
     # --- Invariants ------------------------------------------------------------------
 
@@ -637,6 +552,17 @@ class Occupancy:
             assert session.members
             assert session.taken == sum(one.seats_wanted for one in session.members.values())
             assert all(one.session is session for one in session.members.values())
+
+
+def _asked(slot: Slotted) -> Placement:
+    return slot.slot() if isinstance(slot, Proposal) else slot
+
+
+def _only_holds_on(resource: Reservable, start: int, end: int, view: View) -> bool:
+    if resource.busy and resource.is_busy(start, end):
+        return False
+    live = view.live_in(resource, start, end)
+    return all(one.owner.until_without(view.own) < UNDYING for one in live)
 
 
 def _outside_hours(claim: Claim, slot: Slotted) -> OutsideHours:

@@ -191,6 +191,10 @@ class Session:
         """Return what it occupies."""
         return self.claims
 
+    def is_one_with(self, other: Entry | Session) -> bool:
+        """Return whether another one is this session, perhaps as a view sees it."""
+        return isinstance(other, Session) and other.key == self.key
+
     def is_among(self, hosts: frozenset[str] | None) -> bool:
         """Return whether all that it occupies, limits aside, is among these; None: whatever is."""
         return hosts is None or all(

@@ -94,7 +94,7 @@ class Resource(Generic[Owner]):
         """All imported busy time together; None if there is none."""
         self._imported: dict[str, tuple[int, ...]] = {}
         self.turn_times: dict[str, SortedList[int]] | None = None
-        """For each event type when what stands was created; None until somebody asks for turns."""
+        """For each event type when what stands was created; None unless turns are counted."""
 
     # --- Reservations ------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Resource(Generic[Owner]):
         taken = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
         self.timeline = CountedTimeline(self.capacity)
         for start, end, units, owner in taken:
-            if self.timeline.put(0, start, end, units, owner):
+            if self.timeline.put(NO_ROOM, start, end, units, owner):
                 self.partition()
 
     def count_turn(self, owner: Owner) -> None:
@@ -144,21 +144,10 @@ class Resource(Generic[Owner]):
             if not created:  # any text may be the label of an event type
                 del self.turn_times[owner.event_type]
 
-    def turns(self, event_type: str) -> Turns:
-        """Return how much of an event type stands here.  O(n) the first time, O(1) from then."""
+    def count_turns(self) -> None:
+        """Count turns from now on, for whoever chooses by them.  O(n) the first time."""
         if self.turn_times is None:
             self.turn_times = self._counted()
-        created = self.turn_times.get(event_type)
-        return Turns(len(created), created[-1]) if created else NO_TURNS
-
-    def live_turns(self, event_type: str, now: int) -> Turns:
-        """Return the same, less what has lapsed by now but stands here still.  O(n)."""
-        created = [
-            taken.owner.created
-            for taken in self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
-            if taken.owner.event_type == event_type and taken.owner.until > now
-        ]
-        return Turns(len(created), max(created)) if created else NO_TURNS
 
     def _counted(self) -> dict[str, SortedList[int]]:
         turns: dict[str, SortedList[int]] = {}

@@ -39,6 +39,14 @@ END_OF_TIME = 2**63 - 1
 NO_ROOM = -1
 """What `room` answers when the span would exceed the capacity."""
 
+ACROSS = -2
+"""What `room` answers for a span that reaches over the border of two parts, where there is room."""
+
+PART_BITS = 32
+"""A place in a timeline of parts is the number of the part, and in these bits the place in it."""
+
+MOST_PLACES = (1 << PART_BITS) - 1
+
 MOST_IN_PLAIN_LISTS = 2048
 """Beyond so many entries a timeline is partitioned.
 
@@ -514,33 +522,36 @@ class PartitionedTimeline(Generic[Owner]):
     True
     """
 
-    __slots__ = ("_count", "_found", "parts")
+    __slots__ = ("_count", "parts")
 
     def __init__(self, plain: Plain[Owner]) -> None:
         self.parts: SortedDict[int, Plain[Owner]] = SortedDict({START_OF_TIME: plain})
         self._count = len(plain)
-        # Where `room` found a place for a span that lies in one part: `put` need not search.
-        self._found: Plain[Owner] | None = None
         if len(plain) > plain.limit:
             self._split(plain)
 
     def room(self, start: int, end: int, units: int) -> int:
-        """Return a place if every part has room for its piece, else `NO_ROOM`.  O(log n + k)."""
-        part = self._part(start)
+        """Return a place if every part has room for its piece, else `NO_ROOM`.  O(log n + k).
+
+        Of a span that lies in one part it says which part that is, so that `put` need
+        not search once more.
+        """
+        parts = self.parts
+        at = parts.bisect_right(start) - 1
+        part = parts.peekitem(at)[1]
         if end <= part.ceases:
-            self._found = part
-            return part.room(start, end, units)
-        self._found = None
+            place = part.room(start, end, units)
+            return place if place == NO_ROOM else (at << PART_BITS) + place
         for piece, low, high in self._pieces(start, end):
             if piece.room(low, high, units) == NO_ROOM:
                 return NO_ROOM
-        return 0
+        return ACROSS
 
     def put(self, place: int, start: int, end: int, units: int, owner: Owner) -> bool:
         """Take the span.  O(log n), and now and then splitting a part in two."""
-        part = self._found
-        if part is not None:
-            if part.put(place, start, end, units, owner):
+        if place >= 0:
+            part = self.parts.peekitem(place >> PART_BITS)[1]
+            if part.put(place & MOST_PLACES, start, end, units, owner):
                 self._split(part)
         else:
             for part, low, high in list(self._pieces(start, end)):

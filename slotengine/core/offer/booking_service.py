@@ -53,6 +53,8 @@ class BookingService:
         rules = self._rules_for(event_type)
         for rule in rules.limits:
             self.ledger.add_limit(rule.resource, rule.units)
+        for group in rules.groups:
+            self.ledger.count_turns(host.resource for host in group)
         self._rules[event_type.id] = rules
 
     def knows(self, event_type: str | None) -> bool:

@@ -18,7 +18,7 @@ all engines of the process are broken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +31,7 @@ from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.reservation import Claim, Entry, Reservable, State, Verb
 from slotengine.core.ledger.resource import Resource
 from slotengine.core.ledger.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
+from slotengine.core.ledger.view import View
 from slotengine.core.offer.availability import AvailabilitySearch
 from slotengine.core.offer.booking_rules import BookingRules
 from slotengine.core.time.instant import LAST_US
@@ -144,10 +145,10 @@ def _never(right: Method) -> Method:
     return expire
 
 
-@_breaks("waits-for-the-sweeper", Occupancy, "second_look")
+@_breaks("waits-for-the-sweeper", View, "live_among")
 def _in_the_way(right: Method) -> Method:
     """A hold that has lapsed is in the way of others until the sweeper has run."""
-    return lambda self, *about: NO_ROOM
+    return lambda self, standing: standing
 
 
 @_breaks("forgets-too-early", Books, "forget_bookings")
@@ -206,7 +207,7 @@ def _in_its_own_way(right: Method) -> Method:
         self.check_movable(uid, now=now, version=how.get("version"))
         for candidate in candidates:
             try:
-                self.occupancy.decide(candidate, None, now, swept=self.is_swept(now))
+                self.occupancy.decide(candidate, self.occupancy.view(now))
             except Refused as refusal:
                 raise NoneFree((refusal,)) from None
         return right(self, uid, candidates, now=now, **how)  # type: ignore[no-any-return]
@@ -266,10 +267,24 @@ def _other_hours(right: Method) -> Method:
     return lambda self: right(self._replace(schedule=None))
 
 
-@_breaks("successor-told-first", Books, "expire_found")
+@_breaks("successor-told-first", Books, "expire_first")
 def _in_its_turn(right: Method) -> Method:
     """That a hold has lapsed is told only after what has its room."""
-    return lambda self, now: self.occupancy.cleared.clear()
+
+    def expire_first(self: Books, lapsed: Collection[Entry], now: int) -> None:
+        tell, late = self.on_change, list[tuple[Verb, Entry, int]]()
+
+        def successor(*about: Any) -> None:
+            self.on_change = tell
+            for one in (about, *late):
+                if tell is not None:
+                    tell(*one)
+
+        self.on_change = lambda *about: late.append(about)
+        right(self, lapsed, now)
+        self.on_change = successor if late else tell
+
+    return expire_first
 
 
 @_breaks("stale-version-accepted", Ledger, "confirm")

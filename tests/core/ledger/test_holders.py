@@ -537,6 +537,8 @@ def test_a_confirmation_does_not_go_through_all_that_a_holder_has() -> None:
     ledger.check_invariants()
     with pytest.raises(QuotaExceeded):
         ledger.reserve_proposal(under(Quota(held=9)), uid="long", now=10)
+    assert len(ledger.holders.records["h"].holds) == 5  # nor by what is refused
+    ledger.expire(10)
     assert "h" not in ledger.holders.records
 
 

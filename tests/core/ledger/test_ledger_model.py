@@ -440,9 +440,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
 def quotas_left(ledger: Ledger, holder: str) -> list[object]:
     """Return what a holder would be told that asks for holds of each length."""
     assert ledger.holders is not None
-    check = ledger.holders.check
+    check, view = ledger.holders.check, ledger.occupancy.view(ledger.now)
     return [
-        outcome(lambda n=length, q=quota: check(holder, n, ledger.now, False, q))  # type: ignore[misc]
+        outcome(lambda n=length, q=quota: check(holder, n, view, q))  # type: ignore[misc]
         for length in range(1, 9)
         for quota in (None, Quota(holds=1), Quota(holds=2), Quota(held=9))
     ]

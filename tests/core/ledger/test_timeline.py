@@ -257,7 +257,7 @@ def test_spans_that_cannot_be_parted_do_not_multiply(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("slotengine.core.ledger.timeline.MOST_IN_PLAIN_LISTS", 64)
     resource = Reservable("stadium", 100_000)
     for i in range(300):
-        resource.take(0, i, 1_000_000, 1, _entry())
+        resource.take(resource.timeline.room(i, 1_000_000, 1), i, 1_000_000, 1, _entry())
     assert isinstance(resource.timeline, PartitionedTimeline)
     stored = sum(len(part) for part in resource.timeline.parts.values())
     assert stored == 300
@@ -274,10 +274,11 @@ def test_partitions_agree_with_one_plain_timeline(pairs: list[tuple[int, int]]) 
     for i, (start, length) in enumerate(pairs):
         end, owner = start + length, Owner(i)
         room = plain.room(start, end, 1)
-        assert (cut.room(start, end, 1) == NO_ROOM) == (room == NO_ROOM)
+        place = cut.room(start, end, 1)
+        assert (place == NO_ROOM) == (room == NO_ROOM)
         if room != NO_ROOM:
             plain.put(room, start, end, 1, owner)
-            if cut.put(0, start, end, 1, owner):
+            if cut.put(place, start, end, 1, owner):
                 cut = PartitionedTimeline(small)
     cut.check_invariants()
 

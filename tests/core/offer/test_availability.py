@@ -14,6 +14,7 @@ import pytest
 
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.reservation import Change
+from slotengine.core.ledger.resource import Turns
 from slotengine.core.ledger.timeline import CountedTimeline
 from slotengine.core.offer.availability import LONGEST_RANGE, AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
@@ -635,6 +636,11 @@ def test_a_session_can_be_had_again_when_it_is_over_whoever_else_is_booked() -> 
     shop.reserve(at(9))
 
 
+def turns_of_first(shop: Shop) -> Turns:
+    ledger = shop.ledger
+    return ledger.occupancy.view(shop.now).turns(ledger.resource("first"), "talk")
+
+
 def test_a_refused_move_leaves_the_very_session() -> None:
     """Even if the caller was alone in a session that another caller had opened."""
     changes: list[Change] = []
@@ -651,10 +657,10 @@ def test_a_refused_move_leaves_the_very_session() -> None:
     shop.ledger.release(opener, now=shop.now)
     shop.ledger.replace_busy("calendar", {"first": [(at(11), at(12))]}, now=shop.now)
     shop.ledger.reserve("second", at(11), at(12), uid="a", now=shop.now, ttl=TTL)
-    before = shop.ledger.resource("first").turns("talk")
+    before = turns_of_first(shop)
     with pytest.raises(NoneFree):
         shop.service.move(joined, SlotRequest("talk", at(11), ttl=TTL), now=shop.now)
-    assert shop.ledger.resource("first").turns("talk") == before
+    assert turns_of_first(shop) == before
     shop.ledger.check_invariants()
     again = Shop(shop.now).open("first", "second")
     again.offer(all_of=[], any_of=[["first", "second"]], seats=2)

@@ -7,12 +7,15 @@ from datetime import timedelta
 from fractions import Fraction
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
+from slotengine.core.ledger.expiry import ExpiryQueue
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.reservation import Change, Entry, Reservable
 from slotengine.core.ledger.resource import NO_TURNS, Turns
 from slotengine.core.ledger.terms import Terms
+from slotengine.core.ledger.view import View
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Host
@@ -35,6 +38,11 @@ def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledge
     for name in ("talk", "visit"):
         service.add(EventType(id=name, length=timedelta(minutes=30), any_of=[group]))
     return ledger, service
+
+
+def turns(ledger: Ledger, host: str) -> Turns:
+    """Return how much of a talk a host has, as a decision would see it now."""
+    return ledger.occupancy.view(ledger.now).turns(ledger.resource(host), "talk")
 
 
 def takes(
@@ -122,7 +130,7 @@ def test_holds_count_until_they_lapse() -> None:
     assert [takes(service, i) for i in range(2)] == ["host-0", "host-1"]
     ledger.confirm("talk-1", now=1)
     assert takes(service, 2, now=5 * MINUTE) == "host-0"  # its hold lapsed just now
-    assert ledger.resource("host-0").turns("talk").load == 1
+    assert turns(ledger, "host-0").load == 1
 
 
 def test_who_cannot_loses_no_turn() -> None:
@@ -142,12 +150,30 @@ def test_a_backlog_of_lapsed_holds_counts_for_nobody() -> None:
     assert ledger.tally().held > 1_000
 
 
-def test_live_turns_are_those_of_one_event_type_that_have_not_lapsed() -> None:
-    resource = Reservable("host")
+@pytest.mark.parametrize("counted", [True, False])
+def test_turns_are_those_of_one_event_type_that_have_not_lapsed(counted: bool) -> None:
+    """Whether they are counted as things come and go, or when somebody asks."""
+    resource, queue = Reservable("host"), ExpiryQueue[Entry]()
     assert resource.capacity == 1
-    for start, until, event_type in ((0, 50, "talk"), (10, 100, "talk"), (20, 100, "visit")):
-        entry = Entry(f"{start}", until, start, None, start, start + 5, event_type=event_type)
+    if counted:
+        resource.count_turns()
+        resource.count_turns()  # harmless to repeat
+    made = ((0, 50, "talk"), (10, 100, "talk"), (20, 100, "visit"))
+    for start, until, event_type in made:
+        entry = Entry(
+            f"{start}", until, start, None, start, start + 5, resource, event_type, placed=True
+        )
         resource.take(resource.timeline.room(start, start + 5, 1), start, start + 5, 1, entry)
-    assert resource.live_turns("talk", now=49) == resource.turns("talk") == Turns(2, 10)
-    assert resource.live_turns("talk", now=50) == Turns(1, 10)
-    assert resource.live_turns("talk", now=100) == NO_TURNS
+        queue.push(entry, until - start)
+    for now, expected in ((49, Turns(2, 10)), (50, Turns(1, 10)), (100, NO_TURNS)):
+        assert View({}, queue, now).turns(resource, "talk") == expected
+    # Of two that are left, the earlier one counts when the later one moves away.
+    assert View({}, queue, 20, own=entry_of(resource, 10)).turns(resource, "talk") == Turns(1, 0)
+    assert View({}, queue, 20, own=entry_of(resource, 0)).turns(resource, "talk") == Turns(1, 10)
+
+
+def entry_of(resource: Reservable, start: int) -> Entry:
+    """Return what stands on a resource from a moment on."""
+    owner = resource.timeline.overlapping(start, start + 1)[0].owner
+    assert isinstance(owner, Entry)
+    return owner

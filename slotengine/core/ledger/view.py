@@ -1,0 +1,264 @@
+"""What one decision sees: everything as of a moment, without what moves.
+
+A hold that has lapsed may still stand in the timelines, because nobody has marked it
+yet.  A view looks past it and leaves it where it is: asking and deciding change
+nothing.  What a decision does about lapsed holds in its way, it says (`View.lapsed_in`),
+and whoever carries it out marks them first.
+
+A view also sees what earlier requests of the same batch were given (`Batch`), which
+stands nowhere yet.
+
+Knows nothing of verbs, keys or hours.  Times are UTC microseconds and spans half-open.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from slotengine.core.ledger.obstruction import Standing, steps
+from slotengine.core.ledger.reservation import Entry, Placement, Reservable, Session
+from slotengine.core.ledger.resource import NO_TURNS, Turns
+from slotengine.core.ledger.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME, Taken
+
+if TYPE_CHECKING:
+    from slotengine.core.ledger.expiry import ExpiryQueue
+
+BACKLOG: Final = 512
+"""Up to so many lapsed holds are subtracted from the counts of what stands.
+
+Beyond, what is live is counted claim by claim, on each resource that is asked about."""
+
+Key = tuple[str, int]
+"""What tells sessions apart: the event type and the start."""
+
+
+class Batch:
+    """What earlier requests of a batch were given, in the eyes of the later ones."""
+
+    __slots__ = ("_claims", "_members", "_opened", "entries")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self._claims: dict[str, list[Standing]] = {}
+        self._members: dict[Key, dict[str, Entry]] = {}
+        self._opened: dict[Key, Session] = {}
+
+    def add(self, entry: Entry, joined: Session | None) -> None:
+        """Add a reservation that was decided; what it takes is new, unless it ``joined``."""
+        self.entries.append(entry)
+        owner: Entry | Session = entry
+        if entry.seats is not None:
+            key = entry.session_key
+            members = self._members.setdefault(key, {})
+            members[entry.uid] = entry
+            if joined is not None:
+                return
+            claims = entry.all_claims()
+            owner = self._opened[key] = Session(key, entry.start, entry.end, claims, entry.created)
+            owner.members = members
+        for name, start, end, units in entry.all_claims():
+            self._claims.setdefault(name, []).append(Taken(start, end, units, owner))
+
+    def clear(self) -> None:
+        """Forget all of it: by now it stands in the timelines, or never will."""
+        self.entries.clear()
+        self._claims.clear()
+        self._members.clear()
+        self._opened.clear()
+
+    def taken(self, resource: str, start: int, end: int) -> list[Standing]:
+        """Return what it takes of a resource in a span."""
+        claims = self._claims.get(resource, ())
+        return [one for one in claims if one.start < end and start < one.end]
+
+    def of_holder(self, holder: str) -> list[Entry]:
+        """Return the reservations of a holder."""
+        return [entry for entry in self.entries if entry.holder == holder]
+
+    def members(self, key: Key) -> dict[str, Entry]:
+        """Return who takes a seat in a session."""
+        return self._members.get(key, {})
+
+    def opened(self, key: Key) -> Session | None:
+        """Return the session that it opens, if it does."""
+        return self._opened.get(key)
+
+
+NO_BATCH: Final = Batch()
+
+
+class View:
+    """The ledger as of ``now``, without ``own``, and with what a ``batch`` was given.
+
+    It is made for one question, and holds for as long as nothing changes.
+    """
+
+    __slots__ = ("_gone", "_lapsed", "_queue", "_sessions", "batch", "keep", "now", "own", "swept")
+
+    def __init__(
+        self,
+        sessions: Mapping[Key, Session],
+        queue: ExpiryQueue[Entry],
+        now: int,
+        own: Entry | None = None,
+        batch: Batch = NO_BATCH,
+        keep: Collection[str] = (),
+    ) -> None:
+        self._sessions = sessions
+        self._queue = queue
+        self.now = now
+        self.own = own
+        self.batch = batch
+        self.keep = keep
+        """Resources that are preferred to those whose turn it is."""
+        self.swept = queue.due > now
+        """Whether nothing that has lapsed still stands."""
+        # Worked out when first asked for: what has lapsed, and what does not count of a resource.
+        self._lapsed: list[Entry] | None = None
+        self._gone: dict[str, list[Entry | Session]] = {}
+
+    def at(self, now: int) -> View:
+        """Return the same view as of another moment."""
+        return View(self._sessions, self._queue, now, self.own, self.batch, self.keep)
+
+    # --- Room ------------------------------------------------------------------------
+
+    def fits(self, resource: Reservable, start: int, end: int, units: int) -> bool:
+        """Return whether the units are free at every instant of a span.
+
+        O(log n) if what stands leaves room; if not, and some of that may not count,
+        O(log n + k log k) for k claims in the span.
+        """
+        if resource.busy and resource.is_busy(start, end):
+            return False
+        given = self.batch.taken(resource.id, start, end) if self.batch.entries else []
+        if resource.timeline.room(start, end, units) != NO_ROOM:
+            if not given:
+                return True
+        elif self.swept and self.own is None:
+            return False
+        live = self.live_among(resource.timeline.overlapping(start, end))
+        return _fits_beside(live + given, start, end, units, resource.capacity)
+
+    def live_in(self, resource: Reservable, start: int, end: int) -> list[Standing]:
+        """Return what is live in a span, in order of start.  O(log n + k)."""
+        live = self.live_among(resource.timeline.overlapping(start, end))
+        given = self.batch.taken(resource.id, start, end) if self.batch.entries else []
+        return sorted([*live, *given], key=_start) if given else live
+
+    def live_among(self, standing: list[Standing]) -> list[Standing]:
+        now, own = self.now, self.own
+        if own is None:
+            return standing if self.swept else [one for one in standing if one.owner.until > now]
+        return [one for one in standing if one.owner.until_without(own) > now]
+
+    def lapsed_in(self, resource: Reservable, start: int, end: int) -> list[Entry]:
+        """Return the holds that have lapsed by now, and stand in a span all the same."""
+        found: list[Entry] = []
+        for taken in resource.timeline.overlapping(start, end):
+            owner = taken.owner
+            if isinstance(owner, Session):
+                found += self.lapsed_members(owner)
+            elif owner.until <= self.now and owner is not self.own:
+                found.append(owner)
+        return found
+
+    # --- Sessions --------------------------------------------------------------------
+
+    def session(self, slot: Placement) -> Session | None:
+        """Return the live session of a slot's event type and start, with who counts in it."""
+        assert slot.event_type is not None
+        key = slot.event_type, slot.start
+        session = self._sessions.get(key)
+        given = self.batch.members(key)
+        live = {} if session is None else self._live_members(session)
+        if session is not None and len(live) == len(session.members) and not given:
+            return session
+        opened = session if live else self.batch.opened(key)
+        if opened is None:
+            return None
+        # A copy: what is asked of it must not count who has lapsed, or moves away.
+        seen = Session(key, opened.start, opened.end, opened.claims, opened.created)
+        seen.members = live | given
+        seen.taken = sum(member.seats_wanted for member in seen.members.values())
+        return seen
+
+    def _live_members(self, session: Session) -> dict[str, Entry]:
+        now, own = self.now, self.own
+        if self.swept and own is None:
+            return session.members
+        members = session.members.items()
+        return {uid: one for uid, one in members if one.until > now and one is not own}
+
+    def lapsed_members(self, session: Session) -> list[Entry]:
+        """Return who has a seat in a session although their hold has lapsed."""
+        members = session.members.values()
+        return [one for one in members if one.until <= self.now and one is not self.own]
+
+    # --- Loads and turns -------------------------------------------------------------
+
+    def load(self, resource: Reservable, within: tuple[int, int] | None) -> int:
+        """Return how many live claims there are on a resource, in all or in a span.
+
+        O(1) for all if little has lapsed, else as `live_in`.
+        """
+        if within is None:
+            gone = self._gone_from(resource)
+            if gone is not None:
+                given = self.batch.taken(resource.id, START_OF_TIME, END_OF_TIME)
+                return resource.load - len(gone) + len(given)
+        return len(self.live_in(resource, *(within or (START_OF_TIME, END_OF_TIME))))
+
+    def turns(self, resource: Reservable, event_type: str) -> Turns:
+        """Return how many live claims of an event type there are, and when the latest was made.
+
+        O(log n) on a resource whose turns are counted, if little has lapsed; else O(n).
+        """
+        counted, gone = resource.turn_times, self._gone_from(resource)
+        if counted is None or gone is None:
+            return _turns_of(self.live_in(resource, START_OF_TIME, END_OF_TIME), event_type)
+        created = counted.get(event_type, ())
+        skipped = Counter(owner.created for owner in gone if owner.event_type == event_type)
+        load, latest = len(created) - skipped.total(), NO_TURNS.latest
+        for moment in reversed(created):
+            if not skipped[moment]:
+                latest = moment
+                break
+            skipped[moment] -= 1
+        given = self.batch.taken(resource.id, START_OF_TIME, END_OF_TIME)
+        theirs = _turns_of(given, event_type)
+        return Turns(load + theirs.load, max(latest, theirs.latest))
+
+    def _gone_from(self, resource: Reservable) -> Sequence[Entry | Session] | None:
+        """Return what stands on a resource but does not count; None if that is a long list."""
+        if self.swept and self.own is None:
+            return ()
+        if self._lapsed is None:
+            self._lapsed = self._queue.lapsed(self.now, BACKLOG + 1)
+            own = [] if self.own is None else [self.own]
+            for owner in {entry.session or entry: None for entry in (*self._lapsed, *own)}:
+                if owner.until_without(self.own) <= self.now:
+                    for claim in owner.all_claims():
+                        self._gone.setdefault(claim.resource, []).append(owner)
+        return None if len(self._lapsed) > BACKLOG else self._gone.get(resource.id, ())
+
+
+def _turns_of(standing: Sequence[Standing], event_type: str) -> Turns:
+    created = [one.owner.created for one in standing if one.owner.event_type == event_type]
+    return Turns(len(created), max(created)) if created else NO_TURNS
+
+
+def _fits_beside(taken: list[Standing], start: int, end: int, units: int, capacity: int) -> bool:
+    """Return whether units are left of a capacity at every instant, beside what is taken."""
+    left = capacity - units
+    if sum(one.units for one in taken) <= left:
+        return True
+    if all(one.start <= start and end <= one.end for one in taken):
+        return False  # all of it at all instants, as with limits, which may have thousands
+    return max(step.units for step in steps(taken, start, end)) <= left
+
+
+def _start(taken: Standing) -> int:
+    return taken.start

@@ -1,0 +1,115 @@
+"""Reading and deciding write nothing: everything is tried on a state that refuses to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import invariant
+
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim, Entry
+from slotengine.core.ledger.terms import Terms
+from slotengine.errors import SlotError
+from slotengine.testing.model import Seen
+from tests.core.ledger.test_ledger_model import LedgerAgainstNaive
+from tests.core.ledger.untouched import Written, untouched
+
+WRITES = ("expire_first", "_admit", "_apply_extend", "_apply_confirm", "_apply_end", "_forgive")
+"""Where each verb begins to do what it has decided."""
+
+
+class Decided(Exception):
+    """It was decided, and not refused."""
+
+
+@contextmanager
+def only_deciding(ledger: Ledger) -> Iterator[None]:
+    """Let every verb stop where it would begin to write, and write nothing until then."""
+
+    def decided(*_: object, **__: object) -> NoReturn:
+        raise Decided
+
+    ledger.count_holders()  # an index: from then on it is only read
+    screen, ledger.screen = ledger.screen, lambda proposal, own: proposal  # so no shortcut is taken
+    vars(ledger).update(dict.fromkeys(WRITES, decided), do_chores=lambda *_: 0)
+    try:
+        with untouched(ledger), suppress(Decided, SlotError):
+            yield
+    finally:
+        for name in (*WRITES, "do_chores"):
+            del vars(ledger)[name]
+        ledger.screen = screen
+
+
+class NothingIsTouched(LedgerAgainstNaive):
+    """Goal: whatever is asked or decided, in whatever state, nothing of the state changes.
+
+    Method: each verb is first decided, and not done, and each question is asked, on a
+    state that refuses to be written; then all goes on as in `LedgerAgainstNaive`, so
+    what was decided is also right.
+    """
+
+    terms = replace(LedgerAgainstNaive.terms, max_holds=4, max_lapses=3, cool_down=4)
+
+    def same(
+        self, ours: Callable[[], Entry | Seen], theirs: Callable[[], Seen], step: int
+    ) -> str | None:
+        self.now += step
+        with only_deciding(self.ledger):
+            ours()
+        return super().same(ours, theirs, 0)
+
+    def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
+        self.now += step
+        decide = self.ledger.reserve_each if each else self.ledger.reserve_all
+        with only_deciding(self.ledger):
+            decide(batch, uids=[f"never-{i}" for i in range(len(batch))], now=self.now)
+        with only_deciding(self.ledger):
+            self.ledger.is_free(batch[0], now=self.now)
+        return super().batch(batch, 0, each=each)
+
+    @invariant()
+    def same_to_look_at(self) -> None:
+        with untouched(self.ledger):
+            super().same_to_look_at()
+
+
+TestNothingIsTouched = NothingIsTouched.TestCase
+TestNothingIsTouched.settings = settings(max_examples=20, stateful_step_count=20)
+
+
+@pytest.mark.parametrize("name", ["until", "capacity", "put in"])
+def test_what_is_written_is_found(name: str) -> None:
+    ledger = Ledger(Terms())
+    ledger.add_resource("room")
+    entry = ledger.reserve("room", 0, 10, uid="a", now=0, ttl=10**7)
+    room = ledger.resource("room")
+
+    def write() -> None:
+        match name:
+            case "until":
+                entry.until += 1
+            case "capacity":
+                room.capacity = 2
+            case _:
+                room.take(room.timeline.room(20, 30, 1), 20, 30, 1, entry)
+
+    with pytest.raises(AssertionError), untouched(ledger):
+        write()
+    with pytest.raises(Written), untouched(ledger):
+        ledger.occupancy.resources["desk"] = ledger.occupancy.resources.pop("room")
+
+
+def test_what_is_only_read_is_let_through() -> None:
+    ledger = Ledger(Terms())
+    ledger.add_resource("room")
+    ledger.reserve("room", 0, 10, uid="a", now=0, ttl=10**7)
+    with untouched(ledger):
+        assert not ledger.is_free(Proposal(5, 8, (Claim("room", 5, 8),), 10**7), now=10)
+        assert ledger.is_free(Proposal(5, 8, (Claim("room", 5, 8),), 10**7), now=10**7)
