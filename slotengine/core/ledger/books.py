@@ -175,6 +175,8 @@ class Books:
         awaited, nor all before them; but those of the same holders are marked as well if
         lapses count, since they count in the order in which they were.  O(l log l).
         """
+        if not lapsed:
+            return
         holders = self.holders
         if holders is not None and holders.counts_lapses():
             names = dict.fromkeys(entry.holder for entry in lapsed)

@@ -861,6 +861,8 @@ class Ledger(Books):
 
     def _lapsed_before_new(self, entry: Entry, key: str | None, view: View) -> list[Entry]:
         """Return the lapsed holds to be marked before a new entry is, which was decided."""
+        if view.swept:
+            return []
         lapsed = self._lapsed_before(Placement.of(entry), entry.holder, view)
         if key is not None and key in self._keys:  # used for one that is as good as forgotten
             used_for = self._keys[key][1]
