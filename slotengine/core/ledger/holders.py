@@ -53,10 +53,10 @@ class _Record:
         return other
 
     def add(self, entry: Entry) -> None:
-        """Count a hold, unless it is counted already."""
-        if entry not in self.holds:
-            self.holds[entry] = entry.end - entry.start
-            self.length += entry.end - entry.start
+        """Count a hold, which is not counted yet."""
+        assert entry not in self.holds
+        self.holds[entry] = entry.end - entry.start
+        self.length += entry.end - entry.start
 
     def take_out(self, entry: Entry) -> None:
         """Count a hold no longer."""
@@ -156,7 +156,7 @@ class Holders:
     # --- Counting: cannot refuse -------------------------------------------------------------
 
     def add(self, entry: Entry) -> None:
-        """Count a hold, unless it is counted already."""
+        """Count a hold, which is not counted yet."""
         if entry.holder is None:
             return
         record = self.records.get(entry.holder)

@@ -91,20 +91,17 @@ def steps(
     return pieces
 
 
-def obstacles(
-    standing: Iterable[Standing], resource: str, now: int, own: Entry | None
-) -> list[Obstacle]:
-    """Return what of this is live, and not there for the sake of ``own`` alone."""
+def obstacles(live: Iterable[Standing], resource: str, own: Entry | None) -> list[Obstacle]:
+    """Return what of this is in the way of all but ``own``, for as long as others have it."""
     found = []
-    for owner in (one.owner for one in standing):
+    for owner in (one.owner for one in live):
+        # Ask the owner for its span: a long timeline may have cut it where two parts meet.
+        claims = owner.all_claims()
+        theirs = claims[0]
+        if theirs.resource != resource:
+            theirs = next(one for one in claims if one.resource == resource)
         until = owner.until_without(own)
-        if until > now:
-            # Ask the owner for its span: a long timeline may have cut it where two parts meet.
-            claims = owner.all_claims()
-            theirs = claims[0]
-            if theirs.resource != resource:
-                theirs = next(one for one in claims if one.resource == resource)
-            found.append(Obstacle(theirs.start, theirs.end, theirs.units, until))
+        found.append(Obstacle(theirs.start, theirs.end, theirs.units, until))
     return found
 
 

@@ -372,8 +372,6 @@ class Occupancy:
         O(c (log n + k)) for c claims, and k that is there.
         """
         found: list[Entry] = []
-        if view.swept:
-            return found
         if slot.seats is not None:
             session = self.sessions.get((slot.event_type, slot.start))  # type: ignore[arg-type]
             if session is not None:
@@ -486,7 +484,7 @@ class Occupancy:
             standing = view.live_in(resource, claim.start, claim.end)
             if session is not None:
                 standing = [one for one in standing if not session.is_one_with(one.owner)]
-            in_the_way = obstacles(standing, claim.resource, now, own)
+            in_the_way = obstacles(standing, claim.resource, own)
             if resource.busy:
                 busy = resource.busy_in(claim.start, claim.end)
                 in_the_way += imported_obstacles(busy, resource.capacity)

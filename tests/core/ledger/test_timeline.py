@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from slotengine.core.ledger.reservation import Entry, Reservable
 from slotengine.core.ledger.timeline import (
+    ACROSS,
     END_OF_TIME,
     NO_ROOM,
     START_OF_TIME,
@@ -249,6 +250,23 @@ def test_the_pieces_of_a_long_timeline_are_those_of_its_parts() -> None:
     assert len(line.parts) == 2
     assert line.pieces(2, 21) == ([(0, 5), (10, 15), (20, 25)], ["a", "b", "c"])
     assert line.full(2, 21, 1) == [(0, 5), (10, 15), (20, 25)]
+
+
+def test_a_part_that_a_span_reaches_into_is_split_when_it_is_full() -> None:
+    plain = CountedTimeline[str](9)
+    plain.limit = 4
+    for start in (0, 10, 20, 30, 40):
+        plain.put(0, start, start + 5, 1, f"{start}")
+    line = PartitionedTimeline(plain)
+    assert list(line.parts)[1:] == [20]
+    for part in line.parts.values():
+        part.limit = 3
+    for start in (16, 17, 18):  # over the border, into both parts
+        place = line.room(start, start + 6, 1)
+        assert place == ACROSS
+        line.put(place, start, start + 6, 1, f"over-{start}")
+    assert len(line.parts) > 2
+    line.check_invariants()
 
 
 def test_spans_that_cannot_be_parted_do_not_multiply(monkeypatch: pytest.MonkeyPatch) -> None:

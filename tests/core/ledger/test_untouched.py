@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant
+from slotengine.testing.internal.model import Seen
 
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Entry
 from slotengine.core.ledger.terms import Terms
 from slotengine.errors import SlotError
-from slotengine.testing.model import Seen
 from tests.core.ledger.test_ledger_model import LedgerAgainstNaive
 from tests.core.ledger.untouched import Written, untouched
 
