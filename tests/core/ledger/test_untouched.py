@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant
-from slotengine.testing.internal.model import Seen
 
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Entry
 from slotengine.core.ledger.terms import Terms
 from slotengine.errors import SlotError
+from slotengine.testing.internal.observed import ObservedReservation
 from tests.core.ledger.test_ledger_model import LedgerAgainstNaive
 from tests.core.ledger.untouched import Written, untouched
 
@@ -58,7 +58,10 @@ class NothingIsTouched(LedgerAgainstNaive):
     terms = replace(LedgerAgainstNaive.terms, max_holds=4, max_lapses=3, cool_down=4)
 
     def same(
-        self, ours: Callable[[], Entry | Seen], theirs: Callable[[], Seen], step: int
+        self,
+        ours: Callable[[], Entry | ObservedReservation],
+        theirs: Callable[[], ObservedReservation],
+        step: int,
     ) -> str | None:
         self.now += step
         with only_deciding(self.ledger):
