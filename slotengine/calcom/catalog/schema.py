@@ -81,7 +81,7 @@ class Tables:
     def __init__(self, raw: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         known = {*SECTIONS, _RATE_LIMITS, _QUOTAS}
         self.problems = [
-            Problem(key, "is not a known table; see docs/server.md")
+            Problem(key, "is not a known table; remove it, or correct its spelling")
             for key in raw
             if key not in known
         ]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+)
 from pydantic.alias_generators import to_camel
 
 from slotengine.calcom.catalog.secrets import HashedSecret, read_secret
@@ -47,9 +57,29 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError(f"must be in the years 1 to 9999, in UTC too, not {moment}") from None
 
 
-def _read_date(value: object) -> object:
+def _read_date(value: object) -> date:
+    """Read a date as text, or one that TOML has parsed already."""
+    parsed = _parse_date(value)
+    if parsed is None:
+        raise ValueError(f"must be a date, such as 2050-09-05, not {short_repr(value)}")
+    return parsed
+
+
+def _parse_date(value: object) -> date | None:
+    if type(value) is date:
+        return value
     if isinstance(value, str) and len(value) == len("2050-09-05"):
-        return date.fromisoformat(value)
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    return None
+
+
+_TIME_OF_DAY: Final = re.compile("([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
+
+
+def _check_time_of_day(value: str) -> str:
+    if not _TIME_OF_DAY.fullmatch(value):
+        raise ValueError(f"must be a time of day, such as 09:00, not {short_repr(value)}")
     return value
 
 
@@ -58,8 +88,8 @@ def _read_window(value: object) -> int | tuple[date, date]:
     if type(value) is int and 1 <= value <= MAX_DAYS_AHEAD:
         return value
     if isinstance(value, list) and len(value) == 2:
-        first, last = map(_read_date, value)
-        if type(first) is date and type(last) is date:
+        first, last = map(_parse_date, value)
+        if first is not None and last is not None:
             return first, last
     raise ValueError(
         f"must be 1 to {MAX_DAYS_AHEAD} days, or a list of two dates, not {short_repr(value)}"
@@ -94,7 +124,7 @@ Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")
 Length = Annotated[int, Field(ge=1, le=LONGEST_MINUTES)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Minutes = Annotated[int, Field(ge=0, le=LONGEST_MINUTES)]
-TimeOfDay = Annotated[str, Field(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+TimeOfDay = Annotated[str, AfterValidator(_check_time_of_day)]
 UtcTime = Annotated[datetime, BeforeValidator(_read_time)]
 Date = Annotated[date, BeforeValidator(_read_date)]
 QuotaAmount = Annotated[int | None, PlainValidator(_read_quota)]

@@ -32,11 +32,23 @@ WRONG: list[tuple[str, object, str]] = [
     ("users[0].username", "", "must have at least 1 character"),
     ("users[0].apiKeys", "cal_x", "must be a valid list"),
     ("users[0].apiKeys[1]", 7, "must be a valid string"),
-    ("schedules[1].availability[0].endTime", "9:00", "must match pattern"),
-    ("schedules[1].availability[0].endTime", "24:00", "must match pattern"),
+    (
+        "schedules[1].availability[0].endTime",
+        "9:00",
+        "must be a time of day, such as 09:00, not '9:00'",
+    ),
+    (
+        "schedules[1].availability[0].endTime",
+        "24:00",
+        "must be a time of day, such as 09:00, not '24:00'",
+    ),
     ("schedules[1].availability[0].days", [], "must have at least 1 item"),
-    ("schedules[1].overrides[0].date", "25.12.2030", ""),
-    ("schedules[1].overrides[0].date", "2030-02-30", ""),
+    (
+        "schedules[1].overrides[0].date",
+        "25.12.2030",
+        "must be a date, such as 2050-09-05, not '25.12.2030'",
+    ),
+    ("schedules[1].overrides[0].date", "2030-02-30", "not '2030-02-30'"),
     ("eventTypes[0].lengthInMinutes", 0, "must be greater than or equal to 1"),
     (
         "eventTypes[0].lengthInMinutes",
