@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told to go on."""
+"""A virtual clock, which stands still until it is advanced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slotengine.errors import InvalidField
 
 
 class SimClock:
-    """A virtual clock for an engine: no test that uses it ever waits.
+    """A virtual clock for an engine, so that no test waits.
 
     >>> from datetime import UTC
     >>> from slotengine import SlotEngine, minutes
@@ -43,9 +43,9 @@ class SimClock:
         return from_us(self._now)
 
     def set(self, moment: datetime) -> None:
-        """Jump to a moment, forward or back, and wake whoever waited for it.
+        """Jump to a moment, forward or back, and wake the tasks that waited for it.
 
-        They run when the caller next gives way.
+        They run when the caller next gives way to other tasks.
         """
         self._now = to_us(moment, "moment")
         for until, wake in self._waiting:
@@ -53,7 +53,10 @@ class SimClock:
                 wake.set()
 
     async def advance(self, by: timedelta) -> None:
-        """Go on by so much, and return when all tasks that this wakes have nothing left to do."""
+        """Advance the time, and return when all tasks that this wakes have nothing left to do.
+
+        Raises `InvalidField` if the new time is not in the years 1 to 9999.
+        """
         moment = self._now + duration_us(by, "by")
         if not FIRST_US <= moment <= LAST_US:
             raise InvalidField(
@@ -61,31 +64,31 @@ class SimClock:
             )
         self.set(from_us(moment))
         for _ in range(16):
-            # On asyncio the call below looks, and if some task is not blocked yet sleeps for a
-            # tenth of a second; most are after a few turns.
+            # On asyncio, the call below sleeps for a tenth of a second if a task is not blocked
+            # yet.  Most are after a few turns.
             await anyio.lowlevel.checkpoint()
         await anyio.wait_all_tasks_blocked()
 
     @property
     def next_wake(self) -> datetime | None:
-        """The next moment that somebody waits for, or None if nobody waits for any."""
+        """The next moment for which a task waits, or None."""
         until = min((until for until, _ in self._waiting), default=NEVER)
         return None if until >= LAST_US else from_us(until)
 
     async def advance_to(self, moment: datetime) -> None:
-        """Go on to a moment, and stop at each before it that somebody waits for.
+        """Advance to a moment, and stop at each moment before it for which a task waits.
 
-        So every sweep runs at the very moment that it is due, as if time passed;
-        `advance` jumps there at once, as if the machine had slept.
+        So every sweep runs at the moment it is due, as if time passed.  `advance` jumps
+        there at once, as if the machine had slept.
         """
-        to_us(moment, "moment")  # refuse what is none
-        await self.advance(timedelta())  # so that whoever is about to wait does
+        to_us(moment, "moment")  # refuse a wrong value at once
+        await self.advance(timedelta())  # let tasks that are about to wait do so
         while (stop := self.next_wake) is not None and self.moment <= stop < moment:
             await self.advance(stop - self.moment)
         await self.advance(moment - self.moment)
 
     async def wait(self, wake: anyio.Event, until: int) -> None:
-        """Return when ``wake`` is set or the clock has been moved to ``until``."""
+        """Return when ``wake`` is set or the clock has reached ``until``."""
         if until <= self._now:
             return
         waiter = (until, wake)

@@ -1,9 +1,9 @@
-"""Watching a running engine: each change, as it happens, and all it says when asked.
+"""Watches a running engine: checks each change as it happens, and all that the engine says.
 
-A `Watch` keeps books of its own from the events alone, and knows no more of the
-engine than what that lets its callers see.  So it finds what a fault anywhere
-below would do to them: a span oversold, a version not raised, an expiry told
-twice or early, a booking that vanished, a claim that nobody gave back.
+A `Watch` keeps its own records, made of the events alone.  So it finds the effects
+that a fault anywhere in the engine would have on callers: an oversold span, a
+version that was not raised, an expiry that came twice or early, a lost booking, a
+claim that was never given back.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 ALWAYS: Final = datetime.min.replace(tzinfo=UTC), FOREVER
 CHECKED_PER_TURN: Final = 64
-"""How many reservations the engine is asked about before others have their turn."""
+"""How many reservations `check_in_turns` checks before other tasks have their turn."""
 
 
 class InvariantBroken(AssertionError):
-    """An engine has done, or says, what it must not: a fault of the engine, not of its caller."""
+    """The engine broke a rule: a fault of the engine, not of its caller.
+
+    ``rule`` is its name (see `RULES`), and ``details`` says what happened.
+    """
 
     def __init__(self, rule: str, details: str) -> None:
         super().__init__(rule, details)
@@ -47,28 +50,28 @@ class InvariantBroken(AssertionError):
 RULES: Final = {
     "reserved once": "a reservation begins once, as a hold at version 1",
     "version": "each change raises the version by one",
-    "transition": "states change by the table alone",
-    "until": "a hold ends at its until: it is not changed after, nor expired before",
-    "order": "expiries are told in the order of until, and time does not go backwards",
+    "transition": "states change only as the table of states allows",
+    "until": "a hold ends at its until: it is not changed after it, nor expired before it",
+    "order": "expiries come in the order of until, and time does not go backwards",
     "capacity": "no instant of a resource is taken by more units than it has",
-    "imported": "nobody gets what is imported as busy",
-    "kept": "what was told stays so: a booking until it is cancelled, a hold until its until",
-    "busy": "what is taken is what live reservations claim, and nothing else",
-    "announced": "every expiry is announced",
-    "served": "nobody waits for what could be had",
+    "imported": "imported busy time is not given out",
+    "kept": "reservations stay as published: bookings until cancelled, holds until their until",
+    "busy": "the units taken are those of live reservations, and no others",
+    "announced": "every expiry is published",
+    "served": "no call waits for a slot that it could have",
 }
-"""What is watched for: the names of the rules, and what they say."""
+"""The rules that a watch checks, by name."""
 
 
 class Watch:
-    """Keeps an eye on an engine from the moment it is made.
+    """Checks every change of an engine, from the moment the watch is made.
 
-    Whatever is found is kept in ``broken``, and raised by `check`.  Nothing is
-    raised from inside the engine, which would take its fault out on a caller.
-    ``known`` are reservations that the engine has already, if any.
+    Violations are kept in ``broken``, and raised by `check`; never from inside the
+    engine, where they would hit a caller.  ``known`` are the reservations that the
+    engine has already, if any.
 
-    O(k) for each change, for k live reservations on the resources it is about.
-    Raises `InvalidField` for what is no engine, or no reservations.
+    O(k) for each change, for k live reservations on its resources.  Raises
+    `InvalidField` for a wrong engine or wrong reservations.
     """
 
     def __init__(self, engine: SlotEngine, known: Iterable[Reservation] = ()) -> None:
@@ -76,15 +79,16 @@ class Watch:
             raise InvalidField("engine", f"must be a SlotEngine, not {engine!r}")
         self.broken: list[InvariantBroken] = []
         self.seen = 0
-        """How many events there were."""
+        """The number of events so far."""
         self._engine = engine
         known = listed("known", known)
         if not all(isinstance(one, Reservation) for one in known):
             raise InvalidField("known", f"must be reservations, not {known!r:.99}")
         self.reservations: dict[str, Reservation] = {one.uid: one for one in known}
-        # What is not known of an engine that has lived before is believed when it is first told.
+        # An engine that ran before has reservations that the watch does not know; the first event
+        # of one of these is taken as correct.
         self._from_the_start = engine.statistics().accepted == 0
-        # Of a hold that had lapsed when it was first seen, the expiry may have been told or not.
+        # Holds that had expired when they were first seen; the event may have come before.
         self._lapsed_before = {one.uid for one in known if one.state is State.EXPIRED}
         self._on: dict[str, dict[str, Reservation]] = {}  # live ones by resource
         for one in self.reservations.values():
@@ -97,22 +101,22 @@ class Watch:
         self._stop = engine.observe(self._take)
 
     def close(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._stop()
 
     def check(self) -> None:
-        """Raise `InvariantBroken` if anything was found, or if what the engine says is not so.
+        """Raise `InvariantBroken` for a violation so far, or if the engine's answers are wrong.
 
-        It is asked about everything that the watch knows; O(n log n).
+        It is asked about everything that the watch knows.  O(n log n) for n reservations.
         """
         for _ in self.check_in_turns():
             pass
 
     def check_in_turns(self) -> Iterator[None]:
-        """Do as `check`, a little at a time: in between, others may have their turn.
+        """Do as `check`, in pieces, between which other tasks may have their turn.
 
-        For an engine that is busy, and that nobody should hold up.  Each piece,
-        of some reservations or one resource, holds for its own moment.
+        For a busy engine.  Each piece, of some reservations or one resource, is
+        checked at its own moment.
         """
         self._settle_order()
         self.raise_first()
@@ -127,11 +131,10 @@ class Watch:
             self.raise_first()
 
     def check_swept(self) -> None:
-        """Raise `InvariantBroken` unless each expiry up to now was announced, and nobody waits
-        who could be served.
+        """Raise `InvariantBroken` if an expiry was not published, or a call waits in vain.
 
-        For when the sweeper has nothing left to do, such as after
-        `SimClock.advance`.  O(n).
+        To be called when the sweeper has nothing left to do, such as after
+        `SimClock.advance`.  O(n) for n reservations.
         """
         now = self._engine.now()
         for one in self.reservations.values():
@@ -154,7 +157,7 @@ class Watch:
             self.broken.append(InvariantBroken("served", told))
 
     def raise_first(self) -> None:
-        """Raise the first thing found, if there is any."""
+        """Raise the first violation, if any."""
         if self.broken:
             raise self.broken[0]
 
@@ -181,7 +184,7 @@ class Watch:
     def _check_order(self, event: Event) -> None:
         if event.verb is not Verb.EXPIRE:
             if self._in_turn and self._in_turn[-1].at == event.at:
-                self._in_turn.clear()  # they made room for this, out of their turn
+                self._in_turn.clear()  # they made room for this change, out of turn
             self._settle_order()
         if self._at is not None and event.at < self._at:
             self._break("order", event.reservation, f"told at {event.at}, after {self._at}")
@@ -190,7 +193,7 @@ class Watch:
             self._in_turn.append(event)
 
     def _settle_order(self) -> None:
-        """Find fault with expiries out of their turn, but for those that made room for a change."""
+        """Check the order of expiries, except those that made room for a change."""
         for event in self._in_turn:
             until = _until(event.reservation)
             if self._lapsed is not None and until < self._lapsed:
@@ -239,11 +242,11 @@ class Watch:
                 self._break("imported", one)
 
     def _may_stand(self, other: Reservation, at: datetime) -> bool:
-        """Return whether another takes room as far as anybody was told.
+        """Return whether another reservation takes units, going by the events so far.
 
-        A hold that has lapsed does until its expiry is told: which must be before
-        anything is that needed its room.  Of what lapsed before the watch began
-        nothing may have been told.
+        An expired hold does until its expiry is published, which must come before any
+        change that needed its place.  For a hold that expired before the watch began,
+        the event may never come.
         """
         return _is_live(other, at) or other.uid not in self._lapsed_before
 
@@ -252,12 +255,12 @@ class Watch:
         if one.seats is not None and taken > one.seats.total:
             self._break("capacity", one, f"{taken} seats of {one.seats.total}")
 
-    # --- What the engine says --------------------------------------------------------------
+    # --- The engine's answers --------------------------------------------------------------
 
     def _check_kept(self, uid: str) -> None:
         one = self.reservations.get(uid)
         if one is None:
-            return  # forgotten since
+            return  # forgotten meanwhile
         said = self._engine.get_nowait(uid)
         now = self._decided_at()
         if one.state is State.HELD and _until(one) <= now:
@@ -292,30 +295,30 @@ class Watch:
             )
 
     def _decided_at(self) -> datetime:
-        """Return the very time by which the engine has just answered; its clock has gone on."""
+        """Return the time by which the engine just answered; its clock may have gone on."""
         return from_us(self._engine.ledger.now)
 
     def _capacity(self, resource: str) -> int:
         return self._engine.ledger.resource(resource).capacity
 
     def _is_overbooked(self, claim: Claim) -> bool:
-        """Return whether the engine was told to let more stand than there is (`adopt`)."""
+        """Return whether the resource was overbooked on request (`adopt`)."""
         return self._engine.ledger.resource(claim.resource).overbooked
 
     def _is_forgotten(self, one: Reservation) -> bool:
-        """Return whether a booking was forgotten, and may be; one that counts for a limit stays."""
+        """Return whether a booking was forgotten, and was allowed to be."""
         ledger = self._engine.ledger
         return self._may_be_forgotten(one) and ledger.get(one.uid, now=ledger.now) is None
 
     def _may_be_forgotten(self, one: Reservation) -> bool:
-        """Return whether a booking was over by when the engine was asked to forget such."""
+        """Return whether a booking was over when the engine was asked to forget such bookings."""
         ends = [one.end, *(_occupied(one, claim)[1] for claim in one.claims)]
         return one.state is State.CONFIRMED and _us(max(ends)) <= self._engine.ledger.let_go
 
     def _is_over(self, one: Reservation, now: datetime) -> bool:
         return one.state in ENDED and now - _until(one) >= self._retention
 
-    # --- The books -------------------------------------------------------------------------
+    # --- Records -------------------------------------------------------------------------
 
     def _stand(self, one: Reservation) -> None:
         for claim in one.claims if one.state not in ENDED else ():
@@ -341,7 +344,7 @@ class Watch:
 
 @contextmanager
 def attach(engine: SlotEngine) -> Iterator[Watch]:
-    """Watch an engine for as long as the block lasts, and check at its end.
+    """Watch an engine while the block runs, and check it at the end.
 
     >>> import anyio
     >>> from slotengine import SlotEngine, minutes
@@ -356,7 +359,7 @@ def attach(engine: SlotEngine) -> Iterator[Watch]:
     >>> anyio.run(main)
     2 []
 
-    Raises `InvariantBroken` at the end, unless the block raises something itself.
+    Raises `InvariantBroken` at the end, unless the block raises an error itself.
     """
     watch = Watch(engine)
     try:
@@ -403,9 +406,9 @@ def _steps(
     end: datetime,
     more: Iterable[Piece] = (),
 ) -> list[Piece]:
-    """Return where units are taken in a span, and how many: a session's once for all its members.
+    """Return where units are taken in a span, and how many; a session counts once.
 
-    Worked out edge by edge: O(k²), and plain to see.
+    Worked out edge by edge, in O(k²) for k reservations, to be simple.
     """
     sessions = {
         (_session(one), *_occupied(one, claim), claim.units)
@@ -429,7 +432,7 @@ def _steps(
 
 
 def _merged(pieces: Iterable[Piece]) -> list[Piece]:
-    """Return the same with pieces that touch, and are of as many units, as one."""
+    """Join pieces that touch and have the same units."""
     merged: list[Piece] = []
     for start, end, units in pieces:
         if merged and merged[-1][1:] == (start, units):

@@ -1,12 +1,11 @@
-"""The rules of offering slots once more, minute by minute.
+"""The search for available slots again, minute by minute, to compare with.
 
-`naive_slots` asks of every minute, or of each part of one in which something
-changes, whether each host could be busy with a slot then, combines hosts in every
-possible way, and lays the slots out as the grid's rules say, one after the other:
-hopelessly slow, and short enough to be believed.
+`naive_slots` checks every minute, or each part of one in which something changes,
+for each host.  It combines hosts in every possible way, and lays the slots on the
+grid one by one: slow, but short enough to check by reading.
 Compare it with `slotengine.core.offer.booking_service.BookingService.available_slots`.
 
-Hours must be in whole minutes; the clock, and what takes the resources, need not.
+Opening hours must be in whole minutes; the clock and reservations need not.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from slotengine.testing.internal.observed import ObservedReservation
 
 @dataclass(frozen=True)
 class World:
-    """What there is at one moment: resources with capacity and hours, and what takes them."""
+    """The state at one moment: resources with capacity and opening hours, and what takes them."""
 
     resources: Mapping[str, tuple[int, Windows | None]]
     live: Sequence[ObservedReservation]
@@ -36,15 +35,15 @@ class World:
 
 
 def naive_slots(event_type: EventType, world: World, query: AvailabilityQuery) -> dict[int, int]:
-    """Return the starts that are offered, each with the seats that are taken there.
+    """Return the offered starts, with the seats taken at each.
 
-    The zone of the event type must be named.
+    The event type must have a zone.
     """
     return _Look(event_type, world, query).offered()
 
 
 def naive_grid(event_type: EventType, world: World, query: AvailabilityQuery) -> list[int]:
-    """Return the starts that are laid out where nothing is booked, whether or not offered."""
+    """Return all starts on the grid of unbooked time, offered or not."""
     return _Look(event_type, world, query).on_grid()
 
 
@@ -65,7 +64,7 @@ class _Look:
             for group in event_type.groups
         ]
         self.start = query.start
-        if event_type.first_only:  # the first of the date, though the search begins later
+        if event_type.first_only:  # the first of the date, even if the search begins later
             self.start -= self.start % MINUTE
             while self._local_date(self.start - MINUTE) == self._local_date(self.start):
                 self.start -= MINUTE
@@ -89,7 +88,7 @@ class _Look:
     # --- The grid ------------------------------------------------------------------------
 
     def on_grid(self) -> list[int]:
-        """Return the starts that the rules lay out where nothing is booked, holds left out."""
+        """Return the starts on the grid of unbooked time; holds do not count."""
         step = duration_us(self.event_type.interval or timedelta(0)) or self.length
         advance = step + duration_us(self.event_type.offset)
         unit = next(unit for unit in (60, 30, 20, 15, 10, 5, 1) if step // MINUTE % unit == 0)
@@ -122,7 +121,7 @@ class _Look:
     def _ranges(self) -> set[tuple[int, int]]:
         """Return the runs of minutes in which all fixed hosts and one of each group are free.
 
-        Those that lie in others add nothing.
+        Runs within others are left out.
         """
         found = set()
         pieces = list(pairwise(self._marks()))
@@ -142,7 +141,7 @@ class _Look:
         }
 
     def _marks(self) -> list[int]:
-        """Return the full minutes of the search, and all moments at which anything changes."""
+        """Return the full minutes of the search, and all moments at which occupancy changes."""
         start, end = self.start, self.query.end
         marks = {start, end, *range(start - start % MINUTE, end, MINUTE)}
         for name in self.world.resources:
@@ -151,7 +150,7 @@ class _Look:
         return sorted(mark for mark in marks if start <= mark <= end)
 
     def _edges(self, resource: str) -> Iterator[int]:
-        """Yield when something that takes a resource begins or ends."""
+        """Yield the starts and ends of all that takes a resource."""
         for start, end in self.world.busy.get(resource, ()):
             yield from (start, end)
         for one in self.live:
@@ -163,10 +162,10 @@ class _Look:
         for picked in product(*self.groups):
             yield (*self.event_type.fixed, *picked)
 
-    # --- What is free --------------------------------------------------------------------
+    # --- Free time -----------------------------------------------------------------------
 
     def _usable(self, host: Host, start: int, end: int, *, holds: bool) -> bool:
-        """Return whether a slot could be on for a while, as far as this host goes."""
+        """Return whether a host is free for a slot that covers this span."""
         capacity, hours = self.world.resources[host.resource]
         hours = self.event_type.schedule or host.schedule or hours
         if hours is not None and not hours.covers(start, end):
@@ -202,7 +201,7 @@ class _Look:
             for party in self._parties()
         )
 
-    # --- When, and how often -----------------------------------------------------------
+    # --- Window and limits -------------------------------------------------------------
 
     def _bookable(self, start: int) -> bool:
         if start < self.now + duration_us(self.event_type.notice):
@@ -268,7 +267,7 @@ class _Look:
         )
 
     def _will_do(self, one: ObservedReservation) -> bool:
-        """Return whether the session is with hosts who are asked for."""
+        """Return whether the query accepts the hosts of a session."""
         hosts = {host.resource for party in self._parties() for host in party}
         return {claim.resource for claim in one.claims if not is_limit(claim.resource)} <= hosts
 

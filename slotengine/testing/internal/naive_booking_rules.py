@@ -1,4 +1,4 @@
-"""Event types once more: what a slot of one takes, when it may begin, and which are offered.
+"""The rules of event types again: what a slot takes, when it may start, which are offered.
 
 What the booking service does to a ledger is done to a `NaiveLedger` here, written down
 again in plain dates and loops.  Compare it with `slotengine.core.offer.booking_service`.
@@ -29,17 +29,17 @@ from slotengine.testing.internal.observed import ObservedReservation
 
 
 def add(naive: NaiveLedger, event_type: EventType) -> None:
-    """Make an event type, and its limits, known to a naive ledger."""
+    """Add an event type and its limits to a naive ledger."""
     naive.event_types[event_type.id] = event_type
     for limit in event_type.limits:
         naive.resources[_name(limit, event_type)] = limit.units, None
 
 
-# --- What a slot takes ------------------------------------------------------------------------
+# --- Proposals ----------------------------------------------------------------------------
 
 
 def prepared(naive: NaiveLedger, ask: SlotRequest) -> tuple[Proposal, Check, int]:
-    """Return what is to be decided, what is to be checked before, and when it can be at last."""
+    """Return the proposal of a request, the check that comes before, and the latest time for it."""
     event_type = naive.event_types[ask.event_type]
     proposal = _proposal(naive, event_type, ask)
     if not ask.enforce:
@@ -106,7 +106,7 @@ def _counted(limit: Limit, event_type: EventType, start: int, length: int) -> Cl
 
 
 def _days(per: Period, on: date) -> tuple[date, date]:
-    """Return the first date of the period that a date is in, and of the one after."""
+    """Return the first dates of the period of a date, and of the following period."""
     if per is Period.DAY:
         return on, on + timedelta(days=1)
     if per is Period.WEEK:
@@ -119,7 +119,7 @@ def _days(per: Period, on: date) -> tuple[date, date]:
 
 
 def with_host(naive: NaiveLedger, one: ObservedReservation, resource: str) -> frozenset[str]:
-    """Return who will do for a reservation that is to be with a certain host of a group."""
+    """Return the hosts that a reservation accepts if it has to be with a certain one."""
     event_type = naive.event_types[one.event_type or ""]
     will_do = {host.resource for host in event_type.fixed}
     for group in event_type.groups:
@@ -128,7 +128,7 @@ def with_host(naive: NaiveLedger, one: ObservedReservation, resource: str) -> fr
     return frozenset(will_do)
 
 
-# --- When it may begin ------------------------------------------------------------------------
+# --- Notice and window ------------------------------------------------------------------------
 
 
 def _check_start(event_type: EventType, start: int, now: int) -> None:
@@ -159,7 +159,7 @@ def _midnight(event_type: EventType, on: date) -> int:
 
 
 def check_again(naive: NaiveLedger, one: ObservedReservation, now: int) -> None:
-    """Raise unless the rules by which a reservation was made admit it still."""
+    """Raise unless the rules by which a reservation was made still accept it."""
     event_type = naive.event_types[one.event_type or ""]
     _check_start(event_type, one.start, now)
     others = [two for two in naive.known.values() if two.state not in ENDED]
@@ -174,7 +174,7 @@ def check_again(naive: NaiveLedger, one: ObservedReservation, now: int) -> None:
             raise OutsideHours(claim.resource, from_us(one.start), from_us(one.end))
 
 
-# --- What is done with them ---------------------------------------------------------------------
+# --- Verbs -----------------------------------------------------------------------------------
 
 
 def reserve_slot(naive: NaiveLedger, ask: SlotRequest, uid: str, now: int) -> ObservedReservation:
@@ -197,7 +197,7 @@ def move_slot(
     current = naive.get(uid, now)
     if current is None:
         raise UnknownReservation(uid)
-    if not ask.event_type:  # then it keeps its own, and its length
+    if not ask.event_type:  # it keeps its own, and its length
         assert current.event_type is not None
         length = current.end - current.start if ask.length is None else ask.length
         ask = ask._replace(event_type=current.event_type, length=length)
@@ -214,7 +214,7 @@ def move_slot(
 
 
 def offered(naive: NaiveLedger, query: AvailabilityQuery, now: int) -> dict[int, int]:
-    """Return the slots that are offered, by start, with the seats that are taken of each."""
+    """Return the offered slots: the seats taken by start."""
     naive.at(now)
     live = [one for one in naive.known.values() if one.state not in ENDED]
     things = {name: what for name, what in naive.resources.items() if not is_limit(name)}

@@ -1,12 +1,11 @@
-"""The rules of the ledger once more, as simply as they can be said.
+"""The rules of the ledger again, written as simply as possible, to compare with.
 
-`NaiveLedger` keeps a list of reservations and works every answer out from
-scratch, looking at each moment at which anything begins: hopelessly slow, and
-short enough to be believed.
-Drive it and a `Ledger` with the same calls, and compare (`outcome`).
+`NaiveLedger` keeps a list of reservations, and works every answer out from scratch:
+slow, but short enough to check by reading.  Make the same calls on it and on a
+`Ledger`, and compare the outcomes (`slotengine.testing.internal.observed`).
 
-It expires and forgets at the very moment, so agreeing with it also means that
-it cannot be seen whether the ledger's sweeper has run.
+It expires and forgets at the exact moment.  So a ledger that agrees with it does not
+show whether its sweeper has run.
 """
 
 from __future__ import annotations
@@ -57,11 +56,11 @@ from slotengine.testing.internal.naive_occupancy import NaiveOccupancy, members_
 from slotengine.testing.internal.observed import ObservedReservation, describe
 
 NO_QUOTA: Final = Quota()
-"""What limits nothing."""
+"""A quota without limits."""
 
 
 class NaiveLedger(NaiveOccupancy):
-    """A ledger that anybody can check by reading it.
+    """A ledger that can be checked by reading it.
 
     >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
     >>> naive.reserve(Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5), "a", now=0).state
@@ -78,16 +77,16 @@ class NaiveLedger(NaiveOccupancy):
         super().__init__(resources)
         self.terms = terms
         self.screen: Callable[[Proposal, ObservedReservation | None], Proposal] = _as_proposed
-        """Asked before anything is placed, with what moves there: as `Ledger.screen`."""
+        """Called before each placement, with the reservation that moves: `Ledger.screen`."""
         self.event_types: dict[str, EventType] = {}
-        """Those that `naive_booking_rules` knows of."""
+        """The event types that `naive_booking_rules` has added."""
         self.keys: dict[str, tuple[object, str]] = {}
-        self.demands: dict[str, Demand] = {}  # what each was made under
-        # Of each holder, since it last confirmed: when the hold was made, and when it lapsed.
+        self.demands: dict[str, Demand] = {}  # the rules that each was made by
+        # Of each holder, since its last confirmation: when each expired hold was made, and expired.
         self.lapses: dict[str, list[tuple[int, int]]] = {}
 
     def at(self, now: int) -> None:
-        """Let time pass: expire what is due, and forget what was retained long enough."""
+        """Let time pass: expire holds that are due, and forget reservations after the retention."""
         self.now = now = max(self.now, now)
         over = [one for one in self.known.values() if one.state is State.HELD and one.until <= now]
         for one in sorted(over, key=lambda each: each.until):
@@ -164,7 +163,7 @@ class NaiveLedger(NaiveOccupancy):
     def reserve_all(
         self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
     ) -> list[ObservedReservation]:
-        """Do as `Ledger.reserve_all`: one after the other, and undo everything on a refusal."""
+        """Do as `Ledger.reserve_all`: one by one, undoing all of them at a refusal."""
         self.at(now)
         self._check_batch(proposals)
         before = dict(self.known), dict(self.keys), dict(self.opened)
@@ -174,8 +173,8 @@ class NaiveLedger(NaiveOccupancy):
                 made.append(self.reserve(proposal, uid, now))
         except Refused as refusal:
             refusal.of_request(len(made))
-            # In the eyes of this batch its own earlier claims never lapse, unless they are
-            # in a session of others, which takes them along.
+            # For a batch, its own earlier claims never expire, unless they share a session
+            # with others.
             others = self.live(None)
             for uid in self.known.keys() - before[0].keys():
                 shared = [
@@ -192,7 +191,7 @@ class NaiveLedger(NaiveOccupancy):
     def reserve_each(
         self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
     ) -> list[object]:
-        """Do as `Ledger.reserve_each`, with each refusal as `outcome` tells it."""
+        """Do as `Ledger.reserve_each`, with refusals as `outcome` describes them."""
         self.at(now)
         self._check_batch(proposals)
         results: list[ObservedReservation | Refused] = []
@@ -202,7 +201,7 @@ class NaiveLedger(NaiveOccupancy):
             except Refused as refusal:
                 refusal.of_request(len(results))
                 results.append(refusal)
-        # A refusal is explained as of when it is read: after the whole batch.
+        # A refusal is explained as of the time it is read: after the whole batch.
         return [describe(one) if isinstance(one, Refused) else one for one in results]
 
     def reserve_any(
@@ -368,7 +367,7 @@ class NaiveLedger(NaiveOccupancy):
         return pieces
 
     def reservations_in(self, resource: str, start: int, end: int, now: int) -> set[str]:
-        """Return the uids of what `Ledger.reservations_in` returns."""
+        """Return the uids of the reservations that `Ledger.reservations_in` returns."""
         self.at(now)
         return {
             one.uid
@@ -380,7 +379,7 @@ class NaiveLedger(NaiveOccupancy):
     # --- Inside --------------------------------------------------------------------------
 
     def check(self, proposal: Proposal) -> None:
-        """Raise as a ledger does for what can never be right."""
+        """Raise, as a ledger does, if a proposal can never be accepted."""
         proposal.check()
         pools = [claim for pool in proposal.pools for claim in pool.claims]
         for claim in (*proposal.claims, *pools):
@@ -400,7 +399,7 @@ class NaiveLedger(NaiveOccupancy):
         _check_each(proposals, check)
 
     def _check_new(self, proposal: Proposal) -> None:
-        """Refuse a hold that is to live longer than its quota ever allows."""
+        """Refuse a TTL that is longer than the life that the quota allows."""
         life = (proposal.quota or NO_QUOTA).life
         if life is not None and proposal.ttl > life:
             shortest, longest = self.terms.shortest_ttl, min(life, self.terms.longest_ttl)
@@ -413,7 +412,7 @@ class NaiveLedger(NaiveOccupancy):
             raise LifeExceeded(one.uid, from_us(one.created + longest))
 
     def _check_quotas(self, proposal: Proposal, own: ObservedReservation | None) -> None:
-        """Refuse what is more than the holder may have; of a move, only what is longer."""
+        """Refuse a hold that exceeds the holder's quota; a move, only if it is longer."""
         holder = proposal.holder if own is None else own.holder
         theirs = [one for one in self.live(own) if one.holder == holder]
         holds = [one for one in theirs if one.state is State.HELD]
@@ -594,12 +593,12 @@ def _check_each(proposals: Sequence[Proposal], check: Callable[[Proposal], None]
 
 
 def _least(*limits: int | None) -> int | None:
-    """Return the lowest of some limits, of which some may be none."""
+    """Return the lowest of some limits; None is no limit."""
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _asked(proposal: Proposal) -> object:
-    """Return all that must be the same again if a key is."""
+    """Return the fingerprint of a request: what must be equal when a key is repeated."""
     return proposal.request or proposal._replace(key=None, quota=None)
 
 

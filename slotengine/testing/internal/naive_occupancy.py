@@ -64,19 +64,19 @@ class NaiveOccupancy:
     def edges(
         self, resource: str, start: int, end: int, live: Iterable[ObservedReservation]
     ) -> list[int]:
-        """Return the ends of a span, and each moment of it at which anything begins or ends."""
+        """Return the ends of a span, and each moment in it at which a claim begins or ends."""
         theirs = (claim for one in live for claim in one.claims if claim.resource == resource)
         moments = {moment for claim in theirs for moment in (claim.start, claim.end)}
         moments |= {moment for span in self.imported_spans(resource) for moment in span}
         return sorted({start, end, *(one for one in moments if start < one < end)})
 
     def imported_spans(self, resource: str) -> list[tuple[int, int]]:
-        """Return where imported busy time is, whoever says so: each span as long as can be."""
+        """Return the imported busy time of all sources, as joined spans."""
         every = (span for theirs in self.imported.values() for span in theirs.get(resource, ()))
         return _joined(every)
 
     def imported_by_source(self, resource: str) -> list[tuple[str, int, int]]:
-        """Return what each source says, in order: each span as long as can be."""
+        """Return the imported busy time by source, sorted, as joined spans."""
         return sorted(
             (source, *span)
             for source, theirs in self.imported.items()
@@ -123,9 +123,9 @@ class NaiveOccupancy:
         return asked.claims
 
     def check_open(self, proposal: Proposal) -> None:
-        """Raise if hours do not admit a proposal even if everybody else gives up all they have.
+        """Raise if a proposal would be outside of opening hours even without other reservations.
 
-        Whoever shares a session takes it as it is.
+        A proposal that joins a session takes it as it is.
         """
         members = members_of(proposal, self.live(None))
         if not (members and members[0].end == proposal.end and _will_do(members[0], proposal)):
@@ -143,7 +143,7 @@ class NaiveOccupancy:
             raise kind(claim.resource, partial(self.obstruction, asked, claim.resource, own))
 
     def _pick(self, pool: Pool, proposal: Proposal, own: ObservedReservation | None) -> Claim:
-        """Return the claim of whoever's turn it is among those who can."""
+        """Return the claim of the free host whose turn it is."""
         refusals: dict[int, Refused] = {}
         for i in self._turns(pool, proposal.event_type, own):
             claim = pool.claims[i]
@@ -186,7 +186,7 @@ class NaiveOccupancy:
     def _claims(
         self, proposal: Proposal, live: Sequence[ObservedReservation]
     ) -> tuple[Claim, ...] | None:
-        """Return the claims that the proposal would get beside what is live, None if none."""
+        """Return the claims that a proposal would get beside live reservations, or None."""
         members = members_of(proposal, live)
         if members:
             assert proposal.seats is not None
@@ -198,7 +198,7 @@ class NaiveOccupancy:
     def obstruction(
         self, proposal: Proposal, refused: str, own: ObservedReservation | None
     ) -> Obstruction:
-        """Ask again for each moment at which something lapses, and see what is there now."""
+        """Return what is in the way, and when a retry could succeed: each expiry is tried."""
         live = self.live(own)
         retry_at = next(
             (
@@ -206,7 +206,7 @@ class NaiveOccupancy:
                 for moment in sorted({self.now, *(one.until for one in live)})
                 if self._claims(proposal, [one for one in live if one.until > moment]) is not None
             ),
-            BOOKED_UNTIL,  # imported busy time does not lapse
+            BOOKED_UNTIL,  # imported busy time does not expire
         )
         members = members_of(proposal, live)
         if members:
@@ -240,7 +240,7 @@ class NaiveOccupancy:
         )
 
     def _imported_ways(self, resource: str, where: Claim) -> Iterable[InTheWay]:
-        """Return the imported busy spans in the way, each as far as it reaches."""
+        """Return the imported busy spans that are in the way."""
         capacity, _ = self.resources[resource]
         return [
             InTheWay(from_us(start), from_us(end), capacity, True)
@@ -267,14 +267,14 @@ def _joined(several: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def sharing(
     one: ObservedReservation, live: Iterable[ObservedReservation]
 ) -> list[ObservedReservation]:
-    """Return those who share a session with one, or just that one."""
+    """Return the reservations that share a session with one, itself included."""
     return [other for other in live if other.session == one.session]
 
 
 def members_of(
     proposal: Proposal, live: Iterable[ObservedReservation]
 ) -> list[ObservedReservation]:
-    """Return who is in the session that the proposal is for."""
+    """Return the reservations in the session that a proposal is for."""
     return [
         one
         for one in live
@@ -285,7 +285,7 @@ def members_of(
 
 
 def _will_do(one: ObservedReservation, proposal: Proposal) -> bool:
-    """Return whether the hosts of a session are among those that a proposal is about."""
+    """Return whether a proposal accepts the hosts of a session."""
     theirs = {claim.resource for claim in one.claims if not is_limit(claim.resource)}
     return proposal.hosts is None or theirs <= proposal.hosts
 

@@ -1,8 +1,8 @@
-"""WaitlistEntry in line once more, as simply as it can be said.
+"""The waitlist again, written as simply as possible, to compare with.
 
-`NaiveWaitlist` is a list of those who wait, first come first.  Whenever there may be
-something for somebody it is gone through from the top, and again after each
-who was answered, until nobody is.
+`NaiveWaitlist` is a list of waiting callers, in order of arrival.  Whenever a caller
+may be served, the list is gone through from the start, and again after each answer,
+until no caller can be answered.
 
 >>> from slotengine.core.ledger.terms import Terms
 >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
@@ -45,7 +45,7 @@ Check = Callable[[int], None] | None
 
 @dataclass(eq=False)
 class WaitlistEntry(Generic[Caller]):
-    """One who waits: for what, and until when."""
+    """A waiting caller: its proposal, and the end of its wait."""
 
     caller: Caller
     proposal: Proposal
@@ -54,7 +54,7 @@ class WaitlistEntry(Generic[Caller]):
 
 
 class NaiveWaitlist(Generic[Caller]):
-    """Those who wait for what a naive ledger has; it refuses what they wait for from now on."""
+    """The waiting callers of a naive ledger; others cannot reserve what these wait for."""
 
     def __init__(self, naive: NaiveLedger, most: int) -> None:
         self._naive = naive
@@ -72,7 +72,7 @@ class NaiveWaitlist(Generic[Caller]):
     def __iter__(self) -> Iterator[WaitlistEntry[Caller]]:
         return iter(list(self._waiting))
 
-    # --- Coming and going ------------------------------------------------------------------
+    # --- Joining and leaving ------------------------------------------------------------------
 
     def ask(
         self,
@@ -84,10 +84,10 @@ class NaiveWaitlist(Generic[Caller]):
         last: int = LAST_US,
         uid: str | None = None,
     ) -> ObservedReservation | None:
-        """Return what a newcomer gets at once, with the ``uid``, or the caller's name; or None.
+        """Return the reservation that a new caller gets at once; None if it waits.
 
-        Then it waits, until ``last`` at most.  Raises what it is refused with, such as
-        `TooManyWaiting`.
+        The uid is ``uid``, or the caller's name.  It waits until ``last`` at most.
+        Raises the refusal, such as `TooManyWaiting`.
         """
         try:
             return self._naive.reserve(proposal, uid or str(caller), now, check)
@@ -111,33 +111,33 @@ class NaiveWaitlist(Generic[Caller]):
         return None
 
     def give_up(self, caller: Caller) -> None:
-        """Let one who waits do so no more."""
+        """Remove a waiting caller."""
         self._waiting = [one for one in self._waiting if one.caller is not caller]
 
     def clear(self) -> None:
-        """Let nobody wait any more."""
+        """Remove all waiting callers."""
         self._waiting = []
 
     @contextmanager
     def bypassed(self) -> Iterator[None]:
-        """Let others go first for as long as the block lasts."""
+        """Let other requests ignore the waitlist while the block runs."""
         self._looks_away = True
         try:
             yield
         finally:
             self._looks_away = False
 
-    # --- Whose turn it is --------------------------------------------------------------------
+    # --- Serving ----------------------------------------------------------------------------
 
     def next(
         self, now: int, answer_of: Callable[[Caller], object] = lambda caller: None
     ) -> tuple[Caller, Any] | None:
-        """Return who is answered next, and with what; None if nobody is.
+        """Return the caller that is answered next, and its answer; None if there is none.
 
-        Who can have what it waits for has it, now.  Whose time is over is told what is in
-        the way.  And who is refused for another reason, such as a quota, may be told when
-        there is next a reason to look: ``answer_of`` says whether it was, and which uid to
-        give; None as long as it is somebody else's turn.
+        A caller whose slot is free gets it.  One whose wait is over is refused.  One that
+        is refused for another reason, such as a quota, may be told so at once or later:
+        ``answer_of`` returns the engine's answer, which also has the uid to use, or None
+        while it is another caller's turn.
         """
         self._naive.at(now)
         for i, one in enumerate(self._waiting):
@@ -164,7 +164,7 @@ class NaiveWaitlist(Generic[Caller]):
     def _try(
         self, one: WaitlistEntry[Caller], i: int, answer: object, *, last: bool = False
     ) -> object:
-        """Return what the i-th gets, or what it hears: if in vain, or for the ``last`` time."""
+        """Return what the i-th caller gets: a reservation, a final refusal, or None to wait on."""
         uid = answer.uid if isinstance(answer, ObservedReservation) else "new"
         with self._turn_of(i):
             try:
@@ -186,7 +186,7 @@ class NaiveWaitlist(Generic[Caller]):
         finally:
             self._earlier = None
 
-    # --- Who is first ------------------------------------------------------------------------
+    # --- Order -------------------------------------------------------------------------------
 
     def _is_behind(self, one: WaitlistEntry[Caller], i: int) -> bool:
         with self._turn_of(i):
@@ -197,7 +197,7 @@ class NaiveWaitlist(Generic[Caller]):
         return False
 
     def _screen(self, proposal: Proposal, own: ObservedReservation | None) -> Proposal:
-        """Return what is left beside those who came earlier, or refuse."""
+        """Return the proposal without hosts that earlier callers wait for, or refuse."""
         if self._looks_away:
             return proposal
         earlier = self._waiting if self._earlier is None else self._earlier
@@ -224,7 +224,7 @@ class NaiveWaitlist(Generic[Caller]):
         self, claim: Claim, proposal: Proposal, own: ObservedReservation | None
     ) -> Obstruction:
         claims = proposal.claims
-        claims += () if claim in claims else (claim,)  # it is in one of the pools
+        claims += () if claim in claims else (claim,)  # the claim is from a pool
         asked = proposal._replace(claims=claims)
         found = self._naive.obstruction(asked, claim.resource, own)
         if found.in_the_way:
@@ -234,7 +234,7 @@ class NaiveWaitlist(Generic[Caller]):
 
 
 def _wants_more(proposal: Proposal, own: ObservedReservation) -> bool:
-    """Return whether one wants more seats of its own session."""
+    """Return whether a move wants more seats of its own session."""
     if own.seats is None or proposal.seats is None:
         return False
     in_it = own.session == (proposal.event_type, proposal.start)
@@ -242,7 +242,7 @@ def _wants_more(proposal: Proposal, own: ObservedReservation) -> bool:
 
 
 def _is_for(proposal: Proposal, claim: Claim, held: Iterable[Claim]) -> bool:
-    """Return whether a proposal is for anything of a claim that is not held already."""
+    """Return whether a proposal overlaps a claim, apart from what is held already."""
     for other in proposal.all_claims():
         start, end = max(claim.start, other.start), min(claim.end, other.end)
         is_held = any(
@@ -268,7 +268,7 @@ def _left_of(pool: Pool, is_free: Callable[[Claim], bool]) -> Pool:
 
 
 def _is_hopeful(error: Exception) -> bool:
-    """Return whether it is of any use to wait."""
+    """Return whether waiting could help."""
     if isinstance(error, NoneFree):
         return any(_is_hopeful(one) for one in error.refusals)
     return isinstance(error, SlotTaken)

@@ -22,7 +22,7 @@ from slotengine.errors import (
 
 @dataclass(frozen=True)
 class ObservedReservation:
-    """What can be seen of a reservation."""
+    """What callers see of a reservation."""
 
     uid: str
     state: State
@@ -36,11 +36,11 @@ class ObservedReservation:
     event_type: str | None
     seats: Seats | None
     quota: Quota | None = field(default=None, compare=False)
-    """What it was made under, which callers are not told."""
+    """The quota it was made under; callers do not see it."""
 
     @classmethod
     def of(cls, entry: Entry, now: int) -> ObservedReservation:
-        """Return what can be seen of a ledger's entry at a moment."""
+        """Return what callers see of a ledger's entry at a moment."""
         return cls(
             entry.uid,
             entry.state_at(now),
@@ -58,7 +58,7 @@ class ObservedReservation:
 
     @property
     def session(self) -> object:
-        """What stands in the way of others on its behalf: itself, or the session it shares."""
+        """What occupies its claims: the reservation itself, or the session it shares."""
         return self.uid if self.seats is None else (self.event_type, self.start)
 
 
@@ -67,7 +67,7 @@ COMPARABLE: Final = (Refused, TooManyUnits, UnknownResource, KeyReused, InvalidT
 
 
 def outcome(call: Callable[[], object]) -> object:
-    """Return what a call returns, or what it raises with all its details, to be compared."""
+    """Return the result of a call, or its error as `describe` has it."""
     try:
         return call()
     except COMPARABLE as error:
@@ -75,13 +75,13 @@ def outcome(call: Callable[[], object]) -> object:
 
 
 def describe(error: Exception) -> object:
-    """Return an error with all its details, as of now, to be compared."""
+    """Return an error with all its details, as of now, as a value to compare."""
     if isinstance(error, NoneFree):
         return NoneFree, [describe(refusal) for refusal in error.refusals]
     which = () if not isinstance(error, SlotError) or error.index is None else (error.index,)
     if isinstance(error, SlotTaken):
         about = error.obstruction
-        # Which of two spans with one start comes first says nothing.
+        # The order of spans with the same start has no meaning.
         ways = tuple(sorted(about.in_the_way))
         return type(error), error.resource, about._replace(in_the_way=ways), *which
     return type(error), error.args, *which

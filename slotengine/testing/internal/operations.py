@@ -1,8 +1,8 @@
-"""Operations on reservations as plain values, and what each does: to an engine, or to the model.
+"""Calls as plain values, which can be made on an engine and on the naive ledger.
 
-A test that is written in these can be run against an engine, in tasks or in
-threads, and against `NaiveLedger`, and the answers compared: both sides answer
-with a `ObservedReservation`, several of them, or what was refused with its details.
+So a test can make the same calls on an engine, in tasks or in threads, and on a
+`NaiveLedger`, and compare the answers: an `ObservedReservation`, a list of them, or
+an error with its details.
 
 >>> from slotengine.core.ledger.terms import Terms
 >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class Scale(NamedTuple):
-    """How times are written: in ticks, counted from some moment on.
+    """How times are written: in ticks, counted from an origin.
 
     >>> Scale(origin=100, tick=10).at(130), Scale(origin=100, tick=10).at(129)
     ('3', '3-1us')
@@ -74,19 +74,17 @@ PLAIN: Final = Scale()
 
 
 class Operation(NamedTuple):
-    """One thing to do: a verb of the engine, and what it is told.
+    """A call: a verb of the engine and its arguments; others are ignored.
 
-    ``proposals`` is what a ``reserve...`` or ``move...`` asks for, or whether that
-    ``is_free``, and ``uid`` which reservation the others are about.  ``start`` is
-    where a ``move`` goes, on which ``resource``, and ``length`` how long it is
-    there, if not the same as before; if it is to ``renew`` the hold, it does so for
-    ``ttl``.  ``policy``, ``weights`` and ``load_in`` say which of several proposals
-    is preferred.  ``ask`` is what a ``..._slot`` is about; with no event type, one
-    that moves keeps its own, and without ``seats`` those that it has.
-    ``reservations`` of a ``resource`` are those within
-    ``load_in``, and ``forget_bookings`` forgets those that were over by ``start``.
-    With a ``wait``, a ``reserve...`` stands in line: an engine's task sleeps, and of
-    the model `NaiveWaitlist` is to be asked.  What a verb does not need is not looked at.
+    ``proposals`` are the requests of ``reserve...``, ``move_...`` and ``is_free``;
+    ``uid`` is the reservation that other verbs are about.  A ``move`` goes to
+    ``start``, on ``resource``, with a new ``length`` if there is one; with ``renew``,
+    the hold gets a new ``ttl``.  ``policy``, ``weights`` and ``load_in`` choose among
+    several proposals.  ``slot_request`` is the request of a ``..._slot``: without an
+    event type, a move keeps its own, and without ``seats`` its seats.
+    ``reservations`` lists those of a ``resource`` within ``load_in``;
+    ``forget_bookings`` forgets those that were over by ``start``.  With a ``wait``, a
+    ``reserve...`` may wait: call `NaiveWaitlist.ask` in place of `in_model`.
     """
 
     verb: str
@@ -111,7 +109,7 @@ class Operation(NamedTuple):
         return self.text()
 
     def text(self, scale: Scale = PLAIN) -> str:
-        """Return what is to be done in words, with times as a scale has them."""
+        """Return the call in words, with times as the scale writes them."""
         return " ".join(self._words(scale))
 
     def _words(self, scale: Scale) -> Iterator[str]:
@@ -199,7 +197,7 @@ Answer = Any
 
 
 def observed(reservation: Reservation) -> ObservedReservation:
-    """Return what can be seen of a reservation that an engine returned."""
+    """Return a reservation of an engine as a value to compare."""
     start, end, until = reservation.start, reservation.end, reservation.until
     return ObservedReservation(
         reservation.uid,
@@ -224,11 +222,11 @@ def observed(reservation: Reservation) -> ObservedReservation:
     )
 
 
-# --- Done to an engine ---------------------------------------------------------------------
+# --- On an engine --------------------------------------------------------------------------
 
 
 async def in_engine(engine: SlotEngine, operation: Operation) -> Answer:
-    """Do an operation with the async verb of an engine, and return the answer."""
+    """Make a call with the async verb of an engine, and return the answer."""
     name, args, kwargs = _call(operation)
     try:
         result = await getattr(engine, name)(*args, **kwargs)
@@ -238,13 +236,13 @@ async def in_engine(engine: SlotEngine, operation: Operation) -> Answer:
 
 
 def in_engine_nowait(engine: SlotEngine, operation: Operation) -> Answer:
-    """Do an operation with the ``_nowait`` verb of an engine, and return the answer."""
+    """Make a call with the ``_nowait`` verb of an engine, and return the answer."""
     name, args, kwargs = _call(operation)
     return outcome(lambda: _answered(operation, getattr(engine, f"{name}_nowait")(*args, **kwargs)))
 
 
 def in_thread(engine: BlockingEngine, operation: Operation) -> Answer:
-    """Do an operation from a thread, and return the answer."""
+    """Make a call from a thread, and return the answer."""
     name, args, kwargs = _call(operation)
     return outcome(lambda: _answered(operation, getattr(engine, name)(*args, **kwargs)))
 
@@ -253,7 +251,7 @@ def _answered(operation: Operation, result: object) -> Answer:
     answer = _plain(result)
     if operation.verb != "reservations":
         return answer
-    # Of those with one start nobody promises an order.
+    # The order of reservations with the same start is not defined.
     return [
         one
         for _, same in groupby(answer, attrgetter("start"))
@@ -270,7 +268,7 @@ def _plain(result: object) -> Answer:
 
 
 def _call(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, object]]:
-    """Return the name of a verb and its arguments, as the engine's callers give them."""
+    """Return the name of a verb and its arguments, as the engine takes them."""
     name, args, kwargs = _verb(operation)
     return (
         name,
@@ -387,7 +385,7 @@ def _move_to_slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, o
 
 
 def request_of(proposal: Proposal, *, renew: bool = True) -> Request:
-    """Return a proposal as callers of the engine say it; without its TTL unless ``renew``."""
+    """Return a proposal as a `Request`; without its TTL unless ``renew``."""
     start, end = proposal.start, proposal.end
     return Request(
         from_us(start),
@@ -408,7 +406,7 @@ def request_of(proposal: Proposal, *, renew: bool = True) -> Request:
 
 
 def quota_of(quota: Quota | None) -> values.Quota | None:
-    """Return a quota as callers of the engine say it."""
+    """Return a quota of the core as one of the engine."""
     if quota is None:
         return None
     return values.Quota(
@@ -427,23 +425,23 @@ def _delta_or_none(us: int | None) -> timedelta | None:
     return None if us is None else _delta(us)
 
 
-# --- Done to the model ---------------------------------------------------------------------
+# --- On the naive ledger --------------------------------------------------------------------
 
 
 def in_model(naive: NaiveLedger, operation: Operation, uids: Sequence[str], now: int) -> Answer:
-    """Do an operation to the naive ledger, and return the answer.
+    """Make a call on the naive ledger, and return the answer.
 
-    New reservations get these ``uids``: as many as there are proposals, one for
-    `reserve_any`.  It is best to give those that an engine has given.
+    New reservations get these ``uids``: one for each proposal, and a single one for
+    `reserve_any`.  Use those of the engine's answer (`uids_for`).
     """
-    assert operation.wait is None, "a line is to be asked"
+    assert operation.wait is None, "call NaiveWaitlist.ask in place of this"
     if operation.verb not in MODEL:
         raise _unknown(operation)
     return without_limits(outcome(lambda: MODEL[operation.verb](naive, operation, uids, now)))
 
 
 def without_limits(answer: Answer) -> Answer:
-    """Return an answer of the model as callers are told: they hear nothing of what limits count."""
+    """Return an answer without the claims on limits, which callers do not see."""
     if isinstance(answer, list):
         return [without_limits(one) for one in answer]
     if isinstance(answer, ObservedReservation):
@@ -560,7 +558,7 @@ MODEL: dict[str, Callable[[NaiveLedger, Operation, Sequence[str], int], Answer]]
     "reservations": _reservations,
     "forget_bookings": lambda naive, op, _, now: naive.forget_bookings(op.start, now),
 }
-"""What each verb is in the model."""
+"""Each verb on the naive ledger."""
 
 
 def uids_in(answer: Answer) -> list[str]:
@@ -570,7 +568,7 @@ def uids_in(answer: Answer) -> list[str]:
 
 
 def uids_for(operation: Operation, answer: Answer) -> list[str]:
-    """Return the uids that the model is to give, if an engine's answer is right."""
+    """Return the uids that the naive ledger must use, going by an engine's answer."""
     if isinstance(answer, ObservedReservation):
         return [answer.uid]
     uids = [f"new-{i}" for i in range(max(1, len(operation.proposals)))]

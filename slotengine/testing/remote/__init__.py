@@ -1,12 +1,12 @@
 """A faithful stand-in for Cal.com's slots API, for tests (extra ``calcom``).
 
-`RemoteCalCom` listens on a local port and behaves as version 2024-09-04 of the
-real one does, with its defects; see ``docs/standin.md``.
+`RemoteCalCom` listens on a local port and behaves like version 2024-09-04 of the
+original, defects included; see ``docs/standin.md``.
 
-`server` is the order of steps, on the socket of `listener`.  Beneath it all is pure: `rules`
-accept holds, `books` keep them, `query` and `search` find slots on the `grid`,
-`access` knows callers and their limits, `directory` whom there is, `answers`
-what is said, and `faults` what goes wrong on purpose.
+`server` handles requests, on the socket of `listener`.  All other modules are
+pure: `rules` accept holds, `tables` keep them, `query` and `search` find slots on
+the `grid`, `auth` checks callers and their limits, `directory` has users, teams and
+event types, `responses` has the errors, and `faults` says what fails on purpose.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from slotengine import extras
 
 extras.require("slotengine.testing.remote", "calcom", "aiohttp", "orjson")
 
-# What is imported here needs those packages.
+# The imports below need these packages.
 # ruff: noqa: E402
 from slotengine.calcom.catalog.rate_limits import RateLimit
-from slotengine.testing.remote.access import (
+from slotengine.testing.remote.auth import (
     RateLimits,
     RemoteAccessToken,
     RemoteApiKey,
     RemoteOAuthClient,
 )
-from slotengine.testing.remote.books import RemoteBooking, SelectedSlot, Status
 from slotengine.testing.remote.directory import (
     RemoteEventType,
     RemoteHost,
@@ -48,6 +47,7 @@ from slotengine.testing.remote.faults import (
     Wait,
 )
 from slotengine.testing.remote.server import RemoteCalCom
+from slotengine.testing.remote.tables import RemoteBooking, SelectedSlot, Status
 
 __all__ = [
     "At",

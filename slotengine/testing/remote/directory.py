@@ -1,7 +1,7 @@
-"""Whom and what the stand-in knows: users, teams, organizations, event types.
+"""The stand-in's users, teams, organizations and event types, and how to find them.
 
-Values given by the test, and how they are found.  Knows nothing of bookings,
-holds, requests or credentials.
+The test gives them as values.  This module knows nothing of bookings, holds,
+requests or credentials.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from slotengine.core.time.schedule import ALWAYS_OPEN, Windows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteUser:
-    """Somebody with a calendar.  Users that nobody describes exist, and are always open."""
+    """A user with a calendar.  Users that are not described exist, and are always open."""
 
     id: int
     username: str | None = None
-    """Their name outside organizations, if they have one."""
+    """The name outside organizations, if any."""
     profiles: Mapping[str, str] = field(default_factory=dict)
-    """Their name inside each organization, by its slug."""
+    """The name in each organization, by the organization's slug."""
     hours: Windows = ALWAYS_OPEN
     dynamic: bool = True
-    """Whether they allow to be booked as one of several `usernames`."""
+    """Whether the user may be booked as one of several ``usernames``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class RemoteOrganization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteTeam:
-    """A team and its accepted members; perhaps of an organization, by its id."""
+    """A team and its accepted members; ``organization`` is the id of its organization, if any."""
 
     id: int
     slug: str
@@ -48,23 +48,23 @@ class RemoteTeam:
 
 @dataclass(frozen=True, slots=True)
 class RemoteHost:
-    """A user who hosts a team's event type."""
+    """A user as host of a team's event type."""
 
     user_id: int
     fixed: bool = False
-    """Whether they take part in every booking, if the others take turns."""
+    """With round robin: whether the host takes part in every booking."""
     group: str = ""
-    """With round robin, one of each group takes part."""
+    """With round robin, one host of each group takes part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteEventType:
-    """What can be booked.  All lengths in minutes.
+    """An event type.  All durations are in minutes.
 
-    It is the ``owner``'s, unless a ``team`` is given; then it is its ``hosts``',
-    all together or, with ``round_robin``, in turns.
+    Its host is the ``owner``.  With a ``team``, they are the ``hosts``: all of them
+    or, with ``round_robin``, one after the other.
 
-    Raises `ValueError` for lengths that cannot be.
+    Raises `ValueError` for durations that contradict each other.
 
     >>> RemoteEventType(id=1, length=30, lengths=(15, 30)).takers
     (RemoteHost(user_id=1, fixed=True, group=''),)
@@ -74,27 +74,27 @@ class RemoteEventType:
     slug: str = ""
     length: int = 30
     lengths: tuple[int, ...] = ()
-    """What can be asked for as ``slotDuration``; empty if nothing."""
+    """The values that ``slotDuration`` may have; empty for none."""
     owner: int = 1
     team: int | None = None
     hosts: tuple[RemoteHost, ...] = ()
     round_robin: bool = False
     host_subsets: bool = False
-    """Whether ``rrHostSubsetIds`` is heeded."""
+    """Whether ``rrHostSubsetIds`` has an effect."""
     seats: int | None = None
     step: int | None = None
-    """From one slot to the next; by default the length."""
+    """The step from one slot to the next; by default the length."""
     offset: int = 0
     before: int = 0
     after: int = 0
     notice: int = 120
-    """From now to the first slot that a search shows; the original's default."""
+    """The minimum notice of a slot in a search; by default, the original's."""
     hours: Windows | None = None
-    """Hours that take the place of the hosts' own."""
+    """Opening hours in place of the hosts' own."""
     blocks_unconfirmed: bool = False
-    """Whether pending bookings block slots: it requires confirmation, and blocks meanwhile."""
+    """Whether pending bookings block slots."""
     first_only: bool = False
-    """Whether only the first slot of each day is shown."""
+    """Whether a search shows only the first slot of each day."""
 
     def __post_init__(self) -> None:
         if self.length <= 0 or (self.step is not None and self.step <= 0):
@@ -106,7 +106,7 @@ class RemoteEventType:
 
     @property
     def takers(self) -> tuple[RemoteHost, ...]:
-        """Who is considered: the owner, or the hosts."""
+        """The hosts: the owner, or those of the team."""
         return (RemoteHost(self.owner, fixed=True),) if self.team is None else self.hosts
 
     @property
@@ -116,7 +116,7 @@ class RemoteEventType:
 
 
 class Directory:
-    """All that is known, by id, name and slug."""
+    """Everything that the test gave, by id, name and slug."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Directory:
         self._teams = {one.id: one for one in teams}
         self._organizations = {one.id: one for one in organizations}
 
-    # --- Finding; what cannot be found is a 404 ------------------------------------------
+    # --- Finding: a 404 for the unknown --------------------------------------------------
 
     def find_event_type(self, id: int) -> RemoteEventType | None:
         """Return the event type of that id."""
@@ -150,11 +150,11 @@ class Directory:
         return None
 
     def user(self, id: int) -> RemoteUser:
-        """Return the user of that id; one that nobody has described is always open."""
+        """Return the user of that id; one that is not described is always open."""
         return self._users.get(id) or RemoteUser(id=id)
 
     def user_named(self, username: str, organization: str | None) -> RemoteUser:
-        """Return who has that name, inside an organization or outside all."""
+        """Return the user of that name, in an organization or outside all."""
         if organization is not None:
             self.organization(organization)
         for user in self._users.values():
@@ -164,7 +164,7 @@ class Directory:
         raise HttpError(404, f"User with username {username} not found")
 
     def team_with(self, slug: str, organization: str | None) -> RemoteTeam:
-        """Return the team of that slug, inside an organization or outside all."""
+        """Return the team of that slug, in an organization or outside all."""
         parent = None if organization is None else self.organization(organization).id
         for team in self._teams.values():
             if team.slug == slug and team.organization == parent:
@@ -178,10 +178,10 @@ class Directory:
                 return organization
         raise HttpError(404, f"slots-input.service.ts: Organization with slug {slug} not found")
 
-    # --- Who may -------------------------------------------------------------------------
+    # --- Permissions -------------------------------------------------------------------------
 
     def may_time(self, user_id: int, event_type: RemoteEventType) -> bool:
-        """Tell whether a user may say how long a hold of the event type lives."""
+        """Return whether a user may choose the duration of a hold of the event type."""
         if event_type.team is None:
             owner = event_type.owner
             return user_id == owner or any(

@@ -1,8 +1,8 @@
-"""What goes wrong on purpose, and with which request.
+"""Faults of the stand-in: what fails on purpose, and for which requests.
 
-Faults are values; `Faults` says which requests they befall: those of a script,
-or by chance, which is the same chance for the same seed.  Knows nothing of
-sockets: the server cuts connections and sends answers as it is told here.
+Faults are values.  `Faults` chooses the requests that they hit: by a script, or at
+random, alike for the same seed.  This module knows nothing of sockets: the server
+cuts connections and sends responses.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ from slotengine.calcom.catalog.rate_limits import DEFAULT_LIMIT, RateLimit, Rate
 from slotengine.calcom.wire import UNEXPECTED
 from slotengine.core.time.instant import SECOND
 from slotengine.engine.clock import Clock
-from slotengine.testing.remote.answers import Answer, BareError, engine_error, too_many_requests
+from slotengine.testing.remote.responses import Answer, BareError, engine_error, too_many_requests
 
 Op = Literal["search", "post", "get", "patch", "delete"]
 """The five endpoints: ``search`` is GET of the slots, ``get`` that of one reservation."""
 
 Effect = Literal["reserved", "moved", "released", "purged"]
-"""What a request has done to the rows."""
+"""The effect of a request on the rows."""
 
 
 class At(Enum):
-    """The moments of a request at which something can go wrong."""
+    """The points of a request at which a fault can hit."""
 
     BEFORE = "before"
-    """It has arrived, and nothing has been looked at."""
+    """It has arrived; nothing is read yet."""
     BETWEEN = "between"
-    """It has been found acceptable, and nothing has been changed."""
+    """It has passed all checks; nothing is changed yet."""
     AFTER = "after"
-    """What it asked for is done, and not yet answered."""
+    """It has taken effect; the response is not sent yet."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request, as the log keeps it; filled in as it proceeds."""
+    """One request in the log; filled in as it proceeds."""
 
     at: datetime
     method: str
     path: str
     op: Op | None
-    """None for what is no endpoint."""
+    """None if the path is not an endpoint."""
     uid: str | None = None
-    """The reservation that it names or, from a POST, gets."""
+    """The reservation that it names; of a POST, the one that it makes."""
     effect: Effect | None = None
     status: int | None = None
-    """None until it is answered, and for good if the connection is cut."""
+    """None until the response is sent; always None if the connection is cut."""
     faults: tuple[Fault, ...] = ()
 
 
@@ -63,11 +63,11 @@ class Exchange:
 
 
 class Cut(Exception):
-    """The connection is to be dropped."""
+    """The connection must be cut."""
 
 
 class Gate:
-    """Where requests wait until the test lets them go on.
+    """A point at which requests wait until the test opens it.
 
     >>> gate = Gate()
     >>> gate.waiting, gate.is_open
@@ -78,9 +78,9 @@ class Gate:
         self._opened = asyncio.Event()
         self._arrival = asyncio.Event()
         self.arrived = 0
-        """How many requests have come to it, ever."""
+        """The number of requests that have reached it, ever."""
         self.waiting = 0
-        """How many are waiting at it now."""
+        """The number of requests that wait at it now."""
 
     @property
     def is_open(self) -> bool:
@@ -88,17 +88,17 @@ class Gate:
         return self._opened.is_set()
 
     def open(self) -> None:
-        """Let everybody through, from now on."""
+        """Let all requests through, from now on."""
         self._opened.set()
 
     async def reached(self, requests: int = 1) -> None:
-        """Return when so many requests have come to it."""
+        """Wait until this many requests have reached it."""
         while self.arrived < requests:
             self._arrival.clear()
             await self._arrival.wait()
 
     async def passed(self) -> None:
-        """Return when it is open; called by the stand-in."""
+        """Wait until it is open; called by the stand-in."""
         self.arrived += 1
         self.waiting += 1
         self._arrival.set()
@@ -116,19 +116,19 @@ class Wait:
     at: At = At.BEFORE
 
     async def over(self, clock: Clock) -> None:
-        """Return when the gate is open."""
+        """Wait until the gate is open."""
         await self.gate.passed()
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """The request waits so many seconds on the stand-in's clock: with `SimClock`, for the test."""
+    """The request waits for some seconds of the stand-in's clock."""
 
     seconds: float
     at: At = At.BEFORE
 
     async def over(self, clock: Clock) -> None:
-        """Return when the time has passed."""
+        """Wait until the time has passed."""
         until = clock.now() + int(self.seconds * SECOND)
         never = anyio.Event()
         while clock.now() < until:
@@ -137,7 +137,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class DropBefore:
-    """The connection is cut, and nothing has happened."""
+    """The connection is cut before the request takes effect."""
 
     @property
     def at(self) -> At:
@@ -151,7 +151,7 @@ class DropBefore:
 
 @dataclass(frozen=True, slots=True)
 class DropAfter:
-    """The connection is cut, and all that was asked for has happened."""
+    """The connection is cut after the request has taken effect."""
 
     @property
     def at(self) -> At:
@@ -171,7 +171,7 @@ class Error500:
     database: bool = False
 
     def answer(self, exchange: Exchange) -> Answer:
-        """Return the answer, or raise it if it needs the envelope."""
+        """Return the response, or raise it if it needs the envelope."""
         if self.database:
             raise BareError(
                 500, "INTERNAL_SERVER_ERROR", "There was an error, please try again later."
@@ -181,7 +181,7 @@ class Error500:
 
 @dataclass(frozen=True, slots=True)
 class Error429:
-    """A 429 although no limit was reached; nothing has happened."""
+    """A 429 although no limit was reached; the request has no effect."""
 
     reset_s: int = 60
     limit: RateLimit = DEFAULT_LIMIT
@@ -193,7 +193,7 @@ class Error429:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of a limit that is exceeded."""
+        """The headers of an exceeded limit."""
         return RateLimitStatus(self.limit, 0, self.reset_s, exceeded=True).headers()
 
     def answer(self, exchange: Exchange) -> Answer:
@@ -203,7 +203,7 @@ class Error429:
 
 @dataclass(frozen=True, slots=True)
 class EngineError:
-    """The search engine reports one of `answers.TRPC`; nothing has happened."""
+    """The search engine fails with a code of `responses.TRPC`; the request has no effect."""
 
     code: str
     message: str | None = None
@@ -223,12 +223,12 @@ _SUCCESS: Final = {"post": 201}
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A success by its status, whose body is anything but."""
+    """A success by its status, with a broken body."""
 
     body: bytes = b'{"status":"success","data":{"slotStart'
     at: At = At.AFTER
     status: int | None = None
-    """None: as success would have it."""
+    """By default, that of a success."""
 
     def answer(self, exchange: Exchange) -> Answer:
         """Return the body."""
@@ -240,7 +240,7 @@ Break = DropBefore | DropAfter | Error500 | Error429 | EngineError | Garbage
 Fault = Delay | Break
 
 
-# --- Which request it befalls -------------------------------------------------------------
+# --- Which requests are hit ----------------------------------------------------------------
 
 Match = Callable[[Exchange], bool]
 
@@ -254,7 +254,7 @@ class _Script:
     times: int | None
 
     def take(self, exchange: Exchange) -> tuple[Fault, ...]:
-        """Return the faults if it is this request's turn."""
+        """Return the faults, if this request is to be hit."""
         if self.op not in {None, exchange.op} or not self.match(exchange):
             return ()
         if self.skip:
@@ -278,11 +278,11 @@ class _Chance:
     draws: dict[Op | None, Random] = field(default_factory=dict)
 
     def take(self, exchange: Exchange) -> tuple[Fault, ...]:
-        """Return at most one fault, by a draw."""
+        """Return at most one fault, by a random draw."""
         if self.op not in {None, exchange.op}:
             return ()
-        # One sequence for each endpoint: what befalls the third POST does not
-        # depend on how many searches came before it.
+        # One sequence for each endpoint: the fault of the third POST does not depend
+        # on the number of searches before it.
         draws = self.draws.setdefault(exchange.op, Random(f"{self.seed} {exchange.op}"))
         drawn = draws.random()
         for fault, bound in zip(self.faults, self.bounds, strict=True):
@@ -292,7 +292,7 @@ class _Chance:
 
 
 class Faults:
-    """Which requests go wrong, and how.
+    """Chooses the faults of each request.
 
     >>> faults = Faults()
     >>> faults.script(DropAfter(), op="post")
@@ -311,38 +311,38 @@ class Faults:
         skip: int = 0,
         times: int | None = 1,
     ) -> None:
-        """Let faults befall the next ``times`` requests that match, or with None all of them.
+        """Hit the next ``times`` requests that match with these faults; None for all of them.
 
-        The first ``skip`` that match are spared.  Several faults befall the
-        same request, in their order, as a `Latency` and then a `DropAfter`.  Of
-        several scripts the first whose turn it is decides, and then no chance.
+        The first ``skip`` that match are spared.  Several faults hit the same
+        request, in order, such as a `Latency` and then a `DropAfter`.  If several
+        scripts match, the first one decides; random faults come after scripts.
 
-        Raises `ValueError` without faults, or if they could never befall any.
+        Raises `ValueError` without faults, or if they could never hit a request.
         """
         if not faults or skip < 0 or (times is not None and times < 1):
-            raise ValueError("a script has faults, skips none or some, and comes at least once")
+            raise ValueError("a script needs a fault, skip >= 0, and times >= 1 or None")
         self._scripts.append(_Script(faults, op, match or (lambda _: True), skip, times))
 
     def random(self, seed: int, rates: Mapping[Fault, float], *, op: Op | None = None) -> None:
-        """Let at most one fault befall each request, each as often as its rate from 0 to 1.
+        """Hit each request with at most one fault, each at its rate, from 0 to 1.
 
-        The n-th request of an endpoint always meets the same fate with the
-        same seed and rates.  Takes the place of an earlier chance.
+        The n-th request of an endpoint always gets the same fault with the same
+        seed and rates.  Replaces the random faults set before.
 
         Raises `ValueError` if the rates are negative or add up to more than 1.
         """
         bounds = tuple(accumulate(rates.values()))
         if any(rate < 0 for rate in rates.values()) or (bounds and bounds[-1] > 1 + 1e-9):
-            raise ValueError("rates must not be negative, nor add up to more than 1")
+            raise ValueError("rates must be from 0 to 1, and add up to at most 1")
         self._chance = _Chance(seed, tuple(rates), bounds, op)
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._scripts.clear()
         self._chance = None
 
     def of(self, exchange: Exchange) -> tuple[Fault, ...]:
-        """Return what befalls a request, and count it; called by the stand-in."""
+        """Return the faults of a request, and count it; called by the stand-in."""
         for script in self._scripts:
             if taken := script.take(exchange):
                 if script.is_over:

@@ -1,6 +1,6 @@
-"""Where slots begin: arithmetic on sorted runs of spans, and Cal.com's grid.
+"""Cal.com's grid of slots, and arithmetic on sorted lists of spans.
 
-Pure.  Instants are UTC microseconds, spans half-open; minutes say so.
+Pure.  Instants are UTC microseconds and spans half-open; names of minutes say so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UNITS_MIN: Final = (60, 30, 20, 15, 10, 5)
 
 
 def union(spans: Iterable[Span]) -> list[Span]:
-    """Return the spans in order, joined where they overlap or touch; empty ones are dropped.
+    """Return the union of spans, sorted; empty spans are dropped.
 
     >>> union([(5, 9), (1, 3), (3, 4)])
     [(1, 4), (5, 9)]
@@ -33,7 +33,7 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 
 def without(spans: Iterable[Span], busy: Iterable[Span]) -> list[Span]:
-    """Return what is left of sorted spans.
+    """Return sorted spans without others.
 
     >>> without([(0, 10)], [(2, 3), (8, 12)])
     [(0, 2), (3, 8)]
@@ -50,7 +50,7 @@ def without(spans: Iterable[Span], busy: Iterable[Span]) -> list[Span]:
 
 
 def both(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
-    """Return where both are.
+    """Return the intersection of sorted spans.
 
     >>> both([(0, 10)], [(2, 3), (8, 12)])
     [(2, 3), (8, 10)]
@@ -61,7 +61,7 @@ def both(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
 
 
 class Grid(NamedTuple):
-    """How starts are laid into free time, in the viewer's zone."""
+    """The rules for the starts of slots in free time, in the viewer's zone."""
 
     length_min: int
     step_min: int
@@ -69,7 +69,7 @@ class Grid(NamedTuple):
     zone: tzinfo
 
     def starts(self, free: Iterable[Span], earliest: int) -> list[int]:
-        """Return where slots begin in sorted spans, none of which is taken up before ``earliest``.
+        """Return the starts of slots in sorted spans, none before ``earliest``.
 
         >>> from datetime import UTC
         >>> grid = Grid(length_min=60, step_min=60, offset_min=0, zone=UTC)
@@ -86,12 +86,12 @@ class Grid(NamedTuple):
         return starts
 
     def _in(self, span: Span, earliest: int, before: list[int]) -> Iterator[int]:
-        """Yield the starts in one span, which continue the grid of the spans before."""
+        """Yield the starts in one span; they continue the grid of the spans before."""
         advance = (self.step_min + self.offset_min) * MINUTE
         start = self._aligned(max(span[0], earliest)) + self.offset_min * MINUTE
         at = bisect_left(before, start)
         if at > 0 and before[at - 1] + advance > start:
-            # Inside the step of that slot, which counts once even if it is in this span too.
+            # Within the step of that slot, which counts once even if it is in this span too.
             start = before[at - 1] + advance
         while start + self.length_min * MINUTE - SECOND <= span[1]:
             yield start
@@ -101,7 +101,7 @@ class Grid(NamedTuple):
         """Return the next instant whose minute in the zone is a multiple of the step's unit."""
         instant -= instant % MINUTE
         unit = next((one for one in _UNITS_MIN if self.step_min % one == 0), 1)
-        # More than once where clocks change on the way there, by half an hour.
+        # More than once where clocks change in between, by half an hour.
         while over := from_us(instant).astimezone(self.zone).minute % unit:
             instant += (unit - over) * MINUTE
         return instant

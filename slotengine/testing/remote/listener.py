@@ -1,7 +1,7 @@
-"""A web server that can hang up, and come back on the same port; how the stand-in answers.
+"""A web server that can stop, and listen again on the same port.
 
-Knows nothing of what is asked; whatever it is, it is answered, with the time that the
-stand-in believes it is, or the connection cut.
+It passes every request on, and sends the response, dated by the stand-in's clock;
+or it cuts the connection.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 from aiohttp import web
 
 from slotengine.engine.uids import new_uid
-from slotengine.testing.remote.answers import Answer
 from slotengine.testing.remote.faults import Cut
+from slotengine.testing.remote.responses import Answer
 
 _LAST_WORDS_S: Final = 0.1
-"""How long requests that still wait may take when the stand-in is left."""
+"""How long open requests may take when the stand-in ends."""
 
 _ALWAYS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -37,7 +37,7 @@ _PREFLIGHT: Final = {
 
 
 class Listener:
-    """A web server that can hang up, and come back on the same port."""
+    """A web server that can stop, and listen again on the same port."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port, once it has listened for the first time.
+        """The port; known once it has listened.
 
         Raises `RuntimeError` before that.
         """
         if not self._port:
-            raise RuntimeError("it does not listen yet: use it with `async with`")
+            raise RuntimeError("the stand-in does not listen yet: start it with `async with`")
         return self._port
 
     async def listen(self) -> None:
-        """Listen, if it does not yet."""
+        """Listen, unless it does already."""
         if self._open is not None:
             return
         if self._server is None:
@@ -71,7 +71,7 @@ class Listener:
         self._port = self._open.sockets[0].getsockname()[1]
 
     def hang_up(self) -> None:
-        """Drop all connections, and accept none."""
+        """Cut all connections, and accept none."""
         if self._open is None:
             return
         self._open.close()

@@ -1,6 +1,6 @@
-"""The query of ``GET /v2/slots``: read, checked, and refused in Cal.com's words.
+"""The query of ``GET /v2/slots``, read and checked as Cal.com does, with its messages.
 
-Pure.  What is refused as a whole ends as one `HttpError` 400.
+Pure.  All problems of a query end in one `HttpError` 400.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _COMMON: Final = frozenset({
     "start", "end", "timeZone", "duration", "format", "bookingUidToReschedule", "rrHostSubsetIds",
 })  # fmt: skip
 
-# The first group whose names are all present decides; then these are allowed as well.
+# The first group whose names are all present decides; then these names are allowed too.
 _GROUPS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = (
     (frozenset({"eventTypeId"}), frozenset()),
     (frozenset({"username", "eventTypeSlug"}), frozenset({"organizationSlug"})),
@@ -73,11 +73,11 @@ _GROUPS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = (
     (frozenset(), frozenset({"usernames", "organizationSlug"})),
 )
 
-_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)  # and whatever follows is not looked at
+_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)  # what follows is ignored
 
 
 def parse_query(items: Iterable[tuple[str, str]]) -> Query:
-    """Read a decoded query, or raise `HttpError` 400 with all that is wrong.
+    """Read a decoded query.  Raises `HttpError` 400 with all problems.
 
     >>> sent = {"eventTypeId": "1", "start": "2050-09-05", "end": "2050-09-06"}
     >>> parse_query(sent.items()).end.isoformat()
@@ -90,7 +90,7 @@ def parse_query(items: Iterable[tuple[str, str]]) -> Query:
 
 
 class _Reader:
-    """Reads one query, and collects what is wrong with it."""
+    """Reads one query, and collects its problems."""
 
     def __init__(self, sent: Mapping[str, list[str]]) -> None:
         self._sent = sent
@@ -146,7 +146,7 @@ class _Reader:
             self._blame("usernames", "The array must contain at least 2 elements.")
         return Dynamic(usernames, self._text("organizationSlug"))
 
-    # --- One parameter each; what is wrong is remembered, and something returned ---------
+    # --- One parameter each: a problem is noted, and some value returned -----------------
 
     def _text(self, name: str) -> str:
         values = self._sent.get(name, [])
@@ -166,7 +166,7 @@ class _Reader:
         read = parse_timestamp(values[0]) if len(values) == 1 else None
         if read is None or read.moment is None:
             self._blame(name, f"{name} must be a valid ISO 8601 date string")
-            return EPOCH  # not looked at
+            return EPOCH  # not used
         return read.moment
 
     def _integer(self, name: str) -> int:
@@ -181,7 +181,7 @@ class _Reader:
         if "timeZone" not in self._sent:
             return None
         values = self._sent["timeZone"]
-        with contextlib.suppress(ValueError, KeyError, OSError):  # all of which it may raise
+        with contextlib.suppress(ValueError, KeyError, OSError):  # ZoneInfo may raise any of them
             if len(values) == 1:
                 return ZoneInfo(values[0]).key
         self._blame("timeZone", "timeZone must be a valid IANA time-zone")
@@ -195,5 +195,5 @@ class _Reader:
 
 
 def _end_of_day(end: datetime) -> datetime:
-    """Return the end that is meant: a midnight, spelled out or not, means the whole day."""
+    """Return the actual end: a midnight, with or without a time, means the whole day."""
     return end + timedelta(days=1, seconds=-1) if end.time() == time.min else end

@@ -1,8 +1,8 @@
-"""By which rules the stand-in accepts a hold: Cal.com's, defects and all.
+"""The rules by which the stand-in accepts a hold: Cal.com's, defects included.
 
-Pure.  Reads bodies, checks them, and checks what is held and booked.  A check
-and the change that it allows are separate calls, as they are separate
-statements in the original, so that whoever calls can let others in between.
+Pure.  It reads and checks bodies, and checks holds and bookings.  A check and the
+change that it allows are separate calls, as they are separate statements in the
+original, so that other requests can come in between.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from slotengine.calcom.wire import HttpError, Timestamp, parse_timestamp, reservation_data
-from slotengine.testing.remote.books import ACTIVE, Books, SelectedSlot, Wanted
 from slotengine.testing.remote.directory import Directory, RemoteEventType
+from slotengine.testing.remote.tables import ACTIVE, SelectedSlot, Tables, Wanted
 
 USUAL_HOLD_MINUTES: Final = 5
 
@@ -51,7 +51,7 @@ _FIELDS: Final = ("eventTypeId", "slotStart", "slotDuration", "reservationDurati
 
 
 def read_body(sent: Mapping[str, Any]) -> Body:
-    """Read the fields of a body, or raise `HttpError` 400 with all that is wrong.
+    """Read the fields of a body.  Raises `HttpError` 400 with all problems.
 
     >>> read_body({"eventTypeId": 1, "slotStart": "2050-09-05", "slotDuration": None})[2]
     """
@@ -102,7 +102,7 @@ def _violation(target: Mapping[str, Any], name: str, texts: dict[str, str]) -> d
 
 
 def event_type_of(directory: Directory, body: Body) -> RemoteEventType:
-    """Return the event type that a body names, or raise `HttpError` 404."""
+    """Return the event type that a body names.  Raises `HttpError` 404."""
     event_type = directory.find_event_type(body.event_type_id)
     if event_type is None:
         raise HttpError(404, f"Event Type with ID={body.event_type_id} not found")
@@ -110,7 +110,7 @@ def event_type_of(directory: Directory, body: Body) -> RemoteEventType:
 
 
 def check_anonymous(body: Body, user_id: int | None) -> None:
-    """Refuse a ``reservationDuration`` from nobody; a 0 does not count as one."""
+    """Refuse a ``reservationDuration`` without credentials; 0 does not count as one."""
     if body.reservation_duration and user_id is None:
         raise HttpError(401, NOT_ANONYMOUSLY)
 
@@ -118,7 +118,7 @@ def check_anonymous(body: Body, user_id: int | None) -> None:
 def check_permission(
     directory: Directory, event_type: RemoteEventType, body: Body, user_id: int | None
 ) -> None:
-    """Refuse a ``reservationDuration`` from whom it is not due; a 0 does not count as one."""
+    """Refuse a ``reservationDuration`` from a caller who may not set it; 0 does not count."""
     if body.reservation_duration:
         assert user_id is not None
         if not directory.may_time(user_id, event_type):
@@ -126,7 +126,7 @@ def check_permission(
 
 
 def wanted_by(body: Body, event_type: RemoteEventType) -> Wanted:
-    """Return what a body asks for, or raise `HttpError` 400."""
+    """Return the hold that a body requests.  Raises `HttpError` 400."""
     start = body.slot_start.moment
     if start is None:
         raise HttpError(400, "Invalid start date")
@@ -148,7 +148,7 @@ def wanted_by(body: Body, event_type: RemoteEventType) -> Wanted:
 def _slot_minutes(event_type: RemoteEventType, asked: int | None) -> int:
     if asked is None:
         return event_type.length
-    if asked == 0:  # not checked, and not replaced either
+    if asked == 0:  # neither checked nor replaced
         return 0
     if not event_type.lengths:
         raise HttpError(
@@ -165,30 +165,30 @@ def _slot_minutes(event_type: RemoteEventType, asked: int | None) -> int:
     return asked
 
 
-def check_post(books: Books, wanted: Wanted, now: datetime) -> int:
-    """Return whose hold it will be, or raise `HttpError` if it cannot be had."""
+def check_post(tables: Tables, wanted: Wanted, now: datetime) -> int:
+    """Return the user of a new hold.  Raises `HttpError` if it conflicts."""
     event_type = wanted.event_type
-    _check_bookings(books, wanted, exempt=event_type.round_robin)
+    _check_bookings(tables, wanted, exempt=event_type.round_robin)
     if event_type.round_robin:
-        _check_round_robin(books, wanted, now)
+        _check_round_robin(tables, wanted, now)
     else:
-        _check_holds(books, wanted, now)
+        _check_holds(tables, wanted, now)
     if not event_type.takers:
         raise HttpError(400, "Cannot reserve a slot for a team event without any hosts")
     return event_type.takers[0].user_id
 
 
-def check_patch(books: Books, wanted: Wanted, now: datetime) -> None:
-    """Raise `HttpError` if a hold cannot be moved there, be it that it is in its own way."""
-    _check_bookings(books, wanted, exempt=False)
-    _check_holds(books, wanted, now)
+def check_patch(tables: Tables, wanted: Wanted, now: datetime) -> None:
+    """Raise `HttpError` if a hold cannot be moved; it conflicts with itself, too."""
+    _check_bookings(tables, wanted, exempt=False)
+    _check_holds(tables, wanted, now)
 
 
-def _check_bookings(books: Books, wanted: Wanted, *, exempt: bool) -> None:
+def _check_bookings(tables: Tables, wanted: Wanted, *, exempt: bool) -> None:
     event_type = wanted.event_type
     in_the_way = [
         booking
-        for booking in books.bookings
+        for booking in tables.bookings
         if booking.event_type_id == event_type.id
         and booking.status in ACTIVE
         and booking.overlaps(wanted.start, wanted.end)
@@ -198,26 +198,26 @@ def _check_bookings(books: Books, wanted: Wanted, *, exempt: bool) -> None:
             raise HttpError(422, BOOKED)
         return
     if any(booking.attendees >= event_type.seats for booking in in_the_way):
-        # It calls the event type a booking.
+        # The message calls the event type a booking.
         shown = f"Booking with id={event_type.id} at {wanted.start_sent}"
         raise HttpError(422, f"{shown} has no more seats left.")
 
 
-def _check_holds(books: Books, wanted: Wanted, now: datetime) -> None:
+def _check_holds(tables: Tables, wanted: Wanted, now: datetime) -> None:
     if any(
         row.event_type_id == wanted.event_type.id and row.overlaps(wanted.start, wanted.end)
-        for row in books.live(now)
+        for row in tables.live(now)
     ):
         raise HttpError(422, RESERVED)
 
 
-def _check_round_robin(books: Books, wanted: Wanted, now: datetime) -> None:
-    """Apply the rules for hosts who take turns: exact times only, and bookings hardly at all."""
+def _check_round_robin(tables: Tables, wanted: Wanted, now: datetime) -> None:
+    """Apply the rules of round robin: exact times only, and few bookings count."""
     event_type = wanted.event_type
     exact = (event_type.id, wanted.start, wanted.end)
-    held = sum((row.event_type_id, row.start, row.end) == exact for row in books.live(now))
+    held = sum((row.event_type_id, row.start, row.end) == exact for row in tables.live(now))
     if not event_type.has_fixed:
-        if held == len(event_type.hosts):  # more than that passes again
+        if held == len(event_type.hosts):  # more than that is accepted again
             raise HttpError(422, NO_HOSTS)
         return
     if held:
@@ -227,13 +227,13 @@ def _check_round_robin(books: Books, wanted: Wanted, now: datetime) -> None:
         (booking.event_type_id, booking.start, booking.end) == exact
         and booking.status in ACTIVE
         and booking.user_ids[0] in fixed
-        for booking in books.bookings
+        for booking in tables.bookings
     ):
         raise HttpError(422, BOOKED)
 
 
 def shown(row: SelectedSlot, hold_minutes: int | None = None) -> dict[str, object]:
-    """Return a hold as POST and PATCH answer it, or, without minutes, as GET does."""
+    """Return a hold as in the response to POST and PATCH; without minutes, to GET."""
     return reservation_data(
         event_type_id=row.event_type_id,
         start=row.start,

@@ -1,9 +1,9 @@
-"""The stand-in's search: which slots are shown to be free.
+"""The stand-in's search for available slots.
 
-Pure.  Follows Cal.com but for what is left out: limits on bookings, external
-calendars, booking windows, restriction schedules, "optimized slots", "same
-host when rescheduling" and managed event types.  Hours are `core.time.schedule`'s,
-and so lack the original's defects around overrides and changes of the clock.
+Pure.  It follows Cal.com, without limits on bookings, external calendars, booking
+windows, restriction schedules, "optimized slots", "same host when rescheduling" and
+managed event types.  Opening hours are those of `slotengine.core.time.schedule`,
+without the original's defects around overrides and clock changes.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from zoneinfo import ZoneInfo
 from slotengine.calcom.wire import HttpError, stamp
 from slotengine.core.time.instant import MINUTE, SECOND, from_us, to_us
 from slotengine.engine.uids import new_uid
-from slotengine.testing.remote.books import Books, RemoteBooking, SelectedSlot, Status
 from slotengine.testing.remote.directory import Directory, RemoteEventType, RemoteHost
 from slotengine.testing.remote.grid import Grid, Span, both, union, without
 from slotengine.testing.remote.query import ByEventType, ByTeam, ByUser, Dynamic, Query
+from slotengine.testing.remote.tables import RemoteBooking, SelectedSlot, Status, Tables
 
 DYNAMIC_ID: Final = 0
-"""The id of the event type that is made up for several usernames; no row has it."""
+"""The id of the event type that stands for several usernames; no row has it."""
 
 Slots = dict[str, list[dict[str, object]]]
-"""By date, the slots that begin on it, as the wire has them."""
+"""The slots that begin on each date, in wire format."""
 
 
 class Offer(NamedTuple):
-    """What is searched: an event type, real or made up, and the hosts considered."""
+    """What is searched: an event type, real or made up, and its hosts."""
 
     event_type: RemoteEventType
     hosts: tuple[RemoteHost, ...]
 
 
 def resolve(directory: Directory, query: Query) -> Offer:
-    """Return what a query is about, or raise `HttpError` 401 or 404."""
+    """Return the event type and hosts of a query.  Raises `HttpError` 401 or 404."""
     event_type = _target(directory, query)
     if event_type is None:
         raise HttpError(404, "Event Type not found")
@@ -69,25 +69,27 @@ def _dynamic(directory: Directory, usernames: Iterable[str], organization: str) 
     return RemoteEventType(id=DYNAMIC_ID, team=0, hosts=hosts)
 
 
-def search(books: Books, directory: Directory, offer: Offer, query: Query, now: datetime) -> Slots:
-    """Return what is shown."""
-    return _Search(books, directory, offer, query, now).slots()
+def search(
+    tables: Tables, directory: Directory, offer: Offer, query: Query, now: datetime
+) -> Slots:
+    """Return the available slots."""
+    return _Search(tables, directory, offer, query, now).slots()
 
 
 class _Search:
     """One search."""
 
     def __init__(
-        self, books: Books, directory: Directory, offer: Offer, query: Query, now: datetime
+        self, tables: Tables, directory: Directory, offer: Offer, query: Query, now: datetime
     ) -> None:
-        self._books = books
+        self._tables = tables
         self._directory = directory
         self._event_type, self._hosts = offer
         self._query = query
         self._now = now
         self._length_min = query.duration_min or self._event_type.length
         self._zone: tzinfo = UTC if query.zone is None else ZoneInfo(query.zone)
-        self._live = books.live(now)
+        self._live = tables.live(now)
 
     def slots(self) -> Slots:
         if self._length_min < 0:
@@ -104,7 +106,7 @@ class _Search:
         event_type = self._event_type
         step_min = event_type.step or self._length_min
         grid = Grid(self._length_min, step_min, event_type.offset, self._zone)
-        # At least a minute from now, even without a notice.
+        # At least a minute from now, even without notice.
         taken_up_from = to_us(self._now) + max(1, event_type.notice) * MINUTE
         earliest = max(self._query.start, self._now + timedelta(minutes=event_type.notice))
         for instant in grid.starts(self._free(), taken_up_from):
@@ -115,7 +117,7 @@ class _Search:
     # --- Free time -----------------------------------------------------------------------
 
     def _free(self) -> list[Span]:
-        """Return when all fixed hosts are free, and of the others one of each group."""
+        """Return when all fixed hosts, and one host of each group, are free."""
         pools: dict[str, list[Span]] = {}
         free: list[Span] | None = None
         for host in self._hosts:
@@ -136,10 +138,10 @@ class _Search:
         return without(hours.windows(start, end), self._busy(user_id))
 
     def _busy(self, user_id: int) -> Iterator[Span]:
-        """Yield what bookings take of somebody's time, buffers included."""
+        """Yield the time that bookings take of a user, buffers included."""
         sessions: Counter[Span] = Counter()
         wanted = self._event_type
-        for booking in self._books.bookings:
+        for booking in self._tables.bookings:
             booked = self._booked(booking)
             if user_id not in booking.user_ids or not self._blocks(booking, booked):
                 continue
@@ -148,7 +150,7 @@ class _Search:
             after = end + (booked.after + wanted.before) * MINUTE
             seats = wanted.seats if booked.id == wanted.id and booking.attendees else None
             if seats is not None:
-                sessions[span] += 1  # by the booking, not by the attendee
+                sessions[span] += 1  # counts bookings, not attendees
             if seats is not None and sessions[span] < seats:
                 yield from ((before, start), (end, after))
             else:
@@ -167,7 +169,7 @@ class _Search:
         )
 
     def _is_held(self, start: datetime) -> bool:
-        """Tell whether a hold hides a slot: of any event type, but only through its one user."""
+        """Return whether a hold hides a slot: of any event type, but only for its one user."""
         end = start + timedelta(minutes=self._length_min)
         considered = {host.user_id for host in self._hosts}
         return any(
@@ -180,7 +182,7 @@ class _Search:
     def _shown(self, start: datetime) -> dict[str, object]:
         slot: dict[str, object] = {"start": self._stamp(start)}
         if self._query.ranges:
-            # Of an event type that is made up, no length is known here.
+            # An event type that is made up has no length here.
             own_min = 0 if self._event_type.id == DYNAMIC_ID else self._event_type.length
             minutes = self._query.duration_min or own_min
             slot["end"] = self._stamp(start + timedelta(minutes=minutes))
@@ -192,7 +194,7 @@ class _Search:
             return {}
         bookings = [
             booking
-            for booking in self._books.bookings
+            for booking in self._tables.bookings
             if (booking.event_type_id, booking.start) == (event_type.id, start)
             and booking.status is Status.ACCEPTED
         ]
@@ -203,7 +205,7 @@ class _Search:
             "seatsRemaining": event_type.seats - booked,
             "seatsTotal": event_type.seats,
         }
-        if bookings or held:  # without a booking it is nobody's uid
+        if bookings or held:  # without a booking, a random uid
             seats["bookingUid"] = bookings[0].uid if bookings else new_uid()
         return seats
 
@@ -217,18 +219,18 @@ class _Search:
 
 
 class Cache:
-    """Answers to queries asked a moment ago; whatever has happened since, they stay."""
+    """Recent responses, by query; later changes do not affect them."""
 
     def __init__(self, lifetime: timedelta) -> None:
         self._lifetime_us = int(lifetime.total_seconds() * SECOND)
         self._answers: dict[Query, tuple[int, Slots]] = {}
 
     def get(self, query: Query, now: int) -> Slots | None:
-        """Return the answer to the same query, if it was given within the lifetime."""
+        """Return the response to an equal query, if it is recent enough."""
         until, slots = self._answers.get(query, (now, {}))
         return slots if until > now else None
 
     def put(self, query: Query, slots: Slots, now: int) -> None:
-        """Keep an answer, and forget those that are too old."""
+        """Keep a response, and drop those that are too old."""
         self._answers = {key: kept for key, kept in self._answers.items() if kept[0] > now}
         self._answers[query] = now + self._lifetime_us, slots

@@ -1,4 +1,4 @@
-"""The stand-in on a socket: routes, headers, the order of steps, and faults in between."""
+"""The stand-in's server: routes, headers, the steps of a request, and faults in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiohttp import web
 from slotengine.calcom.wire import DONE, UNEXPECTED, HttpError, success
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.clock import Clock, SystemClock
-from slotengine.testing.remote.access import (
+from slotengine.testing.remote.auth import (
     Credentials,
     Limiter,
     RateLimits,
@@ -25,8 +25,6 @@ from slotengine.testing.remote.access import (
     RemoteOAuthClient,
     Throttled,
 )
-from slotengine.testing.remote.answers import Answer, BareError, refusal
-from slotengine.testing.remote.books import Books, RemoteBooking, SelectedSlot, Status, Wanted
 from slotengine.testing.remote.directory import (
     Directory,
     RemoteEventType,
@@ -46,6 +44,7 @@ from slotengine.testing.remote.faults import (
 )
 from slotengine.testing.remote.listener import Listener
 from slotengine.testing.remote.query import parse_query
+from slotengine.testing.remote.responses import Answer, BareError, refusal
 from slotengine.testing.remote.rules import (
     USUAL_HOLD_MINUTES,
     check_anonymous,
@@ -58,12 +57,13 @@ from slotengine.testing.remote.rules import (
     wanted_by,
 )
 from slotengine.testing.remote.search import Cache, resolve, search
+from slotengine.testing.remote.tables import RemoteBooking, SelectedSlot, Status, Tables, Wanted
 
 logger = logging.getLogger(__name__)
 
 VERSION: Final = "2024-09-04"
 STALE: Final = timedelta(seconds=2)
-"""How long a search may be answered as the last time."""
+"""How long the response to a search is reused."""
 
 _SLOTS: Final = "/v2/slots"
 _RESERVATIONS: Final = "/v2/slots/reservations"
@@ -72,14 +72,12 @@ _RESERVATIONS: Final = "/v2/slots/reservations"
 class RemoteCalCom:
     """A stand-in for Cal.com's slots API (2024-09-04), on a free port of 127.0.0.1.
 
-    It behaves as the real one does, defects included, and goes wrong as it is
-    told through `faults`.  Everything it keeps can be seen and changed by the
-    test, without any request.  Requests that come at once race as they do
-    there; those that come one after the other do not.
+    It behaves like the original, defects included, and fails as `faults` says.  The
+    test can read and change its tables without a request.  Concurrent requests race
+    as in the original; sequential ones do not.
 
-    ``clock`` is asked for the time, to which `skew` is added; with a
-    `slotengine.testing.SimClock` nothing here ever waits by itself.  How long
-    searches are stale and limits last goes by the clock alone.
+    The time is the ``clock``'s plus `skew`.  With a `slotengine.testing.SimClock`
+    nothing here waits: reused searches and rate limits follow the clock alone.
 
     >>> import aiohttp
     >>> from slotengine.testing import SimClock
@@ -118,23 +116,23 @@ class RemoteCalCom:
         skew: timedelta = timedelta(0),
     ) -> None:
         self.skew = skew
-        """How far its clock is ahead; negative if it is behind."""
+        """How far the stand-in's clock is ahead; negative if it is behind."""
         self.faults = Faults()
-        """What goes wrong, and when."""
+        """The faults of requests."""
         self.log: list[Exchange] = []
         """All requests, in the order in which they arrived."""
         self.undecided = 0
-        """Requests that were checked and have not taken effect yet."""
+        """The number of requests that were checked and have not taken effect yet."""
         self._clock = clock if clock is not None else SystemClock()
         self._directory = Directory(event_types, users, teams, organizations)
         self._credentials = Credentials(api_keys, access_tokens, oauth_clients)
         self._limiter = Limiter(limits or RateLimits(), self._credentials)
         self._cache = Cache(stale)
-        self._books = Books()
-        self._replica: Books | None = None
+        self._tables = Tables()
+        self._replica: Tables | None = None
         self._listener = Listener(self._serve, self.now)
 
-    # --- Being there, and not ------------------------------------------------------------
+    # --- Listening -----------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -147,16 +145,16 @@ class RemoteCalCom:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop listening; whoever still waits at a gate is sent away."""
+        """Stop listening; requests that wait at a gate are cut."""
         await self._listener.close()
 
     @property
     def url(self) -> str:
-        """Where it listens, as ``http://127.0.0.1:40123``; the same before and after `down`."""
+        """The base URL, such as ``http://127.0.0.1:40123``; the same before and after `down`."""
         return f"http://127.0.0.1:{self._listener.port}"
 
     async def down(self) -> None:
-        """Drop all connections, and refuse new ones until `up`.  What it keeps, it keeps."""
+        """Cut all connections, and refuse new ones until `up`; the tables stay."""
         self._listener.hang_up()
 
     async def up(self) -> None:
@@ -164,38 +162,38 @@ class RemoteCalCom:
         await self._listener.listen()
 
     def lag(self) -> None:
-        """Let what is checked be the holds and bookings of this moment, until `catch_up`.
+        """Check requests against the tables as they are now, until `catch_up`.
 
-        So the original's checks may read a replica of its database, which is behind.
+        The original's checks may read a replica of its database that lags behind.
         """
-        self._replica = self._books.copy()
+        self._replica = self._tables.copy()
 
     def catch_up(self) -> None:
-        """Check what there is."""
+        """Check requests against the current tables again."""
         self._replica = None
 
-    # --- What the test sees and does -----------------------------------------------------
+    # --- For the test --------------------------------------------------------------------
 
     def now(self) -> datetime:
-        """Return the time it believes it is, in whole milliseconds."""
+        """Return the stand-in's time, in whole milliseconds."""
         now = from_us(self._clock.now()) + self.skew
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
     @property
     def rows(self) -> tuple[SelectedSlot, ...]:
-        """All holds, also those that are over and linger."""
-        return tuple(self._books.rows)
+        """All rows of holds, expired ones included."""
+        return tuple(self._tables.rows)
 
     @property
     def bookings(self) -> tuple[RemoteBooking, ...]:
-        """All bookings, also those that are cancelled."""
-        return tuple(self._books.bookings)
+        """All bookings, cancelled ones included."""
+        return tuple(self._tables.bookings)
 
     def live(self, event_type_id: int | None = None) -> tuple[SelectedSlot, ...]:
-        """Return the holds that hold now: all, or those of one event type."""
+        """Return the live holds: all, or those of one event type."""
         return tuple(
             row
-            for row in self._books.live(self.now())
+            for row in self._tables.live(self.now())
             if event_type_id in {None, row.event_type_id}
         )
 
@@ -208,18 +206,18 @@ class RemoteCalCom:
         minutes: int = USUAL_HOLD_MINUTES,
         uid: str | None = None,
     ) -> SelectedSlot:
-        """Hold a slot for somebody else; nothing is checked.
+        """Hold a slot for another caller, without any check.
 
         Raises `LookupError` for an unknown event type, `InvalidField` for a naive start.
         """
         event_type = self._event_type(event_type_id)
         start, end = _span(event_type, start, length)
         wanted = Wanted(event_type, start, "", end, minutes)
-        return self._books.insert(wanted, event_type.takers[0].user_id, self.now(), uid=uid)
+        return self._tables.insert(wanted, event_type.takers[0].user_id, self.now(), uid=uid)
 
     def release(self, uid: str) -> int:
-        """Remove all rows of a uid, and return how many there were."""
-        return self._books.delete(uid)
+        """Remove all rows of a uid, and return their number."""
+        return self._tables.delete(uid)
 
     def book(
         self,
@@ -231,10 +229,10 @@ class RemoteCalCom:
         attendees: int = 1,
         user_ids: Iterable[int] | None = None,
     ) -> RemoteBooking:
-        """Book a slot; nothing is checked, and holds are not looked at.
+        """Book a slot, without any check.
 
-        The first of ``user_ids`` owns it.  By default they are the owner, or
-        all hosts, or with round robin the first host and all fixed ones.
+        The first of ``user_ids`` owns it.  By default these are the owner, or all
+        hosts; with round robin, the first host and all fixed ones.
 
         Raises `LookupError` for an unknown event type, `InvalidField` for a naive start.
         """
@@ -246,7 +244,7 @@ class RemoteCalCom:
                 for index, host in enumerate(event_type.takers)
                 if not event_type.round_robin or host.fixed or index == 0
             )
-        return self._books.book(
+        return self._tables.book(
             event_type,
             start,
             end,
@@ -257,7 +255,7 @@ class RemoteCalCom:
 
     def cancel(self, uid: str) -> RemoteBooking:
         """Cancel a booking, and return it.  Raises `LookupError` if there is none."""
-        return self._books.cancel(uid)
+        return self._tables.cancel(uid)
 
     def _event_type(self, id: int) -> RemoteEventType:
         event_type = self._directory.find_event_type(id)
@@ -265,10 +263,10 @@ class RemoteCalCom:
             raise LookupError(id)
         return event_type
 
-    # --- One request, from its arrival to its answer -------------------------------------
+    # --- One request, from arrival to response -------------------------------------------
 
     async def _serve(self, request: web.BaseRequest) -> Answer:
-        """Answer a request, or raise `Cut`."""
+        """Return the response to a request.  Raises `Cut`."""
         path = rewritten(request.raw_path)
         op, uid = _route(request.method, path, request.headers.get("cal-api-version"))
         exchange = Exchange(self.now(), request.method, path, op, uid)
@@ -297,7 +295,7 @@ class RemoteCalCom:
         return await self._go_wrong(asked, At.AFTER) or answer
 
     async def _go_wrong(self, asked: _Asked, at: At) -> Answer | None:
-        """Do what the faults of this moment do; return an answer to give instead."""
+        """Apply the faults of this point; return a response to send instead, if any."""
         for fault in asked.exchange.faults:
             if fault.at is not at:
                 continue
@@ -332,7 +330,7 @@ class RemoteCalCom:
         return await perform[op](asked)
 
     async def _between(self, asked: _Asked) -> Answer | None:
-        """Let others in between a check and the change that it allows."""
+        """Let other requests in between a check and the change that it allows."""
         self.undecided += 1
         try:
             await asyncio.sleep(0)
@@ -349,9 +347,9 @@ class RemoteCalCom:
             return instead
         slots = self._cache.get(query, self._clock.now())
         if slots is None:
-            if self._books.purge(offer.event_type.id, self.now()):
+            if self._tables.purge(offer.event_type.id, self.now()):
                 asked.exchange.effect = "purged"
-            slots = search(self._books, self._directory, offer, query, self.now())
+            slots = search(self._tables, self._directory, offer, query, self.now())
             self._cache.put(query, slots, self._clock.now())
         return Answer(200, success(slots))
 
@@ -362,42 +360,42 @@ class RemoteCalCom:
         event_type = event_type_of(self._directory, body)
         check_permission(self._directory, event_type, body, user_id)
         wanted = wanted_by(body, event_type)
-        taker = check_post(self._replica or self._books, wanted, self.now())
+        taker = check_post(self._replica or self._tables, wanted, self.now())
         if instead := await self._between(asked):
             return instead
-        row = self._books.insert(wanted, taker, self.now())
+        row = self._tables.insert(wanted, taker, self.now())
         asked.exchange.uid, asked.exchange.effect = row.uid, "reserved"
         return Answer(201, success(shown(row, wanted.hold_minutes)))
 
     async def _get(self, asked: _Asked) -> Answer:
         if instead := await self._between(asked):
             return instead
-        row = self._books.find(asked.uid)
+        row = self._tables.find(asked.uid)
         return Answer(200, success(None if row is None else shown(row)))
 
     async def _patch(self, asked: _Asked) -> Answer:
         body = read_body(await _received(asked.request))
-        row = self._books.find(asked.uid)
+        row = self._tables.find(asked.uid)
         if row is None:
             raise HttpError(404, f"Slot with uid={asked.uid} not found")
         wanted = wanted_by(body, event_type_of(self._directory, body))
-        check_patch(self._replica or self._books, wanted, self.now())
+        check_patch(self._replica or self._tables, wanted, self.now())
         if instead := await self._between(asked):
             return instead
-        row = self._books.update(row.id, wanted, self.now())
+        row = self._tables.update(row.id, wanted, self.now())
         asked.exchange.effect = "moved"
         return Answer(200, success(shown(row, wanted.hold_minutes)))
 
     async def _delete(self, asked: _Asked) -> Answer:
         if instead := await self._between(asked):
             return instead
-        if self._books.delete(asked.uid):
+        if self._tables.delete(asked.uid):
             asked.exchange.effect = "released"
         return Answer(200, DONE)
 
 
 class _Asked(NamedTuple):
-    """A request under way, and the headers that its answer will have."""
+    """A request in progress, and the headers of its response."""
 
     request: web.BaseRequest
     exchange: Exchange
@@ -421,7 +419,7 @@ def _span(
 
 
 def rewritten(target: str) -> str:
-    """Return a request target as the original sees it: aliases rewritten.
+    """Return a request target with aliases rewritten, as in the original.
 
     >>> rewritten("/api/v2/slots?start=1"), rewritten("/v2/ee/slots")
     ('/v2/slots?start=1', '/v2/slots')
@@ -434,9 +432,9 @@ def rewritten(target: str) -> str:
 
 
 def _route(method: str, target: str, version: str | None) -> tuple[Op | None, str | None]:
-    """Return which endpoint is meant, and the uid in its path.
+    """Return the endpoint, and the uid in the path.
 
-    Any other version has other endpoints, none of which are here.
+    Other API versions have other endpoints, none of which are here.
     """
     path = target.partition("?")[0].removesuffix("/")
     method = "GET" if method == "HEAD" else method

@@ -83,11 +83,11 @@ def play(
     store: Callable[[], Store] = MemoryStore,
     check_every: int = CHECK_EVERY,
 ) -> Played:
-    """Play a history on a fresh engine, from a fresh ``store``.
+    """Play a history, on an engine of a fresh ``store``.
 
-    The same steps give the same transcript, on any backend, each time.  After
-    each step its answer and all reservations are looked at, and each
-    ``check_every`` steps all else that there is to see.
+    The same steps give the same transcript each time, on any backend.  After each
+    step, its answer and all reservations are checked; after each ``check_every``
+    steps, everything.
     """
     player = Player(steps, store(), check_every=check_every)
     try:
@@ -101,7 +101,7 @@ def _failure(error: Exception, steps: int) -> Failure:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, EngineClosed) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # a task of the engine died
+        error = error.__cause__  # a task of the engine failed
     if isinstance(error, InvariantBroken):
         return Failure(error.rule, error.details, steps)
     where = traceback.extract_tb(error.__traceback__)[-1]
@@ -110,19 +110,19 @@ def _failure(error: Exception, steps: int) -> Failure:
 
 
 class Finding(NamedTuple):
-    """A seed that fails, and the shortest history found that fails in the same way."""
+    """A seed that fails, and the shortest history found that breaks the same rule."""
 
     seed: int
     steps: int
     only: tuple[int, ...]
-    """Which steps of the seed's it takes, counted from 0."""
+    """The indexes of the steps that are needed."""
     played: Played
-    """What came of these."""
+    """The outcome of these steps."""
     whole: bool = False
-    """Whether only all of them will do: it does not fail if all is looked at after each step."""
+    """Whether all steps are needed: the history does not fail if each step is checked fully."""
 
     def command(self, *more: str) -> str:
-        """Return the command that plays it again."""
+        """Return the command that plays these steps again."""
         words = f"slotengine simulate --seed {self.seed} --steps {self.steps}"
         if not self.whole:
             words += f" --only {','.join(map(str, self.only)) or 'none'}"
@@ -136,7 +136,7 @@ def simulate(
     backend: str = "asyncio",
     store: Callable[[], Store] = MemoryStore,
 ) -> Finding | None:
-    """Play the history of a seed; if it fails, return how, in as few steps as can be found."""
+    """Play the history of a seed.  If it fails, shrink it and return the finding."""
     if play(history(seed, steps), backend=backend, store=store).failure is None:
         return None
     return investigate(seed, steps, backend=backend, store=store)
@@ -149,15 +149,15 @@ def investigate(
     backend: str = "asyncio",
     store: Callable[[], Store] = MemoryStore,
 ) -> Finding:
-    """Return the shortest history that can be found to break the same rule as a seed's does."""
+    """Return the shortest history found that breaks the same rule as a failing seed does."""
     whole = history(seed, steps)
 
     def played(kept: Sequence[int]) -> Played:
-        # With a look at everything after each step, or it would be up to how many are left.
+        # With all checks after each step; otherwise their times depend on the number of steps.
         return play([whole[i] for i in kept], backend=backend, store=store, check_every=1)
 
     failure = played(range(steps)).failure
-    if failure is None:  # looking more often is what keeps it from failing
+    if failure is None:  # with all checks after each step, it does not fail
         found = play(whole, backend=backend, store=store)
         assert found.failure is not None, "the seed is one that fails"
         return Finding(seed, steps, tuple(range(steps)), found, whole=True)
@@ -166,7 +166,7 @@ def investigate(
         found = played(kept).failure
         return found is not None and found.rule == failure.rule
 
-    # Without what was not played any more; but for settling, which is what may have failed.
+    # Without the steps after the failure, unless the failure came at the end of the run.
     length = failure.steps if fails(range(failure.steps)) else steps
     only = shortest(length, fails)
     return Finding(seed, steps, only, played(only))

@@ -1,7 +1,7 @@
-"""Faults, put in on purpose: whoever claims to find faults must find these.
+"""Named faults, which a checker of the engine must find.
 
-Each has a name, and breaks slotengine in one way for as long as a block lasts.
-A test of a test: `slotengine simulate --fault NAME` must fail, and soon.
+Each breaks slotengine in one way for as long as a block lasts.  They test the tests:
+`slotengine simulate --fault NAME` must fail, and soon.
 
 >>> from slotengine.core.ledger.ledger import Ledger
 >>> before = Ledger.extend
@@ -11,9 +11,9 @@ False
 >>> Ledger.extend is before
 True
 
-They are put in around methods that are called by name, so that one which is no
-more called, or no more there, is missed by the tests.  Not for use in threads:
-all engines of the process are broken.
+A fault replaces public methods by name.  So the tests notice if such a method is
+renamed, or no longer called.  Do not use faults in threads: they break all engines
+of the process.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 Method = Callable[..., Any]
 Patch = tuple[type, str, Callable[[Method], Method]]
-"""A class, the name of a method, and what makes a faulty one of the method that is there."""
+"""A class, the name of a method, and a function that returns the faulty method."""
 
 FAULTS: Final[dict[str, list[Patch]]] = {}
-"""Every fault by its name: what it breaks."""
+"""The patches of every fault, by its name."""
 
 DESCRIPTIONS: Final[dict[str, str]] = {}
-"""What is wrong with each fault in place, in a sentence."""
+"""What is wrong under each fault, in a sentence."""
 
 
 @contextmanager
 def fault(name: str) -> Iterator[None]:
-    """Have a fault in place for as long as the block lasts.  Raises `KeyError`."""
+    """Put a fault in for as long as the block lasts.  Raises `KeyError` for an unknown name."""
     with ExitStack() as stack:
         for owner, method, make in FAULTS[name]:
             stack.enter_context(_patched(owner, method, make))
@@ -77,7 +77,7 @@ def _patched(owner: type, name: str, make: Callable[[Method], Method]) -> Iterat
 def _breaks(
     name: str, owner: type, method: str
 ) -> Callable[[Callable[[Method], Method]], Callable[[Method], Method]]:
-    """Add what is decorated to a fault; its docstring, or that of the first, says what is wrong."""
+    """Add the decorated patch to a fault; the docstring of its first patch describes it."""
 
     def add(make: Callable[[Method], Method]) -> Callable[[Method], Method]:
         FAULTS.setdefault(name, []).append((owner, method, make))
@@ -92,7 +92,7 @@ def _breaks(
 
 @_breaks("until-off-by-one", Entry, "state_at")
 def _late_state(right: Method) -> Method:
-    """A hold is taken to be live at the very moment of its until."""
+    """A hold is still live at the moment of its until."""
 
     def state_at(self: Entry, now: int) -> State:
         return self.state if self.until == now else right(self, now)
@@ -112,7 +112,7 @@ def _late_version(right: Method) -> Method:
 def _late_chores(right: Method) -> Method:
     def do_chores(self: Books, now: int, limit: int) -> int:
         marked: int = right(self, now - 1, limit)
-        self.chores_due = max(self.chores_due, now + 1)  # or the sweeper would spin
+        self.chores_due = max(self.chores_due, now + 1)  # otherwise the sweeper would spin
         return marked
 
     return do_chores
@@ -120,7 +120,7 @@ def _late_chores(right: Method) -> Method:
 
 @_breaks("expiry-told-twice", Ledger, "expire")
 def _twice(right: Method) -> Method:
-    """The sweeper announces each expiry twice."""
+    """The sweeper publishes each expiry twice."""
 
     def expire(self: Ledger, now: int, limit: int | None = None) -> int:
         tell = self.on_change
@@ -137,7 +137,7 @@ def _twice(right: Method) -> Method:
 
 @_breaks("expiry-not-told", Ledger, "expire")
 def _never(right: Method) -> Method:
-    """The sweeper marks holds as expired, and tells nobody."""
+    """The sweeper marks holds as expired without an event."""
 
     def expire(self: Ledger, now: int, limit: int | None = None) -> int:
         return _telling(self, None, lambda: right(self, now, limit))  # type: ignore[no-any-return]
@@ -147,29 +147,29 @@ def _never(right: Method) -> Method:
 
 @_breaks("waits-for-the-sweeper", View, "live_among")
 def _in_the_way(right: Method) -> Method:
-    """A hold that has lapsed is in the way of others until the sweeper has run."""
+    """An expired hold is in the way until the sweeper has run."""
     return lambda self, standing: standing
 
 
 @_breaks("forgets-too-early", Books, "forget_bookings")
 def _hasty(right: Method) -> Method:
-    """Of bookings that are to be forgotten, some are not quite over."""
+    """Some bookings are forgotten before they are over."""
     return lambda self, before, uids: right(self, before + 1, uids)
 
 
 @_breaks("never-forgets", Books, "forget")
 def _kept(right: Method) -> Method:
-    """What has ended stays in memory for good."""
+    """Ended reservations stay in memory for ever."""
     return lambda self, entry: None
 
 
-# --- Room ------------------------------------------------------------------------------------
+# --- Space -----------------------------------------------------------------------------------
 
 
 @_breaks("touching-conflicts", ExclusiveTimeline, "room")
 @_breaks("touching-conflicts", CountedTimeline, "room")
 def _touching(right: Method) -> Method:
-    """Spans that merely touch are taken to be in each other's way: ``<=`` for ``<``."""
+    """Spans that only touch conflict: ``<=`` in place of ``<``."""
 
     def room(self: Any, start: int, end: int, units: int) -> int:
         if right(self, start - 1, end + 1, units) == NO_ROOM:
@@ -181,13 +181,13 @@ def _touching(right: Method) -> Method:
 
 @_breaks("oversold", CountedTimeline, "room")
 def _one_more(right: Method) -> Method:
-    """A resource of several units gives one more than it has."""
+    """A resource of several units gives out one unit too many."""
     return lambda self, start, end, units: right(self, start, end, units - 1)
 
 
 @_breaks("forgotten-claim", Resource, "give_back")
 def _not_given_back(right: Method) -> Method:
-    """Of a reservation with several claims, the last is never given back."""
+    """The last of several claims of a reservation is never given back."""
 
     def give_back(self: Reservable, start: int, end: int, units: int, owner: Any) -> None:
         claims = owner.all_claims()
@@ -199,7 +199,7 @@ def _not_given_back(right: Method) -> Method:
 
 @_breaks("in-its-own-way", Ledger, "move_any")
 def _in_its_own_way(right: Method) -> Method:
-    """What moves is refused because of its own claims."""
+    """A move is refused because of the reservation's own claims."""
 
     def move_any(
         self: Ledger, uid: str, candidates: Sequence[Proposal], *, now: int, **how: Any
@@ -217,7 +217,7 @@ def _in_its_own_way(right: Method) -> Method:
 
 @_breaks("half-a-batch", Ledger, "reserve_all")
 def _half(right: Method) -> Method:
-    """Of a batch that is refused, what was had before the refusal is kept."""
+    """A batch that is refused keeps the holds made before the refusal."""
 
     def reserve_all(
         self: Ledger, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
@@ -230,7 +230,7 @@ def _half(right: Method) -> Method:
     return reserve_all
 
 
-# --- What is said ----------------------------------------------------------------------------
+# --- Records ----------------------------------------------------------------------------
 
 
 @_breaks("version-not-raised", Ledger, "extend")
@@ -247,7 +247,7 @@ def _same_version(right: Method) -> Method:
 
 @_breaks("key-forgotten", Ledger, "reserve_proposal")
 def _keyless(right: Method) -> Method:
-    """A request that is repeated with its key is taken for another one."""
+    """A request that is repeated with its key makes another hold."""
 
     def reserve_proposal(self: Ledger, proposal: Proposal, **how: Any) -> Entry:
         return right(self, proposal._replace(key=None), **how)  # type: ignore[no-any-return]
@@ -257,19 +257,19 @@ def _keyless(right: Method) -> Method:
 
 @_breaks("key-mistaken", Proposal, "fingerprint")
 def _much_alike(right: Method) -> Method:
-    """Requests with one key are taken for the same although they are of another holder."""
+    """A key stands for a request of another holder, too."""
     return lambda self: right(self._replace(ttl=1, holder=None))
 
 
 @_breaks("key-of-other-hours", Proposal, "fingerprint")
 def _other_hours(right: Method) -> Method:
-    """A key stands for a request although that brings another schedule along."""
+    """A key stands for a request with another schedule, too."""
     return lambda self: right(self._replace(schedule=None))
 
 
 @_breaks("successor-told-first", Books, "expire_first")
 def _in_its_turn(right: Method) -> Method:
-    """That a hold has lapsed is told only after what has its room."""
+    """An expiry is published after the change that took its place."""
 
     def expire_first(self: Books, lapsed: Collection[Entry], now: int) -> None:
         tell, late = self.on_change, list[tuple[Verb, Entry, int]]()
@@ -289,13 +289,13 @@ def _in_its_turn(right: Method) -> Method:
 
 @_breaks("stale-version-accepted", Ledger, "confirm")
 def _any_version(right: Method) -> Method:
-    """A worker that acts on an old view is let through."""
+    """A change with a stale version is accepted."""
     return lambda self, uid, *, version=None, **how: right(self, uid, **how)
 
 
 @_breaks("unrecorded-extension", Ledger, "apply")
 def _unrecorded(right: Method) -> Method:
-    """What was extended lapses at its old moment once the engine has crashed."""
+    """After a crash, an extended hold expires at its old until."""
 
     def apply(self: Ledger, change: Any) -> None:
         if change.verb is Verb.EXTEND:
@@ -307,7 +307,7 @@ def _unrecorded(right: Method) -> Method:
 
 @_breaks("booking-lapses", Ledger, "confirm")
 def _lapses(right: Method) -> Method:
-    """A booking vanishes when the hold that it was would have lapsed."""
+    """A booking ends when its hold would have expired."""
 
     def confirm(self: Ledger, uid: str, **how: Any) -> Entry:
         entry = self.get(uid, now=how["now"])
@@ -320,18 +320,18 @@ def _lapses(right: Method) -> Method:
     return confirm
 
 
-# --- What can be booked ------------------------------------------------------------------------
+# --- Booking rules ------------------------------------------------------------------------
 
 
 @_breaks("limit-not-counted", BookingRules, "proposal")
 def _unlimited(right: Method) -> Method:
-    """What is reserved does not count towards the limits of its event type."""
+    """Reservations do not count towards the limits of their event type."""
     return lambda self, ask: right(self, ask)._replace(limits=())
 
 
 @_breaks("host-taken-twice", Occupancy, "pick")
 def _anybody(right: Method) -> Method:
-    """Of a group of whom nobody is free, the first is taken all the same."""
+    """If no host of a group is free, the first is taken."""
 
     def pick(self: Occupancy, pool: Pool, *about: Any, **how: Any) -> Claim:
         try:
@@ -344,43 +344,43 @@ def _anybody(right: Method) -> Method:
 
 @_breaks("out-of-turn", Occupancy, "turns")
 def _no_turns(right: Method) -> Method:
-    """Of a group, the first who is free is always taken."""
+    """The first free host of a group is always taken."""
     return lambda self, pool, *about, **how: list(range(len(pool.claims)))
 
 
 @_breaks("hours-not-kept", BookingRules, "fixed_hours")
 def _always_open(right: Method) -> Method:
-    """Of hosts who are always needed, nobody asks whether they are there at that time."""
+    """The opening hours of fixed hosts are ignored."""
     return lambda self, enforce: right(self, False)
 
 
 @_breaks("notice-not-kept", BookingRules, "check_start")
 def _at_any_time(right: Method) -> Method:
-    """What is too close, or too far away, is let through."""
+    """Notice and booking window are ignored."""
     return lambda self, start, now: None
 
 
 @_breaks("offered-though-held", AvailabilitySearch, "split_by_host")
 def _beside_bookings(right: Method) -> Method:
-    """Slots are offered as if nothing stood in their way."""
+    """Slots are offered although they are held."""
     return lambda self, host, starts: (starts, [])
 
 
 @_breaks("busy-time-ignored", Resource, "is_busy")
 def _never_busy(right: Method) -> Method:
-    """What is imported as busy is given away."""
+    """Imported busy time is ignored."""
     return lambda self, start, end: False
 
 
 @_breaks("quota-not-kept", Holders, "check")
 def _without_quota(right: Method) -> Method:
-    """A holder may have as much as it likes."""
+    """Holder quotas are ignored."""
     return lambda self, *about: None
 
 
 @_breaks("move-escapes-quota", Holders, "check_move")
 def _moved_out_of_it(right: Method) -> Method:
-    """A hold that moves may be as long as the engine allows, whatever it was made under."""
+    """A move ignores the quota of its hold."""
 
     def check_move(self: Holders, entry: Entry, *about: Any) -> None:
         quota, entry.quota = entry.quota, None
@@ -394,13 +394,13 @@ def _moved_out_of_it(right: Method) -> Method:
 
 @_breaks("renewed-for-ever", Ledger, "check_life")
 def _immortal(right: Method) -> Method:
-    """A hold may be renewed again and again, beyond the life that its quota gives it."""
+    """A hold may be renewed beyond its longest life."""
     return lambda self, entry, until: None
 
 
 @_breaks("quota-lost-in-a-crash", Books, "apply")
 def _without_its_quota(right: Method) -> Method:
-    """After a crash nobody knows under which quota a hold was made."""
+    """After a crash, the quotas of holds are lost."""
     return lambda self, change: right(self, change._replace(quota=None))
 
 
@@ -409,7 +409,7 @@ def _without_its_quota(right: Method) -> Method:
 
 @_breaks("lapse-wakes-nobody", WaitingRoom, "told")
 def _silent_lapse(right: Method) -> Method:
-    """Whoever waits for a hold to lapse sleeps on when it does."""
+    """An expiry wakes no waiting call."""
 
     def told(self: WaitingRoom, verb: Verb, entry: Entry) -> None:
         if verb is not Verb.EXPIRE:
@@ -420,19 +420,19 @@ def _silent_lapse(right: Method) -> Method:
 
 @_breaks("move-wakes-nobody", WaitingRoom, "moving")
 def _silent_move(right: Method) -> Method:
-    """Whoever waits for what moves away sleeps on."""
+    """A move wakes no waiting call."""
     return lambda self, uid: None
 
 
 @_breaks("import-wakes-nobody", WaitingRoom, "imported")
 def _silent_import(right: Method) -> Method:
-    """Whoever waits for imported busy time to end sleeps on when it is gone."""
+    """The end of imported busy time wakes no waiting call."""
     return lambda self: None
 
 
 @_breaks("leaving-wakes-nobody", Line, "leave")
 def _silent_leave(right: Method) -> Method:
-    """Whoever gives up waiting wakes none of those behind."""
+    """A call that gives up wakes none of those behind it."""
 
     def leave(self: Line[Any], waiter: Waiter[Any]) -> None:
         called = list(self.to_try), {one.ticket for one in self if one.to_try}
@@ -446,7 +446,7 @@ def _silent_leave(right: Method) -> Method:
 
 @_breaks("last-come-first-served", Line, "next")
 def _newest(right: Method) -> Method:
-    """Of those who wait for the same, the one who came last is served first."""
+    """Of several calls that wait for the same slot, the last is served first."""
 
     def next_(self: Line[Any]) -> Waiter[Any] | None:
         waiter: Waiter[Any] | None = right(self)
@@ -459,7 +459,7 @@ def _newest(right: Method) -> Method:
 
 @_breaks("newcomer-overtakes", WaitingRoom, "screen")
 def _overtaking(right: Method) -> Method:
-    """Whoever comes at the right moment is served before those who wait."""
+    """A new call can be served before those that wait."""
 
     def screen(self: WaitingRoom, proposal: Proposal, own: Entry | None) -> Proposal:
         is_new = own is None and self.ticket == NEWCOMER
@@ -470,7 +470,7 @@ def _overtaking(right: Method) -> Method:
 
 @_breaks("mover-overtakes", WaitingRoom, "screen")
 def _moving_in(right: Method) -> Method:
-    """Whoever moves is served before those who wait."""
+    """A move can be served before the calls that wait."""
 
     def screen(self: WaitingRoom, proposal: Proposal, own: Entry | None) -> Proposal:
         return proposal if own is not None else right(self, proposal, own)
@@ -480,13 +480,13 @@ def _moving_in(right: Method) -> Method:
 
 @_breaks("handed-to-nobody", WaitingRoom, "abandon")
 def _lost(right: Method) -> Method:
-    """What one was handed who is cancelled in that moment is held for nobody."""
+    """The hold of a call that is cancelled when it is served stays."""
     return lambda self, waiter: self.dismiss(waiter)
 
 
 @_breaks("more-wait-than-may", Line, "join")
 def _crowd(right: Method) -> Method:
-    """Any number may wait."""
+    """The bound on waiting calls is ignored."""
 
     def join(self: Line[Any], *about: Any) -> Waiter[Any]:
         self.most += 1
@@ -496,7 +496,7 @@ def _crowd(right: Method) -> Method:
 
 
 def _telling(ledger: Ledger, tell: OnChange | None, act: Callable[[], Any]) -> Any:
-    """Let a ledger tell somebody else for as long as it acts."""
+    """Replace a ledger's ``on_change`` while it acts."""
     right, ledger.on_change = ledger.on_change, tell
     try:
         return act()

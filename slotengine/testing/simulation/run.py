@@ -1,7 +1,7 @@
 """The state of one run: an engine, the naive ledger beside it, and what its clients know.
 
 Everything that a step needs is here: how an answer is compared and learned, how
-all tasks come to rest, how a crash takes back what nobody was told, and all
+all tasks come to rest, how a crash takes back what no client knows of, and all
 checks.  `slotengine.testing.simulation.player` decides what happens.
 """
 
@@ -96,7 +96,7 @@ class Run:
         self.failed: Exception | None = None
         """The first error in any task."""
         self._numbers = count(1)
-        self._known: dict[int, list[str]] = {}  # the uids that each client was told
+        self._known: dict[int, list[str]] = {}  # the uids that each client knows
         self._imports: dict[str, Import] = {}
         self._refused = 0
         # What a crash may take back: the number of records, and how to restore the naive ledger.

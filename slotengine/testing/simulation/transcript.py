@@ -1,4 +1,4 @@
-"""What is told of a history that was played, line by line."""
+"""The transcript of a history, line by line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from slotengine.testing.simulation.steps import SCALE, Step
 
 
 class TranscriptLine(NamedTuple):
-    """A line of a transcript: what happened, and what came of it."""
+    """A line of a transcript: a step, and the answer."""
 
     what: Step | Operation | str
     answer: Answer = None
@@ -21,7 +21,7 @@ class TranscriptLine(NamedTuple):
 
 
 def difference(answer: Answer, expected: Answer) -> str:
-    """Return what an answer is and must be, with more about it if in few words that is the same.
+    """Return how an answer differs from the expected one; in detail, if the short texts are equal.
 
     >>> difference(None, 3)
     'is None, must be 3'

@@ -1,9 +1,9 @@
-"""The stand-in's tables: holds, live or long over, and bookings.
+"""The stand-in's tables: holds, live or expired, and bookings.
 
-They store what they are told; nothing here keeps two live holds from
-overlapping.  Whether one may be had is asked before, in `rules`.
+They store anything; nothing here prevents two live holds from overlapping.  The
+checks come before, in `rules`.
 
-Times are aware UTC datetimes in whole milliseconds, spans half-open.
+Times are aware UTC datetimes in whole milliseconds; spans are half-open.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from slotengine.engine.uids import new_uid
-from slotengine.testing.remote.answers import no_such_row
 from slotengine.testing.remote.directory import RemoteEventType
+from slotengine.testing.remote.responses import no_such_row
 
 
 class Status(Enum):
-    """What may become of a booking."""
+    """The status of a booking."""
 
     ACCEPTED = "ACCEPTED"
     PENDING = "PENDING"
@@ -29,12 +29,12 @@ class Status(Enum):
 
 
 ACTIVE: Final = frozenset({Status.ACCEPTED, Status.PENDING, Status.AWAITING_HOST})
-"""The bookings that refuse reservations.  What blocks a search is decided there."""
+"""The bookings that block reservations.  `search` decides which block slots."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedSlot:
-    """One row of the table of holds, live or long over."""
+    """One row of the table of holds, live or expired."""
 
     id: int
     event_type_id: int
@@ -46,17 +46,17 @@ class SelectedSlot:
     is_seat: bool = False
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
-        """Tell whether it shares time with a span."""
+        """Return whether it overlaps a span."""
         return self.start < end and self.end > start
 
     def is_live(self, now: datetime) -> bool:
-        """Tell whether it still holds."""
+        """Return whether it has not expired."""
         return self.release_at > now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteBooking:
-    """One booking: the first of its users owns it, the others attend."""
+    """One booking; the first of its users owns it, the others attend."""
 
     id: int
     uid: str
@@ -68,12 +68,12 @@ class RemoteBooking:
     attendees: int = 1
 
     def overlaps(self, start: datetime, end: datetime) -> bool:
-        """Tell whether it shares time with a span."""
+        """Return whether it overlaps a span."""
         return self.start < end and self.end > start
 
 
 class Wanted(NamedTuple):
-    """A hold that may be asked for; whether it can be had is asked next."""
+    """A hold that is requested, not yet checked."""
 
     event_type: RemoteEventType
     start: datetime
@@ -82,7 +82,7 @@ class Wanted(NamedTuple):
     hold_minutes: int
 
 
-class Books:
+class Tables:
     """All holds and bookings."""
 
     def __init__(self) -> None:
@@ -90,24 +90,24 @@ class Books:
         self.bookings: list[RemoteBooking] = []
         self._last_id = 0
 
-    def copy(self) -> Books:
-        """Return the same, to stay as it is now."""
-        copy = Books()
+    def copy(self) -> Tables:
+        """Return a copy of both tables."""
+        copy = Tables()
         copy.rows, copy.bookings = list(self.rows), list(self.bookings)
         return copy
 
     def live(self, now: datetime) -> list[SelectedSlot]:
-        """Return the holds that still hold."""
+        """Return the holds that have not expired."""
         return [row for row in self.rows if row.is_live(now)]
 
     def find(self, uid: str) -> SelectedSlot | None:
-        """Return a hold, also one that is over; uids are not unique, the oldest row wins."""
+        """Return a hold, also an expired one.  Uids are not unique: the oldest row wins."""
         return next((row for row in self.rows if row.uid == uid), None)
 
     def insert(
         self, wanted: Wanted, user_id: int, now: datetime, *, uid: str | None = None
     ) -> SelectedSlot:
-        """Store a hold, whatever else there is."""
+        """Store a hold, without any check."""
         row = SelectedSlot(
             id=self._next_id(),
             event_type_id=wanted.event_type.id,
@@ -122,9 +122,9 @@ class Books:
         return row
 
     def update(self, id: int, wanted: Wanted, now: datetime) -> SelectedSlot:
-        """Overwrite a hold; its user and its seat flag stay, whatever the event type is now.
+        """Overwrite a hold; its user and seat flag stay, even with another event type.
 
-        Raises `BareError` if the row has gone meanwhile.
+        Raises `BareError` if the row is gone.
         """
         for index, row in enumerate(self.rows):
             if row.id == id:
@@ -139,11 +139,11 @@ class Books:
         raise no_such_row()
 
     def delete(self, uid: str) -> int:
-        """Remove all rows of a uid, and return how many there were."""
+        """Remove all rows of a uid, and return their number."""
         return self._keep([row for row in self.rows if row.uid != uid])
 
     def purge(self, event_type_id: int, now: datetime) -> int:
-        """Remove the expired rows of an event type, and return how many there were."""
+        """Remove the expired rows of an event type, and return their number."""
         return self._keep(
             [row for row in self.rows if row.event_type_id != event_type_id or row.is_live(now)]
         )
@@ -158,7 +158,7 @@ class Books:
         status: Status,
         attendees: int,
     ) -> RemoteBooking:
-        """Add a booking, whatever is held or booked."""
+        """Add a booking, without any check."""
         booking = RemoteBooking(
             id=self._next_id(),
             uid=new_uid(),

@@ -1,8 +1,8 @@
-"""What the stand-in answers, as values: statuses, bodies and headers.
+"""The stand-in's responses, as values: statuses, bodies and headers.
 
-The envelope and most errors are `wire`'s, which our own server shares.  Here
-are the ones that only the original has: throttling, and what its search
-engine and its database report.
+The envelope and most errors are in `slotengine.calcom.wire`, which our own server
+uses too.  Here are the errors that only the original has: of its throttling, its
+search engine and its database.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 class BareError(Exception):
-    """An error whose envelope has a code of its own, and perhaps no details.
+    """An error whose envelope has its own code, and may lack details.
 
     >>> str(BareError(409, "CONFLICT", "taken"))
     'taken'
@@ -52,21 +52,21 @@ TRPC: Final = {
     "CONFLICT": 409,
     "INTERNAL_SERVER_ERROR": 500,
 }
-"""The status for each code that the search engine reports."""
+"""The status for each error code of the search engine."""
 
 
 def too_many_requests() -> BareError:
-    """Return the 429: its details are its message once more."""
+    """Return the 429; its details repeat its message."""
     return BareError(429, "ThrottlerException", TOO_MANY, TOO_MANY)
 
 
 def no_such_row() -> BareError:
-    """Return what the database says when the row to be changed is gone."""
+    """Return the database's error for an update of a row that is gone."""
     return BareError(404, "NOT_FOUND", "No record was found for an update.")
 
 
 def engine_error(code: str, message: str | None) -> HttpError | BareError:
-    """Return what becomes of an error of the search engine.
+    """Return the response to an error of the search engine.
 
     >>> engine_error("NOT_FOUND", None).message
     'NOT_FOUND'
@@ -79,7 +79,7 @@ def engine_error(code: str, message: str | None) -> HttpError | BareError:
 
 
 def refusal(error: HttpError | BareError, *, path: str, now: datetime) -> Answer:
-    """Return the answer to whatever was refused."""
+    """Return the response to a refused request."""
     if isinstance(error, HttpError):
         return Answer(error.status, error_body(error, path=path, now=now))
     inside: dict[str, object] = {"code": error.code, "message": error.message}

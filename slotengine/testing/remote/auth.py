@@ -1,7 +1,7 @@
-"""Who calls the stand-in, and how often: credentials and rate limits.
+"""Credentials and rate limits of the stand-in's callers.
 
-Pure: header values and the time are arguments.  The limiter comes first and
-looks up API keys on every endpoint; whoever calls is asked by POST alone.
+Pure: header values and the time are arguments.  The rate limiter comes first, and
+looks up API keys on every endpoint.  Only POST authenticates the caller.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from slotengine.calcom.catalog.rate_limits import (
     RateLimitStatus,
 )
 from slotengine.calcom.wire import HttpError
-from slotengine.testing.remote.answers import too_many_requests
+from slotengine.testing.remote.responses import too_many_requests
 
 KEY_PREFIX: Final = "cal_"
-"""What tells an API key from an access token."""
+"""The prefix of API keys, which access tokens do not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """The limit for each kind of caller; the defaults are the original's."""
+    """The limits for each kind of caller; by default, the original's."""
 
     api_key: RateLimit = DEFAULT_LIMIT
     access_token: RateLimit = AUTHENTICATED_LIMIT
@@ -36,7 +36,7 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class RemoteApiKey:
-    """An API key, beginning with ``cal_``, whom it acts for, and limits of its own."""
+    """An API key, which begins with ``cal_``, its user, and limits of its own."""
 
     secret: str = field(repr=False)
     user_id: int
@@ -46,7 +46,7 @@ class RemoteApiKey:
 
 @dataclass(frozen=True, slots=True)
 class RemoteAccessToken:
-    """An access token, whom it acts for, and from which web origins; None: from any."""
+    """An access token, its user, and the web origins that it is valid for; None for any."""
 
     secret: str = field(repr=False)
     user_id: int
@@ -55,7 +55,7 @@ class RemoteAccessToken:
 
 @dataclass(frozen=True, slots=True)
 class RemoteOAuthClient:
-    """A platform, and the owner of its organization, whom it acts for."""
+    """A platform's OAuth client, which acts for the owner of its organization."""
 
     id: str
     secret: str = field(repr=False)
@@ -66,7 +66,7 @@ Headers = Mapping[str, str]
 
 
 def bearer(headers: Headers) -> str | None:
-    """Return the token of the Authorization header, or all of it if that is no bearer's."""
+    """Return the token of an Authorization header; all of it, if it is not a bearer's."""
     header = headers.get("Authorization")
     if not header:
         return None
@@ -75,7 +75,7 @@ def bearer(headers: Headers) -> str | None:
 
 
 class Credentials:
-    """All that is accepted as proof of who calls."""
+    """All credentials that the stand-in accepts."""
 
     def __init__(
         self,
@@ -88,16 +88,16 @@ class Credentials:
         self._oauth_clients = {one.id: one for one in oauth_clients}
 
     def api_key(self, secret: str) -> RemoteApiKey:
-        """Return an API key, or raise the 401 that an unknown one gets everywhere."""
+        """Return an API key; raises the 401 that an unknown one gets on every endpoint."""
         key = self._api_keys.get(secret)
         if key is None:
             raise HttpError(401, "CustomThrottlerGuard - Invalid API Key")
         return key
 
     def caller(self, headers: Headers) -> int | None:
-        """Return the id of the user who calls, None if nobody says.
+        """Return the user id of the caller, or None without credentials.
 
-        Raises `HttpError` 401 for wrong credentials, although none are needed.
+        Raises `HttpError` 401 for wrong credentials, although none are required.
         """
         client_id, secret = headers.get("x-cal-client-id"), headers.get("x-cal-secret-key")
         if client_id and secret:
@@ -136,7 +136,7 @@ class Credentials:
 
 
 class Limiter:
-    """Counts requests, per caller, in windows that begin with their first request."""
+    """Counts requests per caller, in windows that begin with the first request."""
 
     def __init__(self, limits: RateLimits, credentials: Credentials) -> None:
         self._limits = limits
@@ -144,10 +144,10 @@ class Limiter:
         self._windows: dict[RateLimit, FixedWindowCounter] = {}
 
     def admit(self, headers: Headers, address: str, now: int) -> dict[str, str]:
-        """Count a request, and return the headers that tell of it.
+        """Count a request, and return its rate limit headers.
 
-        Raises `HttpError` 401 for an unknown API key, and `Throttled` when all
-        limits of the caller are exceeded.
+        Raises `HttpError` 401 for an unknown API key, and `Throttled` when the
+        caller has exceeded all its limits.
         """
         caller, limits = self._of(headers, address)
         shown: dict[str, str] = {}
@@ -180,7 +180,7 @@ class Limiter:
 
 
 class Throttled(Exception):
-    """A caller has used up all limits; carries the headers that say so."""
+    """The caller has exceeded all its limits; carries the rate limit headers."""
 
     def __init__(self, headers: dict[str, str]) -> None:
         super().__init__(headers)
