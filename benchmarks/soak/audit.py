@@ -162,11 +162,16 @@ class Acknowledged:
         self._broken = broken
 
     def given(self, one: Reservation, *, wanted: bool) -> None:
-        """Record a new hold.  No customer comes back for one that is not ``wanted``."""
+        """Record a new hold.  No customer comes back for one that is not ``wanted``.
+
+        A customer that waited may be woken so late that the hold has lapsed.
+        """
         self.answers += 1
-        right = one.state is State.HELD and one.version == 1
+        late = one.until is not None and one.until <= self._engine.now()
+        seen = one.state, one.version
+        right = seen == (State.HELD, 1) or (late and seen == (State.EXPIRED, 2))
         self._broken.unless(right, f"a new hold is {one!r}")
-        if wanted:
+        if wanted and not late:
             self.holds.put(one)
 
     def changed(self, before: Reservation, now: Reservation, state: State, steps: int = 1) -> None:

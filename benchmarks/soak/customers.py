@@ -73,6 +73,9 @@ ANSWERED: Final = (SlotTaken, NoneFree, QuotaExceeded)
 LAPSED: Final = (HoldExpired, StaleVersion)
 """Errors that a customer with a hold must expect.  Lapsing is a change, and raises the version."""
 
+GONE: Final = (*LAPSED, UnknownReservation)
+"""The same, after a delay: the hold may have lapsed so long ago that it is forgotten."""
+
 
 class Keyed(NamedTuple):
     """A request with a key that was accepted."""
@@ -271,7 +274,7 @@ class Customers:
         one = self._held()
         try:
             now = await self._engine.extend(one.uid, ttl=self._ttl(), version=one.version)
-        except LAPSED as refusal:
+        except GONE as refusal:
             self._has.refused_as_expired(one, refusal)
         except LifeExceeded:
             self._has.unchanged(one)
@@ -282,7 +285,7 @@ class Customers:
         one = self._held()
         try:
             now = await self._engine.confirm(one.uid, version=one.version)
-        except LAPSED as refusal:
+        except GONE as refusal:
             self._has.refused_as_expired(one, refusal)
         else:
             self._has.changed(one, now, State.CONFIRMED)
@@ -328,7 +331,11 @@ class Customers:
             self._audit.broken.add(f"at the end: {error!r}")
 
     async def _give_up(self, one: Reservation) -> None:
-        now = await self._engine.release(one.uid)
+        try:
+            now = await self._engine.release(one.uid)
+        except UnknownReservation as refusal:
+            self._has.refused_as_expired(one, refusal)
+            return
         if now.state is State.EXPIRED:  # as if released
             self._has.expired(one.uid)
         else:
