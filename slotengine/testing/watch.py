@@ -153,8 +153,8 @@ class Watch:
                 ledger.occupancy.decide(wanted, ledger.occupancy.view(ledger.now))
             except Refused:
                 continue
-            told = f"{RULES['served']}: {wanted}, until {from_us(waiter.until)}"
-            self.broken.append(InvariantBroken("served", told))
+            details = f"{RULES['served']}: {wanted}, until {from_us(waiter.until)}"
+            self.broken.append(InvariantBroken("served", details))
 
     def raise_first(self) -> None:
         """Raise the first violation, if any."""
@@ -338,8 +338,8 @@ class Watch:
             self._ended.popleft()
 
     def _break(self, rule: str, one: Reservation, more: str = "") -> None:
-        told = f"{RULES[rule]}; {one!r}" + (f": {more}" if more else "")
-        self.broken.append(InvariantBroken(rule, told))
+        details = f"{RULES[rule]}; {one!r}" + (f": {more}" if more else "")
+        self.broken.append(InvariantBroken(rule, details))
 
 
 @contextmanager
