@@ -378,7 +378,7 @@ class SlotEngine:
                 begin, end, claims, lives, holder, event_type,
                 key=key, quota=quota_or_none(quota), demand=demand_of(past),
             )  # fmt: skip
-            return await self._wait_for(proposal, None, wait)
+            return await self._wait_for(proposal, wait)
         return self.reserve_nowait(
             resource, start, length,
             units=units, holder=holder, ttl=ttl, key=key, event_type=event_type, quota=quota,
@@ -437,7 +437,7 @@ class SlotEngine:
         if self._turn_is_over():
             await self._give_way()
         if wait is not None:
-            return await self._wait_for(self._proposal(request), None, wait)
+            return await self._wait_for(self._proposal(request), wait)
         return self.reserve_request_nowait(request)
 
     def reserve_request_nowait(self, request: Request) -> Reservation:
@@ -626,8 +626,8 @@ class SlotEngine:
                 event_type, start, length, ttl, only, enforce,
                 seats=seats, holder=holder, key=key, quota=quota,
             )  # fmt: skip
-            proposal, check, last = self._service.prepare(ask)
-            return await self._wait_for(proposal, check, wait, last)
+            proposal, last = self._service.prepare(ask, now=self._now())
+            return await self._wait_for(proposal, wait, last)
         return self.reserve_slot_nowait(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
@@ -1370,13 +1370,12 @@ class SlotEngine:
     async def _wait_for(
         self,
         proposal: Proposal,
-        check: Callable[[int], None] | None,
         wait: timedelta,
         last: int = LAST_US,
     ) -> Reservation:
         self._check_here()
         patience = duration_us(wait, "wait")
-        return self._answer(await self._room.reserve(proposal, check, patience, last))
+        return self._answer(await self._room.reserve(proposal, patience, last))
 
     def _past_us(self, before: datetime) -> int:
         moment = to_us(before, "before")

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.proposal import Proposal
     from slotengine.core.ledger.reservation import Claim, Placement
 
-Check = Callable[[int], None] | None
-
 TRIES_PER_TURN = 64
 """The sweeper lets so many try before it gives way: as many as there are calls in a turn."""
 
@@ -50,10 +48,9 @@ GIVES_NOTHING_BACK = frozenset({Verb.EXTEND, Verb.CONFIRM})
 class Caller:
     """A call that sleeps until there is an answer: a reservation, or an error."""
 
-    __slots__ = ("answered", "check", "entry", "error")
+    __slots__ = ("answered", "entry", "error")
 
-    def __init__(self, check: Check) -> None:
-        self.check = check
+    def __init__(self) -> None:
         self.answered = anyio.Event()
         self.entry: Entry | None = None
         self.error: Exception | None = None
@@ -109,9 +106,7 @@ class WaitingRoom:
 
     # --- Callers ---------------------------------------------------------------------------
 
-    async def reserve(
-        self, proposal: Proposal, check: Check, wait: int, last: int = LAST_US
-    ) -> Entry:
+    async def reserve(self, proposal: Proposal, wait: int, last: int = LAST_US) -> Entry:
         """Hold what is proposed, or wait for it, for so long at most.
 
         Whoever waited until after the ``last`` moment at which it may be had, or for
@@ -120,7 +115,7 @@ class WaitingRoom:
         holder waits for as many already.
         """
         try:
-            found = self.ask(proposal, check, wait, last)
+            found = self.ask(proposal, wait, last)
             return found if isinstance(found, Entry) else await self._answer_to(found)
         except Refused:
             self.refused += 1
@@ -138,14 +133,12 @@ class WaitingRoom:
         assert caller.entry is not None
         return caller.entry
 
-    def ask(
-        self, proposal: Proposal, check: Check, wait: int, last: int = LAST_US
-    ) -> Entry | Waiter[Caller]:
+    def ask(self, proposal: Proposal, wait: int, last: int = LAST_US) -> Entry | Waiter[Caller]:
         """Hold what is proposed, or stand in line for it.  Raises as `reserve` does."""
         if wait < 0:
             raise InvalidField("wait", "must not be negative")
         try:
-            return self._try(proposal, check, NEWCOMER)
+            return self._try(proposal, NEWCOMER)
         except (SlotTaken, NoneFree) as refusal:
             until = min(self._ledger.now + wait, last)
             if proposal.demand is not ANYTHING_GOES:  # once it is over nobody can have it
@@ -160,7 +153,7 @@ class WaitingRoom:
                 raise closed from None
         holder = proposal.holder
         self._check_holder(proposal)
-        waiter = self.line.join(proposal, until, Caller(check))
+        waiter = self.line.join(proposal, until, Caller())
         if holder is not None:
             self.of_holders[holder] = self.of_holders.get(holder, 0) + 1
         self._attend()
@@ -243,7 +236,7 @@ class WaitingRoom:
         """Let one try; if it is for the ``last`` time, what it hears is the answer."""
         caller = waiter.caller
         try:
-            entry = self._try(waiter.proposal, caller.check, waiter.ticket)
+            entry = self._try(waiter.proposal, waiter.ticket)
         except (SlotTaken, NoneFree) as refusal:
             closed = self._closed(waiter.proposal)  # the session it was to join may be over
             if last or closed is not None or not _may_pass(refusal):
@@ -279,12 +272,10 @@ class WaitingRoom:
 
     # --- Fairness --------------------------------------------------------------------------
 
-    def _try(self, proposal: Proposal, check: Check, ticket: int) -> Entry:
+    def _try(self, proposal: Proposal, ticket: int) -> Entry:
         self.ticket = ticket
         try:
-            return self._ledger.reserve_proposal(
-                proposal, uid=self._new_uid(), now=self._now(), check=check
-            )
+            return self._ledger.reserve_proposal(proposal, uid=self._new_uid(), now=self._now())
         finally:
             self.ticket = NEWCOMER
 

@@ -81,7 +81,7 @@ class RoomAgainstList(RuleBasedStateMachine):
         waiters: list[Waiter[Caller]] = []
 
         def ours() -> object:
-            found = self.room.ask(proposal, None, wait)
+            found = self.room.ask(proposal, wait)
             if isinstance(found, Waiter):
                 waiters.append(found)
                 return "waits"

@@ -256,9 +256,9 @@ async def slept_through(engine: SlotEngine, clock: SimClock) -> None:
     wish = Request(START, HALF_HOUR, (Claim("room"),)).proposal(default_ttl=60_000_000)
     with fault("lapse-wakes-nobody"):
         await engine.reserve("room", START, HALF_HOUR)
-        engine.waitlist.ask(wish, None, 3_600_000_000)
+        engine.waitlist.ask(wish, 3_600_000_000)
         # The second is behind the first, and has no chance to sleep through anything.
-        engine.waitlist.ask(wish, None, 3_600_000_000)
+        engine.waitlist.ask(wish, 3_600_000_000)
         await clock.advance(minutes(5))
 
 

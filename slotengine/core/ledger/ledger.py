@@ -16,7 +16,7 @@ Times are UTC microseconds, spans are half-open, and durations microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.ledger.books import Books
@@ -66,6 +66,7 @@ from slotengine.errors import (
 if TYPE_CHECKING:
     from slotengine.core.ledger.holders import Holders
     from slotengine.core.ledger.occupancy import Occupancy
+    from slotengine.core.ledger.proposal import StartRule
     from slotengine.core.ledger.quota import Quota
     from slotengine.core.ledger.reservation import Reservable
     from slotengine.core.ledger.resource import Imported
@@ -140,7 +141,7 @@ class Ledger(Books):
         holder: str | None = None,
         event_type: str | None = None,
         hours: Windows | None = None,
-        check: Callable[[int], None] | None = None,
+        rule: StartRule | None = None,
         limits: tuple[Claim, ...] = (),
         quota: Quota | None = None,
         demand: Demand = ANYTHING_GOES,
@@ -157,9 +158,9 @@ class Ledger(Books):
             claims = (Claim(resource, start, end),)
             proposal = Proposal(
                 start, end, claims, ttl, holder, event_type,
-                schedule=hours, limits=limits, quota=quota, demand=demand,
+                schedule=hours, limits=limits, quota=quota, demand=demand, rule=rule,
             )  # fmt: skip
-            return self.reserve_proposal(proposal, uid=uid, now=now, check=check)
+            return self.reserve_proposal(proposal, uid=uid, now=now)
         # The helpers that the other verbs call are written out here.  Measured: 1.56 µs for
         # the whole, instead of 1.85.
         if now < self.now:
@@ -186,8 +187,8 @@ class Ledger(Books):
         if quota is not None:
             check_quota(quota, holder)
             self._check_new(ttl, quota)
-        if check is not None:
-            check(now)
+        if rule is not None:
+            rule.check(start, now)
         if end <= now and demand is not ANYTHING_GOES:
             raise AlreadyOver(from_us(end))
         holders = self.holders
@@ -251,18 +252,18 @@ class Ledger(Books):
         *,
         uid: str,
         now: int,
-        check: Callable[[int], None] | None = None,
     ) -> Entry:
         """Hold what is proposed: all its claims or none.
 
         Accepted if and only if the slot lies inside the windows of every
         claimed resource, and no instant of any occupied span would exceed a
-        capacity.  O(c log n) for c claims.  ``check`` is asked before, with the
-        time, and may refuse; not if this very request was accepted earlier.
+        capacity.  O(c log n) for c claims.  If this very request
+        was accepted earlier, it returns what came of that, whatever else has changed.
 
         Raises `SlotTaken`, `NoSeatsLeft`, `OutsideHours`, `LimitReached`,
-        `QuotaExceeded`, or `NoneFree` if nobody of a pool is; and for bad input `UnknownResource`,
-        `TooManyUnits`, `InvalidTTL`, `KeyReused`, `InvalidField`.
+        `QuotaExceeded`, `TooSoon`, `NotBookable`, or `NoneFree` if nobody of a pool is;
+        and for bad input `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused`,
+        `InvalidField`.
         """
         now = self._advance(now)
         if uid.__class__ is not str or not uid or uid in self._entries:
@@ -275,8 +276,6 @@ class Ledger(Books):
                 return known
         if proposal.quota is not None:
             self._check_new(proposal.ttl, proposal.quota)
-        if check is not None:
-            check(now)
         view = self._occupancy.view(now)
         entry = self._decide_new(proposal, uid, view)
         self.expire_first(self._lapsed_before_new(entry, key, view), now)
@@ -539,15 +538,17 @@ class Ledger(Books):
         if_still_free: bool = False,
         version: int | None = None,
         enforce: bool = True,
-        check: Callable[[Entry, int], None] | None = None,
+        rule: StartRule | None = None,
+        closed: Collection[str] = (),
     ) -> Entry:
         """Turn a live hold into a booking; of a booking, return it as it is.
 
         With ``if_still_free`` a hold that has expired is confirmed too, if its
         claims are still free: decided anew, in the same step, by all that was asked
-        of it when it was made (`Demand`), unless not to ``enforce`` that.  Of what its
-        event type asks ``check`` is told.  A holder's quotas are about holds, and so
-        are not asked.
+        of it when it was made (`Demand`), unless not to ``enforce`` that.  What
+        its event type asks is said with the call: by which ``rule`` it may begin, and
+        which of its resources are ``closed`` then.  A holder's quotas are about holds,
+        and so are not asked.
 
         O(1), or as `reserve_proposal` for an expired one.  Its expiry is told before, if
         nobody has told of it yet, with those of other holds that had what it takes.
@@ -560,7 +561,7 @@ class Ledger(Books):
         now = self.now
         if if_still_free and entry.state_at(now) is State.EXPIRED:
             self._admits(entry, Verb.REINSTATE, now, version)
-            return self._reinstate(entry, now, enforce=enforce, check=check)
+            return self._reinstate(entry, now, enforce=enforce, rule=rule, closed=closed)
         if self._admits(entry, Verb.CONFIRM, now, version):
             if self.holders is not None:
                 self._forgive(entry, self.holders, now)
@@ -679,12 +680,13 @@ class Ledger(Books):
         now: int,
         *,
         enforce: bool,
-        check: Callable[[Entry, int], None] | None,
+        rule: StartRule | None,
+        closed: Collection[str],
     ) -> Entry:
         proposal = _as_it_was(entry, enforce=enforce)
         if enforce:
-            if check is not None and entry.demand is Demand.RULES:
-                check(entry, now)
+            if entry.demand is Demand.RULES:
+                self._check_rules(entry, rule, closed, now)
             _check_ahead(proposal, now)
         if self.screen is not None:
             proposal = self.screen(proposal, None)  # it has lapsed: others may wait for it
@@ -699,6 +701,18 @@ class Ledger(Books):
         self._apply_reinstate(entry)
         self._tell(Verb.REINSTATE, entry, now)
         return entry
+
+    def _check_rules(
+        self, entry: Entry, rule: StartRule | None, closed: Collection[str], now: int
+    ) -> None:
+        """Raise unless the rules of its event type admit an entry that is reinstated."""
+        if rule is not None:
+            rule.check(entry.start, now)
+        for claim in entry.all_claims():
+            if claim.resource in closed and not (
+                entry.seats is not None and self._occupancy.is_joinable(Placement.of(entry), now)
+            ):
+                raise OutsideHours(claim.resource, from_us(entry.start), from_us(entry.end))
 
     # --- Checking what callers say ---------------------------------------------------------
 
@@ -922,6 +936,8 @@ class Ledger(Books):
 
 
 def _check_ahead(proposal: Proposal, now: int) -> None:
+    if proposal.rule is not None:
+        proposal.rule.check(proposal.start, now)
     if proposal.is_over(now):
         raise AlreadyOver(from_us(proposal.end))
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from slotengine.core.ledger.checks import check_schedule, check_span, check_text, is_count, is_text
 from slotengine.core.ledger.quota import check_quota
 from slotengine.core.ledger.reservation import ANYTHING_GOES, Claim, Demand, Placement, Seats
-from slotengine.errors import InvalidField, TooManyUnits, UnknownResource
+from slotengine.core.time.instant import from_us
+from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon, UnknownResource
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.quota import Quota
@@ -31,6 +32,27 @@ class Pool(NamedTuple):
     """Hours of each, instead of the resource's own where there are any."""
 
 
+class StartRule(NamedTuple):
+    """When a slot of an event type may begin: after the notice, and in the booking window.
+
+    The window is the one of the moment at which it was asked for.  It stays right for
+    who waits: what it would open later is never before the notice, and its end only
+    moves away.
+    """
+
+    event_type: str
+    notice: int
+    opens: int
+    closes: int
+
+    def check(self, start: int, now: int) -> None:
+        """Raise `TooSoon` or `NotBookable` unless a slot may begin then."""
+        if start < now + self.notice:
+            raise TooSoon(self.event_type, from_us(now + self.notice))
+        if not self.opens <= start < self.closes:
+            raise NotBookable(self.event_type, from_us(self.opens), from_us(self.closes))
+
+
 class Proposal(NamedTuple):
     """What somebody would like to hold.
 
@@ -43,7 +65,8 @@ class Proposal(NamedTuple):
     session is joined only if its ``hosts`` are among these; None: whoever has it.
     ``request`` is what the caller asked for, if that is not the proposal itself.
     ``quota`` is how much the holder may have; it says nothing of what is asked for, so a
-    request that is repeated with a key is the same under another quota.
+    request that is repeated with a key is the same under another quota.  So it is with
+    ``rule``, by which it may begin: that is asked only if something new is to be made.
     """
 
     start: int
@@ -62,6 +85,7 @@ class Proposal(NamedTuple):
     request: tuple[object, ...] | None = None
     quota: Quota | None = None
     demand: Demand = ANYTHING_GOES
+    rule: StartRule | None = None
 
     def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
@@ -78,7 +102,7 @@ class Proposal(NamedTuple):
         return self.claims + tuple(claim for pool in self.pools for claim in pool.claims)
 
     def fingerprint(self) -> tuple[object, ...]:
-        """Return what makes two requests the same: everything but the key and the quota.
+        """Return what makes two requests the same: everything but key, quota and rule.
 
         If there is a ``request``, that is it: what the caller asked for, without
         what was looked up in the configuration.  Schedules are the same if they
@@ -86,7 +110,7 @@ class Proposal(NamedTuple):
         """
         if self.request is not None:
             return self.request
-        return tuple(self._replace(key=None, quota=None))
+        return tuple(self._replace(key=None, quota=None, rule=None))
 
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.

@@ -13,15 +13,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.ledger.checks import is_count
-from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import LIMIT, Claim, Demand, Seats
 from slotengine.core.ledger.timeline import END_OF_TIME
 from slotengine.core.offer.event_type import EventType, Host, Limit, PeriodCache
 from slotengine.core.offer.slot_grid import is_fixed
-from slotengine.core.time.instant import MINUTE, duration_us, from_us
+from slotengine.core.time.instant import MINUTE, duration_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, AnyOf, FixedWindows, Schedule
 from slotengine.core.time.zone import Zone
-from slotengine.errors import InvalidField, NotBookable, OutsideHours, TooManyUnits, TooSoon
+from slotengine.errors import InvalidField, TooManyUnits
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.quota import Quota
@@ -236,8 +236,8 @@ class BookingRules:
         """When any host of each group is open; None: always, or not constant."""
         return tuple(map(_hours_of_all, self.groups_by_hours))
 
-    def proposal(self, request: SlotRequest) -> Proposal:
-        """Return the proposal that the ledger decides.  O(h) for h hosts.
+    def proposal(self, request: SlotRequest, rule: StartRule | None = None) -> Proposal:
+        """Return the proposal that the ledger decides, to start by a rule.  O(h) for h hosts.
 
         Raises `InvalidField` or `TooManyUnits` if the request can never be granted.
         """
@@ -272,6 +272,7 @@ class BookingRules:
             ),
             request.quota,
             self.demand(request.enforce),
+            rule,
         )
 
     def demand(self, enforce: bool) -> Demand:
@@ -292,22 +293,22 @@ class BookingRules:
         window = self.event_type.window
         return (now, END_OF_TIME) if window is None else window.span(self.zone, now)
 
-    def check_hours(self, start: int, end: int, claims: Iterable[Claim]) -> None:
-        """Raise `OutsideHours` unless the hosts of all claims are open for the whole slot."""
+    def closed(self, start: int, end: int, claims: Iterable[Claim]) -> tuple[str, ...]:
+        """Return the claimed hosts that are not open for the whole slot."""
         hosts = (host for group in (self.fixed, *self.groups) for host in group)
         hours = {host.resource: host.hours for host in hosts}
-        for claim in claims:
-            theirs = hours.get(claim.resource)
-            if theirs is not None and not theirs.covers(start, end):
-                raise OutsideHours(claim.resource, from_us(start), from_us(end))
+        named = [(claim.resource, hours.get(claim.resource)) for claim in claims]
+        return tuple(
+            name for name, theirs in named if theirs is not None and not theirs.covers(start, end)
+        )
+
+    def start_rule(self, now: int) -> StartRule:
+        """Return when a slot may begin that is asked for ``now``.  O(1)."""
+        return StartRule(self.id, self.notice, *self._window(now))
 
     def check_start(self, start: int, now: int) -> None:
         """Raise `TooSoon` or `NotBookable` unless a slot may start then.  O(1)."""
-        if start < now + self.notice:
-            raise TooSoon(self.id, from_us(now + self.notice))
-        opens, end = self._window(now)
-        if not opens <= start < end:
-            raise NotBookable(self.id, from_us(opens), from_us(end))
+        self.start_rule(now).check(start, now)
 
 
 def _by_hours(group: Iterable[HostRule]) -> tuple[SharedHours, ...]:

@@ -27,7 +27,7 @@ from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.line import NEWCOMER, Line, Waiter
 from slotengine.core.ledger.occupancy import Occupancy
-from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import Claim, Entry, Reservable, State, Verb
 from slotengine.core.ledger.resource import Resource
 from slotengine.core.ledger.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
@@ -326,7 +326,7 @@ def _lapses(right: Method) -> Method:
 @_breaks("limit-not-counted", BookingRules, "proposal")
 def _unlimited(right: Method) -> Method:
     """Reservations do not count towards the limits of their event type."""
-    return lambda self, ask: right(self, ask)._replace(limits=())
+    return lambda self, *about: right(self, *about)._replace(limits=())
 
 
 @_breaks("host-taken-twice", Occupancy, "pick")
@@ -354,7 +354,7 @@ def _always_open(right: Method) -> Method:
     return lambda self, enforce: right(self, False)
 
 
-@_breaks("notice-not-kept", BookingRules, "check_start")
+@_breaks("notice-not-kept", StartRule, "check")
 def _at_any_time(right: Method) -> Method:
     """Notice and booking window are ignored."""
     return lambda self, start, now: None

@@ -16,7 +16,7 @@ from hypothesis import given
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
-from slotengine.core.ledger.proposal import Pool, Proposal
+from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import Change, Claim, Entry, Seats, State, Verb
 from slotengine.core.ledger.terms import LONGEST_LIFE, Terms
 from slotengine.core.ledger.timeline import MOST_IN_PLAIN_LISTS
@@ -33,10 +33,12 @@ from slotengine.errors import (
     LimitReached,
     NoneFree,
     NoSeatsLeft,
+    NotBookable,
     OutsideHours,
     SlotTaken,
     StaleVersion,
     TooManyUnits,
+    TooSoon,
     UnknownReservation,
     UnknownResource,
 )
@@ -128,23 +130,32 @@ def test_a_reservation_is_of_the_holder_who_was_said(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("terms", [TERMS, replace(TERMS, max_holds=10)])
-def test_hours_and_checks_of_the_moment_count_with_and_without_quotas(terms: Terms) -> None:
-    ledger, asked = Ledger(terms), list[int]()
+def test_hours_and_rules_of_the_moment_count_with_and_without_quotas(terms: Terms) -> None:
+    ledger = Ledger(terms)
     ledger.add_resource("shop", schedule=FixedWindows([(100, 200)]))
 
-    def reserve(uid: str, check: Callable[[int], None] | None, now: int) -> Entry:
+    def reserve(uid: str, rule: StartRule | None, now: int) -> Entry:
         hours = FixedWindows([(0, 10)])
-        return ledger.reserve("shop", 0, 5, uid=uid, now=now, ttl=100, hours=hours, check=check)
+        return ledger.reserve("shop", 0, 5, uid=uid, now=now, ttl=100, hours=hours, rule=rule)
 
-    def refuse(now: int) -> None:
-        raise OutsideHours("shop", from_us(now), from_us(now))
-
-    with pytest.raises(OutsideHours, match="shop"):
-        reserve("a", refuse, now=1)
-    assert reserve("a", asked.append, now=7).start == 0
-    assert asked == [7]
+    with pytest.raises(TooSoon, match="talk"):
+        reserve("a", StartRule("talk", 1, 0, 10), now=0)
+    with pytest.raises(NotBookable, match="talk"):
+        reserve("a", StartRule("talk", 0, 1, 10), now=0)
+    with pytest.raises(NotBookable, match="talk"):
+        reserve("a", StartRule("talk", 0, -1, 0), now=0)
+    assert reserve("a", StartRule("talk", -7, 0, 1), now=7).start == 0
     with pytest.raises(OutsideHours):
         ledger.reserve("shop", 5, 10, uid="b", now=7, ttl=100)
+
+
+def test_a_repeat_is_not_asked_by_which_rule_it_may_begin(ledger: Ledger) -> None:
+    request = slot(10, 20, key="k")._replace(rule=StartRule("talk", 5, 0, 100))
+    first = ledger.reserve_proposal(request, uid="a", now=5)
+    with pytest.raises(TooSoon):
+        ledger.reserve_proposal(request._replace(key="other"), uid="b", now=6)
+    later = request._replace(rule=StartRule("talk", 50, 0, 5))
+    assert ledger.reserve_proposal(later, uid="b", now=6) is first
 
 
 def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:

@@ -198,14 +198,16 @@ def test_a_window_begins_with_its_first_moment() -> None:
 def test_what_is_prepared_can_be_had_until_its_notice(service: BookingService) -> None:
     service.add(event_type(notice=minutes(10)))
     request = SlotRequest("talk", HOUR, ttl=MINUTE)
-    proposal, check, last = service.prepare(request)
-    assert proposal == service.rules_of("talk").proposal(request)
+    proposal, last = service.prepare(request, now=0)
+    rule = proposal.rule
+    assert proposal == service.rules_of("talk").proposal(request, rule)
     assert last == HOUR - 10 * MINUTE
-    assert check is not None
-    check(last)
+    assert rule is not None
+    rule.check(HOUR, last)
     with pytest.raises(TooSoon):
-        check(last + 1)
-    assert service.prepare(request._replace(enforce=False))[1:] == (None, LAST_US)
+        rule.check(HOUR, last + 1)
+    proposal, last = service.prepare(request._replace(enforce=False), now=0)
+    assert (proposal.rule, last) == (None, LAST_US)
 
 
 # --- Moving ----------------------------------------------------------------------------------
