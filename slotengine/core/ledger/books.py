@@ -169,11 +169,12 @@ class Books:
         return len(lapsed)
 
     def expire_first(self, lapsed: Collection[Entry], now: int) -> None:
-        """Mark holds that have lapsed, and tell, before the change that needs what they had.
+        """Mark lapsed holds, and tell, before the change that needs their room.
 
-        So what is told is a history that could have happened.  The sweeper's turn is not
-        awaited, nor all before them; but those of the same holders are marked as well if
-        lapses count, since they count in the order in which they were.  O(l log l).
+        So the order of what is told is a possible history.  Holds that lapsed earlier are
+        left to the sweeper.  If a quota counts lapses, those of the same holders are marked
+        as well, because lapses count in the order in which they happened.  O(l log l) for l
+        holds.
         """
         if not lapsed:
             return

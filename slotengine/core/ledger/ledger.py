@@ -5,8 +5,8 @@ Every verb has two halves.  Deciding, here, reads and may refuse; applying, in
 atomic step.
 
 Reading and deciding change nothing.  Liveness follows from ``until`` alone: a hold
-that has lapsed but was not yet marked may still stand in a timeline, and is looked past
-(`View`).  Where a decision needs what it had, it is marked before anything else is done
+that has lapsed but is not marked yet may still stand in a timeline, and is ignored
+(`View`).  If a decision needs its room, the hold is marked before the decision is applied
 (`Books.expire_first`).  So it never matters whether a sweeper ran.
 
 Knows nothing of clocks: ``now`` comes in with every call, and never goes
@@ -105,10 +105,10 @@ class Ledger(Books):
         self._occupancy.add_limit(id, units)
 
     def count_turns(self, resources: Iterable[str]) -> None:
-        """Count from now on what these resources have of each event type.
+        """Keep counts of what these resources have of each event type.
 
-        Whose turn it is of a pool follows from that; without it, it is counted claim by
-        claim each time.  Raises `UnknownResource`.
+        The turns of a pool follow from these counts.  Without them, claims are counted
+        one by one each time.  Raises `UnknownResource`.
         """
         for name in resources:
             self._occupancy.resource(name).count_turns()
@@ -326,17 +326,17 @@ class Ledger(Books):
                 return self._decide_new(proposal, uid, view)
             except Refused as refusal:
                 self._keep_for_ever(view)  # as far as this batch goes
-                refusal.find_details()  # before nobody knows of the others any more
+                refusal.find_details()  # while the others are still known
                 raise
 
         now = self._advance(now)
         return self._reserve_batch(proposals, uids, now, decide)
 
     def _keep_for_ever(self, view: View) -> None:
-        """Let the claims of a batch of which nothing will come never lapse.
+        """Let the claims of a batch that is refused never lapse.
 
-        Except those in somebody else's session: once that is over, the batch
-        would open one of its own, perhaps elsewhere.
+        Claims in a session that somebody else opened are an exception.  Once that session
+        is over, the batch would open one of its own, perhaps elsewhere.
         """
         for entry in view.batch.entries:
             theirs: list[int] = []
@@ -391,7 +391,7 @@ class Ledger(Books):
             error.of_request(i)
             raise
         finally:
-            batch.clear()  # of what was refused the details may be read later
+            batch.clear()  # the details of refusals may be read later
         self.expire_first(lapsed, now)
         for entry, proposal in fresh.items():
             self._occupancy.put(entry)
@@ -550,8 +550,8 @@ class Ledger(Books):
         which of its resources are ``closed`` then.  A holder's quotas are about holds,
         and so are not asked.
 
-        O(1), or as `reserve_proposal` for an expired one.  Its expiry is told before, if
-        nobody has told of it yet, with those of other holds that had what it takes.
+        O(1), or as `reserve_proposal` for an expired one.  Its expiry is told first, if it
+        was not told yet, and so are those of other lapsed holds in its way.
 
         Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`
         (also when only a repeat is asked for), and, if it is no longer free,
@@ -868,13 +868,13 @@ class Ledger(Books):
         return proposal if self.screen is None else self.screen(proposal, None)
 
     def _counted_for(self, quota: Quota | None) -> Holders | None:
-        """Return what holders have: as it is counted, or for once if nobody counts it yet."""
+        """Return the counts of what holders have, made for this question if none are kept."""
         if self.holders is None and quota is not None and quota.counts:
             return self._holders_counted()
         return self.holders
 
     def _lapsed_before_new(self, entry: Entry, key: str | None, view: View) -> list[Entry]:
-        """Return the lapsed holds to be marked before a new entry is, which was decided."""
+        """Return the lapsed holds to be marked before a new entry is added."""
         if view.swept:
             return []
         lapsed = self._lapsed_before(Placement.of(entry), entry.holder, view)
@@ -885,7 +885,7 @@ class Ledger(Books):
         return lapsed
 
     def _lapsed_before(self, slot: Slotted, holder: str | None, view: View) -> list[Entry]:
-        """Return the lapsed holds whose room, seats, limits or quota a decision made use of."""
+        """Return the lapsed holds whose room, seats, limits or quota a decision needs."""
         if view.swept:
             return []
         lapsed = self._occupancy.lapsed_in_the_way(slot, view)
@@ -896,7 +896,7 @@ class Ledger(Books):
     # --- Doing what was decided -----------------------------------------------------------------
 
     def _forgive(self, entry: Entry, holders: Holders, now: int) -> None:
-        """Mark the lapses of a holder that are forgiven because it confirms now."""
+        """Mark the lapsed holds of a holder, which are forgiven by this confirmation."""
         if holders.counts_lapses():
             self.expire_first(holders.lapsed_of(entry.holder, now), now)
 

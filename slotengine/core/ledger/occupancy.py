@@ -366,10 +366,11 @@ class Occupancy:
         return session
 
     def lapsed_in_the_way(self, slot: Slotted, view: View) -> list[Entry]:
-        """Return the lapsed holds that have to be marked before a slot that was decided is taken.
+        """Return the lapsed holds that have to be marked before a slot is taken.
 
-        Those in its session, and on what it claims where there is no room with them.
-        O(c (log n + k)) for c claims, and k that is there.
+        These are the lapsed members of its session, and the lapsed holds on its claims
+        where there is no room beside them.  O(c (log n + k)) for c claims, with k others
+        in the span of each.
         """
         found: list[Entry] = []
         if slot.seats is not None:

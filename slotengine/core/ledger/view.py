@@ -1,12 +1,12 @@
-"""What one decision sees: everything as of a moment, without what moves.
+"""What one decision sees: the ledger as of a moment, without the reservation that moves.
 
-A hold that has lapsed may still stand in the timelines, because nobody has marked it
-yet.  A view looks past it and leaves it where it is: asking and deciding change
-nothing.  What a decision does about lapsed holds in its way, it says (`View.lapsed_in`),
-and whoever carries it out marks them first.
+A hold that has lapsed may still stand in the timelines, because it is not marked yet.
+A view ignores such a hold and leaves it in place, so reading and deciding change
+nothing.  `View.lapsed_in` finds the lapsed holds that have to be marked before a
+decision is applied.
 
-A view also sees what earlier requests of the same batch were given (`Batch`), which
-stands nowhere yet.
+A view also includes what earlier requests of the same batch were given (`Batch`).
+That is in no timeline yet.
 
 Knows nothing of verbs, keys or hours.  Times are UTC microseconds and spans half-open.
 """
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.expiry import ExpiryQueue
 
 BACKLOG: Final = 512
-"""Up to so many lapsed holds are subtracted from the counts of what stands.
+"""The most lapsed holds that are subtracted from the counts of what stands.
 
-Beyond, what is live is counted claim by claim, on each resource that is asked about."""
+If there are more, live claims are counted one by one on each resource."""
 
 Key = tuple[str, int]
-"""What tells sessions apart: the event type and the start."""
+"""The identity of a session: its event type and its start."""
 
 
 class Batch:
-    """What earlier requests of a batch were given, in the eyes of the later ones."""
+    """What earlier requests of a batch were given, for the decisions on the later ones."""
 
     __slots__ = ("_claims", "_members", "_opened", "entries")
 
@@ -46,7 +46,7 @@ class Batch:
         self._opened: dict[Key, Session] = {}
 
     def add(self, entry: Entry, joined: Session | None) -> None:
-        """Add a reservation that was decided; what it takes is new, unless it ``joined``."""
+        """Add a reservation that was accepted, and the session that it ``joined``, if any."""
         self.entries.append(entry)
         owner: Entry | Session = entry
         if entry.seats is not None:
@@ -62,14 +62,14 @@ class Batch:
             self._claims.setdefault(name, []).append(Taken(start, end, units, owner))
 
     def clear(self) -> None:
-        """Forget all of it: by now it stands in the timelines, or never will."""
+        """Empty the batch, when it is applied or refused."""
         self.entries.clear()
         self._claims.clear()
         self._members.clear()
         self._opened.clear()
 
     def taken(self, resource: str, start: int, end: int) -> list[Standing]:
-        """Return what it takes of a resource in a span."""
+        """Return the claims of the batch on a resource in a span."""
         claims = self._claims.get(resource, ())
         return [one for one in claims if one.start < end and start < one.end]
 
@@ -78,11 +78,11 @@ class Batch:
         return [entry for entry in self.entries if entry.holder == holder]
 
     def members(self, key: Key) -> dict[str, Entry]:
-        """Return who takes a seat in a session."""
+        """Return the reservations of the batch in a session, by uid."""
         return self._members.get(key, {})
 
     def opened(self, key: Key) -> Session | None:
-        """Return the session that it opens, if it does."""
+        """Return the session that the batch opens, if it opens one."""
         return self._opened.get(key)
 
 
@@ -92,7 +92,7 @@ NO_BATCH: Final = Batch()
 class View:
     """The ledger as of ``now``, without ``own``, and with what a ``batch`` was given.
 
-    It is made for one question, and holds for as long as nothing changes.
+    A view is made for one question.  It is valid until the ledger next changes.
     """
 
     __slots__ = ("_gone", "_lapsed", "_queue", "_sessions", "batch", "keep", "now", "own", "swept")
@@ -112,9 +112,9 @@ class View:
         self.own = own
         self.batch = batch
         self.keep = keep
-        """Resources that are preferred to those whose turn it is."""
+        """Resources that take precedence over those whose turn it is."""
         self.swept = queue.due > now
-        """Whether nothing that has lapsed still stands."""
+        """Whether no lapsed hold stands in a timeline."""
         # Worked out when first asked for: what has lapsed, and what does not count of a resource.
         self._lapsed: list[Entry] | None = None
         self._gone: dict[str, list[Entry | Session]] = {}
@@ -128,8 +128,8 @@ class View:
     def fits(self, resource: Reservable, start: int, end: int, units: int) -> bool:
         """Return whether the units are free at every instant of a span.
 
-        O(log n) if what stands leaves room; if not, and some of that may not count,
-        O(log n + k log k) for k claims in the span.
+        O(log n) if there is room beside all that stands.  If there is not, and some of
+        that may have lapsed, O(log n + k log k) for k claims in the span.
         """
         if resource.busy and resource.is_busy(start, end):
             return False
@@ -155,7 +155,7 @@ class View:
         return [one for one in standing if one.owner.until_without(own) > now]
 
     def lapsed_in(self, resource: Reservable, start: int, end: int) -> list[Entry]:
-        """Return the holds that have lapsed by now, and stand in a span all the same."""
+        """Return the holds that have lapsed by now, but still stand in a span."""
         found: list[Entry] = []
         for taken in resource.timeline.overlapping(start, end):
             owner = taken.owner
@@ -168,7 +168,7 @@ class View:
     # --- Sessions --------------------------------------------------------------------
 
     def session(self, slot: Placement) -> Session | None:
-        """Return the live session of a slot's event type and start, with who counts in it."""
+        """Return the live session of a slot's event type and start, with its live members."""
         assert slot.event_type is not None
         key = slot.event_type, slot.start
         session = self._sessions.get(key)
@@ -179,7 +179,7 @@ class View:
         opened = session if live else self.batch.opened(key)
         if opened is None:
             return None
-        # A copy: what is asked of it must not count who has lapsed, or moves away.
+        # A copy, without the members that have lapsed and the one that moves.
         seen = Session(key, opened.start, opened.end, opened.claims, opened.created)
         seen.members = live | given
         seen.taken = sum(member.seats_wanted for member in seen.members.values())
@@ -193,7 +193,7 @@ class View:
         return {uid: one for uid, one in members if one.until > now and one is not own}
 
     def lapsed_members(self, session: Session) -> list[Entry]:
-        """Return who has a seat in a session although their hold has lapsed."""
+        """Return the members of a session whose holds have lapsed."""
         members = session.members.values()
         return [one for one in members if one.until <= self.now and one is not self.own]
 
@@ -232,7 +232,7 @@ class View:
         return Turns(load + theirs.load, max(latest, theirs.latest))
 
     def _gone_from(self, resource: Reservable) -> Sequence[Entry | Session] | None:
-        """Return what stands on a resource but does not count; None if that is a long list."""
+        """Return what stands on a resource but is not live; None if too much has lapsed."""
         if self.swept and self.own is None:
             return ()
         if self._lapsed is None:
