@@ -117,11 +117,15 @@ class View:
         """Whether no lapsed hold stands in a timeline."""
         # Worked out when first asked for: what has lapsed, and what does not count of a resource.
         self._lapsed: list[Entry] | None = None
-        self._gone: dict[str, list[Entry | Session]] = {}
+        self._gone: dict[str, list[Entry | Session]] | None = None
 
     def at(self, now: int) -> View:
         """Return the same view as of another moment."""
         return View(self._sessions, self._queue, now, self.own, self.batch, self.keep)
+
+    def is_plain(self) -> bool:
+        """Return whether all that stands is live and counts, and nothing else does."""
+        return self.swept and self.own is None and not self.batch.entries
 
     # --- Room ------------------------------------------------------------------------
 
@@ -133,14 +137,14 @@ class View:
         """
         if resource.busy and resource.is_busy(start, end):
             return False
-        given = self.batch.taken(resource.id, start, end) if self.batch.entries else []
         if resource.timeline.room(start, end, units) != NO_ROOM:
-            if not given:
+            if not self.batch.entries:
                 return True
         elif self.swept and self.own is None:
             return False
-        live = self.live_among(resource.timeline.overlapping(start, end))
-        return _fits_beside(live + given, start, end, units, resource.capacity)
+        return _fits_beside(
+            self.live_in(resource, start, end), start, end, units, resource.capacity
+        )
 
     def live_in(self, resource: Reservable, start: int, end: int) -> list[Standing]:
         """Return what is live in a span, in order of start.  O(log n + k)."""
@@ -172,6 +176,8 @@ class View:
         assert slot.event_type is not None
         key = slot.event_type, slot.start
         session = self._sessions.get(key)
+        if self.is_plain():
+            return session
         given = self.batch.members(key)
         live = {} if session is None else self._live_members(session)
         if session is not None and len(live) == len(session.members) and not given:
@@ -216,7 +222,11 @@ class View:
 
         O(log n) on a resource whose turns are counted, if little has lapsed; else O(n).
         """
-        counted, gone = resource.turn_times, self._gone_from(resource)
+        counted = resource.turn_times
+        if counted is not None and self.is_plain():
+            times = counted.get(event_type)
+            return Turns(len(times), times[-1]) if times else NO_TURNS
+        gone = self._gone_from(resource)
         if counted is None or gone is None:
             return _turns_of(self.live_in(resource, START_OF_TIME, END_OF_TIME), event_type)
         created = counted.get(event_type, ())
@@ -235,7 +245,8 @@ class View:
         """Return what stands on a resource but is not live; None if too much has lapsed."""
         if self.swept and self.own is None:
             return ()
-        if self._lapsed is None:
+        if self._lapsed is None or self._gone is None:
+            self._gone = {}
             self._lapsed = self._queue.lapsed(self.now, BACKLOG + 1)
             own = [] if self.own is None else [self.own]
             for owner in {entry.session or entry: None for entry in (*self._lapsed, *own)}:

@@ -17,7 +17,7 @@ from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
-from slotengine.core.ledger.reservation import Change, Claim, Entry, Seats, State, Verb
+from slotengine.core.ledger.reservation import Change, Claim, Demand, Entry, Seats, State, Verb
 from slotengine.core.ledger.terms import LONGEST_LIFE, Terms
 from slotengine.core.ledger.timeline import MOST_IN_PLAIN_LISTS
 from slotengine.core.ledger.view import BACKLOG
@@ -147,6 +147,19 @@ def test_hours_and_rules_of_the_moment_count_with_and_without_quotas(terms: Term
     assert reserve("a", StartRule("talk", -7, 0, 1), now=7).start == 0
     with pytest.raises(OutsideHours):
         ledger.reserve("shop", 5, 10, uid="b", now=7, ttl=100)
+
+
+def test_a_hold_that_was_made_by_rules_is_reinstated_by_those_that_are_given(
+    ledger: Ledger,
+) -> None:
+    """The ledger does not know the rules of event types: without any, none is asked."""
+    ledger.reserve("room", 500, 510, uid="a", now=0, ttl=100, demand=Demand.RULES)
+    rule = StartRule("talk", 50, 0, 1_000)
+    with pytest.raises(TooSoon):
+        ledger.confirm("a", now=451, if_still_free=True, rule=rule)
+    with pytest.raises(OutsideHours):
+        ledger.confirm("a", now=451, if_still_free=True, closed=["room"])
+    assert ledger.confirm("a", now=451, if_still_free=True).state is State.CONFIRMED
 
 
 def test_a_repeat_is_not_asked_by_which_rule_it_may_begin(ledger: Ledger) -> None:
