@@ -1,4 +1,4 @@
-"""Read from an iCalendar file (RFC 5545) when its owner is busy.
+"""Find out from an iCalendar file (RFC 5545) when its owner is busy.
 
 Text goes in, and spans come out.  Fetching the file and using the spans is up to the
 caller.  No extra is needed.

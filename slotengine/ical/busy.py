@@ -87,9 +87,9 @@ def busy_spans(
     - Not events that the ``owner`` has declined.  ``owner`` is the address, or several
       addresses, under which they are invited (``ATTENDEE``).  Without it, no event counts as
       declined.
-    - Instances by ``RRULE`` and ``RDATE``, except those by ``EXDATE`` and the obsolete ``EXRULE``.
-      Instances that were moved, cancelled or changed (``RECURRENCE-ID``) count as changed; with
-      ``THISANDFUTURE`` so do all later ones.
+    - Instances that ``RRULE`` and ``RDATE`` add, except those that ``EXDATE`` and the obsolete
+      ``EXRULE`` remove.  Instances that were moved, cancelled or changed (``RECURRENCE-ID``)
+      count as changed; with ``THISANDFUTURE`` so do all later ones.
     - Of two versions of an event or instance, the one with the higher ``SEQUENCE``.  If the numbers
       are equal, or the two are in different calendars of the file, both count.
 
@@ -98,13 +98,14 @@ def busy_spans(
     - Rules follow RFC 5545, in the local time of the event's zone.  An instance starts at the
       same time of day in summer and in winter.  ``DTSTART`` is always the first instance, and is
       included in ``COUNT``, whether or not the rule matches it.
-    - ``DURATION`` has calendar days, such as from 12:00 to 12:00, and hours of elapsed time.  In
-      the night in which clocks go back, ``P1D`` lasts 25 hours and ``PT24H`` lasts 24.  With
-      ``DTEND``, every instance has the same elapsed time as the first.
+    - In ``DURATION``, days are calendar days, which end at the same time of day, and hours are
+      elapsed time.  In the night in which clocks go back, ``P1D`` lasts 25 hours and ``PT24H``
+      lasts 24.  With ``DTEND``, every instance has the same elapsed time as the first.
     - A start that is skipped by a change of the clock is read with the offset before the change.
       A start that is repeated is the first of the two.
     - A zone is looked up by its IANA name, then by its Windows name, then in the ``VTIMEZONE``
-      components of the file, and then by other known forms: ``UTC+01`` is one hour east.
+      components of the file.  Last, the name is taken apart: ``UTC+01``, for example, means one
+      hour ahead of UTC.
     - Times without a zone are in the calendar's zone (``X-WR-TIMEZONE``), or else in ``zone``, or
       else in UTC.  Whole days are in ``zone``, or else in the calendar's zone, or else in UTC.
     - A whole-day event without an end, or with an end on its first day, lasts that day.  Any

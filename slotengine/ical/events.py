@@ -48,7 +48,9 @@ class CalendarEvent(NamedTuple):
     ends: list[Time]
     lengths: list[Duration]
     has_bad_end: bool
-    """Whether an end or duration cannot be read, or cannot be what is meant."""
+    """Whether it lasts a day if it has no usable end or duration.
+
+    True if an end or duration cannot be read, or if a start is declared as a date."""
     instance: Time | None
     """The instance that it describes, or None for the whole series."""
     and_future: bool

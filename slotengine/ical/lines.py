@@ -117,7 +117,7 @@ def parse_calendars(text: str | bytes, log: ProblemLog) -> list[Component]:
 
 
 def _plain(text: str | bytes) -> bytes:
-    """Return a file in UTF-8, apart from bytes that are decoded line by line."""
+    """Return a file as bytes: UTF-8, or bytes that `_decoded` reads as Latin-1."""
     if isinstance(text, str):
         text = text.encode(errors="replace")
     for mark, encoding in _MARKS:
@@ -126,7 +126,8 @@ def _plain(text: str | bytes) -> bytes:
             if encoding != "utf-8":
                 text = text.decode(encoding, "replace").encode(errors="replace")
             break
-    # Without its zeros, UTF-16 that has no mark reads like UTF-8, as far as it matters here.
+    # In UTF-16 without a byte order mark, ASCII text is readable once the zero bytes are
+    # removed.  Nothing else matters here.
     return text.replace(b"\0", b"").removeprefix(codecs.BOM_UTF8)
 
 
@@ -177,10 +178,10 @@ class _Tree:
         self._open: list[Component] = []
         self._kinds: Counter[str] = Counter()
         self._top: int | None = None
-        """The index of the open component in which no component of its level may begin."""
+        """The index of the open component of a kind in ``_TOP``, if any; these are never nested."""
 
     def add(self, number: int, name: str, line: bytes) -> None:
-        """Add a line.  Without a name it cannot be read."""
+        """Add a line; its name is empty if it cannot be read."""
         if name == "BEGIN":
             self._begin(number, _decoded(line[1:]).strip().upper())
         elif name == "END":

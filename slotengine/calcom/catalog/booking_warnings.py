@@ -1,6 +1,7 @@
 """Finds bookings that conflict with each other, or with their event types.
 
-Such bookings stand, since they were made: they are warned of, and take their time.
+The bookings were made already, so they are kept and make their hosts busy.  Each
+conflict gets a warning.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from slotengine.calcom.catalog.schema import Problem, Tables
 
 
 def booking_warnings(tables: Tables) -> Iterator[Problem]:
-    """Yield the problems of bookings in valid tables.  O(n log n), if they are few."""
+    """Yield the problems of the bookings in valid tables.
+
+    O(n log n) for n bookings of a few hosts each.
+    """
     event_types = {each.id: each for _, each in tables.event_types}
     placed: list[_TimedBooking] = []
     for key, booking in tables.bookings:
@@ -24,7 +28,8 @@ def booking_warnings(tables: Tables) -> Iterator[Problem]:
         event_type = event_types[booking.event_type_id]
         yield from _warn_of_hosts(f"{key}.hostIds", booking, event_type)
         placed.append(_TimedBooking.of(key, booking, event_type))
-    # Of two that conflict, the later one has the problem, then the one further down in the file.
+    # A conflict is reported for the booking that starts later.  If both start together, it is
+    # reported for the one further down in the file.
     placed.sort(key=lambda each: each.booking.start)
     yield from _warn_of_overlaps(placed)
     yield from _warn_of_sessions(placed)
@@ -78,7 +83,7 @@ def _warn_of_hosts(
 
 
 def _warn_of_overlaps(placed: list[_TimedBooking]) -> Iterator[Problem]:
-    """Yield bookings that take the same host at the same time.  O(n log n), if they are few."""
+    """Yield bookings that take the same host at the same time."""
     by_host: dict[int, list[_TimedBooking]] = {}
     for each in placed:
         for host in each.hosts:
@@ -90,7 +95,7 @@ def _warn_of_overlaps(placed: list[_TimedBooking]) -> Iterator[Problem]:
                 yield Problem(
                     each.key,
                     f"{each.booking.uid!r} overlaps with {latest.name} on user {host} "
-                    "(buffers, if any, included); both stand",
+                    "(buffers, if any, included); both are kept",
                 )
             if latest is None or each.end > latest.end:
                 latest = each
@@ -108,9 +113,8 @@ def _warn_of_sessions(placed: list[_TimedBooking]) -> Iterator[Problem]:
             yield Problem(
                 each.key,
                 f"{each.booking.uid!r} starts at the same time as {opened.name}, but with "
-                "other hosts "
-                "or another end: an event type with seats has one session at a time; "
-                "the booking stands by itself",
+                "other hosts or another end: an event type with seats has one session at a "
+                "time; the booking is kept as a session of its own",
             )
 
 
@@ -126,5 +130,6 @@ def _warn_of_seats(placed: list[_TimedBooking]) -> Iterator[Problem]:
             yield Problem(
                 f"{each.key}.attendeesCount",
                 f"with {each.booking.uid!r}, {taken[each.session]} of {seats.seats_per_time_slot} "
-                f"seats are taken in the session of {first[each.session].name}; it stands",
+                f"seats are taken in the session of {first[each.session].name}; "
+                "the booking is kept",
             )

@@ -61,7 +61,7 @@ class Calendar:
         return spans
 
     def _read(self, text: bytes, now: datetime) -> BusyTime:
-        # The period ends where the years do, 1 to 9999.
+        # Clip the period to the years 1 to 9999, as datetime has no others.
         first = datetime.min.replace(tzinfo=UTC)
         last = datetime.max.replace(tzinfo=UTC)
         start = now - LOOK_BACK if now - first > LOOK_BACK else first

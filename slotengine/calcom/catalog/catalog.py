@@ -104,13 +104,13 @@ class CatalogEventType:
 
     @cached_property
     def earliest(self) -> datetime:
-        """The first start at which the buffer before does not leave the calendar."""
+        """The earliest possible start, with the buffer before it still in the year 1."""
         return datetime.min.replace(tzinfo=UTC) + self.rules.before
 
     def end(self, start: datetime, length: timedelta) -> datetime:
         """Return the end of a slot of a length.
 
-        Raises `OverflowError` if it, or the buffer after it, leaves the calendar.
+        Raises `OverflowError` if the slot, or the buffer after it, ends after year 9999.
         """
         after = self.rules.after
         return (start + length + after) - after

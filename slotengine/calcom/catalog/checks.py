@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def find_problems(tables: Tables) -> Iterator[Problem]:
-    """Yield the problems between tables.  O(n log n) for n tables, if they are few."""
+    """Yield the problems between tables.  O(n log n) for n tables with few problems."""
     yield from _check_ids(tables)
     yield from _check_names(tables)
     yield from _check_schedules(tables)
@@ -62,7 +62,7 @@ def _entries(
 
 
 def _duplicates(values: Iterable[tuple[str, Hashable]]) -> Iterator[Problem]:
-    """Yield values that are there twice.  Never shows them: they may be secrets."""
+    """Yield values that occur more than once.  Never shows them: they may be secrets."""
     first: dict[Hashable, str] = {}
     for key, value in values:
         if value in first:
@@ -131,7 +131,7 @@ def _check_schedules(tables: Tables) -> Iterator[Problem]:
                 )
         try:
             table.schedule()
-        except InvalidField as error:  # of the time zone: all else is valid
+        except InvalidField as error:  # only the time zone can still be wrong
             yield Problem(f"{row_key}.timeZone", error.problem)
 
 
@@ -186,11 +186,11 @@ def _check_travel(row_key: str, user: UserTable) -> Iterator[Problem]:
             continue
         try:
             trips.append(table.trip())
-        except InvalidField as error:  # of the time zone: all else is valid
+        except InvalidField as error:  # only the time zone can still be wrong
             yield Problem(f"{key}.timeZone", error.problem)
     try:
         Schedule("UTC", travel=trips)
-    except InvalidField as error:  # they overlap
+    except InvalidField as error:  # trips overlap
         yield Problem(f"{row_key}.travel", error.problem)
 
 

@@ -188,10 +188,10 @@ def _directory(tables: Tables) -> Directory:
 
 
 def _usernames(tables: Tables) -> dict[tuple[int | None, str], int]:
-    """Return user ids by organization, None for outside of all, and username.
+    """Return user ids by organization and username; None: outside of all organizations.
 
-    A user with a name in an organization only is found by it outside as well, if the
-    name is unique.
+    A user's own name also works outside of the user's organization, unless another user
+    has the same one.
     """
     own: dict[str, set[int]] = {}
     for _, user in tables.users:

@@ -106,7 +106,7 @@ class FixedWindowCounter:
         self._limit = limit
         self._max_callers = max_callers
         # The end and count of each window, and the end of each block.  All windows are equally
-        # long, so are all blocks, and time does not go backwards: the first ends first.
+        # long, so are all blocks, and time does not go backwards: the first entry ends first.
         self._counting: dict[Hashable, tuple[int, int]] = {}
         self._blocked: dict[Hashable, int] = {}
 
@@ -124,7 +124,7 @@ class FixedWindowCounter:
             del self._blocked[caller]
         ends, hits = self._counting.get(caller, (now, 0))
         if now >= ends:
-            self._counting.pop(caller, None)  # to be the last again
+            self._counting.pop(caller, None)  # so that it is added again at the end
             ends, hits = now + limit.window_s * SECOND, 0
             self._make_room(now)
         hits += 1
@@ -136,9 +136,9 @@ class FixedWindowCounter:
         return self._count(0, limit.block_s * SECOND, exceeded=True)
 
     def charge(self, caller: Hashable, more: int, *, now: int) -> RateLimitStatus:
-        """Count a request that `hit` admitted as ``more`` further requests, if those are left.
+        """Count ``more`` further requests for one that `hit` has admitted.
 
-        If they are not, nothing is counted and the status is ``exceeded``.  A request
+        If fewer are left, nothing is counted and the status is ``exceeded``.  A request
         that costs more than a whole window is admitted as the first of a window, and
         uses it up.
 
@@ -165,9 +165,9 @@ class FixedWindowCounter:
         return RateLimitStatus(self._limit, remaining, -(-us // SECOND), exceeded)
 
     def _make_room(self, now: int) -> None:
-        """Forget up to two callers whose time is over, and one more if there are too many.
+        """Forget up to two callers whose window or block has ended; if still full, one more.
 
-        Two for each caller added: the number shrinks at a constant cost per request.
+        Forgetting two for each caller added shrinks the number at a constant cost per request.
         """
         for _ in range(2):
             self._forget_one(now)

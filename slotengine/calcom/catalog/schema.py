@@ -1,12 +1,12 @@
-"""All tables of a catalog file, read and checked each by itself.
+"""All tables of a catalog file, each read and validated by itself.
 
 `Tables` keeps every table that is right, and lists a `Problem` for everything else.
 The keys of the tables, in Cal.com's own spelling, are in `user_tables`,
-`event_type_tables` and `limit_tables`, with their limits and defaults; what the keys
-may hold is in `values`.
+`event_type_tables` and `limit_tables`, with their limits and defaults; `values` has the
+types of their values.
 
-`checks` has what tables say about each other.  Every key is explained
-in ``docs/server.md``, and short_repr in ``examples/catalog.toml``.
+`checks` validates the tables against each other.  Every key is explained in
+``docs/server.md``, and shown in ``examples/catalog.toml``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OneT = TypeVar("OneT", bound=Table)
 
 
 class Profile(NamedTuple):
-    """A username with its key in the catalog, and the organization in which it counts."""
+    """A username, its key in the catalog, and the organization in which it is used."""
 
     key: str
     username: str
@@ -108,22 +108,22 @@ class Tables:
         """Return the names of users: in organizations first, then outside of all.
 
         A member of an organization, or of one of its teams, has a name in it: the
-        one in the member's table, or else the user's own, which then does not count
-        outside.
+        one in the member's table, or else the user's own.  A user's own name that is
+        used in an organization is not used outside.
         """
         names = {user.id: (f"{key}.username", user.username) for key, user in self.users}
         found: list[Profile] = []
         inside: set[int] = set()
         for key, each in self.organizations:
-            message = {
+            given = {
                 member.user_id: (f"{key}.members[{at}].username", member.username)
                 for at, member in enumerate(each.members)
                 if member.username is not None
             }
             teams = [team.accepted for _, team in self.teams if team.parent_id == each.id]
             for user_id in sorted(each.accepted.union(*teams) & names.keys()):
-                found.append(Profile(*(message.get(user_id) or names[user_id]), each.id, user_id))
-                if user_id not in message:
+                found.append(Profile(*(given.get(user_id) or names[user_id]), each.id, user_id))
+                if user_id not in given:
                     inside.add(user_id)
         return found + [
             Profile(*name, None, user_id)

@@ -1,4 +1,4 @@
-"""What the keys of a catalog file may hold, and the base of its tables."""
+"""The types of values in a catalog file, and the base of its tables."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _read_window(value: object) -> int | tuple[date, date]:
 
 def _read_secret(value: object, info: ValidationInfo) -> HashedSecret:
     """Read a secret, with the environment as the context of the validation."""
-    if not isinstance(value, str):  # not short_repr: it may be the secret
+    if not isinstance(value, str):  # never shown: it may be the secret
         raise ValueError("must be a valid string")
     return read_secret(value, info.context or {})
 
@@ -120,7 +120,7 @@ MAX_QUOTA: Final = 1_000_000
 Id = Annotated[int, Field(gt=0, lt=2**53)]
 Amount = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00]*$")]
-"""Shorter than an engine's id may be: many ids are a name with a prefix."""
+"""Shorter than the longest id of an engine, since many ids are a name with a prefix."""
 Length = Annotated[int, Field(ge=1, le=LONGEST_MINUTES)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Minutes = Annotated[int, Field(ge=0, le=LONGEST_MINUTES)]

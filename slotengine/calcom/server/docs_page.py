@@ -1,6 +1,6 @@
-"""The endpoints of the documentation: the OpenAPI document, and an HTML render_page of it.
+"""The endpoints of the documentation: the OpenAPI document, and an HTML page of it.
 
-The render_page is rendered once, from the document alone.  It loads nothing and runs no scripts.
+The page is rendered once, from the document alone.  It loads nothing and runs no scripts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DocsPages:
         return respond(Reply(200, self._document))
 
     def docs(self) -> Response:
-        """Return the render_page."""
+        """Return the page."""
         headers = COMMON_HEADERS | {
             "Content-Type": "text/html; charset=utf-8",
             "X-Request-Id": new_uid(),

@@ -69,7 +69,7 @@ _Length = Annotated[
         }
     ),
 ]
-"""The event type limits it further, once that is known."""
+"""Whether the event type has this length is checked later, once it has been found."""
 
 _HOLD: Final = Field(description="How long to hold the slot, in minutes; needs credentials")
 
@@ -88,7 +88,7 @@ class ReservationRequest(ApiModel):
     slot_duration: Annotated[
         _Length | None,
         IS_INT,
-        Field(description="In minutes, as a number or text; one of the event type's"),
+        Field(description="In minutes, as a number or text; one of the event type's lengths"),
     ] = None
     reservation_duration: Annotated[Whole | None, IS_INT, _HOLD] = None
 

@@ -1,9 +1,9 @@
 """The size of a search: its cost in requests, and the pieces that it is split into.
 
-The pieces together have the slots of the whole, if nothing changes meanwhile: a piece
-ends with a date of the viewer's, and only where no later slot depends on what comes
-before.  That is anywhere if the grid is fixed to the clock, and otherwise where no host
-is open.
+The pieces together have the slots of the whole, if nothing changes meanwhile.  For that a
+search is cut only at a midnight in the viewer's time zone, after which no slot depends on
+the time before.  If the grid is fixed to the clock, that is any midnight; otherwise it is
+one at which no host is open.
 
 Pure.  Times are UTC microseconds.
 """
@@ -19,13 +19,15 @@ from slotengine.core.time.schedule import Windows
 from slotengine.core.time.zone import Zone
 
 HOST_TIME: Final = 372 * DAY
-"""The time of hosts, added up, that counts as one request: a month of twelve hosts."""
+"""The host time (span times hosts) that counts as one request: a month of twelve hosts."""
 STARTS: Final = 9_000
-"""The possible slots that count as one request: a month of one every five minutes."""
+"""The number of possible slots that counts as one request: a month, every five minutes."""
 
 PIECE_HOST_TIME: Final = 120 * DAY
 PIECE_STARTS: Final = 1_500
-"""The size of a piece, of one date at least: two or three milliseconds."""
+"""The most that is searched in one piece, unless a single date has more.
+
+Measured: two or three milliseconds for a piece of this size."""
 
 
 class SearchSize(NamedTuple):
@@ -76,7 +78,10 @@ class SearchGrid(NamedTuple):
     """The hours of each host; None: always open."""
 
     def pieces(self, start: int, end: int, dates: int) -> Iterator[tuple[int, int]]:
-        """Yield the pieces of a span, ``dates`` long each, or longer if it cannot be cut there."""
+        """Yield the pieces of a span.
+
+        A piece has as many dates as ``dates``, or more if the span cannot be cut at its end.
+        """
         begins, day = start, self.zone.date(start)
         while begins < end:
             day += dates
@@ -99,7 +104,8 @@ class SearchGrid(NamedTuple):
     def _may_be_cut(self, cut: int) -> bool:
         if self.zone.offset(cut + DAY) < self.zone.offset(cut):
             return False  # clocks go back, perhaps to the date before the cut
-        # Slots of hours that are open before the cut continue after it by a step.
+        # If a host is open shortly before the cut, the slots after it continue the steps of
+        # those before it.
         return not any(
             _is_open(each, cut - self.step - self.offset, cut + 1) for each in self.hours
         )

@@ -3,8 +3,8 @@
 It resolves names to an event type, asks the engine for slots, and writes them.
 `slots_wire` has the query and the response.
 
-A long search is split into pieces (`search_size`) and yields to other requests between
-them; each date is consistent in itself.
+A long search is split into pieces (`search_size`), and other requests are served between
+them.  No date is split, so the slots of one date are those of one moment.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ from slotengine.engine.values import Reservation
 MAX_RANGE: Final = timedelta(days=3653)
 """The longest time that can be searched at once: ten years."""
 MAX_STARTS: Final = 110_000
-"""The most slots that a search could find: a year of one every five minutes.
+"""The most possible slots of a search: a year, every five minutes.
 
 Measured: 0.3 s, in pieces."""
 
 MAX_HOST_TIME: Final = timedelta(days=36_530)
-"""The longest time of hosts, added up: ten hosts for ten years.
+"""The longest host time of a search (span times hosts): ten years of ten hosts.
 
 Measured: 0.45 s, in pieces."""
 
@@ -94,7 +94,7 @@ class SlotSearch:
         """Held by the long search that runs."""
 
     def add_bookings(self, booked: Mapping[str, str]) -> None:
-        """Add the engine's uids of bookings by the catalog's."""
+        """Add bookings: the engine's uid of each, by the catalog's uid."""
         self._booked.update(booked)
         self._uids.update({engine_uid: uid for uid, engine_uid in booked.items()})
 
@@ -175,7 +175,7 @@ class SlotSearch:
     # --- The event type ------------------------------------------------------------------
 
     def _resolve(self, query: AnyQuery) -> tuple[CatalogEventType | None, EventType]:
-        """Return the event type of a query: the catalog's, if it is one, and its rules."""
+        """Return the event type of the catalog (None for a dynamic one), and its rules."""
         if isinstance(query, ByUsernames):
             return None, self._dynamic_event_type(query)
         found = query.event_type_id if isinstance(query, ById) else self._named(query)
@@ -232,7 +232,7 @@ class SlotSearch:
     # --- The slots -----------------------------------------------------------------------
 
     def _available(self, search: _Search, start: int, end: int) -> AvailableSlots | None:
-        """Return the available slots; None if the span is over."""
+        """Return the available slots; None if the span has passed."""
         start = max(start, to_us(self._engine.now()))
         if start >= end:
             return None
@@ -270,7 +270,7 @@ class SlotSearch:
         length = available.length
         if available.total is None:
             return [(start, start + length, None) for start in available.starts]
-        assert event_type is not None  # seats are of the catalog's event types only
+        assert event_type is not None  # only event types of the catalog have seats
         return [
             (start, start + length, self._seats(event_type, available, start))
             for start in available.starts

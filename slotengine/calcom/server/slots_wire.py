@@ -154,22 +154,23 @@ class SlotsQuery(ApiModel):
         Annotated[int, Field(ge=1, le=LONGEST_MINUTES), BeforeValidator(_integer)] | None,
         IS_NUMBER,
         ABSENT,
-        Field(description="In minutes; one of the event type's"),
+        Field(description="In minutes; one of the event type's lengths"),
     ] = None
     format: Annotated[
         Literal["time", "range", ""],
         BeforeValidator(_lower),
         Constraint("isIn", "slotFormat must be either 'range' or 'time'"),  # its old name
-        Field(description="With `range` each slot has its end, too"),
+        Field(description="With `range`, each slot has its end, too"),
     ] = "time"
     booking_uid_to_reschedule: Annotated[
-        _OptionalText, Field(description="A booking or hold that is not in the way")
+        _OptionalText,
+        Field(description="The uid of a booking or hold to move; its time counts as free"),
     ] = None
     rr_host_subset_ids: Annotated[
         tuple[int, ...],
         BeforeValidator(_integers),
         Constraint("isNumber", "each value in " + IS_NUMBER.text),
-        Field(description="Round robin: the only users who may host"),
+        Field(description="For round robin: the ids of the users to choose hosts from"),
     ] = ()
 
     @property
@@ -214,7 +215,10 @@ class ByUser(SlotsQuery):
 
 
 class ByTeam(SlotsQuery):
-    """A search for slots of a team's event type; without an organization, the team has none."""
+    """A search for slots of a team's event type.
+
+    Without an organization, only teams outside of all organizations are found.
+    """
 
     event_type_slug: Annotated[_Text, Field(description="An event type of the user or team")]
     team_slug: Annotated[_Text, Field(description="The team that owns the event type")]
@@ -232,7 +236,7 @@ class ByUsernames(SlotsQuery):
         Field(min_length=2),
         BeforeValidator(_items),
         Constraint("arrayMinSize", "The array must contain at least 2 elements."),
-        Field(description="No event type: when all of these are free"),
+        Field(description="Instead of an event type: the users who must all be free"),
     ]
     organization_slug: Annotated[
         _Text, Field(description="The organization of the user, team or users")
@@ -286,7 +290,10 @@ def _collected(pairs: Iterable[tuple[str, str]]) -> dict[str, Sent]:
 
 
 def _chosen(sent: dict[str, Sent]) -> type[AnyQuery]:
-    """Return the first kind of query whose parameters were sent; it refuses those of others."""
+    """Return the kind of query, by its own parameters; the first if those of several were sent.
+
+    Its model then refuses the parameters of the others.
+    """
     if "eventTypeId" in sent:
         return ById
     if "eventTypeSlug" in sent:
