@@ -42,7 +42,7 @@ class Stage:
         self.engine = engine
         self.sync: CalComSync
 
-    def say(self, text: str) -> None:
+    def print_state(self, text: str) -> None:
         """Print what happened, and what each side holds."""
         print(f"{self.clock.moment:%H:%M:%S}  {text}")
         for name, host, remote_id in (("talk", "ann", 1), ("chat", "bob", 2)):
@@ -52,7 +52,7 @@ class Stage:
             theirs = ", ".join(f"{start:%H:%M}" for start in there) or "-"
             print(f"            {name}: here {ours:<28} there {theirs}")
 
-    def tell(self, event: SyncEvent) -> None:
+    def print_event(self, event: SyncEvent) -> None:
         """Print an event of the sync."""
         print(f"{self.clock.moment:%H:%M:%S}  [{event}]")
 
@@ -74,22 +74,22 @@ class Stage:
         try:
             hold = await self.sync.reserve_slot(name, start, ttl=minutes(10))
         except SlotError as error:
-            self.say(f"{name} at {start:%H:%M}: no. {type(error).__name__}: {error}")
+            self.print_state(f"{name} at {start:%H:%M}: no. {type(error).__name__}: {error}")
         else:
-            self.say(f"{name} at {start:%H:%M}: yes, until {hold.until:%H:%M}")
+            self.print_state(f"{name} at {start:%H:%M}: yes, until {hold.until:%H:%M}")
 
 
 async def strict(stage: Stage) -> None:
     """In strict mode, a hold is returned once the remote has accepted it."""
     print("\n== Strict: talk")
     hold = await stage.sync.reserve_slot("talk", TEN, ttl=minutes(10))
-    stage.say("talk at 10:00: yes")
+    stage.print_state("talk at 10:00: yes")
     await stage.sync.move_slot(hold.uid, NOON)
-    stage.say("moved to 12:00")
+    stage.print_state("moved to 12:00")
     stage.remote.hold(1, TEN)
     await stage.attempt("talk", TEN)
     await stage.sync.release(hold.uid)
-    stage.say("released")
+    stage.print_state("released")
 
 
 async def background(stage: Stage) -> None:
@@ -97,11 +97,11 @@ async def background(stage: Stage) -> None:
     print("\n== Background: chat")
     await stage.attempt("chat", TEN)
     await stage.settle()
-    stage.say("the remote has followed")
+    stage.print_state("the remote has followed")
     stage.remote.hold(2, NOON)
     await stage.attempt("chat", NOON)
     await stage.settle()
-    stage.say("the remote has refused: somebody else holds 12:00 there")
+    stage.print_state("the remote has refused: somebody else holds 12:00 there")
 
 
 async def lost(stage: Stage) -> None:
@@ -124,7 +124,7 @@ async def outage(stage: Stage) -> None:
         try:
             await stage.sync.reserve_slot("talk", NOON)
         except RemoteDown as error:
-            stage.say(f"strict: no, {refused} times by the remote's absence; now at once: {error}")
+            stage.print_state(f"strict: no response {refused} times; now refused at once: {error}")
             break
         except SlotError:
             refused += 1
@@ -134,7 +134,7 @@ async def outage(stage: Stage) -> None:
     await stage.remote.up()
     print("\n== The remote is back")
     await stage.wait(minutes(2))
-    stage.say("background has caught up")
+    stage.print_state("background has caught up")
     await stage.attempt("talk", NOON)
 
 
@@ -169,7 +169,7 @@ async def main() -> None:
             2: SyncedEventType(CHAT, SyncMode.BACKGROUND, custom_ttl=True),
         }
         async with CalComSync(
-            engine, client, synced, clock=clock, on_event=stage.tell
+            engine, client, synced, clock=clock, on_event=stage.print_event
         ) as stage.sync:
             for scene in (strict, background, lost, outage):
                 await scene(stage)

@@ -7,7 +7,7 @@ plus fifteen minutes to tidy up.  It is Monday morning.  Some visits are booked,
 held by customers who have not decided yet, and calendars have been imported.  In this
 week, the clocks go forward.
 
-The file has two parts.  `open_clinic`, `fill` and `look` use an engine, and result in a
+The file has two parts.  `open_clinic`, `fill` and `read_week` use an engine, and produce a
 `Week`.  `draw` turns any `Week` into an SVG file, and does not use the engine.
 """
 
@@ -145,7 +145,7 @@ async def fill(engine: SlotEngine) -> None:
         await engine.reserve_slot(VISIT, start)
 
 
-async def look(engine: SlotEngine) -> Week:
+async def read_week(engine: SlotEngine) -> Week:
     """Return the engine's state as a week."""
     start, end = at(MON, 0), at(SUN + timedelta(1), 0)
     pieces = [
@@ -189,7 +189,7 @@ HOUR = 32
 """The width of an hour, in pixels like all sizes here."""
 LANE, BAR, DAY_GAP = 17, 13, 11
 QUARTER: Final = timedelta(minutes=15)
-"""Today, all zones change their clocks at a full quarter of an hour."""
+"""Nowadays every time zone changes its clocks at a multiple of 15 minutes."""
 
 STYLE: Final = """
   text { font: 11.5px -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #1f2933 }
@@ -364,7 +364,7 @@ async def clinic_week() -> Week:
     """Return the week of the clinic."""
     async with open_clinic() as engine:
         await fill(engine)
-        return await look(engine)
+        return await read_week(engine)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@
     ``EngineClosed``    the engine is not running
     ``EngineMisused``   the engine runs, but cannot be called from this thread, loop or process
 
-Every error has its facts as attributes and as ``args``, so it can be pickled.
+Every error has its details as attributes and as ``args``, so it can be pickled.
 An error describes the reservations of other callers by spans and states only.
 It never contains their uids or holders.
 """
@@ -81,7 +81,7 @@ class EngineMisused(SlotError, RuntimeError):
         return self.problem
 
 
-# --- Refused: the slot cannot be had ---------------------------------------------------
+# --- Refused: the slot cannot be reserved ----------------------------------------------
 
 
 class InTheWay(NamedTuple):
@@ -101,7 +101,7 @@ class Obstruction(NamedTuple):
     end: datetime
     in_the_way: tuple[InTheWay, ...]
     retry_at: datetime | None
-    """The earliest moment at which a retry could succeed; None unless only holds are in the way."""
+    """The earliest moment at which a retry could succeed, if nothing but holds is in the way."""
 
 
 def _stored_args(error: BaseException) -> tuple[Any, ...]:
@@ -112,8 +112,8 @@ def _stored_args(error: BaseException) -> tuple[Any, ...]:
 class SlotTaken(Refused):
     """Holds or bookings take the span on a resource.
 
-    The details (``in_the_way``, ``retry_at``) are computed on first access and
-    describe that moment, because most refusals of a popular slot are never
+    The details (``in_the_way``, ``retry_at``) are computed on first access, from
+    the state at that moment, because most refusals of a popular slot are never
     inspected.  To learn what refused this request, read them before the next ``await``.
 
     The arguments are the resource and either the details or a function that computes
@@ -224,7 +224,8 @@ class LimitReached(SlotTaken):
 
     def __str__(self) -> str:
         span = f"{self.start.isoformat()} to {self.end.isoformat()}"
-        return f"{self.resource} is used up from {span}{self._held()}"
+        again = "" if self.retry_at is None else f"; try again at {self.retry_at.isoformat()}"
+        return f"{self.resource} is used up from {span}{again}"
 
 
 class SlotAwaited(SlotTaken):
@@ -248,7 +249,7 @@ class TooManyWaiting(Refused):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.limit} wait already, which is the maximum; try again later"
+        return f"the waitlist has reached its maximum of {self.limit}; try again later"
 
 
 class OutsideHours(Refused):
@@ -300,7 +301,7 @@ class NotBookable(Refused):
 
     def __str__(self) -> str:
         first, end = self.first.isoformat(), self.end.isoformat()
-        return f"{self.event_type} can only be booked to start from {first} on, and before {end}"
+        return f"{self.event_type} must start at or after {first} and before {end}"
 
 
 class NoneFree(Refused):
@@ -374,10 +375,10 @@ class QuotaExceeded(Refused):
 
     def __str__(self) -> str:
         again = "" if self.retry_at is None else f"; try again at {self.retry_at.isoformat()}"
-        return f"the holder's quota of {self.quota} is {self.limit}, with {self.used} in use{again}"
+        return f"the holder has used {self.used} of a quota of {self.limit} ({self.quota}){again}"
 
 
-# --- Refused: the reservation is not what the caller thinks ----------------------------
+# --- Refused: the reservation has changed, or does not exist ---------------------------
 
 
 class UnknownReservation(Refused, LookupError):
@@ -425,7 +426,7 @@ class StaleVersion(Refused):
 
 
 class LifeExceeded(Refused):
-    """The hold would outlive the longest life a hold may have, which ends at ``latest``."""
+    """The hold would live longer than a hold may; ``latest`` is its latest possible end."""
 
     def __init__(self, uid: str, latest: datetime) -> None:
         super().__init__(uid, latest)
@@ -471,7 +472,7 @@ class TooManyUnits(InvalidRequest):
         self.capacity = capacity
 
     def __str__(self) -> str:
-        return f"{self.resource} has {self.capacity} in all, so {self.wanted} can never be had"
+        return f"{self.resource} has only {self.capacity}, so {self.wanted} can never be reserved"
 
 
 class InvalidTTL(InvalidRequest):

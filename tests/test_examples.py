@@ -89,7 +89,7 @@ def test_it_draws_what_the_engine_says() -> None:
     async def main() -> None:
         async with week.open_clinic() as engine:
             await week.fill(engine)
-            svg = week.draw(await week.look(engine))
+            svg = week.draw(await week.read_week(engine))
             drawn = Counter(one for one in boxes(svg) if one.kind not in {"window", "skipped"})
             assert drawn == await expected(engine)
             kinds = Counter(one.kind for one in drawn.elements())

@@ -6,6 +6,6 @@ import click
 
 
 class BadInput(click.ClickException):
-    """The input of a command is invalid, other than its options.  Exit code 2."""
+    """Input of a command other than its options is invalid, such as a file.  Exit code 2."""
 
     exit_code = 2

@@ -24,6 +24,6 @@ def command() -> None:
     if not is_sendable(secret):
         raise BadInput(
             "the secret must be printable ASCII without spaces, and not empty; "
-            f"an API key has more than its prefix {API_KEY_PREFIX!r}"
+            f"an API key needs more than the prefix {API_KEY_PREFIX!r}"
         )
     click.echo(fingerprint(secret))

@@ -30,7 +30,7 @@ def default_calendar_folder() -> Path | None:
     "--enforce-availability/--no-enforce-availability",
     default=True,
     show_default=True,
-    help="Whether hours, notice and booking windows are enforced, and the past is refused.",
+    help="Whether hours, notice and booking windows are enforced, and slots in the past refused.",
 )
 @click.option(
     "--keep-calendars",
@@ -46,7 +46,7 @@ def command(
     enforce_availability: bool,
     keep_calendars: Path | None,
 ) -> None:
-    """Serve Cal.com's slots API over a catalog.
+    """Serve Cal.com's slots API for the event types of a catalog.
 
     Exits with 0 when stopped by SIGTERM or SIGINT, with 2 if the catalog is
     invalid, and with 1 if it cannot listen.

@@ -16,7 +16,10 @@ from slotengine.testing.simulation.faults import DESCRIPTIONS, fault
 def first_failure(
     seeds: Sequence[int], steps: int, *, backend: str, broken: str | None, done: Callable[[], None]
 ) -> Finding | None:
-    """Return the finding of the first seed that fails, if any; call ``done`` after each other."""
+    """Return the finding of the first seed that fails, None if there is none.
+
+    Calls ``done`` after each seed that does not fail.
+    """
     with nullcontext() if broken is None else fault(broken):
         for seed in seeds:
             finding = simulate(seed, steps, backend=backend)
@@ -83,7 +86,7 @@ def _step_numbers(
     default=100,
     show_default=True,
     type=click.IntRange(1),
-    help="The steps of each seed.",
+    help="The number of steps for each seed.",
 )
 @click.option(
     "--only", callback=_step_numbers, help="Play only these steps of the seed, such as 3,17,44."
@@ -113,7 +116,7 @@ def command(
     """
     if broken is not None and broken not in DESCRIPTIONS:
         raise click.BadParameter(
-            f"there is no fault {broken!r}; there are: {', '.join(DESCRIPTIONS)}",
+            f"there is no fault {broken!r}; choose one of: {', '.join(DESCRIPTIONS)}",
             param_hint="'--fault'",
         )
     seed = first or 0

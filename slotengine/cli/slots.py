@@ -27,7 +27,7 @@ DEFAULT_SPAN = timedelta(days=7)
 
 
 class EventTypeNotFound(LookupError):
-    """The catalog has no event type of an id or slug, or several of a slug."""
+    """No event type of the catalog matches an id or slug, or more than one does."""
 
 
 def find_event_type(catalog: Catalog, name: str) -> CatalogEventType:
@@ -40,7 +40,7 @@ def find_event_type(catalog: Catalog, name: str) -> CatalogEventType:
         return found[0]
     known = ", ".join(f"{one.id} ({one.slug})" for one in found or event_types) or "none"
     problem = "several event types have" if found else "no event type has"
-    raise EventTypeNotFound(f"{problem} the id or slug {name!r}; there are: {known}")
+    raise EventTypeNotFound(f"{problem} the id or slug {name!r}; the event types are: {known}")
 
 
 def parse_moment(text: str, zone: Zone, *, end: bool = False) -> datetime:
@@ -136,7 +136,7 @@ def _moment(option: str, text: str | None, zone: Zone, *, end: bool = False) -> 
     type=click.IntRange(1, LONGEST_MINUTES),
     help="In minutes.  [default: the event type's]",
 )
-@click.option("--now", "as_of", help="The time at which to look.  [default: now]")
+@click.option("--now", "as_of", help="The time that counts as now.  [default: the system's]")
 def command(
     catalog_path: Path,
     name: str,
@@ -146,9 +146,10 @@ def command(
     length: int | None,
     as_of: str | None,
 ) -> None:
-    """Print the available slots of an event type, by the catalog alone.
+    """Print the available slots of an event type.
 
-    Exits with 0, also without slots, and with 2 if the catalog or an option is
+    Only the catalog counts: there are no holds, and no bookings but its own.
+    Exits with 0, even without slots, and with 2 if the catalog or an option is
     invalid.
     """
     start, end = _moment("--from", first, zone), _moment("--to", last, zone, end=True)
@@ -164,7 +165,7 @@ def command(
         raise BadInput(str(error)) from None
     taken = length or event_type.length
     if not slots:
-        click.echo(f"No slots of {event_type.slug}, {taken} minutes, are free in that time.")
+        click.echo(f"No {taken}-minute slots of {event_type.slug} are free in that time.")
         return
     title = f"{event_type.slug}, {taken} minutes: {len(slots)} slots"
     Console().print(

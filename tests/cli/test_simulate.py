@@ -66,7 +66,7 @@ def test_a_failure_that_takes_no_steps_can_be_had_again() -> None:
     ("--only 3,", "is not a list of steps"),
     ("--only 100", "the steps are 0 to 99"),
     ("--only 1 --seeds 5", "--only selects steps of one --seed"),
-    ("--fault nosuch", "there are: until-off-by-one"),
+    ("--fault nosuch", "choose one of: until-off-by-one"),
 ])  # fmt: skip
 def test_what_makes_no_sense_is_refused(options: str, told: str) -> None:
     done = run(*options.split())

@@ -114,7 +114,7 @@ def test_a_slug_that_looks_like_markup(tmp_path: Path) -> None:
 def test_nothing_free() -> None:
     christmas = ("--from", "2030-12-25", "--to", "2030-12-25", "--tz", "Europe/Rome", *NOW)
     output = printed("--event-type", "2", *christmas)
-    assert output == "No slots of consultation, 60 minutes, are free in that time.\n"
+    assert output == "No 60-minute slots of consultation are free in that time.\n"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_nothing_free() -> None:
     [
         (
             ("--event-type", "nope"),
-            "no event type has the id or slug 'nope'; there are: 1 (anytime)",
+            "no event type has the id or slug 'nope'; the event types are: 1 (anytime)",
         ),
         (("--event-type", "1", "--tz", "Mars/Phobos"), "is not an IANA time zone: 'Mars/Phobos'"),
         (("--event-type", "1", "--from", "tomorrow"), "'tomorrow' is not a date or time"),
@@ -149,7 +149,10 @@ def test_a_slug_of_two_owners_is_not_enough(tmp_path: Path) -> None:
     path = tmp_path / "catalog.toml"
     path.write_text(users + types)
     output = printed("--event-type", "talk", catalog=str(path), code=2)
-    assert "several event types have the id or slug 'talk'; there are: 1 (talk), 2 (talk)" in output
+    assert (
+        "several event types have the id or slug 'talk'; the event types are: 1 (talk), 2 (talk)"
+        in output
+    )
     assert "talk, 30 minutes" in printed("--event-type", "2", catalog=str(path))
     path.write_text("nonsense")
     assert "is not a usable catalog" in printed("--event-type", "2", catalog=str(path), code=2)

@@ -55,7 +55,7 @@ async def test_it_must_fit_the_engine(engine: SlotEngine) -> None:
 async def test_limits_are_for_those_that_were_added(engine: SlotEngine) -> None:
     limit = Limit(Period.DAY, count=1)
     limited = EventType(id="c", length=HOUR, all_of=["room"], limits=[limit])
-    with pytest.raises(InvalidField, match="must be added before"):
+    with pytest.raises(InvalidField, match="must be added to the engine first"):
         await starts(engine, limited)
     engine.add_event_type(limited)
     assert await starts(engine, "c") == [9, 10, 11, 12, 13]

@@ -13,8 +13,8 @@ successful probe closes the breaker; a failed one opens it again.
 Only requests that the breaker let pass in its present state count.  A request
 that was sent before the breaker opened says nothing about the remote now.
 
-Synchronous.  Written here because the well-kept libraries read the system
-clock.  Times are seconds of the clock that is passed in.  Knows nothing of HTTP.
+Synchronous.  The libraries that are maintained read the system clock; here the clock
+is passed in, and times are its seconds.  Knows nothing of HTTP.
 """
 
 from __future__ import annotations

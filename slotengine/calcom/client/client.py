@@ -363,13 +363,14 @@ class CalComClient:
         return self._per_minute
 
     def permits(self, count: int) -> Permits:
-        """Return permits for requests that follow each other at once, ahead of other calls.
+        """Return permits for requests that are sent back to back, ahead of other calls.
 
-        For example, a hold should be deleted only if it can be made anew at
-        once.  Pass the permits to `reserve`, `update` and `delete`.  Each of
-        these uses one permit if all that are left are ready, and waits as usual
-        otherwise.  Other calls wait behind the permits until they are given
-        back.  O(n) for n waiting calls.
+        For example, a hold should be deleted only if the request that makes it
+        anew may follow immediately.  Pass the permits to `reserve`, `update`
+        and `delete`.  A call uses one permit if the rate limit admits all
+        permits that are left at this moment; otherwise it waits in the ordinary
+        queue.  Other calls wait until the permits are used or given back.  O(n)
+        for n waiting calls.
 
             permits = calcom.permits(2)
             if permits.wait_s() == 0:
@@ -482,7 +483,7 @@ class CalComClient:
         return self._session
 
     async def _acquire(self, call: _Call) -> None:
-        """Return when the rate limit lets a request start; it must start before anything else."""
+        """Wait until the rate limit admits a request; send it before the next await."""
         permits, call.permits = call.permits, None  # a retry leaves the rest to others
         if permits is not None and permits.use():
             return
@@ -528,7 +529,7 @@ class CalComClient:
     def _interpret(
         self, call: _Call, outcome: Response | NoResponse, parse: Callable[[bytes], T]
     ) -> T:
-        """Return the value in a response, or raise the error that the outcome stands for."""
+        """Return the value in a response, or raise the error for the outcome."""
         if isinstance(outcome, NoResponse):
             if outcome.sent:
                 raise self._failure(call, outcome.problem, None)

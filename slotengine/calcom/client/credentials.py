@@ -1,4 +1,4 @@
-"""The credentials that a client sends, and the care that nobody else sees them.
+"""The credentials that a client sends; they are kept out of logs and errors.
 
 Credentials know the headers to send and the secrets in them.  No repr, log or
 exception of ours shows a secret, and secrets that a remote echoes are redacted.

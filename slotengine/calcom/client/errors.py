@@ -153,8 +153,8 @@ class RemoteFailed(_NoUsableResponse):
 class OutcomeUnknown(_NoUsableResponse):
     """A change was sent, and it is unknown whether it was made.
 
-    The connection broke, the response took too long, or it does not tell, such
-    as a 5xx.  Read the reservation before you decide what to do.  A `delete`
+    The connection broke, the response took too long, or it does not say what
+    happened, such as a 5xx.  Read the reservation before you decide what to do.  A `delete`
     can simply be repeated.
     """
 

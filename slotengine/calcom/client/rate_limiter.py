@@ -9,11 +9,11 @@ keeps the limit exactly.  (If a request is cancelled, that moment is unknown;
 the request counts until a minute after the cancellation.)
 
 A token bucket does not keep such a limit: a full bucket, plus the tokens that
-are added within the minute, allow twice as many requests.  The well-kept
-libraries offer token buckets, or windows that begin when a request starts, and
-they wait by a sleep that cannot be passed in.
+are added within the minute, allow twice as many requests.  The
+libraries that are maintained offer token buckets, or windows that begin when a
+request starts, and they call a sleep function that cannot be replaced.
 
-Some requests must follow each other at once, such as the two that renew a hold.
+Some requests must be sent back to back, such as the two that renew a hold.
 They share one ticket, which can go ahead of ordinary tickets.  The ticket waits
 until all of its requests fit, and no later ticket overtakes it.
 
@@ -113,7 +113,7 @@ class RateLimiter:
             return now
         if too_many <= len(self._finished_at):
             return self._finished_at[too_many - 1] + WINDOW_S
-        # Requests that are in flight, or have not even started, must be a minute old first.
+        # A minute must also pass after requests that are in flight or queued.
         rounds = -(-(too_many - len(self._finished_at)) // self._limit)
         return now + rounds * WINDOW_S
 
@@ -145,7 +145,7 @@ class RateLimiter:
 
 
 class Permits:
-    """Permits for several requests that follow each other at once, ahead of ordinary calls.
+    """Permits for several requests that are sent back to back, ahead of ordinary calls.
 
     Made by `CalComClient.permits`.  Other calls wait behind these permits, so
     give back those that are not used.
@@ -169,7 +169,7 @@ class Permits:
     def use(self) -> bool:
         """Use one permit; return False if the permits are not ready or none is left.
 
-        The request must start before anything else happens.
+        Send the request before the next await.
         """
         if self.left == 0 or self.wait_s():
             return False

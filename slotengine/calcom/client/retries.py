@@ -88,7 +88,7 @@ class Retries:
         def retries(error: BaseException) -> bool:
             return may_retry(error, method, wait_for_permit=self.wait_for_permit)
 
-        # A new one for each call, because it keeps the state of that call.
+        # A new object for each call, because it keeps the state of that call.
         retrying = AsyncRetrying(
             sleep=self.sleep,
             stop=stop,

@@ -25,8 +25,8 @@ MAX_RESPONSE_BYTES: Final = 32 * 1024 * 1024
 """A year of slots, one every five minutes and with all optional fields, takes less than two thirds
 of this."""
 
-# A Node server closes connections that were idle for five seconds.  A request that crosses the
-# close is lost, and it is unknown whether the server read it.
+# A Node server closes connections that were idle for five seconds.  A request that
+# is sent as the server closes is lost, and it is unknown whether the server read it.
 _KEEPALIVE_S: Final = 4.0
 
 # Raised before anything was written to the remote.
@@ -100,7 +100,7 @@ async def send(session: aiohttp.ClientSession, request: Request) -> Response | N
             headers=request.headers,
             allow_redirects=False,
             raise_for_status=False,
-            # Connecting times out well before the whole, so it is certain which of them did.
+            # The connect timeout is well below the total one, so it is certain which expired.
             timeout=aiohttp.ClientTimeout(total=timeout_s, connect=timeout_s / 2),
             middlewares=(_SendOnce(),),
         ) as received:

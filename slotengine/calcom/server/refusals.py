@@ -84,7 +84,7 @@ def _stamp_after(moment: datetime) -> str:
 
 def _quota(refusal: QuotaExceeded) -> str:
     """Return the message of a quota: its limit, and when there is room again."""
-    again = "" if refusal.retry_at is None else f" Room frees at {_stamp_after(refusal.retry_at)}."
+    again = "" if refusal.retry_at is None else f" Try again at {_stamp_after(refusal.retry_at)}."
     match refusal.quota:
         case "holds":
             limit = _counted(_plain(refusal.limit), "slot")
@@ -93,7 +93,7 @@ def _quota(refusal: QuotaExceeded) -> str:
             limit = _counted(_plain(refusal.limit), "minute")
             return f"No more than {limit} may be held at once, all slots together.{again}"
         case _:
-            return f"Too many holds were left to lapse one after the other.{again}"
+            return f"Too many holds in a row expired unused.{again}"
 
 
 def _reason(refusal: Refused, event_type: CatalogEventType, start_sent: str) -> str:

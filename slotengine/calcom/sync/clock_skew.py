@@ -1,4 +1,4 @@
-"""How far the remote's clock is ahead of ours, and whether it was set, judged by its responses.
+"""Derives from the remote's responses how far its clock is ahead, and whether it was adjusted.
 
 Two things in a response tell the remote's time.  A response that makes a hold
 says until when the hold lives, and for how long; and every response may have a
@@ -6,7 +6,7 @@ says until when the hold lives, and for how long; and every response may have a
 between the request and its response, which bounds the skew from both sides.
 
 A ``Date`` may come from a proxy whose clock differs.  So each kind of
-observation is compared only with its own kind.  A clock was set if the present
+observation is compared only with its own kind.  A clock was adjusted if the present
 and the past observation cannot both be true of one clock that runs steadily,
 nor of two clocks that differ by less than a second.  A change of three seconds
 plus the duration of the requests is always noticed.
@@ -23,7 +23,7 @@ from slotengine.core.time.instant import SECOND
 
 
 class SkewRange(NamedTuple):
-    """How far a clock is ahead, or by how much it was set: a lower and an upper bound."""
+    """How far a clock is ahead, or by how much it was adjusted: a lower and an upper bound."""
 
     least: int
     most: int
@@ -64,7 +64,7 @@ class _Estimate:
     now: SkewRange | None = None
 
     def learn(self, new: SkewRange) -> SkewRange:
-        """Add an observation; return by how much the clock was set since the last one."""
+        """Add an observation; return by how much the clock was adjusted since the last one."""
         change = _change(self.now, new)
         known = self.now
         # Of two that agree keep the narrower, so that many small changes are noticed in the end.
@@ -74,12 +74,12 @@ class _Estimate:
         return change
 
     def change_since(self, then: SkewRange | None) -> SkewRange:
-        """Return by how much the clock was set since an earlier observation."""
+        """Return by how much the clock was adjusted since an earlier observation."""
         return _change(then or self.first, self.now)
 
 
 def _change(then: SkewRange | None, now: SkewRange | None) -> SkewRange:
-    """Return by how much a clock was set between two observations of its skew."""
+    """Return by how much a clock was adjusted between two observations of its skew."""
     if then is None or now is None:
         return NO_CHANGE
     moved = SkewRange(now.least - then.most, now.most - then.least)
@@ -88,7 +88,7 @@ def _change(then: SkewRange | None, now: SkewRange | None) -> SkewRange:
 
 
 class ClockSkew:
-    """The remote's clock skew, its maximum, and by how much the clock was set since any moment.
+    """The remote's clock skew, its maximum, and its adjustments since any moment.
 
     >>> clock_skew = ClockSkew()
     >>> clock_skew.observe_hold(until=1_060, lives=60, sent=980, received=990)
@@ -114,7 +114,7 @@ class ClockSkew:
         self.largest = 0
         """The largest skew that holds have shown, in either direction."""
         self.jumps = 0
-        """How often the clock was set."""
+        """How often the clock was adjusted."""
         self._holds = _Estimate()
         self._dates = _Estimate()
 
@@ -129,9 +129,9 @@ class ClockSkew:
         return self._holds.now, self._dates.now
 
     def changed_since(self, snapshot: SkewSnapshot) -> SkewRange:
-        """Return by how much the clock was set since the snapshot: most back, and most ahead.
+        """Return the largest possible adjustments since the snapshot, back and ahead.
 
-        `NO_CHANGE` unless it was certainly set.  If holds and dates disagree,
+        `NO_CHANGE` unless it was certainly adjusted.  If holds and dates disagree,
         the range contains both.
         """
         holds, dates = snapshot
@@ -142,7 +142,7 @@ class ClockSkew:
         """Learn from a hold that lives for ``lives`` microseconds, until ``until`` there.
 
         It was made between ``sent`` and ``received``.  Return whether the clock
-        was set since the last hold.
+        was adjusted since the last hold.
         """
         assert sent <= received
         new = SkewRange(until - lives - received, until - lives - sent)
@@ -153,7 +153,7 @@ class ClockSkew:
     def observe_date(self, date: int, sent: int, received: int) -> bool:
         """Learn from the date of a response that was made between ``sent`` and ``received``.
 
-        The date is rounded down to a second.  Return whether the clock was set
+        The date is rounded down to a second.  Return whether the clock was adjusted
         since the last date.
         """
         assert sent <= received
@@ -162,7 +162,7 @@ class ClockSkew:
         if self._holds.now is None:
             self.ahead, self.error = new.middle, new.error
         elif change != NO_CHANGE:
-            # Probably the clock by which holds end was set as well.
+            # Probably the clock by which holds end was adjusted as well.
             self._holds.now = self._holds.now.plus(change)
             self._set(self._holds.now)
         return self._count(change)

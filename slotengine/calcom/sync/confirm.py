@@ -122,7 +122,7 @@ class Confirmer:
             self._monitor.diverged(tracked, f"it is booked at the remote, but not here: {refused}")
 
     def _not_booked(self, tracked: TrackedHold) -> None:
-        """Cancel what was confirmed in advance: as a hold it would have ended, or be about to."""
+        """Cancel a booking made in advance: as a hold it would have ended, or would end soon."""
         current = self._engine.get_nowait(tracked.uid)
         if current is not None and current.state is State.CONFIRMED:
             with suppress(Refused):

@@ -1,4 +1,4 @@
-"""What the parts of a sync have in common: the engine, a clock and a source of chance."""
+"""What the parts of a sync have in common: the engine, a clock and a source of randomness."""
 
 from __future__ import annotations
 

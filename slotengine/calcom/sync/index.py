@@ -123,10 +123,11 @@ class HoldIndex:
         tracked.observed.gone_after = gone_after
 
     def clock_jumped(self) -> None:
-        """Adjust how long holds last, because the remote's clock was set.
+        """Adjust how long holds last, because the remote's clock was adjusted.
 
-        They are covered for less time and gone later, never the opposite:
-        perhaps another clock was set, or this one will be set back again.
+        The time until which a hold certainly lasts can only move earlier, and
+        the time after which it is certainly gone only later: perhaps another
+        clock was adjusted, or this one will be adjusted back.
         O(n) for n tracked holds.
         """
         for tracked in self.by_uid.values():
@@ -181,7 +182,7 @@ class HoldIndex:
                 yield span
 
     def blockers(self, tracked: TrackedHold, desired: Desired | None) -> list[TrackedHold]:
-        """Return the holds that are in the way at the remote and are about to leave."""
+        """Return the holds that are in the way at the remote and are about to be deleted."""
         if desired is None:
             return []
         found = []

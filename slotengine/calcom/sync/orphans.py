@@ -61,7 +61,7 @@ class Orphans:
         return tuple(orphan for orphan, *_ in self._all)
 
     def clock_jumped(self, clock_skew: ClockSkew) -> list[Orphan]:
-        """Lengthen orphans because the remote's clock was set; return those that got longer."""
+        """Lengthen orphans after a clock adjustment; return those that got longer."""
         longer = []
         for index, (orphan, first, snapshot) in enumerate(self._all):
             until = first.until - clock_skew.changed_since(snapshot).least

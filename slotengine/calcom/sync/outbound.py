@@ -190,7 +190,7 @@ class Outbound:
 
     @asynccontextmanager
     async def exclusive(self, tracked: TrackedHold) -> AsyncIterator[None]:
-        """Let one caller after another use a hold, each after a running callback has ended.
+        """Give callers exclusive access to a hold, one at a time, and never during its callback.
 
         A hold is not forgotten while callers wait here.  Otherwise the
         reservation could be tracked a second time, and both would send
@@ -208,7 +208,7 @@ class Outbound:
                 self.enqueue(tracked)  # now it can be forgotten, if it is over
 
     async def look_up(self, tracked: TrackedHold) -> Exception | None:
-        """Ask the remote where a hold is; return why it cannot be asked, None if it was."""
+        """Ask the remote where a hold is; return the error if it could not be asked."""
         return await self.run_shielded(self._look_up(tracked))
 
     async def _look_up(self, tracked: TrackedHold) -> Exception | None:
@@ -241,7 +241,7 @@ class Outbound:
             for other in self._index.blockers(tracked, self._index.desired(tracked)):
                 await self.settle(other)
         async with tracked.lock:
-            if tracked.blocked:  # for too long
+            if tracked.blocked:  # still, after waiting for the others
                 tracked.failed(Failure.NOT_DONE, self.rollback.uncertain(tracked))
         await self.settle(tracked)
 
@@ -314,7 +314,7 @@ class Outbound:
                 raise AssertionError(step)
 
     def _leave(self, tracked: TrackedHold, step: Step) -> None:
-        """Leave a hold until its next step is due or something happens."""
+        """Do nothing for a hold until its next step is due or something happens."""
         desired, observed = self._index.desired(tracked), tracked.observed
         self.renewals.update(tracked, desired)
         arrived = desired is not None and tracked.held_at(desired.span)

@@ -167,8 +167,8 @@ def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
     """Return how many permits a step needs before it begins; 0 if it needs none.  O(1).
 
     A renewal deletes a hold and makes it anew.  Both requests must be sent at
-    once: if the second had to wait for the rate limit, the sync would have
-    given up the hold itself.
+    once: if the second had to wait for the rate limit, the sync itself would have
+    caused the loss of the hold.
 
     >>> observed = Observed(RemoteState.HELD, RemoteSpan(1, 0, 30), covered_until=20)
     >>> permits_for(Step(Action.DELETE), observed, Desired(RemoteSpan(1, 0, 30), until=40))
@@ -178,7 +178,7 @@ def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
     """
     if desired is None:
         return 0
-    if step.action is Action.DELETE:  # a repeated one has, or may have, deleted the hold already
+    if step.action is Action.DELETE:  # a repeated DELETE: the hold may be gone
         return 2 if observed.state is RemoteState.HELD else 0
     return 1 if step.action is Action.PATCH and observed.span == desired.span else 0
 
@@ -212,8 +212,8 @@ def max_renewals(per_minute: int, rules: Rules, lasts: int) -> int:
     ``lasts`` is how long the remote's holds last.  In the worst case all holds
     are due for renewal at the same moment, and all requests of that minute have
     been sent already.  Then renewals are made in rounds, one each minute, of
-    which the last begins shortly before the holds end.  Rounds after the first
-    hold is due again do not count.
+    which the last begins shortly before the holds end.  Only rounds
+    before the first renewed hold is due again count.
 
     >>> rules = Rules(strict=True, renew_in_place=False, renew_before=150 * SECOND)
     >>> max_renewals(120, rules, lasts=300 * SECOND)

@@ -53,8 +53,8 @@ class Watched:
     def of(cls, event_type: EventType) -> Watched:
         """Return the initial state for an event type.
 
-        If a slot is missing, its one host is busy, or all of the hosts if any
-        one of them would do.  In all other cases some of the hosts are busy,
+        If a slot is missing and needs a single host, that host is busy.  If it
+        needs any one of several, all of them are.  In all other cases some of the hosts are busy,
         and it is unknown which.
         """
         resources = tuple(host.resource for host in event_type.hosts())
@@ -134,7 +134,7 @@ class PollResult(NamedTuple):
     own: tuple[int, ...]
     """The edges of the spans in which the remote may have had holds of ours.
 
-    Starts that are missing there prove nothing."""
+    Starts that are missing in those spans are ignored."""
 
 
 def missing(result: PollResult, length: int) -> Iterator[int]:
@@ -207,7 +207,7 @@ def _hidden(one: Watched, busy: Mapping[str, Sequence[int]]) -> frozenset[int]:
 
 
 def days_of(start: int, end: int) -> range:
-    """Return the days on which something that begins in a span can begin.
+    """Return the days that contain the possible starts in a span.
 
     >>> days_of(0, DAY), days_of(DAY - 1, DAY + 1)
     (range(0, 1), range(0, 2))

@@ -1,4 +1,4 @@
-"""How many holds the rate limit can keep alive by renewals, and which of them do."""
+"""How many holds the rate limit can keep alive by renewals, and which holds need them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class RenewalCapacity:
         return self._index.now() if desired is None else desired.until
 
     def _share(self, tracked: TrackedHold, desired: Desired | None) -> float:
-        """Return which part of all possible renewals a hold needs; 0 if it needs none."""
+        """Return the fraction of all possible renewals that a hold needs; 0 if it needs none."""
         observed = tracked.observed
         if self._per_minute is None or desired is None or observed.state is RemoteState.REFUSED:
             return 0

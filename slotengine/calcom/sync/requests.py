@@ -80,7 +80,10 @@ class Requests:
             tracked.permits = None
 
     def record_not_sent(self, tracked: TrackedHold, us: int) -> None:
-        """Record that the next request was not sent, because its permits take ``us`` more."""
+        """Record that the next request was not sent, because its permits are not ready.
+
+        They may be in ``us`` microseconds.
+        """
         said = "not sent, to stay under the remote's limit"
         error = RateLimited("renew", 429, NOT_SENT, said, None, us / SECOND)
         self._failed(tracked, Failure.NOT_DONE, error)
@@ -97,7 +100,7 @@ class Requests:
 
     def _clock_jumped(self) -> None:
         ahead_s = self.clock_skew.ahead / SECOND
-        logger.warning("the remote's clock was set; it is %.1f s ahead", ahead_s)
+        logger.warning("the remote's clock was adjusted; it is now %.1f s ahead of ours", ahead_s)
         self._index.clock_jumped()
 
     # --- Requests -------------------------------------------------------------------------
@@ -320,7 +323,7 @@ class Requests:
 
 
 def _span_in(found: RemoteReservation, *expected: RemoteSpan | None) -> RemoteSpan:
-    """Return where a hold is; if it starts as an expected span does, that span."""
+    """Return where a hold is: an expected span if one has the same start."""
     start = to_us(found.start)
     for span in expected:
         if span is not None and (span.remote_id, span.start) == (found.event_type_id, start):

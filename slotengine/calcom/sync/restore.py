@@ -2,7 +2,7 @@
 
 The saved state of a hold is taken as it is, but a request that was in flight
 may have been carried out.  If nothing was saved of a live reservation, the
-remote may have an orphaned hold for it, and the end of that hold is waited for.
+remote may have an orphaned hold for it, and the sync waits until that hold has ended.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Undoes here what the remote has not accepted: revokes holds, and moves them back.
 
-After a move, a placeholder keeps the old time free here until the remote has
+After a move, a placeholder keeps the old time reserved here until the remote has
 accepted the move.  Without it somebody else could take the old time meanwhile,
 and a move that the remote refuses could not be undone.
 """
@@ -120,8 +120,8 @@ def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation
         return None
     first = min(start for _, start, _ in spans)
     last = max(end for _, _, end in spans)
-    # One reservation for all spans: the buffers of each claim, negative ones too, fit it to its
-    # own span.
+    # One reservation from the first start to the last end: negative buffers
+    # shorten each claim to its own span.
     claims = tuple(
         Claim(
             claim.resource,

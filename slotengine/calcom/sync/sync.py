@@ -133,7 +133,7 @@ class CalComSync:
                 raise InvalidField(name, f"must be a function, not {listener!r}")
         self._drain_us = duration_us(drain, "drain")
         if self._drain_us < 0:
-            raise InvalidField("drain", f"must not be negative, not {drain}")
+            raise InvalidField("drain", f"must be at least 0, not {drain}")
         env = Environment(
             engine,
             SystemClock() if clock is None else clock_of(clock),
@@ -195,10 +195,12 @@ class CalComSync:
         assert self._subscription is not None
         try:
             self._subscription.close()
-            await asyncio.wait(self._tasks[:1])  # the events so far are followed first
+            await asyncio.wait(self._tasks[:1])  # process the events received so far
             await self._outbound.drain(self._drain_us)
         except EngineClosed:
-            logger.warning("the engine was left before the sync, which cannot finish its work now")
+            logger.warning(
+                "the engine was closed before the sync, which cannot finish its work now"
+            )
         finally:
             await self._stop()
             self.unsent = self._outbound.unsent()
@@ -283,7 +285,7 @@ class CalComSync:
     ) -> Reservation:
         """Let a hold live longer; like `SlotEngine.extend`.
 
-        While the remote's hold lasts as long, nothing is sent.  Otherwise the
+        If the remote's hold already lasts long enough, nothing is sent.  Otherwise the
         remote's hold is renewed.  Strict: at once, if the remote can hold it
         that long; the hold here is extended only if the renewal succeeds, and
         is revoked if the remote loses the slot during the renewal.  In all
@@ -340,11 +342,13 @@ class CalComSync:
         raises the same error and the hold stays as it was.  If the hold's last
         minute begins while the callback is running, the hold is booked here, so
         that nobody else gets the slot; if the callback then raises, that
-        booking is cancelled.  If the slot was released meanwhile and is taken,
-        and the callback has booked it, `Diverged` is reported.
+        booking is cancelled.  If the callback has booked the slot, but it
+        was released here meanwhile and somebody else took it, `Diverged` is
+        reported.
 
-        A repeat asks the remote again if it should hold the booking; if it does
-        not, an error is raised, but the booking stays.
+        A repeated call asks the remote again, if the remote is to keep a hold
+        for the booking.  If it does not have one, an error is raised, but the
+        booking stays.
 
         Background: returns a booking at once.  The callback is called once,
         afterwards; if it raises, `Diverged` is reported.
@@ -362,7 +366,7 @@ class CalComSync:
         now, it is told later, and the hold is released here all the same.
         """
         self._check_open()
-        return await self._verbs.ended(await self._engine.release(uid, version=version))
+        return await self._verbs.propagate_end(await self._engine.release(uid, version=version))
 
     async def cancel(self, uid: str, *, version: int | None = None) -> Reservation:
         """Cancel a booking on both sides; like `release`, and like `SlotEngine.cancel`.
@@ -371,7 +375,7 @@ class CalComSync:
         nor moved there by `move_slot`: the caller has to do that.
         """
         self._check_open()
-        return await self._verbs.ended(await self._engine.cancel(uid, version=version))
+        return await self._verbs.propagate_end(await self._engine.cancel(uid, version=version))
 
     # --- Reading ------------------------------------------------------------------------------
 
@@ -427,7 +431,7 @@ class CalComSync:
         return await self._audit.reconcile()
 
     async def settled(self) -> None:
-        """Return when the remote was told all that it can be told now; mostly for tests.
+        """Wait until the remote was told all that it can be told now; mostly for tests.
 
         It does not wait for what is due later, such as a retry.
         """

@@ -31,7 +31,7 @@ class MoveOrigin(NamedTuple):
 
 
 class Lifetime(NamedTuple):
-    """How long a hold lasts at the remote, at least and at most, and the skew when it was set."""
+    """How long a hold lasts at the remote, at least and at most, and the skew at that time."""
 
     covered_until: int = 0
     gone_after: int = 0
@@ -59,7 +59,7 @@ class TrackedHold:
     booked: bool = False
     """The callback has booked it at the remote."""
     callback_failed: bool = False
-    """The callback has failed, so the remote's hold is kept instead of a booking there."""
+    """The callback has failed, so the remote has no booking; its hold is kept instead."""
     over: bool = False
     """It is no longer tracked."""
     diverged: bool = False
@@ -80,7 +80,7 @@ class TrackedHold:
     waiters: int = 0
     """How many callers wait for the remote to accept it."""
     callers: int = 0
-    """How many callers have, or wait for, the ``verb_lock``; it is not forgotten until 0."""
+    """How many callers have, or wait for, the ``verb_lock``; while any do, the hold is tracked."""
     lifetime: Lifetime = field(default_factory=Lifetime)
     """As it was last set; in ``observed`` it is adjusted by later jumps of the clock."""
     indexed: tuple[RemoteSpan, ...] = ()

@@ -85,16 +85,16 @@ class SyncedEventType:
     original Cal.com cannot.
 
     Holds are requested for ``headroom`` longer than they live here.  Extending
-    one by less than that needs no renewal.  A hold is renewed ``renew_before``
-    it ends; the default is long, because the rate limit may delay a renewal by
-    two minutes (see `docs/calcom.md`).  The remote is never asked to hold for
-    longer than ``max_ttl``: a hold that lives longer here is renewed, and an
-    orphaned hold is in the way for no longer than that.
+    one by less than that needs no renewal.  ``renew_before`` is how long before
+    its end a hold is renewed; the default is long, because the rate limit may
+    delay a renewal by two minutes (see `docs/calcom.md`).  The remote is never
+    asked to hold for longer than ``max_ttl``: a hold that lives longer here is
+    renewed, and an orphaned hold is in the way for no longer than that.
 
-    The remote's slots are polled every ``poll_every``, more or less by a
-    fraction ``jitter`` of it.  A day is polled for ``poll_for`` after a caller
-    last asked for it.  Slots are stale if the last poll is older than
-    ``stale_after``.
+    The remote's slots are polled at intervals of ``poll_every``, which vary at
+    random by up to the fraction ``jitter``, more or less.  A day is polled for
+    ``poll_for`` after a caller last asked for it.  Slots are stale if the last
+    poll is older than ``stale_after``.
 
     >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room"])
     >>> SyncedEventType(talk, SyncMode.BACKGROUND, custom_ttl=True).id
@@ -354,7 +354,7 @@ class SavedState(NamedTuple):
     holds: tuple[SavedHold, ...] = ()
     orphans: tuple[SavedOrphan, ...] = ()
     keys: tuple[tuple[str, int], ...] = ()
-    """How many holds were given back of each idempotency key."""
+    """For each idempotency key, how many of its holds were given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,4 +404,4 @@ class SyncStatistics:
     clock_skew_max: timedelta
     """The largest skew that was measured, in either direction."""
     clock_jumps: int
-    """How often the remote's clock, or ours, was noticed to have been set."""
+    """How often the remote's clock, or ours, was noticed to have been adjusted."""

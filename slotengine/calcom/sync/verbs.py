@@ -34,7 +34,7 @@ class IdempotencyKeys:
         self._given_back = OrderedDict(given_back)
 
     def for_engine(self, key: str) -> str:
-        """Return a key for the engine that no attempt which was given back has used."""
+        """Return a key for the engine, unlike those of attempts that were given back."""
         return f"{self._given_back.get(key, 0)}:{key}"
 
     def give_back(self, key: str) -> None:
@@ -68,7 +68,7 @@ class Verbs:
         hold: Callable[[str | None], Awaitable[Reservation]],
         key: str | None,
     ) -> Reservation:
-        """Hold a slot; ``hold`` does so here, with the idempotency key that it is called with."""
+        """Hold a slot; ``hold(key)`` makes the hold on the engine."""
         if not synced.strict:
             self._outbound.check_backlog()
         reservation = await hold(None if key is None else self._keys.for_engine(key))
@@ -191,7 +191,7 @@ class Verbs:
 
     # --- Release and cancel ----------------------------------------------------------------
 
-    async def ended(self, ended: Reservation) -> Reservation:
+    async def propagate_end(self, ended: Reservation) -> Reservation:
         """Tell the remote of a reservation that has ended here; in strict mode wait for that."""
         tracked = self._index.by_uid.get(ended.uid)
         if tracked is not None:

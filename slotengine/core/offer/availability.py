@@ -6,8 +6,8 @@ that could be reserved is returned.  The search works as follows:
 1. Each host is free within its hours for the event type, less what is booked or imported
    as busy, with the buffers of both sides.
 2. A slot needs all fixed hosts, and one host of each group, for its whole length.  The
-   ranges of a group's hosts are therefore pooled rather than merged, and intersected with
-   those of the other hosts.
+   free ranges of a group's hosts are therefore kept separate, even where they overlap, and
+   intersected with those of the other hosts.
 3. The ranges are clipped to the searched range, and slots are laid out in them
    (`slot_grid`).  If the step does not divide the hour, the result depends on where the
    search starts: search whole days, as the contract of Cal.com's slots API expects.
@@ -23,7 +23,7 @@ against one host after the other, until a host is found for each.
 Cost with a fixed grid: O(w + s) for w windows and s slots, plus O(log b) for each start
 and host tested.  Otherwise: O(w + b) for each host looked at, with b spans taken in the
 range; a group's hosts are not looked at in a window in which another is free throughout.
-Several groups add the pairs of their free ranges that overlap.  Reservations outside the
+With several groups, the pairs of free ranges that overlap are added.  Reservations outside the
 range do not matter.
 
 The search only reads.  Times are UTC microseconds, spans half-open.
@@ -66,7 +66,7 @@ UTC_ZONE: Final = Zone.of("UTC")
 LONGEST_RANGE: Final = 3_660 * DAY
 """The longest range of one search.  Ten years may contain a million slots."""
 FEW_LOOKUPS: Final = 8
-"""Up to this many are looked up one by one; beyond, one pass over the sequence is as fast."""
+"""Up to this many starts are looked up one by one; for more, one pass is as fast."""
 NOT_LIVE: Final = -NEVER
 """The end of something that has lapsed, or is ignored."""
 
@@ -123,7 +123,7 @@ class AvailabilitySearch:
         self._occupancy = occupancy
         self._now = now
         self._swept = swept
-        # Owners whose claims stand only because of the ignored uids.
+        # Owners that have no live claims without the ignored uids.
         owners: Iterable[Entry | Session] = [
             one.session or one for one in ignored if one is not None and one.placed
         ]
@@ -346,7 +346,8 @@ class AvailabilitySearch:
             booked.sort()
         if before or after:
             booked = [(start - after, end + before) for start, end in booked]
-        # Drop gaps that are too short; the grid may continue from up to a minute before a gap.
+        # Drop gaps that are too short, but not by less than a minute: a candidate whose seconds are
+        # cut off may be before its gap, and the grid continues from it.
         least = self._length - MINUTE
         return [gap for gap in without(windows, booked) if gap[1] - gap[0] > least]
 
@@ -478,7 +479,7 @@ def _restrict(
 
 
 def live_until(owner: Entry | Session, now: int, ignoring: Collection[str]) -> int:
-    """Return until when an owner's claims stand, some uids ignored, or `NOT_LIVE`."""
+    """Return the end of an owner's live claims, some uids ignored; `NOT_LIVE` if it has none."""
     members: Iterable[Entry] = (owner,) if isinstance(owner, Entry) else owner.members.values()
     moments = (one.until for one in members if one.until > now and one.uid not in ignoring)
     return max(moments, default=NOT_LIVE)

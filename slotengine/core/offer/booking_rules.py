@@ -45,7 +45,7 @@ class SlotRequest(NamedTuple):
     enforce: bool = True
     """Whether to enforce hours, notice and booking window."""
     quota: Quota | None = None
-    """The most that the holder may have, in addition to the engine's own quotas."""
+    """A quota for the holder, besides the engine's own; the lower limit decides."""
 
 
 class HostRule(NamedTuple):
@@ -203,7 +203,7 @@ class BookingRules:
             return self.groups
         strangers = set(only) - self.resources_of(self.groups)
         if strangers:
-            raise InvalidField("only", f"names {min(strangers)!r}, which is no host of {self.id!r}")
+            raise InvalidField("only", f"must name hosts of {self.id!r}, not {min(strangers)!r}")
         left = tuple(
             tuple(host for host in group if host.resource in only) for group in self.groups
         )

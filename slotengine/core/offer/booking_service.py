@@ -47,7 +47,7 @@ class BookingService:
         if not isinstance(event_type, EventType):
             raise InvalidField("event_type", f"must be an EventType, not {event_type!r}")
         if event_type.id in self._rules:
-            raise InvalidField("event_type", f"{event_type.id!r} was added before; use another id")
+            raise InvalidField("event_type", f"{event_type.id!r} already exists; use another id")
         rules = self._rules_for(event_type)
         for rule in rules.limits:
             self.ledger.add_limit(rule.resource, rule.units)
@@ -68,7 +68,9 @@ class BookingService:
         """
         if isinstance(event_type, EventType):
             if event_type.limits:
-                problem = f"{event_type.id!r} must be added before, because it has limits"
+                problem = (
+                    f"{event_type.id!r} must be added to the engine first, because it has limits"
+                )
                 raise InvalidField("event_type", problem)
             return self._rules_for(event_type)
         try:

@@ -37,7 +37,7 @@ _LAST_COUNTED: Final = LAST_LOCAL - 2 * 366 * DAY
 _PERIODS_KEPT: Final = 4096
 
 
-# --- PeriodCache and booking windows -------------------------------------------------------
+# --- Periods and booking windows -------------------------------------------------------
 
 
 class Period(Enum):
@@ -73,8 +73,8 @@ class Period(Enum):
     def span(self, zone: Zone, moment: int) -> tuple[int, int]:
         """Return the period of a zone's calendar that contains a moment, as a span of time.
 
-        Moments in the first and last years of the calendar count with the nearest period
-        that lies in the calendar as a whole.
+        Moments in the first and last years of the calendar are assigned to the
+        nearest period that lies in these years as a whole.
         """
         moment = min(max(moment, _FIRST_COUNTED), _LAST_COUNTED)
         first, following = self.days(zone.date(moment))
@@ -112,7 +112,7 @@ class PeriodCache:
             if moment < span[1]:
                 return span
         span = self.per.span(self.zone, moment)
-        if span[0] <= moment < span[1]:  # not so in the first and last years of the calendar
+        if span[0] <= moment < span[1]:  # does not hold in the first and last years
             if len(self._begins) >= _PERIODS_KEPT:
                 self._begins.clear()
                 self._spans.clear()
@@ -149,7 +149,7 @@ class Limit:
 
     def __post_init__(self) -> None:
         if not isinstance(self.per, Period):
-            raise InvalidField("limits", f"must be per a Period, not {self.per!r}")
+            raise InvalidField("limits", f"must each have a Period as per, not {self.per!r}")
         if (self.count is None) == (self.time is None):
             raise InvalidField(
                 "limits",

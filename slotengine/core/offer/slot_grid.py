@@ -7,13 +7,13 @@ The rules are those of Cal.com's slots API, so that clients of either see the sa
 2. The candidate moves up to the next local time whose minute is a multiple of the largest
    of 60, 30, 20, 15, 10 and 5 that divides the step.
 3. The offset is added.
-4. If the candidate lies within the step of a slot already laid out, it moves to the end of
-   that step, so that overlapping ranges share one grid.
+4. If the candidate is less than one step after a slot already laid out, it moves to one
+   step after that slot, so that overlapping ranges share one grid.
 5. More slots follow, one step plus offset apart, as long as they fit.
 
 Cutting off the seconds may move a candidate to before its range.  That slot is left out,
 but the grid continues from it.  A candidate may also be before the earliest moment; the
-caller decides about that.
+caller has to check for that.
 
 A range that lies inside another adds no slots, so callers leave it out.
 
@@ -37,7 +37,7 @@ _ROUND_MIN: Final = (15, 5)
 
 
 def alignment_min(step: int) -> int:
-    """Return the minutes of an hour of which slots with this step start at multiples.
+    """Return the unit, in minutes, to whose multiples slots with this step are aligned.
 
     >>> alignment_min(45 * MINUTE), alignment_min(120 * MINUTE), alignment_min(7 * MINUTE)
     (15, 60, 1)
@@ -50,8 +50,8 @@ def is_fixed(
 ) -> bool:
     """Return whether slots in a span start at the same times wherever its ranges begin.
 
-    They do if the step divides the hour, there is no offset, and the zone's offset does not
-    change by less than a step.
+    They do if the step divides the hour, there is no offset, and the zone's offset changes
+    by multiples of the step only.
 
     >>> about = {"offset": 0, "start": 0, "end": 9**15, "zone": Zone.of("UTC")}
     >>> is_fixed(step=30 * MINUTE, **about), is_fixed(step=45 * MINUTE, **about)
@@ -112,7 +112,7 @@ def _first_candidate(start: int, end: int, unit: int, zone: Zone, *, optimized: 
     start -= (start + zone.offset(start)) % MINUTE
     if not optimized:
         return _next_multiple(start, unit, zone)
-    # Rounding may waste, at the beginning, only what would be left over at the end.
+    # Round up only by as much as would be left over at the end, so that no slot is lost.
     left_over = (end - start) // MINUTE % unit
     roundings = (_next_multiple(start, minutes, zone) for minutes in (unit, *_ROUND_MIN))
     return next((each for each in roundings if each - start <= left_over * MINUTE), start)

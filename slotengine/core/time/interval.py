@@ -4,7 +4,7 @@ A span is half-open, ``[start, end)``.  Sequences of spans come in two forms, bo
 order of time:
 
 edges
-    A flat tuple ``(start, end, start, end, ...)`` of disjoint spans that do not touch.
+    A flat tuple ``(start, end, start, end, ...)`` of spans that neither overlap nor are adjacent.
     Even positions open a window and odd positions close it, so one bisection tells
     whether an instant is inside.
 ranges
@@ -90,7 +90,7 @@ def _by_start_longest_first(span: Span) -> Span:
 
 
 def intersection(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
-    """Return, as ranges, where a range of each side overlaps.  O(n + m + k log k).
+    """Return the overlap of each left range with each right one.  O(n + m + k log k).
 
     >>> intersection([(9, 12), (10, 13)], [(8, 11), (12, 14)])
     [(9, 11), (12, 13)]

@@ -21,14 +21,15 @@ What is open on a date:
 - A date has the hours of its override if it has one, and otherwise its weekly hours.
 - Hours that run past midnight belong to the date on which they begin, so an override
   does not cut the night before short.
-- A date in an absence has no hours at all, and the night before ends at its midnight.
+- A date in an absence has no hours at all: hours that began the evening before end at
+  midnight.
 - The zone is that of the trip that includes the date, and otherwise the home zone.  Around
-  a trip, an instant may fall on two dates, or on none.  One that is open is enough.
+  a trip, an instant may fall on two dates, or on none.  It is open if it is on either.
 
 Windows are computed on first use and cached in buckets of fixed length, so nothing is
 ever computed from the beginning of time.  This module knows nothing of reservations,
 clocks or event types.  Spans are half-open, ``[start, end)``.  Every schedule is closed
-before 0001-01-03 and from 9999-12-31 (UTC), where local times leave the calendar.
+before 0001-01-03 and from 9999-12-31 (UTC), where local times may lie outside the years 1 to 9999.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class AllOf(NamedTuple):
 
 
 class AnyOf:
-    """A schedule that is open when any of several schedules is.  These must not change.
+    """A schedule that is open when any of several immutable schedules is.
 
     >>> AnyOf([FixedWindows([(0, 10)]), FixedWindows([(5, 15)])]).covers(2, 12)
     True

@@ -26,9 +26,10 @@ EPOCH_ORDINAL: Final = EPOCH.toordinal()
 FIRST_LOCAL: Final = (date.min.toordinal() + 2 - EPOCH_ORDINAL) * DAY
 LAST_LOCAL: Final = (date.max.toordinal() - EPOCH_ORDINAL) * DAY
 
-# Some systems also have variants of the zones, and a link to their own setting.  The same
-# name must mean the same on every machine, so these are refused.
-_ONLY_HERE: Final = ("right/", "posix/", "posixrules", "localtime")
+# Some systems also have variants of the zones, such as "posix/Europe/Rome", and "localtime",
+# which means the zone of the system.  A name must mean the same on every machine, so these are
+# refused.
+_SYSTEM_SPECIFIC: Final = ("right/", "posix/", "posixrules", "localtime")
 
 UTC_NAMES: Final = frozenset({
     "Etc/UCT", "Etc/UTC", "Etc/Universal", "Etc/Zulu", "UCT", "UTC", "Universal", "Zulu",
@@ -77,7 +78,7 @@ class Zone:
         data is installed; ``field`` is the name that the error gives.
         """
         try:
-            if not key.startswith(_ONLY_HERE) and key.count("/") <= _MAX_SLASHES:
+            if not key.startswith(_SYSTEM_SPECIFIC) and key.count("/") <= _MAX_SLASHES:
                 return _named(key)
         # The name is unknown, malformed, a folder of zones, or not a string.
         except (KeyError, ValueError, OSError, TypeError, AttributeError):

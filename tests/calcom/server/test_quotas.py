@@ -85,7 +85,7 @@ async def test_an_address_holds_twenty_slots_and_is_told_when_there_is_room(star
     facts = quota(answer)
     again = facts.pop("retryAt")
     assert facts == {"name": "holds", "limit": 20, "used": 20}
-    assert answer.message == (f"No more than 20 slots may be held at once. Room frees at {again}.")
+    assert answer.message == (f"No more than 20 slots may be held at once. Try again at {again}.")
     assert not any(uid in str(answer.body) for uid in uids)
     assert "127.0.0.1" not in str(answer.body)
     # A moment before there is none; then there is, for one.

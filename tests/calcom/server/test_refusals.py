@@ -77,7 +77,7 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
         QuotaExceeded("time", minutes(30), minutes(30), END),
         422,
         "No more than 30 minutes may be held at once, all slots together. "
-        "Room frees at 2050-09-05T06:30:00.000Z.",
+        "Try again at 2050-09-05T06:30:00.000Z.",
     ),
     (
         QuotaExceeded("time", minutes(7.5), minutes(30), None),
@@ -87,7 +87,7 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
     (
         QuotaExceeded("holds", 20, 21, END + timedelta(seconds=7, microseconds=1)),
         422,
-        "No more than 20 slots may be held at once. Room frees at 2050-09-05T06:30:07.001Z.",
+        "No more than 20 slots may be held at once. Try again at 2050-09-05T06:30:07.001Z.",
     ),
     (QuotaExceeded("holds", 1, 1, None), 422, "No more than 1 slot may be held at once."),
     (
@@ -103,8 +103,7 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
     (
         QuotaExceeded("lapses", 3, 3, END),
         422,
-        "Too many holds were left to lapse one after the other. "
-        "Room frees at 2050-09-05T06:30:00.000Z.",
+        "Too many holds in a row expired unused. Try again at 2050-09-05T06:30:00.000Z.",
     ),
     (
         LifeExceeded("some-uid", END),
@@ -126,7 +125,7 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
         "reservation a is at version 2, not 1; read it again before you change it",
     ),
     (AlreadyOver(END), 422, "This time slot is too soon. Please choose a later time."),
-    (TooManyWaiting(7), 503, "7 wait already, which is the maximum; try again later"),
+    (TooManyWaiting(7), 503, "the waitlist has reached its maximum of 7; try again later"),
 ]
 
 
@@ -208,6 +207,6 @@ async def test_the_holder_has_as_much_as_may_be(start: Start) -> None:
         # What is held over the wire has a holder, too, who may have as much.
         assert (await api.post(slotStart="2050-09-05T12:00:00Z")).status == 201
         answer = await api.post(slotStart="2050-09-05T14:00:00Z")
-        assert answer.message.endswith("Room frees at 2050-09-05T06:05:00.000Z.")
+        assert answer.message.endswith("Try again at 2050-09-05T06:05:00.000Z.")
         facts = {"name": "time", "limit": 45, "used": 30, "retryAt": "2050-09-05T06:05:00.000Z"}
         assert answer.body["error"]["details"]["quota"] == facts

@@ -18,7 +18,7 @@ def test_the_example_shows_what_it_claims(capsys: pytest.CaptureFixture[str]) ->
         "talk at 10:00: no. RemoteConflict",
         "reason=<RevokeReason.REFUSED",
         "talk at 11:00: no. RemoteUncertain",
-        "strict: no, 4 times by the remote's absence; now at once: reserve: the remote is down",
+        "strict: no response 4 times; now refused at once: reserve: the remote is down",
         "background has caught up",
         "there 13:00, 14:00, 15:00",
     ):

@@ -238,7 +238,7 @@ async def test_leaving_the_engine_first_does_no_harm(caplog: pytest.LogCaptureFi
             await sync.settled()
         await sync.__aexit__(None, None, None)
         assert [one.uid for one in sync.unsent] == [hold.uid]
-        assert "the engine was left before the sync" in caplog.text
+        assert "the engine was closed before the sync" in caplog.text
         gc.collect()
         assert "never retrieved" not in caplog.text
 

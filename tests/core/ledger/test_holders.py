@@ -55,7 +55,7 @@ def test_only_so_many_holds() -> None:
     found = refused(ledger, 5)
     assert found.args == ("holds", 2, 2, from_us(10))
     assert str(found) == (
-        f"the holder's quota of holds is 2, with 2 in use; try again at {from_us(10).isoformat()}"
+        f"the holder has used 2 of a quota of 2 (holds); try again at {from_us(10).isoformat()}"
     )
     hold(ledger, "other", 5, holder="other")
     for number in range(3):
