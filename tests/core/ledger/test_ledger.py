@@ -683,6 +683,49 @@ def test_no_backlog_is_so_long_that_lapsed_holds_are_a_load() -> None:
     assert entry.all_claims()[0].resource == "room"
 
 
+def test_a_load_leaves_out_what_has_lapsed_and_who_moves() -> None:
+    """But not the session of who moves, if others are in it; nor what was released before."""
+    ledger = Ledger(TERMS, chores=0)
+    for name in ("room", "desk"):
+        ledger.add_resource(name)
+    for start in range(3):
+        ledger.reserve("desk", start, start + 1, uid=f"d{start}", now=0, ttl=10)
+    ledger.release("d1", now=0)
+    ledger.reserve_proposal(seat(20, 30), uid="m", now=0)
+    ledger.reserve_proposal(seat(20, 30), uid="other", now=0)
+    candidates = [slot(40, 50, "room"), slot(40, 50, "desk")]
+    entry = ledger.move_any("m", candidates, now=10, policy=Policy.LEAST_LOADED)
+    assert entry.all_claims()[0].resource == "desk"
+    entry = ledger.move_any("m", candidates, now=10, policy=Policy.LEAST_LOADED, load_in=(40, 50))
+    assert entry.all_claims()[0].resource == "room"
+    ledger.check_invariants()
+
+
+def test_a_batch_counts_the_seats_that_others_and_itself_have(ledger: Ledger) -> None:
+    ledger.reserve_proposal(seat(0, 10), uid="a", now=0)
+    two = ledger.reserve_all([seat(0, 10), seat(0, 10)], uids=["b", "c"], now=0)
+    assert [entry.session for entry in two] == [two[0].session] * 2
+    with pytest.raises(NoSeatsLeft):
+        ledger.reserve_all([seat(0, 10)], uids=["d"], now=0)
+    ledger.check_invariants()
+
+
+def test_a_lapsed_hold_elsewhere_is_in_nobodys_way() -> None:
+    ledger = Ledger(TERMS, chores=0)
+    ledger.add_resource("room")
+    ledger.add_resource("desk")
+    told = told_of(ledger)
+    ledger.reserve_proposal(slot(0, 5, key="k"), uid="released", now=0)
+    ledger.release("released", now=0)
+    later = TERMS.retention + 10
+    ledger.reserve("desk", 0, 5, uid="lapsed", now=later - 10, ttl=10)
+    told.clear()
+    ledger.reserve_proposal(seat(20, 30), uid="seat", now=later)
+    ledger.reserve_proposal(slot(0, 5, key="k"), uid="again", now=later)
+    assert told == [("reserve", "seat"), ("reserve", "again")]
+    ledger.check_invariants()
+
+
 def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
     ledger = Ledger(TERMS, chores=0)
     for name in ("room", "desk"):
@@ -1254,6 +1297,18 @@ def test_what_is_adopted_takes_its_time_until_it_is_cancelled(ledger: Ledger) ->
     ledger.check_invariants()
     ledger.cancel("adopted", now=0)
     ledger.reserve("busy", 100, 130, uid="c", now=0, ttl=100)
+    ledger.check_invariants()
+
+
+def test_what_is_adopted_joins_its_session_beyond_the_seats(ledger: Ledger) -> None:
+    """With another end it stands by itself."""
+    first = ledger.adopt(seat(0, 10, wanted=3), uid="a", now=0)
+    joined = ledger.adopt(seat(0, 10), uid="b", now=0)
+    alone = ledger.adopt(seat(0, 12), uid="c", now=0)
+    assert joined.session is not None
+    assert joined.session is first.session
+    assert joined.session.taken == 4
+    assert (alone.session, alone.seats) == (None, None)
     ledger.check_invariants()
 
 
