@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 
 class SlotError(Exception):
@@ -195,14 +195,12 @@ class SlotTaken(Refused):
 
     def __str__(self) -> str:
         span = f"{self.start.isoformat()} to {self.end.isoformat()}"
-        return f"{self.resource} is taken between {span}{self._held()}"
-
-    def _held(self) -> str:
+        taken = f"{self.resource} is taken between {span}"
         if self.retry_at is None:
-            return ""
+            return taken
         # The hold may have ended between the refusal and this read.
         held = "held" if self.in_the_way else "no longer held"
-        return f"; {held}, try again at {self.retry_at.isoformat()}"
+        return f"{taken}; {held}, try again at {self.retry_at.isoformat()}"
 
 
 class NoSeatsLeft(SlotTaken):
@@ -349,6 +347,14 @@ class NoneFree(Refused):
 
     def __str__(self) -> str:
         return f"none of the {len(self.refusals)} candidates is free"
+
+
+_QUOTA_OF: Final = {
+    "holds": "live holds",
+    "time": "of held time",
+    "lapses": "expired holds in a row",
+    "waits": "places on the waitlist",
+}
 
 
 class QuotaExceeded(Refused):

@@ -60,12 +60,12 @@ class CircuitBreaker:
         "_in_a_row",
         "_probe_at",
         "circuit",
-        "opened",
+        "times_opened",
     )
 
     def __init__(self, *, failures: int, cooldown_s: float, clock: Callable[[], float]) -> None:
         self.circuit = CircuitState.CLOSED
-        self.opened = 0
+        self.times_opened = 0
         """How often failures have opened it."""
         self._failures = failures
         self._cooldown_s = cooldown_s
@@ -111,7 +111,7 @@ class CircuitBreaker:
         opens = self.circuit is CircuitState.HALF_OPEN or self._in_a_row >= self._failures
         if opens:
             self._become(CircuitState.OPEN)
-            self.opened += 1
+            self.times_opened += 1
             self._probe_at = self._clock() + self._cooldown_s
         return opens
 

@@ -103,7 +103,7 @@ class ClientStatistics(NamedTuple):
     """Requests that were sent and got no usable response."""
     unreachable: int
     """Requests that could not be sent, because there was no connection."""
-    opened: int
+    times_opened: int
     """How often the circuit breaker opened."""
     circuit: CircuitState
     """Whether the circuit breaker lets requests pass."""
@@ -409,7 +409,7 @@ class CalComClient:
             refused=counters.refused,
             failed=counters.failed,
             unreachable=counters.unreachable,
-            opened=self._breaker.opened,
+            times_opened=self._breaker.times_opened,
             circuit=self._breaker.circuit,
             in_flight=self._limiter.in_flight,
             waiting=self._limiter.waiting,

@@ -15,9 +15,8 @@
 One rule for callers: after `OutcomeUnknown` the change may have been made;
 after any other error of this tree it was certainly not made.
 
-Every error carries its facts as fields, and its ``args`` are those facts, so it
-pickles.  No error carries credentials: they are removed from what the remote
-says.
+Every error has its details as attributes and as ``args``, so it can be pickled.
+No error carries credentials: they are removed from what the remote says.
 """
 
 from __future__ import annotations
@@ -192,7 +191,7 @@ class RemoteDown(RemoteError):
 
 
 class ClientClosed(SlotError):
-    """The client is not open: it was not entered yet, or has been left."""
+    """The client is not open: it was not entered yet, or has been closed."""
 
     def __str__(self) -> str:
         return (

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import DAY, duration_us
-from slotengine.core.time.interval import Span, joined, touches, without
+from slotengine.core.time.interval import Span, joined, overlaps, without
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ def missing(result: PollResult, length: int) -> Iterator[int]:
     [30]
     """
     for start in result.offered:
-        if start not in result.free and not touches(result.own, start, start + length):
+        if start not in result.free and not overlaps(result.own, start, start + length):
             yield start
 
 
@@ -202,7 +202,7 @@ def _hidden(one: Watched, busy: Mapping[str, Sequence[int]]) -> frozenset[int]:
         for day in one.days.values()
         for start in day.missing
         if not one.busy_if_missing
-        or not all(touches(busy.get(who, ()), *one.occupied(start)) for who in one.busy_if_missing)
+        or not all(overlaps(busy.get(who, ()), *one.occupied(start)) for who in one.busy_if_missing)
     )
 
 

@@ -276,7 +276,7 @@ class BookingRules:
         )
 
     def demand(self, enforce: bool) -> Demand:
-        """Return which rules apply to the reservation."""
+        """Return what the reservation must satisfy, now and whenever it is reinstated."""
         return Demand.RULES if enforce else Demand.NOTHING
 
     # --- The start -------------------------------------------------------------------------
@@ -303,7 +303,7 @@ class BookingRules:
         )
 
     def start_rule(self, now: int) -> StartRule:
-        """Return when a slot may begin that is asked for ``now``.  O(1)."""
+        """Return the rule for the start of a slot that is requested at ``now``.  O(1)."""
         return StartRule(self.id, self.notice, *self._window(now))
 
     def check_start(self, start: int, now: int) -> None:

@@ -126,7 +126,7 @@ class BookingService:
         return self.ledger.adopt(proposal, uid=uid, now=now)
 
     def prepare(self, request: SlotRequest, *, now: int) -> tuple[Proposal, int]:
-        """Return the proposal, and until when it can be granted.
+        """Return the proposal, and the latest time at which it can be granted.
 
         Raises `UnknownEventType`, `TooManyUnits` or `InvalidField`.
         """

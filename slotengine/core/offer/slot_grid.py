@@ -63,7 +63,7 @@ def is_fixed(
         step == unit
         and not offset
         and not optimized
-        and zone.keeps_minutes(start - unit, end + unit, unit)
+        and zone.offsets_agree_modulo(start - unit, end + unit, unit)
     )
 
 

@@ -45,14 +45,14 @@ def clipped(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
     >>> list(clipped((1, 4, 5, 7), 3, 6))
     [(3, 4), (5, 6)]
     """
-    for opens, closes in touching(edges, start, end):
+    for opens, closes in overlapping(edges, start, end):
         yield max(opens, start), min(closes, end)
 
 
-def touching(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
+def overlapping(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
     """Yield the windows that overlap the span, unclipped.  O(log n + k) for k windows.
 
-    >>> list(touching((1, 4, 5, 7), 3, 6))
+    >>> list(overlapping((1, 4, 5, 7), 3, 6))
     [(1, 4), (5, 7)]
     """
     after = bisect_right(edges, start)
@@ -62,10 +62,10 @@ def touching(edges: Sequence[int], start: int, end: int) -> Iterator[Span]:
         yield edges[opening], edges[opening + 1]
 
 
-def touches(edges: Sequence[int], start: int, end: int) -> bool:
+def overlaps(edges: Sequence[int], start: int, end: int) -> bool:
     """Return whether any instant of the span lies in a window.  O(log n).
 
-    >>> touches((1, 4, 5, 7), 4, 5), touches((1, 4, 5, 7), 4, 6)
+    >>> overlaps((1, 4, 5, 7), 4, 5), overlaps((1, 4, 5, 7), 4, 6)
     (False, True)
     """
     after = bisect_right(edges, start)

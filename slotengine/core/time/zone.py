@@ -94,15 +94,15 @@ class Zone:
         """
         return _stretches(self, bucket)
 
-    def offset(self, us: int) -> int:
+    def offset(self, moment: int) -> int:
         """Return how far the zone is ahead of UTC at a moment, in microseconds.  O(1)."""
-        us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)
-        stretches = _stretches(self, us >> BUCKET_BITS)
+        moment = min(max(moment, FIRST_LOCAL), LAST_LOCAL - 1)
+        stretches = _stretches(self, moment >> BUCKET_BITS)
         if len(stretches) == 1:  # nearly always
             return stretches[0][2]
-        return next(offset for _, end, offset in stretches if us < end)
+        return next(offset for _, end, offset in stretches if moment < end)
 
-    def keeps_minutes(self, start: int, end: int, unit: int) -> bool:
+    def offsets_agree_modulo(self, start: int, end: int, unit: int) -> bool:
         """Return whether all offsets in the span are equal modulo ``unit``.
 
         If so, no change of the clock moves the local times that are multiples of ``unit``.
@@ -117,10 +117,10 @@ class Zone:
         }
         return len(offsets) <= 1
 
-    def date(self, us: int) -> int:
+    def date(self, moment: int) -> int:
         """Return the local date at a moment.  O(1)."""
-        us = min(max(us, FIRST_LOCAL), LAST_LOCAL - 1)
-        return (us + self.offset(us)) // DAY
+        moment = min(max(moment, FIRST_LOCAL), LAST_LOCAL - 1)
+        return (moment + self.offset(moment)) // DAY
 
     def midnight(self, day: int) -> int:
         """Return the first moment of a local date.

@@ -178,7 +178,7 @@ async def test_an_event_type_that_is_there_already_is_a_problem(right: dict[str,
     async with SlotEngine() as engine:
         engine.add_resource("room")
         engine.add_event_type(EventType(id="1", length=timedelta(hours=1), all_of=["room"]))
-        with pytest.raises(InvalidField, match="added before"):
+        with pytest.raises(InvalidField, match="already exists"):
             await catalog_from(right).populate(engine)
 
 

@@ -74,7 +74,7 @@ def test_only_failures_in_a_row_count() -> None:
         attempt.succeeded()
     assert not attempt.failed()
     assert attempt.failed()
-    assert (breaker.circuit, breaker.opened) == (CircuitState.OPEN, 1)
+    assert (breaker.circuit, breaker.times_opened) == (CircuitState.OPEN, 1)
 
 
 def test_no_other_request_passes_during_a_probe() -> None:

@@ -273,7 +273,7 @@ async def test_a_remote_that_is_down_gets_no_requests_and_then_a_probe(
         await client.get(UID)  # the probe succeeds
         await client.get(UID)
         statistics = client.statistics()
-    assert (statistics.circuit, statistics.opened) == (CircuitState.CLOSED, 2)
+    assert (statistics.circuit, statistics.times_opened) == (CircuitState.CLOSED, 2)
     assert (statistics.calls, statistics.sent) == (9, 5)
 
 

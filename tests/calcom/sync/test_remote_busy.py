@@ -18,7 +18,7 @@ from slotengine.calcom.sync.remote_busy import (
     missing,
 )
 from slotengine.core.time.instant import DAY
-from slotengine.core.time.interval import joined, touches
+from slotengine.core.time.interval import joined, overlaps
 
 
 def watched(
@@ -125,6 +125,6 @@ def test_free_slots_are_offered_and_missing_ones_are_not(
     found = infer_busy({"talk": one})
     edges = joined(found.busy.get("room", []))
     for start in free | offered:
-        refused = start in found.hidden["talk"] or touches(edges, *one.occupied(start))
+        refused = start in found.hidden["talk"] or overlaps(edges, *one.occupied(start))
         assert refused == (start not in free), start
     assert all(start < end for start, end in found.busy.get("room", []))

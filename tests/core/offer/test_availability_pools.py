@@ -248,15 +248,15 @@ def test_a_zone_whose_clock_changes_by_half_an_hour_moves_the_grid() -> None:
     """In such a zone, each range is laid out by itself."""
     lord_howe = Zone.of("Australia/Lord_Howe")
     april, day = 19_820 * DAY, 19_800 * DAY  # it goes back on 2024-04-07
-    assert not lord_howe.keeps_minutes(day, april, 60 * MINUTE)
-    assert lord_howe.keeps_minutes(day, april, 30 * MINUTE)
-    assert lord_howe.keeps_minutes(day, day + DAY, 60 * MINUTE)
-    assert Zone.of("Europe/Rome").keeps_minutes(day, april, 60 * MINUTE)
+    assert not lord_howe.offsets_agree_modulo(day, april, 60 * MINUTE)
+    assert lord_howe.offsets_agree_modulo(day, april, 30 * MINUTE)
+    assert lord_howe.offsets_agree_modulo(day, day + DAY, 60 * MINUTE)
+    assert Zone.of("Europe/Rome").offsets_agree_modulo(day, april, 60 * MINUTE)
 
 
 @pytest.mark.parametrize("key", ["Africa/Monrovia", "Asia/Kathmandu"])
 def test_an_odd_offset_that_never_changes_keeps_its_minutes(key: str) -> None:
-    assert Zone.of(key).keeps_minutes(FIRST, FIRST + DAY, 60 * MINUTE)
+    assert Zone.of(key).offsets_agree_modulo(FIRST, FIRST + DAY, 60 * MINUTE)
 
 
 class Unhashable:

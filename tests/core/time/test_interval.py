@@ -11,7 +11,7 @@ from slotengine.core.time.interval import (
     intersection,
     joined,
     maximal,
-    touches,
+    overlaps,
     without,
 )
 from slotengine.core.time.schedule import FixedWindows
@@ -31,7 +31,7 @@ def test_edges_say_what_is_inside(runs: list[tuple[int, int]], span: tuple[int, 
     check_edges(edges)
     assert instants(list(zip(edges[::2], edges[1::2], strict=True))) == inside
     assert FixedWindows(runs).covers(*span) == (asked <= inside)
-    assert touches(edges, *span) == bool(asked & inside)
+    assert overlaps(edges, *span) == bool(asked & inside)
     assert instants(list(clipped(edges, *span))) == asked & inside
 
 
