@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 
 class SlotError(Exception):
@@ -101,7 +101,7 @@ class Obstruction(NamedTuple):
     end: datetime
     in_the_way: tuple[InTheWay, ...]
     retry_at: datetime | None
-    """The earliest moment at which a retry could succeed, if nothing but holds is in the way."""
+    """The earliest moment at which a retry could succeed, if only holds conflict; else None."""
 
 
 def _stored_args(error: BaseException) -> tuple[Any, ...]:
@@ -112,9 +112,10 @@ def _stored_args(error: BaseException) -> tuple[Any, ...]:
 class SlotTaken(Refused):
     """Holds or bookings take the span on a resource.
 
-    The details (``in_the_way``, ``retry_at``) are computed on first access, from
-    the state at that moment, because most refusals of a popular slot are never
-    inspected.  To learn what refused this request, read them before the next ``await``.
+    The details (``in_the_way``, ``retry_at``) are computed on first access, because
+    most refusals of a popular slot are never inspected.  They reflect the state at that
+    moment, not at the refusal.  To learn what refused this request, read them before the
+    next ``await``.
 
     The arguments are the resource and either the details or a function that computes
     them, followed by its arguments.  If the function has an attribute ``only_holds``,
@@ -347,14 +348,6 @@ class NoneFree(Refused):
 
     def __str__(self) -> str:
         return f"none of the {len(self.refusals)} candidates is free"
-
-
-_QUOTA_OF: Final = {
-    "holds": "live holds",
-    "time": "of held time",
-    "lapses": "expired holds in a row",
-    "waits": "places on the waitlist",
-}
 
 
 class QuotaExceeded(Refused):

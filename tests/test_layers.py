@@ -120,7 +120,7 @@ LAYERS: Final[dict[str, Layer]] = {
     f"{SYNC}.inbound": SYNC_WAITING,
     f"{SYNC}.orphans": Layer((f"{SYNC}.clock_skew", f"{SYNC}.remote_span", *PURE)),
     f"{SYNC}.outbound": SYNC_WAITING,
-    f"{SYNC}.reconcile": Layer((f"{SYNC}.remote_span", f"{SYNC}.remote_state", *PURE)),
+    f"{SYNC}.next_step": Layer((f"{SYNC}.remote_span", f"{SYNC}.remote_state", *PURE)),
     f"{SYNC}.remote_busy": Layer(PURE),
     f"{SYNC}.remote_span": Layer(PURE),
     f"{SYNC}.remote_state": Layer(),
@@ -331,7 +331,7 @@ WRONG: Final = {
     "the engine in the client": ("calcom.client.client", "import slotengine.engine.engine"),
     "the server in the sync": ("calcom.sync.sync", "import slotengine.calcom.server"),
     "the client in the sync's decisions": (
-        "calcom.sync.reconcile",
+        "calcom.sync.next_step",
         "import slotengine.calcom.client.errors",
     ),
     "the sync in the busy time it learns": (

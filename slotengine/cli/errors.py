@@ -6,6 +6,6 @@ import click
 
 
 class BadInput(click.ClickException):
-    """Input of a command other than its options is invalid, such as a file.  Exit code 2."""
+    """Invalid input other than in the options, such as a bad catalog file.  Exit code 2."""
 
     exit_code = 2

@@ -38,7 +38,7 @@ def find_event_type(catalog: Catalog, name: str) -> CatalogEventType:
     ]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(f"{one.id} ({one.slug})" for one in found or event_types)
+    known = ", ".join(f"{one.id} ({one.slug})" for one in found or event_types) or "none"
     problem = "several event types have" if found else "no event type has"
     raise EventTypeNotFound(f"{problem} the id or slug {name!r}; the event types are: {known}")
 

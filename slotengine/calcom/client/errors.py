@@ -152,9 +152,9 @@ class RemoteFailed(_NoUsableResponse):
 class OutcomeUnknown(_NoUsableResponse):
     """A change was sent, and it is unknown whether it was made.
 
-    The connection broke, the response took too long, or it does not say what
-    happened, such as a 5xx.  Read the reservation before you decide what to do.  A `delete`
-    can simply be repeated.
+    The connection broke, the response took too long, or it does not say whether
+    the change was made, such as a 5xx.  Read the reservation before you decide
+    what to do.  A `delete` can simply be repeated.
     """
 
     may_have_happened: ClassVar[bool] = True

@@ -14,7 +14,7 @@ Words of this package:
 `sync` has the class that callers use, and `values` its settings and results.
 
 - `verbs` and `confirm` are the steps of each verb; `rollback` undoes what the remote refuses.
-- `reconcile` decides the next request for a hold; `outbound` settles holds by its decisions, with
+- `next_step` decides the next request for a hold; `outbound` settles holds by its decisions, with
   `requests`, `work_queue` and `renewals`.
 - `index` has all `tracked_hold`s and `orphans`; `remote_state`, `remote_span` and `clock_skew` say
   what is known of the remote.

@@ -113,7 +113,7 @@ class Confirmer:
             self._engine.confirm_nowait(uid, if_still_free=True, enforce=False)
 
     def _booked(self, tracked: TrackedHold) -> None:
-        """Confirm what the callback has booked at the remote; the caller may have left."""
+        """Confirm what the callback has booked at the remote, even if its caller is gone."""
         self._index.record_booked(tracked)
         try:
             with self._engine.out_of_turn():  # the remote has decided

@@ -80,7 +80,7 @@ class SyncOverloaded(SlotError):
 
 
 class SyncClosed(SlotError):
-    """The sync is not running: it was not entered yet, or has been left."""
+    """The sync is not running: it was not entered yet, or has been closed."""
 
     def __str__(self) -> str:
         return (

@@ -12,8 +12,8 @@ from typing import Final
 
 from slotengine.calcom.sync.clock_skew import ClockSkew
 from slotengine.calcom.sync.environment import Environment
+from slotengine.calcom.sync.next_step import Desired
 from slotengine.calcom.sync.orphans import Orphan, Orphans
-from slotengine.calcom.sync.reconcile import Desired
 from slotengine.calcom.sync.remote_span import RemoteSpan, SpanIndex
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent
 from slotengine.calcom.sync.tracked_hold import Lifetime, TrackedHold, is_live, span_of
@@ -22,7 +22,7 @@ from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import SECOND, to_us
 from slotengine.engine.values import Reservation
 
-_LEFT_KEPT: Final = 60 * SECOND
+_FREED_KEPT: Final = 60 * SECOND
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _END = datetime.max.replace(tzinfo=UTC)
@@ -45,7 +45,7 @@ class HoldIndex:
         self.orphans = Orphans()
         self.clock_skew = ClockSkew()
         self.blocked: set[TrackedHold] = set()
-        """Holds that wait until another hold of ours has left their span at the remote."""
+        """Holds that wait until another hold of ours is gone from their span at the remote."""
         self.unblock: Callable[[TrackedHold], None]
         """Called with each of ``blocked`` when the spans of another hold have changed."""
         self.on_earlier_end: Callable[[TrackedHold], None]
@@ -55,7 +55,7 @@ class HoldIndex:
         self._save = save
         self._save_orphan = save_orphan
         self._present: SpanIndex[TrackedHold] = SpanIndex()
-        self._recently_left: deque[tuple[RemoteSpan, int]] = deque()
+        self._recently_freed: deque[tuple[RemoteSpan, int]] = deque()
 
     def now(self) -> int:
         """Return the engine's time."""
@@ -150,10 +150,10 @@ class HoldIndex:
         """Change the remote state of a hold by an event; the caller must have its lock."""
         tracked.record(event)
         # A request that was refused, or not even sent, has never occupied its span.
-        self._reindex(tracked, left=event not in {RemoteEvent.REFUSED, RemoteEvent.NOT_DONE})
+        self._reindex(tracked, was_held=event not in {RemoteEvent.REFUSED, RemoteEvent.NOT_DONE})
         self._save(tracked)
 
-    def _reindex(self, tracked: TrackedHold, *, left: bool = False) -> None:
+    def _reindex(self, tracked: TrackedHold, *, was_held: bool = False) -> None:
         """Update the spans of a hold, and unblock the holds that it was in the way of."""
         spans = tracked.spans
         if spans == tracked.indexed:
@@ -161,10 +161,10 @@ class HoldIndex:
         now = self.now()
         for span in tracked.indexed:
             self._present.remove(span, tracked)
-            if left and span not in spans:
-                self._recently_left.append((span, now))
-        while self._recently_left and self._recently_left[0][1] < now - _LEFT_KEPT:
-            self._recently_left.popleft()
+            if was_held and span not in spans:
+                self._recently_freed.append((span, now))
+        while self._recently_freed and self._recently_freed[0][1] < now - _FREED_KEPT:
+            self._recently_freed.popleft()
         for span in spans:
             self._present.add(span, tracked)
         tracked.indexed = spans
@@ -177,12 +177,12 @@ class HoldIndex:
             yield from tracked.indexed
         for orphan in self.orphans.live(since):
             yield orphan.span
-        for span, gone_at in self._recently_left:
+        for span, gone_at in self._recently_freed:
             if gone_at >= since:
                 yield span
 
     def blockers(self, tracked: TrackedHold, desired: Desired | None) -> list[TrackedHold]:
-        """Return the holds that are in the way at the remote and are about to be deleted."""
+        """Return the holds that are in the way at the remote, but will be deleted or moved."""
         if desired is None:
             return []
         found = []

@@ -1,4 +1,4 @@
-"""Tells the remote what happens here: performs the steps that `reconcile` decides on.
+"""Tells the remote what happens here: performs the steps that `next_step` decides on.
 
 To settle a tracked hold is to perform step after step until nothing can be done
 about it now, with its lock.  Workers settle holds from two queues; a caller
@@ -22,7 +22,7 @@ import anyio
 from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.errors import SyncClosed, SyncOverloaded
 from slotengine.calcom.sync.index import HoldIndex
-from slotengine.calcom.sync.reconcile import (
+from slotengine.calcom.sync.next_step import (
     Action,
     Desired,
     Failure,
@@ -286,7 +286,7 @@ class Outbound:
         finally:
             if not waits_for_permits:
                 self._requests.give_back_permits(tracked)
-        self._leave(tracked, step)
+        self._rest(tracked, step)
 
     async def _perform(self, tracked: TrackedHold, step: Step, desired: Desired | None) -> None:
         match step.action:
@@ -313,7 +313,7 @@ class Outbound:
             case _:
                 raise AssertionError(step)
 
-    def _leave(self, tracked: TrackedHold, step: Step) -> None:
+    def _rest(self, tracked: TrackedHold, step: Step) -> None:
         """Do nothing for a hold until its next step is due or something happens."""
         desired, observed = self._index.desired(tracked), tracked.observed
         self.renewals.update(tracked, desired)
@@ -351,7 +351,7 @@ class Outbound:
             self.renewals.forget(tracked)
             tracked.due = 0
 
-    # --- Leaving ---------------------------------------------------------------------------
+    # --- Closing ---------------------------------------------------------------------------
 
     async def drain(self, patience: int) -> None:
         """Wait for requests in flight, and tell the remote once more what it does not have."""
@@ -397,7 +397,7 @@ class Outbound:
             tracked = self._index.by_uid[uid]
             try:
                 desired = self._index.desired(tracked)
-            except EngineClosed:  # the engine was left first, so nothing is desired any more
+            except EngineClosed:  # the engine was closed first, so nothing is desired any more
                 desired = None
             observed = tracked.observed
             span = observed.span or tracked.target if desired is None else desired.span

@@ -54,8 +54,8 @@ class Watched:
         """Return the initial state for an event type.
 
         If a slot is missing and needs a single host, that host is busy.  If it
-        needs any one of several, all of them are.  In all other cases some of the hosts are busy,
-        and it is unknown which.
+        needs any one of several hosts, all of them are busy.  In all other
+        cases some of the hosts are busy, and it is unknown which.
         """
         resources = tuple(host.resource for host in event_type.hosts())
         fixed, groups = len(event_type.fixed), len(event_type.groups)
@@ -207,7 +207,7 @@ def _hidden(one: Watched, busy: Mapping[str, Sequence[int]]) -> frozenset[int]:
 
 
 def days_of(start: int, end: int) -> range:
-    """Return the days that contain the possible starts in a span.
+    """Return the days that a span overlaps, numbered from 1970-01-01.
 
     >>> days_of(0, DAY), days_of(DAY - 1, DAY + 1)
     (range(0, 1), range(0, 2))

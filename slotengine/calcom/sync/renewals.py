@@ -7,7 +7,7 @@ from typing import Final
 
 from slotengine.calcom.sync.errors import SyncOverloaded
 from slotengine.calcom.sync.index import HoldIndex
-from slotengine.calcom.sync.reconcile import Desired, max_renewals
+from slotengine.calcom.sync.next_step import Desired, max_renewals
 from slotengine.calcom.sync.remote_state import RemoteState
 from slotengine.calcom.sync.tracked_hold import TrackedHold
 from slotengine.core.time.instant import from_us

@@ -29,8 +29,8 @@ from slotengine.calcom.client.wire import RemoteReservation
 from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.index import HoldIndex
 from slotengine.calcom.sync.monitor import Monitor
+from slotengine.calcom.sync.next_step import Desired, Failure
 from slotengine.calcom.sync.orphans import SLACK, Orphan
-from slotengine.calcom.sync.reconcile import Desired, Failure
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import RemoteEvent, RemoteState
 from slotengine.calcom.sync.tracked_hold import TrackedHold
@@ -79,20 +79,17 @@ class Requests:
             tracked.permits.give_back()
             tracked.permits = None
 
-    def record_not_sent(self, tracked: TrackedHold, us: int) -> None:
-        """Record that the next request was not sent, because its permits are not ready.
-
-        They may be in ``us`` microseconds.
-        """
+    def record_not_sent(self, tracked: TrackedHold, wait: int) -> None:
+        """Record that the next request was not sent: its permits need ``wait`` microseconds."""
         said = "not sent, to stay under the remote's limit"
-        error = RateLimited("renew", 429, NOT_SENT, said, None, us / SECOND)
+        error = RateLimited("renew", 429, NOT_SENT, said, None, wait / SECOND)
         self._failed(tracked, Failure.NOT_DONE, error)
 
     # --- The remote's clock ---------------------------------------------------------------
 
     def on_date(self, date: datetime, took_s: float) -> None:
         """Learn the remote's time from a response whose request was sent ``took_s`` ago."""
-        with suppress(EngineClosed):  # the engine was left first
+        with suppress(EngineClosed):  # the engine was closed first
             received = self._index.now()
             sent = received - max(0, ceil(took_s * SECOND))
             if self.clock_skew.observe_date(to_us(date), sent, received):
@@ -304,7 +301,7 @@ class Requests:
     def _may_last_longer(self, tracked: TrackedHold, minutes: int | None) -> None:
         """Expect the hold to last longer, because a lost PATCH may have renewed it."""
         observed = tracked.observed
-        gone_after = max(observed.gone_after, self._index.now() + _us(minutes) + SLACK)
+        gone_after = max(observed.gone_after, self._index.now() + _lifetime(minutes) + SLACK)
         self._index.set_lifetime(tracked, observed.covered_until, gone_after)
 
     def _set_lifetime_as_found(self, tracked: TrackedHold, until: int, asked_at: int) -> None:
@@ -319,7 +316,7 @@ class Requests:
             self._index.set_lifetime(tracked, asked_at, max(observed.gone_after, latest))
 
     def _add_orphan(self, span: RemoteSpan, minutes: int | None) -> None:
-        self._index.add_orphan(Orphan(span, self._index.now() + _us(minutes) + SLACK))
+        self._index.add_orphan(Orphan(span, self._index.now() + _lifetime(minutes) + SLACK))
 
 
 def _span_in(found: RemoteReservation, *expected: RemoteSpan | None) -> RemoteSpan:
@@ -331,7 +328,7 @@ def _span_in(found: RemoteReservation, *expected: RemoteSpan | None) -> RemoteSp
     return RemoteSpan(found.event_type_id, start, to_us(found.end))
 
 
-def _us(minutes: int | None) -> int:
+def _lifetime(minutes: int | None) -> int:
     return (minutes or DEFAULT_MINUTES) * MINUTE
 
 

@@ -2,7 +2,8 @@
 
 The saved state of a hold is taken as it is, but a request that was in flight
 may have been carried out.  If nothing was saved of a live reservation, the
-remote may have an orphaned hold for it, and the sync waits until that hold has ended.
+remote may have an orphaned hold for it; until that has ended, it may be the reason of a
+refusal.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Keeps an engine and a remote Cal.com in step.
 
 `CalComSync` has the engine's verbs for event types.  The engine decides first,
-so what it refuses costs no request, and no two callers of ours are ever given
-the same slot.  Then the remote is told: before the caller gets a result
+so what it refuses costs no request, and no two callers of this engine are ever
+given the same slot.  Then the remote is told: before the caller gets a result
 (`SyncMode.STRICT`), or afterwards (`SyncMode.BACKGROUND`).
 
-`verbs` and `confirm` hold the steps of the verbs.  `reconcile` decides what to
+`verbs` and `confirm` hold the steps of the verbs.  `next_step` decides what to
 ask of the remote for each reservation, and `outbound` asks it.  `inbound` polls
 the remote's slots, and `remote_busy` works out what they mean.  Changes that
 are made on the engine itself reach the remote as well.
@@ -67,7 +67,7 @@ class CalComSync:
     """Keeps the event types of an engine in step with those of a remote.
 
     ``event_types`` maps the remote's ids to the event types here.  Enter the
-    sync once, inside the engine and the client that it is given, and leave it
+    sync once, inside the engine and the client that it is given, and close it
     before them.
 
     ``on_event`` is called with each `SyncEvent`.  ``on_hold`` and
@@ -80,7 +80,7 @@ class CalComSync:
 
     In the background at most ``parallel`` requests of each kind are in flight
     at a time, and at most ``backlog`` reservations wait for the remote.  On
-    leaving, what the remote does not have is tried once more, for at most
+    closing, what the remote does not have is tried once more, for at most
     ``drain``.  If more than ``event_buffer`` of the engine's events are
     waiting, they are dropped, and all reservations are looked at instead.
 
@@ -165,9 +165,9 @@ class CalComSync:
         self._stop_dates: Callable[[], None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []
         self.unsent: tuple[Unsent, ...] = ()
-        """What the remote was not told before the sync was left; empty until then."""
+        """What the remote was not told before the sync was closed; empty until then."""
 
-    # --- Entering and leaving --------------------------------------------------------------
+    # --- Opening and closing ---------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         if self._entered:
@@ -233,7 +233,7 @@ class CalComSync:
         return self._open
 
     def saved(self) -> SavedState:
-        """Return what a later sync needs to continue where this one is; also after leaving it."""
+        """Return what a later sync needs to continue where this one is; also after closing."""
         return self._restorer.saved()._replace(keys=self._keys.saved())
 
     # --- The verbs ----------------------------------------------------------------------------

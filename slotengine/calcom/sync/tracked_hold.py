@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from slotengine.calcom.client.rate_limiter import Permits
 from slotengine.calcom.sync.clock_skew import SkewSnapshot
-from slotengine.calcom.sync.reconcile import Failure, Observed, Rules
+from slotengine.calcom.sync.next_step import Failure, Observed, Rules
 from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteEvent, RemoteState, after
 from slotengine.calcom.sync.values import SavedHold, Synced

@@ -91,8 +91,8 @@ class SyncedEventType:
     asked to hold for longer than ``max_ttl``: a hold that lives longer here is
     renewed, and an orphaned hold is in the way for no longer than that.
 
-    The remote's slots are polled at intervals of ``poll_every``, which vary at
-    random by up to the fraction ``jitter``, more or less.  A day is polled for
+    The remote's slots are polled at intervals of ``poll_every``, varied at
+    random by up to ``jitter``, a fraction of it.  A day is polled for
     ``poll_for`` after a caller last asked for it.  Slots are stale if the last
     poll is older than ``stale_after``.
 
@@ -309,7 +309,7 @@ class ReconcileReport(NamedTuple):
 
 
 class Unsent(NamedTuple):
-    """A change that the remote had not been told when the sync was left."""
+    """A change that the remote had not been told when the sync was closed."""
 
     uid: str
     start: datetime

@@ -192,7 +192,7 @@ class Verbs:
     # --- Release and cancel ----------------------------------------------------------------
 
     async def propagate_end(self, ended: Reservation) -> Reservation:
-        """Tell the remote of a reservation that has ended here; in strict mode wait for that."""
+        """Tell the remote that a reservation has ended here; in strict mode, wait for that."""
         tracked = self._index.by_uid.get(ended.uid)
         if tracked is not None:
             if tracked.synced.strict:

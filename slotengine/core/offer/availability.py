@@ -23,8 +23,8 @@ against one host after the other, until a host is found for each.
 Cost with a fixed grid: O(w + s) for w windows and s slots, plus O(log b) for each start
 and host tested.  Otherwise: O(w + b) for each host looked at, with b spans taken in the
 range; a group's hosts are not looked at in a window in which another is free throughout.
-With several groups, the pairs of free ranges that overlap are added.  Reservations outside the
-range do not matter.
+With several groups, the number of overlapping pairs of their free ranges is added.
+Reservations outside the range do not matter.
 
 The search only reads.  Times are UTC microseconds, spans half-open.
 """

@@ -37,7 +37,7 @@ _LAST_COUNTED: Final = LAST_LOCAL - 2 * 366 * DAY
 _PERIODS_KEPT: Final = 4096
 
 
-# --- Periods and booking windows -------------------------------------------------------
+# --- Periods and booking windows -----------------------------------------------------------
 
 
 class Period(Enum):
@@ -74,7 +74,7 @@ class Period(Enum):
         """Return the period of a zone's calendar that contains a moment, as a span of time.
 
         Moments in the first and last years of the calendar are assigned to the
-        nearest period that lies in these years as a whole.
+        nearest period that lies entirely in the calendar.
         """
         moment = min(max(moment, _FIRST_COUNTED), _LAST_COUNTED)
         first, following = self.days(zone.date(moment))
@@ -112,7 +112,7 @@ class PeriodCache:
             if moment < span[1]:
                 return span
         span = self.per.span(self.zone, moment)
-        if span[0] <= moment < span[1]:  # does not hold in the first and last years
+        if span[0] <= moment < span[1]:  # false at either end of the calendar
             if len(self._begins) >= _PERIODS_KEPT:
                 self._begins.clear()
                 self._spans.clear()

@@ -7,8 +7,8 @@ The rules are those of Cal.com's slots API, so that clients of either see the sa
 2. The candidate moves up to the next local time whose minute is a multiple of the largest
    of 60, 30, 20, 15, 10 and 5 that divides the step.
 3. The offset is added.
-4. If the candidate is less than one step after a slot already laid out, it moves to one
-   step after that slot, so that overlapping ranges share one grid.
+4. If the candidate is less than one step plus offset after the last slot so far, it moves to
+   that distance from it, so that overlapping ranges share one grid.
 5. More slots follow, one step plus offset apart, as long as they fit.
 
 Cutting off the seconds may move a candidate to before its range.  That slot is left out,

@@ -90,7 +90,7 @@ def _by_start_longest_first(span: Span) -> Span:
 
 
 def intersection(left: Sequence[Span], right: Sequence[Span]) -> list[Span]:
-    """Return the overlap of each left range with each right one.  O(n + m + k log k).
+    """Return, as ranges, the overlaps between the ranges of two sides.  O(n + m + k log k).
 
     >>> intersection([(9, 12), (10, 13)], [(8, 11), (12, 14)])
     [(9, 11), (12, 13)]

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from slotengine.calcom.sync.reconcile import (
+from slotengine.calcom.sync.next_step import (
     REQUESTS,
     Action,
     Desired,

@@ -118,7 +118,7 @@ def next_step(
     """Return the next step; O(1).
 
     ``desired`` is None if the remote should hold nothing.  ``blocked`` says that
-    another hold of our own is in the way at the remote, and is about to leave.
+    another hold of our own is in the way at the remote, and is about to be deleted or moved.
 
     >>> rules = Rules(strict=True, renew_in_place=False, renew_before=30)
     >>> desired = Desired(RemoteSpan(1, 1000, 1030), until=300)
@@ -168,7 +168,7 @@ def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
 
     A renewal deletes a hold and makes it anew.  Both requests must be sent at
     once: if the second had to wait for the rate limit, the sync itself would have
-    caused the loss of the hold.
+    given away the slot.
 
     >>> observed = Observed(RemoteState.HELD, RemoteSpan(1, 0, 30), covered_until=20)
     >>> permits_for(Step(Action.DELETE), observed, Desired(RemoteSpan(1, 0, 30), until=40))
@@ -178,7 +178,8 @@ def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
     """
     if desired is None:
         return 0
-    if step.action is Action.DELETE:  # a repeated DELETE: the hold may be gone
+    if step.action is Action.DELETE:
+        # A repeated DELETE needs no permits: the hold may be gone already.
         return 2 if observed.state is RemoteState.HELD else 0
     return 1 if step.action is Action.PATCH and observed.span == desired.span else 0
 
@@ -258,7 +259,7 @@ def _after_refusal(observed: Observed, desired: Desired) -> Step:
 def _create(observed: Observed, now: int, *, strict: bool, blocked: bool) -> Step:
     if strict and observed.failure is not Failure.NONE:
         return _give_up(observed, RevokeReason.NOT_REACHED)
-    # When the hold that is in the way has left, this one is looked at again.
+    # When the hold that is in the way is gone, this one is looked at again.
     if blocked:
         return Step(Action.WAIT)
     return Step(Action.POST) if strict else _when_due(observed, now, Action.POST)
