@@ -3,7 +3,7 @@
 A `Watch` keeps its own records, made of the events alone.  So it finds the effects
 that a fault anywhere in the engine would have on callers: an oversold span, a
 version that was not raised, an expiry that came twice or early, a lost booking, a
-claim that was never given back.
+claim that was never released.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ RULES: Final = {
     "reserved once": "a reservation begins once, as a hold at version 1",
     "version": "each change raises the version by one",
     "transition": "states change only as the table of states allows",
-    "until": "a hold ends at its until: it is not changed after it, nor expired before it",
-    "order": "expiries come in the order of until, and time does not go backwards",
-    "capacity": "no instant of a resource is taken by more units than it has",
+    "until": "a hold ends at `until`: it is not changed later, nor expired earlier",
+    "order": "expiries come in the order of `until`, and time does not go backwards",
+    "capacity": "at no time are more units of a resource taken than it has",
     "imported": "imported busy time is not given out",
-    "kept": "reservations stay as published: bookings until cancelled, holds until their until",
+    "kept": "reservations stay as published: bookings until cancelled, holds until they end",
     "busy": "the units taken are those of live reservations, and no others",
     "announced": "every expiry is published",
     "served": "no call waits for a slot that it could have",

@@ -94,7 +94,7 @@ class LedgerModel:
                 yield "key", proposal.key
             if proposal.seats is not None:
                 yield "session", (proposal.event_type, proposal.start)
-            if proposal.holder is not None:  # whose quota may be about all it has
+            if proposal.holder is not None:  # whose quota may count everything that it has
                 yield "holder", proposal.holder
         if operation.slot_request is not None:
             yield from self._touched_by(operation.slot_request)
@@ -114,7 +114,7 @@ class LedgerModel:
             yield from (("resource", host.resource) for host in event_type.hosts())
         if ask.key is not None:
             yield "key", ask.key
-        if ask.holder is not None:  # whose quota may be about all it has
+        if ask.holder is not None:  # whose quota may count everything that it has
             yield "holder", ask.holder
 
 

@@ -92,7 +92,7 @@ def _breaks(
 
 @_breaks("until-off-by-one", Entry, "state_at")
 def _late_state(right: Method) -> Method:
-    """A hold is still live at the moment of its until."""
+    """A hold is still live at the moment at which it ends."""
 
     def state_at(self: Entry, now: int) -> State:
         return self.state if self.until == now else right(self, now)
@@ -187,7 +187,7 @@ def _one_more(right: Method) -> Method:
 
 @_breaks("forgotten-claim", Resource, "give_back")
 def _not_given_back(right: Method) -> Method:
-    """The last of several claims of a reservation is never given back."""
+    """The last of several claims of a reservation is never released."""
 
     def give_back(self: Reservable, start: int, end: int, units: int, owner: Any) -> None:
         claims = owner.all_claims()
@@ -257,19 +257,19 @@ def _keyless(right: Method) -> Method:
 
 @_breaks("key-mistaken", Proposal, "fingerprint")
 def _much_alike(right: Method) -> Method:
-    """A key stands for a request of another holder, too."""
+    """A repeated key matches a request of a different holder."""
     return lambda self: right(self._replace(ttl=1, holder=None))
 
 
 @_breaks("key-of-other-hours", Proposal, "fingerprint")
 def _other_hours(right: Method) -> Method:
-    """A key stands for a request with another schedule, too."""
+    """A repeated key matches a request with a different schedule."""
     return lambda self: right(self._replace(schedule=None))
 
 
 @_breaks("successor-told-first", Books, "expire_first")
 def _in_its_turn(right: Method) -> Method:
-    """An expiry is published after the change that took its place."""
+    """The expiry of a hold is published only after the reservation that replaced it."""
 
     def expire_first(self: Books, lapsed: Collection[Entry], now: int) -> None:
         tell, late = self.on_change, list[tuple[Verb, Entry, int]]()
@@ -295,7 +295,7 @@ def _any_version(right: Method) -> Method:
 
 @_breaks("unrecorded-extension", Ledger, "apply")
 def _unrecorded(right: Method) -> Method:
-    """After a crash, an extended hold expires at its old until."""
+    """After a crash, an extended hold expires at its old end."""
 
     def apply(self: Ledger, change: Any) -> None:
         if change.verb is Verb.EXTEND:
@@ -480,7 +480,7 @@ def _moving_in(right: Method) -> Method:
 
 @_breaks("handed-to-nobody", WaitingRoom, "abandon")
 def _lost(right: Method) -> Method:
-    """The hold of a call that is cancelled when it is served stays."""
+    """If a call is cancelled when it gets a slot, the slot stays held."""
     return lambda self, waiter: self.dismiss(waiter)
 
 

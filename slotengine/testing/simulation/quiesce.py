@@ -94,7 +94,7 @@ async def _do(run: Run, operation: Operation) -> object:
 
 
 async def _sweep_to_the_end(run: Run) -> None:
-    """A hold that ended early may leave the sweeper a moment at which there is nothing to do."""
+    """Let the sweeper run until it has no more wakeups, of which some may find nothing to do."""
     for _ in range(MOST_VAIN_SWEEPS):
         moment = run.clock.next_wake
         if moment is None:
