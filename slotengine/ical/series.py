@@ -458,7 +458,7 @@ def _added(placed: _Placed, moment: Time, reading: _Reading) -> tuple[int, int]:
 
 
 def _until_wall(placed: _Placed, read: ParsedRule, reading: _Reading) -> int | None:
-    """Return until when a rule runs, in the local time of its event."""
+    """Return the end of a rule, in the local time of its event."""
     until = read.until
     if until is None:
         return None
