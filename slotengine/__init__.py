@@ -54,11 +54,11 @@ from slotengine.core.offer.event_type import (
 )
 from slotengine.core.time.schedule import (
     ALWAYS_OPEN,
-    AllOf,
     Away,
     FixedWindows,
     Hours,
     Schedule,
+    ScheduleIntersection,
     Travel,
     Windows,
     hours,
@@ -116,7 +116,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALWAYS_OPEN",
-    "AllOf",
     "AlreadyOver",
     "Away",
     "BadCalendar",
@@ -157,6 +156,7 @@ __all__ = [
     "Reservation",
     "RollingDays",
     "Schedule",
+    "ScheduleIntersection",
     "Seats",
     "SeatsLeft",
     "Slot",

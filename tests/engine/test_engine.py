@@ -59,7 +59,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.core.time.instant import to_us
-from slotengine.core.time.schedule import AllOf, AlwaysOpen, Windows
+from slotengine.core.time.schedule import AlwaysOpen, ScheduleIntersection, Windows
 from slotengine.engine.engine import FORGOTTEN_PER_TURN
 from slotengine.engine.turns import CALLS_PER_TURN, Turns
 from slotengine.testing import SimClock
@@ -1066,7 +1066,11 @@ def weekdays(text: str) -> Schedule:
             [None, FixedWindows.between((NOW, NOW + timedelta(days=2)))],
         ),
         (ALWAYS_OPEN, AlwaysOpen(), [None, weekdays("08:00-18:00")]),
-        (AllOf((ALWAYS_OPEN,)), AllOf((ALWAYS_OPEN,)), [AllOf((weekdays("08:00-18:00"),))]),
+        (
+            ScheduleIntersection((ALWAYS_OPEN,)),
+            ScheduleIntersection((ALWAYS_OPEN,)),
+            [ScheduleIntersection((weekdays("08:00-18:00"),))],
+        ),
         (Named("a"), Named("a"), [Named("b"), None]),
         (None, None, [ALWAYS_OPEN, Closed()]),
     ],

@@ -7,7 +7,6 @@ from typing import assert_type
 
 from slotengine import (
     ALWAYS_OPEN,
-    AllOf,
     Away,
     BlockingEngine,
     BusySpan,
@@ -34,6 +33,7 @@ from slotengine import (
     Reservation,
     RollingDays,
     Schedule,
+    ScheduleIntersection,
     Seats,
     SeatsLeft,
     Slot,
@@ -106,7 +106,7 @@ async def event_types(engine: SlotEngine) -> None:
         window=RollingDays(30, business=True),
         limits=[Limit(Period.DAY, count=3), Limit(Period.WEEK, time=minutes(90))],
         seats=8,
-        schedule=AllOf((ALWAYS_OPEN, Schedule("Europe/Rome"))),
+        schedule=ScheduleIntersection((ALWAYS_OPEN, Schedule("Europe/Rome"))),
         zone="Europe/Rome",
     )
     engine.add_event_type(talk)

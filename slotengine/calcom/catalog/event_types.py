@@ -22,7 +22,7 @@ from slotengine.calcom.catalog.event_type_tables import (
 from slotengine.calcom.catalog.schema import Tables
 from slotengine.calcom.catalog.user_tables import UserTable
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.time.schedule import AllOf, Hours, Schedule, Windows
+from slotengine.core.time.schedule import Hours, Schedule, ScheduleIntersection, Windows
 
 DEFAULT_WEIGHT: Final = 100
 """The default weight of a host; as in Cal.com."""
@@ -86,7 +86,7 @@ class EventTypeBuilder:
             return schedule
         assert user.default_schedule_id is not None  # the dates are in its zone
         zone = self._schedules[user.default_schedule_id].zone
-        return AllOf((schedule, Schedule(zone, _ALL_WEEK, away=user.absences())))
+        return ScheduleIntersection((schedule, Schedule(zone, _ALL_WEEK, away=user.absences())))
 
     def _zone(self, table: EventTypeTable) -> str | None:
         """Return the time zone of booking windows and limits: that of the first schedule."""

@@ -19,7 +19,7 @@ from slotengine.core.ledger.timeline import END_OF_TIME
 from slotengine.core.offer.event_type import EventType, Host, Limit, PeriodCache
 from slotengine.core.offer.slot_grid import is_fixed
 from slotengine.core.time.instant import MINUTE, duration_us
-from slotengine.core.time.schedule import ALWAYS_OPEN, AnyOf, FixedWindows, Schedule
+from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows, Schedule, ScheduleUnion
 from slotengine.core.time.zone import Zone
 from slotengine.errors import InvalidField, TooManyUnits
 
@@ -336,7 +336,7 @@ def _hours_of_all(by_hours: Sequence[SharedHours]) -> Windows | None:
     if len(schedules) == 1:
         return schedules[0]
     fixed = [each for each in schedules if isinstance(each, Schedule | FixedWindows)]
-    return AnyOf(fixed) if len(fixed) == len(schedules) else None
+    return ScheduleUnion(fixed) if len(fixed) == len(schedules) else None
 
 
 def _pool(group: tuple[HostRule, ...], occupied: tuple[int, int], *, enforce: bool) -> Pool:

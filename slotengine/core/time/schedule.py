@@ -177,10 +177,10 @@ class FixedWindows:
         check_edges(self._edges)
 
 
-class AllOf(NamedTuple):
+class ScheduleIntersection(NamedTuple):
     """A schedule that is open when all of several schedules are.
 
-    >>> AllOf((FixedWindows([(0, 10)]), FixedWindows([(5, 15)]))).covers(5, 10)
+    >>> ScheduleIntersection((FixedWindows([(0, 10)]), FixedWindows([(5, 15)]))).covers(5, 10)
     True
     """
 
@@ -198,10 +198,10 @@ class AllOf(NamedTuple):
         yield from spans
 
 
-class AnyOf:
+class ScheduleUnion:
     """A schedule that is open when any of several immutable schedules is.
 
-    >>> AnyOf([FixedWindows([(0, 10)]), FixedWindows([(5, 15)])]).covers(2, 12)
+    >>> ScheduleUnion([FixedWindows([(0, 10)]), FixedWindows([(5, 15)])]).covers(2, 12)
     True
     """
 

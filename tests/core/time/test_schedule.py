@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from slotengine.core.time import schedule as module
 from slotengine.core.time.schedule import (
     ALWAYS_OPEN,
-    AllOf,
-    AnyOf,
     Away,
     FixedWindows,
     Hours,
     Schedule,
+    ScheduleIntersection,
+    ScheduleUnion,
     Travel,
     Windows,
     hours,
@@ -595,11 +595,11 @@ def test_always_open() -> None:
 
 
 def test_all_of_several_schedules() -> None:
-    both = AllOf((FixedWindows([(0, 10), (20, 30)]), FixedWindows([(5, 25)])))
+    both = ScheduleIntersection((FixedWindows([(0, 10), (20, 30)]), FixedWindows([(5, 25)])))
     assert list(both.windows(0, 100)) == [(5, 10), (20, 25)]
     assert both.covers(5, 10)
     assert not both.covers(4, 10)
-    assert AllOf(()).covers(0, 1)
+    assert ScheduleIntersection(()).covers(0, 1)
 
 
 def test_windows_that_are_open_at_the_same_instants_are_equal() -> None:
@@ -627,7 +627,7 @@ def test_any_of_several_schedules(
 ) -> None:
     """In whole days, so that spans cross the borders of buckets."""
     spans = [[(low * DAY, (low + days) * DAY) for low, days in each] for each in several]
-    either = AnyOf([FixedWindows(each) for each in spans])
+    either = ScheduleUnion([FixedWindows(each) for each in spans])
     all_together = FixedWindows([span for each in spans for span in each])
     low, high = start * DAY, (start + length) * DAY
     for _ in range(2):  # worked out, and kept
@@ -637,7 +637,7 @@ def test_any_of_several_schedules(
 
 def test_any_of_several_keeps_so_many_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slotengine.core.time.schedule.BUCKETS_KEPT", 2)
-    either = AnyOf([FixedWindows([(0, 100 * DAY)]), FixedWindows([(200 * DAY, 300 * DAY)])])
+    either = ScheduleUnion([FixedWindows([(0, 100 * DAY)]), FixedWindows([(200 * DAY, 300 * DAY)])])
     found = list(either.windows(0, 365 * DAY))
     assert found == [(0, 100 * DAY), (200 * DAY, 300 * DAY)]
     assert len(either.buckets) <= 2
@@ -646,5 +646,5 @@ def test_any_of_several_keeps_so_many_buckets(monkeypatch: pytest.MonkeyPatch) -
 def test_what_one_of_several_opens_is_asked_for_again() -> None:
     first = FixedWindows([(0, 10)])
     first.check_invariants()
-    either = module.AnyOf([first, FixedWindows([(5, 15)])])
+    either = module.ScheduleUnion([first, FixedWindows([(5, 15)])])
     assert [list(either.windows(0, 20)) for _ in range(2)] == [[(0, 15)]] * 2
