@@ -45,7 +45,7 @@ def busy_spans(
     max_events: int = MAX_EVENTS,
     strict: bool = False,
 ) -> BusyTime:
-    """Return when the calendar's owner is busy within ``[start, end)``.
+    """Return the spans in which the calendar's owner is busy within ``[start, end)``.
 
     The spans are in UTC and in order, joined where they overlap or touch, and clipped to the
     range.  ``zone`` is the IANA name of the owner's time zone, if it is known.

@@ -48,7 +48,7 @@ class Calendar:
         return self._read(self.text, now)
 
     def busy(self, now: datetime) -> list[tuple[datetime, datetime]]:
-        """Return when the user is busy, from a day before ``now`` to five years ahead.
+        """Return the busy spans of the user, from a day before ``now`` to five years ahead.
 
         An incomplete file counts together with the last complete one.  The spans
         may overlap.  Raises `BadCalendar` as `read` does, unless there is a copy.

@@ -76,7 +76,7 @@ PRODUCTION: Final = "https://api.cal.com"
 _MIN_TIMEOUT_S: Final = 0.1
 
 MAX_PERMITS: Final = 1000
-"""The most permits that can be asked for at once."""
+"""The most permits that one call of `CalComClient.permits` may ask for."""
 
 # The API itself never redirects.  A redirect comes from something in front of it, so the request
 # was not carried out.
@@ -160,7 +160,7 @@ class CalComClient:
     ``attempts`` requests.  Each request takes at most ``attempt_timeout_s``,
     half of which is for connecting.  At most ``per_minute`` requests are sent
     in any minute; None means no limit.  If the rate limit, or the wait after a
-    429, would exceed the call's time, the call raises `RateLimited` at once.
+    429, would exceed the call's time, the call raises `RateLimited` immediately.
     With ``wait_for_permit=False`` calls never wait for the rate limit.
 
     After ``failures`` failed requests in a row the circuit breaker opens: all

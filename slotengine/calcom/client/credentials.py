@@ -91,7 +91,7 @@ class Credentials:
     async def refresh(self, refused: Mapping[str, str], patience_s: float) -> bool:
         """Replace the token of the refused headers; return whether there is a new one.
 
-        If the tokens of many callers are refused at once, one refresh serves
+        If the tokens of many callers are refused together, one refresh serves
         them all.  The refresh continues if its caller is cancelled or waits no
         longer, and serves the next caller.
         """

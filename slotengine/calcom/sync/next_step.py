@@ -272,7 +272,7 @@ def _after_lost_post(observed: Observed, now: int, *, strict: bool, blocked: boo
         return Step(Action.WAIT, observed.orphan_until)
     if blocked:
         return Step(Action.WAIT)
-    # Strict mode sends another POST at once.  If it is accepted, the first was not carried out.
+    # Strict mode sends another POST immediately.  If it is accepted, the first was not carried out.
     return Step(Action.POST) if strict else _when_due(observed, now, Action.POST)
 
 

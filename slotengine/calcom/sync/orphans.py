@@ -47,7 +47,7 @@ class Orphans:
         self._all.append((orphan, orphan, snapshot))
 
     def until(self, span: RemoteSpan, now: int) -> int | None:
-        """Return when all orphans that may be in a span's way have ended; None if there are none.
+        """Return the time at which all orphans that may block a span have ended; None without any.
 
         O(n) for n orphans.  There are few: one for each response that was lost
         in the last minutes.

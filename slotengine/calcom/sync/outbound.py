@@ -141,7 +141,7 @@ class Outbound:
         (self._present if present else self._absent).put(tracked)
 
     async def idle(self) -> None:
-        """Return when the queues are empty and no hold is being settled."""
+        """Wait until the queues are empty and no hold is being settled."""
         while self._present.holds or self._absent.holds or self._settling:
             self._at_rest.clear()
             await self._at_rest.wait()
@@ -224,7 +224,7 @@ class Outbound:
         return problem
 
     def retry_now(self, tracked: TrackedHold) -> None:
-        """Let the next request be made at once, even after a refusal; needs the hold's lock."""
+        """Let the next request be sent immediately, even after a refusal; needs the hold's lock."""
         tracked.observed.not_before = 0
         if tracked.observed.state is RemoteState.REFUSED:  # the remote may accept it now
             tracked.succeeded()
@@ -336,7 +336,7 @@ class Outbound:
             self._requests.monitor.caught_up(self._env.now())
 
     def _remembered_until(self, tracked: TrackedHold) -> int:
-        """Return until when to remember that it was booked at the remote; 0 if no longer."""
+        """Return the time until which to remember a booking at the remote; 0 if there is none."""
         current = self._engine.get_nowait(tracked.uid)
         if not tracked.booked or current is None or not is_live(current):
             return 0

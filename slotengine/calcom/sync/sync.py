@@ -208,7 +208,7 @@ class CalComSync:
                 logger.warning("the remote was not told %d changes", len(self.unsent))
 
     async def abort(self) -> None:
-        """Cancel everything at once and tell the remote nothing more, as a crash would.
+        """Cancel everything immediately and tell the remote nothing more, as a crash would.
 
         For tests of restarts.
         """
@@ -258,7 +258,7 @@ class CalComSync:
         the remote may hold the slot nevertheless, with an unknown uid,
         `RemoteUncertain` is raised.  Retry with the same idempotency ``key``.
 
-        Background: returns at once; a later refusal is reported as `Revoked`.
+        Background: returns immediately; a later refusal is reported as `Revoked`.
         Raises `SyncOverloaded` if too many reservations wait for the remote.
 
         Both raise `RemoteBusy` for a start that the remote did not offer when
@@ -286,7 +286,7 @@ class CalComSync:
         """Let a hold live longer; like `SlotEngine.extend`.
 
         If the remote's hold already lasts long enough, nothing is sent.  Otherwise the
-        remote's hold is renewed.  Strict: at once, if the remote can hold it
+        remote's hold is renewed.  Strict: immediately, if the remote can hold it
         that long; the hold here is extended only if the renewal succeeds, and
         is revoked if the remote loses the slot during the renewal.  In all
         other cases the remote's hold is renewed shortly before it ends.
@@ -314,7 +314,7 @@ class CalComSync:
         time overlap, the remote holds neither for a moment; if somebody else
         takes the time then, the hold is revoked.
 
-        Background: returns at once, and the hold is revoked if the remote
+        Background: returns immediately, and the hold is revoked if the remote
         refuses.
 
         The mode is that of the event type that the reservation is moved to.
@@ -350,7 +350,7 @@ class CalComSync:
         for the booking.  If it does not have one, an error is raised, but the
         booking stays.
 
-        Background: returns a booking at once.  The callback is called once,
+        Background: returns a booking immediately.  The callback is called once,
         afterwards; if it raises, `Diverged` is reported.
         """
         self._check_open()
@@ -402,7 +402,7 @@ class CalComSync:
         """Return the slots that both sides offer; like `SlotEngine.slots`.
 
         From now on the remote is polled for this range.  The first call polls
-        it at once and waits for that.
+        it immediately and waits for that.
         """
         synced = self._synced_type(event_type)
         span = to_us(start, "start"), to_us(end, "end")

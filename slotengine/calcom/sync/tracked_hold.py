@@ -74,7 +74,7 @@ class TrackedHold:
     blocked: bool = False
     queued: bool = False
     permits: Permits | None = None
-    """For requests that must follow each other at once, while they wait to be sent."""
+    """For requests that must be sent back to back, while they wait to be sent."""
     due: int = 0
     """When to settle it again; 0 if no time is set."""
     waiters: int = 0

@@ -155,7 +155,7 @@ class SyncedEventType:
 
     @property
     def max_ttl_us(self) -> int:
-        """The longest time to live that the remote can be asked for at once, in microseconds."""
+        """The longest time to live that one request can ask for, in microseconds."""
         if not self.custom_ttl:
             return DEFAULT_MINUTES * MINUTE
         return duration_us(self.max_ttl, "max_ttl") // MINUTE * MINUTE

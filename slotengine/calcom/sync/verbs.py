@@ -3,7 +3,7 @@
 Each verb is carried out by the engine first.  In strict mode the caller gets
 the result once the remote has accepted it; if the remote does not, the change
 is undone here and an error is raised.  In background mode the caller gets the
-result at once.
+result immediately.
 """
 
 from __future__ import annotations

@@ -479,7 +479,7 @@ def _restrict(
 
 
 def live_until(owner: Entry | Session, now: int, ignoring: Collection[str]) -> int:
-    """Return the end of an owner's live claims, some uids ignored; `NOT_LIVE` if it has none."""
+    """Return the time until which an owner is live without the ignored uids, or `NOT_LIVE`."""
     members: Iterable[Entry] = (owner,) if isinstance(owner, Entry) else owner.members.values()
     moments = (one.until for one in members if one.until > now and one.uid not in ignoring)
     return max(moments, default=NOT_LIVE)

@@ -331,7 +331,7 @@ def _by_hours(group: Iterable[HostRule]) -> tuple[SharedHours, ...]:
 
 
 def _hours_of_all(by_hours: Sequence[SharedHours]) -> Windows | None:
-    """Return when any of several hosts is open; None if one always is, or if hours may change."""
+    """Return the times when any host is open; None if one always is, or if hours may change."""
     schedules = [shared.hours for shared in by_hours]
     if len(schedules) == 1:
         return schedules[0]
