@@ -484,7 +484,7 @@ def _lost(right: Method) -> Method:
     return lambda self, waiter: self.dismiss(waiter)
 
 
-@_breaks("more-wait-than-may", Line, "join")
+@_breaks("unbounded-waitlist", Line, "join")
 def _crowd(right: Method) -> Method:
     """The bound on waiting calls is ignored."""
 
