@@ -118,7 +118,8 @@ def next_step(
     """Return the next step; O(1).
 
     ``desired`` is None if the remote should hold nothing.  ``blocked`` says that
-    another hold of our own is in the way at the remote, and is about to be deleted or moved.
+    another hold of our own is in the way at the remote, but will be deleted or
+    moved.
 
     >>> rules = Rules(strict=True, renew_in_place=False, renew_before=30)
     >>> desired = Desired(RemoteSpan(1, 1000, 1030), until=300)
@@ -166,9 +167,9 @@ def next_step(
 def permits_for(step: Step, observed: Observed, desired: Desired | None) -> int:
     """Return how many permits a step needs before it begins; 0 if it needs none.  O(1).
 
-    A renewal deletes a hold and makes it anew.  Both requests must be sent at
-    once: if the second had to wait for the rate limit, the sync itself would have
-    given away the slot.
+    A renewal deletes a hold and makes it anew.  Both requests must be sent back
+    to back: if the second had to wait for the rate limit, the sync itself would
+    have given away the slot.
 
     >>> observed = Observed(RemoteState.HELD, RemoteSpan(1, 0, 30), covered_until=20)
     >>> permits_for(Step(Action.DELETE), observed, Desired(RemoteSpan(1, 0, 30), until=40))
@@ -213,8 +214,8 @@ def max_renewals(per_minute: int, rules: Rules, lasts: int) -> int:
     ``lasts`` is how long the remote's holds last.  In the worst case all holds
     are due for renewal at the same moment, and all requests of that minute have
     been sent already.  Then renewals are made in rounds, one each minute, of
-    which the last begins shortly before the holds end.  Only rounds
-    before the first renewed hold is due again count.
+    which the last begins shortly before the holds end.  Only rounds before the
+    first renewed hold is due again count.
 
     >>> rules = Rules(strict=True, renew_in_place=False, renew_before=150 * SECOND)
     >>> max_renewals(120, rules, lasts=300 * SECOND)

@@ -2,8 +2,8 @@
 
 The saved state of a hold is taken as it is, but a request that was in flight
 may have been carried out.  If nothing was saved of a live reservation, the
-remote may have an orphaned hold for it; until that has ended, it may be the reason of a
-refusal.
+remote may have an orphaned hold for it.  Until that has ended, a refusal may be
+due to it.
 """
 
 from __future__ import annotations

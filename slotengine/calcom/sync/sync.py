@@ -285,8 +285,8 @@ class CalComSync:
     ) -> Reservation:
         """Let a hold live longer; like `SlotEngine.extend`.
 
-        If the remote's hold already lasts long enough, nothing is sent.  Otherwise the
-        remote's hold is renewed.  Strict: immediately, if the remote can hold it
+        If the remote's hold already lasts long enough, nothing is sent.
+        Otherwise it is renewed.  Strict: immediately, if the remote can hold it
         that long; the hold here is extended only if the renewal succeeds, and
         is revoked if the remote loses the slot during the renewal.  In all
         other cases the remote's hold is renewed shortly before it ends.

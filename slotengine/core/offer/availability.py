@@ -346,8 +346,8 @@ class AvailabilitySearch:
             booked.sort()
         if before or after:
             booked = [(start - after, end + before) for start, end in booked]
-        # Drop gaps that are too short, but not by less than a minute: a candidate whose seconds are
-        # cut off may be before its gap, and the grid continues from it.
+        # Drop gaps that are too short by a minute or more.  The others stay: a candidate whose
+        # seconds are cut off may be before its gap, and the grid continues from it.
         least = self._length - MINUTE
         return [gap for gap in without(windows, booked) if gap[1] - gap[0] > least]
 
