@@ -80,7 +80,7 @@ class Requests:
             tracked.permits = None
 
     def record_not_sent(self, tracked: TrackedHold, wait: int) -> None:
-        """Record that a request was not sent: its permits are not ready for ``wait`` microseconds."""
+        """Record that a request was not sent; its permits are ready in ``wait`` microseconds."""
         said = "not sent, to stay under the remote's limit"
         error = RateLimited("renew", 429, NOT_SENT, said, None, wait / SECOND)
         self._failed(tracked, Failure.NOT_DONE, error)
