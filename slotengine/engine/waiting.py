@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.ledger import Ledger
     from slotengine.core.ledger.proposal import Proposal
     from slotengine.core.ledger.reservation import Claim, Placement
+    from slotengine.core.ledger.view import View
 
 TRIES_PER_TURN = 64
 """The sweeper lets so many try before it gives way: as many as there are calls in a turn."""
@@ -279,17 +280,18 @@ class WaitingRoom:
         finally:
             self.ticket = NEWCOMER
 
-    def screen(self, proposal: Proposal, own: Entry | None) -> Proposal:
+    def screen(self, proposal: Proposal, view: View) -> Proposal:
         """Return what nobody waits for who came before; refuse if that is not enough.
 
         What moves has come last, but may keep what it has; not if it wants more seats.
         """
         if self._looks_away:
             return proposal
+        own = view.own
         held = () if own is None or _wants_more(proposal, own) else own.all_claims()
         claim = self.line.behind(proposal, self.ticket, held)
         if claim is not None:
-            self._refuse(claim, proposal.slot(), own)
+            self._refuse(claim, proposal.slot(), view)
         return self.line.without_awaited(proposal, self.ticket, held)
 
     @contextmanager
@@ -301,15 +303,13 @@ class WaitingRoom:
         finally:
             self._looks_away = before
 
-    def _refuse(self, claim: Claim, slot: Placement, own: Entry | None) -> NoReturn:
-        raise SlotAwaited(claim.resource, self._obstruction, claim, slot, own)
+    def _refuse(self, claim: Claim, slot: Placement, view: View) -> NoReturn:
+        raise SlotAwaited(claim.resource, self._obstruction, claim, slot, view)
 
-    def _obstruction(self, claim: Claim, slot: Placement, own: Entry | None) -> Obstruction:
+    def _obstruction(self, claim: Claim, slot: Placement, view: View) -> Obstruction:
         if claim not in slot.claims:  # but in one of the pools
             slot = slot._replace(claims=(*slot.claims, claim))
-        ledger = self._ledger
-        view = ledger.occupancy.view(ledger.now, own)
-        found = ledger.occupancy.obstruction(claim.resource, slot, view)
+        found = self._ledger.occupancy.obstruction(claim.resource, slot, view)
         if found.in_the_way:
             return found
         until = max(self.line.free_of(claim), self._ledger.now)

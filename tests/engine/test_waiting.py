@@ -267,6 +267,28 @@ async def test_nobody_overtakes(engine: SlotEngine, callers: Callers) -> None:
     assert awaited.value.retry_at == NOW + minutes(5)
 
 
+async def test_a_batch_is_in_its_own_way_before_those_who_wait(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    """The first half of an hour is held and awaited, the second half goes to the batch."""
+    await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("waits", asks(engine))
+    late = START + HALF_HOUR
+    second, whole = (
+        Request(late, HALF_HOUR, (Claim("room"),)),
+        Request(START, HOUR, (Claim("room"),)),
+    )
+    with pytest.raises(SlotAwaited) as awaited:
+        await engine.reserve_all([second, whole])
+    assert (awaited.value.index, awaited.value.retry_at) == (1, None)
+    assert [way.start for way in awaited.value.in_the_way] == [START, late]
+    assert not awaited.value.only_holds
+    with pytest.raises(SlotAwaited) as awaited:
+        await engine.reserve_all([whole])
+    assert [way.start for way in awaited.value.in_the_way] == [START]
+    assert awaited.value.only_holds
+
+
 async def test_what_moves_does_not_overtake(engine: SlotEngine, callers: Callers) -> None:
     """Who waits for ten o'clock came before whoever would rather be there than at nine."""
     late = START + HOUR

@@ -35,8 +35,10 @@ from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.timeline import START_OF_TIME
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.view import View
+
     OnChange = Callable[[Verb, Entry, int], None]
-    Screen = Callable[[Proposal, Entry | None], Proposal]
+    Screen = Callable[[Proposal, View], Proposal]
 
 CHORES: Final = 16
 """How many overdue holds, and ended reservations, one call tidies away on the side.
@@ -90,7 +92,8 @@ class Books:
         self.screen: Screen | None = None
         """Asked before anything is placed: may refuse it, or leave out some of its pools.
 
-        It is told which reservation moves, if it is one that does."""
+        The view is the one of the decision: it says which reservation moves, if one does, and
+        what earlier requests of the same batch were given."""
         self.chores = chores
         self._retention = self.terms.retention
         self._queue: ExpiryQueue[Entry] = ExpiryQueue()

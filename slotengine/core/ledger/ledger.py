@@ -517,7 +517,7 @@ class Ledger(Books):
             if self.holders is not None:
                 self.holders.check_move(entry, proposal.end - proposal.start, view)
             if self.screen is not None:
-                proposal = self.screen(proposal, entry)
+                proposal = self.screen(proposal, view)
             return self._occupancy.decide(proposal, view), proposal
 
         order = self._by_preference(candidates, policy, weights, load_in, view)
@@ -688,9 +688,9 @@ class Ledger(Books):
             if entry.demand is Demand.RULES:
                 self._check_rules(entry, rule, closed, now)
             _check_ahead(proposal, now)
-        if self.screen is not None:
-            proposal = self.screen(proposal, None)  # it has lapsed: others may wait for it
         view = self._occupancy.view(now)
+        if self.screen is not None:
+            proposal = self.screen(proposal, view)  # it has lapsed: others may wait for it
         slot = self._occupancy.decide(proposal, view)
         lapsed = self._lapsed_before(slot, None, view)
         self.expire_first([*lapsed, entry] if entry.state is HELD else lapsed, now)
@@ -865,7 +865,7 @@ class Ledger(Books):
         if holders is not None:
             length = proposal.end - proposal.start
             holders.check(proposal.holder, length, view, proposal.quota)
-        return proposal if self.screen is None else self.screen(proposal, None)
+        return proposal if self.screen is None else self.screen(proposal, view)
 
     def _counted_for(self, quota: Quota | None) -> Holders | None:
         """Return the counts of what holders have, made for this question if none are kept."""

@@ -461,9 +461,9 @@ def _newest(right: Method) -> Method:
 def _overtaking(right: Method) -> Method:
     """A new call can be served before those that wait."""
 
-    def screen(self: WaitingRoom, proposal: Proposal, own: Entry | None) -> Proposal:
-        is_new = own is None and self.ticket == NEWCOMER
-        return proposal if is_new else right(self, proposal, own)
+    def screen(self: WaitingRoom, proposal: Proposal, view: View) -> Proposal:
+        is_new = view.own is None and self.ticket == NEWCOMER
+        return proposal if is_new else right(self, proposal, view)
 
     return screen
 
@@ -472,8 +472,8 @@ def _overtaking(right: Method) -> Method:
 def _moving_in(right: Method) -> Method:
     """A move can be served before the calls that wait."""
 
-    def screen(self: WaitingRoom, proposal: Proposal, own: Entry | None) -> Proposal:
-        return proposal if own is not None else right(self, proposal, own)
+    def screen(self: WaitingRoom, proposal: Proposal, view: View) -> Proposal:
+        return proposal if view.own is not None else right(self, proposal, view)
 
     return screen
 

@@ -20,7 +20,7 @@ from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import Change, Claim, Demand, Entry, Seats, State, Verb
 from slotengine.core.ledger.terms import LONGEST_LIFE, Terms
 from slotengine.core.ledger.timeline import MOST_IN_PLAIN_LISTS
-from slotengine.core.ledger.view import BACKLOG
+from slotengine.core.ledger.view import BACKLOG, View
 from slotengine.core.time.instant import DAY, FIRST_US, LAST_US, from_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
@@ -174,8 +174,8 @@ def test_a_repeat_is_not_asked_by_which_rule_it_may_begin(ledger: Ledger) -> Non
 def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
     asked: list[tuple[Proposal, Entry | None]] = []
 
-    def note(proposal: Proposal, moving: Entry | None) -> Proposal:
-        asked.append((proposal, moving))
+    def note(proposal: Proposal, view: View) -> Proposal:
+        asked.append((proposal, view.own))
         return proposal
 
     ledger.screen = note

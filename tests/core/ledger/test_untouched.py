@@ -36,7 +36,10 @@ def only_deciding(ledger: Ledger) -> Iterator[None]:
         raise Decided
 
     ledger.count_holders()  # an index: from then on it is only read
-    screen, ledger.screen = ledger.screen, lambda proposal, own: proposal  # so no shortcut is taken
+    screen, ledger.screen = (
+        ledger.screen,
+        lambda proposal, view: proposal,
+    )  # so no shortcut is taken
     vars(ledger).update(dict.fromkeys(WRITES, decided), do_chores=lambda *_: 0)
     try:
         with untouched(ledger), suppress(Decided, SlotError):
