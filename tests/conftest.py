@@ -40,6 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("long")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count no line as covered because a random test or the simulator came by.
+
+    What they reach changes with every constant in the code.  It is also much faster.
+    """
+    for item in items:
+        if item.get_closest_marker("hypothesis") or "simulation" in item.path.parts:
+            item.add_marker("no_cover")
+
+
 @pytest.fixture(scope="session")
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether to go through everything, and not only through a part that is always the same."""
