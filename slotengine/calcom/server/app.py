@@ -149,57 +149,69 @@ class _Adapter:
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to a request."""
-        shutdown, service = self.shutdown, self.service
+        shutdown = self.shutdown
         shutdown.in_flight += 1
         try:
-            version = request.version
-            if version not in _VERSIONS:
-                return _complete(_bad_http(), close=True)
-            method, headers, content = request.method, request.headers, request.content
-            target = request.raw_path
-            if self.prefix:
-                target = target.removeprefix(self.prefix)
-            close = False
-            admitted = service.admit(Head(method, target, headers, request.remote or ""))
-            if isinstance(admitted, Refusal):
-                response = admitted.response
-            else:
-                try:
-                    sent = b""
-                    if admitted.bound:
-                        if admitted.encoding is not None:
-                            admitted = _as_decompressed(admitted, content)
-                        # Usually it arrived with the head.
-                        sent = (
-                            content.read_nowait()
-                            if content.is_eof()
-                            else await self._received(request, admitted.bound)
-                        )
-                    response = await service.handle(admitted, sent)
-                except HttpError as error:  # from reading the body
-                    response, close = service.refused(admitted, error), True
-                finally:
-                    service.done(admitted)
-            # aiohttp drops some of the data that follows an Upgrade header.
-            close = close or shutdown.stopping or UPGRADE in headers
-            if not close and not content.is_eof():
-                close = _should_close(request)
-            body = response.body
-            if isinstance(body, bytes) and (len(body) <= MAX_CHUNK_BYTES or method == "HEAD"):
-                if (
-                    self.writes_directly
-                    and body
-                    and not close
-                    and method != "HEAD"
-                    and version == HttpVersion11
-                    and request.keep_alive
-                ):
-                    await request.writer.write_eof(_message(response, body))
-                    return _SENT
-                return _complete(response, close=close)
-            return await _in_chunks(request, response, close=close)
+            response = await self._response(request)
         finally:
             shutdown.done()
+        if isinstance(response, bytes):
+            # No longer in flight: a client that does not read must not delay the shutdown.
+            try:
+                await request.writer.write_eof(response)
+            except ConnectionError:
+                logger.debug("%s %s: the client went away", request.method, request.path)
+            return _SENT
+        return response
+
+    async def _response(self, request: web.BaseRequest) -> web.StreamResponse | bytes:
+        """Return a response of aiohttp, or the bytes of a usual one."""
+        shutdown, service = self.shutdown, self.service
+        version = request.version
+        if version not in _VERSIONS:
+            return _complete(_bad_http(), close=True)
+        method, headers, content = request.method, request.headers, request.content
+        target = request.raw_path
+        if self.prefix:
+            target = target.removeprefix(self.prefix)
+        close = False
+        admitted = service.admit(Head(method, target, headers, request.remote or ""))
+        if isinstance(admitted, Refusal):
+            response = admitted.response
+        else:
+            try:
+                sent = b""
+                if admitted.bound:
+                    if admitted.encoding is not None:
+                        admitted = _as_decompressed(admitted, content)
+                    # Usually it arrived with the head.
+                    sent = (
+                        content.read_nowait()
+                        if content.is_eof()
+                        else await self._received(request, admitted.bound)
+                    )
+                response = await service.handle(admitted, sent)
+            except HttpError as error:  # from reading the body
+                response, close = service.refused(admitted, error), True
+            finally:
+                service.done(admitted)
+        # aiohttp drops some of the data that follows an Upgrade header.
+        close = close or shutdown.stopping or UPGRADE in headers
+        if not close and not content.is_eof():
+            close = _should_close(request)
+        body = response.body
+        if isinstance(body, bytes) and (len(body) <= MAX_CHUNK_BYTES or method == "HEAD"):
+            if (
+                self.writes_directly
+                and body
+                and not close
+                and method != "HEAD"
+                and version == HttpVersion11
+                and request.keep_alive
+            ):
+                return _message(response, body)
+            return _complete(response, close=close)
+        return await _in_chunks(request, response, close=close)
 
     async def _received(self, request: web.BaseRequest, bound: int) -> bytes:
         """Return a body that has not arrived yet.  Raises `HttpError`."""

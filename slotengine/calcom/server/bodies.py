@@ -6,8 +6,8 @@ largest size.
 
 from __future__ import annotations
 
+import re
 import zlib
-from email.message import Message
 from typing import Final, NamedTuple
 
 from slotengine.calcom.server.messages import (
@@ -25,6 +25,10 @@ MAX_BYTES_IN_FLIGHT: Final = 16 * 1024 * 1024
 
 MAX_GZIP_MEMBERS: Final = 16
 """The most gzip streams that a body may consist of.  Usually it is one."""
+
+# By hand: `email.message` takes quadratic time, and raises on some parameters.
+_PARAMETER: Final = re.compile(r';\s*([^;="\s]*)\s*(?:=\s*("(?:[^"\\]|\\.)*"?|[^;]*))?')
+"""A parameter of a media type.  Every part may be absent, so that matching never backtracks."""
 
 _GZIP: Final = zlib.MAX_WBITS | 16
 _ZLIB: Final = zlib.MAX_WBITS
@@ -73,10 +77,13 @@ def expect_json(headers: Headers) -> ExpectedBody:
 
 
 def _is_json(content_type: str) -> bool:
-    header = Message()
-    header["Content-Type"] = content_type
-    is_utf8 = header.get_content_charset("utf-8") == "utf-8"
-    return header.get_content_type() == "application/json" and is_utf8
+    media_type, _, _ = content_type.partition(";")
+    if media_type.strip().lower() != "application/json":
+        return False
+    for parameter in _PARAMETER.finditer(content_type, len(media_type)):
+        if parameter[1].lower() == "charset":  # the first one counts
+            return (parameter[2] or "").strip().strip('"').lower() == "utf-8"
+    return True
 
 
 def _length(headers: Headers) -> int:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.calcom.server import ENGINE, create_app, service
 from slotengine.calcom.server import app as server
+from slotengine.calcom.server.messages import Response
 from slotengine.testing import SimClock
 from tests.calcom.server.api import NOW, PATH, RAW_CATALOG
 from tests.calcom.server.idlers import PATIENCE_S
@@ -407,6 +408,35 @@ async def test_an_answer_that_nobody_reads_is_not_kept_for_ever(
             assert await it.answers(READ) == [200]
             writer.close()
     assert not caplog.records
+
+
+async def test_a_client_that_does_not_read_small_responses_delays_no_shutdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handled = 0
+    handle = service.Service.handle
+
+    async def counting(self: service.Service, admitted: service.Admitted, body: bytes) -> Response:
+        nonlocal handled
+        handled += 1
+        return await handle(self, admitted, body)
+
+    monkeypatch.setattr(service.Service, "handle", counting)
+    requests = 4000
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with served() as it, asyncio.timeout(60):
+            client.connect(("127.0.0.1", it.port))
+            _, writer = await asyncio.open_connection(sock=client)
+            writer.write(SEARCH.replace(b"2050-11-05", b"2050-09-16") * requests)
+            before, polls = 0, 0
+            while polls < 100:  # until nothing more is handled: the server waits for the client
+                polls = polls + 1 if handled == before > 0 else 0
+                before = handled
+                await asyncio.sleep(0.01)
+            assert 0 < handled < requests
+            assert it.shutdown.in_flight == 0
+            writer.close()
 
 
 @pytest.mark.parametrize("path", ["/v2/nothing", f"{PATH}/{UID}"])
