@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim, Seats
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
@@ -256,3 +258,106 @@ def test_replacing_what_one_source_says_does_not_sort_the_others(apart: bool) ->
         return taken
 
     assert levels(cost, 5, 50)
+
+
+# --- Batches and moves among much that is live -----------------------------------------------
+
+
+def full_hall(claims: int, *, free: int) -> Ledger:
+    """Return a hall with overlapping holds, and units that are free beside them."""
+    ledger = Ledger()
+    ledger.add_resource("hall", capacity=claims + free)
+    for i in range(claims):
+        ledger.reserve("hall", i % 7, 100 + i % 7, uid=f"uid-{i}", now=0, ttl=TTL)
+    return ledger
+
+
+def proposed(resource: str, start: int, end: int, **more: Any) -> Proposal:
+    return Proposal(start, end, (Claim(resource, start, end),), TTL, **more)
+
+
+@pytest.mark.parametrize("fitting", [1, 5])
+def test_a_batch_does_not_look_through_what_is_live_beside_it(fitting: int) -> None:
+    """Whether all of it fits, or some of it is refused."""
+
+    def cost(claims: int) -> int:
+        ledger = full_hall(claims, free=fitting)
+        batch = [proposed("hall", 20 + i, 60 + i) for i in range(5)]
+        uids = [f"batch-{i}" for i in range(5)]
+        taken = instructions(lambda: ledger.reserve_each(batch, uids=uids, now=1))
+        ledger.check_invariants()
+        assert ledger.tally().held == claims + fitting
+        return taken
+
+    assert levels(cost, 50, 400)
+
+
+def test_a_batch_does_not_look_through_what_shares_a_limit() -> None:
+    year = (Claim("limit:year", 0, 10**7),)
+
+    def cost(claims: int) -> int:
+        ledger = Ledger()
+        ledger.add_limit("limit:year", 1_000)
+        ledger.add_resource("room")
+        for i in range(claims):
+            ledger.reserve("room", i * 10, i * 10 + 10, uid=f"u{i}", now=0, ttl=TTL, limits=year)
+        starts = [10**6 + i * 10 for i in range(5)]
+        batch = [proposed("room", start, start + 10, limits=year) for start in starts]
+        uids = [f"batch-{i}" for i in range(5)]
+        return instructions(lambda: ledger.reserve_each(batch, uids=uids, now=1))
+
+    assert levels(cost, 50, 400)
+
+
+@pytest.mark.parametrize("to", [(0, 90), (50, 103), (90, 200)])
+def test_a_move_within_a_full_hall_does_not_look_through_it(to: tuple[int, int]) -> None:
+    """Whether its own claim covers all that it wants, or some, or there is no room."""
+
+    def cost(claims: int) -> int:
+        ledger = full_hall(claims, free=0)
+
+        def move() -> None:
+            with suppress(SlotTaken):
+                ledger.move("uid-0", proposed("hall", *to), now=1)
+
+        return instructions(move)
+
+    assert levels(cost, 50, 400)
+
+
+def test_a_move_within_a_limit_that_is_used_up_does_not_look_through_it() -> None:
+    year = (Claim("limit:year", 0, 10**7),)
+
+    def cost(claims: int) -> int:
+        ledger = Ledger()
+        ledger.add_limit("limit:year", claims)
+        ledger.add_resource("room")
+        for i in range(claims):
+            ledger.reserve("room", i * 10, i * 10 + 10, uid=f"u{i}", now=0, ttl=TTL, limits=year)
+        later = proposed("room", 10**6, 10**6 + 10, limits=year)
+        return instructions(lambda: ledger.move("u0", later, now=1))
+
+    assert levels(cost, 50, 400)
+
+
+def test_a_batch_and_a_move_do_not_look_through_the_members_of_a_session() -> None:
+    def cost(members: int) -> int:
+        ledger = Ledger()
+        ledger.add_resource("class")
+        more = {"event_type": "yoga", "seats": Seats(1_000, 1)}
+        for i in range(members):
+            ledger.reserve_proposal(proposed("class", 0, 10, **more), uid=f"uid-{i}", now=0)
+        batch = [proposed("class", 0, 10, **more)] * 5
+        two = proposed("class", 0, 10, event_type="yoga", seats=Seats(1_000, 2))
+        uids = [f"batch-{i}" for i in range(5)]
+
+        def both() -> None:
+            ledger.reserve_each(batch, uids=uids, now=1)
+            ledger.move("uid-0", two, now=1)
+
+        taken = instructions(both)
+        ledger.check_invariants()
+        assert ledger.tally().sessions == 1
+        return taken
+
+    assert levels(cost, 50, 400)

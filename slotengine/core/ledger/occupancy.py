@@ -37,7 +37,7 @@ from slotengine.core.ledger.reservation import (
     is_limit,
 )
 from slotengine.core.ledger.resource import Resource
-from slotengine.core.ledger.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME, CountedTimeline
+from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME, CountedTimeline
 from slotengine.core.ledger.view import NO_BATCH, Batch, View
 from slotengine.core.time.instant import from_us
 from slotengine.core.time.interval import joined
@@ -382,8 +382,8 @@ class Occupancy:
         for name, start, end, units in slot.claims:
             resource = self._claimed(name)
             # A year's limit has many claims: they are gone through only if there is need.
-            if view.batch.entries or resource.timeline.room(start, end, units) == NO_ROOM:
-                found += view.lapsed_in(resource, start, end)
+            for low, high, _ in view.tight(resource, start, end, units):
+                found += view.lapsed_in(resource, low, high)
         return found
 
     # --- Applying: writes, and cannot refuse -----------------------------------------

@@ -22,6 +22,8 @@ from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.resource import Resource
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from slotengine.core.ledger.quota import Quota
 
 
@@ -184,7 +186,7 @@ class Session:
         self.end = end
         self.created = created  # when the one who opened it was
         self.claims = claims
-        self.members: dict[str, Entry] = {}
+        self.members: MutableMapping[str, Entry] = {}
         self.taken = 0
 
     def all_claims(self) -> tuple[Claim, ...]:

@@ -13,12 +13,13 @@ Knows nothing of verbs, keys or hours.  Times are UTC microseconds and spans hal
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from slotengine.core.ledger.obstruction import Standing, steps
-from slotengine.core.ledger.reservation import Entry, Placement, Reservable, Session
+from slotengine.core.ledger.reservation import Claim, Entry, Placement, Reservable, Session
 from slotengine.core.ledger.resource import NO_TURNS, Turns
 from slotengine.core.ledger.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME, Taken
 
@@ -132,19 +133,57 @@ class View:
     def fits(self, resource: Reservable, start: int, end: int, units: int) -> bool:
         """Return whether the units are free at every instant of a span.
 
-        O(log n) if there is room beside all that stands.  If there is not, and some of
-        that may have lapsed, O(log n + k log k) for k claims in the span.
+        O(log n), and O(b log b) for b claims that the batch has on the resource.  If there
+        is room only where something has lapsed, O(log n + k log k) for k claims there.
         """
         if resource.busy and resource.is_busy(start, end):
             return False
-        if resource.timeline.room(start, end, units) != NO_ROOM:
-            if not self.batch.entries:
+        if self.own is None and not self.batch.entries:
+            if resource.timeline.room(start, end, units) != NO_ROOM:
                 return True
-        elif self.swept and self.own is None:
-            return False
-        return _fits_beside(
-            self.live_in(resource, start, end), start, end, units, resource.capacity
-        )
+            if self.swept:
+                return False
+        capacity = resource.capacity
+        for low, high, is_certain in self.tight(resource, start, end, units):
+            if is_certain and self.swept:
+                return False
+            if not _fits_beside(self.live_in(resource, low, high), low, high, units, capacity):
+                return False
+        return True
+
+    def tight(
+        self, resource: Reservable, start: int, end: int, units: int
+    ) -> Iterator[tuple[int, int, bool]]:
+        """Yield the parts of a span with no room beside all that stands, lapsed or not.
+
+        The reservation that moves does not count, and what the batch was given does.  Each
+        part comes with whether that is certain; if not, the claims in the part decide.
+        O((b + 1) log n) for b claims of the batch in the span.
+        """
+        capacity = resource.capacity
+        mine = self._vacated(resource.id)
+        edges = {start, end}
+        if mine is not None:
+            edges |= {min(max(edge, start), end) for edge in (mine.start, mine.end)}
+        for low, high in pairwise(sorted(edges)):
+            left = 0 if mine is None or not mine.start <= low < mine.end else mine.units
+            given = self.batch.taken(resource.id, low, high) if self.batch.entries else []
+            levels = steps(given, low, high) if given else []
+            bounds = sorted({low, high, *(edge for one in levels for edge in one[:2])})
+            level_at = {one.start: one.units for one in levels}
+            for first, last in pairwise(bounds):
+                wanted = units + level_at.get(first, 0) - left
+                room = resource.timeline.room(first, last, wanted)
+                # A timeline of one unit does not count units, so ``left`` cannot be subtracted.
+                if wanted > capacity or room == NO_ROOM:
+                    yield first, last, not left or capacity > 1
+
+    def _vacated(self, resource: str) -> Claim | None:
+        """Return the claim on a resource that stands there only for what moves, if any."""
+        own = self.own
+        if own is None or (own.session is not None and len(own.session.members) > 1):
+            return None
+        return next((claim for claim in own.all_claims() if claim.resource == resource), None)
 
     def live_in(self, resource: Reservable, start: int, end: int) -> list[Standing]:
         """Return what is live in a span, in order of start.  O(log n + k)."""
@@ -172,31 +211,37 @@ class View:
     # --- Sessions --------------------------------------------------------------------
 
     def session(self, slot: Placement) -> Session | None:
-        """Return the live session of a slot's event type and start, with its live members."""
+        """Return the live session of a slot's event type and start, with its live members.
+
+        What moves may be among the members, but its seats do not count.  O(1), or O(m) for
+        m members while some hold has lapsed.
+        """
         assert slot.event_type is not None
         key = slot.event_type, slot.start
         session = self._sessions.get(key)
         if self.is_plain():
             return session
         given = self.batch.members(key)
-        live = {} if session is None else self._live_members(session)
-        if session is not None and len(live) == len(session.members) and not given:
-            return session
-        opened = session if live else self.batch.opened(key)
+        live: MutableMapping[str, Entry] = {}
+        taken = left = 0
+        if session is not None:
+            live, taken = session.members, session.taken
+            if not self.swept:
+                members = session.members.items()
+                live = {uid: one for uid, one in members if one.until > self.now}
+                taken = sum(one.seats_wanted for one in live.values())
+            if self.own is not None and self.own.uid in live:
+                taken -= self.own.seats_wanted
+                left = 1
+            if taken == session.taken and not given:
+                return session
+        opened = session if len(live) > left else self.batch.opened(key)
         if opened is None:
             return None
-        # A copy, without the members that have lapsed and the one that moves.
         seen = Session(key, opened.start, opened.end, opened.claims, opened.created)
-        seen.members = live | given
-        seen.taken = sum(member.seats_wanted for member in seen.members.values())
+        seen.members = ChainMap({}, given, live)
+        seen.taken = taken + sum(one.seats_wanted for one in given.values())
         return seen
-
-    def _live_members(self, session: Session) -> dict[str, Entry]:
-        now, own = self.now, self.own
-        if self.swept and own is None:
-            return session.members
-        members = session.members.items()
-        return {uid: one for uid, one in members if one.until > now and one is not own}
 
     def lapsed_members(self, session: Session) -> list[Entry]:
         """Return the members of a session whose holds have lapsed."""
