@@ -522,7 +522,8 @@ class Ledger(Books):
 
         order = self._by_preference(candidates, policy, weights, load_in, view)
         slot, chosen = _first_that_fits(candidates, order, decide)
-        self.expire_first(self._lapsed_before(slot, entry.holder, view), now)
+        holder = entry.holder if entry.state is HELD else None  # bookings count for no quota
+        self.expire_first(self._lapsed_before(slot, holder, view), now)
         self._occupancy.unplace(entry)
         self._slot_into(entry, slot)
         self._occupancy.put(entry)
@@ -885,7 +886,11 @@ class Ledger(Books):
         return lapsed
 
     def _lapsed_before(self, slot: Slotted, holder: str | None, view: View) -> list[Entry]:
-        """Return the lapsed holds whose room, seats, limits or quota a decision needs."""
+        """Return the lapsed holds whose room, seats or limits a decision needs.
+
+        Also all lapsed holds of a holder if holders are counted, needed or not: they may have
+        made room in the holder's quota.
+        """
         if view.swept:
             return []
         lapsed = self._occupancy.lapsed_in_the_way(slot, view)

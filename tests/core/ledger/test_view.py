@@ -159,6 +159,19 @@ def test_seats_are_counted_without_what_moves_and_with_the_batch(ledger: Told) -
     ledger.check_invariants()
 
 
+def test_a_move_marks_expired_holds_of_its_holder_only_if_it_is_a_hold(ledger: Told) -> None:
+    ledger.count_holders()
+    for uid, ttl in (("mine", 10**9), ("expired", 5)):
+        ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=ttl, holder="holder-1")
+    ledger.reserve("room", 0, 10, uid="booking", now=0, ttl=9, holder="holder-1")
+    ledger.confirm("booking", now=0)
+    later = slot(30, 40, "room")
+    assert ledger.after(lambda: ledger.move("booking", later, now=5)) == ["move booking"]
+    assert ledger.after(lambda: ledger.move("mine", slot(30, 40, "hall"), now=5)) == [
+        "expire expired", "move mine",
+    ]  # fmt: skip
+
+
 def test_an_expired_hold_elsewhere_makes_no_room(ledger: Told) -> None:
     ledger.hold("expired", "room", 0, 10, ttl=5)
     for uid in ("a", "b", "c"):
