@@ -35,7 +35,7 @@ TIDIED: Final = 2
 class _Record:
     """What is known of one holder: live holds, with the length of each, and lapses in a row."""
 
-    __slots__ = ("holds", "lapses", "last_lapse", "length", "noted")
+    __slots__ = ("earlier", "holds", "lapses", "last_lapse", "length", "noted", "previous")
 
     def __init__(self) -> None:
         self.holds: dict[Entry, int] = {}
@@ -43,6 +43,9 @@ class _Record:
         self.lapses = 0
         self.last_lapse = START_OF_TIME
         self.noted = False  # whether the lapses are still to be forgotten, some time
+        # The lapse before those at ``last_lapse``, and lapses in a row that they do not continue.
+        self.previous = START_OF_TIME
+        self.earlier = 0
 
     def copy(self) -> _Record:
         """Return another record that says the same."""
@@ -50,6 +53,7 @@ class _Record:
         other.holds = dict(self.holds)
         other.length, other.lapses = self.length, self.lapses
         other.last_lapse, other.noted = self.last_lapse, self.noted
+        other.previous, other.earlier = self.previous, self.earlier
         return other
 
     def add(self, entry: Entry) -> None:
@@ -63,12 +67,24 @@ class _Record:
         self.length -= self.holds.pop(entry)
 
     def lapse(self, entry: Entry, cool_down: int) -> None:
-        """Count the lapse of a hold; they come in the order in which they lapsed."""
+        """Count the lapse of a hold; they come in the order in which they lapsed.
+
+        Those of one moment come in any order.  They continue the row if one of them does.
+        """
+        if entry.until != self.last_lapse:
+            self.previous, self.last_lapse = self.last_lapse, entry.until
+            self.earlier, self.lapses = self.lapses, 0
+        self.lapses += 1
         # Not how far apart they are: who comes back at once lapses only a whole TTL later.
-        in_a_row = entry.created < self.last_lapse + cool_down
-        self.lapses = self.lapses + 1 if in_a_row else 1
-        self.last_lapse = entry.until
+        if entry.created < self.previous + cool_down:
+            self.lapses += self.earlier
+            self.earlier = 0
         self.noted = True
+
+    def forgive(self) -> None:
+        """Count no lapse that there was."""
+        self.lapses = self.earlier = 0
+        self.noted = False
 
 
 class Holders:
@@ -182,7 +198,7 @@ class Holders:
         record = None if entry.holder is None else self.records.get(entry.holder)
         if record is None:
             return
-        record.lapses, record.noted = 0, False
+        record.forgive()
         if entry in record.holds:
             self._take_out(record, entry)
         else:

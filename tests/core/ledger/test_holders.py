@@ -114,6 +114,30 @@ def test_a_hold_that_moves_may_not_grow_beyond() -> None:
     ledger.check_invariants()
 
 
+@pytest.mark.parametrize("how", ["unswept", "swept", "taken over"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_lapses_of_one_moment_count_the_same_in_any_order(how: str, swapped: bool) -> None:
+    """One of two was made within the cool-down after an earlier lapse, the other one after it."""
+    ledger = Ledger(Terms(10, 1, 1_000, retention=500, max_lapses=3, cool_down=90), chores=0)
+    ledger.add_resource("hall", capacity=100)
+    ledger.add_resource("room")
+    soon, later = ("b", "a") if swapped else ("a", "b")
+    hold(ledger, "first", 0, ttl=60)
+    ledger.expire(60)
+    hold(ledger, soon, 100, ttl=110)
+    ledger.reserve("room", 0, 10, uid=later, now=150, ttl=60, holder="h")
+    if how == "swept":
+        ledger.expire(210)
+    elif how == "taken over":
+        ledger.reserve("room", 0, 10, uid="other", now=210, ttl=10)
+    assert refused(ledger, 211).args == ("lapses", 3, 3, from_us(300))
+    ledger.expire(300)
+    hold(ledger, "again", 300, ttl=10)
+    ledger.expire(310)
+    hold(ledger, "after", 310)  # after one lapse
+    ledger.check_invariants()
+
+
 def test_who_lets_holds_lapse_has_to_cool_down() -> None:
     ledger = ledger_with(max_lapses=2, cool_down=100)
     hold(ledger, "a", 0)
