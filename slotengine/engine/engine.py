@@ -25,12 +25,13 @@ from weakref import WeakSet
 import anyio
 import anyio.lowlevel
 
+from slotengine.core.ledger.changes import Change, Forgotten, Record
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Change, Demand, Entry, Forgotten, Record, Verb
 from slotengine.core.ledger.reservation import Claim as CoreClaim
+from slotengine.core.ledger.reservation import Demand, Entry
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.offer.availability import LONGEST_RANGE, AvailableSlots
 from slotengine.core.offer.booking_rules import SlotRequest
@@ -1479,14 +1480,14 @@ class SlotEngine:
         self._listen()
         self._wake.set()
 
-    def _publish(self, verb: Verb, entry: Entry, at: int) -> None:
+    def _publish(self, change: Change, entry: Entry) -> None:
         if self._keep is not None:
-            self._keep(self._ledger.record(verb, entry, at))
-        self._room.told(verb, entry)
+            self._keep(change)
+        self._room.told(change.verb, entry)
         if not self._feeds:
             return
         # The ledger tells after the fact, so what the entry says now is what was decided.
-        event = Event(verb, from_us(at), Reservation(entry, at))
+        event = Event(change.verb, from_us(change.at), Reservation(entry, change.at))
         unheard = False
         for feed in self._feeds:
             if feed.closed:

@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.line import Waiter
 from slotengine.core.ledger.proposal import Proposal
@@ -62,9 +63,9 @@ class RoomAgainstList(RuleBasedStateMachine):
         self.waiters: dict[str, Waiter[Caller]] = {}
         self.uid_of: dict[str, str] = {}
 
-    def changed(self, verb: Verb, entry: Entry, at: int) -> None:
-        self.room.told(verb, entry)
-        if verb is Verb.RESERVE:
+    def changed(self, change: Change, entry: Entry) -> None:
+        self.room.told(change.verb, entry)
+        if change.verb is Verb.RESERVE:
             assert entry.holder is not None
             self.uid_of[entry.holder] = entry.uid
 

@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from slotengine import BlockingEngine, EngineClosed, InvalidField, SlotEngine, State, minutes
-from slotengine.core.ledger.reservation import Change, Forgotten, Record, Verb
+from slotengine.core.ledger.changes import Change, Forgotten, Record
+from slotengine.core.ledger.reservation import Verb
 from slotengine.engine.engine import FORGOTTEN_PER_TURN
 from slotengine.engine.events import Event
 from slotengine.engine.turns import Turns

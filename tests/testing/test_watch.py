@@ -22,6 +22,7 @@ from slotengine import (
     State,
     minutes,
 )
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
@@ -150,6 +151,10 @@ def entry_of(engine: SlotEngine, uid: str) -> Entry:
     return entry
 
 
+def change_of(entry: Entry, verb: Verb, at: int) -> tuple[Change, Entry]:
+    return Change(verb, at, entry.uid, entry.until), entry
+
+
 Scene = Callable[[SlotEngine, SimClock], Awaitable[None]]
 
 
@@ -178,7 +183,7 @@ async def early(engine: SlotEngine, clock: SimClock) -> None:
     assert tell is not None
     engine.ledger.expire(to_us(NOW + minutes(5)))  # as if it were then; but it is told to be now
     watched = entry_of(engine, hold.uid)
-    tell(Verb.EXPIRE, watched, to_us(NOW))
+    tell(*change_of(watched, Verb.EXPIRE, to_us(NOW)))
 
 
 async def out_of_order(engine: SlotEngine, clock: SimClock) -> None:
@@ -188,7 +193,7 @@ async def out_of_order(engine: SlotEngine, clock: SimClock) -> None:
     assert tell is not None
     engine.ledger.expire(clock.now())
     for hold in reversed(holds):
-        tell(Verb.EXPIRE, entry_of(engine, hold.uid), clock.now())
+        tell(*change_of(entry_of(engine, hold.uid), Verb.EXPIRE, clock.now()))
 
 
 async def back_in_time(engine: SlotEngine, clock: SimClock) -> None:
@@ -219,7 +224,7 @@ async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
     room.busy = busy
     assert tell is not None
-    tell(Verb.RESERVE, entry_of(engine, hold.uid), clock.now())
+    tell(*change_of(entry_of(engine, hold.uid), Verb.RESERVE, clock.now()))
 
 
 async def vanished(engine: SlotEngine, clock: SimClock) -> None:

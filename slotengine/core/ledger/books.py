@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.occupancy import Occupancy
@@ -25,10 +26,8 @@ from slotengine.core.ledger.reservation import (
     ENDED,
     HELD,
     NEXT,
-    Change,
     Claim,
     Entry,
-    Placement,
     Verb,
 )
 from slotengine.core.ledger.terms import Terms
@@ -37,7 +36,7 @@ from slotengine.core.ledger.timeline import START_OF_TIME
 if TYPE_CHECKING:
     from slotengine.core.ledger.view import View
 
-    OnChange = Callable[[Verb, Entry, int], None]
+    OnChange = Callable[[Change, Entry], None]
     Screen = Callable[[Proposal, View], Proposal]
 
 CHORES: Final = 16
@@ -171,25 +170,22 @@ class Books:
         self._tell_expired(lapsed, now)
         return len(lapsed)
 
-    def expire_first(self, lapsed: Collection[Entry], now: int) -> None:
-        """Mark lapsed holds, and tell, before the change that needs their room.
+    def expiries(self, lapsed: Collection[Entry], now: int) -> tuple[Change, ...]:
+        """Return the changes that mark lapsed holds, before the one that needs their room.
 
-        So the order of what is told is a possible history.  Holds that lapsed earlier are
+        So the order of changes is a possible history.  Holds that lapsed earlier are
         left to the sweeper.  If a quota counts lapses, those of the same holders are marked
         as well, because lapses count in the order in which they happened.  O(l log l) for l
         holds.
         """
         if not lapsed:
-            return
+            return ()
         holders = self.holders
         if holders is not None and holders.counts_lapses():
             names = dict.fromkeys(entry.holder for entry in lapsed)
             lapsed = [*lapsed, *(one for name in names for one in holders.lapsed_of(name, now))]
         expired = sorted(set(lapsed), key=_lapse)
-        for entry in expired:
-            self._queue.drop(entry)
-            self._apply_expire(entry)
-        self._tell_expired(expired, now)
+        return tuple(Change(Verb.EXPIRE, now, one.uid, one.until) for one in expired)
 
     def _tell_expired(self, entries: Sequence[Entry], now: int) -> None:
         """Tell of holds that were marked as expired.
@@ -200,7 +196,7 @@ class Books:
         for entry in entries:
             if self.on_change is None:
                 return
-            self.on_change(Verb.EXPIRE, entry, now)
+            self.on_change(Change(Verb.EXPIRE, now, entry.uid, entry.until), entry)
 
     def _forget_some(self, now: int, limit: int) -> int:
         """Forget what was retained long enough, and return when there is more to forget."""
@@ -248,23 +244,32 @@ class Books:
                 forgotten += 1
         return forgotten
 
+    def _made_by(self, change: Change) -> Entry:
+        """Return the reservation that a change makes, which stands nowhere yet."""
+        entry = Entry(change.uid, change.until, change.at, change.holder, quota=change.quota)
+        self._slot_into(entry, change)
+        return entry
+
     # --- Applying: writes, and cannot refuse -----------------------------------------------
 
-    def _enter(
-        self, entry: Entry, ttl: int, key: str | None, fingerprint: tuple[object, ...]
-    ) -> None:
+    def _apply_reserve(self, change: Change, now: int) -> None:
+        quota, key = change.quota, change.key
+        if quota is not None and quota.counts:
+            self.count_holders()
+        entry = self._made_by(change)
+        self._occupancy.put(entry)
         self._accepted += 1
         self._entries[entry.uid] = entry
         if self.holders is not None:
             self.holders.add(entry)
-        self._queue.push(entry, ttl)
+        self._queue.push(entry, entry.until - now)
         if entry.until < self.chores_due:
             self.chores_due = entry.until
         if key is not None:
             if key in self._keys:  # used for one that is as good as forgotten
                 self._keys[key][1].key = None
             entry.key = key
-            self._keys[key] = (fingerprint, entry)
+            self._keys[key] = (change.request or (), entry)
 
     def count_holders(self) -> None:
         """Count from now on what each holder has; O(n), the first time.
@@ -282,10 +287,6 @@ class Books:
                 holders.add(entry)
         return holders
 
-    def _tell(self, verb: Verb, entry: Entry, now: int) -> None:
-        if self.on_change is not None:
-            self.on_change(verb, entry, now)
-
     def _requeue(self, entry: Entry, until: int, now: int) -> None:
         self._queue.drop(entry)
         entry.until = until
@@ -296,10 +297,12 @@ class Books:
         self._requeue(entry, until, now)
         entry.version += 1
 
-    def _apply_move(self, entry: Entry, until: int, now: int) -> None:
-        """Let an entry, which stands in its new place by now, lapse at ``until``."""
-        if until != entry.until:
-            self._requeue(entry, until, now)
+    def _apply_move(self, entry: Entry, change: Change, now: int) -> None:
+        self._occupancy.unplace(entry)
+        self._slot_into(entry, change)
+        self._occupancy.put(entry)
+        if change.until != entry.until:
+            self._requeue(entry, change.until, now)
         if self.holders is not None:
             self.holders.resized(entry)
         entry.version += 1
@@ -314,6 +317,7 @@ class Books:
         self._confirmed += 1
 
     def _apply_reinstate(self, entry: Entry) -> None:
+        self._occupancy.put(entry)
         if self.holders is not None:
             self.holders.kept(entry)
         self._revived[entry] += 1
@@ -346,7 +350,7 @@ class Books:
         self._expired += 1
         self._ended.append(entry)  # chores are due since it lapsed, or earlier
 
-    def _slot_into(self, entry: Entry, slot: Slotted) -> None:
+    def _slot_into(self, entry: Entry, slot: Slotted | Change) -> None:
         """Let an entry, which stands nowhere, be for a slot."""
         assert not entry.placed
         entry.start, entry.end = start, end = slot.start, slot.end
@@ -358,75 +362,40 @@ class Books:
         else:
             entry.resource, entry.claims = None, claims
 
-    # --- Replay --------------------------------------------------------------------------
-
-    def record(self, verb: Verb, entry: Entry, at: int) -> Change:
-        """Return a change just told to ``on_change`` as plain values, for a journal to keep."""
-        if verb not in {Verb.RESERVE, Verb.MOVE}:
-            return Change(verb, at, entry.uid, entry.until)
-        request = None if entry.key is None else self._keys[entry.key][0]
-        return Change(
-            verb,
-            at,
-            entry.uid,
-            entry.until,
-            entry.start,
-            entry.end,
-            entry.all_claims(),
-            entry.seats,
-            entry.holder,
-            entry.event_type,
-            entry.key,
-            request,
-            entry.quota,
-            entry.demand,
-        )
+    def carry_out(self, changes: Iterable[Change]) -> None:
+        """Apply changes that were decided, in their order, and tell of each."""
+        for change in changes:
+            self.apply(change)
+            if self.on_change is not None:
+                self.on_change(change, self._entries[change.uid])
 
     def apply(self, change: Change) -> None:
-        """Take a recorded change back in, as it happened: nothing is decided again.
+        """Do what was decided, just now or when the change was recorded.  Nobody is told.
 
-        Replaying all changes of a ledger, in order, into one with the same
+        Applying all changes of a ledger, in order, to one with the same
         resources makes it the same; if it forgot bookings, this one has to, in
-        between (`forget_bookings`).  Nobody is told.
+        between (`forget_bookings`).
         """
         now = self.look(change.at)
         if change.verb is Verb.RESERVE:
-            self._replay_reserve(change, now)
+            self._apply_reserve(change, now)
             return
         entry = self._entries[change.uid]
         match change.verb:
-            case Verb.EXTEND:
-                assert change.until is not None
-                self._apply_extend(entry, change.until, now)
-            case Verb.MOVE:
-                self._replay_move(entry, change, now)
             case Verb.CONFIRM:
                 self._apply_confirm(entry)
-            case Verb.REINSTATE:
-                self._occupancy.put(entry)
-                self._apply_reinstate(entry)
             case Verb.RELEASE | Verb.CANCEL:
                 self._apply_end(entry, change.verb, now)
-            case _:
-                assert change.verb is Verb.EXPIRE
+            case Verb.EXPIRE:
                 self._queue.drop(entry)
                 self._apply_expire(entry)
-
-    def _replay_reserve(self, change: Change, now: int) -> None:
-        assert change.until is not None
-        if change.quota is not None and change.quota.counts:
-            self.count_holders()
-        entry = Entry(change.uid, change.until, now, change.holder, quota=change.quota)
-        self._slot_into(entry, Placement.of_change(change))
-        self._occupancy.put(entry)
-        self._enter(entry, change.until - now, change.key, change.request or ())
-
-    def _replay_move(self, entry: Entry, change: Change, now: int) -> None:
-        assert change.until is not None
-        self._occupancy.unplace(entry)
-        self._slot_into(entry, Placement.of_change(change))
-        self._occupancy.put(entry)
-        self._apply_move(entry, change.until, now)
+            case Verb.EXTEND:
+                self._apply_extend(entry, change.until, now)
+            case Verb.MOVE:
+                self._apply_move(entry, change, now)
+            case _:
+                assert change.verb is Verb.REINSTATE
+                self._apply_reinstate(entry)
 
     # --- Invariants ------------------------------------------------------------------------
 

@@ -157,17 +157,6 @@ class Placement(NamedTuple):
             entry.demand,
         )  # fmt: skip
 
-    @classmethod
-    def of_change(cls, change: Change) -> Placement:
-        """Return what a recorded reserve or move was for."""
-        assert change.start is not None
-        assert change.end is not None
-        assert change.claims is not None
-        return cls(
-            change.start, change.end, change.claims, change.event_type, change.seats, None,
-            change.demand,
-        )  # fmt: skip
-
 
 class Session:
     """One shared session: it occupies its claims once, for all who have a seat in it.
@@ -331,43 +320,6 @@ class Entry:
         assert self.placed or self.state is not CONFIRMED
         assert not (self.placed and self.state in ENDED)
         assert (self.session is not None) == (self.placed and self.seats is not None)
-
-
-class Change(NamedTuple):
-    """One accepted change, as plain values: what a journal keeps and `Ledger.apply` replays.
-
-    What the verb does not touch is None.
-    """
-
-    verb: Verb
-    at: int
-    uid: str
-    until: int | None = None
-    start: int | None = None
-    end: int | None = None
-    claims: tuple[Claim, ...] | None = None
-    seats: Seats | None = None
-    holder: str | None = None
-    event_type: str | None = None
-    key: str | None = None
-    request: tuple[object, ...] | None = None
-    quota: Quota | None = None
-    demand: Demand = ANYTHING_GOES
-
-
-class Forgotten(NamedTuple):
-    """The record of bookings that were forgotten on request: `Ledger.forget_bookings` again.
-
-    No change of any reservation, but it has to be kept with the changes: others
-    may have been given since what those took.
-    """
-
-    before: int
-    uids: tuple[str, ...]
-
-
-Record: TypeAlias = Change | Forgotten
-"""What a journal keeps."""
 
 
 BOOKED_UNTIL: Final = NEVER

@@ -18,11 +18,13 @@ of the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from slotengine.core.ledger.books import Books
+from slotengine.core.ledger.changes import Change, Decision
+from slotengine.core.ledger.commands import Command, Mode, Move, Reserve
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.line import NEWCOMER, Line, Waiter
@@ -125,10 +127,10 @@ def _twice(right: Method) -> Method:
     def expire(self: Ledger, now: int, limit: int | None = None) -> int:
         tell = self.on_change
 
-        def twice(verb: Verb, entry: Entry, at: int) -> None:
+        def twice(change: Change, entry: Entry) -> None:
             assert tell is not None
-            tell(verb, entry, at)
-            tell(verb, entry, at)
+            tell(change, entry)
+            tell(change, entry)
 
         return _telling(self, tell and twice, lambda: right(self, now, limit))  # type: ignore[no-any-return]
 
@@ -197,37 +199,35 @@ def _not_given_back(right: Method) -> Method:
     return give_back
 
 
-@_breaks("in-its-own-way", Ledger, "move_any")
+@_breaks("in-its-own-way", Ledger, "decide")
 def _in_its_own_way(right: Method) -> Method:
     """A move is refused because of the reservation's own claims."""
 
-    def move_any(
-        self: Ledger, uid: str, candidates: Sequence[Proposal], *, now: int, **how: Any
-    ) -> Entry:
-        self.check_movable(uid, now=now, version=how.get("version"))
-        for candidate in candidates:
-            try:
-                self.occupancy.decide(candidate, self.occupancy.view(now))
-            except Refused as refusal:
-                raise NoneFree((refusal,)) from None
-        return right(self, uid, candidates, now=now, **how)  # type: ignore[no-any-return]
+    def decide(self: Ledger, command: Command, now: int) -> Decision:
+        if isinstance(command, Move):
+            self.check_movable(command.uid, now=now, version=command.version)
+            for candidate in command.candidates:
+                try:
+                    self.occupancy.decide(candidate, self.occupancy.view(now))
+                except Refused as refusal:
+                    raise refusal if command.choice is None else NoneFree((refusal,)) from None
+        return right(self, command, now)  # type: ignore[no-any-return]
 
-    return move_any
+    return decide
 
 
-@_breaks("half-a-batch", Ledger, "reserve_all")
+@_breaks("half-a-batch", Ledger, "step")
 def _half(right: Method) -> Method:
     """A batch that is refused keeps the holds made before the refusal."""
 
-    def reserve_all(
-        self: Ledger, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
-    ) -> list[Entry]:
-        return [
-            self.reserve_proposal(proposal, uid=uid, now=now)
-            for proposal, uid in zip(proposals, uids, strict=True)
-        ]
+    def step(self: Ledger, command: Command, now: int) -> Decision:
+        if not isinstance(command, Reserve) or command.mode is not Mode.ALL:
+            return right(self, command, now)  # type: ignore[no-any-return]
+        each = zip(command.requests, command.uids, strict=True)
+        done = [right(self, Reserve((request,), (uid,)), now) for request, uid in each]
+        return Decision((), tuple(answer for one in done for answer in one.answers))
 
-    return reserve_all
+    return step
 
 
 # --- Records ----------------------------------------------------------------------------
@@ -267,24 +267,19 @@ def _other_hours(right: Method) -> Method:
     return lambda self: right(self._replace(schedule=None))
 
 
-@_breaks("successor-told-first", Books, "expire_first")
+@_breaks("successor-told-first", Books, "carry_out")
 def _in_its_turn(right: Method) -> Method:
     """The expiry of a hold is published only after the reservation that replaced it."""
 
-    def expire_first(self: Books, lapsed: Collection[Entry], now: int) -> None:
-        tell, late = self.on_change, list[tuple[Verb, Entry, int]]()
+    def carry_out(self: Books, changes: Sequence[Change]) -> None:
+        told: list[tuple[Change, Entry]] = []
+        tell = self.on_change
+        _telling(self, tell and (lambda *about: told.append(about)), lambda: right(self, changes))
+        for about in sorted(told, key=lambda about: about[0].verb is Verb.EXPIRE):
+            if self.on_change is not None:
+                self.on_change(*about)
 
-        def successor(*about: Any) -> None:
-            self.on_change = tell
-            for one in (about, *late):
-                if tell is not None:
-                    tell(*one)
-
-        self.on_change = lambda *about: late.append(about)
-        right(self, lapsed, now)
-        self.on_change = successor if late else tell
-
-    return expire_first
+    return carry_out
 
 
 @_breaks("stale-version-accepted", Ledger, "confirm")
@@ -495,7 +490,7 @@ def _crowd(right: Method) -> Method:
     return join
 
 
-def _telling(ledger: Ledger, tell: OnChange | None, act: Callable[[], Any]) -> Any:
+def _telling(ledger: Books, tell: OnChange | None, act: Callable[[], Any]) -> Any:
     """Replace a ledger's ``on_change`` while it acts."""
     right, ledger.on_change = ledger.on_change, tell
     try:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import anyio
 
-from slotengine.core.ledger.reservation import Record
+from slotengine.core.ledger.changes import Record
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.turns import Turns

@@ -205,7 +205,7 @@ def test_a_booking_forgives() -> None:
 
 def test_a_hold_may_move_though_the_quota_is_lower_by_now() -> None:
     before, after = ledger_with(max_held=20), ledger_with(max_held=15)
-    before.on_change = lambda verb, entry, at: after.apply(before.record(verb, entry, at))
+    before.on_change = lambda change, entry: after.apply(change)
     hold(before, "a", 0, length=20)
     after.move("a", proposal(20, "room"), now=1)
     with pytest.raises(QuotaExceeded):
@@ -229,7 +229,7 @@ def test_lapses_count_in_their_order_also_if_a_later_one_is_in_the_way() -> None
     ledger = unswept(max_lapses=1, cool_down=100)
     ledger.add_resource("room")
     told: list[tuple[str, int]] = []
-    ledger.on_change = lambda verb, entry, now: told.append((verb.value, entry.until))
+    ledger.on_change = lambda change, entry: told.append((change.verb.value, entry.until))
     hold(ledger, "early", 0, ttl=5)
     ledger.reserve("room", 0, 10, uid="late", now=0, ttl=8, holder="h")
     ledger.reserve("room", 0, 10, uid="other", now=10, ttl=10)
@@ -512,7 +512,7 @@ def test_a_batch_meets_its_own_under_a_quota() -> None:
 
 def test_a_quota_survives_a_replay() -> None:
     before, after = ledger_with(), ledger_with()
-    before.on_change = lambda verb, entry, at: after.apply(before.record(verb, entry, at))
+    before.on_change = lambda change, entry: after.apply(change)
     before.reserve_proposal(under(None), uid="early", now=0)
     quota = Quota(holds=3, held=30, life=15)
     before.reserve_proposal(under(quota), uid="a", now=1)

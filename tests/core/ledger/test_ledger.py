@@ -13,11 +13,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
-from slotengine.core.ledger.reservation import Change, Claim, Demand, Entry, Seats, State, Verb
+from slotengine.core.ledger.reservation import Claim, Demand, Entry, Seats, State, Verb
 from slotengine.core.ledger.terms import LONGEST_LIFE, Terms
 from slotengine.core.ledger.timeline import MOST_IN_PLAIN_LISTS
 from slotengine.core.ledger.view import BACKLOG, View
@@ -560,7 +561,7 @@ def test_a_batch_is_idempotent_item_by_item(ledger: Ledger) -> None:
 
 def test_all_of_a_batch_or_nothing(ledger: Ledger) -> None:
     told: list[str] = []
-    ledger.on_change = lambda verb, entry, at: told.append(entry.uid)
+    ledger.on_change = lambda change, entry: told.append(entry.uid)
     with pytest.raises(SlotTaken) as refused:
         ledger.reserve_all([slot(0, 5), slot(9, 12), slot(4, 6)], uids=["a", "b", "c"], now=0)
     # As far as the batch goes, what it asks for itself never lapses: no retry can help.
@@ -958,9 +959,9 @@ def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(replace(TERMS, retention=10_000), chores=0)
 
-    def note(verb: Verb, entry: Entry, at: int) -> None:
-        told.append((verb, entry.uid))
-        assert at == ledger.now
+    def note(change: Change, entry: Entry) -> None:
+        told.append((change.verb, entry.uid))
+        assert change.at == ledger.now
 
     ledger.on_change = note
     ledger.add_resource("room")
@@ -979,7 +980,7 @@ def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
 
 def test_confirming_after_expiry_only_if_still_free(ledger: Ledger) -> None:
     told: list[tuple[Verb, str]] = []
-    ledger.on_change = lambda verb, entry, at: told.append((verb, entry.uid))
+    ledger.on_change = lambda change, entry: told.append((change.verb, entry.uid))
     hold(ledger, "a", 0, 10)
     hold(ledger, "b", 10, 20)
     entry = ledger.confirm("a", now=150, if_still_free=True)
@@ -1007,7 +1008,7 @@ def test_an_expiry_is_announced_before_the_hold_is_reinstated() -> None:
     """Only its own: the others had nothing that it needs, and have their turn."""
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(
-        TERMS, on_change=lambda verb, entry, at: told.append((verb, entry.uid)), chores=0
+        TERMS, on_change=lambda change, entry: told.append((change.verb, entry.uid)), chores=0
     )
     ledger.add_resource("room")
     for start in range(40):
@@ -1208,7 +1209,7 @@ def test_a_seat_is_with_the_host_of_its_session(ledger: Ledger) -> None:
 
 def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
     changes: list[Change] = []
-    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    ledger.on_change = lambda change, entry: changes.append(change)
     hold(ledger, "a", 0, 10)
     ledger.reserve_proposal(slot(10, 20, "room", "hall", key="k"), uid="b", now=1)
     ledger.reserve_proposal(seat(30, 40, ttl=20), uid="c", now=2)
@@ -1241,7 +1242,7 @@ def test_replay_makes_room_as_the_decision_did() -> None:
     """What was accepted over a lapsed hold that nobody had marked is accepted again."""
     changes: list[Change] = []
     ledger = Ledger(TERMS, chores=0)
-    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    ledger.on_change = lambda change, entry: changes.append(change)
     again = Ledger(TERMS)
     for one in (ledger, again):
         one.add_resource("room")
@@ -1260,7 +1261,7 @@ def test_replay_makes_room_as_the_decision_did() -> None:
 def test_replay_makes_room_for_what_was_reinstated() -> None:
     changes: list[Change] = []
     ledger, again = Ledger(TERMS, chores=0), Ledger(TERMS)
-    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    ledger.on_change = lambda change, entry: changes.append(change)
     for one in (ledger, again):
         one.add_resource("room")
     hold(ledger, "a", 0, 10, ttl=50)
@@ -1315,7 +1316,7 @@ def test_what_is_adopted_joins_its_session_beyond_the_seats(ledger: Ledger) -> N
 def told_of(ledger: Ledger) -> list[tuple[str, str]]:
     """Return where the ledger's changes are told from now on: verb and uid."""
     told: list[tuple[str, str]] = []
-    ledger.on_change = lambda verb, entry, at: told.append((verb.value, entry.uid))
+    ledger.on_change = lambda change, entry: told.append((change.verb.value, entry.uid))
     return told
 
 
@@ -1323,7 +1324,7 @@ def test_a_listener_may_stop_listening_while_it_is_told(ledger: Ledger) -> None:
     """As the last caller who waits does, if its wait ends with the first of several lapses."""
     told: list[str] = []
 
-    def once(verb: Verb, entry: Entry, at: int) -> None:
+    def once(change: Change, entry: Entry) -> None:
         told.append(entry.uid)
         ledger.on_change = None
 
@@ -1387,7 +1388,7 @@ def test_an_expiry_is_told_before_what_needed_the_key_or_the_quota() -> None:
 
 def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
     changes: list[Change] = []
-    ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+    ledger.on_change = lambda change, entry: changes.append(change)
     hold(ledger, "a", 0, 10, now=10, ttl=100)
     hold(ledger, "b", 10, 20, now=40, ttl=40)
     again = Ledger(TERMS)
@@ -1403,8 +1404,8 @@ def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
 
 def test_expiries_are_told_once_in_order_and_never_early(ledger: Ledger) -> None:
     told: list[tuple[str, int, int]] = []
-    ledger.on_change = lambda verb, entry, at: (
-        told.append((entry.uid, entry.until, at)) if verb is Verb.EXPIRE else None
+    ledger.on_change = lambda change, entry: (
+        told.append((entry.uid, entry.until, change.at)) if change.verb is Verb.EXPIRE else None
     )
     for uid, ttl in (("a", 300), ("b", 100), ("c", 200)):
         ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=ttl)
@@ -1566,10 +1567,10 @@ def test_a_listener_never_sees_anything_half_done() -> None:
     ledger.add_resource("desk")
     told: list[Verb] = []
 
-    def look(verb: Verb, entry: Entry, at: int) -> None:
-        told.append(verb)
-        assert ledger.busy("room", 50, 60, now=at) == [(50, 60, 1)]
-        if verb is not Verb.EXPIRE:
+    def look(change: Change, entry: Entry) -> None:
+        told.append(change.verb)
+        assert ledger.busy("room", 50, 60, now=change.at) == [(50, 60, 1)]
+        if change.verb is not Verb.EXPIRE:
             ledger.check_invariants()
 
     hold(ledger, "m", 50, 60)
@@ -1603,8 +1604,8 @@ def test_a_cancelled_booking_that_was_reinstated_waits_for_nobody(ledger: Ledger
 
 
 def test_a_listener_that_fails_loses_nobody_elses_expiry(ledger: Ledger) -> None:
-    def fail(verb: Verb, entry: Entry, at: int) -> None:
-        if verb is Verb.EXPIRE:
+    def fail(change: Change, entry: Entry) -> None:
+        if change.verb is Verb.EXPIRE:
             raise RuntimeError("listener")
 
     ledger.on_change = fail

@@ -23,11 +23,12 @@ from hypothesis.stateful import (
     rule,
 )
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import ENDED, Change, Claim, Entry, State, Verb
+from slotengine.core.ledger.reservation import ENDED, Claim, Entry, State, Verb
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import Refused
@@ -129,8 +130,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.made = 0
         self.known: set[str] = set()
 
-    def changed(self, verb: Verb, entry: Entry, at: int) -> None:
+    def changed(self, change: Change, entry: Entry) -> None:
         """Every change is told once, after the fact, and raises the version by one."""
+        verb, at = change.verb, change.at
         before = self.seen.get(entry.uid)
         assert entry.version == (1 if before is None else before.version + 1)
         assert at == self.now
@@ -143,7 +145,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.seen[entry.uid] = ObservedReservation.of(entry, at)
         if verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE} and not self.adopted:
             self.could_have_happened(self.seen[entry.uid])
-        self.changes.append(self.ledger.record(verb, entry, at))
+        self.changes.append(change)
 
     def could_have_happened(self, one: ObservedReservation) -> None:
         """As far as anybody was told, there is room for what is told now."""

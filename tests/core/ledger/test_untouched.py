@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
+from slotengine.core.ledger.commands import Command
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Entry
@@ -20,9 +21,6 @@ from slotengine.testing.internal.observed import ObservedReservation
 from tests.core.ledger.test_ledger_model import LedgerAgainstNaive
 from tests.core.ledger.untouched import Written, untouched
 
-WRITES = ("expire_first", "_admit", "_apply_extend", "_apply_confirm", "_apply_end", "_forgive")
-"""Where each verb begins to do what it has decided."""
-
 
 class Decided(Exception):
     """It was decided, and not refused."""
@@ -30,22 +28,23 @@ class Decided(Exception):
 
 @contextmanager
 def only_deciding(ledger: Ledger) -> Iterator[None]:
-    """Let every verb stop where it would begin to write, and write nothing until then."""
+    """Let every verb stop when its command is decided, and write nothing until then."""
 
-    def decided(*_: object, **__: object) -> NoReturn:
+    def decided(command: Command, now: int) -> NoReturn:
+        ledger.decide(command, now)
         raise Decided
 
-    ledger.count_holders()  # an index: from then on it is only read
     screen, ledger.screen = (
         ledger.screen,
         lambda proposal, view: proposal,
     )  # so no shortcut is taken
-    vars(ledger).update(dict.fromkeys(WRITES, decided), do_chores=lambda *_: 0)
+    instead = {"step": decided, "do": decided, "do_chores": lambda *_: 0}
+    vars(ledger).update(instead)
     try:
         with untouched(ledger), suppress(Decided, SlotError):
             yield
     finally:
-        for name in (*WRITES, "do_chores"):
+        for name in instead:
             del vars(ledger)[name]
         ledger.screen = screen
 

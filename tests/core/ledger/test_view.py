@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Claim, Entry, Seats, Verb
+from slotengine.core.ledger.reservation import Claim, Entry, Seats
 from slotengine.core.ledger.terms import Terms
 from slotengine.errors import NoSeatsLeft, SlotTaken
 
@@ -19,8 +20,8 @@ class Told(Ledger):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-        def note(verb: Verb, entry: Entry, _: int) -> None:
-            self.told.append(f"{verb.value} {entry.uid}")
+        def note(change: Change, entry: Entry) -> None:
+            self.told.append(f"{change.verb.value} {entry.uid}")
 
         terms = Terms(shortest_ttl=1, longest_ttl=10**9)
         super().__init__(terms, on_change=note, chores=0)

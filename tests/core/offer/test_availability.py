@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.ledger import Ledger
-from slotengine.core.ledger.reservation import Change
 from slotengine.core.ledger.resource import Turns
 from slotengine.core.ledger.timeline import CountedTimeline
 from slotengine.core.offer.availability import LONGEST_RANGE, AvailabilityQuery
@@ -645,9 +645,7 @@ def test_a_refused_move_leaves_the_very_session() -> None:
     """Even if the caller was alone in a session that another caller had opened."""
     changes: list[Change] = []
     shop = Shop().open("first", "second")
-    shop.ledger.on_change = lambda verb, entry, now: changes.append(
-        shop.ledger.record(verb, entry, now)
-    )
+    shop.ledger.on_change = lambda change, entry: changes.append(change)
     shop.offer(all_of=[], any_of=[["first", "second"]], seats=2)
     opener = shop.reserve(at(9))
     shop.now += MINUTE
@@ -867,9 +865,7 @@ def test_a_limit_of_a_year_is_replayed_as_fast_as_any() -> None:
     """Replaying a change looks only at conflicts.  They are counted, not timed."""
     changes: list[Change] = []
     shop = Shop().open("room").offer(length=minutes(1), limits=[Limit(Period.YEAR, count=10_000)])
-    shop.ledger.on_change = lambda verb, entry, now: changes.append(
-        shop.ledger.record(verb, entry, now)
-    )
+    shop.ledger.on_change = lambda change, entry: changes.append(change)
     for i in range(300):
         shop.reserve(at(9) + i * MINUTE)
     again = Shop().open("room").offer(length=minutes(1), limits=[Limit(Period.YEAR, count=10_000)])

@@ -10,9 +10,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.expiry import ExpiryQueue
 from slotengine.core.ledger.ledger import Ledger
-from slotengine.core.ledger.reservation import Change, Entry, Reservable
+from slotengine.core.ledger.reservation import Entry, Reservable
 from slotengine.core.ledger.resource import NO_TURNS, Turns
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.view import View
@@ -29,7 +30,7 @@ def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledge
     """Return a ledger and a booking service with one group of hosts; record changes."""
     ledger = Ledger(TERMS)
     if changes is not None:
-        ledger.on_change = lambda verb, entry, at: changes.append(ledger.record(verb, entry, at))
+        ledger.on_change = lambda change, entry: changes.append(change)
     hosts = [f"host-{i}" for i in range(len(weights))]
     for host in hosts:
         ledger.add_resource(host)

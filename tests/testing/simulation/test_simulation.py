@@ -17,8 +17,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from slotengine.core.ledger.changes import Change, Forgotten, Record
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Change, Claim, Forgotten, Record, Verb
+from slotengine.core.ledger.reservation import Claim, Verb
 from slotengine.engine.values import ImportedSpan, Statistics
 from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.internal.operations import Operation

@@ -1,0 +1,121 @@
+"""What can be asked of a ledger, as plain values: `Ledger.decide` says what comes of each.
+
+Everything that a verb means is in its command, but for the time at which it is decided.
+Times are UTC microseconds, durations microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from slotengine.core.ledger.policy import Policy
+
+if TYPE_CHECKING:
+    from slotengine.core.ledger.proposal import Proposal, StartRule
+
+
+class Mode(Enum):
+    """Which of several requests are to be held."""
+
+    ONE = "one"
+    """The only one there is."""
+    ALL = "all"
+    """All of them, or none."""
+    EACH = "each"
+    """Each that can be had, whatever becomes of the others."""
+    ANY = "any"
+    """One of them, by `Choice`."""
+
+
+class Choice(NamedTuple):
+    """Which candidate is preferred among those that fit.
+
+    The load of a candidate is how many live claims its resources have, in all or
+    overlapping the span ``load_in``.
+    """
+
+    policy: Policy = Policy.FIRST
+    weights: Sequence[int] | None = None
+    """How often each is to be taken, compared with the others; None: all alike."""
+    load_in: tuple[int, int] | None = None
+
+
+FIRST_CHOICE = Choice()
+
+
+class Reserve(NamedTuple):
+    """Hold something.
+
+    There is a uid for each request; if any one of them will do, there is a single uid, and
+    the ``key`` and the ``choice`` are those of the whole command.
+    """
+
+    requests: tuple[Proposal, ...]
+    uids: tuple[str, ...]
+    mode: Mode = Mode.ONE
+    choice: Choice = FIRST_CHOICE
+    key: str | None = None
+
+
+class Adopt(NamedTuple):
+    """Let a booking stand that was made elsewhere, whatever is in its way."""
+
+    request: Proposal
+    uid: str
+
+
+class Move(NamedTuple):
+    """Re-slot a hold or a booking to the first candidate that fits, by the ``choice``.
+
+    Without a choice there is one candidate, and what refuses that refuses the command.
+    With ``renew``, a hold also lives for the candidate's TTL from now.
+    """
+
+    uid: str
+    candidates: tuple[Proposal, ...]
+    renew: bool = False
+    choice: Choice | None = None
+    version: int | None = None
+
+
+class Extend(NamedTuple):
+    """Let a live hold live for ``ttl`` from now."""
+
+    uid: str
+    ttl: int
+    version: int | None = None
+
+
+class Confirm(NamedTuple):
+    """Turn a hold into a booking; with ``if_still_free`` one that has expired, too.
+
+    The rest is about one that has expired: whether to ``enforce`` what was asked of it when
+    it was made, by which ``rule`` it may begin, and which of its resources are ``closed``.
+    """
+
+    uid: str
+    if_still_free: bool = False
+    version: int | None = None
+    enforce: bool = True
+    rule: StartRule | None = None
+    closed: Collection[str] = ()
+
+
+class Release(NamedTuple):
+    """Give a hold up."""
+
+    uid: str
+    version: int | None = None
+
+
+class Cancel(NamedTuple):
+    """Give a booking up."""
+
+    uid: str
+    version: int | None = None
+
+
+Command: TypeAlias = Reserve | Adopt | Move | Extend | Confirm | Release | Cancel
+"""Whatever can be asked of reservations."""
