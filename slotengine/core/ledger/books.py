@@ -22,10 +22,18 @@ from slotengine.core.ledger.occupancy import Occupancy
 from slotengine.core.ledger.proposal import Proposal, Slotted
 from slotengine.core.ledger.reservation import (
     BOOKED_UNTIL,
+    CANCEL,
+    CONFIRM,
     CONFIRMED,
     ENDED,
+    EXPIRE,
+    EXTEND,
     HELD,
+    MOVE,
     NEXT,
+    REINSTATE,
+    RELEASE,
+    RESERVE,
     Claim,
     Entry,
     Verb,
@@ -185,7 +193,7 @@ class Books:
             names = dict.fromkeys(entry.holder for entry in lapsed)
             lapsed = [*lapsed, *(one for name in names for one in holders.lapsed_of(name, now))]
         expired = sorted(set(lapsed), key=_lapse)
-        return tuple(Change(Verb.EXPIRE, now, one.uid, one.until) for one in expired)
+        return tuple(Change(EXPIRE, now, one.uid, one.until) for one in expired)
 
     def _tell_expired(self, entries: Sequence[Entry], now: int) -> None:
         """Tell of holds that were marked as expired.
@@ -196,7 +204,7 @@ class Books:
         for entry in entries:
             if self.on_change is None:
                 return
-            self.on_change(Change(Verb.EXPIRE, now, entry.uid, entry.until), entry)
+            self.on_change(Change(EXPIRE, now, entry.uid, entry.until), entry)
 
     def _forget_some(self, now: int, limit: int) -> int:
         """Forget what was retained long enough, and return when there is more to forget."""
@@ -321,7 +329,7 @@ class Books:
         if self.holders is not None:
             self.holders.kept(entry)
         self._revived[entry] += 1
-        entry.state = NEXT[entry.state][Verb.REINSTATE]
+        entry.state = NEXT[entry.state][REINSTATE]
         entry.until = BOOKED_UNTIL
         entry.version += 1
         self._confirmed += 1
@@ -345,7 +353,7 @@ class Books:
         if self.holders is not None:
             self.holders.lapsed(entry)
         self._occupancy.unplace(entry)
-        entry.state = NEXT[entry.state][Verb.EXPIRE]
+        entry.state = NEXT[entry.state][EXPIRE]
         entry.version += 1
         self._expired += 1
         self._ended.append(entry)  # chores are due since it lapsed, or earlier
@@ -376,26 +384,25 @@ class Books:
         resources makes it the same; if it forgot bookings, this one has to, in
         between (`forget_bookings`).
         """
-        now = self.look(change.at)
-        if change.verb is Verb.RESERVE:
+        now, verb = self.look(change.at), change.verb
+        if verb is RESERVE:
             self._apply_reserve(change, now)
             return
         entry = self._entries[change.uid]
-        match change.verb:
-            case Verb.CONFIRM:
-                self._apply_confirm(entry)
-            case Verb.RELEASE | Verb.CANCEL:
-                self._apply_end(entry, change.verb, now)
-            case Verb.EXPIRE:
-                self._queue.drop(entry)
-                self._apply_expire(entry)
-            case Verb.EXTEND:
-                self._apply_extend(entry, change.until, now)
-            case Verb.MOVE:
-                self._apply_move(entry, change, now)
-            case _:
-                assert change.verb is Verb.REINSTATE
-                self._apply_reinstate(entry)
+        if verb is CONFIRM:
+            self._apply_confirm(entry)
+        elif verb is RELEASE or verb is CANCEL:
+            self._apply_end(entry, verb, now)
+        elif verb is EXPIRE:
+            self._queue.drop(entry)
+            self._apply_expire(entry)
+        elif verb is EXTEND:
+            self._apply_extend(entry, change.until, now)
+        elif verb is MOVE:
+            self._apply_move(entry, change, now)
+        else:
+            assert verb is REINSTATE
+            self._apply_reinstate(entry)
 
     # --- Invariants ------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from slotengine.core.ledger.policy import Policy
 
@@ -29,6 +29,12 @@ class Mode(Enum):
     """One of them, by `Choice`."""
 
 
+ONE: Final = Mode.ONE  # a module global is found faster than an enum's member
+ALL: Final = Mode.ALL
+EACH: Final = Mode.EACH
+ANY: Final = Mode.ANY
+
+
 class Choice(NamedTuple):
     """Which candidate is preferred among those that fit.
 
@@ -42,7 +48,7 @@ class Choice(NamedTuple):
     load_in: tuple[int, int] | None = None
 
 
-FIRST_CHOICE = Choice()
+FIRST_CHOICE: Final = Choice()
 
 
 class Reserve(NamedTuple):
@@ -54,7 +60,7 @@ class Reserve(NamedTuple):
 
     requests: tuple[Proposal, ...]
     uids: tuple[str, ...]
-    mode: Mode = Mode.ONE
+    mode: Mode = ONE
     choice: Choice = FIRST_CHOICE
     key: str | None = None
 

@@ -23,13 +23,16 @@ from slotengine.core.ledger.books import Books
 from slotengine.core.ledger.changes import Change, Decision
 from slotengine.core.ledger.checks import check_name, check_text, is_count
 from slotengine.core.ledger.commands import (
+    ALL,
+    ANY,
+    EACH,
+    ONE,
     Adopt,
     Cancel,
     Choice,
     Command,
     Confirm,
     Extend,
-    Mode,
     Move,
     Release,
     Reserve,
@@ -42,9 +45,16 @@ from slotengine.core.ledger.quota import Quota, check_quota, stricter
 from slotengine.core.ledger.reservation import (
     ANYTHING_GOES,
     BOOKED_UNTIL,
+    CANCEL,
+    CONFIRM,
+    EXTEND,
     HELD,
+    MOVE,
     NEXT,
+    REINSTATE,
+    RELEASE,
     REPEATS,
+    RESERVE,
     UNDYING,
     Claim,
     Demand,
@@ -278,7 +288,7 @@ class Ledger(Books):
             self.chores_due = until
         if self.on_change is not None:
             change = Change(
-                Verb.RESERVE, now, uid, until, start, end, entry.all_claims(), None,
+                RESERVE, now, uid, until, start, end, entry.all_claims(), None,
                 holder, event_type, None, None, quota, demand,
             )  # fmt: skip
             self.on_change(change, entry)
@@ -326,7 +336,7 @@ class Ledger(Books):
         `reserve_proposal` raises, for the first one that cannot be had, with its
         ``index``; the ``retry_at`` is None if that is because of the others in the batch.
         """
-        command = Reserve(tuple(proposals), tuple(uids), Mode.ALL)
+        command = Reserve(tuple(proposals), tuple(uids), ALL)
         answers = self.step(command, now).answers
         return [self._entries[uid] for uid in answers if isinstance(uid, str)]
 
@@ -334,7 +344,7 @@ class Ledger(Books):
         self, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
     ) -> list[Entry | Refused]:
         """Hold each of the proposals that can be had, and say of each what came of it."""
-        command = Reserve(tuple(proposals), tuple(uids), Mode.EACH)
+        command = Reserve(tuple(proposals), tuple(uids), EACH)
         answers = self.step(command, now).answers
         return [self._entries[one] if isinstance(one, str) else one for one in answers]
 
@@ -359,7 +369,7 @@ class Ledger(Books):
         input as `reserve_proposal` does.
         """
         choice = Choice(policy, weights, load_in)
-        command = Reserve(tuple(candidates), (uid,), Mode.ANY, choice, key)
+        command = Reserve(tuple(candidates), (uid,), ANY, choice, key)
         return self._only(self.step(command, now))
 
     # --- The life of a reservation -----------------------------------------------------
@@ -471,7 +481,7 @@ class Ledger(Books):
     def check_movable(self, uid: str, *, now: int, version: int | None = None) -> None:
         """Raise as `move` would, whatever the move is to.  O(1)."""
         now = self.look(now)
-        self._admits(self._known(uid, now), Verb.MOVE, now, version)
+        self._admits(self._known(uid, now), MOVE, now, version)
 
     def get(self, uid: str, *, now: int) -> Entry | None:
         """Return a reservation, or None if there never was one or it was forgotten.  O(1).
@@ -677,31 +687,30 @@ class Ledger(Books):
         Reads only.  The changes can be applied until the ledger next changes.
         Raises what the verb of the command raises.
         """
-        now = max(now, self.now)
+        if now < self.now:
+            now = self.now
         match command:
             case Reserve():
                 return self._decide_reserve(command, now)
             case Confirm():
                 return self._decide_confirm(command, now)
             case Release():
-                return self._decide_end(command, Verb.RELEASE, now)
+                return self._decide_end(command, RELEASE, now)
             case Cancel():
-                return self._decide_end(command, Verb.CANCEL, now)
+                return self._decide_end(command, CANCEL, now)
             case Extend():
                 return self._decide_extend(command, now)
             case Move():
                 return self._decide_move(command, now)
-            case Adopt():
+            case _:
                 return self._decide_adopt(command, now)
 
     def _decide_reserve(self, command: Reserve, now: int) -> Decision:
-        match command.mode:
-            case Mode.ONE:
-                return self._decide_one(command, now)
-            case Mode.ANY:
-                return self._decide_any(command, now)
-            case _:
-                return self._decide_batch(command, now)
+        if command.mode is ONE:
+            return self._decide_one(command, now)
+        if command.mode is ANY:
+            return self._decide_any(command, now)
+        return self._decide_batch(command, now)
 
     def _decide_one(self, command: Reserve, now: int) -> Decision:
         (proposal,), (uid,) = command.requests, command.uids
@@ -736,7 +745,7 @@ class Ledger(Books):
                 try:
                     slot = self._decide_new(proposal, view)
                 except Refused as refusal:
-                    if command.mode is Mode.ALL:
+                    if command.mode is ALL:
                         self._keep_for_ever(view)  # as far as this batch goes
                         refusal.find_details()  # while the others are still known
                         raise
@@ -811,7 +820,7 @@ class Ledger(Books):
         slot = self._occupancy.adopted(proposal._replace(seats=seats), view)
         lapsed = self._lapsed_before_new(slot, proposal.holder, proposal.key, view)
         change = _reserved(proposal._replace(quota=None), slot, uid, now)
-        confirmed = Change(Verb.CONFIRM, now, uid, BOOKED_UNTIL)
+        confirmed = Change(CONFIRM, now, uid, BOOKED_UNTIL)
         return Decision((*self.expiries(lapsed, now), change, confirmed), (uid,))
 
     def _decide_move(self, command: Move, now: int) -> Decision:
@@ -821,7 +830,7 @@ class Ledger(Books):
         else:
             self._check_candidates(candidates, choice)
         entry = self._known(uid, now)
-        self._admits(entry, Verb.MOVE, now, version)
+        self._admits(entry, MOVE, now, version)
         renew = renew and entry.state is HELD
         keep = [claim.resource for claim in entry.all_claims()]
         view = self._occupancy.view(now, entry, keep=keep)
@@ -846,7 +855,7 @@ class Ledger(Books):
         lapsed = self._lapsed_before(slot, holder, view)
         until = now + chosen.ttl if renew else entry.until
         change = Change(
-            Verb.MOVE, now, uid, until, slot.start, slot.end, slot.claims, slot.seats,
+            MOVE, now, uid, until, slot.start, slot.end, slot.claims, slot.seats,
             event_type=slot.event_type, demand=slot.demand,
         )  # fmt: skip
         return Decision((*self.expiries(lapsed, now), change), (uid,))
@@ -855,19 +864,19 @@ class Ledger(Books):
         uid, ttl, version = command
         self.terms.check_ttl(ttl)
         entry = self._known(uid, now)
-        self._admits(entry, Verb.EXTEND, now, version)
+        self._admits(entry, EXTEND, now, version)
         self.check_life(entry, now + ttl)
-        return Decision((Change(Verb.EXTEND, now, uid, now + ttl),), (uid,))
+        return Decision((Change(EXTEND, now, uid, now + ttl),), (uid,))
 
     def _decide_confirm(self, command: Confirm, now: int) -> Decision:
         uid, version = command.uid, command.version
         entry = self._known(uid, now)
         if command.if_still_free and entry.state_at(now) is State.EXPIRED:
-            self._admits(entry, Verb.REINSTATE, now, version)
+            self._admits(entry, REINSTATE, now, version)
             return self._decide_reinstate(entry, command, now)
-        if not self._admits(entry, Verb.CONFIRM, now, version):
+        if not self._admits(entry, CONFIRM, now, version):
             return Decision((), (uid,))
-        change = Change(Verb.CONFIRM, now, uid, BOOKED_UNTIL)
+        change = Change(CONFIRM, now, uid, BOOKED_UNTIL)
         if self.holders is None:
             return Decision((change,), (uid,))
         forgiven = self._forgiven(entry, self.holders, now)
@@ -887,7 +896,7 @@ class Ledger(Books):
             lapsed.append(entry)
         if self.holders is not None:
             lapsed += self._forgiven(entry, self.holders, now)
-        change = Change(Verb.REINSTATE, now, entry.uid, BOOKED_UNTIL)
+        change = Change(REINSTATE, now, entry.uid, BOOKED_UNTIL)
         return Decision((*self.expiries(lapsed, now), change), (entry.uid,))
 
     def _decide_end(self, command: Release | Cancel, verb: Verb, now: int) -> Decision:
@@ -1005,7 +1014,7 @@ def _reserved(proposal: Proposal, slot: Slotted, uid: str, now: int) -> Change:
     """Return the change by which somebody gets a slot."""
     key = proposal.key
     return Change(
-        Verb.RESERVE, now, uid, now + proposal.ttl, slot.start, slot.end, slot.claims, slot.seats,
+        RESERVE, now, uid, now + proposal.ttl, slot.start, slot.end, slot.claims, slot.seats,
         proposal.holder, slot.event_type, key, None if key is None else proposal.fingerprint(),
         proposal.quota, slot.demand,
     )  # fmt: skip

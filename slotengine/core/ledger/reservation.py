@@ -75,6 +75,14 @@ class Demand(_Fast):
 ANYTHING_GOES: Final = Demand.NOTHING
 HELD: Final = State.HELD  # a module global is found faster than an enum's member
 CONFIRMED: Final = State.CONFIRMED
+RESERVE: Final = Verb.RESERVE
+EXTEND: Final = Verb.EXTEND
+MOVE: Final = Verb.MOVE
+CONFIRM: Final = Verb.CONFIRM
+REINSTATE: Final = Verb.REINSTATE
+RELEASE: Final = Verb.RELEASE
+EXPIRE: Final = Verb.EXPIRE
+CANCEL: Final = Verb.CANCEL
 
 NEXT: Final[dict[State, dict[Verb, State]]] = {
     State.HELD: {
