@@ -12,7 +12,7 @@ Times are UTC microseconds.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.ledger.changes import Change
@@ -175,7 +175,8 @@ class Books:
             forget_due = self._forget_some(now, limit)
         self.chores_due = min(forget_due, queue.due)
         # Told last, so that a listener that fails leaves nothing half done.
-        self._tell_expired(lapsed, now)
+        if self.on_change is not None:
+            self._tell([(Change(EXPIRE, now, one.uid, one.until), one) for one in lapsed])
         return len(lapsed)
 
     def expiries(self, lapsed: Collection[Entry], now: int) -> tuple[Change, ...]:
@@ -195,16 +196,16 @@ class Books:
         expired = sorted(set(lapsed), key=_lapse)
         return tuple(Change(EXPIRE, now, one.uid, one.until) for one in expired)
 
-    def _tell_expired(self, entries: Sequence[Entry], now: int) -> None:
-        """Tell of holds that were marked as expired.
+    def _tell(self, changes: Iterable[tuple[Change, Entry]]) -> None:
+        """Tell of changes.
 
         The listener is looked up for each: the one that is told may be the last that
         wanted to know, such as a caller whose wait ends with it.
         """
-        for entry in entries:
+        for change, entry in changes:
             if self.on_change is None:
                 return
-            self.on_change(Change(EXPIRE, now, entry.uid, entry.until), entry)
+            self.on_change(change, entry)
 
     def _forget_some(self, now: int, limit: int) -> int:
         """Forget what was retained long enough, and return when there is more to forget."""
@@ -371,11 +372,24 @@ class Books:
             entry.resource, entry.claims = None, claims
 
     def carry_out(self, changes: Iterable[Change]) -> None:
-        """Apply changes that were decided, in their order, and tell of each."""
+        """Apply changes that were decided, in their order, and tell of each.
+
+        They are told when all are done, so that nobody sees half of a batch.  Only if a
+        reservation changes twice is the first change told before the second is applied,
+        because with a change goes the reservation as it is.
+        """
+        if self.on_change is None:
+            for change in changes:
+                self.apply(change)
+            return
+        untold: dict[str, tuple[Change, Entry]] = {}
         for change in changes:
+            if change.uid in untold:
+                self._tell(untold.values())
+                untold.clear()
             self.apply(change)
-            if self.on_change is not None:
-                self.on_change(change, self._entries[change.uid])
+            untold[change.uid] = change, self._entries[change.uid]
+        self._tell(untold.values())
 
     def apply(self, change: Change) -> None:
         """Do what was decided, just now or when the change was recorded.  Nobody is told.

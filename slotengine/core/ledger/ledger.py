@@ -1,13 +1,14 @@
 """The heart: decides whether a span can be had.
 
-Every verb has two halves.  Deciding, here, reads and may refuse; applying, in
-`books`, writes and cannot.  Nothing is awaited in between, so one call is one
-atomic step.
+Every verb is a command, a plain value (`commands`).  `Ledger.decide` reads, and says what
+comes of it: changes, or a refusal.  `Books.carry_out` applies the changes, which cannot be
+refused any more.  Nothing is awaited in between, so one call is one atomic step.  Recorded
+changes are applied in the same way.
 
 Reading and deciding change nothing.  Liveness follows from ``until`` alone: a hold
 that has lapsed but is not marked yet may still stand in a timeline, and is ignored
-(`View`).  If a decision needs its room, the hold is marked before the decision is applied
-(`Books.expire_first`).  So it never matters whether a sweeper ran.
+(`View`).  If a decision needs its room, the decision begins with the change that marks it
+(`Books.expiries`).  So it never matters whether a sweeper ran.
 
 Knows nothing of clocks: ``now`` comes in with every call, and never goes
 backwards (an earlier one is read as the latest seen).  Nor does it make uids.

@@ -1589,6 +1589,22 @@ def test_a_listener_never_sees_anything_half_done() -> None:
     assert told == [Verb.EXPIRE] * 3
 
 
+def test_a_listener_is_told_of_a_batch_when_all_of_it_stands(ledger: Ledger) -> None:
+    told: list[tuple[Verb, str, int]] = []
+
+    def look(change: Change, entry: Entry) -> None:
+        told.append((change.verb, entry.uid, entry.version))
+        assert ledger.busy("room", 0, 20, now=change.at) == [(0, 20, 1)]
+
+    ledger.on_change = look
+    ledger.reserve_all([slot(0, 10), slot(10, 20)], uids=["a", "b"], now=0)
+    assert told == [(Verb.RESERVE, "a", 1), (Verb.RESERVE, "b", 1)]
+    told.clear()
+    # What changes twice in one step is told each time as it was then.
+    ledger.adopt(slot(30, 40), uid="c", now=0)
+    assert told == [(Verb.RESERVE, "c", 1), (Verb.CONFIRM, "c", 2)]
+
+
 def test_a_cancelled_booking_that_was_reinstated_waits_for_nobody(ledger: Ledger) -> None:
     hold(ledger, "a", 0, 10, ttl=50)
     ledger.expire(60)

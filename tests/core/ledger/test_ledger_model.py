@@ -385,6 +385,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     )
     def replace_busy(self, source: str, busy: dict[str, list[tuple[int, int]]], step: int) -> None:
         self.now += step
+        self.import_busy(source, busy)
+
+    def import_busy(self, source: str, busy: dict[str, list[tuple[int, int]]]) -> None:
         self.ledger.replace_busy(source, busy, now=self.now)
         self.naive.replace_busy(source, busy, self.now)
 

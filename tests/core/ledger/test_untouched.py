@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
-from slotengine.core.ledger.commands import Command
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Entry
 from slotengine.core.ledger.terms import Terms
 from slotengine.errors import SlotError
 from slotengine.testing.internal.observed import ObservedReservation
+from tests.core.ledger.asked import asked
 from tests.core.ledger.test_ledger_model import LedgerAgainstNaive
 from tests.core.ledger.untouched import Written, untouched
 
 
-class Decided(Exception):
-    """It was decided, and not refused."""
-
-
-@contextmanager
-def only_deciding(ledger: Ledger) -> Iterator[None]:
-    """Let every verb stop when its command is decided, and write nothing until then."""
-
-    def decided(command: Command, now: int) -> NoReturn:
+def only_decide(ledger: Ledger, verb: Callable[[], object], now: int) -> None:
+    """Decide what a verb asks on a state that refuses to be written, and do none of it."""
+    command = asked(ledger, verb)
+    with untouched(ledger), suppress(SlotError):
         ledger.decide(command, now)
-        raise Decided
-
-    screen, ledger.screen = (
-        ledger.screen,
-        lambda proposal, view: proposal,
-    )  # so no shortcut is taken
-    instead = {"step": decided, "do": decided, "do_chores": lambda *_: 0}
-    vars(ledger).update(instead)
-    try:
-        with untouched(ledger), suppress(Decided, SlotError):
-            yield
-    finally:
-        for name in instead:
-            del vars(ledger)[name]
-        ledger.screen = screen
 
 
 class NothingIsTouched(LedgerAgainstNaive):
@@ -66,16 +46,15 @@ class NothingIsTouched(LedgerAgainstNaive):
         step: int,
     ) -> str | None:
         self.now += step
-        with only_deciding(self.ledger):
-            ours()
+        only_decide(self.ledger, ours, self.now)
         return super().same(ours, theirs, 0)
 
     def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
         self.now += step
         decide = self.ledger.reserve_each if each else self.ledger.reserve_all
-        with only_deciding(self.ledger):
-            decide(batch, uids=[f"never-{i}" for i in range(len(batch))], now=self.now)
-        with only_deciding(self.ledger):
+        uids = [f"never-{i}" for i in range(len(batch))]
+        only_decide(self.ledger, lambda: decide(batch, uids=uids, now=self.now), self.now)
+        with untouched(self.ledger), suppress(SlotError):
             self.ledger.is_free(batch[0], now=self.now)
         return super().batch(batch, 0, each=each)
 

@@ -1,0 +1,78 @@
+"""A ledger that was only given the changes decides as the one that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.commands import Command
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Entry
+from slotengine.errors import SlotError
+from slotengine.testing.internal.observed import ObservedReservation, describe
+from tests.core.ledger.asked import asked
+from tests.core.ledger.test_ledger_model import TERMS, LedgerAgainstNaive, add_all
+from tests.sizes import machine_size
+
+
+class ReplicaDecidesTheSame(LedgerAgainstNaive):
+    """Goal: the changes say all that decisions depend on, at any step.
+
+    Method: each change is applied to a second ledger as soon as it is told.  Before a
+    command is carried out by the first one, both decide it, and must agree on the changes,
+    the answers, and the refusals with all their details.
+    """
+
+    terms = replace(TERMS, max_holds=4, max_lapses=2, cool_down=4)
+
+    @cached_property
+    def replica(self) -> Ledger:
+        replica = Ledger(self.terms, chores=0)  # what lapses there, it is told
+        add_all(replica)
+        return replica
+
+    def changed(self, change: Change, entry: Entry) -> None:
+        super().changed(change, entry)
+        self.replica.apply(change)
+
+    def import_busy(self, source: str, busy: dict[str, list[tuple[int, int]]]) -> None:
+        super().import_busy(source, busy)
+        self.replica.replace_busy(source, busy, now=self.now)
+
+    def same(
+        self,
+        ours: Callable[[], Entry | ObservedReservation],
+        theirs: Callable[[], ObservedReservation],
+        step: int,
+    ) -> str | None:
+        self.now += step
+        self.decide_the_same(asked(self.ledger, ours))
+        return super().same(ours, theirs, 0)
+
+    def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
+        self.now += step
+        verb = self.ledger.reserve_each if each else self.ledger.reserve_all
+        uids = [f"never-{i}" for i in range(len(batch))]
+        self.decide_the_same(asked(self.ledger, lambda: verb(batch, uids=uids, now=self.now)))
+        return super().batch(batch, 0, each=each)
+
+    def decide_the_same(self, command: Command) -> None:
+        assert decided(self.ledger, command, self.now) == decided(self.replica, command, self.now)
+
+
+def decided(ledger: Ledger, command: Command, now: int) -> object:
+    """Return what a ledger decides, or how it refuses, as a value to compare."""
+    try:
+        decision = ledger.decide(command, ledger.look(now))
+    except SlotError as error:
+        return describe(error)
+    answers = [one if isinstance(one, str) else describe(one) for one in decision.answers]
+    return decision.changes, answers
+
+
+TestReplicaDecidesTheSame = ReplicaDecidesTheSame.TestCase
+TestReplicaDecidesTheSame.settings = machine_size(steps=30)
