@@ -30,6 +30,7 @@ BARS = {
     "growth": 4,
     "memory": 2,
     "lapsing": 5,
+    "replay": 1,
     "listing": 4,
     "pools": 20,
     "beside": 5,

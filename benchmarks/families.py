@@ -20,6 +20,7 @@ FAMILIES: Final = {
     "growth": "benchmarks.growth",
     "memory": "benchmarks.memory",
     "lapsing": "benchmarks.lapsing",
+    "replay": "benchmarks.replay",
     "listing": "benchmarks.listing",
     "pools": "benchmarks.pools",
     "beside": "benchmarks.beside",
