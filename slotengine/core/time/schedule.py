@@ -161,6 +161,10 @@ class FixedWindows:
         """
         return cls((to_us(start, "spans"), to_us(end, "spans")) for start, end in spans)
 
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Yield all windows, in order; no two meet."""
+        return zip(self._edges[::2], self._edges[1::2], strict=True)
+
     def covers(self, start: int, end: int) -> bool:
         """Return whether the whole span is open.  O(log n)."""
         edges = self._edges
@@ -210,6 +214,12 @@ class ScheduleUnion:
     def __init__(self, schedules: Iterable[Windows]) -> None:
         self.schedules = tuple(schedules)
         self.buckets: dict[int, tuple[int, ...]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ScheduleUnion) and self.schedules == other.schedules
+
+    def __hash__(self) -> int:
+        return hash(self.schedules)
 
     def covers(self, start: int, end: int) -> bool:
         """Return whether at every instant of the span at least one schedule is open."""
