@@ -123,10 +123,31 @@ class Resource(Generic[Owner]):
     def _overbook(self) -> None:
         """Let more be taken than there is: spans are counted, however many overlap."""
         self.overbooked = True
+        self._refill(CountedTimeline(self.capacity))
+
+    def set_capacity(self, capacity: int, *, counted: bool = False) -> None:
+        """Let there be another number of units; all that stands stays, whether it fits or not.
+
+        With ``counted`` spans are counted even if there is one unit.  O(n) to find the most
+        that is taken, and O(n log n) if spans were counted and are not any more, or the
+        other way round.
+        """
+        assert capacity >= 1
+        assert capacity != self.capacity
+        self.capacity = capacity
+        self.overbooked = self.timeline.peak() > capacity
+        if capacity == 1 and not self.overbooked and not counted:
+            self._refill(ExclusiveTimeline())
+        elif not self.timeline.set_capacity(capacity):
+            self._refill(CountedTimeline(capacity))
+
+    def _refill(self, timeline: ExclusiveTimeline[Owner] | CountedTimeline[Owner]) -> None:
+        """Let all that is taken stand in another timeline, which is empty.  O(n log n)."""
         taken = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
-        self.timeline = CountedTimeline(self.capacity)
+        self.timeline = timeline
         for start, end, units, owner in taken:
-            if self.timeline.put(NO_ROOM, start, end, units, owner):
+            place = self.timeline.room(start, end, units)
+            if self.timeline.put(place, start, end, units, owner):
                 self.partition()
 
     def count_turn(self, owner: Owner) -> None:

@@ -108,6 +108,12 @@ class Timeline(Protocol[Owner]):
     def level(self, moment: int) -> int:
         """Return how many units are taken at a moment."""
 
+    def peak(self) -> int:
+        """Return the most units that are taken at any moment."""
+
+    def set_capacity(self, capacity: int) -> bool:
+        """Let the capacity be another, whatever is taken.  False if this kind cannot have it."""
+
     def __len__(self) -> int: ...
 
     def check_invariants(self) -> None:
@@ -221,6 +227,14 @@ class ExclusiveTimeline(Generic[Owner]):
         """Return how many units are taken at a moment: one or none.  O(log n)."""
         place = bisect_right(self._starts, moment)
         return int(place > 0 and self._ends[place - 1] > moment)
+
+    def peak(self) -> int:
+        """Return the most units that are taken at any moment: one or none.  O(1)."""
+        return min(len(self._starts), 1)
+
+    def set_capacity(self, capacity: int) -> bool:
+        """Return whether the capacity is the one that this kind has."""
+        return capacity == 1
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -463,6 +477,15 @@ class CountedTimeline(Generic[Owner]):
         """Return how many units are taken at a moment.  O(log n)."""
         return self.taken[bisect_right(self.edges, moment) - 1]
 
+    def peak(self) -> int:
+        """Return the most units that are taken at any moment.  O(n)."""
+        return max(self.taken)
+
+    def set_capacity(self, capacity: int) -> bool:
+        """Let the capacity be another, whatever is taken; True, because any will do.  O(1)."""
+        self.capacity = capacity
+        return True
+
     def __len__(self) -> int:
         return self._count
 
@@ -645,6 +668,14 @@ class PartitionedTimeline(Generic[Owner]):
     def level(self, moment: int) -> int:
         """Return how many units are taken at a moment.  O(log n)."""
         return self._part(moment).level(moment)
+
+    def peak(self) -> int:
+        """Return the most units that are taken at any moment.  O(n)."""
+        return max(part.peak() for part in self.parts.values())
+
+    def set_capacity(self, capacity: int) -> bool:
+        """Let the capacity of all parts be another, if their kind can have it.  O(p) for p."""
+        return all(part.set_capacity(capacity) for part in self.parts.values())
 
     def __len__(self) -> int:
         return self._count
