@@ -1,4 +1,4 @@
-"""Uids are RFC 9562 UUIDs of version 4, and no two are ever the same."""
+"""Uids are RFC 9562 UUIDs of version 4 that name a bucket, and no two are ever the same."""
 
 from __future__ import annotations
 
@@ -6,37 +6,55 @@ import os
 import random
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122, UUID
 
 import pytest
 
-from slotengine.engine.uids import BATCH, _draw, new_uid
+from slotengine.core.ledger.uids import bucket_for, bucket_in
+from slotengine.engine.uids import BATCH, _draw, new_uid, new_uid_in
 
 MANY = 100_000
 
 
-def test_a_uid_is_a_uuid_of_version_4() -> None:
+BUCKET = 0x0BAD
+
+
+@pytest.mark.parametrize("draw", [lambda: new_uid_in(BUCKET), new_uid])
+def test_a_uid_is_a_uuid_of_version_4(draw: Callable[[], str]) -> None:
     for _ in range(2 * BATCH):
-        uid = new_uid()
+        uid = draw()
         parsed = UUID(uid)
         assert (parsed.version, parsed.variant) == (4, RFC_4122)
         assert str(parsed) == uid
 
 
+@pytest.mark.parametrize("bucket", [0, BUCKET, 0xFFFF, bucket_for("acme/room-1")])
+def test_a_uid_names_its_bucket(bucket: int) -> None:
+    assert {bucket_in(new_uid_in(bucket)) for _ in range(2 * BATCH)} == {bucket}
+
+
 def test_no_two_are_the_same() -> None:
+    assert len({new_uid_in(BUCKET) for _ in range(MANY)}) == MANY
     assert len({new_uid() for _ in range(MANY)}) == MANY
 
 
-def test_every_other_bit_is_drawn() -> None:
-    """Goal: 122 bits of each uid are random.  A bit that is biased by chance is 10 sigma away."""
+@pytest.mark.parametrize(
+    ("draw", "random"), [(lambda: new_uid_in(BUCKET), 106), (new_uid, 122)], ids=["uid", "uuid"]
+)
+def test_every_other_bit_is_drawn(draw: Callable[[], str], random: int) -> None:
+    """Goal: all other bits are random.  A bit that is biased by chance is 10 sigma away."""
     ones = Counter[int]()
     for _ in range(10_000):
-        number = int(new_uid().replace("-", ""), 16)
+        number = int(draw().replace("-", ""), 16)
         ones.update(bit for bit in range(128) if number >> bit & 1)
-    version, variant = {76: 0, 77: 0, 78: 10_000, 79: 0}, {62: 0, 63: 10_000}
+    fixed = {76: 0, 77: 0, 78: 10_000, 79: 0, 62: 0, 63: 10_000}
+    if random == 106:
+        fixed |= {bit: 10_000 * (BUCKET >> bit & 1) for bit in range(16)}
+    assert len(fixed) + random == 128
     for bit in range(128):
-        expected = (version | variant).get(bit)
+        expected = fixed.get(bit)
         if expected is None:
             assert 4_500 < ones[bit] < 5_500
         else:
@@ -45,15 +63,16 @@ def test_every_other_bit_is_drawn() -> None:
 
 def test_each_is_what_uuid_makes_of_the_same_octets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: none of the bits that are drawn is another's copy, nor lost."""
-    octets = random.Random(7).randbytes(16 * BATCH)
+    octets = random.Random(7).randbytes(14 * BATCH)
     monkeypatch.setattr(os, "urandom", lambda size: octets[:size])
-    drawn = [UUID(bytes=octets[at : at + 16], version=4) for at in range(0, len(octets), 16)]
-    assert _draw() == list(map(str, drawn))
+    heads = [octets[at : at + 14] for at in range(0, len(octets), 14)]
+    drawn = [str(UUID(bytes=head + b"\0\0", version=4)) for head in heads]
+    assert [f"{head}0000" for head in _draw()] == drawn
 
 
 def test_threads_share_none() -> None:
     def draw(_: int) -> list[str]:
-        return [new_uid() for _ in range(1_000)]
+        return [new_uid_in(BUCKET) for _ in range(1_000)]
 
     with ThreadPoolExecutor(8) as threads:
         drawn = [uid for uids in threads.map(draw, range(40)) for uid in uids]
@@ -66,7 +85,7 @@ def test_a_child_process_draws_others_than_its_parent() -> None:
 
     Method: parent and child draw more than a batch after the fork, and compare.
     """
-    new_uid()  # so that the rest of a batch is there to be inherited
+    new_uid_in(BUCKET)  # so that the rest of a batch is there to be inherited
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         # Since 3.12 Python warns that threads do not survive a fork; other tests may have left
@@ -76,11 +95,11 @@ def test_a_child_process_draws_others_than_its_parent() -> None:
     if child == 0:  # pragma: no cover - in a process of its own
         try:
             with os.fdopen(writing, "w") as pipe:
-                pipe.writelines(f"{new_uid()}\n" for _ in range(2 * BATCH))
+                pipe.writelines(f"{new_uid_in(BUCKET)}\n" for _ in range(2 * BATCH))
         finally:
             os._exit(0)
     os.close(writing)
-    own = {new_uid() for _ in range(2 * BATCH)}
+    own = {new_uid_in(BUCKET) for _ in range(2 * BATCH)}
     with os.fdopen(reading) as pipe:
         childs = set(pipe.read().split())
     assert os.waitpid(child, 0)[1] == 0
