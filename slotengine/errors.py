@@ -424,6 +424,42 @@ class StaleVersion(Refused):
         )
 
 
+class KeySpent(Refused):
+    """The idempotency key was used for this very request, whose reservation was forgotten since.
+
+    The reservation ``uid`` ended, or was forgotten on request.  To reserve anew, use a new key.
+    """
+
+    def __init__(self, key: str, uid: str) -> None:
+        super().__init__(key, uid)
+        self.key = key
+        self.uid = uid
+
+    def __str__(self) -> str:
+        return (
+            f"the key {self.key!r} was used for reservation {self.uid}, which was forgotten "
+            "since; use a new key to reserve anew"
+        )
+
+
+class SessionExpired(Refused):
+    """The command belongs to a client session that has ended, so it may be a late repeat.
+
+    Nothing was done now; what came of an earlier sending is not remembered.  Read the
+    reservations that the command is about, then open another session.
+    """
+
+    def __init__(self, session: bytes) -> None:
+        super().__init__(session)
+        self.session = session
+
+    def __str__(self) -> str:
+        return (
+            f"the client session {self.session.hex()} has ended; read what came of its last "
+            "commands, then open another session"
+        )
+
+
 class LifeExceeded(Refused):
     """The hold would live longer than a hold may; ``latest`` is its latest possible end."""
 

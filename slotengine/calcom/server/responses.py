@@ -26,6 +26,7 @@ from slotengine.errors import (
     InvalidRequest,
     InvalidTTL,
     KeyReused,
+    KeySpent,
     LifeExceeded,
     LimitReached,
     NoneFree,
@@ -34,6 +35,7 @@ from slotengine.errors import (
     OutsideHours,
     QuotaExceeded,
     Refused,
+    SessionExpired,
     SlotAwaited,
     SlotError,
     SlotTaken,
@@ -67,8 +69,10 @@ STATUS_BY_ERROR: Final[dict[type[SlotError], int]] = {
     UnknownReservation: 404,
     WrongState: 404,
     HoldExpired: 404,
-    # Not possible over HTTP: versions and waiting.
+    # Not possible over HTTP: versions, keys, sessions of clients and waiting.
     StaleVersion: 422,
+    KeySpent: 422,
+    SessionExpired: 422,
     TooManyWaiting: 503,
     # Invalid requests.
     InvalidField: 400,

@@ -22,7 +22,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from slotengine.core.time.schedule import (
     ALWAYS_OPEN,
@@ -52,7 +52,7 @@ def is_schedule_text(text: str) -> bool:
     return text.startswith(_MARK)
 
 
-def has_text(schedule: Windows) -> bool:
+def has_text(schedule: object) -> TypeGuard[Windows]:
     """Return whether `schedule_text` can write a schedule."""
     if type(schedule) in {ScheduleIntersection, ScheduleUnion}:
         assert isinstance(schedule, ScheduleIntersection | ScheduleUnion)

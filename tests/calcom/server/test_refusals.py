@@ -20,6 +20,7 @@ from slotengine.errors import (
     HoldExpired,
     InTheWay,
     InvalidRequest,
+    KeySpent,
     LifeExceeded,
     LimitReached,
     NoneFree,
@@ -29,6 +30,7 @@ from slotengine.errors import (
     OutsideHours,
     QuotaExceeded,
     Refused,
+    SessionExpired,
     SlotAwaited,
     SlotError,
     SlotTaken,
@@ -123,6 +125,18 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
         StaleVersion("a", 1, 2),
         422,
         "reservation a is at version 2, not 1; read it again before you change it",
+    ),
+    (
+        KeySpent("k", "a"),
+        422,
+        "the key 'k' was used for reservation a, which was forgotten since; "
+        "use a new key to reserve anew",
+    ),
+    (
+        SessionExpired(b"\1\2"),
+        422,
+        "the client session 0102 has ended; read what came of its last commands, "
+        "then open another session",
     ),
     (AlreadyOver(END), 422, "This time slot is too soon. Please choose a later time."),
     (TooManyWaiting(7), 503, "the waitlist has reached its maximum of 7; try again later"),
