@@ -145,7 +145,7 @@ def _calls(engine: SlotEngine) -> Iterator[Call]:
     for name in population.names:
         engine.add_resource(name)
     for name, start in population.bookings():
-        engine.confirm_nowait(engine.reserve_nowait(name, from_us(start), length, past=True).uid)
+        engine.local.confirm(engine.local.reserve(name, from_us(start), length, past=True).uid)
     rounds = [
         (name, from_us(booked), other, from_us(free))
         for (name, booked), (other, free) in population.rounds(LIVE)

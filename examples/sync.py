@@ -46,7 +46,7 @@ class Stage:
         """Print what happened, and what each side holds."""
         print(f"{self.clock.moment:%H:%M:%S}  {text}")
         for name, host, remote_id in (("talk", "ann", 1), ("chat", "bob", 2)):
-            here = self.engine.reservations_nowait(host, MONDAY, MONDAY + timedelta(days=1))
+            here = self.engine.local.reservations(host, MONDAY, MONDAY + timedelta(days=1))
             there = sorted(row.start for row in self.remote.live(remote_id))
             ours = ", ".join(f"{one.start:%H:%M} {one.state.value}" for one in here) or "-"
             theirs = ", ".join(f"{start:%H:%M}" for start in there) or "-"

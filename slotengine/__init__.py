@@ -20,8 +20,8 @@ The packages:
         `booking_rules` prepares them for the ledger, `booking_service` reserves by them,
         and `availability` searches for available slots.
 ``slotengine.engine``
-    `SlotEngine`, its blocking twin `BlockingEngine`, and what they need: clock, sweeper,
-    events and waiting.
+    `SlotEngine` for tasks, `BlockingEngine` for threads, and the synchronous `LocalEngine`
+    under both; and what they need: clock, sweeper, events and waiting.
 ``slotengine.calcom``
     A server that speaks Cal.com's slots API (extra ``server``); and `CalComClient` and
     `CalComSync`, which call one and keep in step with it (extra ``calcom``).
@@ -37,7 +37,7 @@ The packages:
     Every exception that slotengine raises.
 
 To follow a hold from beginning to end, read this file, then ``core/ledger/ledger.py``,
-then ``engine/engine.py``.
+then ``engine/local.py``.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ from slotengine.engine.blocking import BlockingEngine
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import (
     BusySpan,
     Claim,
@@ -145,6 +146,7 @@ __all__ = [
     "LifeExceeded",
     "Limit",
     "LimitReached",
+    "LocalEngine",
     "NoSeatsLeft",
     "NoneFree",
     "NotBookable",

@@ -23,6 +23,7 @@ from slotengine import (
     Hours,
     InvalidField,
     Limit,
+    LocalEngine,
     Period,
     Policy,
     Request,
@@ -74,7 +75,7 @@ VERBS = [
     name
     for name, _ in inspect.getmembers(SlotEngine, inspect.isfunction)
     if not name.startswith("_") and name not in {"start", "aclose", "now", "statistics"}
-    and name != "out_of_turn"
+    and name != "run"  # what it is given is called
 ]  # fmt: skip
 CASES = [
     (verb, name)
@@ -90,8 +91,8 @@ async def prepared() -> tuple[SlotEngine, str, str]:
     for resource in ("room", "annex", "hall"):
         engine.add_resource(resource)
     engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["hall"]))
-    hold = engine.reserve_nowait("annex", START, HALF_HOUR)
-    booking = engine.confirm_nowait(engine.reserve_nowait("annex", FREE, HALF_HOUR).uid)
+    hold = engine.local.reserve("annex", START, HALF_HOUR)
+    booking = engine.local.confirm(engine.local.reserve("annex", FREE, HALF_HOUR).uid)
     return engine, hold.uid, booking.uid
 
 
@@ -100,10 +101,10 @@ def state(engine: SlotEngine, *uids: str) -> tuple[object, ...]:
     names = engine.ledger.occupancy.resources
     return (
         replace(engine.statistics(), refused=0),
-        [engine.get_nowait(uid) for uid in uids],
-        [engine.busy_nowait(one, NOW, FREE + HALF_HOUR) for one in names],
-        [engine.imported_nowait(one, NOW, FREE) for one in names],
-        sorted(engine._service._rules), dict(engine.ledger._keys),  # noqa: SLF001 - nobody is told
+        [engine.local.get(uid) for uid in uids],
+        [engine.local.busy(one, NOW, FREE + HALF_HOUR) for one in names],
+        [engine.local.imported(one, NOW, FREE) for one in names],
+        sorted(engine.local.service._rules), dict(engine.ledger._keys),  # noqa: SLF001 - nobody is told
     )  # fmt: skip
 
 
@@ -162,6 +163,7 @@ VALUES: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
         "UTC", overrides=overrides, travel=travel, away=away
     ), {"overrides": {}, "travel": (), "away": ()}),
     "SlotEngine": (SlotEngine, {}),
+    "LocalEngine": (LocalEngine, {}),
     "BlockingEngine": (BlockingEngine, {}),
     "SimClock": (SimClock, {"start": NOW}),
     "CalComClient": (CalComClient, {"base_url": "http://127.0.0.1:1"}),
@@ -215,13 +217,13 @@ async def used(one: Request | Claim) -> None:
     engine, hold, _ = await prepared()
     asked = one if isinstance(one, Request) else Request(FREE, HALF_HOUR, (one,))
     for use in (
-        engine.is_free_nowait,
-        lambda request: engine.move_request_nowait(hold, request),
-        lambda request: engine.reserve_all_nowait([request]),
-        lambda request: engine.reserve_each_nowait([request]),
-        lambda request: engine.reserve_any_nowait([request]),
-        engine.reserve_request_nowait,
-        engine.adopt_nowait,
+        engine.local.is_free,
+        lambda request: engine.local.move_request(hold, request),
+        lambda request: engine.local.reserve_all([request]),
+        lambda request: engine.local.reserve_each([request]),
+        lambda request: engine.local.reserve_any([request]),
+        engine.local.reserve_request,
+        engine.local.adopt,
     ):
         try:
             use(asked)

@@ -188,7 +188,7 @@ class Acknowledged:
 
     def unchanged(self, one: Reservation) -> None:
         """Check that a reservation which could not be changed is unchanged."""
-        said = self._engine.get_nowait(one.uid)
+        said = self._engine.local.get(one.uid)
         self._broken.unless(
             said == one or self.may_be_over(one, said), f"a refusal made {said!r} of {one!r}"
         )
@@ -222,7 +222,7 @@ class Acknowledged:
                     yield
                 one = bag.get(uid)
                 if one is not None:
-                    said = self._engine.get_nowait(uid)
+                    said = self._engine.local.get(uid)
                     right = said == one or self.may_be_over(one, said)
                     self._broken.unless(right, f"{one!r} was acknowledged, but is {said!r}")
 

@@ -251,7 +251,7 @@ class Customers:
         """Repeat a request with its key, or reuse the key for a different request."""
         said = self._rng.choice(self._keyed)
         length = said.length if self._rng.random() < 0.9 else said.length + self._grid
-        before = self._engine.get_nowait(said.uid)
+        before = self._engine.local.get(said.uid)
         try:
             again = await self._engine.reserve(
                 said.room, said.start, length,
@@ -260,9 +260,9 @@ class Customers:
         except KeyReused:
             right = length != said.length and before is not None
         except SlotTaken:
-            right = self._engine.get_nowait(said.uid) is None
+            right = self._engine.local.get(said.uid) is None
         else:
-            right = again.uid == said.uid or self._engine.get_nowait(said.uid) is None
+            right = again.uid == said.uid or self._engine.local.get(said.uid) is None
             if again.uid != said.uid:  # it was forgotten, so this was a new request
                 self._keyed.remove(said)
                 self._has.given(again, wanted=False)
@@ -397,7 +397,7 @@ class Customers:
         offered = await self._engine.slots(talk, now, now + reach)
         self._in_order([slot.start for slot in offered], now)
         if offered and self._rng.random() < 0.3:
-            hold = self._engine.reserve_slot_nowait(
+            hold = self._engine.local.reserve_slot(
                 talk, offered[-1].start, holder=self._guest(), ttl=self._ttl()
             )
             self._given(hold)

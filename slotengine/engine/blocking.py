@@ -17,6 +17,7 @@ from weakref import finalize
 
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.loop_thread import LoopThread
 from slotengine.engine.values import Statistics
 from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError
@@ -36,20 +37,22 @@ def _carried(
 
     @wraps(verb)
     def blocking(self: BlockingEngine, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async def call() -> R:
-            try:
-                result = await verb(self.engine, *args, **kwargs)
-            except Refused as refusal:
-                refusal.find_details()  # its reader is in another thread, where it must not
-                raise
-            for one in result if isinstance(result, list) else ():
-                if isinstance(one, Refused):
-                    one.find_details()
-            return result
-
-        return self.loop_thread.call(call)
+        return self.loop_thread.call(lambda: _with_details(verb(self.engine, *args, **kwargs)))
 
     return blocking
+
+
+async def _with_details(call: Awaitable[R]) -> R:
+    """Return the answer, with the details of refusals found here, and not where they are read."""
+    try:
+        result = await call
+    except Refused as refusal:
+        refusal.find_details()
+        raise
+    for one in result if isinstance(result, list) else ():
+        if isinstance(one, Refused):
+            one.find_details()
+    return result
 
 
 class BlockingEngine:
@@ -150,6 +153,7 @@ class BlockingEngine:
     reserve_slot = _carried(SlotEngine.reserve_slot)
     move_slot = _carried(SlotEngine.move_slot)
     slots = _carried(SlotEngine.slots)
+    openings = _carried(SlotEngine.openings)
     next_free = _carried(SlotEngine.next_free)
     replace_busy = _carried(SlotEngine.replace_busy)
     imported = _carried(SlotEngine.imported)
@@ -165,6 +169,10 @@ class BlockingEngine:
     busy = _carried(SlotEngine.busy)
     is_free = _carried(SlotEngine.is_free)
     reservations = _carried(SlotEngine.reservations)
+
+    def run(self, step: Callable[[LocalEngine], R]) -> R:
+        """Do as `SlotEngine.run`: the function is called in the engine's own thread."""
+        return self.loop_thread.call(lambda: _with_details(self.engine.run(step)))
 
     def add_resource(self, id: str, *, capacity: int = 1, schedule: Windows | None = None) -> None:
         """Do as `SlotEngine.add_resource`; before `start`, too."""

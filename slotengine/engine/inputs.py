@@ -6,8 +6,9 @@ middle of the core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.ledger.checks import check_name
@@ -91,6 +92,22 @@ def _span(span: object, field: str = "spans") -> tuple[int, int]:
 def span_or_none(span: object) -> tuple[int, int] | None:
     """Return the span in which load is counted, if one is given.  Raises `InvalidField`."""
     return None if span is None else _span(span, "load_in")
+
+
+def check_step(step: object) -> None:
+    """Raise `InvalidField` unless it is a plain function, which can be one step."""
+    if not callable(step) or iscoroutinefunction(step):
+        raise InvalidField("step", f"must be a plain function of a LocalEngine, not {step!r}")
+
+
+def plain(result: T) -> T:
+    """Return what a step returned.  Raises `InvalidField` for a coroutine, which never ran."""
+    if isinstance(result, Coroutine):
+        result.close()
+        raise InvalidField(
+            "step", f"must be a plain function, not one that returns {result!r}: nothing is awaited"
+        )
+    return result
 
 
 # --- What is injected --------------------------------------------------------------------

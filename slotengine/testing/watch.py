@@ -261,7 +261,7 @@ class Watch:
         one = self.reservations.get(uid)
         if one is None:
             return  # forgotten meanwhile
-        said = self._engine.get_nowait(uid)
+        said = self._engine.local.get(uid)
         now = self._decided_at()
         if one.state is State.HELD and _until(one) <= now:
             if said is not None and said.state is not State.EXPIRED:
@@ -276,9 +276,9 @@ class Watch:
         capacity = self._capacity(resource)
         imported = [
             (span.start, span.end, capacity)
-            for span in self._engine.imported_nowait(resource, *ALWAYS)
+            for span in self._engine.local.imported(resource, *ALWAYS)
         ]
-        said = list(map(tuple, self._engine.busy_nowait(resource, *ALWAYS)))
+        said = list(map(tuple, self._engine.local.busy(resource, *ALWAYS)))
         now = self._decided_at()
         live = [
             one

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import chain, count
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import pytest
@@ -152,19 +153,19 @@ def prepare(engine: SlotEngine, clock: SimClock) -> None:
     )
     engine.add_event_type(EventType(id="class", length=HALF_HOUR, all_of=["hall"], seats=3))
     engine.add_event_type(EventType(id="meeting", length=HALF_HOUR, all_of=["room"]))
-    engine.reserve_nowait("annex", START, HALF_HOUR, ttl=minutes(1))  # lapsed
-    engine.reserve_slot_nowait("meeting", START)  # meeting
-    engine.reserve_slot_nowait("talk", START)  # hold
-    engine.reserve_slot_nowait("class", START)  # booking
-    engine.confirm_nowait("booking")
-    engine.reserve_slot_nowait("class", START)
-    engine.reserve_nowait("busier", START + DAY, HALF_HOUR)  # plain
+    engine.local.reserve("annex", START, HALF_HOUR, ttl=minutes(1))  # lapsed
+    engine.local.reserve_slot("meeting", START)  # meeting
+    engine.local.reserve_slot("talk", START)  # hold
+    engine.local.reserve_slot("class", START)  # booking
+    engine.local.confirm("booking")
+    engine.local.reserve_slot("class", START)
+    engine.local.reserve("busier", START + DAY, HALF_HOUR)  # plain
     for day in range(2, 5):
-        engine.reserve_nowait("busier", START + day * DAY, HALF_HOUR)
+        engine.local.reserve("busier", START + day * DAY, HALF_HOUR)
     for _ in range(2):
-        engine.reserve_nowait("quieter", START, HALF_HOUR)
+        engine.local.reserve("quieter", START, HALF_HOUR)
     both = (Claim("annex"), Claim("room"))
-    engine.reserve_request_nowait(Request(START + DAY, HALF_HOUR, both))  # pair
+    engine.local.reserve_request(Request(START + DAY, HALF_HOUR, both))  # pair
     clock.set(NOW + minutes(1))
 
 
@@ -199,9 +200,7 @@ async def test_what_is_said_makes_a_difference_in_every_form(said: Said) -> None
     Method: in worlds that are alike, the same call with the argument and without it; and
     then the other forms, which are to answer as the first does.
     """
-    forms: list[tuple[str, dict[str, object]]] = [(f"{said.verb}_nowait", {})]
-    if hasattr(SlotEngine, said.verb):
-        forms.append((said.verb, {}))
+    forms: list[tuple[str, dict[str, object]]] = [(f"local.{said.verb}", {}), (said.verb, {})]
     if said.verb in ("reserve", "reserve_slot"):
         forms.append((said.verb, {"wait": timedelta()}))
     found = []
@@ -210,7 +209,7 @@ async def test_what_is_said_makes_a_difference_in_every_form(said: Said) -> None
             clock = SimClock(NOW)
             async with world(clock) as engine:
                 prepare(engine, clock)
-                found.append(await twice(getattr(engine, name), said, **more, **argument))
+                found.append(await twice(attrgetter(name)(engine), said, **more, **argument))
                 engine.check_invariants()
     with_it, without_it = found[:2]
     assert with_it != without_it
@@ -282,7 +281,7 @@ WRONG = [
 
 @pytest.mark.parametrize("said", WRONG, ids=[f"{one.verb}-{one.option}" for one in WRONG])
 async def test_what_is_wrong_is_told_by_its_name(said: Said, clock: SimClock) -> None:
-    forms: list[tuple[str, dict[str, object]]] = [(f"{said.verb}_nowait", {}), (said.verb, {})]
+    forms: list[tuple[str, dict[str, object]]] = [(f"local.{said.verb}", {}), (said.verb, {})]
     if "wait" in inspect.signature(getattr(SlotEngine, said.verb)).parameters:
         forms.append((said.verb, {"wait": timedelta()}))
     options = {} if said.value is None else {said.option: said.value}
@@ -290,5 +289,5 @@ async def test_what_is_wrong_is_told_by_its_name(said: Said, clock: SimClock) ->
         prepare(engine, clock)
         for name, more in forms:
             with pytest.raises(InvalidField) as caught:
-                await answer_of(getattr(engine, name), *said.args, **options, **more)
+                await answer_of(attrgetter(name)(engine), *said.args, **options, **more)
             assert caught.value.field == said.option

@@ -72,7 +72,7 @@ def books(engine: SlotEngine) -> object:
     """Return all that a change could have touched."""
     span = (NOW - DAY, NOW + 365 * DAY)
     names = ("room", "annex", "hall", "shop")
-    return engine.statistics(), [engine.reservations_nowait(name, *span) for name in names]
+    return engine.statistics(), [engine.local.reservations(name, *span) for name in names]
 
 
 def give_way_next(engine: SlotEngine) -> None:
@@ -139,7 +139,7 @@ async def test_a_call_that_returned_has_happened(
     assert scope.cancelled_caught
     assert books(engine) != before
     for one in result if isinstance(result, list) else [result]:
-        assert engine.get_nowait(one.uid) == one
+        assert engine.local.get(one.uid) == one
 
 
 verbs = st.sampled_from(("reserve", "confirm", "extend", "move", "release", "cancel", "batch"))
@@ -232,7 +232,7 @@ async def test_whatever_is_cancelled_the_books_are_whole(
         told = [event async for event in events if isinstance(event, Event)]
         assert len(told) == changes
         assert {event.reservation.uid: event.reservation for event in told} == answers
-        assert all(engine.get_nowait(uid) == answer for uid, answer in answers.items())
+        assert all(engine.local.get(uid) == answer for uid, answer in answers.items())
         assert engine.statistics().accepted == len(answers)
 
 
@@ -272,7 +272,7 @@ async def test_an_engine_can_be_left_by_cancelling(clock: SimClock) -> None:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
     with pytest.raises(EngineClosed):
-        engine.get_nowait("1")
+        engine.local.get("1")
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -70,7 +70,7 @@ async def test_holds_lapse_while_the_machine_sleeps() -> None:
     engine.add_resource("room")
     async with engine:
         # Made while the clock is an hour behind: before the sweeper's first wait finds out.
-        hold = engine.reserve_nowait("room", NOW, minutes(30))
+        hold = engine.local.reserve("room", NOW, minutes(30))
         for _ in range(10):
             await anyio.lowlevel.checkpoint()
         found = await engine.get(hold.uid)

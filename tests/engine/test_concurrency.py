@@ -91,7 +91,7 @@ async def test_spans_that_are_held_never_overlap(engine: SlotEngine, seed: int) 
     spans = sorted((one.start, one.end) for one in accepted)
     assert all(end <= start for (_, end), (start, _) in pairwise(spans))
     # And none was refused for nothing: a free span would have been had.
-    assert not any(engine.is_free_nowait(Request(*wish, (Claim("room"),))) for wish in wishes)
+    assert not any(engine.local.is_free(Request(*wish, (Claim("room"),))) for wish in wishes)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -129,7 +129,7 @@ async def test_no_instant_exceeds_the_capacity(
             return await life(number)
         finally:
             day = (NOW, NOW + timedelta(days=1))
-            assert all(1 <= span.units <= capacity for span in engine.busy_nowait("hall", *day))
+            assert all(1 <= span.units <= capacity for span in engine.local.busy("hall", *day))
 
     accepted, refused = await storm(CALLERS, watched)
     assert len(accepted) > 10

@@ -35,6 +35,7 @@ from slotengine import (
 )
 from slotengine.engine import background
 from slotengine.engine.engine import after_fork
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.turns import CALLS_PER_TURN
 from slotengine.testing import SimClock
 
@@ -79,31 +80,31 @@ CALLS: dict[str, Callable[[SlotEngine, str], object]] = {
     "busy": lambda e, _: e.busy("room", START, END),
     "is_free": lambda e, _: e.is_free(REQUEST),
     "reservations": lambda e, _: e.reservations("room", START, END),
-    "reserve_nowait": lambda e, _: e.reserve_nowait("room", START, HALF_HOUR),
-    "reserve_request_nowait": lambda e, _: e.reserve_request_nowait(REQUEST),
-    "adopt_nowait": lambda e, _: e.adopt_nowait(REQUEST),
-    "reserve_all_nowait": lambda e, _: e.reserve_all_nowait([REQUEST]),
-    "reserve_each_nowait": lambda e, _: e.reserve_each_nowait([REQUEST]),
-    "reserve_any_nowait": lambda e, _: e.reserve_any_nowait([REQUEST]),
-    "reserve_slot_nowait": lambda e, _: e.reserve_slot_nowait("talk", START),
-    "move_slot_nowait": lambda e, uid: e.move_slot_nowait(uid, START, event_type="talk"),
-    "slots_nowait": lambda e, _: e.slots_nowait("talk", START, END),
-    "openings_nowait": lambda e, _: e.openings_nowait("talk", START, END),
-    "next_free_nowait": lambda e, _: e.next_free_nowait("talk"),
-    "replace_busy_nowait": lambda e, _: e.replace_busy_nowait("calendar", {}),
-    "imported_nowait": lambda e, _: e.imported_nowait("room", START, END),
-    "extend_nowait": lambda e, uid: e.extend_nowait(uid),
-    "move_nowait": lambda e, uid: e.move_nowait(uid, START),
-    "move_request_nowait": lambda e, uid: e.move_request_nowait(uid, REQUEST),
-    "move_any_nowait": lambda e, uid: e.move_any_nowait(uid, [REQUEST]),
-    "confirm_nowait": lambda e, uid: e.confirm_nowait(uid),
-    "release_nowait": lambda e, uid: e.release_nowait(uid),
-    "cancel_nowait": lambda e, uid: e.cancel_nowait(uid),
-    "forget_bookings_nowait": lambda e, _: e.forget_bookings_nowait(NOW),
-    "get_nowait": lambda e, uid: e.get_nowait(uid),
-    "busy_nowait": lambda e, _: e.busy_nowait("room", START, END),
-    "is_free_nowait": lambda e, _: e.is_free_nowait(REQUEST),
-    "reservations_nowait": lambda e, _: e.reservations_nowait("room", START, END),
+    "local.reserve": lambda e, _: e.local.reserve("room", START, HALF_HOUR),
+    "local.reserve_request": lambda e, _: e.local.reserve_request(REQUEST),
+    "local.adopt": lambda e, _: e.local.adopt(REQUEST),
+    "local.reserve_all": lambda e, _: e.local.reserve_all([REQUEST]),
+    "local.reserve_each": lambda e, _: e.local.reserve_each([REQUEST]),
+    "local.reserve_any": lambda e, _: e.local.reserve_any([REQUEST]),
+    "local.reserve_slot": lambda e, _: e.local.reserve_slot("talk", START),
+    "local.move_slot": lambda e, uid: e.local.move_slot(uid, START, event_type="talk"),
+    "local.slots": lambda e, _: e.local.slots("talk", START, END),
+    "local.openings": lambda e, _: e.local.openings("talk", START, END),
+    "local.next_free": lambda e, _: e.local.next_free("talk"),
+    "local.replace_busy": lambda e, _: e.local.replace_busy("calendar", {}),
+    "local.imported": lambda e, _: e.local.imported("room", START, END),
+    "local.extend": lambda e, uid: e.local.extend(uid),
+    "local.move": lambda e, uid: e.local.move(uid, START),
+    "local.move_request": lambda e, uid: e.local.move_request(uid, REQUEST),
+    "local.move_any": lambda e, uid: e.local.move_any(uid, [REQUEST]),
+    "local.confirm": lambda e, uid: e.local.confirm(uid),
+    "local.release": lambda e, uid: e.local.release(uid),
+    "local.cancel": lambda e, uid: e.local.cancel(uid),
+    "local.forget_bookings": lambda e, _: e.local.forget_bookings(NOW),
+    "local.get": lambda e, uid: e.local.get(uid),
+    "local.busy": lambda e, _: e.local.busy("room", START, END),
+    "local.is_free": lambda e, _: e.local.is_free(REQUEST),
+    "local.reservations": lambda e, _: e.local.reservations("room", START, END),
     "start": lambda e, _: e.start(),
     "aclose": lambda e, _: e.aclose(),
     "__aenter__": lambda e, _: e.__aenter__(),
@@ -119,7 +120,8 @@ CALLS: dict[str, Callable[[SlotEngine, str], object]] = {
     "observe": lambda e, _: e.observe(print),
     "record": lambda e, _: e.record(print),
     "replay": lambda e, _: e.replay([]),
-    "out_of_turn": lambda e, _: e.out_of_turn().__enter__(),
+    "openings": lambda e, _: e.openings("talk", START, END),
+    "run": lambda e, _: e.run(lambda local: local.now()),
 }
 BEFORE_ALL_ELSE = {"start", "__aenter__"}
 """What is refused everywhere alike, since the engine was started."""
@@ -131,13 +133,18 @@ def test_every_call_is_tried() -> None:
         for name, member in inspect.getmembers(SlotEngine, inspect.isfunction)
         if not name.startswith("_") or name in {"__aenter__", "__aexit__"}
     }
-    assert {name.partition(",")[0] for name in CALLS} == public
+    local = {
+        f"local.{name}"
+        for name, _ in inspect.getmembers(LocalEngine, inspect.isfunction)
+        if name in public and inspect.iscoroutinefunction(getattr(SlotEngine, name))
+    }
+    assert {name.partition(",")[0] for name in CALLS} == public | local
 
 
 def prepared(engine: SlotEngine) -> str:
     engine.add_resource("room")
     engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"]))
-    return engine.reserve_nowait("room", START, HALF_HOUR).uid
+    return engine.local.reserve("room", START, HALF_HOUR).uid
 
 
 async def outcome(call: Callable[[], object]) -> BaseException | None:
@@ -169,7 +176,7 @@ def test_another_thread_is_told_and_changes_nothing(here: str, there: str) -> No
             anyio.run(all_of_them, engine, uid, backend=there)
             return
         for name, call in CALLS.items():
-            if not inspect.iscoroutinefunction(getattr(SlotEngine, name.partition(",")[0])):
+            if not inspect.iscoroutinefunction(getattr(SlotEngine, name.partition(",")[0], None)):
                 try:
                     call(engine, uid)
                     found[name] = None
@@ -193,7 +200,7 @@ def test_another_thread_is_told_and_changes_nothing(here: str, there: str) -> No
     assert {name: type(error) for name, error in found.items()} == {
         name: expected(name) for name in found
     }
-    assert "thread" in str(found["get_nowait"])
+    assert "thread" in str(found["local.get"])
 
 
 @pytest.mark.parametrize("here", ["asyncio", "trio"])
@@ -264,7 +271,7 @@ def test_another_loop_in_the_same_thread_is_told(
         assert type(error) is expected(name), name
     if closed:
         with pytest.raises(EngineMisused):
-            engine.get_nowait(uid)
+            engine.local.get(uid)
         for task in sweeper:  # as the interpreter would at its end, with a warning
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
         background.tasks.difference_update(sweeper)
@@ -368,7 +375,7 @@ def test_a_forked_child_is_told(backend: str) -> None:
                     await call(lambda: engine.get(hold.uid)),
                     await call(lambda: anext(events)),
                     await call(engine.aclose),
-                    told(lambda: engine.get_nowait(hold.uid)), told(engine.statistics),
+                    told(lambda: engine.local.get(hold.uid)), told(engine.statistics),
                     told(lambda: engine.add_resource("annex")), told(events.close),
                 ]
                 if "{backend}" == "trio":
@@ -415,7 +422,7 @@ def test_what_a_child_does_is_refused_in_a_process_of_another_number(
     async def main() -> None:
         async with SlotEngine(clock=SimClock(NOW)) as engine:
             uid = prepared(engine)
-            now = engine._now  # noqa: SLF001 - what a fork replaces
+            now = engine.local.read_clock  # what a fork replaces
             with monkeypatch.context() as patch:
                 patch.setattr(os, "getpid", lambda: -1)
                 with pytest.raises(EngineMisused, match="forked"):
@@ -425,7 +432,7 @@ def test_what_a_child_does_is_refused_in_a_process_of_another_number(
                 after_fork()
                 with pytest.raises(EngineMisused, match="forked"):
                     await engine.get(uid)
-            engine._now = now  # noqa: SLF001 - what a fork replaces
+            engine.local.read_clock = now
             assert (await engine.extend(uid)).version == 2
 
     anyio.run(main, backend=here)
@@ -493,7 +500,7 @@ def test_an_engine_that_runs_elsewhere_stays_there(backend: str) -> None:
             with pytest.raises(EngineClosed if backend == "asyncio" else EngineMisused):
                 blocking.start()
             engine.add_resource("room")
-            assert engine.reserve_nowait("room", START.replace(year=2050), HALF_HOUR).uid
+            assert engine.local.reserve("room", START.replace(year=2050), HALF_HOUR).uid
 
     anyio.run(main, backend=backend)
 
@@ -716,7 +723,7 @@ def test_a_stream_that_is_dropped_is_forgotten(here: str, young_objects: None) -
                 engine.subscribe()
                 gc.collect()
             await engine.extend(uid)  # they are forgotten without being asked for
-            assert engine._feeds == []  # noqa: SLF001 - statistics() forgets them
+            assert engine.local.feeds == []  # statistics() forgets them
             assert engine.ledger.on_change is None
             with pytest.raises(InvalidField):
                 engine.subscribe(buffer=0)

@@ -60,7 +60,7 @@ from slotengine import (
 )
 from slotengine.core.time.instant import to_us
 from slotengine.core.time.schedule import AlwaysOpen, ScheduleIntersection, Windows
-from slotengine.engine.engine import FORGOTTEN_PER_TURN
+from slotengine.engine.local import FORGOTTEN_PER_TURN, LocalEngine
 from slotengine.engine.turns import CALLS_PER_TURN, Turns
 from slotengine.testing import SimClock
 
@@ -86,7 +86,7 @@ def books(engine: SlotEngine) -> object:
     return (
         replace(engine.statistics(), refused=0),
         [
-            engine.reservations_nowait(resource, NOW - year, NOW + year)
+            engine.local.reservations(resource, NOW - year, NOW + year)
             for resource in engine.ledger.occupancy.resources
         ],
     )
@@ -108,6 +108,7 @@ CANDIDATES = [asks("room"), asks("annex"), asks("hall")]
 
 # Each verb at least once accepted, and once refused if it can be.
 CALLS = [
+    Call("openings", ("talk", START, START + minutes(60))),
     Call("reserve", ("hall", START, HALF_HOUR), {"units": 2, "holder": "me", "ttl": minutes(1)}),
     Call("reserve", ("room", START, HALF_HOUR)),
     Call("reserve", ("room", START, HALF_HOUR), {"key": "one"}),
@@ -170,7 +171,7 @@ CALLS = [
 VERBS = [
     name
     for name, member in inspect.getmembers(SlotEngine, inspect.iscoroutinefunction)
-    if not name.startswith("_") and name not in {"start", "aclose"}
+    if not name.startswith("_") and name not in {"start", "aclose", "run"}
 ]
 
 
@@ -183,11 +184,11 @@ def prepare(engine: SlotEngine, clock: SimClock) -> None:
     engine.add_event_type(
         EventType(id="class", length=HALF_HOUR, all_of=["hall"], seats=3, notice=minutes(30))
     )
-    engine.reserve_nowait("annex", START + HALF_HOUR, HALF_HOUR, ttl=minutes(1))
+    engine.local.reserve("annex", START + HALF_HOUR, HALF_HOUR, ttl=minutes(1))
     clock.set(clock.moment + minutes(1))
-    engine.reserve_nowait("room", START, HALF_HOUR, holder="somebody")
-    engine.reserve_nowait("hall", START, HALF_HOUR)
-    engine.confirm_nowait("booking")
+    engine.local.reserve("room", START, HALF_HOUR, holder="somebody")
+    engine.local.reserve("hall", START, HALF_HOUR)
+    engine.local.confirm("booking")
 
 
 def prepared(clock: SimClock) -> SlotEngine:
@@ -218,7 +219,7 @@ WAITING = {"reserve", "reserve_request", "reserve_slot"}
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_twin_that_does_not_wait(verb: str) -> None:
-    twin = getattr(SlotEngine, f"{verb}_nowait")
+    twin = getattr(LocalEngine, verb)
     assert not inspect.iscoroutinefunction(twin)
     parameters = dict(inspect.signature(getattr(SlotEngine, verb)).parameters)
     assert (parameters.pop("wait", None) is not None) == (verb in WAITING)
@@ -232,7 +233,7 @@ async def test_both_forms_answer_alike(call: Call) -> None:
         prepare(one, clocks[0])
         prepare(other, clocks[1])
         one.turns = Turns(1)  # gives way, and is none the wiser
-        forms = getattr(one, call.verb), getattr(other, f"{call.verb}_nowait")
+        forms = getattr(one, call.verb), getattr(other.local, call.verb)
         answers = [await outcome(partial(form, *call.args, **call.options)) for form in forms]
         assert answers[0] == answers[1]
         assert books(one) == books(other)
@@ -278,17 +279,17 @@ async def test_a_hold_lives_for_five_minutes_unless_the_caller_says_otherwise(
 async def test_a_hold_is_live_until_the_very_moment(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
     clock.set(NOW + minutes(5) - MICROSECOND)
-    assert engine.get_nowait(hold.uid) == hold
+    assert engine.local.get(hold.uid) == hold
     with pytest.raises(SlotTaken):
-        engine.reserve_nowait("room", START, HALF_HOUR)
+        engine.local.reserve("room", START, HALF_HOUR)
     clock.set(NOW + minutes(5))  # and the sweeper has not run
-    lapsed = engine.get_nowait(hold.uid)
+    lapsed = engine.local.get(hold.uid)
     assert lapsed is not None
     assert (lapsed.state, lapsed.version, lapsed.until) == (State.EXPIRED, 2, hold.until)
-    assert engine.reserve_nowait("room", START, HALF_HOUR).state is State.HELD
+    assert engine.local.reserve("room", START, HALF_HOUR).state is State.HELD
     with pytest.raises(HoldExpired):
-        engine.confirm_nowait(hold.uid)
-    assert engine.get_nowait(hold.uid) == lapsed
+        engine.local.confirm(hold.uid)
+    assert engine.local.get(hold.uid) == lapsed
 
 
 async def test_the_bounds_of_a_life_are_configured(clock: SimClock) -> None:
@@ -306,10 +307,10 @@ async def test_the_bounds_of_a_life_are_configured(clock: SimClock) -> None:
         for ttl in (minutes(1) - MICROSECOND, minutes(3) + MICROSECOND, timedelta.max, -minutes(1)):
             before = books(engine)
             for attempt in (
-                partial(engine.reserve_nowait, "hall", START, HALF_HOUR, ttl=ttl),
-                partial(engine.reserve_request_nowait, asks("hall", ttl=ttl)),
-                partial(engine.extend_nowait, uid, ttl=ttl),
-                partial(engine.move_nowait, uid, START, ttl=ttl),
+                partial(engine.local.reserve, "hall", START, HALF_HOUR, ttl=ttl),
+                partial(engine.local.reserve_request, asks("hall", ttl=ttl)),
+                partial(engine.local.extend, uid, ttl=ttl),
+                partial(engine.local.move, uid, START, ttl=ttl),
             ):
                 with pytest.raises(InvalidTTL) as caught:
                     attempt()
@@ -359,8 +360,8 @@ async def test_a_hold_cannot_be_extended_past_its_longest_life(clock: SimClock) 
         assert (await engine.extend(hold.uid, ttl=minutes(6))).until == NOW + minutes(10)
         before = books(engine)
         for attempt in (
-            partial(engine.extend_nowait, hold.uid, ttl=minutes(6) + MICROSECOND),
-            partial(engine.move_nowait, hold.uid, START, ttl=minutes(7)),
+            partial(engine.local.extend, hold.uid, ttl=minutes(6) + MICROSECOND),
+            partial(engine.local.move, hold.uid, START, ttl=minutes(7)),
         ):
             with pytest.raises(LifeExceeded) as caught:
                 attempt()
@@ -462,21 +463,21 @@ async def test_the_longest_span_is_configured(clock: SimClock) -> None:
 NAIVE = datetime(2030, 1, 7, 9)  # noqa: DTZ001 - what is to be refused
 
 ILL_TIMED: dict[str, Callable[[SlotEngine, Any], object]] = {
-    "reserve": lambda e, when: e.reserve_nowait("room", when, HALF_HOUR),
-    "reserve_request": lambda e, when: e.reserve_request_nowait(asks("room", start=when)),
-    "reserve_all": lambda e, when: e.reserve_all_nowait([asks("room"), asks("hall", start=when)]),
-    "reserve_each": lambda e, when: e.reserve_each_nowait([asks("room"), asks("hall", start=when)]),
-    "reserve_any": lambda e, when: e.reserve_any_nowait([asks("room"), asks("hall", start=when)]),
-    "load from": lambda e, when: e.reserve_any_nowait([asks("room")], load_in=(when, START)),
-    "load until": lambda e, when: e.reserve_any_nowait([asks("room")], load_in=(START, when)),
-    "move": lambda e, when: e.move_nowait("1", when),
-    "move_request": lambda e, when: e.move_request_nowait("1", asks("room", start=when)),
-    "move_any": lambda e, when: e.move_any_nowait("1", [asks("room", start=when)]),
-    "busy from": lambda e, when: e.busy_nowait("room", when, START),
-    "busy until": lambda e, when: e.busy_nowait("room", START, when),
-    "is_free": lambda e, when: e.is_free_nowait(asks("room", start=when)),
-    "reservations from": lambda e, when: e.reservations_nowait("room", when, START),
-    "reservations until": lambda e, when: e.reservations_nowait("room", START, when),
+    "reserve": lambda e, when: e.local.reserve("room", when, HALF_HOUR),
+    "reserve_request": lambda e, when: e.local.reserve_request(asks("room", start=when)),
+    "reserve_all": lambda e, when: e.local.reserve_all([asks("room"), asks("hall", start=when)]),
+    "reserve_each": lambda e, when: e.local.reserve_each([asks("room"), asks("hall", start=when)]),
+    "reserve_any": lambda e, when: e.local.reserve_any([asks("room"), asks("hall", start=when)]),
+    "load from": lambda e, when: e.local.reserve_any([asks("room")], load_in=(when, START)),
+    "load until": lambda e, when: e.local.reserve_any([asks("room")], load_in=(START, when)),
+    "move": lambda e, when: e.local.move("1", when),
+    "move_request": lambda e, when: e.local.move_request("1", asks("room", start=when)),
+    "move_any": lambda e, when: e.local.move_any("1", [asks("room", start=when)]),
+    "busy from": lambda e, when: e.local.busy("room", when, START),
+    "busy until": lambda e, when: e.local.busy("room", START, when),
+    "is_free": lambda e, when: e.local.is_free(asks("room", start=when)),
+    "reservations from": lambda e, when: e.local.reservations("room", when, START),
+    "reservations until": lambda e, when: e.local.reservations("room", START, when),
 }
 
 
@@ -495,90 +496,90 @@ async def test_only_aware_datetimes_are_taken(
 
 
 BAD_INPUT: dict[str, tuple[Callable[[SlotEngine], object], type[InvalidRequest]]] = {
-    "no length": (lambda e: e.reserve_nowait("room", START, timedelta()), InvalidField),
-    "negative length": (lambda e: e.reserve_nowait("room", START, -HALF_HOUR), InvalidField),
-    "length in minutes": (lambda e: e.reserve_nowait("room", START, 30), InvalidField),  # type: ignore[arg-type]
-    "no length to move to": (lambda e: e.move_nowait("1", START, timedelta()), InvalidField),
-    "ttl in seconds": (lambda e: e.reserve_nowait("room", START, HALF_HOUR, ttl=300), InvalidField),  # type: ignore[arg-type]
-    "unknown resource": (lambda e: e.reserve_nowait("attic", START, HALF_HOUR), UnknownResource),
-    "no resource": (lambda e: e.reserve_nowait(None, START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
-    "resource unhashable": (lambda e: e.reserve_nowait([], START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
+    "no length": (lambda e: e.local.reserve("room", START, timedelta()), InvalidField),
+    "negative length": (lambda e: e.local.reserve("room", START, -HALF_HOUR), InvalidField),
+    "length in minutes": (lambda e: e.local.reserve("room", START, 30), InvalidField),  # type: ignore[arg-type]
+    "no length to move to": (lambda e: e.local.move("1", START, timedelta()), InvalidField),
+    "ttl in seconds": (lambda e: e.local.reserve("room", START, HALF_HOUR, ttl=300), InvalidField),  # type: ignore[arg-type]
+    "unknown resource": (lambda e: e.local.reserve("attic", START, HALF_HOUR), UnknownResource),
+    "no resource": (lambda e: e.local.reserve(None, START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
+    "resource unhashable": (lambda e: e.local.reserve([], START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
     "resource unhashable in a request": (
-        lambda e: e.reserve_request_nowait(Request(START, HALF_HOUR, (Claim([]),))),  # type: ignore[arg-type]
+        lambda e: e.local.reserve_request(Request(START, HALF_HOUR, (Claim([]),))),  # type: ignore[arg-type]
         UnknownResource,
     ),
     "unknown among several": (
-        lambda e: e.reserve_request_nowait(asks("room", "attic")),
+        lambda e: e.local.reserve_request(asks("room", "attic")),
         UnknownResource,
     ),
-    "no units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=0), InvalidField),
+    "no units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=0), InvalidField),
     "negative units": (
-        lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=-1),
+        lambda e: e.local.reserve("hall", START, HALF_HOUR, units=-1),
         InvalidField,
     ),
-    "true units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=True), InvalidField),
-    "broken units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=1.0), InvalidField),  # type: ignore[arg-type]
-    "too many units": (lambda e: e.reserve_nowait("hall", START, HALF_HOUR, units=4), TooManyUnits),
-    "key unhashable": (lambda e: e.reserve_nowait("room", START, HALF_HOUR, key=[]), InvalidField),  # type: ignore[arg-type]
-    "no claims": (lambda e: e.reserve_request_nowait(asks()), InvalidField),
-    "one resource twice": (lambda e: e.reserve_request_nowait(asks("room", "room")), InvalidField),
+    "true units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=True), InvalidField),
+    "broken units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=1.0), InvalidField),  # type: ignore[arg-type]
+    "too many units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=4), TooManyUnits),
+    "key unhashable": (lambda e: e.local.reserve("room", START, HALF_HOUR, key=[]), InvalidField),  # type: ignore[arg-type]
+    "no claims": (lambda e: e.local.reserve_request(asks()), InvalidField),
+    "one resource twice": (lambda e: e.local.reserve_request(asks("room", "room")), InvalidField),
     "buffer in minutes": (
-        lambda e: e.reserve_request_nowait(Request(START, HALF_HOUR, (Claim("room", 1, 5),))),  # type: ignore[arg-type]
+        lambda e: e.local.reserve_request(Request(START, HALF_HOUR, (Claim("room", 1, 5),))),  # type: ignore[arg-type]
         InvalidField,
     ),
     "negative buffer": (
-        lambda e: e.reserve_request_nowait(
+        lambda e: e.local.reserve_request(
             Request(START, HALF_HOUR, (Claim("room", after=-minutes(5)),))
         ),
         InvalidField,
     ),
     "seats without an event type": (
-        lambda e: e.reserve_request_nowait(asks("room", seats=Seats(5))),
+        lambda e: e.local.reserve_request(asks("room", seats=Seats(5))),
         InvalidField,
     ),
     "no seats": (
-        lambda e: e.reserve_request_nowait(asks("room", event_type="yoga", seats=Seats(0))),
+        lambda e: e.local.reserve_request(asks("room", event_type="yoga", seats=Seats(0))),
         InvalidField,
     ),
     "too many seats": (
-        lambda e: e.reserve_request_nowait(asks("room", event_type="yoga", seats=Seats(2, 3))),
+        lambda e: e.local.reserve_request(asks("room", event_type="yoga", seats=Seats(2, 3))),
         TooManyUnits,
     ),
-    "no candidates": (lambda e: e.reserve_any_nowait([]), InvalidField),
+    "no candidates": (lambda e: e.local.reserve_any([]), InvalidField),
     "too few weights": (
-        lambda e: e.reserve_any_nowait([asks("room"), asks("hall")], weights=[1]),
+        lambda e: e.local.reserve_any([asks("room"), asks("hall")], weights=[1]),
         InvalidField,
     ),
     "weight of nothing": (
-        lambda e: e.reserve_any_nowait([asks("room")], weights=[0]),
+        lambda e: e.local.reserve_any([asks("room")], weights=[0]),
         InvalidField,
     ),
-    "key of a candidate": (lambda e: e.reserve_any_nowait([asks("room", key="x")]), InvalidField),
+    "key of a candidate": (lambda e: e.local.reserve_any([asks("room", key="x")]), InvalidField),
     "one key twice": (
-        lambda e: e.reserve_all_nowait([asks("room", key="x"), asks("hall", key="x")]),
+        lambda e: e.local.reserve_all([asks("room", key="x"), asks("hall", key="x")]),
         InvalidField,
     ),
     "bad one among several": (
-        lambda e: e.reserve_each_nowait([asks("room"), asks("attic")]),
+        lambda e: e.local.reserve_each([asks("room"), asks("attic")]),
         UnknownResource,
     ),
     "ttl for some": (
-        lambda e: e.move_any_nowait("1", [asks("room"), asks("hall", ttl=minutes(1))]),
+        lambda e: e.local.move_any("1", [asks("room"), asks("hall", ttl=minutes(1))]),
         InvalidField,
     ),
-    "no candidates to move to": (lambda e: e.move_any_nowait("1", []), InvalidField),
+    "no candidates to move to": (lambda e: e.local.move_any("1", []), InvalidField),
     "too many units to move to": (
-        lambda e: e.move_request_nowait("1", Request(START, HALF_HOUR, (Claim("hall", 4),))),
+        lambda e: e.local.move_request("1", Request(START, HALF_HOUR, (Claim("hall", 4),))),
         TooManyUnits,
     ),
     "moved to an unknown resource": (
-        lambda e: e.move_nowait("1", START, resource="attic"),
+        lambda e: e.local.move("1", START, resource="attic"),
         UnknownResource,
     ),
-    "empty range": (lambda e: e.busy_nowait("room", START, START), InvalidField),
-    "range reversed": (lambda e: e.reservations_nowait("room", START, NOW), InvalidField),
-    "busy where": (lambda e: e.busy_nowait("attic", NOW, START), UnknownResource),
-    "free where": (lambda e: e.is_free_nowait(asks("attic")), UnknownResource),
+    "empty range": (lambda e: e.local.busy("room", START, START), InvalidField),
+    "range reversed": (lambda e: e.local.reservations("room", START, NOW), InvalidField),
+    "busy where": (lambda e: e.local.busy("attic", NOW, START), UnknownResource),
+    "free where": (lambda e: e.local.is_free(asks("attic")), UnknownResource),
     "resource twice": (lambda e: e.add_resource("room"), InvalidField),
     "resource unnamed": (lambda e: e.add_resource(""), InvalidField),
     "resource numbered": (lambda e: e.add_resource(7), InvalidField),  # type: ignore[arg-type]
@@ -603,25 +604,25 @@ async def test_bad_input_is_refused_and_changes_nothing(
 FAR_EAST, FAR_WEST = timezone(timedelta(hours=14)), timezone(-timedelta(hours=12))
 
 OFF_THE_CALENDAR: dict[str, Callable[[SlotEngine], object]] = {
-    "ends after 9999": lambda e: e.reserve_nowait(
+    "ends after 9999": lambda e: e.local.reserve(
         "room", datetime(9999, 12, 31, 23, tzinfo=UTC), timedelta(hours=2)
     ),
-    "begins after 9999 in UTC": lambda e: e.reserve_nowait(
+    "begins after 9999 in UTC": lambda e: e.local.reserve(
         "room", datetime(9999, 12, 31, 23, tzinfo=FAR_WEST), HALF_HOUR
     ),
-    "begins before 0001 in UTC": lambda e: e.reserve_nowait(
+    "begins before 0001 in UTC": lambda e: e.local.reserve(
         "room", datetime(1, 1, 1, tzinfo=FAR_EAST), HALF_HOUR
     ),
-    "longest there is": lambda e: e.reserve_nowait("room", START, timedelta.max),
-    "longest, of a counted resource": lambda e: e.reserve_nowait("hall", START, timedelta.max),
-    "outside hours": lambda e: e.reserve_nowait(
+    "longest there is": lambda e: e.local.reserve("room", START, timedelta.max),
+    "longest, of a counted resource": lambda e: e.local.reserve("hall", START, timedelta.max),
+    "outside hours": lambda e: e.local.reserve(
         "shop", datetime(9999, 12, 31, 23, tzinfo=UTC), timedelta(hours=2)
     ),
-    "buffer": lambda e: e.reserve_request_nowait(
+    "buffer": lambda e: e.local.reserve_request(
         Request(START, HALF_HOUR, (Claim("room", before=timedelta.max),))
     ),
-    "moved to": lambda e: e.move_nowait("1", START, timedelta.max),
-    "asked about": lambda e: e.is_free_nowait(asks("room", length=timedelta.max)),
+    "moved to": lambda e: e.local.move("1", START, timedelta.max),
+    "asked about": lambda e: e.local.is_free(asks("room", length=timedelta.max)),
 }
 
 
@@ -899,7 +900,7 @@ async def test_a_retry_at_the_moment_told_succeeds_and_not_before(
         engine.add_resource("hall", capacity=3)
 
         def reserve(start: int, length: int, units: int, ttl: int) -> Reservation:
-            return engine.reserve_nowait(
+            return engine.local.reserve(
                 "hall", START + minutes(start), minutes(length), units=units, ttl=minutes(ttl)
             )
 
@@ -909,7 +910,7 @@ async def test_a_retry_at_the_moment_told_succeeds_and_not_before(
             except SlotTaken:
                 continue
             if i in booked:
-                engine.confirm_nowait(made.uid)
+                engine.local.confirm(made.uid)
         try:
             reserve(*want)
         except SlotTaken as taken:
@@ -1121,13 +1122,13 @@ async def test_every_change_raises_the_version_and_a_stale_one_is_refused(
     seen.append((await engine.confirm(hold.uid, version=4)).version)  # changes nothing
     before = books(engine)
     stale: list[Callable[[], object]] = [
-        lambda: engine.extend_nowait(hold.uid, version=1),
-        lambda: engine.move_nowait(hold.uid, START, version=1),
-        lambda: engine.move_request_nowait(hold.uid, asks("annex"), version=1),
-        lambda: engine.move_any_nowait(hold.uid, [asks("annex")], version=1),
-        lambda: engine.confirm_nowait(hold.uid, version=1),
-        lambda: engine.release_nowait(hold.uid, version=1),
-        lambda: engine.cancel_nowait(hold.uid, version=1),
+        lambda: engine.local.extend(hold.uid, version=1),
+        lambda: engine.local.move(hold.uid, START, version=1),
+        lambda: engine.local.move_request(hold.uid, asks("annex"), version=1),
+        lambda: engine.local.move_any(hold.uid, [asks("annex")], version=1),
+        lambda: engine.local.confirm(hold.uid, version=1),
+        lambda: engine.local.release(hold.uid, version=1),
+        lambda: engine.local.cancel(hold.uid, version=1),
     ]
     for attempt in stale:
         with pytest.raises(StaleVersion) as caught:
@@ -1143,7 +1144,7 @@ async def test_expiry_is_a_change_like_any_other(engine: SlotEngine, clock: SimC
     hold = await engine.reserve("room", START, HALF_HOUR)
     clock.set(NOW + minutes(5))  # lapsed, not marked
     with pytest.raises(StaleVersion) as caught:
-        engine.release_nowait(hold.uid, version=hold.version)
+        engine.local.release(hold.uid, version=hold.version)
     assert caught.value.actual == hold.version + 1
     await clock.advance(timedelta())
     again = await engine.confirm(hold.uid, if_still_free=True, version=hold.version + 1)
@@ -1336,9 +1337,9 @@ async def test_ended_reservations_are_told_of_until_their_retention_is_over(
         states = [getattr(await engine.get(uid), "state", None) for uid in uids]
         assert states == [State.RELEASED, State.CONFIRMED, State.EXPIRED]
         clock.set(NOW + minutes(10))  # nobody has swept
-        assert engine.get_nowait(uids[0]) is None
+        assert engine.local.get(uids[0]) is None
         with pytest.raises(UnknownReservation):
-            engine.release_nowait(uids[0])
+            engine.local.release(uids[0])
         await clock.advance(minutes(5))
         assert await engine.get(uids[2]) is None
         await clock.advance(timedelta(days=999))
@@ -1385,7 +1386,7 @@ async def test_others_have_their_turn_while_bookings_are_forgotten(
 ) -> None:
     for n in range(4 * FORGOTTEN_PER_TURN):
         start = NOW - timedelta(days=1) + n * MICROSECOND
-        engine.confirm_nowait(engine.reserve_nowait("room", start, MICROSECOND, past=True).uid)
+        engine.local.confirm(engine.local.reserve("room", start, MICROSECOND, past=True).uid)
     left: list[int] = []
 
     async def somebody_else() -> None:
@@ -1411,8 +1412,8 @@ async def test_nothing_more_is_forgotten_of_an_engine_that_was_left(clock: SimCl
     async with anyio.create_task_group() as tasks:
         async with SlotEngine(clock=clock) as engine:
             engine.add_resource("room")
-            hold = engine.reserve_nowait("room", NOW - HALF_HOUR, HALF_HOUR, past=True)
-            engine.confirm_nowait(hold.uid)
+            hold = engine.local.reserve("room", NOW - HALF_HOUR, HALF_HOUR, past=True)
+            engine.local.confirm(hold.uid)
             closed = anyio.Event()
             engine.turns = turns = Turns()
             turns.give_way = closed.wait  # type: ignore[method-assign]
@@ -1610,7 +1611,7 @@ async def test_busy_is_a_step_function_cut_to_the_range(
         BusySpan(START + minutes(30), START + minutes(40), 2),
     ]
     clock.set(NOW + minutes(5))  # one has lapsed, nobody has swept
-    assert engine.busy_nowait("hall", START, START + timedelta(hours=1)) == [
+    assert engine.local.busy("hall", START, START + timedelta(hours=1)) == [
         BusySpan(START + minutes(15), START + minutes(45), 2)
     ]
 
@@ -1633,7 +1634,7 @@ async def test_reservations_are_the_live_ones_by_start(engine: SlotEngine, clock
     assert await engine.reservations("hall", NOW, START + HALF_HOUR) == [early, brief]
     clock.set(NOW + minutes(1))  # brief has lapsed
     day = (NOW, NOW + timedelta(days=1))
-    assert engine.reservations_nowait("hall", *day) == [early, late]
+    assert engine.local.reservations("hall", *day) == [early, late]
 
 
 async def test_statistics_count(clock: SimClock) -> None:
@@ -1688,17 +1689,17 @@ async def test_now_never_goes_backwards(engine: SlotEngine, clock: SimClock) -> 
 
     Method: the clock jumps past a hold's end and back before it, and nobody sweeps.
     """
-    hold = engine.reserve_nowait("room", START, HALF_HOUR)
+    hold = engine.local.reserve("room", START, HALF_HOUR)
     clock.set(NOW + minutes(6))
-    lapsed = engine.get_nowait(hold.uid)
+    lapsed = engine.local.get(hold.uid)
     clock.set(NOW)
     assert engine.now() == NOW + minutes(6)
-    assert engine.get_nowait(hold.uid) == lapsed
+    assert engine.local.get(hold.uid) == lapsed
     assert lapsed is not None
     assert lapsed.state is State.EXPIRED
     with pytest.raises(HoldExpired):
-        engine.confirm_nowait(hold.uid)
-    assert engine.reserve_nowait("room", START, HALF_HOUR).created == NOW + minutes(6)
+        engine.local.confirm(hold.uid)
+    assert engine.local.reserve("room", START, HALF_HOUR).created == NOW + minutes(6)
 
 
 async def test_uids_come_from_the_source_injected(clock: SimClock) -> None:
@@ -1716,10 +1717,10 @@ async def test_a_source_that_repeats_a_uid_makes_no_reservation(clock: SimClock)
         await engine.reserve("hall", START, HALF_HOUR)
         before = books(engine)
         for attempt in (
-            lambda: engine.reserve_nowait("hall", START, HALF_HOUR),
-            lambda: engine.reserve_request_nowait(asks("hall")),
-            lambda: engine.reserve_all_nowait([asks("hall")]),
-            lambda: engine.reserve_any_nowait([asks("hall")]),
+            lambda: engine.local.reserve("hall", START, HALF_HOUR),
+            lambda: engine.local.reserve_request(asks("hall")),
+            lambda: engine.local.reserve_all([asks("hall")]),
+            lambda: engine.local.reserve_any([asks("hall")]),
         ):
             with pytest.raises(InvalidField) as caught:
                 attempt()
@@ -1741,7 +1742,7 @@ async def test_an_engine_that_does_not_run_refuses(call: Call, clock: SimClock) 
         with pytest.raises(EngineClosed, match="not running"):
             await getattr(engine, call.verb)(*call.args, **call.options)
         with pytest.raises(EngineClosed):
-            getattr(engine, f"{call.verb}_nowait")(*call.args, **call.options)
+            getattr(engine.local, call.verb)(*call.args, **call.options)
         with pytest.raises(EngineClosed):
             engine.subscribe()
         with pytest.raises(EngineClosed):
@@ -1810,12 +1811,12 @@ async def test_times_go_in_and_out_exactly(engine: SlotEngine) -> None:
 async def test_what_is_no_request_is_refused(engine: SlotEngine) -> None:
     request = asks("room")
     wrong: list[Callable[[], object]] = [
-        lambda: engine.reserve_request_nowait(None),  # type: ignore[arg-type]
-        lambda: engine.reserve_all_nowait(request),  # type: ignore[arg-type]
-        lambda: engine.reserve_each_nowait([None]),  # type: ignore[list-item]
-        lambda: engine.move_any_nowait("uid", [None]),  # type: ignore[list-item]
-        lambda: engine.reserve_any_nowait([request], load_in=5),  # type: ignore[arg-type]
-        lambda: engine.reserve_any_nowait([request], load_in=(START,)),  # type: ignore[arg-type]
+        lambda: engine.local.reserve_request(None),  # type: ignore[arg-type]
+        lambda: engine.local.reserve_all(request),  # type: ignore[arg-type]
+        lambda: engine.local.reserve_each([None]),  # type: ignore[list-item]
+        lambda: engine.local.move_any("uid", [None]),  # type: ignore[list-item]
+        lambda: engine.local.reserve_any([request], load_in=5),  # type: ignore[arg-type]
+        lambda: engine.local.reserve_any([request], load_in=(START,)),  # type: ignore[arg-type]
         lambda: engine.subscribe(buffer=10**30),
     ]
     for call in wrong:

@@ -208,7 +208,7 @@ async def test_openings_are_the_slots_as_numbers(engine: SlotEngine) -> None:
     await engine.reserve_slot("class", at(8))
     for event_type in ("talk", "class"):
         slots = await engine.slots(event_type, MONDAY, at(24))
-        openings = engine.openings_nowait(event_type, MONDAY, at(24))
+        openings = engine.local.openings(event_type, MONDAY, at(24))
         assert list(openings.starts) == [to_us(slot.start) for slot in slots]
         assert openings.length == to_us(slots[0].end) - to_us(slots[0].start)
 

@@ -54,7 +54,7 @@ def number(event: Event | Lagged) -> int:
 async def make(engine: SlotEngine, first: int, last: int) -> None:
     """Make the reservations "first" to "last", each on a day of its own."""
     for day in range(first, last + 1):
-        assert engine.reserve_nowait("room", START + day * DAY, HALF_HOUR).uid == str(day)
+        assert engine.local.reserve("room", START + day * DAY, HALF_HOUR).uid == str(day)
 
 
 async def test_every_change_is_told_in_order_as_it_was_decided(

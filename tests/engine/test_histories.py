@@ -149,11 +149,11 @@ class Racing(SlotEngine):
         self, request: Request, *, wait: timedelta | None = None
     ) -> Reservation:
         assert wait is None
-        if not self.is_free_nowait(request):
-            return self.reserve_request_nowait(request)  # which refuses
+        if not self.local.is_free(request):
+            return self.local.reserve_request(request)  # which refuses
         await anyio.lowlevel.checkpoint()
         with unchecked():
-            return self.reserve_request_nowait(request)
+            return self.local.reserve_request(request)
 
 
 @contextmanager

@@ -235,7 +235,7 @@ FIXTURES = """
 
     def test_plain(engine):
         engine.add_resource("room")
-        assert engine.reserve_nowait("room", START, minutes(30)).uid
+        assert engine.local.reserve("room", START, minutes(30)).uid
 
     def test_closed():
         with pytest.raises(EngineClosed):
@@ -507,7 +507,7 @@ async def test_a_crash_closes_the_engine_with_its_cause() -> None:
     assert told.count(hold.uid) == 1
     calls: list[Callable[[], object]] = [
         engine.now,
-        lambda: engine.get_nowait(hold.uid),
+        lambda: engine.local.get(hold.uid),
         engine.subscribe,
     ]
     for call in calls:

@@ -304,7 +304,7 @@ async def test_the_announcement_comes_before_a_hold_is_reinstated(
     with engine.subscribe() as events:
         hold = await engine.reserve("room", START, HALF_HOUR)
         clock.set(NOW + minutes(5))
-        engine.confirm_nowait(hold.uid, if_still_free=True)  # before the sweeper could run
+        engine.local.confirm(hold.uid, if_still_free=True)  # before the sweeper could run
         await settle()
     told = [event async for event in events]
     assert not any(isinstance(event, Lagged) for event in told)
@@ -344,7 +344,7 @@ async def test_what_is_told_could_have_happened_however_late_the_sweeper_is(
         await engine.reserve("room", start, minutes(5), ttl=minutes(random.choice([3, 4, 5])))
     clock.set(NOW + minutes(7) + timedelta(seconds=29, microseconds=1))
     for start in random.sample(spans, 99):
-        engine.reserve_nowait("room", start, minutes(5), ttl=minutes(30))
+        engine.local.reserve("room", start, minutes(5), ttl=minutes(30))
     await clock.advance(minutes(0))
     taken: dict[datetime, str] = {}
     ended: list[str] = []

@@ -51,34 +51,34 @@ GOOD = {
 }
 
 EDGES: dict[str, Callable[[SlotEngine, str], object]] = {
-    "holder": lambda e, text: e.reserve_nowait("room", START, HALF_HOUR, holder=text),
-    "holder, with a key": lambda e, text: e.reserve_nowait(
+    "holder": lambda e, text: e.local.reserve("room", START, HALF_HOUR, holder=text),
+    "holder, with a key": lambda e, text: e.local.reserve(
         "room", START, HALF_HOUR, holder=text, key="k"
     ),
-    "key": lambda e, text: e.reserve_nowait("room", START, HALF_HOUR, key=text),
-    "event_type": lambda e, text: e.reserve_nowait("room", START, HALF_HOUR, event_type=text),
-    "holder of a request": lambda e, text: e.reserve_request_nowait(request(holder=text)),
-    "key of a request": lambda e, text: e.reserve_request_nowait(request(key=text)),
-    "event_type of a request": lambda e, text: e.reserve_request_nowait(request(event_type=text)),
-    "event_type of a session": lambda e, text: e.reserve_request_nowait(
+    "key": lambda e, text: e.local.reserve("room", START, HALF_HOUR, key=text),
+    "event_type": lambda e, text: e.local.reserve("room", START, HALF_HOUR, event_type=text),
+    "holder of a request": lambda e, text: e.local.reserve_request(request(holder=text)),
+    "key of a request": lambda e, text: e.local.reserve_request(request(key=text)),
+    "event_type of a request": lambda e, text: e.local.reserve_request(request(event_type=text)),
+    "event_type of a session": lambda e, text: e.local.reserve_request(
         request(event_type=text, seats=Seats(3))
     ),
-    "event_type of what moves": lambda e, text: e.move_request_nowait(
-        e.reserve_nowait("annex", START, HALF_HOUR).uid, request(event_type=text)
+    "event_type of what moves": lambda e, text: e.local.move_request(
+        e.local.reserve("annex", START, HALF_HOUR).uid, request(event_type=text)
     ),
-    "one of several": lambda e, text: e.reserve_all_nowait([request(holder=text)]),
-    "each of several": lambda e, text: e.reserve_each_nowait([request(holder=text)]),
-    "key of candidates": lambda e, text: e.reserve_any_nowait([request()], key=text),
-    "holder of a slot": lambda e, text: e.reserve_slot_nowait("talk", START, holder=text),
-    "key of a slot": lambda e, text: e.reserve_slot_nowait("talk", START, key=text),
-    "of a booking adopted": lambda e, text: e.adopt_nowait(request(holder=text)),
+    "one of several": lambda e, text: e.local.reserve_all([request(holder=text)]),
+    "each of several": lambda e, text: e.local.reserve_each([request(holder=text)]),
+    "key of candidates": lambda e, text: e.local.reserve_any([request()], key=text),
+    "holder of a slot": lambda e, text: e.local.reserve_slot("talk", START, holder=text),
+    "key of a slot": lambda e, text: e.local.reserve_slot("talk", START, key=text),
+    "of a booking adopted": lambda e, text: e.local.adopt(request(holder=text)),
     "resource": lambda e, text: e.add_resource(text),
     "event type": lambda e, text: e.add_event_type(
         EventType(id=text, length=HALF_HOUR, all_of=["room"])
     ),
     "host": lambda e, text: Host(text),
     "host of an event type": lambda e, text: EventType(id="x", length=HALF_HOUR, all_of=[text]),
-    "source": lambda e, text: e.replace_busy_nowait(text, {"room": [(START, START + DAY)]}),
+    "source": lambda e, text: e.local.replace_busy(text, {"room": [(START, START + DAY)]}),
 }
 
 
@@ -122,10 +122,10 @@ async def test_what_only_asks_for_a_name_finds_none(events: SlotEngine) -> None:
     for text in ("room\ud800", "x" * 10_000, "a\0b"):
         assert await events.get(text) is None
         for call in (
-            lambda: events.confirm_nowait(text),  # noqa: B023
-            lambda: events.reserve_nowait(text, START, HALF_HOUR),  # noqa: B023
-            lambda: events.reserve_slot_nowait(text, START),  # noqa: B023
-            lambda: events.busy_nowait(text, START, START + DAY),  # noqa: B023
+            lambda: events.local.confirm(text),  # noqa: B023
+            lambda: events.local.reserve(text, START, HALF_HOUR),  # noqa: B023
+            lambda: events.local.reserve_slot(text, START),  # noqa: B023
+            lambda: events.local.busy(text, START, START + DAY),  # noqa: B023
         ):
             with pytest.raises((Refused, ValueError)) as caught:
                 call()
@@ -139,16 +139,16 @@ async def test_a_uid_that_cannot_be_kept_is_refused(clock: SimClock, bad: str) -
     async with SlotEngine(clock=clock, new_uid=lambda: uid) as engine:  # type: ignore[arg-type, return-value]
         engine.add_resource("room")
         engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"]))
-        engine.reserve_nowait("room", START - HALF_HOUR, HALF_HOUR)
+        engine.local.reserve("room", START - HALF_HOUR, HALF_HOUR)
         before, uid = engine.statistics(), BAD[bad]
         for verb in (
-            lambda: engine.reserve_nowait("room", START, HALF_HOUR),
-            lambda: engine.reserve_request_nowait(request()),
-            lambda: engine.reserve_slot_nowait("talk", START),
-            lambda: engine.reserve_all_nowait([request()]),
-            lambda: engine.reserve_each_nowait([request()]),
-            lambda: engine.reserve_any_nowait([request()]),
-            lambda: engine.adopt_nowait(request()),
+            lambda: engine.local.reserve("room", START, HALF_HOUR),
+            lambda: engine.local.reserve_request(request()),
+            lambda: engine.local.reserve_slot("talk", START),
+            lambda: engine.local.reserve_all([request()]),
+            lambda: engine.local.reserve_each([request()]),
+            lambda: engine.local.reserve_any([request()]),
+            lambda: engine.local.adopt(request()),
         ):
             with pytest.raises(InvalidField, match="uid must be a non-empty string"):
                 verb()
@@ -167,7 +167,7 @@ def sizes(engine: SlotEngine) -> dict[str, int]:
     skipped = (type, type(sizes), type(gc))
     seen: set[int] = set()
     found: dict[str, int] = {}
-    kept = engine._service, engine._feeds  # noqa: SLF001 - all that the engine keeps
+    kept = engine.local.service, engine.local.feeds  # all that the engine keeps
     todo: list[object] = [engine.ledger, engine.waitlist, *kept]
     while todo:
         one = todo.pop()
@@ -188,17 +188,15 @@ async def use(engine: SlotEngine, clock: SimClock, turn: int) -> None:
     for number in range(100):
         text = f"{turn}-{number}"
         start = first + number * DAY
-        engine.replace_busy_nowait(text, {"room": [(start + HALF_HOUR, start + minutes(60))]})
+        engine.local.replace_busy(text, {"room": [(start + HALF_HOUR, start + minutes(60))]})
         held = [
-            engine.reserve_nowait("one", start, HALF_HOUR, holder=text, event_type=text),
-            engine.reserve_nowait("two", start, HALF_HOUR, key=text),
-            engine.reserve_slot_nowait(
-                "talk", start + minutes(60), holder=text, key=f"slot {text}"
-            ),
-            engine.reserve_request_nowait(
+            engine.local.reserve("one", start, HALF_HOUR, holder=text, event_type=text),
+            engine.local.reserve("two", start, HALF_HOUR, key=text),
+            engine.local.reserve_slot("talk", start + minutes(60), holder=text, key=f"slot {text}"),
+            engine.local.reserve_request(
                 Request(start, HALF_HOUR, (Claim("hall"),), event_type=text, seats=Seats(2))
             ),
-            engine.reserve_any_nowait(
+            engine.local.reserve_any(
                 [Request(start, HALF_HOUR, (Claim("annex"),), holder=text)], key=f"any {text}"
             ),
         ]
@@ -207,21 +205,21 @@ async def use(engine: SlotEngine, clock: SimClock, turn: int) -> None:
             await engine.reserve("one", start, HALF_HOUR, holder=text, wait=minutes(1))
         engine.subscribe()
         if number % 3 == 0:
-            engine.confirm_nowait(held[0].uid)
-            engine.cancel_nowait(held[0].uid)
-            engine.confirm_nowait(held[1].uid)
+            engine.local.confirm(held[0].uid)
+            engine.local.cancel(held[0].uid)
+            engine.local.confirm(held[1].uid)
         elif number % 3 == 1:
             for one in held:
-                engine.release_nowait(one.uid)
+                engine.local.release(one.uid)
         else:
-            engine.move_request_nowait(
+            engine.local.move_request(
                 held[0].uid, Request(start, HALF_HOUR, (Claim("one"),), event_type=f"moved {text}")
             )
-        engine.replace_busy_nowait(text, {})
+        engine.local.replace_busy(text, {})
     await clock.advance(minutes(5))
     await clock.advance(timedelta(hours=1))
     clock.set(clock.moment + 200 * DAY)
-    engine.forget_bookings_nowait(clock.moment)
+    engine.local.forget_bookings(clock.moment)
     await clock.advance(timedelta(hours=2))
 
 
@@ -235,7 +233,7 @@ async def test_nothing_is_kept_of_texts_that_are_over(clock: SimClock) -> None:
             engine.add_resource(resource)
         engine.add_resource("hall", capacity=3)
         engine.add_event_type(EventType(id="talk", length=HALF_HOUR, any_of=[["one", "two"]]))
-        engine.reserve_slot_nowait("talk", START + 2 * HALF_HOUR)  # from now on turns are counted
+        engine.local.reserve_slot("talk", START + 2 * HALF_HOUR)  # from now on turns are counted
         found = []
         for turn in range(4):
             await use(engine, clock, turn)

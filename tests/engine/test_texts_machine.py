@@ -39,7 +39,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
         self.clock = SimClock(NOW)
         self.engine = SlotEngine(clock=self.clock, max_holds=9, max_lapses=5, max_waits=2)
         # There is no event loop, and so no sweeper: each call lets time pass.
-        self.engine._now = self.clock.now  # noqa: SLF001 - it is never started
+        self.engine.local.read_clock = self.clock.now
         for resource in ("room", "one", "two"):
             self.engine.add_resource(resource)
         self.engine.add_resource("hall", capacity=3)
@@ -71,7 +71,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
         more = Quota(holds=3, waits=1) if quota and "holder" in named else None
         with suppress(Refused):
             self.keep(
-                self.engine.reserve_nowait(
+                self.engine.local.reserve(
                     resource,
                     self.at(slot),
                     HALF_HOUR,
@@ -84,7 +84,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
     def hold_by_rules(self, slot: int, named: set[str]) -> None:
         texts = {name: self.text() for name in named}
         with suppress(Refused):
-            self.keep(self.engine.reserve_slot_nowait("talk", self.at(slot), **texts))  # type: ignore[arg-type]
+            self.keep(self.engine.local.reserve_slot("talk", self.at(slot), **texts))  # type: ignore[arg-type]
 
     @rule(slot=slots)
     def join(self, slot: int) -> None:
@@ -92,27 +92,27 @@ class TextsThatAreOver(RuleBasedStateMachine):
             self.at(slot), HALF_HOUR, (Claim("hall"),), event_type=self.text(), seats=Seats(2)
         )
         with suppress(Refused):
-            self.keep(self.engine.reserve_request_nowait(request))
+            self.keep(self.engine.local.reserve_request(request))
 
     @rule(resource=resources, slot=slots)
     def import_busy(self, resource: str, slot: int) -> None:
         source = self.text()
-        self.engine.replace_busy_nowait(source, {resource: [(self.at(slot), self.at(slot + 1))]})
-        self.engine.replace_busy_nowait(source, {})
+        self.engine.local.replace_busy(source, {resource: [(self.at(slot), self.at(slot + 1))]})
+        self.engine.local.replace_busy(source, {})
 
     @rule(one=st.integers(0, 50), verb=st.sampled_from(["confirm", "release", "cancel", "get"]))
     def end(self, one: int, verb: str) -> None:
         if self.known:
             uid = self.known[one % len(self.known)].uid
             with suppress(Refused):
-                getattr(self.engine, f"{verb}_nowait")(uid)
+                getattr(self.engine.local, verb)(uid)
 
     @rule(one=st.integers(0, 50), resource=resources, slot=slots)
     def move(self, one: int, resource: str, slot: int) -> None:
         if self.known:
             request = Request(self.at(slot), HALF_HOUR, (Claim(resource),), event_type=self.text())
             with suppress(Refused, InvalidRequest):
-                self.engine.move_request_nowait(self.known[one % len(self.known)].uid, request)
+                self.engine.local.move_request(self.known[one % len(self.known)].uid, request)
 
     @rule(by=st.sampled_from([minutes(1), minutes(5), minutes(61)]))
     def wait(self, by: timedelta) -> None:
@@ -127,16 +127,16 @@ class TextsThatAreOver(RuleBasedStateMachine):
         for one in self.known:
             for verb in ("release", "cancel"):
                 with suppress(Refused):
-                    getattr(self.engine, f"{verb}_nowait")(one.uid)
+                    getattr(self.engine.local, verb)(one.uid)
         self.known.clear()
         ledger = self.engine.ledger
         for _ in range(30):  # lapses are forgotten as others lapse, a few at a time
             self.clock.set(self.clock.moment + timedelta(days=2))
             ledger.expire(self.clock.now(), 10_000)
-            self.engine.reserve_nowait("room", self.at(1), HALF_HOUR, holder="last")
+            self.engine.local.reserve("room", self.at(1), HALF_HOUR, holder="last")
         self.clock.set(self.clock.moment + timedelta(days=2))
         ledger.expire(self.clock.now(), 10_000)
-        self.engine.forget_bookings_nowait(self.clock.moment)
+        self.engine.local.forget_bookings(self.clock.moment)
         statistics = self.engine.statistics()
         assert (statistics.held, statistics.ended, statistics.confirmed) == (0, 0, 0)
         assert (statistics.subscribers, statistics.waiting) == (0, 0)

@@ -169,7 +169,7 @@ async def test_a_caller_waits_until_the_slot_is_free(
     assert (hold.holder, hold.created, hold.until) == (
         "customer-1", clock.moment, clock.moment + minutes(5),
     )  # fmt: skip
-    assert engine.get_nowait(hold.uid) == hold
+    assert engine.local.get(hold.uid) == hold
     assert (engine.statistics().waiting, engine.statistics().refused) == (0, 0)
 
 
@@ -382,16 +382,16 @@ async def test_what_is_promised_goes_first(engine: SlotEngine, callers: Callers)
     late = START + HALF_HOUR
     hold = await engine.reserve("room", late, HALF_HOUR)
     await callers.begin("whole", engine.reserve("room", START, HOUR, wait=HOUR))
-    with engine.out_of_turn():
-        with engine.out_of_turn():
-            first = engine.reserve_nowait("room", START, HALF_HOUR)
+    with engine.local.out_of_turn():
+        with engine.local.out_of_turn():
+            first = engine.local.reserve("room", START, HALF_HOUR)
         with pytest.raises(SlotTaken):
-            engine.move_nowait(hold.uid, START)
-        engine.move_nowait(first.uid, START - HALF_HOUR)
-        engine.move_nowait(hold.uid, START)
+            engine.local.move(hold.uid, START)
+        engine.local.move(first.uid, START - HALF_HOUR)
+        engine.local.move(hold.uid, START)
     with pytest.raises(SlotAwaited):
-        engine.move_nowait(hold.uid, late)
-    engine.release_nowait(hold.uid)
+        engine.local.move(hold.uid, late)
+    engine.local.release(hold.uid)
     await settle()
     assert callers.held == ["whole"]
 
@@ -574,9 +574,9 @@ async def test_seats_out_of_hours_are_waited_for_as_long_as_there_is_a_session(
     full = await engine.reserve_slot("tour", START, enforce=False)
     await callers.begin("a", engine.reserve_slot("tour", START, wait=HOUR))
     assert engine.statistics().waiting == 1
-    engine.release_nowait(full.uid)
-    with engine.out_of_turn():
-        engine.reserve_nowait("room", START, HALF_HOUR)
+    engine.local.release(full.uid)
+    with engine.local.out_of_turn():
+        engine.local.reserve("room", START, HALF_HOUR)
     await settle()
     assert isinstance(callers.refusal("a"), OutsideHours)
 
@@ -985,8 +985,8 @@ async def test_what_somebody_else_has_changed_since_is_kept(
     events = engine.subscribe()
 
     def change() -> None:
-        (uid,) = {one.uid for one in engine.reservations_nowait("room", START, START + HOUR)}
-        getattr(engine, f"{verb}_nowait")(uid)
+        (uid,) = {one.uid for one in engine.local.reservations("room", START, START + HOUR)}
+        getattr(engine.local, verb)(uid)
 
     await hand_over_and_cancel(engine, callers, "a", hold.uid, change)
     (standing,) = await engine.reservations("room", START, START + HOUR)
@@ -1051,7 +1051,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
                 hold = await engine.reserve("room", start, halves * HALF_HOUR, wait=HOUR, ttl=HOUR)
                 known[hold.uid] = hold
                 if not keep:
-                    engine.release_nowait(hold.uid)
+                    engine.local.release(hold.uid)
 
         for (slot, halves, _, keep), scope in zip(lives, scopes, strict=True):
             tasks.start_soon(live, slot, halves, keep, scope)
@@ -1063,7 +1063,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
             engine.check_invariants()
         for _ in range(200):
             await anyio.lowlevel.checkpoint()
-        standing = engine.reservations_nowait("room", START, START + DAY)
+        standing = engine.local.reservations("room", START, START + DAY)
         assert {one.uid for one in standing} <= known.keys()
         line, ledger = engine.waitlist.line, engine.ledger
 

@@ -10,8 +10,8 @@ import pytest
 from slotengine import BlockingEngine, EngineClosed, InvalidField, SlotEngine, State, minutes
 from slotengine.core.ledger.changes import Change, Forgotten, Record
 from slotengine.core.ledger.reservation import Verb
-from slotengine.engine.engine import FORGOTTEN_PER_TURN
 from slotengine.engine.events import Event
+from slotengine.engine.local import FORGOTTEN_PER_TURN
 from slotengine.engine.turns import Turns
 from slotengine.testing import SimClock
 
@@ -28,14 +28,14 @@ async def test_an_observer_is_called_in_the_step_of_the_change(
     seen: list[Event] = []
     stop = engine.observe(seen.append)
     assert engine.statistics().subscribers == 1
-    hold = engine.reserve_nowait("room", START, HALF_HOUR)
+    hold = engine.local.reserve("room", START, HALF_HOUR)
     assert [(event.verb, event.reservation) for event in seen] == [(Verb.RESERVE, hold)]
     await clock.advance(minutes(5))
     assert [event.verb for event in seen] == [Verb.RESERVE, Verb.EXPIRE]
     stop()
     stop()
     assert engine.ledger.on_change is None
-    engine.reserve_nowait("room", START, HALF_HOUR)
+    engine.local.reserve("room", START, HALF_HOUR)
     assert len(seen) == 2
     assert engine.statistics().missed == 0
 
@@ -46,7 +46,7 @@ async def test_an_observer_may_come_before_the_engine_starts_and_not_after_its_e
     engine.add_resource("room")
     engine.observe(seen.append)
     async with engine:
-        engine.reserve_nowait("room", START, HALF_HOUR)
+        engine.local.reserve("room", START, HALF_HOUR)
     assert len(seen) == 1
     with pytest.raises(EngineClosed):
         engine.observe(seen.append)
@@ -60,23 +60,23 @@ async def test_an_engine_that_replays_records_is_the_same(
     records: list[Record] = []
     engine.record(records.append)
     past = NOW - minutes(60)
-    over = engine.reserve_nowait("room", past, HALF_HOUR, past=True).uid
-    engine.confirm_nowait(over)
-    hold = engine.reserve_nowait("room", START, HALF_HOUR, key="key").uid
-    engine.extend_nowait(hold, ttl=minutes(9))
+    over = engine.local.reserve("room", past, HALF_HOUR, past=True).uid
+    engine.local.confirm(over)
+    hold = engine.local.reserve("room", START, HALF_HOUR, key="key").uid
+    engine.local.extend(hold, ttl=minutes(9))
     assert await engine.forget_bookings(NOW) == 1
-    again = engine.reserve_nowait("room", past, HALF_HOUR, past=True).uid
-    engine.confirm_nowait(again)
+    again = engine.local.reserve("room", past, HALF_HOUR, past=True).uid
+    engine.local.confirm(again)
     assert len([one for one in records if isinstance(one, Change)]) == 6
     assert Forgotten in {type(one) for one in records}
     other = SlotEngine(clock=clock)
     other.add_resource("room")
     other.replay(records)
     async with other:
-        assert other.get_nowait(over) is None
+        assert other.local.get(over) is None
         for uid in (hold, again):
-            assert other.get_nowait(uid) == engine.get_nowait(uid)
-        assert other.reserve_nowait("room", START, HALF_HOUR, key="key").uid == hold
+            assert other.local.get(uid) == engine.local.get(uid)
+        assert other.local.reserve("room", START, HALF_HOUR, key="key").uid == hold
         other.check_invariants()
     assert len(records) <= 6 + 1 + FORGOTTEN_PER_TURN
 

@@ -119,7 +119,7 @@ async def test_an_engine_that_has_lived_before_is_believed_at_first(clock: SimCl
         booking = await engine.confirm((await engine.reserve("hall", NOW, HALF_HOUR)).uid)
         with attach(engine) as unaware:
             clock.set(NOW + minutes(1))  # the sweeper has not run yet
-            known = [engine.get_nowait(one.uid) for one in (hold, lapsing, booking)]
+            known = [engine.local.get(one.uid) for one in (hold, lapsing, booking)]
             aware = Watch(engine, [one for one in known if one is not None])
             await clock.advance(minutes(0))
             await engine.confirm(hold.uid)

@@ -75,7 +75,7 @@ async def reserving(engine: SlotEngine) -> None:
     )  # fmt: skip
     assert_type(await engine.reserve("room", START, HALF_HOUR, wait=minutes(5)), Reservation)
     assert_type(await engine.reserve("room", START, HALF_HOUR, wait=None), Reservation)
-    assert_type(engine.reserve_nowait("room", START, HALF_HOUR), Reservation)
+    assert_type(engine.local.reserve("room", START, HALF_HOUR), Reservation)
     assert_type(await engine.reserve_request(REQUEST), Reservation)
     assert_type(await engine.adopt(REQUEST), Reservation)
     assert_type(await engine.reserve_request(REQUEST, wait=minutes(5)), Reservation)
@@ -88,7 +88,7 @@ async def reserving(engine: SlotEngine) -> None:
         ),
         Reservation,
     )
-    for answer in engine.reserve_each_nowait([REQUEST]):
+    for answer in engine.local.reserve_each([REQUEST]):
         if isinstance(answer, Reservation):
             assert_type(answer, Reservation)
         else:
@@ -130,7 +130,7 @@ async def event_types(engine: SlotEngine) -> None:
     assert_type(await engine.forget_bookings(START), int)
     assert_type(await engine.imported("room", START, START), list[ImportedSpan])
     try:
-        engine.reserve_slot_nowait("talk", START)
+        engine.local.reserve_slot("talk", START)
     except LimitReached as reached:
         assert_type(reached.retry_at, datetime | None)
     except TooSoon as soon:
@@ -153,7 +153,7 @@ async def living(engine: SlotEngine) -> None:
     assert_type(await engine.confirm("uid", if_still_free=True, version=1), Reservation)
     assert_type(await engine.release("uid", version=1), Reservation)
     assert_type(await engine.cancel("uid", version=1), Reservation)
-    assert_type(engine.cancel_nowait("uid"), Reservation)
+    assert_type(engine.local.cancel("uid"), Reservation)
 
 
 async def reading(engine: SlotEngine) -> None:
@@ -240,7 +240,7 @@ def reservation_says(one: Reservation) -> None:
 
 def refusals(engine: SlotEngine) -> None:
     try:
-        engine.confirm_nowait("uid")
+        engine.local.confirm("uid")
     except SlotTaken as taken:
         assert_type(taken.resource, str)
         assert_type(taken.start, datetime)

@@ -152,7 +152,7 @@ class Reservations:
         held = self.find(uid)
         if held is not None and held.state is State.HELD:
             with suppress(UnknownReservation, WrongState):  # it has expired meanwhile
-                self._engine.release_nowait(uid)
+                self._engine.local.release(uid)
         return Reply(200, DONE)
 
     # --- Steps of the endpoints ----------------------------------------------------------
@@ -184,7 +184,7 @@ class Reservations:
             raise HttpError(422, "This time slot is in the past. Please choose a different time.")
 
     def _reserve(self, request: _SlotRequest, holder: str, quota: Quota | None) -> Reservation:
-        return self._engine.reserve_slot_nowait(
+        return self._engine.local.reserve_slot(
             request.event_type.rules.id,
             request.start,
             length=request.length,
@@ -196,7 +196,7 @@ class Reservations:
 
     def _move(self, held: Reservation, request: _SlotRequest) -> Reservation:
         """Move a hold; it keeps its host if possible, so that a renewal does not change it."""
-        return self._engine.move_slot_nowait(
+        return self._engine.local.move_slot(
             held.uid,
             request.start,
             event_type=request.event_type.rules.id,
@@ -207,7 +207,7 @@ class Reservations:
 
     def find(self, uid: str) -> Reservation | None:
         """Return a reservation of the catalog's event types; a lent engine may have others."""
-        found = self._engine.get_nowait(uid)
+        found = self._engine.local.get(uid)
         return found if found is not None and found.event_type in self._ids else None
 
 

@@ -237,7 +237,7 @@ class SlotSearch:
         if start >= end:
             return None
         rescheduled = search.rescheduled
-        return self._engine.openings_nowait(
+        return self._engine.local.openings(
             search.rules if search.event_type is None else search.rules.id,
             from_us(start),
             from_us(end),
@@ -293,7 +293,7 @@ class SlotSearch:
         """
         session = event_type.rules.id, from_us(start)
         for host in event_type.rules.hosts():
-            for one in self._engine.reservations_nowait(host.resource, session[1], from_us(end)):
+            for one in self._engine.local.reservations(host.resource, session[1], from_us(end)):
                 if (one.event_type, one.start) == session and one.state is State.CONFIRMED:
                     uid = self._uids.get(one.uid)
                     if uid is not None:

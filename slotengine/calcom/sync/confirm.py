@@ -45,7 +45,7 @@ class Confirmer:
     async def confirm(self, tracked: TrackedHold, version: int | None) -> Reservation:
         """Confirm a hold once the remote has said that it holds the slot; see `CalComSync`."""
         async with self._outbound.exclusive(tracked):
-            current = self._engine.get_nowait(tracked.uid)
+            current = self._engine.local.get(tracked.uid)
             if current is not None and current.state is State.HELD:
                 await self._check_held(tracked)
                 if not isinstance(tracked.synced.on_confirm, OnConfirm):
@@ -54,7 +54,7 @@ class Confirmer:
                     version = None  # it was checked before the callback
             elif is_live(current) and self._is_kept(tracked):
                 await self._check_held(tracked)
-            confirmed = self._engine.confirm_nowait(tracked.uid, version=version)
+            confirmed = self._engine.local.confirm(tracked.uid, version=version)
         self._outbound.enqueue(tracked)
         return confirmed
 
@@ -64,7 +64,7 @@ class Confirmer:
         if problem is not None:
             raise problem
         await self._outbound.settle_now(tracked)
-        current, state = self._engine.get_nowait(tracked.uid), tracked.observed.state
+        current, state = self._engine.local.get(tracked.uid), tracked.observed.state
         rollback = self._outbound.rollback
         if current is None or not is_live(current):
             raise rollback.error_for(tracked, "confirm")
@@ -109,21 +109,21 @@ class Confirmer:
 
     def _confirm_in_advance(self, uid: str) -> None:
         """Confirm a hold that ends soon, while the callback is still running."""
-        with suppress(Refused), self._engine.out_of_turn():
-            self._engine.confirm_nowait(uid, if_still_free=True, enforce=False)
+        with suppress(Refused), self._engine.local.out_of_turn():
+            self._engine.local.confirm(uid, if_still_free=True, enforce=False)
 
     def _booked(self, tracked: TrackedHold) -> None:
         """Confirm what the callback has booked at the remote, even if its caller is gone."""
         self._index.record_booked(tracked)
         try:
-            with self._engine.out_of_turn():  # the remote has decided
-                self._engine.confirm_nowait(tracked.uid, if_still_free=True, enforce=False)
+            with self._engine.local.out_of_turn():  # the remote has decided
+                self._engine.local.confirm(tracked.uid, if_still_free=True, enforce=False)
         except Refused as refused:
             self._monitor.diverged(tracked, f"it is booked at the remote, but not here: {refused}")
 
     def _not_booked(self, tracked: TrackedHold) -> None:
         """Cancel a booking made in advance: as a hold it would have ended, or would end soon."""
-        current = self._engine.get_nowait(tracked.uid)
+        current = self._engine.local.get(tracked.uid)
         if current is not None and current.state is State.CONFIRMED:
             with suppress(Refused):
-                self._engine.cancel_nowait(tracked.uid)
+                self._engine.local.cancel(tracked.uid)

@@ -176,10 +176,10 @@ class Inbound:
     ) -> None:
         """Update the busy time here by the result of a poll, in one step."""
         end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
-        self._engine.replace_busy_nowait(SOURCE, {})
+        self._engine.local.replace_busy(SOURCE, {})
         offered = [
             to_us(slot.start)
-            for slot in self._engine.slots_nowait(
+            for slot in self._engine.local.slots(
                 synced.id, from_us(max(first * DAY, self._env.now())), from_us(end)
             )
         ]
@@ -204,7 +204,7 @@ class Inbound:
         found = infer_busy(self._watched)
         self._hidden = found.hidden
         self.busy_spans = sum(len(spans) for spans in found.busy.values())
-        self._engine.replace_busy_nowait(
+        self._engine.local.replace_busy(
             SOURCE,
             {
                 resource: [(from_us(start), from_us(end)) for start, end in spans]

@@ -86,7 +86,7 @@ class HoldIndex:
 
     def desired(self, tracked: TrackedHold) -> Desired | None:
         """Return the hold that the remote should have now, according to the engine."""
-        reservation = self._engine.get_nowait(tracked.uid)
+        reservation = self._engine.local.get(tracked.uid)
         if reservation is None or not is_live(reservation):
             return None
         synced = self.synced.get(reservation.event_type or "")
@@ -198,7 +198,7 @@ class HoldIndex:
         seen: set[str] = set()
         hosts = (host for one in self.synced.values() for host in one.event_type.hosts())
         for resource in {host.resource: None for host in hosts}:
-            for found in self._engine.reservations_nowait(resource, _BEGINNING, _END):
+            for found in self._engine.local.reservations(resource, _BEGINNING, _END):
                 if found.uid not in seen and found.event_type in self.synced:
                     seen.add(found.uid)
                     yield found

@@ -105,7 +105,7 @@ class Outbound:
         Return None if it is not to be tracked.
         """
         synced = self._index.synced.get(reservation.event_type or "")
-        current = self._engine.get_nowait(reservation.uid)
+        current = self._engine.local.get(reservation.uid)
         if synced is None or not is_live(current):
             return None
         tracked = self._index.track(reservation, synced)
@@ -337,7 +337,7 @@ class Outbound:
 
     def _remembered_until(self, tracked: TrackedHold) -> int:
         """Return the time until which to remember a booking at the remote; 0 if there is none."""
-        current = self._engine.get_nowait(tracked.uid)
+        current = self._engine.local.get(tracked.uid)
         if not tracked.booked or current is None or not is_live(current):
             return 0
         end = to_us(current.end)

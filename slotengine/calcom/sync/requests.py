@@ -221,7 +221,7 @@ class Requests:
         """Call the callback that books at the remote."""
         on_confirm = tracked.synced.on_confirm
         assert not isinstance(on_confirm, OnConfirm)
-        reservation = self._engine.get_nowait(tracked.uid)
+        reservation = self._engine.local.get(tracked.uid)
         assert reservation is not None
         try:
             await on_confirm(reservation, tracked.remote_uid)
@@ -276,7 +276,7 @@ class Requests:
         self.monitor.troubled |= tracked.promised and failure is not Failure.REFUSED
         if failure is Failure.REFUSED:
             counters.refused += 1
-            reservation = self._engine.get_nowait(tracked.uid)
+            reservation = self._engine.local.get(tracked.uid)
             if reservation is not None and reservation.state is State.CONFIRMED:
                 self.monitor.diverged(
                     tracked, f"it is booked here, but the remote refused it: {error}"

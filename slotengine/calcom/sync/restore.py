@@ -62,7 +62,7 @@ class Restorer:
     def _restore_hold(self, hold: SavedHold, synced: Synced) -> None:
         tracked = TrackedHold(hold.uid, synced, booked=hold.booked)
         observed, state = tracked.observed, RemoteState(hold.remote_state)
-        reservation = self._engine.get_nowait(hold.uid)
+        reservation = self._engine.local.get(hold.uid)
         span = RemoteSpan(hold.remote_id, hold.start, hold.end)
         if hold.remote_uid is not None and state in PRESENT:
             observed.state = _AFTER_A_CRASH.get(state, state)

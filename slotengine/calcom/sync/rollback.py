@@ -67,7 +67,7 @@ class Rollback:
         if reason is RevokeReason.UNCERTAIN:
             tracked.last_error = self.uncertain(tracked)
             tracked.last_error.__cause__ = problem
-        released = self._engine.release_nowait(tracked.uid)
+        released = self._engine.local.release(tracked.uid)
         self.drop_origin(tracked)
         self._monitor.revoked(tracked, released, reason, problem)
 
@@ -93,15 +93,15 @@ class Rollback:
         tracked.succeeded()
         try:
             # The placeholder kept the time free, so this goes ahead of everyone who waits for it.
-            with self._engine.out_of_turn():
-                self._engine.move_slot_nowait(
+            with self._engine.local.out_of_turn():
+                self._engine.local.move_slot(
                     tracked.uid, before.start,
                     event_type=before.event_type, length=before.length, enforce=False,
                 )  # fmt: skip
         except Refused as refused:
             # There was no placeholder.  A booking stays where it is now.
             logger.warning("the hold %s could not be moved back: %s", tracked.uid, refused)
-            current = self._engine.get_nowait(tracked.uid)
+            current = self._engine.local.get(tracked.uid)
             if current is not None and current.state is State.HELD:
                 self.revoke(tracked, RevokeReason.REFUSED)
 
@@ -110,7 +110,7 @@ class Rollback:
         origin, tracked.origin = tracked.origin, None
         tracked.observed.can_move_back = False
         if origin is not None and origin.placeholder is not None:
-            self._engine.release_nowait(origin.placeholder)
+            self._engine.local.release(origin.placeholder)
 
 
 def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation) -> str | None:
@@ -136,7 +136,7 @@ def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation
         ttl=min(PLACEHOLDER_TTL, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN, past=True,
     )  # fmt: skip
     try:
-        return engine.reserve_request_nowait(request).uid
+        return engine.local.reserve_request(request).uid
     except SlotError as error:  # for example, others are still in a shared session
         logger.debug("no placeholder for the time that a move has freed: %s", error)
         return None

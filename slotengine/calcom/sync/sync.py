@@ -326,7 +326,7 @@ class CalComSync:
             )
         return await self._verbs.move(
             uid,
-            lambda: self._engine.move_slot_nowait(
+            lambda: self._engine.local.move_slot(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             ),
         )

@@ -97,7 +97,7 @@ class Verbs:
         current: Reservation | None = None
         try:
             await self._outbound.settle_now(tracked)
-            current = self._engine.get_nowait(tracked.uid)
+            current = self._engine.local.get(tracked.uid)
             if current is not None and is_live(current):
                 tracked.promised |= tracked.held_at(span_of(current, tracked.synced))
         finally:
@@ -112,7 +112,7 @@ class Verbs:
     def _give_back(self, tracked: TrackedHold, key: str | None) -> None:
         """Release, on both sides, a hold that no caller was given."""
         with suppress(Refused):
-            self._engine.release_nowait(tracked.uid)
+            self._engine.local.release(tracked.uid)
         if key is not None:
             self._keys.give_back(key)
         self._outbound.enqueue(tracked)
@@ -125,8 +125,8 @@ class Verbs:
         """Let a hold of a strict event type live longer on both sides."""
         uid = tracked.uid
         async with self._outbound.exclusive(tracked):
-            before = self._engine.get_nowait(uid)
-            extended = self._engine.extend_nowait(uid, ttl=ttl, version=version)
+            before = self._engine.local.get(uid)
+            extended = self._engine.local.extend(uid, ttl=ttl, version=version)
             assert before is not None
             assert before.until is not None
             assert extended.until is not None
@@ -139,19 +139,19 @@ class Verbs:
                 if observed.covered_until < until:
                     self._shorten(uid, before.until)
                     raise self._outbound.rollback.error_for(tracked, "extend")
-        return self._engine.get_nowait(uid) or extended
+        return self._engine.local.get(uid) or extended
 
     def _shorten(self, uid: str, until: datetime) -> None:
         """Let a hold end when it would have ended before it was extended."""
         left = max(until - self._engine.now(), self._engine.ttl_bounds[0])
         with suppress(Refused):
-            self._engine.extend_nowait(uid, ttl=left)
+            self._engine.local.extend(uid, ttl=left)
 
     # --- Move ------------------------------------------------------------------------------
 
     def is_strict_move(self, uid: str, event_type: str | None) -> bool:
         """Return whether the remote must accept a move before the caller gets the result."""
-        current = self._engine.get_nowait(uid)
+        current = self._engine.local.get(uid)
         if current is None:
             return False  # the engine will refuse the move
         synced = self._index.synced.get(event_type or current.event_type or "")
@@ -167,12 +167,12 @@ class Verbs:
             if tracked is not None and tracked.origin is not None:
                 # The caller of an earlier move was cancelled: finish that move.
                 await self._outbound.settle_now(tracked)
-            before = self._engine.get_nowait(uid)
+            before = self._engine.local.get(uid)
             moved = move()
             assert before is not None
             if _slot_of(before) != _slot_of(moved):
                 await self._move_there(tracked or self._start_tracking(moved), before, moved)
-        return self._engine.get_nowait(uid) or moved
+        return self._engine.local.get(uid) or moved
 
     def _start_tracking(self, moved: Reservation) -> TrackedHold:
         tracked = self._index.track(moved, self._index.synced[moved.event_type or ""])
@@ -185,7 +185,7 @@ class Verbs:
         rollback = self._outbound.rollback
         rollback.begin_move(tracked, before, moved)
         await self._outbound.settle_now(tracked)
-        current = self._engine.get_nowait(tracked.uid)
+        current = self._engine.local.get(tracked.uid)
         if current is None or not is_live(current) or _slot_of(current) != _slot_of(moved):
             raise rollback.error_for(tracked, "move")
 

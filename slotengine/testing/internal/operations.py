@@ -42,6 +42,7 @@ from slotengine.testing.internal.observed import COMPARABLE, ObservedReservation
 if TYPE_CHECKING:
     from slotengine.engine.blocking import BlockingEngine
     from slotengine.engine.engine import SlotEngine
+    from slotengine.engine.local import LocalEngine
 
 
 class Scale(NamedTuple):
@@ -235,10 +236,10 @@ async def in_engine(engine: SlotEngine, operation: Operation) -> Answer:
     return _answered(operation, result)
 
 
-def in_engine_nowait(engine: SlotEngine, operation: Operation) -> Answer:
-    """Make a call with the ``_nowait`` verb of an engine, and return the answer."""
+def in_local_engine(engine: LocalEngine, operation: Operation) -> Answer:
+    """Make a call at once, and return the answer."""
     name, args, kwargs = _call(operation)
-    return outcome(lambda: _answered(operation, getattr(engine, f"{name}_nowait")(*args, **kwargs)))
+    return outcome(lambda: _answered(operation, getattr(engine, name)(*args, **kwargs)))
 
 
 def in_thread(engine: BlockingEngine, operation: Operation) -> Answer:

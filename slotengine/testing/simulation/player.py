@@ -18,7 +18,7 @@ from slotengine.core.ledger.books import CHORES
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import duration_us
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import Operation, in_engine, in_engine_nowait
+from slotengine.testing.internal.operations import Operation, in_engine, in_local_engine
 from slotengine.testing.simulation.probe import probe
 from slotengine.testing.simulation.quiesce import quiesce
 from slotengine.testing.simulation.run import Run
@@ -160,10 +160,10 @@ class Player:
             await self._park(step, operation)
             return
         if step.mode is CallMode.AT_ONCE:
-            answer = in_engine_nowait(run.engine, operation)
+            answer = in_local_engine(run.engine.local, operation)
         elif step.mode is CallMode.OUT_OF_TURN:
-            with run.engine.out_of_turn():
-                answer = in_engine_nowait(run.engine, operation)
+            with run.engine.local.out_of_turn():
+                answer = in_local_engine(run.engine.local, operation)
         else:
             answer = await in_engine(run.engine, operation)
         run.answered(step, operation, answer)

@@ -72,7 +72,7 @@ def _check_waitlist(run: Run) -> None:
 async def _reserve_everything(run: Run) -> None:
     """All time that was given back can be reserved."""
     for resource in RESOURCES:
-        if busy := run.engine.busy_nowait(resource, *ALWAYS):
+        if busy := run.engine.local.busy(resource, *ALWAYS):
             raise InvariantBroken("settles", f"{resource} is still busy: {busy}")
     for name, (start, end) in WHOLE.items():
         units, _ = RESOURCES[name]

@@ -28,7 +28,7 @@ from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.internal.operations import (
     Answer,
     Operation,
-    in_engine_nowait,
+    in_local_engine,
     in_model,
     uids_for,
     uids_in,
@@ -106,7 +106,7 @@ class Run:
     def begin(self, engine: SlotEngine) -> None:
         """Go on with another engine, that was just started."""
         self.engine = engine
-        known = [engine.get_nowait(uid) for uid in self.naive.known]
+        known = [engine.local.get(uid) for uid in self.naive.known]
         self.watch = Watch(engine, [one for one in known if one is not None])
         events: list[Event] = []
         engine.observe(events.append)
@@ -127,7 +127,7 @@ class Run:
         for name, start, end in step.spans:
             spans.setdefault(name, []).append((start, end))
         self.naive.replace_busy(step.source, spans, self.clock.now())
-        self.engine.replace_busy_nowait(
+        self.engine.local.replace_busy(
             step.source,
             {
                 name: [(from_us(start), from_us(end)) for start, end in theirs]
@@ -290,7 +290,7 @@ class Run:
         for resource in RESOURCES:
             found = [
                 (one.source, to_us(one.start, "start"), to_us(one.end, "end"))
-                for one in self.engine.imported_nowait(resource, *ALWAYS)
+                for one in self.engine.local.imported(resource, *ALWAYS)
             ]
             expected = self.naive.imported_by_source(resource)
             if sorted(found) != expected:
@@ -301,7 +301,7 @@ class Run:
             everywhere = Operation(
                 "reservations", resource=resource, load_in=(at(FIRST - 2), at(LAST + 2))
             )
-            found = in_engine_nowait(self.engine, everywhere)
+            found = in_local_engine(self.engine.local, everywhere)
             expected = in_model(self.naive, everywhere, (), self.clock.now())
             if found != expected:
                 raise InvariantBroken("kept", f"{resource}: {difference(found, expected)}")

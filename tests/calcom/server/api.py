@@ -284,7 +284,7 @@ class Api:
         return [
             (statistics.held, statistics.confirmed, statistics.ended, statistics.sessions),
             [
-                self.engine.reservations_nowait(f"user:{user['id']}", *everything)
+                self.engine.local.reservations(f"user:{user['id']}", *everything)
                 for user in RAW_CATALOG["users"]
             ],
         ]
@@ -294,7 +294,7 @@ Start = Callable[..., Awaitable[Api]]
 
 
 def hosts_of(api: Api, uid: str) -> set[str]:
-    held = api.engine.get_nowait(uid)
+    held = api.engine.local.get(uid)
     assert held is not None
     return set(held.resources)
 

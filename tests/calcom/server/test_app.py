@@ -244,7 +244,7 @@ async def test_a_bug_of_ours_gives_the_framework_body_and_is_logged(
         raise RuntimeError("the wheel has come off")
 
     uid = await api.hold()
-    monkeypatch.setattr(api.engine, "get_nowait", broken)
+    monkeypatch.setattr(api.engine.local, "get", broken)
     with caplog.at_level(logging.ERROR):
         answer = await api.get(uid)
     assert answer.status == 500

@@ -209,22 +209,22 @@ async def test_many_patches_at_once(api: Api) -> None:
 
 def let_time_pass(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a hold lapse between the next look at it and what follows; nothing else can happen."""
-    get = api.engine.get_nowait
+    get = api.engine.local.get
 
     def get_in_time(uid: str) -> object:
         held = get(uid)
-        monkeypatch.setattr(api.engine, "get_nowait", get)
+        monkeypatch.setattr(api.engine.local, "get", get)
         api.clock.set(NOW + minutes(5))
         return held
 
-    monkeypatch.setattr(api.engine, "get_nowait", get_in_time)
+    monkeypatch.setattr(api.engine.local, "get", get_in_time)
 
 
 async def test_patch_is_too_late_while_it_looks(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     uid = await api.hold()
     let_time_pass(api, monkeypatch)
     assert (await api.patch(uid, slotStart="2050-09-05T12:00:00Z")).status == 404
-    lapsed = api.engine.get_nowait(uid)
+    lapsed = api.engine.local.get(uid)
     assert lapsed is not None
     assert lapsed.start == datetime(2050, 9, 5, 10, tzinfo=UTC)
 
@@ -251,7 +251,7 @@ async def test_delete_of_anything_else_changes_nothing(api: Api) -> None:
         answer = await api.delete(uid)
         assert (answer.status, answer.body) == (200, {"status": "success"})
     assert api.state() == before
-    booking = api.engine.get_nowait(confirmed)
+    booking = api.engine.local.get(confirmed)
     assert booking is not None
     assert booking.state is State.CONFIRMED
 
@@ -260,6 +260,6 @@ async def test_delete_is_too_late_while_it_looks(api: Api, monkeypatch: pytest.M
     uid = await api.hold()
     let_time_pass(api, monkeypatch)
     assert (await api.delete(uid)).status == 200
-    lapsed = api.engine.get_nowait(uid)
+    lapsed = api.engine.local.get(uid)
     assert lapsed is not None
     assert lapsed.state is State.EXPIRED

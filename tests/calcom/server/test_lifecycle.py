@@ -114,7 +114,7 @@ async def test_what_a_lent_engine_holds_for_others_is_left_alone(start: Start) -
         assert (answer.status, answer.message) == (404, f"Slot with uid={room.uid} not found")
         answer = await api.delete(room.uid)
         assert (answer.status, answer.body) == (200, {"status": "success"})
-        assert engine.get_nowait(room.uid) == room
+        assert engine.local.get(room.uid) == room
 
 
 # --- As part of another application ----------------------------------------------------

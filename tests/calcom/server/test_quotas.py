@@ -174,7 +174,7 @@ async def test_who_counts_as_whom(start: Start) -> None:
     assert (await hold(api, 48, wrong)).status == 422
     await api.clock.advance(minutes(1))
     assert (await hold(api, 48, of("user:1"))).status == 201  # a name is no user
-    assert {one.holder for one in api.engine.reservations_nowait(
+    assert {one.holder for one in api.engine.local.reservations(
         "user:1", NOW, NOW + timedelta(days=30)
     )} == {
         "address:2001:db8:1:2::/64", "address:2001:db8:1:3::/64", "address:192.0.2.7",

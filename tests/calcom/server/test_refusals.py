@@ -196,7 +196,7 @@ async def test_others_wait_for_the_slot(start: Start) -> None:
         waiting = tasks.create_task(engine.reserve_slot("1", slot, wait=minutes(5)))
         await asyncio.sleep(0)
         assert engine.statistics().waiting == 1
-        engine.release_nowait(first.uid)
+        engine.local.release(first.uid)
         answer = await api.post(slotStart="2050-09-05T10:15:00Z")
         assert (answer.status, answer.message) == (422, RESERVED)
         assert "Retry-After" not in answer.headers

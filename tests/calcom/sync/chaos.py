@@ -210,7 +210,7 @@ class Schedule:
                 case "cancel":
                     await sync.cancel(uid)
                 case _:
-                    engine.release_nowait(uid)
+                    engine.local.release(uid)
         except (SlotError, OSError) as error:
             self.seen[type(error).__name__] += 1
 
@@ -229,7 +229,7 @@ class Schedule:
     async def move_to(self, uid: str, start: datetime) -> None:
         """Move a reservation, perhaps to another event type or length, and check the result."""
         draw, sync = self.random, self.world.sync
-        current = self.world.engine.get_nowait(uid)
+        current = self.world.engine.local.get(uid)
         assert current is not None
         name = draw.choice([current.event_type, current.event_type, *MODES])
         assert name is not None
@@ -361,7 +361,7 @@ class Schedule:
     # --- What must hold ------------------------------------------------------------------
 
     def is_live(self, uid: str) -> bool:
-        found = self.world.engine.get_nowait(uid)
+        found = self.world.engine.local.get(uid)
         return found is not None and found.state in {State.HELD, State.CONFIRMED}
 
     def check(self) -> None:
@@ -378,7 +378,7 @@ class Schedule:
             ):
                 raise Violation(f"{event}, although there was no fault")
         for uid, mode in self.acked.items():
-            found = self.world.engine.get_nowait(uid)
+            found = self.world.engine.local.get(uid)
             if found is None or not self.is_live(uid) or self.is_excused(found, mode):
                 continue
             remote_id = THERE[found.event_type or ""]
@@ -428,7 +428,7 @@ class Schedule:
         for uid in {*self.acked, *index.by_uid}:
             tracked = index.by_uid.get(uid)
             row = None if tracked is None else rows.get(tracked.remote_uid or "")
-            desired = self.should_be_there(engine.get_nowait(uid), tracked)
+            desired = self.should_be_there(engine.local.get(uid), tracked)
             if row is not None:
                 known.add(row.uid)
             there = None if row is None else (row.event_type_id, row.start)

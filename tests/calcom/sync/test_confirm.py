@@ -68,7 +68,7 @@ async def test_on_confirm_a_callback_can_book(mode: SyncMode) -> None:
         assert ([one.start for one in w.remote.bookings], w.there) == ([TEN], [])
         # Our own booking is not busy.
         await w.sync.slots("talk", TEN, NOON)
-        assert w.engine.imported_nowait("room", TEN, NOON) == []
+        assert w.engine.local.imported("room", TEN, NOON) == []
 
 
 async def failing(reservation: Reservation, remote_uid: str | None) -> None:

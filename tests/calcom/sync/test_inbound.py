@@ -36,7 +36,7 @@ async def starts(w: World, name: str = "talk") -> list[datetime]:
 
 
 def busy(w: World, resource: str = "room") -> list[tuple[str, str, str]]:
-    spans = w.engine.imported_nowait(resource, *DAY)
+    spans = w.engine.local.imported(resource, *DAY)
     return [(f"{s:%H:%M}", f"{e:%H:%M}", source) for s, e, source in spans]
 
 
@@ -134,7 +134,7 @@ async def test_a_start_that_no_busy_minute_explains_is_hidden() -> None:
     coarse = RemoteEventType(id=4, length=60, step=30, owner=1, notice=0)
     async with world(LONG_THERE, remote_types=[coarse]) as w:
         assert await starts(w, "long") == [TEN + HALF * n for n in range(3)]
-        assert w.engine.imported_nowait("court", TEN, NOON) == []
+        assert w.engine.local.imported("court", TEN, NOON) == []
         with pytest.raises(RemoteBusy) as refused:
             await w.sync.reserve_slot("long", TEN + minutes(15))
         assert refused.value.as_of == NOW
@@ -286,7 +286,7 @@ async def test_polling_continues_after_an_unexpected_error(
             raise ArithmeticError
 
         with monkeypatch.context() as patched:
-            patched.setattr(w.engine, "replace_busy_nowait", broken)
+            patched.setattr(w.engine.local, "replace_busy", broken)
             await w.advance(minutes(2))
         await w.advance(minutes(2))
         assert w.sync.statistics().polls > polled

@@ -110,7 +110,7 @@ async def test_an_unknown_reservation_cannot_be_moved() -> None:
 
 async def test_a_strict_move_after_a_restart_without_saved_state_raises() -> None:
     async with world(STRICT, enter=False) as w:
-        hold = w.engine.reserve_slot_nowait("talk", TEN, ttl=minutes(15))
+        hold = w.engine.local.reserve_slot("talk", TEN, ttl=minutes(15))
         w.remote.hold(1, TEN)
         w.remote.hold(1, NOON)
         async with w.sync:
@@ -148,14 +148,14 @@ async def test_strict_does_not_confirm_a_move_that_the_remote_has_refused() -> N
     async with world(STRICT) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(10))
         w.remote.hold(1, NOON)
-        w.engine.move_slot_nowait(hold.uid, NOON)
+        w.engine.local.move_slot(hold.uid, NOON)
         with pytest.raises(RemoteConflict):
             await w.sync.confirm(hold.uid)
 
 
 async def test_strict_does_not_confirm_after_a_restart_without_saved_state() -> None:
     async with world(STRICT, enter=False) as w:
-        hold = w.engine.reserve_slot_nowait("talk", TEN, ttl=minutes(15))
+        hold = w.engine.local.reserve_slot("talk", TEN, ttl=minutes(15))
         w.remote.hold(1, TEN)
         async with w.sync:
             await w.settled()
@@ -244,7 +244,7 @@ async def test_a_release_during_the_callback_is_reported() -> None:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(5))
         asked = asyncio.create_task(w.sync.confirm(hold.uid))
         await book.called.wait()
-        w.engine.release_nowait(hold.uid)
+        w.engine.local.release(hold.uid)
         book.goes_on.set()
         with pytest.raises(WrongState):
             await asked

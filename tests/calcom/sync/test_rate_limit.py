@@ -36,7 +36,7 @@ async def hold_many(w: World, count: int) -> list[Reservation]:
 
 
 def states(w: World, holds: list[Reservation]) -> Counter[State | None]:
-    found = (w.engine.get_nowait(hold.uid) for hold in holds)
+    found = (w.engine.local.get(hold.uid) for hold in holds)
     return Counter(one.state if one else None for one in found)
 
 

@@ -122,7 +122,7 @@ async def test_a_crash_during_a_request(op: str) -> None:
         gate.open()
         async with again(w, kept_before):
             await w.pass_slowly(minutes(66), minutes(1))
-            current = w.engine.get_nowait(hold.uid)
+            current = w.engine.local.get(hold.uid)
             assert current is None or current.state is not State.HELD or len(w.there) == 1
             assert w.revoked == []
             assert (await w.sync.reconcile()).agrees
@@ -351,14 +351,14 @@ async def test_a_remote_that_does_not_respond_is_reported() -> None:
 
 async def test_a_hold_that_is_not_tracked_yet_is_reported() -> None:
     async with world() as w:
-        hold = w.engine.reserve_slot_nowait("talk", TEN)  # the sync has not seen the event yet
+        hold = w.engine.local.reserve_slot("talk", TEN)  # the sync has not seen the event yet
         assert await report(w) == [(Difference.UNTRACKED, True)]
         assert w.sync.remote_state(hold.uid) is RemoteState.HELD
 
 
 async def test_more_events_than_the_buffer_holds_are_followed() -> None:
     async with world(event_buffer=1) as w:
-        holds = [w.engine.reserve_slot_nowait("chat", TEN + minutes(30) * n) for n in range(5)]
+        holds = [w.engine.local.reserve_slot("chat", TEN + minutes(30) * n) for n in range(5)]
         await w.settled()
         assert len(w.there) == len(holds)
 

@@ -38,7 +38,7 @@ async def booked(w: World) -> Reservation:
 
 
 def books(w: World, uid: str) -> bool:
-    found = w.engine.get_nowait(uid)
+    found = w.engine.local.get(uid)
     return found is not None and found.state is State.CONFIRMED
 
 
@@ -110,7 +110,7 @@ async def test_a_repeated_confirm_does_not_wait_for_a_background_callback() -> N
 
     async with world(replace(STRICT, on_confirm=book)) as w:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
-        w.engine.confirm_nowait(hold.uid)
+        w.engine.local.confirm(hold.uid)
         again = asyncio.create_task(w.sync.confirm(hold.uid))
         for _ in range(50):
             await asyncio.sleep(0)
@@ -150,7 +150,7 @@ async def test_a_request_of_a_cancelled_reconcile_continues() -> None:
         other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
-        w.engine.release_nowait(other.uid)
+        w.engine.local.release(other.uid)
         await gate.reached()
         w.remote.release(w.live[0].uid)
         w.remote.faults.script(Wait(gate), op="post")
@@ -207,12 +207,12 @@ async def test_a_forgotten_hold_sends_no_request() -> None:
         other = await w.sync.reserve_slot("talk", NOON, ttl=minutes(30))
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
-        w.engine.release_nowait(other.uid)
+        w.engine.local.release(other.uid)
         await gate.reached()
-        w.engine.move_slot_nowait(hold.uid, TEN, event_type="pair")
+        w.engine.local.move_slot(hold.uid, TEN, event_type="pair")
         comparing = asyncio.create_task(w.sync.reconcile())
         await soon(lambda: w.sync.remote_state(hold.uid) is None)
-        w.engine.move_slot_nowait(hold.uid, TEN, event_type="talk")
+        w.engine.local.move_slot(hold.uid, TEN, event_type="talk")
         gate.open()
         assert all(finding.repaired for finding in (await comparing).findings)
         await w.settled()
@@ -227,13 +227,13 @@ async def test_reconcile_does_not_report_on_a_replaced_hold() -> None:
         hold = await w.sync.reserve_slot("talk", TEN, ttl=minutes(30))
         gate = Gate()
         w.remote.faults.script(Wait(gate), op="delete")
-        w.engine.release_nowait(other.uid)
+        w.engine.local.release(other.uid)
         await gate.reached()
         comparing = asyncio.create_task(w.sync.reconcile())
         await asyncio.sleep(0)
-        w.engine.move_slot_nowait(hold.uid, TEN, event_type="pair")
+        w.engine.local.move_slot(hold.uid, TEN, event_type="pair")
         await soon(lambda: w.sync.remote_state(hold.uid) is None)
-        w.engine.move_slot_nowait(hold.uid, TEN, event_type="talk")
+        w.engine.local.move_slot(hold.uid, TEN, event_type="talk")
         await soon(lambda: w.sync.remote_state(hold.uid) is RemoteState.HELD)
         gate.open()
         assert (await comparing).findings == ()

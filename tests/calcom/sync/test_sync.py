@@ -155,7 +155,7 @@ async def test_an_aborted_sync_tells_the_remote_nothing_more() -> None:
         async with w.sync:
             hold = await w.sync.reserve_slot("talk", TEN)
             assert (w.sync.is_open, w.sync.waiting) == (True, frozenset())
-            w.engine.release_nowait(hold.uid)
+            w.engine.local.release(hold.uid)
             await w.sync.abort()
             assert not w.sync.is_open
             with pytest.raises(SyncClosed):

@@ -364,7 +364,7 @@ def test_what_only_fails_unless_looked_at_closely_can_be_had_again() -> None:
     class Shy(MemoryStore):
         def engine(self, *args, **kwargs):  # type: ignore[no-untyped-def]
             engine = super().engine(*args, **kwargs)
-            imported, statistics = engine.imported_nowait, engine.statistics
+            imported, statistics = engine.local.imported, engine.statistics
             unseen = 0
 
             def seen(*about: Any) -> list[ImportedSpan]:
@@ -377,7 +377,7 @@ def test_what_only_fails_unless_looked_at_closely_can_be_had_again() -> None:
                 unseen += 1
                 return statistics() if unseen < 6 else replace(statistics(), waiting=1)
 
-            engine.imported_nowait, engine.statistics = seen, shy  # type: ignore[method-assign, assignment]
+            engine.local.imported, engine.statistics = seen, shy  # type: ignore[method-assign, assignment]
             return engine
 
     finding = simulate(0, STEPS, store=Shy)

@@ -1,0 +1,997 @@
+"""The engine without an event loop: every verb is a plain call, and one step.
+
+It gives the ledger a clock and uids, reads and returns datetimes, and publishes what has
+changed.  `slotengine.engine.engine.SlotEngine` has the same verbs for tasks, and a sweeper;
+its verbs end here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from slotengine.core.ledger.changes import Change, Forgotten, Record
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim as CoreClaim
+from slotengine.core.ledger.reservation import Demand, Entry
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.offer.availability import LONGEST_RANGE, AvailableSlots
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.booking_service import BookingService
+from slotengine.core.time.instant import DAY, FIRST_US, duration_us, from_us, span_us, to_us
+from slotengine.engine.clock import Clock, SystemClock
+from slotengine.engine.events import Event, Feed, Observer
+from slotengine.engine.inputs import (
+    busy_spans_of,
+    checked,
+    clock_of,
+    listed,
+    names_or_none,
+    query_of,
+    span_or_none,
+)
+from slotengine.engine.uids import new_uid as system_new_uid
+from slotengine.engine.values import (
+    BusySpan,
+    ImportedSpan,
+    Quota,
+    Request,
+    Reservation,
+    Slot,
+    Statistics,
+    demand_of,
+    quota_or_none,
+    slots_of,
+)
+from slotengine.engine.waiting import WaitingRoom
+from slotengine.errors import InvalidField, Refused, SlotError, UnknownReservation
+
+if TYPE_CHECKING:
+    from slotengine.core.offer.event_type import EventType
+    from slotengine.core.time.schedule import Windows
+
+FORGOTTEN_PER_TURN = 256
+"""How many reservations `LocalEngine.forgetting` looks at in one piece."""
+
+
+class LocalEngine:
+    """Holds slots, confirms them, and lets them lapse: by plain calls, in one thread.
+
+    It has no tasks.  A hold lapses at its time whether or not anybody marks it; `sweep`
+    marks those that have, and tells of them.  Nobody can wait for a slot here.
+
+    >>> from datetime import UTC
+    >>> from slotengine import minutes
+    >>> engine = LocalEngine()
+    >>> engine.add_resource("room-1", capacity=1)
+    >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+    >>> hold = engine.reserve("room-1", start, minutes(30), holder="customer-7")
+    >>> booking = engine.confirm(hold.uid)
+    >>> print(booking.state, booking.length)
+    State.CONFIRMED 0:30:00
+
+    Arguments: how long a hold lives by default, and may live at least and at
+    most; the age past which it cannot be extended (``max_life``, None for no
+    cap); how long ended reservations can still be asked about (``retention``);
+    the longest span that can be asked for, buffers included (``max_length``);
+    how many may wait for slots at once (``max_waiters``); and, for tests and
+    simulations, the clock and the source of uids.
+
+    Quotas, for each holder that is named, and none by default: how many live
+    holds it may have (``max_holds``), how long their slots may be together
+    (``max_held``), and after how many lapses in a row (``max_lapses``) it gets no
+    hold for a while (``cool_down``), and how many slots it may wait for at once
+    (``max_waits``).  Bookings do not count.  A request may bring a `Quota` of its own.
+
+    Raises `InvalidField` if those durations contradict each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        default_ttl: timedelta = timedelta(minutes=5),
+        min_ttl: timedelta = timedelta(seconds=1),
+        max_ttl: timedelta = timedelta(days=1),
+        max_life: timedelta | None = None,
+        retention: timedelta = timedelta(hours=1),
+        max_length: timedelta = timedelta(days=366),
+        max_waiters: int = 1000,
+        max_holds: int | None = None,
+        max_held: timedelta | None = None,
+        max_lapses: int | None = None,
+        cool_down: timedelta = timedelta(minutes=5),
+        max_waits: int | None = None,
+        clock: Clock | None = None,
+        new_uid: Callable[[], str] = system_new_uid,
+    ) -> None:
+        self.terms = Terms(
+            default_ttl=duration_us(default_ttl, "default_ttl"),
+            shortest_ttl=duration_us(min_ttl, "min_ttl"),
+            longest_ttl=duration_us(max_ttl, "max_ttl"),
+            max_life=None if max_life is None else duration_us(max_life, "max_life"),
+            retention=duration_us(retention, "retention"),
+            longest_span=duration_us(max_length, "max_length"),
+            max_holds=max_holds,
+            max_held=None if max_held is None else duration_us(max_held, "max_held"),
+            max_lapses=max_lapses,
+            cool_down=duration_us(cool_down, "cool_down"),
+        )
+        self.ledger = Ledger(self.terms)
+        """The ledger that decides, to look into.  What is changed through it, nobody is told."""
+        self.service = BookingService(self.ledger)
+        self.clock: Clock = SystemClock() if clock is None else clock_of(clock)
+        """The clock that the engine was made with."""
+        self.read_clock: Callable[[], int] = self.clock.now
+        """Called for the time by every verb.  `SlotEngine` replaces it, to refuse calls."""
+        self._new_uid = new_uid if new_uid is system_new_uid else checked(new_uid)
+        self.waitlist = WaitingRoom(
+            self.ledger,
+            max_waiters,
+            lambda: self.read_clock(),
+            self._new_uid,
+            self._heed,
+            max_waits,
+        )
+        """The calls that wait for slots, to look into."""
+        self.wakes_at = FIRST_US
+        """When the sweeper wakes by itself: it is woken (`wake`) for what is due before."""
+        self.wake: Callable[[], None] = _nobody_sleeps
+        self.feeds: list[Feed] = []
+        self._keep: Callable[[Record], None] | None = None
+        self._refused = 0
+
+    # --- Configuration -----------------------------------------------------------------
+
+    def add_resource(
+        self,
+        id: str,
+        *,
+        capacity: int = 1,
+        schedule: Windows | None = None,
+    ) -> None:
+        """Make a resource known; without a schedule it is always open.
+
+        Can be done at any time.  Raises `InvalidField` for an id that is empty or in
+        use, or no capacity.
+        """
+        self.ledger.add_resource(id, capacity=capacity, schedule=schedule)
+
+    def add_event_type(self, event_type: EventType) -> None:
+        """Make an event type known; its resources must be so already.
+
+        Can be done at any time.  Raises `UnknownResource`, `TooManyUnits`, or
+        `InvalidField` for an id in use.
+        """
+        self.service.add(event_type)
+
+    @property
+    def ttl_bounds(self) -> tuple[timedelta, timedelta]:
+        """The shortest and the longest TTL that a hold may have."""
+        return timedelta(0, 0, self.terms.shortest_ttl), timedelta(0, 0, self.terms.longest_ttl)
+
+    @property
+    def default_ttl(self) -> timedelta:
+        """How long a hold lives if the caller does not say."""
+        return timedelta(0, 0, self.terms.default_ttl)
+
+    def now(self) -> datetime:
+        """Return the time by which this engine decides: the clock's, but never going backwards."""
+        return from_us(self.ledger.look(self.read_clock()))
+
+    # --- Reserve -----------------------------------------------------------------------
+
+    def reserve(
+        self,
+        resource: str,
+        start: datetime,
+        length: timedelta,
+        *,
+        units: int = 1,
+        holder: str | None = None,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        event_type: str | None = None,
+        quota: Quota | None = None,
+        past: bool = False,
+    ) -> Reservation:
+        """Hold a span of one resource for a while.
+
+        Accepted if and only if the span lies inside the resource's hours and
+        no instant of it would exceed the capacity; decided and done in one step.
+
+        A ``key`` makes retries safe: the same key with the same request
+        returns the same reservation, whatever has become of it.  Keys are known
+        to the whole engine: let them begin with something of the caller's own.
+
+        With a ``quota`` the holder may have no more than that, and the hold lives no
+        longer, however often it is renewed; see `Quota`.
+
+        A span that is over is refused, unless it is said that it may be ``past``.
+
+        Raises `SlotTaken`, `OutsideHours`, `AlreadyOver` or `QuotaExceeded`; for bad
+        input `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`.
+        O(log n) in the claims on the resource.
+        """
+        begin, end = span_us(start, length)
+        most = None if quota is None else quota_or_none(quota)
+        lives = self.terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
+        demand = Demand.HOURS if past is False else demand_of(past)
+        now = self.read_clock()
+        try:
+            if units == 1 and key is None and units.__class__ is int:
+                entry = self.ledger.reserve(
+                    resource, begin, end,
+                    uid=self._new_uid(), now=now, ttl=lives, holder=holder, event_type=event_type,
+                    quota=most, demand=demand,
+                )  # fmt: skip
+            else:
+                claims = (CoreClaim(resource, begin, end, units),)
+                entry = self.ledger.reserve_proposal(
+                    Proposal(
+                        begin, end, claims, lives, holder, event_type,
+                        key=key, quota=most, demand=demand,
+                    ),
+                    uid=self._new_uid(), now=now,
+                )  # fmt: skip
+        except Refused:
+            self._refused += 1
+            raise
+        return self.answer(entry)
+
+    def reserve_request(self, request: Request) -> Reservation:
+        """Hold all that a request claims, or nothing: several resources, buffers, seats.
+
+        Raises as `reserve` does, and `NoSeatsLeft`.  O(c log n) for c claims.
+        """
+        proposal, now = self.proposal(request), self.read_clock()
+        try:
+            entry = self.ledger.reserve_proposal(proposal, uid=self._new_uid(), now=now)
+        except Refused:
+            self._refused += 1
+            raise
+        return self.answer(entry)
+
+    def adopt(self, request: Request) -> Reservation:
+        """Let a booking stand that was made elsewhere, whatever is in its way.
+
+        For data that is there already, such as two bookings of one room at a time.
+        Nothing is asked but that the resources exist: neither hours nor the past, nor
+        what is taken, nor limits.  All of it takes time, and counts towards the limits
+        of its event type, until it is cancelled or moved.  It joins the session of its
+        event type and start, also beyond the seats; with another end or other hosts
+        it stands by itself.
+
+        >>> from datetime import UTC
+        >>> from slotengine import Claim, minutes
+        >>> nine = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> request = Request(nine, minutes(30), (Claim("room-1"),))
+        >>> for booking in [engine.adopt(request), engine.adopt(request)]:
+        ...     print(len(engine.busy("room-1", nine, nine + minutes(60))))
+        ...     cancelled = engine.cancel(booking.uid)
+        1
+        1
+        >>> print(len(engine.busy("room-1", nine, nine + minutes(60))))
+        0
+
+        Returns a booking.  Raises `UnknownResource`, `TooManyUnits`, `KeyReused` or
+        `InvalidField`.  O(c log n) for c claims.
+        """
+        proposal, now = self.proposal(request), self.read_clock()
+        return self.answer(self.service.adopt(proposal, uid=self._new_uid(), now=now))
+
+    def reserve_all(self, requests: Sequence[Request]) -> list[Reservation]:
+        """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
+
+        Raises as `reserve_request` does, for the first that cannot be had; the
+        error's ``index`` says which that is.
+
+        >>> from datetime import UTC
+        >>> from slotengine import Claim, SlotTaken, minutes
+        >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> try:
+        ...     engine.reserve_all([Request(start, minutes(30), (Claim("room-1"),))] * 2)
+        ... except SlotTaken as refusal:
+        ...     print(refusal.index)
+        1
+        """
+        proposals, now = self._proposals(requests), self.read_clock()
+        uids = [self._new_uid() for _ in proposals]
+        try:
+            entries = self.ledger.reserve_all(proposals, uids=uids, now=now)
+        except Refused:
+            self._refused += 1
+            raise
+        return [self.answer(entry) for entry in entries]
+
+    def reserve_each(self, requests: Sequence[Request]) -> list[Reservation | Refused]:
+        """Hold each request that can be had; the answer to each is a reservation or its refusal.
+
+        Bad input in any of them is raised, and then nothing is held.
+        """
+        proposals, now = self._proposals(requests), self.read_clock()
+        uids = [self._new_uid() for _ in proposals]
+        results = self.ledger.reserve_each(proposals, uids=uids, now=now)
+        self._refused += sum(isinstance(result, Refused) for result in results)
+        return [
+            result if isinstance(result, Refused) else self.answer(result) for result in results
+        ]
+
+    def reserve_any(
+        self,
+        candidates: Sequence[Request],
+        *,
+        policy: Policy = Policy.FIRST,
+        weights: Sequence[int] | None = None,
+        load_in: tuple[datetime, datetime] | None = None,
+        key: str | None = None,
+    ) -> Reservation:
+        """Hold one of several candidates: the one that the policy prefers among those that fit.
+
+        Load is counted in live claims, holds and bookings alike: all of them,
+        or those that overlap the span ``load_in``.
+
+        Raises `NoneFree`, with the refusal of each candidate.
+        """
+        proposals, now = self._proposals(candidates), self.read_clock()
+        try:
+            entry = self.ledger.reserve_any(
+                proposals, uid=self._new_uid(), now=now,
+                policy=policy, weights=weights, load_in=span_or_none(load_in), key=key,
+            )  # fmt: skip
+        except Refused:
+            self._refused += 1
+            raise
+        return self.answer(entry)
+
+    # --- Event types ---------------------------------------------------------------------
+
+    def reserve_slot(
+        self,
+        event_type: str,
+        start: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        holder: str | None = None,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        only: Collection[str] | None = None,
+        enforce: bool = True,
+        quota: Quota | None = None,
+    ) -> Reservation:
+        """Hold a slot of an event type, by its rules: in one step, with the right resources.
+
+        Of each group the one takes part who is free and whose turn it is;
+        ``only`` those named there are considered.  Unless ``enforce``, hours,
+        notice and booking window do not count; what is taken, and limits, always do.
+        With a ``quota`` the holder may have no more than that, as with `reserve`.
+
+        Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
+        `QuotaExceeded`, `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
+        bad input `UnknownEventType`, `TooManyUnits`, `InvalidTTL`, `KeyReused`
+        or `InvalidField`.  O(h log n) for h hosts.
+        """
+        ask = self.slot_request(
+            event_type, start, length, ttl, only, enforce,
+            seats=seats, holder=holder, key=key, quota=quota,
+        )  # fmt: skip
+        now = self.read_clock()
+        try:
+            entry = self.service.reserve(ask, uid=self._new_uid(), now=now)
+        except Refused:
+            self._refused += 1
+            raise
+        return self.answer(entry)
+
+    def move_slot(
+        self,
+        uid: str,
+        start: datetime,
+        *,
+        event_type: str | None = None,
+        length: timedelta | None = None,
+        seats: int | None = None,
+        ttl: timedelta | None = None,
+        only: Collection[str] | None = None,
+        enforce: bool = True,
+        version: int | None = None,
+    ) -> Reservation:
+        """Re-slot a live hold or a booking by the rules of its event type, keeping its uid.
+
+        By default it keeps its event type, length and seats, and in any case its
+        hosts if they can.  Its own claims and seats are not in its way, and notice and
+        booking window do not count for what stays where it is: to its own start it
+        moves to get more ``seats``, for which it stands in line, or fewer.  With a ``ttl``, a hold
+        also lives that long from now.  If it is refused, nothing has changed.
+
+        Raises as `reserve_slot` and `extend` do.
+        """
+        current = self._current(uid)
+        if event_type is None:
+            if current.event_type is None:
+                raise InvalidField("event_type", "must be given: the reservation is of none")
+            event_type = current.event_type
+            length = current.length if length is None else length
+        if seats is None:
+            seats = 1 if current.seats is None else current.seats.wanted
+        ask = self.slot_request(event_type, start, length, ttl, only, enforce, seats=seats)
+        now = self._moving(uid)
+        entry = self.service.move(uid, ask, now=now, renew=ttl is not None, version=version)
+        return self.answer(entry)
+
+    def slots(
+        self,
+        event_type: str | EventType,
+        start: datetime,
+        end: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> list[Slot]:
+        """Return the slots of an event type that are offered in a range, in order.
+
+        Each begins at or after the start and ends by the end of the range.  They
+        begin at full hours, or the like, of the clocks in ``zone``; where the
+        interval does not divide the hour, ask for whole days, since the grid
+        begins where the range does.  Whatever is
+        offered can be reserved at this moment; reservations whose uids are in
+        ``ignoring``, such as the caller's own, are looked through.
+
+        What is looked for may also be an `EventType` that was not added, if it
+        has no limits: such as some hosts together, for once.
+
+        Raises `UnknownEventType` or `InvalidField`.  O(h w + b log b + s), for
+        w windows of h hosts, b that is taken in the range, and s slots.
+        """
+        return slots_of(
+            self.openings(
+                event_type, start, end,
+                length=length, seats=seats, zone=zone, ignoring=ignoring, only=only,
+            )
+        )  # fmt: skip
+
+    def openings(
+        self,
+        event_type: str | EventType,
+        start: datetime,
+        end: datetime,
+        *,
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> AvailableSlots:
+        """Return the same slots as `slots`, their starts in UTC microseconds.
+
+        For whoever writes down what is offered, and needs no datetimes for it.
+        """
+        query = query_of(event_type, start, end, length, seats, zone, ignoring, only)
+        return self.service.available_slots(query, now=self.read_clock())
+
+    def next_free(
+        self,
+        event_type: str | EventType,
+        after: datetime | None = None,
+        count: int = 1,
+        *,
+        within: timedelta = timedelta(days=366),
+        length: timedelta | None = None,
+        seats: int = 1,
+        zone: str = "UTC",
+        ignoring: Collection[str] = (),
+        only: Collection[str] | None = None,
+    ) -> list[Slot]:
+        """Return the next slots of an event type, from ``after``, or now, on: the first ``count``.
+
+        There are fewer if there are no more that end ``within`` so much time.
+        Otherwise as `slots`; the cost is that of a range to the last one found.
+        """
+        now = self.read_clock()
+        start = from_us(self.ledger.look(now) if after is None else to_us(after, "after"))
+        reach = duration_us(within, "within")
+        if reach > LONGEST_RANGE:
+            raise InvalidField("within", f"must be no more than {LONGEST_RANGE // DAY} days")
+        query = query_of(event_type, start, start, length, seats, zone, ignoring, only)
+        query = query._replace(end=query.start + reach)
+        return slots_of(self.service.next_available_slots(query, count, now=now))
+
+    # --- Imported busy time --------------------------------------------------------------
+
+    def replace_busy(
+        self, source: str, spans: Mapping[str, Iterable[tuple[datetime, datetime]]]
+    ) -> None:
+        """Let these be the spans that a source says resources are busy, and nothing else.
+
+        In one step: what the source said before and does not say now is free
+        again, of every resource.  Busy time takes all units of a resource;
+        reservations that are there already stay.  It is not kept anywhere: read
+        it again after a restart.
+
+        Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
+        O(n log n) for all that is imported of these resources.
+        """
+        found = busy_spans_of(spans)
+        self.ledger.replace_busy(source, found, now=self.read_clock())
+        self.waitlist.imported()
+
+    def imported(self, resource: str, start: datetime, end: datetime) -> list[ImportedSpan]:
+        """Return what each source of busy time says of a resource in a range, in order.
+
+        Raises `UnknownResource` or `InvalidField`.
+        """
+        self.read_clock()  # refuse when closed, as every verb does
+        span = to_us(start, "start"), to_us(end, "end")
+        return [
+            ImportedSpan(from_us(low), from_us(high), source)
+            for low, high, source in self.ledger.imported(resource, *span)
+        ]
+
+    @contextmanager
+    def out_of_turn(self) -> Iterator[None]:
+        """Let what is done in the block go before those who wait: for what is promised already.
+
+        Nobody who waits keeps it off, but what is taken does.  It is for one step of
+        `SlotEngine.run`: do not yield in the block, or others are let through as well.
+
+        >>> from datetime import UTC
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> with engine.out_of_turn():
+        ...     start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        ...     hold = engine.reserve("room-1", start, timedelta(minutes=30))
+        """
+        with self.waitlist.looking_away():
+            yield
+
+    # --- The life of a reservation -------------------------------------------------------
+
+    def extend(
+        self, uid: str, *, ttl: timedelta | None = None, version: int | None = None
+    ) -> Reservation:
+        """Let a live hold live for ``ttl`` (by default the default) from now, in place.
+
+        Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`,
+        `LifeExceeded` or `InvalidTTL`.  O(1).
+        """
+        lives = self.terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
+        now = self.read_clock()
+        return self.answer(self.ledger.extend(uid, ttl=lives, now=now, version=version))
+
+    def move(
+        self,
+        uid: str,
+        start: datetime,
+        length: timedelta | None = None,
+        *,
+        resource: str | None = None,
+        ttl: timedelta | None = None,
+        version: int | None = None,
+        past: bool = False,
+    ) -> Reservation:
+        """Re-slot a live hold or a booking in one step, keeping its uid, units and buffers.
+
+        Its own claims are not in its way; what others wait for it may keep, but
+        not take.  By default it keeps its length and its resources; another
+        ``resource`` can be named if it is on one only.  With a ``ttl``, a hold
+        also lives that long from now.  What decides is the hours of the
+        resources, also if the reservation was made with others (`move_request`
+        can say so again); if its event type is one that the engine knows, the
+        rules of that, as with `move_slot`.  To another start it may move into the
+        ``past`` only if that is said; then no rules count.  If it is refused, nothing
+        has changed.
+
+        Raises as `reserve` and `extend` do.
+        """
+        current = self._current(uid)
+        if self.service.knows(current.event_type):
+            only = None
+            if resource is not None:
+                rules = self.service.rules_of(current.event_type or "")
+                only = rules.restricted_to(resource)
+            return self.move_slot(
+                uid, start,
+                length=length, ttl=ttl, only=only, enforce=not past, version=version,
+            )  # fmt: skip
+        claims = current.claims
+        if resource is not None:
+            if len(claims) > 1:
+                raise InvalidField("resource", "is ambiguous: move_request tells which is which")
+            claims = (replace(claims[0], resource=resource),)
+        request = Request(
+            start,
+            current.length if length is None else length,
+            claims,
+            ttl=ttl,
+            event_type=current.event_type,
+            seats=current.seats,
+            past=past,
+        )
+        return self.move_request(uid, request, version=version)
+
+    def move_request(
+        self, uid: str, request: Request, *, version: int | None = None
+    ) -> Reservation:
+        """Re-slot to what a request claims; as `move`, for any kind of reservation.
+
+        A hold is renewed if the request has a ``ttl``.  Holder, key and quota of the
+        request are not looked at: it counts for whoever made the reservation.
+        """
+        now = self._moving(uid)
+        entry = self.ledger.move(
+            uid, self.proposal(request), now=now, renew=request.ttl is not None, version=version
+        )
+        return self.answer(entry)
+
+    def move_any(
+        self,
+        uid: str,
+        candidates: Sequence[Request],
+        *,
+        policy: Policy = Policy.FIRST,
+        weights: Sequence[int] | None = None,
+        load_in: tuple[datetime, datetime] | None = None,
+        version: int | None = None,
+    ) -> Reservation:
+        """Re-slot to the candidate that the policy prefers among those that fit.
+
+        A hold is renewed if the candidates have a ``ttl``, which then all must.
+        Raises `NoneFree`, and as `move` does.
+        """
+        candidates = listed("requests", candidates)
+        proposals = self._proposals(candidates)
+        renewals = {request.ttl is not None for request in candidates}
+        if len(renewals) > 1:
+            raise InvalidField("ttl", "must be given for all candidates or for none")
+        now = self._moving(uid)
+        entry = self.ledger.move_any(
+            uid, proposals, now=now, renew=True in renewals,
+            policy=policy, weights=weights, load_in=span_or_none(load_in), version=version,
+        )  # fmt: skip
+        return self.answer(entry)
+
+    def confirm(
+        self,
+        uid: str,
+        *,
+        if_still_free: bool = False,
+        version: int | None = None,
+        enforce: bool = True,
+    ) -> Reservation:
+        """Turn a live hold into a booking; repeating it returns the same booking.
+
+        A hold that has expired is refused, unless ``if_still_free``: then it is
+        decided anew whether it can be had, in the same step, by the rules by which it
+        was made: that it is not over, hours, notice, booking window, limits, and who
+        waits.  Unless ``enforce``, only limits and what is taken, or waited for, count.
+        A schedule that a request brought along is not asked again, and quotas
+        are about holds, not bookings.
+
+        Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`;
+        `SlotTaken` or `NoSeatsLeft` if it is no longer free, or others wait for it;
+        and `AlreadyOver`, `TooSoon`, `NotBookable` or `OutsideHours`.
+        """
+        now = self.read_clock()
+        entry = self.service.confirm(
+            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce
+        )
+        return self.answer(entry)
+
+    def release(self, uid: str, *, version: int | None = None) -> Reservation:
+        """Give a hold up; harmless to repeat, and after its expiry.
+
+        Raises `UnknownReservation`, `StaleVersion`; and `WrongState` for a
+        booking, which is to be cancelled.
+        """
+        now = self.read_clock()
+        return self.answer(self.ledger.release(uid, now=now, version=version))
+
+    def cancel(self, uid: str, *, version: int | None = None) -> Reservation:
+        """Give a booking up; harmless to repeat.
+
+        Raises `UnknownReservation`, `StaleVersion`; and `WrongState` for a
+        hold, which is to be released.
+        """
+        now = self.read_clock()
+        return self.answer(self.ledger.cancel(uid, now=now, version=version))
+
+    def forget_bookings(self, before: datetime) -> int:
+        """Forget bookings that were over by some time, and return how many.
+
+        A booking is kept until this is asked for: whoever runs an engine for long
+        should, now and then.  One is over when nothing that it takes reaches beyond
+        ``before``: no buffer, and no day, week, month or year of a limit towards
+        which it counts.  Then it and its key are as if they had never been; nobody
+        is told, since nothing has become of it.  Whose turn it is in a group is
+        counted from the bookings that are left.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> yesterday = engine.now() - timedelta(days=1)
+        >>> hold = engine.reserve("room-1", yesterday, minutes(30), past=True)
+        >>> booking = engine.confirm(hold.uid)
+        >>> print(engine.forget_bookings(engine.now() - minutes(60)))
+        1
+
+        Raises `InvalidField` for a time to come.
+        O(n) for n reservations, and O(log n) for each that is forgotten.
+        """
+        return sum(self.forgetting(before))
+
+    def forgetting(self, before: datetime) -> Iterator[int]:
+        """Do as `forget_bookings`, in pieces, and say of each how many it forgot."""
+        moment = to_us(before, "before")
+        if moment > self.ledger.look(self.read_clock()):
+            raise InvalidField("before", "must not be in the future")
+        uids = self.ledger.uids()
+        for first in range(0, len(uids), FORGOTTEN_PER_TURN):
+            self.read_clock()  # refuses when closed
+            piece = uids[first : first + FORGOTTEN_PER_TURN]
+            forgotten = self.ledger.forget_bookings(moment, piece)
+            if self._keep is not None:
+                self._keep(Forgotten(moment, tuple(piece)))
+            if forgotten:
+                self.waitlist.imported()
+            yield forgotten
+
+    def sweep(self, limit: int | None = None) -> int:
+        """Mark holds that have lapsed, at most ``limit``, tell of them, and return how many.
+
+        Also forgets what was retained for long enough.  What lapsed and is not marked
+        yet is in nobody's way: this is for subscribers, and for memory.  O(log n) each.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> engine = LocalEngine()
+        >>> engine.sweep()
+        0
+        """
+        return self.ledger.expire(self.read_clock(), limit)
+
+    # --- Reading -------------------------------------------------------------------------
+
+    def get(self, uid: str) -> Reservation | None:
+        """Return a reservation, also one that ended within the retention, or None.  O(1)."""
+        now = self.read_clock()
+        entry = self.ledger.get(uid, now=now)
+        return None if entry is None else self._view(entry)
+
+    def busy(self, resource: str, start: datetime, end: datetime) -> list[BusySpan]:
+        """Return where in a range units of the resource are taken, and how many, in order.
+
+        Imported busy time takes all of them.  Raises `UnknownResource` or
+        `InvalidField`.  O(log n + k log k) for k claims in the range.
+        """
+        span = to_us(start, "start"), to_us(end, "end")
+        return [
+            BusySpan(from_us(begin), from_us(finish), units)
+            for begin, finish, units in self.ledger.busy(resource, *span, now=self.read_clock())
+        ]
+
+    def is_free(self, request: Request) -> bool:
+        """Return whether a request could be had now.  An answer, not a promise: `reserve` it."""
+        return self.ledger.is_free(self.proposal(request), now=self.read_clock())
+
+    def reservations(self, resource: str, start: datetime, end: datetime) -> list[Reservation]:
+        """Return the live reservations that claim the resource in a range, by start.
+
+        For the service itself: it shows whose they are.
+        """
+        now = self.read_clock()
+        span = to_us(start, "start"), to_us(end, "end")
+        return [
+            self._view(entry) for entry in self.ledger.reservations_in(resource, *span, now=now)
+        ]
+
+    def statistics(self) -> Statistics:
+        """Return how the engine is doing, at this moment.  O(subscribers)."""
+        tally = self.ledger.tally()
+        self.listen()
+        now = self.ledger.look(self.clock.now())
+        late = max(0, now - self.ledger.next_expiry()) if tally.held else 0
+        return Statistics(
+            held=tally.held,
+            confirmed=tally.confirmed,
+            ended=tally.ended,
+            sessions=tally.sessions,
+            resources=tally.resources,
+            accepted=tally.accepted,
+            refused=self._refused + self.waitlist.refused,
+            expired=tally.expired,
+            overdue=timedelta(0, 0, late),
+            subscribers=len(self.feeds),
+            missed=sum(feed.missed for feed in self.feeds),
+            waiting=len(self.waitlist),
+        )
+
+    # --- For tests and tools ---------------------------------------------------------------
+
+    def check_invariants(self) -> None:
+        """Assert every invariant of the ledger and the waitlist.  O(n log n) for n reservations."""
+        self.ledger.check_invariants()
+        self.waitlist.check_invariants()
+
+    def observe(self, listen: Callable[[Event], None]) -> Callable[[], None]:
+        """Call a function with each event, in the very step of the change.
+
+        A task that reads a subscription hears of a change when it next runs; by
+        then the engine may have gone on.  The function must neither change
+        anything nor raise.  It counts as a subscriber.  Returns a function that
+        ends it.  Raises `InvalidField` unless ``listen`` can be called.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> stop = engine.observe(lambda event: print(event.verb))
+        >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        >>> hold = engine.reserve("room-1", start, minutes(30))
+        Verb.RESERVE
+        >>> stop()
+        """
+        observer = Observer(listen)
+        self.add_feed(observer)
+
+        def stop() -> None:
+            observer.close()
+            self.listen()
+
+        return stop
+
+    def record(self, keep: Callable[[Record], None]) -> None:
+        """Hand a record of each change to a function, in the very step of the change.
+
+        These are what a journal keeps, and `replay` takes back in.  The function
+        must neither change anything nor raise.  Raises `InvalidField` unless
+        ``keep`` can be called.
+        """
+        if not callable(keep):
+            raise InvalidField("keep", f"must be a function of a record, not {keep!r}")
+        self._keep = keep
+        self.listen()
+
+    def replay(self, records: Iterable[Record]) -> None:
+        """Carry out recorded changes again, in order: nothing is decided, and nobody is told.
+
+        For an engine with the same resources and event types, before it is started.
+        Raises `InvalidField` for what is no list of records.
+        """
+        records = listed("records", records)
+        if not all(isinstance(record, Change | Forgotten) for record in records):
+            raise InvalidField("records", f"must be records of changes, not {records!r:.99}")
+        for record in records:
+            if isinstance(record, Forgotten):
+                self.ledger.forget_bookings(*record)
+            else:
+                self.ledger.apply(record)
+
+    # --- Inside, and for the engine on top ---------------------------------------------------
+
+    def _moving(self, uid: str) -> int:
+        """Return the time, at which a reservation is about to move away."""
+        now = self.read_clock()
+        self.waitlist.moving(uid)
+        return now
+
+    def _current(self, uid: str) -> Reservation:
+        current = self.get(uid)
+        if current is None:
+            raise UnknownReservation(uid)
+        return current
+
+    def slot_request(
+        self,
+        event_type: str,
+        start: datetime,
+        length: timedelta | None,
+        ttl: timedelta | None,
+        only: Collection[str] | None,
+        enforce: bool,
+        *,
+        seats: int,
+        holder: str | None = None,
+        key: str | None = None,
+        quota: Quota | None = None,
+    ) -> SlotRequest:
+        """Return what is asked for, in terms of the core.  Raises `InvalidField`."""
+        return SlotRequest(
+            event_type,
+            to_us(start, "start"),
+            None if length is None else duration_us(length, "length"),
+            self.terms.default_ttl if ttl is None else duration_us(ttl, "ttl"),
+            holder,
+            key,
+            seats,
+            names_or_none("only", only),
+            enforce,
+            quota_or_none(quota),
+        )
+
+    def proposal(self, request: Request) -> Proposal:
+        """Return a request in terms of the core.  Raises `InvalidField`."""
+        if not isinstance(request, Request):
+            raise InvalidField("request", f"must be a Request, not {request!r}")
+        return request.proposal(self.terms.default_ttl)
+
+    def _proposals(self, requests: Sequence[Request]) -> list[Proposal]:
+        proposals: list[Proposal] = []
+        try:
+            for request in listed("requests", requests):
+                proposals.append(self.proposal(request))  # noqa: PERF401, so that it can be told
+        except SlotError as error:
+            error.of_request(len(proposals))
+            raise
+        return proposals
+
+    def _view(self, entry: Entry) -> Reservation:
+        return Reservation(entry, self.ledger.now)
+
+    def answer(self, entry: Entry) -> Reservation:
+        """Return what callers see of an entry, and wake the sweeper if it would sleep too long."""
+        ledger = self.ledger
+        if ledger.chores_due < self.wakes_at:
+            self.wakes_at = ledger.chores_due
+            self.wake()
+        return Reservation(entry, ledger.now)
+
+    @property
+    def due(self) -> int:
+        """When there is something to do for `sweep`, or for the calls that wait."""
+        return min(self.ledger.chores_due, self.waitlist.due)
+
+    def add_feed(self, feed: Feed) -> None:
+        """Give a feed every event from now on, until it is closed."""
+        self.feeds.append(feed)
+        self.listen()
+
+    def close_feeds(self, why: Callable[[], Exception | None]) -> None:
+        """Tell every feed that there will be no more, each by an error of its own."""
+        for feed in self.feeds:
+            feed.close(why())
+        self.feeds.clear()
+
+    def listen(self) -> None:
+        """Let the ledger tell of changes while somebody wants to know."""
+        self.feeds = [feed for feed in self.feeds if not feed.closed]
+        wanted = self.feeds or self.waitlist or self._keep
+        self.ledger.on_change = self._publish if wanted else None
+
+    def _heed(self) -> None:
+        """Look after those who wait: see `WaitingRoom`."""
+        self.listen()
+        self.wake()
+
+    def _publish(self, change: Change, entry: Entry) -> None:
+        if self._keep is not None:
+            self._keep(change)
+        self.waitlist.told(change.verb, entry)
+        if not self.feeds:
+            return
+        # The ledger tells after the fact, so what the entry says now is what was decided.
+        event = Event(change.verb, from_us(change.at), Reservation(entry, change.at))
+        unheard = False
+        for feed in self.feeds:
+            if feed.closed:
+                unheard = True
+            else:
+                feed.publish(event)
+        if unheard:
+            self.listen()
+
+
+def _nobody_sleeps() -> None:
+    """Wake the sweeper, if there is one."""
