@@ -46,7 +46,7 @@ def recorded(population: Population) -> list[Change]:
 
 def replay(ledger: Ledger, changes: list[Change]) -> None:
     """Apply recorded changes."""
-    apply = ledger.apply
+    apply = ledger.state.apply
     for change in changes:
         apply(change)
 

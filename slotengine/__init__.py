@@ -12,9 +12,10 @@ The packages:
     ``core.time``
         Instants, spans, time zones, and schedules: when a resource is open.
     ``core.ledger``
-        Who has reserved what, and who may.  `ledger` decides, and `books` has the state and
-        applies the changes.  `timeline` is the interval index, `expiry` knows which hold
-        lapses next, `line` is the waitlist, and `holders` counts what each holder has.
+        Who has reserved what, and who may.  `decide` decides, and `state` has the state and
+        applies the changes; `ledger` does both in one step.  `timeline` is the interval index,
+        `expiry` knows which hold lapses next, `line` is the waitlist, and `holders` counts what
+        each holder has.
     ``core.offer``
         What can be booked.  `event_type` has the event types as callers write them,
         `booking_rules` prepares them for the ledger, `booking_service` reserves by them,

@@ -209,8 +209,11 @@ class Acknowledged:
     def may_be_over(self, one: Reservation, said: Reservation | None) -> bool:
         """Return whether a hold or booking can rightly be reported as ended."""
         if one.until is None:
-            return said is None and to_us(over_at(one), "end") <= self._engine.ledger.let_go
-        if to_us(one.until, "until") > self._engine.ledger.now:
+            return (
+                said is None
+                and to_us(over_at(one), "end") <= self._engine.ledger.state.forgotten_before
+            )
+        if to_us(one.until, "until") > self._engine.ledger.state.now:
             return False
         return said is None or said.state is State.EXPIRED
 

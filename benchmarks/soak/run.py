@@ -173,7 +173,7 @@ class Soak:
     def _read(self) -> None:
         engine, says, arrivals = self.engine, self.engine.statistics(), self.customers.arrivals
         due = min(int(self._second * self.plan.rate), arrivals.due_in_all)
-        holders = engine.ledger.holders
+        holders = engine.ledger.state.holders
         assert holders is not None
         self._gauges.read(
             mean={
@@ -248,7 +248,7 @@ class Soak:
         try:
             ledger.check_invariants()
         except AssertionError as error:
-            self.audit.broken.add(f"the books are wrong: {''.join(format_exception(error))}")
+            self.audit.broken.add(f"the state is wrong: {''.join(format_exception(error))}")
         self.left = {
             "holds": says.held,
             "bookings": says.confirmed,

@@ -411,7 +411,7 @@ class SlotEngine:
                 event_type, start, length, ttl, only, enforce,
                 seats=seats, holder=holder, key=key, quota=quota,
             )  # fmt: skip
-            proposal, last = local.service.prepare(wanted, now=local.read_clock())
+            proposal, last = local.service.prepare(wanted, now=local.look())
             return await self._wait_for(proposal, wait, last)
         return local.reserve_slot(
             event_type, start,
@@ -541,7 +541,7 @@ class SlotEngine:
         ledger, waitlist = local.ledger, local.waitlist
         while True:
             while local.due <= ledger.look(clock.now()):
-                ledger.expire(ledger.now, EXPIRIES_PER_TURN)
+                ledger.expire(ledger.state.now, EXPIRIES_PER_TURN)
                 waitlist.serve()
                 await anyio.lowlevel.checkpoint()
             self._wake = anyio.Event()

@@ -181,7 +181,11 @@ class LocalEngine:
 
     def now(self) -> datetime:
         """Return the time by which this engine decides: the clock's, but never going backwards."""
-        return from_us(self.ledger.look(self.read_clock()))
+        return from_us(self.look())
+
+    def look(self) -> int:
+        """Return the time by which this engine decides, as UTC microseconds."""
+        return self.ledger.look(self.read_clock())
 
     # --- Reserve -----------------------------------------------------------------------
 
@@ -479,7 +483,7 @@ class LocalEngine:
         For whoever writes down what is offered, and needs no datetimes for it.
         """
         query = query_of(event_type, start, end, length, seats, zone, ignoring, only)
-        return self.service.available_slots(query, now=self.read_clock())
+        return self.service.available_slots(query, now=self.look())
 
     def next_free(
         self,
@@ -499,8 +503,8 @@ class LocalEngine:
         There are fewer if there are no more that end ``within`` so much time.
         Otherwise as `slots`; the cost is that of a range to the last one found.
         """
-        now = self.read_clock()
-        start = from_us(self.ledger.look(now) if after is None else to_us(after, "after"))
+        now = self.look()
+        start = from_us(now if after is None else to_us(after, "after"))
         reach = duration_us(within, "within")
         if reach > LONGEST_RANGE:
             raise InvalidField("within", f"must be no more than {LONGEST_RANGE // DAY} days")
@@ -735,7 +739,7 @@ class LocalEngine:
     def forgetting(self, before: datetime) -> Iterator[int]:
         """Do as `forget_bookings`, in pieces, and say of each how many it forgot."""
         moment = to_us(before, "before")
-        if moment > self.ledger.look(self.read_clock()):
+        if moment > self.look():
             raise InvalidField("before", "must not be in the future")
         uids = self.ledger.uids()
         for first in range(0, len(uids), FORGOTTEN_PER_TURN):
@@ -766,7 +770,7 @@ class LocalEngine:
 
     def get(self, uid: str) -> Reservation | None:
         """Return a reservation, also one that ended within the retention, or None.  O(1)."""
-        now = self.read_clock()
+        now = self.look()
         entry = self.ledger.get(uid, now=now)
         return None if entry is None else self._view(entry)
 
@@ -779,19 +783,19 @@ class LocalEngine:
         span = to_us(start, "start"), to_us(end, "end")
         return [
             BusySpan(from_us(begin), from_us(finish), units)
-            for begin, finish, units in self.ledger.busy(resource, *span, now=self.read_clock())
+            for begin, finish, units in self.ledger.busy(resource, *span, now=self.look())
         ]
 
     def is_free(self, request: Request) -> bool:
         """Return whether a request could be had now.  An answer, not a promise: `reserve` it."""
-        return self.ledger.is_free(self.proposal(request), now=self.read_clock())
+        return self.ledger.is_free(self.proposal(request), now=self.look())
 
     def reservations(self, resource: str, start: datetime, end: datetime) -> list[Reservation]:
         """Return the live reservations that claim the resource in a range, by start.
 
         For the service itself: it shows whose they are.
         """
-        now = self.read_clock()
+        now = self.look()
         span = to_us(start, "start"), to_us(end, "end")
         return [
             self._view(entry) for entry in self.ledger.reservations_in(resource, *span, now=now)
@@ -802,7 +806,7 @@ class LocalEngine:
         tally = self.ledger.tally()
         self.listen()
         now = self.ledger.look(self.clock.now())
-        late = max(0, now - self.ledger.next_expiry()) if tally.held else 0
+        late = max(0, now - self.ledger.state.next_expiry()) if tally.held else 0
         return Statistics(
             held=tally.held,
             confirmed=tally.confirmed,
@@ -877,7 +881,7 @@ class LocalEngine:
             if isinstance(record, Forgotten):
                 self.ledger.forget_bookings(*record)
             else:
-                self.ledger.apply(record)
+                self.ledger.state.apply(record)
 
     # --- Inside, and for the engine on top ---------------------------------------------------
 
@@ -938,20 +942,20 @@ class LocalEngine:
         return proposals
 
     def _view(self, entry: Entry) -> Reservation:
-        return Reservation(entry, self.ledger.now)
+        return Reservation(entry, self.ledger.state.now)
 
     def answer(self, entry: Entry) -> Reservation:
         """Return what callers see of an entry, and wake the sweeper if it would sleep too long."""
         ledger = self.ledger
-        if ledger.chores_due < self.wakes_at:
-            self.wakes_at = ledger.chores_due
+        if ledger.state.maintenance_due < self.wakes_at:
+            self.wakes_at = ledger.state.maintenance_due
             self.wake()
-        return Reservation(entry, ledger.now)
+        return Reservation(entry, ledger.state.now)
 
     @property
     def due(self) -> int:
         """When there is something to do for `sweep`, or for the calls that wait."""
-        return min(self.ledger.chores_due, self.waitlist.due)
+        return min(self.ledger.state.maintenance_due, self.waitlist.due)
 
     def add_feed(self, feed: Feed) -> None:
         """Give a feed every event from now on, until it is closed."""

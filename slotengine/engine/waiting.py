@@ -141,10 +141,10 @@ class WaitingRoom:
         try:
             return self._try(proposal, NEWCOMER)
         except (SlotTaken, NoneFree) as refusal:
-            until = min(self._ledger.now + wait, last)
+            until = min(self._ledger.state.now + wait, last)
             if proposal.demand is not ANYTHING_GOES:  # once it is over nobody can have it
                 until = min(until, proposal.end - 1)
-            if until <= self._ledger.now or not _may_pass(refusal):
+            if until <= self._ledger.state.now or not _may_pass(refusal):
                 raise
             # Whoever waited in vain would only keep others off.
             if self._ledger.occupancy.exceeds_limits(proposal):
@@ -161,7 +161,7 @@ class WaitingRoom:
         return waiter
 
     def _closed(self, proposal: Proposal) -> Refused | None:
-        return self._ledger.occupancy.closed(proposal, self._ledger.now)
+        return self._ledger.occupancy.closed(proposal, self._ledger.state.now)
 
     def _check_holder(self, proposal: Proposal) -> None:
         holder, most = proposal.holder, self._most_each
@@ -177,7 +177,7 @@ class WaitingRoom:
         So it is if somebody else has changed it since, who must know of it, too.
         """
         self.dismiss(waiter)
-        entry, now = waiter.caller.entry, self._ledger.now
+        entry, now = waiter.caller.entry, self._ledger.state.now
         if entry is None or entry.key is not None:
             return
         if entry.version == 1 and entry.state_at(now) is State.HELD:
@@ -207,7 +207,7 @@ class WaitingRoom:
         """Note what becomes free if a reservation moves away."""
         if not self.line:
             return
-        entry = self._ledger.get(uid, now=self._ledger.now)
+        entry = self._ledger.get(uid, now=self._ledger.state.now)
         if entry is not None:
             self.line.freed(places_of(entry))
             self._heed()
@@ -228,7 +228,7 @@ class WaitingRoom:
             if waiter is not None:
                 self._serve_one(waiter, last=False)
                 continue
-            waiter = self.line.overdue(self._ledger.now)
+            waiter = self.line.overdue(self._ledger.state.now)
             if waiter is None:
                 return
             self._serve_one(waiter, last=True)
@@ -268,7 +268,7 @@ class WaitingRoom:
 
     def _attend(self) -> None:
         """See to it that the ledger asks us as long as somebody waits."""
-        self._ledger.screen = self.screen if self.line else None
+        self._ledger.state.screen = self.screen if self.line else None
         self._heed()
 
     # --- Fairness --------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class WaitingRoom:
         found = self._ledger.occupancy.obstruction(claim.resource, slot, view)
         if found.in_the_way:
             return found
-        until = max(self.line.free_of(claim), self._ledger.now)
+        until = max(self.line.free_of(claim), self._ledger.state.now)
         return found._replace(retry_at=from_us(until))
 
 

@@ -94,7 +94,7 @@ class Watch:
         for one in self.reservations.values():
             self._stand(one)
         self._ended: deque[str] = deque()
-        self._retention = timedelta(0, 0, engine.ledger.terms.retention)
+        self._retention = timedelta(0, 0, engine.ledger.state.terms.retention)
         self._at: datetime | None = None
         self._lapsed: datetime | None = None
         self._in_turn: list[Event] = []
@@ -150,7 +150,7 @@ class Watch:
                 continue
             wanted = line.without_awaited(waiter.proposal, waiter.ticket)
             try:
-                ledger.occupancy.decide(wanted, ledger.occupancy.view(ledger.now))
+                ledger.occupancy.decide(wanted, ledger.occupancy.view(ledger.state.now))
             except Refused:
                 continue
             details = f"{RULES['served']}: {wanted}, until {from_us(waiter.until)}"
@@ -296,7 +296,7 @@ class Watch:
 
     def _decided_at(self) -> datetime:
         """Return the time by which the engine just answered; its clock may have gone on."""
-        return from_us(self._engine.ledger.now)
+        return from_us(self._engine.ledger.state.now)
 
     def _capacity(self, resource: str) -> int:
         return self._engine.ledger.resource(resource).capacity
@@ -308,12 +308,15 @@ class Watch:
     def _is_forgotten(self, one: Reservation) -> bool:
         """Return whether a booking was forgotten, and was allowed to be."""
         ledger = self._engine.ledger
-        return self._may_be_forgotten(one) and ledger.get(one.uid, now=ledger.now) is None
+        return self._may_be_forgotten(one) and ledger.get(one.uid, now=ledger.state.now) is None
 
     def _may_be_forgotten(self, one: Reservation) -> bool:
         """Return whether a booking was over when the engine was asked to forget such bookings."""
         ends = [one.end, *(_occupied(one, claim)[1] for claim in one.claims)]
-        return one.state is State.CONFIRMED and _us(max(ends)) <= self._engine.ledger.let_go
+        return (
+            one.state is State.CONFIRMED
+            and _us(max(ends)) <= self._engine.ledger.state.forgotten_before
+        )
 
     def _is_over(self, one: Reservation, now: datetime) -> bool:
         return one.state in ENDED and now - _until(one) >= self._retention

@@ -101,7 +101,7 @@ def test_slots_do_not_look_through_what_shares_a_limit(
 
 
 def test_a_limit_that_only_a_lapsed_hold_reaches_is_not_reached() -> None:
-    ledger = Ledger(chores=0)
+    ledger = Ledger(maintenance=0)
     ledger.add_resource("host")
     service = BookingService(ledger)
     once = Limit(Period.YEAR, count=1)

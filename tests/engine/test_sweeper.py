@@ -106,7 +106,7 @@ async def test_expiries_are_announced_in_order_each_once_and_never_early(
         lapses[hold.uid] = hold.until
     told: list[Event] = []
     while engine.statistics().held:
-        told += await expired(events)  # those of the last call's chores, too
+        told += await expired(events)  # those of the last step's maintenance, too
         clock.set(clock.moment + step)
         await settle()
         fresh = await expired(events)

@@ -683,7 +683,7 @@ async def test_who_has_waited_long_enough_hears_what_is_in_the_way_by_then(
     assert [way.booked for way in refusal.in_the_way] == [False]
     assert engine.statistics().refused == 1
     assert engine.ledger.on_change is None
-    assert engine.ledger.screen is None
+    assert engine.ledger.state.screen is None
 
 
 async def test_patience_that_ends_with_the_hold_is_enough(
@@ -1069,7 +1069,7 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
 
         def can_be_had(waiter: Any) -> bool:
             try:
-                ledger.occupancy.decide(waiter.proposal, ledger.occupancy.view(ledger.now))
+                ledger.occupancy.decide(waiter.proposal, ledger.occupancy.view(ledger.state.now))
             except Refused:
                 return False
             return True

@@ -48,12 +48,12 @@ class RoomAgainstList(RuleBasedStateMachine):
     who could be served.
     """
 
-    @initialize(chores=st.sampled_from((0, 1, 16)))
-    def begin(self, chores: int) -> None:
+    @initialize(maintenance=st.sampled_from((0, 1, 16)))
+    def begin(self, maintenance: int) -> None:
         self.now = 1
         self.names = map("n{}".format, count(1))
         self.uids = map(str, count(1))
-        self.ledger = Ledger(TERMS, on_change=self.changed, chores=chores)
+        self.ledger = Ledger(TERMS, on_change=self.changed, maintenance=maintenance)
         add_all(self.ledger)
         self.room = WaitingRoom(
             self.ledger, MOST, lambda: self.now, lambda: next(self.uids), lambda: None
@@ -206,7 +206,7 @@ class RoomAgainstList(RuleBasedStateMachine):
 
         line.check_invariants(can_be_had)
         assert not any(waiter.to_try for waiter in line)
-        assert (self.ledger.screen is not None) == (len(line) > 0)
+        assert (self.ledger.state.screen is not None) == (len(line) > 0)
 
     @invariant()
     def the_books_are_alike(self) -> None:

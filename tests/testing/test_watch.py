@@ -146,7 +146,7 @@ async def test_what_the_block_raises_is_not_hidden(clock: SimClock) -> None:
 
 
 def entry_of(engine: SlotEngine, uid: str) -> Entry:
-    entry = engine.ledger.get(uid, now=engine.ledger.now)
+    entry = engine.ledger.get(uid, now=engine.ledger.state.now)
     assert entry is not None
     return entry
 
@@ -198,7 +198,7 @@ async def out_of_order(engine: SlotEngine, clock: SimClock) -> None:
 
 async def back_in_time(engine: SlotEngine, clock: SimClock) -> None:
     await engine.reserve("room", START, HALF_HOUR)
-    engine.ledger.now -= 1_000_000
+    engine.ledger.state.now -= 1_000_000
     clock.set(NOW - minutes(1))
     await engine.reserve("hall", START, HALF_HOUR)
 
@@ -230,7 +230,7 @@ async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
 async def vanished(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
     await engine.confirm(hold.uid)
-    engine.ledger.forget(entry_of(engine, hold.uid))
+    engine.ledger.state.forget(entry_of(engine, hold.uid))
 
 
 async def silently_changed(engine: SlotEngine, clock: SimClock) -> None:
@@ -338,7 +338,7 @@ async def test_it_can_be_checked_in_turns_while_the_engine_goes_on(clock: SimClo
             await engine.reserve("room", START + turn * HALF_HOUR, HALF_HOUR)
         checking = watch.check_in_turns()
         next(checking)
-        engine.ledger.forget(entry_of(engine, holds[CHECKED_PER_TURN].uid))
+        engine.ledger.state.forget(entry_of(engine, holds[CHECKED_PER_TURN].uid))
         with pytest.raises(InvariantBroken, match="kept"):
             list(checking)
 
@@ -373,7 +373,7 @@ async def test_bookings_that_are_over_may_be_forgotten_if_that_was_asked_for(
         assert len(watch.reservations) == 3
         engine.ledger.forget_bookings(0, [])
         [booking] = await engine.reservations("room", late, NOW)
-        engine.ledger.forget(entry_of(engine, booking.uid))  # which nobody asked for
+        engine.ledger.state.forget(entry_of(engine, booking.uid))  # which nobody asked for
         with pytest.raises(InvariantBroken, match="kept"):
             watch.check()
 

@@ -1,7 +1,7 @@
 """What happens to reservations, as plain values.
 
 A decision is a list of changes.  Applying them, now or when a journal is replayed, is
-all that ever writes to the books: so both make the same of them.
+all that ever writes to the state: so both make the same of them.
 Times are UTC microseconds.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Change(NamedTuple):
-    """One accepted change: what a journal keeps, and `Ledger.apply` carries out.
+    """One accepted change: what a journal keeps, and `LedgerState.apply` carries out.
 
     ``at`` is when it was decided, and ``until`` when the reservation lapses or when it
     ended, from then on.  What a reservation is for is said by those that make or move one.

@@ -474,7 +474,7 @@ class Occupancy:
 
     def obstruction(self, refused: str, slot: Slotted, view: View) -> Obstruction:
         """Return what is in the way of a slot, as a view has it, but as of now."""
-        now, own = self._now(), view.own
+        now, own = max(view.now, self._now()), view.own
         view = view.at(now)
         session = None if slot.seats is None else view.session(_asked(slot))
         free_at = now
@@ -500,7 +500,7 @@ class Occupancy:
         """Return whether all that is in the way of a slot lapses, as `obstruction` would tell."""
         if slot.seats is not None:
             return self.obstruction(refused, slot, view).retry_at is not None
-        view = view.at(self._now())
+        view = view.at(max(view.now, self._now()))
         for claim in slot.claims:
             resource = self._claimed(claim.resource)
             if resource.capacity != 1:

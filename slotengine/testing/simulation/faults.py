@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from slotengine.core.ledger.books import Books
+from slotengine.core.ledger import decide as deciding
+from slotengine.core.ledger import ledger as stepping
 from slotengine.core.ledger.changes import Change, Decision
 from slotengine.core.ledger.commands import Command, Mode, Move, Reserve
 from slotengine.core.ledger.holders import Holders
@@ -32,6 +33,7 @@ from slotengine.core.ledger.occupancy import Occupancy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import Claim, Entry, Reservable, State, Verb
 from slotengine.core.ledger.resource import Resource
+from slotengine.core.ledger.state import LedgerState
 from slotengine.core.ledger.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
 from slotengine.core.ledger.view import View
 from slotengine.core.offer.availability import AvailabilitySearch
@@ -41,11 +43,14 @@ from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import NoneFree, Refused
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger.books import OnChange
+    from types import ModuleType
+
+    from slotengine.core.ledger.ledger import OnChange
 
 Method = Callable[..., Any]
-Patch = tuple[type, str, Callable[[Method], Method]]
-"""A class, the name of a method, and a function that returns the faulty method."""
+Owner: TypeAlias = "type | ModuleType"
+Patch: TypeAlias = tuple[Owner, str, Callable[[Method], Method]]
+"""A class or module, the name of a method or function, and what returns the faulty one."""
 
 FAULTS: Final[dict[str, list[Patch]]] = {}
 """The patches of every fault, by its name."""
@@ -64,7 +69,7 @@ def fault(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _patched(owner: type, name: str, make: Callable[[Method], Method]) -> Iterator[None]:
+def _patched(owner: Owner, name: str, make: Callable[[Method], Method]) -> Iterator[None]:
     right, its_own = getattr(owner, name), name in vars(owner)
     setattr(owner, name, make(right))
     try:
@@ -77,7 +82,7 @@ def _patched(owner: type, name: str, make: Callable[[Method], Method]) -> Iterat
 
 
 def _breaks(
-    name: str, owner: type, method: str
+    name: str, owner: Owner, method: str
 ) -> Callable[[Callable[[Method], Method]], Callable[[Method], Method]]:
     """Add the decorated patch to a fault; the docstring of its first patch describes it."""
 
@@ -110,14 +115,16 @@ def _late_version(right: Method) -> Method:
     return version_at
 
 
-@_breaks("until-off-by-one", Books, "do_chores")
-def _late_chores(right: Method) -> Method:
-    def do_chores(self: Books, now: int, limit: int) -> int:
-        marked: int = right(self, now - 1, limit)
-        self.chores_due = max(self.chores_due, now + 1)  # otherwise the sweeper would spin
+@_breaks("until-off-by-one", stepping, "maintain")
+def _late_maintenance(right: Method) -> Method:
+    def maintain(state: LedgerState, now: int, limit: int) -> list[Entry]:
+        marked: list[Entry] = right(state, now - 1, limit)
+        state.maintenance_due = max(
+            state.maintenance_due, now + 1
+        )  # otherwise the sweeper would spin
         return marked
 
-    return do_chores
+    return maintain
 
 
 @_breaks("expiry-told-twice", Ledger, "expire")
@@ -153,13 +160,13 @@ def _in_the_way(right: Method) -> Method:
     return lambda self, standing: standing
 
 
-@_breaks("forgets-too-early", Books, "forget_bookings")
+@_breaks("forgets-too-early", LedgerState, "forget_bookings")
 def _hasty(right: Method) -> Method:
     """Some bookings are forgotten before they are over."""
     return lambda self, before, uids: right(self, before + 1, uids)
 
 
-@_breaks("never-forgets", Books, "forget")
+@_breaks("never-forgets", LedgerState, "forget")
 def _kept(right: Method) -> Method:
     """Ended reservations stay in memory for ever."""
     return lambda self, entry: None
@@ -199,19 +206,20 @@ def _not_given_back(right: Method) -> Method:
     return give_back
 
 
-@_breaks("in-its-own-way", Ledger, "decide")
+@_breaks("in-its-own-way", stepping, "decide")
 def _in_its_own_way(right: Method) -> Method:
     """A move is refused because of the reservation's own claims."""
 
-    def decide(self: Ledger, command: Command, now: int) -> Decision:
+    def decide(state: LedgerState, command: Command, now: int) -> Decision:
         if isinstance(command, Move):
-            self.check_movable(command.uid, now=now, version=command.version)
+            entry = deciding.known(state, command.uid, now)
+            deciding.admits(entry, Verb.MOVE, now, command.version)
             for candidate in command.candidates:
                 try:
-                    self.occupancy.decide(candidate, self.occupancy.view(now))
+                    state.occupancy.decide(candidate, state.occupancy.view(now))
                 except Refused as refusal:
                     raise refusal if command.choice is None else NoneFree((refusal,)) from None
-        return right(self, command, now)  # type: ignore[no-any-return]
+        return right(state, command, now)  # type: ignore[no-any-return]
 
     return decide
 
@@ -267,11 +275,11 @@ def _other_hours(right: Method) -> Method:
     return lambda self: right(self._replace(schedule=None))
 
 
-@_breaks("successor-told-first", Books, "carry_out")
+@_breaks("successor-told-first", Ledger, "carry_out")
 def _in_its_turn(right: Method) -> Method:
     """The expiry of a hold is published only after the reservation that replaced it."""
 
-    def carry_out(self: Books, changes: Sequence[Change]) -> None:
+    def carry_out(self: Ledger, changes: Sequence[Change]) -> None:
         told: list[tuple[Change, Entry]] = []
         tell = self.on_change
         _telling(self, tell and (lambda *about: told.append(about)), lambda: right(self, changes))
@@ -288,13 +296,13 @@ def _any_version(right: Method) -> Method:
     return lambda self, uid, *, version=None, **how: right(self, uid, **how)
 
 
-@_breaks("unrecorded-extension", Ledger, "apply")
+@_breaks("unrecorded-extension", LedgerState, "apply")
 def _unrecorded(right: Method) -> Method:
     """After a crash, an extended hold expires at its old end."""
 
-    def apply(self: Ledger, change: Any) -> None:
+    def apply(self: LedgerState, change: Any) -> None:
         if change.verb is Verb.EXTEND:
-            change = change._replace(until=self._entries[change.uid].until)
+            change = change._replace(until=self.entries[change.uid].until)
         right(self, change)
 
     return apply
@@ -387,13 +395,13 @@ def _moved_out_of_it(right: Method) -> Method:
     return check_move
 
 
-@_breaks("renewed-for-ever", Ledger, "check_life")
+@_breaks("renewed-for-ever", deciding, "check_life")
 def _immortal(right: Method) -> Method:
     """A hold may be renewed beyond its longest life."""
-    return lambda self, entry, until: None
+    return lambda state, entry, until: None
 
 
-@_breaks("quota-lost-in-a-crash", Books, "apply")
+@_breaks("quota-lost-in-a-crash", LedgerState, "apply")
 def _without_its_quota(right: Method) -> Method:
     """After a crash, the quotas of holds are lost."""
     return lambda self, change: right(self, change._replace(quota=None))
@@ -490,7 +498,7 @@ def _crowd(right: Method) -> Method:
     return join
 
 
-def _telling(ledger: Books, tell: OnChange | None, act: Callable[[], Any]) -> Any:
+def _telling(ledger: Ledger, tell: OnChange | None, act: Callable[[], Any]) -> Any:
     """Replace a ledger's ``on_change`` while it acts."""
     right, ledger.on_change = ledger.on_change, tell
     try:

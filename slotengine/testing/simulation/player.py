@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import anyio
 
-from slotengine.core.ledger.books import CHORES
+from slotengine.core.ledger.maintenance import MAINTENANCE
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import duration_us
 from slotengine.testing.internal.observed import ObservedReservation
@@ -92,7 +92,7 @@ class Player:
         options = ENGINE_OPTIONS if life.quotas else ENGINE_OPTIONS_WITHOUT_QUOTAS
         run.naive.terms = TERMS if life.quotas else TERMS_WITHOUT_QUOTAS
         engine = run.store.engine(run.clock, run.new_uid, options)
-        engine.ledger.chores = CHORES if life.tidy else 0
+        engine.ledger.maintenance = MAINTENANCE if life.tidy else 0
         async with engine, anyio.create_task_group() as run.tasks:
             with run.errors_kept():
                 run.begin(engine)

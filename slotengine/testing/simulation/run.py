@@ -313,8 +313,8 @@ class Run:
         known, ledger = self.naive.known, self.engine.ledger
         for uid in self.uids:
             # Not by the engine's own view, which `Watch` checks: that takes three times as long.
-            entry = ledger.get(uid, now=ledger.now)
-            found = None if entry is None else ObservedReservation.of(entry, ledger.now)
+            entry = ledger.get(uid, now=ledger.state.now)
+            found = None if entry is None else ObservedReservation.of(entry, ledger.state.now)
             expected = known.get(uid)
             if found != expected:
                 raise InvariantBroken("kept", f"{uid}: {difference(found, expected)}")

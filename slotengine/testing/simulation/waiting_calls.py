@@ -72,7 +72,7 @@ class WaitingCalls:
         if doomed is not None and waiter is doomed.waiter and error is None:
             entry = waiter.caller.entry
             assert entry is not None
-            doomed.answer = observed(Reservation(entry, self._run.engine.ledger.now))
+            doomed.answer = observed(Reservation(entry, self._run.engine.ledger.state.now))
             doomed.scope.cancel()
 
     @property

@@ -21,8 +21,9 @@ def asked(ledger: Ledger, verb: Callable[[], object]) -> Command:
         made.append(command)
         raise Asked
 
-    screen, ledger.screen = ledger.screen, lambda proposal, _: proposal  # so no shortcut is taken
-    instead = {"step": ask, "do": ask, "do_chores": lambda *_: 0}
+    screen = ledger.state.screen
+    ledger.state.screen = lambda proposal, _: proposal  # so that no shortcut is taken
+    instead = {"step": ask, "_do": ask, "_maintain": lambda *_: 0}
     vars(ledger).update(instead)
     try:
         verb()
@@ -31,5 +32,5 @@ def asked(ledger: Ledger, verb: Callable[[], object]) -> Command:
     finally:
         for name in instead:
             del vars(ledger)[name]
-        ledger.screen = screen
+        ledger.state.screen = screen
     raise AssertionError("it asks nothing")

@@ -19,6 +19,7 @@ from slotengine.core.ledger.commands import (
     Release,
     Reserve,
 )
+from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal, StartRule
@@ -43,7 +44,7 @@ def seat(start: int) -> Proposal:
 
 def ledger_at_100() -> Ledger:
     """Return a ledger with something in each state, and with holds that lapsed unmarked."""
-    ledger = Ledger(Terms(default_ttl=50, shortest_ttl=1, longest_ttl=1_000), chores=0)
+    ledger = Ledger(Terms(default_ttl=50, shortest_ttl=1, longest_ttl=1_000), maintenance=0)
     for name in ("room", "desk", "hall"):
         ledger.add_resource(name)
     for uid, start in (("lapsed", 0), ("lapsed-2", 10)):
@@ -99,8 +100,8 @@ ACCEPTED: list[tuple[Command, list[Verb], list[str]]] = [
 def test_what_is_decided_is_done(command: Command, verbs: list[Verb], answers: list[str]) -> None:
     ledger = ledger_at_100()
     with untouched(ledger):
-        decision = ledger.decide(command, NOW)
-        assert ledger.decide(command, NOW) == decision
+        decision = decide(ledger.state, command, NOW)
+        assert decide(ledger.state, command, NOW) == decision
     assert [change.verb for change in decision.changes] == verbs
     assert all(change.at == NOW for change in decision.changes)
     assert list(decision.answers) == answers
@@ -116,7 +117,9 @@ def test_what_is_decided_is_done(command: Command, verbs: list[Verb], answers: l
 def test_a_decision_is_of_the_latest_time_seen() -> None:
     ledger = ledger_at_100()
     ledger.look(NOW)
-    assert ledger.decide(Extend("held", 50), 0) == ledger.decide(Extend("held", 50), NOW)
+    assert decide(ledger.state, Extend("held", 50), 0) == decide(
+        ledger.state, Extend("held", 50), NOW
+    )
 
 
 @pytest.mark.parametrize(("command", "verbs", "answers"), ACCEPTED)
@@ -126,7 +129,7 @@ def test_applying_a_decision_that_was_kept_is_the_same(
     here, there = ledger_at_100(), ledger_at_100()
     decision = here.step(command, NOW)
     for change in pickle.loads(pickle.dumps(decision.changes)):
-        there.apply(change)
+        there.state.apply(change)
     there.look(NOW)
     there.check_invariants()
     assert here.uids() == there.uids()
@@ -136,7 +139,7 @@ def test_applying_a_decision_that_was_kept_is_the_same(
     assert here.tally() == there.tally()
     # Also what is done again with the same key.
     again = Reserve((slot(30, key="key"),), ("again",))
-    assert here.decide(again, NOW) == there.decide(again, NOW)
+    assert decide(here.state, again, NOW) == decide(there.state, again, NOW)
 
 
 def seen(ledger: Ledger, uid: str) -> ObservedReservation:
@@ -157,7 +160,7 @@ def test_what_is_refused_of_a_batch_is_an_answer() -> None:
     ledger = ledger_at_100()
     command = Reserve((slot(20), slot(50), slot(55)), ("a", "b", "c"), Mode.EACH)
     with untouched(ledger):
-        decision = ledger.decide(command, NOW)
+        decision = decide(ledger.state, command, NOW)
     first, second, third = decision.answers
     assert isinstance(first, SlotTaken)
     assert isinstance(third, SlotTaken)
@@ -178,6 +181,6 @@ def test_what_is_refused_changes_nothing() -> None:
     ]
     for command, kind in refused:
         with untouched(ledger), pytest.raises(kind):
-            ledger.decide(command, NOW)
+            decide(ledger.state, command, NOW)
     assert ledger.tally().held == 5
     assert seen(ledger, "held").state is State.HELD

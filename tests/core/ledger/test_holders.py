@@ -71,7 +71,7 @@ def test_only_so_many_holds() -> None:
 
 
 def test_a_lapse_counts_whether_or_not_it_was_marked() -> None:
-    ledger = Ledger(Terms(10, 1, 1_000, max_holds=1), chores=0)
+    ledger = Ledger(Terms(10, 1, 1_000, max_holds=1), maintenance=0)
     ledger.add_resource("hall", capacity=100)
     hold(ledger, "a", 0)
     refused(ledger, 9)
@@ -118,7 +118,7 @@ def test_a_hold_that_moves_may_not_grow_beyond() -> None:
 @pytest.mark.parametrize("swapped", [False, True])
 def test_lapses_of_one_moment_count_the_same_in_any_order(how: str, swapped: bool) -> None:
     """One of two was made within the cool-down after an earlier lapse, the other one after it."""
-    ledger = Ledger(Terms(10, 1, 1_000, retention=500, max_lapses=3, cool_down=90), chores=0)
+    ledger = Ledger(Terms(10, 1, 1_000, retention=500, max_lapses=3, cool_down=90), maintenance=0)
     ledger.add_resource("hall", capacity=100)
     ledger.add_resource("room")
     soon, later = ("b", "a") if swapped else ("a", "b")
@@ -184,11 +184,11 @@ def test_lapses_are_forgotten_with_the_hold_that_kept_them(verb: str) -> None:
     for number in range(20):  # others, whose lapses let this one be forgotten
         hold(ledger, f"o{number}", 30 + 10 * number, holder=f"o{number}")
     ledger.check_invariants()
-    assert ledger.holders is not None
-    assert "h" in ledger.holders.records
+    assert ledger.state.holders is not None
+    assert "h" in ledger.state.holders.records
     getattr(ledger, verb)("b", now=300)
     ledger.check_invariants()
-    assert "h" not in ledger.holders.records
+    assert "h" not in ledger.state.holders.records
 
 
 def test_a_booking_forgives() -> None:
@@ -205,7 +205,7 @@ def test_a_booking_forgives() -> None:
 
 def test_a_hold_may_move_though_the_quota_is_lower_by_now() -> None:
     before, after = ledger_with(max_held=20), ledger_with(max_held=15)
-    before.on_change = lambda change, entry: after.apply(change)
+    before.on_change = lambda change, entry: after.state.apply(change)
     hold(before, "a", 0, length=20)
     after.move("a", proposal(20, "room"), now=1)
     with pytest.raises(QuotaExceeded):
@@ -219,7 +219,7 @@ def test_a_hold_may_move_though_the_quota_is_lower_by_now() -> None:
 
 def unswept(**quotas: Any) -> Ledger:
     """Return a ledger that marks nothing on the side."""
-    ledger = Ledger(Terms(10, 1, 1_000, retention=500, **quotas), chores=0)
+    ledger = Ledger(Terms(10, 1, 1_000, retention=500, **quotas), maintenance=0)
     ledger.add_resource("hall", capacity=100)
     return ledger
 
@@ -296,8 +296,8 @@ def test_what_is_long_ago_is_forgotten() -> None:
     for number in range(100):
         hold(ledger, str(number), number * 10, holder=f"h{number}")
     ledger.check_invariants()
-    assert ledger.holders is not None
-    assert len(ledger.holders.records) <= 8
+    assert ledger.state.holders is not None
+    assert len(ledger.state.holders.records) <= 8
 
 
 def test_a_batch_meets_its_own() -> None:
@@ -379,7 +379,7 @@ def test_a_quota_of_a_request_counts_all_that_its_holder_has(direct: bool) -> No
         return ledger.reserve_proposal(under(quota, holder=holder), uid=uid, now=now)
 
     ask("a", 0, None)
-    assert ledger.holders is None
+    assert ledger.state.holders is None
     ask("b", 3, Quota(holds=2))
     with pytest.raises(QuotaExceeded) as caught:
         ask("c", 5, Quota(holds=2))
@@ -512,7 +512,7 @@ def test_a_batch_meets_its_own_under_a_quota() -> None:
 
 def test_a_quota_survives_a_replay() -> None:
     before, after = ledger_with(), ledger_with()
-    before.on_change = lambda change, entry: after.apply(change)
+    before.on_change = lambda change, entry: after.state.apply(change)
     before.reserve_proposal(under(None), uid="early", now=0)
     quota = Quota(holds=3, held=30, life=15)
     before.reserve_proposal(under(quota), uid="a", now=1)
@@ -546,7 +546,7 @@ def test_without_a_quota_on_what_they_have_nobody_is_counted() -> None:
     ledger = ledger_with()
     ledger.reserve_proposal(under(Quota(life=500)), uid="a", now=0)
     ledger.reserve_proposal(under(Quota()), uid="b", now=0)
-    assert ledger.holders is None
+    assert ledger.state.holders is None
 
 
 def test_a_confirmation_does_not_go_through_all_that_a_holder_has() -> None:
@@ -556,14 +556,14 @@ def test_a_confirmation_does_not_go_through_all_that_a_holder_has() -> None:
         ledger.reserve_proposal(under(Quota(holds=99), ttl=5), uid=str(number), now=0)
     ledger.reserve_proposal(under(None, ttl=100), uid="kept", now=1)
     ledger.confirm("kept", now=10)
-    assert ledger.holders is not None
-    assert len(ledger.holders.records["h"].holds) == 5  # lapsed, and not looked at
+    assert ledger.state.holders is not None
+    assert len(ledger.state.holders.records["h"].holds) == 5  # lapsed, and not looked at
     ledger.check_invariants()
     with pytest.raises(QuotaExceeded):
         ledger.reserve_proposal(under(Quota(held=9)), uid="long", now=10)
-    assert len(ledger.holders.records["h"].holds) == 5  # nor by what is refused
+    assert len(ledger.state.holders.records["h"].holds) == 5  # nor by what is refused
     ledger.expire(10)
-    assert "h" not in ledger.holders.records
+    assert "h" not in ledger.state.holders.records
 
 
 @pytest.mark.parametrize("name", ["holds", "held", "waits", "life"])

@@ -179,7 +179,7 @@ def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
         asked.append((proposal, view.own))
         return proposal
 
-    ledger.screen = note
+    ledger.state.screen = note
     entry = ledger.reserve(
         "room", 10, 20, uid="a", now=0, ttl=100, holder="customer-1", event_type="talk"
     )
@@ -191,7 +191,7 @@ def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
     assert ledger.confirm("a", now=150, if_still_free=True).placed
     again = Proposal(30, 40, moved.claims, 0, schedule=ALWAYS_OPEN)
     assert asked[2:] == [(again, None)]  # its hold has lapsed, so it has nothing to keep
-    ledger.screen = None
+    ledger.state.screen = None
     hold(ledger, "b", 20, 30, now=150)
     assert len(asked) == 3
 
@@ -521,7 +521,7 @@ def test_a_key_is_forgotten_with_its_reservation(ledger: Ledger) -> None:
 
 
 def test_a_key_can_be_used_again_before_the_old_one_is_swept_away() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
     later = 100 + TERMS.retention
@@ -656,7 +656,7 @@ def test_who_is_always_needed_is_no_load(ledger: Ledger) -> None:
 
 
 def test_lapsed_holds_are_no_load_though_not_swept() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ledger.add_resource("desk")
     for start in range(3):
@@ -670,7 +670,7 @@ def test_lapsed_holds_are_no_load_though_not_swept() -> None:
 
 
 def test_no_backlog_is_so_long_that_lapsed_holds_are_a_load() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     for name in ("room", "desk"):
         ledger.add_resource(name)
     for start in range(BACKLOG + 2):
@@ -686,7 +686,7 @@ def test_no_backlog_is_so_long_that_lapsed_holds_are_a_load() -> None:
 
 def test_a_load_leaves_out_what_has_lapsed_and_who_moves() -> None:
     """But not the session of who moves, if others are in it; nor what was released before."""
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     for name in ("room", "desk"):
         ledger.add_resource(name)
     for start in range(3):
@@ -712,7 +712,7 @@ def test_a_batch_counts_the_seats_that_others_and_itself_have(ledger: Ledger) ->
 
 
 def test_a_lapsed_hold_elsewhere_is_in_nobodys_way() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ledger.add_resource("desk")
     told = told_of(ledger)
@@ -728,7 +728,7 @@ def test_a_lapsed_hold_elsewhere_is_in_nobodys_way() -> None:
 
 
 def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     for name in ("room", "desk"):
         ledger.add_resource(name)
     hold(ledger, "a", 0, 10, ttl=10)
@@ -738,7 +738,7 @@ def test_a_move_goes_where_a_hold_has_lapsed_that_nobody_marked() -> None:
 
 
 def test_a_hold_goes_where_one_has_lapsed_that_nobody_marked() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("hall", capacity=2)
     for uid, ttl in (("a", 10), ("b", 100)):
         ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=ttl)
@@ -750,7 +750,7 @@ def test_a_hold_goes_where_one_has_lapsed_that_nobody_marked() -> None:
 
 
 def test_a_limit_comes_free_though_nobody_marked_what_lapsed() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("hall", capacity=3)
     ledger.add_limit("limit:day", 2)
     limit = (Claim("limit:day", 0, 1_000, 2),)
@@ -774,7 +774,7 @@ def test_what_takes_more_than_a_limit_has_can_never_be_had() -> None:
 
 
 def test_units_and_limits_come_free_though_nobody_marked_what_lapsed() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("hall", capacity=3)
     ledger.add_limit("limit:day", 2)
     limit = (Claim("limit:day", 0, 1_000, 2),)
@@ -957,11 +957,11 @@ def test_a_batch_that_fails_for_any_reason_holds_nothing(batch: str) -> None:
 def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
     """Its own expiry is told before it, out of turn, and all are still told once."""
     told: list[tuple[Verb, str]] = []
-    ledger = Ledger(replace(TERMS, retention=10_000), chores=0)
+    ledger = Ledger(replace(TERMS, retention=10_000), maintenance=0)
 
     def note(change: Change, entry: Entry) -> None:
         told.append((change.verb, entry.uid))
-        assert change.at == ledger.now
+        assert change.at == ledger.state.now
 
     ledger.on_change = note
     ledger.add_resource("room")
@@ -1008,7 +1008,7 @@ def test_an_expiry_is_announced_before_the_hold_is_reinstated() -> None:
     """Only its own: the others had nothing that it needs, and have their turn."""
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(
-        TERMS, on_change=lambda change, entry: told.append((change.verb, entry.uid)), chores=0
+        TERMS, on_change=lambda change, entry: told.append((change.verb, entry.uid)), maintenance=0
     )
     ledger.add_resource("room")
     for start in range(40):
@@ -1116,7 +1116,7 @@ def test_a_session_conflicts_like_any_other_with_all_else(ledger: Ledger) -> Non
 
 
 def test_seats_come_free_as_holds_lapse() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ledger.reserve_proposal(seat(0, 10, ttl=20), uid="a", now=0)
     ledger.reserve_proposal(seat(0, 10, ttl=40, wanted=2), uid="b", now=0)
@@ -1228,7 +1228,7 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
     for name, capacity in (("room", 1), ("desk", 1), ("hall", 3)):
         again.add_resource(name, capacity=capacity)
     for change in pickle.loads(pickle.dumps(changes)):
-        again.apply(change)
+        again.state.apply(change)
     again.check_invariants()
     for uid in "abcde":
         ours, theirs = ledger.get(uid, now=32), again.get(uid, now=32)
@@ -1241,7 +1241,7 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
 def test_replay_makes_room_as_the_decision_did() -> None:
     """What was accepted over a lapsed hold that nobody had marked is accepted again."""
     changes: list[Change] = []
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.on_change = lambda change, entry: changes.append(change)
     again = Ledger(TERMS)
     for one in (ledger, again):
@@ -1253,14 +1253,14 @@ def test_replay_makes_room_as_the_decision_did() -> None:
     ledger.reserve_proposal(seat(20, 30, ttl=50), uid="d", now=60)
     ledger.reserve_proposal(seat(20, 25, ttl=50), uid="e", now=110)
     for change in changes:
-        again.apply(change)
+        again.state.apply(change)
     again.check_invariants()
     assert again.busy("room", 0, 100, now=110) == ledger.busy("room", 0, 100, now=110)
 
 
 def test_replay_makes_room_for_what_was_reinstated() -> None:
     changes: list[Change] = []
-    ledger, again = Ledger(TERMS, chores=0), Ledger(TERMS)
+    ledger, again = Ledger(TERMS, maintenance=0), Ledger(TERMS)
     ledger.on_change = lambda change, entry: changes.append(change)
     for one in (ledger, again):
         one.add_resource("room")
@@ -1272,7 +1272,7 @@ def test_replay_makes_room_for_what_was_reinstated() -> None:
     assert [change.uid for change in changes if change.verb is Verb.EXPIRE] == ["a", "b"]
     assert changes[-1].verb is Verb.REINSTATE
     for change in changes:
-        again.apply(change)
+        again.state.apply(change)
     again.check_invariants()
     assert again.busy("room", 0, 100, now=100) == [(0, 10, 1)]
 
@@ -1337,7 +1337,7 @@ def test_a_listener_may_stop_listening_while_it_is_told(ledger: Ledger) -> None:
 
 def test_an_expiry_is_told_before_what_needed_its_room() -> None:
     """Though nobody has marked it: room, seats, a limit; of several the first to lapse first."""
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ledger.add_resource("hall", capacity=3)
     ledger.add_limit("limit:day", 1)
@@ -1369,7 +1369,7 @@ def test_an_expiry_is_told_before_what_needed_its_room() -> None:
 
 
 def test_an_expiry_is_told_before_what_needed_the_key_or_the_quota() -> None:
-    ledger = Ledger(replace(TERMS, max_holds=1), chores=0)
+    ledger = Ledger(replace(TERMS, max_holds=1), maintenance=0)
     ledger.add_resource("room")
     ledger.add_resource("hall", capacity=3)
     told = told_of(ledger)
@@ -1394,7 +1394,7 @@ def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
     again = Ledger(TERMS)
     again.add_resource("room")
     for change in changes:
-        again.apply(change)
+        again.state.apply(change)
     assert again.expire(80) == 1
     assert again.tally().held == 1
 
@@ -1409,7 +1409,7 @@ def test_expiries_are_told_once_in_order_and_never_early(ledger: Ledger) -> None
     )
     for uid, ttl in (("a", 300), ("b", 100), ("c", 200)):
         ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=ttl)
-    assert ledger.chores_due == ledger.next_expiry() == 100
+    assert ledger.state.maintenance_due == ledger.state.next_expiry() == 100
     assert ledger.expire(99) == 0
     assert ledger.expire(250) == 2
     assert ledger.expire(250) == 0
@@ -1448,10 +1448,10 @@ def test_at_most_so_many_are_forgotten_at_once(ledger: Ledger) -> None:
         ledger.release(str(start), now=0)
     ledger.expire(500, limit=2)
     assert ledger.tally().ended == 3
-    assert ledger.chores_due == 500
+    assert ledger.state.maintenance_due == 500
     ledger.expire(500, limit=3)
     assert ledger.tally().ended == 0
-    assert ledger.chores_due == NEVER
+    assert ledger.state.maintenance_due == NEVER
 
 
 def test_every_reservation_is_counted_once(ledger: Ledger) -> None:
@@ -1461,12 +1461,12 @@ def test_every_reservation_is_counted_once(ledger: Ledger) -> None:
     assert ledger.tally().accepted == 4
 
 
-def test_a_few_chores_are_done_on_the_side() -> None:
+def test_some_maintenance_is_done_on_the_side() -> None:
     ledger = Ledger(TERMS)
     ledger.add_resource("hall", capacity=100)
     for i in range(50):
         ledger.reserve("hall", 0, 10, uid=str(i), now=0, ttl=10)
-    assert ledger.get("0", now=20) is not None  # looking does no chores
+    assert ledger.get("0", now=20) is not None  # reading does no maintenance
     assert ledger.tally().held == 50
     ledger.reserve("hall", 0, 10, uid="x", now=20, ttl=100)
     assert 1 < ledger.tally().held < 50
@@ -1497,7 +1497,7 @@ def test_what_was_reinstated_does_not_keep_others_from_being_forgotten(ledger: L
     for uid in "ab":
         ledger.confirm(uid, now=150, if_still_free=True)
     ledger.expire(700, limit=1)
-    while ledger.chores_due <= 700:
+    while ledger.state.maintenance_due <= 700:
         ledger.expire(700, limit=1)
     assert ledger.tally().ended == 0
     assert ledger.tally().confirmed == 2
@@ -1521,7 +1521,7 @@ def test_bookings_are_forgotten_once_nothing_of_them_reaches_beyond(ledger: Ledg
         ledger.check_invariants()
     assert ledger.uids() == ["held"]
     assert ledger.tally()[:3] == (1, 0, 0)
-    assert ledger.let_go == 1_000
+    assert ledger.state.forgotten_before == 1_000
     assert ledger.busy("room", 0, 100, now=0) == [(30, 40, 1)]
     with pytest.raises(UnknownReservation):
         ledger.cancel("over", now=0)
@@ -1562,7 +1562,7 @@ def test_what_was_reinstated_can_be_forgotten_while_it_is_remembered_as_expired(
 
 def test_a_listener_never_sees_anything_half_done() -> None:
     """Not even where a lapsed hold is in the way of what is done."""
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ledger.add_resource("desk")
     told: list[Verb] = []
@@ -1654,18 +1654,20 @@ def test_time_never_goes_backwards(ledger: Ledger) -> None:
     assert ledger.extend("a", ttl=100, now=-5).until == 200
     assert ledger.extend("a", ttl=50, now=180).until == 230
     assert ledger.busy("desk", 0, 100, now=230) == []
+    assert ledger.busy("desk", 0, 100, now=150) == [(0, 10, 1)]  # as of 180, the latest step
+    ledger.expire(230)
     assert ledger.busy("desk", 0, 100, now=150) == []
 
 
 def test_reading_nothing_of_an_untouched_ledger() -> None:
     ledger = Ledger()
-    assert ledger.chores_due == ledger.next_expiry() == NEVER
+    assert ledger.state.maintenance_due == ledger.state.next_expiry() == NEVER
     assert ledger.expire(10**18) == 0
     assert set(ledger.tally()) == {0}
 
 
 def test_lapsed_claims_do_not_show_though_not_swept() -> None:
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     hold(ledger, "a", 0, 10)
     assert ledger.busy("room", 0, 100, now=100) == []

@@ -2,7 +2,7 @@
 
 Few instants, few resources, small capacities and short lives, so that spans
 touch, nest and repeat, and holds lapse at the very moment something happens.
-The ledger does some of its chores on the side, or all, or none: nothing that
+The ledger does some of its maintenance on the side, or all, or none: nothing that
 can be seen may depend on it.
 """
 
@@ -116,14 +116,14 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     uids = Bundle("uids")
     terms = TERMS
 
-    @initialize(chores=st.sampled_from((0, 1, 16)))
-    def begin(self, chores: int) -> None:
+    @initialize(maintenance=st.sampled_from((0, 1, 16)))
+    def begin(self, maintenance: int) -> None:
         self.changes: list[Change] = []
         self.seen: dict[str, ObservedReservation] = {}
         self.lapses: list[tuple[int, str, int]] = []
         self.in_turn: list[int] = []
         self.latest, self.adopted = -1, False
-        self.ledger = Ledger(self.terms, on_change=self.changed, chores=chores)
+        self.ledger = Ledger(self.terms, on_change=self.changed, maintenance=maintenance)
         self.naive = NaiveLedger(self.terms, dict(RESOURCES))
         add_all(self.ledger)
         self.now = 1
@@ -376,7 +376,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         if limit is None:
             held = [one for one in self.naive.known.values() if one.state is State.HELD]
             assert self.ledger.tally().held == len(held)
-            assert self.ledger.next_expiry() > self.now
+            assert self.ledger.state.next_expiry() > self.now
 
     @rule(
         source=st.sampled_from(("calendar", "feed")),
@@ -421,7 +421,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         again = Ledger(self.terms)
         add_all(again)
         for change in self.changes:
-            again.apply(change)
+            again.state.apply(change)
         again.check_invariants()
         for uid in self.known:
             ours, theirs = self.ledger.get(uid, now=self.now), again.get(uid, now=self.now)
@@ -430,8 +430,8 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             )
         # Nor is it known how much a holder may still have, whoever has counted so far.
         again.look(self.now)
-        again.count_holders()
-        self.ledger.count_holders()
+        again.state.count_holders()
+        self.ledger.state.count_holders()
         for holder in ("holder-1", "holder-2"):
             assert quotas_left(again, holder) == quotas_left(self.ledger, holder)
         # When memory is freed is nobody's business: what is forgotten is told by get().
@@ -444,8 +444,8 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
 
 def quotas_left(ledger: Ledger, holder: str) -> list[object]:
     """Return what a holder would be told that asks for holds of each length."""
-    assert ledger.holders is not None
-    check, view = ledger.holders.check, ledger.occupancy.view(ledger.now)
+    assert ledger.state.holders is not None
+    check, view = ledger.state.holders.check, ledger.occupancy.view(ledger.state.now)
     return [
         outcome(lambda n=length, q=quota: check(holder, n, view, q))  # type: ignore[misc]
         for length in range(1, 9)

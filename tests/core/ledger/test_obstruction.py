@@ -76,7 +76,7 @@ def test_steps_say_how_much_is_taken_at_every_instant(found: list[Obstacle]) -> 
 @pytest.fixture
 def ledger() -> Ledger:
     """A ledger that marks nothing on the side, so that all that lapsed still stands."""
-    ledger = Ledger(Terms(100, 10, 1_000), chores=0)
+    ledger = Ledger(Terms(100, 10, 1_000), maintenance=0)
     ledger.add_resource("hall", capacity=3)
     ledger.add_limit("limit:day", 3)
     return ledger

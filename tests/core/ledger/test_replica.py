@@ -9,6 +9,7 @@ from typing import Any
 
 from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.commands import Command
+from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Entry
@@ -31,13 +32,13 @@ class ReplicaDecidesTheSame(LedgerAgainstNaive):
 
     @cached_property
     def replica(self) -> Ledger:
-        replica = Ledger(self.terms, chores=0)  # what lapses there, it is told
+        replica = Ledger(self.terms, maintenance=0)  # what lapses there, it is told
         add_all(replica)
         return replica
 
     def changed(self, change: Change, entry: Entry) -> None:
         super().changed(change, entry)
-        self.replica.apply(change)
+        self.replica.state.apply(change)
 
     def import_busy(self, source: str, busy: dict[str, list[tuple[int, int]]]) -> None:
         super().import_busy(source, busy)
@@ -67,7 +68,7 @@ class ReplicaDecidesTheSame(LedgerAgainstNaive):
 def decided(ledger: Ledger, command: Command, now: int) -> object:
     """Return what a ledger decides, or how it refuses, as a value to compare."""
     try:
-        decision = ledger.decide(command, ledger.look(now))
+        decision = decide(ledger.state, command, now)
     except SlotError as error:
         return describe(error)
     answers = [one if isinstance(one, str) else describe(one) for one in decision.answers]

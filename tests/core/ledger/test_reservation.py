@@ -78,7 +78,7 @@ PAIRS = [(state, verb) for state, verbs in EXPECTED.items() for verb in verbs]
 
 def ledger_with(state: State, *, swept: bool) -> Ledger:
     """Return a ledger in which "uid" is in the given state at NOW."""
-    ledger = Ledger(TERMS, chores=0)
+    ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ttl = 100 if state is State.EXPIRED else 1_000
     ledger.reserve("room", 10, 20, uid="uid", now=0, ttl=ttl)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
+from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Entry
@@ -26,7 +27,7 @@ def only_decide(ledger: Ledger, verb: Callable[[], object], now: int) -> None:
     """Decide what a verb asks on a state that refuses to be written, and do none of it."""
     command = asked(ledger, verb)
     with untouched(ledger), suppress(SlotError):
-        ledger.decide(command, now)
+        decide(ledger.state, command, now)
 
 
 class NothingIsTouched(LedgerAgainstNaive):
@@ -51,9 +52,9 @@ class NothingIsTouched(LedgerAgainstNaive):
 
     def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
         self.now += step
-        decide = self.ledger.reserve_each if each else self.ledger.reserve_all
+        verb = self.ledger.reserve_each if each else self.ledger.reserve_all
         uids = [f"never-{i}" for i in range(len(batch))]
-        only_decide(self.ledger, lambda: decide(batch, uids=uids, now=self.now), self.now)
+        only_decide(self.ledger, lambda: verb(batch, uids=uids, now=self.now), self.now)
         with untouched(self.ledger), suppress(SlotError):
             self.ledger.is_free(batch[0], now=self.now)
         return super().batch(batch, 0, each=each)

@@ -24,7 +24,7 @@ class Told(Ledger):
             self.told.append(f"{change.verb.value} {entry.uid}")
 
         terms = Terms(shortest_ttl=1, longest_ttl=10**9)
-        super().__init__(terms, on_change=note, chores=0)
+        super().__init__(terms, on_change=note, maintenance=0)
         self.add_resource("room")
         self.add_resource("annex")
         self.add_resource("hall", capacity=3)
@@ -161,7 +161,7 @@ def test_seats_are_counted_without_what_moves_and_with_the_batch(ledger: Told) -
 
 
 def test_a_move_marks_expired_holds_of_its_holder_only_if_it_is_a_hold(ledger: Told) -> None:
-    ledger.count_holders()
+    ledger.state.count_holders()
     for uid, ttl in (("mine", 10**9), ("expired", 5)):
         ledger.reserve("hall", 0, 10, uid=uid, now=0, ttl=ttl, holder="holder-1")
     ledger.reserve("room", 0, 10, uid="booking", now=0, ttl=9, holder="holder-1")

@@ -72,9 +72,8 @@ def seen(root: object) -> tuple[dict[int, tuple[Any, list[object]]], set[type]]:
 
 @contextmanager
 def untouched(ledger: Ledger) -> Iterator[None]:
-    """Let nothing of a ledger's state be written; the time it has seen is none of it."""
-    kept = {name: value for name, value in vars(ledger).items() if name not in {"now", "on_change"}}
-    before, kinds = seen(kept)
+    """Let nothing of a ledger's state be written."""
+    before, kinds = seen(ledger.state)
     guarded = {id(one) for one, _ in before.values()}
 
     def refuse(self: object, name: str, value: object) -> None:
@@ -90,7 +89,7 @@ def untouched(ledger: Ledger) -> Iterator[None]:
     finally:
         for kind in kinds:
             del kind.__setattr__
-    after, _ = seen(kept)
+    after, _ = seen(ledger.state)
     assert after.keys() == before.keys(), "something was put in, or taken out"
     for where, (one, held) in before.items():
         if after[where][1] != held:

@@ -663,7 +663,7 @@ def test_a_refused_move_leaves_the_very_session() -> None:
     again = Shop(shop.now).open("first", "second")
     again.offer(all_of=[], any_of=[["first", "second"]], seats=2)
     for change in changes:
-        again.ledger.apply(change)
+        again.ledger.state.apply(change)
     asked = SlotRequest("talk", at(13), ttl=TTL)
     picks = [
         one.service.reserve(asked, uid="next", now=shop.now).all_claims()[0].resource
@@ -882,7 +882,7 @@ def test_a_limit_of_a_year_is_replayed_as_fast_as_any() -> None:
     counted: Any = Counted(10_000)
     limit.timeline = counted
     for change in changes:
-        again.ledger.apply(change)
+        again.ledger.state.apply(change)
     assert len(limit.timeline) == 300
     assert looked_at == []
 

@@ -66,7 +66,7 @@ class Shop:
     """A ledger with two event types, driven at random."""
 
     night: int
-    chores: int
+    maintenance: int
     resources: dict[str, tuple[int, Windows | None]]
     types: list[EventType]
     now: int
@@ -74,7 +74,7 @@ class Shop:
     uids: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(chores=self.chores)
+        self.ledger = Ledger(maintenance=self.maintenance)
         for name, (capacity, schedule) in self.resources.items():
             self.ledger.add_resource(name, capacity=capacity, schedule=schedule)
         self.service = BookingService(self.ledger)

@@ -113,7 +113,7 @@ def test_slots_of_pools(
     Method: a sweep over the gaps lays out the grid, and each start is compared with everything
     that is taken.
     """
-    ledger = Ledger(chores=0)
+    ledger = Ledger(maintenance=0)
     shared = {kind: Schedule("UTC", dict.fromkeys(range(7), hours(HOURS[kind]))) for kind in HOURS}
     names = [f"host-{i}" for i in range(len(kinds))]
     some = [Some(windows(kind)) for kind in kinds]

@@ -43,7 +43,7 @@ def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledge
 
 def turns(ledger: Ledger, host: str) -> Turns:
     """Return how much of a talk a host has, as a decision would see it now."""
-    return ledger.occupancy.view(ledger.now).turns(ledger.resource(host), "talk")
+    return ledger.occupancy.view(ledger.state.now).turns(ledger.resource(host), "talk")
 
 
 def takes(
@@ -113,7 +113,7 @@ def test_turns_survive_a_restart(weights: list[int], before: int, after: int) ->
             ledger.release(f"talk-{i}", now=i)
     again, its_service = desk(weights)
     for change in changes:
-        again.apply(change)
+        again.state.apply(change)
     for i in range(before, before + after):
         assert takes(service, i, now=i) == takes(its_service, i, now=i)
     again.check_invariants()
@@ -143,7 +143,7 @@ def test_who_cannot_loses_no_turn() -> None:
 def test_a_backlog_of_lapsed_holds_counts_for_nobody() -> None:
     """There are more than one call cleans up, and none is cleaned up before the pick."""
     ledger, service = desk([1, 1, 1])
-    ledger.chores = 0
+    ledger.maintenance = 0
     for i in range(3_001):  # one host more than the others
         takes(service, i)
     assert takes(service, 3_001, now=5 * MINUTE) == "host-0"
