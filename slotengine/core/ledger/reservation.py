@@ -145,6 +145,30 @@ class Seats(NamedTuple):
     wanted: int = 1
 
 
+class Series(NamedTuple):
+    """Reservations that were made together, such as a weekly meeting."""
+
+    uid: str
+    position: int
+    """Which of them this is: 0 for the first."""
+
+
+class Extra(NamedTuple):
+    """What most reservations have nothing of.  It is replaced whole, and never changed."""
+
+    metadata: tuple[tuple[str, str], ...] = ()
+    details: str | None = None
+    tags: tuple[str, ...] = ()
+    series: Series | None = None
+    replaces: str | None = None
+    """The uid of the reservation in whose place this one is."""
+    replaced_by: str | None = None
+    """The uid of the one that is in its place."""
+
+
+NOTHING_EXTRA: Final = Extra()
+
+
 class Placement(NamedTuple):
     """What a reservation is for: all that a move changes."""
 
@@ -224,11 +248,13 @@ class Entry:
     """
 
     __slots__ = (
+        "changed",
         "claims",
         "created",
         "demand",
         "end",
         "event_type",
+        "extra",
         "holder",
         "key",
         "place",
@@ -237,6 +263,7 @@ class Entry:
         "quota",
         "resource",
         "seats",
+        "serial",
         "session",
         "start",
         "state",
@@ -260,14 +287,18 @@ class Entry:
         placed: bool = False,
         quota: Quota | None = None,
         demand: Demand = ANYTHING_GOES,
+        serial: int = 0,
+        extra: Extra | None = None,
     ) -> None:
         self.uid = uid
+        self.serial = serial
+        self.extra = extra
         self.demand = demand
         self.state = HELD
         self.version = 1
         # While held, the moment it lapses; once ended, the moment it ended; for a booking, never.
         self.until = until
-        self.created = created
+        self.created = self.changed = created
         self.holder = holder
         # What it was made under: renewing and moving it count for whoever made it.
         self.quota = quota
