@@ -32,7 +32,7 @@ from slotengine.engine.events import Event, Subscription
 from slotengine.engine.inputs import check_step, check_time, plain
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.turns import Turns
-from slotengine.engine.uids import new_uid as system_new_uid
+from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import Claim, Quota, Request, Reservation, Statistics
 from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import EngineClosed
@@ -111,7 +111,7 @@ class SlotEngine:
         cool_down: timedelta = timedelta(minutes=5),
         max_waits: int | None = None,
         clock: Clock | None = None,
-        new_uid: Callable[[], str] = system_new_uid,
+        new_uid: Callable[[int], str] = new_uid_in,
     ) -> None:
         self.local = LocalEngine(
             default_ttl=default_ttl,

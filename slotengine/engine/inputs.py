@@ -132,13 +132,13 @@ def check_time(now: object) -> None:
         )
 
 
-def checked(new_uid: Callable[[], str]) -> Callable[[], str]:
+def checked(new_uid: Callable[[int], str]) -> Callable[[int], str]:
     """Return the same source of uids, which raises `InvalidField` for what is none."""
     if not callable(new_uid):
         raise InvalidField("new_uid", f"must be a function that returns a uid, not {new_uid!r}")
 
-    def draw() -> str:
-        uid = new_uid()
+    def draw(bucket: int) -> str:
+        uid = new_uid(bucket)
         check_name("uid", uid)
         return uid
 

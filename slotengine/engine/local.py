@@ -20,6 +20,7 @@ from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim as CoreClaim
 from slotengine.core.ledger.reservation import Demand, Entry
 from slotengine.core.ledger.terms import Terms
+from slotengine.core.ledger.uids import bucket_for
 from slotengine.core.offer.availability import LONGEST_RANGE, AvailableSlots
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
@@ -35,7 +36,7 @@ from slotengine.engine.inputs import (
     query_of,
     span_or_none,
 )
-from slotengine.engine.uids import new_uid as system_new_uid
+from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import (
     BusySpan,
     ImportedSpan,
@@ -80,7 +81,8 @@ class LocalEngine:
     cap); how long ended reservations can still be asked about (``retention``);
     the longest span that can be asked for, buffers included (``max_length``);
     how many may wait for slots at once (``max_waiters``); and, for tests and
-    simulations, the clock and the source of uids.
+    simulations, the clock and the source of uids (``new_uid``), a function of the bucket
+    that a uid has to name (`slotengine.core.ledger.uids`).
 
     Quotas, for each holder that is named, and none by default: how many live
     holds it may have (``max_holds``), how long their slots may be together
@@ -107,7 +109,7 @@ class LocalEngine:
         cool_down: timedelta = timedelta(minutes=5),
         max_waits: int | None = None,
         clock: Clock | None = None,
-        new_uid: Callable[[], str] = system_new_uid,
+        new_uid: Callable[[int], str] = new_uid_in,
     ) -> None:
         self.terms = Terms(
             default_ttl=duration_us(default_ttl, "default_ttl"),
@@ -128,12 +130,12 @@ class LocalEngine:
         """The clock that the engine was made with."""
         self.read_clock: Callable[[], int] = self.clock.now
         """Called for the time by every verb.  `SlotEngine` replaces it, to refuse calls."""
-        self._new_uid = new_uid if new_uid is system_new_uid else checked(new_uid)
+        self._new_uid = new_uid if new_uid is new_uid_in else checked(new_uid)
         self.waitlist = WaitingRoom(
             self.ledger,
             max_waiters,
             lambda: self.read_clock(),
-            self._new_uid,
+            self._uid_for,
             self._heed,
             max_waits,
         )
@@ -230,8 +232,8 @@ class LocalEngine:
             if units == 1 and key is None and units.__class__ is int:
                 entry = self.ledger.reserve(
                     resource, begin, end,
-                    uid=self._new_uid(), now=now, ttl=lives, holder=holder, event_type=event_type,
-                    quota=most, demand=demand,
+                    uid=self._new_uid(bucket_for(resource)), now=now, ttl=lives,
+                    holder=holder, event_type=event_type, quota=most, demand=demand,
                 )  # fmt: skip
             else:
                 claims = (CoreClaim(resource, begin, end, units),)
@@ -240,7 +242,7 @@ class LocalEngine:
                         begin, end, claims, lives, holder, event_type,
                         key=key, quota=most, demand=demand,
                     ),
-                    uid=self._new_uid(), now=now,
+                    uid=self._new_uid(bucket_for(resource)), now=now,
                 )  # fmt: skip
         except Refused:
             self._refused += 1
@@ -254,7 +256,7 @@ class LocalEngine:
         """
         proposal, now = self.proposal(request), self.read_clock()
         try:
-            entry = self.ledger.reserve_proposal(proposal, uid=self._new_uid(), now=now)
+            entry = self.ledger.reserve_proposal(proposal, uid=self._uid_for(proposal), now=now)
         except Refused:
             self._refused += 1
             raise
@@ -288,7 +290,7 @@ class LocalEngine:
         `InvalidField`.  O(c log n) for c claims.
         """
         proposal, now = self.proposal(request), self.read_clock()
-        return self.answer(self.service.adopt(proposal, uid=self._new_uid(), now=now))
+        return self.answer(self.service.adopt(proposal, uid=self._uid_for(proposal), now=now))
 
     def reserve_all(self, requests: Sequence[Request]) -> list[Reservation]:
         """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
@@ -308,7 +310,7 @@ class LocalEngine:
         1
         """
         proposals, now = self._proposals(requests), self.read_clock()
-        uids = [self._new_uid() for _ in proposals]
+        uids = [self._uid_for(one) for one in proposals]
         try:
             entries = self.ledger.reserve_all(proposals, uids=uids, now=now)
         except Refused:
@@ -322,7 +324,7 @@ class LocalEngine:
         Bad input in any of them is raised, and then nothing is held.
         """
         proposals, now = self._proposals(requests), self.read_clock()
-        uids = [self._new_uid() for _ in proposals]
+        uids = [self._uid_for(one) for one in proposals]
         results = self.ledger.reserve_each(proposals, uids=uids, now=now)
         self._refused += sum(isinstance(result, Refused) for result in results)
         return [
@@ -348,7 +350,7 @@ class LocalEngine:
         proposals, now = self._proposals(candidates), self.read_clock()
         try:
             entry = self.ledger.reserve_any(
-                proposals, uid=self._new_uid(), now=now,
+                proposals, uid=self._new_uid(proposals[0].bucket() if proposals else 0), now=now,
                 policy=policy, weights=weights, load_in=span_or_none(load_in), key=key,
             )  # fmt: skip
         except Refused:
@@ -390,7 +392,9 @@ class LocalEngine:
         )  # fmt: skip
         now = self.read_clock()
         try:
-            entry = self.service.reserve(ask, uid=self._new_uid(), now=now)
+            entry = self.service.reserve(
+                ask, uid=self._new_uid(self.service.bucket(event_type)), now=now
+            )
         except Refused:
             self._refused += 1
             raise
@@ -940,6 +944,9 @@ class LocalEngine:
             error.of_request(len(proposals))
             raise
         return proposals
+
+    def _uid_for(self, proposal: Proposal) -> str:
+        return self._new_uid(proposal.bucket())
 
     def _view(self, entry: Entry) -> Reservation:
         return Reservation(entry, self.ledger.state.now)

@@ -74,7 +74,7 @@ class WaitingRoom:
         ledger: Ledger,
         most: int,
         now: Callable[[], int],
-        new_uid: Callable[[], str],
+        new_uid: Callable[[Proposal], str],
         heed: Callable[[], None],
         most_each: int | None = None,
     ) -> None:
@@ -276,7 +276,9 @@ class WaitingRoom:
     def _try(self, proposal: Proposal, ticket: int) -> Entry:
         self.ticket = ticket
         try:
-            return self._ledger.reserve_proposal(proposal, uid=self._new_uid(), now=self._now())
+            return self._ledger.reserve_proposal(
+                proposal, uid=self._new_uid(proposal), now=self._now()
+            )
         finally:
             self.ticket = NEWCOMER
 

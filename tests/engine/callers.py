@@ -40,11 +40,11 @@ def world() -> tuple[SlotEngine, SimClock, Recorder]:
     """Return an engine that is not entered yet, its clock, and a recorder by that."""
     clock = SimClock(from_us(0))
     numbers = count(1)
-    engine = engine_on(clock, lambda: f"r{next(numbers)}")
+    engine = engine_on(clock, lambda _: f"r{next(numbers)}")
     return engine, clock, Recorder(clock.now)
 
 
-def engine_on(clock: Clock, new_uid: Callable[[], str]) -> SlotEngine:
+def engine_on(clock: Clock, new_uid: Callable[[int], str]) -> SlotEngine:
     """Return an engine of these resources and terms that is not entered yet."""
     assert TERMS.max_life is not None
     engine = SlotEngine(

@@ -33,7 +33,7 @@ async def engine(clock: SimClock) -> AsyncIterator[SlotEngine]:
     "shop" is open from 09:00 to 17:00 on the day of `NOW`.
     """
     numbers = count(1)
-    async with SlotEngine(clock=clock, new_uid=lambda: str(next(numbers))) as engine:
+    async with SlotEngine(clock=clock, new_uid=lambda _: str(next(numbers))) as engine:
         engine.add_resource("room")
         engine.add_resource("annex")
         engine.add_resource("hall", capacity=3)

@@ -174,7 +174,7 @@ def world(clock: SimClock) -> SlotEngine:
         ["lapsed", "meeting", "hold", "booking", "seat", "plain", *"12345", "pair"],
         map(str, count(10)),
     )
-    return SlotEngine(clock=clock, new_uid=lambda: next(uids))
+    return SlotEngine(clock=clock, new_uid=lambda _: next(uids))
 
 
 async def answer_of(form: Callable[..., Any], *args: object, **options: object) -> object:

@@ -193,7 +193,7 @@ def prepare(engine: SlotEngine, clock: SimClock) -> None:
 
 def prepared(clock: SimClock) -> SlotEngine:
     uids = iter(["lapsed", "hold", "booking", *map(str, range(100))])
-    return SlotEngine(clock=clock, new_uid=lambda: next(uids))
+    return SlotEngine(clock=clock, new_uid=lambda _: next(uids))
 
 
 async def outcome(answer: Callable[[], Any]) -> object:
@@ -1704,7 +1704,7 @@ async def test_now_never_goes_backwards(engine: SlotEngine, clock: SimClock) -> 
 
 async def test_uids_come_from_the_source_injected(clock: SimClock) -> None:
     numbers = count()
-    async with SlotEngine(clock=clock, new_uid=lambda: f"uid-{next(numbers)}") as engine:
+    async with SlotEngine(clock=clock, new_uid=lambda _: f"uid-{next(numbers)}") as engine:
         engine.add_resource("hall", capacity=9)
         single = await engine.reserve("hall", START, HALF_HOUR)
         batch = await engine.reserve_all([asks("hall"), asks("hall")])
@@ -1712,7 +1712,7 @@ async def test_uids_come_from_the_source_injected(clock: SimClock) -> None:
 
 
 async def test_a_source_that_repeats_a_uid_makes_no_reservation(clock: SimClock) -> None:
-    async with SlotEngine(clock=clock, new_uid=lambda: "same") as engine:
+    async with SlotEngine(clock=clock, new_uid=lambda _: "same") as engine:
         engine.add_resource("hall", capacity=9)
         await engine.reserve("hall", START, HALF_HOUR)
         before = books(engine)

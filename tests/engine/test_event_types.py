@@ -54,7 +54,7 @@ def clock() -> SimClock:
 @pytest.fixture
 async def engine(clock: SimClock) -> Any:
     numbers = count(1)
-    async with SlotEngine(clock=clock, new_uid=lambda: str(next(numbers))) as engine:
+    async with SlotEngine(clock=clock, new_uid=lambda _: str(next(numbers))) as engine:
         for name in ("room-1", "room-2"):
             engine.add_resource(name, schedule=OFFICE)
         engine.add_event_type(

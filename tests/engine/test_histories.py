@@ -278,7 +278,7 @@ async def test_quotas_of_requests_are_about_all_that_a_holder_has() -> None:
     terms, numbers = Terms(5, 1, 20, retention=15), count(1)
     async with SlotEngine(
         default_ttl=us(5), min_ttl=us(1), max_ttl=us(20), retention=us(15),
-        clock=clock, new_uid=lambda: f"r{next(numbers)}",
+        clock=clock, new_uid=lambda _: f"r{next(numbers)}",
     ) as engine:  # fmt: skip
         for room in ROOMS:
             engine.add_resource(room)

@@ -136,7 +136,7 @@ async def test_what_only_asks_for_a_name_finds_none(events: SlotEngine) -> None:
 async def test_a_uid_that_cannot_be_kept_is_refused(clock: SimClock, bad: str) -> None:
     """Whoever brings a source of uids is told, by every verb that draws one."""
     uid: object = "right"
-    async with SlotEngine(clock=clock, new_uid=lambda: uid) as engine:  # type: ignore[arg-type, return-value]
+    async with SlotEngine(clock=clock, new_uid=lambda _: uid) as engine:  # type: ignore[arg-type, return-value]
         engine.add_resource("room")
         engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"]))
         engine.local.reserve("room", START - HALF_HOUR, HALF_HOUR)

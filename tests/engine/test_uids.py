@@ -8,12 +8,15 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from uuid import RFC_4122, UUID
 
 import pytest
 
-from slotengine.core.ledger.uids import bucket_for, bucket_in
+from slotengine import Claim, EventType, LocalEngine, Request, minutes
+from slotengine.core.ledger.uids import bucket_for, bucket_in, bucket_of
 from slotengine.engine.uids import BATCH, _draw, new_uid, new_uid_in
+from slotengine.errors import InvalidField, UnknownEventType
 
 MANY = 100_000
 
@@ -105,3 +108,39 @@ def test_a_child_process_draws_others_than_its_parent() -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert len(childs) == len(own) == 2 * BATCH
     assert not childs & own
+
+
+# --- Of an engine ------------------------------------------------------------------------------
+
+
+def test_every_reservation_is_in_the_bucket_of_its_first_resource() -> None:
+    engine = LocalEngine()
+    for name in ("acme/room", "acme/desk", "other/room"):
+        engine.add_resource(name, capacity=9)
+    talk = EventType(id="talk", length=minutes(30), any_of=[["acme/desk", "acme/room"]])
+    engine.add_event_type(talk)
+    start = datetime(2030, 1, 7, 9, 5, 7, tzinfo=UTC)
+    acme = Request(start, minutes(30), (Claim("acme/room"), Claim("acme/desk")))
+    other = Request(start, minutes(30), (Claim("other/room"),))
+    made = [
+        engine.reserve("acme/room", start, minutes(30)),
+        engine.reserve("acme/room", start, minutes(30), key="k"),
+        engine.reserve_request(acme),
+        engine.adopt(acme),
+        engine.reserve_any([acme, other]),
+        engine.reserve_slot("talk", start),
+    ]
+    assert {bucket_in(one.uid) for one in made} == {bucket_of("acme")}
+    both = engine.reserve_all([acme, other])
+    assert [bucket_in(one.uid) for one in both] == [bucket_of("acme"), bucket_of("other")]
+
+
+def test_requests_for_nothing_known_are_refused_whatever_their_bucket() -> None:
+    engine = LocalEngine()
+    start = datetime(2030, 1, 7, 9, tzinfo=UTC)
+    with pytest.raises(UnknownEventType):
+        engine.reserve_slot("talk", start)
+    with pytest.raises(InvalidField, match="claims must name at least one resource"):
+        engine.reserve_request(Request(start, minutes(30), ()))
+    with pytest.raises(InvalidField, match="candidates must be at least one"):
+        engine.reserve_any([])

@@ -878,7 +878,7 @@ class Oops(Exception):
 async def test_an_error_of_the_callers_own_reaches_the_caller(clock: SimClock) -> None:
     numbers = count(1)
 
-    def new_uid() -> str:
+    def new_uid(_: int) -> str:
         if (number := next(numbers)) == 3:
             raise Oops
         return str(number)

@@ -56,7 +56,7 @@ class RoomAgainstList(RuleBasedStateMachine):
         self.ledger = Ledger(TERMS, on_change=self.changed, maintenance=maintenance)
         add_all(self.ledger)
         self.room = WaitingRoom(
-            self.ledger, MOST, lambda: self.now, lambda: next(self.uids), lambda: None
+            self.ledger, MOST, lambda: self.now, lambda _: next(self.uids), lambda: None
         )
         self.naive = NaiveLedger(TERMS, dict(RESOURCES))
         self.line: NaiveWaitlist[str] = NaiveWaitlist(self.naive, MOST)

@@ -60,7 +60,7 @@ def test_an_engine_answers_as_the_model_does(
     numbers = count(1)
 
     async def main() -> None:
-        async with engine_on(clock, lambda: f"r{next(numbers)}") as engine:
+        async with engine_on(clock, lambda _: f"r{next(numbers)}") as engine:
             with attach(engine) as watch:
                 for ticks, operation in life:
                     clock.set(from_us(clock.now() + ticks))

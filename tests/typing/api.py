@@ -192,7 +192,7 @@ async def configuring(clock: Clock) -> None:
         max_life=None,
         retention=minutes(60),
         clock=clock,
-        new_uid=lambda: "uid",
+        new_uid=lambda _: "uid",
     ) as engine:
         assert_type(engine, SlotEngine)
         engine.add_resource("room", capacity=2, schedule=Schedule("Europe/Rome"))

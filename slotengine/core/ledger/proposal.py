@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slotengine.core.ledger.checks import check_schedule, check_span, check_text, is_count, is_text
 from slotengine.core.ledger.quota import check_quota
 from slotengine.core.ledger.reservation import ANYTHING_GOES, Claim, Demand, Placement, Seats
+from slotengine.core.ledger.uids import bucket_for
 from slotengine.core.time.instant import from_us
 from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon, UnknownResource
 
@@ -100,6 +101,11 @@ class Proposal(NamedTuple):
     def all_claims(self) -> tuple[Claim, ...]:
         """Return the claims, and those of which one of each pool will be one."""
         return self.claims + tuple(claim for pool in self.pools for claim in pool.claims)
+
+    def bucket(self) -> int:
+        """Return the bucket in which it is decided: that of the first resource it names."""
+        claims = self.all_claims()
+        return bucket_for(claims[0].resource) if claims else 0
 
     def fingerprint(self) -> tuple[object, ...]:
         """Return what makes two requests the same: everything but key, quota and rule.

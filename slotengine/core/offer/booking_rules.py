@@ -16,6 +16,7 @@ from slotengine.core.ledger.checks import is_count
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import LIMIT, Claim, Demand, Seats
 from slotengine.core.ledger.timeline import END_OF_TIME
+from slotengine.core.ledger.uids import bucket_for
 from slotengine.core.offer.event_type import EventType, Host, Limit, PeriodCache
 from slotengine.core.offer.slot_grid import is_fixed
 from slotengine.core.time.instant import MINUTE, duration_us
@@ -121,6 +122,7 @@ class BookingRules:
         self._fixed_hours = _hours(self.fixed, enforce=True)
         self._all_hours = _hours(self.fixed, enforce=False)
         self.sole_resource = self._sole_resource()
+        self.bucket = bucket_for(next(event_type.hosts()).resource)
         self.longest_span = self.before + max(self.lengths) + self.after
         """The longest span that a slot may occupy, buffers included."""
 

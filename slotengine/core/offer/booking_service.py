@@ -59,6 +59,11 @@ class BookingService:
         """Return whether an event type has this id."""
         return event_type in self._rules
 
+    def bucket(self, event_type: object) -> int:
+        """Return the bucket in which an event type is decided; 0 if it is not known."""
+        rules = self._rules.get(event_type) if isinstance(event_type, str) else None
+        return 0 if rules is None else rules.bucket
+
     def rules_of(self, event_type: str | EventType) -> BookingRules:
         """Return the rules of an event type that was added, or of any event type without limits.
 

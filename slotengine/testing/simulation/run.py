@@ -143,9 +143,9 @@ class Run:
         """Add a line to the transcript."""
         self.transcript.append(TranscriptLine(what, answer))
 
-    def new_uid(self) -> str:
-        """Return the next uid of the engine."""
-        uid = f"r{next(self._numbers)}"
+    def new_uid(self, bucket: int) -> str:
+        """Return the next uid of the engine, which ends in its bucket as any uid does."""
+        uid = f"r{next(self._numbers)}-{bucket:04x}"
         self.uids.append(uid)
         return uid
 

@@ -56,7 +56,7 @@ class Store(Protocol):
     """Makes one engine after another, each with the records that were kept."""
 
     def engine(
-        self, clock: Clock, new_uid: Callable[[], str], options: Mapping[str, Any]
+        self, clock: Clock, new_uid: Callable[[int], str], options: Mapping[str, Any]
     ) -> SlotEngine:
         """Return an engine with these options and all that was kept, `configure`d, not started.
 
@@ -102,7 +102,7 @@ class MemoryStore:
         self.kept: list[Record] = []
 
     def engine(
-        self, clock: Clock, new_uid: Callable[[], str], options: Mapping[str, Any]
+        self, clock: Clock, new_uid: Callable[[int], str], options: Mapping[str, Any]
     ) -> SlotEngine:
         """Return an engine that has replayed all records."""
         engine = SlotEngine(clock=clock, new_uid=new_uid, **options)

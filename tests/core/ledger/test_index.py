@@ -267,7 +267,7 @@ def test_each_condition_finds_its_own(world: World) -> None:
     world.add(7, 9, holder="ada", event_type="talk")
     world.now = 3
     world.add(5, 6, Claim("desk", 4, 8), Claim("limit:day", 0, DAY), extra=vip)
-    world.add(1, 2, state=CONFIRMED, until=NEVER)
+    world.index.update(world.add(1, 2, state=CONFIRMED, until=NEVER))
     for query, expected in [
         (Query(), ["r3", "r2", "r1"]),
         (Query(descending=True), ["r1", "r2", "r3"]),

@@ -48,6 +48,11 @@ def test_tenants_spread_over_all_buckets() -> None:
     assert max(hit) < BUCKETS
 
 
+@pytest.mark.parametrize("resource", [None, 5, ["room"]])
+def test_what_is_no_id_is_in_the_first_bucket(resource: object) -> None:
+    assert bucket_for(resource) == 0
+
+
 def test_a_resource_that_no_encoding_has_is_in_a_bucket_all_the_same() -> None:
     assert 0 <= bucket_for("\ud800") < BUCKETS
 
