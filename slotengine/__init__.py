@@ -14,8 +14,8 @@ The packages:
     ``core.ledger``
         Who has reserved what, and who may.  `decide` decides, and `state` has the state and
         applies the changes; `ledger` does both in one step.  `timeline` is the interval index,
-        `expiry` knows which hold lapses next, `line` is the waitlist, and `holders` counts what
-        each holder has.
+        `expiry` knows which hold lapses next, `waitlist` has the commands that wait, and
+        `holders` counts what each holder has.
     ``core.offer``
         What can be booked.  `event_type` has the event types as callers write them,
         `booking_rules` prepares them for the ledger, `booking_service` reserves by them,

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 MACHINES: Final = (
     "tests/core/ledger/test_ledger_model.py",
     "tests/core/offer/test_availability_model.py",
-    "tests/engine/test_waiting_model.py",
+    "tests/core/ledger/test_waitlist_model.py",
     "tests/calcom/sync/test_machine.py",
 )
 """State machines and models, with any number of examples."""

@@ -1,7 +1,7 @@
 """Mutants: small faults, put into core and engine one at a time, that some test should notice.
 
 ``python -m tests.mutants`` goes through all of them, and
-``python -m tests.mutants core.ledger.line core.offer.slot_grid`` through those of two modules;
+``python -m tests.mutants core.ledger.waitlist core.offer.slot_grid`` through those of two modules;
 ``--left FILE`` through those that an earlier run left alive, as its results say.
 mutants.txt lists those that no test can notice, each with a reason, and README.md
 says what the reasons mean; whatever else is left is told, and is a fault of the tests.
@@ -426,7 +426,7 @@ def _tell_left(left: Iterable[Mutant]) -> None:
 def main(arguments: Iterable[str] | None = None) -> int:
     """Return 0 if every mutant was noticed, or is explained."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("modules", nargs="*", metavar="core.ledger.line")
+    parser.add_argument("modules", nargs="*", metavar="core.ledger.waitlist")
     parser.add_argument("--left", type=Path)
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "mutants.jsonl")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)

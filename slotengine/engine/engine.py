@@ -23,9 +23,9 @@ from weakref import WeakSet
 import anyio
 import anyio.lowlevel
 
-from slotengine.core.ledger.changes import Record
+from slotengine.core.ledger.changes import Record, Waits
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.time.instant import LAST_US, duration_us
+from slotengine.core.ledger.waitlist import Waitlist
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock
 from slotengine.engine.events import Event, Subscription
@@ -34,8 +34,8 @@ from slotengine.engine.local import LocalEngine
 from slotengine.engine.turns import Turns
 from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import Claim, Quota, Request, Reservation, Statistics
-from slotengine.engine.waiting import WaitingRoom
-from slotengine.errors import EngineClosed
+from slotengine.engine.waiting import SleepingCalls
+from slotengine.errors import EngineClosed, Refused
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.ledger import Ledger
@@ -139,6 +139,8 @@ class SlotEngine:
         # is called where it runs for a tenth of a microsecond; the await of a verb takes 4.5.
         self.local.read_clock = self._refuse
         self.local.wake = self._wake_sweeper
+        self.sleeping = SleepingCalls(self.local.ledger, self.local.wake_if_due)
+        """The calls that sleep while their commands wait, to look into."""
 
     # --- From start to end -----------------------------------------------------------------
 
@@ -213,7 +215,7 @@ class SlotEngine:
         self.local.read_clock = self._refuse
         _running.discard(self)
         self.local.close_feeds(lambda: None if crash is None else self._why_closed())
-        self.local.waitlist.close(self._why_closed)
+        self.sleeping.close(self._why_closed)
 
     def _why_closed(self) -> EngineClosed:
         if self._crash is None:
@@ -310,6 +312,7 @@ class SlotEngine:
         wait: timedelta | None = None,
         quota: Quota | None = None,
         past: bool = False,
+        jump: bool = False,
     ) -> Reservation:
         """Hold a span of one resource for a while.
 
@@ -320,9 +323,9 @@ class SlotEngine:
         returns the same reservation, whatever has become of it.  Keys are known
         to the whole engine: let them begin with something of the caller's own.
 
-        With a ``wait``, a caller that finds the span taken stands in line for it,
-        for so long at most: first come, first served.  One that is cancelled
-        passes on what it was just given, unless it had a ``key``.
+        With a ``wait``, a caller that finds the span taken waits for it, for that long at
+        most: first come, first served.  One that is cancelled passes on what it was just
+        given, unless it had a ``key``.  With ``jump`` it comes before all callers that wait.
 
         With a ``quota`` the holder may have no more than that, and the hold lives no
         longer, however often it is renewed; see `Quota`.
@@ -356,25 +359,25 @@ class SlotEngine:
                 start, length, (Claim(resource, units),), holder, ttl, key, event_type,
                 quota=quota, past=past,
             )  # fmt: skip
-            return await self._wait_for(self.local.proposal(request), wait)
+            return await self._wait_for(self.local.proposal(request), wait, jump)
         return self.local.reserve(
             resource, start, length,
             units=units, holder=holder, ttl=ttl, key=key, event_type=event_type, quota=quota,
-            past=past,
+            past=past, jump=jump,
         )  # fmt: skip
 
     async def reserve_request(
-        self, request: Request, *, wait: timedelta | None = None
+        self, request: Request, *, wait: timedelta | None = None, jump: bool = False
     ) -> Reservation:
         """Do as `LocalEngine.reserve_request`.
 
-        With a ``wait`` it stands in line for all of it at once, as `reserve` does.
+        With a ``wait`` it waits until it can have all of it, as `reserve` does.
         """
         if self._turn_is_over():
             await self._give_way()
         if wait is not None:
-            return await self._wait_for(self.local.proposal(request), wait)
-        return self.local.reserve_request(request)
+            return await self._wait_for(self.local.proposal(request), wait, jump)
+        return self.local.reserve_request(request, jump=jump)
 
     adopt = _awaited(LocalEngine.adopt)
     reserve_all = _awaited(LocalEngine.reserve_all)
@@ -397,11 +400,12 @@ class SlotEngine:
         enforce: bool = True,
         wait: timedelta | None = None,
         quota: Quota | None = None,
+        jump: bool = False,
     ) -> Reservation:
         """Do as `LocalEngine.reserve_slot`.
 
-        With a ``wait`` it stands in line, as `reserve` does, as long as the slot
-        may be booked: of a group, for whoever of it is free first.
+        With a ``wait`` it waits, as `reserve` does, as long as the slot may be booked; for a
+        group, until one of its hosts is free.
         """
         if self._turn_is_over():
             await self._give_way()
@@ -411,12 +415,12 @@ class SlotEngine:
                 event_type, start, length, ttl, only, enforce,
                 seats=seats, holder=holder, key=key, quota=quota,
             )  # fmt: skip
-            proposal, last = local.service.prepare(wanted, now=local.look())
-            return await self._wait_for(proposal, wait, last)
+            proposal = local.service.prepare(wanted, now=local.look())
+            return await self._wait_for(proposal, wait, jump)
         return local.reserve_slot(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
-            only=only, enforce=enforce, quota=quota,
+            only=only, enforce=enforce, quota=quota, jump=jump,
         )  # fmt: skip
 
     move_slot = _awaited(LocalEngine.move_slot)
@@ -479,9 +483,9 @@ class SlotEngine:
         return self.local.ledger
 
     @property
-    def waitlist(self) -> WaitingRoom:
-        """The callers who wait for slots, to look into."""
-        return self.local.waitlist
+    def waitlist(self) -> Waitlist:
+        """The commands that wait for slots, to look into."""
+        return self.local.ledger.waitlist
 
     @property
     def clock(self) -> Clock:
@@ -526,26 +530,30 @@ class SlotEngine:
         self._check_here()
         await self._turns.give_way()
 
-    async def _wait_for(
-        self, proposal: Proposal, wait: timedelta, last: int = LAST_US
-    ) -> Reservation:
+    async def _wait_for(self, proposal: Proposal, wait: timedelta, jump: bool) -> Reservation:
         self._check_here()
-        patience = duration_us(wait, "wait")
-        return self.local.answer(await self.local.waitlist.reserve(proposal, patience, last))
+        local = self.local
+        try:
+            found = local.reserve_or_wait(proposal, wait, jump=jump)
+            if isinstance(found, Waits):
+                found = await self.sleeping.answer(found.ticket)
+        except Refused:
+            local.refused += 1
+            raise
+        return local.answer(found)
 
     def _wake_sweeper(self) -> None:
         self._wake.set()
 
     async def _sweep(self) -> None:
-        local, clock = self.local, self.local.clock
-        ledger, waitlist = local.ledger, local.waitlist
+        local, clock, ledger = self.local, self.local.clock, self.local.ledger
         while True:
-            while local.due <= ledger.look(clock.now()):
+            while ledger.due <= ledger.look(clock.now()):
                 ledger.expire(ledger.state.now, EXPIRIES_PER_TURN)
-                waitlist.serve()
+                self.sleeping.serve(ledger.state.now)
                 await anyio.lowlevel.checkpoint()
             self._wake = anyio.Event()
-            local.wakes_at = local.due
+            local.wakes_at = ledger.due
             await clock.wait(self._wake, local.wakes_at)
 
 

@@ -8,12 +8,12 @@ its verbs end here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from slotengine.core.ledger.changes import Change, Forgotten, Record
+from slotengine.core.ledger.changes import Change, Forgotten, Record, Waits
+from slotengine.core.ledger.commands import Reserve
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
@@ -49,7 +49,6 @@ from slotengine.engine.values import (
     quota_or_none,
     slots_of,
 )
-from slotengine.engine.waiting import WaitingRoom
 from slotengine.errors import InvalidField, Refused, SlotError, UnknownReservation
 
 if TYPE_CHECKING:
@@ -122,6 +121,8 @@ class LocalEngine:
             max_held=None if max_held is None else duration_us(max_held, "max_held"),
             max_lapses=max_lapses,
             cool_down=duration_us(cool_down, "cool_down"),
+            max_waiters=max_waiters,
+            max_waits=max_waits,
         )
         self.ledger = Ledger(self.terms)
         """The ledger that decides, to look into.  What is changed through it, nobody is told."""
@@ -131,21 +132,13 @@ class LocalEngine:
         self.read_clock: Callable[[], int] = self.clock.now
         """Called for the time by every verb.  `SlotEngine` replaces it, to refuse calls."""
         self._new_uid = new_uid if new_uid is new_uid_in else checked(new_uid)
-        self.waitlist = WaitingRoom(
-            self.ledger,
-            max_waiters,
-            lambda: self.read_clock(),
-            self._uid_for,
-            self._heed,
-            max_waits,
-        )
-        """The calls that wait for slots, to look into."""
         self.wakes_at = FIRST_US
         """When the sweeper wakes by itself: it is woken (`wake`) for what is due before."""
         self.wake: Callable[[], None] = _nobody_sleeps
         self.feeds: list[Feed] = []
         self._keep: Callable[[Record], None] | None = None
-        self._refused = 0
+        self.refused = 0
+        """How many requests were refused, immediately or after a wait."""
 
     # --- Configuration -----------------------------------------------------------------
 
@@ -204,6 +197,7 @@ class LocalEngine:
         event_type: str | None = None,
         quota: Quota | None = None,
         past: bool = False,
+        jump: bool = False,
     ) -> Reservation:
         """Hold a span of one resource for a while.
 
@@ -219,6 +213,9 @@ class LocalEngine:
 
         A span that is over is refused, unless it is said that it may be ``past``.
 
+        With ``jump`` it comes before all callers that wait, such as for what is promised
+        already.  What is taken still counts.
+
         Raises `SlotTaken`, `OutsideHours`, `AlreadyOver` or `QuotaExceeded`; for bad
         input `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`.
         O(log n) in the claims on the resource.
@@ -233,7 +230,7 @@ class LocalEngine:
                 entry = self.ledger.reserve(
                     resource, begin, end,
                     uid=self._new_uid(bucket_for(resource)), now=now, ttl=lives,
-                    holder=holder, event_type=event_type, quota=most, demand=demand,
+                    holder=holder, event_type=event_type, quota=most, demand=demand, jump=jump,
                 )  # fmt: skip
             else:
                 claims = (CoreClaim(resource, begin, end, units),)
@@ -242,23 +239,25 @@ class LocalEngine:
                         begin, end, claims, lives, holder, event_type,
                         key=key, quota=most, demand=demand,
                     ),
-                    uid=self._new_uid(bucket_for(resource)), now=now,
+                    uid=self._new_uid(bucket_for(resource)), now=now, jump=jump,
                 )  # fmt: skip
         except Refused:
-            self._refused += 1
+            self.refused += 1
             raise
         return self.answer(entry)
 
-    def reserve_request(self, request: Request) -> Reservation:
+    def reserve_request(self, request: Request, *, jump: bool = False) -> Reservation:
         """Hold all that a request claims, or nothing: several resources, buffers, seats.
 
         Raises as `reserve` does, and `NoSeatsLeft`.  O(c log n) for c claims.
         """
         proposal, now = self.proposal(request), self.read_clock()
         try:
-            entry = self.ledger.reserve_proposal(proposal, uid=self._uid_for(proposal), now=now)
+            entry = self.ledger.reserve_proposal(
+                proposal, uid=self._uid_for(proposal), now=now, jump=jump
+            )
         except Refused:
-            self._refused += 1
+            self.refused += 1
             raise
         return self.answer(entry)
 
@@ -292,7 +291,7 @@ class LocalEngine:
         proposal, now = self.proposal(request), self.read_clock()
         return self.answer(self.service.adopt(proposal, uid=self._uid_for(proposal), now=now))
 
-    def reserve_all(self, requests: Sequence[Request]) -> list[Reservation]:
+    def reserve_all(self, requests: Sequence[Request], *, jump: bool = False) -> list[Reservation]:
         """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
 
         Raises as `reserve_request` does, for the first that cannot be had; the
@@ -312,21 +311,23 @@ class LocalEngine:
         proposals, now = self._proposals(requests), self.read_clock()
         uids = [self._uid_for(one) for one in proposals]
         try:
-            entries = self.ledger.reserve_all(proposals, uids=uids, now=now)
+            entries = self.ledger.reserve_all(proposals, uids=uids, now=now, jump=jump)
         except Refused:
-            self._refused += 1
+            self.refused += 1
             raise
         return [self.answer(entry) for entry in entries]
 
-    def reserve_each(self, requests: Sequence[Request]) -> list[Reservation | Refused]:
+    def reserve_each(
+        self, requests: Sequence[Request], *, jump: bool = False
+    ) -> list[Reservation | Refused]:
         """Hold each request that can be had; the answer to each is a reservation or its refusal.
 
         Bad input in any of them is raised, and then nothing is held.
         """
         proposals, now = self._proposals(requests), self.read_clock()
         uids = [self._uid_for(one) for one in proposals]
-        results = self.ledger.reserve_each(proposals, uids=uids, now=now)
-        self._refused += sum(isinstance(result, Refused) for result in results)
+        results = self.ledger.reserve_each(proposals, uids=uids, now=now, jump=jump)
+        self.refused += sum(isinstance(result, Refused) for result in results)
         return [
             result if isinstance(result, Refused) else self.answer(result) for result in results
         ]
@@ -339,6 +340,7 @@ class LocalEngine:
         weights: Sequence[int] | None = None,
         load_in: tuple[datetime, datetime] | None = None,
         key: str | None = None,
+        jump: bool = False,
     ) -> Reservation:
         """Hold one of several candidates: the one that the policy prefers among those that fit.
 
@@ -352,9 +354,10 @@ class LocalEngine:
             entry = self.ledger.reserve_any(
                 proposals, uid=self._new_uid(proposals[0].bucket() if proposals else 0), now=now,
                 policy=policy, weights=weights, load_in=span_or_none(load_in), key=key,
+                jump=jump,
             )  # fmt: skip
         except Refused:
-            self._refused += 1
+            self.refused += 1
             raise
         return self.answer(entry)
 
@@ -373,13 +376,15 @@ class LocalEngine:
         only: Collection[str] | None = None,
         enforce: bool = True,
         quota: Quota | None = None,
+        jump: bool = False,
     ) -> Reservation:
         """Hold a slot of an event type, by its rules: in one step, with the right resources.
 
         Of each group the one takes part who is free and whose turn it is;
         ``only`` those named there are considered.  Unless ``enforce``, hours,
         notice and booking window do not count; what is taken, and limits, always do.
-        With a ``quota`` the holder may have no more than that, as with `reserve`.
+        With a ``quota`` the holder may have no more than that, and with ``jump`` it comes
+        before all callers that wait, as with `reserve`.
 
         Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
         `QuotaExceeded`, `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
@@ -392,11 +397,10 @@ class LocalEngine:
         )  # fmt: skip
         now = self.read_clock()
         try:
-            entry = self.service.reserve(
-                ask, uid=self._new_uid(self.service.bucket(event_type)), now=now
-            )
+            uid = self._new_uid(self.service.bucket(event_type))
+            entry = self.service.reserve(ask, uid=uid, now=now, jump=jump)
         except Refused:
-            self._refused += 1
+            self.refused += 1
             raise
         return self.answer(entry)
 
@@ -412,13 +416,14 @@ class LocalEngine:
         only: Collection[str] | None = None,
         enforce: bool = True,
         version: int | None = None,
+        jump: bool = False,
     ) -> Reservation:
         """Re-slot a live hold or a booking by the rules of its event type, keeping its uid.
 
         By default it keeps its event type, length and seats, and in any case its
         hosts if they can.  Its own claims and seats are not in its way, and notice and
         booking window do not count for what stays where it is: to its own start it
-        moves to get more ``seats``, for which it stands in line, or fewer.  With a ``ttl``, a hold
+        moves to get more ``seats``, for which others may wait, or fewer.  With a ``ttl``, a hold
         also lives that long from now.  If it is refused, nothing has changed.
 
         Raises as `reserve_slot` and `extend` do.
@@ -432,8 +437,10 @@ class LocalEngine:
         if seats is None:
             seats = 1 if current.seats is None else current.seats.wanted
         ask = self.slot_request(event_type, start, length, ttl, only, enforce, seats=seats)
-        now = self._moving(uid)
-        entry = self.service.move(uid, ask, now=now, renew=ttl is not None, version=version)
+        now = self.read_clock()
+        entry = self.service.move(
+            uid, ask, now=now, renew=ttl is not None, version=version, jump=jump
+        )
         return self.answer(entry)
 
     def slots(
@@ -533,7 +540,7 @@ class LocalEngine:
         """
         found = busy_spans_of(spans)
         self.ledger.replace_busy(source, found, now=self.read_clock())
-        self.waitlist.imported()
+        self.wake_if_due()
 
     def imported(self, resource: str, start: datetime, end: datetime) -> list[ImportedSpan]:
         """Return what each source of busy time says of a resource in a range, in order.
@@ -546,23 +553,6 @@ class LocalEngine:
             ImportedSpan(from_us(low), from_us(high), source)
             for low, high, source in self.ledger.imported(resource, *span)
         ]
-
-    @contextmanager
-    def out_of_turn(self) -> Iterator[None]:
-        """Let what is done in the block go before those who wait: for what is promised already.
-
-        Nobody who waits keeps it off, but what is taken does.  It is for one step of
-        `SlotEngine.run`: do not yield in the block, or others are let through as well.
-
-        >>> from datetime import UTC
-        >>> engine = LocalEngine()
-        >>> engine.add_resource("room-1")
-        >>> with engine.out_of_turn():
-        ...     start = datetime(2030, 1, 7, 9, tzinfo=UTC)
-        ...     hold = engine.reserve("room-1", start, timedelta(minutes=30))
-        """
-        with self.waitlist.looking_away():
-            yield
 
     # --- The life of a reservation -------------------------------------------------------
 
@@ -588,13 +578,14 @@ class LocalEngine:
         ttl: timedelta | None = None,
         version: int | None = None,
         past: bool = False,
+        jump: bool = False,
     ) -> Reservation:
         """Re-slot a live hold or a booking in one step, keeping its uid, units and buffers.
 
         Its own claims are not in its way; what others wait for it may keep, but
-        not take.  By default it keeps its length and its resources; another
-        ``resource`` can be named if it is on one only.  With a ``ttl``, a hold
-        also lives that long from now.  What decides is the hours of the
+        not take, unless it may ``jump`` the waitlist.  By default it keeps its length and
+        its resources; another ``resource`` can be named if it is on one only.  With a
+        ``ttl``, a hold also lives that long from now.  What decides is the hours of the
         resources, also if the reservation was made with others (`move_request`
         can say so again); if its event type is one that the engine knows, the
         rules of that, as with `move_slot`.  To another start it may move into the
@@ -612,6 +603,7 @@ class LocalEngine:
             return self.move_slot(
                 uid, start,
                 length=length, ttl=ttl, only=only, enforce=not past, version=version,
+                jump=jump,
             )  # fmt: skip
         claims = current.claims
         if resource is not None:
@@ -627,19 +619,19 @@ class LocalEngine:
             seats=current.seats,
             past=past,
         )
-        return self.move_request(uid, request, version=version)
+        return self.move_request(uid, request, version=version, jump=jump)
 
     def move_request(
-        self, uid: str, request: Request, *, version: int | None = None
+        self, uid: str, request: Request, *, version: int | None = None, jump: bool = False
     ) -> Reservation:
         """Re-slot to what a request claims; as `move`, for any kind of reservation.
 
         A hold is renewed if the request has a ``ttl``.  Holder, key and quota of the
         request are not looked at: it counts for whoever made the reservation.
         """
-        now = self._moving(uid)
+        proposal, now = self.proposal(request), self.read_clock()
         entry = self.ledger.move(
-            uid, self.proposal(request), now=now, renew=request.ttl is not None, version=version
+            uid, proposal, now=now, renew=request.ttl is not None, version=version, jump=jump
         )
         return self.answer(entry)
 
@@ -652,6 +644,7 @@ class LocalEngine:
         weights: Sequence[int] | None = None,
         load_in: tuple[datetime, datetime] | None = None,
         version: int | None = None,
+        jump: bool = False,
     ) -> Reservation:
         """Re-slot to the candidate that the policy prefers among those that fit.
 
@@ -663,10 +656,11 @@ class LocalEngine:
         renewals = {request.ttl is not None for request in candidates}
         if len(renewals) > 1:
             raise InvalidField("ttl", "must be given for all candidates or for none")
-        now = self._moving(uid)
+        now = self.read_clock()
         entry = self.ledger.move_any(
             uid, proposals, now=now, renew=True in renewals,
             policy=policy, weights=weights, load_in=span_or_none(load_in), version=version,
+            jump=jump,
         )  # fmt: skip
         return self.answer(entry)
 
@@ -677,13 +671,15 @@ class LocalEngine:
         if_still_free: bool = False,
         version: int | None = None,
         enforce: bool = True,
+        jump: bool = False,
     ) -> Reservation:
         """Turn a live hold into a booking; repeating it returns the same booking.
 
         A hold that has expired is refused, unless ``if_still_free``: then it is
         decided anew whether it can be had, in the same step, by the rules by which it
-        was made: that it is not over, hours, notice, booking window, limits, and who
-        waits.  Unless ``enforce``, only limits and what is taken, or waited for, count.
+        was made: that it is not over, hours, notice, booking window and limits; and after
+        the callers that wait, unless it may ``jump``.  Unless ``enforce``, only limits and
+        what is taken, or waited for, count.
         A schedule that a request brought along is not asked again, and quotas
         are about holds, not bookings.
 
@@ -693,7 +689,7 @@ class LocalEngine:
         """
         now = self.read_clock()
         entry = self.service.confirm(
-            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce
+            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce, jump=jump
         )
         return self.answer(entry)
 
@@ -752,8 +748,7 @@ class LocalEngine:
             forgotten = self.ledger.forget_bookings(moment, piece)
             if self._keep is not None:
                 self._keep(Forgotten(moment, tuple(piece)))
-            if forgotten:
-                self.waitlist.imported()
+            self.wake_if_due()
             yield forgotten
 
     def sweep(self, limit: int | None = None) -> int:
@@ -818,12 +813,12 @@ class LocalEngine:
             sessions=tally.sessions,
             resources=tally.resources,
             accepted=tally.accepted,
-            refused=self._refused + self.waitlist.refused,
+            refused=self.refused,
             expired=tally.expired,
             overdue=timedelta(0, 0, late),
             subscribers=len(self.feeds),
             missed=sum(feed.missed for feed in self.feeds),
-            waiting=len(self.waitlist),
+            waiting=len(self.ledger.waitlist),
         )
 
     # --- For tests and tools ---------------------------------------------------------------
@@ -831,7 +826,6 @@ class LocalEngine:
     def check_invariants(self) -> None:
         """Assert every invariant of the ledger and the waitlist.  O(n log n) for n reservations."""
         self.ledger.check_invariants()
-        self.waitlist.check_invariants()
 
     def observe(self, listen: Callable[[Event], None]) -> Callable[[], None]:
         """Call a function with each event, in the very step of the change.
@@ -889,12 +883,6 @@ class LocalEngine:
 
     # --- Inside, and for the engine on top ---------------------------------------------------
 
-    def _moving(self, uid: str) -> int:
-        """Return the time, at which a reservation is about to move away."""
-        now = self.read_clock()
-        self.waitlist.moving(uid)
-        return now
-
     def _current(self, uid: str) -> Reservation:
         current = self.get(uid)
         if current is None:
@@ -951,18 +939,32 @@ class LocalEngine:
     def _view(self, entry: Entry) -> Reservation:
         return Reservation(entry, self.ledger.state.now)
 
+    def reserve_or_wait(self, proposal: Proposal, wait: timedelta, *, jump: bool) -> Entry | Waits:
+        """Hold what is proposed, or let it wait for that long at most: for `SlotEngine`.
+
+        What waits is answered by `Ledger.serve`, under its ticket.
+        """
+        lasts = duration_us(wait, "wait")
+        command = Reserve((proposal,), (self._uid_for(proposal),), wait=lasts, jump=jump)
+        (answer,) = self.ledger.step(command, self.read_clock()).answers
+        if isinstance(answer, Waits):
+            self.wake_if_due()  # the wait may end before the sweeper would look
+            return answer
+        return self.ledger.state.entries[str(answer)]
+
     def answer(self, entry: Entry) -> Reservation:
         """Return what callers see of an entry, and wake the sweeper if it would sleep too long."""
-        ledger = self.ledger
-        if ledger.state.maintenance_due < self.wakes_at:
-            self.wakes_at = ledger.state.maintenance_due
-            self.wake()
-        return Reservation(entry, ledger.state.now)
+        state = self.ledger.state
+        if state.maintenance_due < self.wakes_at or state.waiting:
+            self.wake_if_due()
+        return Reservation(entry, state.now)
 
-    @property
-    def due(self) -> int:
-        """When there is something to do for `sweep`, or for the calls that wait."""
-        return min(self.ledger.state.maintenance_due, self.waitlist.due)
+    def wake_if_due(self) -> None:
+        """Wake the sweeper if there is something to do before it would look."""
+        due = self.ledger.due
+        if due < self.wakes_at:
+            self.wakes_at = due
+            self.wake()
 
     def add_feed(self, feed: Feed) -> None:
         """Give a feed every event from now on, until it is closed."""
@@ -978,18 +980,12 @@ class LocalEngine:
     def listen(self) -> None:
         """Let the ledger tell of changes while somebody wants to know."""
         self.feeds = [feed for feed in self.feeds if not feed.closed]
-        wanted = self.feeds or self.waitlist or self._keep
+        wanted = self.feeds or self._keep
         self.ledger.on_change = self._publish if wanted else None
-
-    def _heed(self) -> None:
-        """Look after those who wait: see `WaitingRoom`."""
-        self.listen()
-        self.wake()
 
     def _publish(self, change: Change, entry: Entry) -> None:
         if self._keep is not None:
             self._keep(change)
-        self.waitlist.told(change.verb, entry)
         if not self.feeds:
             return
         # The ledger tells after the fact, so what the entry says now is what was decided.

@@ -144,16 +144,17 @@ class Watch:
         self.raise_first()
 
     def _check_served(self) -> None:
-        line, ledger = self._engine.waitlist.line, self._engine.ledger
-        for waiter in line:
-            if line.behind(waiter.proposal, waiter.ticket) is not None:
+        ledger = self._engine.ledger
+        waitlist = ledger.waitlist
+        for waiting in waitlist:
+            if waitlist.awaited(waiting.request, waiting.ticket) is not None:
                 continue
-            wanted = line.without_awaited(waiter.proposal, waiter.ticket)
+            wanted = waitlist.without_awaited(waiting.request, waiting.ticket)
             try:
                 ledger.occupancy.decide(wanted, ledger.occupancy.view(ledger.state.now))
             except Refused:
                 continue
-            details = f"{RULES['served']}: {wanted}, until {from_us(waiter.until)}"
+            details = f"{RULES['served']}: {wanted}, until {from_us(waiting.until)}"
             self.broken.append(InvariantBroken("served", details))
 
     def raise_first(self) -> None:

@@ -146,9 +146,10 @@ class Racing(SlotEngine):
     """Looks whether a slot is free, gives way to others, and takes it for free then."""
 
     async def reserve_request(
-        self, request: Request, *, wait: timedelta | None = None
+        self, request: Request, *, wait: timedelta | None = None, jump: bool = False
     ) -> Reservation:
         assert wait is None
+        assert not jump
         if not self.local.is_free(request):
             return self.local.reserve_request(request)  # which refuses
         await anyio.lowlevel.checkpoint()

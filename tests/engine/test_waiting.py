@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
-from itertools import count
 from random import Random
 from typing import Any
 
@@ -382,13 +381,13 @@ async def test_what_is_promised_goes_first(engine: SlotEngine, callers: Callers)
     late = START + HALF_HOUR
     hold = await engine.reserve("room", late, HALF_HOUR)
     await callers.begin("whole", engine.reserve("room", START, HOUR, wait=HOUR))
-    with engine.local.out_of_turn():
-        with engine.local.out_of_turn():
-            first = engine.local.reserve("room", START, HALF_HOUR)
-        with pytest.raises(SlotTaken):
-            engine.local.move(hold.uid, START)
-        engine.local.move(first.uid, START - HALF_HOUR)
+    first = engine.local.reserve("room", START, HALF_HOUR, jump=True)
+    with pytest.raises(SlotTaken):
+        engine.local.move(hold.uid, START, jump=True)
+    engine.local.move(first.uid, START - HALF_HOUR)
+    with pytest.raises(SlotAwaited):
         engine.local.move(hold.uid, START)
+    engine.local.move(hold.uid, START, jump=True)
     with pytest.raises(SlotAwaited):
         engine.local.move(hold.uid, late)
     engine.local.release(hold.uid)
@@ -575,8 +574,7 @@ async def test_seats_out_of_hours_are_waited_for_as_long_as_there_is_a_session(
     await callers.begin("a", engine.reserve_slot("tour", START, wait=HOUR))
     assert engine.statistics().waiting == 1
     engine.local.release(full.uid)
-    with engine.local.out_of_turn():
-        engine.local.reserve("room", START, HALF_HOUR)
+    engine.local.reserve("room", START, HALF_HOUR, jump=True)
     await settle()
     assert isinstance(callers.refusal("a"), OutsideHours)
 
@@ -682,8 +680,7 @@ async def test_who_has_waited_long_enough_hears_what_is_in_the_way_by_then(
     assert refusal.retry_at == NOW + minutes(30)
     assert [way.booked for way in refusal.in_the_way] == [False]
     assert engine.statistics().refused == 1
-    assert engine.ledger.on_change is None
-    assert engine.ledger.state.screen is None
+    assert len(engine.waitlist) == 0
 
 
 async def test_patience_that_ends_with_the_hold_is_enough(
@@ -766,7 +763,7 @@ async def test_one_holder_takes_only_so_many_places(clock: SimClock) -> None:
         assert callers.refusal("1").quota == "holds"
         await clock.advance(HOUR)  # nobody waits any more
         assert engine.statistics().waiting == 0
-        assert not engine.waitlist.of_holders
+        assert not engine.ledger.waitlist.by_holder
 
 
 @pytest.mark.parametrize(("mine", "most"), [(1, 1), (3, 2), (None, 2)])
@@ -800,14 +797,14 @@ async def test_who_is_cancelled_frees_a_place(clock: SimClock) -> None:
             with anyio.move_on_after(0) as scope:
                 await asks(engine, holder="customer-1")
             assert scope.cancelled_caught
-            assert not engine.waitlist.of_holders
+            assert not engine.ledger.waitlist.by_holder
         async with anyio.create_task_group() as tasks:
             callers = Callers(tasks)
             await callers.begin("a", asks(engine, holder="customer-1"))
             await engine.release(hold.uid)
             await settle()
             assert callers.held == ["a"]
-        assert not engine.waitlist.of_holders
+        assert not engine.ledger.waitlist.by_holder
 
 
 async def test_it_may_be_that_nobody_may_wait(clock: SimClock) -> None:
@@ -875,26 +872,26 @@ class Oops(Exception):
     """What goes wrong in somebody's program."""
 
 
-async def test_an_error_of_the_callers_own_reaches_the_caller(clock: SimClock) -> None:
-    numbers = count(1)
+async def test_an_error_of_the_callers_own_reaches_the_caller(
+    engine: SlotEngine, callers: Callers
+) -> None:
+    class Hours(FixedWindows):
+        broken = False
 
-    def new_uid(_: int) -> str:
-        if (number := next(numbers)) == 3:
-            raise Oops
-        return str(number)
+        def covers(self, start: int, end: int) -> bool:
+            if self.broken:
+                raise Oops
+            return super().covers(start, end)
 
-    async with (
-        SlotEngine(clock=clock, new_uid=new_uid) as engine,
-        anyio.create_task_group() as tasks,
-    ):
-        callers = Callers(tasks)
-        engine.add_resource("room")
-        hold = await engine.reserve("room", START, HALF_HOUR)
-        await callers.begin("a", asks(engine))
-        await engine.release(hold.uid)
-        await settle()
-        assert isinstance(callers.refusal("a"), Oops)
-        assert engine.statistics().waiting == 0
+    hours = Hours([(to_us(NOW), to_us(NOW + DAY))])
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    request = Request(START, HALF_HOUR, (Claim("room"),), schedule=hours)
+    await callers.begin("a", engine.reserve_request(request, wait=HOUR))
+    hours.broken = True
+    await engine.release(hold.uid)
+    await settle()
+    assert isinstance(callers.refusal("a"), Oops)
+    assert engine.statistics().waiting == 0
 
 
 # --- Keys --------------------------------------------------------------------------------------
@@ -937,17 +934,17 @@ async def hand_over_and_cancel(
 
     Before: who is cancelled after it was woken returns, and knows of what it holds.
     """
-    serve = engine.waitlist.serve
+    serve = engine.sleeping.serve
 
-    def and_cancel() -> None:
-        engine.waitlist.serve = serve  # type: ignore[method-assign]
+    def and_cancel(now: int) -> None:
+        engine.sleeping.serve = serve  # type: ignore[method-assign]
         callers.scopes[name].cancel()
         before = engine.statistics().accepted
-        serve()
+        serve(now)
         assert engine.statistics().accepted == before + 1
         then()
 
-    engine.waitlist.serve = and_cancel  # type: ignore[method-assign]
+    engine.sleeping.serve = and_cancel  # type: ignore[method-assign]
     await engine.release(uid)
     await settle()
     assert name not in callers.answers
@@ -1002,18 +999,18 @@ async def test_a_task_that_is_cancelled_natively_passes_it_on(engine: SlotEngine
     hold = await engine.reserve("room", START, HALF_HOUR)
     task = asyncio.ensure_future(asks(engine))
     await settle()
-    serve = engine.waitlist.serve
+    serve = engine.sleeping.serve
 
-    def and_cancel() -> None:
-        serve()
+    def and_cancel(now: int) -> None:
+        serve(now)
         assert engine.statistics().held == 1
         task.cancel()
 
-    engine.waitlist.serve = and_cancel  # type: ignore[method-assign]
+    engine.sleeping.serve = and_cancel  # type: ignore[method-assign]
     await engine.release(hold.uid)
     with pytest.raises(asyncio.CancelledError):
         await task
-    engine.waitlist.serve = serve  # type: ignore[method-assign]
+    engine.sleeping.serve = serve  # type: ignore[method-assign]
     assert engine.statistics().held == 0
     assert (await engine.reserve("room", START, HALF_HOUR)).state is State.HELD
 
@@ -1065,19 +1062,10 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
             await anyio.lowlevel.checkpoint()
         standing = engine.local.reservations("room", START, START + DAY)
         assert {one.uid for one in standing} <= known.keys()
-        line, ledger = engine.waitlist.line, engine.ledger
-
-        def can_be_had(waiter: Any) -> bool:
-            try:
-                ledger.occupancy.decide(waiter.proposal, ledger.occupancy.view(ledger.state.now))
-            except Refused:
-                return False
-            return True
-
-        line.check_invariants(can_be_had)
-        assert not any(waiter.to_try for waiter in line)
+        engine.check_invariants()
+        assert not any(waiting.ready for waiting in engine.waitlist)
         tasks.cancel_scope.cancel()
-    assert len(line) == 0
+    assert len(engine.waitlist) == 0
 
 
 # --- Threads -----------------------------------------------------------------------------------

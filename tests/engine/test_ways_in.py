@@ -9,7 +9,7 @@ import pytest
 
 from slotengine import BlockingEngine, EngineClosed, InvalidField, SlotEngine, State, minutes
 from slotengine.core.ledger.changes import Change, Forgotten, Record
-from slotengine.core.ledger.reservation import Verb
+from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.engine.events import Event
 from slotengine.engine.local import FORGOTTEN_PER_TURN
 from slotengine.engine.turns import Turns
@@ -95,7 +95,7 @@ async def test_who_is_answered_is_told_before_it_is_woken(
     engine: SlotEngine, clock: SimClock
 ) -> None:
     first = await engine.reserve("room", START, HALF_HOUR)
-    answered: list[Exception | None] = []
+    answered: list[tuple[int, type]] = []
 
     async def wait() -> None:
         hold = await engine.reserve("room", START, HALF_HOUR, wait=minutes(9))
@@ -105,9 +105,9 @@ async def test_who_is_answered_is_told_before_it_is_woken(
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         assert len(engine.waitlist) == 1
-        engine.waitlist.on_answer = lambda waiter, error: answered.append(error)
+        engine.sleeping.on_answer = lambda ticket, answer: answered.append((ticket, type(answer)))
         await engine.release(first.uid)
-    assert answered == [None]
+    assert answered == [(1, Entry)]
 
 
 def test_the_engine_of_a_blocking_one_is_there_for_its_own_thread() -> None:

@@ -23,6 +23,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.commands import Reserve
 from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
@@ -261,9 +262,10 @@ async def slept_through(engine: SlotEngine, clock: SimClock) -> None:
     wish = Request(START, HALF_HOUR, (Claim("room"),)).proposal(default_ttl=60_000_000)
     with fault("lapse-wakes-nobody"):
         await engine.reserve("room", START, HALF_HOUR)
-        engine.waitlist.ask(wish, 3_600_000_000)
         # The second is behind the first, and has no chance to sleep through anything.
-        engine.waitlist.ask(wish, 3_600_000_000)
+        for uid in ("first", "second"):
+            command = Reserve((wish,), (uid,), wait=3_600_000_000)
+            engine.ledger.step(command, engine.ledger.state.now)
         await clock.advance(minutes(5))
 
 

@@ -109,15 +109,15 @@ class Confirmer:
 
     def _confirm_in_advance(self, uid: str) -> None:
         """Confirm a hold that ends soon, while the callback is still running."""
-        with suppress(Refused), self._engine.local.out_of_turn():
-            self._engine.local.confirm(uid, if_still_free=True, enforce=False)
+        with suppress(Refused):
+            self._engine.local.confirm(uid, if_still_free=True, enforce=False, jump=True)
 
     def _booked(self, tracked: TrackedHold) -> None:
         """Confirm what the callback has booked at the remote, even if its caller is gone."""
         self._index.record_booked(tracked)
         try:
-            with self._engine.local.out_of_turn():  # the remote has decided
-                self._engine.local.confirm(tracked.uid, if_still_free=True, enforce=False)
+            # The remote has decided, so it comes before all callers that wait.
+            self._engine.local.confirm(tracked.uid, if_still_free=True, enforce=False, jump=True)
         except Refused as refused:
             self._monitor.diverged(tracked, f"it is booked at the remote, but not here: {refused}")
 

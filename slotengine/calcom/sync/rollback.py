@@ -92,12 +92,11 @@ class Rollback:
         self.drop_origin(tracked)
         tracked.succeeded()
         try:
-            # The placeholder kept the time free, so this goes ahead of everyone who waits for it.
-            with self._engine.local.out_of_turn():
-                self._engine.local.move_slot(
-                    tracked.uid, before.start,
-                    event_type=before.event_type, length=before.length, enforce=False,
-                )  # fmt: skip
+            # The placeholder kept the time free, so this comes before all callers that wait.
+            self._engine.local.move_slot(
+                tracked.uid, before.start,
+                event_type=before.event_type, length=before.length, enforce=False, jump=True,
+            )  # fmt: skip
         except Refused as refused:
             # There was no placeholder.  A booking stays where it is now.
             logger.warning("the hold %s could not be moved back: %s", tracked.uid, refused)

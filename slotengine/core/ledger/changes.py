@@ -54,12 +54,20 @@ Record: TypeAlias = Change | Forgotten
 """What a journal keeps."""
 
 
+class Waits(NamedTuple):
+    """The answer to a command that waits: its ticket, and when its wait ends."""
+
+    ticket: int
+    until: int
+
+
 class Decision(NamedTuple):
     """What comes of a command: the changes, in order, and an answer to each request.
 
     A command that is already true changes nothing.  An answer is the uid of a
-    reservation; or, of a batch in which each request stands for itself, the refusal.
+    reservation; or, of a batch in which each request stands for itself, the refusal; or
+    that the command waits.
     """
 
     changes: tuple[Change, ...]
-    answers: tuple[str | Refused, ...]
+    answers: tuple[str | Refused | Waits, ...]

@@ -55,7 +55,9 @@ class Reserve(NamedTuple):
     """Hold something.
 
     There is a uid for each request; if any one of them will do, there is a single uid, and
-    the ``key`` and the ``choice`` are those of the whole command.
+    the ``key`` and the ``choice`` are those of the whole command.  A single request may
+    ``wait`` for that long if it is refused and that may pass.  With ``jump`` it comes before
+    all commands that wait.
     """
 
     requests: tuple[Proposal, ...]
@@ -63,6 +65,8 @@ class Reserve(NamedTuple):
     mode: Mode = ONE
     choice: Choice = FIRST_CHOICE
     key: str | None = None
+    wait: int | None = None
+    jump: bool = False
 
 
 class Adopt(NamedTuple):
@@ -76,7 +80,8 @@ class Move(NamedTuple):
     """Re-slot a hold or a booking to the first candidate that fits, by the ``choice``.
 
     Without a choice there is one candidate, and what refuses that refuses the command.
-    With ``renew``, a hold also lives for the candidate's TTL from now.
+    With ``renew``, a hold also lives for the candidate's TTL from now.  It may keep what it
+    has; for the rest it comes after all commands that wait, unless it may ``jump``.
     """
 
     uid: str
@@ -84,6 +89,7 @@ class Move(NamedTuple):
     renew: bool = False
     choice: Choice | None = None
     version: int | None = None
+    jump: bool = False
 
 
 class Extend(NamedTuple):
@@ -98,7 +104,8 @@ class Confirm(NamedTuple):
     """Turn a hold into a booking; with ``if_still_free`` one that has expired, too.
 
     The rest is about one that has expired: whether to ``enforce`` what was asked of it when
-    it was made, by which ``rule`` it may begin, and which of its resources are ``closed``.
+    it was made, by which ``rule`` it may begin, which of its resources are ``closed``, and
+    whether it may ``jump`` ahead of the commands that wait.
     """
 
     uid: str
@@ -107,6 +114,7 @@ class Confirm(NamedTuple):
     enforce: bool = True
     rule: StartRule | None = None
     closed: Collection[str] = ()
+    jump: bool = False
 
 
 class Release(NamedTuple):

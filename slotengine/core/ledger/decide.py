@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from slotengine.core.ledger.admission import admitted, decide_to_wait
 from slotengine.core.ledger.changes import Change, Decision
 from slotengine.core.ledger.checks import check_name, check_text, is_count
 from slotengine.core.ledger.commands import (
@@ -58,6 +59,7 @@ from slotengine.core.ledger.reservation import (
     is_limit,
 )
 from slotengine.core.ledger.view import Batch, View
+from slotengine.core.ledger.waitlist import AHEAD, NEWCOMER
 from slotengine.core.time.instant import FIRST_US, LAST_US, from_us
 from slotengine.core.time.schedule import ALWAYS_OPEN
 from slotengine.errors import (
@@ -70,6 +72,7 @@ from slotengine.errors import (
     OutsideHours,
     Refused,
     SlotError,
+    SlotTaken,
     StaleVersion,
     UnknownReservation,
     WrongState,
@@ -83,8 +86,10 @@ if TYPE_CHECKING:
 Placed = TypeVar("Placed")
 
 
-def decide(state: LedgerState, command: Command, now: int) -> Decision:
+def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOMER) -> Decision:
     """Return what comes of a command, which is not done yet, or refuse.
+
+    A command of the waitlist comes with its ``ticket``.
 
     Reads only.  The changes can be applied until the state next changes.
     Raises what the verb of the command raises.
@@ -93,7 +98,7 @@ def decide(state: LedgerState, command: Command, now: int) -> Decision:
         now = state.now
     match command:
         case Reserve():
-            return decide_reserve(state, command, now)
+            return decide_reserve(state, command, now, ticket)
         case Confirm():
             return decide_confirm(state, command, now)
         case Release():
@@ -108,15 +113,26 @@ def decide(state: LedgerState, command: Command, now: int) -> Decision:
             return decide_adopt(state, command, now)
 
 
-def decide_reserve(state: LedgerState, command: Reserve, now: int) -> Decision:
+def decide_reserve(
+    state: LedgerState, command: Reserve, now: int, ticket: int = NEWCOMER
+) -> Decision:
+    if command.wait is not None:
+        if command.mode is not ONE:
+            raise InvalidField("wait", "is for a single request")
+        if command.wait < 0:
+            raise InvalidField("wait", "must not be negative")
+        if command.jump:
+            raise InvalidField("wait", "cannot be given to a command that jumps the waitlist")
+    if command.jump:
+        ticket = AHEAD
     if command.mode is ONE:
-        return _decide_one(state, command, now)
+        return _decide_one(state, command, now, ticket)
     if command.mode is ANY:
-        return _decide_any(state, command, now)
-    return _decide_batch(state, command, now)
+        return _decide_any(state, command, now, ticket)
+    return _decide_batch(state, command, now, ticket)
 
 
-def _decide_one(state: LedgerState, command: Reserve, now: int) -> Decision:
+def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     (proposal,), (uid,) = command.requests, command.uids
     if uid.__class__ is not str or not uid or uid in state.entries:
         check_uid(state, uid)
@@ -125,21 +141,26 @@ def _decide_one(state: LedgerState, command: Reserve, now: int) -> Decision:
     if known is not None:
         return Decision((), (known.uid,))
     check_ttl_of(state, proposal.ttl, proposal.quota)
-    view = state.occupancy.view(now)
-    slot = _decide_new(state, proposal, view)
+    view = state.occupancy.view(now, ticket=ticket)
+    try:
+        slot = _decide_new(state, proposal, view)
+    except (SlotTaken, NoneFree) as refusal:
+        if command.wait is None:
+            raise
+        return decide_to_wait(state, command, refusal, now, ticket)
     lapsed = _lapsed_before_new(state, slot, proposal.holder, proposal.key, view)
     change = _reserved(proposal, slot, uid, now)
     return Decision((*expiries(state, lapsed, now), change), (uid,))
 
 
-def _decide_batch(state: LedgerState, command: Reserve, now: int) -> Decision:
+def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     proposals, uids = command.requests, command.uids
     _check_batch(state, proposals, uids, now)
     changes: list[Change] = []
     answers: list[str | Refused] = []
     lapsed: list[Entry] = []
     batch = Batch()
-    view = state.occupancy.view(now, batch=batch)
+    view = state.occupancy.view(now, batch=batch, ticket=ticket)
     i = 0
     try:
         for i, proposal in enumerate(proposals):
@@ -186,8 +207,8 @@ def _keep_for_ever(state: LedgerState, view: View) -> None:
         entry.until = max(theirs, default=UNDYING)
 
 
-def _decide_any(state: LedgerState, command: Reserve, now: int) -> Decision:
-    candidates, (uid,), _, choice, key = command
+def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
+    candidates, (uid,), _, choice, key = command[:5]
     check_uid(state, uid)
     _check_candidates(state, candidates, choice)
     if any(proposal.key is not None for proposal in candidates):
@@ -202,7 +223,7 @@ def _decide_any(state: LedgerState, command: Reserve, now: int) -> Decision:
     if known is not None:
         return Decision((), (known.uid,))
     _check_each(candidates, lambda one: check_ttl_of(state, one.ttl, one.quota))
-    view = state.occupancy.view(now)
+    view = state.occupancy.view(now, ticket=ticket)
 
     def placed(proposal: Proposal) -> tuple[Slotted, Proposal]:
         return _decide_new(state, proposal, view), proposal
@@ -233,7 +254,7 @@ def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
 
 
 def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
-    uid, candidates, renew, choice, version = command
+    uid, candidates, renew, choice, version, jump = command
     if choice is None:
         check_proposal(state, candidates[0])
     else:
@@ -242,7 +263,7 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
     admits(entry, MOVE, now, version)
     renew = renew and entry.state is HELD
     keep = [claim.resource for claim in entry.all_claims()]
-    view = state.occupancy.view(now, entry, keep=keep)
+    view = state.occupancy.view(now, entry, keep=keep, ticket=AHEAD if jump else NEWCOMER)
 
     def placed(proposal: Proposal) -> tuple[Slotted, Proposal]:
         if renew:
@@ -251,8 +272,7 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
             _check_ahead(proposal, now)
         if state.holders is not None:
             state.holders.check_move(entry, proposal.end - proposal.start, view)
-        if state.screen is not None:
-            proposal = state.screen(proposal, view)
+        proposal = admitted(state, proposal, view)
         return state.occupancy.decide(proposal, view), proposal
 
     if choice is None:
@@ -300,9 +320,8 @@ def _decide_reinstate(state: LedgerState, entry: Entry, command: Confirm, now: i
         if entry.demand is Demand.RULES:
             _check_rules(state, entry, command.rule, command.closed, now)
         _check_ahead(proposal, now)
-    view = state.occupancy.view(now)
-    if state.screen is not None:
-        proposal = state.screen(proposal, view)  # it has lapsed: others may wait for it
+    view = state.occupancy.view(now, ticket=AHEAD if command.jump else NEWCOMER)
+    proposal = admitted(state, proposal, view)  # it has lapsed: others may wait for it
     lapsed = _lapsed_before(state, state.occupancy.decide(proposal, view), None, view)
     if entry.state is HELD:
         lapsed.append(entry)
@@ -346,13 +365,13 @@ def _check_rules(
 
 
 def screened(state: LedgerState, proposal: Proposal, view: View) -> Proposal:
-    """Return what is left of a new proposal once others have had their say, or refuse."""
+    """Return what the waitlist leaves to a new request, or refuse."""
     _check_ahead(proposal, view.now)
     holders = _counted_for(state, proposal.quota)
     if holders is not None:
         length = proposal.end - proposal.start
         holders.check(proposal.holder, length, view, proposal.quota)
-    return proposal if state.screen is None else state.screen(proposal, view)
+    return admitted(state, proposal, view)
 
 
 def _counted_for(state: LedgerState, quota: Quota | None) -> Holders | None:

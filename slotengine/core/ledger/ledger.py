@@ -18,9 +18,9 @@ Times are UTC microseconds, spans are half-open, and durations microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.ledger.changes import Change, Decision
+from slotengine.core.ledger.changes import Change, Decision, Waits
 from slotengine.core.ledger.checks import check_text
 from slotengine.core.ledger.commands import (
     ALL,
@@ -63,6 +63,7 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.state import LedgerState
 from slotengine.core.ledger.timeline import NO_ROOM
+from slotengine.core.ledger.waitlist import NEWCOMER, Waitlist
 from slotengine.core.time.instant import FIRST_US, LAST_US, from_us
 from slotengine.errors import (
     AlreadyOver,
@@ -82,9 +83,17 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.resource import Imported
     from slotengine.core.ledger.state import Tally
     from slotengine.core.ledger.terms import Terms
+    from slotengine.core.ledger.waitlist import Waiting
     from slotengine.core.time.schedule import Windows
 
     OnChange = Callable[[Change, Entry], None]
+
+
+class Served(NamedTuple):
+    """The answer to a command that waited: what was decided, or the error that refused it."""
+
+    ticket: int
+    answer: Decision | Exception
 
 
 class Ledger:
@@ -128,13 +137,22 @@ class Ledger:
             self._maintain(now, self.maintenance)
         return self._do(command, now)
 
-    def _do(self, command: Command, now: int) -> Decision:
+    def _do(self, command: Command, now: int, ticket: int = NEWCOMER) -> Decision:
         """Decide and do as `step`, at the latest time seen, and without maintenance before."""
         if self.state.holders is None and isinstance(command, Reserve):
             self._count_if_asked(command.requests)
-        decision = decide(self.state, command, now)
-        self.carry_out(decision.changes)
+        decision = decide(self.state, command, now, ticket)
+        if decision.changes:
+            self.carry_out(decision.changes)
+        elif isinstance(command, Reserve) and command.wait is not None:
+            self._join(command, decision.answers[0])
         return decision
+
+    def _join(self, command: Reserve, answer: object) -> None:
+        """Add a command to the waitlist if the answer is that it waits, unless it is there."""
+        waitlist = self.state.waitlist
+        if isinstance(answer, Waits) and answer.ticket == waitlist.next_ticket:
+            waitlist.join(command, answer.until)
 
     def carry_out(self, changes: Iterable[Change]) -> None:
         """Apply changes that were decided, in their order, and tell of each.
@@ -144,6 +162,9 @@ class Ledger:
         because with a change goes the reservation as it is.
         """
         state = self.state
+        if state.waiting:
+            changes = tuple(changes)
+            state.waitlist.on_changes(changes, state.entries)
         if self.on_change is None:
             for change in changes:
                 state.apply(change)
@@ -194,15 +215,84 @@ class Ledger:
         return self._maintain(self.look(now), NEVER if limit is None else limit)
 
     def _maintain(self, now: int, limit: int) -> int:
-        lapsed = maintain(self.state, now, limit)
-        # Told last, so that a listener that fails leaves nothing half done.
-        if self.on_change is not None:
-            self._tell([(Change(EXPIRE, now, one.uid, one.until), one) for one in lapsed])
+        state = self.state
+        lapsed = maintain(state, now, limit)
+        if state.waiting or self.on_change is not None:
+            changes = [Change(EXPIRE, now, one.uid, one.until) for one in lapsed]
+            # Some of them may be forgotten by now.
+            state.waitlist.on_changes(changes, {one.uid: one for one in lapsed})
+            # Told last, so that a listener that fails leaves nothing half done.
+            self._tell(zip(changes, lapsed, strict=True))
         return len(lapsed)
 
     def forget_bookings(self, before: int, uids: Iterable[str]) -> int:
         """Forget bookings that are over: see `LedgerState.forget_bookings`."""
-        return self.state.forget_bookings(before, uids)
+        forgotten = self.state.forget_bookings(before, uids)
+        if forgotten:
+            self.state.waitlist.free_all()
+        return forgotten
+
+    # --- The waitlist ----------------------------------------------------------------
+
+    @property
+    def waitlist(self) -> Waitlist:
+        """The commands that wait, to be read."""
+        return self.state.waitlist
+
+    @property
+    def due(self) -> int:
+        """Before this moment neither `expire` nor `serve` has anything to do.  O(1)."""
+        return min(self.state.maintenance_due, self.state.waitlist.due)
+
+    def serve(self, now: int, limit: int | None = None) -> list[Served]:
+        """Try commands that wait and are in front, in order of arrival, each as one step.
+
+        Only those for which something may have changed are tried.  Then also those whose wait
+        is over: they get their last chance.  Returns those that are answered, and have left
+        the waitlist, with their tickets: with what was decided, or with what refused them.
+        At most ``limit`` are tried; there may be more to do while `due` has come.
+        """
+        state, now = self.state, self.look(now)
+        served: list[Served] = []
+        if not state.waiting:
+            return served
+        if now >= state.maintenance_due:
+            self._maintain(now, self.maintenance)
+        waitlist, left = state.waitlist, NEVER if limit is None else limit
+        while left > 0:
+            left -= 1
+            waiting = waitlist.next_ready()
+            last = waiting is None
+            if waiting is None:
+                waiting = waitlist.overdue(now)
+            if waiting is None:
+                break
+            answer = self._try(waiting, now, last=last)
+            if answer is not None:
+                waitlist.leave(waiting.ticket)
+                served.append(Served(waiting.ticket, answer))
+        return served
+
+    def _try(self, waiting: Waiting, now: int, *, last: bool) -> Decision | Exception | None:
+        """Return the answer to a command that waits, or None if it goes on waiting.
+
+        If it is tried for the ``last`` time, it is a command that does not wait.
+        """
+        command = waiting.command
+        try:
+            decision = self._do(
+                command._replace(wait=None) if last else command, now, waiting.ticket
+            )
+        except Refused as refusal:
+            refusal.find_details()  # as of now: its caller reads them later
+            return refusal
+        except Exception as error:
+            return error
+        return None if isinstance(decision.answers[0], Waits) else decision
+
+    def leave(self, ticket: int) -> None:
+        """Let a command wait no longer; without effect if it does not wait."""
+        self.state.waitlist.leave(ticket)
 
     def _only(self, decision: Decision) -> Entry:
         """Return the reservation that is the only answer."""
@@ -248,6 +338,7 @@ class Ledger:
         if now >= state.maintenance_due:
             self._maintain(now, self.maintenance)
         state.occupancy.replace_busy(source, spans)
+        state.waitlist.free_all()
 
     # --- Reserve ---------------------------------------------------------------------
 
@@ -267,11 +358,13 @@ class Ledger:
         limits: tuple[Claim, ...] = (),
         quota: Quota | None = None,
         demand: Demand = ANYTHING_GOES,
+        jump: bool = False,
     ) -> Entry:
         """Hold one unit of one resource for exactly a span: the usual case, made cheap.
 
         With ``hours``, those instead of the resource's own; and something of some ``limits``.
         With a ``quota``, the holder may have no more than that, beside what the terms allow.
+        With ``jump``, it comes before all commands that wait.
 
         O(log n).  Raises as `reserve_proposal` does, which see; the rules are
         the same, and what they ask is asked of the same timelines.
@@ -285,12 +378,12 @@ class Ledger:
             state.now = now
         if now >= state.maintenance_due:
             self._maintain(now, self.maintenance)
-        if state.screen is not None or state.queue.due <= now:  # others wait, or some have lapsed
+        if state.waiting or state.queue.due <= now:  # commands wait, or holds have lapsed
             proposal = Proposal(
                 start, end, (Claim(resource, start, end),), ttl, holder, event_type,
                 schedule=hours, limits=limits, quota=quota, demand=demand, rule=rule,
             )  # fmt: skip
-            return self._only(self._do(Reserve((proposal,), (uid,)), now))
+            return self._only(self._do(Reserve((proposal,), (uid,), jump=jump), now))
         try:
             found = state.resources[resource]
         except (KeyError, TypeError):
@@ -374,6 +467,7 @@ class Ledger:
         *,
         uid: str,
         now: int,
+        jump: bool = False,
     ) -> Entry:
         """Hold what is proposed: all its claims or none.
 
@@ -387,7 +481,7 @@ class Ledger:
         and for bad input `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused`,
         `InvalidField`.
         """
-        return self._only(self.step(Reserve((proposal,), (uid,)), now))
+        return self._only(self.step(Reserve((proposal,), (uid,), jump=jump), now))
 
     def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
         """Let a booking stand that was made elsewhere, whatever is in its way.
@@ -402,7 +496,7 @@ class Ledger:
         return self._only(self.step(Adopt(proposal, uid), now))
 
     def reserve_all(
-        self, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
+        self, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int, jump: bool = False
     ) -> list[Entry]:
         """Hold everything that is proposed, or nothing.
 
@@ -410,17 +504,18 @@ class Ledger:
         `reserve_proposal` raises, for the first one that cannot be had, with its
         ``index``; the ``retry_at`` is None if that is because of the others in the batch.
         """
-        command = Reserve(tuple(proposals), tuple(uids), ALL)
+        command = Reserve(tuple(proposals), tuple(uids), ALL, jump=jump)
         answers = self.step(command, now).answers
         return [self.state.entries[uid] for uid in answers if isinstance(uid, str)]
 
     def reserve_each(
-        self, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int
+        self, proposals: Sequence[Proposal], *, uids: Sequence[str], now: int, jump: bool = False
     ) -> list[Entry | Refused]:
         """Hold each of the proposals that can be had, and say of each what came of it."""
-        command = Reserve(tuple(proposals), tuple(uids), EACH)
+        command = Reserve(tuple(proposals), tuple(uids), EACH, jump=jump)
         answers = self.step(command, now).answers
-        return [self.state.entries[one] if isinstance(one, str) else one for one in answers]
+        entries = self.state.entries
+        return [one if isinstance(one, Refused) else entries[str(one)] for one in answers]
 
     def reserve_any(
         self,
@@ -432,6 +527,7 @@ class Ledger:
         weights: Sequence[int] | None = None,
         load_in: tuple[int, int] | None = None,
         key: str | None = None,
+        jump: bool = False,
     ) -> Entry:
         """Hold one of several candidates: the one the policy prefers among those that fit.
 
@@ -443,7 +539,7 @@ class Ledger:
         input as `reserve_proposal` does.
         """
         choice = Choice(policy, weights, load_in)
-        command = Reserve(tuple(candidates), (uid,), ANY, choice, key)
+        command = Reserve(tuple(candidates), (uid,), ANY, choice, key, jump=jump)
         return self._only(self.step(command, now))
 
     # --- The life of a reservation -----------------------------------------------------
@@ -464,6 +560,7 @@ class Ledger:
         now: int,
         renew: bool = False,
         version: int | None = None,
+        jump: bool = False,
     ) -> Entry:
         """Re-slot a live hold or a booking to what is proposed, keeping its uid.
 
@@ -474,7 +571,7 @@ class Ledger:
 
         Raises what `reserve_proposal` and `extend` raise.
         """
-        return self._only(self.step(Move(uid, (proposal,), renew, None, version), now))
+        return self._only(self.step(Move(uid, (proposal,), renew, None, version, jump), now))
 
     def move_any(
         self,
@@ -487,13 +584,16 @@ class Ledger:
         weights: Sequence[int] | None = None,
         load_in: tuple[int, int] | None = None,
         version: int | None = None,
+        jump: bool = False,
     ) -> Entry:
         """Re-slot as `move` does, to the candidate the policy prefers among those that fit.
 
         Its own claims count neither as load nor as in the way.
         """
         choice = Choice(policy, weights, load_in)
-        return self._only(self.step(Move(uid, tuple(candidates), renew, choice, version), now))
+        return self._only(
+            self.step(Move(uid, tuple(candidates), renew, choice, version, jump), now)
+        )
 
     def confirm(
         self,
@@ -505,6 +605,7 @@ class Ledger:
         enforce: bool = True,
         rule: StartRule | None = None,
         closed: Collection[str] = (),
+        jump: bool = False,
     ) -> Entry:
         """Turn a live hold into a booking; of a booking, return it as it is.
 
@@ -522,7 +623,7 @@ class Ledger:
         (also when only a repeat is asked for), and, if it is no longer free,
         `SlotTaken` or `NoSeatsLeft`.
         """
-        command = Confirm(uid, if_still_free, version, enforce, rule, closed)
+        command = Confirm(uid, if_still_free, version, enforce, rule, closed, jump)
         return self._only(self.step(command, now))
 
     def release(self, uid: str, *, now: int, version: int | None = None) -> Entry:
@@ -638,8 +739,23 @@ class Ledger:
     # --- Invariants --------------------------------------------------------------------
 
     def check_invariants(self) -> None:
-        """Assert every invariant of the state.  O(n log n); for tests and simulation."""
+        """Assert every invariant of the state.  O(n log n); for tests and simulation.
+
+        Also that no command sleeps on the waitlist that is in front and would be accepted,
+        unless a lapsed hold is not marked yet: marking it makes such commands ready.
+        """
         self.state.check_invariants()
+        self.state.waitlist.check_invariants(self._would_be_accepted)
+
+    def _would_be_accepted(self, waiting: Waiting) -> bool:
+        state = self.state
+        if not self.is_swept(state.now):
+            return False
+        try:
+            decision = decide(state, waiting.command, state.now, waiting.ticket)
+        except Refused:
+            return False
+        return not isinstance(decision.answers[0], Waits)
 
 
 def _start(entry: Entry) -> int:

@@ -39,6 +39,7 @@ from slotengine.core.ledger.reservation import (
 from slotengine.core.ledger.resource import Resource
 from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME, CountedTimeline
 from slotengine.core.ledger.view import NO_BATCH, Batch, View
+from slotengine.core.ledger.waitlist import NEWCOMER
 from slotengine.core.time.instant import from_us
 from slotengine.core.time.interval import joined
 from slotengine.errors import (
@@ -143,9 +144,10 @@ class Occupancy:
         own: Entry | None = None,
         batch: Batch = NO_BATCH,
         keep: Collection[str] = (),
+        ticket: int = NEWCOMER,
     ) -> View:
         """Return what a decision sees: see `View`.  O(1)."""
-        return View(self.sessions, self._queue, now, own, batch, keep)
+        return View(self.sessions, self._queue, now, own, batch, keep, ticket)
 
     def _claimed(self, name: str) -> Reservable:
         """Return the resource, or the limit, of a claim that was decided."""

@@ -12,13 +12,12 @@ Times are UTC microseconds.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.occupancy import Occupancy
-from slotengine.core.ledger.proposal import Proposal, Slotted
 from slotengine.core.ledger.reservation import (
     BOOKED_UNTIL,
     CANCEL,
@@ -40,12 +39,11 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.timeline import START_OF_TIME
+from slotengine.core.ledger.waitlist import Waitlist
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.changes import Change
-    from slotengine.core.ledger.view import View
-
-    Screen = Callable[[Proposal, View], Proposal]
+    from slotengine.core.ledger.proposal import Slotted
 
 
 class Tally(NamedTuple):
@@ -88,8 +86,9 @@ class LedgerState:
         "resources",
         "retention",
         "revived",
-        "screen",
         "terms",
+        "waiting",
+        "waitlist",
     )
 
     def __init__(self, terms: Terms | None = None) -> None:
@@ -119,11 +118,10 @@ class LedgerState:
         """The latest moment before which bookings were to be forgotten."""
         self.maintenance_due = NEVER
         """Before this moment `maintain` has nothing to do."""
-        self.screen: Screen | None = None
-        """Asked before anything is placed: may refuse it, or leave out some of its pools.
-
-        The view is the one of the decision: it says which reservation moves, if one does, and
-        what earlier requests of the same batch were given."""
+        self.waitlist = Waitlist(self.terms.max_waiters, self.terms.max_waits)
+        """The commands that wait.  They are not recorded, and no part of a snapshot."""
+        self.waiting = self.waitlist.by_ticket
+        """The same dictionary as the waitlist's, one step nearer."""
         # How many bookings there are, reservations ever made, and holds ever marked as expired.
         self.confirmed = 0
         self.accepted = 0

@@ -38,6 +38,10 @@ class Terms:
     """After so many lapses in a row, a holder gets no hold until it has cooled down."""
     cool_down: int = 5 * MINUTE
     """How long that takes; the lapse of a hold that was made so long after one is not in a row."""
+    max_waiters: int = 1000
+    """How many commands can wait at the same time."""
+    max_waits: int | None = None
+    """How many commands of each holder can wait at the same time; None: any number."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_ttl <= self.longest_ttl:
@@ -54,7 +58,9 @@ class Terms:
             raise InvalidField("max_length", "must be positive")
         if max(self.longest_ttl, self.retention) > LONGEST_LIFE:
             raise InvalidField("max_ttl", "and retention must be no more than a hundred years")
-        for name in ("max_holds", "max_held", "max_lapses"):
+        if self.max_waiters.__class__ is not int or self.max_waiters < 0:
+            raise InvalidField("max_waiters", f"must be a whole number, not {self.max_waiters!r}")
+        for name in ("max_holds", "max_held", "max_lapses", "max_waits"):
             quota = getattr(self, name)
             if quota is not None and not is_count(quota):
                 raise InvalidField(name, f"must be positive, and whole, not {quota!r}")

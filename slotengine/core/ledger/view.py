@@ -22,6 +22,7 @@ from slotengine.core.ledger.obstruction import Standing, steps
 from slotengine.core.ledger.reservation import Claim, Entry, Placement, Reservable, Session
 from slotengine.core.ledger.resource import NO_TURNS, Turns
 from slotengine.core.ledger.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME, Taken
+from slotengine.core.ledger.waitlist import NEWCOMER
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.expiry import ExpiryQueue
@@ -96,7 +97,18 @@ class View:
     A view is made for one question.  It is valid until the ledger next changes.
     """
 
-    __slots__ = ("_gone", "_lapsed", "_queue", "_sessions", "batch", "keep", "now", "own", "swept")
+    __slots__ = (
+        "_gone",
+        "_lapsed",
+        "_queue",
+        "_sessions",
+        "batch",
+        "keep",
+        "now",
+        "own",
+        "swept",
+        "ticket",
+    )
 
     def __init__(
         self,
@@ -106,6 +118,7 @@ class View:
         own: Entry | None = None,
         batch: Batch = NO_BATCH,
         keep: Collection[str] = (),
+        ticket: int = NEWCOMER,
     ) -> None:
         self._sessions = sessions
         self._queue = queue
@@ -114,6 +127,8 @@ class View:
         self.batch = batch
         self.keep = keep
         """Resources that take precedence over those whose turn it is."""
+        self.ticket = ticket
+        """The place on the waitlist: earlier tickets come first."""
         self.swept = queue.due > now
         """Whether no lapsed hold stands in a timeline."""
         # Worked out when first asked for: what has lapsed, and what does not count of a resource.
@@ -122,7 +137,7 @@ class View:
 
     def at(self, now: int) -> View:
         """Return the same view as of another moment."""
-        return View(self._sessions, self._queue, now, self.own, self.batch, self.keep)
+        return View(self._sessions, self._queue, now, self.own, self.batch, self.keep, self.ticket)
 
     def is_plain(self) -> bool:
         """Return whether all that stands is live and counts, and nothing else does."""

@@ -16,7 +16,7 @@ from slotengine.core.ledger.reservation import Demand, Entry, State
 from slotengine.core.offer.availability import AvailabilityQuery, AvailabilitySearch, AvailableSlots
 from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.time.instant import DAY, EPOCH, LAST_US, from_us
+from slotengine.core.time.instant import DAY, EPOCH, from_us
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
 
 FIRST_STEP: Final = DAY
@@ -99,7 +99,7 @@ class BookingService:
 
     # --- Reserving -------------------------------------------------------------------------
 
-    def reserve(self, request: SlotRequest, *, uid: str, now: int) -> Entry:
+    def reserve(self, request: SlotRequest, *, uid: str, now: int, jump: bool = False) -> Entry:
         """Hold a slot by the rules of its event type, in one step.  O(h log n) for h hosts.
 
         Raises `UnknownEventType`, `TooSoon` or `NotBookable`, and what
@@ -117,9 +117,10 @@ class BookingService:
                 hours=rules.fixed_hours(request.enforce)[0], rule=rule,
                 limits=rules.limit_claims(request.start, length) if rules.limits else (),
                 demand=rules.demand(request.enforce),
-                quota=request.quota,
+                quota=request.quota, jump=jump,
             )  # fmt: skip
-        return self.ledger.reserve_proposal(rules.proposal(request, rule), uid=uid, now=now)
+        proposal = rules.proposal(request, rule)
+        return self.ledger.reserve_proposal(proposal, uid=uid, now=now, jump=jump)
 
     def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
         """Add a booking as `Ledger.adopt` does, and count it towards its event type's limits."""
@@ -130,16 +131,16 @@ class BookingService:
             proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
         return self.ledger.adopt(proposal, uid=uid, now=now)
 
-    def prepare(self, request: SlotRequest, *, now: int) -> tuple[Proposal, int]:
-        """Return the proposal, and the latest time at which it can be granted.
+    def prepare(self, request: SlotRequest, *, now: int) -> Proposal:
+        """Return what a request asks of the ledger.
 
         Raises `UnknownEventType`, `TooManyUnits` or `InvalidField`.
         """
         rules = self.rules_of(request.event_type)
         if not request.enforce:
-            return rules.proposal(request), LAST_US
+            return rules.proposal(request)
         rule = rules.start_rule(self.ledger.time(now))
-        return rules.proposal(request, rule), request.start - rules.notice
+        return rules.proposal(request, rule)
 
     def confirm(
         self,
@@ -149,6 +150,7 @@ class BookingService:
         if_still_free: bool = False,
         version: int | None = None,
         enforce: bool = True,
+        jump: bool = False,
     ) -> Entry:
         """Confirm a hold as `Ledger.confirm` does.
 
@@ -169,7 +171,7 @@ class BookingService:
             closed = rules.closed(entry.start, entry.end, entry.all_claims())
         return self.ledger.confirm(
             uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce,
-            rule=rule, closed=closed,
+            rule=rule, closed=closed, jump=jump,
         )  # fmt: skip
 
     def move(
@@ -180,6 +182,7 @@ class BookingService:
         now: int,
         renew: bool = False,
         version: int | None = None,
+        jump: bool = False,
     ) -> Entry:
         """Move a live hold or a booking to the requested slot, keeping its uid.
 
@@ -196,7 +199,7 @@ class BookingService:
         if request.enforce and not stays:
             self.ledger.check_movable(uid, now=now, version=version)
             rules.check_start(request.start, now)
-        return self.ledger.move(uid, proposal, now=now, renew=renew, version=version)
+        return self.ledger.move(uid, proposal, now=now, renew=renew, version=version, jump=jump)
 
     # --- Searching -------------------------------------------------------------------------
 

@@ -76,8 +76,11 @@ class NaiveLedger(NaiveOccupancy):
     def __init__(self, terms: Terms, resources: dict[str, tuple[int, Windows | None]]) -> None:
         super().__init__(resources)
         self.terms = terms
-        self.screen: Callable[[Proposal, ObservedReservation | None], Proposal] = _as_proposed
-        """Called before each placement, with the reservation that moves: `Ledger.screen`."""
+        self.without_awaited: Callable[[Proposal, ObservedReservation | None], Proposal] = (
+            _as_proposed
+        )
+        """Called before each placement, with the reservation that moves; may refuse, or leave out
+        members of pools."""
         self.event_types: dict[str, EventType] = {}
         """The event types that `naive_booking_rules` has added."""
         self.keys: dict[str, tuple[object, str]] = {}
@@ -136,7 +139,7 @@ class NaiveLedger(NaiveOccupancy):
             check(self.now)
         self._check_ahead(proposal)
         self._check_quotas(proposal, None)
-        claims = self.decide(self.screen(proposal, None))
+        claims = self.decide(self.without_awaited(proposal, None))
         return self._made(proposal, claims, uid, proposal.key, fingerprint)
 
     def adopt(self, proposal: Proposal, uid: str, now: int) -> ObservedReservation:
@@ -315,7 +318,7 @@ class NaiveLedger(NaiveOccupancy):
             check(one, self.now)
         self._check_ahead(again)
         hours = again.demand is Demand.HOURS
-        claims = self.decide(self.screen(again, None), hours=hours)
+        claims = self.decide(self.without_awaited(again, None), hours=hours)
         self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
 
@@ -348,7 +351,7 @@ class NaiveLedger(NaiveOccupancy):
         try:
             self._check_ahead(proposal)
             self._check_quotas(proposal, None)
-            self.decide(self.screen(proposal, None))
+            self.decide(self.without_awaited(proposal, None))
         except Refused:
             return False
         return True
@@ -561,7 +564,7 @@ class NaiveLedger(NaiveOccupancy):
                 if own is None or own.start != candidates[i].start:
                     self._check_ahead(candidates[i])
                 self._check_quotas(candidates[i], own)
-                return candidates[i], self.decide(self.screen(candidates[i], own), own)
+                return candidates[i], self.decide(self.without_awaited(candidates[i], own), own)
             except Refused as refusal:
                 refusals[i] = refusal
         raise NoneFree(tuple(refusals[i] for i in range(len(loads))))

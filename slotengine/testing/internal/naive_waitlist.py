@@ -6,13 +6,13 @@ until no caller can be answered.
 
 >>> from slotengine.core.ledger.terms import Terms
 >>> naive = NaiveLedger(Terms(5, 1, 20), {"room-1": (1, None)})
->>> line = NaiveWaitlist[str](naive, most=10)
+>>> waitlist = NaiveWaitlist[str](naive, most=10)
 >>> ask = Proposal(3, 6, (Claim("room-1", 3, 6),), ttl=5)
->>> line.ask("first", ask, wait=0, now=0).until
+>>> waitlist.ask("first", ask, wait=0, now=0).until
 5
->>> line.ask("second", ask, wait=9, now=0)
->>> line.next(now=4)
->>> caller, made = line.next(now=5)
+>>> waitlist.ask("second", ask, wait=9, now=0)
+>>> waitlist.next(now=4)
+>>> caller, made = waitlist.next(now=5)
 >>> caller, made.until
 ('second', 10)
 """
@@ -60,11 +60,10 @@ class NaiveWaitlist(Generic[Caller]):
         self._naive = naive
         self._most = most
         self._waiting: list[WaitlistEntry[Caller]] = []
-        self._earlier: Sequence[WaitlistEntry[Caller]] | None = (
-            None  # than who tries; None: all are
-        )
-        self._looks_away = False
-        naive.screen = self._screen
+        self._earlier: Sequence[WaitlistEntry[Caller]] | None = None
+        """The callers before the one that is tried; None: all that wait, for a new caller."""
+        self._bypassed = False
+        naive.without_awaited = self._without_awaited
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -95,7 +94,7 @@ class NaiveWaitlist(Generic[Caller]):
             until = min(self._naive.now + wait, last)
             if proposal.demand is not Demand.NOTHING:
                 until = min(until, proposal.end - 1)
-            if until <= self._naive.now or not _is_hopeful(refusal):
+            if until <= self._naive.now or not _may_pass(refusal):
                 raise
             limits = self._naive.resources
             if any(claim.units > limits[claim.resource][0] for claim in proposal.limits):
@@ -121,11 +120,11 @@ class NaiveWaitlist(Generic[Caller]):
     @contextmanager
     def bypassed(self) -> Iterator[None]:
         """Let other requests ignore the waitlist while the block runs."""
-        self._looks_away = True
+        self._bypassed = True
         try:
             yield
         finally:
-            self._looks_away = False
+            self._bypassed = False
 
     # --- Serving ----------------------------------------------------------------------------
 
@@ -170,7 +169,7 @@ class NaiveWaitlist(Generic[Caller]):
             try:
                 return self._naive.reserve(one.proposal, uid, self._naive.now, one.check)
             except COMPARABLE as error:
-                if last or not _is_hopeful(error):
+                if last or not _may_pass(error):
                     return describe(error)
             try:
                 self._naive.check_open(one.proposal)
@@ -191,14 +190,14 @@ class NaiveWaitlist(Generic[Caller]):
     def _is_behind(self, one: WaitlistEntry[Caller], i: int) -> bool:
         with self._turn_of(i):
             try:
-                self._screen(one.proposal, None)
+                self._without_awaited(one.proposal, None)
             except SlotAwaited:
                 return True
         return False
 
-    def _screen(self, proposal: Proposal, own: ObservedReservation | None) -> Proposal:
+    def _without_awaited(self, proposal: Proposal, own: ObservedReservation | None) -> Proposal:
         """Return the proposal without hosts that earlier callers wait for, or refuse."""
-        if self._looks_away:
+        if self._bypassed:
             return proposal
         earlier = self._waiting if self._earlier is None else self._earlier
         held = () if own is None or _wants_more(proposal, own) else own.claims
@@ -267,8 +266,8 @@ def _left_of(pool: Pool, is_free: Callable[[Claim], bool]) -> Pool:
     )
 
 
-def _is_hopeful(error: Exception) -> bool:
+def _may_pass(error: Exception) -> bool:
     """Return whether waiting could help."""
     if isinstance(error, NoneFree):
-        return any(_is_hopeful(one) for one in error.refusals)
+        return any(_may_pass(one) for one in error.refusals)
     return isinstance(error, SlotTaken)

@@ -193,6 +193,14 @@ def _counted(quota: Quota) -> tuple[tuple[str, int | None], ...]:
     return ("holds", quota.holds), ("waits", quota.waits)
 
 
+JUMPING: Final = frozenset(
+    {
+        "reserve", "reserve_request", "reserve_all", "reserve_each", "reserve_any", "reserve_slot",
+        "move", "move_request", "move_any", "move_slot", "confirm",
+    }
+)  # fmt: skip
+"""The verbs that can jump the waitlist."""
+
 Answer = Any
 """An `ObservedReservation`, None, a list of these and of errors, or an error; see `outcome`."""
 
@@ -236,9 +244,11 @@ async def in_engine(engine: SlotEngine, operation: Operation) -> Answer:
     return _answered(operation, result)
 
 
-def in_local_engine(engine: LocalEngine, operation: Operation) -> Answer:
-    """Make a call at once, and return the answer."""
+def in_local_engine(engine: LocalEngine, operation: Operation, *, jump: bool = False) -> Answer:
+    """Make a call, ahead of the waitlist if it may ``jump``, and return the answer."""
     name, args, kwargs = _call(operation)
+    if jump and name in JUMPING:
+        kwargs["jump"] = True
     return outcome(lambda: _answered(operation, getattr(engine, name)(*args, **kwargs)))
 
 

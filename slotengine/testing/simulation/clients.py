@@ -401,7 +401,7 @@ class Client:
 
     def _call(self, operation: Operation, mode: CallMode | None = None, *, nth: int = 0) -> Call:
         if mode is None:
-            rare = (CallMode.AT_ONCE, CallMode.LOST, CallMode.PARKED, CallMode.OUT_OF_TURN)
+            rare = (CallMode.AT_ONCE, CallMode.LOST, CallMode.PARKED, CallMode.JUMPING)
             mode = CallMode.ASYNC if self._random.random() < 0.7 else self._random.choice(rare)
         return Call(self._number, operation, nth, mode)
 

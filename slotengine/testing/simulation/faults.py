@@ -18,7 +18,7 @@ of the process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -28,7 +28,6 @@ from slotengine.core.ledger.changes import Change, Decision
 from slotengine.core.ledger.commands import Command, Mode, Move, Reserve
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.ledger import Ledger
-from slotengine.core.ledger.line import NEWCOMER, Line, Waiter
 from slotengine.core.ledger.occupancy import Occupancy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import Claim, Entry, Reservable, State, Verb
@@ -36,10 +35,11 @@ from slotengine.core.ledger.resource import Resource
 from slotengine.core.ledger.state import LedgerState
 from slotengine.core.ledger.timeline import NO_ROOM, CountedTimeline, ExclusiveTimeline
 from slotengine.core.ledger.view import View
+from slotengine.core.ledger.waitlist import NEWCOMER, Waiting, Waitlist
 from slotengine.core.offer.availability import AvailabilitySearch
 from slotengine.core.offer.booking_rules import BookingRules
 from slotengine.core.time.instant import LAST_US
-from slotengine.engine.waiting import WaitingRoom
+from slotengine.engine.waiting import SleepingCall, SleepingCalls
 from slotengine.errors import NoneFree, Refused
 
 if TYPE_CHECKING:
@@ -410,92 +410,109 @@ def _without_its_quota(right: Method) -> Method:
 # --- Waiting -----------------------------------------------------------------------------------
 
 
-@_breaks("lapse-wakes-nobody", WaitingRoom, "told")
+@_breaks("lapse-wakes-nobody", Waitlist, "on_changes")
 def _silent_lapse(right: Method) -> Method:
     """An expiry wakes no waiting call."""
 
-    def told(self: WaitingRoom, verb: Verb, entry: Entry) -> None:
-        if verb is not Verb.EXPIRE:
-            right(self, verb, entry)
+    def on_changes(self: Waitlist, changes: Iterable[Change], entries: Any) -> None:
+        right(self, [one for one in changes if one.verb is not Verb.EXPIRE], entries)
 
-    return told
+    return on_changes
 
 
-@_breaks("move-wakes-nobody", WaitingRoom, "moving")
+@_breaks("move-wakes-nobody", Waitlist, "on_changes")
 def _silent_move(right: Method) -> Method:
     """A move wakes no waiting call."""
-    return lambda self, uid: None
+
+    def on_changes(self: Waitlist, changes: Iterable[Change], entries: Any) -> None:
+        right(self, [one for one in changes if one.verb is not Verb.MOVE], entries)
+
+    return on_changes
 
 
-@_breaks("import-wakes-nobody", WaitingRoom, "imported")
+@_breaks("import-wakes-nobody", Waitlist, "free_all")
 def _silent_import(right: Method) -> Method:
     """The end of imported busy time wakes no waiting call."""
     return lambda self: None
 
 
-@_breaks("leaving-wakes-nobody", Line, "leave")
+@_breaks("leaving-wakes-nobody", Waitlist, "leave")
 def _silent_leave(right: Method) -> Method:
     """A call that gives up wakes none of those behind it."""
 
-    def leave(self: Line[Any], waiter: Waiter[Any]) -> None:
-        called = list(self.to_try), {one.ticket for one in self if one.to_try}
-        right(self, waiter)
-        self.to_try = called[0]
+    def leave(self: Waitlist, ticket: int) -> None:
+        ready = {one.ticket for one in self if one.ready}
+        right(self, ticket)
         for one in self:
-            one.to_try = one.ticket in called[1]
+            one.ready = one.ticket in ready
 
     return leave
 
 
-@_breaks("last-come-first-served", Line, "next")
+@_breaks("leaving-wakes-nobody", Waitlist, "next_ready")
+def _not_really_ready(right: Method) -> Method:
+    def next_ready(self: Waitlist) -> Waiting | None:
+        ready = {one.ticket for one in self if one.ready}
+        while (found := right(self)) is not None and found.ticket not in ready:
+            pass
+        return found  # type: ignore[no-any-return]
+
+    return next_ready
+
+
+@_breaks("last-come-first-served", Waitlist, "next_ready")
 def _newest(right: Method) -> Method:
     """Of several calls that wait for the same slot, the last is served first."""
 
-    def next_(self: Line[Any]) -> Waiter[Any] | None:
-        waiter: Waiter[Any] | None = right(self)
-        if waiter is None:
+    def next_ready(self: Waitlist) -> Waiting | None:
+        found: Waiting | None = right(self)
+        if found is None:
             return None
-        return [one for one in self if one.places == waiter.places][-1]
+        return [one for one in self if one.places == found.places][-1]
 
-    return next_
+    return next_ready
 
 
-@_breaks("newcomer-overtakes", WaitingRoom, "screen")
+@_breaks("newcomer-overtakes", Waitlist, "is_awaited")
 def _overtaking(right: Method) -> Method:
     """A new call can be served before those that wait."""
 
-    def screen(self: WaitingRoom, proposal: Proposal, view: View) -> Proposal:
-        is_new = view.own is None and self.ticket == NEWCOMER
-        return proposal if is_new else right(self, proposal, view)
+    def is_awaited(self: Waitlist, claim: Claim, ticket: int, held: Sequence[Claim]) -> bool:
+        return (bool(held) or ticket != NEWCOMER) and right(self, claim, ticket, held)
 
-    return screen
+    return is_awaited
 
 
-@_breaks("mover-overtakes", WaitingRoom, "screen")
+@_breaks("mover-overtakes", Waitlist, "is_awaited")
 def _moving_in(right: Method) -> Method:
     """A move can be served before the calls that wait."""
 
-    def screen(self: WaitingRoom, proposal: Proposal, view: View) -> Proposal:
-        return proposal if view.own is not None else right(self, proposal, view)
+    def is_awaited(self: Waitlist, claim: Claim, ticket: int, held: Sequence[Claim]) -> bool:
+        return not held and right(self, claim, ticket, held)
 
-    return screen
+    return is_awaited
 
 
-@_breaks("handed-to-nobody", WaitingRoom, "abandon")
+@_breaks("handed-to-nobody", SleepingCalls, "abandon")
 def _lost(right: Method) -> Method:
     """If a call is cancelled when it gets a slot, the slot stays held."""
-    return lambda self, waiter: self.dismiss(waiter)
+
+    def abandon(self: SleepingCalls, ticket: int, call: SleepingCall) -> None:
+        call.entry = None
+        right(self, ticket, call)
+
+    return abandon
 
 
-@_breaks("unbounded-waitlist", Line, "join")
+@_breaks("unbounded-waitlist", Waitlist, "check_room")
 def _crowd(right: Method) -> Method:
     """The bound on waiting calls is ignored."""
 
-    def join(self: Line[Any], *about: Any) -> Waiter[Any]:
+    def check_room(self: Waitlist, request: Proposal) -> None:
         self.most += 1
-        return right(self, *about)  # type: ignore[no-any-return]
+        right(self, request)
 
-    return join
+    return check_room
 
 
 def _telling(ledger: Ledger, tell: OnChange | None, act: Callable[[], Any]) -> Any:

@@ -161,9 +161,8 @@ class Player:
             return
         if step.mode is CallMode.AT_ONCE:
             answer = in_local_engine(run.engine.local, operation)
-        elif step.mode is CallMode.OUT_OF_TURN:
-            with run.engine.local.out_of_turn():
-                answer = in_local_engine(run.engine.local, operation)
+        elif step.mode is CallMode.JUMPING:
+            answer = in_local_engine(run.engine.local, operation, jump=True)
         else:
             answer = await in_engine(run.engine, operation)
         run.answered(step, operation, answer)

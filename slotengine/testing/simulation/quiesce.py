@@ -63,7 +63,7 @@ async def _cancel_bookings(run: Run) -> None:
 
 def _check_waitlist(run: Run) -> None:
     """Every waiting call is served, or refused at the end of its wait."""
-    if run.engine.statistics().waiting or run.engine.ledger.state.screen is not None:
+    if run.engine.statistics().waiting or run.engine.ledger.state.waiting:
         raise InvariantBroken(
             "settles", f"calls still wait: {[str(one.caller) for one in run.waitlist]}"
         )

@@ -130,7 +130,7 @@ class CallMode(Enum):
     """The async verb; the client learns the answer."""
     AT_ONCE = "at once"
     """The verb of the `LocalEngine`, before any other task runs."""
-    OUT_OF_TURN = "out of turn"
+    JUMPING = "jumping the waitlist"
     """The verb of the `LocalEngine`, ahead of the calls that wait."""
     LOST = "reply lost"
     """Carried out, but the client never gets the answer."""

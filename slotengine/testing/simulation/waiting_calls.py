@@ -7,13 +7,9 @@ served.  A waiting call can also be cancelled at the moment it is served.
 
 from __future__ import annotations
 
-from typing import Any
-
 import anyio
 
-from slotengine.core.ledger.line import Waiter
-from slotengine.core.ledger.reservation import Verb
-from slotengine.engine import waiting
+from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.engine.values import Reservation
 from slotengine.testing.internal.naive_waitlist import WaitlistEntry
 from slotengine.testing.internal.observed import ObservedReservation, outcome
@@ -42,7 +38,7 @@ class Caller:
         self.done = anyio.Event()
         self.answer: Answer = None
         """The answer; or the one that is lost, if the call is cancelled when it is served."""
-        self.waiter: Waiter[waiting.Caller] | None = None
+        self.ticket: int | None = None
 
     def __str__(self) -> str:
         return f"client {self.call.client}, who waits: {self.operation.text(SCALE)}"
@@ -64,15 +60,13 @@ class WaitingCalls:
         self._callers = []
         self._order = []
         self._doomed = None
-        self._run.engine.waitlist.on_answer = self._on_answer
+        self._run.engine.sleeping.on_answer = self._on_answer
 
-    def _on_answer(self, waiter: Waiter[Any], error: Exception | None) -> None:
+    def _on_answer(self, ticket: int, answer: Entry | Exception) -> None:
         doomed = self._doomed
-        self._order += [one for one in self._callers if one.waiter is waiter]
-        if doomed is not None and waiter is doomed.waiter and error is None:
-            entry = waiter.caller.entry
-            assert entry is not None
-            doomed.answer = observed(Reservation(entry, self._run.engine.ledger.state.now))
+        self._order += [one for one in self._callers if one.ticket == ticket]
+        if doomed is not None and ticket == doomed.ticket and isinstance(answer, Entry):
+            doomed.answer = observed(Reservation(answer, self._run.engine.ledger.state.now))
             doomed.scope.cancel()
 
     @property
@@ -110,7 +104,7 @@ class WaitingCalls:
         elif expected is not None:
             raise InvariantBroken("waits", f"{caller}, though there is an answer: {text(expected)}")
         else:
-            caller.waiter = list(waitlist.line)[-1]
+            caller.ticket = max(waitlist.by_ticket)
             run.note(call, "waits")
         await run.rest()
 

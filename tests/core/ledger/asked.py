@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
-from slotengine.core.ledger.commands import Command
+from slotengine.core.ledger.commands import Command, Reserve
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.waitlist import Waiting
+
+NOBODY = Waiting(0, Reserve((Proposal(0, 1, (), 1),), ("nobody",)), 0)
 
 
 class Asked(Exception):
@@ -21,8 +25,8 @@ def asked(ledger: Ledger, verb: Callable[[], object]) -> Command:
         made.append(command)
         raise Asked
 
-    screen = ledger.state.screen
-    ledger.state.screen = lambda proposal, _: proposal  # so that no shortcut is taken
+    waiting = ledger.state.waiting
+    ledger.state.waiting = {0: NOBODY}  # so that no shortcut is taken
     instead = {"step": ask, "_do": ask, "_maintain": lambda *_: 0}
     vars(ledger).update(instead)
     try:
@@ -32,5 +36,5 @@ def asked(ledger: Ledger, verb: Callable[[], object]) -> Command:
     finally:
         for name in instead:
             del vars(ledger)[name]
-        ledger.state.screen = screen
+        ledger.state.waiting = waiting
     raise AssertionError("it asks nothing")

@@ -21,7 +21,7 @@ from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import Claim, Demand, Entry, Seats, State, Verb
 from slotengine.core.ledger.terms import LONGEST_LIFE, Terms
 from slotengine.core.ledger.timeline import MOST_IN_PLAIN_LISTS
-from slotengine.core.ledger.view import BACKLOG, View
+from slotengine.core.ledger.view import BACKLOG
 from slotengine.core.time.instant import DAY, FIRST_US, LAST_US, from_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
@@ -170,30 +170,6 @@ def test_a_repeat_is_not_asked_by_which_rule_it_may_begin(ledger: Ledger) -> Non
         ledger.reserve_proposal(request._replace(key="other"), uid="b", now=6)
     later = request._replace(rule=StartRule("talk", 50, 0, 5))
     assert ledger.reserve_proposal(later, uid="b", now=6) is first
-
-
-def test_a_screen_is_asked_about_all_that_is_known(ledger: Ledger) -> None:
-    asked: list[tuple[Proposal, Entry | None]] = []
-
-    def note(proposal: Proposal, view: View) -> Proposal:
-        asked.append((proposal, view.own))
-        return proposal
-
-    ledger.state.screen = note
-    entry = ledger.reserve(
-        "room", 10, 20, uid="a", now=0, ttl=100, holder="customer-1", event_type="talk"
-    )
-    assert asked == [(Proposal(10, 20, (Claim("room", 10, 20),), 100, "customer-1", "talk"), None)]
-    assert (entry.holder, entry.event_type) == ("customer-1", "talk")
-    moved = slot(30, 40, "room")
-    ledger.move("a", moved, now=0)
-    assert asked[1:] == [(moved, entry)]
-    assert ledger.confirm("a", now=150, if_still_free=True).placed
-    again = Proposal(30, 40, moved.claims, 0, schedule=ALWAYS_OPEN)
-    assert asked[2:] == [(again, None)]  # its hold has lapsed, so it has nothing to keep
-    ledger.state.screen = None
-    hold(ledger, "b", 20, 30, now=150)
-    assert len(asked) == 3
 
 
 def test_all_claims_or_none(ledger: Ledger) -> None:

@@ -13,7 +13,7 @@ from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Entry
-from slotengine.errors import SlotError
+from slotengine.errors import Refused, SlotError
 from slotengine.testing.internal.observed import ObservedReservation, describe
 from tests.core.ledger.asked import asked
 from tests.core.ledger.test_ledger_model import TERMS, LedgerAgainstNaive, add_all
@@ -71,7 +71,7 @@ def decided(ledger: Ledger, command: Command, now: int) -> object:
         decision = decide(ledger.state, command, now)
     except SlotError as error:
         return describe(error)
-    answers = [one if isinstance(one, str) else describe(one) for one in decision.answers]
+    answers = [describe(one) if isinstance(one, Refused) else one for one in decision.answers]
     return decision.changes, answers
 
 

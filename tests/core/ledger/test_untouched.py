@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
+from slotengine.core.ledger.commands import Command
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -20,6 +21,7 @@ from slotengine.errors import SlotError
 from slotengine.testing.internal.observed import ObservedReservation
 from tests.core.ledger.asked import asked
 from tests.core.ledger.test_ledger_model import LedgerAgainstNaive
+from tests.core.ledger.test_waitlist_model import WaitlistAgainstNaive
 from tests.core.ledger.untouched import Written, untouched
 
 
@@ -67,6 +69,19 @@ class NothingIsTouched(LedgerAgainstNaive):
 
 TestNothingIsTouched = NothingIsTouched.TestCase
 TestNothingIsTouched.settings = settings(max_examples=20, stateful_step_count=20)
+
+
+class NothingIsTouchedWhileCommandsWait(WaitlistAgainstNaive):
+    """Goal: deciding changes nothing of the waitlist either; what waits has not joined it yet."""
+
+    def decided(self, command: Command) -> tuple[object, ...]:
+        with untouched(self.ledger), suppress(SlotError):
+            decide(self.ledger.state, command, self.now)
+        return super().decided(command)
+
+
+TestNothingIsTouchedWhileCommandsWait = NothingIsTouchedWhileCommandsWait.TestCase
+TestNothingIsTouchedWhileCommandsWait.settings = settings(max_examples=20, stateful_step_count=20)
 
 
 @pytest.mark.parametrize("name", ["until", "capacity", "put in"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slotengine.core.ledger.admission import deadline
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
@@ -16,7 +17,7 @@ from slotengine.core.offer.availability import LONGEST_RANGE, AvailabilityQuery
 from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
-from slotengine.core.time.instant import DAY, HOUR, LAST_US, MINUTE, from_us
+from slotengine.core.time.instant import DAY, HOUR, MINUTE, from_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.errors import (
     InvalidField,
@@ -198,16 +199,18 @@ def test_a_window_begins_with_its_first_moment() -> None:
 def test_what_is_prepared_can_be_had_until_its_notice(service: BookingService) -> None:
     service.add(event_type(notice=minutes(10)))
     request = SlotRequest("talk", HOUR, ttl=MINUTE)
-    proposal, last = service.prepare(request, now=0)
+    proposal = service.prepare(request, now=0)
     rule = proposal.rule
     assert proposal == service.rules_of("talk").proposal(request, rule)
-    assert last == HOUR - 10 * MINUTE
     assert rule is not None
+    last = deadline(proposal, wait=2 * HOUR, now=0)
+    assert last == HOUR - 10 * MINUTE
     rule.check(HOUR, last)
     with pytest.raises(TooSoon):
         rule.check(HOUR, last + 1)
-    proposal, last = service.prepare(request._replace(enforce=False), now=0)
-    assert (proposal.rule, last) == (None, LAST_US)
+    proposal = service.prepare(request._replace(enforce=False), now=0)
+    assert proposal.rule is None
+    assert deadline(proposal, wait=2 * HOUR, now=0) == 2 * HOUR
 
 
 # --- Moving ----------------------------------------------------------------------------------
