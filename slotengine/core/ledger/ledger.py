@@ -752,10 +752,10 @@ class Ledger:
         if not self.is_swept(state.now):
             return False
         try:
-            decision = decide(state, waiting.command, state.now, waiting.ticket)
+            decide(state, waiting.command._replace(wait=None), state.now, waiting.ticket)
         except Refused:
             return False
-        return not isinstance(decision.answers[0], Waits)
+        return True
 
 
 def _start(entry: Entry) -> int:

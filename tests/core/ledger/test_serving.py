@@ -27,6 +27,7 @@ from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Entry, Seats, Verb
 from slotengine.core.ledger.terms import Terms
+from slotengine.core.ledger.waitlist import Waitlist
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.errors import (
     InvalidField,
@@ -134,6 +135,7 @@ def test_what_an_expired_hold_leaves_is_had(maintenance: int) -> None:
     assert ledger.due == 30
     if not maintenance:
         assert served(ledger, 30) == []  # nothing has marked it yet
+        ledger.check_invariants()
         ledger.expire(30)
     assert served(ledger, 30) == ["b"]
 
@@ -448,6 +450,20 @@ def test_a_wait_ends_at_the_last_moment_at_which_it_may_be_served(ledger: Ledger
     assert [one.until for one in ledger.waitlist] == [40, 79]
     assert served(ledger, 40) == [SlotTaken]
     assert served(ledger, 79) == [SlotTaken]
+
+
+def test_a_command_that_sleeps_although_it_could_be_served_breaks_an_invariant(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(ledger, "a", slot(10, 20))
+    ticket = wait(ledger, "b", slot(10, 20))
+    ledger.check_invariants()
+    with monkeypatch.context() as patch:
+        patch.setattr(Waitlist, "on_changes", lambda *_: None)
+        ledger.step(Release("a"), 1)
+    with pytest.raises(AssertionError):
+        ledger.check_invariants()
+    ledger.leave(ticket)
 
 
 def test_changes_are_told_of_as_of_any_command(ledger: Ledger) -> None:
