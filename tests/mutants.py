@@ -386,7 +386,7 @@ def _chosen(modules: Sequence[str], left: Path | None) -> list[Mutant]:
     paths = [
         path.relative_to(ROOT)
         for package in PACKAGES
-        for path in sorted((ROOT / package).glob("*.py"))
+        for path in sorted((ROOT / package).rglob("*.py"))
     ]
     found = [
         mutant

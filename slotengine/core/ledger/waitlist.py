@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sortedcontainers import SortedList
 
+from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import stricter
@@ -37,7 +38,7 @@ from slotengine.core.ledger.timeline import START_OF_TIME, CountedTimeline
 from slotengine.errors import QuotaExceeded, TooManyWaiting
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger.changes import Change
+    from slotengine.core.ledger.changes import Record
     from slotengine.core.ledger.commands import Reserve
 
 NEWCOMER: Final = NEVER
@@ -147,7 +148,7 @@ class Waitlist:
     """The commands that wait: at most ``most`` of them, and ``most_each`` of one holder.
 
     >>> from slotengine.core.ledger.commands import Reserve
-    >>> waitlist = Waitlist()
+    >>> waitlist = Waitlist(most=10)
     >>> request = Proposal(900, 930, (Claim("room-1", 900, 930),), ttl=5)
     >>> for uid in ("a", "b"):
     ...     waitlist.join(Reserve((request,), (uid,)), until=2000)
@@ -162,7 +163,7 @@ class Waitlist:
     ('b',)
     """
 
-    def __init__(self, most: int = 1000, most_each: int | None = None) -> None:
+    def __init__(self, most: int, most_each: int | None = None) -> None:
         self.most = most
         self.most_each = most_each
         self.by_ticket: dict[int, Waiting] = {}
@@ -254,14 +255,18 @@ class Waitlist:
 
     # --- What may be tried -------------------------------------------------------------------
 
-    def on_changes(self, changes: Iterable[Change], entries: Mapping[str, Entry]) -> None:
+    def on_changes(self, changes: Iterable[Record], entries: Mapping[str, Entry]) -> None:
         """Make ready what may get what some changes leave.
 
         Called before the changes are applied, with the reservations by uid: what moves is then
-        still where it leaves.  O(log n + k) for each claim, as `free`.
+        still where it leaves.  O(log n + k) for each claim, as `free`.  What is no change of a
+        reservation may free anything (`free_all`).
         """
         for change in changes:
-            self.free(_left_by(change, entries))
+            if isinstance(change, Change):
+                self.free(_left_by(change, entries))
+            else:
+                self.free_all()
 
     def free(self, places: Iterable[Place]) -> None:
         """Make ready what is first in a queue for any of these places, and all that watch one.

@@ -28,6 +28,7 @@ from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Entry, Seats, Verb
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.waitlist import Waitlist
+from slotengine.core.time.instant import from_us
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.errors import (
     InvalidField,
@@ -98,6 +99,14 @@ def test_a_command_that_is_refused_waits_and_its_ticket_is_answered(ledger: Ledg
     (change,) = answer.changes
     assert (change.verb, change.uid, change.at, change.until) == (Verb.RESERVE, "b", 13, 63)
     assert ledger.serve(13) == []
+
+
+def test_a_command_that_is_tried_in_vain_waits_on_until_its_deadline(ledger: Ledger) -> None:
+    hold(ledger, "a", slot(10, 20))
+    command = Reserve((slot(15, 25),), ("b",), wait=40)
+    (waits,) = ledger.step(command, 7).answers
+    assert decide(ledger.state, command, 30, ticket=1).answers == (waits,)
+    assert decide(ledger.state, command, 60, ticket=1).answers == (waits,)
 
 
 def test_a_command_that_is_accepted_does_not_wait(ledger: Ledger) -> None:
@@ -217,6 +226,7 @@ def test_a_later_command_gets_nothing_that_is_awaited(ledger: Ledger) -> None:
     with pytest.raises(SlotAwaited) as refused:
         ledger.reserve("room", 10, 20, uid="x", now=3, ttl=50)
     assert (refused.value.resource, refused.value.in_the_way) == ("room", ())
+    assert refused.value.retry_at == from_us(77)
     for mode, kind in ((ALL, SlotAwaited), (ANY, NoneFree)):
         with pytest.raises(kind):
             ledger.step(Reserve((slot(10, 20),), ("x",), mode), 3)
@@ -245,6 +255,17 @@ def test_what_moves_keeps_what_it_has_and_takes_nothing_awaited(ledger: Ledger) 
     with pytest.raises(SlotAwaited):
         ledger.step(Move("a", (slot(10, 30),)), 1)
     assert ledger.step(Move("a", (slot(24, 40),)), 1).answers == ("a",)
+
+
+def test_what_moves_within_a_pool_keeps_its_resource(ledger: Ledger) -> None:
+    def either(end: int) -> Proposal:
+        pool = Pool((Claim("annex", 10, end), Claim("room", 10, end)))
+        return Proposal(10, end, (), 50, event_type="talk", pools=(pool,))
+
+    hold(ledger, "a", slot(10, 30))
+    wait(ledger, "b", slot(10, 30))
+    decision = ledger.step(Move("a", (either(20),)), 1)
+    assert decision.changes[-1].claims == (Claim("room", 10, 20),)
 
 
 def test_more_seats_are_not_kept(ledger: Ledger) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slotengine.core.ledger.admission import deadline
+from slotengine.core.ledger.changes import Forgotten
 from slotengine.core.ledger.commands import Reserve
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.quota import Quota
@@ -28,7 +29,7 @@ def join(waitlist: Waitlist, request: Proposal, uid: str = "x", until: int = 100
 
 def joined(*claims: tuple[str, Claim]) -> Waitlist:
     """Return a waitlist with a command for each uid and claim; the first has ticket 1."""
-    waitlist = Waitlist()
+    waitlist = Waitlist(10)
     for uid, claim in claims:
         join(waitlist, ask(claim), uid)
     return waitlist
@@ -80,7 +81,7 @@ def test_spans_that_only_touch_and_other_resources_are_independent() -> None:
 
 
 def test_awaited_members_are_left_out_of_a_pool() -> None:
-    waitlist = Waitlist()
+    waitlist = Waitlist(10)
     both = Pool((Claim("host-1", 1, 3), Claim("host-2", 1, 3)), (2, 1), (None, None))
     join(waitlist, ask(Claim("host-1", 2, 3)), "a")
     ticket = join(waitlist, ask(pools=(both,)), "b")
@@ -96,7 +97,7 @@ def test_awaited_members_are_left_out_of_a_pool() -> None:
 
 
 def test_a_host_of_two_pools_is_queued_for_once() -> None:
-    waitlist = Waitlist()
+    waitlist = Waitlist(10)
     either = Pool((Claim("host-1", 1, 3), Claim("host-2", 1, 3)))
     join(waitlist, ask(pools=(either, either)), "a")
     waitlist.free([Place("host-2", 1, 3)])
@@ -146,7 +147,7 @@ def test_what_is_freed_twice_is_tried_once() -> None:
 
 
 def test_a_claim_is_awaited_until_the_last_deadline() -> None:
-    waitlist = Waitlist()
+    waitlist = Waitlist(10)
     for until, claim in (
         (10, Claim("room", 1, 3)),
         (30, Claim("room", 1, 3)),
@@ -161,7 +162,7 @@ def test_a_claim_is_awaited_until_the_last_deadline() -> None:
 
 
 def test_a_limit_makes_all_ready_and_keeps_nothing_away() -> None:
-    waitlist = Waitlist()
+    waitlist = Waitlist(10)
     day = (Claim("limit:day", 0, 99),)
     join(waitlist, ask(Claim("room", 1, 3), limits=day), "a")
     join(waitlist, ask(Claim("room", 5, 7), limits=day), "b")
@@ -176,7 +177,7 @@ def test_a_limit_makes_all_ready_and_keeps_nothing_away() -> None:
 
 
 def test_a_session_makes_ready_what_would_join_it() -> None:
-    waitlist = Waitlist()
+    waitlist = Waitlist(10)
     claims = (Claim("room", 1, 3),)
     join(waitlist, Proposal(1, 3, claims, 5, event_type="talk", seats=Seats(2)), "a")
     waitlist.free([Place(("talk", 2), 2, 3)])
@@ -185,8 +186,16 @@ def test_a_session_makes_ready_what_would_join_it() -> None:
     assert tried(waitlist) == ["a"]
 
 
+def test_what_is_no_change_of_a_reservation_makes_all_ready_that_is_first() -> None:
+    waitlist = joined(
+        ("a", Claim("room", 1, 3)), ("b", Claim("room", 1, 3)), ("c", Claim("hall", 1, 3))
+    )
+    waitlist.on_changes([Forgotten(0, ())], {})
+    assert tried(waitlist) == ["a", "c"]
+
+
 def test_waits_end_in_order_of_their_deadlines() -> None:
-    waitlist = Waitlist()
+    waitlist = Waitlist(10)
     late = join(waitlist, ask(Claim("room", 1, 3)), "late", 20)
     soon = join(waitlist, ask(Claim("room", 1, 3)), "soon", 10)
 
@@ -231,7 +240,7 @@ def test_no_more_commands_wait_than_are_allowed() -> None:
 def test_no_more_commands_of_one_holder_wait_than_are_allowed(
     most_each: int | None, quota: int | None
 ) -> None:
-    waitlist = Waitlist(most_each=most_each)
+    waitlist = Waitlist(10, most_each)
     mine = ask(Claim("room", 1, 3))._replace(
         holder="customer-1", quota=None if quota is None else Quota(waits=quota)
     )
