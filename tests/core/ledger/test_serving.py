@@ -102,7 +102,7 @@ def test_a_command_that_is_refused_waits_and_its_ticket_is_answered(ledger: Ledg
 
 
 def test_a_command_that_is_tried_in_vain_waits_on_until_its_deadline(ledger: Ledger) -> None:
-    hold(ledger, "a", slot(10, 20))
+    hold(ledger, "a", slot(10, 20, ttl=90))
     command = Reserve((slot(15, 25),), ("b",), wait=40)
     (waits,) = ledger.step(command, 7).answers
     assert decide(ledger.state, command, 30, ticket=1).answers == (waits,)
