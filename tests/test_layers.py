@@ -134,7 +134,14 @@ LAYERS: Final[dict[str, Layer]] = {
     # What only the simulator and our own tests need: nothing else for users imports it.
     f"{TESTING}.internal": Layer((f"{TESTING}.histories", *SERVED)),
     f"{TESTING}.internal.strategies": Layer(
-        (f"{TESTING}.internal.operations", f"{TESTING}.strategies", EXTRAS, *PURE), ("hypothesis",)
+        (
+            f"{TESTING}.internal.keyed",
+            f"{TESTING}.internal.operations",
+            f"{TESTING}.strategies",
+            EXTRAS,
+            *PURE,
+        ),
+        ("hypothesis",),
     ),
     f"{TESTING}.simulation": Layer(
         (f"{TESTING}.clock", f"{TESTING}.watch", f"{TESTING}.internal", *SERVED), ("anyio",)

@@ -104,7 +104,7 @@ def state(engine: SlotEngine, *uids: str) -> tuple[object, ...]:
         [engine.local.get(uid) for uid in uids],
         [engine.local.busy(one, NOW, FREE + HALF_HOUR) for one in names],
         [engine.local.imported(one, NOW, FREE) for one in names],
-        sorted(engine.local.service._rules), dict(engine.ledger.state.keys),  # noqa: SLF001 - nobody is told
+        sorted(engine.local.service._rules), sorted(engine.ledger.state.keys.used()),  # noqa: SLF001 - nobody is told
     )  # fmt: skip
 
 

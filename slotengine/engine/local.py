@@ -17,7 +17,6 @@ from slotengine.core.ledger.commands import Reserve
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Claim as CoreClaim
 from slotengine.core.ledger.reservation import Demand, Entry
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.uids import bucket_for
@@ -39,6 +38,7 @@ from slotengine.engine.inputs import (
 from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import (
     BusySpan,
+    Claim,
     ImportedSpan,
     Quota,
     Request,
@@ -46,6 +46,7 @@ from slotengine.engine.values import (
     Slot,
     Statistics,
     demand_of,
+    digest_of_any,
     quota_or_none,
     slots_of,
 )
@@ -205,7 +206,8 @@ class LocalEngine:
         no instant of it would exceed the capacity; decided and done in one step.
 
         A ``key`` makes retries safe: the same key with the same request
-        returns the same reservation, whatever has become of it.  Keys are known
+        returns the same reservation, whatever has become of it.  It is remembered as
+        long as the reservation, and at least for a day.  Keys are known
         to the whole engine: let them begin with something of the caller's own.
 
         With a ``quota`` the holder may have no more than that, and the hold lives no
@@ -217,30 +219,27 @@ class LocalEngine:
         already.  What is taken still counts.
 
         Raises `SlotTaken`, `OutsideHours`, `AlreadyOver` or `QuotaExceeded`; for bad
-        input `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`.
+        input `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`;
+        `KeySpent` if the key was used for a reservation that is forgotten.
         O(log n) in the claims on the resource.
         """
+        if units != 1 or key is not None or units.__class__ is not int:
+            claims = (Claim(resource, units),)
+            request = Request(
+                start, length, claims, holder, ttl, key, event_type, quota=quota, past=past
+            )
+            return self.reserve_request(request, jump=jump)
         begin, end = span_us(start, length)
         most = None if quota is None else quota_or_none(quota)
         lives = self.terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
         demand = Demand.HOURS if past is False else demand_of(past)
         now = self.read_clock()
         try:
-            if units == 1 and key is None and units.__class__ is int:
-                entry = self.ledger.reserve(
-                    resource, begin, end,
-                    uid=self._new_uid(bucket_for(resource)), now=now, ttl=lives,
-                    holder=holder, event_type=event_type, quota=most, demand=demand, jump=jump,
-                )  # fmt: skip
-            else:
-                claims = (CoreClaim(resource, begin, end, units),)
-                entry = self.ledger.reserve_proposal(
-                    Proposal(
-                        begin, end, claims, lives, holder, event_type,
-                        key=key, quota=most, demand=demand,
-                    ),
-                    uid=self._new_uid(bucket_for(resource)), now=now, jump=jump,
-                )  # fmt: skip
+            entry = self.ledger.reserve(
+                resource, begin, end,
+                uid=self._new_uid(bucket_for(resource)), now=now, ttl=lives,
+                holder=holder, event_type=event_type, quota=most, demand=demand, jump=jump,
+            )  # fmt: skip
         except Refused:
             self.refused += 1
             raise
@@ -350,10 +349,13 @@ class LocalEngine:
         Raises `NoneFree`, with the refusal of each candidate.
         """
         proposals, now = self._proposals(candidates), self.read_clock()
+        span, digest = span_or_none(load_in), None
+        if key is not None:
+            digest = digest_of_any(candidates, policy, weights, span)
         try:
             entry = self.ledger.reserve_any(
                 proposals, uid=self._new_uid(proposals[0].bucket() if proposals else 0), now=now,
-                policy=policy, weights=weights, load_in=span_or_none(load_in), key=key,
+                policy=policy, weights=weights, load_in=span, key=key, digest=digest,
                 jump=jump,
             )  # fmt: skip
         except Refused:
@@ -717,8 +719,8 @@ class LocalEngine:
         A booking is kept until this is asked for: whoever runs an engine for long
         should, now and then.  One is over when nothing that it takes reaches beyond
         ``before``: no buffer, and no day, week, month or year of a limit towards
-        which it counts.  Then it and its key are as if they had never been; nobody
-        is told, since nothing has become of it.  Whose turn it is in a group is
+        which it counts.  Then it is as if it had never been, but that its key is
+        remembered until a day after its making; nobody is told.  Whose turn it is in a group is
         counted from the bookings that are left.
 
         >>> from datetime import UTC
@@ -908,7 +910,7 @@ class LocalEngine:
             event_type,
             to_us(start, "start"),
             None if length is None else duration_us(length, "length"),
-            self.terms.default_ttl if ttl is None else duration_us(ttl, "ttl"),
+            None if ttl is None else duration_us(ttl, "ttl"),
             holder,
             key,
             seats,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.ledger import reservation as core
+from slotengine.core.ledger.checks import check_schedule, check_span
+from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota as CoreQuota
 from slotengine.core.ledger.reservation import Demand, Entry, Seats, State
@@ -15,6 +17,7 @@ from slotengine.core.time.instant import duration_us, from_us, span_us
 from slotengine.errors import InvalidField
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.policy import Policy
     from slotengine.core.offer.availability import AvailableSlots
     from slotengine.core.time.schedule import Windows
 
@@ -111,9 +114,9 @@ class Request:
     of whoever opened it.  ``schedule`` takes the place of the resources' own
     hours.  A ``key`` is known to the whole engine: let it begin with something
     of the caller's own.  All the rest has to be the same whenever it is used, but for
-    the quota: schedules are if they are equal, and one of a class of your own that has
-    no ``__eq__`` only if it is the very same object.  With a ``quota`` the holder may
-    have no more than that.  A slot that is over is refused, unless ``past`` is said.
+    the quota; schedules of a class of your own are the same if class and ``repr`` are.
+    With a ``quota`` the holder may have no more than that.  A slot that is over is
+    refused, unless ``past`` is said.
 
     >>> from datetime import UTC
     >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -141,19 +144,54 @@ class Request:
     def proposal(self, default_ttl: int) -> Proposal:
         """Return this request as the core understands it.  Raises `InvalidField`."""
         start, end = span_us(self.start, self.length)
+        claims = tuple([claim.around(start, end) for claim in _checked(self.claims)])
         return Proposal(
             start,
             end,
-            tuple(claim.around(start, end) for claim in _checked(self.claims)),
+            claims,
             default_ttl if self.ttl is None else duration_us(self.ttl, "ttl"),
             self.holder,
             self.event_type,
             self.seats,
             self.key,
-            self.schedule,
+            None if self.key is None else digest("reserve", **asked_by(self)),
+            closed=self._closed(start, end),
             quota=quota_or_none(self.quota),
             demand=demand_of(self.past, self.schedule),
         )
+
+    def _closed(self, start: int, end: int) -> tuple[str, ...] | None:
+        """Return what is closed by the schedule of the request; None if it has none."""
+        schedule = self.schedule
+        if schedule is None:
+            return None
+        check_schedule(schedule)
+        check_span(start, end)
+        if schedule.covers(start, end):
+            return ()
+        return tuple(claim.resource for claim in self.claims)
+
+
+ASKED: Final = tuple(one.name for one in fields(Request) if one.name not in {"key", "quota"})
+"""The fields that have to be the same when a request is repeated with its key."""
+
+
+def asked_by(request: Request) -> dict[str, object]:
+    """Return what a request asks, by name, for a digest.  What was not said is left out."""
+    asked = {name: value for name in ASKED if (value := getattr(request, name)) is not None}
+    asked["claims"] = [(one.resource, one.units, one.before, one.after) for one in request.claims]
+    return asked
+
+
+def digest_of_any(
+    candidates: Sequence[Request],
+    policy: Policy,
+    weights: Sequence[int] | None,
+    load_in: tuple[int, int] | None,
+) -> bytes:
+    """Return the digest of a request for any one of several candidates."""
+    asked = [asked_by(candidate) for candidate in candidates]
+    return digest("any", candidates=asked, policy=policy, weights=weights, load_in=load_in)
 
 
 def demand_of(past: bool, schedule: Windows | None = None) -> Demand:

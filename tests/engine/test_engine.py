@@ -32,6 +32,7 @@ from slotengine import (
     InvalidRequest,
     InvalidTTL,
     KeyReused,
+    KeySpent,
     LifeExceeded,
     NoneFree,
     NoSeatsLeft,
@@ -1006,8 +1007,15 @@ async def test_the_same_key_and_request_give_the_same_reservation(
     cancelled = await engine.cancel(first.uid)
     assert await engine.reserve("room", START, HALF_HOUR, holder="me", key="k") == cancelled
     assert engine.statistics().accepted == 1
-    await clock.advance(timedelta(hours=1))  # forgotten, and the key with it
-    assert (await engine.reserve("room", START, HALF_HOUR, holder="you", key="k")).uid != first.uid
+    await clock.advance(timedelta(hours=1))  # forgotten, but not the key
+    with pytest.raises(KeySpent) as spent:
+        await engine.reserve("room", START, HALF_HOUR, holder="me", key="k")
+    assert (spent.value.key, spent.value.uid) == ("k", first.uid)
+    with pytest.raises(KeyReused):
+        await engine.reserve("room", START, HALF_HOUR, holder="you", key="k")
+    await clock.advance(timedelta(hours=23))
+    again = await engine.reserve("room", START, HALF_HOUR, holder="you", key="k", past=True)
+    assert again.uid != first.uid
 
 
 async def test_the_same_key_with_another_request_is_an_error(engine: SlotEngine) -> None:
@@ -1049,6 +1057,9 @@ class Named(Closed):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"Named({self.name!r})"
 
 
 def weekdays(text: str) -> Schedule:
@@ -1093,14 +1104,19 @@ async def test_a_key_stands_for_the_schedule_too(
             await engine.reserve_any([asks("annex", schedule=other)], key="any")
 
 
-async def test_schedules_that_cannot_be_compared_are_the_same_only_if_they_are_one(
-    engine: SlotEngine,
+async def test_schedules_that_cannot_be_told_apart_are_the_same(engine: SlotEngine) -> None:
+    hold = await engine.reserve_request(asks("room", key="k", schedule=Closed()))
+    assert await engine.reserve_request(asks("room", key="k", schedule=Closed())) == hold
+
+
+async def test_a_retry_is_the_same_request_when_the_defaults_have_changed(
+    clock: SimClock,
 ) -> None:
-    schedule = Closed()
-    hold = await engine.reserve_request(asks("room", key="k", schedule=schedule))
-    assert await engine.reserve_request(asks("room", key="k", schedule=schedule)) == hold
-    with pytest.raises(KeyReused):
-        await engine.reserve_request(asks("room", key="k", schedule=Closed()))
+    """Which they may have after a restart; a default that is said is another request."""
+    before, after = (LocalEngine(clock=clock, default_ttl=minutes(ttl)) for ttl in (5, 6))
+    digest = before.proposal(asks("room", key="k")).digest
+    assert after.proposal(asks("room", key="k")).digest == digest
+    assert after.proposal(asks("room", key="k", ttl=minutes(6))).digest != digest
 
 
 async def test_the_key_of_reserve_any_belongs_to_the_whole_call(engine: SlotEngine) -> None:
@@ -1352,7 +1368,9 @@ async def test_nothing_ended_is_kept_with_no_retention(clock: SimClock) -> None:
         hold = await engine.reserve("room", START, HALF_HOUR, key="k")
         assert (await engine.release(hold.uid)).state is State.RELEASED
         assert await engine.get(hold.uid) is None
-        again = await engine.reserve("room", START, HALF_HOUR, key="k")
+        with pytest.raises(KeySpent):
+            await engine.reserve("room", START, HALF_HOUR, key="k")
+        again = await engine.reserve("room", START, HALF_HOUR)
         assert again.uid != hold.uid
         engine.check_invariants()
 

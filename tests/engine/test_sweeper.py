@@ -294,7 +294,10 @@ async def test_what_ended_is_forgotten_after_its_retention(
     assert await engine.get(held.uid) is None
     ledger = engine.ledger
     tally = ledger.tally()
-    assert (len(ledger.uids()), tally.keys, tally.ended) == (0, 0, 0)
+    assert (len(ledger.uids()), tally.keys, tally.ended) == (0, 1, 0)
+    clock.set(NOW + timedelta(days=1))  # the least time for which a key is remembered
+    await settle()
+    assert ledger.tally().keys == 0
     assert clock.waits[-1] == NEVER
 
 

@@ -884,8 +884,9 @@ async def test_an_error_of_the_callers_own_reaches_the_caller(
             return super().covers(start, end)
 
     hours = Hours([(to_us(NOW), to_us(NOW + DAY))])
-    hold = await engine.reserve("room", START, HALF_HOUR)
-    request = Request(START, HALF_HOUR, (Claim("room"),), schedule=hours)
+    engine.add_resource("barn", schedule=hours)
+    hold = await engine.reserve("barn", START, HALF_HOUR)
+    request = Request(START, HALF_HOUR, (Claim("barn"),))
     await callers.begin("a", engine.reserve_request(request, wait=HOUR))
     hours.broken = True
     await engine.release(hold.uid)

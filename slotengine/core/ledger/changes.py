@@ -34,7 +34,7 @@ class Change(NamedTuple):
     holder: str | None = None
     event_type: str | None = None
     key: str | None = None
-    request: tuple[object, ...] | None = None
+    digest: bytes | None = None
     quota: Quota | None = None
     demand: Demand = ANYTHING_GOES
 

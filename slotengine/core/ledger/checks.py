@@ -49,6 +49,13 @@ def check_name(field: str, value: object) -> None:
     )
 
 
+def check_key(key: object, digest: object) -> None:
+    """Raise `InvalidField` unless there is no key, or one with the digest of its request."""
+    check_text("key", key)
+    if key is not None and digest.__class__ is not bytes:
+        raise InvalidField("digest", f"must be given with a key, as bytes, not {digest!r:.99}")
+
+
 def check_schedule(schedule: object) -> None:
     """Raise `InvalidField` unless there is no schedule, or it tells when it is open."""
     if schedule is None:

@@ -55,9 +55,9 @@ class Reserve(NamedTuple):
     """Hold something.
 
     There is a uid for each request; if any one of them will do, there is a single uid, and
-    the ``key`` and the ``choice`` are those of the whole command.  A single request may
-    ``wait`` for that long if it is refused and that may pass.  With ``jump`` it comes before
-    all commands that wait.
+    the ``key``, with its ``digest``, and the ``choice`` are those of the whole command.  A
+    single request may ``wait`` for that long if it is refused and that may pass.  With
+    ``jump`` it comes before all commands that wait.
     """
 
     requests: tuple[Proposal, ...]
@@ -65,6 +65,7 @@ class Reserve(NamedTuple):
     mode: Mode = ONE
     choice: Choice = FIRST_CHOICE
     key: str | None = None
+    digest: bytes | None = None
     wait: int | None = None
     jump: bool = False
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.ledger.admission import admitted, decide_to_wait
 from slotengine.core.ledger.changes import Change, Decision
-from slotengine.core.ledger.checks import check_name, check_text, is_count
+from slotengine.core.ledger.checks import check_key, check_name, is_count
 from slotengine.core.ledger.commands import (
     ALL,
     ANY,
@@ -61,12 +61,12 @@ from slotengine.core.ledger.reservation import (
 from slotengine.core.ledger.view import Batch, View
 from slotengine.core.ledger.waitlist import AHEAD, NEWCOMER
 from slotengine.core.time.instant import FIRST_US, LAST_US, from_us
-from slotengine.core.time.schedule import ALWAYS_OPEN
 from slotengine.errors import (
     AlreadyOver,
     HoldExpired,
     InvalidField,
     KeyReused,
+    KeySpent,
     LifeExceeded,
     NoneFree,
     OutsideHours,
@@ -208,18 +208,13 @@ def _keep_for_ever(state: LedgerState, view: View) -> None:
 
 
 def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
-    candidates, (uid,), _, choice, key = command[:5]
+    candidates, (uid,), _, choice, key, digest = command[:6]
     check_uid(state, uid)
     _check_candidates(state, candidates, choice)
     if any(proposal.key is not None for proposal in candidates):
         raise InvalidField("key", "belongs to the whole call, not to one candidate")
-    check_text("key", key)
-    policy, weights, load_in = choice
-    fingerprint = (
-        *(proposal.fingerprint() for proposal in candidates),
-        (policy, weights and tuple(weights), load_in),
-    )
-    known = _known_key(state, key, fingerprint, now)
+    check_key(key, digest)
+    known = _known_key(state, key, digest, now)
     if known is not None:
         return Decision((), (known.uid,))
     _check_each(candidates, lambda one: check_ttl_of(state, one.ttl, one.quota))
@@ -231,7 +226,7 @@ def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
     order = _by_preference(state, candidates, choice, view)
     slot, chosen = _first_that_fits(candidates, order, placed)
     lapsed = _lapsed_before_new(state, slot, chosen.holder, key, view)
-    change = _reserved(chosen._replace(key=key, request=fingerprint), slot, uid, now)
+    change = _reserved(chosen._replace(key=key, digest=digest), slot, uid, now)
     return Decision((*expiries(state, lapsed, now), change), (uid,))
 
 
@@ -388,10 +383,9 @@ def _lapsed_before_new(
     if view.swept:
         return []
     lapsed = _lapsed_before(state, slot, holder, view)
-    if key is not None and key in state.keys:  # used for one that is as good as forgotten
-        used_for = state.keys[key][1]
-        if used_for.state is HELD:
-            lapsed.append(used_for)
+    used_for = None if key is None else state.made_with(key)
+    if used_for is not None and used_for.state is HELD:  # as good as forgotten
+        lapsed.append(used_for)
     return lapsed
 
 
@@ -461,9 +455,9 @@ def _check_batch(
         raise InvalidField("uids", "must be as many as the proposals, each different")
     keys: set[str] = set()
 
-    def check_key(proposal: Proposal) -> None:
+    def check_new_key(proposal: Proposal) -> None:
         key = proposal.key
-        check_text("key", key)
+        check_key(key, proposal.digest)
         if key is not None and key in keys:
             raise InvalidField("key", "must be different for each request of a batch")
         if key is not None:
@@ -474,7 +468,7 @@ def _check_batch(
         if _known_request(state, proposal, now) is None:
             check_ttl_of(state, proposal.ttl, proposal.quota)
 
-    _check_each(proposals, check_key)
+    _check_each(proposals, check_new_key)
     _check_each(proposals, check)
 
 
@@ -524,23 +518,30 @@ def known(state: LedgerState, uid: str, now: int) -> Entry:
 
 
 def _known_request(state: LedgerState, proposal: Proposal, now: int) -> Entry | None:
-    """Return what this very request made before, if it has a key.  Raises `KeyReused`."""
-    if proposal.key is None:
-        return None
-    return _known_key(state, proposal.key, proposal.fingerprint(), now)
+    """Return what this very request made before, if it has a key.
+
+    Raises `KeyReused` or `KeySpent`.
+    """
+    return _known_key(state, proposal.key, proposal.digest, now)
 
 
-def _known_key(
-    state: LedgerState, key: str | None, fingerprint: tuple[object, ...], now: int
-) -> Entry | None:
-    """Return what the key was used for, if it was.  Raises `KeyReused`."""
-    if key is None or key not in state.keys:
+def _known_key(state: LedgerState, key: str | None, digest: bytes | None, now: int) -> Entry | None:
+    """Return the reservation that was made with a key, or None if the key is free.
+
+    Raises `KeyReused`, or `KeySpent` if the reservation is forgotten.
+    """
+    use = None if key is None else state.keys.find(key)
+    if key is None or use is None:
         return None
-    used_for, entry = state.keys[key]
-    if entry.until + state.retention <= now:
+    entry = state.made_with(key)
+    if entry is not None and entry.until + state.retention <= now:
+        entry = None
+    if entry is None and state.keys.is_over(use, now):
         return None
-    if used_for != fingerprint:
+    if use.digest != digest:
         raise KeyReused(key)
+    if entry is None:
+        raise KeySpent(key, use.uid)
     return entry
 
 
@@ -569,7 +570,7 @@ def _check_ahead(proposal: Proposal, now: int) -> None:
 def _as_it_was(entry: Entry, *, enforce: bool) -> Proposal:
     """Propose what an entry was for once more.
 
-    Hours are asked about only if they were the resources' own: others are not known here.
+    Hours are asked about only if they were the resources' own.
     """
     claims = entry.all_claims()
     return Proposal(
@@ -579,7 +580,7 @@ def _as_it_was(entry: Entry, *, enforce: bool) -> Proposal:
         ttl=0,
         event_type=entry.event_type,
         seats=entry.seats,
-        schedule=None if enforce and entry.demand is Demand.HOURS else ALWAYS_OPEN,
+        closed=None if enforce and entry.demand is Demand.HOURS else (),
         limits=tuple(claim for claim in claims if is_limit(claim.resource)),
         demand=entry.demand,
     )
@@ -597,11 +598,10 @@ def _check_each(proposals: Iterable[Proposal], check: Callable[[Proposal], None]
 
 def _reserved(proposal: Proposal, slot: Slotted, uid: str, now: int) -> Change:
     """Return the change by which somebody gets a slot."""
-    key = proposal.key
     return Change(
         RESERVE, now, uid, now + proposal.ttl, slot.start, slot.end, slot.claims, slot.seats,
-        proposal.holder, slot.event_type, key, None if key is None else proposal.fingerprint(),
-        proposal.quota, slot.demand,
+        proposal.holder, slot.event_type, proposal.key, proposal.digest, proposal.quota,
+        slot.demand,
     )  # fmt: skip
 
 

@@ -182,9 +182,13 @@ class Keys:
             count += 1
         return count
 
+    def used(self) -> Iterator[tuple[str, KeyUse]]:
+        """Yield the keys whose reservations are known, and what each was used for."""
+        yield from self._used.items()
+
     def spent(self) -> Iterator[tuple[str, KeyUse]]:
-        """Yield the keys whose reservations are forgotten: the rest of a snapshot."""
-        yield from sorted(self._spent.items())
+        """Yield the keys whose reservations are forgotten, and what each was used for."""
+        yield from self._spent.items()
 
     def check_invariants(self) -> None:
         """Assert every invariant.  O(s log s) for s spent keys; for tests and simulation."""

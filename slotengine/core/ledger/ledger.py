@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.ledger.changes import Change, Decision, Waits
-from slotengine.core.ledger.checks import check_text
+from slotengine.core.ledger.checks import check_span, check_text
 from slotengine.core.ledger.commands import (
     ALL,
     ANY,
@@ -379,9 +379,10 @@ class Ledger:
         if now >= state.maintenance_due:
             self._maintain(now, self.maintenance)
         if state.waiting or state.queue.due <= now:  # commands wait, or holds have lapsed
+            closed = None if hours is None else _closed(hours, resource, start, end)
             proposal = Proposal(
                 start, end, (Claim(resource, start, end),), ttl, holder, event_type,
-                schedule=hours, limits=limits, quota=quota, demand=demand, rule=rule,
+                closed=closed, limits=limits, quota=quota, demand=demand, rule=rule,
             )  # fmt: skip
             return self._only(self._do(Reserve((proposal,), (uid,), jump=jump), now))
         try:
@@ -527,6 +528,7 @@ class Ledger:
         weights: Sequence[int] | None = None,
         load_in: tuple[int, int] | None = None,
         key: str | None = None,
+        digest: bytes | None = None,
         jump: bool = False,
     ) -> Entry:
         """Hold one of several candidates: the one the policy prefers among those that fit.
@@ -539,7 +541,7 @@ class Ledger:
         input as `reserve_proposal` does.
         """
         choice = Choice(policy, weights, load_in)
-        command = Reserve(tuple(candidates), (uid,), ANY, choice, key, jump=jump)
+        command = Reserve(tuple(candidates), (uid,), ANY, choice, key, digest, jump=jump)
         return self._only(self.step(command, now))
 
     # --- The life of a reservation -----------------------------------------------------
@@ -756,6 +758,12 @@ class Ledger:
         except Refused:
             return False
         return True
+
+
+def _closed(hours: Windows, resource: str, start: int, end: int) -> tuple[str, ...]:
+    """Return the resource if its hours do not cover the span."""
+    check_span(start, end)
+    return () if hours.covers(start, end) else (resource,)
 
 
 def _start(entry: Entry) -> int:

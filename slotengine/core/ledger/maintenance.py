@@ -29,7 +29,8 @@ many units."""
 def maintain(state: LedgerState, now: int, limit: int) -> list[Entry]:
     """Mark holds that have lapsed, in order of ``until``, and return them.
 
-    Also forgets what was retained long enough.  At most ``limit`` of each.
+    Also forgets what was retained long enough, and keys whose time is over.  At most
+    ``limit`` of each.
     """
     queue, ended = state.queue, state.ended
     lapsed = queue.take_due(now, limit) if queue.due <= now else []
@@ -38,7 +39,9 @@ def maintain(state: LedgerState, now: int, limit: int) -> list[Entry]:
     forget_due = ended[0].until + state.retention if ended else NEVER
     if forget_due <= now or state.revived:
         forget_due = _forget_some(state, now, limit)
-    state.maintenance_due = min(forget_due, queue.due)
+    if state.keys.due <= now:
+        state.keys.drop_spent(now, limit)
+    state.maintenance_due = min(forget_due, queue.due, state.keys.due)
     return lapsed
 
 

@@ -164,7 +164,7 @@ class Occupancy:
 
         Raises `OutsideHours`, `SlotTaken`, `NoSeatsLeft`, `NoneFree` or `LimitReached`.
         """
-        resources, schedules, limits = self.resources, proposal.schedules, proposal.limits
+        resources, limits, closed = self.resources, proposal.limits, proposal.closed
         # Mostly the proposal itself says what it gets: making a placement would cost 0.25 µs.
         slot: Slotted = proposal
         if proposal.seats is not None or proposal.pools or limits:
@@ -174,8 +174,8 @@ class Occupancy:
                 if session is not None:
                     return asked._replace(claims=session.claims)
         # All hours before any room, so that nobody is told what stands where they may not be.
-        for i, claim in enumerate(proposal.claims):
-            self._check_hours(claim, slot, schedules[i] if schedules else proposal.schedule)
+        for claim in proposal.claims:
+            self._check_hours(claim, slot, closed)
         if limits:
             slot = slot._replace(claims=slot.claims + limits)
         for claim in proposal.claims:
@@ -235,11 +235,10 @@ class Occupancy:
         if slot.seats is not None and self.is_joinable(slot, now):
             return None
         try:
-            for i, claim in enumerate(proposal.claims):
-                own = proposal.schedules[i] if proposal.schedules else proposal.schedule
-                self._check_hours(claim, slot, own)
+            for claim in proposal.claims:
+                self._check_hours(claim, slot, proposal.closed)
             for pool in proposal.pools:
-                self._check_hours_of_pool(pool, slot)
+                self._check_hours_of_pool(pool, slot, proposal.closed)
         except (OutsideHours, NoneFree) as refusal:
             return refusal
         return None
@@ -255,21 +254,27 @@ class Occupancy:
             and session.is_among(slot.hosts)
         )
 
-    def _check_hours_of_pool(self, pool: Pool, slot: Placement) -> None:
+    def _check_hours_of_pool(
+        self, pool: Pool, slot: Placement, closed: tuple[str, ...] | None
+    ) -> None:
         """Raise unless somebody of a pool is open."""
         refusals: list[Refused] = []
-        for i, claim in enumerate(pool.claims):
+        for claim in pool.claims:
             try:
-                self._check_hours(claim, slot, pool.schedules[i] if pool.schedules else None)
+                self._check_hours(claim, slot, closed)
             except OutsideHours as refusal:
                 refusals.append(refusal)
             else:
                 return
         raise refusals[0] if len(refusals) == 1 else NoneFree(tuple(refusals))
 
-    def _check_hours(self, claim: Claim, slot: Slotted, schedule: Windows | None) -> None:
-        hours = self.resources[claim.resource].schedule if schedule is None else schedule
-        if hours is not None and not hours.covers(slot.start, slot.end):
+    def _check_hours(self, claim: Claim, slot: Slotted, closed: tuple[str, ...] | None) -> None:
+        if closed is not None:
+            is_open = claim.resource not in closed
+        else:
+            hours = self.resources[claim.resource].schedule
+            is_open = hours is None or hours.covers(slot.start, slot.end)
+        if not is_open:
             raise _outside_hours(claim, slot)
 
     def pick(self, pool: Pool, proposal: Proposal, view: View) -> Claim:
@@ -278,16 +283,17 @@ class Occupancy:
         Resources that the view is to keep are preferred to whose turn it is.
         """
         slot = proposal.slot()
+        closed = None if proposal.closed is None else frozenset(proposal.closed)
         outside: list[int] = []
         # Turns are worked out only if somebody can be had, and each is looked at once.
-        first = self._first_free(pool, slot, range(len(pool.claims)), view, outside)
+        first = self._first_free(pool, slot, closed, range(len(pool.claims)), view, outside)
         if first is None:
             if len(pool.claims) == 1:
                 raise self._refusals(pool, slot, view, outside)[0]
             raise NoneFree(self._refusals, pool, slot, view, outside)
         turns = self.turns(pool, slot.event_type, view)
         order = [i for i in turns if i >= first] if first else turns
-        found = self._first_free(pool, slot, order, view, outside)
+        found = self._first_free(pool, slot, closed, order, view, outside)
         assert found is not None
         return pool.claims[found]
 
@@ -295,6 +301,7 @@ class Occupancy:
         self,
         pool: Pool,
         slot: Placement,
+        closed: frozenset[str] | None,
         order: Iterable[int],
         view: View,
         outside: list[int],
@@ -306,11 +313,10 @@ class Occupancy:
         for i in order:
             name, low, high, units = pool.claims[i]
             resource = self.resources[name]
-            theirs = None if pool.schedules is None else pool.schedules[i]
-            if theirs is None:
-                theirs = resource.schedule
-            if theirs is not hours:  # nearly always the same for all
-                hours = theirs
+            if closed is not None:
+                is_open = name not in closed
+            elif resource.schedule is not hours:  # nearly always the same for all
+                hours = resource.schedule
                 is_open = hours is None or hours.covers(start, end)
             if not is_open:
                 outside.append(i)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.ledger.checks import check_schedule, check_span, check_text, is_count, is_text
+from slotengine.core.ledger.checks import check_key, check_span, check_text, is_count, is_text
 from slotengine.core.ledger.quota import check_quota
 from slotengine.core.ledger.reservation import ANYTHING_GOES, Claim, Demand, Placement, Seats
 from slotengine.core.ledger.uids import bucket_for
@@ -17,7 +17,6 @@ from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon, 
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.quota import Quota
-    from slotengine.core.time.schedule import Windows
 
 
 class Pool(NamedTuple):
@@ -29,8 +28,6 @@ class Pool(NamedTuple):
     claims: tuple[Claim, ...]
     weights: tuple[int, ...] | None = None
     """How often each is to be taken, compared with the others; None: all alike."""
-    schedules: tuple[Windows | None, ...] | None = None
-    """Hours of each, instead of the resource's own where there are any."""
 
 
 class StartRule(NamedTuple):
@@ -60,14 +57,13 @@ class Proposal(NamedTuple):
     ``start`` and ``end`` are the slot; each claim has the occupied span
     (buffers included) on its resource, and of each pool one is claimed as well.
     ``seats`` joins, or opens, the session of this ``event_type`` and ``start``.
-    ``schedule`` takes the place of the resources' own, if given, but not of the
-    pools'; ``schedules`` do so claim by claim.  ``limits`` are claims on limits
+    ``closed`` names the claimed resources that are not open for the slot; if it is None,
+    the resources' own schedules decide.  ``limits`` are claims on limits
     (`LIMIT`), which may leave out some of the slot, or reach far beyond.  A
     session is joined only if its ``hosts`` are among these; None: whoever has it.
-    ``request`` is what the caller asked for, if that is not the proposal itself.
-    ``quota`` is how much the holder may have; it says nothing of what is asked for, so a
-    request that is repeated with a key is the same under another quota.  So it is with
-    ``rule``, by which it may begin: that is asked only if something new is to be made.
+    A ``key`` goes with the ``digest`` of what the caller asked (`keys.digest`).
+    ``quota`` is how much the holder may have, and ``rule`` says when the slot may begin; both
+    are asked only if something new is made, so a repeat with the same key may have others.
     """
 
     start: int
@@ -78,12 +74,11 @@ class Proposal(NamedTuple):
     event_type: str | None = None
     seats: Seats | None = None
     key: str | None = None
-    schedule: Windows | None = None
+    digest: bytes | None = None
     pools: tuple[Pool, ...] = ()
     limits: tuple[Claim, ...] = ()
-    schedules: tuple[Windows, ...] | None = None
+    closed: tuple[str, ...] | None = None
     hosts: frozenset[str] | None = None
-    request: tuple[object, ...] | None = None
     quota: Quota | None = None
     demand: Demand = ANYTHING_GOES
     rule: StartRule | None = None
@@ -107,28 +102,17 @@ class Proposal(NamedTuple):
         claims = self.all_claims()
         return bucket_for(claims[0].resource) if claims else 0
 
-    def fingerprint(self) -> tuple[object, ...]:
-        """Return what makes two requests the same: everything but key, quota and rule.
-
-        If there is a ``request``, that is it: what the caller asked for, without
-        what was looked up in the configuration.  Schedules are the same if they
-        are equal.
-        """
-        if self.request is not None:
-            return self.request
-        return tuple(self._replace(key=None, quota=None, rule=None))
-
     def check(self) -> None:
         """Raise `InvalidField` or `TooManyUnits` unless the proposal makes sense in itself.
 
         Pools and claims on limits are made by the booking service, which has checked them.
         """
-        start, end, claims, _, holder, event_type, seats, key, schedule = self[:9]
+        start, end, claims, _, holder, event_type, seats, key, digest = self[:9]
         check_span(start, end)
         if holder is not None or event_type is not None or key is not None:
             check_text("holder", holder)
             check_text("event_type", event_type)
-            check_text("key", key)
+            check_key(key, digest)
         if not claims and not self.pools:
             raise InvalidField("claims", "must name at least one resource")
         for resource, opens, closes, units in claims:
@@ -145,8 +129,6 @@ class Proposal(NamedTuple):
             check_quota(self.quota, holder)
         if seats is not None:
             self._check_seats(seats)
-        if schedule is not None:
-            check_schedule(schedule)
 
     def _check_seats(self, seats: Seats) -> None:
         if self.event_type is None:

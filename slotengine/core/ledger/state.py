@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
 from slotengine.core.ledger.holders import Holders
+from slotengine.core.ledger.keys import Keys, KeyUse
 from slotengine.core.ledger.occupancy import Occupancy
 from slotengine.core.ledger.reservation import (
     BOOKED_UNTIL,
@@ -106,8 +107,8 @@ class LedgerState:
         """The same dictionary as the occupancy's, one step nearer."""
         self.holders = Holders(self.terms) if self.terms.has_quotas() else None
         """What each holder has on hold; None until a quota asks for it."""
-        self.keys: dict[str, tuple[tuple[object, ...], Entry]] = {}
-        """What each idempotency key was used for, and what came of it."""
+        self.keys = Keys()
+        """What each idempotency key was used for."""
         self.ended: deque[Entry] = deque()
         """Ended reservations in the order in which they were marked as such.
 
@@ -150,6 +151,13 @@ class LedgerState:
         entry = Entry(change.uid, change.until, change.at, change.holder, quota=change.quota)
         self._slot_into(entry, change)
         return entry
+
+    def made_with(self, key: str) -> Entry | None:
+        """Return the reservation that was made with a key, if it is not forgotten."""
+        use = self.keys.find(key)
+        entry = None if use is None else self.entries.get(use.uid)
+        # Another reservation may have been given the uid of one that was forgotten.
+        return None if entry is None or entry.key != key else entry
 
     def count_holders(self) -> None:
         """Count from now on what each holder has; O(n), the first time.
@@ -211,10 +219,12 @@ class LedgerState:
         if entry.until < self.maintenance_due:
             self.maintenance_due = entry.until
         if key is not None:
-            if key in self.keys:  # used for one that is as good as forgotten
-                self.keys[key][1].key = None
+            assert change.digest is not None
+            used_for = self.made_with(key)
+            if used_for is not None:  # as good as forgotten
+                used_for.key = None
             entry.key = key
-            self.keys[key] = (change.request or (), entry)
+            self.keys.add(key, KeyUse(change.digest, entry.uid, entry.created))
 
     def _requeue(self, entry: Entry, until: int, now: int) -> None:
         self.queue.drop(entry)
@@ -294,7 +304,8 @@ class LedgerState:
     def forget(self, entry: Entry) -> None:
         del self.entries[entry.uid]
         if entry.key is not None:
-            del self.keys[entry.key]
+            self.keys.forget(entry.key, self.now)
+            self.maintenance_due = min(self.maintenance_due, self.keys.due)
             entry.key = None
 
     def forget_bookings(self, before: int, uids: Iterable[str]) -> int:
@@ -333,8 +344,10 @@ class LedgerState:
             assert uid == entry.uid
             assert sorted(standing.get(uid, [])) == sorted(entry.placed * entry.all_claims())
             assert self.maintenance_due <= entry.until or entry.state in ENDED
-            assert entry.key is None or self.keys[entry.key][1] is entry
-        assert {entry.uid for _, entry in self.keys.values()} <= self.entries.keys()
+            assert entry.key is None or self.made_with(entry.key) is entry
+        self.keys.check_invariants()
+        assert self.maintenance_due <= self.keys.due
+        assert all(self.made_with(key) is not None for key, _ in self.keys.used())
         states = Counter(entry.state for entry in self.entries.values())
         assert len(self.queue) == self.tally().held == states[HELD]
         assert self.confirmed == states[CONFIRMED]

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.ledger.checks import is_count
+from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import LIMIT, Claim, Demand, Seats
 from slotengine.core.ledger.timeline import END_OF_TIME
@@ -36,7 +37,8 @@ class SlotRequest(NamedTuple):
     start: int
     length: int | None = None
     """None: the event type's own length."""
-    ttl: int = 0
+    ttl: int | None = None
+    """None: the default of the ledger."""
     holder: str | None = None
     key: str | None = None
     seats: int = 1
@@ -119,8 +121,6 @@ class BookingRules:
         )
         self.zone = self._zone_of_dates()
         self.limits = tuple(LimitRule(self.id, limit, self.zone) for limit in event_type.limits)
-        self._fixed_hours = _hours(self.fixed, enforce=True)
-        self._all_hours = _hours(self.fixed, enforce=False)
         self.sole_resource = self._sole_resource()
         self.bucket = bucket_for(next(event_type.hosts()).resource)
         self.longest_span = self.before + max(self.lengths) + self.after
@@ -192,9 +192,9 @@ class BookingRules:
             raise TooManyUnits(self.id, wanted, self.seats)
         return Seats(self.seats, wanted)
 
-    def fixed_hours(self, enforce: bool) -> tuple[Windows, ...]:
-        """Return the hours of each fixed host, or all hours if they are not enforced."""
-        return self._fixed_hours if enforce else self._all_hours
+    def sole_hours(self, enforce: bool) -> Windows | None:
+        """Return the hours of the only host.  None: it is always open."""
+        return self.fixed[0].hours if enforce else ALWAYS_OPEN
 
     def groups_of(self, only: Collection[str] | None) -> tuple[tuple[HostRule, ...], ...]:
         """Return the groups, reduced to the acceptable resources.
@@ -238,44 +238,42 @@ class BookingRules:
         """When any host of each group is open; None: always, or not constant."""
         return tuple(map(_hours_of_all, self.groups_by_hours))
 
-    def proposal(self, request: SlotRequest, rule: StartRule | None = None) -> Proposal:
+    def proposal(
+        self, request: SlotRequest, rule: StartRule | None = None, *, ttl: int = 0
+    ) -> Proposal:
         """Return the proposal that the ledger decides, to start by a rule.  O(h) for h hosts.
 
-        Raises `InvalidField` or `TooManyUnits` if the request can never be granted.
+        The ``ttl`` is used if the request has none.  Raises `InvalidField` or
+        `TooManyUnits` if the request can never be granted.
         """
         start = request.start
         length = self.length_of(request.length)
         occupied = start - self.before, start + length + self.after
-        groups, only = self.groups_of(request.only), request.only and tuple(sorted(request.only))
+        groups = self.groups_of(request.only)
         # A tuple made from a list costs 0.2 µs less than one made from a generator.
         return Proposal(
             start,
             start + length,
             tuple([Claim(one.resource, *occupied, one.units) for one in self.fixed]),
-            request.ttl,
+            ttl if request.ttl is None else request.ttl,
             request.holder,
             self.id,
             self.seats_of(request.seats),
             request.key,
-            None,
-            tuple([_pool(group, occupied, enforce=request.enforce) for group in groups]),
+            None if request.key is None else self._digest(request),
+            tuple([_pool(group, occupied) for group in groups]),
             self.limit_claims(start, length),
-            self.fixed_hours(request.enforce),
+            self.closed_to(start, start + length, groups) if request.enforce else (),
             None if self.seats is None else self.resources_of(groups),
-            (
-                self.id,
-                start,
-                length,
-                request.ttl,
-                request.holder,
-                request.seats,
-                only,
-                request.enforce,
-            ),
             request.quota,
             self.demand(request.enforce),
             rule,
         )
+
+    def _digest(self, request: SlotRequest) -> bytes:
+        """Return the digest of what the caller asked, but for key and quota."""
+        asked = request._replace(event_type=self.id, key=None, quota=None)
+        return digest("slot", **asked._asdict())
 
     def demand(self, enforce: bool) -> Demand:
         """Return what the reservation must satisfy, now and whenever it is reinstated."""
@@ -294,6 +292,25 @@ class BookingRules:
     def _window(self, now: int) -> tuple[int, int]:
         window = self.event_type.window
         return (now, END_OF_TIME) if window is None else window.span(self.zone, now)
+
+    def closed_to(
+        self, start: int, end: int, groups: Sequence[Sequence[HostRule]]
+    ) -> tuple[str, ...]:
+        """Return the fixed hosts, and those of groups, that are not open for the whole slot.
+
+        Hosts with the same hours are asked once.  O(h) for h hosts.
+        """
+        closed: list[str] = []
+        for group in (self.fixed, *groups):
+            hours: Windows | None = None
+            is_open = True
+            for host in group:
+                if host.hours is not hours:
+                    hours = host.hours
+                    is_open = hours is None or hours.covers(start, end)
+                if not is_open:
+                    closed.append(host.resource)
+        return tuple(closed)
 
     def closed(self, start: int, end: int, claims: Iterable[Claim]) -> tuple[str, ...]:
         """Return the claimed hosts that are not open for the whole slot."""
@@ -341,15 +358,9 @@ def _hours_of_all(by_hours: Sequence[SharedHours]) -> Windows | None:
     return ScheduleUnion(fixed) if len(fixed) == len(schedules) else None
 
 
-def _pool(group: tuple[HostRule, ...], occupied: tuple[int, int], *, enforce: bool) -> Pool:
+def _pool(group: tuple[HostRule, ...], occupied: tuple[int, int]) -> Pool:
     """Return a group as a pool, of which a reservation takes one host."""
     return Pool(
         tuple([Claim(one.resource, *occupied, one.units) for one in group]),
         tuple([one.weight for one in group]),
-        _hours(group, enforce=enforce),
     )
-
-
-def _hours(hosts: Iterable[HostRule], *, enforce: bool) -> tuple[Windows, ...]:
-    """Return the hours of each host, or all hours if they are not enforced."""
-    return tuple([one.hours if enforce and one.hours is not None else ALWAYS_OPEN for one in hosts])

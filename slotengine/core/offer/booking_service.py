@@ -113,13 +113,14 @@ class BookingService:
             length = rules.length_of(request.length)
             return self.ledger.reserve(
                 rules.sole_resource, request.start, request.start + length,
-                uid=uid, now=now, ttl=request.ttl, holder=request.holder, event_type=rules.id,
-                hours=rules.fixed_hours(request.enforce)[0], rule=rule,
+                uid=uid, now=now, ttl=self._default_ttl if request.ttl is None else request.ttl,
+                holder=request.holder, event_type=rules.id,
+                hours=rules.sole_hours(request.enforce), rule=rule,
                 limits=rules.limit_claims(request.start, length) if rules.limits else (),
                 demand=rules.demand(request.enforce),
                 quota=request.quota, jump=jump,
             )  # fmt: skip
-        proposal = rules.proposal(request, rule)
+        proposal = rules.proposal(request, rule, ttl=self._default_ttl)
         return self.ledger.reserve_proposal(proposal, uid=uid, now=now, jump=jump)
 
     def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
@@ -138,9 +139,9 @@ class BookingService:
         """
         rules = self.rules_of(request.event_type)
         if not request.enforce:
-            return rules.proposal(request)
+            return rules.proposal(request, ttl=self._default_ttl)
         rule = rules.start_rule(self.ledger.time(now))
-        return rules.proposal(request, rule)
+        return rules.proposal(request, rule, ttl=self._default_ttl)
 
     def confirm(
         self,
@@ -190,7 +191,7 @@ class BookingService:
         stays the same.  Raises what `reserve` and `Ledger.move` raise.
         """
         rules = self.rules_of(request.event_type)
-        proposal = rules.proposal(request)
+        proposal = rules.proposal(request, ttl=self._default_ttl)
         now = self.ledger.time(now)
         entry = self.ledger.get(uid, now=now)
         if entry is None:
@@ -200,6 +201,10 @@ class BookingService:
             self.ledger.check_movable(uid, now=now, version=version)
             rules.check_start(request.start, now)
         return self.ledger.move(uid, proposal, now=now, renew=renew, version=version, jump=jump)
+
+    @property
+    def _default_ttl(self) -> int:
+        return self.ledger.state.terms.default_ttl
 
     # --- Searching -------------------------------------------------------------------------
 

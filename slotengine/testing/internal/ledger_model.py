@@ -27,7 +27,7 @@ class LedgerState(NamedTuple):
     """A state of `NaiveLedger` that can be compared and hashed."""
 
     known: tuple[ObservedReservation, ...] = ()
-    keys: tuple[tuple[str, tuple[object, str]], ...] = ()
+    keys: tuple[tuple[str, tuple[object, str, int]], ...] = ()
     opened: tuple[tuple[Any, int], ...] = ()
     demands: tuple[tuple[str, Demand], ...] = ()
     lapses: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()

@@ -20,7 +20,7 @@ from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.instant import LAST_US, MINUTE, duration_us, from_us, to_us
-from slotengine.core.time.schedule import ALWAYS_OPEN, Windows
+from slotengine.core.time.schedule import Windows
 from slotengine.errors import NotBookable, OutsideHours, TooSoon, UnknownReservation
 from slotengine.testing.internal.naive_availability import World, naive_slots
 from slotengine.testing.internal.naive_ledger import NaiveLedger
@@ -56,34 +56,38 @@ def _proposal(naive: NaiveLedger, event_type: EventType, ask: SlotRequest) -> Pr
     def claims(hosts: Iterable[Host]) -> tuple[Claim, ...]:
         return tuple(Claim(host.resource, first, last, host.units) for host in hosts)
 
-    def hours(hosts: Iterable[Host]) -> tuple[Windows, ...]:
-        if not ask.enforce:
-            return tuple(ALWAYS_OPEN for _ in hosts)
-        return tuple(_hours(naive, event_type, host) or ALWAYS_OPEN for host in hosts)
+    def is_closed(host: Host) -> bool:
+        hours = _hours(naive, event_type, host)
+        return ask.enforce and hours is not None and not hours.covers(start, end)
 
     groups = [
         [host for host in group if ask.only is None or host.resource in ask.only]
         for group in event_type.groups
     ]
+    only = None if ask.only is None else sorted(ask.only)
     return Proposal(
         start,
         end,
         claims(event_type.fixed),
-        ask.ttl,
+        naive.terms.default_ttl if ask.ttl is None else ask.ttl,
         ask.holder,
         event_type.id,
         None if event_type.seats is None else Seats(event_type.seats, ask.seats),
         ask.key,
         pools=tuple(
-            Pool(claims(group), tuple(host.weight for host in group), hours(group))
-            for group in groups
+            Pool(claims(group), tuple(host.weight for host in group)) for group in groups
         ),
         limits=tuple(_counted(limit, event_type, start, length) for limit in event_type.limits),
-        schedules=hours(event_type.fixed),
+        closed=tuple(
+            host.resource
+            for hosts in (event_type.fixed, *groups)
+            for host in hosts
+            if is_closed(host)
+        ),
+        digest=repr((*ask._replace(only=None, quota=None), only)).encode(),
         hosts=frozenset(
             host.resource for hosts in (event_type.fixed, *groups) for host in hosts
         ),
-        request=tuple(ask._replace(quota=None)),
         quota=ask.quota,
         demand=Demand.RULES if ask.enforce else Demand.NOTHING,
     )  # fmt: skip

@@ -34,13 +34,14 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.time.instant import from_us
+from slotengine.core.time.instant import DAY, from_us
 from slotengine.core.time.schedule import Windows
 from slotengine.errors import (
     AlreadyOver,
     HoldExpired,
     InvalidTTL,
     KeyReused,
+    KeySpent,
     LifeExceeded,
     NoneFree,
     QuotaExceeded,
@@ -83,7 +84,7 @@ class NaiveLedger(NaiveOccupancy):
         members of pools."""
         self.event_types: dict[str, EventType] = {}
         """The event types that `naive_booking_rules` has added."""
-        self.keys: dict[str, tuple[object, str]] = {}
+        self.keys: dict[str, tuple[object, str, int]] = {}
         self.demands: dict[str, Demand] = {}  # the rules that each was made by
         # Of each holder, since its last confirmation: when each expired hold was made, and expired.
         self.lapses: dict[str, list[tuple[int, int]]] = {}
@@ -99,7 +100,11 @@ class NaiveLedger(NaiveOccupancy):
         for one in list(self.known.values()):
             if one.state in ENDED and one.until + self.terms.retention <= now:
                 del self.known[one.uid]
-        self.keys = {key: use for key, use in self.keys.items() if use[1] in self.known}
+        self.keys = {
+            key: (asked, uid, made)
+            for key, (asked, uid, made) in self.keys.items()
+            if uid in self.known or made + DAY > self.now
+        }
 
     def replace_busy(
         self, source: str, spans: Mapping[str, Sequence[tuple[int, int]]], now: int
@@ -383,7 +388,8 @@ class NaiveLedger(NaiveOccupancy):
 
     def check(self, proposal: Proposal) -> None:
         """Raise, as a ledger does, if a proposal can never be accepted."""
-        proposal.check()
+        # Requests to an engine have no digest yet.
+        (proposal if proposal.digest else proposal._replace(key=None)).check()
         pools = [claim for pool in proposal.pools for claim in pool.claims]
         for claim in (*proposal.claims, *pools):
             if claim.resource not in self.resources:
@@ -472,9 +478,11 @@ class NaiveLedger(NaiveOccupancy):
     def _done(self, key: str | None, fingerprint: object) -> ObservedReservation | None:
         if key is None or key not in self.keys:
             return None
-        used_for, uid = self.keys[key]
+        used_for, uid, _ = self.keys[key]
         if used_for != fingerprint:
             raise KeyReused(key)
+        if uid not in self.known:
+            raise KeySpent(key, uid)
         return self.known[uid]
 
     def _get(self, uid: str) -> ObservedReservation:
@@ -523,7 +531,7 @@ class NaiveLedger(NaiveOccupancy):
         self.demands[uid] = proposal.demand
         self._note_session(made)
         if key is not None:
-            self.keys[key] = (fingerprint, uid)
+            self.keys[key] = (fingerprint, uid, self.now)
         return made
 
     def _note_session(self, one: ObservedReservation) -> None:
@@ -602,7 +610,7 @@ def _least(*limits: int | None) -> int | None:
 
 def _asked(proposal: Proposal) -> object:
     """Return the fingerprint of a request: what must be equal when a key is repeated."""
-    return proposal.request or proposal._replace(key=None, quota=None)
+    return proposal.digest or proposal._replace(key=None, quota=None, rule=None)
 
 
 def _as_proposed(proposal: Proposal, _: ObservedReservation | None) -> Proposal:

@@ -109,9 +109,8 @@ class NaiveOccupancy:
             kind = NoSeatsLeft if will_do and members[0].end == proposal.end else SlotTaken
             refused = members[0].claims[0].resource
             raise kind(refused, partial(self.obstruction, asked, refused, own))
-        for i, claim in enumerate(fixed if hours else ()):
-            its_own = proposal.schedules[i] if proposal.schedules else proposal.schedule
-            self._check_hours(claim, proposal, its_own)
+        for claim in fixed if hours else ():
+            self._check_hours(claim, proposal)
         for claim in fixed:
             self._check_fits(claim, asked, own)
         picks = fixed
@@ -131,9 +130,12 @@ class NaiveOccupancy:
         if not (members and members[0].end == proposal.end and _will_do(members[0], proposal)):
             NaiveOccupancy(self.resources).decide(proposal._replace(limits=()))
 
-    def _check_hours(self, claim: Claim, proposal: Proposal, schedule: Windows | None) -> None:
-        schedule = schedule or self.resources[claim.resource][1]
-        if schedule is not None and not schedule.covers(proposal.start, proposal.end):
+    def _check_hours(self, claim: Claim, proposal: Proposal) -> None:
+        own = self.resources[claim.resource][1]
+        is_closed = own is not None and not own.covers(proposal.start, proposal.end)
+        if proposal.closed is not None:
+            is_closed = claim.resource in proposal.closed
+        if is_closed:
             span = from_us(proposal.start), from_us(proposal.end)
             raise OutsideHours(claim.resource, *span)
 
@@ -149,7 +151,7 @@ class NaiveOccupancy:
             claim = pool.claims[i]
             asked = proposal._replace(claims=(*proposal.claims, claim))
             try:
-                self._check_hours(claim, proposal, pool.schedules and pool.schedules[i])  # type: ignore[arg-type]
+                self._check_hours(claim, proposal)
                 self._check_fits(claim, asked, own)
             except Refused as refusal:
                 refusals[i] = refusal

@@ -258,11 +258,10 @@ def _is_for(proposal: Proposal, claim: Claim, held: Iterable[Claim]) -> bool:
 
 def _left_of(pool: Pool, is_free: Callable[[Claim], bool]) -> Pool:
     keep = [i for i, claim in enumerate(pool.claims) if is_free(claim)]
-    weights, schedules = pool.weights, pool.schedules
+    weights = pool.weights
     return Pool(
         tuple(pool.claims[i] for i in keep),
         weights and tuple(weights[i] for i in keep),
-        schedules and tuple(schedules[i] for i in keep),
     )
 
 

@@ -31,6 +31,7 @@ from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand, Verb, is_limit
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import LAST_US, from_us, to_us
+from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.engine import values
 from slotengine.engine.values import Request, Reservation
 from slotengine.errors import UnknownReservation
@@ -40,6 +41,7 @@ from slotengine.testing.internal.naive_waitlist import Check
 from slotengine.testing.internal.observed import COMPARABLE, ObservedReservation, describe, outcome
 
 if TYPE_CHECKING:
+    from slotengine.core.time.schedule import Windows
     from slotengine.engine.blocking import BlockingEngine
     from slotengine.engine.engine import SlotEngine
     from slotengine.engine.local import LocalEngine
@@ -161,7 +163,8 @@ def _ask_words(ask: SlotRequest, scale: Scale) -> Iterator[str]:
         yield f"with {' or '.join(sorted(ask.only))}"
     if not ask.enforce:
         yield "against the rules"
-    yield f"for {scale.lasts(ask.ttl)}"
+    if ask.ttl is not None:
+        yield f"for {scale.lasts(ask.ttl)}"
     if ask.key is not None:
         yield ask.key
     if ask.quota is not None:
@@ -374,7 +377,7 @@ def _slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
         "length": _delta_or_none(length),
         "seats": seats,
         "holder": holder,
-        "ttl": _delta(ttl),
+        "ttl": _delta_or_none(ttl),
         "key": key,
         "only": only,
         "enforce": enforce,
@@ -388,7 +391,7 @@ def _move_to_slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, o
         "event_type": event_type or None,
         "length": _delta_or_none(length),
         "seats": operation.seats,
-        "ttl": _delta(ttl) if operation.renew else None,
+        "ttl": _delta_or_none(ttl) if operation.renew else None,
         "only": only,
         "enforce": enforce,
         "version": operation.version,
@@ -410,10 +413,20 @@ def request_of(proposal: Proposal, *, renew: bool = True) -> Request:
         proposal.key,
         proposal.event_type,
         proposal.seats,
-        proposal.schedule,
+        _schedule_of(proposal),
         quota_of(proposal.quota),
         past=proposal.demand is Demand.NOTHING,
     )
+
+
+def _schedule_of(proposal: Proposal) -> Windows | None:
+    """Return a schedule that leaves all claims of a proposal open, or closed; None if none does."""
+    if proposal.closed is None:
+        return None
+    if not proposal.closed:
+        return ALWAYS_OPEN
+    assert set(proposal.closed) == {claim.resource for claim in proposal.claims}
+    return FixedWindows([(proposal.end, proposal.end + 1)])
 
 
 def quota_of(quota: Quota | None) -> values.Quota | None:

@@ -19,7 +19,7 @@ from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
-from slotengine.core.time.schedule import ALWAYS_OPEN
+from slotengine.testing.internal.keyed import keyed
 from slotengine.testing.internal.operations import Operation
 from slotengine.testing.strategies import spans
 
@@ -47,7 +47,6 @@ def pools(draw: st.DrawFn, hosts: Sequence[str], start: int, end: int) -> Pool:
     return Pool(
         tuple(Claim(host, start, end, 1) for host in some),
         draw(st.sampled_from((None, (1,) * size, (3, *range(1, size))))),
-        draw(st.sampled_from((None, (ALWAYS_OPEN,) * size, (None, ALWAYS_OPEN, None)[:size]))),
     )
 
 
@@ -80,9 +79,9 @@ def proposals(
     if with_host:
         claims = draw(st.sampled_from(((), claims)))
         needed = (draw(pools(hosts, start - before, end + after)),)
-    schedule = draw(st.sampled_from((None, None, None, ALWAYS_OPEN)))
-    ahead = Demand.HOURS if schedule is None else Demand.AHEAD
-    return Proposal(
+    closed = draw(st.sampled_from((None, None, None, ())))
+    ahead = Demand.HOURS if closed is None else Demand.AHEAD
+    made = Proposal(
         start,
         end,
         claims,
@@ -90,12 +89,13 @@ def proposals(
         holder,
         "workshop" if seats or needed else draw(st.sampled_from((None, "consultation"))),
         seats,
-        draw(st.sampled_from((None, None, "key-1", "key-2"))) if with_key else None,
-        schedule,
-        needed,
+        pools=needed,
+        closed=closed,
         quota=draw(st.none() | quotas) if holder and with_quota else None,
         demand=draw(st.sampled_from((Demand.NOTHING, Demand.NOTHING, ahead))),
     )
+    key = draw(st.sampled_from((None, None, "key-1", "key-2"))) if with_key else None
+    return keyed(made, key)
 
 
 versions = st.sampled_from((None, None, None, 1, 2, 3))

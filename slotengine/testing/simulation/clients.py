@@ -11,6 +11,7 @@ from itertools import count
 from random import Random
 from typing import Any, Final
 
+from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
@@ -231,14 +232,14 @@ class Client:
             {"ttl": 9 * TICK},
             {"holder": "another"},
             {"event_type": "another"},
-            {"seats": Seats(3, 3)} if seat else {"schedule": FixedWindows([(at(0), at(99))])},
+            {"seats": Seats(3, 3)} if seat else {"closed": ()},
             self._proposal()._replace(key=proposal.key)._asdict(),
         )
         for change in self._random.sample(changes, 3):
             if self._random.random() < 0.1:  # the key is about to be forgotten
-                yield JumpTo(self._number, 0, TERMS.retention)
+                yield JumpTo(self._number, 0, self._random.choice((TERMS.retention, KEY_LIFE)))
             changed = proposal._replace(**change)
-            if changed.schedule is not None and changed.demand is Demand.HOURS:
+            if changed.closed is not None and changed.demand is Demand.HOURS:
                 changed = changed._replace(demand=Demand.AHEAD)  # as the engine would have it
             yield self._call(Operation("reserve_request", (changed,)))
 
@@ -498,11 +499,15 @@ class Client:
         )
         ttl = self._random.choice(TTLS) * TICK
         schedule = None if plain else self._random.choice(SCHEDULES)
+        closed: tuple[str, ...] | None = None
+        if schedule is not None:
+            is_open = schedule.covers(at(start), at(end))
+            closed = () if is_open else tuple(claim.resource for claim in claims)
         # Every other client never requests a slot in the past.
-        ahead = Demand.HOURS if schedule is None else Demand.AHEAD
+        ahead = Demand.HOURS if closed is None else Demand.AHEAD
         demand = ahead if self._number % 2 else Demand.NOTHING
         return Proposal(
-            at(start), at(end), claims, ttl, self._holder(), schedule=schedule, demand=demand
+            at(start), at(end), claims, ttl, self._holder(), closed=closed, demand=demand
         )
 
     def _names(self, several: int, *, hot: bool) -> list[str]:

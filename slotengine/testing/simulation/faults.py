@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from slotengine.core.ledger import decide as deciding
@@ -39,6 +40,7 @@ from slotengine.core.ledger.waitlist import NEWCOMER, Waiting, Waitlist
 from slotengine.core.offer.availability import AvailabilitySearch
 from slotengine.core.offer.booking_rules import BookingRules
 from slotengine.core.time.instant import LAST_US
+from slotengine.engine import values
 from slotengine.engine.waiting import SleepingCall, SleepingCalls
 from slotengine.errors import NoneFree, Refused
 
@@ -263,16 +265,16 @@ def _keyless(right: Method) -> Method:
     return reserve_proposal
 
 
-@_breaks("key-mistaken", Proposal, "fingerprint")
+@_breaks("key-mistaken", values, "asked_by")
 def _much_alike(right: Method) -> Method:
     """A repeated key matches a request of a different holder."""
-    return lambda self: right(self._replace(ttl=1, holder=None))
+    return lambda request: right(replace(request, ttl=None, holder=None))
 
 
-@_breaks("key-of-other-hours", Proposal, "fingerprint")
+@_breaks("key-of-other-hours", values, "asked_by")
 def _other_hours(right: Method) -> Method:
     """A repeated key matches a request with a different schedule."""
-    return lambda self: right(self._replace(schedule=None))
+    return lambda request: right(replace(request, schedule=None))
 
 
 @_breaks("successor-told-first", Ledger, "carry_out")
@@ -351,10 +353,19 @@ def _no_turns(right: Method) -> Method:
     return lambda self, pool, *about, **how: list(range(len(pool.claims)))
 
 
-@_breaks("hours-not-kept", BookingRules, "fixed_hours")
+@_breaks("hours-not-kept", BookingRules, "sole_hours")
 def _always_open(right: Method) -> Method:
     """The opening hours of fixed hosts are ignored."""
     return lambda self, enforce: right(self, False)
+
+
+@_breaks("hours-not-kept", BookingRules, "closed_to")
+def _always_open_too(right: Method) -> Method:
+    def closed_to(self: BookingRules, *about: Any) -> tuple[str, ...]:
+        fixed = {host.resource for host in self.fixed}
+        return tuple(name for name in right(self, *about) if name not in fixed)
+
+    return closed_to
 
 
 @_breaks("notice-not-kept", StartRule, "check")

@@ -26,6 +26,7 @@ from slotengine.core.ledger.proposal import Proposal, StartRule
 from slotengine.core.ledger.reservation import Claim, Entry, Seats, State, Verb
 from slotengine.core.ledger.terms import Terms
 from slotengine.errors import NoneFree, SlotTaken
+from slotengine.testing.internal.keyed import keyed
 from slotengine.testing.internal.observed import ObservedReservation
 from tests.core.ledger.untouched import untouched
 
@@ -35,7 +36,7 @@ NOW = 100
 def slot(start: int, *resources: str, key: str | None = None) -> Proposal:
     names = resources or ("room",)
     claims = tuple(Claim(name, start, start + 10) for name in names)
-    return Proposal(start, start + 10, claims, 50, key=key)
+    return keyed(Proposal(start, start + 10, claims, 50), key)
 
 
 def seat(start: int) -> Proposal:
@@ -69,7 +70,12 @@ ACCEPTED: list[tuple[Command, list[Verb], list[str]]] = [
     ),
     (
         Reserve(
-            (slot(20), slot(40)), ("a",), Mode.ANY, Choice(Policy.LEAST_LOADED, (1, 2)), "key-2"
+            (slot(20), slot(40)),
+            ("a",),
+            Mode.ANY,
+            Choice(Policy.LEAST_LOADED, (1, 2)),
+            "k",
+            b"asked",
         ),
         [Verb.RESERVE],
         ["a"],

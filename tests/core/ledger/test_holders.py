@@ -22,6 +22,7 @@ from slotengine.errors import (
     QuotaExceeded,
     SlotTaken,
 )
+from slotengine.testing.internal.keyed import keyed
 
 
 def ledger_with(**quotas: Any) -> Ledger:
@@ -314,7 +315,7 @@ def test_a_batch_meets_its_own() -> None:
 
 def test_a_repeat_is_no_second_hold() -> None:
     ledger = ledger_with(max_holds=1)
-    asked = proposal()._replace(key="k")
+    asked = keyed(proposal())
     first = ledger.reserve_proposal(asked, uid="a", now=0)
     assert ledger.reserve_proposal(asked, uid="b", now=1) is first
     refused(ledger, 1)
@@ -364,6 +365,10 @@ def test_what_a_hold_itself_has_does_not_lapse_for_it() -> None:
 
 def under(quota: Quota | None, length: int = 10, ttl: int = 10, **more: Any) -> Proposal:
     return proposal(length)._replace(quota=quota, ttl=ttl, **more)
+
+
+def keyed_under(quota: Quota | None) -> Proposal:
+    return keyed(under(quota))
 
 
 @pytest.mark.parametrize("direct", [True, False])
@@ -485,16 +490,16 @@ def test_a_new_hold_asks_for_no_longer_than_its_quota_says() -> None:
 def test_a_repeat_is_the_same_request_under_another_quota() -> None:
     """Which comes from a configuration, and may have changed since."""
     ledger = ledger_with()
-    first = ledger.reserve_proposal(under(Quota(holds=1), key="k"), uid="a", now=0)
+    first = ledger.reserve_proposal(keyed_under(Quota(holds=1)), uid="a", now=0)
     for quota in (None, Quota(holds=1), Quota(holds=1, life=5)):
-        assert ledger.reserve_proposal(under(quota, key="k"), uid="b", now=1) is first
-        again = ledger.reserve_all([under(quota, key="k")], uids=["b"], now=1)
+        assert ledger.reserve_proposal(keyed_under(quota), uid="b", now=1) is first
+        again = ledger.reserve_all([keyed_under(quota)], uids=["b"], now=1)
         assert again == [first]
     assert first.quota == Quota(holds=1)
     several = [under(Quota(holds=2)), under(Quota(holds=3))]
-    chosen = ledger.reserve_any(several, uid="c", now=1, key="any")
+    chosen = ledger.reserve_any(several, uid="c", now=1, key="any", digest=b"asked")
     several = [under(Quota(holds=1, life=2)), under(None)]
-    assert ledger.reserve_any(several, uid="d", now=1, key="any") is chosen
+    assert ledger.reserve_any(several, uid="d", now=1, key="any", digest=b"asked") is chosen
 
 
 def test_a_batch_meets_its_own_under_a_quota() -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 
 from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
@@ -23,13 +24,14 @@ from slotengine.core.ledger.terms import LONGEST_LIFE, Terms
 from slotengine.core.ledger.timeline import MOST_IN_PLAIN_LISTS
 from slotengine.core.ledger.view import BACKLOG
 from slotengine.core.time.instant import DAY, FIRST_US, LAST_US, from_us
-from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
+from slotengine.core.time.schedule import FixedWindows
 from slotengine.errors import (
     InTheWay,
     InvalidField,
     InvalidRequest,
     InvalidTTL,
     KeyReused,
+    KeySpent,
     LifeExceeded,
     LimitReached,
     NoneFree,
@@ -43,6 +45,7 @@ from slotengine.errors import (
     UnknownReservation,
     UnknownResource,
 )
+from slotengine.testing.internal.keyed import keyed
 from slotengine.testing.internal.observed import ObservedReservation
 
 TERMS = Terms(default_ttl=100, shortest_ttl=10, longest_ttl=1_000, retention=500)
@@ -71,7 +74,7 @@ def slot(
 ) -> Proposal:
     before, after = buffers
     claims = tuple(Claim(one, start - before, end + after, units) for one in resources or ("room",))
-    return Proposal(start, end, claims, ttl, event_type=event_type, seats=seats, key=key)
+    return keyed(Proposal(start, end, claims, ttl, event_type=event_type, seats=seats), key)
 
 
 def pooled(start: int, *hosts: str, length: int = 10, **more: Any) -> Proposal:
@@ -207,7 +210,7 @@ def test_hours_hold_for_the_slot(ledger: Ledger) -> None:
     assert (refused.value.start, refused.value.end) == (from_us(190), from_us(210))
     with pytest.raises(OutsideHours):
         ledger.reserve_proposal(slot(90, 110, "desk", "shop"), uid="b", now=0)
-    overriding = slot(190, 210, "shop")._replace(schedule=ALWAYS_OPEN)
+    overriding = slot(190, 210, "shop")._replace(closed=())
     assert ledger.reserve_proposal(overriding, uid="c", now=0).uid == "c"
 
 
@@ -330,13 +333,10 @@ REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], objec
     (InvalidField, "schedule", lambda x: x.add_resource("attic", schedule="mon-fri")),  # type: ignore[arg-type]
     (
         InvalidField,
-        "schedule",
-        lambda x: x.reserve_proposal(
-            slot(0, 5)._replace(schedule="mon-fri"),  # type: ignore[arg-type]
-            uid="u",
-            now=0,
-        ),
+        "digest",
+        lambda x: x.reserve_proposal(slot(0, 5)._replace(key="k"), uid="u", now=0),
     ),
+    (InvalidField, "digest", lambda x: x.reserve_any([slot(0, 5)], uid="u", now=0, key="k")),
     (InvalidField, "version", lambda x: x.extend("old", ttl=100, now=0, version="1")),  # type: ignore[arg-type]
     (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid=5, now=0, ttl=100)),  # type: ignore[arg-type]
     (InvalidField, "uid", lambda x: x.reserve("room", 0, 5, uid=[], now=0, ttl=100)),  # type: ignore[arg-type]
@@ -489,41 +489,77 @@ def test_the_same_key_with_another_request_is_an_error(ledger: Ledger) -> None:
     assert ledger.get("b", now=0) is None
 
 
-def test_a_key_is_forgotten_with_its_reservation(ledger: Ledger) -> None:
+@pytest.mark.parametrize("maintenance", [0, 16])
+def test_a_key_outlives_a_reservation_that_is_forgotten_within_a_day(maintenance: int) -> None:
+    ledger = Ledger(TERMS, maintenance=maintenance)
+    ledger.add_resource("room")
+    ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=7)
+    later = 107 + TERMS.retention
+    assert ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=later - 1).uid == "a"
+    for now in (later, 7 + KEY_LIFE - 1):
+        with pytest.raises(KeySpent) as spent:
+            ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=now)
+        assert (spent.value.key, spent.value.uid) == ("k", "a")
+        with pytest.raises(KeyReused):
+            ledger.reserve_proposal(slot(0, 6, key="k"), uid="b", now=now)
+    assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="c", now=7 + KEY_LIFE).uid == "c"
+    ledger.check_invariants()
+
+
+def test_a_key_lives_as_long_as_its_reservation(ledger: Ledger) -> None:
+    ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
+    ledger.confirm("a", now=0)
+    later = 3 * KEY_LIFE
+    assert ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=later).uid == "a"
+    ledger.cancel("a", now=later)
+    end = later + TERMS.retention
+    assert ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=end - 1).uid == "a"
+    assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="b", now=end).uid == "b"
+
+
+def test_spent_keys_are_dropped_when_their_day_is_over(ledger: Ledger) -> None:
+    for number in range(20):
+        ledger.reserve_proposal(slot(0, 5, key=f"k-{number}"), uid=f"a-{number}", now=number)
+        ledger.release(f"a-{number}", now=number)
+    ledger.expire(TERMS.retention + 20)
+    assert (ledger.tally().ended, ledger.tally().keys, ledger.state.maintenance_due) == (
+        0,
+        20,
+        KEY_LIFE,
+    )
+    ledger.expire(KEY_LIFE + 10, limit=4)
+    assert (ledger.tally().keys, ledger.state.maintenance_due) == (16, KEY_LIFE + 4)
+    ledger.check_invariants()
+    ledger.expire(KEY_LIFE + 19)
+    assert (ledger.tally().keys, ledger.state.maintenance_due) == (0, NEVER)
+
+
+def test_a_key_is_not_taken_for_that_of_another_reservation_with_the_same_uid(
+    ledger: Ledger,
+) -> None:
     ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
     later = 100 + TERMS.retention
-    assert ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=later - 1).uid == "a"
-    assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="c", now=later).uid == "c"
+    ledger.reserve_proposal(slot(0, 5, key="other"), uid="a", now=later)
+    with pytest.raises(KeySpent):
+        ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=later)
 
 
 def test_a_key_can_be_used_again_before_the_old_one_is_swept_away() -> None:
     ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
     ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
-    later = 100 + TERMS.retention
-    ledger.reserve_proposal(slot(0, 6, key="k"), uid="b", now=later)
-    ledger.expire(later)
-    assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="c", now=later).uid == "b"
+    ledger.reserve_proposal(slot(0, 6, key="k"), uid="b", now=KEY_LIFE)
+    ledger.expire(KEY_LIFE)
+    assert ledger.reserve_proposal(slot(0, 6, key="k"), uid="c", now=KEY_LIFE).uid == "b"
     ledger.check_invariants()
-
-
-def test_a_key_stands_for_the_way_of_choosing_too(ledger: Ledger) -> None:
-    both = [slot(0, 5, "room"), slot(0, 5, "desk")]
-    ledger.reserve_any(both, uid="a", now=0, key="k", policy=Policy.WEIGHTED, weights=[1, 2])
-    again = ledger.reserve_any(
-        both, uid="b", now=0, key="k", policy=Policy.WEIGHTED, weights=[1, 2]
-    )
-    assert again.uid == "a"
-    with pytest.raises(KeyReused):
-        ledger.reserve_any(both, uid="b", now=0, key="k", policy=Policy.FIRST)
 
 
 def test_a_key_belongs_to_a_choice_of_candidates_too(ledger: Ledger) -> None:
     both = [slot(0, 5, "room"), slot(0, 5, "desk")]
-    first = ledger.reserve_any(both, uid="a", now=0, key="k")
-    assert ledger.reserve_any(both, uid="b", now=0, key="k") is first
+    first = ledger.reserve_any(both, uid="a", now=0, key="k", digest=b"asked")
+    assert ledger.reserve_any(both, uid="b", now=0, key="k", digest=b"asked") is first
     with pytest.raises(KeyReused):
-        ledger.reserve_any(both[:1], uid="b", now=0, key="k")
+        ledger.reserve_any(both, uid="b", now=0, key="k", digest=b"something else")
 
 
 def test_a_batch_is_idempotent_item_by_item(ledger: Ledger) -> None:
@@ -694,7 +730,7 @@ def test_a_lapsed_hold_elsewhere_is_in_nobodys_way() -> None:
     told = told_of(ledger)
     ledger.reserve_proposal(slot(0, 5, key="k"), uid="released", now=0)
     ledger.release("released", now=0)
-    later = TERMS.retention + 10
+    later = KEY_LIFE + 10
     ledger.reserve("desk", 0, 5, uid="lapsed", now=later - 10, ttl=10)
     told.clear()
     ledger.reserve_proposal(seat(20, 30), uid="seat", now=later)
@@ -897,8 +933,9 @@ def test_a_booking_moves_too_and_needs_no_renewal(ledger: Ledger) -> None:
 
 def test_a_move_that_fails_for_any_reason_changes_nothing(ledger: Ledger) -> None:
     hold(ledger, "a", 0, 10)
+    ledger.add_resource("broken", schedule=Broken(5))
     with pytest.raises(RuntimeError):
-        ledger.move("a", slot(5, 15)._replace(schedule=Broken(5)), now=1)
+        ledger.move("a", slot(5, 15, "broken"), now=1)
     assert ledger.busy("room", 0, 100, now=1) == [(0, 10, 1)]
     ledger.check_invariants()
 
@@ -975,7 +1012,7 @@ def test_confirming_after_expiry_only_if_still_free(ledger: Ledger) -> None:
 
 
 def test_hours_are_not_asked_about_again_when_a_hold_is_reinstated(ledger: Ledger) -> None:
-    overriding = slot(190, 210, "shop")._replace(schedule=ALWAYS_OPEN)
+    overriding = slot(190, 210, "shop")._replace(closed=())
     ledger.reserve_proposal(overriding, uid="a", now=0)
     assert ledger.confirm("a", now=150, if_still_free=True).state is State.CONFIRMED
 
@@ -1259,10 +1296,10 @@ def test_what_is_adopted_takes_its_time_until_it_is_cancelled(ledger: Ledger) ->
     spans = [(10 * n, 10 * n + 10) for n in range(MOST_IN_PLAIN_LISTS + 60)]
     for n, (start, end) in enumerate(spans):
         ledger.reserve("busy", start, end, uid=f"b{n}", now=0, ttl=100)
-    first = ledger.adopt(slot(105, 125, "busy")._replace(key="k"), uid="adopted", now=0)
-    assert ledger.adopt(slot(105, 125, "busy")._replace(key="k"), uid="again", now=0) is first
+    first = ledger.adopt(slot(105, 125, "busy", key="k"), uid="adopted", now=0)
+    assert ledger.adopt(slot(105, 125, "busy", key="k"), uid="again", now=0) is first
     with pytest.raises(KeyReused):
-        ledger.adopt(slot(105, 126, "busy")._replace(key="k"), uid="other", now=0)
+        ledger.adopt(slot(105, 126, "busy", key="k"), uid="other", now=0)
     last = spans[-1][1]
     assert ledger.busy("busy", 0, last, now=0) == [(0, last, 1)]
     for n in (10, 11, 12):
@@ -1350,14 +1387,14 @@ def test_an_expiry_is_told_before_what_needed_the_key_or_the_quota() -> None:
     ledger.add_resource("hall", capacity=3)
     told = told_of(ledger)
     one = slot(0, 5, "hall")._replace(holder="a")
-    ledger.reserve_proposal(one._replace(key="k", holder=None), uid="keyed", now=0)
+    ledger.reserve_proposal(keyed(one._replace(holder=None)), uid="keyed", now=0)
     ledger.reserve_proposal(one, uid="first", now=0)
     told.clear()
     ledger.reserve_proposal(slot(50, 55)._replace(holder="a"), uid="second", now=400)
     assert told == [("expire", "first"), ("reserve", "second")]
     told.clear()
-    later = 400 + TERMS.retention + TERMS.longest_ttl
-    ledger.reserve_proposal(slot(60, 65, "hall")._replace(key="k"), uid="again", now=later)
+    later = 400 + KEY_LIFE
+    ledger.reserve_proposal(slot(60, 65, "hall", key="k"), uid="again", now=later)
     assert told[-2:] == [("expire", "keyed"), ("reserve", "again")]
     ledger.check_invariants()
 
@@ -1501,7 +1538,10 @@ def test_bookings_are_forgotten_once_nothing_of_them_reaches_beyond(ledger: Ledg
     assert ledger.busy("room", 0, 100, now=0) == [(30, 40, 1)]
     with pytest.raises(UnknownReservation):
         ledger.cancel("over", now=0)
-    assert ledger.reserve_proposal(slot(40, 50, key="k"), uid="another", now=0).uid == "another"
+    with pytest.raises(KeySpent):
+        ledger.reserve_proposal(slot(10, 20, key="k"), uid="another", now=KEY_LIFE - 1)
+    again = slot(40, 50, key="k")
+    assert ledger.reserve_proposal(again, uid="another", now=KEY_LIFE).uid == "another"
 
 
 def test_only_those_are_forgotten_that_are_named(ledger: Ledger) -> None:

@@ -30,10 +30,11 @@ from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import ENDED, Claim, Entry, State, Verb
 from slotengine.core.ledger.terms import Terms
-from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
+from slotengine.core.time.schedule import FixedWindows
 from slotengine.errors import Refused
 from slotengine.testing import strategies
 from slotengine.testing.internal import strategies as ledger_strategies
+from slotengine.testing.internal.keyed import digest_of
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.observed import ObservedReservation, outcome
 from tests.sizes import machine_size
@@ -79,7 +80,7 @@ def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
     limit = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2, 4))))
     return made._replace(
         limits=draw(st.sampled_from(((), (), (limit,)))),
-        schedules=draw(st.sampled_from((None, (ALWAYS_OPEN,) * len(claims)))),
+        closed=draw(st.sampled_from((None, (), ("sole",), ("many", "host-1")))),
         hosts=draw(
             st.sampled_from((None, None, frozenset(RESOURCES), frozenset({"many", "host-1"})))
         ),
@@ -219,7 +220,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         uid = self.fresh()
         self.adopted = True
         claims = proposal.claims or (proposal.pools[0].claims[0],)
-        proposal = proposal._replace(claims=claims, pools=(), schedules=None)
+        proposal = proposal._replace(claims=claims, pools=(), closed=None)
         self.same(
             lambda: self.ledger.adopt(proposal, uid=uid, now=self.now),
             lambda: self.naive.adopt(proposal, uid, self.now),
@@ -289,8 +290,11 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     ) -> Any:
         uid = self.fresh()
         how = {**how, "weights": weights and weights[: len(choice)]}
+        digest = None if key is None else digest_of(choice, **how)
         self.same(
-            lambda: self.ledger.reserve_any(choice, uid=uid, now=self.now, key=key, **how),
+            lambda: self.ledger.reserve_any(
+                choice, uid=uid, now=self.now, key=key, digest=digest, **how
+            ),
             lambda: self.naive.reserve_any(choice, uid, self.now, key=key, **how),
             step,
         )

@@ -42,6 +42,7 @@ from slotengine.errors import (
     TooManyWaiting,
     TooSoon,
 )
+from slotengine.testing.internal.keyed import keyed
 from tests.core.ledger.untouched import untouched
 
 TERMS = Terms(default_ttl=50, shortest_ttl=1, longest_ttl=1000, retention=100, max_waiters=5)
@@ -435,9 +436,9 @@ def test_what_has_come_in_between_is_answered_immediately(ledger: Ledger) -> Non
 
 def test_a_repeat_that_waits_gets_the_same(ledger: Ledger) -> None:
     hold(ledger, "a", slot(10, 20))
-    wait(ledger, "b", slot(10, 20)._replace(key="k"))
-    wait(ledger, "c", slot(10, 20)._replace(key="k"))
-    wait(ledger, "d", slot(10, 20)._replace(key="k", holder="customer-1"))
+    wait(ledger, "b", keyed(slot(10, 20)))
+    wait(ledger, "c", keyed(slot(10, 20)))
+    wait(ledger, "d", keyed(slot(10, 20)._replace(holder="customer-1")))
     ledger.step(Release("a"), 1)
     assert served(ledger, 1) == ["b", "b", KeyReused]
 
@@ -455,8 +456,9 @@ class Broken(FixedWindows):
 
 def test_an_error_is_the_answer_to_the_command_that_meets_it(ledger: Ledger) -> None:
     hours = Broken([(0, 100)])
-    hold(ledger, "a", slot(10, 20))
-    wait(ledger, "b", slot(10, 20)._replace(schedule=hours))
+    ledger.add_resource("barn", schedule=hours)
+    hold(ledger, "a", slot(10, 20, "room", "barn"))
+    wait(ledger, "b", slot(10, 20, "barn"))
     wait(ledger, "c", slot(10, 20))
     hours.broken = True
     ledger.step(Release("a"), 1)

@@ -82,12 +82,12 @@ def test_spans_that_only_touch_and_other_resources_are_independent() -> None:
 
 def test_awaited_members_are_left_out_of_a_pool() -> None:
     waitlist = Waitlist(10)
-    both = Pool((Claim("host-1", 1, 3), Claim("host-2", 1, 3)), (2, 1), (None, None))
+    both = Pool((Claim("host-1", 1, 3), Claim("host-2", 1, 3)), (2, 1))
     join(waitlist, ask(Claim("host-1", 2, 3)), "a")
     ticket = join(waitlist, ask(pools=(both,)), "b")
     assert waitlist.awaited(ask(pools=(both,)), ticket) is None
     (pool,) = waitlist.without_awaited(ask(pools=(both,)), ticket).pools
-    assert pool == Pool((Claim("host-2", 1, 3),), (1,), (None,))
+    assert pool == Pool((Claim("host-2", 1, 3),), (1,))
     assert waitlist.awaited(ask(pools=(both,))) == Claim("host-1", 1, 3)
     waitlist.free([Place("host-2", 1, 3)])
     assert tried(waitlist) == ["b"]

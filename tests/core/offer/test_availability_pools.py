@@ -24,7 +24,7 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, SECOND
-from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows, Schedule, hours
+from slotengine.core.time.schedule import FixedWindows, Schedule, hours
 from slotengine.core.time.zone import Zone
 from slotengine.errors import Refused
 from slotengine.testing.strategies import ODD
@@ -174,9 +174,9 @@ def take(
             some[whose].booked.append((start, end))
             some[whose].standing.append((start, end))
             continue
-        request = SlotRequest("talk", start, ttl=SECOND if what == "lapse" else TTL)
+        ttl = SECOND if what == "lapse" else TTL
         try:
-            _hold(ledger, name, start, end, uid, request.ttl, units)
+            _hold(ledger, name, start, end, uid, ttl, units)
         except Refused:
             continue
         if what == "book" or (what == "ignore" and number % 2):
@@ -194,7 +194,7 @@ def take(
 def _hold(ledger: Ledger, name: str, start: int, end: int, uid: str, ttl: int, units: int) -> None:
 
     claim = Claim(name, start, end, units)
-    proposal = Proposal(start, end, (claim,), ttl, schedule=ALWAYS_OPEN)
+    proposal = Proposal(start, end, (claim,), ttl, closed=())
     ledger.reserve_proposal(proposal, uid=uid, now=NOW)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slotengine.core.ledger.admission import deadline
+from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
@@ -18,7 +19,7 @@ from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, from_us
-from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
+from slotengine.core.time.schedule import FixedWindows
 from slotengine.errors import (
     InvalidField,
     InvalidRequest,
@@ -69,9 +70,7 @@ def test_all_that_was_asked_for_is_proposed() -> None:
     request = SlotRequest("talk", HOUR, ttl=MINUTE, holder="somebody", key="k")
     start, end = HOUR, HOUR + 30 * MINUTE
     occupied = start - 5 * MINUTE, end + 10 * MINUTE
-    pool = Pool(
-        (Claim("host-1", *occupied), Claim("host-2", *occupied, 2)), (3, 1), (hours, ALWAYS_OPEN)
-    )
+    pool = Pool((Claim("host-1", *occupied), Claim("host-2", *occupied, 2)), (3, 1))
     assert rules.proposal(request) == Proposal(
         start,
         end,
@@ -82,8 +81,8 @@ def test_all_that_was_asked_for_is_proposed() -> None:
         key="k",
         pools=(pool,),
         limits=(Claim("limit:day count:talk", 0, DAY), Claim("limit:day time:talk", 0, DAY, 30)),
-        schedules=(ALWAYS_OPEN,),
-        request=("talk", start, 30 * MINUTE, MINUTE, "somebody", 1, None, True),
+        digest=digest("slot", **request._replace(key=None)._asdict()),
+        closed=(),
         demand=Demand.RULES,
     )
     assert rules.proposal(request._replace(enforce=False)).demand is Demand.NOTHING
