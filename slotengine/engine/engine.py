@@ -206,7 +206,7 @@ class SlotEngine:
                 raise
 
     def _end(self, crash: BaseException | None) -> None:
-        """Refuse calls from now on, and tell whoever waits."""
+        """Refuse calls from now on, also those that wait, and end the streams of events."""
         if self._crash is None:
             self._crash = crash
         if self._closed:

@@ -33,9 +33,9 @@ class Pool(NamedTuple):
 class StartRule(NamedTuple):
     """When a slot of an event type may begin: after the notice, and in the booking window.
 
-    The window is the one of the moment at which it was asked for.  It stays right for
-    who waits: what it would open later is never before the notice, and its end only
-    moves away.
+    The window is the one of the moment at which it was asked for.  It stays right
+    while a command waits: the window never opens before the notice is over, and its end
+    only moves away.
     """
 
     event_type: str

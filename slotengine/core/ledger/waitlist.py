@@ -244,13 +244,14 @@ class Waitlist:
                 del self.by_holder[holder]
         for place in waiting.places:
             self._make_ready(queue.first for queue in self._queues.overlapping(place))
+        if not self.by_ticket:
+            self._ready.clear()  # so that nothing is due
 
     def clear(self) -> list[Waiting]:
         """Remove all commands, and return them in order of arrival."""
         waiting = list(self)
         for one in waiting:
             self.leave(one.ticket)
-        self._ready.clear()
         return waiting
 
     # --- What may be tried -------------------------------------------------------------------
@@ -367,6 +368,7 @@ class Waitlist:
         assert list(self.by_ticket) == sorted(self.by_ticket) == [one.ticket for one in every]
         assert list(self._deadlines) == sorted((one.until, one.ticket) for one in every)
         assert {one.ticket for one in every if one.ready} <= set(self._ready)
+        assert every or not self._ready
         holders = [one.request.holder for one in every]
         assert self.by_holder == {one: holders.count(one) for one in holders if one is not None}
         for waiting in every:

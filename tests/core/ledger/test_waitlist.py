@@ -220,6 +220,7 @@ def test_what_is_ready_is_due_at_any_time() -> None:
     waitlist.free([Place("room", 1, 3)])
     assert waitlist.due == START_OF_TIME
     waitlist.leave(1)
+    assert waitlist.due == NEWCOMER
     assert waitlist.next_ready() is None
 
 

@@ -237,6 +237,7 @@ class WaitlistAgainstNaive(RuleBasedStateMachine):
         self.ledger.check_invariants()
         waitlist = self.ledger.waitlist
         assert not any(waiting.ready for waiting in waitlist)
+        assert waitlist.due > self.now
         assert {waiting.ticket for waiting in waitlist} == set(self.tickets.values())
 
     @invariant()
