@@ -219,8 +219,8 @@ class Ledger:
         lapsed = maintain(state, now, limit)
         if state.waiting or self.on_change is not None:
             changes = [Change(EXPIRE, now, one.uid, one.until) for one in lapsed]
-            # Some of them may be forgotten by now.
-            state.waitlist.on_changes(changes, {one.uid: one for one in lapsed})
+            if state.waiting:  # looked up in a mapping of its own: some may be forgotten by now
+                state.waitlist.on_changes(changes, {one.uid: one for one in lapsed})
             # Told last, so that a listener that fails leaves nothing half done.
             self._tell(zip(changes, lapsed, strict=True))
         return len(lapsed)
