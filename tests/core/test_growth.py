@@ -16,16 +16,18 @@ from typing import Any
 
 import pytest
 
+from slotengine.core.ledger.commands import Release, Reserve
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Seats
+from slotengine.core.ledger.terms import Terms
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Limit, Period
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, SECOND
 from slotengine.core.time.schedule import FixedWindows
-from slotengine.errors import NoneFree, SlotTaken
+from slotengine.errors import NoneFree, SlotAwaited, SlotTaken
 from tests.instructions import instructions
 
 FIRST = 21_915 * DAY + 17 * SECOND  # 2030-01-01, and some seconds
@@ -361,3 +363,47 @@ def test_a_batch_and_a_move_do_not_look_through_the_members_of_a_session() -> No
         return taken
 
     assert levels(cost, 50, 400)
+
+
+# --- The waitlist ----------------------------------------------------------------------------
+
+
+def waited_for(behind: int, elsewhere: int) -> Ledger:
+    """Return a ledger with a hold, commands that wait for its span, and some for other spans."""
+    ledger = Ledger(Terms(max_waiters=10_000))
+    ledger.add_resource("room")
+    ledger.reserve("room", FIRST, FIRST + HOUR, uid="held", now=0, ttl=TTL)
+    for i in range(elsewhere):
+        start = FIRST + (1 + i) * DAY
+        ledger.reserve("room", start, start + HOUR, uid=f"other-{i}", now=0, ttl=TTL)
+        wait_for(ledger, start, f"elsewhere-{i}")
+    for i in range(behind):
+        wait_for(ledger, FIRST, f"behind-{i}")
+    return ledger
+
+
+def wait_for(ledger: Ledger, start: int, uid: str) -> None:
+    request = Proposal(start, start + HOUR, (Claim("room", start, start + HOUR),), TTL)
+    ledger.step(Reserve((request,), (uid,), wait=HOUR), 0)
+
+
+@pytest.mark.parametrize("many", [(1_000, 10), (10, 1_000)], ids=["behind", "elsewhere"])
+def test_what_waits_behind_or_elsewhere_costs_nothing(many: tuple[int, int]) -> None:
+    """Goal: joining, freeing and serving cost the same however many commands wait.
+
+    But for the logarithm: a hundred times as many are seven steps of a bisection more.
+    """
+
+    def cost(counts: tuple[int, int]) -> int:
+        ledger = waited_for(*counts)
+
+        def work() -> None:
+            wait_for(ledger, FIRST, "new")
+            ledger.step(Release("held"), 0)
+            assert len(ledger.serve(0)) == 1
+            with pytest.raises(SlotAwaited):
+                ledger.reserve("room", FIRST, FIRST + HOUR, uid="late", now=0, ttl=TTL)
+
+        return instructions(work)
+
+    assert cost(many) <= 1.2 * cost((10, 10))
