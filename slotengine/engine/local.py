@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from slotengine.core.ledger.changes import Change, Forgotten, Record, Waits
+from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record, Waits
 from slotengine.core.ledger.commands import Reserve
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
@@ -55,6 +55,9 @@ from slotengine.errors import InvalidField, Refused, SlotError, UnknownReservati
 if TYPE_CHECKING:
     from slotengine.core.offer.event_type import EventType
     from slotengine.core.time.schedule import Windows
+
+KINDS: Final = (Change, Forgotten, Answered, ClientDropped)
+"""The kinds of records."""
 
 FORGOTTEN_PER_TURN = 256
 """How many reservations `LocalEngine.forgetting` looks at in one piece."""
@@ -865,7 +868,7 @@ class LocalEngine:
         """
         if not callable(keep):
             raise InvalidField("keep", f"must be a function of a record, not {keep!r}")
-        self._keep = keep
+        self._keep = self.ledger.on_client = keep
         self.listen()
 
     def replay(self, records: Iterable[Record]) -> None:
@@ -875,11 +878,15 @@ class LocalEngine:
         Raises `InvalidField` for what is no list of records.
         """
         records = listed("records", records)
-        if not all(isinstance(record, Change | Forgotten) for record in records):
+        if not all(isinstance(record, KINDS) for record in records):
             raise InvalidField("records", f"must be records of changes, not {records!r:.99}")
         for record in records:
             if isinstance(record, Forgotten):
                 self.ledger.forget_bookings(*record)
+            elif isinstance(record, Answered):
+                self.ledger.state.apply_answered(record)
+            elif isinstance(record, ClientDropped):
+                self.ledger.state.apply_dropped(record)
             else:
                 self.ledger.state.apply(record)
 

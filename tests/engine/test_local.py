@@ -23,7 +23,10 @@ from slotengine import (
     Verb,
     minutes,
 )
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import Change, ClientDropped, Record
+from slotengine.core.ledger.clients import IDLE, CommandId, session_id
+from slotengine.core.ledger.commands import Reserve
+from slotengine.core.time.instant import to_us
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -169,3 +172,24 @@ async def test_a_step_is_told_of_in_order(engine: SlotEngine) -> None:
     await engine.run(step)
     changes = [one for one in records if isinstance(one, Change)]
     assert [change.verb for change in changes] == [Verb.RESERVE, Verb.CONFIRM]
+
+
+def test_what_clients_may_repeat_is_recorded_and_replayed() -> None:
+    clock = SimClock(NOW)
+    engine, again = LocalEngine(clock=clock), LocalEngine(clock=clock)
+    records: list[Record] = []
+    engine.record(records.append)
+    for each in (engine, again):
+        each.add_resource("room")
+    now = to_us(NOW)
+    request = engine.proposal(Request(START, HALF_HOUR, (Claim("room"),)))
+    command_id = CommandId(session_id(now, bytes(8)), number=0, awaited=0)
+    command = Reserve((request,), ("a",), client=command_id)
+    engine.ledger.step(command, now)
+    again.replay(records)
+    assert again.ledger.step(command, now).answers == ("a",)
+    assert len(records) == 2
+    engine.ledger.expire(now + IDLE)
+    again.replay(records[2:])
+    assert [type(record) for record in records[2:]] == [ClientDropped, Change]
+    assert len(again.ledger.state.clients) == len(engine.ledger.state.clients) == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from slotengine.core.ledger.reservation import ANYTHING_GOES, Claim, Demand, Seats, Verb
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.clients import CommandId, Outcome
     from slotengine.core.ledger.quota import Quota
     from slotengine.errors import Refused
 
@@ -50,7 +51,25 @@ class Forgotten(NamedTuple):
     uids: tuple[str, ...]
 
 
-Record: TypeAlias = Change | Forgotten
+class Answered(NamedTuple):
+    """A command of a client was accepted: the last record of its step.
+
+    It is remembered, so that a repeat of the command can be answered: see `clients`.
+    """
+
+    at: int
+    command_id: CommandId
+    outcome: Outcome
+
+
+class ClientDropped(NamedTuple):
+    """A session of a client had ended, and is no longer remembered."""
+
+    at: int
+    session: bytes
+
+
+Record: TypeAlias = Change | Forgotten | Answered | ClientDropped
 """What a journal keeps."""
 
 
@@ -71,3 +90,5 @@ class Decision(NamedTuple):
 
     changes: tuple[Change, ...]
     answers: tuple[str | Refused | Waits, ...]
+    answered: Answered | None = None
+    """What is remembered of it, if it had a `CommandId` and changes something."""

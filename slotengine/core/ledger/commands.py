@@ -1,6 +1,7 @@
 """What can be asked of a ledger, as plain values: `Ledger.decide` says what comes of each.
 
 Everything that a verb means is in its command, but for the time at which it is decided.
+Each may have the id that its ``client`` gave it, so that it can be repeated: see `clients`.
 Times are UTC microseconds, durations microseconds.
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from slotengine.core.ledger.policy import Policy
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.clients import CommandId
     from slotengine.core.ledger.proposal import Proposal, StartRule
 
 
@@ -68,6 +70,7 @@ class Reserve(NamedTuple):
     digest: bytes | None = None
     wait: int | None = None
     jump: bool = False
+    client: CommandId | None = None
 
 
 class Adopt(NamedTuple):
@@ -75,6 +78,7 @@ class Adopt(NamedTuple):
 
     request: Proposal
     uid: str
+    client: CommandId | None = None
 
 
 class Move(NamedTuple):
@@ -91,6 +95,7 @@ class Move(NamedTuple):
     choice: Choice | None = None
     version: int | None = None
     jump: bool = False
+    client: CommandId | None = None
 
 
 class Extend(NamedTuple):
@@ -99,6 +104,7 @@ class Extend(NamedTuple):
     uid: str
     ttl: int
     version: int | None = None
+    client: CommandId | None = None
 
 
 class Confirm(NamedTuple):
@@ -116,6 +122,7 @@ class Confirm(NamedTuple):
     rule: StartRule | None = None
     closed: Collection[str] = ()
     jump: bool = False
+    client: CommandId | None = None
 
 
 class Release(NamedTuple):
@@ -123,6 +130,7 @@ class Release(NamedTuple):
 
     uid: str
     version: int | None = None
+    client: CommandId | None = None
 
 
 class Cancel(NamedTuple):
@@ -130,6 +138,7 @@ class Cancel(NamedTuple):
 
     uid: str
     version: int | None = None
+    client: CommandId | None = None
 
 
 Command: TypeAlias = Reserve | Adopt | Move | Extend | Confirm | Release | Cancel

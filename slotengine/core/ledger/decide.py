@@ -37,6 +37,7 @@ from slotengine.core.ledger.maintenance import expiries
 from slotengine.core.ledger.policy import Policy, by_preference
 from slotengine.core.ledger.proposal import Proposal, Slotted
 from slotengine.core.ledger.quota import Quota, stricter
+from slotengine.core.ledger.repeats import decide_once
 from slotengine.core.ledger.reservation import (
     BOOKED_UNTIL,
     CANCEL,
@@ -89,13 +90,16 @@ Placed = TypeVar("Placed")
 def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOMER) -> Decision:
     """Return what comes of a command, which is not done yet, or refuse.
 
-    A command of the waitlist comes with its ``ticket``.
+    A command of the waitlist comes with its ``ticket``.  One with a `CommandId` that was
+    accepted before is answered as it was then, and nothing else is asked.
 
     Reads only.  The changes can be applied until the state next changes.
     Raises what the verb of the command raises.
     """
     if now < state.now:
         now = state.now
+    if command.client is not None:
+        return decide_once(state, command, now, lambda one: decide(state, one, now, ticket))
     match command:
         case Reserve():
             return decide_reserve(state, command, now, ticket)
@@ -231,7 +235,7 @@ def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
 
 
 def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
-    proposal, uid = command
+    proposal, uid = command[:2]
     check_uid(state, uid)
     seats = proposal.seats
     if isinstance(seats, Seats) and is_count(seats.total) and is_count(seats.wanted):
@@ -249,7 +253,7 @@ def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
 
 
 def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
-    uid, candidates, renew, choice, version, jump = command
+    uid, candidates, renew, choice, version, jump = command[:6]
     if choice is None:
         check_proposal(state, candidates[0])
     else:
@@ -286,7 +290,7 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
 
 
 def decide_extend(state: LedgerState, command: Extend, now: int) -> Decision:
-    uid, ttl, version = command
+    uid, ttl, version = command[:3]
     state.terms.check_ttl(ttl)
     entry = known(state, uid, now)
     admits(entry, EXTEND, now, version)
@@ -327,7 +331,7 @@ def _decide_reinstate(state: LedgerState, entry: Entry, command: Confirm, now: i
 
 
 def decide_end(state: LedgerState, command: Release | Cancel, verb: Verb, now: int) -> Decision:
-    uid, version = command
+    uid, version = command[:2]
     if not admits(known(state, uid, now), verb, now, version):
         return Decision((), (uid,))
     return Decision((Change(verb, now, uid, now),), (uid,))

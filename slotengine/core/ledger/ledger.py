@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.ledger.changes import Change, Decision, Waits
+from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Decision, Waits
 from slotengine.core.ledger.checks import check_span, check_text
 from slotengine.core.ledger.commands import (
     ALL,
@@ -46,7 +46,7 @@ from slotengine.core.ledger.decide import (
     screened,
 )
 from slotengine.core.ledger.expiry import NEVER
-from slotengine.core.ledger.maintenance import MAINTENANCE, maintain
+from slotengine.core.ledger.maintenance import MAINTENANCE, maintain, sessions_to_drop
 from slotengine.core.ledger.obstruction import Busy, Standing, imported_obstacles, steps
 from slotengine.core.ledger.occupancy import live_members
 from slotengine.core.ledger.policy import Policy
@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from slotengine.core.time.schedule import Windows
 
     OnChange = Callable[[Change, Entry], None]
+    OnClient = Callable[[Answered | ClientDropped], None]
 
 
 class Served(NamedTuple):
@@ -121,6 +122,8 @@ class Ledger:
         self.state = LedgerState(terms)
         self.on_change = on_change
         """Told each change once, after the fact; may look, but change nothing, and not raise."""
+        self.on_client: OnClient | None = None
+        """Told each change of what is remembered of clients, in the same way."""
         self.maintenance = maintenance
         """How many overdue things one step takes care of: see `maintain`."""
 
@@ -144,6 +147,9 @@ class Ledger:
         decision = decide(self.state, command, now, ticket)
         if decision.changes:
             self.carry_out(decision.changes)
+            if decision.answered is not None:
+                self.state.apply_answered(decision.answered)
+                self._tell_client(decision.answered)
         elif isinstance(command, Reserve) and command.wait is not None:
             self._join(command, decision.answers[0])
         return decision
@@ -177,6 +183,10 @@ class Ledger:
             state.apply(change)
             untold[change.uid] = change, state.entries[change.uid]
         self._tell(untold.values())
+
+    def _tell_client(self, change: Answered | ClientDropped) -> None:
+        if self.on_client is not None:
+            self.on_client(change)
 
     def _tell(self, changes: Iterable[tuple[Change, Entry]]) -> None:
         """Tell of changes.
@@ -216,6 +226,9 @@ class Ledger:
 
     def _maintain(self, now: int, limit: int) -> int:
         state = self.state
+        for dropped in sessions_to_drop(state, now, limit):
+            state.apply_dropped(dropped)
+            self._tell_client(dropped)
         lapsed = maintain(state, now, limit)
         if state.waiting or self.on_change is not None:
             changes = [Change(EXPIRE, now, one.uid, one.until) for one in lapsed]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import Change, ClientDropped
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.reservation import EXPIRE, Entry
 
@@ -41,7 +41,7 @@ def maintain(state: LedgerState, now: int, limit: int) -> list[Entry]:
         forget_due = _forget_some(state, now, limit)
     if state.keys.due <= now:
         state.keys.drop_spent(now, limit)
-    state.maintenance_due = min(forget_due, queue.due, state.keys.due)
+    state.maintenance_due = min(forget_due, queue.due, state.keys.due, state.clients.due)
     return lapsed
 
 
@@ -61,6 +61,13 @@ def _forget_some(state: LedgerState, now: int, limit: int) -> int:
             state.forget(entry)
         limit -= 1
     return NEVER
+
+
+def sessions_to_drop(state: LedgerState, now: int, limit: int) -> list[ClientDropped]:
+    """Return the changes that drop sessions of clients which have ended, at most ``limit``."""
+    if state.clients.due > now:
+        return []
+    return [ClientDropped(now, session) for session in state.clients.ended(now, limit)]
 
 
 def expiries(state: LedgerState, lapsed: Collection[Entry], now: int) -> tuple[Change, ...]:

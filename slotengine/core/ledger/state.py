@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from slotengine.core.ledger.clients import Clients
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.keys import Keys, KeyUse
@@ -43,7 +44,7 @@ from slotengine.core.ledger.timeline import START_OF_TIME
 from slotengine.core.ledger.waitlist import Waitlist
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger.changes import Change
+    from slotengine.core.ledger.changes import Answered, Change, ClientDropped
     from slotengine.core.ledger.proposal import Slotted
 
 
@@ -73,6 +74,7 @@ class LedgerState:
 
     __slots__ = (
         "accepted",
+        "clients",
         "confirmed",
         "ended",
         "entries",
@@ -109,6 +111,8 @@ class LedgerState:
         """What each holder has on hold; None until a quota asks for it."""
         self.keys = Keys()
         """What each idempotency key was used for."""
+        self.clients = Clients()
+        """What is remembered of commands that can be repeated."""
         self.ended: deque[Entry] = deque()
         """Ended reservations in the order in which they were marked as such.
 
@@ -145,6 +149,11 @@ class LedgerState:
             expired=self.expired,
             keys=len(self.keys),
         )
+
+    def knows(self, uid: str, now: int) -> bool:
+        """Return whether a reservation is neither forgotten nor to be forgotten by now."""
+        entry = self.entries.get(uid)
+        return entry is not None and entry.until + self.retention > now
 
     def made_by(self, change: Change) -> Entry:
         """Return the reservation that a change makes, which stands nowhere yet."""
@@ -204,6 +213,18 @@ class LedgerState:
         else:
             assert verb is REINSTATE
             self._apply_reinstate(entry)
+
+    def apply_answered(self, answered: Answered) -> None:
+        """Remember what a command of a client was answered, just now or when it was recorded."""
+        at, command_id, outcome = answered
+        self.now = max(self.now, at)
+        self.clients.record(command_id, outcome, at)
+        self.maintenance_due = min(self.maintenance_due, self.clients.due)
+
+    def apply_dropped(self, dropped: ClientDropped) -> None:
+        """Forget the session of a client."""
+        self.now = max(self.now, dropped.at)
+        self.clients.drop(dropped.session)
 
     def _apply_reserve(self, change: Change, now: int) -> None:
         quota, key = change.quota, change.key
@@ -346,6 +367,8 @@ class LedgerState:
             assert self.maintenance_due <= entry.until or entry.state in ENDED
             assert entry.key is None or self.made_with(entry.key) is entry
         self.keys.check_invariants()
+        self.clients.check_invariants()
+        assert self.maintenance_due <= self.clients.due
         assert self.maintenance_due <= self.keys.due
         assert all(self.made_with(key) is not None for key, _ in self.keys.used())
         states = Counter(entry.state for entry in self.entries.values())

@@ -17,7 +17,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from slotengine.core.ledger.changes import Change, Forgotten, Record
+from slotengine.core.ledger.changes import Change, Record
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Verb
 from slotengine.engine.values import ImportedSpan, Statistics
@@ -280,7 +280,7 @@ class Careless(MemoryStore):
         self.kept = [self._unmoved(record) for record in self.kept]
 
     def _unmoved(self, record: Record) -> Record:
-        if isinstance(record, Forgotten) or record.verb is not Verb.MOVE:
+        if not isinstance(record, Change) or record.verb is not Verb.MOVE:
             return record
         changes = (one for one in self.kept if isinstance(one, Change))
         first = next(one for one in changes if one.uid == record.uid)

@@ -1,0 +1,102 @@
+"""What a repeated command is answered, and what is remembered of one that may be repeated.
+
+For commands with a `CommandId`: see `clients`.  Reads only, as all of deciding.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from slotengine.core.ledger.changes import Answered, Decision, Waits
+from slotengine.core.ledger.clients import Answer, CommandId, Outcome
+from slotengine.core.ledger.commands import EACH, Command, Reserve
+from slotengine.errors import InvalidField, Refused, UnknownReservation
+
+if TYPE_CHECKING:
+    from slotengine.core.ledger.state import LedgerState
+
+
+def decide_once(
+    state: LedgerState, command: Command, now: int, decide: Callable[[Command], Decision]
+) -> Decision:
+    """Return what came of a command if it is a repeat, or else what comes of it.
+
+    Of a batch in which each request stands for itself, the requests that were refused are
+    decided anew.  A command that changes nothing is not remembered: deciding it again is as
+    good as having decided it then.
+
+    Raises `SessionExpired` or `InvalidField`, what `decide` raises, and
+    `UnknownReservation` if what came of the command is forgotten.
+    """
+    command_id = command.client
+    assert command_id is not None
+    plain = command._replace(client=None)
+    before = state.clients.find(command_id, now)
+    if before is None:
+        decision = decide(plain)
+    elif isinstance(plain, Reserve) and plain.mode is EACH:
+        decision = _decide_rest(state, plain, before, now, decide)
+    else:
+        uids = [one.uid for one in before if one is not None]
+        for uid in uids:
+            if not state.knows(uid, now):
+                raise UnknownReservation(uid)
+        return Decision((), tuple(uids))
+    if not decision.changes:
+        return decision
+    return decision._replace(answered=_answered(state, command_id, decision, now))
+
+
+def _decide_rest(
+    state: LedgerState,
+    command: Reserve,
+    before: Outcome,
+    now: int,
+    decide: Callable[[Command], Decision],
+) -> Decision:
+    """Decide those requests of a batch that were refused before."""
+    if len(before) != len(command.requests):
+        raise InvalidField("number", "was given to another command before; use another")
+    answers: list[str | Refused | Waits] = []
+    for i, one in enumerate(before):
+        if one is None or state.knows(one.uid, now):
+            answers.append("" if one is None else one.uid)
+        else:
+            answers.append(_of_request(UnknownReservation(one.uid), i))
+    rest = [i for i, one in enumerate(before) if one is None]
+    if not rest:
+        return Decision((), tuple(answers))
+    decision = decide(
+        command._replace(
+            requests=tuple(command.requests[i] for i in rest),
+            uids=tuple(command.uids[i] for i in rest),
+        )
+    )
+    for i, answer in zip(rest, decision.answers, strict=True):
+        answers[i] = _of_request(answer, i) if isinstance(answer, Refused) else answer
+    return decision._replace(answers=tuple(answers))
+
+
+def _of_request(refusal: Refused, index: int) -> Refused:
+    """Return a refusal as that of another request of the batch."""
+    if refusal.index is not None:
+        refusal.index = None
+        refusal.__notes__.pop()
+    refusal.of_request(index)
+    return refusal
+
+
+def _answered(state: LedgerState, command_id: CommandId, decision: Decision, now: int) -> Answered:
+    """Return what is to be remembered of a command."""
+    changed = Counter(change.uid for change in decision.changes)
+
+    def answer(given: object) -> Answer | None:
+        if not isinstance(given, str):
+            return None
+        entry = state.entries.get(given)
+        before = 0 if entry is None else entry.version
+        return Answer(given, before + changed[given])
+
+    return Answered(now, command_id, tuple(map(answer, decision.answers)))

@@ -1,0 +1,301 @@
+"""Commands with an id: however often one is sent, it is done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Waits
+from slotengine.core.ledger.clients import IDLE, Answer, CommandId, session_id
+from slotengine.core.ledger.commands import (
+    Adopt,
+    Cancel,
+    Choice,
+    Command,
+    Confirm,
+    Extend,
+    Mode,
+    Move,
+    Release,
+    Reserve,
+)
+from slotengine.core.ledger.decide import decide
+from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim, Entry, State
+from slotengine.core.ledger.terms import Terms
+from slotengine.core.time.instant import MINUTE, SECOND
+from slotengine.errors import (
+    InvalidField,
+    Refused,
+    SessionExpired,
+    SlotTaken,
+    StaleVersion,
+    UnknownReservation,
+)
+from tests.core.ledger.untouched import untouched
+
+NOW = 61 * SECOND + 7
+TERMS = Terms(default_ttl=5 * MINUTE, shortest_ttl=1, longest_ttl=60 * MINUTE, retention=MINUTE)
+SESSION = session_id(NOW, b"12345678")
+
+
+def sent(number: int, awaited: int = 0) -> CommandId:
+    return CommandId(SESSION, number, awaited)
+
+
+def slot(start: int, name: str = "room", ttl: int = 5 * MINUTE) -> Proposal:
+    return Proposal(start, start + 10, (Claim(name, start, start + 10),), ttl)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    made = Ledger(TERMS)
+    made.add_resource("room")
+    made.add_resource("desk")
+    return made
+
+
+def done(ledger: Ledger, command: Command, now: int = NOW) -> tuple[object, ...]:
+    return ledger.step(command, now).answers
+
+
+COMMANDS: list[tuple[Command, int]] = [
+    (Reserve((slot(50),), ("new",), client=sent(0)), 1),
+    (Reserve((slot(50), slot(60)), ("new", "another"), Mode.ALL, client=sent(0)), 1),
+    (Reserve((slot(10), slot(60)), ("new",), Mode.ANY, Choice(), client=sent(0)), 1),
+    (Adopt(slot(10), "new", client=sent(0)), 2),
+    (Move("held", (slot(60),), version=1, client=sent(0)), 2),
+    (Extend("held", 7 * MINUTE, version=1, client=sent(0)), 2),
+    (Confirm("held", version=1, client=sent(0)), 2),
+    (Release("held", version=1, client=sent(0)), 2),
+    (Cancel("booked", version=2, client=sent(0)), 3),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "version"), COMMANDS, ids=[type(one).__name__ for one, _ in COMMANDS]
+)
+def test_a_repeat_is_answered_as_the_first_was_and_does_nothing(
+    ledger: Ledger, command: Command, version: int
+) -> None:
+    ledger.step(Reserve((slot(10),), ("held",)), NOW)
+    ledger.step(Adopt(slot(30), "booked"), NOW)
+    first = ledger.step(command, NOW)
+    answer = first.answers[0]
+    assert isinstance(answer, str)
+    assert first.answered == Answered(
+        NOW, sent(0), tuple(Answer(str(uid), version) for uid in first.answers)
+    )
+    entry = ledger.get(answer, now=NOW)
+    assert entry is not None
+    assert entry.version == version
+    before = ledger.tally()
+    with untouched(ledger):
+        again = decide(ledger.state, command, NOW + 1)
+    assert (again.changes, again.answers, again.answered) == ((), first.answers, None)
+    assert ledger.step(command, NOW + 1) == again
+    assert ledger.tally() == before
+    ledger.check_invariants()
+
+
+def test_a_repeat_is_answered_with_reservations_as_they_stand(ledger: Ledger) -> None:
+    command = Reserve((slot(10),), ("a",), client=sent(0))
+    ledger.step(command, NOW)
+    ledger.step(Release("a"), NOW + 1)
+    assert done(ledger, command, NOW + 2) == ("a",)
+    entry = ledger.get("a", now=NOW + 2)
+    assert entry is not None
+    assert entry.state is State.RELEASED
+    with pytest.raises(UnknownReservation):
+        ledger.step(command, NOW + 1 + TERMS.retention)
+
+
+def test_a_refused_command_is_decided_anew(ledger: Ledger) -> None:
+    ledger.step(Reserve((slot(10),), ("a",)), NOW)
+    command = Reserve((slot(10),), ("b",), client=sent(0))
+    with pytest.raises(SlotTaken):
+        ledger.step(command, NOW)
+    assert len(ledger.state.clients) == 0
+    ledger.step(Release("a"), NOW)
+    assert done(ledger, command) == ("b",)
+
+
+def test_a_command_that_changes_nothing_is_not_remembered(ledger: Ledger) -> None:
+    ledger.step(Adopt(slot(10), "a"), NOW)
+    command = Confirm("a", version=2, client=sent(0))
+    assert ledger.step(command, NOW).answered is None
+    ledger.step(Move("a", (slot(20),)), NOW)
+    with pytest.raises(StaleVersion):
+        ledger.step(command, NOW)
+
+
+def test_requests_of_a_batch_that_were_refused_are_decided_anew(ledger: Ledger) -> None:
+    ledger.step(Reserve((slot(10),), ("a",)), NOW)
+    requests = slot(10), slot(20), slot(10), slot(30)
+    command = Reserve(requests, ("b", "c", "d", "e"), Mode.EACH, client=sent(0))
+    first = ledger.step(command, NOW)
+    assert [one if isinstance(one, str) else type(one) for one in first.answers] == [
+        SlotTaken, "c", SlotTaken, "e",
+    ]  # fmt: skip
+    ledger.step(Release("a"), NOW)
+    second = ledger.step(command, NOW + 1)
+    assert second.answers[:2] == ("b", "c")
+    assert isinstance(second.answers[2], SlotTaken)
+    assert second.answers[2].index == 2
+    assert second.answers[2].__notes__ == ["in the request at index 2 of the batch"]
+    assert len(second.changes) == 1
+    assert second.answered is not None
+    assert second.answered.outcome == (Answer("b", 1), Answer("c", 1), None, Answer("e", 1))
+    ledger.step(Release("c"), NOW + 2)
+    ledger.step(Release("b"), NOW + 2)
+    third = ledger.step(command, NOW + 2)
+    assert third.answers == ("b", "c", "d", "e")
+    later = NOW + 2 + TERMS.retention
+    answers = ledger.step(command, later).answers
+    assert [one if isinstance(one, str) else (type(one), one.index) for one in answers] == [
+        (UnknownReservation, 0), (UnknownReservation, 1), "d", "e",
+    ]  # fmt: skip
+    with pytest.raises(InvalidField, match="number was given to another command"):
+        ledger.step(command._replace(requests=requests[:3]), later)
+    ledger.check_invariants()
+
+
+def test_a_command_that_waits_is_done_once(ledger: Ledger) -> None:
+    ledger.step(Reserve((slot(10),), ("a",)), NOW)
+    command = Reserve((slot(10),), ("b",), wait=MINUTE, client=sent(0))
+    (first,) = done(ledger, command)
+    (second,) = done(ledger, command._replace(uids=("c",)))
+    assert isinstance(first, Waits)
+    assert isinstance(second, Waits)
+    ledger.step(Release("a"), NOW + 1)
+    answers = [one.answer for one in ledger.serve(NOW + 1)]
+    assert [getattr(one, "answers", one) for one in answers] == [("b",), ("b",)]
+    assert done(ledger, command, NOW + 2) == ("b",)
+    ledger.check_invariants()
+
+
+def test_a_session_that_ended_is_dropped_and_its_commands_are_refused(ledger: Ledger) -> None:
+    told: list[Answered | ClientDropped] = []
+    ledger.on_client = told.append
+    command = Reserve((slot(10),), ("a",), client=sent(3, 2))
+    ledger.step(command, NOW + 5)
+    assert ledger.state.maintenance_due <= NOW + 5 + IDLE
+    assert done(ledger, Release("a", client=sent(2, 2)), NOW + 6) == ("a",)
+    end = NOW + 6 + IDLE
+    assert told == [
+        Answered(NOW + 5, sent(3, 2), (Answer("a", 1),)),
+        Answered(NOW + 6, sent(2, 2), (Answer("a", 2),)),
+    ]
+    with pytest.raises(SessionExpired):
+        decide(ledger.state, command, end)
+    ledger.expire(end)
+    assert told[2:] == [ClientDropped(end, SESSION)]
+    assert len(ledger.state.clients) == 0
+    with pytest.raises(SessionExpired):
+        ledger.step(command, end)
+    ledger.check_invariants()
+
+
+class DoneOnce(RuleBasedStateMachine):
+    """Goal: a command is done at most once, however often and late it is sent.
+
+    Method: commands are sent, and any of them is sent again at any time.  What was
+    accepted first is kept in a dictionary for ever.  A second ledger is only given the records.
+    """
+
+    @initialize()
+    def begin(self) -> None:
+        self.ledger, self.replica = Ledger(TERMS), Ledger(TERMS, maintenance=0)
+        for each in (self.ledger, self.replica):
+            each.add_resource("room")
+            each.add_resource("desk")
+        self.ledger.on_change = self.changed
+        self.ledger.on_client = self.answered
+        self.now = NOW
+        self.sent: list[Any] = []
+        self.done: dict[tuple[bytes, int], list[str | None]] = {}
+        self.made: list[str] = ["nobody"]
+        self.session = SESSION
+
+    def changed(self, change: Change, _: Entry) -> None:
+        self.replica.state.apply(change)
+
+    def answered(self, change: Answered | ClientDropped) -> None:
+        if isinstance(change, Answered):
+            self.replica.state.apply_answered(change)
+        else:
+            self.replica.state.apply_dropped(change)
+
+    @rule(step=st.sampled_from((0, 7, MINUTE, TERMS.retention, IDLE - MINUTE, IDLE)))
+    def wait(self, step: int) -> None:
+        self.now += step
+
+    @rule()
+    def open(self) -> None:
+        self.session = session_id(self.now, len(self.sent).to_bytes(8))
+
+    @rule()
+    def sweep(self) -> None:
+        self.ledger.expire(self.now)
+
+    def fresh(self, back: int) -> CommandId:
+        number = sum(one.client.session == self.session for one in self.sent)
+        return CommandId(self.session, number, max(0, number - back))
+
+    slots = st.builds(slot, st.sampled_from((0, 5, 20)), st.sampled_from(("room", "desk")))
+
+    @rule(
+        batch=st.lists(slots, min_size=1, max_size=3),
+        mode=st.sampled_from((Mode.ALL, Mode.EACH)),
+        back=st.integers(0, 2),
+    )
+    def reserve(self, batch: list[Proposal], mode: Mode, back: int) -> None:
+        uids = tuple(f"uid-{len(self.sent)}-{i}" for i in range(len(batch)))
+        self.send(Reserve(tuple(batch), uids, mode, client=self.fresh(back)))
+
+    @rule(
+        data=st.data(),
+        make=st.sampled_from((Confirm, Release, Cancel, lambda uid: Extend(uid, 9 * MINUTE))),
+        back=st.integers(0, 2),
+    )
+    def change(self, data: st.DataObject, make: Callable[[str], Any], back: int) -> None:
+        uid = data.draw(st.sampled_from(self.made))
+        self.send(make(uid)._replace(client=self.fresh(back)))
+
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        if self.sent:
+            self.send(data.draw(st.sampled_from(self.sent)))
+
+    def send(self, command: Any) -> None:
+        self.sent.append(command)
+        key = command.client[:2]
+        before = self.done.get(key)
+        try:
+            decision = self.ledger.step(command, self.now)
+        except (Refused, InvalidField):
+            return
+        answers = decision.answers
+        if before is not None:
+            for old, new in zip(before, answers, strict=True):
+                assert old in (None, new) or isinstance(new, UnknownReservation)
+            changed = {change.uid for change in decision.changes if change.verb.value != "expire"}
+            assert not changed & set(before)
+        if decision.answered is not None:
+            uids = [one if isinstance(one, str) else None for one in answers]
+            self.done[key] = [old or new for old, new in zip(before or uids, uids, strict=True)]
+            self.made += [uid for uid in uids if uid is not None]
+
+    @invariant()
+    def the_replica_knows_the_same(self) -> None:
+        self.ledger.check_invariants()
+        ours, theirs = self.ledger.state.clients, self.replica.state.clients
+        assert list(ours.recorded()) == list(theirs.recorded())
+
+
+TestDoneOnce = DoneOnce.TestCase
