@@ -534,6 +534,17 @@ def test_spent_keys_are_dropped_when_their_day_is_over(ledger: Ledger) -> None:
     assert (ledger.tally().keys, ledger.state.maintenance_due) == (0, NEVER)
 
 
+def test_keys_do_not_grow_with_the_number_of_requests() -> None:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("room")
+    for number in range(500):
+        now = number * KEY_LIFE // 24
+        ledger.reserve_proposal(slot(now, now + 5, key=f"k-{number}"), uid=f"a-{number}", now=now)
+        ledger.release(f"a-{number}", now=now)
+        assert ledger.tally().keys <= 26
+    ledger.check_invariants()
+
+
 def test_a_key_is_not_taken_for_that_of_another_reservation_with_the_same_uid(
     ledger: Ledger,
 ) -> None:

@@ -1,0 +1,108 @@
+"""Commands, and what is recorded of them, are plain values: to compare and to encode."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any, get_args
+
+import pytest
+
+from slotengine.core.ledger import changes, clients, commands, policy, proposal, quota, reservation
+from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record
+from slotengine.core.ledger.clients import Answer, CommandId, session_id
+from slotengine.core.ledger.commands import (
+    Adopt,
+    Cancel,
+    Choice,
+    Command,
+    Confirm,
+    Extend,
+    Mode,
+    Move,
+    Release,
+    Reserve,
+)
+from slotengine.core.ledger.keys import digest
+from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
+from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import Claim, Demand, Seats, Verb
+
+MODULES = (changes, clients, commands, policy, proposal, quota, reservation)
+KINDS: dict[str, Any] = {name: kind for one in MODULES for name, kind in vars(one).items()}
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON has it."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case Enum():
+            return [type(value).__name__, value.name]
+        case bytes():
+            return ["bytes", value.hex()]
+        case frozenset():
+            return ["frozenset", sorted(value)]
+        case tuple():
+            return [type(value).__name__, *map(plain, value)]
+    assert is_dataclass(value)
+    return [type(value).__name__, *(plain(getattr(value, one.name)) for one in fields(value))]
+
+
+def read(value: Any) -> object:
+    """Return the value that `plain` was given."""
+    if not isinstance(value, list):
+        return value
+    name, *parts = value
+    if name == "bytes":
+        return bytes.fromhex(parts[0])
+    if name == "frozenset":
+        return frozenset(parts[0])
+    if name == "tuple":
+        return tuple(map(read, parts))
+    kind = KINDS[name]
+    return kind[parts[0]] if issubclass(kind, Enum) else kind(*map(read, parts))
+
+
+ID = CommandId(session_id(61_000_007, b"\0\1\2\3\4\5\6\7"), number=7, awaited=5)
+RULE = StartRule("talk", 5, 0, 2**62)
+CLAIM = Claim("room-1", -5, 20, 2)
+FULL = Proposal(
+    0, 10, (CLAIM,), 50, "caffè", "talk", Seats(3, 2), "key", digest("reserve", start=0),
+    (Pool((Claim("a", 0, 10), Claim("b", 0, 10)), (1, 2)),), (Claim("limit:day", 0, 99),),
+    ("b",), frozenset({"room-1", "a", "b"}), Quota(1, 2, 3, 4), Demand.RULES, RULE,
+)  # fmt: skip
+VALUES: list[Command | Record] = [
+    Reserve((FULL,), ("a",), client=ID),
+    Reserve((FULL, FULL), ("a", "b"), Mode.ALL),
+    Reserve((FULL, FULL), ("a",), Mode.ANY, Choice(Policy.WEIGHTED, (1, 2), (0, 9)), "k", b"\x01"),
+    Reserve((FULL,), ("a",), wait=7),
+    Adopt(FULL, "a", client=ID),
+    Move("a", (FULL,), renew=True, choice=Choice(), version=3, jump=True, client=ID),
+    Extend("a", 50, version=3, client=ID),
+    Confirm("a", True, version=3, enforce=False, rule=RULE, closed=("room-1",), client=ID),
+    Release("a", version=3, client=ID),
+    Cancel("a", version=3, client=ID),
+    Change(
+        Verb.RESERVE, 5, "a", 50, 0, 10, (CLAIM,), Seats(3), "caffè", "talk", "key", b"\x01",
+        Quota(1), Demand.HOURS,
+    ),
+    Forgotten(5, ("a", "b")),
+    Answered(5, ID, (Answer("a", 1), None)),
+    ClientDropped(5, ID.session),
+]  # fmt: skip
+
+
+def test_every_kind_is_tried() -> None:
+    kinds = {*get_args(Command), *get_args(Record)}
+    assert {type(value) for value in VALUES} == kinds
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_a_command_or_record_survives_json(value: object) -> None:
+    again = read(json.loads(json.dumps(plain(value))))
+    assert again == value
+    assert type(again) is type(value)
+    assert hash(again) == hash(value)
