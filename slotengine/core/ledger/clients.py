@@ -141,6 +141,11 @@ class Clients:
             )
         return session.outcomes.get(number)
 
+    def expires_at(self, name: bytes) -> int:
+        """Return when a session expires, open or not, if nothing comes of its commands.  O(1)."""
+        session = self._sessions.get(name)
+        return (opened_at(name) if session is None else session.latest) + IDLE
+
     def record(self, command_id: CommandId, outcome: Outcome, at: int) -> None:
         """Note what came of a command.  O(1), and O(w) for w outcomes that are no longer awaited.
 

@@ -45,7 +45,14 @@ def decide_once(
                 raise UnknownReservation(uid)
         return Decision((), tuple(uids))
     if not decision.changes:
-        return decision
+        expires_at = state.clients.expires_at(command_id.session)
+        return decision._replace(
+            answers=tuple(
+                # When it has expired, what waits in it would be refused.
+                Waits(one.ticket, min(one.until, expires_at - 1)) if isinstance(one, Waits) else one
+                for one in decision.answers
+            )
+        )
     return decision._replace(answered=_answered(state, command_id, decision, now))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from slotengine.core.ledger.changes import Change, Decision, Waits
+from slotengine.core.ledger.clients import IDLE, CommandId, session_id
 from slotengine.core.ledger.commands import (
     ALL,
     ANY,
@@ -441,6 +442,26 @@ def test_a_repeat_that_waits_gets_the_same(ledger: Ledger) -> None:
     wait(ledger, "d", keyed(slot(10, 20)._replace(holder="customer-1")))
     ledger.step(Release("a"), 1)
     assert served(ledger, 1) == ["b", "b", KeyReused]
+
+
+def test_a_repeat_of_a_client_waits_as_well_and_gets_the_same(ledger: Ledger) -> None:
+    hold(ledger, "a", slot(10, 20))
+    command_id = CommandId(session_id(0, bytes(8)), 1, 1)
+    command = Reserve((slot(10, 20),), ("b",), wait=90, client=command_id)
+    answers = [ledger.step(command, now).answers[0] for now in (1, 2)]
+    assert answers == [Waits(1, 91), Waits(2, 92)]
+    ledger.step(Release("a"), 3)
+    assert served(ledger, 3) == ["b", "b"]
+    assert ledger.step(command, 4).answers == ("b",)
+
+
+def test_a_client_waits_no_longer_than_its_session_lasts(ledger: Ledger) -> None:
+    hold(ledger, "a", slot(10, 20, ttl=1000))
+    ledger.step(Confirm("a"), 0)
+    command_id = CommandId(session_id(7, bytes(8)), 1, 1)
+    command = Reserve((slot(10, 20),), ("b",), wait=2 * IDLE, client=command_id)
+    assert ledger.step(command, 9).answers == (Waits(1, 7 + IDLE - 1),)
+    assert served(ledger, 7 + IDLE - 1) == [SlotTaken]
 
 
 class Broken(FixedWindows):
