@@ -472,6 +472,101 @@ class LifeExceeded(Refused):
         return f"reservation {self.uid} cannot be held beyond {self.latest.isoformat()}"
 
 
+# --- Refused: the configuration ------------------------------------------------------------
+
+
+class Retired(Refused):
+    """The resource or event type is retired: what stands stays, but nothing new can be had."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(kind, id)
+        self.kind = kind
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"{_said(self.kind)} {self.id!r} is retired, so nothing new can be reserved of it"
+
+
+class StaleSetting(Refused):
+    """An entry of the configuration has changed since the caller read it.
+
+    Nothing of the batch is done.  Version 0 stands for an entry that is not there.
+    """
+
+    def __init__(self, kind: str, id: str, expected: int, actual: int) -> None:
+        super().__init__(kind, id, expected, actual)
+        self.kind = kind
+        self.id = id
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return (
+            f"{_said(self.kind)} {self.id!r} is at version {self.actual}, not {self.expected}; "
+            "read it again before you change it"
+        )
+
+
+class SettingInUse(Refused):
+    """Other entries of the configuration need this one as it is.
+
+    ``by`` has the kind and the id of the first hundred of them, ``count`` is how many
+    there are.  Change those first, or in the same batch.
+    """
+
+    def __init__(self, kind: str, id: str, by: tuple[tuple[str, str], ...], count: int) -> None:
+        super().__init__(kind, id, by, count)
+        self.kind = kind
+        self.id = id
+        self.by = by
+        self.count = count
+
+    def __str__(self) -> str:
+        first = " ".join((_said(self.by[0][0]), repr(self.by[0][1])))
+        others = f" and {self.count - 1} more" if self.count > 1 else ""
+        return f"{_said(self.kind)} {self.id!r} is used by {first}{others}; change that first"
+
+
+class StillTaken(Refused):
+    """More is taken than a change of the configuration would leave.
+
+    ``units`` is what it would leave, ``most`` the most that is taken at once.  ``spans`` says
+    when more is taken than would be left: the first hundred spans of ``count``, each with the
+    units taken and whether bookings are among what takes them.  Cancel or move that first, or
+    change it with ``force=True``: then what stands stays.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        id: str,
+        units: int,
+        most: int,
+        spans: tuple[InTheWay, ...],
+        count: int,
+    ) -> None:
+        super().__init__(kind, id, units, most, spans, count)
+        self.kind = kind
+        self.id = id
+        self.units = units
+        self.most = most
+        self.spans = spans
+        self.count = count
+
+    def __str__(self) -> str:
+        what = "a booking" if any(span.booked for span in self.spans) else "a hold"
+        first, last = self.spans[0].start, self.spans[-1].end
+        return (
+            f"{_said(self.kind)} {self.id!r} would be left with {self.units}, but up to "
+            f"{self.most} are taken, by {what} among others, in {self.count} span(s) from "
+            f"{first.isoformat()} to {last.isoformat()}"
+        )
+
+
+def _said(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
 # --- InvalidRequest --------------------------------------------------------------------
 
 
@@ -495,6 +590,18 @@ class UnknownEventType(InvalidRequest):
 
     def __str__(self) -> str:
         return f"no event type has the id {self.event_type!r}; add it first, with add_event_type"
+
+
+class UnknownSetting(InvalidRequest):
+    """No entry of the configuration has this kind and id.  Put it there first."""
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(kind, id)
+        self.kind = kind
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"no {_said(self.kind)} has the id {self.id!r}; put it there first, with configure"
 
 
 class TooManyUnits(InvalidRequest):

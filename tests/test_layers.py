@@ -176,10 +176,12 @@ CALLS_NOT_IN_CORE: Final = frozenset({
 })  # fmt: skip
 # A partitioned timeline tells owners apart, who need not be hashable; it sorts by start.
 # A search tells lists apart that many hosts share; their order is that of the hosts.
+# Schedules are kept by their text, and one that is kept is told by which object it is.
 CALLS_ALLOWED: Final = {
     ("slotengine.core.ledger.timeline", "id"),
     ("slotengine.core.ledger.expiry", "id"),
     ("slotengine.core.offer.availability", "id"),
+    ("slotengine.core.time.schedule_text", "id"),
 }
 
 

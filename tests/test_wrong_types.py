@@ -22,12 +22,15 @@ from slotengine import (
     Host,
     Hours,
     InvalidField,
+    Kind,
     Limit,
     LocalEngine,
     Period,
     Policy,
+    Put,
     Request,
     Reservation,
+    ResourceConfig,
     RollingDays,
     Schedule,
     Seats,
@@ -69,6 +72,7 @@ GOOD: dict[str, Any] = {
     "request": Request(FREE, HALF_HOUR, (Claim("room"),)),
     "requests": [Request(FREE, HALF_HOUR, (Claim("room"),))],
     "candidates": [Request(FREE, HALF_HOUR, (Claim("room"),))],
+    "kind": Kind.RESOURCE, "entries": [Put(Kind.RESOURCE, "attic", ResourceConfig())],
     "event_type": "talk", "source": "calendar", "spans": {"room": [(START, END)]}, "before": NOW,
 }  # fmt: skip
 VERBS = [
@@ -104,7 +108,7 @@ def state(engine: SlotEngine, *uids: str) -> tuple[object, ...]:
         [engine.local.get(uid) for uid in uids],
         [engine.local.busy(one, NOW, FREE + HALF_HOUR) for one in names],
         [engine.local.imported(one, NOW, FREE) for one in names],
-        sorted(engine.local.service._rules), sorted(engine.ledger.state.keys.used()),  # noqa: SLF001 - nobody is told
+        engine.settings(), sorted(engine.ledger.state.keys.used()),
     )  # fmt: skip
 
 

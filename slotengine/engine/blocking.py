@@ -23,6 +23,7 @@ from slotengine.engine.values import Statistics
 from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.config import Kind, Setting
     from slotengine.core.offer.event_type import EventType
     from slotengine.core.time.schedule import Windows
 
@@ -189,6 +190,16 @@ class BlockingEngine:
             self.engine.add_event_type(event_type)
 
         self._at_once(add) if self.loop_thread.runs else add()
+
+    configure = _carried(SlotEngine.configure)
+
+    def setting(self, kind: Kind, id: str, collection: str | None = None) -> Setting | None:
+        """Do as `SlotEngine.setting`."""
+        return self._at_once(lambda: self.engine.setting(kind, id, collection))
+
+    def settings(self, kind: Kind | None = None) -> list[Setting]:
+        """Do as `SlotEngine.settings`."""
+        return self._at_once(lambda: self.engine.settings(kind))
 
     def now(self) -> datetime:
         """Do as `SlotEngine.now`."""

@@ -38,6 +38,7 @@ from slotengine.engine.waiting import SleepingCalls
 from slotengine.errors import EngineClosed, Refused
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.config import Kind, Setting
     from slotengine.core.ledger.ledger import Ledger
     from slotengine.core.offer.event_type import EventType
     from slotengine.core.time.schedule import Windows
@@ -250,6 +251,18 @@ class SlotEngine:
         """Do as `LocalEngine.add_event_type`; before `start`, too."""
         self._check_here()
         self.local.add_event_type(event_type)
+
+    configure = _awaited(LocalEngine.configure)
+
+    def setting(self, kind: Kind, id: str, collection: str | None = None) -> Setting | None:
+        """Do as `LocalEngine.setting`; before `start`, too."""
+        self._check_here()
+        return self.local.setting(kind, id, collection)
+
+    def settings(self, kind: Kind | None = None) -> list[Setting]:
+        """Do as `LocalEngine.settings`; before `start`, too."""
+        self._check_here()
+        return self.local.settings(kind)
 
     @property
     def ttl_bounds(self) -> tuple[timedelta, timedelta]:

@@ -13,7 +13,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record, Waits
+from slotengine.core.ledger.checks import check_name, check_text
 from slotengine.core.ledger.commands import Reserve
+from slotengine.core.ledger.config import Configured, Kind, Setting, SettingChange, check_kind
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
     from slotengine.core.offer.event_type import EventType
     from slotengine.core.time.schedule import Windows
 
-KINDS: Final = (Change, Forgotten, Answered, ClientDropped)
+KINDS: Final = (Change, Configured, Forgotten, Answered, ClientDropped)
 """The kinds of records."""
 
 FORGOTTEN_PER_TURN = 256
@@ -153,20 +155,73 @@ class LocalEngine:
         capacity: int = 1,
         schedule: Windows | None = None,
     ) -> None:
-        """Make a resource known; without a schedule it is always open.
+        """Add a resource; without a schedule it is always open.
 
-        Can be done at any time.  Raises `InvalidField` for an id that is empty or in
-        use, or no capacity.
+        As `configure` with one `Put`, but the schedule may be of any class that has the methods
+        of `Windows`.  Can be done at any time.  Raises `InvalidField` for an id that is empty
+        or in use, or no capacity.
         """
         self.ledger.add_resource(id, capacity=capacity, schedule=schedule)
 
     def add_event_type(self, event_type: EventType) -> None:
-        """Make an event type known; its resources must be so already.
+        """Add an event type; its resources must be there already.
 
-        Can be done at any time.  Raises `UnknownResource`, `TooManyUnits`, or
-        `InvalidField` for an id in use.
+        As `configure` with one `Put`, but its schedules may be of any class.  Can be done at any
+        time.  Raises `UnknownResource`, `TooManyUnits`, or `InvalidField` for an id in use.
         """
         self.service.add(event_type)
+
+    def configure(
+        self, entries: Iterable[SettingChange], *, force: bool = False
+    ) -> tuple[Setting, ...]:
+        """Change the configuration: do all that the entries say, or nothing.
+
+        Each entry is a `Put`, a `Remove` or a `Retire`.  What is changed holds from then on:
+        whoever waits for a slot that is free now gets it, and slots are found by the new rules.
+        What was reserved before stays as it is.
+
+        Returns what is set, without the entries that were so already.  A batch that would leave
+        less than is taken is refused with what is in the way; with ``force`` it is done,
+        and nothing new can be had there until enough has ended.
+
+        >>> from slotengine import Kind, Put, ResourceConfig, Retire
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> hall = Put(Kind.RESOURCE, "hall", ResourceConfig(capacity=40))
+        >>> for setting in engine.configure([hall, Retire(Kind.RESOURCE, "room-1")]):
+        ...     print(setting.id, setting.value, setting.version)
+        hall ResourceConfig(capacity=40, schedule=None, retired=False) 2
+        room-1 ResourceConfig(capacity=1, schedule=None, retired=True) 2
+
+        Raises `StaleSetting`, `SettingInUse` or `StillTaken`; for bad input `UnknownResource`,
+        `UnknownEventType`, `UnknownSetting`, `TooManyUnits` or `InvalidField`.
+        O(1) for each entry that is added or gets more; O(n) for n claims on what gets less; and
+        O(e) for the e entries of the configuration if one is removed or a schedule changes.
+        """
+        batch = listed("entries", entries)
+        done = self.service.configure(batch, now=self.read_clock(), force=bool(force))
+        self.wake_if_due()
+        return done
+
+    def setting(self, kind: Kind, id: str, collection: str | None = None) -> Setting | None:
+        """Return an entry of the configuration, or None if it is not there.  O(1).
+
+        Raises `InvalidField` for what is no kind, or no name.
+        """
+        check_kind(kind)
+        check_name("id", id)
+        check_text("collection", collection)
+        return self.ledger.configuration.get(kind, id, collection)
+
+    def settings(self, kind: Kind | None = None) -> list[Setting]:
+        """Return all entries of the configuration, or those of one kind.  O(e) for e entries.
+
+        Raises `InvalidField` for what is no kind.
+        """
+        if kind is not None:
+            check_kind(kind)
+        found = self.ledger.configuration.settings()
+        return [setting for setting in found if kind is None or setting.kind is kind]
 
     @property
     def ttl_bounds(self) -> tuple[timedelta, timedelta]:
@@ -868,14 +923,15 @@ class LocalEngine:
         """
         if not callable(keep):
             raise InvalidField("keep", f"must be a function of a record, not {keep!r}")
-        self._keep = self.ledger.on_client = keep
+        self._keep = self.ledger.on_client = self.ledger.on_configured = keep
         self.listen()
 
     def replay(self, records: Iterable[Record]) -> None:
         """Carry out recorded changes again, in order: nothing is decided, and nobody is told.
 
-        For an engine with the same resources and event types, before it is started.
-        Raises `InvalidField` for what is no list of records.
+        For an engine with the resources and event types that the other one had when its
+        changes were first recorded, before it is started.  Raises `InvalidField` for what
+        is no list of records.
         """
         records = listed("records", records)
         if not all(isinstance(record, KINDS) for record in records):

@@ -29,7 +29,10 @@ from slotengine import (
     EngineMisused,
     EventType,
     InvalidField,
+    Kind,
+    Put,
     Request,
+    ResourceConfig,
     SlotEngine,
     minutes,
 )
@@ -44,6 +47,7 @@ START = datetime(2030, 1, 7, 9, 7, 23, tzinfo=UTC)
 END = datetime(2030, 1, 7, 10, 7, 23, tzinfo=UTC)
 HALF_HOUR = minutes(30)
 REQUEST = Request(START, HALF_HOUR, (Claim("room"),))
+HALL = Put(Kind.RESOURCE, "hall", ResourceConfig(capacity=3))
 PATIENCE_S = 30
 """No test takes as long, unless something hangs."""
 
@@ -113,6 +117,10 @@ CALLS: dict[str, Callable[[SlotEngine, str], object]] = {
     "add_event_type": lambda e, _: e.add_event_type(
         EventType(id="visit", length=HALF_HOUR, all_of=["room"])
     ),
+    "configure": lambda e, _: e.configure([HALL]),
+    "local.configure": lambda e, _: e.local.configure([HALL]),
+    "setting": lambda e, _: e.setting(Kind.RESOURCE, "room"),
+    "settings": lambda e, _: e.settings(),
     "subscribe": lambda e, _: e.subscribe(),
     "statistics": lambda e, _: e.statistics(),
     "now": lambda e, _: e.now(),

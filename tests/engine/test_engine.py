@@ -33,16 +33,21 @@ from slotengine import (
     InvalidTTL,
     KeyReused,
     KeySpent,
+    Kind,
     LifeExceeded,
     NoneFree,
     NoSeatsLeft,
     OutsideHours,
     Policy,
+    Put,
     Quota,
     QuotaExceeded,
     Refused,
+    Remove,
     Request,
     Reservation,
+    ResourceConfig,
+    Retire,
     Schedule,
     Seats,
     SlotEngine,
@@ -105,6 +110,7 @@ class Call(NamedTuple):
 
 
 WEEK = (START - timedelta(days=3), START + timedelta(days=3))
+LARGER = Put(Kind.RESOURCE, "hall", ResourceConfig(capacity=4))
 CANDIDATES = [asks("room"), asks("annex"), asks("hall")]
 
 # Each verb at least once accepted, and once refused if it can be.
@@ -159,6 +165,9 @@ CALLS = [
     Call("cancel", ("hold",)),
     Call("forget_bookings", (NOW,)),
     Call("forget_bookings", (START,)),
+    Call("configure", ([LARGER, Remove(Kind.RESOURCE, "no such room")],)),
+    Call("configure", ([LARGER],)),
+    Call("configure", ([Retire(Kind.EVENT_TYPE, "talk")],), {"force": True}),
     Call("get", ("hold",)),
     Call("get", ("no such uid",)),
     Call("busy", ("hall", *WEEK)),

@@ -18,6 +18,7 @@ from slotengine.errors import (
     OutsideHours,
     QuotaExceeded,
     Refused,
+    Retired,
     SlotAwaited,
     SlotTaken,
     TooSoon,
@@ -36,6 +37,7 @@ _TOO_SOON: Final = "This time slot is too soon. Please choose a later time."
 _NOT_BOOKABLE: Final = (
     "This time slot is outside the dates that can be booked. Please choose a different time."
 )
+_RETIRED: Final = "This event type can no longer be booked with its host."
 _LIMIT: Final = "The booking limits of this event type are reached. Please choose a different time."
 
 
@@ -115,6 +117,8 @@ def _reason(refusal: Refused, event_type: CatalogEventType, start_sent: str) -> 
             return _TOO_SOON
         case NotBookable():
             return _NOT_BOOKABLE
+        case Retired():
+            return _RETIRED
         case NoneFree():
             closed = all(isinstance(each, OutsideHours) for each in refusal.refusals)
             return _CLOSED if closed else _NO_HOSTS

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from slotengine.core.ledger.config import Configured
 from slotengine.core.ledger.reservation import ANYTHING_GOES, Claim, Demand, Seats, Verb
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class ClientDropped(NamedTuple):
     session: bytes
 
 
-Record: TypeAlias = Change | Forgotten | Answered | ClientDropped
+Record: TypeAlias = Change | Configured | Forgotten | Answered | ClientDropped
 """What a journal keeps."""
 
 
@@ -88,7 +89,7 @@ class Decision(NamedTuple):
     that the command waits.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[Change | Configured, ...]
     answers: tuple[str | Refused | Waits, ...]
     answered: Answered | None = None
     """What is remembered of it, if it had a `CommandId` and changes something."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from slotengine.core.ledger.config import Configure
 from slotengine.core.ledger.policy import Policy
 
 if TYPE_CHECKING:
@@ -141,5 +142,5 @@ class Cancel(NamedTuple):
     client: CommandId | None = None
 
 
-Command: TypeAlias = Reserve | Adopt | Move | Extend | Confirm | Release | Cancel
-"""Whatever can be asked of reservations."""
+Command: TypeAlias = Reserve | Adopt | Move | Extend | Confirm | Release | Cancel | Configure
+"""Whatever can be asked of a ledger."""

@@ -33,6 +33,8 @@ from slotengine.core.ledger.commands import (
     Release,
     Reserve,
 )
+from slotengine.core.ledger.config import EVENT_TYPE, Configure, Configured
+from slotengine.core.ledger.configure import Surroundings, decide_settings
 from slotengine.core.ledger.maintenance import expiries
 from slotengine.core.ledger.policy import Policy, by_preference
 from slotengine.core.ledger.proposal import Proposal, Slotted
@@ -72,6 +74,7 @@ from slotengine.errors import (
     NoneFree,
     OutsideHours,
     Refused,
+    Retired,
     SlotError,
     SlotTaken,
     StaleVersion,
@@ -113,6 +116,8 @@ def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOME
             return decide_extend(state, command, now)
         case Move():
             return decide_move(state, command, now)
+        case Configure():
+            return decide_configure(state, command, now)
         case _:
             return decide_adopt(state, command, now)
 
@@ -265,6 +270,7 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
     view = state.occupancy.view(now, entry, keep=keep, ticket=AHEAD if jump else NEWCOMER)
 
     def placed(proposal: Proposal) -> tuple[Slotted, Proposal]:
+        check_not_retired(state, proposal.event_type)
         if renew:
             check_life(state, entry, now + proposal.ttl)
         if proposal.start != entry.start:  # what stays may be over, as it was before
@@ -315,6 +321,9 @@ def decide_confirm(state: LedgerState, command: Confirm, now: int) -> Decision:
 
 def _decide_reinstate(state: LedgerState, entry: Entry, command: Confirm, now: int) -> Decision:
     proposal = _as_it_was(entry, enforce=command.enforce)
+    check_not_retired(state, entry.event_type)
+    for claim in proposal.claims:
+        state.occupancy.resource(claim.resource)  # it may be removed by now
     if command.enforce:
         if entry.demand is Demand.RULES:
             _check_rules(state, entry, command.rule, command.closed, now)
@@ -335,6 +344,18 @@ def decide_end(state: LedgerState, command: Release | Cancel, verb: Verb, now: i
     if not admits(known(state, uid, now), verb, now, version):
         return Decision((), (uid,))
     return Decision((Change(verb, now, uid, now),), (uid,))
+
+
+def decide_configure(state: LedgerState, command: Configure, now: int) -> Decision:
+    """Answers nothing: what is set is in the change."""
+    around = Surroundings(
+        state.occupancy.view(now), state.entries.values(), state.terms.longest_span
+    )
+    settings, lapsed = decide_settings(state.configuration, command, around)
+    if not settings:
+        return Decision((), ())
+    change = Configured(now, state.configuration.edition + 1, settings)
+    return Decision((*expiries(state, lapsed, now), change), ())
 
 
 def _decide_new(state: LedgerState, proposal: Proposal, view: View) -> Slotted:
@@ -365,6 +386,7 @@ def _check_rules(
 
 def screened(state: LedgerState, proposal: Proposal, view: View) -> Proposal:
     """Return what the waitlist leaves to a new request, or refuse."""
+    check_not_retired(state, proposal.event_type)
     _check_ahead(proposal, view.now)
     holders = _counted_for(state, proposal.quota)
     if holders is not None:
@@ -562,6 +584,12 @@ def admits(entry: Entry, verb: Verb, now: int, version: int | None) -> bool:
         return False
     kind = HoldExpired if state is State.EXPIRED else WrongState
     raise kind(entry.uid, state.value, verb.value)
+
+
+def check_not_retired(state: LedgerState, event_type: str | None) -> None:
+    retired = state.configuration.retired_event_types
+    if retired and event_type in retired:
+        raise Retired(EVENT_TYPE, event_type or "")
 
 
 def _check_ahead(proposal: Proposal, now: int) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Decision, Waits
-from slotengine.core.ledger.checks import check_span, check_text
+from slotengine.core.ledger.checks import check_name, check_schedule, check_span, check_text
 from slotengine.core.ledger.commands import (
     ALL,
     ANY,
@@ -36,8 +36,20 @@ from slotengine.core.ledger.commands import (
     Release,
     Reserve,
 )
+from slotengine.core.ledger.config import (
+    LIMITED,
+    RESOURCE,
+    Configure,
+    Configured,
+    LimitConfig,
+    Put,
+    ResourceConfig,
+    Setting,
+    SettingChange,
+)
 from slotengine.core.ledger.decide import (
     admits,
+    check_not_retired,
     check_proposal,
     check_ttl_of,
     check_uid,
@@ -71,12 +83,14 @@ from slotengine.errors import (
     LimitReached,
     OutsideHours,
     Refused,
+    Retired,
     SlotTaken,
     UnknownReservation,
     UnknownResource,
 )
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.configuration import Configuration
     from slotengine.core.ledger.occupancy import Occupancy
     from slotengine.core.ledger.proposal import StartRule
     from slotengine.core.ledger.reservation import Reservable
@@ -124,6 +138,8 @@ class Ledger:
         """Told each change once, after the fact; may look, but change nothing, and not raise."""
         self.on_client: OnClient | None = None
         """Told each change of what is remembered of clients, in the same way."""
+        self.on_configured: Callable[[Configured], None] | None = None
+        """Told each change of the configuration, like ``on_change``."""
         self.maintenance = maintenance
         """How many overdue things one step takes care of: see `maintain`."""
 
@@ -160,7 +176,7 @@ class Ledger:
         if isinstance(answer, Waits) and answer.ticket == waitlist.next_ticket:
             waitlist.join(command, answer.until)
 
-    def carry_out(self, changes: Iterable[Change]) -> None:
+    def carry_out(self, changes: Iterable[Change | Configured]) -> None:
         """Apply changes that were decided, in their order, and tell of each.
 
         They are told when all are done, so that nobody sees half of a batch.  Only if a
@@ -177,6 +193,9 @@ class Ledger:
             return
         untold: dict[str, tuple[Change, Entry]] = {}
         for change in changes:
+            if isinstance(change, Configured):
+                state.apply(change)  # told by `configure`
+                continue
             if change.uid in untold:
                 self._tell(untold.values())
                 untold.clear()
@@ -315,17 +334,53 @@ class Ledger:
 
     # --- Resources -------------------------------------------------------------------
 
+    @property
+    def configuration(self) -> Configuration:
+        """What is configured; to be read."""
+        return self.state.configuration
+
+    def configure(
+        self, entries: Iterable[SettingChange], *, now: int | None = None, force: bool = False
+    ) -> tuple[Setting, ...]:
+        """Change the configuration: all that the entries say, or nothing.
+
+        Returns what is set, in which an entry that was so already is left out.  With ``force``
+        also where less is left than is taken: what stands stays.  See `configure` for costs
+        and rules.  ``now`` is the time of the latest step if it is left out.
+
+        Raises `StaleSetting`, `SettingInUse`, `StillTaken`; and for bad input
+        `UnknownResource`, `UnknownEventType`, `UnknownSetting`, `TooManyUnits`, `InvalidField`.
+
+        >>> from slotengine.core.ledger.config import Kind
+        >>> ledger = Ledger()
+        >>> ledger.configure([Put(Kind.RESOURCE, "room-1", ResourceConfig(capacity=2))])[0].version
+        1
+        """
+        command = Configure(tuple(entries), force)
+        changes = self.step(command, self.state.now if now is None else now).changes
+        if not changes:
+            return ()
+        change = changes[-1]
+        assert isinstance(change, Configured)
+        if self.on_configured is not None:
+            self.on_configured(change)
+        return change.settings
+
     def add_resource(self, id: str, *, capacity: int = 1, schedule: Windows | None = None) -> None:
-        """Make a resource known.
+        """Add a resource.
 
         Raises `InvalidField` if the id is empty or in use, or if there is not
         at least one unit of it.
         """
-        self.state.occupancy.add_resource(id, capacity, schedule)
+        check_name("resource", id)
+        check_schedule(schedule)
+        if id in self.state.resources:
+            raise InvalidField("resource", f"{id!r} was added before")
+        self.configure([Put(RESOURCE, id, ResourceConfig(capacity, schedule))])
 
     def add_limit(self, id: str, units: int) -> None:
-        """Make a limit known, of which reservations can claim so many units in all (`LIMIT`)."""
-        self.state.occupancy.add_limit(id, units)
+        """Add a limit, of which reservations can claim so many units in all (`LIMIT`)."""
+        self.configure([Put(LIMITED, id, LimitConfig(units))])
 
     def count_turns(self, resources: Iterable[str]) -> None:
         """Keep counts of what these resources have of each event type.
@@ -413,6 +468,8 @@ class Ledger:
         if holder is not None or event_type is not None:
             check_text("holder", holder)
             check_text("event_type", event_type)
+            if state.configuration.retired_event_types:
+                check_not_retired(state, event_type)
         if quota is not None:
             check_quota(quota, holder)
             check_ttl_of(state, ttl, quota)
@@ -428,13 +485,17 @@ class Ledger:
         if hours is None:
             hours = found.schedule
         if hours is not None and not hours.covers(start, end):
+            if found.retired:
+                raise Retired(RESOURCE, resource)
             raise OutsideHours(resource, from_us(start), from_us(end))
         timeline = found.timeline
-        if found.busy and found.is_busy(start, end):
+        if found.restricted and found.is_closed_to(start, end):
             place = NO_ROOM
         else:
             place = timeline.room(start, end, 1)
         if place == NO_ROOM:
+            if found.retired:
+                raise Retired(RESOURCE, resource)
             raise SlotTaken(
                 resource, state.occupancy.span_finder, resource, resource, start, end, limits
             )

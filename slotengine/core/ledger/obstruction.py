@@ -112,6 +112,8 @@ def free_from(in_the_way: Sequence[Obstacle], claim: Claim, capacity: int, now: 
     moment at which a hold lapses, and later is never worse, so bisection
     finds it: O(k log² k).
     """
+    if claim.units > capacity:  # such as of a limit that is lower by now
+        return BOOKED_UNTIL
     if capacity == 1:  # all of them must be gone
         return max((one.until for one in in_the_way), default=now)
     if all(one.start <= claim.start and claim.end <= one.end for one in in_the_way):

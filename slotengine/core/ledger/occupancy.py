@@ -10,11 +10,13 @@ Knows nothing of verbs, keys or uids.  Times are UTC microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from operator import add
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedList
 
-from slotengine.core.ledger.checks import check_name, check_schedule, check_span, is_count
+from slotengine.core.ledger.checks import check_name, check_span
+from slotengine.core.ledger.config import RESOURCE
 from slotengine.core.ledger.obstruction import (
     Finder,
     Obstacle,
@@ -27,7 +29,6 @@ from slotengine.core.ledger.obstruction import (
 from slotengine.core.ledger.policy import by_turn
 from slotengine.core.ledger.proposal import Pool, Proposal, Slotted
 from slotengine.core.ledger.reservation import (
-    LIMIT,
     UNDYING,
     Claim,
     Entry,
@@ -36,20 +37,19 @@ from slotengine.core.ledger.reservation import (
     Session,
     is_limit,
 )
-from slotengine.core.ledger.resource import Resource
-from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME, CountedTimeline
+from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME
 from slotengine.core.ledger.view import NO_BATCH, Batch, View
 from slotengine.core.ledger.waitlist import NEWCOMER
 from slotengine.core.time.instant import from_us
 from slotengine.core.time.interval import joined
 from slotengine.errors import (
-    InvalidField,
     LimitReached,
     NoneFree,
     NoSeatsLeft,
     Obstruction,
     OutsideHours,
     Refused,
+    Retired,
     SlotTaken,
     TooManyUnits,
     UnknownResource,
@@ -83,26 +83,6 @@ class Occupancy:
 
     # --- Resources -------------------------------------------------------------------
 
-    def add_resource(self, id: str, capacity: int, schedule: Windows | None) -> None:
-        """Make a resource known.  Raises `InvalidField`."""
-        check_name("resource", id)
-        if is_limit(id):
-            raise InvalidField("resource", f"must not have an id that begins with {LIMIT!r}")
-        if id in self.resources:
-            raise InvalidField("resource", f"{id!r} was added before")
-        if not is_count(capacity):
-            raise InvalidField("capacity", f"must be a whole number of units, not {capacity!r}")
-        check_schedule(schedule)
-        self.resources[id] = Resource(id, capacity, schedule)
-
-    def add_limit(self, id: str, units: int) -> None:
-        """Make a limit known, of which so many units can be claimed for each of its periods."""
-        assert is_limit(id)
-        assert id not in self.limits
-        limit: Reservable = Resource(id, units)
-        self.limits[id] = limit
-        limit.timeline = CountedTimeline(units)  # also of one unit: its place is no matter
-
     def replace_busy(self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]]) -> None:
         """Let these be the spans that a source says are busy, and nothing else.
 
@@ -113,7 +93,8 @@ class Occupancy:
         for name, theirs in spans.items():
             self.resource(name)
             edges[name] = joined(_checked(theirs))
-        for name in self._sources.pop(source, frozenset()) | edges.keys():
+        before = self._sources.pop(source, frozenset())
+        for name in before & self.resources.keys() | edges.keys():  # some may be removed by now
             self.resources[name].replace_busy(source, edges.get(name, ()))
         said = frozenset(name for name, theirs in edges.items() if theirs)
         if said:
@@ -239,7 +220,7 @@ class Occupancy:
                 self._check_hours(claim, slot, proposal.closed)
             for pool in proposal.pools:
                 self._check_hours_of_pool(pool, slot, proposal.closed)
-        except (OutsideHours, NoneFree) as refusal:
+        except (OutsideHours, Retired, NoneFree) as refusal:
             return refusal
         return None
 
@@ -262,17 +243,21 @@ class Occupancy:
         for claim in pool.claims:
             try:
                 self._check_hours(claim, slot, closed)
-            except OutsideHours as refusal:
+            except (OutsideHours, Retired) as refusal:
                 refusals.append(refusal)
             else:
                 return
         raise refusals[0] if len(refusals) == 1 else NoneFree(tuple(refusals))
 
     def _check_hours(self, claim: Claim, slot: Slotted, closed: tuple[str, ...] | None) -> None:
+        """Raise unless a resource is not retired, and open for a slot."""
+        resource = self.resources[claim.resource]
+        if resource.retired:
+            raise _retired(claim)
         if closed is not None:
             is_open = claim.resource not in closed
         else:
-            hours = self.resources[claim.resource].schedule
+            hours = resource.schedule
             is_open = hours is None or hours.covers(slot.start, slot.end)
         if not is_open:
             raise _outside_hours(claim, slot)
@@ -306,7 +291,7 @@ class Occupancy:
         view: View,
         outside: list[int],
     ) -> int | None:
-        """Return the first of a pool that can be had, and note who is not open."""
+        """Return the first of a pool that can be had, and note who is not open, or retired."""
         start, end = slot.start, slot.end
         hours: Windows | None = None
         is_open = True
@@ -318,7 +303,7 @@ class Occupancy:
             elif resource.schedule is not hours:  # nearly always the same for all
                 hours = resource.schedule
                 is_open = hours is None or hours.covers(start, end)
-            if not is_open:
+            if resource.retired or not is_open:
                 outside.append(i)
             elif view.fits(resource, low, high, units):
                 return i
@@ -330,7 +315,11 @@ class Occupancy:
         """Return why nobody of a pool could be had, one by one."""
         closed = frozenset(outside)
         return tuple(
-            _outside_hours(claim, slot)
+            (
+                _retired(claim)
+                if self.resources[claim.resource].retired
+                else _outside_hours(claim, slot)
+            )
             if i in closed
             else SlotTaken(
                 claim.resource,
@@ -350,7 +339,10 @@ class Occupancy:
             return [0]
         turns = [view.turns(one, event_type) for one in found]
         weights = pool.weights or (1,) * len(found)
-        order = by_turn([one.load for one in turns], weights, [one.latest for one in turns])
+        loads = [one.load for one in turns]
+        if pool.credits is not None:
+            loads = list(map(add, loads, pool.credits))
+        order = by_turn(loads, weights, [one.latest for one in turns])
         if view.keep:
             order.sort(key=lambda i: found[i].id not in view.keep)
         return order
@@ -570,6 +562,10 @@ def _only_holds_on(resource: Reservable, start: int, end: int, view: View) -> bo
         return False
     live = view.live_in(resource, start, end)
     return all(one.owner.until_without(view.own) < UNDYING for one in live)
+
+
+def _retired(claim: Claim) -> Retired:
+    return Retired(RESOURCE, claim.resource)
 
 
 def _outside_hours(claim: Claim, slot: Slotted) -> OutsideHours:

@@ -28,6 +28,8 @@ class Pool(NamedTuple):
     claims: tuple[Claim, ...]
     weights: tuple[int, ...] | None = None
     """How often each is to be taken, compared with the others; None: all alike."""
+    credits: tuple[int, ...] | None = None
+    """How many turns each counts as having had, beside those it had; None: none."""
 
 
 class StartRule(NamedTuple):

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from slotengine.core.ledger.changes import Answered, Decision, Waits
+from slotengine.core.ledger.changes import Answered, Change, Decision, Waits
 from slotengine.core.ledger.clients import Answer, CommandId, Outcome
 from slotengine.core.ledger.commands import EACH, Command, Reserve
 from slotengine.errors import InvalidField, Refused, UnknownReservation
@@ -97,7 +97,7 @@ def _of_request(refusal: Refused, index: int) -> Refused:
 
 def _answered(state: LedgerState, command_id: CommandId, decision: Decision, now: int) -> Answered:
     """Return what is to be remembered of a command."""
-    changed = Counter(change.uid for change in decision.changes)
+    changed = Counter(one.uid for one in decision.changes if isinstance(one, Change))
 
     def answer(given: object) -> Answer | None:
         if not isinstance(given, str):

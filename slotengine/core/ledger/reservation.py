@@ -18,6 +18,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from slotengine.core.ledger.config import LIMIT
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.resource import Resource
 
@@ -119,14 +120,6 @@ class Claim(NamedTuple):
     start: int
     end: int
     units: int = 1
-
-
-LIMIT: Final = "limit:"
-"""What the ids of limits begin with.
-
-A limit, such as three bookings a day, is kept as a resource of so many units, of
-which each reservation claims some for the whole period in which it begins: so
-claims decide about limits, too.  Callers do not see those claims."""
 
 
 def is_limit(resource: str) -> bool:

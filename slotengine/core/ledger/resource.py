@@ -22,6 +22,7 @@ from slotengine.core.ledger.timeline import (
 from slotengine.core.time.interval import Span, clipped, joined
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.config import HoursRef
     from slotengine.core.time.schedule import Windows
 
 
@@ -68,18 +69,23 @@ class Resource(Generic[Owner]):
     """A host, a room, a table, a court: with an id, a capacity in units, and opening hours.
 
     Without a schedule it is always open.  What is imported as ``busy`` takes all
-    units of it; reservations that are there already stay.
+    units of it; reservations that are there already stay.  So it is while it is ``retired``,
+    which is for all time.
     """
 
     __slots__ = (
         "_imported",
         "busy",
         "capacity",
+        "hours",
         "id",
         "overbooked",
+        "restricted",
+        "retired",
         "schedule",
         "timeline",
         "turn_times",
+        "version",
     )
 
     def __init__(self, id: str, capacity: int = 1, schedule: Windows | None = None) -> None:
@@ -87,6 +93,14 @@ class Resource(Generic[Owner]):
         self.id = id
         self.capacity = capacity
         self.schedule = schedule
+        self.hours: HoursRef = schedule
+        """The schedule as it is configured: by name, by text, or itself."""
+        self.retired = False
+        """Whether nothing new can be taken of it."""
+        self.restricted = False
+        """Whether it is retired, or there is imported busy time: it must be asked about both."""
+        self.version = 0
+        """The edition of the configuration in which it was last changed."""
         self.timeline: Timeline[Owner] = timeline_for(capacity)
         self.overbooked = False
         """Whether it was ever taken beyond its capacity, by what was adopted (`Ledger.adopt`)."""
@@ -191,6 +205,16 @@ class Resource(Generic[Owner]):
         busy = Coverage() if self.busy is None else self.busy
         busy.change(less=_spans(before), more=_spans(edges))
         self.busy = busy if self._imported else None
+        self.restricted = self.retired or self.busy is not None
+
+    def set_retired(self, retired: bool) -> None:
+        """Let nothing new be taken of it, or let that be over."""
+        self.retired = retired
+        self.restricted = retired or self.busy is not None
+
+    def is_closed_to(self, start: int, end: int) -> bool:
+        """Return whether it is retired, or any of the span is imported busy time.  O(log n)."""
+        return self.retired or self.is_busy(start, end)
 
     def is_busy(self, start: int, end: int) -> bool:
         """Return whether any of the span is imported busy time.  O(log n)."""
@@ -218,6 +242,7 @@ class Resource(Generic[Owner]):
             assert all(self.timeline.level(one.start) <= self.capacity for one in taken)
         assert self.load == len(self.timeline.overlapping(START_OF_TIME, END_OF_TIME))
         assert all(self._imported.values())
+        assert self.restricted == (self.retired or self.busy is not None)
         if self.busy is None:
             assert not self._imported
         else:

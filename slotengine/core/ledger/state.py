@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from slotengine.core.ledger.clients import Clients
+from slotengine.core.ledger.config import Configured
+from slotengine.core.ledger.configuration import Configuration
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.keys import Keys, KeyUse
@@ -75,6 +77,7 @@ class LedgerState:
     __slots__ = (
         "accepted",
         "clients",
+        "configuration",
         "confirmed",
         "ended",
         "entries",
@@ -107,6 +110,8 @@ class LedgerState:
         """Who stands where."""
         self.resources: dict[str, Reservable] = self.occupancy.resources
         """The same dictionary as the occupancy's, one step nearer."""
+        self.configuration = Configuration(self.resources, self.occupancy.limits)
+        """Schedules, event types and documents; and resources and limits, as they are set."""
         self.holders = Holders(self.terms) if self.terms.has_quotas() else None
         """What each holder has on hold; None until a quota asks for it."""
         self.keys = Keys()
@@ -186,15 +191,17 @@ class LedgerState:
 
     # --- Applying: writes, and cannot refuse -----------------------------------------------
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change | Configured) -> None:
         """Do what was decided, just now or when the change was recorded.  Nobody is told.
 
-        Applying all changes of a ledger, in order, to one with the same
-        resources makes it the same; if it forgot bookings, this one has to, in
-        between (`forget_bookings`).
+        Applying all changes of a ledger, in order, to an empty one makes it the same; if it
+        forgot bookings, this one has to, in between (`forget_bookings`).
         """
-        now = max(self.now, change.at)
-        self.now, verb = now, change.verb
+        self.now = now = max(self.now, change.at)
+        if isinstance(change, Configured):
+            self.configuration.apply(change)
+            return
+        verb = change.verb
         if verb is RESERVE:
             self._apply_reserve(change, now)
             return
@@ -353,6 +360,7 @@ class LedgerState:
     def check_invariants(self) -> None:
         """Assert every invariant of the state.  O(n log n); for tests and simulation."""
         self.queue.check_invariants()
+        self.configuration.check_invariants()
         if self.holders is not None:
             self._check_holders(self.holders)
         self.occupancy.check_invariants()

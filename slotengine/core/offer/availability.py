@@ -268,8 +268,10 @@ class AvailabilitySearch:
         O(s log n) for s starts or, if that is less, for the reservations between them.
         """
         resource = self._occupancy.resources[host.resource]
-        if not starts or (not resource.load and not resource.busy):
+        if not starts or (not resource.load and not resource.restricted):
             return starts, []
+        if resource.retired:
+            return [], starts
         reach = starts[0] - self._rules.before, starts[-1] + self._length + self._rules.after
         if self._everything_counts:
             free, taken = self._split_by_timeline(resource, host.units, starts, reach)
@@ -328,8 +330,10 @@ class AvailabilitySearch:
     def _free_ranges_of_host(self, host: HostRule, windows: list[Span]) -> list[Span]:
         """Return where a slot fits into the windows of one host, bookings considered."""
         resource = self._occupancy.resources[host.resource]
-        if not resource.load and not resource.busy:
+        if not resource.load and not resource.restricted:
             return windows
+        if resource.retired:
+            return []
         spans = [(windows[0][0], windows[-1][1])] if len(windows) > FEW_LOOKUPS else windows
         before, after = self._rules.before, self._rules.after
         booked: list[Span] = []

@@ -1,15 +1,25 @@
 """Event types, and reservations by their rules.
 
-The booking service keeps the event types.  It turns slot requests into proposals, which
-the ledger decides.  Rules that do not depend on other reservations, such as the notice,
-it checks itself, in the same step.
+The booking service reads event types from the ledger's configuration, and prepares their
+rules.  It turns slot requests into proposals, which the ledger decides.  Rules that do not
+depend on other reservations, such as the notice, it checks itself, in the same step.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
-from slotengine.core.ledger.checks import check_text, is_count
+from slotengine.core.ledger.checks import check_schedule, check_text, is_count
+from slotengine.core.ledger.config import (
+    EVENT_TYPE,
+    EventTypeConfig,
+    HoursRef,
+    Put,
+    Setting,
+    SettingChange,
+    hours_in,
+)
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal, StartRule
 from slotengine.core.ledger.reservation import Demand, Entry, State
@@ -17,14 +27,22 @@ from slotengine.core.offer.availability import AvailabilityQuery, AvailabilitySe
 from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
 from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import DAY, EPOCH, from_us
+from slotengine.core.time.schedule import ALWAYS_OPEN
+from slotengine.core.time.schedule_text import schedule_text
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
+
+if TYPE_CHECKING:
+    from slotengine.core.time.schedule import Windows
 
 FIRST_STEP: Final = DAY
 """How far `next_available_slots` looks at first."""
 
 
 class BookingService:
-    """The event types, by id, and what can be done by their rules.
+    """What can be done by the rules of event types.
+
+    Rules are prepared when they are first asked for, and once more after the configuration
+    has changed, so whatever is asked or offered follows a change at once.
 
     >>> from datetime import timedelta
     >>> ledger = Ledger()
@@ -37,32 +55,41 @@ class BookingService:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+        self._configuration = ledger.configuration
+        # A memo, of one edition of the configuration.
         self._rules: dict[str, BookingRules] = {}
+        self._edition = 0
 
-    def add(self, event_type: EventType) -> None:
+    def add(self, event_type: EventType, *, now: int | None = None) -> None:
         """Add an event type.
 
         Raises `UnknownResource`, `TooManyUnits`, or `InvalidField` if the id is in use.
         """
         if not isinstance(event_type, EventType):
             raise InvalidField("event_type", f"must be an EventType, not {event_type!r}")
-        if event_type.id in self._rules:
+        if self.knows(event_type.id):
             raise InvalidField("event_type", f"{event_type.id!r} already exists; use another id")
-        rules = self._rules_for(event_type)
-        for rule in rules.limits:
-            self.ledger.add_limit(rule.resource, rule.units)
-        for group in rules.groups:
-            self.ledger.count_turns(host.resource for host in group)
-        self._rules[event_type.id] = rules
+        self.ledger.configure([Put(EVENT_TYPE, event_type.id, event_type)], now=now)
+
+    def configure(
+        self, entries: Iterable[SettingChange], *, now: int, force: bool = False
+    ) -> tuple[Setting, ...]:
+        """Change the configuration as `Ledger.configure` does, to what can be written down.
+
+        Raises also `InvalidField` for an event type with rules that contradict each other, and
+        for a schedule of a class that has no text.
+        """
+        return self.ledger.configure(map(_plain, entries), now=now, force=force)
 
     def knows(self, event_type: str | None) -> bool:
         """Return whether an event type has this id."""
-        return event_type in self._rules
+        return event_type in self._configuration.event_types
 
     def bucket(self, event_type: object) -> int:
         """Return the bucket in which an event type is decided; 0 if it is not known."""
-        rules = self._rules.get(event_type) if isinstance(event_type, str) else None
-        return 0 if rules is None else rules.bucket
+        if not isinstance(event_type, str) or not self.knows(event_type):
+            return 0
+        return self.rules_of(event_type).bucket
 
     def rules_of(self, event_type: str | EventType) -> BookingRules:
         """Return the rules of an event type that was added, or of any event type without limits.
@@ -78,19 +105,34 @@ class BookingService:
                 )
                 raise InvalidField("event_type", problem)
             return self._rules_for(event_type)
+        if self._edition != self._configuration.edition:
+            self._rules.clear()
+            self._edition = self._configuration.edition
         try:
             return self._rules[event_type]
         except (KeyError, TypeError):
-            raise UnknownEventType(event_type) from None
+            return self._prepared(event_type)
 
-    def _rules_for(self, event_type: EventType) -> BookingRules:
+    def _prepared(self, event_type: str) -> BookingRules:
+        """Prepare the rules of an event type, and keep them."""
+        try:
+            setting = self._configuration.event_types[event_type]
+        except (KeyError, TypeError):
+            raise UnknownEventType(event_type) from None
+        config = setting.value
+        assert isinstance(config, EventTypeConfig)
+        found = EventType.from_config(event_type, config, self._configuration.hours)
+        rules = self._rules[event_type] = self._rules_for(found, retired=config.retired)
+        return rules
+
+    def _rules_for(self, event_type: EventType, *, retired: bool = False) -> BookingRules:
         hours = {}
         for host in event_type.hosts():
             found = self.ledger.resource(host.resource)
             if host.units > found.capacity:
                 raise TooManyUnits(found.id, host.units, found.capacity)
             hours[found.id] = found.schedule
-        rules = BookingRules(event_type, hours)
+        rules = BookingRules(event_type, hours, retired=retired)
         if rules.longest_span > self.ledger.state.terms.longest_span:
             most = from_us(self.ledger.state.terms.longest_span) - EPOCH
             longest = from_us(rules.longest_span) - EPOCH
@@ -126,8 +168,8 @@ class BookingService:
     def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
         """Add a booking as `Ledger.adopt` does, and count it towards its event type's limits."""
         check_text("event_type", proposal.event_type)
-        rules = self._rules.get(proposal.event_type or "")
-        if rules is not None:
+        if self.knows(proposal.event_type):
+            rules = self.rules_of(proposal.event_type or "")
             claims = rules.limit_claims(proposal.start, proposal.end - proposal.start)
             proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
         return self.ledger.adopt(proposal, uid=uid, now=now)
@@ -265,3 +307,26 @@ class BookingService:
             # Slots that start later than this did not end within the search.
             looked_at = max(looked_at, end - length + 1)
             reach *= 2
+
+
+def _plain(entry: SettingChange) -> SettingChange:
+    """Return an entry with a value that can be written down, and makes sense in itself."""
+    if not isinstance(entry, Put):
+        return entry
+    value = entry.value
+    if isinstance(value, EventType):
+        if value.id != entry.id:
+            raise InvalidField("id", f"must be that of the event type, {value.id!r}")
+        value = value.as_config()
+    elif isinstance(value, EventTypeConfig):
+        EventType.from_config(entry.id, value, _any_hours)
+    for hours in hours_in(value):
+        if hours is not None and not isinstance(hours, str):
+            check_schedule(hours)
+            schedule_text(hours)
+    return entry._replace(value=value)
+
+
+def _any_hours(which: HoursRef) -> Windows | None:
+    """Return a schedule in place of one that is only named, or whose text is checked later."""
+    return ALWAYS_OPEN if isinstance(which, str) else which

@@ -12,16 +12,25 @@ booked must not depend on the viewer.  A week begins on Monday (ISO 8601).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from slotengine.core.ledger.checks import check_name, check_schedule, check_text, is_count
+from slotengine.core.ledger.config import (
+    DatesConfig,
+    EventTypeConfig,
+    HostConfig,
+    HoursRef,
+    PeriodLimitConfig,
+    RollingConfig,
+)
 from slotengine.core.ledger.terms import LONGEST_LIFE
 from slotengine.core.time.instant import DAY, duration_us
+from slotengine.core.time.schedule_text import schedule_text
 from slotengine.core.time.zone import EPOCH_ORDINAL, FIRST_LOCAL, LAST_LOCAL, Zone
 from slotengine.errors import InvalidField
 
@@ -250,25 +259,30 @@ class Host:
     """A resource as one event type uses it.
 
     ``weight`` is the host's share of the turns in its group.  ``schedule`` replaces the
-    resource's own hours.  ``units`` is how many of its units a slot takes.
+    resource's own hours.  ``units`` is how many of its units a slot takes.  ``credit`` is how
+    many turns it counts as having had, beside those it had: a host that joins a group later
+    gets as many as the least loaded of the others by default, and none if it is there first.
 
     >>> Host("consultant-1", weight=2).units
     1
 
-    :raises InvalidField: if weight or units are not positive whole numbers, or
-        ``schedule`` is not a schedule.
+    :raises InvalidField: if weight or units are not positive whole numbers, ``credit`` is
+        neither None nor a whole number, or ``schedule`` is not a schedule.
     """
 
     resource: str
     weight: int = 1
     schedule: Windows | None = None
     units: int = 1
+    credit: int | None = None
 
     def __post_init__(self) -> None:
         check_name("resource", self.resource)
         for name, value in (("weight", self.weight), ("units", self.units)):
             if not is_count(value):
                 raise InvalidField(name, f"must be a positive whole number, not {value!r}")
+        if self.credit is not None and (type(self.credit) is not int or self.credit < 0):
+            raise InvalidField("credit", f"must be 0 or more, and whole, not {self.credit!r}")
         check_schedule(self.schedule)
 
 
@@ -352,6 +366,68 @@ class EventType:
         for group in self.groups:
             yield from group
 
+    def as_config(self, written: Callable[[Windows], HoursRef] = schedule_text) -> EventTypeConfig:
+        """Return the same as a plain value; ``written`` says what stands for a schedule.
+
+        >>> talk = EventType(id="talk", length=timedelta(minutes=30), all_of=["room-1"])
+        >>> talk.as_config().length
+        1800000000
+
+        :raises InvalidField: for a schedule of a class that has no text.
+        """
+
+        def hours(schedule: Windows | None) -> HoursRef:
+            return None if schedule is None else written(schedule)
+
+        def hosts(group: tuple[Host, ...]) -> tuple[HostConfig, ...]:
+            return tuple(
+                HostConfig(one.resource, one.weight, hours(one.schedule), one.units, one.credit)
+                for one in group
+            )
+
+        return EventTypeConfig(
+            length=duration_us(self.length),
+            fixed=hosts(self.fixed),
+            groups=tuple(map(hosts, self.groups)),
+            lengths=tuple(map(duration_us, self.lengths)),
+            interval=None if self.interval is None else duration_us(self.interval),
+            offset=duration_us(self.offset),
+            before=duration_us(self.before),
+            after=duration_us(self.after),
+            notice=duration_us(self.notice),
+            window=None if self.window is None else _window_config(self.window),
+            limits=tuple(
+                PeriodLimitConfig(limit.per.value, limit.units, limit.count is None)
+                for limit in self.limits
+            ),
+            seats=self.seats,
+            schedule=hours(self.schedule),
+            first_only=self.first_only,
+            optimized=self.optimized,
+            zone=self.zone,
+        )
+
+    @classmethod
+    def from_config(
+        cls, id: str, config: EventTypeConfig, read: Callable[[HoursRef], Windows | None]
+    ) -> EventType:
+        """Return the event type that a plain value says; ``read`` returns a schedule.
+
+        >>> config = EventTypeConfig(1_800_000_000, fixed=(HostConfig("room-1"),))
+        >>> EventType.from_config("talk", config, lambda hours: None).length
+        datetime.timedelta(seconds=1800)
+
+        :raises InvalidField: if the value is not one that `as_config` makes, or its rules
+            contradict each other.
+        """
+        try:
+            return cls(**_fields(config, read), id=id)
+        except InvalidField:
+            raise
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            problem = f"must be as EventType.as_config makes them, not {config!r:.199}"
+            raise InvalidField("event_type", problem) from error
+
     def _check_who(self) -> None:
         check_name("id", self.id)
         resources = [host.resource for host in self.hosts()]
@@ -416,3 +492,58 @@ def _whole_minutes(name: str, value: timedelta, *, least: int) -> None:
     if us % 60_000_000 or us < least * 60_000_000:
         kind = "one or more" if least else "zero or more"
         raise InvalidField(name, f"must be {kind} whole minutes, not {value}")
+
+
+# --- Plain values ------------------------------------------------------------------------
+
+
+def _fields(config: EventTypeConfig, read: Callable[[HoursRef], Windows | None]) -> dict[str, Any]:
+    """Return the fields of an event type, but for its id."""
+
+    def hosts(group: tuple[HostConfig, ...]) -> tuple[Host, ...]:
+        return tuple(
+            Host(one.resource, one.weight, read(one.schedule), one.units, one.credit)
+            for one in group
+        )
+
+    interval, window = config.interval, config.window
+    return {
+        "length": _delta(config.length),
+        "all_of": hosts(config.fixed),
+        "any_of": tuple(map(hosts, config.groups)),
+        "lengths": tuple(map(_delta, config.lengths)),
+        "interval": None if interval is None else _delta(interval),
+        "offset": _delta(config.offset),
+        "before": _delta(config.before),
+        "after": _delta(config.after),
+        "notice": _delta(config.notice),
+        "window": None if window is None else _window(window),
+        "limits": tuple(map(_limit, config.limits)),
+        "seats": config.seats,
+        "schedule": read(config.schedule),
+        "first_only": config.first_only,
+        "optimized": config.optimized,
+        "zone": config.zone,
+    }
+
+
+_delta: Final = partial(timedelta, 0, 0)
+"""Returns microseconds as a timedelta."""
+
+
+def _limit(limit: PeriodLimitConfig) -> Limit:
+    if limit.by_minutes:
+        return Limit(Period(limit.per), time=timedelta(minutes=limit.most))
+    return Limit(Period(limit.per), count=limit.most)
+
+
+def _window_config(window: RollingDays | DateRange) -> RollingConfig | DatesConfig:
+    if isinstance(window, RollingDays):
+        return RollingConfig(window.days, window.business)
+    return DatesConfig(window.first.isoformat(), window.last.isoformat())
+
+
+def _window(window: RollingConfig | DatesConfig) -> RollingDays | DateRange:
+    if isinstance(window, RollingConfig):
+        return RollingDays(window.days, window.business)
+    return DateRange(date.fromisoformat(window.first), date.fromisoformat(window.last))

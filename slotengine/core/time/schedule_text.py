@@ -90,6 +90,63 @@ def schedule_from_text(text: str) -> Windows:
         raise InvalidField("schedule", problem) from error
 
 
+TEXTS_KEPT: Final = 256
+"""How many schedules `ScheduleTexts` keeps at most, used or not."""
+
+
+class ScheduleTexts:
+    """Schedules by their text, so that those with the same text share one object and its cache.
+
+    A memo: it holds nothing that cannot be worked out again.
+
+    >>> texts = ScheduleTexts()
+    >>> texts.schedule('{"spans":[[0,15]]}') is texts.schedule('{"spans":[[0,15]]}')
+    True
+    """
+
+    __slots__ = ("_by_text", "_texts")
+
+    def __init__(self) -> None:
+        self._by_text: dict[str, Windows] = {}
+        self._texts: dict[int, str] = {}  # by the id of an object that _by_text keeps
+
+    def text(self, schedule: Windows) -> str | Windows:
+        """Return the text of a schedule; the schedule itself if it has none.
+
+        Remembers the schedule, which will be the one with this text.  O(1) if it is
+        remembered already.
+        """
+        known = self._texts.get(id(schedule))
+        if known is not None:
+            return known
+        if not has_text(schedule):
+            return schedule
+        text = schedule_text(schedule)
+        same = self._by_text.get(text)
+        return self._keep(text, schedule) if same is None else self._texts[id(same)]
+
+    def canonical(self, text: str) -> str:
+        """Return the canonical text of the schedule that a text says.  Raises `InvalidField`."""
+        same = self._by_text.get(text)
+        return schedule_text(schedule_from_text(text)) if same is None else self._texts[id(same)]
+
+    def schedule(self, text: str) -> Windows:
+        """Return the schedule with a canonical text."""
+        schedule = self._by_text.get(text)
+        if schedule is None:
+            schedule = schedule_from_text(text)
+            self._keep(text, schedule)
+        return schedule
+
+    def _keep(self, text: str, schedule: Windows) -> str:
+        if len(self._by_text) >= TEXTS_KEPT:
+            self._by_text.clear()
+            self._texts.clear()
+        self._by_text[text] = schedule
+        self._texts[id(schedule)] = text
+        return text
+
+
 def _written(schedule: Windows) -> dict[str, Any]:
     # By class, and not isinstance: a class derived from one of these may be open otherwise.
     kind = type(schedule)

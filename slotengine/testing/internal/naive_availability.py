@@ -10,7 +10,7 @@ Opening hours must be in whole minutes; the clock and reservations need not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise, product
@@ -32,6 +32,8 @@ class World:
     live: Sequence[ObservedReservation]
     busy: Mapping[str, Sequence[tuple[int, int]]]
     now: int
+    retired: Collection[str] = ()
+    """Resources, and event types, of which nothing new can be had."""
 
 
 def naive_slots(event_type: EventType, world: World, query: AvailabilityQuery) -> dict[int, int]:
@@ -70,6 +72,8 @@ class _Look:
                 self.start -= MINUTE
 
     def offered(self) -> dict[int, int]:
+        if self.event_type.id in self.world.retired:
+            return {}
         starts = {
             start
             for start in self.on_grid()
@@ -166,6 +170,8 @@ class _Look:
 
     def _usable(self, host: Host, start: int, end: int, *, holds: bool) -> bool:
         """Return whether a host is free for a slot that covers this span."""
+        if host.resource in self.world.retired:
+            return False
         capacity, hours = self.world.resources[host.resource]
         hours = self.event_type.schedule or host.schedule or hours
         if hours is not None and not hours.covers(start, end):

@@ -14,8 +14,9 @@ from datetime import date, datetime, time, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from slotengine.core.ledger.config import LIMIT
 from slotengine.core.ledger.proposal import Pool, Proposal
-from slotengine.core.ledger.reservation import ENDED, LIMIT, Claim, Demand, Seats, is_limit
+from slotengine.core.ledger.reservation import ENDED, Claim, Demand, Seats, is_limit
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
@@ -224,4 +225,5 @@ def offered(naive: NaiveLedger, query: AvailabilityQuery, now: int) -> dict[int,
     things = {name: what for name, what in naive.resources.items() if not is_limit(name)}
     busy = {name: naive.imported_spans(name) for name in things}
     event_type = naive.event_types[str(query.event_type)]
-    return naive_slots(event_type, World(things, live, busy, naive.now), query)
+    world = World(things, live, busy, naive.now, naive.retired)
+    return naive_slots(event_type, world, query)

@@ -140,6 +140,7 @@ class NaiveLedger(NaiveOccupancy):
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
         self._check_new(proposal)
+        self.check_type_not_retired(proposal.event_type)
         if check is not None:
             check(self.now)
         self._check_ahead(proposal)
@@ -309,6 +310,10 @@ class NaiveLedger(NaiveOccupancy):
             self.lapses.pop(one.holder or "", None)
             return self._change(one, Verb.CONFIRM, until=BOOKED_UNTIL)
         self._admit(one, Verb.REINSTATE, version)
+        self.check_type_not_retired(one.event_type)
+        for claim in one.claims:
+            if claim.resource not in self.resources:
+                raise UnknownResource(claim.resource)
         again = Proposal(
             one.start,
             one.end,
@@ -354,6 +359,7 @@ class NaiveLedger(NaiveOccupancy):
         self.check(proposal)
         self._check_new(proposal)
         try:
+            self.check_type_not_retired(proposal.event_type)
             self._check_ahead(proposal)
             self._check_quotas(proposal, None)
             self.decide(self.without_awaited(proposal, None))
@@ -567,6 +573,7 @@ class NaiveLedger(NaiveOccupancy):
         refusals: dict[int, Refused] = {}
         for i in sorted(range(len(loads)), key=rank):  # type: ignore[arg-type]
             try:
+                self.check_type_not_retired(candidates[i].event_type)
                 if own is not None and renew:
                     self._check_life(own, self.now + candidates[i].ttl)
                 if own is None or own.start != candidates[i].start:

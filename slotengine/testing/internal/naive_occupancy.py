@@ -23,6 +23,7 @@ from slotengine.errors import (
     Obstruction,
     OutsideHours,
     Refused,
+    Retired,
     SlotTaken,
 )
 from slotengine.testing.internal.observed import ObservedReservation
@@ -34,6 +35,12 @@ class NaiveOccupancy:
     def __init__(self, resources: dict[str, tuple[int, Windows | None]]) -> None:
         self.resources = resources
         """Capacity and opening hours of each."""
+        self.retired: set[str] = set()
+        """Resources, and event types, of which nothing new can be had."""
+        self.edition = 0
+        """How often the configuration was changed."""
+        self.versions: dict[tuple[str, str], int] = {}
+        """In which edition each entry was last changed, by kind and id."""
         self.now = 0
         self.known: dict[str, ObservedReservation] = {}
         """All reservations that are not forgotten, by uid."""
@@ -109,8 +116,10 @@ class NaiveOccupancy:
             kind = NoSeatsLeft if will_do and members[0].end == proposal.end else SlotTaken
             refused = members[0].claims[0].resource
             raise kind(refused, partial(self.obstruction, asked, refused, own))
-        for claim in fixed if hours else ():
-            self._check_hours(claim, proposal)
+        for claim in fixed:
+            self._check_not_retired(claim)
+            if hours:
+                self._check_hours(claim, proposal)
         for claim in fixed:
             self._check_fits(claim, asked, own)
         picks = fixed
@@ -128,7 +137,17 @@ class NaiveOccupancy:
         """
         members = members_of(proposal, self.live(None))
         if not (members and members[0].end == proposal.end and _will_do(members[0], proposal)):
-            NaiveOccupancy(self.resources).decide(proposal._replace(limits=()))
+            empty = NaiveOccupancy(self.resources)
+            empty.retired = self.retired
+            empty.decide(proposal._replace(limits=()))
+
+    def check_type_not_retired(self, event_type: str | None) -> None:
+        if event_type in self.retired:
+            raise Retired("event_type", event_type)
+
+    def _check_not_retired(self, claim: Claim) -> None:
+        if claim.resource in self.retired:
+            raise Retired("resource", claim.resource)
 
     def _check_hours(self, claim: Claim, proposal: Proposal) -> None:
         own = self.resources[claim.resource][1]
@@ -151,6 +170,7 @@ class NaiveOccupancy:
             claim = pool.claims[i]
             asked = proposal._replace(claims=(*proposal.claims, claim))
             try:
+                self._check_not_retired(claim)
                 self._check_hours(claim, proposal)
                 self._check_fits(claim, asked, own)
             except Refused as refusal:
@@ -175,10 +195,14 @@ class NaiveOccupancy:
         ]
         keep = {claim.resource for claim in own.claims} if own is not None else set()
         shares = pool.weights or (1,) * len(given)
+        loads = [
+            len(theirs) + credit
+            for theirs, credit in zip(given, pool.credits or (0,) * len(given), strict=True)
+        ]
 
         def rank(i: int) -> object:
-            load = len(given[i])
-            fair_share = Fraction(shares[i] * (sum(map(len, given)) + 1), sum(shares))
+            load = loads[i]
+            fair_share = Fraction(shares[i] * (sum(loads) + 1), sum(shares))
             latest = max(given[i].values(), default=-1)
             kept = pool.claims[i].resource in keep
             return not kept, load >= fair_share, Fraction(load + 1, shares[i]), latest

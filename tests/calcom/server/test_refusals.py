@@ -30,11 +30,15 @@ from slotengine.errors import (
     OutsideHours,
     QuotaExceeded,
     Refused,
+    Retired,
     SessionExpired,
+    SettingInUse,
     SlotAwaited,
     SlotError,
     SlotTaken,
+    StaleSetting,
     StaleVersion,
+    StillTaken,
     TooManyWaiting,
     TooSoon,
     UnknownReservation,
@@ -113,7 +117,24 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
         "This slot may be held until 2050-09-05T06:30:00.000Z at the latest. "
         "Please release it and reserve anew.",
     ),
+    (Retired("resource", "user:1"), 422, "This event type can no longer be booked with its host."),
     # None of these is asked of an event type.
+    (
+        StaleSetting("resource", "user:1", 1, 2),
+        422,
+        "resource 'user:1' is at version 2, not 1; read it again before you change it",
+    ),
+    (
+        SettingInUse("schedule", "office", (("resource", "user:1"),), 1),
+        422,
+        "schedule 'office' is used by resource 'user:1'; change that first",
+    ),
+    (
+        StillTaken("resource", "user:1", 1, 2, (InTheWay(NOW, END, 2, False),), 1),
+        422,
+        "resource 'user:1' would be left with 1, but up to 2 are taken, by a hold among others, "
+        f"in 1 span(s) from {NOW.isoformat()} to {END.isoformat()}",
+    ),
     (
         UnknownReservation("a"),
         404,

@@ -24,6 +24,14 @@ from hypothesis.stateful import (
 )
 
 from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.config import (
+    Configured,
+    Kind,
+    LimitConfig,
+    Put,
+    Remove,
+    ResourceConfig,
+)
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
@@ -32,10 +40,12 @@ from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import ENDED, Claim, Entry, State, Verb
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.schedule import FixedWindows
+from slotengine.core.time.schedule_text import schedule_text
 from slotengine.errors import Refused
 from slotengine.testing import strategies
 from slotengine.testing.internal import strategies as ledger_strategies
 from slotengine.testing.internal.keyed import digest_of
+from slotengine.testing.internal.naive_configuration import configure, number_settings
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.observed import ObservedReservation, outcome
 from tests.sizes import machine_size
@@ -52,6 +62,7 @@ RESOURCES = {
     "limit:some": (3, None),
 }
 LIMITS = {"limit:some"}
+HOURS = [schedule_text(schedule) for _, schedule in RESOURCES.values() if schedule is not None]
 THINGS = [name for name in RESOURCES if name not in LIMITS]
 
 UNITS = {"sole": 1, "hours": 1, "many": 3}
@@ -107,6 +118,25 @@ def add_all(ledger: Ledger) -> None:
             ledger.add_resource(name, capacity=capacity, schedule=schedule)
 
 
+@st.composite
+def batches(draw: st.DrawFn) -> list[Put | Remove]:
+    """Changes of the configuration: of what the proposals claim, and of one more resource."""
+    names = [*RESOURCES, "extra"]
+    entries: list[Put | Remove] = []
+    for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)):
+        version = draw(st.sampled_from((None, None, None, 0, 1, 8, 9)))
+        units = draw(st.integers(1, 3))
+        if name in LIMITS:
+            entries.append(Put(Kind.LIMIT, name, LimitConfig(units), version))
+        elif name == "extra" and draw(st.booleans()):
+            entries.append(Remove(Kind.RESOURCE, name, version))
+        else:
+            hours = draw(st.sampled_from((None, None, *HOURS)))
+            retired = draw(st.sampled_from((False, False, True)))
+            entries.append(Put(Kind.RESOURCE, name, ResourceConfig(units, hours, retired), version))
+    return entries
+
+
 class LedgerAgainstNaive(RuleBasedStateMachine):
     """Goal: whatever is done, the two ledgers say the same.
 
@@ -121,7 +151,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
 
     @initialize(maintenance=st.sampled_from((0, 1, 16)))
     def begin(self, maintenance: int) -> None:
-        self.changes: list[Change] = []
+        self.changes: list[Change | Configured] = []
         self.seen: dict[str, ObservedReservation] = {}
         self.lapses: list[tuple[int, str, int]] = []
         self.in_turn: list[int] = []
@@ -129,6 +159,8 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.ledger = Ledger(self.terms, on_change=self.changed, maintenance=maintenance)
         self.naive = NaiveLedger(self.terms, dict(RESOURCES))
         add_all(self.ledger)
+        self.ledger.on_configured = self.configured
+        number_settings(self.naive)
         self.now = 1
         self.made = 0
         self.known: set[str] = set()
@@ -150,11 +182,18 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             self.could_have_happened(self.seen[entry.uid])
         self.changes.append(change)
 
+    def configured(self, change: Configured) -> None:
+        """Every change of the configuration is told, after the lapses that made room for it."""
+        assert change.at == self.now
+        assert change.edition == self.naive.edition + 1
+        self.in_turn.clear()
+        self.changes.append(change)
+
     def could_have_happened(self, one: ObservedReservation) -> None:
         """As far as anybody was told, there is room for what is told now."""
         live = [two for two in self.seen.values() if two.state not in ENDED]
         for claim in one.claims:
-            capacity, _ = RESOURCES[claim.resource]
+            capacity, _ = self.naive.resources[claim.resource]
             theirs = {(two.session, each) for two in live for each in two.claims}
             at = [each for _, each in theirs if each.resource == claim.resource]
             for moment in {claim.start, *(each.start for each in at)}:
@@ -396,6 +435,18 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     def import_busy(self, source: str, busy: dict[str, list[tuple[int, int]]]) -> None:
         self.ledger.replace_busy(source, busy, now=self.now)
         self.naive.replace_busy(source, busy, self.now)
+
+    @rule(entries=batches(), force=st.booleans(), step=steps)
+    def configure(self, entries: list[Put | Remove], force: bool, step: int) -> None:
+        self.now += step
+        # What is over may have taken more than there is from now on.
+        self.adopted = self.adopted or any(isinstance(entry, Put) for entry in entries)
+        got = outcome(lambda: self.ledger.configure(entries, now=self.now, force=force))
+        self.naive.at(self.now)
+        assert got == outcome(lambda: configure(self.naive, entries, force=force))
+        assert list(self.ledger.configuration.resources) == [
+            name for name in self.naive.resources if name not in LIMITS
+        ]
 
     @invariant()
     def same_to_look_at(self) -> None:

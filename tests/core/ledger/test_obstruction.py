@@ -260,3 +260,10 @@ def test_a_seat_that_is_free_by_then_can_be_had_at_once(ledger: Ledger) -> None:
     ledger.release("a", now=20)
     assert refused.value.in_the_way == ()
     assert refused.value.retry_at == from_us(20)
+
+
+def test_more_than_there_is_never_fits() -> None:
+    """Such as of a limit that was lowered below what one reservation takes."""
+    held = [Obstacle(0, 10, 1, NOW + 5)]
+    assert free_from(held, Claim("limit:some", 0, 10, 2), 1, NOW) == BOOKED_UNTIL
+    assert free_from(held, Claim("limit:some", 0, 10, 1), 1, NOW) == NOW + 5

@@ -26,7 +26,7 @@ from slotengine.core.ledger.commands import (
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Claim, Entry, State
+from slotengine.core.ledger.reservation import Claim, Entry, State, Verb
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import MINUTE, SECOND
 from slotengine.errors import (
@@ -284,7 +284,8 @@ class DoneOnce(RuleBasedStateMachine):
         if before is not None:
             for old, new in zip(before, answers, strict=True):
                 assert old in (None, new) or isinstance(new, UnknownReservation)
-            changed = {change.uid for change in decision.changes if change.verb.value != "expire"}
+            made = [one for one in decision.changes if isinstance(one, Change)]
+            changed = {change.uid for change in made if change.verb is not Verb.EXPIRE}
             assert not changed & set(before)
         if decision.answered is not None:
             uids = [one if isinstance(one, str) else None for one in answers]

@@ -9,6 +9,7 @@ from typing import Any
 
 from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.commands import Command
+from slotengine.core.ledger.config import Configured
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -38,6 +39,10 @@ class ReplicaDecidesTheSame(LedgerAgainstNaive):
 
     def changed(self, change: Change, entry: Entry) -> None:
         super().changed(change, entry)
+        self.replica.state.apply(change)
+
+    def configured(self, change: Configured) -> None:
+        super().configured(change)
         self.replica.state.apply(change)
 
     def import_busy(self, source: str, busy: dict[str, list[tuple[int, int]]]) -> None:

@@ -99,6 +99,7 @@ def test_a_command_that_is_refused_waits_and_its_ticket_is_answered(ledger: Ledg
     assert ticket == 1
     assert isinstance(answer, Decision)
     (change,) = answer.changes
+    assert isinstance(change, Change)
     assert (change.verb, change.uid, change.at, change.until) == (Verb.RESERVE, "b", 13, 63)
     assert ledger.serve(13) == []
 
@@ -244,7 +245,9 @@ def test_of_a_pool_it_gets_what_nobody_waits_for(ledger: Ledger) -> None:
     pool = Pool((Claim("room", 10, 20), Claim("annex", 10, 20)))
     request = Proposal(10, 20, (), 50, event_type="talk", pools=(pool,))
     decision = ledger.step(Reserve((request,), ("x",)), 3)
-    assert decision.changes[-1].claims == (Claim("annex", 10, 20),)
+    change = decision.changes[-1]
+    assert isinstance(change, Change)
+    assert change.claims == (Claim("annex", 10, 20),)
     with pytest.raises(SlotAwaited) as refused:
         ledger.step(Reserve((request._replace(pools=(Pool(pool.claims[:1]),)),), ("y",)), 3)
     assert (refused.value.resource, refused.value.in_the_way) == ("room", ())
@@ -267,7 +270,9 @@ def test_what_moves_within_a_pool_keeps_its_resource(ledger: Ledger) -> None:
     hold(ledger, "a", slot(10, 30))
     wait(ledger, "b", slot(10, 30))
     decision = ledger.step(Move("a", (either(20),)), 1)
-    assert decision.changes[-1].claims == (Claim("room", 10, 20),)
+    change = decision.changes[-1]
+    assert isinstance(change, Change)
+    assert change.claims == (Claim("room", 10, 20),)
 
 
 def test_more_seats_are_not_kept(ledger: Ledger) -> None:

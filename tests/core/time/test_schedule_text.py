@@ -22,6 +22,8 @@ from slotengine.core.time.schedule import (
     hours,
 )
 from slotengine.core.time.schedule_text import (
+    TEXTS_KEPT,
+    ScheduleTexts,
     has_text,
     is_schedule_text,
     schedule_from_text,
@@ -165,3 +167,36 @@ def test_what_contradicts_itself_is_refused_as_a_schedule_is(
     with pytest.raises(InvalidField) as caught:
         schedule_from_text(json.dumps(written))
     assert caught.value.field == field
+
+
+def test_equal_schedules_share_one_object() -> None:
+    texts = ScheduleTexts()
+    text = texts.text(OFFICE)
+    assert text == schedule_text(OFFICE)
+    assert texts.text(OFFICE) is text
+    assert isinstance(text, str)
+    assert texts.schedule(text) is OFFICE
+    again = schedule_from_text(text)
+    assert again is not OFFICE
+    assert texts.text(again) is text
+    assert texts.canonical(str(text)) is text
+
+
+def test_what_is_not_remembered_is_worked_out() -> None:
+    texts = ScheduleTexts()
+    spaced = '{"spans": [[0, 10], [10, 15]]}'
+    assert texts.canonical(spaced) == '{"spans":[[0,15]]}'
+    assert texts.schedule('{"spans":[[0,15]]}') == FixedWindows([(0, 15)])
+    own = OwnWindows()
+    assert texts.text(own) is own
+
+
+def test_no_more_are_remembered_than_a_few() -> None:
+    texts = ScheduleTexts()
+    first = texts.schedule('{"spans":[[0,1]]}')
+    for end in range(2, TEXTS_KEPT + 1):
+        texts.schedule(f'{{"spans":[[0,{end}]]}}')
+    assert texts.schedule('{"spans":[[0,1]]}') is first
+    texts.schedule('{"spans":[[7,8]]}')
+    assert texts.schedule('{"spans":[[0,1]]}') is not first
+    assert texts.schedule('{"spans":[[0,1]]}') == first
