@@ -23,16 +23,19 @@ from slotengine import (
     FixedWindows,
     InvalidField,
     KeyReused,
+    Kind,
     Limit,
     LimitReached,
     NoneFree,
     OutsideHours,
     Period,
+    Put,
     Quota,
     QuotaExceeded,
     Refused,
     Request,
     Reservation,
+    ResourceConfig,
     Seats,
     SlotAwaited,
     SlotEngine,
@@ -178,6 +181,14 @@ async def test_imported_busy_time_that_is_no_more_wakes(
     await engine.replace_busy("calendar", {"room": [(START, START + HOUR)]})
     await callers.begin("a", asks(engine))
     await engine.replace_busy("calendar", {"room": [(START + HALF_HOUR, START + HOUR)]})
+    await settle()
+    assert callers.held == ["a"]
+
+
+async def test_more_units_are_given_to_those_who_wait(engine: SlotEngine, callers: Callers) -> None:
+    await engine.reserve("room", START, HALF_HOUR)
+    await callers.begin("a", asks(engine))
+    await engine.configure([Put(Kind.RESOURCE, "room", ResourceConfig(capacity=2))])
     await settle()
     assert callers.held == ["a"]
 
