@@ -214,6 +214,19 @@ def test_hours_hold_for_the_slot(ledger: Ledger) -> None:
     assert ledger.reserve_proposal(overriding, uid="c", now=0).uid == "c"
 
 
+def test_hours_of_the_call_decide_beside_an_expired_hold_too() -> None:
+    """Then the ledger takes the long way, by a command, to mark the expired hold."""
+    ledger = Ledger(TERMS, maintenance=0)
+    ledger.add_resource("room", schedule=FixedWindows([(0, 100)]))
+    hours = FixedWindows([(100, 200)])
+    hold(ledger, "lapsed", 0, 10, now=0, ttl=100)
+    with pytest.raises(OutsideHours):
+        ledger.reserve("room", 95, 105, uid="a", now=150, ttl=100, hours=hours)
+    with pytest.raises(InvalidField):
+        ledger.reserve("room", 105, 105, uid="a", now=150, ttl=100, hours=hours)
+    assert ledger.reserve("room", 100, 110, uid="a", now=150, ttl=100, hours=hours).start == 100
+
+
 REFUSED_INPUT: list[tuple[type[InvalidRequest], object, Callable[[Ledger], object]]] = [
     (UnknownResource, "attic", lambda x: x.reserve("attic", 0, 1, uid="u", now=0, ttl=100)),
     (InvalidField, "end", lambda x: x.reserve("room", 5, 5, uid="u", now=0, ttl=100)),
