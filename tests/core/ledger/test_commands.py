@@ -9,7 +9,16 @@ from typing import Any, get_args
 
 import pytest
 
-from slotengine.core.ledger import changes, clients, commands, policy, proposal, quota, reservation
+from slotengine.core.ledger import (
+    changes,
+    clients,
+    commands,
+    config,
+    policy,
+    proposal,
+    quota,
+    reservation,
+)
 from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record
 from slotengine.core.ledger.clients import Answer, CommandId, session_id
 from slotengine.core.ledger.commands import (
@@ -24,23 +33,39 @@ from slotengine.core.ledger.commands import (
     Release,
     Reserve,
 )
+from slotengine.core.ledger.config import (
+    Configure,
+    Configured,
+    Document,
+    EventTypeConfig,
+    HostConfig,
+    Kind,
+    Put,
+    Remove,
+    ResourceConfig,
+    Retire,
+    Setting,
+)
 from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Seats, Verb
+from slotengine.core.time.instant import MINUTE
+from slotengine.core.time.schedule import FixedWindows
+from slotengine.core.time.schedule_text import schedule_text
 
-MODULES = (changes, clients, commands, policy, proposal, quota, reservation)
+MODULES = (changes, clients, commands, config, policy, proposal, quota, reservation)
 KINDS: dict[str, Any] = {name: kind for one in MODULES for name, kind in vars(one).items()}
 
 
 def plain(value: object) -> Any:
     """Return a value as JSON has it."""
     match value:
+        case Enum():  # before str, which some are, too
+            return [type(value).__name__, value.name]
         case None | bool() | int() | str():
             return value
-        case Enum():
-            return [type(value).__name__, value.name]
         case bytes():
             return ["bytes", value.hex()]
         case frozenset():
@@ -85,6 +110,19 @@ VALUES: list[Command | Record] = [
     Confirm("a", True, version=3, enforce=False, rule=RULE, closed=("room-1",), client=ID),
     Release("a", version=3, client=ID),
     Cancel("a", version=3, client=ID),
+    Configure(
+        (
+            Put(Kind.SCHEDULE, "office", schedule_text(FixedWindows([(0, 10)])), version=2),
+            Put(Kind.RESOURCE, "room-1", ResourceConfig(3, "office"), version=0),
+            Put(Kind.EVENT_TYPE, "talk", EventTypeConfig(30 * MINUTE, (HostConfig("room-1"),))),
+            Put(Kind.DOCUMENT, "hook", Document("body", secret="s3cret"), collection="hooks"),
+            Retire(Kind.RESOURCE, "room-2"),
+            Remove(Kind.LIMIT, "limit:day"),
+        ),
+        force=True,
+        client=ID,
+    ),
+    Configured(5, 1, (Setting(Kind.RESOURCE, "room-1", ResourceConfig(3), 2),)),
     Change(
         Verb.RESERVE, 5, "a", 50, 0, 10, (CLAIM,), Seats(3), "caffè", "talk", "key", b"\x01",
         Quota(1), Demand.HOURS,
