@@ -383,7 +383,11 @@ class LocalEngine:
         """
         proposals, now = self._proposals(requests), self.read_clock()
         uids = [self._uid_for(one) for one in proposals]
-        results = self.ledger.reserve_each(proposals, uids=uids, now=now, jump=jump)
+        try:
+            results = self.ledger.reserve_each(proposals, uids=uids, now=now, jump=jump)
+        except Refused:  # such as for a key that is spent: that is an answer to the whole batch
+            self.refused += 1
+            raise
         self.refused += sum(isinstance(result, Refused) for result in results)
         return [
             result if isinstance(result, Refused) else self.answer(result) for result in results

@@ -1020,6 +1020,10 @@ async def test_the_same_key_and_request_give_the_same_reservation(
     with pytest.raises(KeySpent) as spent:
         await engine.reserve("room", START, HALF_HOUR, holder="me", key="k")
     assert (spent.value.key, spent.value.uid) == ("k", first.uid)
+    before = engine.statistics().refused
+    with pytest.raises(KeySpent):
+        await engine.reserve_each([asks("annex"), asks("room", holder="me", key="k")])
+    assert engine.statistics().refused == before + 1
     with pytest.raises(KeyReused):
         await engine.reserve("room", START, HALF_HOUR, holder="you", key="k")
     await clock.advance(timedelta(hours=23))
