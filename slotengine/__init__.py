@@ -53,6 +53,8 @@ from slotengine.core.ledger.config import (
     Retire,
     Setting,
 )
+from slotengine.core.ledger.extra import Series
+from slotengine.core.ledger.index import Order
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.reservation import Seats, State, Verb
 from slotengine.core.offer.event_type import (
@@ -78,8 +80,10 @@ from slotengine.engine.blocking import BlockingEngine
 from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
+from slotengine.engine.listing import ReservationPage, ReservationQuery
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import (
+    PENDING,
     BusySpan,
     Claim,
     ImportedSpan,
@@ -135,6 +139,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ALWAYS_OPEN",
+    "PENDING",
     "AlreadyOver",
     "Away",
     "BadCalendar",
@@ -170,6 +175,7 @@ __all__ = [
     "NoneFree",
     "NotBookable",
     "Obstruction",
+    "Order",
     "OutsideHours",
     "Period",
     "Policy",
@@ -180,6 +186,8 @@ __all__ = [
     "Remove",
     "Request",
     "Reservation",
+    "ReservationPage",
+    "ReservationQuery",
     "ResourceConfig",
     "Retire",
     "Retired",
@@ -188,6 +196,7 @@ __all__ = [
     "ScheduleIntersection",
     "Seats",
     "SeatsLeft",
+    "Series",
     "SessionExpired",
     "Setting",
     "SettingInUse",

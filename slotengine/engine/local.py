@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record, Waits
 from slotengine.core.ledger.checks import check_name, check_text
-from slotengine.core.ledger.commands import Reserve
+from slotengine.core.ledger.commands import Annotate, Reserve
 from slotengine.core.ledger.config import Configured, Kind, Setting, SettingChange, check_kind
+from slotengine.core.ledger.extra import KEEP, Keep
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
@@ -37,6 +38,7 @@ from slotengine.engine.inputs import (
     query_of,
     span_or_none,
 )
+from slotengine.engine.listing import ReservationPage, ReservationQuery
 from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import (
     BusySpan,
@@ -49,8 +51,11 @@ from slotengine.engine.values import (
     Statistics,
     demand_of,
     digest_of_any,
+    metadata_of,
     quota_or_none,
     slots_of,
+    texts_of,
+    ttl_us,
 )
 from slotengine.errors import InvalidField, Refused, SlotError, UnknownReservation
 
@@ -289,7 +294,7 @@ class LocalEngine:
             return self.reserve_request(request, jump=jump)
         begin, end = span_us(start, length)
         most = None if quota is None else quota_or_none(quota)
-        lives = self.terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
+        lives = self.terms.default_ttl if ttl is None else ttl_us(ttl, 0)
         demand = Demand.HOURS if past is False else demand_of(past)
         now = self.read_clock()
         try:
@@ -628,7 +633,7 @@ class LocalEngine:
         Raises `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`,
         `LifeExceeded` or `InvalidTTL`.  O(1).
         """
-        lives = self.terms.default_ttl if ttl is None else duration_us(ttl, "ttl")
+        lives = self.terms.default_ttl if ttl is None else ttl_us(ttl, 0)
         now = self.read_clock()
         return self.answer(self.ledger.extend(uid, ttl=lives, now=now, version=version))
 
@@ -775,6 +780,40 @@ class LocalEngine:
         now = self.read_clock()
         return self.answer(self.ledger.cancel(uid, now=now, version=version))
 
+    def annotate(
+        self,
+        uid: str,
+        *,
+        metadata: Mapping[str, str] | Keep = KEEP,
+        details: str | Keep | None = KEEP,
+        tags: Iterable[str] | Keep = KEEP,
+        version: int | None = None,
+    ) -> Reservation:
+        """Replace the metadata, the details or the tags of a reservation; others stay.
+
+        It raises the version and is an event, unless all is the same already.  Also what was
+        released or cancelled can be annotated, as long as it is kept.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> hold = engine.reserve("room-1", datetime(2030, 1, 7, 9, tzinfo=UTC), minutes(30))
+        >>> hold = engine.annotate(hold.uid, metadata={"guests": "3"}, tags=["vip"])
+        >>> hold.metadata, hold.details, hold.tags, hold.version
+        ({'guests': '3'}, None, ('vip',), 2)
+
+        Raises `UnknownReservation`, `HoldExpired`, `StaleVersion` or `InvalidField`.  O(1).
+        """
+        command = Annotate(
+            uid,
+            metadata if metadata is KEEP else metadata_of(metadata),
+            details,
+            tags if tags is KEEP else texts_of("tags", tags),
+            version,
+        )
+        return self.answer(self.ledger.annotate(command, now=self.read_clock()))
+
     def forget_bookings(self, before: datetime) -> int:
         """Forget bookings that were over by some time, and return how many.
 
@@ -863,6 +902,38 @@ class LocalEngine:
         return [
             self._view(entry) for entry in self.ledger.reservations_in(resource, *span, now=now)
         ]
+
+    def find(self, query: ReservationQuery) -> ReservationPage:
+        """Return a page of the reservations that a question is about, also of ended ones.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> nine = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        >>> for i in range(3):
+        ...     start = nine + minutes(60 * i)
+        ...     hold = engine.reserve("room-1", start, minutes(30), holder="ada")
+        >>> query = ReservationQuery(holder="ada", limit=2, total=True)
+        >>> page = engine.find(query)
+        >>> [one.start.hour for one in page.reservations], page.total
+        ([9, 10], 3)
+        >>> page = engine.find(query.following(page))
+        >>> [one.start.hour for one in page.reservations], page.cursor
+        ([11], None)
+
+        The first question about something, such as holders, takes O(n log n) for n
+        reservations; from then on an index is kept, and it takes O(m + k log n), for k that
+        are returned and m that meet the condition which fewest meet.
+
+        Raises `InvalidField`.
+        """
+        if not isinstance(query, ReservationQuery):
+            raise InvalidField("query", f"must be a ReservationQuery, not {query!r}")
+        asked = query.in_core()
+        after, now = query.place(asked), self.read_clock()
+        page = self.ledger.find(asked, now=now, limit=query.limit, after=after, count=query.total)
+        return query.page(asked, page, self.ledger.time(now))
 
     def statistics(self) -> Statistics:
         """Return how the engine is doing, at this moment.  O(subscribers)."""
@@ -977,7 +1048,7 @@ class LocalEngine:
             event_type,
             to_us(start, "start"),
             None if length is None else duration_us(length, "length"),
-            None if ttl is None else duration_us(ttl, "ttl"),
+            None if ttl is None else ttl_us(ttl, 0),
             holder,
             key,
             seats,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from slotengine.core.ledger import expiry
 from slotengine.core.ledger import reservation as core
 from slotengine.core.ledger.checks import check_schedule, check_span
+from slotengine.core.ledger.extra import Extra, Series
 from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota as CoreQuota
@@ -135,9 +138,19 @@ class Request:
     schedule: Windows | None = None
     quota: Quota | None = None
     past: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """At most 50 names of at most 40 characters, each with a text of at most 500."""
+    details: str | None = None
+    """A document that is kept as it is, of at most 65,536 bytes in UTF-8."""
+    tags: tuple[str, ...] = ()
+    """At most 16 texts of at most 64 characters, by which it is found."""
 
     def __post_init__(self) -> None:
         # What is asked for must not change with a list that somebody still has.
+        if isinstance(self.metadata, Mapping):
+            object.__setattr__(self, "metadata", dict(self.metadata))
+        if self.tags.__class__ is not tuple and isinstance(self.tags, Iterable):
+            object.__setattr__(self, "tags", texts_of("tags", self.tags))
         if self.claims.__class__ is not tuple and isinstance(self.claims, Iterable):
             object.__setattr__(self, "claims", tuple(self.claims))
 
@@ -149,7 +162,7 @@ class Request:
             start,
             end,
             claims,
-            default_ttl if self.ttl is None else duration_us(self.ttl, "ttl"),
+            ttl_us(self.ttl, default_ttl),
             self.holder,
             self.event_type,
             self.seats,
@@ -158,6 +171,7 @@ class Request:
             closed=self._closed(start, end),
             quota=quota_or_none(self.quota),
             demand=demand_of(self.past, self.schedule),
+            extra=extra_of(self.metadata, self.details, self.tags),
         )
 
     def _closed(self, start: int, end: int) -> tuple[str, ...] | None:
@@ -178,7 +192,8 @@ ASKED: Final = tuple(one.name for one in fields(Request) if one.name not in {"ke
 
 def asked_by(request: Request) -> dict[str, object]:
     """Return what a request asks, by name, for a digest.  What was not said is left out."""
-    asked = {name: value for name in ASKED if (value := getattr(request, name)) is not None}
+    said = ((name, getattr(request, name)) for name in ASKED)
+    asked = {name: value for name, value in said if value is not None and value not in ({}, ())}
     asked["claims"] = [(one.resource, one.units, one.before, one.after) for one in request.claims]
     return asked
 
@@ -192,6 +207,40 @@ def digest_of_any(
     """Return the digest of a request for any one of several candidates."""
     asked = [asked_by(candidate) for candidate in candidates]
     return digest("any", candidates=asked, policy=policy, weights=weights, load_in=load_in)
+
+
+PENDING: Final = timedelta.max
+"""The TTL of a hold that does not lapse by itself: it is confirmed, released, or extended."""
+
+
+def ttl_us(ttl: timedelta | None, default: int) -> int:
+    """Return a TTL as the core understands it.  Raises `InvalidField`."""
+    if ttl is None:
+        return default
+    return expiry.PENDING if ttl == PENDING else duration_us(ttl, "ttl")
+
+
+def extra_of(metadata: object, details: str | None, tags: object) -> Extra | None:
+    """Return what a reservation has beside what it takes, if anything.  Raises `InvalidField`."""
+    if not metadata and details is None and not tags:
+        return None
+    return Extra(metadata_of(metadata), details, texts_of("tags", tags)).or_none()
+
+
+def metadata_of(metadata: object) -> tuple[tuple[str, str], ...]:
+    """Return metadata as the core understands it.  Raises `InvalidField`."""
+    if not isinstance(metadata, Mapping):
+        raise InvalidField("metadata", f"must map names to texts, not {metadata!r:.99}")
+    if not all(isinstance(name, str) for name in metadata):
+        raise InvalidField("metadata", "must have names that are strings")
+    return tuple(sorted(metadata.items(), key=itemgetter(0)))
+
+
+def texts_of(field: str, texts: object) -> tuple[str, ...]:
+    """Return several texts.  Raises `InvalidField` for one."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise InvalidField(field, f"must be several strings, not {texts!r:.99}")
+    return tuple(texts)
 
 
 def demand_of(past: bool, schedule: Windows | None = None) -> Demand:
@@ -221,12 +270,16 @@ class Reservation:
     """
 
     __slots__ = (
+        "_changed",
         "_claims",
         "_created",
         "_end",
         "_event_type",
+        "_extra",
         "_holder",
+        "_key",
         "_seats",
+        "_serial",
         "_start",
         "_state",
         "_uid",
@@ -249,6 +302,10 @@ class Reservation:
         self._holder = entry.holder
         self._event_type = entry.event_type
         self._seats = entry.seats
+        self._serial = entry.serial
+        self._changed = entry.changed
+        self._key = entry.key
+        self._extra = entry.extra
         # The id alone for the usual reservation; see `Entry`.
         resource = entry.resource
         self._claims = entry.claims if resource is None else resource.id
@@ -285,13 +342,61 @@ class Reservation:
 
     @property
     def until(self) -> datetime | None:
-        """When a hold lapses, or when an ended reservation ended; None for a booking."""
+        """When a hold lapses, or when an ended reservation ended.
+
+        None for a booking, and for a hold that does not lapse by itself (`PENDING`).
+        """
         return None if self._until == core.BOOKED_UNTIL else from_us(self._until)
 
     @property
     def created(self) -> datetime:
         """When it was first held."""
         return from_us(self._created)
+
+    @property
+    def changed(self) -> datetime:
+        """When its latest change was recorded."""
+        return from_us(self._changed)
+
+    @property
+    def serial(self) -> int:
+        """A number that no other reservation has, below 2**53; later ones have higher ones."""
+        return self._serial
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key it was made with."""
+        return self._key
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What was noted of it, by name."""
+        return {} if self._extra is None else dict(self._extra.metadata)
+
+    @property
+    def details(self) -> str | None:
+        """A document that was given with it, as it is."""
+        return None if self._extra is None else self._extra.details
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The texts by which it can be found."""
+        return () if self._extra is None else self._extra.tags
+
+    @property
+    def series(self) -> Series | None:
+        """Of which series it is, and which of it."""
+        return None if self._extra is None else self._extra.series
+
+    @property
+    def replaces(self) -> str | None:
+        """The uid of the reservation in whose place it was made."""
+        return None if self._extra is None else self._extra.replaces
+
+    @property
+    def replaced_by(self) -> str | None:
+        """The uid of the reservation that was made in its place."""
+        return None if self._extra is None else self._extra.replaced_by
 
     @property
     def holder(self) -> str | None:
@@ -330,6 +435,54 @@ class Reservation:
     def resources(self) -> tuple[str, ...]:
         """The ids of the resources it is on."""
         return tuple(claim.resource for claim in self.claims)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can have it: texts, numbers, lists, dictionaries and None.
+
+        Times are texts in UTC, as ``isoformat`` writes them.  ``state`` is the value of the
+        `State`; ``seats`` and ``series`` are dictionaries or None; each of the ``claims`` has
+        ``resource``, ``units``, and the ``start`` and ``end`` of what it occupies.
+
+        >>> from slotengine import LocalEngine
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> start = datetime.fromisoformat("2030-01-07T09:00:00+00:00")
+        >>> hold = engine.reserve("room-1", start, minutes(30), holder="customer-7")
+        >>> data = hold.as_dict()
+        >>> data["state"], data["start"], data["claims"][0]["resource"]
+        ('held', '2030-01-07T09:00:00+00:00', 'room-1')
+        """
+        until, seats, series = self.until, self._seats, self.series
+        return {
+            "uid": self._uid,
+            "serial": self._serial,
+            "state": self._state.value,
+            "version": self._version,
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "until": None if until is None else until.isoformat(),
+            "created": self.created.isoformat(),
+            "changed": self.changed.isoformat(),
+            "holder": self._holder,
+            "event_type": self._event_type,
+            "key": self._key,
+            "seats": None if seats is None else seats._asdict(),
+            "claims": [
+                {
+                    "resource": claim.resource,
+                    "units": claim.units,
+                    "start": (self.start - claim.before).isoformat(),
+                    "end": (self.end + claim.after).isoformat(),
+                }
+                for claim in self.claims
+            ],
+            "metadata": self.metadata,
+            "details": self.details,
+            "tags": list(self.tags),
+            "series": None if series is None else series._asdict(),
+            "replaces": self.replaces,
+            "replaced_by": self.replaced_by,
+        }
 
     def _facts(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)

@@ -14,6 +14,7 @@ from slotengine.core.ledger.reservation import ANYTHING_GOES, Claim, Demand, Sea
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.clients import CommandId, Outcome
+    from slotengine.core.ledger.extra import Extra
     from slotengine.core.ledger.quota import Quota
     from slotengine.errors import Refused
 
@@ -39,6 +40,8 @@ class Change(NamedTuple):
     digest: bytes | None = None
     quota: Quota | None = None
     demand: Demand = ANYTHING_GOES
+    serial: int = 0
+    extra: Extra | None = None
 
 
 class Forgotten(NamedTuple):

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from slotengine.core.ledger.config import Configure
+from slotengine.core.ledger.extra import KEEP, Keep
 from slotengine.core.ledger.policy import Policy
 
 if TYPE_CHECKING:
@@ -142,5 +143,18 @@ class Cancel(NamedTuple):
     client: CommandId | None = None
 
 
-Command: TypeAlias = Reserve | Adopt | Move | Extend | Confirm | Release | Cancel | Configure
+class Annotate(NamedTuple):
+    """Replace the metadata, the details or the tags of a reservation, or all of them."""
+
+    uid: str
+    metadata: tuple[tuple[str, str], ...] | Keep = KEEP
+    details: str | Keep | None = KEEP
+    tags: tuple[str, ...] | Keep = KEEP
+    version: int | None = None
+    client: CommandId | None = None
+
+
+Command: TypeAlias = (
+    Reserve | Adopt | Move | Extend | Confirm | Release | Cancel | Annotate | Configure
+)
 """Whatever can be asked of a ledger."""

@@ -24,6 +24,7 @@ from slotengine.core.ledger.commands import (
     ANY,
     ONE,
     Adopt,
+    Annotate,
     Cancel,
     Choice,
     Command,
@@ -35,12 +36,21 @@ from slotengine.core.ledger.commands import (
 )
 from slotengine.core.ledger.config import EVENT_TYPE, Configure, Configured
 from slotengine.core.ledger.configure import Surroundings, decide_settings
+from slotengine.core.ledger.expiry import lapse_of
+from slotengine.core.ledger.extra import (
+    KEEP,
+    NOTHING,
+    check_details,
+    check_metadata,
+    check_tags,
+)
 from slotengine.core.ledger.maintenance import expiries
 from slotengine.core.ledger.policy import Policy, by_preference
 from slotengine.core.ledger.proposal import Proposal, Slotted
 from slotengine.core.ledger.quota import Quota, stricter
 from slotengine.core.ledger.repeats import decide_once
 from slotengine.core.ledger.reservation import (
+    ANNOTATE,
     BOOKED_UNTIL,
     CANCEL,
     CONFIRM,
@@ -118,6 +128,8 @@ def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOME
             return decide_move(state, command, now)
         case Configure():
             return decide_configure(state, command, now)
+        case Annotate():
+            return decide_annotate(state, command, now)
         case _:
             return decide_adopt(state, command, now)
 
@@ -158,7 +170,7 @@ def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
             raise
         return decide_to_wait(state, command, refusal, now, ticket)
     lapsed = _lapsed_before_new(state, slot, proposal.holder, proposal.key, view)
-    change = _reserved(proposal, slot, uid, now)
+    change = _reserved(proposal, slot, uid, now, state.serial + 1)
     return Decision((*expiries(state, lapsed, now), change), (uid,))
 
 
@@ -188,7 +200,8 @@ def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -
                 answers.append(refusal)
                 continue
             lapsed += _lapsed_before_new(state, slot, proposal.holder, proposal.key, view)
-            changes.append(_reserved(proposal, slot, uids[i], now))
+            serial = state.serial + len(changes) + 1
+            changes.append(_reserved(proposal, slot, uids[i], now, serial))
             answers.append(uids[i])
             entry = state.made_by(changes[-1])
             joined = None if entry.seats is None else view.session(Placement.of(entry))
@@ -235,7 +248,8 @@ def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
     order = _by_preference(state, candidates, choice, view)
     slot, chosen = _first_that_fits(candidates, order, placed)
     lapsed = _lapsed_before_new(state, slot, chosen.holder, key, view)
-    change = _reserved(chosen._replace(key=key, digest=digest), slot, uid, now)
+    chosen = chosen._replace(key=key, digest=digest)
+    change = _reserved(chosen, slot, uid, now, state.serial + 1)
     return Decision((*expiries(state, lapsed, now), change), (uid,))
 
 
@@ -252,7 +266,7 @@ def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
     view = state.occupancy.view(now)
     slot = state.occupancy.adopted(proposal._replace(seats=seats), view)
     lapsed = _lapsed_before_new(state, slot, proposal.holder, proposal.key, view)
-    change = _reserved(proposal._replace(quota=None), slot, uid, now)
+    change = _reserved(proposal._replace(quota=None), slot, uid, now, state.serial + 1)
     confirmed = Change(CONFIRM, now, uid, BOOKED_UNTIL)
     return Decision((*expiries(state, lapsed, now), change, confirmed), (uid,))
 
@@ -272,7 +286,7 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
     def placed(proposal: Proposal) -> tuple[Slotted, Proposal]:
         check_not_retired(state, proposal.event_type)
         if renew:
-            check_life(state, entry, now + proposal.ttl)
+            check_life(state, entry, lapse_of(now, proposal.ttl))
         if proposal.start != entry.start:  # what stays may be over, as it was before
             _check_ahead(proposal, now)
         if state.holders is not None:
@@ -287,7 +301,7 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
         slot, chosen = _first_that_fits(candidates, order, placed)
     holder = entry.holder if entry.state is HELD else None  # bookings count for no quota
     lapsed = _lapsed_before(state, slot, holder, view)
-    until = now + chosen.ttl if renew else entry.until
+    until = lapse_of(now, chosen.ttl) if renew else entry.until
     change = Change(
         MOVE, now, uid, until, slot.start, slot.end, slot.claims, slot.seats,
         event_type=slot.event_type, demand=slot.demand,
@@ -300,8 +314,9 @@ def decide_extend(state: LedgerState, command: Extend, now: int) -> Decision:
     state.terms.check_ttl(ttl)
     entry = known(state, uid, now)
     admits(entry, EXTEND, now, version)
-    check_life(state, entry, now + ttl)
-    return Decision((Change(EXTEND, now, uid, now + ttl),), (uid,))
+    until = lapse_of(now, ttl)
+    check_life(state, entry, until)
+    return Decision((Change(EXTEND, now, uid, until),), (uid,))
 
 
 def decide_confirm(state: LedgerState, command: Confirm, now: int) -> Decision:
@@ -356,6 +371,27 @@ def decide_configure(state: LedgerState, command: Configure, now: int) -> Decisi
         return Decision((), ())
     change = Configured(now, state.configuration.edition + 1, settings)
     return Decision((*expiries(state, lapsed, now), change), ())
+
+
+def decide_annotate(state: LedgerState, command: Annotate, now: int) -> Decision:
+    uid, metadata, details, tags, version, _ = command
+    if metadata is not KEEP:
+        check_metadata(metadata)
+    if details is not KEEP:
+        check_details(details)
+    if tags is not KEEP:
+        check_tags(tags)
+    entry = known(state, uid, now)
+    admits(entry, ANNOTATE, now, version)
+    before = entry.extra or NOTHING
+    after = before._replace(
+        metadata=before.metadata if metadata is KEEP else metadata,
+        details=before.details if details is KEEP else details,
+        tags=before.tags if tags is KEEP else tags,
+    )
+    if after == before:
+        return Decision((), (uid,))
+    return Decision((Change(ANNOTATE, now, uid, entry.until, extra=after.or_none()),), (uid,))
 
 
 def _decide_new(state: LedgerState, proposal: Proposal, view: View) -> Slotted:
@@ -628,12 +664,12 @@ def _check_each(proposals: Iterable[Proposal], check: Callable[[Proposal], None]
             raise
 
 
-def _reserved(proposal: Proposal, slot: Slotted, uid: str, now: int) -> Change:
+def _reserved(proposal: Proposal, slot: Slotted, uid: str, now: int, serial: int) -> Change:
     """Return the change by which somebody gets a slot."""
     return Change(
-        RESERVE, now, uid, now + proposal.ttl, slot.start, slot.end, slot.claims, slot.seats,
-        proposal.holder, slot.event_type, proposal.key, proposal.digest, proposal.quota,
-        slot.demand,
+        RESERVE, now, uid, lapse_of(now, proposal.ttl), slot.start, slot.end, slot.claims,
+        slot.seats, proposal.holder, slot.event_type, proposal.key, proposal.digest,
+        proposal.quota, slot.demand, serial, proposal.extra,
     )  # fmt: skip
 
 

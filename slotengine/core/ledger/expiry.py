@@ -23,6 +23,9 @@ from sortedcontainers import SortedKeyList
 
 NEVER: Final = 2**63 - 1
 
+PENDING: Final = NEVER
+"""The TTL of a hold that does not lapse by itself.  Such holds have a lane of their own."""
+
 MOST_LANES: Final = 16
 """TTLs with a lane of their own.
 
@@ -39,6 +42,20 @@ TIDIED: Final = 2
 """Beyond, so many buckets are looked after whenever a new one is begun.
 
 Measured: 0.03 µs for each item pushed, if a sixth of them stays for long."""
+
+
+def lapse_of(now: int, ttl: int) -> int:
+    """Return when a hold lapses that lives for ``ttl`` from now.
+
+    >>> lapse_of(5, 10), lapse_of(5, PENDING) == NEVER
+    (15, True)
+    """
+    return NEVER if ttl == PENDING else now + ttl
+
+
+def life_left(now: int, until: int) -> int:
+    """Return the TTL from now of a hold that lapses at ``until``."""
+    return PENDING if until == NEVER else until - now
 
 
 class Lapsing(Protocol):

@@ -17,6 +17,7 @@ from collections import deque
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.quota import stricter
 from slotengine.core.ledger.timeline import START_OF_TIME
 from slotengine.core.time.instant import from_us
@@ -266,13 +267,13 @@ def _check_length(record: _Record, length: int, longest: int, own: Entry | None)
         raise QuotaExceeded("time", _delta(longest), _delta(record.length), retry_at)
 
 
-def _room_for_one(record: _Record, most: int) -> datetime:
-    """Return when so many have lapsed that there are fewer than ``most``.
+def _room_for_one(record: _Record, most: int) -> datetime | None:
+    """Return when so many have lapsed that there are fewer than ``most``; None: never.
 
     More than one must, if the holder had them before the limit was this low.
     """
     untils = sorted(entry.until for entry in record.holds)
-    return from_us(untils[len(untils) - most])
+    return _moment(untils[len(untils) - most])
 
 
 def _room_from(record: _Record, left: int, own: Entry | None) -> datetime | None:
@@ -281,8 +282,12 @@ def _room_from(record: _Record, left: int, own: Entry | None) -> datetime | None
         if entry is not own:
             left += record.holds[entry]
             if left >= 0:
-                return from_us(entry.until)
+                return _moment(entry.until)
     return None
+
+
+def _moment(until: int) -> datetime | None:
+    return None if until == NEVER else from_us(until)
 
 
 def _until(entry: Entry) -> int:

@@ -57,7 +57,8 @@ from slotengine.core.ledger.decide import (
     known,
     screened,
 )
-from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.expiry import NEVER, PENDING
+from slotengine.core.ledger.index import Index
 from slotengine.core.ledger.maintenance import MAINTENANCE, maintain, sessions_to_drop
 from slotengine.core.ledger.obstruction import Busy, Standing, imported_obstacles, steps
 from slotengine.core.ledger.occupancy import live_members
@@ -90,7 +91,9 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.commands import Annotate
     from slotengine.core.ledger.configuration import Configuration
+    from slotengine.core.ledger.index import Page, Place, Query
     from slotengine.core.ledger.occupancy import Occupancy
     from slotengine.core.ledger.proposal import StartRule
     from slotengine.core.ledger.reservation import Reservable
@@ -461,7 +464,7 @@ class Ledger:
         if not FIRST_US <= start < end <= LAST_US or end - start > terms.longest_span:
             terms.check_span(start, end)
         if not terms.shortest_ttl <= ttl <= terms.longest_ttl:
-            terms.check_ttl(ttl)
+            terms.check_ttl(ttl)  # which admits one that is pending
         entries = state.entries
         if uid.__class__ is not str or not uid or uid in entries:
             check_uid(state, uid)
@@ -506,7 +509,7 @@ class Ledger:
                     reached, state.occupancy.span_finder, reached, resource, start, end, limits
                 )
         # Decided: from here on it is done, and cannot be refused.
-        until = now + ttl
+        until = now + ttl if ttl != PENDING else NEVER
         if limits:
             entry = Entry(
                 uid, until, now, holder, start, end, None, event_type, True, quota, demand
@@ -517,7 +520,7 @@ class Ledger:
             entry = Entry(
                 uid, until, now, holder, start, end, found, event_type, True, quota, demand
             )
-        state.accepted += 1
+        entry.serial = state.serial = state.serial + 1
         entries[uid] = entry
         if timeline.put(place, start, end, 1, entry):
             found.partition()
@@ -528,10 +531,12 @@ class Ledger:
         state.queue.push(entry, ttl)
         if until < state.maintenance_due:
             state.maintenance_due = until
+        if state.index is not None:
+            state.index.update(entry)
         if self.on_change is not None:
             change = Change(
                 RESERVE, now, uid, until, start, end, entry.all_claims(), None,
-                holder, event_type, None, None, quota, demand,
+                holder, event_type, None, None, quota, demand, entry.serial,
             )  # fmt: skip
             self.on_change(change, entry)
         return entry
@@ -782,6 +787,31 @@ class Ledger:
         except Refused:
             return False
         return True
+
+    def find(
+        self,
+        query: Query,
+        *,
+        now: int,
+        limit: int,
+        after: Place | None = None,
+        count: bool = False,
+    ) -> Page:
+        """Return a page of the reservations that are looked for: see `Index.find`.
+
+        The first question takes O(n log n) for n reservations.
+        """
+        state, now = self.state, self.time(now)
+        if state.index is None:
+            state.index = Index(state.entries, state.unmarked, state.retention)
+        return state.index.find(query, now, limit=limit, after=after, count=count)
+
+    def annotate(self, command: Annotate, *, now: int) -> Entry:
+        """Replace metadata, details or tags; what is the same already changes nothing.
+
+        Raises `UnknownReservation`, `HoldExpired`, `StaleVersion` or `InvalidField`.
+        """
+        return self._only(self.step(command, now))
 
     def reservations_in(self, resource: str, start: int, end: int, *, now: int) -> list[Entry]:
         """Return the live reservations with a claim on the resource in the span, by start.

@@ -35,7 +35,7 @@ def maintain(state: LedgerState, now: int, limit: int) -> list[Entry]:
     queue, ended = state.queue, state.ended
     lapsed = queue.take_due(now, limit) if queue.due <= now else []
     for entry in lapsed:
-        state.mark_expired(entry)
+        state.mark_expired(entry, now)
     forget_due = ended[0].until + state.retention if ended else NEVER
     if forget_due <= now or state.revived:
         forget_due = _forget_some(state, now, limit)

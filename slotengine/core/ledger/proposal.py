@@ -16,6 +16,7 @@ from slotengine.core.time.instant import from_us
 from slotengine.errors import InvalidField, NotBookable, TooManyUnits, TooSoon, UnknownResource
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.extra import Extra
     from slotengine.core.ledger.quota import Quota
 
 
@@ -56,6 +57,7 @@ class StartRule(NamedTuple):
 class Proposal(NamedTuple):
     """What somebody would like to hold.
 
+    The TTL of a hold that does not lapse by itself is `PENDING`.
     ``start`` and ``end`` are the slot; each claim has the occupied span
     (buffers included) on its resource, and of each pool one is claimed as well.
     ``seats`` joins, or opens, the session of this ``event_type`` and ``start``.
@@ -84,6 +86,7 @@ class Proposal(NamedTuple):
     quota: Quota | None = None
     demand: Demand = ANYTHING_GOES
     rule: StartRule | None = None
+    extra: Extra | None = None
 
     def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
@@ -129,6 +132,8 @@ class Proposal(NamedTuple):
             raise InvalidField("claims", "must name each resource once")
         if self.quota is not None:
             check_quota(self.quota, holder)
+        if self.extra is not None:
+            self.extra.check()
         if seats is not None:
             self._check_seats(seats)
 

@@ -19,12 +19,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from slotengine.core.ledger.config import LIMIT
-from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.expiry import NEVER, PENDING
 from slotengine.core.ledger.resource import Resource
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+    from slotengine.core.ledger.extra import Extra
     from slotengine.core.ledger.quota import Quota
 
 
@@ -59,6 +60,8 @@ class Verb(_Fast):
     RELEASE = "release"
     EXPIRE = "expire"
     CANCEL = "cancel"
+    ANNOTATE = "annotate"
+    """Its metadata, details or tags are replaced."""
 
 
 class Demand(_Fast):
@@ -84,21 +87,30 @@ REINSTATE: Final = Verb.REINSTATE
 RELEASE: Final = Verb.RELEASE
 EXPIRE: Final = Verb.EXPIRE
 CANCEL: Final = Verb.CANCEL
+ANNOTATE: Final = Verb.ANNOTATE
 
 NEXT: Final[dict[State, dict[Verb, State]]] = {
     State.HELD: {
         Verb.EXTEND: State.HELD,
         Verb.MOVE: State.HELD,
+        Verb.ANNOTATE: State.HELD,
         Verb.CONFIRM: State.CONFIRMED,
         Verb.RELEASE: State.RELEASED,
         Verb.EXPIRE: State.EXPIRED,
     },
-    State.CONFIRMED: {Verb.MOVE: State.CONFIRMED, Verb.CANCEL: State.CANCELLED},
-    State.RELEASED: {},
+    State.CONFIRMED: {
+        Verb.MOVE: State.CONFIRMED,
+        Verb.ANNOTATE: State.CONFIRMED,
+        Verb.CANCEL: State.CANCELLED,
+    },
+    State.RELEASED: {Verb.ANNOTATE: State.RELEASED},
     State.EXPIRED: {Verb.REINSTATE: State.CONFIRMED},
-    State.CANCELLED: {},
+    State.CANCELLED: {Verb.ANNOTATE: State.CANCELLED},
 }
-"""Every transition.  A pair that is not here, nor in `REPEATS`, is refused."""
+"""Every transition.  A pair that is not here, nor in `REPEATS`, is refused.
+
+What was given up can be annotated, such as by why; a hold that has expired is refused, as to
+every verb but two."""
 
 REPEATS: Final[dict[State, frozenset[Verb]]] = {
     State.HELD: frozenset(),
@@ -136,30 +148,6 @@ class Seats(NamedTuple):
 
     total: int
     wanted: int = 1
-
-
-class Series(NamedTuple):
-    """Reservations that were made together, such as a weekly meeting."""
-
-    uid: str
-    position: int
-    """Which of them this is: 0 for the first."""
-
-
-class Extra(NamedTuple):
-    """What most reservations have nothing of.  It is replaced whole, and never changed."""
-
-    metadata: tuple[tuple[str, str], ...] = ()
-    details: str | None = None
-    tags: tuple[str, ...] = ()
-    series: Series | None = None
-    replaces: str | None = None
-    """The uid of the reservation in whose place this one is."""
-    replaced_by: str | None = None
-    """The uid of the one that is in its place."""
-
-
-NOTHING_EXTRA: Final = Extra()
 
 
 class Placement(NamedTuple):
@@ -285,13 +273,14 @@ class Entry:
     ) -> None:
         self.uid = uid
         self.serial = serial
+        """See `uids.serial_of`."""
         self.extra = extra
         self.demand = demand
         self.state = HELD
         self.version = 1
         # While held, the moment it lapses; once ended, the moment it ended; for a booking, never.
         self.until = until
-        self.created = self.changed = created
+        self.created = self.changed = created  # the latter: when the latest change was recorded
         self.holder = holder
         # What it was made under: renewing and moving it count for whoever made it.
         self.quota = quota
@@ -348,7 +337,9 @@ class Entry:
         assert self.version >= 1
         assert (self.resource is None) != (self.claims is None)
         assert (self.queued is not None) == (self.state is HELD)
-        assert (self.until == BOOKED_UNTIL) == (self.state is CONFIRMED)
+        assert self.until == BOOKED_UNTIL or self.state is not CONFIRMED
+        assert self.until < PENDING or self.state not in ENDED
+        assert self.serial > 0
         assert self.placed or self.state is not CONFIRMED
         assert not (self.placed and self.state in ENDED)
         assert (self.session is not None) == (self.placed and self.seats is not None)

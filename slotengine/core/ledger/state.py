@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from slotengine.core.ledger.clients import Clients
 from slotengine.core.ledger.config import Configured
 from slotengine.core.ledger.configuration import Configuration
-from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
+from slotengine.core.ledger.expiry import NEVER, ExpiryQueue, life_left
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.keys import Keys, KeyUse
 from slotengine.core.ledger.occupancy import Occupancy
 from slotengine.core.ledger.reservation import (
+    ANNOTATE,
     BOOKED_UNTIL,
     CANCEL,
     CONFIRM,
@@ -43,10 +44,12 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.timeline import START_OF_TIME
+from slotengine.core.ledger.uids import count_in, serial_of
 from slotengine.core.ledger.waitlist import Waitlist
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.changes import Answered, Change, ClientDropped
+    from slotengine.core.ledger.index import Index
     from slotengine.core.ledger.proposal import Slotted
 
 
@@ -75,7 +78,6 @@ class LedgerState:
     """
 
     __slots__ = (
-        "accepted",
         "clients",
         "configuration",
         "confirmed",
@@ -84,6 +86,7 @@ class LedgerState:
         "expired",
         "forgotten_before",
         "holders",
+        "index",
         "keys",
         "maintenance_due",
         "now",
@@ -92,6 +95,7 @@ class LedgerState:
         "resources",
         "retention",
         "revived",
+        "serial",
         "terms",
         "waiting",
         "waitlist",
@@ -132,9 +136,12 @@ class LedgerState:
         """The commands that wait.  They are not recorded, and no part of a snapshot."""
         self.waiting = self.waitlist.by_ticket
         """The same dictionary as the waitlist's, one step nearer."""
-        # How many bookings there are, reservations ever made, and holds ever marked as expired.
+        self.serial = serial_of(self.terms.shard, 0)
+        """The serial number of the latest reservation."""
+        self.index: Index | None = None
+        """What questions are answered by; None until somebody asks."""
+        # How many bookings there are, and holds ever marked as expired.
         self.confirmed = 0
-        self.accepted = 0
         self.expired = 0
 
     def next_expiry(self) -> int:
@@ -150,7 +157,7 @@ class LedgerState:
             ended=ended,
             sessions=len(self.occupancy.sessions),
             resources=len(self.resources),
-            accepted=self.accepted,
+            accepted=count_in(self.serial),
             expired=self.expired,
             keys=len(self.keys),
         )
@@ -160,9 +167,16 @@ class LedgerState:
         entry = self.entries.get(uid)
         return entry is not None and entry.until + self.retention > now
 
+    def unmarked(self, now: int) -> list[Entry]:
+        """Return the holds that have lapsed and are not marked yet.  O(l) for l of them."""
+        return self.queue.lapsed(now, len(self.entries))
+
     def made_by(self, change: Change) -> Entry:
         """Return the reservation that a change makes, which stands nowhere yet."""
-        entry = Entry(change.uid, change.until, change.at, change.holder, quota=change.quota)
+        entry = Entry(
+            change.uid, change.until, change.at, change.holder,
+            quota=change.quota, serial=change.serial, extra=change.extra,
+        )  # fmt: skip
         self._slot_into(entry, change)
         return entry
 
@@ -212,14 +226,24 @@ class LedgerState:
             self._apply_end(entry, verb, now)
         elif verb is EXPIRE:
             self.queue.drop(entry)
-            self.mark_expired(entry)
+            self.mark_expired(entry, now)
         elif verb is EXTEND:
             self._apply_extend(entry, change.until, now)
         elif verb is MOVE:
             self._apply_move(entry, change, now)
+        elif verb is ANNOTATE:
+            entry.extra = change.extra
+            entry.version += 1
         else:
             assert verb is REINSTATE
             self._apply_reinstate(entry)
+        self.note(entry, now)
+
+    def note(self, entry: Entry, now: int) -> None:
+        """Note when a reservation changed, and let it be found by what it says now."""
+        entry.changed = now
+        if self.index is not None:
+            self.index.update(entry)
 
     def apply_answered(self, answered: Answered) -> None:
         """Remember what a command of a client was answered, just now or when it was recorded."""
@@ -239,11 +263,11 @@ class LedgerState:
             self.count_holders()
         entry = self.made_by(change)
         self.occupancy.put(entry)
-        self.accepted += 1
+        self.serial = entry.serial
         self.entries[entry.uid] = entry
         if self.holders is not None:
             self.holders.add(entry)
-        self.queue.push(entry, entry.until - now)
+        self.queue.push(entry, life_left(now, entry.until))
         if entry.until < self.maintenance_due:
             self.maintenance_due = entry.until
         if key is not None:
@@ -253,11 +277,13 @@ class LedgerState:
                 used_for.key = None
             entry.key = key
             self.keys.add(key, KeyUse(change.digest, entry.uid, entry.created))
+        if self.index is not None:
+            self.index.update(entry)
 
     def _requeue(self, entry: Entry, until: int, now: int) -> None:
         self.queue.drop(entry)
         entry.until = until
-        self.queue.push(entry, until - now)
+        self.queue.push(entry, life_left(now, until))
         self.maintenance_due = min(self.maintenance_due, until)
 
     def _apply_extend(self, entry: Entry, until: int, now: int) -> None:
@@ -308,7 +334,7 @@ class LedgerState:
         if now + self.retention < self.maintenance_due:
             self.maintenance_due = now + self.retention
 
-    def mark_expired(self, entry: Entry) -> None:
+    def mark_expired(self, entry: Entry, now: int) -> None:
         if self.holders is not None:
             self.holders.lapsed(entry)
         self.occupancy.unplace(entry)
@@ -316,6 +342,7 @@ class LedgerState:
         entry.version += 1
         self.expired += 1
         self.ended.append(entry)  # maintenance is due since it lapsed, or earlier
+        self.note(entry, now)
 
     def _slot_into(self, entry: Entry, slot: Slotted | Change) -> None:
         """Let an entry, which stands nowhere, be for a slot."""
@@ -330,6 +357,8 @@ class LedgerState:
             entry.resource, entry.claims = None, claims
 
     def forget(self, entry: Entry) -> None:
+        if self.index is not None:
+            self.index.remove(entry)
         del self.entries[entry.uid]
         if entry.key is not None:
             self.keys.forget(entry.key, self.now)
@@ -364,6 +393,8 @@ class LedgerState:
         if self.holders is not None:
             self._check_holders(self.holders)
         self.occupancy.check_invariants()
+        if self.index is not None:
+            self.index.check_invariants()
         standing: dict[str, list[Claim]] = {}
         for entry, claim in self.occupancy.standing():
             assert self.entries[entry.uid] is entry

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from slotengine.core.ledger.checks import check_span, is_count
+from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.time.instant import DAY, HOUR, MINUTE, SECOND
 from slotengine.errors import InvalidField, InvalidTTL
 
@@ -42,6 +43,9 @@ class Terms:
     """How many commands can wait at the same time."""
     max_waits: int | None = None
     """How many commands of each holder can wait at the same time; None: any number."""
+
+    shard: int = 0
+    """The number of the shard, which is part of each serial number."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_ttl <= self.longest_ttl:
@@ -82,7 +86,12 @@ class Terms:
             raise InvalidField("length", f"must be no more than {longest}, buffers included")
 
     def check_ttl(self, ttl: int) -> None:
-        """Raise `InvalidTTL` unless the TTL is within the bounds."""
+        """Raise `InvalidTTL` unless the TTL is within the bounds.
+
+        A hold may be `PENDING` if there is no ``max_life``.
+        """
+        if ttl == PENDING and self.max_life is None:
+            return
         if not self.shortest_ttl <= ttl <= self.longest_ttl:
             raise self.invalid_ttl(ttl, self.longest_ttl)
 

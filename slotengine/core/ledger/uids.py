@@ -84,8 +84,17 @@ def serial_of(shard: int, count: int) -> int:
     (7, 2199023255559)
     """
     assert 0 <= shard < 1 << SHARD_BITS
-    assert 0 < count < 1 << COUNTER_BITS
+    assert 0 <= count < 1 << COUNTER_BITS
     return shard << COUNTER_BITS | count
+
+
+def count_in(serial: int) -> int:
+    """Return how many reservations a shard had made with the one of a serial number.
+
+    >>> count_in(serial_of(1, 7))
+    7
+    """
+    return serial & ((1 << COUNTER_BITS) - 1)
 
 
 def session_uid(opener: str, version: int, resource: str) -> str:

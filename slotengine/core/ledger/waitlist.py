@@ -33,7 +33,7 @@ from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import stricter
-from slotengine.core.ledger.reservation import CONFIRM, EXTEND, RESERVE, Claim, Entry
+from slotengine.core.ledger.reservation import ANNOTATE, CONFIRM, EXTEND, RESERVE, Claim, Entry
 from slotengine.core.ledger.timeline import START_OF_TIME, CountedTimeline
 from slotengine.errors import QuotaExceeded, TooManyWaiting
 
@@ -392,7 +392,7 @@ def _left_by(change: Change, entries: Mapping[str, Entry]) -> list[Place]:
     A session that is opened or joined is one of them, because others can join it.
     """
     verb = change.verb
-    if verb is EXTEND or verb is CONFIRM:
+    if verb is EXTEND or verb is CONFIRM or verb is ANNOTATE:
         return []
     if verb is RESERVE:
         return _session_of(change)

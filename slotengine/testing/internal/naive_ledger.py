@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
+from slotengine.core.ledger.commands import Annotate
+from slotengine.core.ledger.expiry import NEVER, PENDING
+from slotengine.core.ledger.extra import KEEP, Extra
+from slotengine.core.ledger.index import Order, Query
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
@@ -82,6 +86,7 @@ class NaiveLedger(NaiveOccupancy):
         )
         """Called before each placement, with the reservation that moves; may refuse, or leave out
         members of pools."""
+        self.serial = 0
         self.event_types: dict[str, EventType] = {}
         """The event types that `naive_booking_rules` has added."""
         self.keys: dict[str, tuple[object, str, int]] = {}
@@ -176,6 +181,7 @@ class NaiveLedger(NaiveOccupancy):
         self.at(now)
         self._check_batch(proposals)
         before = dict(self.known), dict(self.keys), dict(self.opened)
+        serial = self.serial
         made: list[ObservedReservation] = []
         try:
             for proposal, uid in zip(proposals, uids, strict=True):
@@ -194,6 +200,7 @@ class NaiveLedger(NaiveOccupancy):
                 self.known[uid] = replace(self.known[uid], until=max(shared, default=UNDYING))
             describe(refusal)
             self.known, self.keys, self.opened = before
+            self.serial = serial
             raise
         return made
 
@@ -244,8 +251,8 @@ class NaiveLedger(NaiveOccupancy):
         self.terms.check_ttl(ttl)
         one = self._get(uid)
         self._admit(one, Verb.EXTEND, version)
-        self._check_life(one, self.now + ttl)
-        return self._change(one, Verb.EXTEND, until=self.now + ttl)
+        self._check_life(one, _lapse(self.now, ttl))
+        return self._change(one, Verb.EXTEND, until=_lapse(self.now, ttl))
 
     def move(
         self,
@@ -274,7 +281,7 @@ class NaiveLedger(NaiveOccupancy):
             claims=claims,
             event_type=chosen.event_type,
             seats=chosen.seats,
-            until=self.now + chosen.ttl if renew else one.until,
+            until=_lapse(self.now, chosen.ttl) if renew else one.until,
         )
 
     def move_to(
@@ -347,6 +354,51 @@ class NaiveLedger(NaiveOccupancy):
         return self._change(one, verb, until=self.now)
 
     # --- Reading -------------------------------------------------------------------------
+
+    def annotate(self, command: Annotate, now: int) -> ObservedReservation:
+        """Do as `Ledger.annotate`."""
+        self.at(now)
+        one = self._get(command.uid)
+        self._admit(one, Verb.ANNOTATE, command.version)
+        noted = one.extra or Extra()
+        for name in ("metadata", "details", "tags"):
+            given = getattr(command, name)
+            if given is not KEEP:
+                noted = noted._replace(**{name: given})
+        extra = None if noted == Extra() else noted
+        return one if extra == one.extra else self._change(one, Verb.ANNOTATE, extra=extra)
+
+    def find(self, query: Query, now: int) -> list[str]:
+        """Do as `Ledger.find`, with all in one page, as uids.
+
+        Not by when things changed, which is not known here.
+        """
+        self.at(now)
+
+        def is_meant(one: ObservedReservation) -> bool:
+            noted = one.extra or Extra()
+            spans = [(one.start, one.end)]
+            if query.resource is not None:
+                spans = [each[1:3] for each in one.claims if each.resource == query.resource]
+            if query.within is not None:
+                first, last = query.within
+                spans = [each for each in spans if max(first, each[0]) < min(last, each[1])]
+            return (
+                spans != []
+                and query.holder in {None, one.holder}
+                and query.event_type in {None, one.event_type}
+                and (query.tag is None or query.tag in noted.tags)
+                and (query.states is None or one.state in query.states)
+                and (query.created_since is None or query.created_since <= one.created)
+            )
+
+        by_start = query.order is Order.START
+        found = [
+            (one.start if by_start else one.created, one.serial, one.uid)
+            for one in self.known.values()
+            if is_meant(one)
+        ]
+        return [uid for _, _, uid in sorted(found, reverse=query.descending)]
 
     def get(self, uid: str, now: int) -> ObservedReservation | None:
         """Do as `Ledger.get`."""
@@ -443,7 +495,7 @@ class NaiveLedger(NaiveOccupancy):
                     for moment in sorted(one.until for one in holds)
                     if sum(one.until > moment for one in holds) < most
                 )
-                raise QuotaExceeded("holds", most, len(holds), from_us(retry_at))
+                raise QuotaExceeded("holds", most, len(holds), _moment(retry_at))
         elif proposal.end - proposal.start <= own.end - own.start:
             return
         self._check_held(proposal, holds, own, _least(self.terms.max_held, quota.held))
@@ -477,7 +529,7 @@ class NaiveLedger(NaiveOccupancy):
         fits = [moment for moment in moments if held_at(moment) + wanted <= longest]
         if self.now not in fits:
             used = held_at(self.now) + (0 if own is None else own.end - own.start)
-            retry_at = from_us(fits[0]) if fits else None
+            retry_at = _moment(fits[0]) if fits else None
             limit = timedelta(0, 0, longest)
             raise QuotaExceeded("time", limit, timedelta(0, 0, used), retry_at)
 
@@ -529,9 +581,11 @@ class NaiveLedger(NaiveOccupancy):
         fingerprint: object,
     ) -> ObservedReservation:
         start, end, _, ttl, holder, event_type, seats, *_ = proposal
+        self.serial += 1
         made = ObservedReservation(
             uid, State.HELD, 1, start, end, claims,
-            self.now + ttl, self.now, holder, event_type, seats, proposal.quota,
+            _lapse(self.now, ttl), self.now, holder, event_type, seats,
+            self.serial, proposal.extra, proposal.quota,
         )  # fmt: skip
         self.known[uid] = made
         self.demands[uid] = proposal.demand
@@ -575,7 +629,7 @@ class NaiveLedger(NaiveOccupancy):
             try:
                 self.check_type_not_retired(candidates[i].event_type)
                 if own is not None and renew:
-                    self._check_life(own, self.now + candidates[i].ttl)
+                    self._check_life(own, _lapse(self.now, candidates[i].ttl))
                 if own is None or own.start != candidates[i].start:
                     self._check_ahead(candidates[i])
                 self._check_quotas(candidates[i], own)
@@ -622,3 +676,11 @@ def _asked(proposal: Proposal) -> object:
 
 def _as_proposed(proposal: Proposal, _: ObservedReservation | None) -> Proposal:
     return proposal
+
+
+def _moment(until: int) -> datetime | None:
+    return None if until == NEVER else from_us(until)
+
+
+def _lapse(now: int, ttl: int) -> int:
+    return NEVER if ttl == PENDING else now + ttl

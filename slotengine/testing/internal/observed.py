@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from slotengine.core.ledger.extra import Extra
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Entry, Seats, State
 from slotengine.errors import (
@@ -35,6 +36,8 @@ class ObservedReservation:
     holder: str | None
     event_type: str | None
     seats: Seats | None
+    serial: int = 0
+    extra: Extra | None = None
     quota: Quota | None = field(default=None, compare=False)
     """The quota it was made under; callers do not see it."""
 
@@ -53,6 +56,8 @@ class ObservedReservation:
             entry.holder,
             entry.event_type,
             entry.seats,
+            entry.serial,
+            entry.extra,
             entry.quota,
         )
 

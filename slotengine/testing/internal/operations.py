@@ -33,7 +33,7 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import LAST_US, from_us, to_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.engine import values
-from slotengine.engine.values import Request, Reservation
+from slotengine.engine.values import Request, Reservation, extra_of
 from slotengine.errors import UnknownReservation
 from slotengine.testing.internal import naive_booking_rules
 from slotengine.testing.internal.naive_ledger import NaiveLedger
@@ -231,6 +231,8 @@ def observed(reservation: Reservation) -> ObservedReservation:
         reservation.holder,
         reservation.event_type,
         reservation.seats,
+        reservation.serial,
+        extra_of(reservation.metadata, reservation.details, reservation.tags),
     )
 
 

@@ -14,6 +14,7 @@ from slotengine.core.ledger import (
     clients,
     commands,
     config,
+    extra,
     policy,
     proposal,
     quota,
@@ -23,6 +24,7 @@ from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forg
 from slotengine.core.ledger.clients import Answer, CommandId, session_id
 from slotengine.core.ledger.commands import (
     Adopt,
+    Annotate,
     Cancel,
     Choice,
     Command,
@@ -46,6 +48,7 @@ from slotengine.core.ledger.config import (
     Retire,
     Setting,
 )
+from slotengine.core.ledger.extra import KEEP, Extra, Series
 from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
@@ -55,7 +58,7 @@ from slotengine.core.time.instant import MINUTE
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.core.time.schedule_text import schedule_text
 
-MODULES = (changes, clients, commands, config, policy, proposal, quota, reservation)
+MODULES = (changes, clients, commands, config, extra, policy, proposal, quota, reservation)
 KINDS: dict[str, Any] = {name: kind for one in MODULES for name, kind in vars(one).items()}
 
 
@@ -98,6 +101,7 @@ FULL = Proposal(
     0, 10, (CLAIM,), 50, "caffè", "talk", Seats(3, 2), "key", digest("reserve", start=0),
     (Pool((Claim("a", 0, 10), Claim("b", 0, 10)), (1, 2)),), (Claim("limit:day", 0, 99),),
     ("b",), frozenset({"room-1", "a", "b"}), Quota(1, 2, 3, 4), Demand.RULES, RULE,
+    Extra((("guests", "3"),), "by phone", ("vip",), Series("s", 1)),
 )  # fmt: skip
 VALUES: list[Command | Record] = [
     Reserve((FULL,), ("a",), client=ID),
@@ -123,6 +127,7 @@ VALUES: list[Command | Record] = [
         client=ID,
     ),
     Configured(5, 1, (Setting(Kind.RESOURCE, "room-1", ResourceConfig(3), 2),)),
+    Annotate("a", (("guests", "3"),), KEEP, ("vip",), version=3, client=ID),
     Change(
         Verb.RESERVE, 5, "a", 50, 0, 10, (CLAIM,), Seats(3), "caffè", "talk", "key", b"\x01",
         Quota(1), Demand.HOURS,

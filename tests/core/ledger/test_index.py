@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.extra import Extra, Series
 from slotengine.core.ledger.index import SMALL, Index, Order, Page, Place, Query
 from slotengine.core.ledger.reservation import (
     CONFIRMED,
     HELD,
     Claim,
     Entry,
-    Extra,
-    Series,
     State,
 )
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 
 from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.commands import Annotate
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
@@ -1258,6 +1259,7 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
     ledger.move("d", seat(70, 80), now=7)
     ledger.release("a", now=8)
     hold(ledger, "e", 0, 10, now=30)  # "c" has lapsed, and is told before
+    ledger.annotate(Annotate("e", tags=("vip",), details="by phone"), now=30)
     ledger.cancel("d", now=31)
     ledger.confirm("c", now=32, if_still_free=True)
     assert {change.verb for change in changes} == set(Verb)

@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.commands import Annotate
 from slotengine.core.ledger.config import (
     Configured,
     Kind,
@@ -32,6 +33,9 @@ from slotengine.core.ledger.config import (
     Remove,
     ResourceConfig,
 )
+from slotengine.core.ledger.expiry import PENDING
+from slotengine.core.ledger.extra import KEEP, Extra, Keep
+from slotengine.core.ledger.index import Order, Query
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
@@ -69,7 +73,7 @@ UNITS = {"sole": 1, "hours": 1, "many": 3}
 HOSTS = ("host-1", "host-2", "host-3")
 
 spans = strategies.spans(last=LAST)
-ttls = ledger_strategies.ttls
+ttls = ledger_strategies.ttls | st.just(PENDING)
 # Seldom so long that keys of forgotten reservations are free again.
 steps = st.sampled_from((*(0, 0, 0, 1, 2, 5) * 4, KEY_LIFE))
 holders = st.sampled_from((None, "holder-1", "holder-2"))
@@ -93,6 +97,8 @@ def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
     limit = Claim("limit:some", *windows(start, end), draw(st.sampled_from((1, 1, 2, 4))))
     return made._replace(
         limits=draw(st.sampled_from(((), (), (limit,)))),
+        extra=draw(st.sampled_from((None, None, None, Extra(tags=("vip",))))),
+        ttl=draw(st.sampled_from((made.ttl, made.ttl, made.ttl, PENDING))),
         closed=draw(st.sampled_from((None, (), ("sole",), ("many", "host-1")))),
         hosts=draw(
             st.sampled_from((None, None, frozenset(RESOURCES), frozenset({"many", "host-1"})))
@@ -107,6 +113,7 @@ preferences = st.fixed_dictionaries(
         "load_in": st.sampled_from((None, (0, 5), (4, 9))),
     }
 )
+tag_lists = st.sampled_from((KEEP, (), ("vip",), ("vip", "new")))
 weight_lists = st.one_of(st.none(), st.lists(st.integers(1, 4), min_size=3, max_size=3))
 
 
@@ -404,6 +411,49 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             step,
         )
 
+    @rule(
+        uid=uids, metadata=st.sampled_from((KEEP, (), (("guests", "3"),))),
+        details=st.sampled_from((KEEP, None, "by phone")), tags=tag_lists,
+        version=maybe_version, step=steps,
+    )  # fmt: skip
+    def annotate(
+        self,
+        uid: str,
+        metadata: tuple[tuple[str, str], ...] | Keep,
+        details: str | Keep | None,
+        tags: tuple[str, ...] | Keep,
+        version: int | None,
+        step: int,
+    ) -> None:
+        command = Annotate(uid, metadata, details, tags, version)
+        self.same(
+            lambda: self.ledger.annotate(command, now=self.now),
+            lambda: self.naive.annotate(command, self.now),
+            step,
+        )
+
+    @rule(
+        query=st.builds(
+            Query,
+            holder=holders,
+            series=st.none(),
+            event_type=st.sampled_from((None, None, "workshop")),
+            changed_since=st.none(),
+            tag=st.sampled_from((None, None, "vip")),
+            resource=st.sampled_from((None, "sole", "host-1")),
+            states=st.none() | st.frozensets(st.sampled_from(State), min_size=1),
+            within=st.none() | st.just((3, 7)),
+            created_since=st.none() | st.integers(0, 30),
+            order=st.sampled_from((Order.START, Order.CREATED)),
+            descending=st.booleans(),
+        )
+    )
+    def find(self, query: Query) -> None:
+        page = self.ledger.find(query, now=self.now, limit=1000, count=True)
+        expected = self.naive.find(query, self.now)
+        assert [entry.uid for entry in page.entries] == expected
+        assert page.total == len(expected)
+
     @rule(uid=consumes(uids), step=steps)
     def back_in_time(self, uid: str, step: int) -> None:
         """A time before the latest is read as the latest."""
@@ -522,6 +572,14 @@ class LapsesAgainstNaive(LedgerAgainstNaive):
     terms = replace(TERMS, max_lapses=1, cool_down=7)
 
 
+class PendingAgainstNaive(LedgerAgainstNaive):
+    """The same, where holds need not lapse."""
+
+    terms = replace(TERMS, max_life=None, max_holds=3, max_held=9)
+
+
+TestPendingAgainstNaive = PendingAgainstNaive.TestCase
+TestPendingAgainstNaive.settings = machine_size(steps=40)
 TestQuotasAgainstNaive = QuotasAgainstNaive.TestCase
 TestQuotasAgainstNaive.settings = machine_size(steps=50)
 TestLapsesAgainstNaive = LapsesAgainstNaive.TestCase

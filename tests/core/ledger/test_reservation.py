@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slotengine.core.ledger.commands import Annotate
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import (
@@ -28,6 +29,7 @@ NOW = 500
 # computed from the tables under test.
 EXPECTED: dict[State, dict[Verb, State | None]] = {
     State.HELD: {
+        Verb.ANNOTATE: State.HELD,
         Verb.EXTEND: State.HELD,
         Verb.MOVE: State.HELD,
         Verb.CONFIRM: State.CONFIRMED,
@@ -37,6 +39,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: None,
     },
     State.CONFIRMED: {
+        Verb.ANNOTATE: State.CONFIRMED,
         Verb.EXTEND: None,
         Verb.MOVE: State.CONFIRMED,
         Verb.CONFIRM: State.CONFIRMED,
@@ -46,6 +49,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: State.CANCELLED,
     },
     State.RELEASED: {
+        Verb.ANNOTATE: State.RELEASED,
         Verb.EXTEND: None,
         Verb.MOVE: None,
         Verb.CONFIRM: None,
@@ -55,6 +59,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: None,
     },
     State.EXPIRED: {
+        Verb.ANNOTATE: None,
         Verb.EXTEND: None,
         Verb.MOVE: None,
         Verb.CONFIRM: None,
@@ -64,6 +69,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: None,
     },
     State.CANCELLED: {
+        Verb.ANNOTATE: State.CANCELLED,
         Verb.EXTEND: None,
         Verb.MOVE: None,
         Verb.CONFIRM: None,
@@ -96,6 +102,8 @@ def ledger_with(state: State, *, swept: bool) -> Ledger:
 def do(ledger: Ledger, verb: Verb) -> Entry:
     slot = Proposal(30, 40, (Claim("room", 30, 40),), 100)
     match verb:
+        case Verb.ANNOTATE:
+            return ledger.annotate(Annotate("uid", tags=("vip",)), now=NOW)
         case Verb.EXTEND:
             return ledger.extend("uid", ttl=100, now=NOW)
         case Verb.MOVE:
@@ -134,7 +142,7 @@ def test_every_state_with_every_verb(state: State, verb: Verb, *, swept: bool) -
         after, changed = state, False
     else:
         assert do(ledger, verb).state_at(NOW) is after
-        changed = after is not state or verb in {Verb.EXTEND, Verb.MOVE}
+        changed = after is not state or verb in {Verb.EXTEND, Verb.MOVE, Verb.ANNOTATE}
     entry = ledger.get("uid", now=NOW)
     assert entry is not None
     assert entry.state_at(NOW) is after
@@ -161,7 +169,12 @@ def test_no_verb_is_both_a_step_and_a_repeat() -> None:
 
 
 def test_what_has_ended_stays_so_unless_reinstated() -> None:
-    ways_out = {(state, verb) for state in ENDED for verb in NEXT[state]}
+    ways_out = {
+        (state, verb)
+        for state in ENDED
+        for verb, after in NEXT[state].items()
+        if after is not state
+    }
     assert ways_out == {(State.EXPIRED, Verb.REINSTATE)}
 
 

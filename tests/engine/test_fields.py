@@ -1,0 +1,336 @@
+"""What a reservation has beside what it takes, holds that do not lapse, and questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from slotengine import (
+    PENDING,
+    Claim,
+    Event,
+    HoldExpired,
+    InvalidField,
+    InvalidTTL,
+    KeyReused,
+    LocalEngine,
+    Order,
+    Quota,
+    QuotaExceeded,
+    Request,
+    Reservation,
+    ReservationQuery,
+    SlotTaken,
+    StaleVersion,
+    State,
+    UnknownReservation,
+    minutes,
+)
+from slotengine.core.time.instant import from_us
+from slotengine.testing import SimClock
+
+START = datetime(2030, 1, 7, 9, 7, 13, tzinfo=UTC)
+NOW = datetime(2030, 1, 1, 8, 3, 21, tzinfo=UTC)
+HALF_HOUR = minutes(30)
+BIG = "x" * 65_536
+
+
+@pytest.fixture
+def clock() -> SimClock:
+    return SimClock(NOW)
+
+
+@pytest.fixture
+def engine(clock: SimClock) -> LocalEngine:
+    engine = LocalEngine(clock=clock)
+    engine.add_resource("room")
+    engine.add_resource("hall", capacity=50)
+    return engine
+
+
+def later(clock: SimClock, by: timedelta) -> None:
+    clock.set(from_us(clock.now()) + by)
+
+
+def asks(start: datetime = START, resource: str = "room", **more: Any) -> Request:
+    return Request(start, HALF_HOUR, (Claim(resource),), **more)
+
+
+# --- Metadata, details, tags -------------------------------------------------------------------
+
+
+def test_a_reservation_keeps_what_is_noted_of_it(engine: LocalEngine) -> None:
+    noted = {"guests": "3", "ä": ""}
+    hold = engine.reserve_request(asks(metadata=noted, details='{"a": 1}', tags=["vip", "new"]))
+    noted["guests"] = "4"
+    booking = engine.confirm(hold.uid)
+    for one in (hold, booking, engine.get(hold.uid)):
+        assert one is not None
+        assert one.metadata == {"guests": "3", "ä": ""}
+        assert (one.details, one.tags, one.series) == ('{"a": 1}', ("vip", "new"), None)
+    hold.metadata["guests"] = "5"
+    assert hold.metadata["guests"] == "3"
+    plain = engine.reserve("hall", START, HALF_HOUR)
+    assert (plain.metadata, plain.details, plain.tags, plain.key) == ({}, None, (), None)
+    assert (plain.serial, hold.serial) == (2, 1)
+    assert (plain.replaces, plain.replaced_by) == (None, None)
+
+
+def test_annotating_replaces_what_is_given_and_nothing_else(
+    engine: LocalEngine, clock: SimClock
+) -> None:
+    events: list[Event] = []
+    engine.observe(events.append)
+    hold = engine.reserve_request(asks(metadata={"a": "1"}, tags=["vip"], key="k"))
+    later(clock, timedelta(seconds=7))
+    one = engine.annotate(hold.uid, metadata={"b": "2"}, version=1)
+    assert (one.metadata, one.tags, one.details, one.version) == ({"b": "2"}, ("vip",), None, 2)
+    assert (one.until, one.state, one.key) == (hold.until, State.HELD, "k")
+    assert one.changed == NOW + timedelta(seconds=7)
+    assert engine.annotate(hold.uid, metadata={"b": "2"}, tags=["vip"]) == one
+    with pytest.raises(StaleVersion):
+        engine.annotate(hold.uid, details="late", version=1)
+    engine.annotate(hold.uid, details=BIG, tags=())
+    booking = engine.confirm(hold.uid)
+    assert (booking.details, booking.tags, booking.version) == (BIG, (), 4)
+    engine.cancel(hold.uid)
+    last = engine.annotate(hold.uid, metadata={}, details=None)
+    assert (last.metadata, last.details, last.state) == ({}, None, State.CANCELLED)
+    verbs = ["reserve", "annotate", "annotate", "confirm", "cancel", "annotate"]
+    assert [event.verb.value for event in events] == verbs
+    assert [event.reservation.version for event in events] == [1, 2, 3, 4, 5, 6]
+    engine.check_invariants()
+
+
+def test_what_has_expired_or_is_not_known_cannot_be_annotated(
+    engine: LocalEngine, clock: SimClock
+) -> None:
+    hold = engine.reserve("room", START, HALF_HOUR)
+    later(clock, minutes(5))
+    with pytest.raises(HoldExpired):
+        engine.annotate(hold.uid, tags=["late"])
+    with pytest.raises(UnknownReservation):
+        engine.annotate("nobody", tags=["late"])
+
+
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("metadata must map", {"metadata": ["a"]}),
+    ("metadata must have names that are strings", {"metadata": {5: "x"}}),
+    ("metadata must have names of 1 to 40", {"metadata": {"": "x"}}),
+    ("metadata must have names of 1 to 40", {"metadata": {"n" * 41: "x"}}),
+    ("metadata must have texts of at most 500", {"metadata": {"n": "x" * 501}}),
+    ("metadata must have texts of at most 500", {"metadata": {"n": 5}}),
+    ("metadata must have texts of at most 500", {"metadata": {"n": "\ud800"}}),
+    ("metadata must have at most 50", {"metadata": {f"n{i}": "" for i in range(51)}}),
+    ("details must be a string of at most 65536 bytes", {"details": b"x"}),
+    ("details must be a string of at most 65536 bytes", {"details": f"{BIG}x"}),
+    ("details must be a string of at most 65536 bytes", {"details": "a\0"}),
+    ("details must be at most 65536 bytes, not 65537", {"details": f"{BIG[:-1]}ä"}),
+    ("tags must be several", {"tags": "vip"}),
+    ("tags must be strings of 1 to 64", {"tags": [""]}),
+    ("tags must be strings of 1 to 64", {"tags": ["x" * 65]}),
+    ("tags must be strings of 1 to 64", {"tags": [5]}),
+    ("tags must be at most 16, not 17", {"tags": [f"t{i}" for i in range(17)]}),
+    ("tags must each be given once", {"tags": ["a", "b", "a"]}),
+]
+
+
+@pytest.mark.parametrize(("problem", "given"), BAD)
+def test_what_cannot_be_kept_is_refused(
+    engine: LocalEngine, problem: str, given: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidField, match=problem):
+        engine.reserve_request(asks(**given))
+    hold = engine.reserve("room", START, HALF_HOUR)
+    with pytest.raises(InvalidField, match=problem):
+        engine.annotate(hold.uid, **given)
+    assert engine.get(hold.uid) == hold
+
+
+def test_as_much_as_may_be_kept_is_kept(engine: LocalEngine) -> None:
+    metadata = {"n" * (i % 40) + f"{i:02}"[-1 - (i % 40 < 39) :]: "x" * 500 for i in range(50)}
+    tags = [f"{i:064}" for i in range(16)]
+    made = engine.reserve_request(asks(metadata=metadata, tags=tags, details=BIG))
+    assert (made.metadata, list(made.tags), made.details) == (metadata, tags, BIG)
+
+
+def test_a_key_is_for_one_request_with_all_that_is_noted(engine: LocalEngine) -> None:
+    hold = engine.reserve_request(asks(key="k", tags=["vip"]))
+    assert engine.reserve_request(asks(key="k", tags=["vip"])) == hold
+    with pytest.raises(KeyReused):
+        engine.reserve_request(asks(key="k", tags=["new"]))
+
+
+def test_all_of_a_reservation_is_told_as_json(engine: LocalEngine) -> None:
+    request = Request(
+        START, HALF_HOUR, (Claim("room", before=minutes(5)), Claim("hall", units=2)),
+        holder="ada", key="k", event_type="talk", metadata={"a": "1"}, details="d", tags=("vip",),
+    )  # fmt: skip
+    hold = engine.reserve_request(request)
+    assert json.loads(json.dumps(hold.as_dict())) == {
+        "uid": hold.uid, "serial": 1, "state": "held", "version": 1,
+        "start": "2030-01-07T09:07:13+00:00", "end": "2030-01-07T09:37:13+00:00",
+        "until": "2030-01-01T08:08:21+00:00", "created": "2030-01-01T08:03:21+00:00",
+        "changed": "2030-01-01T08:03:21+00:00", "holder": "ada", "event_type": "talk", "key": "k",
+        "seats": None, "metadata": {"a": "1"}, "details": "d", "tags": ["vip"], "series": None,
+        "replaces": None, "replaced_by": None,
+        "claims": [
+            {"resource": "room", "units": 1,
+             "start": "2030-01-07T09:02:13+00:00", "end": "2030-01-07T09:37:13+00:00"},
+            {"resource": "hall", "units": 2,
+             "start": "2030-01-07T09:07:13+00:00", "end": "2030-01-07T09:37:13+00:00"},
+        ],
+    }  # fmt: skip
+    assert engine.confirm(hold.uid).as_dict()["until"] is None
+
+
+# --- Holds that do not lapse -------------------------------------------------------------------
+
+
+def test_a_pending_hold_does_not_lapse(engine: LocalEngine, clock: SimClock) -> None:
+    ways: list[Callable[[datetime], Reservation]] = [
+        lambda start: engine.reserve("room", start, HALF_HOUR, ttl=PENDING),
+        lambda start: engine.reserve_request(asks(start, ttl=PENDING)),
+    ]
+    for i, make in enumerate(ways):
+        start = START + timedelta(days=100 * i)
+        hold = make(start)
+        assert (hold.until, hold.state) == (None, State.HELD)
+        later(clock, timedelta(days=40))
+        engine.sweep()
+        assert engine.get(hold.uid) == hold
+        with pytest.raises(SlotTaken) as refusal:
+            engine.reserve("room", start, HALF_HOUR, past=True)
+        assert refusal.value.retry_at is None
+        engine.check_invariants()
+        if i:
+            assert engine.confirm(hold.uid).state is State.CONFIRMED
+        else:
+            assert engine.release(hold.uid).state is State.RELEASED
+        engine.check_invariants()
+
+
+def test_a_hold_becomes_pending_and_lapses_again(engine: LocalEngine, clock: SimClock) -> None:
+    hold = engine.reserve("room", START, HALF_HOUR)
+    assert engine.extend(hold.uid, ttl=PENDING).until is None
+    moved = engine.move(hold.uid, START + minutes(5))
+    assert (moved.until, moved.version) == (None, 3)
+    later(clock, minutes(60))
+    assert engine.extend(hold.uid, ttl=minutes(1)).until == NOW + minutes(61)
+    assert engine.move(hold.uid, START, ttl=PENDING).until is None
+    engine.extend(hold.uid, ttl=minutes(1))
+    later(clock, minutes(1))
+    assert engine.sweep() == 1
+    engine.check_invariants()
+
+
+def test_what_caps_the_life_of_holds_admits_no_pending_ones(clock: SimClock) -> None:
+    engine = LocalEngine(clock=clock, max_life=minutes(60), max_holds=1)
+    engine.add_resource("room")
+    with pytest.raises(InvalidTTL):
+        engine.reserve("room", START, HALF_HOUR, ttl=PENDING)
+    free = LocalEngine(clock=clock, max_holds=1)
+    free.add_resource("room", capacity=2)
+    with pytest.raises(InvalidTTL):
+        free.reserve(
+            "room", START, HALF_HOUR, ttl=PENDING, holder="a", quota=Quota(life=minutes(60))
+        )
+    free.reserve("room", START, HALF_HOUR, ttl=PENDING, holder="a")
+    with pytest.raises(QuotaExceeded) as refusal:
+        free.reserve("room", START, HALF_HOUR, holder="a")
+    assert refusal.value.retry_at is None
+
+
+# --- Questions ---------------------------------------------------------------------------------
+
+
+def test_pages_are_right_while_others_come_and_go(engine: LocalEngine, clock: SimClock) -> None:
+    made = [
+        engine.reserve("hall", START + minutes(i), HALF_HOUR, holder="ada" if i % 2 else "bob")
+        for i in range(20)
+    ]
+    query = ReservationQuery(resource="hall", limit=6, total=True)
+    page = engine.find(query)
+    assert page.total == 20
+    told = list(page.reservations)
+    while page.cursor is not None:
+        engine.reserve("hall", START - minutes(len(told)), HALF_HOUR)
+        engine.release(made[0].uid)
+        engine.confirm(made[1].uid)
+        page = engine.find(query.following(page))
+        told += page.reservations
+    assert [one.uid for one in told] == [one.uid for one in made]
+    with pytest.raises(InvalidField, match="after must not be asked for"):
+        query.following(page)
+    engine.check_invariants()
+    held = ReservationQuery(holder="ada", states={State.HELD}, order=Order.CREATED, descending=True)
+    assert [one.uid for one in engine.find(held).reservations] == [
+        one.uid for one in reversed(made[3::2])
+    ]
+    later(clock, minutes(5))
+    expired = ReservationQuery(holder="ada", states=[State.EXPIRED])
+    assert len(engine.find(expired).reservations) == 9
+    assert engine.sweep() == 21
+    assert len(engine.find(expired).reservations) == 9
+    engine.check_invariants()
+    recent = ReservationQuery(changed_since=engine.now(), order=Order.CHANGED)
+    assert len(engine.find(recent).reservations) == 21
+    later(clock, minutes(60))
+    engine.sweep()
+    assert engine.find(ReservationQuery(created_since=NOW)).reservations == [
+        engine.get(made[1].uid)
+    ]
+    engine.forget_bookings(engine.now())
+    engine.check_invariants()
+
+
+def test_tags_and_ranges_are_found(engine: LocalEngine) -> None:
+    vip = engine.reserve_request(asks(tags=["vip"]))
+    span = {"start": START + minutes(29), "end": START + minutes(40)}
+    found = engine.find(ReservationQuery(tag="vip", **span))  # type: ignore[arg-type]
+    assert found.reservations == [vip]
+    engine.annotate(vip.uid, tags=["new"])
+    assert engine.find(ReservationQuery(tag="vip")).reservations == []
+    found = engine.find(ReservationQuery(tag="new", resource="room", created_since=NOW))
+    assert [one.uid for one in found.reservations] == [vip.uid]
+
+
+@pytest.mark.parametrize(
+    ("problem", "ask"),
+    [
+        ("query must be", lambda: "room"),
+        ("holder must be", lambda: ReservationQuery(holder="")),
+        ("states must be", lambda: ReservationQuery(states="held")),  # type: ignore[arg-type]
+        ("states must be", lambda: ReservationQuery(states=[])),
+        ("states must be", lambda: ReservationQuery(states=5)),  # type: ignore[arg-type]
+        ("order must be", lambda: ReservationQuery(order="start")),  # type: ignore[arg-type]
+        ("limit must be", lambda: ReservationQuery(limit=0)),
+        ("limit must be", lambda: ReservationQuery(limit=1001)),
+        ("end and start", lambda: ReservationQuery(start=START)),
+        ("end must be after", lambda: ReservationQuery(start=START, end=START)),
+        ("created_since", lambda: ReservationQuery(created_since=datetime(2030, 1, 1))),  # noqa: DTZ001
+        ("after must be the cursor of a page", lambda: ReservationQuery(after="x")),
+        ("after must be the cursor of a page", lambda: ReservationQuery(after="AAAA")),
+        ("after must be the cursor of a page", lambda: ReservationQuery(after=5)),  # type: ignore[arg-type]
+    ],
+)
+def test_questions_that_make_no_sense_are_refused(
+    engine: LocalEngine, problem: str, ask: Callable[[], ReservationQuery]
+) -> None:
+    with pytest.raises(InvalidField, match=problem):
+        engine.find(ask())
+
+
+def test_a_cursor_is_for_its_own_question(engine: LocalEngine) -> None:
+    for i in range(3):
+        engine.reserve("hall", START, HALF_HOUR, holder=f"h{i}")
+    page = engine.find(ReservationQuery(limit=1, states=[State.HELD, State.CONFIRMED]))
+    with pytest.raises(InvalidField, match="cursor of another question"):
+        engine.find(ReservationQuery(limit=1, after=page.cursor))
+    states = (State.CONFIRMED, State.HELD)
+    again = ReservationQuery(limit=5, states=states, after=page.cursor)
+    assert len(engine.find(again).reservations) == 2
