@@ -8,12 +8,13 @@ the slots that they find.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import hypothesis.strategies as st
 from hypothesis import event, given
 
+from slotengine.core.ledger.config import Kind, Put, ResourceConfig, Retire
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import ENDED, Claim, State
@@ -72,6 +73,7 @@ class Shop:
     now: int
     busy: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     uids: list[str] = field(default_factory=list)
+    retired: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(maintenance=self.maintenance)
@@ -94,7 +96,15 @@ class Shop:
         entries = [self.ledger.get(uid, now=self.now) for uid in self.uids]
         seen = [ObservedReservation.of(entry, self.now) for entry in entries if entry is not None]
         live = [one for one in seen if one.state in {State.HELD, State.CONFIRMED}]
-        return World(self.resources, live, self.busy, self.now)
+        return World(self.resources, live, self.busy, self.now, self.retired)
+
+    def configure(self, *entries: Put | Retire) -> bool:
+        """Change the configuration by force, and return whether that was accepted."""
+        try:
+            self.service.configure(entries, now=self.now, force=True)
+        except (Refused, InvalidRequest):
+            return False
+        return True
 
     def offered(self, query: AvailabilityQuery) -> dict[int, int]:
         found = self.service.available_slots(query, now=self.now)
@@ -120,9 +130,20 @@ def shops(draw: st.DrawFn) -> Shop:
 
 def do_something(draw: st.DrawFn, shop: Shop) -> None:
     """Reserve something at random and perhaps confirm it, or let time pass, or import busy time."""
-    what = draw(st.sampled_from(("hold", "hold", "book", "book", "wait", "busy", "end", "move")))
+    what = draw(
+        st.sampled_from(
+            ("hold", "hold", "book", "book", "wait", "busy", "end", "move", "set", "set", "retire")
+        )
+    )
     if what == "wait":
         shop.now += draw(strategies.instants(st.sampled_from((MINUTE, 10 * MINUTE, TTL))))
+    elif what == "set":
+        change_rules(draw, shop)
+    elif what == "retire":
+        name = draw(st.sampled_from([*HOSTS, *(one.id for one in shop.types)]))
+        kind = Kind.RESOURCE if name in HOSTS else Kind.EVENT_TYPE
+        assert shop.configure(Retire(kind, name, name not in shop.retired))
+        shop.retired ^= {name}
     elif what in {"end", "move"}:
         end_or_move(draw, shop, what)
     elif what == "busy":
@@ -146,6 +167,28 @@ def do_something(draw: st.DrawFn, shop: Shop) -> None:
         uid = shop.reserve(request)
         if uid is not None and what == "book":
             shop.ledger.confirm(uid, now=shop.now)
+
+
+def change_rules(draw: st.DrawFn, shop: Shop) -> None:
+    """Change the hours or the capacity of a host, or most rules of an event type."""
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(list(HOSTS)))
+        units, hours = draw(st.integers(1, 3)), draw(schedules(shop.night))
+        if shop.configure(
+            Put(Kind.RESOURCE, name, ResourceConfig(units, hours, name in shop.retired))
+        ):
+            shop.resources[name] = units, hours
+        return
+    i = draw(st.sampled_from((0, 1)))
+    before = shop.types[i]
+    there = {name: capacity for name, (capacity, _) in shop.resources.items()}
+    after = draw(strategies.event_types(before.id, there, shop.night))
+    # What a limit has counted, in which zone, and seats that are taken stay as they are.
+    with suppress(InvalidRequest):
+        after = replace(after, limits=before.limits, zone=before.zone, seats=before.seats)
+        if shop.configure(Put(Kind.EVENT_TYPE, before.id, after)):
+            shop.types[i] = after
+            shop.retired.discard(before.id)
 
 
 def adopt(draw: st.DrawFn, shop: Shop, event_type: EventType, start: int) -> None:
