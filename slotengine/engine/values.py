@@ -12,7 +12,7 @@ from slotengine.core.ledger import expiry
 from slotengine.core.ledger import reservation as core
 from slotengine.core.ledger.checks import check_schedule, check_span
 from slotengine.core.ledger.extra import Extra, Series
-from slotengine.core.ledger.keys import digest
+from slotengine.core.ledger.keys import digest, encode, said
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota as CoreQuota
 from slotengine.core.ledger.reservation import Demand, Entry, Seats, State
@@ -189,11 +189,17 @@ class Request:
 ASKED: Final = tuple(one.name for one in fields(Request) if one.name not in {"key", "quota"})
 """The fields that have to be the same when a request is repeated with its key."""
 
+UNSAID: Final = {
+    one.name: encode(one.default_factory() if callable(one.default_factory) else one.default)
+    for one in fields(Request)
+    if one.name in ASKED
+}
+"""The canonical form of each field that is not said."""
+
 
 def asked_by(request: Request) -> dict[str, object]:
     """Return what a request asks, by name, for a digest.  What was not said is left out."""
-    said = ((name, getattr(request, name)) for name in ASKED)
-    asked = {name: value for name, value in said if value is not None and value not in ({}, ())}
+    asked = said({name: getattr(request, name) for name in ASKED}, UNSAID)
     asked["claims"] = [(one.resource, one.units, one.before, one.after) for one in request.claims]
     return asked
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from slotengine import (
+    ALWAYS_OPEN,
     BusySpan,
     Claim,
     Event,
@@ -27,6 +29,8 @@ from slotengine import (
     Verb,
     minutes,
 )
+from slotengine.core.ledger.keys import digest
+from slotengine.engine.values import asked_by
 
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
 HALF_HOUR = minutes(30)
@@ -215,3 +219,27 @@ def test_claims_must_be_claims(claims: tuple[Claim, ...]) -> None:
     request = Request(datetime(2030, 1, 7, 9, tzinfo=UTC), minutes(30), claims)
     with pytest.raises(InvalidField, match="must be a tuple of Claims"):
         request.proposal(1)
+
+
+def test_the_digest_of_a_request_never_changes() -> None:
+    """Also if requests can say more: what is not said is no part of it."""
+    start = datetime(2030, 1, 7, 9, 0, 30, tzinfo=UTC)
+    plain = Request(start, minutes(30), (Claim("room"),))
+    full = Request(
+        start.astimezone(ZoneInfo("Asia/Kolkata")),
+        minutes(30),
+        (Claim("room", 2, before=minutes(5)), Claim("desk")),
+        "caffè",
+        minutes(7),
+        event_type="class",
+        seats=Seats(3, 2),
+        schedule=ALWAYS_OPEN,
+        past=True,
+    )
+    assert [digest("reserve", **asked_by(one)).hex() for one in (plain, full)] == [
+        "019974ad50b0a09bcdbae6ad2fd54bc57f",
+        "01266b54ec3945198ec220e404df11cacf",
+    ]
+    explicit = Request(start, minutes(30), (Claim("room", units=1),), ttl=None, past=False)
+    assert asked_by(explicit) == asked_by(plain)
+    assert set(asked_by(plain)) == {"start", "length", "claims"}

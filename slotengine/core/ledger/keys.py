@@ -21,8 +21,9 @@ The canonical form is a byte string, in which every value has one encoding::
     schedules               <{...}>               (their text: see `schedule_text`)
     anything else           ?[...]                (its class, and its own ``repr`` if it has one)
 
-A field that was not given is left out.  So a field that is added later changes no digest
-that was made before.  Anything else that changes the form has to change `FORM`.
+A field that has the value which it has if it is not said is left out (`said`).  So a field that
+is added later changes no digest that was made before.  Anything else that changes the form has
+to change `FORM`.
 """
 
 from __future__ import annotations
@@ -60,6 +61,17 @@ def digest(verb: str, /, **asked: object) -> bytes:
     """
     given = {name: value for name, value in asked.items() if value is not None}
     return FORM.to_bytes() + blake2b(encode((verb, given)), digest_size=16).digest()
+
+
+def said(asked: Mapping[str, object], unsaid: Mapping[str, bytes]) -> dict[str, object]:
+    """Return what was said of what is asked.
+
+    ``unsaid`` has the canonical form that each field has if it is not said.
+
+    >>> said({"seats": 1, "enforce": False}, {"seats": encode(1), "enforce": encode(True)})
+    {'enforce': False}
+    """
+    return {name: value for name, value in asked.items() if encode(value) != unsaid.get(name)}
 
 
 def encode(value: object) -> bytes:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.ledger.checks import is_count
 from slotengine.core.ledger.config import limit_id
-from slotengine.core.ledger.keys import digest
+from slotengine.core.ledger.keys import digest, encode, said
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
 from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME
@@ -50,6 +50,10 @@ class SlotRequest(NamedTuple):
     """Whether to enforce hours, notice and booking window."""
     quota: Quota | None = None
     """A quota for the holder, besides the engine's own; the lower limit decides."""
+
+
+UNSAID: Final = {name: encode(value) for name, value in SlotRequest._field_defaults.items()}
+"""The canonical form of each field of a slot request that is not said."""
 
 
 class HostRule(NamedTuple):
@@ -284,7 +288,7 @@ class BookingRules:
     def _digest(self, request: SlotRequest) -> bytes:
         """Return the digest of what the caller asked, but for key and quota."""
         asked = request._replace(event_type=self.id, key=None, quota=None)
-        return digest("slot", **asked._asdict())
+        return digest("slot", **said(asked._asdict(), UNSAID))
 
     def demand(self, enforce: bool) -> Demand:
         """Return what the reservation must satisfy, now and whenever it is reinstated."""

@@ -81,7 +81,7 @@ def test_all_that_was_asked_for_is_proposed() -> None:
         key="k",
         pools=(pool,),
         limits=(Claim("limit:day count:talk", 0, DAY), Claim("limit:day time:talk", 0, DAY, 30)),
-        digest=digest("slot", **request._replace(key=None)._asdict()),
+        digest=digest("slot", event_type="talk", start=HOUR, ttl=MINUTE, holder="somebody"),
         closed=(),
         demand=Demand.RULES,
     )
@@ -237,3 +237,24 @@ def test_a_move_renews_if_asked(service: BookingService) -> None:
     assert service.move("a", SlotRequest("talk", HOUR, ttl=MINUTE), now=10).until == MINUTE
     moved = service.move("a", SlotRequest("talk", HOUR, ttl=MINUTE), now=10, renew=True)
     assert moved.until == MINUTE + 10
+
+
+def test_the_digest_of_a_request_never_changes() -> None:
+    """Also if requests can say more: what is not said is no part of it."""
+    rules = planned(any_of=[["host-1", "host-2"]])
+    plain = SlotRequest("talk", HOUR, key="k")
+    full = SlotRequest(
+        "talk", HOUR + 7, 30 * MINUTE, MINUTE, "caffè", "k", 1, frozenset({"room", "host-2"}),
+        enforce=False,
+    )  # fmt: skip
+    assert [digest_of(rules, one).hex() for one in (plain, full)] == [
+        "01a277a647528bdee89a414338c374c6cc",
+        "0101edf05ecf3a085ead22cd41934e0169",
+    ]
+    assert digest_of(rules, plain._replace(key="other")) == digest_of(rules, plain)
+
+
+def digest_of(rules: BookingRules, request: SlotRequest) -> bytes:
+    digest = rules.proposal(request).digest
+    assert digest is not None
+    return digest
