@@ -175,7 +175,7 @@ class WaitlistAgainstNaive(RuleBasedStateMachine):
         got: Any = outcome(lambda: self.seen(self.decided(command)[0]))
         if isinstance(got, tuple) and isinstance(got[1], tuple):
             names = {uid: name for name, uid in self.uid_of.items()}
-            got = got[0], tuple(names.get(field, field) for field in got[1])
+            got = got[0], tuple(names.get(field, field) for field in got[1]), *got[2:]
         with self.naive_waitlist.bypassed() if jump else nullcontext():
             assert got == outcome(theirs)
         self.settle()
