@@ -165,11 +165,14 @@ class BlockingEngine:
     confirm = _carried(SlotEngine.confirm)
     release = _carried(SlotEngine.release)
     cancel = _carried(SlotEngine.cancel)
+    replace = _carried(SlotEngine.replace)
+    annotate = _carried(SlotEngine.annotate)
     forget_bookings = _carried(SlotEngine.forget_bookings)
     get = _carried(SlotEngine.get)
     busy = _carried(SlotEngine.busy)
     is_free = _carried(SlotEngine.is_free)
     reservations = _carried(SlotEngine.reservations)
+    find = _carried(SlotEngine.find)
 
     def run(self, step: Callable[[LocalEngine], R]) -> R:
         """Do as `SlotEngine.run`: the function is called in the engine's own thread."""

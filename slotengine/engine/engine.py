@@ -455,6 +455,8 @@ class SlotEngine:
     confirm = _awaited(LocalEngine.confirm)
     release = _awaited(LocalEngine.release)
     cancel = _awaited(LocalEngine.cancel)
+    replace = _awaited(LocalEngine.replace)
+    annotate = _awaited(LocalEngine.annotate)
 
     async def forget_bookings(self, before: datetime) -> int:
         """Do as `LocalEngine.forget_bookings`; others have their turn meanwhile."""
@@ -471,6 +473,7 @@ class SlotEngine:
     busy = _awaited(LocalEngine.busy)
     is_free = _awaited(LocalEngine.is_free)
     reservations = _awaited(LocalEngine.reservations)
+    find = _awaited(LocalEngine.find)
 
     def subscribe(self, *, buffer: int = 1024) -> Subscription:
         """Return a stream of all changes from now on; see `Subscription`.

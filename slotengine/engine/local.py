@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record, Waits
 from slotengine.core.ledger.checks import check_name, check_text
-from slotengine.core.ledger.commands import Annotate, Reserve
+from slotengine.core.ledger.commands import Annotate, Replace, Reserve
 from slotengine.core.ledger.config import Configured, Kind, Setting, SettingChange, check_kind
 from slotengine.core.ledger.extra import KEEP, Keep
 from slotengine.core.ledger.ledger import Ledger
@@ -51,6 +51,7 @@ from slotengine.engine.values import (
     Statistics,
     demand_of,
     digest_of_any,
+    in_series,
     metadata_of,
     quota_or_none,
     slots_of,
@@ -353,8 +354,12 @@ class LocalEngine:
         proposal, now = self.proposal(request), self.read_clock()
         return self.answer(self.service.adopt(proposal, uid=self._uid_for(proposal), now=now))
 
-    def reserve_all(self, requests: Sequence[Request], *, jump: bool = False) -> list[Reservation]:
+    def reserve_all(
+        self, requests: Sequence[Request], *, series: bool = False, jump: bool = False
+    ) -> list[Reservation]:
         """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
+
+        As a ``series``, each of them says of which it is and which of it: its `Series`.
 
         Raises as `reserve_request` does, for the first that cannot be had; the
         error's ``index`` says which that is.
@@ -371,6 +376,8 @@ class LocalEngine:
         1
         """
         proposals, now = self._proposals(requests), self.read_clock()
+        if series and proposals:
+            proposals = in_series(self._uid_for(proposals[0]), proposals)
         uids = [self._uid_for(one) for one in proposals]
         try:
             entries = self.ledger.reserve_all(proposals, uids=uids, now=now, jump=jump)
@@ -779,6 +786,40 @@ class LocalEngine:
         """
         now = self.read_clock()
         return self.answer(self.ledger.cancel(uid, now=now, version=version))
+
+    def replace(
+        self, uid: str, request: Request, *, version: int | None = None, jump: bool = False
+    ) -> Reservation:
+        """End a hold or a booking and make another one in its place, in one step.
+
+        A hold is replaced by a hold, and a booking by a booking.  What the first one takes is
+        not in the way of the second, nor does it count for the holder's quota.  The new one
+        has the holder of the old one unless the request names one, and its metadata, details,
+        tags and series unless the request has any of these.  Each names the other
+        (``replaces``, ``replaced_by``).  With a ``key``, repeating the call returns the new one.
+
+        >>> from datetime import UTC
+        >>> from slotengine import Claim, minutes
+        >>> nine = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> old = engine.confirm(engine.reserve("room-1", nine, minutes(30)).uid)
+        >>> request = Request(nine + minutes(15), minutes(30), (Claim("room-1"),))
+        >>> new = engine.replace(old.uid, request)
+        >>> print(new.state, new.replaces == old.uid, engine.get(old.uid).state)
+        State.CONFIRMED True State.CANCELLED
+
+        If it is refused, nothing has changed.  Raises what `reserve_request` raises, and
+        `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`.
+        """
+        proposal, now = self.proposal(request), self.read_clock()
+        command = Replace(uid, proposal, self._uid_for(proposal), version, jump)
+        try:
+            entry = self.ledger.replace(command, now=now)
+        except Refused:
+            self.refused += 1
+            raise
+        return self.answer(entry)
 
     def annotate(
         self,

@@ -233,6 +233,14 @@ def extra_of(metadata: object, details: str | None, tags: object) -> Extra | Non
     return Extra(metadata_of(metadata), details, texts_of("tags", tags)).or_none()
 
 
+def in_series(uid: str, proposals: Iterable[Proposal]) -> list[Proposal]:
+    """Return the same proposals as those of one series, in this order."""
+    return [
+        one._replace(extra=(one.extra or Extra())._replace(series=Series(uid, i)))
+        for i, one in enumerate(proposals)
+    ]
+
+
 def metadata_of(metadata: object) -> tuple[tuple[str, str], ...]:
     """Return metadata as the core understands it.  Raises `InvalidField`."""
     if not isinstance(metadata, Mapping):

@@ -11,6 +11,7 @@ import pytest
 
 from slotengine import (
     PENDING,
+    BlockingEngine,
     Claim,
     Event,
     HoldExpired,
@@ -24,10 +25,12 @@ from slotengine import (
     Request,
     Reservation,
     ReservationQuery,
+    Series,
     SlotTaken,
     StaleVersion,
     State,
     UnknownReservation,
+    WrongState,
     minutes,
 )
 from slotengine.core.time.instant import from_us
@@ -334,3 +337,92 @@ def test_a_cursor_is_for_its_own_question(engine: LocalEngine) -> None:
     states = (State.CONFIRMED, State.HELD)
     again = ReservationQuery(limit=5, states=states, after=page.cursor)
     assert len(engine.find(again).reservations) == 2
+
+
+# --- In place of another, and in series --------------------------------------------------------
+
+
+def test_a_hold_is_replaced_by_a_hold(engine: LocalEngine, clock: SimClock) -> None:
+    events: list[Event] = []
+    old = engine.reserve_request(asks(holder="ada", tags=["vip"], ttl=minutes(9)))
+    engine.observe(events.append)
+    later(clock, minutes(1))
+    request = asks(START + minutes(7), ttl=minutes(2), key="k")
+    new = engine.replace(old.uid, request, version=1)
+    assert (new.state, new.holder, new.tags, new.version) == (State.HELD, "ada", ("vip",), 1)
+    assert (new.start, new.until) == (START + minutes(7), NOW + minutes(3))
+    assert (new.replaces, new.replaced_by) == (old.uid, None)
+    gone = engine.get(old.uid)
+    assert gone is not None
+    assert (gone.state, gone.replaced_by, gone.version) == (State.RELEASED, new.uid, 2)
+    assert [event.verb.value for event in events] == ["release", "reserve"]
+    assert engine.replace(old.uid, request, version=1) == new
+    with pytest.raises(WrongState):
+        engine.replace(old.uid, asks(START + minutes(7)))
+    third = engine.replace(new.uid, asks(tags=["new"], holder="bob"), jump=True)
+    assert (third.holder, third.tags, third.replaces) == ("bob", ("new",), new.uid)
+    engine.check_invariants()
+
+
+def test_a_booking_is_replaced_by_a_booking(engine: LocalEngine) -> None:
+    old = engine.confirm(engine.reserve("room", START, HALF_HOUR).uid)
+    new = engine.replace(old.uid, asks(START + minutes(10)))
+    assert (new.state, new.until, new.version) == (State.CONFIRMED, None, 2)
+    gone = engine.get(old.uid)
+    assert gone is not None
+    assert (gone.state, gone.replaced_by) == (State.CANCELLED, new.uid)
+    engine.check_invariants()
+
+
+def test_nothing_has_changed_if_the_new_one_is_refused(engine: LocalEngine) -> None:
+    old = engine.reserve("room", START, HALF_HOUR, holder="ada")
+    engine.reserve("room", START + HALF_HOUR, HALF_HOUR)
+    before = engine.statistics()
+    with pytest.raises(SlotTaken):
+        engine.replace(old.uid, asks(START + minutes(10)))
+    assert engine.get(old.uid) == old
+    assert engine.statistics().accepted == before.accepted
+    assert engine.statistics().refused == before.refused + 1
+
+
+def test_what_is_replaced_does_not_count_for_the_quota(clock: SimClock) -> None:
+    engine = LocalEngine(clock=clock)
+    engine.add_resource("room", capacity=3)
+    quota = Quota(holds=1)
+    old = engine.reserve("room", START, HALF_HOUR, holder="ada", quota=quota)
+    new = engine.replace(old.uid, asks(holder="ada", quota=quota))
+    other = engine.reserve("room", START, HALF_HOUR, holder="bob")
+    with pytest.raises(QuotaExceeded):
+        engine.replace(other.uid, asks(holder="ada", quota=quota))
+    assert engine.replace(new.uid, asks(holder="ada", quota=quota)).holder == "ada"
+    strict = LocalEngine(clock=clock)
+    strict.add_resource("room")
+    first = strict.reserve("room", START, HALF_HOUR, holder="ada")
+    again = strict.replace(first.uid, asks(holder="ada", quota=Quota(holds=1)))
+    with pytest.raises(QuotaExceeded):
+        strict.replace(again.uid, asks(holder="ada", quota=Quota(held=minutes(29))))
+    strict.check_invariants()
+
+
+def test_reservations_of_a_series_say_which_they_are(engine: LocalEngine) -> None:
+    weekly = [asks(START + timedelta(weeks=i), tags=["yoga"] if i else []) for i in range(3)]
+    made = engine.reserve_all(weekly, series=True)
+    uid = made[0].series and made[0].series.uid
+    assert [one.series for one in made] == [Series(uid or "", i) for i in range(3)]
+    assert [one.tags for one in made] == [(), ("yoga",), ("yoga",)]
+    assert made[1].as_dict()["series"] == {"uid": uid, "position": 1}
+    engine.release(made[1].uid)
+    assert len(engine.find(ReservationQuery(series=uid)).reservations) == 3
+    assert engine.reserve_all([], series=True) == []
+    with pytest.raises(SlotTaken):
+        engine.reserve_all(weekly, series=True)
+
+
+def test_threads_and_tasks_have_the_same_verbs() -> None:
+    with BlockingEngine() as engine:
+        engine.add_resource("room")
+        hold = engine.reserve("room", START, HALF_HOUR)
+        new = engine.replace(hold.uid, asks())
+        assert engine.annotate(new.uid, tags=["vip"]).tags == ("vip",)
+        (found,) = engine.find(ReservationQuery(tag="vip")).reservations
+        assert found.uid == new.uid

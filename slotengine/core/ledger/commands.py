@@ -154,7 +154,22 @@ class Annotate(NamedTuple):
     client: CommandId | None = None
 
 
+class Replace(NamedTuple):
+    """End a hold or a booking, and make another one in its place, in one step.
+
+    The first one's claims are not in the way of the second, which has a ``new_uid``.  A hold
+    gives way to a hold, a booking to a booking.  Each names the other.
+    """
+
+    uid: str
+    request: Proposal
+    new_uid: str
+    version: int | None = None
+    jump: bool = False
+    client: CommandId | None = None
+
+
 Command: TypeAlias = (
-    Reserve | Adopt | Move | Extend | Confirm | Release | Cancel | Annotate | Configure
+    Reserve | Adopt | Move | Extend | Confirm | Release | Cancel | Annotate | Replace | Configure
 )
 """Whatever can be asked of a ledger."""

@@ -32,6 +32,7 @@ from slotengine.core.ledger.commands import (
     Extend,
     Move,
     Release,
+    Replace,
     Reserve,
 )
 from slotengine.core.ledger.config import EVENT_TYPE, Configure, Configured
@@ -61,6 +62,7 @@ from slotengine.core.ledger.reservation import (
     REINSTATE,
     RELEASE,
     REPEATS,
+    REPLACE,
     RESERVE,
     UNDYING,
     Demand,
@@ -128,6 +130,8 @@ def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOME
             return decide_move(state, command, now)
         case Configure():
             return decide_configure(state, command, now)
+        case Replace():
+            return decide_replace(state, command, now)
         case Annotate():
             return decide_annotate(state, command, now)
         case _:
@@ -307,6 +311,48 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
         event_type=slot.event_type, demand=slot.demand,
     )  # fmt: skip
     return Decision((*expiries(state, lapsed, now), change), (uid,))
+
+
+def decide_replace(state: LedgerState, command: Replace, now: int) -> Decision:
+    uid, request, new_uid, version, jump, _ = command
+    check_uid(state, new_uid)
+    check_proposal(state, request)
+    made = _known_request(state, request, now)
+    if made is not None:
+        return Decision((), (made.uid,))
+    entry = known(state, uid, now)
+    admits(entry, REPLACE, now, version)
+    held = entry.state is HELD
+    request = _in_place_of(entry, request if held else request._replace(quota=None))
+    if held:
+        check_ttl_of(state, request.ttl, request.quota)
+    check_not_retired(state, request.event_type)
+    _check_ahead(request, now)
+    view = state.occupancy.view(now, entry, ticket=AHEAD if jump else NEWCOMER)
+    holders = _counted_for(state, request.quota) if held else None
+    if holders is not None:
+        length = request.end - request.start
+        holders.check(request.holder, length, view, request.quota, own=entry)
+    request = admitted(state, request, view)
+    slot = state.occupancy.decide(request, view)
+    lapsed = _lapsed_before_new(state, slot, request.holder if held else None, request.key, view)
+    replaced = (entry.extra or NOTHING)._replace(replaced_by=new_uid)
+    changes = [
+        *expiries(state, lapsed, now),
+        Change(RELEASE if held else CANCEL, now, uid, now, extra=replaced),
+        _reserved(request, slot, new_uid, now, state.serial + 1),
+    ]
+    if not held:
+        changes.append(Change(CONFIRM, now, new_uid, BOOKED_UNTIL))
+    return Decision(tuple(changes), (new_uid,))
+
+
+def _in_place_of(entry: Entry, request: Proposal) -> Proposal:
+    """Return a request with what it takes over from the reservation that it replaces."""
+    extra = entry.extra or NOTHING if request.extra is None else request.extra
+    extra = extra._replace(replaces=entry.uid, replaced_by=None)
+    holder = entry.holder if request.holder is None else request.holder
+    return request._replace(holder=holder, extra=extra)
 
 
 def decide_extend(state: LedgerState, command: Extend, now: int) -> Decision:

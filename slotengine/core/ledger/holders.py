@@ -102,9 +102,16 @@ class Holders:
     # --- Asking: may refuse ----------------------------------------------------------------
 
     def check(
-        self, holder: str | None, length: int, view: View, quota: Quota | None = None
+        self,
+        holder: str | None,
+        length: int,
+        view: View,
+        quota: Quota | None = None,
+        own: Entry | None = None,
     ) -> None:
         """Raise `QuotaExceeded` unless the holder may have one more hold of a length.
+
+        It takes the place of its ``own``, if that is given and counted.
 
         O(h log h) for h holds of this holder if it is refused, or some may have lapsed.
         """
@@ -114,6 +121,9 @@ class Holders:
         if holder is None or (most is None and longest is None and self._most_lapses is None):
             return
         record = self._as_of(holder, view)
+        if record is not None and own in record.holds:
+            record = record.copy()
+            record.take_out(own)
         if record is None:
             if longest is not None and length > longest:
                 raise QuotaExceeded("time", _delta(longest), timedelta(), None)

@@ -34,6 +34,7 @@ from slotengine.core.ledger.commands import (
     Extend,
     Move,
     Release,
+    Replace,
     Reserve,
 )
 from slotengine.core.ledger.config import (
@@ -163,6 +164,8 @@ class Ledger:
         """Decide and do as `step`, at the latest time seen, and without maintenance before."""
         if self.state.holders is None and isinstance(command, Reserve):
             self._count_if_asked(command.requests)
+        elif self.state.holders is None and isinstance(command, Replace):
+            self._count_if_asked([command.request])
         decision = decide(self.state, command, now, ticket)
         if decision.changes:
             self.carry_out(decision.changes)
@@ -805,6 +808,14 @@ class Ledger:
         if state.index is None:
             state.index = Index(state.entries, state.unmarked, state.retention)
         return state.index.find(query, now, limit=limit, after=after, count=count)
+
+    def replace(self, command: Replace, *, now: int) -> Entry:
+        """End a hold or a booking, make another in its place, and return that.  O(c log n).
+
+        If it is refused, nothing has changed.  Raises what `reserve_proposal` raises, and
+        `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`.
+        """
+        return self._only(self.step(command, now))
 
     def annotate(self, command: Annotate, *, now: int) -> Entry:
         """Replace metadata, details or tags; what is the same already changes nothing.

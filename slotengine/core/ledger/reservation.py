@@ -62,6 +62,9 @@ class Verb(_Fast):
     CANCEL = "cancel"
     ANNOTATE = "annotate"
     """Its metadata, details or tags are replaced."""
+    REPLACE = "replace"
+    """Another one is made in its place.  What is told is its release, or cancellation, and then
+    that the other one is reserved."""
 
 
 class Demand(_Fast):
@@ -88,6 +91,7 @@ RELEASE: Final = Verb.RELEASE
 EXPIRE: Final = Verb.EXPIRE
 CANCEL: Final = Verb.CANCEL
 ANNOTATE: Final = Verb.ANNOTATE
+REPLACE: Final = Verb.REPLACE
 
 NEXT: Final[dict[State, dict[Verb, State]]] = {
     State.HELD: {
@@ -96,12 +100,14 @@ NEXT: Final[dict[State, dict[Verb, State]]] = {
         Verb.ANNOTATE: State.HELD,
         Verb.CONFIRM: State.CONFIRMED,
         Verb.RELEASE: State.RELEASED,
+        Verb.REPLACE: State.RELEASED,
         Verb.EXPIRE: State.EXPIRED,
     },
     State.CONFIRMED: {
         Verb.MOVE: State.CONFIRMED,
         Verb.ANNOTATE: State.CONFIRMED,
         Verb.CANCEL: State.CANCELLED,
+        Verb.REPLACE: State.CANCELLED,
     },
     State.RELEASED: {Verb.ANNOTATE: State.RELEASED},
     State.EXPIRED: {Verb.REINSTATE: State.CONFIRMED},

@@ -224,6 +224,8 @@ class LedgerState:
             self._apply_confirm(entry)
         elif verb is RELEASE or verb is CANCEL:
             self._apply_end(entry, verb, now)
+            if change.extra is not None:
+                entry.extra = change.extra
         elif verb is EXPIRE:
             self.queue.drop(entry)
             self.mark_expired(entry, now)

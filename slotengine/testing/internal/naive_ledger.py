@@ -17,7 +17,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final
 
-from slotengine.core.ledger.commands import Annotate
+from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.expiry import NEVER, PENDING
 from slotengine.core.ledger.extra import KEEP, Extra
 from slotengine.core.ledger.index import Order, Query
@@ -354,6 +354,47 @@ class NaiveLedger(NaiveOccupancy):
         return self._change(one, verb, until=self.now)
 
     # --- Reading -------------------------------------------------------------------------
+
+    def replace(self, command: Replace, now: int) -> ObservedReservation:
+        """Do as `Ledger.replace`: take the one away, make the other, and undo it if refused."""
+        self.at(now)
+        asked = command.request
+        self.check(asked)
+        fingerprint = _asked(asked)
+        if (done := self._done(asked.key, fingerprint)) is not None:
+            return done
+        one = self._get(command.uid)
+        self._admit(one, Verb.REPLACE, command.version)
+        held = one.state is State.HELD
+        noted = (asked.extra or one.extra or Extra())._replace(replaces=one.uid, replaced_by=None)
+        asked = asked._replace(holder=asked.holder or one.holder, extra=noted)
+        if held:
+            self._check_new(asked)
+        else:
+            asked = asked._replace(quota=None)
+        self.check_type_not_retired(asked.event_type)
+        self._check_ahead(asked)
+        del self.known[one.uid]
+        try:
+            if held:
+                self._check_quotas(asked, None)
+            self.known[one.uid] = one
+            wanted = self.without_awaited(asked, one)
+            del self.known[one.uid]
+            claims = self.decide(wanted)
+        except Refused as refusal:
+            describe(refusal)
+            raise
+        finally:
+            self.known[one.uid] = one
+        ended = (one.extra or Extra())._replace(replaced_by=command.new_uid)
+        verb = Verb.RELEASE if held else Verb.CANCEL
+        self._change(one, verb, until=self.now, extra=ended)
+        made = self._made(asked, claims, command.new_uid, asked.key, fingerprint)
+        if held:
+            return made
+        self.lapses.pop(made.holder or "", None)
+        return self._change(made, Verb.CONFIRM, until=BOOKED_UNTIL)
 
     def annotate(self, command: Annotate, now: int) -> ObservedReservation:
         """Do as `Ledger.annotate`."""

@@ -33,6 +33,7 @@ from slotengine.core.ledger.commands import (
     Mode,
     Move,
     Release,
+    Replace,
     Reserve,
 )
 from slotengine.core.ledger.config import (
@@ -127,6 +128,7 @@ VALUES: list[Command | Record] = [
         client=ID,
     ),
     Configured(5, 1, (Setting(Kind.RESOURCE, "room-1", ResourceConfig(3), 2),)),
+    Replace("a", FULL, "b", version=3, jump=True, client=ID),
     Annotate("a", (("guests", "3"),), KEEP, ("vip",), version=3, client=ID),
     Change(
         Verb.RESERVE, 5, "a", 50, 0, 10, (CLAIM,), Seats(3), "caffè", "talk", "key", b"\x01",

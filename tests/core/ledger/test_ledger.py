@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 
 from slotengine.core.ledger.changes import Change
-from slotengine.core.ledger.commands import Annotate
+from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
@@ -1260,16 +1260,17 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
     ledger.release("a", now=8)
     hold(ledger, "e", 0, 10, now=30)  # "c" has lapsed, and is told before
     ledger.annotate(Annotate("e", tags=("vip",), details="by phone"), now=30)
-    ledger.cancel("d", now=31)
+    ledger.replace(Replace("d", slot(90, 95, "desk"), "g"), now=30)
+    ledger.cancel("g", now=31)
     ledger.confirm("c", now=32, if_still_free=True)
-    assert {change.verb for change in changes} == set(Verb)
+    assert {change.verb for change in changes} == set(Verb) - {Verb.REPLACE}
     again = Ledger(TERMS)
     for name, capacity in (("room", 1), ("desk", 1), ("hall", 3)):
         again.add_resource(name, capacity=capacity)
     for change in pickle.loads(pickle.dumps(changes)):
         again.state.apply(change)
     again.check_invariants()
-    for uid in "abcde":
+    for uid in "abcdeg":
         ours, theirs = ledger.get(uid, now=32), again.get(uid, now=32)
         assert ours is not None
         assert theirs is not None

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from slotengine.core.ledger.changes import Change
-from slotengine.core.ledger.commands import Annotate
+from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.config import (
     Configured,
     Kind,
@@ -431,6 +431,17 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             lambda: self.naive.annotate(command, self.now),
             step,
         )
+
+    @rule(target=uids, uid=uids, proposal=proposals(), version=maybe_version, step=steps)
+    def replace(self, uid: str, proposal: Proposal, version: int | None, step: int) -> Any:
+        new = self.fresh()
+        command = Replace(uid, proposal, new, version)
+        made = self.same(
+            lambda: self.ledger.replace(command, now=self.now),
+            lambda: self.naive.replace(command, self.now),
+            step,
+        )
+        return multiple() if made is None else made
 
     @rule(
         query=st.builds(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from slotengine.core.ledger.commands import Annotate
+from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import (
@@ -29,6 +29,7 @@ NOW = 500
 # computed from the tables under test.
 EXPECTED: dict[State, dict[Verb, State | None]] = {
     State.HELD: {
+        Verb.REPLACE: State.RELEASED,
         Verb.ANNOTATE: State.HELD,
         Verb.EXTEND: State.HELD,
         Verb.MOVE: State.HELD,
@@ -39,6 +40,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: None,
     },
     State.CONFIRMED: {
+        Verb.REPLACE: State.CANCELLED,
         Verb.ANNOTATE: State.CONFIRMED,
         Verb.EXTEND: None,
         Verb.MOVE: State.CONFIRMED,
@@ -49,6 +51,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: State.CANCELLED,
     },
     State.RELEASED: {
+        Verb.REPLACE: None,
         Verb.ANNOTATE: State.RELEASED,
         Verb.EXTEND: None,
         Verb.MOVE: None,
@@ -59,6 +62,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: None,
     },
     State.EXPIRED: {
+        Verb.REPLACE: None,
         Verb.ANNOTATE: None,
         Verb.EXTEND: None,
         Verb.MOVE: None,
@@ -69,6 +73,7 @@ EXPECTED: dict[State, dict[Verb, State | None]] = {
         Verb.CANCEL: None,
     },
     State.CANCELLED: {
+        Verb.REPLACE: None,
         Verb.ANNOTATE: State.CANCELLED,
         Verb.EXTEND: None,
         Verb.MOVE: None,
@@ -102,6 +107,15 @@ def ledger_with(state: State, *, swept: bool) -> Ledger:
 def do(ledger: Ledger, verb: Verb) -> Entry:
     slot = Proposal(30, 40, (Claim("room", 30, 40),), 100)
     match verb:
+        case Verb.REPLACE:
+            made = ledger.replace(Replace("uid", slot, "new"), now=NOW)
+            assert made.extra is not None
+            assert made.extra.replaces == "uid"
+            entry = ledger.get("uid", now=NOW)
+            assert entry is not None
+            assert entry.extra is not None
+            assert entry.extra.replaced_by == "new"
+            return entry
         case Verb.ANNOTATE:
             return ledger.annotate(Annotate("uid", tags=("vip",)), now=NOW)
         case Verb.EXTEND:
