@@ -20,6 +20,7 @@ from slotengine.core.ledger.commands import (
     Extend,
     Move,
     Release,
+    Replace,
     Reserve,
 )
 from slotengine.core.ledger.decide import decide
@@ -123,6 +124,7 @@ WAYS: list[tuple[str, list[Command]]] = [
     ("move away", [Move("a", (slot(70, 80),))]),
     ("move to another resource", [Move("a", (slot(10, 20, "annex"),))]),
     ("become shorter", [Move("a", (slot(15, 20),))]),
+    ("be replaced", [Replace("a", slot(70, 80), "c")]),
     ("move to one of several", [Move("a", (slot(70, 80),), choice=Choice())]),
 ]
 
@@ -260,6 +262,18 @@ def test_what_moves_keeps_what_it_has_and_takes_nothing_awaited(ledger: Ledger) 
     with pytest.raises(SlotAwaited):
         ledger.step(Move("a", (slot(10, 30),)), 1)
     assert ledger.step(Move("a", (slot(24, 40),)), 1).answers == ("a",)
+
+
+def test_a_replacement_keeps_what_was_there_and_takes_nothing_awaited(ledger: Ledger) -> None:
+    hold(ledger, "a", slot(10, 30))
+    wait(ledger, "b", slot(10, 35))
+    with pytest.raises(SlotAwaited):
+        ledger.step(Replace("a", slot(20, 33), "c"), 1)
+    ledger.step(Replace("a", slot(20, 30), "c"), 1)
+    assert served(ledger, 1) == []
+    ledger.step(Replace("c", slot(20, 33), "d", jump=True), 1)
+    ledger.step(Release("d"), 1)
+    assert served(ledger, 1) == ["b"]
 
 
 def test_what_moves_within_a_pool_keeps_its_resource(ledger: Ledger) -> None:
