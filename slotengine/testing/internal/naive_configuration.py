@@ -6,7 +6,7 @@ A batch is checked entry by entry, and then done.  Compare it with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from slotengine.core.ledger.config import (
@@ -15,7 +15,9 @@ from slotengine.core.ledger.config import (
     Put,
     Remove,
     ResourceConfig,
+    Retire,
     Setting,
+    SettingChange,
     Value,
 )
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, is_limit
@@ -35,11 +37,11 @@ def number_settings(naive: NaiveOccupancy) -> None:
 
 
 def configure(
-    naive: NaiveOccupancy, entries: Sequence[Put | Remove], *, force: bool = False
+    naive: NaiveOccupancy, entries: Sequence[SettingChange], *, force: bool = False
 ) -> tuple[Setting, ...]:
     """Do as `Ledger.configure`, with resources and limits that no other entry names."""
     changed: list[Put | Remove] = []
-    for entry in entries:
+    for entry in _without_retiring(naive, entries):
         version = naive.versions.get((entry.kind, entry.id), 0)
         if entry.version is not None and entry.version != version:
             raise StaleSetting(entry.kind, entry.id, entry.version, version)
@@ -58,6 +60,22 @@ def configure(
     kinds = list(Kind)
     changed.sort(key=lambda entry: kinds.index(entry.kind))
     return tuple(_done(naive, entry) for entry in changed)
+
+
+def _without_retiring(
+    naive: NaiveOccupancy, entries: Sequence[SettingChange]
+) -> Iterator[Put | Remove]:
+    """Yield the entries, with each that retires something as the put or removal it comes to."""
+    for entry in entries:
+        if not isinstance(entry, Retire):
+            yield entry
+        elif entry.id not in naive.resources:  # which is refused
+            yield Remove(entry.kind, entry.id, entry.version)
+        else:
+            value = _value(naive, Put(entry.kind, entry.id, ResourceConfig()))
+            assert isinstance(value, ResourceConfig)
+            value = value._replace(retired=entry.retired)
+            yield Put(entry.kind, entry.id, value, entry.version)
 
 
 def _value(naive: NaiveOccupancy, entry: Put) -> Value | None:

@@ -32,6 +32,8 @@ from slotengine.core.ledger.config import (
     Put,
     Remove,
     ResourceConfig,
+    Retire,
+    SettingChange,
 )
 from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.extra import KEEP, Extra, Keep
@@ -126,15 +128,17 @@ def add_all(ledger: Ledger) -> None:
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> list[Put | Remove]:
+def batches(draw: st.DrawFn) -> list[SettingChange]:
     """Changes of the configuration: of what the proposals claim, and of one more resource."""
     names = [*RESOURCES, "extra"]
-    entries: list[Put | Remove] = []
+    entries: list[SettingChange] = []
     for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)):
         version = draw(st.sampled_from((None, None, None, 0, 1, 8, 9)))
         units = draw(st.integers(1, 3))
         if name in LIMITS:
             entries.append(Put(Kind.LIMIT, name, LimitConfig(units), version))
+        elif draw(st.integers(0, 3)) == 0:
+            entries.append(Retire(Kind.RESOURCE, name, draw(st.booleans()), version))
         elif name == "extra" and draw(st.booleans()):
             entries.append(Remove(Kind.RESOURCE, name, version))
         else:
@@ -498,10 +502,13 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.naive.replace_busy(source, busy, self.now)
 
     @rule(entries=batches(), force=st.booleans(), step=steps)
-    def configure(self, entries: list[Put | Remove], force: bool, step: int) -> None:
+    def configure(self, entries: list[SettingChange], force: bool, step: int) -> None:
         self.now += step
         # What is over may have taken more than there is from now on.
         self.adopted = self.adopted or any(isinstance(entry, Put) for entry in entries)
+        self.change_settings(entries, force=force)
+
+    def change_settings(self, entries: list[SettingChange], *, force: bool) -> None:
         got = outcome(lambda: self.ledger.configure(entries, now=self.now, force=force))
         self.naive.at(self.now)
         assert got == outcome(lambda: configure(self.naive, entries, force=force))

@@ -9,7 +9,7 @@ from typing import Any
 
 from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.commands import Command
-from slotengine.core.ledger.config import Configured
+from slotengine.core.ledger.config import Configure, Configured, SettingChange
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -65,6 +65,10 @@ class ReplicaDecidesTheSame(LedgerAgainstNaive):
         uids = [f"never-{i}" for i in range(len(batch))]
         self.decide_the_same(asked(self.ledger, lambda: verb(batch, uids=uids, now=self.now)))
         return super().batch(batch, 0, each=each)
+
+    def change_settings(self, entries: list[SettingChange], *, force: bool) -> None:
+        self.decide_the_same(Configure(tuple(entries), force))
+        super().change_settings(entries, force=force)
 
     def decide_the_same(self, command: Command) -> None:
         assert decided(self.ledger, command, self.now) == decided(self.replica, command, self.now)

@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis.stateful import invariant
 
 from slotengine.core.ledger.commands import Command
+from slotengine.core.ledger.config import Configure, SettingChange
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -60,6 +61,11 @@ class NothingIsTouched(LedgerAgainstNaive):
         with untouched(self.ledger), suppress(SlotError):
             self.ledger.is_free(batch[0], now=self.now)
         return super().batch(batch, 0, each=each)
+
+    def change_settings(self, entries: list[SettingChange], *, force: bool) -> None:
+        with untouched(self.ledger), suppress(SlotError):
+            decide(self.ledger.state, Configure(tuple(entries), force), self.now)
+        super().change_settings(entries, force=force)
 
     @invariant()
     def same_to_look_at(self) -> None:
