@@ -18,6 +18,8 @@ from slotengine.core.ledger.config import (
     Setting,
 )
 from slotengine.core.ledger.ledger import Ledger
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
@@ -29,6 +31,7 @@ from slotengine.errors import (
     LimitReached,
     OutsideHours,
     Retired,
+    TooManyUnits,
     UnknownEventType,
 )
 
@@ -224,3 +227,22 @@ def test_rules_are_checked(service: BookingService, entry: Put, problem: str) ->
     with pytest.raises(InvalidField) as caught:
         configure(service, entry)
     assert str(caught.value).startswith(problem)
+
+
+def test_rules_that_are_only_asked_about_are_checked_against_what_is_there(
+    service: BookingService,
+) -> None:
+    with pytest.raises(TooManyUnits):
+        service.rules_of(talk(all_of=[Host("anna", units=2)]))
+    with pytest.raises(InvalidField, match="length must be at most 366 days"):
+        service.rules_of(talk(length=timedelta(days=367)))
+    assert service.bucket("talk") == service.rules_of("talk").bucket
+    assert service.bucket("no such event type") == service.bucket(7) == 0
+
+
+def test_what_is_adopted_counts_towards_the_limits_of_the_day(service: BookingService) -> None:
+    configure(service, Put(Kind.EVENT_TYPE, "talk", talk(limits=[Limit(Period.DAY, count=1)])))
+    span = 120 * MINUTE, 150 * MINUTE
+    proposal = Proposal(*span, (Claim("anna", *span),), TTL, event_type="talk")
+    service.adopt(proposal, uid="a", now=0)
+    assert starts(service) == []
