@@ -294,6 +294,7 @@ class Reservation:
         "_key",
         "_seats",
         "_serial",
+        "_session",
         "_start",
         "_state",
         "_uid",
@@ -316,6 +317,7 @@ class Reservation:
         self._holder = entry.holder
         self._event_type = entry.event_type
         self._seats = entry.seats
+        self._session = None if entry.session is None else entry.session.uid
         self._serial = entry.serial
         self._changed = entry.changed
         self._key = entry.key
@@ -428,6 +430,11 @@ class Reservation:
         return self._seats
 
     @property
+    def session(self) -> str | None:
+        """The uid of the shared session that it has seats in; None when it has ended."""
+        return self._session
+
+    @property
     def claims(self) -> tuple[Claim, ...]:
         """What it takes of each resource."""
         claims = self._claims
@@ -481,6 +488,7 @@ class Reservation:
             "event_type": self._event_type,
             "key": self._key,
             "seats": None if seats is None else seats._asdict(),
+            "session": self._session,
             "claims": [
                 {
                     "resource": claim.resource,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -25,6 +26,7 @@ from slotengine import (
     Request,
     Reservation,
     ReservationQuery,
+    Seats,
     Series,
     SlotTaken,
     StaleVersion,
@@ -33,6 +35,7 @@ from slotengine import (
     WrongState,
     minutes,
 )
+from slotengine.core.ledger.uids import bucket_for, bucket_in
 from slotengine.core.time.instant import from_us
 from slotengine.testing import SimClock
 
@@ -179,7 +182,8 @@ def test_all_of_a_reservation_is_told_as_json(engine: LocalEngine) -> None:
         "start": "2030-01-07T09:07:13+00:00", "end": "2030-01-07T09:37:13+00:00",
         "until": "2030-01-01T08:08:21+00:00", "created": "2030-01-01T08:03:21+00:00",
         "changed": "2030-01-01T08:03:21+00:00", "holder": "ada", "event_type": "talk", "key": "k",
-        "seats": None, "metadata": {"a": "1"}, "details": "d", "tags": ["vip"], "series": None,
+        "seats": None, "session": None, "metadata": {"a": "1"}, "details": "d", "tags": ["vip"],
+        "series": None,
         "replaces": None, "replaced_by": None,
         "claims": [
             {"resource": "room", "units": 1,
@@ -189,6 +193,25 @@ def test_all_of_a_reservation_is_told_as_json(engine: LocalEngine) -> None:
         ],
     }  # fmt: skip
     assert engine.confirm(hold.uid).as_dict()["until"] is None
+
+
+def test_a_seat_names_its_session(engine: LocalEngine) -> None:
+    def seat(start: datetime = START) -> Request:
+        return asks(start, event_type="yoga", seats=Seats(3))
+
+    first, second = engine.reserve_request(seat()), engine.reserve_request(seat())
+    session = first.session
+    assert session is not None
+    assert second.session == session
+    assert UUID(session).version == 4
+    assert bucket_in(session) == bucket_for("room")
+    assert first.as_dict()["session"] == session
+    assert engine.release(first.uid).session is None
+    assert engine.reserve_request(seat()).session == session
+    moved = engine.move_request(second.uid, seat(START + minutes(60)))
+    back = engine.move_request(moved.uid, seat())
+    assert moved.session not in {session, None}
+    assert back.session == session
 
 
 # --- Holds that do not lapse -------------------------------------------------------------------
@@ -297,6 +320,8 @@ def test_tags_and_ranges_are_found(engine: LocalEngine) -> None:
     found = engine.find(ReservationQuery(tag="vip", **span))  # type: ignore[arg-type]
     assert found.reservations == [vip]
     engine.annotate(vip.uid, tags=["new"])
+    desk = engine.reserve_request(asks(resource="hall", tags=["desk"]))
+    assert engine.find(ReservationQuery(tag="desk")).reservations == [desk]
     assert engine.find(ReservationQuery(tag="vip")).reservations == []
     found = engine.find(ReservationQuery(tag="new", resource="room", created_since=NOW))
     assert [one.uid for one in found.reservations] == [vip.uid]

@@ -38,6 +38,7 @@ from slotengine.core.ledger.reservation import (
     is_limit,
 )
 from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME
+from slotengine.core.ledger.uids import session_uid
 from slotengine.core.ledger.view import NO_BATCH, Batch, View
 from slotengine.core.ledger.waitlist import NEWCOMER
 from slotengine.core.time.instant import from_us
@@ -432,7 +433,9 @@ class Occupancy:
         key = entry.session_key
         session = self.sessions.get(key)
         if session is None:
-            session = Session(key, entry.start, entry.end, entry.all_claims(), entry.created)
+            claims = entry.all_claims()
+            uid = session_uid(entry.uid, entry.version, claims[0].resource)
+            session = Session(key, entry.start, entry.end, claims, entry.created, uid)
             self._open(session)
         session.members[entry.uid] = entry
         session.taken += entry.seats_wanted

@@ -184,11 +184,19 @@ class Session:
     as it has members; it is live as long as one of them is.
     """
 
-    __slots__ = ("claims", "created", "end", "key", "members", "start", "taken")
+    __slots__ = ("claims", "created", "end", "key", "members", "start", "taken", "uid")
 
     def __init__(
-        self, key: tuple[str, int], start: int, end: int, claims: tuple[Claim, ...], created: int
+        self,
+        key: tuple[str, int],
+        start: int,
+        end: int,
+        claims: tuple[Claim, ...],
+        created: int,
+        uid: str = "",
     ) -> None:
+        self.uid = uid
+        """See `uids.session_uid`; empty for one that is only thought of."""
         self.key = key
         self.start = start
         self.end = end
