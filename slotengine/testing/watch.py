@@ -208,7 +208,7 @@ class Watch:
         if before is None:
             if self._from_the_start or verb is Verb.RESERVE:
                 self._check_first(event)
-        elif verb is not Verb.EXPIRE or one.uid not in self._lapsed_before or one != before:
+        elif not (verb is Verb.EXPIRE and one.uid in self._lapsed_before and _same(one, before)):
             if NEXT[before.state].get(verb) is not one.state:
                 self._break("transition", one, f"{verb.value} while {before.state.value}")
             if one.version != before.version + 1:
@@ -374,6 +374,11 @@ def attach(engine: SlotEngine) -> Iterator[Watch]:
 
 
 # --- Spans -----------------------------------------------------------------------------------
+
+
+def _same(one: Reservation, before: Reservation) -> bool:
+    """Return whether nothing but the time of the record is another: it had expired before."""
+    return (one.state, one.version, _until(one)) == (before.state, before.version, _until(before))
 
 
 def _until(one: Reservation) -> datetime:

@@ -240,12 +240,13 @@ class Run:
         if acknowledged:
             self._checkpoints = []
         naive = self.naive
-        copies = dict(naive.known), dict(naive.keys), dict(naive.opened)
+        copies, serial = (dict(naive.known), dict(naive.keys), dict(naive.opened)), naive.serial
         lapses = {holder: list(theirs) for holder, theirs in naive.lapses.items()}
 
         def restore() -> None:
             known, keys, opened = copies
             naive.known, naive.keys, naive.opened = dict(known), dict(keys), dict(opened)
+            naive.serial = serial
             naive.lapses = {holder: list(theirs) for holder, theirs in lapses.items()}
 
         self._checkpoints.append((self.store.records(), restore))
