@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 
 import anyio
 
-from slotengine import Away, EventType, Schedule, SlotEngine, State, hours, minutes
+from slotengine import Away, EventType, Schedule, SlotEngine, SlotQuery, State, hours, minutes
 from slotengine.testing import SimClock
 
 # --- The data of a picture ---------------------------------------------------------------
@@ -150,7 +150,7 @@ async def read_week(engine: SlotEngine) -> Week:
     start, end = at(MON, 0), at(SUN + timedelta(1), 0)
     pieces = [
         Piece(VISIT, Kind.OFFERED, slot.start, slot.end)
-        for slot in await engine.slots(VISIT, start, end, zone=ZONE)
+        for slot in await engine.slots(SlotQuery(VISIT, start, end, zone=ZONE))
     ]
     for vet, schedule in VETS.items():
         pieces += [Piece(vet, Kind.WINDOW, *span) for span in windows(schedule, start, end)]

@@ -82,8 +82,10 @@ from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
 from slotengine.engine.listing import ReservationPage, ReservationQuery
 from slotengine.engine.local import LocalEngine
+from slotengine.engine.requests import AllOf, EachOf, OneOf, SlotQuery
 from slotengine.engine.values import (
     PENDING,
+    Ask,
     BusySpan,
     Claim,
     ImportedSpan,
@@ -140,7 +142,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ALWAYS_OPEN",
     "PENDING",
+    "AllOf",
     "AlreadyOver",
+    "Ask",
     "Away",
     "BadCalendar",
     "BlockingEngine",
@@ -149,6 +153,7 @@ __all__ = [
     "Clock",
     "DateRange",
     "Document",
+    "EachOf",
     "EngineClosed",
     "EngineMisused",
     "Event",
@@ -175,6 +180,7 @@ __all__ = [
     "NoneFree",
     "NotBookable",
     "Obstruction",
+    "OneOf",
     "Order",
     "OutsideHours",
     "Period",
@@ -204,6 +210,7 @@ __all__ = [
     "SlotAwaited",
     "SlotEngine",
     "SlotError",
+    "SlotQuery",
     "SlotTaken",
     "StaleSetting",
     "StaleVersion",

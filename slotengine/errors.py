@@ -22,7 +22,7 @@ class SlotError(Exception):
     """Base class of all exceptions that slotengine raises.
 
     ``index`` is the position, from 0, of the request that failed in a batch such as
-    `reserve_all`.  It is None if there was only one request.
+    `AllOf`.  It is None if there was only one request.
 
     >>> issubclass(SlotTaken, Refused) and issubclass(Refused, SlotError)
     True

@@ -18,7 +18,7 @@ import pytest
 
 from examples import week
 from examples.week import Kind, Piece, Week
-from slotengine import SlotEngine, State
+from slotengine import SlotEngine, SlotQuery, State
 
 ROOT: Final = Path(__file__).parents[1]
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -66,7 +66,7 @@ async def expected(engine: SlotEngine) -> Counter[Box]:
     """Return what the engine says, without the windows."""
     found: Counter[Box] = Counter(
         box(Kind.OFFERED, week.VISIT, slot.start, slot.end)
-        for slot in await engine.slots(week.VISIT, START, END, zone=week.ZONE)
+        for slot in await engine.slots(SlotQuery(week.VISIT, START, END, zone=week.ZONE))
     )
     for vet in week.VETS:
         for busy in await engine.imported(vet, START, END):

@@ -7,16 +7,19 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
 from slotengine import (
+    AllOf,
     Away,
     BlockingEngine,
     Claim,
     DateRange,
+    EachOf,
     EventType,
     FixedWindows,
     Host,
@@ -25,6 +28,7 @@ from slotengine import (
     Kind,
     Limit,
     LocalEngine,
+    OneOf,
     Period,
     Policy,
     Put,
@@ -36,6 +40,7 @@ from slotengine import (
     Seats,
     SlotEngine,
     SlotError,
+    SlotQuery,
     State,
     Travel,
     hours,
@@ -70,9 +75,8 @@ def wrong() -> Iterator[Any]:
 GOOD: dict[str, Any] = {
     "resource": "room", "start": START, "length": HALF_HOUR, "end": END, "id": "new",
     "request": Request(FREE, HALF_HOUR, (Claim("room"),)),
-    "requests": [Request(FREE, HALF_HOUR, (Claim("room"),))],
-    "candidates": [Request(FREE, HALF_HOUR, (Claim("room"),))],
     "kind": Kind.RESOURCE, "entries": [Put(Kind.RESOURCE, "attic", ResourceConfig())],
+    "what": "room", "to": FREE, "query": SlotQuery("talk", START, END),
     "event_type": "talk", "source": "calendar", "spans": {"room": [(START, END)]}, "before": NOW,
 }  # fmt: skip
 VERBS = [
@@ -126,7 +130,7 @@ def test_a_verb_refuses_what_is_no_such_thing(verb: str, parameter: str) -> None
             given = {name: GOOD[name] for name in names if name in GOOD}
             if "uid" in names:
                 given["uid"] = hold
-            if verb.startswith("reserve") and "resource" in names:
+            if verb == "reserve":
                 del given["event_type"]
             given[parameter] = value
             before = state(engine, hold, booking)
@@ -147,6 +151,10 @@ TALK = EventType(id="talk", length=HALF_HOUR, all_of=["hall"])
 VALUES: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "Claim": (Claim, {"resource": "room"}),
     "Request": (Request, {"start": START, "length": HALF_HOUR, "claims": (Claim("room"),)}),
+    "AllOf": (AllOf, {"requests": [Request(FREE, HALF_HOUR, (Claim("room"),))]}),
+    "EachOf": (EachOf, {"requests": [Request(FREE, HALF_HOUR, (Claim("room"),))]}),
+    "OneOf": (OneOf, {"candidates": [Request(FREE, HALF_HOUR, (Claim("room"),))]}),
+    "SlotQuery": (SlotQuery, {"event_type": "talk", "start": START, "end": END}),
     "EventType": (EventType, {"id": "e", "length": HALF_HOUR, "all_of": ["room"]}),
     "Host": (Host, {"resource": "room"}),
     "Limit": (Limit, {"per": Period.DAY, "count": 3}),
@@ -214,6 +222,8 @@ def test_a_value_is_checked_when_it_is_made_or_used(name: str) -> None:
                 continue
             if isinstance(made, Request | Claim):
                 asyncio.run(used(made))
+            if isinstance(made, AllOf | EachOf | OneOf | SlotQuery):
+                asyncio.run(asked(made))
 
 
 async def used(one: Request | Claim) -> None:
@@ -222,15 +232,30 @@ async def used(one: Request | Claim) -> None:
     asked = one if isinstance(one, Request) else Request(FREE, HALF_HOUR, (one,))
     for use in (
         engine.local.is_free,
-        lambda request: engine.local.move_request(hold, request),
-        lambda request: engine.local.reserve_all([request]),
-        lambda request: engine.local.reserve_each([request]),
-        lambda request: engine.local.reserve_any([request]),
-        engine.local.reserve_request,
+        lambda request: engine.local.move(hold, request),
+        lambda request: engine.local.reserve(AllOf([request])),
+        lambda request: engine.local.reserve(EachOf([request])),
+        lambda request: engine.local.reserve(OneOf([request])),
+        engine.local.reserve,
         engine.local.adopt,
     ):
         try:
             use(asked)
+        except SlotError as error:
+            str(error).encode()
+    engine.check_invariants()
+    await engine.aclose()
+
+
+async def asked(one: AllOf | EachOf | OneOf | SlotQuery) -> None:
+    """Use a value that asks for something."""
+    engine, hold, _ = await prepared()
+    uses: list[Callable[[Any], object]] = [engine.local.reserve, partial(engine.local.move, hold)]
+    if isinstance(one, SlotQuery):
+        uses = [engine.local.slots, engine.local.next_free]
+    for use in uses:
+        try:
+            use(one)
         except SlotError as error:
             str(error).encode()
     engine.check_invariants()
@@ -244,21 +269,21 @@ def test_any_iterable_will_do_and_is_read_once() -> None:
     async def main() -> None:
         engine, hold, _ = await prepared()
         requests = [Request(FREE + n * HALF_HOUR, HALF_HOUR, (Claim("room"),)) for n in range(4)]
-        held = await engine.reserve_all(one for one in requests[:2])  # type: ignore[arg-type]
+        held = await engine.reserve(AllOf(one for one in requests[:2]))  # type: ignore[arg-type]
         assert len(held) == 2
-        each = await engine.reserve_each(iter(requests[:3]))  # type: ignore[arg-type]
+        each = await engine.reserve(EachOf(iter(requests[:3])))  # type: ignore[arg-type]
         assert [isinstance(one, Reservation) for one in each] == [False, False, True]
-        any_of_them = await engine.reserve_any(iter(requests))  # type: ignore[arg-type]
+        any_of_them = await engine.reserve(OneOf(iter(requests)))  # type: ignore[arg-type]
         assert any_of_them.start == requests[3].start
         renewed = [replace(requests[3], start=FREE + timedelta(days=1), ttl=minutes(9))]
-        moved = await engine.move_any(hold, iter(renewed))  # type: ignore[arg-type]
+        moved = await engine.move(hold, OneOf(iter(renewed)))  # type: ignore[arg-type]
         assert moved.until == NOW + minutes(9)  # the candidates' TTL was seen
         await engine.replace_busy("calendar", {"hall": iter([[START, END]])})  # type: ignore[dict-item]
         assert len(await engine.imported("hall", NOW, FREE)) == 1
         with pytest.raises(InvalidField, match=r"must be (several|a sequence)"):
-            await engine.reserve_all(5)  # type: ignore[arg-type]
+            await engine.reserve(AllOf(5))  # type: ignore[arg-type]
         with pytest.raises(InvalidField, match=r"must be (several|a sequence)"):
-            await engine.reserve_all(requests[0])  # type: ignore[arg-type]
+            await engine.reserve(AllOf(requests[0]))  # type: ignore[arg-type]
         await engine.aclose()
 
     asyncio.run(main())

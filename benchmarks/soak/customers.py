@@ -35,6 +35,7 @@ from slotengine import (
     Request,
     Reservation,
     SlotEngine,
+    SlotQuery,
     SlotTaken,
     StaleVersion,
     State,
@@ -192,7 +193,7 @@ class Customers:
         request = Request(
             self._some_time(), self._some_length(), claims, holder=self._holder(), ttl=self._ttl()
         )
-        self._given(await self._engine.reserve_request(request))
+        self._given(await self._engine.reserve(request))
 
     async def _seats(self) -> None:
         seats = self._rng.randint(1, SEATS // 4)
@@ -394,7 +395,7 @@ class Customers:
         """List slots, and reserve the last one, which must succeed."""
         talk, now = f"talk-{self._some()}", self._engine.now()
         reach = timedelta(seconds=max(self._plan.horizon_s, 120))
-        offered = await self._engine.slots(talk, now, now + reach)
+        offered = await self._engine.slots(SlotQuery(talk, now, now + reach))
         self._in_order([slot.start for slot in offered], now)
         if offered and self._rng.random() < 0.3:
             hold = self._engine.local.reserve_slot(
@@ -404,7 +405,7 @@ class Customers:
 
     async def _next_free(self) -> None:
         now = self._engine.now()
-        offered = await self._engine.next_free(f"lesson-{self._some()}", count=3)
+        offered = await self._engine.next_free(SlotQuery(f"lesson-{self._some()}"), count=3)
         self._audit.broken.unless(len(offered) == 3, f"{offered} are the next 3 slots")
         self._in_order([slot.start for slot in offered], now)
 

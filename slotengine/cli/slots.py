@@ -19,6 +19,7 @@ from slotengine.cli.catalog import catalog_option, load
 from slotengine.cli.errors import BadInput
 from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
+from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Slot
 from slotengine.errors import InvalidRequest
 from slotengine.testing import SimClock
@@ -81,7 +82,9 @@ async def find_slots(
         latest = datetime.max.replace(tzinfo=UTC)
         if end is None:
             end = start + DEFAULT_SPAN if latest - start > DEFAULT_SPAN else latest
-        return await engine.slots(event_type.rules.id, start, end, length=length, zone=zone.key)
+        return await engine.slots(
+            SlotQuery(event_type.rules.id, start, end, length=length, zone=zone.key)
+        )
 
 
 def slots_table(slots: Sequence[Slot], title: str, zone: Zone) -> Table:

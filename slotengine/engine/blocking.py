@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar, overload
 from weakref import finalize
 
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.loop_thread import LoopThread
-from slotengine.engine.values import Statistics
+from slotengine.engine.values import Ask, Quota, Reservation, Statistics
 from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError
 
 if TYPE_CHECKING:
@@ -145,12 +145,36 @@ class BlockingEngine:
             "start one in each process"
         )
 
-    reserve = _carried(SlotEngine.reserve)
-    reserve_request = _carried(SlotEngine.reserve_request)
     adopt = _carried(SlotEngine.adopt)
-    reserve_all = _carried(SlotEngine.reserve_all)
-    reserve_each = _carried(SlotEngine.reserve_each)
-    reserve_any = _carried(SlotEngine.reserve_any)
+
+    @overload
+    def reserve(
+        self, what: Ask[R], /, *, jump: bool = False, wait: timedelta | None = None
+    ) -> R: ...
+
+    @overload
+    def reserve(
+        self,
+        what: str,
+        start: datetime,
+        length: timedelta,
+        *,
+        units: int = 1,
+        holder: str | None = None,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        event_type: str | None = None,
+        quota: Quota | None = None,
+        past: bool = False,
+        jump: bool = False,
+        wait: timedelta | None = None,
+    ) -> Reservation: ...
+
+    @wraps(SlotEngine.reserve)
+    def reserve(self, *args: Any, **kwargs: Any) -> Any:
+        """Do as `SlotEngine.reserve`."""
+        return self.loop_thread.call(lambda: _with_details(self.engine.reserve(*args, **kwargs)))
+
     reserve_slot = _carried(SlotEngine.reserve_slot)
     move_slot = _carried(SlotEngine.move_slot)
     slots = _carried(SlotEngine.slots)
@@ -160,8 +184,6 @@ class BlockingEngine:
     imported = _carried(SlotEngine.imported)
     extend = _carried(SlotEngine.extend)
     move = _carried(SlotEngine.move)
-    move_request = _carried(SlotEngine.move_request)
-    move_any = _carried(SlotEngine.move_any)
     confirm = _carried(SlotEngine.confirm)
     release = _carried(SlotEngine.release)
     cancel = _carried(SlotEngine.cancel)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from datetime import datetime, timedelta
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar, overload
 from weakref import WeakSet
 
 import anyio
@@ -29,13 +29,13 @@ from slotengine.core.ledger.waitlist import Waitlist
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock
 from slotengine.engine.events import Event, Subscription
-from slotengine.engine.inputs import check_step, check_time, plain
+from slotengine.engine.inputs import check_step, check_time, plain, value_of
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.turns import Turns
 from slotengine.engine.uids import new_uid_in
-from slotengine.engine.values import Claim, Quota, Request, Reservation, Statistics
+from slotengine.engine.values import Ask, Claim, Quota, Request, Reservation, Statistics
 from slotengine.engine.waiting import SleepingCalls
-from slotengine.errors import EngineClosed, Refused
+from slotengine.errors import EngineClosed, InvalidField, Refused
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.config import Kind, Setting
@@ -131,6 +131,7 @@ class SlotEngine:
             new_uid=new_uid,
         )
         """Where the verbs end, to look into.  Change things through it only in `run`."""
+        self._reserve: Callable[..., Any] = self.local.reserve
         self._background: Background | None = None
         self._closed = False
         self._crash: BaseException | None = None
@@ -311,9 +312,15 @@ class SlotEngine:
 
     # --- Reserve -----------------------------------------------------------------------
 
+    @overload
+    async def reserve(
+        self, what: Ask[R], /, *, jump: bool = False, wait: timedelta | None = None
+    ) -> R: ...
+
+    @overload
     async def reserve(
         self,
-        resource: str,
+        what: str,
         start: datetime,
         length: timedelta,
         *,
@@ -322,28 +329,33 @@ class SlotEngine:
         ttl: timedelta | None = None,
         key: str | None = None,
         event_type: str | None = None,
-        wait: timedelta | None = None,
         quota: Quota | None = None,
         past: bool = False,
         jump: bool = False,
-    ) -> Reservation:
-        """Hold a span of one resource for a while.
+        wait: timedelta | None = None,
+    ) -> Reservation: ...
 
-        Accepted if and only if the span lies inside the resource's hours and
-        no instant of it would exceed the capacity; decided and done in one step.
+    async def reserve(
+        self,
+        what: str | Ask[Any],
+        start: Any = None,  # as above; whatever else it is, is refused
+        length: Any = None,
+        *,
+        units: int = 1,
+        holder: str | None = None,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        event_type: str | None = None,
+        quota: Quota | None = None,
+        past: bool = False,
+        jump: bool = False,
+        wait: timedelta | None = None,
+    ) -> Any:
+        """Do as `LocalEngine.reserve`; or wait for a slot that is taken.
 
-        A ``key`` makes retries safe: the same key with the same request
-        returns the same reservation, whatever has become of it.  Keys are known
-        to the whole engine: let them begin with something of the caller's own.
-
-        With a ``wait``, a caller that finds the span taken waits for it, for that long at
-        most: first come, first served.  One that is cancelled passes on what it was just
-        given, unless it had a ``key``.  With ``jump`` it comes before all callers that wait.
-
-        With a ``quota`` the holder may have no more than that, and the hold lives no
-        longer, however often it is renewed; see `Quota`.
-
-        A span that is over is refused, unless it is said that it may be ``past``.
+        With a ``wait``, a caller that finds the slot taken waits for it, or for all that a
+        `Request` claims, for that long at most: first come, first served.  One that is
+        cancelled passes on what it was just given, unless it had a ``key``.
 
         >>> from datetime import UTC
         >>> from slotengine import minutes
@@ -360,42 +372,31 @@ class SlotEngine:
         >>> anyio.run(main)
         second
 
-        Raises `SlotTaken` (when it has waited, as it is by then), `OutsideHours`,
-        `AlreadyOver`, `QuotaExceeded` or `TooManyWaiting`; for bad input
-        `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`.
-        O(log n) in the claims on the resource.
+        Raises as `LocalEngine.reserve` does, with a ``wait`` what is so by then; and
+        `TooManyWaiting`.
         """
         if self._turn_is_over():
             await self._give_way()
         if wait is not None:
-            request = Request(
-                start, length, (Claim(resource, units),), holder, ttl, key, event_type,
-                quota=quota, past=past,
-            )  # fmt: skip
+            if not isinstance(what, str):
+                options = (start, length, units, holder, ttl, key, event_type, quota, past)
+                request = value_of(what, options)
+                if not isinstance(request, Request):
+                    name = request.__class__.__name__
+                    raise InvalidField("wait", f"is for one request, not for what {name} has")
+            else:
+                request = Request(
+                    start, length, (Claim(what, units),), holder, ttl, key, event_type,
+                    quota=quota, past=past,
+                )  # fmt: skip
             return await self._wait_for(self.local.proposal(request), wait, jump)
-        return self.local.reserve(
-            resource, start, length,
+        return self._reserve(
+            what, start, length,
             units=units, holder=holder, ttl=ttl, key=key, event_type=event_type, quota=quota,
             past=past, jump=jump,
         )  # fmt: skip
 
-    async def reserve_request(
-        self, request: Request, *, wait: timedelta | None = None, jump: bool = False
-    ) -> Reservation:
-        """Do as `LocalEngine.reserve_request`.
-
-        With a ``wait`` it waits until it can have all of it, as `reserve` does.
-        """
-        if self._turn_is_over():
-            await self._give_way()
-        if wait is not None:
-            return await self._wait_for(self.local.proposal(request), wait, jump)
-        return self.local.reserve_request(request, jump=jump)
-
     adopt = _awaited(LocalEngine.adopt)
-    reserve_all = _awaited(LocalEngine.reserve_all)
-    reserve_each = _awaited(LocalEngine.reserve_each)
-    reserve_any = _awaited(LocalEngine.reserve_any)
 
     # --- Event types ---------------------------------------------------------------------
 
@@ -450,8 +451,6 @@ class SlotEngine:
 
     extend = _awaited(LocalEngine.extend)
     move = _awaited(LocalEngine.move)
-    move_request = _awaited(LocalEngine.move_request)
-    move_any = _awaited(LocalEngine.move_any)
     confirm = _awaited(LocalEngine.confirm)
     release = _awaited(LocalEngine.release)
     cancel = _awaited(LocalEngine.cancel)

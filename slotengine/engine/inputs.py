@@ -7,43 +7,64 @@ middle of the core.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Final, TypeVar
 
 from slotengine.core.ledger.checks import check_name
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.time.instant import FIRST_US, LAST_US, duration_us, to_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.clock import Clock
-from slotengine.errors import InvalidField
-
-if TYPE_CHECKING:
-    from slotengine.core.offer.event_type import EventType
+from slotengine.engine.requests import SlotQuery
+from slotengine.engine.values import Ask
+from slotengine.errors import InvalidField, UnknownResource
 
 T = TypeVar("T")
 
 
-def query_of(
-    event_type: str | EventType,
-    start: datetime,
-    end: datetime,
-    length: timedelta | None,
-    seats: int,
-    zone: str,
-    ignoring: Collection[str],
-    only: Collection[str] | None,
-) -> AvailabilityQuery:
-    """Return which slots are looked for.  Raises `InvalidField`."""
+_NO_OPTIONS: Final = (None, None, 1, None, None, None, None, None, False)
+
+
+def value_of(what: Any, options: tuple[object, ...]) -> Ask[Any]:
+    """Return what is to be reserved if that is a value, without any ``options`` beside it.
+
+    The options are those of `LocalEngine.reserve`.  Raises `InvalidField`.
+    """
+    if not isinstance(what, Ask):
+        if options[0] is not None:  # then this is to be the id of a resource
+            raise UnknownResource(what)
+        problem = "the id of a resource, a Request, AllOf, EachOf or OneOf"
+        raise InvalidField("what", f"must be {problem}, not {what!r:.99}")
+    if options != _NO_OPTIONS:
+        name = what.__class__.__name__
+        raise InvalidField("what", f"must be the only argument: the {name} says all the rest")
+    return what
+
+
+def query_of(query: object, now: int, reach: int | None = None) -> AvailabilityQuery:
+    """Return which slots are looked for: from now, and for a ``reach``, if it does not say.
+
+    Raises `InvalidField`.
+    """
+    if not isinstance(query, SlotQuery):
+        raise InvalidField("query", f"must be a SlotQuery, not {query!r:.99}")
+    start = now if query.start is None else to_us(query.start, "start")
+    if query.end is not None:
+        end = to_us(query.end, "end")
+    elif reach is not None:
+        end = start + reach
+    else:
+        raise InvalidField("end", "must be given: slots are listed up to there")
     return AvailabilityQuery(
-        event_type,
-        to_us(start, "start"),
-        to_us(end, "end"),
-        None if length is None else duration_us(length, "length"),
-        Zone.of(zone),
-        seats,
-        names_or_none("ignoring", ignoring) or frozenset(),
-        names_or_none("only", only),
+        query.event_type,
+        start,
+        end,
+        None if query.length is None else duration_us(query.length, "length"),
+        Zone.of(query.zone),
+        query.seats,
+        names_or_none("ignoring", query.ignoring) or frozenset(),
+        names_or_none("only", query.only),
     )
 
 

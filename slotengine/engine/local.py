@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record, Waits
 from slotengine.core.ledger.checks import check_name, check_text
@@ -18,7 +18,6 @@ from slotengine.core.ledger.commands import Annotate, Replace, Reserve
 from slotengine.core.ledger.config import Configured, Kind, Setting, SettingChange, check_kind
 from slotengine.core.ledger.extra import KEEP, Keep
 from slotengine.core.ledger.ledger import Ledger
-from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Demand, Entry
 from slotengine.core.ledger.terms import Terms
@@ -37,10 +36,13 @@ from slotengine.engine.inputs import (
     names_or_none,
     query_of,
     span_or_none,
+    value_of,
 )
 from slotengine.engine.listing import ReservationPage, ReservationQuery
+from slotengine.engine.requests import AllOf, EachOf, OneOf, SlotQuery
 from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import (
+    Ask,
     BusySpan,
     Claim,
     ImportedSpan,
@@ -66,6 +68,10 @@ if TYPE_CHECKING:
 
 KINDS: Final = (Change, Configured, Forgotten, Answered, ClientDropped)
 """The kinds of records."""
+T = TypeVar("T")
+
+REACH = 366 * DAY
+"""How far `LocalEngine.next_free` looks if the query has no end."""
 
 FORGOTTEN_PER_TURN = 256
 """How many reservations `LocalEngine.forgetting` looks at in one piece."""
@@ -249,9 +255,13 @@ class LocalEngine:
 
     # --- Reserve -----------------------------------------------------------------------
 
+    @overload
+    def reserve(self, what: Ask[T], /, *, jump: bool = False) -> T: ...
+
+    @overload
     def reserve(
         self,
-        resource: str,
+        what: str,
         start: datetime,
         length: timedelta,
         *,
@@ -263,8 +273,29 @@ class LocalEngine:
         quota: Quota | None = None,
         past: bool = False,
         jump: bool = False,
-    ) -> Reservation:
-        """Hold a span of one resource for a while.
+    ) -> Reservation: ...
+
+    def reserve(
+        self,
+        what: str | Ask[Any],
+        start: Any = None,  # as above; whatever else it is, is refused
+        length: Any = None,
+        *,
+        units: int = 1,
+        holder: str | None = None,
+        ttl: timedelta | None = None,
+        key: str | None = None,
+        event_type: str | None = None,
+        quota: Quota | None = None,
+        past: bool = False,
+        jump: bool = False,
+    ) -> Any:
+        """Hold a span of one resource for a while; or what a request says.
+
+        Either the id of a resource, the start and the length; or one value: a `Request`
+        (several resources, buffers, seats), `AllOf` or `EachOf` several requests, or
+        `OneOf` several candidates.  The answer to `AllOf` is a list of reservations, that to
+        `EachOf` a list of reservations and refusals, and any other a reservation.
 
         Accepted if and only if the span lies inside the resource's hours and
         no instant of it would exceed the capacity; decided and done in one step.
@@ -282,17 +313,32 @@ class LocalEngine:
         With ``jump`` it comes before all callers that wait, such as for what is promised
         already.  What is taken still counts.
 
-        Raises `SlotTaken`, `OutsideHours`, `AlreadyOver` or `QuotaExceeded`; for bad
-        input `UnknownResource`, `TooManyUnits`, `InvalidTTL`, `KeyReused` or `InvalidField`;
-        `KeySpent` if the key was used for a reservation that is forgotten.
-        O(log n) in the claims on the resource.
+        >>> from datetime import UTC
+        >>> from slotengine import Claim, minutes
+        >>> engine = LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> engine.add_resource("projector", capacity=4)
+        >>> nine = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        >>> engine.reserve("projector", nine, minutes(30), units=2).resources
+        ('projector',)
+        >>> both = Request(nine, minutes(30), (Claim("room-1"), Claim("projector", units=2)))
+        >>> engine.reserve(both).resources
+        ('room-1', 'projector')
+
+        Raises `SlotTaken`, `OutsideHours`, `AlreadyOver`, `QuotaExceeded`, `NoSeatsLeft` or
+        `NoneFree`; for bad input `UnknownResource`, `TooManyUnits`, `InvalidTTL`,
+        `KeyReused` or `InvalidField`; `KeySpent` if the key was used for a reservation that
+        is forgotten.  O(log n) in the claims on each resource.
         """
+        if not isinstance(what, str):
+            options = (start, length, units, holder, ttl, key, event_type, quota, past)
+            return self._reserve_value(value_of(what, options), jump)
         if units != 1 or key is not None or units.__class__ is not int:
-            claims = (Claim(resource, units),)
+            claims = (Claim(what, units),)
             request = Request(
                 start, length, claims, holder, ttl, key, event_type, quota=quota, past=past
             )
-            return self.reserve_request(request, jump=jump)
+            return self._reserve_value(request, jump)
         begin, end = span_us(start, length)
         most = None if quota is None else quota_or_none(quota)
         lives = self.terms.default_ttl if ttl is None else ttl_us(ttl, 0)
@@ -300,8 +346,8 @@ class LocalEngine:
         now = self.read_clock()
         try:
             entry = self.ledger.reserve(
-                resource, begin, end,
-                uid=self._new_uid(bucket_for(resource)), now=now, ttl=lives,
+                what, begin, end,
+                uid=self._new_uid(bucket_for(what)), now=now, ttl=lives,
                 holder=holder, event_type=event_type, quota=most, demand=demand, jump=jump,
             )  # fmt: skip
         except Refused:
@@ -309,19 +355,54 @@ class LocalEngine:
             raise
         return self.answer(entry)
 
-    def reserve_request(self, request: Request, *, jump: bool = False) -> Reservation:
-        """Hold all that a request claims, or nothing: several resources, buffers, seats.
-
-        Raises as `reserve` does, and `NoSeatsLeft`.  O(c log n) for c claims.
-        """
-        proposal, now = self.proposal(request), self.read_clock()
+    def _reserve_value(
+        self, what: Ask[Any], jump: bool
+    ) -> Reservation | list[Reservation] | list[Reservation | Refused]:
         try:
-            entry = self.ledger.reserve_proposal(
-                proposal, uid=self._uid_for(proposal), now=now, jump=jump
-            )
+            match what:
+                case AllOf():
+                    return self._reserve_all(what, jump)
+                case EachOf():
+                    return self._reserve_each(what, jump)
+                case OneOf():
+                    return self._reserve_one(what, jump)
+                case _:
+                    proposal, now = self.proposal(what), self.read_clock()
+                    entry = self.ledger.reserve_proposal(
+                        proposal, uid=self._uid_for(proposal), now=now, jump=jump
+                    )
+                    return self.answer(entry)
         except Refused:
             self.refused += 1
             raise
+
+    def _reserve_all(self, what: AllOf, jump: bool) -> list[Reservation]:
+        proposals, now = self._proposals("requests", what.requests), self.read_clock()
+        if what.series and proposals:
+            proposals = in_series(self._uid_for(proposals[0]), proposals)
+        uids = [self._uid_for(one) for one in proposals]
+        entries = self.ledger.reserve_all(proposals, uids=uids, now=now, jump=jump)
+        return [self.answer(entry) for entry in entries]
+
+    def _reserve_each(self, what: EachOf, jump: bool) -> list[Reservation | Refused]:
+        proposals, now = self._proposals("requests", what.requests), self.read_clock()
+        uids = [self._uid_for(one) for one in proposals]
+        results = self.ledger.reserve_each(proposals, uids=uids, now=now, jump=jump)
+        self.refused += sum(isinstance(result, Refused) for result in results)
+        return [
+            result if isinstance(result, Refused) else self.answer(result) for result in results
+        ]
+
+    def _reserve_one(self, what: OneOf, jump: bool) -> Reservation:
+        proposals, now = self._proposals("candidates", what.candidates), self.read_clock()
+        span, digest = span_or_none(what.load_in), None
+        if what.key is not None:
+            digest = digest_of_any(what.candidates, what.policy, what.weights, span)
+        entry = self.ledger.reserve_any(
+            proposals, uid=self._new_uid(proposals[0].bucket() if proposals else 0), now=now,
+            policy=what.policy, weights=what.weights, load_in=span, key=what.key, digest=digest,
+            jump=jump,
+        )  # fmt: skip
         return self.answer(entry)
 
     def adopt(self, request: Request) -> Reservation:
@@ -353,89 +434,6 @@ class LocalEngine:
         """
         proposal, now = self.proposal(request), self.read_clock()
         return self.answer(self.service.adopt(proposal, uid=self._uid_for(proposal), now=now))
-
-    def reserve_all(
-        self, requests: Sequence[Request], *, series: bool = False, jump: bool = False
-    ) -> list[Reservation]:
-        """Hold every one of the requests, or nothing; later ones meet the claims of earlier ones.
-
-        As a ``series``, each of them says of which it is and which of it: its `Series`.
-
-        Raises as `reserve_request` does, for the first that cannot be had; the
-        error's ``index`` says which that is.
-
-        >>> from datetime import UTC
-        >>> from slotengine import Claim, SlotTaken, minutes
-        >>> start = datetime(2030, 1, 7, 9, tzinfo=UTC)
-        >>> engine = LocalEngine()
-        >>> engine.add_resource("room-1")
-        >>> try:
-        ...     engine.reserve_all([Request(start, minutes(30), (Claim("room-1"),))] * 2)
-        ... except SlotTaken as refusal:
-        ...     print(refusal.index)
-        1
-        """
-        proposals, now = self._proposals(requests), self.read_clock()
-        if series and proposals:
-            proposals = in_series(self._uid_for(proposals[0]), proposals)
-        uids = [self._uid_for(one) for one in proposals]
-        try:
-            entries = self.ledger.reserve_all(proposals, uids=uids, now=now, jump=jump)
-        except Refused:
-            self.refused += 1
-            raise
-        return [self.answer(entry) for entry in entries]
-
-    def reserve_each(
-        self, requests: Sequence[Request], *, jump: bool = False
-    ) -> list[Reservation | Refused]:
-        """Hold each request that can be had; the answer to each is a reservation or its refusal.
-
-        Bad input in any of them is raised, and then nothing is held.
-        """
-        proposals, now = self._proposals(requests), self.read_clock()
-        uids = [self._uid_for(one) for one in proposals]
-        try:
-            results = self.ledger.reserve_each(proposals, uids=uids, now=now, jump=jump)
-        except Refused:  # such as for a key that is spent: that is an answer to the whole batch
-            self.refused += 1
-            raise
-        self.refused += sum(isinstance(result, Refused) for result in results)
-        return [
-            result if isinstance(result, Refused) else self.answer(result) for result in results
-        ]
-
-    def reserve_any(
-        self,
-        candidates: Sequence[Request],
-        *,
-        policy: Policy = Policy.FIRST,
-        weights: Sequence[int] | None = None,
-        load_in: tuple[datetime, datetime] | None = None,
-        key: str | None = None,
-        jump: bool = False,
-    ) -> Reservation:
-        """Hold one of several candidates: the one that the policy prefers among those that fit.
-
-        Load is counted in live claims, holds and bookings alike: all of them,
-        or those that overlap the span ``load_in``.
-
-        Raises `NoneFree`, with the refusal of each candidate.
-        """
-        proposals, now = self._proposals(candidates), self.read_clock()
-        span, digest = span_or_none(load_in), None
-        if key is not None:
-            digest = digest_of_any(candidates, policy, weights, span)
-        try:
-            entry = self.ledger.reserve_any(
-                proposals, uid=self._new_uid(proposals[0].bucket() if proposals else 0), now=now,
-                policy=policy, weights=weights, load_in=span, key=key, digest=digest,
-                jump=jump,
-            )  # fmt: skip
-        except Refused:
-            self.refused += 1
-            raise
-        return self.answer(entry)
 
     # --- Event types ---------------------------------------------------------------------
 
@@ -519,85 +517,36 @@ class LocalEngine:
         )
         return self.answer(entry)
 
-    def slots(
-        self,
-        event_type: str | EventType,
-        start: datetime,
-        end: datetime,
-        *,
-        length: timedelta | None = None,
-        seats: int = 1,
-        zone: str = "UTC",
-        ignoring: Collection[str] = (),
-        only: Collection[str] | None = None,
-    ) -> list[Slot]:
+    def slots(self, query: SlotQuery) -> list[Slot]:
         """Return the slots of an event type that are offered in a range, in order.
 
-        Each begins at or after the start and ends by the end of the range.  They
-        begin at full hours, or the like, of the clocks in ``zone``; where the
-        interval does not divide the hour, ask for whole days, since the grid
-        begins where the range does.  Whatever is
-        offered can be reserved at this moment; reservations whose uids are in
-        ``ignoring``, such as the caller's own, are looked through.
-
-        What is looked for may also be an `EventType` that was not added, if it
-        has no limits: such as some hosts together, for once.
+        Whatever is offered can be reserved at this moment.
 
         Raises `UnknownEventType` or `InvalidField`.  O(h w + b log b + s), for
         w windows of h hosts, b that is taken in the range, and s slots.
         """
-        return slots_of(
-            self.openings(
-                event_type, start, end,
-                length=length, seats=seats, zone=zone, ignoring=ignoring, only=only,
-            )
-        )  # fmt: skip
+        return slots_of(self.openings(query))
 
-    def openings(
-        self,
-        event_type: str | EventType,
-        start: datetime,
-        end: datetime,
-        *,
-        length: timedelta | None = None,
-        seats: int = 1,
-        zone: str = "UTC",
-        ignoring: Collection[str] = (),
-        only: Collection[str] | None = None,
-    ) -> AvailableSlots:
+    def openings(self, query: SlotQuery) -> AvailableSlots:
         """Return the same slots as `slots`, their starts in UTC microseconds.
 
         For whoever writes down what is offered, and needs no datetimes for it.
         """
-        query = query_of(event_type, start, end, length, seats, zone, ignoring, only)
-        return self.service.available_slots(query, now=self.look())
+        now = self.look()
+        return self.service.available_slots(query_of(query, now), now=now)
 
-    def next_free(
-        self,
-        event_type: str | EventType,
-        after: datetime | None = None,
-        count: int = 1,
-        *,
-        within: timedelta = timedelta(days=366),
-        length: timedelta | None = None,
-        seats: int = 1,
-        zone: str = "UTC",
-        ignoring: Collection[str] = (),
-        only: Collection[str] | None = None,
-    ) -> list[Slot]:
-        """Return the next slots of an event type, from ``after``, or now, on: the first ``count``.
+    def next_free(self, query: SlotQuery, count: int = 1) -> list[Slot]:
+        """Return the next slots of an event type: the first ``count``, or fewer if there are none.
 
-        There are fewer if there are no more that end ``within`` so much time.
-        Otherwise as `slots`; the cost is that of a range to the last one found.
+        Without an ``end``, the query is for 366 days.  Otherwise as `slots`; the cost is that of
+        a range to the last one found.
         """
         now = self.look()
-        start = from_us(now if after is None else to_us(after, "after"))
-        reach = duration_us(within, "within")
-        if reach > LONGEST_RANGE:
-            raise InvalidField("within", f"must be no more than {LONGEST_RANGE // DAY} days")
-        query = query_of(event_type, start, start, length, seats, zone, ignoring, only)
-        query = query._replace(end=query.start + reach)
-        return slots_of(self.service.next_available_slots(query, count, now=now))
+        asked = query_of(query, now, REACH)
+        if asked.end - asked.start > LONGEST_RANGE:
+            most = LONGEST_RANGE // DAY
+            raise InvalidField("end", f"must be at most {most} days after the start")
+        return slots_of(self.service.next_available_slots(asked, count, now=now))
 
     # --- Imported busy time --------------------------------------------------------------
 
@@ -647,7 +596,7 @@ class LocalEngine:
     def move(
         self,
         uid: str,
-        start: datetime,
+        to: datetime | Request | OneOf,
         length: timedelta | None = None,
         *,
         resource: str | None = None,
@@ -658,18 +607,37 @@ class LocalEngine:
     ) -> Reservation:
         """Re-slot a live hold or a booking in one step, keeping its uid, units and buffers.
 
+        To another start; or to what a `Request` claims, or to `OneOf` several candidates,
+        for any kind of reservation.
+
         Its own claims are not in its way; what others wait for it may keep, but
         not take, unless it may ``jump`` the waitlist.  By default it keeps its length and
         its resources; another ``resource`` can be named if it is on one only.  With a
         ``ttl``, a hold also lives that long from now.  What decides is the hours of the
-        resources, also if the reservation was made with others (`move_request`
+        resources, also if the reservation was made with others (a `Request`
         can say so again); if its event type is one that the engine knows, the
         rules of that, as with `move_slot`.  To another start it may move into the
         ``past`` only if that is said; then no rules count.  If it is refused, nothing
         has changed.
 
+        A `Request` has all that there is to say but the version.  A hold is renewed if it has
+        a ``ttl``, which all or none of several candidates must have.  Its holder, key
+        and quota are not looked at: it counts for whoever made the reservation.
+
         Raises as `reserve` and `extend` do.
         """
+        if isinstance(to, Ask):
+            if (length, resource, ttl, past) != (None, None, None, False):
+                name = to.__class__.__name__
+                raise InvalidField(
+                    "to",
+                    f"must be given without length, resource, ttl and past: the {name} has them",
+                )
+            return self._move_to_value(uid, to, version, jump)
+        if not isinstance(to, datetime):
+            raise InvalidField(
+                "to", f"must be a timezone-aware datetime, a Request or OneOf, not {to!r:.99}"
+            )
         current = self._current(uid)
         if self.service.knows(current.event_type):
             only = None
@@ -677,17 +645,19 @@ class LocalEngine:
                 rules = self.service.rules_of(current.event_type or "")
                 only = rules.restricted_to(resource)
             return self.move_slot(
-                uid, start,
+                uid, to,
                 length=length, ttl=ttl, only=only, enforce=not past, version=version,
                 jump=jump,
             )  # fmt: skip
         claims = current.claims
         if resource is not None:
             if len(claims) > 1:
-                raise InvalidField("resource", "is ambiguous: move_request tells which is which")
+                raise InvalidField(
+                    "resource", "is ambiguous: move to a Request that has the claims"
+                )
             claims = (replace(claims[0], resource=resource),)
         request = Request(
-            start,
+            to,
             current.length if length is None else length,
             claims,
             ttl=ttl,
@@ -695,48 +665,31 @@ class LocalEngine:
             seats=current.seats,
             past=past,
         )
-        return self.move_request(uid, request, version=version, jump=jump)
+        return self._move_to_value(uid, request, version, jump)
 
-    def move_request(
-        self, uid: str, request: Request, *, version: int | None = None, jump: bool = False
+    def _move_to_value(
+        self, uid: str, to: Ask[Any], version: int | None, jump: bool
     ) -> Reservation:
-        """Re-slot to what a request claims; as `move`, for any kind of reservation.
-
-        A hold is renewed if the request has a ``ttl``.  Holder, key and quota of the
-        request are not looked at: it counts for whoever made the reservation.
-        """
-        proposal, now = self.proposal(request), self.read_clock()
-        entry = self.ledger.move(
-            uid, proposal, now=now, renew=request.ttl is not None, version=version, jump=jump
-        )
-        return self.answer(entry)
-
-    def move_any(
-        self,
-        uid: str,
-        candidates: Sequence[Request],
-        *,
-        policy: Policy = Policy.FIRST,
-        weights: Sequence[int] | None = None,
-        load_in: tuple[datetime, datetime] | None = None,
-        version: int | None = None,
-        jump: bool = False,
-    ) -> Reservation:
-        """Re-slot to the candidate that the policy prefers among those that fit.
-
-        A hold is renewed if the candidates have a ``ttl``, which then all must.
-        Raises `NoneFree`, and as `move` does.
-        """
-        candidates = listed("requests", candidates)
-        proposals = self._proposals(candidates)
+        if not isinstance(to, OneOf):
+            proposal = self.proposal(to)
+            now = self.read_clock()
+            renew = isinstance(to, Request) and to.ttl is not None
+            entry = self.ledger.move(
+                uid, proposal, now=now, renew=renew, version=version, jump=jump
+            )
+            return self.answer(entry)
+        candidates = listed("candidates", to.candidates)
+        proposals = self._proposals("candidates", candidates)
         renewals = {request.ttl is not None for request in candidates}
         if len(renewals) > 1:
             raise InvalidField("ttl", "must be given for all candidates or for none")
+        if to.key is not None:
+            raise InvalidField("key", "is for what is reserved; what moves has a uid")
         now = self.read_clock()
         entry = self.ledger.move_any(
             uid, proposals, now=now, renew=True in renewals,
-            policy=policy, weights=weights, load_in=span_or_none(load_in), version=version,
-            jump=jump,
+            policy=to.policy, weights=to.weights, load_in=span_or_none(to.load_in),
+            version=version, jump=jump,
         )  # fmt: skip
         return self.answer(entry)
 
@@ -809,7 +762,7 @@ class LocalEngine:
         >>> print(new.state, new.replaces == old.uid, engine.get(old.uid).state)
         State.CONFIRMED True State.CANCELLED
 
-        If it is refused, nothing has changed.  Raises what `reserve_request` raises, and
+        If it is refused, nothing has changed.  Raises what `reserve` raises, and
         `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`.
         """
         proposal, now = self.proposal(request), self.read_clock()
@@ -1098,16 +1051,16 @@ class LocalEngine:
             quota_or_none(quota),
         )
 
-    def proposal(self, request: Request) -> Proposal:
+    def proposal(self, request: object) -> Proposal:
         """Return a request in terms of the core.  Raises `InvalidField`."""
         if not isinstance(request, Request):
             raise InvalidField("request", f"must be a Request, not {request!r}")
         return request.proposal(self.terms.default_ttl)
 
-    def _proposals(self, requests: Sequence[Request]) -> list[Proposal]:
+    def _proposals(self, field: str, requests: Sequence[Request]) -> list[Proposal]:
         proposals: list[Proposal] = []
         try:
-            for request in listed("requests", requests):
+            for request in listed(field, requests):
                 proposals.append(self.proposal(request))  # noqa: PERF401, so that it can be told
         except SlotError as error:
             error.of_request(len(proposals))

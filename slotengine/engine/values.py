@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from slotengine.core.ledger import expiry
 from slotengine.core.ledger import reservation as core
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.policy import Policy
     from slotengine.core.offer.availability import AvailableSlots
     from slotengine.core.time.schedule import Windows
+
+T_co = TypeVar("T_co", covariant=True)
 
 NO_TIME = timedelta()
 
@@ -108,8 +110,17 @@ class Claim:
         return core.Claim(self.resource, start - before, end + after, self.units)
 
 
+class Ask(Generic[T_co]):
+    """What can be reserved: a `Request`, `AllOf`, `EachOf` or `OneOf`.
+
+    An ``Ask[list[Reservation]]`` is answered by a list of reservations, and so on.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Request:
+class Request(Ask["Reservation"]):
     """What somebody would like to hold: a slot, and a claim on each resource it needs.
 
     ``seats`` joins, or opens, the one shared session of this ``event_type`` and

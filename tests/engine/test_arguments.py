@@ -12,15 +12,19 @@ from typing import Any, NamedTuple
 import pytest
 
 from slotengine import (
+    AllOf,
     Claim,
+    EachOf,
     EventType,
     FixedWindows,
     InvalidField,
+    OneOf,
     Policy,
     Quota,
     Request,
     SlotEngine,
     SlotError,
+    SlotQuery,
     minutes,
 )
 from slotengine.core.time.instant import to_us
@@ -48,6 +52,24 @@ class Said(NamedTuple):
     option: str
     value: object
     others: dict[str, object] = {}  # noqa: RUF012 - nobody writes to it
+    inside: Callable[..., object] | None = None
+    """The value in which it is said, if it is no argument of the verb."""
+
+    def spoken(self, **more: object) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Return the arguments of the call, with something more said."""
+        said = {**self.others, **more}
+        if self.inside is None:
+            return self.args, said
+        first = self.args[:1] if self.verb == "move" else ()
+        return (*first, self.inside(*self.args[len(first) :], **said)), {}
+
+
+def one_of(verb: str, *said: Any) -> Said:
+    return Said(verb, *said)._replace(inside=OneOf)
+
+
+def query(verb: str, *said: Any) -> Said:
+    return Said(verb, *said)._replace(inside=SlotQuery)
 
 
 HALL = ("hall", START, HALF_HOUR)
@@ -71,10 +93,10 @@ SAID = [
     Said("reserve", HALL, "ttl", minutes(1), {"units": 2}),
     Said("reserve", HALL, "event_type", "visit", {"units": 2}),
     Said("reserve", HALL, "units", 3, {"key": "mine"}),
-    Said("reserve_any", (BOTH,), "policy", Policy.LEAST_LOADED),
-    Said("reserve_any", (BOTH,), "weights", [9, 1], SHARES),
-    Said("reserve_any", (BOTH,), "load_in", TODAY, LOADS),
-    Said("reserve_any", (BOTH,), "key", "mine"),
+    one_of("reserve", (BOTH,), "policy", Policy.LEAST_LOADED),
+    one_of("reserve", (BOTH,), "weights", [9, 1], SHARES),
+    one_of("reserve", (BOTH,), "load_in", TODAY, LOADS),
+    one_of("reserve", (BOTH,), "key", "mine"),
     Said("reserve_slot", ("talk", START), "length", HOUR),
     Said("reserve_slot", ("class", START), "seats", 2),
     Said("reserve_slot", ("talk", START), "holder", "me"),
@@ -91,24 +113,24 @@ SAID = [
     Said("move_slot", ("hold", START + HOUR), "only", ["quieter"]),
     Said("move_slot", ("hold", NOW), "enforce", False),
     Said("move_slot", ("hold", START + HOUR), "version", 9),
-    Said("slots", ("talk", *MORNING), "length", HOUR),
-    Said("slots", ("class", *MORNING), "seats", 3),
-    Said("slots", ("talk", *MORNING), "zone", "Asia/Kathmandu", {"length": HOUR}),
-    Said("slots", ("meeting", *MORNING), "ignoring", ["meeting"]),
-    Said("slots", ("talk", *MORNING), "only", ["shop"]),
-    Said("openings", ("talk", *MORNING), "length", HOUR),
-    Said("openings", ("class", *MORNING), "seats", 3),
-    Said("openings", ("talk", *MORNING), "zone", "Asia/Kathmandu", {"length": HOUR}),
-    Said("openings", ("meeting", *MORNING), "ignoring", ["meeting"]),
-    Said("openings", ("talk", *MORNING), "only", ["shop"]),
-    Said("next_free", ("talk",), "after", START),
-    Said("next_free", ("talk",), "count", 2),
-    Said("next_free", ("talk",), "within", minutes(45)),
-    Said("next_free", ("talk", START), "length", HOUR),
-    Said("next_free", ("class", START), "seats", 3),
-    Said("next_free", ("talk", START), "zone", "Asia/Kathmandu", {"length": HOUR}),
-    Said("next_free", ("meeting", START), "ignoring", ["meeting"]),
-    Said("next_free", ("talk",), "only", ["shop"]),
+    query("slots", ("talk", *MORNING), "length", HOUR),
+    query("slots", ("class", *MORNING), "seats", 3),
+    query("slots", ("talk", *MORNING), "zone", "Asia/Kathmandu", {"length": HOUR}),
+    query("slots", ("meeting", *MORNING), "ignoring", ["meeting"]),
+    query("slots", ("talk", *MORNING), "only", ["shop"]),
+    query("openings", ("talk", *MORNING), "length", HOUR),
+    query("openings", ("class", *MORNING), "seats", 3),
+    query("openings", ("talk", *MORNING), "zone", "Asia/Kathmandu", {"length": HOUR}),
+    query("openings", ("meeting", *MORNING), "ignoring", ["meeting"]),
+    query("openings", ("talk", *MORNING), "only", ["shop"]),
+    query("next_free", ("talk",), "start", START),
+    Said("next_free", (SlotQuery("talk"),), "count", 2),
+    query("next_free", ("talk",), "end", START - minutes(15)),
+    query("next_free", ("talk", START), "length", HOUR),
+    query("next_free", ("class", START), "seats", 3),
+    query("next_free", ("talk", START), "zone", "Asia/Kathmandu", {"length": HOUR}),
+    query("next_free", ("meeting", START), "ignoring", ["meeting"]),
+    query("next_free", ("talk",), "only", ["shop"]),
     Said("extend", ("hold",), "ttl", minutes(1)),
     Said("extend", ("hold",), "version", 9),
     Said("move", ("plain", START), "length", HOUR),
@@ -119,11 +141,11 @@ SAID = [
     Said("move", ("hold", START + HOUR), "resource", "quieter"),
     Said("move", ("hold", START + HOUR), "ttl", minutes(9)),
     Said("move", ("hold", START + HOUR), "version", 9),
-    Said("move_request", ("plain", asks("quieter")), "version", 9),
-    Said("move_any", ("plain", LATER), "policy", Policy.LEAST_LOADED),
-    Said("move_any", ("plain", LATER), "weights", [9, 1], SHARES),
-    Said("move_any", ("plain", LATER), "load_in", TODAY, LOADS),
-    Said("move_any", ("plain", LATER), "version", 9),
+    Said("move", ("plain", asks("quieter")), "version", 9),
+    one_of("move", ("plain", LATER), "policy", Policy.LEAST_LOADED),
+    one_of("move", ("plain", LATER), "weights", [9, 1], SHARES),
+    one_of("move", ("plain", LATER), "load_in", TODAY, LOADS),
+    Said("move", ("plain", OneOf(LATER)), "version", 9),
     Said("confirm", ("lapsed",), "if_still_free", True),
     Said("confirm", ("plain",), "version", 9),
     Said("release", ("plain",), "version", 9),
@@ -165,7 +187,7 @@ def prepare(engine: SlotEngine, clock: SimClock) -> None:
     for _ in range(2):
         engine.local.reserve("quieter", START, HALF_HOUR)
     both = (Claim("annex"), Claim("room"))
-    engine.local.reserve_request(Request(START + DAY, HALF_HOUR, both))  # pair
+    engine.local.reserve(Request(START + DAY, HALF_HOUR, both))  # pair
     clock.set(NOW + minutes(1))
 
 
@@ -186,8 +208,9 @@ async def twice(form: Callable[..., Any], said: Said, **more: object) -> list[ob
     """Return what two calls after another answer, the second being a retry of the first."""
     answers: list[object] = []
     for _ in range(2):
+        args, options = said.spoken(**more)
         try:
-            answers.append(await answer_of(form, *said.args, **said.others, **more))
+            answers.append(await answer_of(form, *args, **options))
         except SlotError as error:
             answers.append(repr(error))
     return answers
@@ -201,7 +224,7 @@ async def test_what_is_said_makes_a_difference_in_every_form(said: Said) -> None
     then the other forms, which are to answer as the first does.
     """
     forms: list[tuple[str, dict[str, object]]] = [(f"local.{said.verb}", {}), (said.verb, {})]
-    if said.verb in ("reserve", "reserve_slot"):
+    if said.verb in ("reserve", "reserve_slot") and said.inside is None:
         forms.append((said.verb, {"wait": timedelta()}))
     found = []
     for name, more in forms:
@@ -216,6 +239,16 @@ async def test_what_is_said_makes_a_difference_in_every_form(said: Said) -> None
     assert found == [with_it, without_it] * len(forms)
 
 
+async def test_only_one_thing_is_waited_for(clock: SimClock) -> None:
+    async with world(clock) as engine:
+        prepare(engine, clock)
+        for what in (AllOf(BOTH), EachOf(BOTH), OneOf(BOTH)):
+            with pytest.raises(
+                InvalidField, match=f"one request, not for what {type(what).__name__}"
+            ):
+                await engine.reserve(what, wait=HOUR)
+
+
 # --- What is wrong is told by its name -------------------------------------------------------
 
 NAIVE = START.replace(tzinfo=None)
@@ -224,20 +257,31 @@ WRONG = [
     Said("reserve", ("hall", NAIVE, HALF_HOUR), "start", None),
     Said("reserve", ("hall", START, 30), "length", None),
     Said("reserve", HALL, "ttl", 300),
-    Said("reserve_request", (asks("hall", ttl=300),), "ttl", None),
-    Said("reserve_request", (Request(START, HALF_HOUR, (Claim("hall", 1, 5),)),), "before", None),  # type: ignore[arg-type]
-    Said("reserve_request", (Request(START, HALF_HOUR, (Claim("hall", after=5),)),), "after", None),  # type: ignore[arg-type]
-    Said("reserve_request", (Request(START, HALF_HOUR, 5),), "claims", None),  # type: ignore[arg-type]
-    Said("reserve_request", ("hall",), "request", None),
-    Said("reserve_request", (asks("hall", holder="me", quota=20),), "quota", None),
-    Said("reserve_request", (asks("hall", quota=Quota(holds=20)),), "holder", None),
+    Said("reserve", (asks("hall", ttl=300),), "ttl", None),
+    Said("reserve", (Request(START, HALF_HOUR, (Claim("hall", 1, 5),)),), "before", None),  # type: ignore[arg-type]
+    Said("reserve", (Request(START, HALF_HOUR, (Claim("hall", after=5),)),), "after", None),  # type: ignore[arg-type]
+    Said("reserve", (Request(START, HALF_HOUR, 5),), "claims", None),  # type: ignore[arg-type]
+    Said("reserve", (asks("hall", holder="me", quota=20),), "quota", None),
+    Said("reserve", (asks("hall", quota=Quota(holds=20)),), "holder", None),
     Said("reserve", HALL, "quota", {"holds": 20}),
     Said("reserve_slot", ("talk", START), "quota", 20),
-    Said("reserve_all", (asks("hall"),), "requests", None),
-    Said("reserve_each", (asks("hall"),), "requests", None),
-    Said("reserve_any", (BOTH,), "load_in", 5),
-    Said("reserve_any", (BOTH,), "load_in", (NAIVE, START)),
-    Said("reserve_any", (BOTH,), "load_in", (START, NAIVE)),
+    Said("reserve", (AllOf(asks("hall")),), "requests", None),  # type: ignore[arg-type]
+    Said("reserve", (AllOf("hall"),), "requests", None),  # type: ignore[arg-type]
+    Said("reserve", (EachOf(asks("hall")),), "requests", None),  # type: ignore[arg-type]
+    Said("reserve", (OneOf(5),), "candidates", None),  # type: ignore[arg-type]
+    Said("slots", ("talk",), "query", None),
+    Said("slots", (SlotQuery("talk", START),), "end", None),
+    Said("reserve", ("hall",), "start", None),
+    Said("reserve", (BOTH,), "what", None),
+    Said("reserve", ("hall", START), "length", None),
+    Said("reserve", (asks("hall"), START, HALF_HOUR), "what", None),
+    Said("reserve", (asks("hall"),), "what", None, {"holder": "me"}),
+    Said("move", ("plain", asks("hall")), "to", None, {"past": True}),
+    Said("move", ("plain", OneOf(BOTH, key="mine")), "key", None),
+    Said("move", ("plain", OneOf(5)), "candidates", None),  # type: ignore[arg-type]
+    one_of("reserve", (BOTH,), "load_in", 5),
+    one_of("reserve", (BOTH,), "load_in", (NAIVE, START)),
+    one_of("reserve", (BOTH,), "load_in", (START, NAIVE)),
     Said("reserve_slot", ("talk", NAIVE), "start", None),
     Said("reserve_slot", ("talk", START), "length", 30),
     Said("reserve_slot", ("talk", START), "ttl", 300),
@@ -245,16 +289,16 @@ WRONG = [
     Said("reserve_slot", ("talk", START), "only", [1]),
     Said("move_slot", ("plain", START), "event_type", None),
     Said("move_slot", ("hold", START), "ttl", 300),
-    Said("slots", ("talk", NAIVE, START), "start", None),
-    Said("slots", ("talk", START, NAIVE), "end", None),
-    Said("slots", ("talk", *TODAY), "length", 30),
-    Said("slots", ("talk", *TODAY), "zone", "Mars/Phobos"),
-    Said("slots", ("talk", *TODAY), "ignoring", "hold"),
-    Said("slots", ("talk", *TODAY), "ignoring", [1]),
-    Said("slots", ("talk", *TODAY), "only", "quieter"),
-    Said("next_free", ("talk",), "within", 5),
-    Said("next_free", ("talk",), "within", 3660 * DAY + timedelta(microseconds=1)),
-    Said("next_free", ("talk",), "after", NAIVE),
+    query("slots", ("talk", NAIVE, START), "start", None),
+    query("slots", ("talk", START, NAIVE), "end", None),
+    query("slots", ("talk", *TODAY), "length", 30),
+    query("slots", ("talk", *TODAY), "zone", "Mars/Phobos"),
+    query("slots", ("talk", *TODAY), "ignoring", "hold"),
+    query("slots", ("talk", *TODAY), "ignoring", [1]),
+    query("slots", ("talk", *TODAY), "only", "quieter"),
+    query("next_free", ("talk",), "end", 5),
+    query("next_free", ("talk",), "end", NOW + 3661 * DAY),
+    query("next_free", ("talk",), "start", NAIVE),
     Said("replace_busy", ("calendar", 5), "spans", None),
     Said("replace_busy", ("calendar", {"hall": 5}), "spans", None),
     Said("replace_busy", ("calendar", {"hall": [5]}), "spans", None),
@@ -266,9 +310,9 @@ WRONG = [
     Said("move", ("pair", START), "resource", "room"),
     Said("move", ("plain", NAIVE), "start", None),
     Said("move", ("plain", START), "ttl", 300),
-    Said("move_request", ("plain", "hall"), "request", None),
-    Said("move_any", ("plain", [asks("hall"), asks("room", ttl=HOUR)]), "ttl", None),
-    Said("move_any", ("plain", BOTH), "load_in", 5),
+    Said("move", ("plain", "hall"), "to", None),
+    one_of("move", ("plain", [asks("hall"), asks("room", ttl=HOUR)]), "ttl", None),
+    one_of("move", ("plain", BOTH), "load_in", 5),
     Said("forget_bookings", (NAIVE,), "before", None),
     Said("forget_bookings", (START,), "before", None),
     Said("busy", ("hall", NAIVE, START), "start", None),
@@ -282,12 +326,14 @@ WRONG = [
 @pytest.mark.parametrize("said", WRONG, ids=[f"{one.verb}-{one.option}" for one in WRONG])
 async def test_what_is_wrong_is_told_by_its_name(said: Said, clock: SimClock) -> None:
     forms: list[tuple[str, dict[str, object]]] = [(f"local.{said.verb}", {}), (said.verb, {})]
-    if "wait" in inspect.signature(getattr(SlotEngine, said.verb)).parameters:
+    several = said.inside or isinstance(said.args[0], AllOf | EachOf | OneOf)
+    if "wait" in inspect.signature(getattr(SlotEngine, said.verb)).parameters and not several:
         forms.append((said.verb, {"wait": timedelta()}))
-    options = {} if said.value is None else {said.option: said.value}
+    wrong = {} if said.value is None else {said.option: said.value}
     async with world(clock) as engine:
         prepare(engine, clock)
         for name, more in forms:
+            args, options = said.spoken(**wrong)
             with pytest.raises(InvalidField) as caught:
-                await answer_of(attrgetter(name)(engine), *said.args, **options, **more)
+                await answer_of(attrgetter(name)(engine), *args, **options, **more)
             assert caught.value.field == said.option

@@ -18,9 +18,11 @@ import anyio
 import pytest
 
 from slotengine import (
+    AllOf,
     BlockingEngine,
     BusySpan,
     Claim,
+    EachOf,
     EngineClosed,
     EngineMisused,
     Event,
@@ -31,6 +33,7 @@ from slotengine import (
     Lagged,
     NoneFree,
     NoSeatsLeft,
+    OneOf,
     OutsideHours,
     Policy,
     Refused,
@@ -38,6 +41,7 @@ from slotengine import (
     Reservation,
     Seats,
     SlotEngine,
+    SlotQuery,
     SlotTaken,
     StaleVersion,
     State,
@@ -119,8 +123,8 @@ def test_event_types(backend: str, clock: StillClock) -> None:
     with blocking as engine:
         engine.add_event_type(EventType(id="visit", length=HALF_HOUR, all_of=["room"]))
         hold = engine.reserve_slot("talk", START, ttl=minutes(1))
-        assert engine.next_free("visit", START)[0].start == START + HALF_HOUR
-        assert engine.slots("talk", START, START + HALF_HOUR) == []
+        assert engine.next_free(SlotQuery("visit", START))[0].start == START + HALF_HOUR
+        assert engine.slots(SlotQuery("talk", START, START + HALF_HOUR)) == []
         assert engine.move_slot(hold.uid, START + HALF_HOUR).start == START + HALF_HOUR
         engine.replace_busy("calendar", {"room": [(START, START + HALF_HOUR)]})
         assert len(engine.imported("room", START, START + HALF_HOUR)) == 1
@@ -136,13 +140,13 @@ def test_the_life_of_a_reservation(engine: BlockingEngine, clock: StillClock) ->
     assert hold.until == NOW + minutes(1)
     assert engine.extend(hold.uid).until == NOW + minutes(5)
     assert engine.move(hold.uid, START + HALF_HOUR).start == START + HALF_HOUR
-    assert engine.move_request(hold.uid, asks("annex")).resources == ("annex",)
-    assert engine.move_any(hold.uid, [asks("room")]).resources == ("room",)
+    assert engine.move(hold.uid, asks("annex")).resources == ("annex",)
+    assert engine.move(hold.uid, OneOf([asks("room")])).resources == ("room",)
     assert engine.confirm(hold.uid).state is State.CONFIRMED
     assert engine.cancel(hold.uid).state is State.CANCELLED
-    other = engine.reserve_request(asks("hall"))
+    other = engine.reserve(asks("hall"))
     assert engine.release(other.uid).state is State.RELEASED
-    third = engine.reserve_any([asks("room"), asks("annex")], policy=Policy.LEAST_LOADED)
+    third = engine.reserve(OneOf([asks("room"), asks("annex")], policy=Policy.LEAST_LOADED))
     clock.moment = NOW + minutes(5)
     lapsed = engine.get(third.uid)
     assert lapsed is not None
@@ -151,9 +155,9 @@ def test_the_life_of_a_reservation(engine: BlockingEngine, clock: StillClock) ->
 
 
 def test_batches_and_readings(engine: BlockingEngine) -> None:
-    both = engine.reserve_all([asks("room"), asks("annex")])
+    both = engine.reserve(AllOf([asks("room"), asks("annex")]))
     assert [one.resources for one in both] == [("room",), ("annex",)]
-    answers = engine.reserve_each([asks("hall"), asks("room")])
+    answers = engine.reserve(EachOf([asks("hall"), asks("room")]))
     assert isinstance(answers[0], Reservation)
     assert isinstance(answers[1], SlotTaken)
     assert not engine.is_free(asks("room"))
@@ -235,8 +239,8 @@ def test_a_refusal_carries_its_details_out_of_the_engines_thread(
     refusals: list[Refused] = []
     attempts: list[Callable[[], object]] = [
         lambda: engine.reserve("room", START, HALF_HOUR),
-        lambda: engine.reserve_request(asks("room")),
-        lambda: engine.reserve_all([asks("hall"), asks("room")]),
+        lambda: engine.reserve(asks("room")),
+        lambda: engine.reserve(AllOf([asks("hall"), asks("room")])),
     ]
     for attempt in attempts:
         with pytest.raises(SlotTaken) as taken:
@@ -247,9 +251,9 @@ def test_a_refusal_carries_its_details_out_of_the_engines_thread(
         engine.move(other.uid, START, resource="room")
     refusals.append(taken.value)
     with pytest.raises(NoneFree) as none_free:
-        engine.reserve_any([asks("room")])
+        engine.reserve(OneOf([asks("room")]))
     refusals += none_free.value.refusals
-    refusals += [one for one in engine.reserve_each([asks("room")]) if isinstance(one, Refused)]
+    refusals += [one for one in engine.reserve(EachOf([asks("room")])) if isinstance(one, Refused)]
     engine.release(hold.uid)
     assert len(refusals) == 6
     for refusal in refusals:
@@ -261,15 +265,15 @@ def test_a_refusal_carries_its_details_out_of_the_engines_thread(
 def test_a_batch_tells_which_of_its_requests_failed(engine: BlockingEngine) -> None:
     engine.reserve("room", START, HALF_HOUR)
     with pytest.raises(SlotTaken) as taken:
-        engine.reserve_all([asks("annex"), asks("room")])
+        engine.reserve(AllOf([asks("annex"), asks("room")]))
     assert (taken.value.index, taken.value.resource) == (1, "room")
 
 
 def test_seats_that_are_taken_are_told_too(engine: BlockingEngine) -> None:
     yoga = asks("room", event_type="yoga", seats=Seats(1))
-    hold = engine.reserve_request(yoga)
+    hold = engine.reserve(yoga)
     with pytest.raises(NoSeatsLeft) as caught:
-        engine.reserve_request(yoga)
+        engine.reserve(yoga)
     engine.release(hold.uid)
     assert caught.value.retry_at == hold.until
 

@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given, settings
 
 from slotengine import (
+    AllOf,
     Claim,
+    EachOf,
     EngineClosed,
     Event,
+    OneOf,
     Refused,
     Request,
     Reservation,
@@ -42,14 +45,14 @@ def asks(resource: str, start: datetime = START) -> Request:
 # Each changes the books of an engine on which "1" is a hold and "2" a booking.
 CHANGES: dict[str, Callable[[SlotEngine], Awaitable[object]]] = {
     "reserve": lambda e: e.reserve("room", START, HALF_HOUR),
-    "reserve_request": lambda e: e.reserve_request(asks("room")),
-    "reserve_all": lambda e: e.reserve_all([asks("room"), asks("shop")]),
-    "reserve_each": lambda e: e.reserve_each([asks("room"), asks("shop")]),
-    "reserve_any": lambda e: e.reserve_any([asks("room"), asks("shop")]),
+    "reserve_request": lambda e: e.reserve(asks("room")),
+    "reserve_all": lambda e: e.reserve(AllOf([asks("room"), asks("shop")])),
+    "reserve_each": lambda e: e.reserve(EachOf([asks("room"), asks("shop")])),
+    "reserve_any": lambda e: e.reserve(OneOf([asks("room"), asks("shop")])),
     "extend": lambda e: e.extend("1", ttl=minutes(9)),
     "move": lambda e: e.move("1", START + HALF_HOUR),
-    "move_request": lambda e: e.move_request("2", asks("room")),
-    "move_any": lambda e: e.move_any("2", [asks("room")]),
+    "move_request": lambda e: e.move("2", asks("room")),
+    "move_any": lambda e: e.move("2", OneOf([asks("room")])),
     "confirm": lambda e: e.confirm("1"),
     "release": lambda e: e.release("1"),
     "cancel": lambda e: e.cancel("2"),
@@ -183,7 +186,7 @@ async def test_whatever_is_cancelled_the_books_are_whole(
             give_way_next(engine)
             start = START + slot * HALF_HOUR
             if verb == "batch":
-                held = await engine.reserve_all([asks("hall", start), asks("hall", start + DAY)])
+                held = await engine.reserve(AllOf([asks("hall", start), asks("hall", start + DAY)]))
                 for one in held:
                     note(one)
                 return held[0]

@@ -10,7 +10,17 @@ from random import Random
 import anyio
 import pytest
 
-from slotengine import Claim, Policy, Request, Reservation, SlotEngine, SlotTaken, State, minutes
+from slotengine import (
+    Claim,
+    OneOf,
+    Policy,
+    Request,
+    Reservation,
+    SlotEngine,
+    SlotTaken,
+    State,
+    minutes,
+)
 from slotengine.engine.turns import Turns
 from slotengine.errors import NoneFree, Refused
 from slotengine.testing import SimClock
@@ -143,7 +153,7 @@ async def test_no_instant_exceeds_the_capacity(
 async def test_any_of_several_is_had_as_often_as_there_is_room(engine: SlotEngine) -> None:
     candidates = [Request(START, HALF_HOUR, (Claim(name),)) for name in ("room", "annex", "hall")]
     accepted, refused = await storm(
-        100, lambda _: engine.reserve_any(candidates, policy=Policy.LEAST_LOADED)
+        100, lambda _: engine.reserve(OneOf(candidates, policy=Policy.LEAST_LOADED))
     )
     assert len(accepted) == 1 + 1 + 3
     assert {type(refusal) for refusal in refused} == {NoneFree}

@@ -24,6 +24,7 @@ from slotengine import (
     Retired,
     Schedule,
     SlotEngine,
+    SlotQuery,
     SlotTaken,
     StaleSetting,
     StillTaken,
@@ -92,7 +93,7 @@ def test_event_types_and_limits_are_put() -> None:
     engine.configure([Retire(Kind.EVENT_TYPE, "talk")])
     with pytest.raises(Retired):
         engine.reserve_slot("talk", START + HALF_HOUR)
-    assert engine.slots("talk", NOW, NOW + minutes(600)) == []
+    assert engine.slots(SlotQuery("talk", NOW, NOW + minutes(600))) == []
 
 
 @pytest.mark.anyio

@@ -19,10 +19,12 @@ from hypothesis import given
 
 from slotengine import (
     ALWAYS_OPEN,
+    AllOf,
     AlreadyOver,
     BusySpan,
     Claim,
     DateRange,
+    EachOf,
     EngineClosed,
     EventType,
     FixedWindows,
@@ -37,6 +39,7 @@ from slotengine import (
     LifeExceeded,
     NoneFree,
     NoSeatsLeft,
+    OneOf,
     OutsideHours,
     Policy,
     Put,
@@ -52,6 +55,7 @@ from slotengine import (
     Seats,
     SlotEngine,
     SlotError,
+    SlotQuery,
     SlotTaken,
     StaleVersion,
     State,
@@ -115,19 +119,19 @@ CANDIDATES = [asks("room"), asks("annex"), asks("hall")]
 
 # Each verb at least once accepted, and once refused if it can be.
 CALLS = [
-    Call("openings", ("talk", START, START + minutes(60))),
+    Call("openings", (SlotQuery("talk", START, START + minutes(60)),)),
     Call("reserve", ("hall", START, HALF_HOUR), {"units": 2, "holder": "me", "ttl": minutes(1)}),
     Call("reserve", ("room", START, HALF_HOUR)),
     Call("reserve", ("room", START, HALF_HOUR), {"key": "one"}),
     Call("reserve", ("no such room", START, HALF_HOUR)),
-    Call("reserve_request", (asks("annex", "hall", holder="me", key="two"),)),
-    Call("reserve_request", (asks("room", "hall"),)),
-    Call("reserve_all", ([asks("annex"), asks("hall")],)),
-    Call("reserve_all", ([asks("annex"), asks("room")],)),
-    Call("reserve_each", ([asks("annex"), asks("room")],)),
-    Call("reserve_any", (CANDIDATES,), {"policy": Policy.LEAST_LOADED, "load_in": WEEK}),
-    Call("reserve_any", (CANDIDATES,), {"policy": Policy.WEIGHTED, "weights": [1, 2, 3]}),
-    Call("reserve_any", ([asks("room")],), {"key": "three"}),
+    Call("reserve", (asks("annex", "hall", holder="me", key="two"),)),
+    Call("reserve", (asks("room", "hall"),)),
+    Call("reserve", (AllOf([asks("annex"), asks("hall")]),)),
+    Call("reserve", (AllOf([asks("annex"), asks("room")]),)),
+    Call("reserve", (EachOf([asks("annex"), asks("room")]),)),
+    Call("reserve", (OneOf(CANDIDATES, Policy.LEAST_LOADED, load_in=WEEK),)),
+    Call("reserve", (OneOf(CANDIDATES, Policy.WEIGHTED, [1, 2, 3]),)),
+    Call("reserve", (OneOf([asks("room")], key="three"),)),
     Call("reserve_slot", ("talk", START), {"holder": "me", "ttl": minutes(1), "key": "four"}),
     Call("adopt", (asks("room", "hall"),)),
     Call("adopt", (asks("nowhere"),)),
@@ -138,12 +142,12 @@ CALLS = [
     Call("move_slot", ("hold", START), {"event_type": "talk", "ttl": minutes(9), "version": 1}),
     Call("move_slot", ("booking", START), {"event_type": "class", "only": (), "enforce": False}),
     Call("move_slot", ("hold", START)),
-    Call("slots", ("talk", *WEEK), {"zone": "Europe/Rome", "ignoring": {"hold"}}),
-    Call("slots", ("class", *WEEK), {"seats": 2, "length": HALF_HOUR, "only": []}),
-    Call("slots", ("talk", START, START)),
-    Call("next_free", ("talk",)),
-    Call("next_free", ("class", START, 3), {"within": timedelta(days=1), "seats": 3}),
-    Call("next_free", ("talk", START, 0)),
+    Call("slots", (SlotQuery("talk", *WEEK, zone="Europe/Rome", ignoring={"hold"}),)),
+    Call("slots", (SlotQuery("class", *WEEK, HALF_HOUR, 2, only=[]),)),
+    Call("slots", (SlotQuery("talk", START, START),)),
+    Call("next_free", (SlotQuery("talk"),)),
+    Call("next_free", (SlotQuery("class", START, START + timedelta(days=1), seats=3), 3)),
+    Call("next_free", (SlotQuery("talk", START), 0)),
     Call("replace_busy", ("calendar", {"annex": [WEEK], "hall": []})),
     Call("replace_busy", ("calendar", {"no such room": [WEEK]})),
     Call("imported", ("annex", *WEEK)),
@@ -152,10 +156,10 @@ CALLS = [
     Call("extend", ("booking",)),
     Call("move", ("hold", START + HALF_HOUR), {"resource": "annex", "ttl": minutes(9)}),
     Call("move", ("hold", START, minutes(60)), {"version": 2}),
-    Call("move_request", ("booking", asks("annex")), {"version": 2}),
-    Call("move_request", ("booking", asks("room"))),
-    Call("move_any", ("hold", CANDIDATES), {"policy": Policy.LEAST_LOADED, "load_in": WEEK}),
-    Call("move_any", ("booking", [asks("room")])),
+    Call("move", ("booking", asks("annex")), {"version": 2}),
+    Call("move", ("booking", asks("room"))),
+    Call("move", ("hold", OneOf(CANDIDATES, Policy.LEAST_LOADED, load_in=WEEK))),
+    Call("move", ("booking", OneOf([asks("room")]))),
     Call("confirm", ("hold",), {"version": 1}),
     Call("confirm", ("lapsed",), {"if_still_free": True}),
     Call("confirm", ("lapsed",)),
@@ -223,7 +227,7 @@ def test_every_verb_is_tried() -> None:
     assert {call.verb for call in CALLS} == set(VERBS)
 
 
-WAITING = {"reserve", "reserve_request", "reserve_slot"}
+WAITING = {"reserve", "reserve_slot"}
 """Verbs that can wait for a slot, which only their async forms do."""
 
 
@@ -282,8 +286,8 @@ async def test_a_hold_lives_for_five_minutes_unless_the_caller_says_otherwise(
     assert first.created == second.created == clock.moment == engine.now()
     assert first.until == NOW + minutes(5)
     assert second.until == NOW + timedelta(seconds=90)
-    assert (await engine.reserve_request(asks("hall"))).until == NOW + minutes(5)
-    assert (await engine.reserve_request(asks("hall", ttl=minutes(2)))).until == NOW + minutes(2)
+    assert (await engine.reserve(asks("hall"))).until == NOW + minutes(5)
+    assert (await engine.reserve(asks("hall", ttl=minutes(2)))).until == NOW + minutes(2)
 
 
 async def test_a_hold_is_live_until_the_very_moment(engine: SlotEngine, clock: SimClock) -> None:
@@ -318,7 +322,7 @@ async def test_the_bounds_of_a_life_are_configured(clock: SimClock) -> None:
             before = books(engine)
             for attempt in (
                 partial(engine.local.reserve, "hall", START, HALF_HOUR, ttl=ttl),
-                partial(engine.local.reserve_request, asks("hall", ttl=ttl)),
+                partial(engine.local.reserve, asks("hall", ttl=ttl)),
                 partial(engine.local.extend, uid, ttl=ttl),
                 partial(engine.local.move, uid, START, ttl=ttl),
             ):
@@ -417,20 +421,20 @@ async def test_a_request_brings_a_quota(clock: SimClock) -> None:
         clock.set(NOW + timedelta(seconds=61))
         first = await engine.reserve("hall", START, HALF_HOUR, holder="a", quota=quota)
         await clock.advance(timedelta(minutes=1, seconds=7))
-        await engine.reserve_request(wish)
+        await engine.reserve(wish)
         assert first.until is not None
         for call in (
             partial(engine.reserve, "hall", START, HALF_HOUR, holder="a", quota=quota),
-            partial(engine.reserve_request, wish),
-            partial(engine.reserve_all, [wish]),
+            partial(engine.reserve, wish),
+            partial(engine.reserve, AllOf([wish])),
         ):
             with pytest.raises(QuotaExceeded) as caught:
                 await call()
             assert caught.value.args == ("holds", 2, 2, first.until)
-        (refusal,) = await engine.reserve_each([wish])
+        (refusal,) = await engine.reserve(EachOf([wish]))
         assert isinstance(refusal, QuotaExceeded)
         with pytest.raises(NoneFree):
-            await engine.reserve_any([wish])
+            await engine.reserve(OneOf([wish]))
         assert not await engine.is_free(wish)
         with pytest.raises(QuotaExceeded) as caught:
             await engine.move(first.uid, START, HALF_HOUR + MICROSECOND)
@@ -474,15 +478,17 @@ NAIVE = datetime(2030, 1, 7, 9)  # noqa: DTZ001 - what is to be refused
 
 ILL_TIMED: dict[str, Callable[[SlotEngine, Any], object]] = {
     "reserve": lambda e, when: e.local.reserve("room", when, HALF_HOUR),
-    "reserve_request": lambda e, when: e.local.reserve_request(asks("room", start=when)),
-    "reserve_all": lambda e, when: e.local.reserve_all([asks("room"), asks("hall", start=when)]),
-    "reserve_each": lambda e, when: e.local.reserve_each([asks("room"), asks("hall", start=when)]),
-    "reserve_any": lambda e, when: e.local.reserve_any([asks("room"), asks("hall", start=when)]),
-    "load from": lambda e, when: e.local.reserve_any([asks("room")], load_in=(when, START)),
-    "load until": lambda e, when: e.local.reserve_any([asks("room")], load_in=(START, when)),
+    "reserve_request": lambda e, when: e.local.reserve(asks("room", start=when)),
+    "reserve_all": lambda e, when: e.local.reserve(AllOf([asks("room"), asks("hall", start=when)])),
+    "reserve_each": lambda e, when: e.local.reserve(
+        EachOf([asks("room"), asks("hall", start=when)])
+    ),
+    "reserve_any": lambda e, when: e.local.reserve(OneOf([asks("room"), asks("hall", start=when)])),
+    "load from": lambda e, when: e.local.reserve(OneOf([asks("room")], load_in=(when, START))),
+    "load until": lambda e, when: e.local.reserve(OneOf([asks("room")], load_in=(START, when))),
     "move": lambda e, when: e.local.move("1", when),
-    "move_request": lambda e, when: e.local.move_request("1", asks("room", start=when)),
-    "move_any": lambda e, when: e.local.move_any("1", [asks("room", start=when)]),
+    "move_request": lambda e, when: e.local.move("1", asks("room", start=when)),
+    "move_any": lambda e, when: e.local.move("1", OneOf([asks("room", start=when)])),
     "busy from": lambda e, when: e.local.busy("room", when, START),
     "busy until": lambda e, when: e.local.busy("room", START, when),
     "is_free": lambda e, when: e.local.is_free(asks("room", start=when)),
@@ -508,18 +514,18 @@ async def test_only_aware_datetimes_are_taken(
 BAD_INPUT: dict[str, tuple[Callable[[SlotEngine], object], type[InvalidRequest]]] = {
     "no length": (lambda e: e.local.reserve("room", START, timedelta()), InvalidField),
     "negative length": (lambda e: e.local.reserve("room", START, -HALF_HOUR), InvalidField),
-    "length in minutes": (lambda e: e.local.reserve("room", START, 30), InvalidField),  # type: ignore[arg-type]
+    "length in minutes": (lambda e: e.local.reserve("room", START, 30), InvalidField),  # type: ignore[call-overload]
     "no length to move to": (lambda e: e.local.move("1", START, timedelta()), InvalidField),
-    "ttl in seconds": (lambda e: e.local.reserve("room", START, HALF_HOUR, ttl=300), InvalidField),  # type: ignore[arg-type]
+    "ttl in seconds": (lambda e: e.local.reserve("room", START, HALF_HOUR, ttl=300), InvalidField),  # type: ignore[call-overload]
     "unknown resource": (lambda e: e.local.reserve("attic", START, HALF_HOUR), UnknownResource),
-    "no resource": (lambda e: e.local.reserve(None, START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
-    "resource unhashable": (lambda e: e.local.reserve([], START, HALF_HOUR), UnknownResource),  # type: ignore[arg-type]
+    "no resource": (lambda e: e.local.reserve(None, START, HALF_HOUR), UnknownResource),  # type: ignore[call-overload]
+    "resource unhashable": (lambda e: e.local.reserve([], START, HALF_HOUR), UnknownResource),  # type: ignore[call-overload]
     "resource unhashable in a request": (
-        lambda e: e.local.reserve_request(Request(START, HALF_HOUR, (Claim([]),))),  # type: ignore[arg-type]
+        lambda e: e.local.reserve(Request(START, HALF_HOUR, (Claim([]),))),  # type: ignore[arg-type]
         UnknownResource,
     ),
     "unknown among several": (
-        lambda e: e.local.reserve_request(asks("room", "attic")),
+        lambda e: e.local.reserve(asks("room", "attic")),
         UnknownResource,
     ),
     "no units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=0), InvalidField),
@@ -528,58 +534,56 @@ BAD_INPUT: dict[str, tuple[Callable[[SlotEngine], object], type[InvalidRequest]]
         InvalidField,
     ),
     "true units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=True), InvalidField),
-    "broken units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=1.0), InvalidField),  # type: ignore[arg-type]
+    "broken units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=1.0), InvalidField),  # type: ignore[call-overload]
     "too many units": (lambda e: e.local.reserve("hall", START, HALF_HOUR, units=4), TooManyUnits),
-    "key unhashable": (lambda e: e.local.reserve("room", START, HALF_HOUR, key=[]), InvalidField),  # type: ignore[arg-type]
-    "no claims": (lambda e: e.local.reserve_request(asks()), InvalidField),
-    "one resource twice": (lambda e: e.local.reserve_request(asks("room", "room")), InvalidField),
+    "key unhashable": (lambda e: e.local.reserve("room", START, HALF_HOUR, key=[]), InvalidField),  # type: ignore[call-overload]
+    "no claims": (lambda e: e.local.reserve(asks()), InvalidField),
+    "one resource twice": (lambda e: e.local.reserve(asks("room", "room")), InvalidField),
     "buffer in minutes": (
-        lambda e: e.local.reserve_request(Request(START, HALF_HOUR, (Claim("room", 1, 5),))),  # type: ignore[arg-type]
+        lambda e: e.local.reserve(Request(START, HALF_HOUR, (Claim("room", 1, 5),))),  # type: ignore[arg-type]
         InvalidField,
     ),
     "negative buffer": (
-        lambda e: e.local.reserve_request(
-            Request(START, HALF_HOUR, (Claim("room", after=-minutes(5)),))
-        ),
+        lambda e: e.local.reserve(Request(START, HALF_HOUR, (Claim("room", after=-minutes(5)),))),
         InvalidField,
     ),
     "seats without an event type": (
-        lambda e: e.local.reserve_request(asks("room", seats=Seats(5))),
+        lambda e: e.local.reserve(asks("room", seats=Seats(5))),
         InvalidField,
     ),
     "no seats": (
-        lambda e: e.local.reserve_request(asks("room", event_type="yoga", seats=Seats(0))),
+        lambda e: e.local.reserve(asks("room", event_type="yoga", seats=Seats(0))),
         InvalidField,
     ),
     "too many seats": (
-        lambda e: e.local.reserve_request(asks("room", event_type="yoga", seats=Seats(2, 3))),
+        lambda e: e.local.reserve(asks("room", event_type="yoga", seats=Seats(2, 3))),
         TooManyUnits,
     ),
-    "no candidates": (lambda e: e.local.reserve_any([]), InvalidField),
+    "no candidates": (lambda e: e.local.reserve(OneOf([])), InvalidField),
     "too few weights": (
-        lambda e: e.local.reserve_any([asks("room"), asks("hall")], weights=[1]),
+        lambda e: e.local.reserve(OneOf([asks("room"), asks("hall")], weights=[1])),
         InvalidField,
     ),
     "weight of nothing": (
-        lambda e: e.local.reserve_any([asks("room")], weights=[0]),
+        lambda e: e.local.reserve(OneOf([asks("room")], weights=[0])),
         InvalidField,
     ),
-    "key of a candidate": (lambda e: e.local.reserve_any([asks("room", key="x")]), InvalidField),
+    "key of a candidate": (lambda e: e.local.reserve(OneOf([asks("room", key="x")])), InvalidField),
     "one key twice": (
-        lambda e: e.local.reserve_all([asks("room", key="x"), asks("hall", key="x")]),
+        lambda e: e.local.reserve(AllOf([asks("room", key="x"), asks("hall", key="x")])),
         InvalidField,
     ),
     "bad one among several": (
-        lambda e: e.local.reserve_each([asks("room"), asks("attic")]),
+        lambda e: e.local.reserve(EachOf([asks("room"), asks("attic")])),
         UnknownResource,
     ),
     "ttl for some": (
-        lambda e: e.local.move_any("1", [asks("room"), asks("hall", ttl=minutes(1))]),
+        lambda e: e.local.move("1", OneOf([asks("room"), asks("hall", ttl=minutes(1))])),
         InvalidField,
     ),
-    "no candidates to move to": (lambda e: e.local.move_any("1", []), InvalidField),
+    "no candidates to move to": (lambda e: e.local.move("1", OneOf([])), InvalidField),
     "too many units to move to": (
-        lambda e: e.local.move_request("1", Request(START, HALF_HOUR, (Claim("hall", 4),))),
+        lambda e: e.local.move("1", Request(START, HALF_HOUR, (Claim("hall", 4),))),
         TooManyUnits,
     ),
     "moved to an unknown resource": (
@@ -628,7 +632,7 @@ OFF_THE_CALENDAR: dict[str, Callable[[SlotEngine], object]] = {
     "outside hours": lambda e: e.local.reserve(
         "shop", datetime(9999, 12, 31, 23, tzinfo=UTC), timedelta(hours=2)
     ),
-    "buffer": lambda e: e.local.reserve_request(
+    "buffer": lambda e: e.local.reserve(
         Request(START, HALF_HOUR, (Claim("room", before=timedelta.max),))
     ),
     "moved to": lambda e: e.local.move("1", START, timedelta.max),
@@ -662,14 +666,14 @@ async def test_a_span_that_is_over_is_had_only_if_that_is_asked_for(
         lambda start, past: engine.reserve("room", start, length, past=past),
         lambda start, past: engine.reserve("hall", start, length, units=2, past=past),
         lambda start, past: engine.reserve("room", start, length, wait=length, past=past),
-        lambda start, past: engine.reserve_request(
+        lambda start, past: engine.reserve(
             asks("room", start=start, length=length, past=past, schedule=ALWAYS_OPEN)
         ),
-        lambda start, past: engine.reserve_all(
-            [asks("room", start=start, length=length, past=past)]
+        lambda start, past: engine.reserve(
+            AllOf([asks("room", start=start, length=length, past=past)])
         ),
         lambda start, past: engine.move(later.uid, start, length, past=past),
-        lambda start, past: engine.move_request(
+        lambda start, past: engine.move(
             later.uid, asks("room", start=start, length=length, past=past)
         ),
     ]
@@ -688,14 +692,14 @@ async def test_a_span_that_is_over_is_had_only_if_that_is_asked_for(
     asked = asks("room", start=over, length=length)
     assert not await engine.is_free(asked)
     assert await engine.is_free(replace(asked, past=True))
-    (refused,) = await engine.reserve_each([asked])
+    (refused,) = await engine.reserve(EachOf([asked]))
     assert isinstance(refused, AlreadyOver)
     with pytest.raises(NoneFree):
-        await engine.reserve_any([asked])
+        await engine.reserve(OneOf([asked]))
     with pytest.raises(NoneFree):
-        await engine.move_any(later.uid, [asked])
+        await engine.move(later.uid, OneOf([asked]))
     with pytest.raises(InvalidField, match="past"):
-        await engine.reserve("room", over, length, past=1)  # type: ignore[arg-type]
+        await engine.reserve("room", over, length, past=1)  # type: ignore[call-overload]
     # What is over may stay where it is, and change all else.
     old = await engine.reserve("room", over, length, past=True)
     assert (await engine.move(old.uid, over, resource="annex")).resources == ("annex",)
@@ -801,7 +805,7 @@ async def test_reinstating_asks_for_hours(engine: SlotEngine, clock: SimClock) -
             EventType(id=id, length=HALF_HOUR, any_of=[["pool"]], all_of=["room"], seats=seats)
         )
     plain = await engine.reserve("pool", START, HALF_HOUR)
-    own = await engine.reserve_request(asks("pool", start=START + HALF_HOUR, schedule=its_own))
+    own = await engine.reserve(asks("pool", start=START + HALF_HOUR, schedule=its_own))
     ruled = await engine.reserve_slot("lesson", START + 2 * HALF_HOUR)
     seated = await engine.reserve_slot("course", START + 3 * HALF_HOUR)
     for hold in (plain, own, ruled, seated):
@@ -948,7 +952,7 @@ async def test_outside_hours_is_refused_and_buffers_may_reach_there(engine: Slot
     with pytest.raises(OutsideHours):
         await engine.reserve("shop", closes - HALF_HOUR + MICROSECOND, HALF_HOUR)
     early = Request(opens, HALF_HOUR, (Claim("shop", before=HALF_HOUR),))
-    booked = await engine.reserve_request(early)
+    booked = await engine.reserve(early)
     assert booked.start == opens
     assert (await engine.reserve("shop", closes - HALF_HOUR, HALF_HOUR)).end == closes
     with pytest.raises(OutsideHours):  # a move asks the same
@@ -960,9 +964,9 @@ async def test_a_schedule_in_the_request_takes_the_place_of_the_resources_own(
 ) -> None:
     closed = FixedWindows([(0, 1)])
     night = START + timedelta(hours=18)
-    assert (await engine.reserve_request(asks("shop", start=night, schedule=ALWAYS_OPEN))).uid
+    assert (await engine.reserve(asks("shop", start=night, schedule=ALWAYS_OPEN))).uid
     with pytest.raises(OutsideHours):
-        await engine.reserve_request(asks("room", schedule=closed))
+        await engine.reserve(asks("room", schedule=closed))
     assert not await engine.is_free(asks("room", schedule=closed))
 
 
@@ -982,13 +986,13 @@ FLOODED = asks("annex", schedule=Flood())
 @pytest.mark.parametrize(
     "call",
     [
-        Call("reserve_request", (FLOODED,)),
-        Call("reserve_all", ([asks("room"), FLOODED],)),
-        Call("reserve_each", ([FLOODED, asks("room")],)),
-        Call("reserve_any", ([FLOODED],)),
-        Call("move_request", ("1", FLOODED)),
+        Call("reserve", (FLOODED,)),
+        Call("reserve", (AllOf([asks("room"), FLOODED]),)),
+        Call("reserve", (EachOf([FLOODED, asks("room")]),)),
+        Call("reserve", (OneOf([FLOODED]),)),
+        Call("move", ("1", FLOODED)),
+        Call("move", ("1", OneOf([FLOODED]))),
     ],
-    ids=lambda call: call.verb,
 )
 async def test_a_schedule_that_raises_leaves_nothing_half_done(
     engine: SlotEngine, call: Call
@@ -1010,7 +1014,7 @@ async def test_the_same_key_and_request_give_the_same_reservation(
     first = await engine.reserve("room", START, HALF_HOUR, holder="me", key="k")
     await clock.advance(minutes(1))
     assert await engine.reserve("room", START, HALF_HOUR, holder="me", key="k") == first
-    assert await engine.reserve_request(asks("room", holder="me", key="k")) == first
+    assert await engine.reserve(asks("room", holder="me", key="k")) == first
     booking = await engine.confirm(first.uid)
     assert await engine.reserve("room", START, HALF_HOUR, holder="me", key="k") == booking
     cancelled = await engine.cancel(first.uid)
@@ -1022,7 +1026,7 @@ async def test_the_same_key_and_request_give_the_same_reservation(
     assert (spent.value.key, spent.value.uid) == ("k", first.uid)
     before = engine.statistics().refused
     with pytest.raises(KeySpent):
-        await engine.reserve_each([asks("annex"), asks("room", holder="me", key="k")])
+        await engine.reserve(EachOf([asks("annex"), asks("room", holder="me", key="k")]))
     assert engine.statistics().refused == before + 1
     with pytest.raises(KeyReused):
         await engine.reserve("room", START, HALF_HOUR, holder="you", key="k")
@@ -1042,12 +1046,12 @@ async def test_the_same_key_with_another_request_is_an_error(engine: SlotEngine)
         asks("room", key="k", ttl=minutes(6)),
     ):
         with pytest.raises(KeyReused) as caught:
-            await engine.reserve_request(other)
+            await engine.reserve(other)
         assert caught.value.key == "k"
         with pytest.raises(KeyReused):
-            await engine.reserve_each([asks("hall"), other])
+            await engine.reserve(EachOf([asks("hall"), other]))
     with pytest.raises(KeyReused):
-        await engine.reserve_any([asks("room")], key="k")
+        await engine.reserve(OneOf([asks("room")], key="k"))
     assert books(engine) == before
 
 
@@ -1103,23 +1107,23 @@ def weekdays(text: str) -> Schedule:
 async def test_a_key_stands_for_the_schedule_too(
     engine: SlotEngine, mine: Windows | None, equal: Windows | None, others: list[Windows | None]
 ) -> None:
-    hold = await engine.reserve_request(asks("room", key="k", schedule=mine))
-    assert await engine.reserve_request(asks("room", key="k", schedule=equal)) == hold
+    hold = await engine.reserve(asks("room", key="k", schedule=mine))
+    assert await engine.reserve(asks("room", key="k", schedule=equal)) == hold
     for other in others:
         with pytest.raises(KeyReused):
-            await engine.reserve_request(asks("room", key="k", schedule=other))
+            await engine.reserve(asks("room", key="k", schedule=other))
         with pytest.raises(KeyReused):
-            await engine.reserve_all([asks("room", key="k", schedule=other)])
-    several = await engine.reserve_any([asks("annex", schedule=mine)], key="any")
-    assert await engine.reserve_any([asks("annex", schedule=equal)], key="any") == several
+            await engine.reserve(AllOf([asks("room", key="k", schedule=other)]))
+    several = await engine.reserve(OneOf([asks("annex", schedule=mine)], key="any"))
+    assert await engine.reserve(OneOf([asks("annex", schedule=equal)], key="any")) == several
     for other in others:
         with pytest.raises(KeyReused):
-            await engine.reserve_any([asks("annex", schedule=other)], key="any")
+            await engine.reserve(OneOf([asks("annex", schedule=other)], key="any"))
 
 
 async def test_schedules_that_cannot_be_told_apart_are_the_same(engine: SlotEngine) -> None:
-    hold = await engine.reserve_request(asks("room", key="k", schedule=Closed()))
-    assert await engine.reserve_request(asks("room", key="k", schedule=Closed())) == hold
+    hold = await engine.reserve(asks("room", key="k", schedule=Closed()))
+    assert await engine.reserve(asks("room", key="k", schedule=Closed())) == hold
 
 
 async def test_a_retry_is_the_same_request_when_the_defaults_have_changed(
@@ -1134,10 +1138,10 @@ async def test_a_retry_is_the_same_request_when_the_defaults_have_changed(
 
 async def test_the_key_of_reserve_any_belongs_to_the_whole_call(engine: SlotEngine) -> None:
     candidates = [asks("room"), asks("annex")]
-    first = await engine.reserve_any(candidates, key="k")
-    assert await engine.reserve_any(candidates, key="k") == first
+    first = await engine.reserve(OneOf(candidates, key="k"))
+    assert await engine.reserve(OneOf(candidates, key="k")) == first
     with pytest.raises(KeyReused):
-        await engine.reserve_any(candidates[::-1], key="k")
+        await engine.reserve(OneOf(candidates[::-1], key="k"))
 
 
 async def test_every_change_raises_the_version_and_a_stale_one_is_refused(
@@ -1153,8 +1157,8 @@ async def test_every_change_raises_the_version_and_a_stale_one_is_refused(
     stale: list[Callable[[], object]] = [
         lambda: engine.local.extend(hold.uid, version=1),
         lambda: engine.local.move(hold.uid, START, version=1),
-        lambda: engine.local.move_request(hold.uid, asks("annex"), version=1),
-        lambda: engine.local.move_any(hold.uid, [asks("annex")], version=1),
+        lambda: engine.local.move(hold.uid, asks("annex"), version=1),
+        lambda: engine.local.move(hold.uid, OneOf([asks("annex")]), version=1),
         lambda: engine.local.confirm(hold.uid, version=1),
         lambda: engine.local.release(hold.uid, version=1),
         lambda: engine.local.cancel(hold.uid, version=1),
@@ -1196,7 +1200,7 @@ async def test_extending_counts_from_now(engine: SlotEngine, clock: SimClock) ->
 async def test_a_move_keeps_what_it_is_not_told_to_change(engine: SlotEngine) -> None:
     claim = Claim("hall", units=2, before=minutes(10), after=minutes(5))
     request = Request(START, HALF_HOUR, (claim,), holder="me", event_type="dance")
-    hold = await engine.reserve_request(request)
+    hold = await engine.reserve(request)
     moved = await engine.move(hold.uid, START + minutes(5))  # overlaps itself
     assert (moved.start, moved.length) == (START + minutes(5), HALF_HOUR)
     assert (moved.uid, moved.claims, moved.until) == (hold.uid, (claim,), hold.until)
@@ -1210,7 +1214,7 @@ async def test_a_move_keeps_what_it_is_not_told_to_change(engine: SlotEngine) ->
 
 async def test_a_move_to_another_resource(engine: SlotEngine) -> None:
     request = Request(START, HALF_HOUR, (Claim("room", after=minutes(5)),))
-    hold = await engine.reserve_request(request)
+    hold = await engine.reserve(request)
     moved = await engine.move(hold.uid, START, resource="annex")
     assert moved.claims == (Claim("annex", after=minutes(5)),)
     assert moved.resources == ("annex",)
@@ -1219,13 +1223,13 @@ async def test_a_move_to_another_resource(engine: SlotEngine) -> None:
 
 
 async def test_a_move_of_several_claims_cannot_name_one_resource(engine: SlotEngine) -> None:
-    hold = await engine.reserve_request(asks("room", "hall"))
+    hold = await engine.reserve(asks("room", "hall"))
     before = books(engine)
-    with pytest.raises(InvalidField, match="move_request"):
+    with pytest.raises(InvalidField, match="move to a Request"):
         await engine.move(hold.uid, START, resource="annex")
     assert books(engine) == before
     assert (await engine.move(hold.uid, START + HALF_HOUR)).resources == ("room", "hall")
-    moved = await engine.move_request(hold.uid, asks("annex", "hall"))
+    moved = await engine.move(hold.uid, asks("annex", "hall"))
     assert moved.resources == ("annex", "hall")
 
 
@@ -1234,30 +1238,30 @@ async def test_a_move_with_a_ttl_renews_the_hold(engine: SlotEngine, clock: SimC
     await clock.advance(minutes(1))
     assert (await engine.move(hold.uid, START + HALF_HOUR)).until == NOW + minutes(5)
     assert (await engine.move(hold.uid, START, ttl=minutes(9))).until == NOW + minutes(10)
-    moved = await engine.move_request(hold.uid, asks("annex", ttl=minutes(3)))
+    moved = await engine.move(hold.uid, asks("annex", ttl=minutes(3)))
     assert moved.until == NOW + minutes(4)
-    moved = await engine.move_any(hold.uid, [asks("room", ttl=minutes(2))])
+    moved = await engine.move(hold.uid, OneOf([asks("room", ttl=minutes(2))]))
     assert moved.until == NOW + minutes(3)
-    assert (await engine.move_any(hold.uid, [asks("annex")])).until == NOW + minutes(3)
+    assert (await engine.move(hold.uid, OneOf([asks("annex")]))).until == NOW + minutes(3)
     await engine.confirm(hold.uid)
     assert (await engine.move(hold.uid, START, ttl=minutes(9))).until is None
 
 
 async def test_a_refused_move_changes_nothing(engine: SlotEngine) -> None:
-    hold = await engine.reserve_request(asks("room", "hall"))
+    hold = await engine.reserve(asks("room", "hall"))
     other = await engine.reserve("annex", START, HALF_HOUR)
     before = books(engine)
     with pytest.raises(SlotTaken) as caught:
-        await engine.move_request(hold.uid, asks("annex", "hall"))
+        await engine.move(hold.uid, asks("annex", "hall"))
     assert caught.value.retry_at == other.until
     with pytest.raises(NoneFree):
-        await engine.move_any(hold.uid, [asks("annex"), asks("shop", start=NOW)])
+        await engine.move(hold.uid, OneOf([asks("annex"), asks("shop", start=NOW)]))
     assert books(engine) == before
 
 
 async def test_a_move_ignores_the_holder_and_key_of_the_request(engine: SlotEngine) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR, holder="me")
-    moved = await engine.move_request(hold.uid, asks("annex", holder="you", key="k"))
+    moved = await engine.move(hold.uid, asks("annex", holder="you", key="k"))
     assert moved.holder == "me"
     assert (await engine.reserve("room", START, HALF_HOUR, key="k")).uid != hold.uid
 
@@ -1268,12 +1272,12 @@ async def test_a_move_to_any_prefers_by_policy(engine: SlotEngine) -> None:
         await engine.reserve("annex", START + timedelta(days=day), HALF_HOUR)
     candidates = [asks("annex"), asks("hall")]
     least = Policy.LEAST_LOADED
-    assert (await engine.move_any(hold.uid, candidates, policy=least)).resources == ("hall",)
+    assert (await engine.move(hold.uid, OneOf(candidates, policy=least))).resources == ("hall",)
     today = (START, START + timedelta(hours=1))  # its own claim counts as no load
-    moved = await engine.move_any(hold.uid, candidates, policy=least, load_in=today)
+    moved = await engine.move(hold.uid, OneOf(candidates, policy=least, load_in=today))
     assert moved.resources == ("annex",)
-    heavy = await engine.move_any(
-        hold.uid, [asks("room"), asks("hall")], policy=Policy.WEIGHTED, weights=[1, 3]
+    heavy = await engine.move(
+        hold.uid, OneOf([asks("room"), asks("hall")], policy=Policy.WEIGHTED, weights=[1, 3])
     )
     assert heavy.resources == ("hall",)
 
@@ -1342,8 +1346,8 @@ async def test_a_uid_that_never_was(engine: SlotEngine, uid: Any) -> None:
     attempts: list[Callable[[], Awaitable[object]]] = [
         lambda: engine.extend(uid),
         lambda: engine.move(uid, START),
-        lambda: engine.move_request(uid, asks("room")),
-        lambda: engine.move_any(uid, [asks("room")]),
+        lambda: engine.move(uid, asks("room")),
+        lambda: engine.move(uid, OneOf([asks("room")])),
         lambda: engine.confirm(uid),
         lambda: engine.release(uid),
         lambda: engine.cancel(uid),
@@ -1469,11 +1473,11 @@ async def test_who_waits_for_the_past_has_it_when_that_is_forgotten(
 
 
 async def test_several_resources_are_held_together_or_not_at_all(engine: SlotEngine) -> None:
-    hold = await engine.reserve_request(asks("room", "hall"))
+    hold = await engine.reserve(asks("room", "hall"))
     assert hold.resources == ("room", "hall")
     before = books(engine)
     with pytest.raises(SlotTaken) as caught:
-        await engine.reserve_request(asks("annex", "room"))
+        await engine.reserve(asks("annex", "room"))
     assert caught.value.resource == "room"
     assert books(engine) == before
     await engine.release(hold.uid)
@@ -1482,18 +1486,18 @@ async def test_several_resources_are_held_together_or_not_at_all(engine: SlotEng
 
 async def test_all_of_a_batch_or_nothing(engine: SlotEngine) -> None:
     requests = [asks("room"), asks("annex", holder="me"), asks("hall", "shop")]
-    held = await engine.reserve_all(requests)
+    held = await engine.reserve(AllOf(requests))
     assert [one.resources for one in held] == [("room",), ("annex",), ("hall", "shop")]
     assert len({one.uid for one in held}) == 3
     before = books(engine)
     tomorrow = START + timedelta(days=1)
     with pytest.raises(SlotTaken) as caught:
-        await engine.reserve_all([asks("room", start=tomorrow), asks("annex")])
+        await engine.reserve(AllOf([asks("room", start=tomorrow), asks("annex")]))
     assert caught.value.resource == "annex"
     with pytest.raises(SlotTaken):  # they meet each other
-        await engine.reserve_all([asks("room", start=tomorrow), asks("room", start=tomorrow)])
+        await engine.reserve(AllOf([asks("room", start=tomorrow), asks("room", start=tomorrow)]))
     assert books(engine) == before
-    assert await engine.reserve_all([]) == []
+    assert await engine.reserve(AllOf([])) == []
 
 
 async def test_a_batch_tells_which_of_its_requests_failed(engine: SlotEngine) -> None:
@@ -1513,34 +1517,34 @@ async def test_a_batch_tells_which_of_its_requests_failed(engine: SlotEngine) ->
             batch = [asks("hall"), asks("hall")]
             batch.insert(at, wrong)
             with pytest.raises(kind) as caught:
-                await engine.reserve_all(batch)
+                await engine.reserve(AllOf(batch))
             assert caught.value.index == at
             assert any(f"index {at} of" in note for note in caught.value.__notes__)
             arrived = pickle.loads(pickle.dumps(caught.value))
             assert (arrived.index, str(arrived)) == (at, str(caught.value))
     with pytest.raises(UnknownResource) as unknown:
-        await engine.reserve_each([asks("hall"), asks("nowhere")])
+        await engine.reserve(EachOf([asks("hall"), asks("nowhere")]))
     assert unknown.value.index == 1
     with pytest.raises(UnknownResource) as unknown:
-        await engine.reserve_any([asks("hall"), asks("nowhere")])
+        await engine.reserve(OneOf([asks("hall"), asks("nowhere")]))
     assert unknown.value.index == 1
-    made, refused = await engine.reserve_each([asks("annex"), asks("room")])
+    made, refused = await engine.reserve(EachOf([asks("annex"), asks("room")]))
     assert isinstance(made, Reservation)
     assert isinstance(refused, SlotTaken)
     assert refused.index == 1
     await engine.release(made.uid)
     for keys in (("a", "\0"), ("a", "a")):
-        for verb in (engine.reserve_all, engine.reserve_each):
+        for several in (AllOf, EachOf):
             with pytest.raises(InvalidField, match="key") as invalid:
-                await verb([asks("hall", key=key) for key in keys])
+                await engine.reserve(several([asks("hall", key=key) for key in keys]))
             assert invalid.value.index == 1
-    for single in (engine.reserve_request, engine.is_free):
+    for single in (engine.reserve(asks("nowhere")), engine.is_free(asks("nowhere"))):
         with pytest.raises(UnknownResource) as unknown:
-            await single(asks("nowhere"))
+            await single
         assert unknown.value.index is None
-    hold = await engine.reserve_request(asks("hall"))
+    hold = await engine.reserve(asks("hall"))
     with pytest.raises(UnknownResource) as unknown:
-        await engine.move_request(hold.uid, asks("nowhere"))
+        await engine.move(hold.uid, asks("nowhere"))
     assert unknown.value.index is None
     await engine.release(hold.uid)
     assert books(engine) != before  # but for that hold all is as it was
@@ -1549,14 +1553,14 @@ async def test_a_batch_tells_which_of_its_requests_failed(engine: SlotEngine) ->
 
 async def test_a_batch_can_be_retried(engine: SlotEngine) -> None:
     requests = [asks("room", key="a"), asks("annex", key="b")]
-    held = await engine.reserve_all(requests)
-    assert await engine.reserve_all(requests) == held
-    assert await engine.reserve_each(requests) == held
+    held = await engine.reserve(AllOf(requests))
+    assert await engine.reserve(AllOf(requests)) == held
+    assert await engine.reserve(EachOf(requests)) == held
 
 
 async def test_each_of_a_batch_gets_an_answer(engine: SlotEngine) -> None:
-    answers = await engine.reserve_each(
-        [asks("room"), asks("room"), asks("shop", start=NOW), asks("hall")]
+    answers = await engine.reserve(
+        EachOf([asks("room"), asks("room"), asks("shop", start=NOW), asks("hall")])
     )
     first, second, third, last = answers
     assert isinstance(first, Reservation)
@@ -1565,15 +1569,15 @@ async def test_each_of_a_batch_gets_an_answer(engine: SlotEngine) -> None:
     assert isinstance(third, OutsideHours)
     assert isinstance(last, Reservation)
     assert engine.statistics().refused == 2
-    assert await engine.reserve_each([]) == []
+    assert await engine.reserve(EachOf([])) == []
 
 
 async def test_any_of_several_in_the_order_given(engine: SlotEngine) -> None:
     candidates = [asks("room"), asks("annex")]
-    got = [(await engine.reserve_any(candidates)).resources for _ in candidates]
+    got = [(await engine.reserve(OneOf(candidates))).resources for _ in candidates]
     assert got == [("room",), ("annex",)]
     with pytest.raises(NoneFree) as caught:
-        await engine.reserve_any([*candidates, asks("shop", start=NOW)])
+        await engine.reserve(OneOf([*candidates, asks("shop", start=NOW)]))
     assert [type(refusal) for refusal in caught.value.refusals] == [
         SlotTaken, SlotTaken, OutsideHours
     ]  # fmt: skip
@@ -1585,11 +1589,11 @@ async def test_any_of_several_by_load(engine: SlotEngine) -> None:
         await engine.reserve("room", START + timedelta(days=day), HALF_HOUR)
     await engine.reserve("annex", START + timedelta(hours=1), HALF_HOUR)
     candidates = [asks("room"), asks("annex")]
-    chosen = await engine.reserve_any(candidates, policy=Policy.LEAST_LOADED)
+    chosen = await engine.reserve(OneOf(candidates, policy=Policy.LEAST_LOADED))
     assert chosen.resources == ("annex",)
     await engine.release(chosen.uid)
     today = (START, START + timedelta(hours=2))
-    chosen = await engine.reserve_any(candidates, policy=Policy.LEAST_LOADED, load_in=today)
+    chosen = await engine.reserve(OneOf(candidates, policy=Policy.LEAST_LOADED, load_in=today))
     assert chosen.resources == ("room",)
 
 
@@ -1597,27 +1601,27 @@ async def test_any_of_several_in_proportion_to_weights(engine: SlotEngine) -> No
     got = {"room": 0, "annex": 0}
     for day in range(40):
         candidates = [asks(name, start=START + timedelta(days=day)) for name in got]
-        one = await engine.reserve_any(candidates, policy=Policy.WEIGHTED, weights=[3, 1])
+        one = await engine.reserve(OneOf(candidates, policy=Policy.WEIGHTED, weights=[3, 1]))
         got[one.resources[0]] += 1
     assert got == {"room": 30, "annex": 10}
 
 
 async def test_seats_of_a_shared_session(engine: SlotEngine) -> None:
     yoga = asks("room", event_type="yoga", seats=Seats(total=3, wanted=2))
-    first = await engine.reserve_request(yoga)
+    first = await engine.reserve(yoga)
     assert first.seats == Seats(3, 2)
     assert engine.statistics().sessions == 1
     with pytest.raises(NoSeatsLeft) as caught:
-        await engine.reserve_request(yoga)
+        await engine.reserve(yoga)
     assert caught.value.retry_at == first.until
     last_seat = replace(yoga, seats=Seats(3))
-    last = await engine.reserve_request(last_seat)
+    last = await engine.reserve(last_seat)
     assert await engine.busy("room", NOW, START + timedelta(days=1)) == [
         BusySpan(START, START + HALF_HOUR, 1)
     ]
     for other in (asks("room"), asks("room", event_type="dance", seats=Seats(3))):
         with pytest.raises(SlotTaken):
-            await engine.reserve_request(other)
+            await engine.reserve(other)
     assert [one.uid for one in await engine.reservations("room", NOW, START + HALF_HOUR)] == [
         first.uid, last.uid
     ]  # fmt: skip
@@ -1676,12 +1680,12 @@ async def test_statistics_count(clock: SimClock) -> None:
         with pytest.raises(SlotTaken):
             await engine.reserve("hall", START, HALF_HOUR)
         with pytest.raises(SlotTaken):
-            await engine.reserve_request(asks("hall"))
+            await engine.reserve(asks("hall"))
         with pytest.raises(SlotTaken):
-            await engine.reserve_all([asks("hall")])
+            await engine.reserve(AllOf([asks("hall")]))
         with pytest.raises(NoneFree):
-            await engine.reserve_any([asks("hall")])
-        await engine.reserve_each([asks("hall"), asks("hall")])
+            await engine.reserve(OneOf([asks("hall")]))
+        await engine.reserve(EachOf([asks("hall"), asks("hall")]))
         engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["hall"]))
         with pytest.raises(SlotTaken):
             await engine.reserve_slot("talk", START)
@@ -1738,7 +1742,7 @@ async def test_uids_come_from_the_source_injected(clock: SimClock) -> None:
     async with SlotEngine(clock=clock, new_uid=lambda _: f"uid-{next(numbers)}") as engine:
         engine.add_resource("hall", capacity=9)
         single = await engine.reserve("hall", START, HALF_HOUR)
-        batch = await engine.reserve_all([asks("hall"), asks("hall")])
+        batch = await engine.reserve(AllOf([asks("hall"), asks("hall")]))
         assert [one.uid for one in (single, *batch)] == ["uid-0", "uid-1", "uid-2"]
 
 
@@ -1749,9 +1753,9 @@ async def test_a_source_that_repeats_a_uid_makes_no_reservation(clock: SimClock)
         before = books(engine)
         for attempt in (
             lambda: engine.local.reserve("hall", START, HALF_HOUR),
-            lambda: engine.local.reserve_request(asks("hall")),
-            lambda: engine.local.reserve_all([asks("hall")]),
-            lambda: engine.local.reserve_any([asks("hall")]),
+            lambda: engine.local.reserve(asks("hall")),
+            lambda: engine.local.reserve(AllOf([asks("hall")])),
+            lambda: engine.local.reserve(OneOf([asks("hall")])),
         ):
             with pytest.raises(InvalidField) as caught:
                 attempt()
@@ -1842,12 +1846,12 @@ async def test_times_go_in_and_out_exactly(engine: SlotEngine) -> None:
 async def test_what_is_no_request_is_refused(engine: SlotEngine) -> None:
     request = asks("room")
     wrong: list[Callable[[], object]] = [
-        lambda: engine.local.reserve_request(None),  # type: ignore[arg-type]
-        lambda: engine.local.reserve_all(request),  # type: ignore[arg-type]
-        lambda: engine.local.reserve_each([None]),  # type: ignore[list-item]
-        lambda: engine.local.move_any("uid", [None]),  # type: ignore[list-item]
-        lambda: engine.local.reserve_any([request], load_in=5),  # type: ignore[arg-type]
-        lambda: engine.local.reserve_any([request], load_in=(START,)),  # type: ignore[arg-type]
+        lambda: engine.local.reserve(None),  # type: ignore[call-overload]
+        lambda: engine.local.reserve(AllOf(request)),  # type: ignore[arg-type]
+        lambda: engine.local.reserve(EachOf([None])),  # type: ignore[list-item]
+        lambda: engine.local.move("uid", OneOf([None])),  # type: ignore[list-item]
+        lambda: engine.local.reserve(OneOf([request], load_in=5)),  # type: ignore[arg-type]
+        lambda: engine.local.reserve(OneOf([request], load_in=(START,))),  # type: ignore[arg-type]
         lambda: engine.subscribe(buffer=10**30),
     ]
     for call in wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -22,6 +23,7 @@ from slotengine import (
     SeatsLeft,
     Slot,
     SlotEngine,
+    SlotQuery,
     SlotTaken,
     StaleVersion,
     TooManyUnits,
@@ -72,14 +74,19 @@ async def engine(clock: SimClock) -> Any:
 
 
 async def hours_offered(engine: SlotEngine, event_type: str = "talk", **more: Any) -> list[int]:
-    return [slot.start.hour for slot in await engine.slots(event_type, MONDAY, at(24), **more)]
+    return [
+        slot.start.hour
+        for slot in await engine.slots(SlotQuery(event_type, MONDAY, at(24), **more))
+    ]
 
 
 async def test_slots_are_spans_in_utc(engine: SlotEngine) -> None:
-    slots = await engine.slots("talk", MONDAY, at(24))
+    slots = await engine.slots(SlotQuery("talk", MONDAY, at(24)))
     assert slots == [Slot(at(hour), at(hour + 1)) for hour in (8, 9, 10)]
     assert slots[0].start.tzinfo is UTC
-    assert await engine.slots("class", at(8), at(9)) == [Slot(at(8), at(9), SeatsLeft(0, 2))]
+    assert await engine.slots(SlotQuery("class", at(8), at(9))) == [
+        Slot(at(8), at(9), SeatsLeft(0, 2))
+    ]
 
 
 async def test_what_is_held_is_not_offered_until_it_lapses(
@@ -136,7 +143,9 @@ async def test_a_move_to_another_event_type(engine: SlotEngine) -> None:
         await engine.move_slot(plain.uid, at(8))
     moved = await engine.move_slot(plain.uid, at(9), event_type="class")
     assert (moved.resources, moved.event_type, moved.seats) == (("room-1",), "class", Seats(2))
-    assert await engine.slots("class", at(9), at(10)) == [Slot(at(9), at(10), SeatsLeft(1, 2))]
+    assert await engine.slots(SlotQuery("class", at(9), at(10))) == [
+        Slot(at(9), at(10), SeatsLeft(1, 2))
+    ]
     assert SeatsLeft(1, 2).left == 1
     back = await engine.move_slot(moved.uid, at(10), event_type="talk")
     assert (back.event_type, back.seats) == ("talk", None)
@@ -185,7 +194,7 @@ async def test_seats_are_resized_where_they_are(engine: SlotEngine, clock: SimCl
             start,
         )
         assert mine.until == before.until
-        slots = await engine.slots("course", start, start + HOUR, ignoring=[others.uid])
+        slots = await engine.slots(SlotQuery("course", start, start + HOUR, ignoring=[others.uid]))
         assert slots == []  # too late to join
         session = engine.ledger.occupancy.sessions["course", to_us(start)]
         assert session.taken == wanted + 2
@@ -207,23 +216,23 @@ async def test_seats_are_resized_where_they_are(engine: SlotEngine, clock: SimCl
 async def test_openings_are_the_slots_as_numbers(engine: SlotEngine) -> None:
     await engine.reserve_slot("class", at(8))
     for event_type in ("talk", "class"):
-        slots = await engine.slots(event_type, MONDAY, at(24))
-        openings = engine.local.openings(event_type, MONDAY, at(24))
+        slots = await engine.slots(SlotQuery(event_type, MONDAY, at(24)))
+        openings = engine.local.openings(SlotQuery(event_type, MONDAY, at(24)))
         assert list(openings.starts) == [to_us(slot.start) for slot in slots]
         assert openings.length == to_us(slots[0].end) - to_us(slots[0].start)
 
 
 async def test_the_next_free_slots(engine: SlotEngine, clock: SimClock) -> None:
-    assert await engine.next_free("talk") == [Slot(at(8), at(9))]
-    found = await engine.next_free("talk", at(10), 2, zone="Europe/Rome")
+    assert await engine.next_free(SlotQuery("talk")) == [Slot(at(8), at(9))]
+    found = await engine.next_free(SlotQuery("talk", at(10), zone="Europe/Rome"), 2)
     assert [slot.start for slot in found] == [at(10), at(32)]
-    assert await engine.next_free("talk", at(11), within=timedelta(hours=9)) == []
-    longest = timedelta(days=3660)
-    assert await engine.next_free("talk", at(11), within=longest) == [Slot(at(32), at(33))]
+    assert await engine.next_free(SlotQuery("talk", at(11), at(20))) == []
+    far = SlotQuery("talk", at(11), at(11) + timedelta(days=3660))
+    assert await engine.next_free(far) == [Slot(at(32), at(33))]
     with pytest.raises(InvalidField, match="3660 days"):
-        await engine.next_free("talk", within=longest + timedelta(microseconds=1))
+        await engine.next_free(replace(far, start=at(11) - timedelta(microseconds=1)))
     clock.set(at(60))
-    assert [slot.start for slot in await engine.next_free("talk")] == [at(80)]
+    assert [slot.start for slot in await engine.next_free(SlotQuery("talk"))] == [at(80)]
 
 
 async def test_busy_time_comes_and_goes_by_source(engine: SlotEngine) -> None:
@@ -279,16 +288,16 @@ async def test_wrong_busy_time_is_refused(
 )
 async def test_wrong_questions_are_refused(engine: SlotEngine, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidField):
-        await engine.slots("talk", MONDAY, at(24), **wrong)
+        await engine.slots(SlotQuery("talk", MONDAY, at(24), **wrong))
     with pytest.raises(InvalidField):
-        await engine.next_free("talk", **wrong)
+        await engine.next_free(SlotQuery("talk", **wrong))
 
 
 async def test_naive_times_are_refused(engine: SlotEngine) -> None:
     naive = MONDAY.replace(tzinfo=None)
     for attempt in (
-        lambda: engine.slots("talk", naive, MONDAY),
-        lambda: engine.next_free("talk", naive),
+        lambda: engine.slots(SlotQuery("talk", naive, MONDAY)),
+        lambda: engine.next_free(SlotQuery("talk", naive)),
         lambda: engine.reserve_slot("talk", naive),
         lambda: engine.imported("room-1", naive, MONDAY),
     ):
@@ -302,7 +311,7 @@ async def test_event_types_can_be_added_before_and_after_entering() -> None:
     engine.add_event_type(EventType(id="early", length=HOUR, all_of=["room"]))
     async with engine:
         engine.add_event_type(EventType(id="late", length=HOUR, all_of=["room"]))
-        first = await engine.next_free("late")
+        first = await engine.next_free(SlotQuery("late"))
         assert [slot.start for slot in first] == [at(7)]
         await engine.reserve_slot("early", first[0].start)
-        assert [slot.start for slot in await engine.next_free("late")] == [at(8)]
+        assert [slot.start for slot in await engine.next_free(SlotQuery("late"))] == [at(8)]

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from slotengine import (
+    AllOf,
     Claim,
     Event,
     InvalidField,
@@ -67,7 +68,7 @@ async def test_every_change_is_told_in_order_as_it_was_decided(
             await engine.move("1", START + HALF_HOUR),
             await engine.confirm("1"),
             await engine.cancel("1"),
-            await engine.reserve_request(Request(START, HALF_HOUR, (Claim("annex"),))),
+            await engine.reserve(Request(START, HALF_HOUR, (Claim("annex"),))),
             await engine.release("2"),
             await engine.reserve("hall", START, HALF_HOUR),
         ]
@@ -95,7 +96,7 @@ async def test_what_changes_nothing_is_not_told(engine: SlotEngine) -> None:
         with pytest.raises(SlotTaken):
             await engine.reserve("room", START, HALF_HOUR)
         with pytest.raises(SlotTaken):
-            await engine.reserve_all([Request(START, HALF_HOUR, (Claim("room"),))])
+            await engine.reserve(AllOf([Request(START, HALF_HOUR, (Claim("room"),))]))
         assert await buffered(events) == []
 
 

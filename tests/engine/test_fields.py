@@ -12,6 +12,7 @@ import pytest
 
 from slotengine import (
     PENDING,
+    AllOf,
     BlockingEngine,
     Claim,
     Event,
@@ -71,7 +72,7 @@ def asks(start: datetime = START, resource: str = "room", **more: Any) -> Reques
 
 def test_a_reservation_keeps_what_is_noted_of_it(engine: LocalEngine) -> None:
     noted = {"guests": "3", "ä": ""}
-    hold = engine.reserve_request(asks(metadata=noted, details='{"a": 1}', tags=["vip", "new"]))
+    hold = engine.reserve(asks(metadata=noted, details='{"a": 1}', tags=["vip", "new"]))
     noted["guests"] = "4"
     booking = engine.confirm(hold.uid)
     for one in (hold, booking, engine.get(hold.uid)):
@@ -91,7 +92,7 @@ def test_annotating_replaces_what_is_given_and_nothing_else(
 ) -> None:
     events: list[Event] = []
     engine.observe(events.append)
-    hold = engine.reserve_request(asks(metadata={"a": "1"}, tags=["vip"], key="k"))
+    hold = engine.reserve(asks(metadata={"a": "1"}, tags=["vip"], key="k"))
     later(clock, timedelta(seconds=7))
     one = engine.annotate(hold.uid, metadata={"b": "2"}, version=1)
     assert (one.metadata, one.tags, one.details, one.version) == ({"b": "2"}, ("vip",), None, 2)
@@ -150,7 +151,7 @@ def test_what_cannot_be_kept_is_refused(
     engine: LocalEngine, problem: str, given: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidField, match=problem):
-        engine.reserve_request(asks(**given))
+        engine.reserve(asks(**given))
     hold = engine.reserve("room", START, HALF_HOUR)
     with pytest.raises(InvalidField, match=problem):
         engine.annotate(hold.uid, **given)
@@ -160,15 +161,15 @@ def test_what_cannot_be_kept_is_refused(
 def test_as_much_as_may_be_kept_is_kept(engine: LocalEngine) -> None:
     metadata = {"n" * (i % 40) + f"{i:02}"[-1 - (i % 40 < 39) :]: "x" * 500 for i in range(50)}
     tags = [f"{i:064}" for i in range(16)]
-    made = engine.reserve_request(asks(metadata=metadata, tags=tags, details=BIG))
+    made = engine.reserve(asks(metadata=metadata, tags=tags, details=BIG))
     assert (made.metadata, list(made.tags), made.details) == (metadata, tags, BIG)
 
 
 def test_a_key_is_for_one_request_with_all_that_is_noted(engine: LocalEngine) -> None:
-    hold = engine.reserve_request(asks(key="k", tags=["vip"]))
-    assert engine.reserve_request(asks(key="k", tags=["vip"])) == hold
+    hold = engine.reserve(asks(key="k", tags=["vip"]))
+    assert engine.reserve(asks(key="k", tags=["vip"])) == hold
     with pytest.raises(KeyReused):
-        engine.reserve_request(asks(key="k", tags=["new"]))
+        engine.reserve(asks(key="k", tags=["new"]))
 
 
 def test_all_of_a_reservation_is_told_as_json(engine: LocalEngine) -> None:
@@ -176,7 +177,7 @@ def test_all_of_a_reservation_is_told_as_json(engine: LocalEngine) -> None:
         START, HALF_HOUR, (Claim("room", before=minutes(5)), Claim("hall", units=2)),
         holder="ada", key="k", event_type="talk", metadata={"a": "1"}, details="d", tags=("vip",),
     )  # fmt: skip
-    hold = engine.reserve_request(request)
+    hold = engine.reserve(request)
     assert json.loads(json.dumps(hold.as_dict())) == {
         "uid": hold.uid, "serial": 1, "state": "held", "version": 1,
         "start": "2030-01-07T09:07:13+00:00", "end": "2030-01-07T09:37:13+00:00",
@@ -220,7 +221,7 @@ def test_a_seat_names_its_session(engine: LocalEngine) -> None:
 def test_a_pending_hold_does_not_lapse(engine: LocalEngine, clock: SimClock) -> None:
     ways: list[Callable[[datetime], Reservation]] = [
         lambda start: engine.reserve("room", start, HALF_HOUR, ttl=PENDING),
-        lambda start: engine.reserve_request(asks(start, ttl=PENDING)),
+        lambda start: engine.reserve(asks(start, ttl=PENDING)),
     ]
     for i, make in enumerate(ways):
         start = START + timedelta(days=100 * i)
@@ -315,7 +316,7 @@ def test_pages_are_right_while_others_come_and_go(engine: LocalEngine, clock: Si
 
 
 def test_tags_and_ranges_are_found(engine: LocalEngine) -> None:
-    vip = engine.reserve_request(asks(tags=["vip"]))
+    vip = engine.reserve(asks(tags=["vip"]))
     span = {"start": START + minutes(29), "end": START + minutes(40)}
     found = engine.find(ReservationQuery(tag="vip", **span))  # type: ignore[arg-type]
     assert found.reservations == [vip]
@@ -369,7 +370,7 @@ def test_a_cursor_is_for_its_own_question(engine: LocalEngine) -> None:
 
 def test_a_hold_is_replaced_by_a_hold(engine: LocalEngine, clock: SimClock) -> None:
     events: list[Event] = []
-    old = engine.reserve_request(asks(holder="ada", tags=["vip"], ttl=minutes(9)))
+    old = engine.reserve(asks(holder="ada", tags=["vip"], ttl=minutes(9)))
     engine.observe(events.append)
     later(clock, minutes(1))
     request = asks(START + minutes(7), ttl=minutes(2), key="k")
@@ -431,16 +432,16 @@ def test_what_is_replaced_does_not_count_for_the_quota(clock: SimClock) -> None:
 
 def test_reservations_of_a_series_say_which_they_are(engine: LocalEngine) -> None:
     weekly = [asks(START + timedelta(weeks=i), tags=["yoga"] if i else []) for i in range(3)]
-    made = engine.reserve_all(weekly, series=True)
+    made = engine.reserve(AllOf(weekly, series=True))
     uid = made[0].series and made[0].series.uid
     assert [one.series for one in made] == [Series(uid or "", i) for i in range(3)]
     assert [one.tags for one in made] == [(), ("yoga",), ("yoga",)]
     assert made[1].as_dict()["series"] == {"uid": uid, "position": 1}
     engine.release(made[1].uid)
     assert len(engine.find(ReservationQuery(series=uid)).reservations) == 3
-    assert engine.reserve_all([], series=True) == []
+    assert engine.reserve(AllOf([], series=True)) == []
     with pytest.raises(SlotTaken):
-        engine.reserve_all(weekly, series=True)
+        engine.reserve(AllOf(weekly, series=True))
 
 
 def test_threads_and_tasks_have_the_same_verbs() -> None:

@@ -10,11 +10,12 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
 
-from slotengine import BlockingEngine, Request, Reservation, SlotEngine, minutes
+from slotengine import BlockingEngine, SlotEngine, minutes
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim
@@ -145,16 +146,13 @@ async def jump(clock: SimClock, us: int) -> None:
 class Racing(SlotEngine):
     """Looks whether a slot is free, gives way to others, and takes it for free then."""
 
-    async def reserve_request(
-        self, request: Request, *, wait: timedelta | None = None, jump: bool = False
-    ) -> Reservation:
-        assert wait is None
-        assert not jump
+    async def reserve(self, request: Any, *_: Any, **more: Any) -> Any:  # type: ignore[override]
+        assert not more
         if not self.local.is_free(request):
-            return self.local.reserve_request(request)  # which refuses
+            return self.local.reserve(request)  # which refuses
         await anyio.lowlevel.checkpoint()
         with unchecked():
-            return self.local.reserve_request(request)
+            return self.local.reserve(request)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.time.instant import HOUR, MINUTE, to_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.inputs import busy_spans_of, names_or_none, query_of, span_or_none
+from slotengine.engine.requests import SlotQuery
 from slotengine.errors import InvalidField
 
 TEN = datetime(2030, 1, 7, 10, tzinfo=UTC)
@@ -30,7 +31,7 @@ def query(**more: Any) -> AvailabilityQuery:
         "ignoring": (),
         "only": None,
     }
-    return query_of(**said | more)
+    return query_of(SlotQuery(**said | more), to_us(TEN) - HOUR)
 
 
 def test_a_query_is_all_that_was_said() -> None:
@@ -40,6 +41,14 @@ def test_a_query_is_all_that_was_said() -> None:
     assert said == AvailabilityQuery(
         "talk", start, start + HOUR, 5 * MINUTE, rome, 2, frozenset({"a"}), frozenset({"room"})
     )
+
+
+def test_a_query_is_from_now_and_for_as_long_as_is_usual() -> None:
+    now = to_us(TEN)
+    found = query_of(SlotQuery("talk"), now, HOUR)
+    assert (found.start, found.end) == (now, now + HOUR)
+    found = query_of(SlotQuery("talk", ELEVEN), now, HOUR)
+    assert (found.start, found.end) == (now + HOUR, now + 2 * HOUR)
 
 
 def test_spans_are_pairs_of_moments() -> None:
@@ -53,6 +62,8 @@ def test_spans_are_pairs_of_moments() -> None:
 
 
 WRONG: list[tuple[str, Callable[[], object]]] = [
+    ("query", lambda: query_of("talk", 0)),
+    ("end", lambda: query(end=None)),
     ("start", lambda: query(start=NAIVE)),
     ("end", lambda: query(end=NAIVE)),
     ("length", lambda: query(length=5)),

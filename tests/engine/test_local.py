@@ -167,7 +167,7 @@ async def test_a_step_is_told_of_in_order(engine: SlotEngine) -> None:
     wanted = Request(START, HALF_HOUR, (Claim("room"),))
 
     def step(local: LocalEngine) -> None:
-        local.confirm(local.reserve_request(wanted).uid)
+        local.confirm(local.reserve(wanted).uid)
 
     await engine.run(step)
     changes = [one for one in records if isinstance(one, Change)]

@@ -13,6 +13,7 @@ from slotengine import (
     Limit,
     Period,
     SlotEngine,
+    SlotQuery,
     TooManyUnits,
     UnknownEventType,
     UnknownResource,
@@ -26,7 +27,7 @@ TOGETHER = EventType(id="together", length=HOUR, all_of=["room", "shop"], notice
 
 
 async def starts(engine: SlotEngine, event_type: str | EventType) -> list[int]:
-    found = await engine.slots(event_type, NOW, NOW + 6 * HOUR)
+    found = await engine.slots(SlotQuery(event_type, NOW, NOW + 6 * HOUR))
     return [slot.start.hour for slot in found]
 
 
@@ -34,7 +35,7 @@ async def test_it_is_searched_as_one_that_was_added(engine: SlotEngine) -> None:
     await engine.reserve("room", NOW + 4 * HOUR, HOUR)
     for_once = await starts(engine, TOGETHER)
     assert for_once == [10, 11, 13]
-    following = await engine.next_free(TOGETHER, count=2)
+    following = await engine.next_free(SlotQuery(TOGETHER), count=2)
     assert [slot.start for slot in following] == [NOW + 2 * HOUR, NOW + 3 * HOUR]
     with pytest.raises(UnknownEventType):
         await starts(engine, "together")

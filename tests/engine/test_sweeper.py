@@ -11,10 +11,13 @@ import anyio
 import pytest
 
 from slotengine import (
+    AllOf,
     Claim,
+    EachOf,
     Event,
     HoldExpired,
     Lagged,
+    OneOf,
     Request,
     SlotEngine,
     State,
@@ -184,11 +187,11 @@ async def test_every_verb_that_makes_a_deadline_wakes_the_sweeper(
     await settle()
     request = Request(START, HALF_HOUR, (Claim("annex"),), ttl=minutes(1))
     if verb == "reserve_each":
-        await engine.reserve_each([request])
+        await engine.reserve(EachOf([request]))
     elif verb == "reserve_all":
-        await engine.reserve_all([request])
+        await engine.reserve(AllOf([request]))
     elif verb == "reserve_any":
-        await engine.reserve_any([request])
+        await engine.reserve(OneOf([request]))
     else:
         await engine.move("1", START + HALF_HOUR, ttl=minutes(1))
     await settle()

@@ -11,10 +11,13 @@ import anyio
 import pytest
 
 from slotengine import (
+    AllOf,
     Claim,
+    EachOf,
     EventType,
     Host,
     InvalidField,
+    OneOf,
     Refused,
     Request,
     Seats,
@@ -57,18 +60,18 @@ EDGES: dict[str, Callable[[SlotEngine, str], object]] = {
     ),
     "key": lambda e, text: e.local.reserve("room", START, HALF_HOUR, key=text),
     "event_type": lambda e, text: e.local.reserve("room", START, HALF_HOUR, event_type=text),
-    "holder of a request": lambda e, text: e.local.reserve_request(request(holder=text)),
-    "key of a request": lambda e, text: e.local.reserve_request(request(key=text)),
-    "event_type of a request": lambda e, text: e.local.reserve_request(request(event_type=text)),
-    "event_type of a session": lambda e, text: e.local.reserve_request(
+    "holder of a request": lambda e, text: e.local.reserve(request(holder=text)),
+    "key of a request": lambda e, text: e.local.reserve(request(key=text)),
+    "event_type of a request": lambda e, text: e.local.reserve(request(event_type=text)),
+    "event_type of a session": lambda e, text: e.local.reserve(
         request(event_type=text, seats=Seats(3))
     ),
-    "event_type of what moves": lambda e, text: e.local.move_request(
+    "event_type of what moves": lambda e, text: e.local.move(
         e.local.reserve("annex", START, HALF_HOUR).uid, request(event_type=text)
     ),
-    "one of several": lambda e, text: e.local.reserve_all([request(holder=text)]),
-    "each of several": lambda e, text: e.local.reserve_each([request(holder=text)]),
-    "key of candidates": lambda e, text: e.local.reserve_any([request()], key=text),
+    "one of several": lambda e, text: e.local.reserve(AllOf([request(holder=text)])),
+    "each of several": lambda e, text: e.local.reserve(EachOf([request(holder=text)])),
+    "key of candidates": lambda e, text: e.local.reserve(OneOf([request()], key=text)),
     "holder of a slot": lambda e, text: e.local.reserve_slot("talk", START, holder=text),
     "key of a slot": lambda e, text: e.local.reserve_slot("talk", START, key=text),
     "of a booking adopted": lambda e, text: e.local.adopt(request(holder=text)),
@@ -143,11 +146,11 @@ async def test_a_uid_that_cannot_be_kept_is_refused(clock: SimClock, bad: str) -
         before, uid = engine.statistics(), BAD[bad]
         for verb in (
             lambda: engine.local.reserve("room", START, HALF_HOUR),
-            lambda: engine.local.reserve_request(request()),
+            lambda: engine.local.reserve(request()),
             lambda: engine.local.reserve_slot("talk", START),
-            lambda: engine.local.reserve_all([request()]),
-            lambda: engine.local.reserve_each([request()]),
-            lambda: engine.local.reserve_any([request()]),
+            lambda: engine.local.reserve(AllOf([request()])),
+            lambda: engine.local.reserve(EachOf([request()])),
+            lambda: engine.local.reserve(OneOf([request()])),
             lambda: engine.local.adopt(request()),
         ):
             with pytest.raises(InvalidField, match="uid must be a non-empty string"):
@@ -193,11 +196,13 @@ async def use(engine: SlotEngine, clock: SimClock, turn: int) -> None:
             engine.local.reserve("one", start, HALF_HOUR, holder=text, event_type=text),
             engine.local.reserve("two", start, HALF_HOUR, key=text),
             engine.local.reserve_slot("talk", start + minutes(60), holder=text, key=f"slot {text}"),
-            engine.local.reserve_request(
+            engine.local.reserve(
                 Request(start, HALF_HOUR, (Claim("hall"),), event_type=text, seats=Seats(2))
             ),
-            engine.local.reserve_any(
-                [Request(start, HALF_HOUR, (Claim("annex"),), holder=text)], key=f"any {text}"
+            engine.local.reserve(
+                OneOf(
+                    [Request(start, HALF_HOUR, (Claim("annex"),), holder=text)], key=f"any {text}"
+                )
             ),
         ]
         with anyio.CancelScope() as scope:
@@ -212,7 +217,7 @@ async def use(engine: SlotEngine, clock: SimClock, turn: int) -> None:
             for one in held:
                 engine.local.release(one.uid)
         else:
-            engine.local.move_request(
+            engine.local.move(
                 held[0].uid, Request(start, HALF_HOUR, (Claim("one"),), event_type=f"moved {text}")
             )
         engine.local.replace_busy(text, {})

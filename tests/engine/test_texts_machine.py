@@ -71,12 +71,12 @@ class TextsThatAreOver(RuleBasedStateMachine):
         more = Quota(holds=3, waits=1) if quota and "holder" in named else None
         with suppress(Refused):
             self.keep(
-                self.engine.local.reserve(
+                self.engine.local.reserve(  # type: ignore[call-overload]
                     resource,
                     self.at(slot),
                     HALF_HOUR,
                     quota=more,
-                    **texts,  # type: ignore[arg-type]
+                    **texts,
                 )
             )
 
@@ -92,7 +92,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
             self.at(slot), HALF_HOUR, (Claim("hall"),), event_type=self.text(), seats=Seats(2)
         )
         with suppress(Refused):
-            self.keep(self.engine.local.reserve_request(request))
+            self.keep(self.engine.local.reserve(request))
 
     @rule(resource=resources, slot=slots)
     def import_busy(self, resource: str, slot: int) -> None:
@@ -112,7 +112,7 @@ class TextsThatAreOver(RuleBasedStateMachine):
         if self.known:
             request = Request(self.at(slot), HALF_HOUR, (Claim(resource),), event_type=self.text())
             with suppress(Refused, InvalidRequest):
-                self.engine.local.move_request(self.known[one % len(self.known)].uid, request)
+                self.engine.local.move(self.known[one % len(self.known)].uid, request)
 
     @rule(by=st.sampled_from([minutes(1), minutes(5), minutes(61)]))
     def wait(self, by: timedelta) -> None:

@@ -13,7 +13,7 @@ from uuid import RFC_4122, UUID
 
 import pytest
 
-from slotengine import Claim, EventType, LocalEngine, Request, minutes
+from slotengine import AllOf, Claim, EventType, LocalEngine, OneOf, Request, minutes
 from slotengine.core.ledger.uids import bucket_for, bucket_in, bucket_of
 from slotengine.engine.uids import BATCH, _draw, new_uid, new_uid_in
 from slotengine.errors import InvalidField, UnknownEventType
@@ -125,13 +125,13 @@ def test_every_reservation_is_in_the_bucket_of_its_first_resource() -> None:
     made = [
         engine.reserve("acme/room", start, minutes(30)),
         engine.reserve("acme/room", start, minutes(30), key="k"),
-        engine.reserve_request(acme),
+        engine.reserve(acme),
         engine.adopt(acme),
-        engine.reserve_any([acme, other]),
+        engine.reserve(OneOf([acme, other])),
         engine.reserve_slot("talk", start),
     ]
     assert {bucket_in(one.uid) for one in made} == {bucket_of("acme")}
-    both = engine.reserve_all([acme, other])
+    both = engine.reserve(AllOf([acme, other]))
     assert [bucket_in(one.uid) for one in both] == [bucket_of("acme"), bucket_of("other")]
 
 
@@ -141,6 +141,6 @@ def test_requests_for_nothing_known_are_refused_whatever_their_bucket() -> None:
     with pytest.raises(UnknownEventType):
         engine.reserve_slot("talk", start)
     with pytest.raises(InvalidField, match="claims must name at least one resource"):
-        engine.reserve_request(Request(start, minutes(30), ()))
+        engine.reserve(Request(start, minutes(30), ()))
     with pytest.raises(InvalidField, match="candidates must be at least one"):
-        engine.reserve_any([])
+        engine.reserve(OneOf([]))

@@ -49,9 +49,9 @@ async def reservations(engine: SlotEngine) -> list[Reservation]:
     simple = await engine.reserve("room", START, HALF_HOUR, holder="me", event_type="chat")
     booking = await engine.confirm(simple.uid)
     claims = (Claim("annex", before=minutes(5)), Claim("hall", 2, after=minutes(10)))
-    several = await engine.reserve_request(Request(START, HALF_HOUR, claims))
+    several = await engine.reserve(Request(START, HALF_HOUR, claims))
     yoga = Request(START, HALF_HOUR, (Claim("shop"),), event_type="yoga", seats=Seats(9, 2))
-    seated = await engine.reserve_request(yoga)
+    seated = await engine.reserve(yoga)
     return [simple, booking, several, seated, await engine.release(seated.uid)]
 
 
@@ -152,13 +152,13 @@ def test_a_value_cannot_be_changed(value: Any) -> None:
 async def test_claims_come_back_as_they_were_given(
     engine: SlotEngine, claims: tuple[Claim, ...]
 ) -> None:
-    hold = await engine.reserve_request(Request(START, HALF_HOUR, claims))
+    hold = await engine.reserve(Request(START, HALF_HOUR, claims))
     assert hold.claims == claims
     assert hold.resources == tuple(claim.resource for claim in claims)
     assert (hold.start, hold.end, hold.length) == (START, START + HALF_HOUR, HALF_HOUR)
     again = Request(hold.start, hold.length, hold.claims)
     await engine.release(hold.uid)
-    assert (await engine.reserve_request(again)).claims == claims
+    assert (await engine.reserve(again)).claims == claims
 
 
 @pytest.mark.anyio

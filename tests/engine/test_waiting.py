@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 
 from slotengine import (
+    AllOf,
     BlockingEngine,
     Claim,
+    EachOf,
     EngineClosed,
     Event,
     EventType,
@@ -27,6 +29,7 @@ from slotengine import (
     Limit,
     LimitReached,
     NoneFree,
+    OneOf,
     OutsideHours,
     Period,
     Put,
@@ -139,11 +142,11 @@ async def by_move(engine: SlotEngine, clock: SimClock) -> None:
 
 
 async def by_move_any(engine: SlotEngine, clock: SimClock) -> None:
-    await engine.move_any("1", [Request(START + DAY, HALF_HOUR, (Claim("room"),))])
+    await engine.move("1", OneOf([Request(START + DAY, HALF_HOUR, (Claim("room"),))]))
 
 
 async def by_move_request(engine: SlotEngine, clock: SimClock) -> None:
-    await engine.move_request("1", Request(START + DAY, HALF_HOUR, (Claim("room"),)))
+    await engine.move("1", Request(START + DAY, HALF_HOUR, (Claim("room"),)))
 
 
 async def by_move_slot(engine: SlotEngine, clock: SimClock) -> None:
@@ -200,7 +203,7 @@ async def test_a_move_that_is_refused_frees_nothing(engine: SlotEngine, callers:
     with pytest.raises(SlotTaken):
         await engine.move(hold.uid, START + HOUR)
     with pytest.raises(Refused):
-        await engine.move_request("nobody", Request(START + DAY, HALF_HOUR, (Claim("room"),)))
+        await engine.move("nobody", Request(START + DAY, HALF_HOUR, (Claim("room"),)))
     await settle()
     assert callers.answers == {}
     await engine.release(hold.uid)
@@ -260,11 +263,11 @@ async def test_nobody_overtakes(engine: SlotEngine, callers: Callers) -> None:
     assert (awaited.value.in_the_way, awaited.value.retry_at) == ((), NOW + HOUR)
     assert str(awaited.value).startswith("other callers are waiting for room between")
     with pytest.raises(SlotAwaited):
-        await engine.reserve_all([request])
+        await engine.reserve(AllOf([request]))
     assert not await engine.is_free(request)
     elsewhere = Request(START, HALF_HOUR, (Claim("annex"),))
-    assert (await engine.reserve_any([request, elsewhere])).resources == ("annex",)
-    assert [type(one) for one in await engine.reserve_each([request])] == [SlotAwaited]
+    assert (await engine.reserve(OneOf([request, elsewhere]))).resources == ("annex",)
+    assert [type(one) for one in await engine.reserve(EachOf([request]))] == [SlotAwaited]
     await engine.release(hold.uid)
     assert await engine.busy("room", START, late + HALF_HOUR) == []
     with pytest.raises(SlotAwaited):  # also before those who wait were told
@@ -289,12 +292,12 @@ async def test_a_batch_is_in_its_own_way_before_those_who_wait(
         Request(START, HOUR, (Claim("room"),)),
     )
     with pytest.raises(SlotAwaited) as awaited:
-        await engine.reserve_all([second, whole])
+        await engine.reserve(AllOf([second, whole]))
     assert (awaited.value.index, awaited.value.retry_at) == (1, None)
     assert [way.start for way in awaited.value.in_the_way] == [START, late]
     assert not awaited.value.only_holds
     with pytest.raises(SlotAwaited) as awaited:
-        await engine.reserve_all([whole])
+        await engine.reserve(AllOf([whole]))
     assert [way.start for way in awaited.value.in_the_way] == [START]
     assert awaited.value.only_holds
 
@@ -312,9 +315,9 @@ async def test_what_moves_does_not_overtake(engine: SlotEngine, callers: Callers
         await engine.move(mine.uid, late - minutes(15))  # the second half of it
     there = Request(late, HALF_HOUR, (Claim("room"),))
     with pytest.raises(SlotAwaited):
-        await engine.move_request(mine.uid, there)
+        await engine.move(mine.uid, there)
     with pytest.raises(NoneFree) as none:
-        await engine.move_any(mine.uid, [there])
+        await engine.move(mine.uid, OneOf([there]))
     assert [type(one) for one in none.value.refusals] == [SlotAwaited]
     assert await engine.get(mine.uid) == mine
     assert (await engine.move(mine.uid, late - HALF_HOUR)).start == late - HALF_HOUR
@@ -461,7 +464,7 @@ async def test_several_resources_are_had_together(engine: SlotEngine, callers: C
     room = await engine.reserve("room", START, HALF_HOUR)
     annex = await engine.reserve("annex", START, HALF_HOUR)
     both = Request(START, HALF_HOUR, (Claim("room"), Claim("annex")), holder="customer-1")
-    await callers.begin("a", engine.reserve_request(both, wait=HOUR))
+    await callers.begin("a", engine.reserve(both, wait=HOUR))
     await engine.release(room.uid)
     await settle()
     assert callers.held == []
@@ -535,7 +538,7 @@ async def test_for_what_is_closed_nobody_waits(engine: SlotEngine, callers: Call
     for name in pools:
         await callers.begin(name, engine.reserve_slot(name, START, wait=HOUR))
     both = Request(START, HALF_HOUR, (Claim("room"), Claim("closed-1")))
-    await callers.begin("request", engine.reserve_request(both, wait=HOUR))
+    await callers.begin("request", engine.reserve(both, wait=HOUR))
     assert engine.statistics().waiting == 0
     assert {name: type(callers.refusal(name)) for name in (*pools, "request")} == {
         "room and nobody": NoneFree,
@@ -614,10 +617,10 @@ async def test_seats_are_waited_for(engine: SlotEngine, callers: Callers) -> Non
         claims = (Claim("room"),)
         return Request(START, HALF_HOUR, claims, event_type="tour", seats=Seats(3, wanted))
 
-    first = await engine.reserve_request(seats(2))
-    await engine.reserve_request(seats(1))
-    await callers.begin("two", engine.reserve_request(seats(2), wait=HOUR))
-    await callers.begin("one", engine.reserve_request(seats(1), wait=minutes(1)))
+    first = await engine.reserve(seats(2))
+    await engine.reserve(seats(1))
+    await callers.begin("two", engine.reserve(seats(2), wait=HOUR))
+    await callers.begin("one", engine.reserve(seats(1), wait=minutes(1)))
     await engine.release(first.uid)
     await settle()
     assert callers.held == ["two"]
@@ -631,8 +634,8 @@ async def test_a_session_that_opens_elsewhere_can_be_joined(
         return Request(START, HALF_HOUR, claims, event_type="tour", seats=Seats(3))
 
     await engine.reserve("room", START, HALF_HOUR)
-    await callers.begin("a", engine.reserve_request(seat("room"), wait=HOUR))
-    await engine.reserve_request(seat("annex"))
+    await callers.begin("a", engine.reserve(seat("room"), wait=HOUR))
+    await engine.reserve(seat("annex"))
     await settle()
     assert callers.reservation("a").resources == ("annex",)
 
@@ -898,7 +901,7 @@ async def test_an_error_of_the_callers_own_reaches_the_caller(
     engine.add_resource("barn", schedule=hours)
     hold = await engine.reserve("barn", START, HALF_HOUR)
     request = Request(START, HALF_HOUR, (Claim("barn"),))
-    await callers.begin("a", engine.reserve_request(request, wait=HOUR))
+    await callers.begin("a", engine.reserve(request, wait=HOUR))
     hours.broken = True
     await engine.release(hold.uid)
     await settle()

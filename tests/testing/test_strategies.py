@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import Phase, find, given, settings
 
-from slotengine import InvalidRequest, Refused, SlotEngine, minutes
+from slotengine import InvalidRequest, Refused, SlotEngine, SlotQuery, minutes
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
@@ -133,7 +133,7 @@ def test_event_types_can_be_added_and_what_they_offer_be_had(data: st.DataObject
             for name, capacity in resources.items():
                 engine.add_resource(name, capacity=capacity)
             engine.add_event_type(event_type)
-            offered = await engine.next_free("talk", NOON, 2)
+            offered = await engine.next_free(SlotQuery("talk", NOON), 2)
             if offered:
                 held = await engine.reserve_slot("talk", data.draw(st.sampled_from(offered)).start)
                 assert held.state is State.HELD
@@ -153,7 +153,9 @@ def test_catalogs_are_right_and_what_they_offer_can_be_had(
         async with SlotEngine(clock=SimClock(NOON)) as engine:
             await catalog.populate(engine)
             offer = data.draw(st.sampled_from(list(catalog.event_types.values())))
-            offered = await engine.next_free(offer.rules.id, NOON, 3, within=minutes(60 * 24 * 14))
+            offered = await engine.next_free(
+                SlotQuery(offer.rules.id, NOON, NOON + minutes(60 * 24 * 14)), 3
+            )
             for slot in offered:
                 try:
                     await engine.reserve_slot(offer.rules.id, slot.start)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from slotengine import (
+    AllOf,
     Claim,
     EventType,
     FixedWindows,
@@ -80,8 +81,8 @@ async def test_all_that_is_right_is_left_alone(clock: SimClock) -> None:
             await engine.confirm(first.uid)
             with pytest.raises(SlotTaken):
                 await engine.reserve("room", START, HALF_HOUR)
-            several = await engine.reserve_all(
-                [both(15), Request(NOW, HALF_HOUR, (Claim("shop"),))]
+            several = await engine.reserve(
+                AllOf([both(15), Request(NOW, HALF_HOUR, (Claim("shop"),))])
             )
             await engine.release(several[0].uid)
             watch.check()
@@ -91,7 +92,7 @@ async def test_all_that_is_right_is_left_alone(clock: SimClock) -> None:
             again = await engine.confirm(several[1].uid, if_still_free=True)
             assert again.state is State.CONFIRMED
             await engine.cancel(first.uid)
-            members = [await engine.reserve_request(seat()) for _ in range(2)]
+            members = [await engine.reserve(seat()) for _ in range(2)]
             await clock.advance(minutes(70))
             watch.check_swept()
             watch.check()
@@ -109,7 +110,7 @@ async def test_what_is_adopted_may_stand_beyond_what_there_is(clock: SimClock) -
             bookings = [await engine.adopt(both(length)) for length in (30, 20, 40)]
             for booking in bookings[::-1]:
                 await engine.cancel(booking.uid)
-            await engine.reserve_request(both())
+            await engine.reserve(both())
             watch.check()
 
 
@@ -134,7 +135,7 @@ async def test_an_engine_that_has_lived_before_is_believed_at_first(clock: SimCl
 async def refused_while_broken(engine: SlotEngine) -> None:
     with attach(engine) as watch:
         watch.broken.append(InvariantBroken("busy", "it is"))
-        await engine.reserve_all([both(), both()])
+        await engine.reserve(AllOf([both(), both()]))
 
 
 async def test_what_the_block_raises_is_not_hidden(clock: SimClock) -> None:
@@ -212,9 +213,9 @@ async def oversold(engine: SlotEngine, clock: SimClock) -> None:
 
 async def overbooked_class(engine: SlotEngine, clock: SimClock) -> None:
     for _ in range(2):
-        await engine.reserve_request(seat())
+        await engine.reserve(seat())
     next(iter(engine.ledger.occupancy.sessions.values())).taken = 0
-    await engine.reserve_request(seat())
+    await engine.reserve(seat())
 
 
 async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
@@ -241,7 +242,7 @@ async def silently_changed(engine: SlotEngine, clock: SimClock) -> None:
 
 async def not_given_back(engine: SlotEngine, clock: SimClock) -> None:
     with fault("forgotten-claim"):
-        hold = await engine.reserve_request(both())
+        hold = await engine.reserve(both())
         await engine.release(hold.uid)
 
 

@@ -7,12 +7,14 @@ from typing import assert_type
 
 from slotengine import (
     ALWAYS_OPEN,
+    AllOf,
     Away,
     BlockingEngine,
     BusySpan,
     Claim,
     Clock,
     DateRange,
+    EachOf,
     Event,
     EventType,
     FixedWindows,
@@ -25,6 +27,7 @@ from slotengine import (
     LimitReached,
     NoneFree,
     NotBookable,
+    OneOf,
     Period,
     Policy,
     Quota,
@@ -39,6 +42,7 @@ from slotengine import (
     Slot,
     SlotEngine,
     SlotError,
+    SlotQuery,
     SlotTaken,
     StaleVersion,
     State,
@@ -76,19 +80,19 @@ async def reserving(engine: SlotEngine) -> None:
     assert_type(await engine.reserve("room", START, HALF_HOUR, wait=minutes(5)), Reservation)
     assert_type(await engine.reserve("room", START, HALF_HOUR, wait=None), Reservation)
     assert_type(engine.local.reserve("room", START, HALF_HOUR), Reservation)
-    assert_type(await engine.reserve_request(REQUEST), Reservation)
+    assert_type(await engine.reserve(REQUEST), Reservation)
     assert_type(await engine.adopt(REQUEST), Reservation)
-    assert_type(await engine.reserve_request(REQUEST, wait=minutes(5)), Reservation)
-    assert_type(await engine.reserve_all([REQUEST]), list[Reservation])
-    assert_type(await engine.reserve_all((REQUEST,)), list[Reservation])
-    assert_type(await engine.reserve_each([REQUEST]), list[Reservation | Refused])
+    assert_type(await engine.reserve(REQUEST, wait=minutes(5)), Reservation)
+    assert_type(await engine.reserve(AllOf([REQUEST])), list[Reservation])
+    assert_type(await engine.reserve(AllOf((REQUEST,))), list[Reservation])
+    assert_type(await engine.reserve(EachOf([REQUEST])), list[Reservation | Refused])
     assert_type(
-        await engine.reserve_any(
-            [REQUEST], policy=Policy.WEIGHTED, weights=[1], load_in=(START, START), key="k"
+        await engine.reserve(
+            OneOf([REQUEST], policy=Policy.WEIGHTED, weights=[1], load_in=(START, START), key="k")
         ),
         Reservation,
     )
-    for answer in engine.local.reserve_each([REQUEST]):
+    for answer in engine.local.reserve(EachOf([REQUEST])):
         if isinstance(answer, Reservation):
             assert_type(answer, Reservation)
         else:
@@ -121,11 +125,13 @@ async def event_types(engine: SlotEngine) -> None:
     assert_type(await engine.reserve_slot("talk", START, seats=2, only={"first"}), Reservation)
     assert_type(await engine.move_slot("uid", START, event_type="fair"), Reservation)
     assert_type(await engine.reserve_slot("talk", START, wait=minutes(5)), Reservation)
-    slots = await engine.slots("talk", START, START, zone="Europe/Rome", ignoring=["uid"])
+    slots = await engine.slots(
+        SlotQuery("talk", START, START, zone="Europe/Rome", ignoring=["uid"])
+    )
     assert_type(slots, list[Slot])
     assert_type(slots[0].start, datetime)
     assert_type(slots[0].seats, SeatsLeft | None)
-    assert_type(await engine.next_free("talk", count=3), list[Slot])
+    assert_type(await engine.next_free(SlotQuery("talk"), count=3), list[Slot])
     await engine.replace_busy("calendar", {"room": [(START, START)], "desk": ()})
     assert_type(await engine.forget_bookings(START), int)
     assert_type(await engine.imported("room", START, START), list[ImportedSpan])
@@ -148,8 +154,8 @@ async def living(engine: SlotEngine) -> None:
         await engine.move("uid", START, HALF_HOUR, resource="room", ttl=minutes(1), version=1),
         Reservation,
     )
-    assert_type(await engine.move_request("uid", REQUEST, version=1), Reservation)
-    assert_type(await engine.move_any("uid", [REQUEST], policy=Policy.FIRST), Reservation)
+    assert_type(await engine.move("uid", REQUEST, version=1), Reservation)
+    assert_type(await engine.move("uid", OneOf([REQUEST], policy=Policy.FIRST)), Reservation)
     assert_type(await engine.confirm("uid", if_still_free=True, version=1), Reservation)
     assert_type(await engine.release("uid", version=1), Reservation)
     assert_type(await engine.cancel("uid", version=1), Reservation)
@@ -264,13 +270,13 @@ def blocking() -> None:
         assert_type(engine, BlockingEngine)
         engine.add_resource("room", capacity=2)
         assert_type(engine.reserve("room", START, HALF_HOUR, holder="me"), Reservation)
-        assert_type(engine.reserve_each([REQUEST]), list[Reservation | Refused])
+        assert_type(engine.reserve(EachOf([REQUEST])), list[Reservation | Refused])
         assert_type(engine.move("uid", START, resource="room"), Reservation)
         assert_type(engine.get("uid"), Reservation | None)
         assert_type(engine.busy("room", START, START), list[BusySpan])
         assert_type(engine.statistics(), Statistics)
-        engine.reserve("room", START)  # type: ignore[call-arg]
-        engine.reserve("room", START, 30)  # type: ignore[arg-type]
+        engine.reserve("room", START)  # type: ignore[call-overload]
+        engine.reserve("room", START, 30)  # type: ignore[call-overload]
         with engine.subscribe() as events:
             for event in events:
                 assert_type(event, Event | Lagged)
@@ -286,10 +292,10 @@ async def watching(engine: SlotEngine, clock: SimClock) -> None:
 
 
 async def what_a_checker_refuses(engine: SlotEngine) -> None:
-    await engine.reserve("room", START)  # type: ignore[call-arg]
-    await engine.reserve("room", START, HALF_HOUR, 2)  # type: ignore[call-arg]
-    await engine.reserve("room", START, 30)  # type: ignore[arg-type]
-    await engine.reserve("room", START, HALF_HOUR, ttl=300)  # type: ignore[arg-type]
+    await engine.reserve("room", START)  # type: ignore[call-overload]
+    await engine.reserve("room", START, HALF_HOUR, 2)  # type: ignore[call-overload]
+    await engine.reserve("room", START, 30)  # type: ignore[call-overload]
+    await engine.reserve("room", START, HALF_HOUR, ttl=300)  # type: ignore[call-overload]
     await engine.confirm(await engine.get("uid"))  # type: ignore[arg-type]
     engine.add_resource("room", 2)  # type: ignore[call-arg]
     SlotEngine(minutes(5))  # type: ignore[call-arg]

@@ -48,6 +48,7 @@ from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import LAST_US, from_us, to_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
+from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Reservation
 
 MAX_RANGE: Final = timedelta(days=3653)
@@ -238,13 +239,15 @@ class SlotSearch:
             return None
         rescheduled = search.rescheduled
         return self._engine.local.openings(
-            search.rules if search.event_type is None else search.rules.id,
-            from_us(start),
-            from_us(end),
-            length=search.length,
-            zone=search.query.time_zone or "UTC",
-            ignoring=() if rescheduled is None else (rescheduled.uid,),
-            only=search.only,
+            SlotQuery(
+                search.rules if search.event_type is None else search.rules.id,
+                from_us(start),
+                from_us(end),
+                length=search.length,
+                zone=search.query.time_zone or "UTC",
+                ignoring=() if rescheduled is None else (rescheduled.uid,),
+                only=search.only,
+            )
         )
 
     def _span(self, query: SlotsQuery, size: SearchSize) -> tuple[int, int]:

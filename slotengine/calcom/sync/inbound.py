@@ -25,6 +25,7 @@ from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.values import AvailableSlots, Synced, WhenStale
 from slotengine.core.time.instant import DAY, MICROSECOND, SECOND, duration_us, from_us, to_us
 from slotengine.core.time.interval import Span, joined
+from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Slot
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class Inbound:
         offered = [
             to_us(slot.start)
             for slot in self._engine.local.slots(
-                synced.id, from_us(max(first * DAY, self._env.now())), from_us(end)
+                SlotQuery(synced.id, from_us(max(first * DAY, self._env.now())), from_us(end))
             )
         ]
         own = joined(self._own(synced, asked_at - SEARCH_LAG))

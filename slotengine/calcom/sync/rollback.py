@@ -135,7 +135,7 @@ def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation
         ttl=min(PLACEHOLDER_TTL, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN, past=True,
     )  # fmt: skip
     try:
-        return engine.local.reserve_request(request).uid
+        return engine.local.reserve(request).uid
     except SlotError as error:  # for example, others are still in a shared session
         logger.debug("no placeholder for the time that a move has freed: %s", error)
         return None

@@ -53,6 +53,7 @@ from slotengine.engine.clock import Clock, SystemClock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import LARGEST_BUFFER, Subscription
 from slotengine.engine.inputs import clock_of
+from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Quota, Reservation
 from slotengine.errors import EngineClosed, InvalidField, UnknownEventType
 
@@ -407,10 +408,10 @@ class CalComSync:
         synced = self._synced_type(event_type)
         span = to_us(start, "start"), to_us(end, "end")
         # A range that the engine refuses must not be polled.
-        await self._engine.slots(event_type, start, end, length=length, zone=zone)
+        await self._engine.slots(SlotQuery(event_type, start, end, length=length, zone=zone))
         await self._inbound.watch(synced, *span)
         found = await self._engine.slots(
-            event_type, start, end, length=length, zone=zone, ignoring=ignoring
+            SlotQuery(event_type, start, end, length=length, zone=zone, ignoring=ignoring)
         )
         return self._inbound.offers(synced, *span, found)
 

@@ -33,6 +33,7 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import LAST_US, from_us, to_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.engine import values
+from slotengine.engine.requests import AllOf, EachOf, OneOf
 from slotengine.engine.values import Request, Reservation, extra_of
 from slotengine.errors import UnknownReservation
 from slotengine.testing.internal import naive_booking_rules
@@ -299,15 +300,15 @@ def _verb(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, obje
         case "reserve":
             return "reserve", *_simple(proposals[0])
         case "reserve_request":
-            return "reserve_request", (request_of(proposals[0]),), {}
-        case "reserve_all" | "reserve_each":
-            return operation.verb, ([request_of(one) for one in proposals],), {}
+            return "reserve", (request_of(proposals[0]),), {}
+        case "reserve_all":
+            return "reserve", (AllOf([request_of(one) for one in proposals]),), {}
+        case "reserve_each":
+            return "reserve", (EachOf([request_of(one) for one in proposals]),), {}
         case "reserve_any":
-            candidates = [request_of(one) for one in proposals]
-            return "reserve_any", (candidates,), {**_choice(operation), "key": operation.key}
+            return "reserve", (_one_of(operation, renew=True),), {}
         case "move_any":
-            candidates = [request_of(one, renew=operation.renew) for one in proposals]
-            return "move_any", (uid, candidates), {**_choice(operation), "version": version}
+            return "move", (uid, _one_of(operation, renew=operation.renew)), {"version": version}
         case "reserve_slot":
             return operation.verb, *_slot(operation)
         case "extend":
@@ -327,7 +328,7 @@ def _verb(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, obje
             return operation.verb, *_move_to_slot(operation)
         case "move_request":
             wanted = request_of(proposals[0], renew=operation.renew)
-            return "move_request", (uid, wanted), {"version": version}
+            return "move", (uid, wanted), {"version": version}
         case "confirm":
             if_still_free = operation.if_still_free
             return "confirm", (uid,), {"if_still_free": if_still_free, "version": version}
@@ -346,13 +347,15 @@ def _verb(operation: Operation) -> tuple[str, tuple[object, ...], dict[str, obje
             raise _unknown(operation)
 
 
-def _choice(operation: Operation) -> dict[str, object]:
+def _one_of(operation: Operation, *, renew: bool) -> OneOf:
     load_in = operation.load_in
-    return {
-        "policy": operation.policy,
-        "weights": operation.weights,
-        "load_in": None if load_in is None else tuple(map(from_us, load_in)),
-    }
+    return OneOf(
+        [request_of(one, renew=renew) for one in operation.proposals],
+        operation.policy,
+        operation.weights,
+        None if load_in is None else (from_us(load_in[0]), from_us(load_in[1])),
+        operation.key,
+    )
 
 
 def _unknown(operation: Operation) -> ValueError:

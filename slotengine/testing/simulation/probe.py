@@ -11,6 +11,7 @@ from slotengine.core.ledger.reservation import ENDED
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import from_us, to_us
+from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Slot
 from slotengine.testing.internal.naive_booking_rules import offered
 from slotengine.testing.internal.observed import ObservedReservation
@@ -54,14 +55,14 @@ async def _slots(run: Run, step: Probe, ignoring: frozenset[str]) -> list[Slot]:
     start, end, engine = from_us(step.start), from_us(step.end), run.engine
     length = None if step.length is None else timedelta(0, 0, step.length)
     if step.most is None:
-        return await engine.slots(
+        return await engine.slots(SlotQuery(
             step.event_type, start, end,
             length=length, seats=step.seats, ignoring=ignoring, only=step.only,
-        )  # fmt: skip
-    return await engine.next_free(
-        step.event_type, start, step.most,
-        within=end - start, length=length, seats=step.seats, ignoring=ignoring, only=step.only,
-    )  # fmt: skip
+        ))  # fmt: skip
+    return await engine.next_free(SlotQuery(
+        step.event_type, start, end,
+        length=length, seats=step.seats, ignoring=ignoring, only=step.only,
+    ), step.most)  # fmt: skip
 
 
 def _seats_by_start(slots: list[Slot]) -> dict[int, int]:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from slotengine import EventType, LimitReached, Seats, SlotEngine, SlotTaken, State, minutes
+from slotengine import (
+    EventType,
+    LimitReached,
+    Seats,
+    SlotEngine,
+    SlotQuery,
+    SlotTaken,
+    State,
+    minutes,
+)
 from slotengine.calcom.catalog.catalog import Keyring
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.calcom.catalog.secrets import digest_of
@@ -163,14 +172,14 @@ async def test_whatever_an_owner_has_does_not_stop_a_server(
         for uid in ("crowd", "shorter", "retired"):
             assert repr(uid) in told
         # The day's limit is reached; in the evening there are seats left.
-        slots = await engine.slots("4", MONDAY, MONDAY + timedelta(days=1))
+        slots = await engine.slots(SlotQuery("4", MONDAY, MONDAY + timedelta(days=1)))
         assert [slot.start for slot in slots] == [MONDAY.replace(hour=20)]
         assert (await engine.reservations("user:3", MONDAY, TEN + minutes(60)))[0].start == TEN
         for uid in booked.values():
             await engine.cancel(uid)
         engine.check_invariants()
         assert engine.statistics().sessions == 0
-        assert len(await engine.slots("4", MONDAY, MONDAY + timedelta(days=1))) > 1
+        assert len(await engine.slots(SlotQuery("4", MONDAY, MONDAY + timedelta(days=1)))) > 1
 
 
 @pytest.mark.anyio

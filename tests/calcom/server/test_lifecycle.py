@@ -53,7 +53,7 @@ async def test_the_usual_hold_fits_the_engine(start: Start) -> None:
 async def test_a_hold_of_the_application_itself_is_seen(start: Start) -> None:
     api = await start()
     claims = (Claim("user:1"),)
-    held = await api.engine.reserve_request(
+    held = await api.engine.reserve(
         Request(NOW, minutes(30), claims, event_type="2", schedule=ALWAYS_OPEN)
     )
     assert (await api.get(held.uid)).data["eventTypeId"] == 2

@@ -379,7 +379,7 @@ async def test_a_booking_counts_before_a_hold_whichever_host_has_it(
     uids = {}
     for user in (held, booked):
         request = Request(ten, minutes(30), (Claim(f"user:{user}"),))
-        uids[user] = (await api.engine.reserve_request(request)).uid
+        uids[user] = (await api.engine.reserve(request)).uid
     answer = await api.post(eventTypeId=5)
     assert answer.message.startswith("This time slot is already reserved by another user.")
     await api.engine.confirm(uids[booked])
