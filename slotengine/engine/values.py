@@ -318,9 +318,12 @@ class Reservation:
         if entry.until > now:  # it is what it is marked as
             self._state = entry.state
             self._version = entry.version
+            self._changed = entry.changed
         else:
             self._state = entry.state_at(now)
             self._version = entry.version_at(now)
+            # The same whether or not it is marked yet.
+            self._changed = entry.until if self._state is State.EXPIRED else entry.changed
         self._start = entry.start
         self._end = entry.end
         self._until = entry.until
@@ -330,7 +333,6 @@ class Reservation:
         self._seats = entry.seats
         self._session = None if entry.session is None else entry.session.uid
         self._serial = entry.serial
-        self._changed = entry.changed
         self._key = entry.key
         self._extra = entry.extra
         # The id alone for the usual reservation; see `Entry`.
@@ -382,7 +384,7 @@ class Reservation:
 
     @property
     def changed(self) -> datetime:
-        """When its latest change was recorded."""
+        """When it last changed; of a hold that has expired, when it lapsed."""
         return from_us(self._changed)
 
     @property

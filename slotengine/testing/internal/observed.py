@@ -36,7 +36,9 @@ class ObservedReservation:
     holder: str | None
     event_type: str | None
     seats: Seats | None
-    serial: int = 0
+    serial: int = field(default=0, compare=False)
+    """Compared by the ledger's own machine: in a history, calls that have nothing in common have
+    no order."""
     extra: Extra | None = None
     quota: Quota | None = field(default=None, compare=False)
     """The quota it was made under; callers do not see it."""

@@ -521,7 +521,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         for uid in self.known:
             entry = self.ledger.get(uid, now=self.now)
             ours = None if entry is None else ObservedReservation.of(entry, self.now)
-            assert ours == self.naive.get(uid, self.now)
+            theirs = self.naive.get(uid, self.now)
+            assert ours == theirs
+            assert (ours and ours.serial) == (theirs and theirs.serial)
         for resource in THINGS:
             for span in ((-2, LAST + 6), (3, 5)):
                 busy = self.ledger.busy(resource, *span, now=self.now)
