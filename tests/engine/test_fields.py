@@ -200,7 +200,7 @@ def test_a_seat_names_its_session(engine: LocalEngine) -> None:
     def seat(start: datetime = START) -> Request:
         return asks(start, event_type="yoga", seats=Seats(3))
 
-    first, second = engine.reserve_request(seat()), engine.reserve_request(seat())
+    first, second = engine.reserve(seat()), engine.reserve(seat())
     session = first.session
     assert session is not None
     assert second.session == session
@@ -208,9 +208,9 @@ def test_a_seat_names_its_session(engine: LocalEngine) -> None:
     assert bucket_in(session) == bucket_for("room")
     assert first.as_dict()["session"] == session
     assert engine.release(first.uid).session is None
-    assert engine.reserve_request(seat()).session == session
-    moved = engine.move_request(second.uid, seat(START + minutes(60)))
-    back = engine.move_request(moved.uid, seat())
+    assert engine.reserve(seat()).session == session
+    moved = engine.move(second.uid, seat(START + minutes(60)))
+    back = engine.move(moved.uid, seat())
     assert moved.session not in {session, None}
     assert back.session == session
 
@@ -321,7 +321,7 @@ def test_tags_and_ranges_are_found(engine: LocalEngine) -> None:
     found = engine.find(ReservationQuery(tag="vip", **span))  # type: ignore[arg-type]
     assert found.reservations == [vip]
     engine.annotate(vip.uid, tags=["new"])
-    desk = engine.reserve_request(asks(resource="hall", tags=["desk"]))
+    desk = engine.reserve(asks(resource="hall", tags=["desk"]))
     assert engine.find(ReservationQuery(tag="desk")).reservations == [desk]
     assert engine.find(ReservationQuery(tag="vip")).reservations == []
     found = engine.find(ReservationQuery(tag="new", resource="room", created_since=NOW))
