@@ -82,6 +82,7 @@ from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
 from slotengine.engine.listing import ReservationPage, ReservationQuery
 from slotengine.engine.local import LocalEngine
+from slotengine.engine.protocol import Engine
 from slotengine.engine.requests import AllOf, EachOf, OneOf, SlotQuery
 from slotengine.engine.values import (
     PENDING,
@@ -154,6 +155,7 @@ __all__ = [
     "DateRange",
     "Document",
     "EachOf",
+    "Engine",
     "EngineClosed",
     "EngineMisused",
     "Event",

@@ -12,6 +12,7 @@ import pytest
 from slotengine import (
     BlockingEngine,
     Claim,
+    Engine,
     EngineClosed,
     Event,
     InvalidField,
@@ -74,6 +75,20 @@ def test_what_has_lapsed_is_marked_when_asked(local: LocalEngine, clock: SimCloc
 
 def test_both_take_the_same_arguments() -> None:
     assert inspect.signature(SlotEngine) == inspect.signature(LocalEngine)
+
+
+def test_an_engine_is_what_the_protocol_says() -> None:
+    engine: Engine = SlotEngine()
+    verbs = [name for name, _ in inspect.getmembers(Engine, inspect.iscoroutinefunction)]
+    own = {
+        name
+        for name, _ in inspect.getmembers(engine, inspect.iscoroutinefunction)
+        if not name.startswith("_")
+    }
+    assert {*verbs, "reserve", "start", "aclose", "run"} == own
+    for name in verbs:
+        said = inspect.signature(getattr(Engine, name)).parameters
+        assert said == inspect.signature(getattr(SlotEngine, name)).parameters, name
 
 
 # --- One step of several calls -------------------------------------------------------------
@@ -178,9 +193,9 @@ def test_what_clients_may_repeat_is_recorded_and_replayed() -> None:
     clock = SimClock(NOW)
     engine, again = LocalEngine(clock=clock), LocalEngine(clock=clock)
     records: list[Record] = []
-    engine.record(records.append)
     for each in (engine, again):
         each.add_resource("room")
+    engine.record(records.append)
     now = to_us(NOW)
     request = engine.proposal(Request(START, HALF_HOUR, (Claim("room"),)))
     command_id = CommandId(session_id(now, bytes(8)), number=0, awaited=0)
