@@ -924,8 +924,9 @@ class LocalEngine:
         """
         if not isinstance(query, ReservationQuery):
             raise InvalidField("query", f"must be a ReservationQuery, not {query!r}")
+        now = self.read_clock()
         asked = query.in_core()
-        after, now = query.place(asked), self.read_clock()
+        after = query.place(asked)
         page = self.ledger.find(asked, now=now, limit=query.limit, after=after, count=query.total)
         return query.page(asked, page, self.ledger.time(now))
 

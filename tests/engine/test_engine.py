@@ -49,6 +49,7 @@ from slotengine import (
     Remove,
     Request,
     Reservation,
+    ReservationQuery,
     ResourceConfig,
     Retire,
     Schedule,
@@ -163,6 +164,12 @@ CALLS = [
     Call("confirm", ("hold",), {"version": 1}),
     Call("confirm", ("lapsed",), {"if_still_free": True}),
     Call("confirm", ("lapsed",)),
+    Call("annotate", ("hold",), {"metadata": {"room": "blue"}, "tags": ["vip"], "version": 1}),
+    Call("annotate", ("no such uid",), {"details": "late"}),
+    Call("replace", ("hold", asks("room", key="five")), {"version": 1}),
+    Call("replace", ("booking", asks("room"))),
+    Call("find", (ReservationQuery(holder="somebody", total=True),)),
+    Call("find", (ReservationQuery(limit=0),)),
     Call("release", ("hold",), {"version": 1}),
     Call("release", ("booking",)),
     Call("cancel", ("booking",), {"version": 2}),
@@ -318,7 +325,12 @@ async def test_the_bounds_of_a_life_are_configured(clock: SimClock) -> None:
             hold = await engine.reserve("hall", START, HALF_HOUR, ttl=ttl)
             assert hold.until == NOW + ttl
             assert (await engine.extend(hold.uid)).until == NOW + minutes(2)
-        for ttl in (minutes(1) - MICROSECOND, minutes(3) + MICROSECOND, timedelta.max, -minutes(1)):
+        for ttl in (
+            minutes(1) - MICROSECOND,
+            minutes(3) + MICROSECOND,
+            timedelta.max - MICROSECOND,
+            -minutes(1),
+        ):
             before = books(engine)
             for attempt in (
                 partial(engine.local.reserve, "hall", START, HALF_HOUR, ttl=ttl),
