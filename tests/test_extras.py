@@ -181,7 +181,7 @@ def test_a_command_works_without_what_others_need() -> None:
 UTC_ONLY: Final = """
 from datetime import UTC, date, datetime
 import anyio
-from slotengine import EventType, InvalidField, Schedule, SlotEngine, minutes
+from slotengine import EventType, InvalidField, Schedule, SlotEngine, SlotQuery, minutes
 from slotengine.testing import SimClock
 
 async def main():
@@ -189,7 +189,8 @@ async def main():
     async with SlotEngine(clock=SimClock(monday)) as engine:
         engine.add_resource("room", schedule=Schedule.weekly_hours(ZONE, "mon-fri 09:00-10:00"))
         engine.add_event_type(EventType(id="visit", length=minutes(30), all_of=["room"]))
-        first, second = await engine.slots("visit", monday, monday.replace(day=8), zone=ZONE)
+        query = SlotQuery("visit", monday, monday.replace(day=8), zone=ZONE)
+        first, second = await engine.slots(query)
         hold = await engine.reserve_slot("visit", first.start)
         print(hold.start.isoformat(), (await engine.confirm(hold.uid)).state.value)
 

@@ -212,7 +212,7 @@ def _not_given_back(right: Method) -> Method:
 def _in_its_own_way(right: Method) -> Method:
     """A move is refused because of the reservation's own claims."""
 
-    def decide(state: LedgerState, command: Command, now: int) -> Decision:
+    def decide(state: LedgerState, command: Command, now: int, *ticket: int) -> Decision:
         if isinstance(command, Move):
             entry = deciding.known(state, command.uid, now)
             deciding.admits(entry, Verb.MOVE, now, command.version)
@@ -221,7 +221,7 @@ def _in_its_own_way(right: Method) -> Method:
                     state.occupancy.decide(candidate, state.occupancy.view(now))
                 except Refused as refusal:
                     raise refusal if command.choice is None else NoneFree((refusal,)) from None
-        return right(state, command, now)  # type: ignore[no-any-return]
+        return right(state, command, now, *ticket)  # type: ignore[no-any-return]
 
     return decide
 

@@ -38,6 +38,7 @@ class ResizedAgainstList(RuleBasedStateMachine):
     def begin(self, capacity: int) -> None:
         self.resource = Resource[Entry]("room", capacity)
         self.taken: Standing = []
+        self.made = 0
 
     def level(self, moment: int) -> int:
         return sum(one.units for one in self.taken if one.start <= moment < one.end)
@@ -69,7 +70,8 @@ class ResizedAgainstList(RuleBasedStateMachine):
         if self.resource.capacity > 1 or units == 1:
             assert (place != NO_ROOM) == fits
         if fits or whatever:
-            owner = Entry(f"uid-{len(self.taken)}", 0, 0, None)
+            self.made += 1
+            owner = Entry(f"uid-{self.made}", 0, 0, None)
             self.resource.take(place if fits else NO_ROOM, *span, units, owner)
             self.taken.append(Taken(*span, units, owner))
 
