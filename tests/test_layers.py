@@ -90,7 +90,8 @@ LAYERS: Final[dict[str, Layer]] = {
     f"{SERVER}.messages": Layer((), ("multidict",)),
     f"{SERVER}.openapi": Layer((*DECLARED, "slotengine.calcom.wire"), ("pydantic",)),
     f"{SERVER}.reservations_wire": Layer(
-        (f"{SERVER}.models", "slotengine.calcom.wire"), ("orjson", "pydantic")
+        (f"{SERVER}.models", "slotengine.calcom.wire", "slotengine.core.time"),
+        ("orjson", "pydantic"),
     ),
     f"{SERVER}.search_size": Layer(PURE),
     f"{SERVER}.slots": Layer(

@@ -13,8 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
+from slotengine.core.time.instant import EPOCH, SECOND, to_us
+from slotengine.core.time.instant import MINUTE as MINUTE_US
 from slotengine.extras import missing
 
 try:
@@ -72,20 +75,26 @@ class HttpError(Exception):
         return self.message
 
 
-def error_body(error: HttpError, *, path: str, now: datetime) -> bytes:
-    """Return the error envelope."""
-    code, name = ERRORS[error.status]
-    details = error.details
-    if details is None:
-        details = {"message": error.message, "error": name, "statusCode": error.status}
-    return orjson.dumps(
-        {
-            "status": "error",
-            "timestamp": stamp(now),
-            "path": path,
-            "error": {"code": code, "message": error.message, "details": details},
-        }
+def error_body(error: HttpError, *, path: str, now: int) -> bytes:
+    """Return the error envelope; ``now`` is in UTC microseconds."""
+    status, message, details = error.status, error.message, error.details
+    facts = _facts(status, message) if details is None else _facts_with(status, message, details)
+    return b'{"status":"error","timestamp":"%b","path":%b,"error":%b}' % (
+        stamp_us(now).encode(),
+        orjson.dumps(path),
+        facts,
     )
+
+
+@lru_cache(maxsize=64)
+def _facts(status: int, message: str) -> bytes:
+    """Return the facts of an error without details.  Cached, because most errors are usual."""
+    details = {"message": message, "error": ERRORS[status][1], "statusCode": status}
+    return _facts_with(status, message, details)
+
+
+def _facts_with(status: int, message: str, details: Mapping[str, object] | str) -> bytes:
+    return orjson.dumps({"code": ERRORS[status][0], "message": message, "details": details})
 
 
 def without_surrogates(received: str) -> str:
@@ -126,6 +135,9 @@ def reservation_data(
 
 
 # --- Times -----------------------------------------------------------------------------
+
+TIMES_OF_DAY: Final = tuple(f"T{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
+"""The text of each minute of a day."""
 
 # ISO 8601 as the original's validator accepts it, without what its parser then refuses.
 # `datetime.fromisoformat` accepts other forms, which also differ between Python versions.
@@ -203,6 +215,19 @@ def parse_timestamp(text: str) -> Timestamp | None:
         return Timestamp(text, None)
 
 
+@lru_cache(maxsize=4096)
+def instant(text: str) -> int | None:
+    """Read an ISO 8601 time as UTC microseconds; None if it is none, or does not exist.
+
+    Cached, because the same slots are requested again and again.
+
+    >>> instant("2050-09-16T10:00:00Z"), instant("2050-02-30"), instant("tomorrow")
+    (2546935200000000, None, None)
+    """
+    timestamp = parse_timestamp(text)
+    return None if timestamp is None or timestamp.moment is None else to_us(timestamp.moment)
+
+
 def _moment(match: re.Match[str]) -> datetime | None:
     day = _day(match)
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -257,22 +282,28 @@ def stamp(moment: datetime) -> str:
     return seconds + _THOUSANDTHS[moment.microsecond // 1000]
 
 
-def stamps(first: datetime, second: datetime, third: datetime) -> tuple[str, str, str]:
-    """Return three UTC moments as text, in half the time of three calls of `stamp`.
+def stamp_us(us: int) -> str:
+    """Return UTC microseconds since the Unix epoch as text, as `stamp` writes a moment.
 
-    >>> stamps(*[datetime(2050, 9, 5, hour, tzinfo=UTC) for hour in (10, 11, 12)])
-    ('2050-09-05T10:00:00.000Z', '2050-09-05T11:00:00.000Z', '2050-09-05T12:00:00.000Z')
+    >>> stamp_us(2_546_935_200_000_000)
+    '2050-09-16T10:00:00.000Z'
     """
-    assert first.tzinfo is second.tzinfo is third.tzinfo is UTC
-    # ["2050-09-05T10:00:00+00:00","2050-...","2050-..."]
-    text = orjson.dumps((first, second, third), option=orjson.OPT_OMIT_MICROSECONDS).decode()
-    return (
-        text[2:21] + _THOUSANDTHS[first.microsecond // 1000],
-        text[30:49] + _THOUSANDTHS[second.microsecond // 1000],
-        text[58:77] + _THOUSANDTHS[third.microsecond // 1000],
-    )
+    # Measured in instructions: 3,500, and 10,500 for making a datetime and writing that.
+    minute, rest = divmod(us, MINUTE_US)
+    day, minute = divmod(minute, 24 * 60)
+    if not rest:
+        return f"{_date(day)}{TIMES_OF_DAY[minute]}:00.000Z"
+    second, rest = divmod(rest, SECOND)
+    return f"{_date(day)}{TIMES_OF_DAY[minute]}{_SECONDS[second]}{_THOUSANDTHS[rest // 1000]}"
 
 
+@lru_cache(maxsize=1024)
+def _date(day: int) -> str:
+    """Return the text of a date, in days since the Unix epoch."""
+    return (EPOCH + timedelta(day)).date().isoformat()
+
+
+_SECONDS: Final = tuple(f":{second:02}" for second in range(60))
 _THOUSANDTHS: Final = tuple(f".{milliseconds:03}Z" for milliseconds in range(1000))
 
 

@@ -469,14 +469,22 @@ class LocalEngine:
             event_type, start, length, ttl, only, enforce,
             seats=seats, holder=holder, key=key, quota=quota,
         )  # fmt: skip
+        return self._view(self.reserve_slot_request(ask, jump=jump))
+
+    def reserve_slot_request(self, request: SlotRequest, *, jump: bool = False) -> Entry:
+        """Do the same as `reserve_slot`, in terms of the core.
+
+        The entry may be read until the engine is next called.
+        """
         now = self.read_clock()
         try:
-            uid = self._new_uid(self.service.bucket(event_type))
-            entry = self.service.reserve(ask, uid=uid, now=now, jump=jump)
+            uid = self._new_uid(self.service.bucket(request.event_type))
+            entry = self.service.reserve(request, uid=uid, now=now, jump=jump)
         except Refused:
             self.refused += 1
             raise
-        return self.answer(entry)
+        self._mind_maintenance()
+        return entry
 
     def move_slot(
         self,
@@ -511,11 +519,26 @@ class LocalEngine:
         if seats is None:
             seats = 1 if current.seats is None else current.seats.wanted
         ask = self.slot_request(event_type, start, length, ttl, only, enforce, seats=seats)
+        entry = self.move_slot_request(uid, ask, renew=ttl is not None, version=version, jump=jump)
+        return self._view(entry)
+
+    def move_slot_request(
+        self,
+        uid: str,
+        request: SlotRequest,
+        *,
+        renew: bool = False,
+        version: int | None = None,
+        jump: bool = False,
+    ) -> Entry:
+        """Do the same as `move_slot`, in terms of the core; with ``renew`` for the request's TTL.
+
+        The entry may be read until the engine is next called.
+        """
         now = self.read_clock()
-        entry = self.service.move(
-            uid, ask, now=now, renew=ttl is not None, version=version, jump=jump
-        )
-        return self.answer(entry)
+        entry = self.service.move(uid, request, now=now, renew=renew, version=version, jump=jump)
+        self._mind_maintenance()
+        return entry
 
     def slots(self, query: SlotQuery) -> list[Slot]:
         """Return the slots of an event type that are offered in a range, in order.
@@ -1089,10 +1112,13 @@ class LocalEngine:
 
     def answer(self, entry: Entry) -> Reservation:
         """Return what callers see of an entry, and wake the sweeper if it would sleep too long."""
+        self._mind_maintenance()
+        return Reservation(entry, self.ledger.state.now)
+
+    def _mind_maintenance(self) -> None:
         state = self.ledger.state
         if state.maintenance_due < self.wakes_at or state.waiting:
             self.wake_if_due()
-        return Reservation(entry, state.now)
 
     def wake_if_due(self) -> None:
         """Wake the sweeper if there is something to do before it would look."""

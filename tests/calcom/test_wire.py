@@ -14,12 +14,14 @@ from slotengine.calcom.wire import (
     ERRORS,
     HttpError,
     error_body,
+    instant,
     parse_timestamp,
     reservation_data,
     stamp,
-    stamps,
+    stamp_us,
     success,
 )
+from slotengine.core.time.instant import FIRST_US, LAST_US, to_us
 
 NOON = datetime(2050, 9, 5, 12, tzinfo=UTC)
 
@@ -177,9 +179,22 @@ def test_stamps_have_milliseconds_and_four_digit_years() -> None:
     assert stamp(datetime(1, 2, 3, 4, 5, 6, 7_999, tzinfo=UTC)) == "0001-02-03T04:05:06.007Z"
 
 
-@given(*[st.datetimes(timezones=st.just(UTC))] * 3)
-def test_three_stamps_at_once_are_three_stamps(a: datetime, b: datetime, c: datetime) -> None:
-    assert stamps(a, b, c) == (stamp(a), stamp(b), stamp(c))
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_stamp_of_microseconds_is_that_of_the_moment(moment: datetime) -> None:
+    assert stamp_us(to_us(moment)) == stamp(moment)
+
+
+def test_a_stamp_of_microseconds_at_the_ends_of_time() -> None:
+    assert stamp_us(FIRST_US) == "0001-01-01T00:00:00.000Z"
+    assert stamp_us(LAST_US) == "9999-12-31T23:59:59.999Z"
+    assert stamp_us(-1) == "1969-12-31T23:59:59.999Z"
+
+
+@given(st.datetimes(timezones=st.just(UTC)).map(stamp) | st.text(max_size=12))
+def test_an_instant_is_that_of_the_timestamp(text: str) -> None:
+    timestamp = parse_timestamp(text)
+    moment = None if timestamp is None else timestamp.moment
+    assert instant(text) == (None if moment is None else to_us(moment))
 
 
 # --- Answers ---------------------------------------------------------------------------
@@ -213,7 +228,7 @@ def test_the_payload_of_section_5_5() -> None:
 
 @pytest.mark.parametrize("status", ERRORS)
 def test_error_envelopes(status: int) -> None:
-    answer = orjson.loads(error_body(HttpError(status, "why"), path="/p?q=1", now=NOON))
+    answer = orjson.loads(error_body(HttpError(status, "why"), path="/p?q=1", now=to_us(NOON)))
     code, name = ERRORS[status]
     assert answer == {
         "status": "error",

@@ -13,7 +13,7 @@ import hmac
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
 from typing import Final, Generic, TypeVar
@@ -25,6 +25,7 @@ from slotengine.calcom.catalog.rate_limits import RateLimits
 from slotengine.calcom.catalog.secrets import digest_of
 from slotengine.core.ledger.reservation import Seats
 from slotengine.core.offer.event_type import EventType
+from slotengine.core.time.instant import FIRST_US, LAST_US, duration_us
 from slotengine.core.time.schedule import Windows
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.values import Claim, Request
@@ -103,17 +104,14 @@ class CatalogEventType:
         return self.rules.length // _MINUTE
 
     @cached_property
-    def earliest(self) -> datetime:
+    def earliest_start(self) -> int:
         """The earliest possible start, with the buffer before it still in the year 1."""
-        return datetime.min.replace(tzinfo=UTC) + self.rules.before
+        return FIRST_US + duration_us(self.rules.before)
 
-    def end(self, start: datetime, length: timedelta) -> datetime:
-        """Return the end of a slot of a length.
-
-        Raises `OverflowError` if the slot, or the buffer after it, ends after year 9999.
-        """
-        after = self.rules.after
-        return (start + length + after) - after
+    @cached_property
+    def latest_end(self) -> int:
+        """The latest possible end, with the buffer after it still in the year 9999."""
+        return LAST_US - duration_us(self.rules.after)
 
     @cached_property
     def group_hosts(self) -> tuple[frozenset[str], ...]:

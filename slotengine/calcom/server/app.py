@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from http import HTTPStatus
@@ -27,11 +27,12 @@ from slotengine.calcom.catalog.catalog import Catalog
 from slotengine.calcom.catalog.quotas import DEFAULT_QUOTAS, CallerQuotas
 from slotengine.calcom.catalog.rate_limits import UNLIMITED, RateLimits
 from slotengine.calcom.server.bodies import BAD_ENCODING, MAX_BODY_BYTES, TOO_LARGE
-from slotengine.calcom.server.messages import UPGRADE, Body, Head, Refusal, Response
-from slotengine.calcom.server.responses import Reply, respond
+from slotengine.calcom.server.messages import JSON_HEADERS, UPGRADE, Body, Head, Refusal, Response
+from slotengine.calcom.server.responses import respond
 from slotengine.calcom.server.service import Admitted, Service
 from slotengine.calcom.server.shutdown import ABORT_GRACE_S, GracefulShutdown
 from slotengine.calcom.wire import VERSION, HttpError, error_body, stamp
+from slotengine.core.time.instant import to_us
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 
@@ -149,69 +150,77 @@ class _Adapter:
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to a request."""
-        shutdown = self.shutdown
+        # What usually happens is in one coroutine: each further one takes 3,000 instructions.
+        shutdown, service = self.shutdown, self.service
         shutdown.in_flight += 1
         try:
-            response = await self._response(request)
+            if request.version not in _VERSIONS:
+                return _complete(_bad_http(), close=True)
+            admitted, close = self._admit(request), False
+            if isinstance(admitted, Refusal):
+                response = admitted.response
+            else:
+                try:
+                    sent, content = b"", request.content
+                    if admitted.bound:
+                        if admitted.encoding is not None:
+                            admitted = _as_decompressed(admitted, content)
+                        # Usually it arrived with the head.
+                        sent = (
+                            content.read_nowait()
+                            if content.is_eof()
+                            else await self._received(request, admitted.bound)
+                        )
+                    handled = service.handle(admitted, sent)
+                    response = handled if isinstance(handled, Response) else await handled
+                except HttpError as error:  # from reading the body
+                    response, close = service.refused(admitted, error), True
+                finally:
+                    service.done(admitted)
+            close = close or self._must_close(request)
+            message = self._message(request, response, close=close)
+            if message is None:
+                return await _not_at_once(request, response, close=close)
         finally:
             shutdown.done()
-        if isinstance(response, bytes):
-            # No longer in flight: a client that does not read must not delay the shutdown.
-            try:
-                await request.writer.write_eof(response)
-            except ConnectionError:
-                logger.debug("%s %s: the client went away", request.method, request.path)
-            return _SENT
-        return response
+        # No longer in flight: a client that does not read must not delay the shutdown.
+        try:
+            await request.writer.write_eof(message)
+        except ConnectionError:
+            logger.debug("%s %s: the client went away", request.method, request.path)
+        return _SENT
 
-    async def _response(self, request: web.BaseRequest) -> web.StreamResponse | bytes:
-        """Return a response of aiohttp, or the bytes of a usual one."""
-        shutdown, service = self.shutdown, self.service
-        version = request.version
-        if version not in _VERSIONS:
-            return _complete(_bad_http(), close=True)
-        method, headers, content = request.method, request.headers, request.content
+    def _admit(self, request: web.BaseRequest) -> Refusal | Admitted:
         target = request.raw_path
         if self.prefix:
             target = target.removeprefix(self.prefix)
-        close = False
-        admitted = service.admit(Head(method, target, headers, request.remote or ""))
-        if isinstance(admitted, Refusal):
-            response = admitted.response
-        else:
-            try:
-                sent = b""
-                if admitted.bound:
-                    if admitted.encoding is not None:
-                        admitted = _as_decompressed(admitted, content)
-                    # Usually it arrived with the head.
-                    sent = (
-                        content.read_nowait()
-                        if content.is_eof()
-                        else await self._received(request, admitted.bound)
-                    )
-                response = await service.handle(admitted, sent)
-            except HttpError as error:  # from reading the body
-                response, close = service.refused(admitted, error), True
-            finally:
-                service.done(admitted)
+        return self.service.admit(
+            Head(request.method, target, request.headers, request.remote or "")
+        )
+
+    def _must_close(self, request: web.BaseRequest) -> bool:
+        """Return whether the connection must close after the response."""
         # aiohttp drops some of the data that follows an Upgrade header.
-        close = close or shutdown.stopping or UPGRADE in headers
-        if not close and not content.is_eof():
-            close = _should_close(request)
+        if self.shutdown.stopping or UPGRADE in request.headers:
+            return True
+        return not request.content.is_eof() and _has_too_much_left(request)
+
+    def _message(
+        self, request: web.BaseRequest, response: Response, *, close: bool
+    ) -> bytes | None:
+        """Return the bytes of a usual response; None for any other, which aiohttp sends."""
         body = response.body
-        if isinstance(body, bytes) and (len(body) <= MAX_CHUNK_BYTES or method == "HEAD"):
-            if (
-                self.writes_directly
-                and body
-                and not close
-                and method != "HEAD"
-                and version == HttpVersion11
-                and request.keep_alive
-            ):
-                return _message(response, body)
-            return _complete(response, close=close)
-        return await _in_chunks(request, response, close=close)
+        if (
+            self.writes_directly
+            and isinstance(body, bytes)
+            and 0 < len(body) <= MAX_CHUNK_BYTES
+            and not close
+            and request.method != "HEAD"
+            and request.version == HttpVersion11
+            and request.keep_alive
+        ):
+            return _message(response, body)
+        return None
 
     async def _received(self, request: web.BaseRequest, bound: int) -> bytes:
         """Return a body that has not arrived yet.  Raises `HttpError`."""
@@ -237,7 +246,7 @@ ADAPTER: Final = web.AppKey("adapter", _Adapter)
 _VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
 
 
-def _should_close(request: web.BaseRequest) -> bool:
+def _has_too_much_left(request: web.BaseRequest) -> bool:
     """Return whether a connection must close because its body is not read to the end.
 
     Otherwise aiohttp reads the rest of the body, for ten seconds at most, and continues
@@ -302,12 +311,27 @@ _STATUS_LINES: Final = {
 
 def _message(response: Response, body: bytes) -> bytes:
     """Return the bytes of a response in HTTP/1.1."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+    status, _, shared_headers, request_id, own_headers = response
+    if shared_headers is JSON_HEADERS:
+        head = _JSON_HEADS[status]
+    else:
+        head = f"{_STATUS_LINES[status]}{_lines(shared_headers)}"
+    own = _lines(own_headers) if own_headers else ""
     head = (
-        f"{_STATUS_LINES[response.status]}{lines}"
+        f"{head}X-Request-Id: {request_id}\r\n{own}"
         f"Content-Length: {len(body)}\r\nDate: {_date()}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+_JSON_HEADS: Final = {
+    status: f"{line}{_lines(JSON_HEADERS)}" for status, line in _STATUS_LINES.items()
+}
+"""What JSON responses of each status begin with."""
 
 
 _dates: dict[int, str] = {}
@@ -328,6 +352,15 @@ def _complete(response: Response, *, close: bool) -> web.Response:
     if close:
         found.force_close()
     return found
+
+
+async def _not_at_once(
+    request: web.BaseRequest, response: Response, *, close: bool
+) -> web.StreamResponse:
+    body = response.body
+    if isinstance(body, bytes) and (len(body) <= MAX_CHUNK_BYTES or request.method == "HEAD"):
+        return _complete(response, close=close)
+    return await _in_chunks(request, response, close=close)
 
 
 async def _in_chunks(
@@ -368,7 +401,7 @@ async def _chunks(body: Body) -> AsyncIterator[bytes | memoryview]:
 
 def _bad_http() -> Response:
     error = HttpError(400, "The request is not valid HTTP")
-    return respond(Reply(400, error_body(error, path="/", now=datetime.now(UTC))))
+    return respond((400, error_body(error, path="/", now=to_us(datetime.now(UTC)))))
 
 
 # --- Logging ---------------------------------------------------------------------------

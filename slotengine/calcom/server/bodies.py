@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from typing import Final, NamedTuple
+from typing import Final
 
 from slotengine.calcom.server.messages import (
     CONTENT_ENCODING,
@@ -40,25 +40,8 @@ TOO_LARGE: Final = f"The body is larger than {MAX_BODY_BYTES} bytes"
 BAD_ENCODING: Final = "The body cannot be read: its encoding is broken"
 
 
-class ExpectedBody(NamedTuple):
-    """What the head of a request announces of its body."""
-
-    bound: int
-    """The most bytes that are read, as sent; 0 for no body."""
-    encoding: str | None
-    """The compression: ``gzip`` or ``deflate``."""
-
-    @property
-    def memory(self) -> int:
-        """The most memory it takes, in bytes, compressed and decompressed."""
-        return self.bound if self.encoding is None else self.bound + MAX_BODY_BYTES
-
-
-NO_BODY: Final = ExpectedBody(0, None)
-
-
-def expect_json(headers: Headers) -> ExpectedBody:
-    """Return the body that a head announces, which must be JSON.
+def expect_json(headers: Headers) -> tuple[int, str | None]:
+    """Return the most bytes of a JSON body, as sent, and its compression: gzip or deflate.
 
     Raises `HttpError` 415, 413, or 400 for an invalid Content-Length.
     """
@@ -73,7 +56,7 @@ def expect_json(headers: Headers) -> ExpectedBody:
     bound = _length(headers)
     if bound > MAX_BODY_BYTES:
         raise HttpError(413, TOO_LARGE)
-    return ExpectedBody(bound, None if encoding == "identity" else encoding)
+    return bound, None if encoding == "identity" else encoding
 
 
 def _is_json(content_type: str) -> bool:

@@ -11,11 +11,16 @@ from typing import Any, Final
 
 import orjson
 
-from slotengine.calcom.server.messages import Response
-from slotengine.calcom.server.responses import COMMON_HEADERS, Reply, respond
+from slotengine.calcom.server.messages import COMMON_HEADERS, Response
+from slotengine.calcom.server.responses import respond
 from slotengine.engine.uids import new_uid
 
-_CONTENT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_PAGE_HEADERS: Final = COMMON_HEADERS | {"Content-Type": "text/html; charset=utf-8"}
+_PAGE_POLICY: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+    )
+}
 
 
 class DocsPages:
@@ -27,16 +32,11 @@ class DocsPages:
 
     def openapi(self) -> Response:
         """Return the document."""
-        return respond(Reply(200, self._document))
+        return respond((200, self._document))
 
     def docs(self) -> Response:
         """Return the page."""
-        headers = COMMON_HEADERS | {
-            "Content-Type": "text/html; charset=utf-8",
-            "X-Request-Id": new_uid(),
-            "Content-Security-Policy": _CONTENT_POLICY,
-        }
-        return Response(200, headers, self._page)
+        return Response(200, self._page, _PAGE_HEADERS, new_uid(), _PAGE_POLICY)
 
 
 _STYLE: Final = """

@@ -8,6 +8,7 @@ returns a `Response`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from multidict import istr
@@ -44,6 +45,10 @@ PROXY_HEADERS: Final = tuple(
 )
 """The headers in which proxies name their callers."""
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+COMMON_HEADERS: Final = {"Access-Control-Allow-Origin": "*", "Server": "slotengine"}
+JSON_HEADERS: Final = COMMON_HEADERS | {"Content-Type": "application/json; charset=utf-8"}
+
 Body = bytes | AsyncIterator[bytes]
 """The body of a response, whole or as a stream of chunks."""
 
@@ -63,9 +68,17 @@ class Response(NamedTuple):
     """A response."""
 
     status: int
-    headers: dict[str, str]
-    """All headers but Content-Length, Date and Connection."""
     body: Body
+    shared_headers: Mapping[str, str]
+    """Headers of all responses of a kind, such as `JSON_HEADERS`: always the same object."""
+    request_id: str
+    own_headers: Mapping[str, str] = NO_HEADERS
+    """Further headers of this response, such as its caller's rate limit."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """All headers but Content-Length, Date and Connection."""
+        return {**self.shared_headers, "X-Request-Id": self.request_id, **self.own_headers}
 
 
 class Refusal(NamedTuple):

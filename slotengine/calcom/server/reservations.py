@@ -10,7 +10,6 @@ Nothing here waits: no other request runs between the checks of one and its effe
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from slotengine.calcom.catalog.catalog import Catalog, CatalogEventType
@@ -20,7 +19,7 @@ from slotengine.calcom.server.refusals import refusal_error, slot_minutes
 from slotengine.calcom.server.reservations_wire import (
     BodyReader,
     Bounds,
-    ReservationRequest,
+    WantedSlot,
     held_body,
 )
 from slotengine.calcom.server.responses import Reply
@@ -32,23 +31,16 @@ from slotengine.calcom.wire import (
     success,
     without_surrogates,
 )
+from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import State
+from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.time.instant import MINUTE as MINUTE_US
 from slotengine.engine.engine import SlotEngine
-from slotengine.engine.values import Quota, Reservation
+from slotengine.engine.values import Quota as EngineQuota
+from slotengine.engine.values import Reservation
 from slotengine.errors import Refused, TooSoon, UnknownReservation, WrongState
 
 DEFAULT_HOLD_MINUTES: Final = 5
-
-
-class _SlotRequest(NamedTuple):
-    """A slot that passed all checks but for whether it is free."""
-
-    event_type: CatalogEventType
-    start: datetime
-    start_sent: str
-    end: datetime
-    length: timedelta
-    hold_minutes: int
 
 
 class _Allowance(NamedTuple):
@@ -93,25 +85,31 @@ class Reservations:
         """How long a hold may last, in minutes."""
         return self._bounds
 
-    def hold(self, caller: Caller, holder: str, raw: bytes) -> Reply:
-        """Hold a slot for a holder, within the caller's quota.  Raises `HttpError`."""
+    def hold(self, caller: Caller, holder: str, raw: bytes) -> Reply | HttpError:
+        """Hold a slot for a holder, within the caller's quota.
+
+        Raises `HttpError`.  A refusal is returned instead, since that is usual and costs less.
+        """
         allowance, user_id = self._allowances[caller.quota_kind], caller.user_id
-        body = allowance.bodies.read(raw)
-        _check_caller(user_id, body)
-        request = self._resolve(user_id, body, allowance.default_hold_minutes)
+        wanted = allowance.bodies.read(raw)
+        if wanted.reservation_duration is not None:
+            _check_caller(user_id)
+        event_type, request = self._resolve(
+            user_id, wanted, allowance.default_hold_minutes, holder, allowance.quota
+        )
         try:
-            held = self._reserve(request, holder, allowance.quota)
+            held = self._engine.local.reserve_slot_request(request)
         except Refused as refusal:
             if isinstance(refusal, TooSoon):  # the engine's refusal of the past
                 self._check_not_past(request)
-            raise refusal_error(refusal, request.event_type, request.start_sent) from None
-        return Reply(201, _success_body(held, request))
+            return refusal_error(refusal, event_type, wanted.start_sent)
+        return 201, _success_body(event_type, request, held.uid, held.until)
 
     def read(self, uid: str) -> Reply:
         """Return a hold; an expired one, too, while the engine remembers it."""
         found = self.find(uid)
         if found is None or found.state not in {State.HELD, State.EXPIRED}:
-            return Reply(200, success(None))
+            return 200, success(None)
         assert found.event_type is not None
         assert found.until is not None
         data = reservation_data(
@@ -121,31 +119,34 @@ class Reservations:
             uid=found.uid,
             until=found.until,
         )
-        return Reply(200, success(data))
+        return 200, success(data)
 
     def move(self, uid: str, caller: Caller, raw: bytes) -> Reply:
         """Move a hold to a slot, which may be the same, and renew it.
 
         The hold keeps its holder and quota, whoever moves it.  Raises `HttpError`.
         """
-        body = self._bodies.read(raw)
+        wanted = self._bodies.read(raw)
         # Anyone may move a hold; only a duration needs a user.
-        user_id = None if body.reservation_duration is None else caller.user()
-        _check_caller(user_id, body)
+        user_id = None
+        if wanted.reservation_duration is not None:
+            user_id = caller.user()
+            _check_caller(user_id)
         held = self.find(uid)
         if held is None or held.state is not State.HELD:
             raise _not_found(uid)
-        request = self._resolve(
-            user_id, body, self._allowances[caller.quota_kind].default_hold_minutes
-        )
+        hold_minutes = self._allowances[caller.quota_kind].default_hold_minutes
+        event_type, request = self._resolve(user_id, wanted, hold_minutes)
+        if held.seats is not None:
+            request = request._replace(seats=held.seats.wanted)
         self._check_not_past(request)
         try:
-            moved = self._move(held, request)
+            moved = self._engine.local.move_slot_request(uid, request, renew=True)
         except (UnknownReservation, WrongState):
             raise _not_found(uid) from None
         except Refused as refusal:
-            raise refusal_error(refusal, request.event_type, request.start_sent) from None
-        return Reply(200, _success_body(moved, request))
+            raise refusal_error(refusal, event_type, wanted.start_sent) from None
+        return 200, _success_body(event_type, request, uid, moved.until)
 
     def release(self, uid: str) -> Reply:
         """Release a hold; without effect for any other uid."""
@@ -153,57 +154,45 @@ class Reservations:
         if held is not None and held.state is State.HELD:
             with suppress(UnknownReservation, WrongState):  # it has expired meanwhile
                 self._engine.local.release(uid)
-        return Reply(200, DONE)
+        return 200, DONE
 
     # --- Steps of the endpoints ----------------------------------------------------------
 
     def _resolve(
-        self, user_id: int | None, body: ReservationRequest, default_hold_minutes: int
-    ) -> _SlotRequest:
+        self,
+        user_id: int | None,
+        wanted: WantedSlot,
+        default_hold_minutes: int,
+        holder: str | None = None,
+        quota: Quota | None = None,
+    ) -> tuple[CatalogEventType, SlotRequest]:
         """Do all checks but for whether the slot is free, in the contract's order."""
-        event_type = self._catalog.event_types.get(body.event_type_id)
+        event_type_id, _, start, slot_duration, hold_minutes = wanted
+        event_type = self._catalog.event_types.get(event_type_id)
         if event_type is None:
-            raise HttpError(404, f"Event Type with ID={body.event_type_id} not found")
-        if body.reservation_duration is not None and user_id not in event_type.permitted:
+            raise HttpError(404, f"Event Type with ID={event_type_id} not found")
+        if hold_minutes is None:
+            hold_minutes = default_hold_minutes
+        elif user_id not in event_type.permitted:
             raise HttpError(403, _FORBIDDEN)
-        start = body.slot_start.moment
-        if start is None or start < event_type.earliest:
+        if start is None or start < event_type.earliest_start:
             raise HttpError(400, "Invalid start date")
-        length = event_type.rules.length
-        if body.slot_duration is not None:
-            length = slot_minutes(event_type, body.slot_duration, field="slotDuration") * MINUTE
-        try:
-            end = event_type.end(start, length)
-        except OverflowError:
-            raise HttpError(400, "Invalid end date") from None
-        hold_minutes = body.reservation_duration or default_hold_minutes
-        return _SlotRequest(event_type, start, body.slot_start.text, end, length, hold_minutes)
+        minutes = event_type.length
+        if slot_duration is not None:
+            minutes = slot_minutes(event_type, slot_duration, field="slotDuration")
+        length = minutes * MINUTE_US
+        if start + length > event_type.latest_end:
+            raise HttpError(400, "Invalid end date")
+        key, seats, only, ttl = None, 1, None, hold_minutes * MINUTE_US
+        # By position, which takes two thirds of the instructions.
+        request = SlotRequest(
+            event_type.rules.id, start, length, ttl, holder, key, seats, only, self._enforce, quota
+        )
+        return event_type, request
 
-    def _check_not_past(self, request: _SlotRequest) -> None:
-        if self._enforce and request.start < self._engine.now():
+    def _check_not_past(self, request: SlotRequest) -> None:
+        if self._enforce and request.start < self._engine.local.look():
             raise HttpError(422, "This time slot is in the past. Please choose a different time.")
-
-    def _reserve(self, request: _SlotRequest, holder: str, quota: Quota | None) -> Reservation:
-        return self._engine.local.reserve_slot(
-            request.event_type.rules.id,
-            request.start,
-            length=request.length,
-            holder=holder,
-            ttl=request.hold_minutes * MINUTE,
-            enforce=self._enforce,
-            quota=quota,
-        )
-
-    def _move(self, held: Reservation, request: _SlotRequest) -> Reservation:
-        """Move a hold; it keeps its host if possible, so that a renewal does not change it."""
-        return self._engine.local.move_slot(
-            held.uid,
-            request.start,
-            event_type=request.event_type.rules.id,
-            length=request.length,
-            ttl=request.hold_minutes * MINUTE,
-            enforce=self._enforce,
-        )
 
     def find(self, uid: str) -> Reservation | None:
         """Return a reservation of the catalog's event types; a lent engine may have others."""
@@ -211,13 +200,12 @@ class Reservations:
         return found if found is not None and found.event_type in self._ids else None
 
 
-def _success_body(held: Reservation, request: _SlotRequest) -> bytes:
+def _success_body(event_type: CatalogEventType, held: SlotRequest, uid: str, until: int) -> bytes:
     """Return the success envelope of a hold."""
-    until = held.until
-    assert until is not None
-    return held_body(
-        request.event_type.id, request.start, request.end, held.uid, request.hold_minutes, until
-    )
+    assert held.length is not None
+    assert held.ttl is not None
+    end = held.start + held.length
+    return held_body(event_type.id, held.start, end, uid, held.ttl // MINUTE_US, until)
 
 
 _FORBIDDEN: Final = (
@@ -232,7 +220,7 @@ def _bounds(engine: SlotEngine) -> tuple[int, int]:
     return max(1, -(-shortest // MINUTE)), longest // MINUTE
 
 
-def _allowance(kind: CallerKind, quota: Quota | None, least: int, most: int) -> _Allowance:
+def _allowance(kind: CallerKind, quota: EngineQuota | None, least: int, most: int) -> _Allowance:
     """Return the allowance of a quota, for an engine with these bounds in minutes.
 
     Raises `ValueError` if the quota allows no hold at all.
@@ -246,11 +234,13 @@ def _allowance(kind: CallerKind, quota: Quota | None, least: int, most: int) -> 
             )
         most = min(most, quota.life // MINUTE)
     default = max(least, min(DEFAULT_HOLD_MINUTES, most))
-    return _Allowance(quota, BodyReader(Bounds(least, most)), default)
+    return _Allowance(
+        None if quota is None else quota.in_core, BodyReader(Bounds(least, most)), default
+    )
 
 
-def _check_caller(user_id: int | None, body: ReservationRequest) -> None:
-    if body.reservation_duration is not None and user_id is None:
+def _check_caller(user_id: int | None) -> None:
+    if user_id is None:
         raise HttpError(
             401,
             "reservationDuration can only be used for authenticated requests - "

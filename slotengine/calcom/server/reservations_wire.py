@@ -32,7 +32,15 @@ from slotengine.calcom.server.models import (
     broken_constraints,
     whole,
 )
-from slotengine.calcom.wire import MINUTE, NUMERIC, HttpError, Timestamp, parse_timestamp, stamps
+from slotengine.calcom.wire import (
+    NUMERIC,
+    HttpError,
+    Timestamp,
+    instant,
+    parse_timestamp,
+    stamp_us,
+)
+from slotengine.core.time.instant import MINUTE, to_us
 
 # --- The body of POST and PATCH --------------------------------------------------------
 
@@ -105,13 +113,30 @@ def reservation_request(bounds: Bounds) -> type[ReservationRequest]:
     )
 
 
+class WantedSlot(NamedTuple):
+    """The slot of a valid `ReservationRequest`."""
+
+    event_type_id: int
+    start_sent: str
+    """The start as it was sent."""
+    start: int | None
+    """In UTC microseconds; None for a date that does not exist."""
+    slot_duration: int | None = None
+    """Its length in minutes; None: the event type's own."""
+    reservation_duration: int | None = None
+    """How many minutes to hold it; None: as long as usual."""
+
+
+LONGEST_USUAL: Final = len("2050-09-05T10:15:00.000+02:00")
+"""The longest text of a time that is cached."""
+
+
 class BodyReader:
     """Reads bodies of POST and PATCH, with bounds for how long a hold may last.
 
     >>> reader = BodyReader(Bounds(1, 1440))
-    >>> body = reader.read(b'{"eventTypeId": 1, "slotStart": "2050-09-05"}')
-    >>> body.event_type_id, body.slot_duration
-    (1, None)
+    >>> reader.read(b'{"eventTypeId": 1, "slotStart": "1970-01-02"}')
+    WantedSlot(event_type_id=1, start_sent='1970-01-02', start=86400000000, ...)
     """
 
     __slots__ = ("_model", "_validate")
@@ -121,8 +146,8 @@ class BodyReader:
         # 0.4 µs of 2.6 less than by `model_validate`.
         self._validate = TypeAdapter(self._model).validator.validate_python
 
-    def read(self, raw: bytes) -> ReservationRequest:
-        """Return the request in a body.
+    def read(self, raw: bytes) -> WantedSlot:
+        """Return the slot that a body asks for.
 
         An empty body is an object without fields.  Unknown fields are dropped.  For an
         optional field null is the same as absent.
@@ -130,11 +155,29 @@ class BodyReader:
         Raises `HttpError` 400 with all problems.
         """
         sent = _object(raw)
+        # Nearly all bodies are an id and a time.  Reading those takes a fourth of what the model
+        # takes, and a test compares the two.
+        if len(sent) == 2:
+            event_type_id, text = sent.get("eventTypeId"), sent.get("slotStart")
+            if type(event_type_id) is int and type(text) is str and len(text) <= LONGEST_USUAL:
+                start = instant(text)
+                if start is not None:
+                    return WantedSlot(event_type_id, text, start)
+        return self._validated(sent)
+
+    def _validated(self, sent: dict[str, Any]) -> WantedSlot:
         try:
             request: ReservationRequest = self._validate(sent)
         except ValidationError as error:
             raise _violated(self._model, sent, error) from None
-        return request
+        text, moment = request.slot_start
+        return WantedSlot(
+            request.event_type_id,
+            text,
+            None if moment is None else to_us(moment),
+            request.slot_duration,
+            request.reservation_duration,
+        )
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -208,21 +251,15 @@ class ReservationMade(ReservationRead):
 
 
 def held_body(
-    event_type_id: int,
-    start: datetime,
-    end: datetime,
-    uid: str,
-    reservation_minutes: int,
-    until: datetime,
+    event_type_id: int, start: int, end: int, uid: str, reservation_minutes: int, until: int
 ) -> bytes:
-    """Return the success envelope of a `ReservationMade`.
+    """Return the success envelope of a `ReservationMade`; times are UTC microseconds.
 
     By hand, since nothing in it needs escaping: 1.7 µs, against 9.5 with pydantic.
     """
-    starts, ends, expires = stamps(start, end, until)
     return (
         f'{{"status":"success","data":{{"eventTypeId":{event_type_id},'
-        f'"slotStart":"{starts}","slotEnd":"{ends}",'
+        f'"slotStart":"{stamp_us(start)}","slotEnd":"{stamp_us(end)}",'
         f'"slotDuration":{(end - start) // MINUTE},"reservationUid":"{uid}",'
-        f'"reservationDuration":{reservation_minutes},"reservationUntil":"{expires}"}}}}'
+        f'"reservationDuration":{reservation_minutes},"reservationUntil":"{stamp_us(until)}"}}}}'
     ).encode()

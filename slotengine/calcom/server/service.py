@@ -10,7 +10,8 @@ writes (`app` does it with aiohttp):
         return outcome.response  # without reading the body
     try:
         body = ...  # at most ``outcome.bound`` bytes; 0 for no body
-        return await service.handle(outcome, body)
+        response = service.handle(outcome, body)
+        return response if isinstance(response, Response) else await response
     finally:
         service.done(outcome)
 
@@ -29,8 +30,8 @@ from slotengine.calcom.catalog.quotas import CallerQuotas
 from slotengine.calcom.catalog.rate_limits import RateLimits
 from slotengine.calcom.server.auth import ANONYMOUS, Caller, authenticate
 from slotengine.calcom.server.bodies import (
+    MAX_BODY_BYTES,
     MAX_BYTES_IN_FLIGHT,
-    NO_BODY,
     TOO_LARGE,
     ByteBudget,
     decompressed,
@@ -91,7 +92,7 @@ class Admitted(NamedTuple):
 class Endpoint(NamedTuple):
     """The handler of a method of a path."""
 
-    handler: Callable[[Admitted, bytes], Reply | Response | Awaitable[Reply]]
+    handler: Callable[[Admitted, bytes], Reply | Response | HttpError | Awaitable[Reply]]
     takes_body: bool = False
     checks_caller: bool = False
     """Whether invalid credentials are refused before the body is read."""
@@ -166,26 +167,26 @@ class Service:
         endpoint, uid = self._find(method, target)
         if endpoint is None or (endpoint.versioned and headers.get(API_VERSION) != VERSION):
             raise _not_found(head)
-        caller, account, expected, memory = ANONYMOUS, None, NO_BODY, 0
+        caller, account = ANONYMOUS, None
+        bound, encoding, memory = 0, None, 0
         if endpoint.versioned:
             self._throttle.warn_of_proxy(headers)
             caller = authenticate(headers, self.catalog)
             account = self._throttle.account(caller, headers, address)
             if account is not None:
-                admission = account.admit(self.engine.now)
+                admission = account.admit(self.engine.local.look)
                 response_headers.update(admission.headers())
                 admission.check()
             if endpoint.checks_caller:
                 caller.user()
             if endpoint.takes_body:
-                expected = expect_json(headers)
-                memory = expected.memory
+                bound, encoding = expect_json(headers)
+                memory = bound if encoding is None else bound + MAX_BODY_BYTES
                 if not self.body_memory.take(memory):
                     return self._busy(head, response_headers)
         return Admitted(
-            expected.bound, head, endpoint, uid, caller, account, response_headers,
-            expected.encoding, memory,
-        )  # fmt: skip
+            bound, head, endpoint, uid, caller, account, response_headers, encoding, memory
+        )
 
     def _busy(self, head: Head, response_headers: dict[str, str]) -> Refusal:
         error = HttpError(503, BUSY)
@@ -229,19 +230,32 @@ class Service:
 
     # --- With the body -------------------------------------------------------------------
 
-    async def handle(self, admitted: Admitted, body: bytes) -> Response:
-        """Handle an admitted request, with its body as sent."""
+    def handle(self, admitted: Admitted, body: bytes) -> Response | Awaitable[Response]:
+        """Handle an admitted request, with its body as sent.
+
+        Only a long search returns an awaitable.
+        """
         try:
             if len(body) > admitted.bound:
                 raise HttpError(413, TOO_LARGE)
             if admitted.encoding is not None:
                 body = decompressed(body, admitted.encoding)
             reply = admitted.endpoint.handler(admitted, body)
-            if not isinstance(reply, tuple):
-                reply = await reply
         except Exception as error:
             return self.refused(admitted, error)
-        return reply if isinstance(reply, Response) else respond(reply, admitted.response_headers)
+        if isinstance(reply, Response):
+            return reply
+        if isinstance(reply, tuple):
+            return respond(reply, admitted.response_headers)
+        if isinstance(reply, HttpError):
+            return self.refused(admitted, reply)
+        return self._awaited(admitted, reply)
+
+    async def _awaited(self, admitted: Admitted, reply: Awaitable[Reply]) -> Response:
+        try:
+            return respond(await reply, admitted.response_headers)
+        except Exception as error:
+            return self.refused(admitted, error)
 
     def refused(self, admitted: Admitted, error: Exception) -> Response:
         """Return the response to a request that raised an error, for example while it was read."""
@@ -250,7 +264,7 @@ class Service:
             error_reply(error, head.method, head.target, self.engine), admitted.response_headers
         )
 
-    def _post(self, admitted: Admitted, body: bytes) -> Reply:
+    def _post(self, admitted: Admitted, body: bytes) -> Reply | HttpError:
         head, caller = admitted.head, admitted.caller
         holder = caller.holder(self._throttle.address(head.headers, head.address))
         return self._reservations.hold(caller, holder, body)
@@ -271,13 +285,13 @@ class Service:
 
     def _charge(self, admitted: Admitted, cost: int) -> None:
         if admitted.account is not None:
-            admission = admitted.account.charge(cost, self.engine.now)
+            admission = admitted.account.charge(cost, self.engine.local.look)
             admitted.response_headers.update(admission.headers())
             admission.check()
 
 
 def _preflight(_: Admitted, __: bytes) -> Response:
-    return Response(204, PREFLIGHT_HEADERS | {"X-Request-Id": new_uid()}, b"")
+    return Response(204, b"", PREFLIGHT_HEADERS, new_uid())
 
 
 def _not_found(head: Head) -> HttpError:

@@ -45,7 +45,7 @@ from slotengine.calcom.wire import MINUTE, HttpError
 from slotengine.core.ledger.reservation import State
 from slotengine.core.offer.availability import AvailableSlots
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.time.instant import LAST_US, from_us, to_us
+from slotengine.core.time.instant import LAST_US, from_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.requests import SlotQuery
@@ -141,7 +141,7 @@ class SlotSearch:
 
     def _joined(self, search: _Search, found: list[tuple[AvailableSlots | None, bytes]]) -> Reply:
         """Return the response of all pieces, without slots that have passed meanwhile."""
-        now = to_us(self._engine.now())
+        now = self._engine.local.look()
         dates = []
         for available, written in found:
             if available is not None and available.starts and available.starts[0] < now:
@@ -151,7 +151,7 @@ class SlotSearch:
                 )
             if written != b"{}":
                 dates += [b",", written[1:-1]]
-        return Reply(200, b"".join([_BEFORE, b"{", *dates[1:], b"}", _AFTER]))
+        return 200, b"".join([_BEFORE, b"{", *dates[1:], b"}", _AFTER])
 
     def _grid(self, search: _Search) -> SearchGrid:
         rules, resources = search.rules, self._catalog.resources
@@ -234,7 +234,7 @@ class SlotSearch:
 
     def _available(self, search: _Search, start: int, end: int) -> AvailableSlots | None:
         """Return the available slots; None if the span has passed."""
-        start = max(start, to_us(self._engine.now()))
+        start = max(start, self._engine.local.look())
         if start >= end:
             return None
         rescheduled = search.rescheduled
@@ -252,7 +252,7 @@ class SlotSearch:
 
     def _span(self, query: SlotsQuery, size: SearchSize) -> tuple[int, int]:
         """Return the span to search, from now at the earliest.  Raises `HttpError`."""
-        start = max(query.earliest_start, to_us(self._engine.now()))
+        start = max(query.earliest_start, self._engine.local.look())
         end = min(query.latest_end, LAST_US)
         longest = min(MAX_RANGE // US, MAX_STARTS * size.step, MAX_HOST_TIME // US // size.hosts)
         if end - start > longest:
@@ -320,7 +320,7 @@ _AFTER: Final = b"}"
 
 
 def _found(data: bytes) -> Reply:
-    return Reply(200, _BEFORE + data + _AFTER)
+    return 200, _BEFORE + data + _AFTER
 
 
 def _length(query: SlotsQuery, event_type: CatalogEventType | None, rules: EventType) -> timedelta:

@@ -37,7 +37,14 @@ from slotengine.calcom.server.models import (
     ResponseBody,
     broken_constraints,
 )
-from slotengine.calcom.wire import NUMERIC, HttpError, parse_timestamp, stamp, without_surrogates
+from slotengine.calcom.wire import (
+    NUMERIC,
+    TIMES_OF_DAY,
+    HttpError,
+    parse_timestamp,
+    stamp,
+    without_surrogates,
+)
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import DAY, LAST_US, MINUTE, SECOND, from_us, to_us
 from slotengine.core.time.zone import UTC_NAMES, Zone
@@ -392,10 +399,6 @@ def slots_data(
     return dict(sorted(days.items()))
 
 
-_MINUTES: Final = tuple(f"T{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
-"""The text of each minute of a day."""
-
-
 class _WallClock:
     """Formats instants in a zone; fast if they ascend.
 
@@ -419,9 +422,9 @@ class _WallClock:
             self._turn_to(instant)
         minute, rest = divmod(instant - self._midnight, MINUTE)
         if not rest:
-            return f"{self.date}{_MINUTES[minute]}:00.000{self._offset}"
+            return f"{self.date}{TIMES_OF_DAY[minute]}:00.000{self._offset}"
         second, us = divmod(rest, SECOND)
-        return f"{self.date}{_MINUTES[minute]}:{second:02}.{us // 1000:03}{self._offset}"
+        return f"{self.date}{TIMES_OF_DAY[minute]}:{second:02}.{us // 1000:03}{self._offset}"
 
     def _turn_to(self, instant: int) -> None:
         local = self._local(instant)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
@@ -26,7 +25,6 @@ from slotengine.calcom.catalog.rate_limits import (
 from slotengine.calcom.server.auth import INVALID_KEY, Caller, CallerKind
 from slotengine.calcom.server.messages import PROXY_HEADERS, Headers
 from slotengine.calcom.wire import HttpError
-from slotengine.core.time.instant import to_us
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +37,8 @@ _PROXY: Final = (
 TOO_MANY: Final = "CustomThrottlerGuard - Too many requests. Please try again later."
 
 
-Now = Callable[[], datetime]
-"""Returns the time in UTC, which never goes backwards."""
+Now = Callable[[], int]
+"""Returns the time in UTC microseconds, which never goes backwards."""
 
 
 class Admission(NamedTuple):
@@ -71,14 +69,14 @@ class Account(NamedTuple):
         error = None if self.problem is None else HttpError(401, self.problem)
         if self.counter is None:
             return Admission(error, None)
-        status = self.counter.hit(self.name, now=to_us(now()))
+        status = self.counter.hit(self.name, now=now())
         return Admission(too_many_requests() if status.exceeded else error, status)
 
     def charge(self, cost: int, now: Now) -> Admission:
         """Count an admitted request as ``cost`` requests, or refuse it."""
         if self.counter is None or cost == 1:
             return Admission(None, None)
-        status = self.counter.charge(self.name, cost - 1, now=to_us(now()))
+        status = self.counter.charge(self.name, cost - 1, now=now())
         return Admission(too_costly(cost, status) if status.exceeded else None, status)
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from slotengine.calcom.wire import HttpError, error_body, stamp
+from slotengine.core.time.instant import to_us
 
 
 class Answer(NamedTuple):
@@ -81,7 +82,7 @@ def engine_error(code: str, message: str | None) -> HttpError | BareError:
 def refusal(error: HttpError | BareError, *, path: str, now: datetime) -> Answer:
     """Return the response to a refused request."""
     if isinstance(error, HttpError):
-        return Answer(error.status, error_body(error, path=path, now=now))
+        return Answer(error.status, error_body(error, path=path, now=to_us(now)))
     inside: dict[str, object] = {"code": error.code, "message": error.message}
     if error.details is not None:
         inside["details"] = error.details

@@ -28,6 +28,7 @@ from slotengine.calcom.client.wire import (
 )
 from slotengine.calcom.server.reservations_wire import BodyReader, Bounds
 from slotengine.calcom.wire import reservation_data, success
+from slotengine.core.time.instant import to_us
 
 START = datetime(2050, 9, 5, 10, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -49,7 +50,7 @@ def test_the_server_reads_the_body_that_the_client_writes(
     slot = None if slot is None else min(slot, 2**53)
     raw = reservation_body(7, local, slot_minutes=slot, reservation_minutes=5)
     body = BodyReader(Bounds(1, 1440)).read(raw)
-    assert (body.event_type_id, body.slot_start.moment) == (7, moment)
+    assert (body.event_type_id, body.start) == (7, to_us(moment))
     assert (body.slot_duration, body.reservation_duration) == (slot, 5)
 
 

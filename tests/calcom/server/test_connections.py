@@ -416,10 +416,12 @@ async def test_a_client_that_does_not_read_small_responses_delays_no_shutdown(
     handled = 0
     handle = service.Service.handle
 
-    async def counting(self: service.Service, admitted: service.Admitted, body: bytes) -> Response:
+    def counting(
+        self: service.Service, admitted: service.Admitted, body: bytes
+    ) -> Response | Awaitable[Response]:
         nonlocal handled
         handled += 1
-        return await handle(self, admitted, body)
+        return handle(self, admitted, body)
 
     monkeypatch.setattr(service.Service, "handle", counting)
     requests = 4000

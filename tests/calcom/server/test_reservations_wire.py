@@ -18,11 +18,11 @@ from slotengine.calcom.server.reservations_wire import (
     Bounds,
     ReservationMade,
     ReservationRead,
-    ReservationRequest,
+    WantedSlot,
     held_body,
 )
 from slotengine.calcom.wire import HttpError, error_body, reservation_data, success
-from slotengine.core.time.instant import from_us
+from slotengine.core.time.instant import from_us, to_us
 
 READER = BodyReader(Bounds(1, 1440))
 NOON = datetime(2050, 9, 5, 12, tzinfo=UTC)
@@ -52,7 +52,7 @@ def constraints(raw: bytes) -> dict[str, dict[str, str]]:
 def test_a_full_body() -> None:
     parsed = READER.read(body(slotDuration=30, reservationDuration=5))
     assert parsed.event_type_id == 1
-    assert parsed.slot_start == ("2050-09-05T12:00:00Z", NOON)
+    assert (parsed.start_sent, parsed.start) == ("2050-09-05T12:00:00Z", to_us(NOON))
     assert parsed.slot_duration == 30
     assert parsed.reservation_duration == 5
 
@@ -237,18 +237,39 @@ def test_any_object_is_read_or_refused_with_a_body_that_can_be_written(
     outcome = parsed_or_refused(orjson.dumps(sent, option=orjson.OPT_NON_STR_KEYS))
     if isinstance(outcome, HttpError):
         assert outcome.status == 400
-        Error.model_validate_json(error_body(outcome, path="/", now=NOON))
+        Error.model_validate_json(error_body(outcome, path="/", now=to_us(NOON)))
     else:
         assert type(outcome.event_type_id) is int
         assert outcome.slot_duration is None or outcome.slot_duration >= 1
         assert outcome.reservation_duration is None or 1 <= outcome.reservation_duration <= 1440
 
 
-def parsed_or_refused(raw: bytes) -> ReservationRequest | HttpError:
+def parsed_or_refused(raw: bytes) -> WantedSlot | HttpError:
     try:
         return READER.read(raw)
     except HttpError as error:
         return error
+
+
+starts = st.one_of(
+    st.datetimes().map(lambda moment: f"{moment:%Y-%m-%dT%H:%M}:00Z"),
+    st.from_regex(
+        "[0-9]{4}-[0-3][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:00(\\.000)?Z", fullmatch=True
+    ),
+    json_values,
+)
+
+
+@given(event_type_id=st.integers(-(2**63), 2**63 - 1) | json_values, start=starts)
+def test_a_usual_body_is_read_as_any_other(event_type_id: object, start: object) -> None:
+    usual = orjson.dumps({"eventTypeId": event_type_id, "slotStart": start})
+    with_null = orjson.dumps(orjson.loads(usual) | {"slotDuration": None})  # read by the model
+    outcome, expected = parsed_or_refused(usual), parsed_or_refused(with_null)
+    if isinstance(expected, HttpError):
+        assert isinstance(outcome, HttpError)
+        assert (outcome.status, outcome.message) == (expected.status, expected.message)
+    else:
+        assert outcome == expected
 
 
 @given(st.binary(max_size=200))
@@ -270,7 +291,7 @@ def test_answers_are_as_declared(
     event_type_id: int, start: datetime, length: int, uid: UUID, hold: int, until: datetime
 ) -> None:
     end = start + timedelta(minutes=length)
-    made = held_body(event_type_id, start, end, str(uid), hold, until)
+    made = held_body(event_type_id, to_us(start), to_us(end), str(uid), hold, to_us(until))
     data = Success[ReservationMade].model_validate_json(made).data
     assert data.event_type_id == event_type_id
     assert (data.slot_start, data.slot_end) == (cut(start), cut(end))

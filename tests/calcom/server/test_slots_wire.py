@@ -413,7 +413,7 @@ def test_any_query_is_read_or_refused_with_what_can_be_sent(pairs: list[tuple[st
     outcome = parsed_or_refused(pairs)
     if isinstance(outcome, HttpError):
         assert outcome.status == 400
-        assert error_body(outcome, path="/", now=MIDNIGHT)
+        assert error_body(outcome, path="/", now=to_us(MIDNIGHT))
     else:
         assert outcome.model_dump_json()
         assert outcome.start.tzinfo is outcome.end.tzinfo is UTC
