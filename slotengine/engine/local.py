@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record, Waits
+from slotengine.core.ledger.changes import Change, Record, Waits
 from slotengine.core.ledger.checks import check_name, check_text
 from slotengine.core.ledger.commands import Annotate, Replace, Reserve
-from slotengine.core.ledger.config import Configured, Kind, Setting, SettingChange, check_kind
+from slotengine.core.ledger.config import Kind, Setting, SettingChange, check_kind
 from slotengine.core.ledger.extra import KEEP, Keep
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -66,8 +66,6 @@ if TYPE_CHECKING:
     from slotengine.core.offer.event_type import EventType
     from slotengine.core.time.schedule import Windows
 
-KINDS: Final = (Change, Configured, Forgotten, Answered, ClientDropped)
-"""The kinds of records."""
 T = TypeVar("T")
 
 REACH = 366 * DAY
@@ -866,8 +864,6 @@ class LocalEngine:
             self.read_clock()  # refuses when closed
             piece = uids[first : first + FORGOTTEN_PER_TURN]
             forgotten = self.ledger.forget_bookings(moment, piece)
-            if self._keep is not None:
-                self._keep(Forgotten(moment, tuple(piece)))
             self.wake_if_due()
             yield forgotten
 
@@ -1016,28 +1012,21 @@ class LocalEngine:
         """
         if not callable(keep):
             raise InvalidField("keep", f"must be a function of a record, not {keep!r}")
-        self._keep = self.ledger.on_client = self.ledger.on_configured = keep
+        self._keep = self.ledger.on_record = keep
         self.listen()
 
     def replay(self, records: Iterable[Record]) -> None:
         """Carry out recorded changes again, in order: nothing is decided, and nobody is told.
 
-        For an engine with the resources and event types that the other one had when its
-        changes were first recorded, before it is started.  Raises `InvalidField` for what
-        is no list of records.
+        For an engine that has the configuration which the other one had when its changes were
+        first recorded, before it is started.  What was configured since is in the records.
+        Raises `InvalidField` for what is no list of records.
         """
         records = listed("records", records)
-        if not all(isinstance(record, KINDS) for record in records):
+        if not all(isinstance(record, Record) for record in records):
             raise InvalidField("records", f"must be records of changes, not {records!r:.99}")
         for record in records:
-            if isinstance(record, Forgotten):
-                self.ledger.forget_bookings(*record)
-            elif isinstance(record, Answered):
-                self.ledger.state.apply_answered(record)
-            elif isinstance(record, ClientDropped):
-                self.ledger.state.apply_dropped(record)
-            else:
-                self.ledger.state.apply(record)
+            self.ledger.state.apply(record)
 
     # --- Inside, and for the engine on top ---------------------------------------------------
 

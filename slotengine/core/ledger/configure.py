@@ -58,7 +58,7 @@ from slotengine.core.ledger.config import (
 from slotengine.core.ledger.obstruction import Busy, Standing, steps
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, Entry, Reservable, is_limit
 from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME, Taken
-from slotengine.core.time.instant import EPOCH, from_us
+from slotengine.core.time.instant import from_us
 from slotengine.core.time.schedule_text import is_schedule_text, schedule_text
 from slotengine.errors import (
     InTheWay,
@@ -75,6 +75,7 @@ from slotengine.errors import (
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.configuration import Configuration
+    from slotengine.core.ledger.terms import Terms
     from slotengine.core.ledger.view import View
 
 _OTHERS: Final = (ResourceConfig, LimitConfig, EventTypeConfig, Document)
@@ -91,7 +92,7 @@ class Surroundings(NamedTuple):
 
     view: View
     reservations: Iterable[Entry]
-    longest_span: int
+    terms: Terms
 
 
 class Settled(NamedTuple):
@@ -195,11 +196,7 @@ class _Draft:
     def _checked_event_type(self, name: str, value: EventTypeConfig) -> EventTypeConfig:
         """Check what the ledger needs to know; `EventType` checks the rules themselves."""
         _check_flag("retired", value.retired)
-        most = self.around.longest_span
-        if value.longest_span > most:
-            longest = from_us(value.longest_span) - EPOCH
-            problem = f"must be at most {from_us(most) - EPOCH} with buffers, not {longest}"
-            raise InvalidField("length", problem)
+        self.around.terms.check_with_buffers(value.longest_span)
         value = value._replace(
             schedule=self._checked_hours(value.schedule),
             fixed=self._checked_hosts(value.fixed),

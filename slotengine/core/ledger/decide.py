@@ -138,9 +138,7 @@ def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOME
             return decide_adopt(state, command, now)
 
 
-def decide_reserve(
-    state: LedgerState, command: Reserve, now: int, ticket: int = NEWCOMER
-) -> Decision:
+def decide_reserve(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     if command.wait is not None:
         if command.mode is not ONE:
             raise InvalidField("wait", "is for a single request")
@@ -409,9 +407,7 @@ def decide_end(state: LedgerState, command: Release | Cancel, verb: Verb, now: i
 
 def decide_configure(state: LedgerState, command: Configure, now: int) -> Decision:
     """Answers nothing: what is set is in the change."""
-    around = Surroundings(
-        state.occupancy.view(now), state.entries.values(), state.terms.longest_span
-    )
+    around = Surroundings(state.occupancy.view(now), state.entries.values(), state.terms)
     settings, lapsed = decide_settings(state.configuration, command, around)
     if not settings:
         return Decision((), ())

@@ -50,8 +50,6 @@ class Extra(NamedTuple):
     details: str | None = None
     tags: tuple[str, ...] = ()
     series: Series | None = None
-    only: tuple[str, ...] | None = None
-    """Of one that is requested: among which hosts; None: any that its event type has."""
     replaces: str | None = None
     """The uid of the reservation in whose place it was made."""
     replaced_by: str | None = None

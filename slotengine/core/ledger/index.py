@@ -111,14 +111,14 @@ def _values(entry: Entry, field: _Field) -> Iterable[str | State | None]:
             return (entry.state,)
 
 
-def _time(entry: Entry, order: Order) -> int:
+def _time(one: Entry | _Filing, order: Order) -> int:
     match order:
         case Order.START:
-            return entry.start
+            return one.start
         case Order.CREATED:
-            return entry.created
+            return one.created
         case _:
-            return entry.changed
+            return one.changed
 
 
 def _size(entry: Entry) -> int:
@@ -153,14 +153,14 @@ class _Posting:
         del self.entries[serial]
         for order, classes in self.orders.items():
             size = filing.size if order is Order.START else 0
-            del classes[size][filing.time(order), serial]
+            del classes[size][_time(filing, order), serial]
 
     def _sort_in(self, order: Order, entry: Entry, filing: _Filing) -> None:
         classes = self.orders[order]
         size = filing.size if order is Order.START else 0
         if size not in classes:
             classes[size] = SortedDict()
-        classes[size][filing.time(order), entry.serial] = entry
+        classes[size][_time(filing, order), entry.serial] = entry
 
     def sort(self, order: Order, filed: Mapping[int, _Filing]) -> None:
         """Keep an order from now on.  O(n log n), the first time."""
@@ -178,15 +178,6 @@ class _Filing(NamedTuple):
     created: int
     changed: int
     values: tuple[_Value, ...]
-
-    def time(self, order: Order) -> int:
-        match order:
-            case Order.START:
-                return self.start
-            case Order.CREATED:
-                return self.created
-            case _:
-                return self.changed
 
 
 class Index:

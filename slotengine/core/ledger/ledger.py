@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Decision, Waits
+from slotengine.core.ledger.changes import Change, Decision, Forgotten, Waits
 from slotengine.core.ledger.checks import check_name, check_schedule, check_span, check_text
 from slotengine.core.ledger.commands import (
     ALL,
@@ -92,6 +92,7 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.changes import Record
     from slotengine.core.ledger.commands import Annotate
     from slotengine.core.ledger.configuration import Configuration
     from slotengine.core.ledger.index import Page, Place, Query
@@ -105,7 +106,7 @@ if TYPE_CHECKING:
     from slotengine.core.time.schedule import Windows
 
     OnChange = Callable[[Change, Entry], None]
-    OnClient = Callable[[Answered | ClientDropped], None]
+    OnRecord = Callable[[Record], None]
 
 
 class Served(NamedTuple):
@@ -140,10 +141,8 @@ class Ledger:
         self.state = LedgerState(terms)
         self.on_change = on_change
         """Told each change once, after the fact; may look, but change nothing, and not raise."""
-        self.on_client: OnClient | None = None
-        """Told each change of what is remembered of clients, in the same way."""
-        self.on_configured: Callable[[Configured], None] | None = None
-        """Told each change of the configuration, like ``on_change``."""
+        self.on_record: OnRecord | None = None
+        """Told each record that is no change of a reservation, in the same way."""
         self.maintenance = maintenance
         """How many overdue things one step takes care of: see `maintain`."""
 
@@ -162,16 +161,13 @@ class Ledger:
 
     def _do(self, command: Command, now: int, ticket: int = NEWCOMER) -> Decision:
         """Decide and do as `step`, at the latest time seen, and without maintenance before."""
-        if self.state.holders is None and isinstance(command, Reserve):
-            self._count_if_asked(command.requests)
-        elif self.state.holders is None and isinstance(command, Replace):
-            self._count_if_asked([command.request])
+        if self.state.holders is None:
+            self._count_if_asked(command)
         decision = decide(self.state, command, now, ticket)
         if decision.changes:
             self.carry_out(decision.changes)
             if decision.answered is not None:
-                self.state.apply_answered(decision.answered)
-                self._tell_client(decision.answered)
+                self._apply_record(decision.answered)
         elif isinstance(command, Reserve) and command.wait is not None:
             self._join(command, decision.answers[0])
         return decision
@@ -193,14 +189,14 @@ class Ledger:
         if state.waiting:
             changes = tuple(changes)
             state.waitlist.on_changes(changes, state.entries)
-        if self.on_change is None:
+        if self.on_change is None and self.on_record is None:
             for change in changes:
                 state.apply(change)
             return
         untold: dict[str, tuple[Change, Entry]] = {}
         for change in changes:
             if isinstance(change, Configured):
-                state.apply(change)  # told by `configure`
+                self._apply_record(change)
                 continue
             if change.uid in untold:
                 self._tell(untold.values())
@@ -209,9 +205,14 @@ class Ledger:
             untold[change.uid] = change, state.entries[change.uid]
         self._tell(untold.values())
 
-    def _tell_client(self, change: Answered | ClientDropped) -> None:
-        if self.on_client is not None:
-            self.on_client(change)
+    def _apply_record(self, record: Record) -> None:
+        """Apply what is no change of a reservation, and tell of it."""
+        self.state.apply(record)
+        self._tell_record(record)
+
+    def _tell_record(self, record: Record) -> None:
+        if self.on_record is not None:
+            self.on_record(record)
 
     def _tell(self, changes: Iterable[tuple[Change, Entry]]) -> None:
         """Tell of changes.
@@ -224,8 +225,16 @@ class Ledger:
                 return
             self.on_change(change, entry)
 
-    def _count_if_asked(self, requests: Iterable[Proposal]) -> None:
-        """Count the holders' holds from now on if a request has a quota that needs it."""
+    def _count_if_asked(self, command: Command) -> None:
+        """Count the holders' holds from now on if a request has a quota that needs it.
+
+        Otherwise each request that is refused would count them anew.
+        """
+        requests: Iterable[Proposal] = ()
+        if isinstance(command, Reserve):
+            requests = command.requests
+        elif isinstance(command, Replace):
+            requests = (command.request,)
         for proposal in requests:
             if isinstance(proposal.quota, Quota) and proposal.quota.counts:
                 self.state.count_holders()
@@ -241,6 +250,12 @@ class Ledger:
         self.state.now = now = self.time(now)
         return now
 
+    def _let_pass(self, now: int) -> None:
+        """Let time pass, and do a little maintenance; `step` and `reserve` have it written out."""
+        now = self.look(now)
+        if now >= self.state.maintenance_due:
+            self._maintain(now, self.maintenance)
+
     def expire(self, now: int, limit: int | None = None) -> int:
         """Mark holds that have lapsed, in order of ``until``, and return how many.
 
@@ -252,8 +267,7 @@ class Ledger:
     def _maintain(self, now: int, limit: int) -> int:
         state = self.state
         for dropped in sessions_to_drop(state, now, limit):
-            state.apply_dropped(dropped)
-            self._tell_client(dropped)
+            self._apply_record(dropped)
         lapsed = maintain(state, now, limit)
         if state.waiting or self.on_change is not None:
             changes = [Change(EXPIRE, now, one.uid, one.until) for one in lapsed]
@@ -265,9 +279,11 @@ class Ledger:
 
     def forget_bookings(self, before: int, uids: Iterable[str]) -> int:
         """Forget bookings that are over: see `LedgerState.forget_bookings`."""
+        uids = tuple(uids)
         forgotten = self.state.forget_bookings(before, uids)
         if forgotten:
             self.state.waitlist.free_all()
+        self._tell_record(Forgotten(before, uids))
         return forgotten
 
     # --- The waitlist ----------------------------------------------------------------
@@ -294,8 +310,7 @@ class Ledger:
         served: list[Served] = []
         if not state.waiting:
             return served
-        if now >= state.maintenance_due:
-            self._maintain(now, self.maintenance)
+        self._let_pass(now)
         waitlist, left = state.waitlist, NEVER if limit is None else limit
         while left > 0:
             left -= 1
@@ -368,8 +383,6 @@ class Ledger:
             return ()
         change = changes[-1]
         assert isinstance(change, Configured)
-        if self.on_configured is not None:
-            self.on_configured(change)
         return change.settings
 
     def add_resource(self, id: str, *, capacity: int = 1, schedule: Windows | None = None) -> None:
@@ -408,11 +421,9 @@ class Ledger:
 
         Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
         """
-        state, now = self.state, self.look(now)
-        if now >= state.maintenance_due:
-            self._maintain(now, self.maintenance)
-        state.occupancy.replace_busy(source, spans)
-        state.waitlist.free_all()
+        self._let_pass(now)
+        self.state.occupancy.replace_busy(source, spans)
+        self.state.waitlist.free_all()
 
     # --- Reserve ---------------------------------------------------------------------
 

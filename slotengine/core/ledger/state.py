@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten
 from slotengine.core.ledger.clients import Clients
 from slotengine.core.ledger.config import Configured
 from slotengine.core.ledger.configuration import Configuration
@@ -48,7 +49,7 @@ from slotengine.core.ledger.uids import count_in, serial_of
 from slotengine.core.ledger.waitlist import Waitlist
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger.changes import Answered, Change, ClientDropped
+    from slotengine.core.ledger.changes import Record
     from slotengine.core.ledger.index import Index
     from slotengine.core.ledger.proposal import Slotted
 
@@ -205,17 +206,16 @@ class LedgerState:
 
     # --- Applying: writes, and cannot refuse -----------------------------------------------
 
-    def apply(self, change: Change | Configured) -> None:
-        """Do what was decided, just now or when the change was recorded.  Nobody is told.
+    def apply(self, record: Record) -> None:
+        """Do what was decided, just now or when it was recorded.  Nobody is told.
 
-        Applying all changes of a ledger, in order, to an empty one makes it the same; if it
-        forgot bookings, this one has to, in between (`forget_bookings`).
+        Applying all records of a ledger, in order, to an empty one makes it the same.
         """
-        self.now = now = max(self.now, change.at)
-        if isinstance(change, Configured):
-            self.configuration.apply(change)
+        if not isinstance(record, Change):
+            self._apply_other(record)
             return
-        verb = change.verb
+        change, verb = record, record.verb
+        self.now = now = max(self.now, change.at)
         if verb is RESERVE:
             self._apply_reserve(change, now)
             return
@@ -247,17 +247,20 @@ class LedgerState:
         if self.index is not None:
             self.index.update(entry)
 
-    def apply_answered(self, answered: Answered) -> None:
-        """Remember what a command of a client was answered, just now or when it was recorded."""
-        at, command_id, outcome = answered
-        self.now = max(self.now, at)
-        self.clients.record(command_id, outcome, at)
-        self.maintenance_due = min(self.maintenance_due, self.clients.due)
-
-    def apply_dropped(self, dropped: ClientDropped) -> None:
-        """Forget the session of a client."""
-        self.now = max(self.now, dropped.at)
-        self.clients.drop(dropped.session)
+    def _apply_other(self, record: Configured | Forgotten | Answered | ClientDropped) -> None:
+        """Apply what is no change of a reservation."""
+        if isinstance(record, Forgotten):
+            self.forget_bookings(record.before, record.uids)
+            return
+        self.now = max(self.now, record.at)
+        match record:
+            case Configured():
+                self.configuration.apply(record)
+            case Answered():
+                self.clients.record(record.command_id, record.outcome, record.at)
+                self.maintenance_due = min(self.maintenance_due, self.clients.due)
+            case _:
+                self.clients.drop(record.session)
 
     def _apply_reserve(self, change: Change, now: int) -> None:
         quota, key = change.quota, change.key
@@ -372,8 +375,7 @@ class LedgerState:
 
         A booking is over when nothing that it takes reaches beyond: no buffer, and
         no period of a limit towards which it counts.  So no decision about what is
-        to come is another one for it.  Not a change: neither told nor recorded.
-        O(log n) each.
+        to come is another one for it.  O(log n) each.
         """
         self.forgotten_before = max(self.forgotten_before, before)
         forgotten = 0

@@ -85,6 +85,14 @@ class Terms:
             longest = _delta(self.longest_span)
             raise InvalidField("length", f"must be no more than {longest}, buffers included")
 
+    def check_with_buffers(self, length: int) -> None:
+        """Raise `InvalidField` unless slots may be this long, buffers included."""
+        if length > self.longest_span:
+            longest = _delta(self.longest_span)
+            raise InvalidField(
+                "length", f"must be at most {longest} with buffers, not {_delta(length)}"
+            )
+
     def check_ttl(self, ttl: int) -> None:
         """Raise `InvalidTTL` unless the TTL is within the bounds.
 

@@ -26,7 +26,7 @@ from slotengine.core.ledger.reservation import Demand, Entry, State
 from slotengine.core.offer.availability import AvailabilityQuery, AvailabilitySearch, AvailableSlots
 from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
 from slotengine.core.offer.event_type import EventType
-from slotengine.core.time.instant import DAY, EPOCH, from_us
+from slotengine.core.time.instant import DAY
 from slotengine.core.time.schedule import ALWAYS_OPEN
 from slotengine.core.time.schedule_text import schedule_text
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
@@ -133,10 +133,7 @@ class BookingService:
                 raise TooManyUnits(found.id, host.units, found.capacity)
             hours[found.id] = found.schedule
         rules = BookingRules(event_type, hours, retired=retired)
-        if rules.longest_span > self.ledger.state.terms.longest_span:
-            most = from_us(self.ledger.state.terms.longest_span) - EPOCH
-            longest = from_us(rules.longest_span) - EPOCH
-            raise InvalidField("length", f"must be at most {most} with buffers, not {longest}")
+        self.ledger.state.terms.check_with_buffers(rules.longest_span)
         return rules
 
     # --- Reserving -------------------------------------------------------------------------

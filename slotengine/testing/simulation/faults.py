@@ -303,7 +303,7 @@ def _unrecorded(right: Method) -> Method:
     """After a crash, an extended hold expires at its old end."""
 
     def apply(self: LedgerState, change: Any) -> None:
-        if change.verb is Verb.EXTEND:
+        if isinstance(change, Change) and change.verb is Verb.EXTEND:
             change = change._replace(until=self.entries[change.uid].until)
         right(self, change)
 

@@ -794,11 +794,20 @@ def test_turns_count_a_credit() -> None:
 # --- Replay -------------------------------------------------------------------------------------
 
 
+def test_a_configuration_is_recorded_whoever_steps() -> None:
+    records: list[Any] = []
+    ledger = Ledger(TERMS)
+    ledger.on_record = records.append
+    ledger.step(Configure((OFFICE,)), 7)
+    assert [type(one) for one in records] == [Configured]
+    assert records[0].settings == tuple(ledger.configuration.settings())
+
+
 def test_a_ledger_is_made_of_its_changes() -> None:
     """No program has to add resources first."""
     changes: list[Any] = []
     ledger = Ledger(TERMS, on_change=lambda change, entry: changes.append(change))
-    ledger.on_configured = changes.append
+    ledger.on_record = changes.append
     ledger.configure([OFFICE, Put(Kind.RESOURCE, "hall", ResourceConfig(3, "office"))], now=0)
     hold(ledger, "a", 100, 200)
     hold(ledger, "b", 150, 217)

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import Change, Record
 from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.config import (
     Configured,
@@ -170,7 +170,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.ledger = Ledger(self.terms, on_change=self.changed, maintenance=maintenance)
         self.naive = NaiveLedger(self.terms, dict(RESOURCES))
         add_all(self.ledger)
-        self.ledger.on_configured = self.configured
+        self.ledger.on_record = self.configured
         number_settings(self.naive)
         self.now = 1
         self.made = 0
@@ -193,8 +193,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             self.could_have_happened(self.seen[entry.uid])
         self.changes.append(change)
 
-    def configured(self, change: Configured) -> None:
+    def configured(self, change: Record) -> None:
         """Every change of the configuration is told, after the lapses that made room for it."""
+        assert isinstance(change, Configured)
         assert change.at == self.now
         assert change.edition == self.naive.edition + 1
         self.in_turn.clear()

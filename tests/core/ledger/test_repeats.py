@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Waits
+from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Record, Waits
 from slotengine.core.ledger.clients import IDLE, Answer, CommandId, session_id
 from slotengine.core.ledger.commands import (
     Adopt,
@@ -180,8 +180,8 @@ def test_a_command_that_waits_is_done_once(ledger: Ledger) -> None:
 
 
 def test_a_session_that_ended_is_dropped_and_its_commands_are_refused(ledger: Ledger) -> None:
-    told: list[Answered | ClientDropped] = []
-    ledger.on_client = told.append
+    told: list[Record] = []
+    ledger.on_record = told.append
     command = Reserve((slot(10),), ("a",), client=sent(3, 2))
     ledger.step(command, NOW + 5)
     assert ledger.state.maintenance_due <= NOW + 5 + IDLE
@@ -215,7 +215,7 @@ class DoneOnce(RuleBasedStateMachine):
             each.add_resource("room")
             each.add_resource("desk")
         self.ledger.on_change = self.changed
-        self.ledger.on_client = self.answered
+        self.ledger.on_record = self.replica.state.apply
         self.now = NOW
         self.sent: list[Any] = []
         self.done: dict[tuple[bytes, int], list[str | None]] = {}
@@ -224,12 +224,6 @@ class DoneOnce(RuleBasedStateMachine):
 
     def changed(self, change: Change, _: Entry) -> None:
         self.replica.state.apply(change)
-
-    def answered(self, change: Answered | ClientDropped) -> None:
-        if isinstance(change, Answered):
-            self.replica.state.apply_answered(change)
-        else:
-            self.replica.state.apply_dropped(change)
 
     @rule(step=st.sampled_from((0, 7, MINUTE, TERMS.retention, IDLE - MINUTE, IDLE)))
     def wait(self, step: int) -> None:
