@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import Change, Record
 from slotengine.core.ledger.commands import Command
-from slotengine.core.ledger.config import Configure, Configured, SettingChange
+from slotengine.core.ledger.config import Configure, SettingChange
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -41,7 +41,7 @@ class ReplicaDecidesTheSame(LedgerAgainstNaive):
         super().changed(change, entry)
         self.replica.state.apply(change)
 
-    def configured(self, change: Configured) -> None:
+    def configured(self, change: Record) -> None:
         super().configured(change)
         self.replica.state.apply(change)
 
