@@ -43,6 +43,7 @@ then ``engine/local.py``.
 
 from __future__ import annotations
 
+from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.config import (
     Document,
     Kind,
@@ -78,6 +79,7 @@ from slotengine.core.time.schedule import (
 )
 from slotengine.engine.blocking import BlockingEngine
 from slotengine.engine.clock import Clock, SystemClock
+from slotengine.engine.command_ids import CommandIds
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event, Lagged, Subscription
 from slotengine.engine.listing import ReservationPage, ReservationQuery
@@ -152,6 +154,8 @@ __all__ = [
     "BusySpan",
     "Claim",
     "Clock",
+    "CommandId",
+    "CommandIds",
     "DateRange",
     "Document",
     "EachOf",

@@ -1,4 +1,4 @@
-"""The picture of a week shows what the engine says, and is the one in ``docs``."""
+"""The examples do what they say, and the picture of a week is the one in ``docs``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import anyio
 import pytest
 
-from examples import week
+from examples import repeats, week
 from examples.week import Kind, Piece, Week
 from slotengine import SlotEngine, SlotQuery, State
 
@@ -161,3 +161,11 @@ def test_the_picture_in_the_docs_is_what_the_script_makes(tmp_path: Path) -> Non
     offered = Counter(one.kind for one in boxes(svg.decode()))["offered"]
     assert done.stdout == f"{out}: {offered} slots are offered\n"
     assert svg == (ROOT / "docs" / "pictures" / "week.svg").read_bytes()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_is_sent_twice_is_done_once(capsys: pytest.CaptureFixture[str], backend: str) -> None:
+    anyio.run(repeats.main, backend=backend)
+    assert capsys.readouterr().out == (
+        "with command ids: 2 holds, 2 bookings\nwithout command ids: 5 holds, 3 bookings\n"
+    )

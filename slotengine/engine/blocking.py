@@ -23,6 +23,7 @@ from slotengine.engine.values import Ask, Quota, Reservation, Statistics
 from slotengine.errors import EngineClosed, InvalidField, Refused, SlotError
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.clients import CommandId
     from slotengine.core.ledger.config import Kind, Setting
     from slotengine.core.offer.event_type import EventType
     from slotengine.core.time.schedule import Windows
@@ -149,7 +150,13 @@ class BlockingEngine:
 
     @overload
     def reserve(
-        self, what: Ask[R], /, *, jump: bool = False, wait: timedelta | None = None
+        self,
+        what: Ask[R],
+        /,
+        *,
+        jump: bool = False,
+        wait: timedelta | None = None,
+        command_id: CommandId | None = None,
     ) -> R: ...
 
     @overload
@@ -168,6 +175,7 @@ class BlockingEngine:
         past: bool = False,
         jump: bool = False,
         wait: timedelta | None = None,
+        command_id: CommandId | None = None,
     ) -> Reservation: ...
 
     @wraps(SlotEngine.reserve)

@@ -24,6 +24,7 @@ import anyio
 import anyio.lowlevel
 
 from slotengine.core.ledger.changes import Record, Waits
+from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.waitlist import Waitlist
 from slotengine.engine.background import Background, refuse_in_child
@@ -314,7 +315,13 @@ class SlotEngine:
 
     @overload
     async def reserve(
-        self, what: Ask[R], /, *, jump: bool = False, wait: timedelta | None = None
+        self,
+        what: Ask[R],
+        /,
+        *,
+        jump: bool = False,
+        wait: timedelta | None = None,
+        command_id: CommandId | None = None,
     ) -> R: ...
 
     @overload
@@ -333,6 +340,7 @@ class SlotEngine:
         past: bool = False,
         jump: bool = False,
         wait: timedelta | None = None,
+        command_id: CommandId | None = None,
     ) -> Reservation: ...
 
     async def reserve(
@@ -350,12 +358,13 @@ class SlotEngine:
         past: bool = False,
         jump: bool = False,
         wait: timedelta | None = None,
+        command_id: CommandId | None = None,
     ) -> Any:
         """Do as `LocalEngine.reserve`; or wait for a slot that is taken.
 
         With a ``wait``, a caller that finds the slot taken waits for it, or for all that a
         `Request` claims, for that long at most: first come, first served.  One that is
-        cancelled passes on what it was just given, unless it had a ``key``.
+        cancelled passes on what it was just given, unless it had a ``key`` or a ``command_id``.
 
         >>> from datetime import UTC
         >>> from slotengine import minutes
@@ -389,11 +398,11 @@ class SlotEngine:
                     start, length, (Claim(what, units),), holder, ttl, key, event_type,
                     quota=quota, past=past,
                 )  # fmt: skip
-            return await self._wait_for(self.local.proposal(request), wait, jump)
+            return await self._wait_for(self.local.proposal(request), wait, jump, command_id)
         return self._reserve(
             what, start, length,
             units=units, holder=holder, ttl=ttl, key=key, event_type=event_type, quota=quota,
-            past=past, jump=jump,
+            past=past, jump=jump, command_id=command_id,
         )  # fmt: skip
 
     adopt = _awaited(LocalEngine.adopt)
@@ -415,6 +424,7 @@ class SlotEngine:
         wait: timedelta | None = None,
         quota: Quota | None = None,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.reserve_slot`.
 
@@ -429,12 +439,15 @@ class SlotEngine:
                 event_type, start, length, ttl, only, enforce,
                 seats=seats, holder=holder, key=key, quota=quota,
             )  # fmt: skip
+            made = local.repeated(command_id)
+            if made is not None:
+                return made
             proposal = local.service.prepare(wanted, now=local.look())
-            return await self._wait_for(proposal, wait, jump)
+            return await self._wait_for(proposal, wait, jump, command_id)
         return local.reserve_slot(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
-            only=only, enforce=enforce, quota=quota, jump=jump,
+            only=only, enforce=enforce, quota=quota, jump=jump, command_id=command_id,
         )  # fmt: skip
 
     move_slot = _awaited(LocalEngine.move_slot)
@@ -545,13 +558,15 @@ class SlotEngine:
         self._check_here()
         await self._turns.give_way()
 
-    async def _wait_for(self, proposal: Proposal, wait: timedelta, jump: bool) -> Reservation:
+    async def _wait_for(
+        self, proposal: Proposal, wait: timedelta, jump: bool, command_id: CommandId | None
+    ) -> Reservation:
         self._check_here()
         local = self.local
         try:
-            found = local.reserve_or_wait(proposal, wait, jump=jump)
+            found = local.reserve_or_wait(proposal, wait, jump=jump, command_id=command_id)
             if isinstance(found, Waits):
-                found = await self.sleeping.answer(found.ticket)
+                found = await self.sleeping.answer(found.ticket, keep=command_id is not None)
         except Refused:
             local.refused += 1
             raise

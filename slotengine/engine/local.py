@@ -14,7 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from slotengine.core.ledger.changes import Change, Record, Waits
 from slotengine.core.ledger.checks import check_name, check_text
-from slotengine.core.ledger.commands import Annotate, Replace, Reserve
+from slotengine.core.ledger.clients import CommandId
+from slotengine.core.ledger.commands import (
+    ALL,
+    ANY,
+    EACH,
+    Annotate,
+    Cancel,
+    Choice,
+    Command,
+    Extend,
+    Move,
+    Release,
+    Replace,
+    Reserve,
+)
 from slotengine.core.ledger.config import Kind, Setting, SettingChange, check_kind
 from slotengine.core.ledger.extra import KEEP, Keep
 from slotengine.core.ledger.ledger import Ledger
@@ -182,7 +196,11 @@ class LocalEngine:
         self.service.add(event_type)
 
     def configure(
-        self, entries: Iterable[SettingChange], *, force: bool = False
+        self,
+        entries: Iterable[SettingChange],
+        *,
+        force: bool = False,
+        command_id: CommandId | None = None,
     ) -> tuple[Setting, ...]:
         """Change the configuration: do all that the entries say, or nothing.
 
@@ -190,7 +208,8 @@ class LocalEngine:
         whoever waits for a slot that is free now gets it, and slots are found by the new rules.
         What was reserved before stays as it is.
 
-        Returns what is set, without the entries that were so already.  A batch that would leave
+        Returns what is set, without the entries that were so already; nothing if it is a repeat
+        with the same ``command_id``.  A batch that would leave
         less than is taken is refused with what is in the way; with ``force`` it is done,
         and nothing new can be had there until enough has ended.
 
@@ -209,7 +228,9 @@ class LocalEngine:
         O(e) for the e entries of the configuration if one is removed or a schedule changes.
         """
         batch = listed("entries", entries)
-        done = self.service.configure(batch, now=self.read_clock(), force=bool(force))
+        done = self.service.configure(
+            batch, now=self.read_clock(), force=bool(force), client=command_id
+        )
         self.wake_if_due()
         return done
 
@@ -254,7 +275,9 @@ class LocalEngine:
     # --- Reserve -----------------------------------------------------------------------
 
     @overload
-    def reserve(self, what: Ask[T], /, *, jump: bool = False) -> T: ...
+    def reserve(
+        self, what: Ask[T], /, *, jump: bool = False, command_id: CommandId | None = None
+    ) -> T: ...
 
     @overload
     def reserve(
@@ -271,6 +294,7 @@ class LocalEngine:
         quota: Quota | None = None,
         past: bool = False,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation: ...
 
     def reserve(
@@ -287,6 +311,7 @@ class LocalEngine:
         quota: Quota | None = None,
         past: bool = False,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Any:
         """Hold a span of one resource for a while; or what a request says.
 
@@ -311,6 +336,9 @@ class LocalEngine:
         With ``jump`` it comes before all callers that wait, such as for what is promised
         already.  What is taken still counts.
 
+        With a ``command_id``, as every verb that changes something, it is done once however
+        often it is called; see `CommandIds`.
+
         >>> from datetime import UTC
         >>> from slotengine import Claim, minutes
         >>> engine = LocalEngine()
@@ -330,13 +358,13 @@ class LocalEngine:
         """
         if not isinstance(what, str):
             options = (start, length, units, holder, ttl, key, event_type, quota, past)
-            return self._reserve_value(value_of(what, options), jump)
-        if units != 1 or key is not None or units.__class__ is not int:
+            return self._reserve_value(value_of(what, options), jump, command_id)
+        if units != 1 or key is not None or command_id is not None or units.__class__ is not int:
             claims = (Claim(what, units),)
             request = Request(
                 start, length, claims, holder, ttl, key, event_type, quota=quota, past=past
             )
-            return self._reserve_value(request, jump)
+            return self._reserve_value(request, jump, command_id)
         begin, end = span_us(start, length)
         most = None if quota is None else quota_or_none(quota)
         lives = self.terms.default_ttl if ttl is None else ttl_us(ttl, 0)
@@ -354,56 +382,57 @@ class LocalEngine:
         return self.answer(entry)
 
     def _reserve_value(
-        self, what: Ask[Any], jump: bool
+        self, what: Ask[Any], jump: bool, client: CommandId | None
     ) -> Reservation | list[Reservation] | list[Reservation | Refused]:
         try:
             match what:
                 case AllOf():
-                    return self._reserve_all(what, jump)
+                    return self._reserve_all(what, jump, client)
                 case EachOf():
-                    return self._reserve_each(what, jump)
+                    return self._reserve_each(what, jump, client)
                 case OneOf():
-                    return self._reserve_one(what, jump)
+                    return self._reserve_one(what, jump, client)
                 case _:
                     proposal, now = self.proposal(what), self.read_clock()
-                    entry = self.ledger.reserve_proposal(
-                        proposal, uid=self._uid_for(proposal), now=now, jump=jump
-                    )
-                    return self.answer(entry)
+                    uids = (self._uid_for(proposal),)
+                    command = Reserve((proposal,), uids, jump=jump, client=client)
+                    return self.answer(self.ledger.do(command, now=now))
         except Refused:
             self.refused += 1
             raise
 
-    def _reserve_all(self, what: AllOf, jump: bool) -> list[Reservation]:
+    def _reserve_all(self, what: AllOf, jump: bool, client: CommandId | None) -> list[Reservation]:
         proposals, now = self._proposals("requests", what.requests), self.read_clock()
         if what.series and proposals:
             proposals = in_series(self._uid_for(proposals[0]), proposals)
-        uids = [self._uid_for(one) for one in proposals]
-        entries = self.ledger.reserve_all(proposals, uids=uids, now=now, jump=jump)
-        return [self.answer(entry) for entry in entries]
+        uids = tuple(map(self._uid_for, proposals))
+        command = Reserve(tuple(proposals), uids, ALL, jump=jump, client=client)
+        answers = self.ledger.step(command, now).answers
+        return [self._answered(answer) for answer in answers]
 
-    def _reserve_each(self, what: EachOf, jump: bool) -> list[Reservation | Refused]:
+    def _reserve_each(
+        self, what: EachOf, jump: bool, client: CommandId | None
+    ) -> list[Reservation | Refused]:
         proposals, now = self._proposals("requests", what.requests), self.read_clock()
-        uids = [self._uid_for(one) for one in proposals]
-        results = self.ledger.reserve_each(proposals, uids=uids, now=now, jump=jump)
-        self.refused += sum(isinstance(result, Refused) for result in results)
-        return [
-            result if isinstance(result, Refused) else self.answer(result) for result in results
-        ]
+        uids = tuple(map(self._uid_for, proposals))
+        command = Reserve(tuple(proposals), uids, EACH, jump=jump, client=client)
+        answers = self.ledger.step(command, now).answers
+        self.refused += sum(isinstance(answer, Refused) for answer in answers)
+        return [one if isinstance(one, Refused) else self._answered(one) for one in answers]
 
-    def _reserve_one(self, what: OneOf, jump: bool) -> Reservation:
+    def _reserve_one(self, what: OneOf, jump: bool, client: CommandId | None) -> Reservation:
         proposals, now = self._proposals("candidates", what.candidates), self.read_clock()
         span, digest = span_or_none(what.load_in), None
         if what.key is not None:
             digest = digest_of_any(what.candidates, what.policy, what.weights, span)
-        entry = self.ledger.reserve_any(
-            proposals, uid=self._new_uid(proposals[0].bucket() if proposals else 0), now=now,
-            policy=what.policy, weights=what.weights, load_in=span, key=what.key, digest=digest,
-            jump=jump,
-        )  # fmt: skip
-        return self.answer(entry)
+        uid = self._new_uid(proposals[0].bucket() if proposals else 0)
+        choice = Choice(what.policy, what.weights, span)
+        command = Reserve(
+            tuple(proposals), (uid,), ANY, choice, what.key, digest, jump=jump, client=client
+        )
+        return self.answer(self.ledger.do(command, now=now))
 
-    def adopt(self, request: Request) -> Reservation:
+    def adopt(self, request: Request, *, command_id: CommandId | None = None) -> Reservation:
         """Let a booking stand that was made elsewhere, whatever is in its way.
 
         For data that is there already, such as two bookings of one room at a time.
@@ -431,7 +460,11 @@ class LocalEngine:
         `InvalidField`.  O(c log n) for c claims.
         """
         proposal, now = self.proposal(request), self.read_clock()
-        return self.answer(self.service.adopt(proposal, uid=self._uid_for(proposal), now=now))
+        made = self.repeated(command_id)
+        if made is not None:
+            return made
+        uid = self._uid_for(proposal)
+        return self.answer(self.service.adopt(proposal, uid=uid, now=now, client=command_id))
 
     # --- Event types ---------------------------------------------------------------------
 
@@ -449,6 +482,7 @@ class LocalEngine:
         enforce: bool = True,
         quota: Quota | None = None,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Hold a slot of an event type, by its rules: in one step, with the right resources.
 
@@ -467,9 +501,18 @@ class LocalEngine:
             event_type, start, length, ttl, only, enforce,
             seats=seats, holder=holder, key=key, quota=quota,
         )  # fmt: skip
-        return self._view(self.reserve_slot_request(ask, jump=jump))
+        made = self.repeated(command_id)
+        if made is not None:
+            return made
+        return self._view(self.reserve_slot_request(ask, jump=jump, command_id=command_id))
 
-    def reserve_slot_request(self, request: SlotRequest, *, jump: bool = False) -> Entry:
+    def reserve_slot_request(
+        self,
+        request: SlotRequest,
+        *,
+        jump: bool = False,
+        command_id: CommandId | None = None,
+    ) -> Entry:
         """Do the same as `reserve_slot`, in terms of the core.
 
         The entry may be read until the engine is next called.
@@ -477,7 +520,7 @@ class LocalEngine:
         now = self.read_clock()
         try:
             uid = self._new_uid(self.service.bucket(request.event_type))
-            entry = self.service.reserve(request, uid=uid, now=now, jump=jump)
+            entry = self.service.reserve(request, uid=uid, now=now, jump=jump, client=command_id)
         except Refused:
             self.refused += 1
             raise
@@ -497,6 +540,7 @@ class LocalEngine:
         enforce: bool = True,
         version: int | None = None,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Re-slot a live hold or a booking by the rules of its event type, keeping its uid.
 
@@ -508,6 +552,9 @@ class LocalEngine:
 
         Raises as `reserve_slot` and `extend` do.
         """
+        moved = self.repeated(command_id)
+        if moved is not None:
+            return moved
         current = self._current(uid)
         if event_type is None:
             if current.event_type is None:
@@ -517,7 +564,10 @@ class LocalEngine:
         if seats is None:
             seats = 1 if current.seats is None else current.seats.wanted
         ask = self.slot_request(event_type, start, length, ttl, only, enforce, seats=seats)
-        entry = self.move_slot_request(uid, ask, renew=ttl is not None, version=version, jump=jump)
+        entry = self.move_slot_request(
+            uid, ask,
+            renew=ttl is not None, version=version, jump=jump, command_id=command_id,
+        )  # fmt: skip
         return self._view(entry)
 
     def move_slot_request(
@@ -528,13 +578,17 @@ class LocalEngine:
         renew: bool = False,
         version: int | None = None,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Entry:
         """Do the same as `move_slot`, in terms of the core; with ``renew`` for the request's TTL.
 
         The entry may be read until the engine is next called.
         """
         now = self.read_clock()
-        entry = self.service.move(uid, request, now=now, renew=renew, version=version, jump=jump)
+        entry = self.service.move(
+            uid, request,
+            now=now, renew=renew, version=version, jump=jump, client=command_id,
+        )  # fmt: skip
         self._mind_maintenance()
         return entry
 
@@ -603,7 +657,12 @@ class LocalEngine:
     # --- The life of a reservation -------------------------------------------------------
 
     def extend(
-        self, uid: str, *, ttl: timedelta | None = None, version: int | None = None
+        self,
+        uid: str,
+        *,
+        ttl: timedelta | None = None,
+        version: int | None = None,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Let a live hold live for ``ttl`` (by default the default) from now, in place.
 
@@ -611,8 +670,7 @@ class LocalEngine:
         `LifeExceeded` or `InvalidTTL`.  O(1).
         """
         lives = self.terms.default_ttl if ttl is None else ttl_us(ttl, 0)
-        now = self.read_clock()
-        return self.answer(self.ledger.extend(uid, ttl=lives, now=now, version=version))
+        return self._do(Extend(uid, lives, version, command_id))
 
     def move(
         self,
@@ -625,6 +683,7 @@ class LocalEngine:
         version: int | None = None,
         past: bool = False,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Re-slot a live hold or a booking in one step, keeping its uid, units and buffers.
 
@@ -654,11 +713,14 @@ class LocalEngine:
                     "to",
                     f"must be given without length, resource, ttl and past: the {name} has them",
                 )
-            return self._move_to_value(uid, to, version, jump)
+            return self._move_to_value(uid, to, version, jump, command_id)
         if not isinstance(to, datetime):
             raise InvalidField(
                 "to", f"must be a timezone-aware datetime, a Request or OneOf, not {to!r:.99}"
             )
+        moved = self.repeated(command_id)
+        if moved is not None:
+            return moved
         current = self._current(uid)
         if self.service.knows(current.event_type):
             only = None
@@ -668,7 +730,7 @@ class LocalEngine:
             return self.move_slot(
                 uid, to,
                 length=length, ttl=ttl, only=only, enforce=not past, version=version,
-                jump=jump,
+                jump=jump, command_id=command_id,
             )  # fmt: skip
         claims = current.claims
         if resource is not None:
@@ -686,19 +748,20 @@ class LocalEngine:
             seats=current.seats,
             past=past,
         )
-        return self._move_to_value(uid, request, version, jump)
+        return self._move_to_value(uid, request, version, jump, command_id)
 
     def _move_to_value(
-        self, uid: str, to: Ask[Any], version: int | None, jump: bool
+        self,
+        uid: str,
+        to: Ask[Any],
+        version: int | None,
+        jump: bool,
+        client: CommandId | None,
     ) -> Reservation:
         if not isinstance(to, OneOf):
             proposal = self.proposal(to)
-            now = self.read_clock()
             renew = isinstance(to, Request) and to.ttl is not None
-            entry = self.ledger.move(
-                uid, proposal, now=now, renew=renew, version=version, jump=jump
-            )
-            return self.answer(entry)
+            return self._do(Move(uid, (proposal,), renew, None, version, jump, client))
         candidates = listed("candidates", to.candidates)
         proposals = self._proposals("candidates", candidates)
         renewals = {request.ttl is not None for request in candidates}
@@ -706,13 +769,9 @@ class LocalEngine:
             raise InvalidField("ttl", "must be given for all candidates or for none")
         if to.key is not None:
             raise InvalidField("key", "is for what is reserved; what moves has a uid")
-        now = self.read_clock()
-        entry = self.ledger.move_any(
-            uid, proposals, now=now, renew=True in renewals,
-            policy=to.policy, weights=to.weights, load_in=span_or_none(to.load_in),
-            version=version, jump=jump,
-        )  # fmt: skip
-        return self.answer(entry)
+        choice = Choice(to.policy, to.weights, span_or_none(to.load_in))
+        renew = True in renewals
+        return self._do(Move(uid, tuple(proposals), renew, choice, version, jump, client))
 
     def confirm(
         self,
@@ -722,6 +781,7 @@ class LocalEngine:
         version: int | None = None,
         enforce: bool = True,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Turn a live hold into a booking; repeating it returns the same booking.
 
@@ -737,32 +797,43 @@ class LocalEngine:
         `SlotTaken` or `NoSeatsLeft` if it is no longer free, or others wait for it;
         and `AlreadyOver`, `TooSoon`, `NotBookable` or `OutsideHours`.
         """
-        now = self.read_clock()
+        confirmed = self.repeated(command_id)
+        if confirmed is not None:
+            return confirmed
         entry = self.service.confirm(
-            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce, jump=jump
-        )
+            uid, now=self.read_clock(), if_still_free=if_still_free, version=version,
+            enforce=enforce, jump=jump, client=command_id,
+        )  # fmt: skip
         return self.answer(entry)
 
-    def release(self, uid: str, *, version: int | None = None) -> Reservation:
+    def release(
+        self, uid: str, *, version: int | None = None, command_id: CommandId | None = None
+    ) -> Reservation:
         """Give a hold up; harmless to repeat, and after its expiry.
 
         Raises `UnknownReservation`, `StaleVersion`; and `WrongState` for a
         booking, which is to be cancelled.
         """
-        now = self.read_clock()
-        return self.answer(self.ledger.release(uid, now=now, version=version))
+        return self._do(Release(uid, version, command_id))
 
-    def cancel(self, uid: str, *, version: int | None = None) -> Reservation:
+    def cancel(
+        self, uid: str, *, version: int | None = None, command_id: CommandId | None = None
+    ) -> Reservation:
         """Give a booking up; harmless to repeat.
 
         Raises `UnknownReservation`, `StaleVersion`; and `WrongState` for a
         hold, which is to be released.
         """
-        now = self.read_clock()
-        return self.answer(self.ledger.cancel(uid, now=now, version=version))
+        return self._do(Cancel(uid, version, command_id))
 
     def replace(
-        self, uid: str, request: Request, *, version: int | None = None, jump: bool = False
+        self,
+        uid: str,
+        request: Request,
+        *,
+        version: int | None = None,
+        jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """End a hold or a booking and make another one in its place, in one step.
 
@@ -787,13 +858,12 @@ class LocalEngine:
         `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`.
         """
         proposal, now = self.proposal(request), self.read_clock()
-        command = Replace(uid, proposal, self._uid_for(proposal), version, jump)
+        command = Replace(uid, proposal, self._uid_for(proposal), version, jump, command_id)
         try:
-            entry = self.ledger.replace(command, now=now)
+            return self.answer(self.ledger.do(command, now=now))
         except Refused:
             self.refused += 1
             raise
-        return self.answer(entry)
 
     def annotate(
         self,
@@ -803,6 +873,7 @@ class LocalEngine:
         details: str | Keep | None = KEEP,
         tags: Iterable[str] | Keep = KEEP,
         version: int | None = None,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Replace the metadata, the details or the tags of a reservation; others stay.
 
@@ -826,8 +897,9 @@ class LocalEngine:
             details,
             tags if tags is KEEP else texts_of("tags", tags),
             version,
+            command_id,
         )
-        return self.answer(self.ledger.annotate(command, now=self.read_clock()))
+        return self._do(command)
 
     def forget_bookings(self, before: datetime) -> int:
         """Forget bookings that were over by some time, and return how many.
@@ -1086,13 +1158,37 @@ class LocalEngine:
     def _view(self, entry: Entry) -> Reservation:
         return Reservation(entry, self.ledger.state.now)
 
-    def reserve_or_wait(self, proposal: Proposal, wait: timedelta, *, jump: bool) -> Entry | Waits:
+    def repeated(self, command_id: CommandId | None) -> Reservation | None:
+        """Return what a command made or changed if this is a repeat of it, or None.
+
+        Asked before anything of the state is, since the state may be another one by now.
+        """
+        if command_id is None:
+            return None
+        entry = self.ledger.repeated(command_id, now=self.read_clock())
+        return None if entry is None else self.answer(entry)
+
+    def _do(self, command: Command) -> Reservation:
+        return self.answer(self.ledger.do(command, now=self.read_clock()))
+
+    def _answered(self, uid: object) -> Reservation:
+        return self.answer(self.ledger.state.entries[str(uid)])
+
+    def reserve_or_wait(
+        self,
+        proposal: Proposal,
+        wait: timedelta,
+        *,
+        jump: bool,
+        command_id: CommandId | None,
+    ) -> Entry | Waits:
         """Hold what is proposed, or let it wait for that long at most: for `SlotEngine`.
 
         What waits is answered by `Ledger.serve`, under its ticket.
         """
         lasts = duration_us(wait, "wait")
-        command = Reserve((proposal,), (self._uid_for(proposal),), wait=lasts, jump=jump)
+        uids = (self._uid_for(proposal),)
+        command = Reserve((proposal,), uids, wait=lasts, jump=jump, client=command_id)
         (answer,) = self.ledger.step(command, self.read_clock()).answers
         if isinstance(answer, Waits):
             self.wake_if_due()  # the wait may end before the sweeper would look

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar, overload
 
+from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.config import Setting, SettingChange
 from slotengine.core.ledger.extra import KEEP, Keep
 from slotengine.core.offer.availability import AvailableSlots
@@ -40,7 +41,13 @@ class Engine(Protocol):
 
     @overload
     async def reserve(
-        self, what: Ask[R], /, *, jump: bool = False, wait: timedelta | None = None
+        self,
+        what: Ask[R],
+        /,
+        *,
+        jump: bool = False,
+        wait: timedelta | None = None,
+        command_id: CommandId | None = None,
     ) -> R:
         """Do as `SlotEngine.reserve`."""
 
@@ -60,15 +67,20 @@ class Engine(Protocol):
         past: bool = False,
         jump: bool = False,
         wait: timedelta | None = None,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `SlotEngine.reserve`."""
 
     async def configure(
-        self, entries: Iterable[SettingChange], *, force: bool = False
+        self,
+        entries: Iterable[SettingChange],
+        *,
+        force: bool = False,
+        command_id: CommandId | None = None,
     ) -> tuple[Setting, ...]:
         """Do as `LocalEngine.configure`."""
 
-    async def adopt(self, request: Request) -> Reservation:
+    async def adopt(self, request: Request, *, command_id: CommandId | None = None) -> Reservation:
         """Do as `LocalEngine.adopt`."""
 
     async def reserve_slot(
@@ -86,6 +98,7 @@ class Engine(Protocol):
         wait: timedelta | None = None,
         quota: Quota | None = None,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.reserve_slot`."""
 
@@ -102,6 +115,7 @@ class Engine(Protocol):
         enforce: bool = True,
         version: int | None = None,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.move_slot`."""
 
@@ -123,7 +137,12 @@ class Engine(Protocol):
         """Do as `LocalEngine.imported`."""
 
     async def extend(
-        self, uid: str, *, ttl: timedelta | None = None, version: int | None = None
+        self,
+        uid: str,
+        *,
+        ttl: timedelta | None = None,
+        version: int | None = None,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.extend`."""
 
@@ -138,6 +157,7 @@ class Engine(Protocol):
         version: int | None = None,
         past: bool = False,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.move`."""
 
@@ -149,17 +169,28 @@ class Engine(Protocol):
         version: int | None = None,
         enforce: bool = True,
         jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.confirm`."""
 
-    async def release(self, uid: str, *, version: int | None = None) -> Reservation:
+    async def release(
+        self, uid: str, *, version: int | None = None, command_id: CommandId | None = None
+    ) -> Reservation:
         """Do as `LocalEngine.release`."""
 
-    async def cancel(self, uid: str, *, version: int | None = None) -> Reservation:
+    async def cancel(
+        self, uid: str, *, version: int | None = None, command_id: CommandId | None = None
+    ) -> Reservation:
         """Do as `LocalEngine.cancel`."""
 
     async def replace(
-        self, uid: str, request: Request, *, version: int | None = None, jump: bool = False
+        self,
+        uid: str,
+        request: Request,
+        *,
+        version: int | None = None,
+        jump: bool = False,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.replace`."""
 
@@ -171,6 +202,7 @@ class Engine(Protocol):
         details: str | Keep | None = KEEP,
         tags: Iterable[str] | Keep = KEEP,
         version: int | None = None,
+        command_id: CommandId | None = None,
     ) -> Reservation:
         """Do as `LocalEngine.annotate`."""
 

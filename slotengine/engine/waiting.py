@@ -27,10 +27,12 @@ TRIES_PER_TURN = 64
 class SleepingCall:
     """A call that sleeps until its command is answered: by a reservation, or an error."""
 
-    __slots__ = ("answered", "entry", "error")
+    __slots__ = ("answered", "entry", "error", "keep")
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
         self.answered = anyio.Event()
+        self.keep = keep
+        """Whether what it was given stays if the call is cancelled."""
         self.entry: Entry | None = None
         self.error: Exception | None = None
 
@@ -48,13 +50,14 @@ class SleepingCalls:
         self.on_answer: OnAnswer | None = None
         """Called with each ticket and its answer, before the call is woken; for tests and tools."""
 
-    async def answer(self, ticket: int) -> Entry:
+    async def answer(self, ticket: int, *, keep: bool = False) -> Entry:
         """Sleep until the command with a ticket is answered.
 
         Returns the reservation, or raises what refused it.  If the call is cancelled, its
-        command leaves the waitlist.
+        command leaves the waitlist, and what it was just given is passed on, unless it is to
+        ``keep`` that, because the command may be repeated.
         """
-        call = self._calls[ticket] = SleepingCall()
+        call = self._calls[ticket] = SleepingCall(keep=keep)
         try:
             await call.answered.wait()
         except BaseException:
@@ -70,14 +73,14 @@ class SleepingCalls:
     def abandon(self, ticket: int, call: SleepingCall) -> None:
         """Pass on what a cancelled call waited for, or was just given.
 
-        With a key it is kept: whoever repeats the request with the key gets it.  It is also
-        kept if it was changed since, because somebody knows of it.
+        With a key or a command id it is kept: whoever repeats the request with that gets it.
+        It is also kept if it was changed since, because somebody knows of it.
         """
         ledger, entry = self._ledger, call.entry
         now = ledger.state.now
         ledger.leave(ticket)
-        untouched = entry is not None and entry.key is None and entry.version == 1
-        if entry is not None and untouched and entry.state_at(now) is HELD:
+        kept = call.keep or entry is None or entry.key is not None or entry.version > 1
+        if entry is not None and not kept and entry.state_at(now) is HELD:
             ledger.step(Release(entry.uid), now)
         self._wake_sweeper()
 

@@ -198,6 +198,8 @@ class Clients:
 
 def _check(command_id: CommandId) -> None:
     """Raise `InvalidField` unless it can be the id of a command."""
+    if not isinstance(command_id, CommandId):
+        raise InvalidField("command_id", f"must be a CommandId, not {command_id!r:.99}")
     session, number, awaited = command_id
     if session.__class__ is not bytes or len(session) != SESSION_LENGTH:
         raise InvalidField("session", f"must be {SESSION_LENGTH} bytes, not {session!r:.99}")

@@ -66,6 +66,7 @@ from slotengine.core.ledger.occupancy import live_members
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota, check_quota
+from slotengine.core.ledger.repeats import answered_before
 from slotengine.core.ledger.reservation import (
     ANYTHING_GOES,
     EXPIRE,
@@ -93,6 +94,7 @@ from slotengine.errors import (
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.changes import Record
+    from slotengine.core.ledger.clients import CommandId
     from slotengine.core.ledger.commands import Annotate
     from slotengine.core.ledger.configuration import Configuration
     from slotengine.core.ledger.index import Page, Place, Query
@@ -158,6 +160,20 @@ class Ledger:
         if now >= state.maintenance_due:
             self._maintain(now, self.maintenance)
         return self._do(command, now)
+
+    def do(self, command: Command, *, now: int) -> Entry:
+        """Do a command as `step` does, and return the reservation that is its only answer."""
+        return self._only(self.step(command, now))
+
+    def repeated(self, command_id: CommandId, *, now: int) -> Entry | None:
+        """Return the only answer of a command if it was done before, or None.  O(1).
+
+        For callers who work out a command from the state, which may be another one by now.
+        Raises `UnknownReservation` if what came of the command is forgotten; `SessionExpired`
+        or `InvalidField`.
+        """
+        uids = answered_before(self.state, command_id, 1, self.time(now))
+        return None if uids is None else self.state.entries[uids[0]]
 
     def _do(self, command: Command, now: int, ticket: int = NEWCOMER) -> Decision:
         """Decide and do as `step`, at the latest time seen, and without maintenance before."""
@@ -361,7 +377,12 @@ class Ledger:
         return self.state.configuration
 
     def configure(
-        self, entries: Iterable[SettingChange], *, now: int | None = None, force: bool = False
+        self,
+        entries: Iterable[SettingChange],
+        *,
+        now: int | None = None,
+        force: bool = False,
+        client: CommandId | None = None,
     ) -> tuple[Setting, ...]:
         """Change the configuration: all that the entries say, or nothing.
 
@@ -377,7 +398,7 @@ class Ledger:
         >>> ledger.configure([Put(Kind.RESOURCE, "room-1", ResourceConfig(capacity=2))])[0].version
         1
         """
-        command = Configure(tuple(entries), force)
+        command = Configure(tuple(entries), force, client)
         changes = self.step(command, self.state.now if now is None else now).changes
         if not changes:
             return ()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slotengine.core.ledger.changes import Answered, Change, Decision, Waits
 from slotengine.core.ledger.clients import Answer, CommandId, Outcome
 from slotengine.core.ledger.commands import EACH, Command, Reserve
+from slotengine.core.ledger.config import Configure
 from slotengine.errors import InvalidField, Refused, UnknownReservation
 
 if TYPE_CHECKING:
@@ -33,17 +34,16 @@ def decide_once(
     command_id = command.client
     assert command_id is not None
     plain = command._replace(client=None)
-    before = state.clients.find(command_id, now)
-    if before is None:
-        decision = decide(plain)
-    elif isinstance(plain, Reserve) and plain.mode is EACH:
-        decision = _decide_rest(state, plain, before, now, decide)
+    if isinstance(plain, Reserve) and plain.mode is EACH:
+        before = state.clients.find(command_id, now)
+        decision = (
+            decide(plain) if before is None else _decide_rest(state, plain, before, now, decide)
+        )
     else:
-        uids = [one.uid for one in before if one is not None]
-        for uid in uids:
-            if not state.knows(uid, now):
-                raise UnknownReservation(uid)
-        return Decision((), tuple(uids))
+        uids = answered_before(state, command_id, _answers(plain), now)
+        if uids is not None:
+            return Decision((), uids)
+        decision = decide(plain)
     if not decision.changes:
         expires_at = state.clients.expires_at(command_id.session)
         return decision._replace(
@@ -56,6 +56,37 @@ def decide_once(
     return decision._replace(answered=_answered(state, command_id, decision, now))
 
 
+def answered_before(
+    state: LedgerState, command_id: CommandId, answers: int, now: int
+) -> tuple[str, ...] | None:
+    """Return the uids that were answered to a command if it is a repeat, or None.
+
+    Raises `UnknownReservation` if one of them is forgotten; `InvalidField` if another
+    command, with another number of answers, had the id; and `SessionExpired`.
+    """
+    before = state.clients.find(command_id, now)
+    if before is None:
+        return None
+    uids = tuple(one.uid for one in before if one is not None)
+    if not answers == len(uids) == len(before):
+        raise _other_command()
+    for uid in uids:
+        if not state.knows(uid, now):
+            raise UnknownReservation(uid)
+    return uids
+
+
+def _answers(command: Command) -> int:
+    """Return how many answers a command has, if none of its requests is refused."""
+    if isinstance(command, Configure):
+        return 0
+    return len(command.uids) if isinstance(command, Reserve) else 1
+
+
+def _other_command() -> InvalidField:
+    return InvalidField("number", "was given to another command before; use another")
+
+
 def _decide_rest(
     state: LedgerState,
     command: Reserve,
@@ -65,7 +96,7 @@ def _decide_rest(
 ) -> Decision:
     """Decide those requests of a batch that were refused before."""
     if len(before) != len(command.requests):
-        raise InvalidField("number", "was given to another command before; use another")
+        raise _other_command()
     answers: list[str | Refused | Waits] = []
     for i, one in enumerate(before):
         if one is None or state.knows(one.uid, now):

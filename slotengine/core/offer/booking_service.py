@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from slotengine.core.ledger.checks import check_schedule, check_text, is_count
+from slotengine.core.ledger.commands import Adopt, Confirm, Move, Reserve
 from slotengine.core.ledger.config import (
     EVENT_TYPE,
     EventTypeConfig,
@@ -32,6 +33,7 @@ from slotengine.core.time.schedule_text import schedule_text
 from slotengine.errors import InvalidField, TooManyUnits, UnknownEventType, UnknownReservation
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.clients import CommandId
     from slotengine.core.time.schedule import Windows
 
 FIRST_STEP: Final = DAY
@@ -72,14 +74,19 @@ class BookingService:
         self.ledger.configure([Put(EVENT_TYPE, event_type.id, event_type)], now=now)
 
     def configure(
-        self, entries: Iterable[SettingChange], *, now: int, force: bool = False
+        self,
+        entries: Iterable[SettingChange],
+        *,
+        now: int,
+        force: bool = False,
+        client: CommandId | None = None,
     ) -> tuple[Setting, ...]:
         """Change the configuration as `Ledger.configure` does, to what can be written down.
 
         Raises also `InvalidField` for an event type with rules that contradict each other, and
         for a schedule of a class that has no text.
         """
-        return self.ledger.configure(map(_plain, entries), now=now, force=force)
+        return self.ledger.configure(map(_plain, entries), now=now, force=force, client=client)
 
     def knows(self, event_type: str | None) -> bool:
         """Return whether an event type has this id."""
@@ -138,7 +145,15 @@ class BookingService:
 
     # --- Reserving -------------------------------------------------------------------------
 
-    def reserve(self, request: SlotRequest, *, uid: str, now: int, jump: bool = False) -> Entry:
+    def reserve(
+        self,
+        request: SlotRequest,
+        *,
+        uid: str,
+        now: int,
+        jump: bool = False,
+        client: CommandId | None = None,
+    ) -> Entry:
         """Hold a slot by the rules of its event type, in one step.  O(h log n) for h hosts.
 
         Raises `UnknownEventType`, `TooSoon` or `NotBookable`, and what
@@ -146,7 +161,8 @@ class BookingService:
         """
         rules, now = self.rules_of(request.event_type), self.ledger.time(now)
         rule = rules.start_rule(now) if request.enforce else None
-        if rules.sole_resource is not None and request.key is None and request.only is None:
+        plain = request.key is None and request.only is None and client is None
+        if rules.sole_resource is not None and plain:
             # The shortcut without a proposal takes 3.0 µs in all, instead of 6.2.
             rules.seats_of(request.seats)
             length = rules.length_of(request.length)
@@ -160,16 +176,18 @@ class BookingService:
                 quota=request.quota, jump=jump,
             )  # fmt: skip
         proposal = rules.proposal(request, rule, ttl=self._default_ttl)
-        return self.ledger.reserve_proposal(proposal, uid=uid, now=now, jump=jump)
+        return self.ledger.do(Reserve((proposal,), (uid,), jump=jump, client=client), now=now)
 
-    def adopt(self, proposal: Proposal, *, uid: str, now: int) -> Entry:
+    def adopt(
+        self, proposal: Proposal, *, uid: str, now: int, client: CommandId | None = None
+    ) -> Entry:
         """Add a booking as `Ledger.adopt` does, and count it towards its event type's limits."""
         check_text("event_type", proposal.event_type)
         if self.knows(proposal.event_type):
             rules = self.rules_of(proposal.event_type or "")
             claims = rules.limit_claims(proposal.start, proposal.end - proposal.start)
             proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
-        return self.ledger.adopt(proposal, uid=uid, now=now)
+        return self.ledger.do(Adopt(proposal, uid, client), now=now)
 
     def prepare(self, request: SlotRequest, *, now: int) -> Proposal:
         """Return what a request asks of the ledger.
@@ -191,6 +209,7 @@ class BookingService:
         version: int | None = None,
         enforce: bool = True,
         jump: bool = False,
+        client: CommandId | None = None,
     ) -> Entry:
         """Confirm a hold as `Ledger.confirm` does.
 
@@ -209,10 +228,8 @@ class BookingService:
             rules = self.rules_of(entry.event_type or "")
             rule = rules.start_rule(now)
             closed = rules.closed(entry.start, entry.end, entry.all_claims())
-        return self.ledger.confirm(
-            uid, now=now, if_still_free=if_still_free, version=version, enforce=enforce,
-            rule=rule, closed=closed, jump=jump,
-        )  # fmt: skip
+        command = Confirm(uid, if_still_free, version, enforce, rule, closed, jump, client)
+        return self.ledger.do(command, now=now)
 
     def move(
         self,
@@ -223,6 +240,7 @@ class BookingService:
         renew: bool = False,
         version: int | None = None,
         jump: bool = False,
+        client: CommandId | None = None,
     ) -> Entry:
         """Move a live hold or a booking to the requested slot, keeping its uid.
 
@@ -239,7 +257,8 @@ class BookingService:
         if request.enforce and not stays:
             self.ledger.check_movable(uid, now=now, version=version)
             rules.check_start(request.start, now)
-        return self.ledger.move(uid, proposal, now=now, renew=renew, version=version, jump=jump)
+        command = Move(uid, (proposal,), renew, None, version, jump, client)
+        return self.ledger.do(command, now=now)
 
     @property
     def _default_ttl(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -68,6 +70,12 @@ def test_a_session_ends_when_it_is_idle() -> None:
         with pytest.raises(SessionExpired):
             clients.find(CommandId(SESSION, number, 0), end)
     assert (len(clients), clients.due) == (0, NEVER)
+
+
+@pytest.mark.parametrize("wrong", [None, "x", (SESSION, 3, 3)])
+def test_what_is_no_id_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidField, match="command_id must be a CommandId"):
+        known().find(wrong, OPENED + 7)
 
 
 def test_a_session_that_is_not_known_has_to_be_new() -> None:

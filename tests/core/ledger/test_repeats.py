@@ -23,6 +23,7 @@ from slotengine.core.ledger.commands import (
     Release,
     Reserve,
 )
+from slotengine.core.ledger.config import Configure
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -163,6 +164,43 @@ def test_requests_of_a_batch_that_were_refused_are_decided_anew(ledger: Ledger) 
     with pytest.raises(InvalidField, match="number was given to another command"):
         ledger.step(command._replace(requests=requests[:3]), later)
     ledger.check_invariants()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Release("a", client=sent(0)),
+        Configure((), client=sent(0)),
+        Reserve((slot(30),), ("d",), client=sent(0)),
+        Reserve((slot(30), slot(40), slot(50)), ("d", "e", "f"), Mode.ALL, client=sent(0)),
+    ],
+    ids=["one", "none", "one request", "three"],
+)
+def test_another_command_with_the_same_id_is_refused_if_it_has_other_answers(
+    ledger: Ledger, other: Command
+) -> None:
+    both = Reserve((slot(10), slot(20)), ("a", "b"), Mode.EACH, client=sent(0))
+    ledger.step(both, NOW)
+    with untouched(ledger), pytest.raises(InvalidField, match="given to another command"):
+        decide(ledger.state, other, NOW)
+
+
+def test_a_batch_of_which_a_part_was_refused_is_not_repeated_by_one_request(
+    ledger: Ledger,
+) -> None:
+    both = Reserve((slot(10), slot(10)), ("a", "b"), Mode.EACH, client=sent(0))
+    ledger.step(both, NOW)
+    with pytest.raises(InvalidField, match="given to another command"):
+        ledger.step(Release("a", client=sent(0)), NOW)
+
+
+def test_it_can_be_asked_whether_a_command_is_a_repeat(ledger: Ledger) -> None:
+    assert ledger.repeated(sent(0), now=NOW) is None
+    made = ledger.do(Reserve((slot(10),), ("a",), client=sent(0)), now=NOW)
+    assert ledger.repeated(sent(0), now=NOW) is made
+    assert ledger.repeated(sent(0), now=NOW - IDLE) is made  # time does not go backwards
+    with pytest.raises(SessionExpired):
+        ledger.repeated(sent(0), now=NOW + IDLE)
 
 
 def test_a_command_that_waits_is_done_once(ledger: Ledger) -> None:
