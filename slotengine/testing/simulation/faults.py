@@ -4,11 +4,11 @@ Each breaks slotengine in one way for as long as a block lasts.  They test the t
 `slotengine simulate --fault NAME` must fail, and soon.
 
 >>> from slotengine.core.ledger.ledger import Ledger
->>> before = Ledger.extend
+>>> before = Ledger.step
 >>> with fault("version-not-raised"):
-...     Ledger.extend is before
+...     Ledger.step is before
 False
->>> Ledger.extend is before
+>>> Ledger.step is before
 True
 
 A fault replaces public methods by name.  So the tests notice if such a method is
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from slotengine.core.ledger import decide as deciding
 from slotengine.core.ledger import ledger as stepping
 from slotengine.core.ledger.changes import Change, Decision
-from slotengine.core.ledger.commands import Command, Mode, Move, Reserve
+from slotengine.core.ledger.commands import Command, Confirm, Extend, Mode, Move, Reserve
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.occupancy import Occupancy
@@ -243,26 +243,30 @@ def _half(right: Method) -> Method:
 # --- Records ----------------------------------------------------------------------------
 
 
-@_breaks("version-not-raised", Ledger, "extend")
+@_breaks("version-not-raised", Ledger, "step")
 def _same_version(right: Method) -> Method:
     """Extending a hold does not raise its version."""
 
-    def extend(self: Ledger, uid: str, **how: Any) -> Entry:
-        entry: Entry = right(self, uid, **how)
-        entry.version -= 1
-        return entry
+    def step(self: Ledger, command: Command, now: int) -> Decision:
+        decision: Decision = right(self, command, now)
+        if isinstance(command, Extend):
+            self.state.entries[command.uid].version -= 1
+        return decision
 
-    return extend
+    return step
 
 
-@_breaks("key-forgotten", Ledger, "reserve_proposal")
+@_breaks("key-forgotten", stepping, "decide")
 def _keyless(right: Method) -> Method:
     """A request that is repeated with its key makes another hold."""
 
-    def reserve_proposal(self: Ledger, proposal: Proposal, **how: Any) -> Entry:
-        return right(self, proposal._replace(key=None), **how)  # type: ignore[no-any-return]
+    def decide(state: LedgerState, command: Command, *about: int) -> Decision:
+        if isinstance(command, Reserve):
+            requests = tuple(request._replace(key=None) for request in command.requests)
+            command = command._replace(requests=requests)
+        return right(state, command, *about)  # type: ignore[no-any-return]
 
-    return reserve_proposal
+    return decide
 
 
 @_breaks("key-mistaken", values, "asked_by")
@@ -292,10 +296,16 @@ def _in_its_turn(right: Method) -> Method:
     return carry_out
 
 
-@_breaks("stale-version-accepted", Ledger, "confirm")
+@_breaks("stale-version-accepted", stepping, "decide")
 def _any_version(right: Method) -> Method:
     """A change with a stale version is accepted."""
-    return lambda self, uid, *, version=None, **how: right(self, uid, **how)
+
+    def decide(state: LedgerState, command: Command, *about: int) -> Decision:
+        if isinstance(command, Confirm):
+            command = command._replace(version=None)
+        return right(state, command, *about)  # type: ignore[no-any-return]
+
+    return decide
 
 
 @_breaks("unrecorded-extension", LedgerState, "apply")
@@ -310,19 +320,19 @@ def _unrecorded(right: Method) -> Method:
     return apply
 
 
-@_breaks("booking-lapses", Ledger, "confirm")
+@_breaks("booking-lapses", Ledger, "step")
 def _lapses(right: Method) -> Method:
     """A booking ends when its hold would have expired."""
 
-    def confirm(self: Ledger, uid: str, **how: Any) -> Entry:
-        entry = self.get(uid, now=how["now"])
+    def step(self: Ledger, command: Command, now: int) -> Decision:
+        entry = self.get(command.uid, now=now) if isinstance(command, Confirm) else None
         until = LAST_US if entry is None else entry.until
-        booked: Entry = right(self, uid, **how)
-        if until <= LAST_US and booked.state is State.CONFIRMED and booked.until > LAST_US:
-            booked.until = until
-        return booked
+        decision: Decision = right(self, command, now)
+        if entry is not None and until <= LAST_US < entry.until:
+            entry.until = until
+        return decision
 
-    return confirm
+    return step
 
 
 # --- Booking rules ------------------------------------------------------------------------
