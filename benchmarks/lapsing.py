@@ -29,7 +29,7 @@ from benchmarks.measure import (
     without_collector,
     worst_stretch,
 )
-from slotengine import Event, SlotEngine, SystemClock, Verb
+from slotengine import Event, LocalEngine, SlotEngine, SystemClock, Verb
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.testing import SimClock
 
@@ -60,8 +60,12 @@ async def mass_expiry(holds: int, guard: Guard) -> dict[str, float]:
         population = Population(holds, RESOURCES)
         for name in population.names:
             engine.add_resource(name)
-        for name, start in population.bookings():
-            engine.local.reserve(name, from_us(start), LENGTH, ttl=HOUR, past=True)
+
+        def fill(local: LocalEngine) -> None:
+            for name, start in population.bookings():
+                local.reserve(name, from_us(start), LENGTH, ttl=HOUR, past=True)
+
+        await engine.run(fill)
         gc.collect()  # collect what earlier runs left behind
         await anyio.sleep(0.01)  # by now, the sweeper waits
         clock.set(clock.moment + HOUR)

@@ -29,11 +29,13 @@ from slotengine import (
     HoldExpired,
     KeyReused,
     LifeExceeded,
+    LocalEngine,
     NoneFree,
     QuotaExceeded,
     Refused,
     Request,
     Reservation,
+    Slot,
     SlotEngine,
     SlotQuery,
     SlotTaken,
@@ -395,12 +397,18 @@ class Customers:
         """List slots, and reserve the last one, which must succeed."""
         talk, now = f"talk-{self._some()}", self._engine.now()
         reach = timedelta(seconds=max(self._plan.horizon_s, 120))
-        offered = await self._engine.slots(SlotQuery(talk, now, now + reach))
+        wanted = self._rng.random() < 0.3
+
+        def take_the_last(local: LocalEngine) -> tuple[list[Slot], Reservation | None]:
+            offered = local.slots(SlotQuery(talk, now, now + reach))
+            if not wanted or not offered:
+                return offered, None
+            start = offered[-1].start
+            return offered, local.reserve_slot(talk, start, holder=self._guest(), ttl=self._ttl())
+
+        offered, hold = await self._engine.run(take_the_last)
         self._in_order([slot.start for slot in offered], now)
-        if offered and self._rng.random() < 0.3:
-            hold = self._engine.local.reserve_slot(
-                talk, offered[-1].start, holder=self._guest(), ttl=self._ttl()
-            )
+        if hold is not None:
             self._given(hold)
 
     async def _next_free(self) -> None:

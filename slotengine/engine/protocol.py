@@ -1,4 +1,4 @@
-"""What every engine does: the verbs as coroutines.
+"""What every engine does: the verbs as coroutines, and the time by which it decides.
 
 Write a service against `Engine`, and it takes a `SlotEngine`, one of your own that stands
 before one, or a stand-in for tests.  What is local to a process is not part of it: making
@@ -38,6 +38,17 @@ class Engine(Protocol):
     ...     return (await engine.reserve(room, start, minutes(30))).uid
     >>> engine: Engine = SlotEngine()
     """
+
+    @property
+    def ttl_bounds(self) -> tuple[timedelta, timedelta]:
+        """The shortest and the longest TTL that a hold may have."""
+
+    @property
+    def default_ttl(self) -> timedelta:
+        """How long a hold lives if the caller does not say."""
+
+    def now(self) -> datetime:
+        """Return the time by which the engine decides."""
 
     @overload
     async def reserve(

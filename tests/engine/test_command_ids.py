@@ -193,8 +193,8 @@ def test_every_verb_that_changes_a_reservation_can_be_repeated() -> None:
     assert said | {"reserve"} == named
     # What reads, and what does the same when it is done again.
     assert {name for name in vars(Engine) if not name.startswith("_")} - named == {
-        "busy", "find", "forget_bookings", "get", "imported", "is_free", "next_free", "openings",
-        "replace_busy", "reservations", "slots",
+        "busy", "default_ttl", "find", "forget_bookings", "get", "imported", "is_free", "next_free",
+        "now", "openings", "replace_busy", "reservations", "slots", "ttl_bounds",
     }  # fmt: skip
 
 

@@ -135,6 +135,7 @@ CALLS: dict[str, Callable[[SlotEngine, str], object]] = {
     "subscribe": lambda e, _: e.subscribe(),
     "statistics": lambda e, _: e.statistics(),
     "now": lambda e, _: e.now(),
+    "look": lambda e, _: e.look(),
     "check_invariants": lambda e, _: e.check_invariants(),
     "observe": lambda e, _: e.observe(print),
     "record": lambda e, _: e.record(print),

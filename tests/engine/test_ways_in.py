@@ -10,6 +10,7 @@ import pytest
 from slotengine import BlockingEngine, EngineClosed, InvalidField, SlotEngine, State, minutes
 from slotengine.core.ledger.changes import Change, Forgotten, Record
 from slotengine.core.ledger.reservation import Entry, Verb
+from slotengine.core.time.instant import to_us
 from slotengine.engine.events import Event
 from slotengine.engine.local import FORGOTTEN_PER_TURN
 from slotengine.engine.turns import Turns
@@ -128,3 +129,10 @@ async def test_only_records_are_replayed_and_only_a_function_keeps_them() -> Non
     for records in (None, ["record"]):
         with pytest.raises(InvalidField, match="records"):
             engine.replay(records)  # type: ignore[arg-type]
+
+
+async def test_the_time_is_told_in_two_forms(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock) as engine:
+        assert engine.look() == to_us(engine.now()) == clock.now()
+    with pytest.raises(EngineClosed):
+        engine.look()

@@ -171,8 +171,7 @@ class _Adapter:
                             if content.is_eof()
                             else await self._received(request, admitted.bound)
                         )
-                    handled = service.handle(admitted, sent)
-                    response = handled if isinstance(handled, Response) else await handled
+                    response = await service.handle(admitted, sent)
                 except HttpError as error:  # from reading the body
                     response, close = service.refused(admitted, error), True
                 finally:

@@ -36,6 +36,7 @@ from slotengine.core.ledger.reservation import State
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import MINUTE as MINUTE_US
 from slotengine.engine.engine import SlotEngine
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import Quota as EngineQuota
 from slotengine.engine.values import Reservation
 from slotengine.errors import Refused, TooSoon, UnknownReservation, WrongState
@@ -64,7 +65,6 @@ class Reservations:
         quotas: CallerQuotas,
     ) -> None:
         self._catalog = catalog
-        self._engine = engine
         self._enforce = enforce_availability
         least, most = _bounds(engine)
         self._bounds = Bounds(least, most)
@@ -85,7 +85,9 @@ class Reservations:
         """How long a hold may last, in minutes."""
         return self._bounds
 
-    def hold(self, caller: Caller, holder: str, raw: bytes) -> Reply | HttpError:
+    def hold(
+        self, caller: Caller, holder: str, raw: bytes, local: LocalEngine
+    ) -> Reply | HttpError:
         """Hold a slot for a holder, within the caller's quota.
 
         Raises `HttpError`.  A refusal is returned instead, since that is usual and costs less.
@@ -98,16 +100,16 @@ class Reservations:
             user_id, wanted, allowance.default_hold_minutes, holder, allowance.quota
         )
         try:
-            held = self._engine.local.reserve_slot_request(request)
+            held = local.reserve_slot_request(request)
         except Refused as refusal:
             if isinstance(refusal, TooSoon):  # the engine's refusal of the past
-                self._check_not_past(request)
+                self._check_not_past(request, local)
             return refusal_error(refusal, event_type, wanted.start_sent)
         return 201, _success_body(event_type, request, held.uid, held.until)
 
-    def read(self, uid: str) -> Reply:
+    def read(self, uid: str, local: LocalEngine) -> Reply:
         """Return a hold; an expired one, too, while the engine remembers it."""
-        found = self.find(uid)
+        found = self.find(uid, local)
         if found is None or found.state not in {State.HELD, State.EXPIRED}:
             return 200, success(None)
         assert found.event_type is not None
@@ -121,7 +123,7 @@ class Reservations:
         )
         return 200, success(data)
 
-    def move(self, uid: str, caller: Caller, raw: bytes) -> Reply:
+    def move(self, uid: str, caller: Caller, raw: bytes, local: LocalEngine) -> Reply:
         """Move a hold to a slot, which may be the same, and renew it.
 
         The hold keeps its holder and quota, whoever moves it.  Raises `HttpError`.
@@ -132,28 +134,28 @@ class Reservations:
         if wanted.reservation_duration is not None:
             user_id = caller.user()
             _check_caller(user_id)
-        held = self.find(uid)
+        held = self.find(uid, local)
         if held is None or held.state is not State.HELD:
             raise _not_found(uid)
         hold_minutes = self._allowances[caller.quota_kind].default_hold_minutes
         event_type, request = self._resolve(user_id, wanted, hold_minutes)
         if held.seats is not None:
             request = request._replace(seats=held.seats.wanted)
-        self._check_not_past(request)
+        self._check_not_past(request, local)
         try:
-            moved = self._engine.local.move_slot_request(uid, request, renew=True)
+            moved = local.move_slot_request(uid, request, renew=True)
         except (UnknownReservation, WrongState):
             raise _not_found(uid) from None
         except Refused as refusal:
             raise refusal_error(refusal, event_type, wanted.start_sent) from None
         return 200, _success_body(event_type, request, uid, moved.until)
 
-    def release(self, uid: str) -> Reply:
+    def release(self, uid: str, local: LocalEngine) -> Reply:
         """Release a hold; without effect for any other uid."""
-        held = self.find(uid)
+        held = self.find(uid, local)
         if held is not None and held.state is State.HELD:
             with suppress(UnknownReservation, WrongState):  # it has expired meanwhile
-                self._engine.local.release(uid)
+                local.release(uid)
         return 200, DONE
 
     # --- Steps of the endpoints ----------------------------------------------------------
@@ -190,13 +192,13 @@ class Reservations:
         )
         return event_type, request
 
-    def _check_not_past(self, request: SlotRequest) -> None:
-        if self._enforce and request.start < self._engine.local.look():
+    def _check_not_past(self, request: SlotRequest, local: LocalEngine) -> None:
+        if self._enforce and request.start < local.look():
             raise HttpError(422, "This time slot is in the past. Please choose a different time.")
 
-    def find(self, uid: str) -> Reservation | None:
+    def find(self, uid: str, local: LocalEngine) -> Reservation | None:
         """Return a reservation of the catalog's event types; a lent engine may have others."""
-        found = self._engine.local.get(uid)
+        found = local.get(uid)
         return found if found is not None and found.event_type in self._ids else None
 
 

@@ -142,7 +142,7 @@ def error_reply(error: Exception, method: str, target: str, engine: SlotEngine) 
         logger.error("%s %s failed", method, path, exc_info=error)
         return 500, UNEXPECTED
     try:
-        now = engine.local.look()
+        now = engine.look()
     except EngineClosed:
         now = to_us(datetime.now(UTC))
     return error.status, error_body(error, path=path, now=now)

@@ -10,8 +10,7 @@ writes (`app` does it with aiohttp):
         return outcome.response  # without reading the body
     try:
         body = ...  # at most ``outcome.bound`` bytes; 0 for no body
-        response = service.handle(outcome, body)
-        return response if isinstance(response, Response) else await response
+        return await service.handle(outcome, body)
     finally:
         service.done(outcome)
 
@@ -92,7 +91,7 @@ class Admitted(NamedTuple):
 class Endpoint(NamedTuple):
     """The handler of a method of a path."""
 
-    handler: Callable[[Admitted, bytes], Reply | Response | HttpError | Awaitable[Reply]]
+    handler: Callable[[Admitted, bytes], Response | Awaitable[Reply | HttpError]]
     takes_body: bool = False
     checks_caller: bool = False
     """Whether invalid credentials are refused before the body is read."""
@@ -174,7 +173,7 @@ class Service:
             caller = authenticate(headers, self.catalog)
             account = self._throttle.account(caller, headers, address)
             if account is not None:
-                admission = account.admit(self.engine.local.look)
+                admission = account.admit(self.engine.look)
                 response_headers.update(admission.headers())
                 admission.check()
             if endpoint.checks_caller:
@@ -230,32 +229,22 @@ class Service:
 
     # --- With the body -------------------------------------------------------------------
 
-    def handle(self, admitted: Admitted, body: bytes) -> Response | Awaitable[Response]:
-        """Handle an admitted request, with its body as sent.
-
-        Only a long search returns an awaitable.
-        """
+    async def handle(self, admitted: Admitted, body: bytes) -> Response:
+        """Handle an admitted request, with its body as sent."""
         try:
             if len(body) > admitted.bound:
                 raise HttpError(413, TOO_LARGE)
             if admitted.encoding is not None:
                 body = decompressed(body, admitted.encoding)
-            reply = admitted.endpoint.handler(admitted, body)
+            found = admitted.endpoint.handler(admitted, body)
+            if isinstance(found, Response):
+                return found
+            reply = await found
         except Exception as error:
             return self.refused(admitted, error)
-        if isinstance(reply, Response):
-            return reply
-        if isinstance(reply, tuple):
-            return respond(reply, admitted.response_headers)
         if isinstance(reply, HttpError):
             return self.refused(admitted, reply)
-        return self._awaited(admitted, reply)
-
-    async def _awaited(self, admitted: Admitted, reply: Awaitable[Reply]) -> Response:
-        try:
-            return respond(await reply, admitted.response_headers)
-        except Exception as error:
-            return self.refused(admitted, error)
+        return respond(reply, admitted.response_headers)
 
     def refused(self, admitted: Admitted, error: Exception) -> Response:
         """Return the response to a request that raised an error, for example while it was read."""
@@ -264,28 +253,31 @@ class Service:
             error_reply(error, head.method, head.target, self.engine), admitted.response_headers
         )
 
-    def _post(self, admitted: Admitted, body: bytes) -> Reply | HttpError:
+    # What they do is one step of the engine, without a coroutine of their own.
+
+    def _post(self, admitted: Admitted, body: bytes) -> Awaitable[Reply | HttpError]:
         head, caller = admitted.head, admitted.caller
         holder = caller.holder(self._throttle.address(head.headers, head.address))
-        return self._reservations.hold(caller, holder, body)
+        return self.engine.run(lambda local: self._reservations.hold(caller, holder, body, local))
 
-    def _get(self, admitted: Admitted, _: bytes) -> Reply:
-        return self._reservations.read(admitted.uid)
+    def _get(self, admitted: Admitted, _: bytes) -> Awaitable[Reply]:
+        return self.engine.run(partial(self._reservations.read, admitted.uid))
 
-    def _patch(self, admitted: Admitted, body: bytes) -> Reply:
-        return self._reservations.move(admitted.uid, admitted.caller, body)
+    def _patch(self, admitted: Admitted, body: bytes) -> Awaitable[Reply]:
+        uid, caller = admitted.uid, admitted.caller
+        return self.engine.run(lambda local: self._reservations.move(uid, caller, body, local))
 
-    def _delete(self, admitted: Admitted, _: bytes) -> Reply:
-        return self._reservations.release(admitted.uid)
+    def _delete(self, admitted: Admitted, _: bytes) -> Awaitable[Reply]:
+        return self.engine.run(partial(self._reservations.release, admitted.uid))
 
-    def _slots(self, admitted: Admitted, _: bytes) -> Reply | Awaitable[Reply]:
+    def _slots(self, admitted: Admitted, _: bytes) -> Awaitable[Reply]:
         query = admitted.head.target.partition("?")[2].partition("#")[0]
         pairs = parse_qsl(query, keep_blank_values=True)
         return self._search.search(pairs, partial(self._charge, admitted))
 
     def _charge(self, admitted: Admitted, cost: int) -> None:
         if admitted.account is not None:
-            admission = admitted.account.charge(cost, self.engine.local.look)
+            admission = admitted.account.charge(cost, self.engine.look)
             admitted.response_headers.update(admission.headers())
             admission.check()
 

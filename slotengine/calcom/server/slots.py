@@ -9,9 +9,10 @@ them.  No date is split, so the slots of one date are those of one moment.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -48,6 +49,7 @@ from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import LAST_US, from_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Reservation
 
@@ -76,7 +78,7 @@ DYNAMIC_NOTICE: Final = timedelta(minutes=120)
 
 _STANDING: Final = frozenset({State.HELD, State.CONFIRMED})
 
-Find = Callable[[str], Reservation | None]
+Find = Callable[[str, LocalEngine], Reservation | None]
 
 
 class SlotSearch:
@@ -99,7 +101,7 @@ class SlotSearch:
         self._booked.update(booked)
         self._uids.update({engine_uid: uid for uid, engine_uid in booked.items()})
 
-    def search(self, pairs: Iterable[tuple[str, str]], charge: Charge) -> Reply | Awaitable[Reply]:
+    async def search(self, pairs: Iterable[tuple[str, str]], charge: Charge) -> Reply:
         """Return the available slots for a query string, decoded into pairs.
 
         ``charge`` is called with the cost, in requests, before the search.  Long
@@ -112,42 +114,61 @@ class SlotSearch:
         start, end = self._span(query, size)
         size = size._replace(span=end - start)
         charge(size.cost)
-        rescheduled = self._rescheduled(query)
+        search = _Search(query, event_type, rules, length)
+        found = await self._engine.run(lambda local: self._begin(search, start, end, size, local))
+        if isinstance(found, _Search):
+            return await self._in_pieces(found, start, end, size.dates)
+        return found
+
+    def _begin(
+        self, search: _Search, start: int, end: int, size: SearchSize, local: LocalEngine
+    ) -> Reply | _Search:
+        """Search, or return what is to be searched in pieces."""
+        query, event_type = search.query, search.event_type
+        rescheduled = self._rescheduled(query, local)
         only = _hosts(query, event_type, rescheduled)
         if start >= end or only == frozenset():
-            return _found(self._written(query, event_type, None))
-        search = _Search(query, event_type, rules, length, rescheduled, only)
+            return _found(self._written(query, event_type, None, local))
+        search = search._replace(rescheduled=rescheduled, only=only)
         if size.host_time <= PIECE_HOST_TIME and size.starts <= PIECE_STARTS:
-            return _found(self._written(query, event_type, self._available(search, start, end)))
-        return self._in_pieces(search, start, end, size.dates)
+            available = self._available(search, start, end, local)
+            return _found(self._written(query, event_type, available, local))
+        return search
 
     async def _in_pieces(self, search: _Search, start: int, end: int, dates: int) -> Reply:
         """Search in pieces, and yield to other requests between them."""
         if self._long is None:
             self._long = anyio.Lock()
-        query, event_type, found = search.query, search.event_type, []
+        found: list[_Piece] = []
         async with self._long:
             grid = self._grid(search).cutter(start, end)
             for begins, ends in grid.pieces(start, end, dates):
-                # A slot that starts in the piece may end after it.
-                available = self._available(search, begins, min(ends + search.length // US, end))
-                if available is not None and ends < end:
-                    before = [one for one in available.starts if one < ends]
-                    available = available._replace(starts=before)
-                found.append((available, self._written(query, event_type, available)))
+                piece = partial(self._piece, search, begins, ends, end)
+                found.append(await self._engine.run(piece))
                 for _ in range(TURNS):
                     await anyio.lowlevel.checkpoint()
-        return self._joined(search, found)
+        return await self._engine.run(partial(self._joined, search, found))
 
-    def _joined(self, search: _Search, found: list[tuple[AvailableSlots | None, bytes]]) -> Reply:
+    def _piece(
+        self, search: _Search, begins: int, ends: int, end: int, local: LocalEngine
+    ) -> _Piece:
+        # A slot that starts in the piece may end after it.
+        last = min(ends + search.length // US, end)
+        available = self._available(search, begins, last, local)
+        if available is not None and ends < end:
+            before = [one for one in available.starts if one < ends]
+            available = available._replace(starts=before)
+        return available, self._written(search.query, search.event_type, available, local)
+
+    def _joined(self, search: _Search, found: list[_Piece], local: LocalEngine) -> Reply:
         """Return the response of all pieces, without slots that have passed meanwhile."""
-        now = self._engine.local.look()
+        now = local.look()
         dates = []
         for available, written in found:
             if available is not None and available.starts and available.starts[0] < now:
                 left = [one for one in available.starts if one >= now]
                 written = self._written(
-                    search.query, search.event_type, available._replace(starts=left)
+                    search.query, search.event_type, available._replace(starts=left), local
                 )
             if written != b"{}":
                 dates += [b",", written[1:-1]]
@@ -168,9 +189,13 @@ class SlotSearch:
         )
 
     def _written(
-        self, query: SlotsQuery, event_type: CatalogEventType | None, found: AvailableSlots | None
+        self,
+        query: SlotsQuery,
+        event_type: CatalogEventType | None,
+        found: AvailableSlots | None,
+        local: LocalEngine,
     ) -> bytes:
-        shown = () if found is None else self._shown(event_type, found)
+        shown = () if found is None else self._shown(event_type, found, local)
         return orjson.dumps(slots_data(shown, zone=query.time_zone, ranges=query.ranges))
 
     # --- The event type ------------------------------------------------------------------
@@ -232,13 +257,15 @@ class SlotSearch:
 
     # --- The slots -----------------------------------------------------------------------
 
-    def _available(self, search: _Search, start: int, end: int) -> AvailableSlots | None:
+    def _available(
+        self, search: _Search, start: int, end: int, local: LocalEngine
+    ) -> AvailableSlots | None:
         """Return the available slots; None if the span has passed."""
-        start = max(start, self._engine.local.look())
+        start = max(start, local.look())
         if start >= end:
             return None
         rescheduled = search.rescheduled
-        return self._engine.local.openings(
+        return local.openings(
             SlotQuery(
                 search.rules if search.event_type is None else search.rules.id,
                 from_us(start),
@@ -252,51 +279,57 @@ class SlotSearch:
 
     def _span(self, query: SlotsQuery, size: SearchSize) -> tuple[int, int]:
         """Return the span to search, from now at the earliest.  Raises `HttpError`."""
-        start = max(query.earliest_start, self._engine.local.look())
+        start = max(query.earliest_start, self._engine.look())
         end = min(query.latest_end, LAST_US)
         longest = min(MAX_RANGE // US, MAX_STARTS * size.step, MAX_HOST_TIME // US // size.hosts)
         if end - start > longest:
             raise HttpError(400, _RANGE_TOO_LONG)
         return start, max(start, end)
 
-    def _rescheduled(self, query: SlotsQuery) -> Reservation | None:
+    def _rescheduled(self, query: SlotsQuery, local: LocalEngine) -> Reservation | None:
         """Return the booking or hold to be moved; None if there is none."""
         uid = query.booking_uid_to_reschedule
-        found = None if uid is None else self._reservation(self._booked.get(uid, uid))
+        found = None if uid is None else self._reservation(self._booked.get(uid, uid), local)
         return found if found is not None and found.state in _STANDING else None
 
     # --- The response --------------------------------------------------------------------
 
     def _shown(
-        self, event_type: CatalogEventType | None, available: AvailableSlots
+        self, event_type: CatalogEventType | None, available: AvailableSlots, local: LocalEngine
     ) -> list[SlotTuple]:
         length = available.length
         if available.total is None:
             return [(start, start + length, None) for start in available.starts]
         assert event_type is not None  # only event types of the catalog have seats
         return [
-            (start, start + length, self._seats(event_type, available, start))
+            (start, start + length, self._seats(event_type, available, start, local))
             for start in available.starts
         ]
 
     def _seats(
-        self, event_type: CatalogEventType, available: AvailableSlots, start: int
+        self,
+        event_type: CatalogEventType,
+        available: AvailableSlots,
+        start: int,
+        local: LocalEngine,
     ) -> SeatCount:
         assert available.total is not None
         taken = available.taken.get(start, 0)
         booking_uid = (
-            self._booking_uid(event_type, start, start + available.length) if taken else None
+            self._booking_uid(event_type, start, start + available.length, local) if taken else None
         )
         return SeatCount(taken, available.total, booking_uid)
 
-    def _booking_uid(self, event_type: CatalogEventType, start: int, end: int) -> str | None:
+    def _booking_uid(
+        self, event_type: CatalogEventType, start: int, end: int, local: LocalEngine
+    ) -> str | None:
         """Return the catalog's uid of a booking in a session, if there is one.
 
         Never the engine's uid, which would let the caller change the reservation.
         """
         session = event_type.rules.id, from_us(start)
         for host in event_type.rules.hosts():
-            for one in self._engine.local.reservations(host.resource, session[1], from_us(end)):
+            for one in local.reservations(host.resource, session[1], from_us(end)):
                 if (one.event_type, one.start) == session and one.state is State.CONFIRMED:
                     uid = self._uids.get(one.uid)
                     if uid is not None:
@@ -311,8 +344,12 @@ class _Search(NamedTuple):
     event_type: CatalogEventType | None
     rules: EventType
     length: timedelta
-    rescheduled: Reservation | None
-    only: Collection[str] | None
+    rescheduled: Reservation | None = None
+    only: Collection[str] | None = None
+
+
+_Piece: TypeAlias = tuple[AvailableSlots | None, bytes]
+"""What a piece of a search has found, and the same as it is written."""
 
 
 _BEFORE: Final = b'{"status":"success","data":'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.inbound import Inbound
 from slotengine.calcom.sync.index import HoldIndex
+from slotengine.calcom.sync.next_step import Desired
 from slotengine.calcom.sync.outbound import Outbound
 from slotengine.calcom.sync.remote_state import PRESENT, RemoteState
 from slotengine.calcom.sync.requests import Requests
@@ -35,7 +36,7 @@ class Audit:
 
     async def reconcile(self) -> ReconcileReport:
         """Compare, repair, and report."""
-        new = {tracked.uid for tracked in self._outbound.enqueue_all()}
+        new = {tracked.uid for tracked in await self._outbound.enqueue_all()}
         found: list[Finding] = []
         holds = list(self._index.by_uid.values())
         for tracked in holds:
@@ -64,7 +65,7 @@ class Audit:
             return None
         self._outbound.retry_now(tracked)
         await self._outbound.settle(tracked)
-        desired, observed = self._index.desired(tracked), tracked.observed
+        desired, observed = await self._desired(tracked), tracked.observed
         if desired is None:
             repaired = observed.state not in PRESENT
         else:
@@ -80,7 +81,7 @@ class Audit:
 
     async def _difference(self, tracked: TrackedHold) -> Difference | None:
         """Return how the sides differ about a reservation, and record what the remote says."""
-        observed, desired = tracked.observed, self._index.desired(tracked)
+        observed, desired = tracked.observed, await self._desired(tracked)
         can_look_up = observed.state in {RemoteState.HELD, RemoteState.MOVE_UNKNOWN}
         if tracked.remote_uid is None or not can_look_up:
             if desired is None:
@@ -100,3 +101,6 @@ class Audit:
         if desired is None:
             return Difference.LEFT_OVER
         return None if observed.span == known_span == desired.span else Difference.ELSEWHERE
+
+    async def _desired(self, tracked: TrackedHold) -> Desired | None:
+        return await self._env.engine.run(lambda local: self._index.desired(tracked, local))

@@ -24,7 +24,7 @@ from slotengine.calcom.sync.values import OnConfirm
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import SECOND, to_us
 from slotengine.engine.values import Reservation
-from slotengine.errors import Refused
+from slotengine.errors import Refused, UnknownReservation
 
 _CONFIRMED_BEFORE: Final = 60 * SECOND
 """How long before its end a hold is confirmed here if the callback is still running."""
@@ -45,16 +45,16 @@ class Confirmer:
     async def confirm(self, tracked: TrackedHold, version: int | None) -> Reservation:
         """Confirm a hold once the remote has said that it holds the slot; see `CalComSync`."""
         async with self._outbound.exclusive(tracked):
-            current = self._engine.local.get(tracked.uid)
+            current = await self._engine.get(tracked.uid)
             if current is not None and current.state is State.HELD:
                 await self._check_held(tracked)
                 if not isinstance(tracked.synced.on_confirm, OnConfirm):
                     booking = self._book(tracked, current, version)
                     await self._outbound.run_shielded(booking)
                     version = None  # it was checked before the callback
-            elif is_live(current) and self._is_kept(tracked):
+            elif is_live(current) and await self._is_kept(tracked):
                 await self._check_held(tracked)
-            confirmed = self._engine.local.confirm(tracked.uid, version=version)
+            confirmed = await self._engine.confirm(tracked.uid, version=version)
         self._outbound.enqueue(tracked)
         return confirmed
 
@@ -64,18 +64,18 @@ class Confirmer:
         if problem is not None:
             raise problem
         await self._outbound.settle_now(tracked)
-        current, state = self._engine.local.get(tracked.uid), tracked.observed.state
+        current, state = await self._engine.get(tracked.uid), tracked.observed.state
         rollback = self._outbound.rollback
         if current is None or not is_live(current):
-            raise rollback.error_for(tracked, "confirm")
+            raise await rollback.error_for(tracked, "confirm")
         if state in {RemoteState.REFUSED, RemoteState.ABSENT}:
-            raise rollback.error_for(tracked, "confirm")
+            raise await rollback.error_for(tracked, "confirm")
         if not tracked.held_at(span_of(current, tracked.synced)):
-            raise rollback.uncertain(tracked)
+            raise await rollback.uncertain(tracked)
 
-    def _is_kept(self, tracked: TrackedHold) -> bool:
+    async def _is_kept(self, tracked: TrackedHold) -> bool:
         """Return whether the remote is to keep its hold for a booking."""
-        desired = self._index.desired(tracked)
+        desired = await self._engine.run(lambda local: self._index.desired(tracked, local))
         return desired is not None and not desired.to_book
 
     # --- The callback ----------------------------------------------------------------------
@@ -90,40 +90,38 @@ class Confirmer:
         last_minute = to_us(current.until) - _CONFIRMED_BEFORE
         async with tracked.callback_lock:
             if last_minute <= self._env.now():
-                self._confirm_in_advance(tracked.uid)
+                await self._confirm_in_advance(tracked.uid)
             timer = asyncio.create_task(self._confirm_in_last_minute(tracked.uid, last_minute))
             try:
                 await on_confirm(current, tracked.remote_uid)
             except Exception:
-                self._not_booked(tracked)
+                await self._not_booked(tracked)
                 raise
             else:
-                self._booked(tracked)
+                await self._booked(tracked)
             finally:
                 timer.cancel()
                 self._outbound.enqueue(tracked)
 
     async def _confirm_in_last_minute(self, uid: str, last_minute: int) -> None:
         await self._env.clock.wait(anyio.Event(), last_minute)
-        self._confirm_in_advance(uid)
+        await self._confirm_in_advance(uid)
 
-    def _confirm_in_advance(self, uid: str) -> None:
+    async def _confirm_in_advance(self, uid: str) -> None:
         """Confirm a hold that ends soon, while the callback is still running."""
         with suppress(Refused):
-            self._engine.local.confirm(uid, if_still_free=True, enforce=False, jump=True)
+            await self._engine.confirm(uid, if_still_free=True, enforce=False, jump=True)
 
-    def _booked(self, tracked: TrackedHold) -> None:
+    async def _booked(self, tracked: TrackedHold) -> None:
         """Confirm what the callback has booked at the remote, even if its caller is gone."""
         self._index.record_booked(tracked)
         try:
             # The remote has decided, so it comes before all callers that wait.
-            self._engine.local.confirm(tracked.uid, if_still_free=True, enforce=False, jump=True)
+            await self._engine.confirm(tracked.uid, if_still_free=True, enforce=False, jump=True)
         except Refused as refused:
             self._monitor.diverged(tracked, f"it is booked at the remote, but not here: {refused}")
 
-    def _not_booked(self, tracked: TrackedHold) -> None:
+    async def _not_booked(self, tracked: TrackedHold) -> None:
         """Cancel a booking made in advance: as a hold it would have ended, or would end soon."""
-        current = self._engine.local.get(tracked.uid)
-        if current is not None and current.state is State.CONFIRMED:
-            with suppress(Refused):
-                self._engine.local.cancel(tracked.uid)
+        with suppress(Refused, UnknownReservation):  # it may be a hold still, or have ended
+            await self._engine.cancel(tracked.uid)

@@ -1,8 +1,8 @@
 """Polls the remote's slots, and imports into the engine who is busy there.
 
 `remote_busy` works out what the slots mean.  This module decides when to poll.
-It applies each result in one step, without an await, so that nobody sees the
-engine without its imported busy time.
+It applies each result in one step of the engine, so that nobody sees it without
+its imported busy time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from slotengine.calcom.sync.remote_span import RemoteSpan
 from slotengine.calcom.sync.values import AvailableSlots, Synced, WhenStale
 from slotengine.core.time.instant import DAY, MICROSECOND, SECOND, duration_us, from_us, to_us
 from slotengine.core.time.interval import Span, joined
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Slot
 
@@ -114,7 +115,7 @@ class Inbound:
             poll_for = duration_us(synced.poll_for, "poll_for")
             watched = self._watched[synced.id]
             if watched.forget(now - poll_for, now // DAY):
-                self.apply()
+                await self._engine.run(self.apply)
             if watched.days:
                 try:
                     await self.poll(synced)
@@ -170,23 +171,31 @@ class Inbound:
             logger.info("the slots of %s could not be polled: %s", synced.id, error)
             return
         free = frozenset(to_us(slot.start) for slot in found if _is_free(slot))
-        self._learn(synced, first, last, asked_at, free)
+        await self._engine.run(
+            lambda local: self._learn(synced, first, last, asked_at, free, local)
+        )
 
     def _learn(
-        self, synced: Synced, first: int, last: int, asked_at: int, free: frozenset[int]
+        self,
+        synced: Synced,
+        first: int,
+        last: int,
+        asked_at: int,
+        free: frozenset[int],
+        local: LocalEngine,
     ) -> None:
         """Update the busy time here by the result of a poll, in one step."""
         end = min((last + 1) * DAY + self._watched[synced.id].length, _LAST)
-        self._engine.local.replace_busy(SOURCE, {})
+        local.replace_busy(SOURCE, {})
         offered = [
             to_us(slot.start)
-            for slot in self._engine.local.slots(
+            for slot in local.slots(
                 SlotQuery(synced.id, from_us(max(first * DAY, self._env.now())), from_us(end))
             )
         ]
         own = joined(self._own(synced, asked_at - SEARCH_LAG))
         self._watched[synced.id].learn(PollResult(first, last, asked_at, free, offered, own))
-        self.apply()
+        self.apply(local)
 
     def _own(self, synced: Synced, since: int) -> Iterator[Span]:
         """Yield the spans in which our own holds may have hidden slots of an event type."""
@@ -200,12 +209,12 @@ class Inbound:
             if remote_id in sharing_hosts:
                 yield start, end
 
-    def apply(self) -> None:
+    def apply(self, local: LocalEngine) -> None:
         """Import the remote's busy time into the engine."""
         found = infer_busy(self._watched)
         self._hidden = found.hidden
         self.busy_spans = sum(len(spans) for spans in found.busy.values())
-        self._engine.local.replace_busy(
+        local.replace_busy(
             SOURCE,
             {
                 resource: [(from_us(start), from_us(end)) for start, end in spans]

@@ -20,6 +20,7 @@ from slotengine.calcom.sync.tracked_hold import Lifetime, TrackedHold, is_live, 
 from slotengine.calcom.sync.values import OnConfirm, Synced
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import SECOND, to_us
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import Reservation
 
 _FREED_KEPT: Final = 60 * SECOND
@@ -51,7 +52,6 @@ class HoldIndex:
         self.on_earlier_end: Callable[[TrackedHold], None]
         """Called with a hold that ends earlier at the remote than was known."""
         self._env = env
-        self._engine = env.engine
         self._save = save
         self._save_orphan = save_orphan
         self._present: SpanIndex[TrackedHold] = SpanIndex()
@@ -84,9 +84,9 @@ class HoldIndex:
         self.orphans.add(orphan, self.clock_skew.snapshot)
         self._save_orphan(orphan)
 
-    def desired(self, tracked: TrackedHold) -> Desired | None:
+    def desired(self, tracked: TrackedHold, local: LocalEngine) -> Desired | None:
         """Return the hold that the remote should have now, according to the engine."""
-        reservation = self._engine.local.get(tracked.uid)
+        reservation = local.get(tracked.uid)
         if reservation is None or not is_live(reservation):
             return None
         synced = self.synced.get(reservation.event_type or "")
@@ -181,24 +181,26 @@ class HoldIndex:
             if gone_at >= since:
                 yield span
 
-    def blockers(self, tracked: TrackedHold, desired: Desired | None) -> list[TrackedHold]:
+    def blockers(
+        self, tracked: TrackedHold, desired: Desired | None, local: LocalEngine
+    ) -> list[TrackedHold]:
         """Return the holds that are in the way at the remote, but will be deleted or moved."""
         if desired is None:
             return []
         found = []
         for other in self._present.overlapping(desired.span):
             if other is not tracked and other not in found:
-                theirs = self.desired(other)
+                theirs = self.desired(other, local)
                 if theirs is None or not theirs.span.overlaps(desired.span):
                     found.append(other)
         return found
 
-    def live_reservations(self) -> Iterator[Reservation]:
+    def live_reservations(self, local: LocalEngine) -> Iterator[Reservation]:
         """Yield the live reservations of the synced event types.  O(n) for n of them."""
         seen: set[str] = set()
         hosts = (host for one in self.synced.values() for host in one.event_type.hosts())
         for resource in {host.resource: None for host in hosts}:
-            for found in self._engine.local.reservations(resource, _BEGINNING, _END):
+            for found in local.reservations(resource, _BEGINNING, _END):
                 if found.uid not in seen and found.event_type in self.synced:
                     seen.add(found.uid)
                     yield found

@@ -15,7 +15,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 
 import anyio
 
@@ -42,6 +43,7 @@ from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.reservation import Verb
 from slotengine.core.time.instant import SECOND, from_us, to_us
 from slotengine.engine.events import Lagged, Subscription
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import Reservation
 from slotengine.errors import EngineClosed
 
@@ -49,8 +51,20 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_RESTS: Final = frozenset({Action.WAIT, Action.NOTHING})
 _MAX_STEPS: Final = 16
 _MAX_ROUNDS: Final = 4
+
+
+class _Next(NamedTuple):
+    """What to do now about a hold, and what the remote should have."""
+
+    step: Step | None
+    """None if it is to be found out once more."""
+    desired: Desired | None
+    at_rest: bool = False
+    """Whether nothing is to be done until the step is due, and the hold rests."""
+    waits_for_permits: bool = False
 
 
 class Outbound:
@@ -91,21 +105,21 @@ class Outbound:
         """Enqueue every reservation that changes on the engine, until the events end."""
         async for event in events:
             if isinstance(event, Lagged):
-                self.enqueue_all()
+                await self.enqueue_all()
                 continue
             tracked = self._index.by_uid.get(event.reservation.uid)
             if tracked is None:
-                self.adopt(event.reservation)
+                await self._engine.run(partial(self.adopt, event.reservation))
             elif not (tracked.waiters and event.verb is Verb.RESERVE):  # its caller settles it
                 self.enqueue(tracked)
 
-    def adopt(self, reservation: Reservation) -> TrackedHold | None:
+    def adopt(self, reservation: Reservation, local: LocalEngine) -> TrackedHold | None:
         """Track and enqueue a reservation that was made or moved on the engine itself.
 
         Return None if it is not to be tracked.
         """
         synced = self._index.synced.get(reservation.event_type or "")
-        current = self._engine.local.get(reservation.uid)
+        current = local.get(reservation.uid)
         if synced is None or not is_live(current):
             return None
         tracked = self._index.track(reservation, synced)
@@ -113,14 +127,17 @@ class Outbound:
         self.enqueue(tracked)
         return tracked
 
-    def enqueue_all(self) -> list[TrackedHold]:
+    async def enqueue_all(self) -> list[TrackedHold]:
         """Enqueue every live reservation; return those that were not tracked before."""
+        return await self._engine.run(self._enqueue_all)
+
+    def _enqueue_all(self, local: LocalEngine) -> list[TrackedHold]:
         for tracked in list(self._index.by_uid.values()):
             self.enqueue(tracked)
         untracked = [
-            one for one in self._index.live_reservations() if one.uid not in self._index.by_uid
+            one for one in self._index.live_reservations(local) if one.uid not in self._index.by_uid
         ]
-        adopted = [self.adopt(one) for one in untracked]
+        adopted = [self.adopt(one, local) for one in untracked]
         return [tracked for tracked in adopted if tracked is not None]
 
     # --- The queues ------------------------------------------------------------------------
@@ -238,12 +255,15 @@ class Outbound:
             await self.settle(tracked)
             if not tracked.blocked:
                 return
-            for other in self._index.blockers(tracked, self._index.desired(tracked)):
+            for other in await self._engine.run(lambda local: self._blockers(tracked, local)):
                 await self.settle(other)
         async with tracked.lock:
             if tracked.blocked:  # still, after waiting for the others
-                tracked.failed(Failure.NOT_DONE, self.rollback.uncertain(tracked))
+                tracked.failed(Failure.NOT_DONE, await self.rollback.uncertain(tracked))
         await self.settle(tracked)
+
+    def _blockers(self, tracked: TrackedHold, local: LocalEngine) -> list[TrackedHold]:
+        return self._index.blockers(tracked, self._index.desired(tracked, local), local)
 
     # --- Settling --------------------------------------------------------------------------
 
@@ -260,33 +280,41 @@ class Outbound:
 
     async def _settle(self, tracked: TrackedHold) -> None:
         waits_for_permits = False
-        observed = tracked.observed
         try:
             for _ in range(_MAX_STEPS):
-                desired = self._index.desired(tracked)
-                tracked.blocked = bool(self._index.blockers(tracked, desired))
-                now, blocked = self._env.now(), tracked.blocked
-                step = next_step(observed, desired, tracked.rules, now=now, blocked=blocked)
-                if step.action in {Action.WAIT, Action.NOTHING}:
-                    break
-                permits = permits_for(step, observed, desired)
-                if permits and (wait := self._requests.wait_for_permits(tracked, permits)):
-                    assert desired is not None
-                    later = while_waiting_for_permits(
-                        observed, desired, now=now, ready_at=now + wait
-                    )
-                    if later is not None:
-                        step, waits_for_permits = later, True
-                        break
-                    self._requests.record_not_sent(tracked, wait)
-                    continue
-                await self._perform(tracked, step, desired)
-            else:
-                step = Step(Action.WAIT, self._env.now() + SECOND)
+                found = await self._engine.run(lambda local: self._next(tracked, local))
+                waits_for_permits = found.waits_for_permits
+                if found.at_rest:
+                    return
+                if found.step is not None:
+                    await self._perform(tracked, found.step, found.desired)
         finally:
             if not waits_for_permits:
                 self._requests.give_back_permits(tracked)
-        self._rest(tracked, step)
+        later = Step(Action.WAIT, self._env.now() + SECOND)
+        await self._engine.run(lambda local: self._rest(tracked, later, local))
+
+    def _next(self, tracked: TrackedHold, local: LocalEngine) -> _Next:
+        """Find out what to do now about a hold; if it is nothing, let it rest."""
+        observed = tracked.observed
+        desired = self._index.desired(tracked, local)
+        tracked.blocked = bool(self._index.blockers(tracked, desired, local))
+        now, blocked = self._env.now(), tracked.blocked
+        step = next_step(observed, desired, tracked.rules, now=now, blocked=blocked)
+        waits_for_permits = False
+        if step.action not in _RESTS:
+            permits = permits_for(step, observed, desired)
+            wait = self._requests.wait_for_permits(tracked, permits) if permits else 0
+            if not wait:
+                return _Next(None if self._undo(tracked, step, local) else step, desired)
+            assert desired is not None
+            later = while_waiting_for_permits(observed, desired, now=now, ready_at=now + wait)
+            if later is None:
+                self._requests.record_not_sent(tracked, wait)
+                return _Next(None, desired)
+            step, waits_for_permits = later, True
+        self._rest(tracked, step, local)
+        return _Next(step, desired, at_rest=True, waits_for_permits=waits_for_permits)
 
     async def _perform(self, tracked: TrackedHold, step: Step, desired: Desired | None) -> None:
         match step.action:
@@ -304,28 +332,34 @@ class Outbound:
                 await self._requests.book(tracked)
             case Action.LAPSE:
                 self._index.record(tracked, RemoteEvent.LAPSED)
-            case Action.MOVE_BACK:
-                assert step.reason is not None
-                self.rollback.move_back(tracked, step.reason)
-            case Action.REVOKE:
-                assert step.reason is not None
-                self.rollback.revoke(tracked, step.reason)
             case _:
                 raise AssertionError(step)
 
-    def _rest(self, tracked: TrackedHold, step: Step) -> None:
+    def _undo(self, tracked: TrackedHold, step: Step, local: LocalEngine) -> bool:
+        """Undo what the remote does not accept, if that is the step: nothing may come between."""
+        if step.action is Action.MOVE_BACK:
+            assert step.reason is not None
+            self.rollback.move_back(tracked, step.reason, local)
+        elif step.action is Action.REVOKE:
+            assert step.reason is not None
+            self.rollback.revoke(tracked, step.reason, local)
+        else:
+            return False
+        return True
+
+    def _rest(self, tracked: TrackedHold, step: Step, local: LocalEngine) -> None:
         """Do nothing for a hold until its next step is due or something happens."""
-        desired, observed = self._index.desired(tracked), tracked.observed
+        desired, observed = self._index.desired(tracked, local), tracked.observed
         self.renewals.update(tracked, desired)
         arrived = desired is not None and tracked.held_at(desired.span)
         if arrived or desired is None:
-            self.rollback.drop_origin(tracked)
+            self.rollback.drop_origin(tracked, local)
         if arrived and step.at > observed.not_before:
             tracked.succeeded()  # the request that failed is not needed any more
         tracked.blocked = tracked.blocked and step.action is Action.WAIT and not arrived
         (self._index.blocked.add if tracked.blocked else self._index.blocked.discard)(tracked)
         over = desired is None and observed.state not in PRESENT
-        remembered = self._remembered_until(tracked) if over else 0
+        remembered = self._remembered_until(tracked, local) if over else 0
         self._timers.set(tracked, min(step.at, remembered or NEVER))
         succeeded = arrived and observed.failure is Failure.NONE
         if over or step.action is Action.NOTHING or succeeded:
@@ -335,9 +369,9 @@ class Outbound:
         if not self.waiting:
             self._requests.monitor.caught_up(self._env.now())
 
-    def _remembered_until(self, tracked: TrackedHold) -> int:
+    def _remembered_until(self, tracked: TrackedHold, local: LocalEngine) -> int:
         """Return the time until which to remember a booking at the remote; 0 if there is none."""
-        current = self._engine.local.get(tracked.uid)
+        current = local.get(tracked.uid)
         if not tracked.booked or current is None or not is_live(current):
             return 0
         end = to_us(current.end)
@@ -390,18 +424,22 @@ class Outbound:
         for tracked in self._index.by_uid.values():
             self._requests.give_back_permits(tracked)
 
-    def unsent(self) -> tuple[Unsent, ...]:
+    async def unsent(self) -> tuple[Unsent, ...]:
         """Return what the remote was not told."""
+        holds = [
+            self._index.by_uid[uid] for uid in sorted(self.waiting & self._index.by_uid.keys())
+        ]
+        try:
+            desired = await self._engine.run(
+                lambda local: [self._index.desired(tracked, local) for tracked in holds]
+            )
+        except EngineClosed:  # the engine was closed first, so nothing is desired any more
+            desired = [None] * len(holds)
         found = []
-        for uid in sorted(self.waiting & self._index.by_uid.keys()):
-            tracked = self._index.by_uid[uid]
-            try:
-                desired = self._index.desired(tracked)
-            except EngineClosed:  # the engine was closed first, so nothing is desired any more
-                desired = None
+        for tracked, wanted in zip(holds, desired, strict=True):
             observed = tracked.observed
-            span = observed.span or tracked.target if desired is None else desired.span
+            span = observed.span or tracked.target if wanted is None else wanted.span
             if span is not None:
                 start, end = from_us(span.start), from_us(span.end)
-                found.append(Unsent(uid, start, end, desired is not None, observed.state))
+                found.append(Unsent(tracked.uid, start, end, wanted is not None, observed.state))
         return tuple(found)

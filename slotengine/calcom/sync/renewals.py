@@ -11,6 +11,7 @@ from slotengine.calcom.sync.next_step import Desired, max_renewals
 from slotengine.calcom.sync.remote_state import RemoteState
 from slotengine.calcom.sync.tracked_hold import TrackedHold
 from slotengine.core.time.instant import from_us
+from slotengine.engine.local import LocalEngine
 
 _ROUNDING: Final = 1e-9
 
@@ -27,16 +28,17 @@ class RenewalCapacity:
         self._per_minute = per_minute
         self._shares: dict[str, float] = {}
 
-    def admit(self, tracked: TrackedHold) -> None:
+    def admit(self, tracked: TrackedHold, local: LocalEngine) -> None:
         """Count a new hold; raise `SyncOverloaded` if the rate limit cannot keep it alive.
 
         O(n) for n holds that have to be renewed, if this one has to be.
         """
-        share = self._share(tracked, self._index.desired(tracked))
+        share = self._share(tracked, self._index.desired(tracked, local))
         if not share:
             return
         if fsum(self._shares.values()) + share > 1 + _ROUNDING:
-            first_end = min(map(self._until, self._shares), default=self._index.now())
+            ends = (self._until(uid, local) for uid in self._shares)
+            first_end = min(ends, default=self._index.now())
             raise SyncOverloaded(len(self._shares), from_us(first_end))
         self._shares[tracked.uid] = share
 
@@ -51,9 +53,9 @@ class RenewalCapacity:
         """Give back the share of a hold, if it has one.  O(1)."""
         self._shares.pop(tracked.uid, None)
 
-    def _until(self, uid: str) -> int:
+    def _until(self, uid: str, local: LocalEngine) -> int:
         tracked = self._index.by_uid.get(uid)
-        desired = None if tracked is None else self._index.desired(tracked)
+        desired = None if tracked is None else self._index.desired(tracked, local)
         return self._index.now() if desired is None else desired.until
 
     def _share(self, tracked: TrackedHold, desired: Desired | None) -> float:

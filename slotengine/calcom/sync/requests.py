@@ -122,6 +122,7 @@ class Requests:
             self._failed(tracked, Failure.REFUSED, refused)
             event = RemoteEvent.REFUSED if orphan is None else RemoteEvent.CONTESTED
             self._index.record(tracked, event)
+            await self._report_if_booked(tracked, Failure.REFUSED, refused)
         except OutcomeUnknown as unknown:
             self._add_orphan(span, minutes)
             self._failed(tracked, Failure.LOST, unknown)
@@ -132,6 +133,7 @@ class Requests:
             if event is RemoteEvent.NOT_DONE and was_unknown:
                 event = RemoteEvent.LOST
             self._index.record(tracked, event)
+            await self._report_if_booked(tracked, failure, error)
         except BaseException:
             self._add_orphan(span, minutes)
             self._index.record(tracked, RemoteEvent.LOST)
@@ -168,6 +170,7 @@ class Requests:
         except (RemoteError, ClientClosed, InvalidField) as error:
             failure = self._failed(tracked, _failure_of(error), error)
             self._index.record(tracked, _event_for(failure))
+            await self._report_if_booked(tracked, failure, error)
         except BaseException:
             self._may_last_longer(tracked, minutes)
             self._index.record(tracked, RemoteEvent.LOST)
@@ -221,7 +224,7 @@ class Requests:
         """Call the callback that books at the remote."""
         on_confirm = tracked.synced.on_confirm
         assert not isinstance(on_confirm, OnConfirm)
-        reservation = self._engine.local.get(tracked.uid)
+        reservation = await self._engine.get(tracked.uid)
         assert reservation is not None
         try:
             await on_confirm(reservation, tracked.remote_uid)
@@ -276,17 +279,22 @@ class Requests:
         self.monitor.troubled |= tracked.promised and failure is not Failure.REFUSED
         if failure is Failure.REFUSED:
             counters.refused += 1
-            reservation = self._engine.local.get(tracked.uid)
-            if reservation is not None and reservation.state is State.CONFIRMED:
-                self.monitor.diverged(
-                    tracked, f"it is booked here, but the remote refused it: {error}"
-                )
         elif failure is Failure.LOST:
             counters.lost += 1
         else:
             counters.not_done += 1
         tracked.observed.not_before = self._index.now() + self._backoff(tracked, failure, error)
         return failure
+
+    async def _report_if_booked(
+        self, tracked: TrackedHold, failure: Failure, error: Exception
+    ) -> None:
+        """Report what the remote has refused if it is booked here."""
+        if failure is not Failure.REFUSED:
+            return
+        reservation = await self._engine.get(tracked.uid)
+        if reservation is not None and reservation.state is State.CONFIRMED:
+            self.monitor.diverged(tracked, f"it is booked here, but the remote refused it: {error}")
 
     def _backoff(self, tracked: TrackedHold, failure: Failure, error: Exception) -> int:
         retry_after_s = error.retry_after_s if isinstance(error, RateLimited | RemoteDown) else 0.0

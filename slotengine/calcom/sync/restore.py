@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from slotengine.calcom.sync.environment import Environment
 from slotengine.calcom.sync.index import HoldIndex
 from slotengine.calcom.sync.orphans import SLACK, Orphan
 from slotengine.calcom.sync.remote_span import RemoteSpan
@@ -19,6 +18,7 @@ from slotengine.calcom.sync.tracked_hold import TrackedHold, is_live, span_of
 from slotengine.calcom.sync.values import SavedHold, SavedOrphan, SavedState, Synced
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import MINUTE, duration_us, to_us
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import Reservation
 
 # A request that was in flight may have been carried out.
@@ -31,12 +31,11 @@ _AFTER_A_CRASH: Final = {
 class Restorer:
     """Fills the index from a saved state, and makes a saved state from the index."""
 
-    def __init__(self, env: Environment, index: HoldIndex) -> None:
-        self._engine = env.engine
+    def __init__(self, index: HoldIndex) -> None:
         self._index = index
 
-    def restore(self, saved: SavedState) -> None:
-        """Track the saved holds, and all other live reservations."""
+    def restore(self, saved: SavedState, local: LocalEngine) -> None:
+        """Track the saved holds, and all other live reservations of the engine."""
         for orphan in saved.orphans:
             span = RemoteSpan(orphan.remote_id, orphan.start, orphan.end)
             self._index.orphans.add(Orphan(span, orphan.until))
@@ -44,8 +43,8 @@ class Restorer:
         for hold in saved.holds:
             synced = by_remote_id.get(hold.remote_id)
             if synced is not None and not hold.over:
-                self._restore_hold(hold, synced)
-        for reservation in self._index.live_reservations():
+                self._restore_hold(hold, synced, local)
+        for reservation in self._index.live_reservations(local):
             if reservation.uid not in self._index.by_uid:
                 synced = self._index.synced[reservation.event_type or ""]
                 self._track_unsaved(self._index.track(reservation, synced), reservation)
@@ -59,10 +58,10 @@ class Restorer:
             tuple(SavedOrphan(*one.span, one.until) for one in self._index.orphans.live(0)),
         )
 
-    def _restore_hold(self, hold: SavedHold, synced: Synced) -> None:
+    def _restore_hold(self, hold: SavedHold, synced: Synced, local: LocalEngine) -> None:
         tracked = TrackedHold(hold.uid, synced, booked=hold.booked)
         observed, state = tracked.observed, RemoteState(hold.remote_state)
-        reservation = self._engine.local.get(hold.uid)
+        reservation = local.get(hold.uid)
         span = RemoteSpan(hold.remote_id, hold.start, hold.end)
         if hold.remote_uid is not None and state in PRESENT:
             observed.state = _AFTER_A_CRASH.get(state, state)

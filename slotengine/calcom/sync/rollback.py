@@ -22,7 +22,7 @@ from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import MICROSECOND, from_us, to_us
 from slotengine.core.time.interval import Span, without
 from slotengine.core.time.schedule import ALWAYS_OPEN
-from slotengine.engine.engine import SlotEngine
+from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import Claim, Request, Reservation
 from slotengine.errors import HoldExpired, Refused, SlotError
 
@@ -42,77 +42,88 @@ class Rollback:
 
     # --- Errors ----------------------------------------------------------------------------
 
-    def uncertain(self, tracked: TrackedHold) -> RemoteUncertain:
+    async def uncertain(self, tracked: TrackedHold) -> RemoteUncertain:
         """Return the error for a hold that the remote may or may not have."""
-        desired = self._index.desired(tracked)
+        return await self._engine.run(lambda local: self._uncertain(tracked, local))
+
+    def _uncertain(self, tracked: TrackedHold, local: LocalEngine) -> RemoteUncertain:
+        desired = self._index.desired(tracked, local)
         if desired is None:
-            return RemoteUncertain(tracked.synced.id, self._engine.now(), None)
+            return RemoteUncertain(tracked.synced.id, local.now(), None)
         until = self._index.orphans.until(desired.span, self._index.now())
         retry_at = None if until is None else from_us(until)
         return RemoteUncertain(tracked.synced.id, from_us(desired.span.start), retry_at)
 
-    def error_for(self, tracked: TrackedHold, verb: str) -> Exception:
+    async def error_for(self, tracked: TrackedHold, verb: str) -> Exception:
         """Return the error for a caller that does not get what it asked for."""
         if verb == "move" and tracked.move_error is not None:
             return tracked.move_error
         if isinstance(tracked.last_error, OutcomeUnknown):
-            return self.uncertain(tracked)
+            return await self.uncertain(tracked)
         return tracked.last_error or HoldExpired(tracked.uid, State.EXPIRED.value, verb)
 
-    # --- Holds and moves -------------------------------------------------------------------
+    # --- Holds and moves, each in a step of the engine -------------------------------------
 
-    def revoke(self, tracked: TrackedHold, reason: RevokeReason) -> None:
+    def revoke(self, tracked: TrackedHold, reason: RevokeReason, local: LocalEngine) -> None:
         """Release here what the remote does not hold, and report it."""
         problem = tracked.last_error
         if reason is RevokeReason.UNCERTAIN:
-            tracked.last_error = self.uncertain(tracked)
+            tracked.last_error = self._uncertain(tracked, local)
             tracked.last_error.__cause__ = problem
-        released = self._engine.local.release(tracked.uid)
-        self.drop_origin(tracked)
+        released = local.release(tracked.uid)
+        self.drop_origin(tracked, local)
         self._monitor.revoked(tracked, released, reason, problem)
 
-    def begin_move(self, tracked: TrackedHold, before: Reservation, moved: Reservation) -> None:
+    def begin_move(
+        self,
+        tracked: TrackedHold,
+        before: Reservation,
+        moved: Reservation,
+        local: LocalEngine,
+    ) -> None:
         """Remember where a reservation was, so that its move can be undone."""
-        placeholder = hold_placeholder(self._engine, before, moved)
+        placeholder = hold_placeholder(local, before, moved)
         tracked.origin = MoveOrigin(before, placeholder, tracked.observed.restored)
         tracked.observed.restored = False
         tracked.observed.can_move_back = True
         tracked.succeeded()
         tracked.last_error = tracked.move_error = None
 
-    def move_back(self, tracked: TrackedHold, reason: RevokeReason) -> None:
+    def move_back(self, tracked: TrackedHold, reason: RevokeReason, local: LocalEngine) -> None:
         """Undo a move that the remote has not accepted."""
         assert tracked.origin is not None
         before = tracked.origin.reservation
         tracked.observed.restored = tracked.origin.restored
         tracked.move_error = tracked.last_error
         if reason is RevokeReason.UNCERTAIN:
-            tracked.move_error = self.uncertain(tracked)  # it names the span that is given up
+            tracked.move_error = self._uncertain(
+                tracked, local
+            )  # it names the span that is given up
             tracked.move_error.__cause__ = tracked.last_error
-        self.drop_origin(tracked)
+        self.drop_origin(tracked, local)
         tracked.succeeded()
         try:
             # The placeholder kept the time free, so this comes before all callers that wait.
-            self._engine.local.move_slot(
+            local.move_slot(
                 tracked.uid, before.start,
                 event_type=before.event_type, length=before.length, enforce=False, jump=True,
             )  # fmt: skip
         except Refused as refused:
             # There was no placeholder.  A booking stays where it is now.
             logger.warning("the hold %s could not be moved back: %s", tracked.uid, refused)
-            current = self._engine.local.get(tracked.uid)
+            current = local.get(tracked.uid)
             if current is not None and current.state is State.HELD:
-                self.revoke(tracked, RevokeReason.REFUSED)
+                self.revoke(tracked, RevokeReason.REFUSED, local)
 
-    def drop_origin(self, tracked: TrackedHold) -> None:
+    def drop_origin(self, tracked: TrackedHold, local: LocalEngine) -> None:
         """Forget where a reservation was before its move, and release the placeholder."""
         origin, tracked.origin = tracked.origin, None
         tracked.observed.can_move_back = False
         if origin is not None and origin.placeholder is not None:
-            self._engine.local.release(origin.placeholder)
+            local.release(origin.placeholder)
 
 
-def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation) -> str | None:
+def hold_placeholder(local: LocalEngine, before: Reservation, moved: Reservation) -> str | None:
     """Hold the time that a move has freed; return the placeholder's uid, None if there is none."""
     spans = list(_freed(before, moved))
     if not spans:
@@ -132,10 +143,10 @@ def hold_placeholder(engine: SlotEngine, before: Reservation, moved: Reservation
     )
     request = Request(
         from_us(first), (last - first) * MICROSECOND, claims,
-        ttl=min(PLACEHOLDER_TTL, engine.ttl_bounds[1]), schedule=ALWAYS_OPEN, past=True,
+        ttl=min(PLACEHOLDER_TTL, local.ttl_bounds[1]), schedule=ALWAYS_OPEN, past=True,
     )  # fmt: skip
     try:
-        return engine.local.reserve(request).uid
+        return local.reserve(request).uid
     except SlotError as error:  # for example, others are still in a shared session
         logger.debug("no placeholder for the time that a move has freed: %s", error)
         return None

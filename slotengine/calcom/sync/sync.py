@@ -156,7 +156,7 @@ class CalComSync:
         )
         self._inbound = Inbound(env, client, self._synced, self.index.recent_spans)
         self._audit = Audit(env, self.index, self._requests, self._outbound, self._inbound)
-        self._restorer = Restorer(env, self.index)
+        self._restorer = Restorer(self.index)
         self._keys = IdempotencyKeys(self._saved.keys)
         self._verbs = Verbs(env, self.index, self._outbound, self._keys)
         self._confirmer = Confirmer(env, self.index, self._outbound, self._monitor)
@@ -175,7 +175,7 @@ class CalComSync:
             raise SyncClosed
         self._entered = self._open = True
         self._subscription = self._engine.subscribe(buffer=self._event_buffer)
-        self._restorer.restore(self._saved)
+        await self._engine.run(lambda local: self._restorer.restore(self._saved, local))
         for tracked in list(self.index.by_uid.values()):
             self._outbound.enqueue(tracked)
         self._stop_dates = self._client.on_date(self._requests.on_date)
@@ -204,7 +204,7 @@ class CalComSync:
             )
         finally:
             await self._stop()
-            self.unsent = self._outbound.unsent()
+            self.unsent = await self._outbound.unsent()
             if self.unsent:
                 logger.warning("the remote was not told %d changes", len(self.unsent))
 
@@ -274,7 +274,7 @@ class CalComSync:
         self._inbound.check_offered(synced, to_us(start, "start"))
         return await self._verbs.reserve(
             synced,
-            lambda engine_key: self._engine.reserve_slot(
+            lambda local, engine_key: local.reserve_slot(
                 event_type, start,
                 length=length, holder=holder, ttl=ttl, key=engine_key, only=only, quota=quota,
             ),
@@ -321,13 +321,13 @@ class CalComSync:
         The mode is that of the event type that the reservation is moved to.
         """
         self._check_open()
-        if not self._verbs.is_strict_move(uid, event_type):
+        if not await self._verbs.is_strict_move(uid, event_type):
             return await self._engine.move_slot(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             )
         return await self._verbs.move(
             uid,
-            lambda: self._engine.local.move_slot(
+            lambda local: local.move_slot(
                 uid, start, event_type=event_type, length=length, ttl=ttl, version=version
             ),
         )

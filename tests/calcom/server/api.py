@@ -15,8 +15,6 @@ import orjson
 
 from slotengine import SlotEngine
 from slotengine.calcom.catalog.secrets import fingerprint
-from slotengine.calcom.server.messages import Response
-from slotengine.calcom.server.service import Admitted, Service
 from slotengine.testing import SimClock
 
 NOW = datetime(2050, 9, 5, 6, tzinfo=UTC)  # a Monday
@@ -188,12 +186,6 @@ RAW_CATALOG: dict[str, Any] = {
 # Most tests are about something else than the usual notice of two hours.
 for _event_type in RAW_CATALOG["eventTypes"]:
     _event_type["minimumBookingNotice"] = 0
-
-
-async def handled(service: Service, admitted: Admitted, body: bytes) -> Response:
-    """Return the response to an admitted request."""
-    response = service.handle(admitted, body)
-    return response if isinstance(response, Response) else await response
 
 
 @dataclass(frozen=True)

@@ -418,7 +418,7 @@ async def test_a_client_that_does_not_read_small_responses_delays_no_shutdown(
 
     def counting(
         self: service.Service, admitted: service.Admitted, body: bytes
-    ) -> Response | Awaitable[Response]:
+    ) -> Awaitable[Response]:
         nonlocal handled
         handled += 1
         return handle(self, admitted, body)

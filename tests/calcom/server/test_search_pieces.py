@@ -23,7 +23,6 @@ from slotengine.calcom.server.search_size import SearchSize
 from slotengine.calcom.server.service import Service
 from slotengine.core.time.instant import DAY, MINUTE
 from slotengine.testing import SimClock
-from tests.calcom.server.api import handled
 
 NOW = datetime(2030, 3, 1, 6, 17, 31, tzinfo=UTC)  # clocks change in this month
 VERSION = {"cal-api-version": "2024-09-04"}
@@ -98,7 +97,7 @@ async def answer(service: Service, head: Head) -> Response:
     if isinstance(admitted, Refusal):
         return admitted.response
     try:
-        return await handled(service, admitted, b"")
+        return await service.handle(admitted, b"")
     finally:
         service.done(admitted)
 
@@ -170,7 +169,7 @@ def test_in_pieces_the_same_is_found(backend: str) -> None:
                     head_of = Head("POST", "/v2/slots/reservations", sent, "192.0.2.1")
                     admitted = service.admit(head_of)
                     assert not isinstance(admitted, Refusal)
-                    made = await handled(service, admitted, body)
+                    made = await service.handle(admitted, body)
                     service.done(admitted)
                     if made.status == 201 and number % 2:
                         assert isinstance(made.body, bytes)

@@ -22,7 +22,7 @@ from slotengine.calcom.server.messages import PROXY_HEADERS, Head, Refusal, Resp
 from slotengine.calcom.server.service import Admitted, Service
 from slotengine.calcom.wire import HttpError
 from slotengine.testing import SimClock
-from tests.calcom.server.api import NOW, PATH, RAW_CATALOG, handled
+from tests.calcom.server.api import NOW, PATH, RAW_CATALOG
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +149,7 @@ async def test_a_longer_body_than_was_admitted_is_refused(engine: SlotEngine) ->
     service = await serving(engine)
     admitted = service.admit(head(Content_Length="5"))
     assert isinstance(admitted, Admitted)
-    assert error_of(await handled(service, admitted, BODY))[0] == 413
+    assert error_of(await service.handle(admitted, BODY))[0] == 413
 
 
 async def test_bodies_in_flight_share_some_memory(engine: SlotEngine) -> None:
@@ -167,7 +167,7 @@ async def test_bodies_in_flight_share_some_memory(engine: SlotEngine) -> None:
     service.done(admitted[0])
     again = service.admit(packed)
     assert isinstance(again, Admitted)
-    answer = await handled(service, again, gzip.compress(BODY))
+    answer = await service.handle(again, gzip.compress(BODY))
     assert answer.status == 201
 
 

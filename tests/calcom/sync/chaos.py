@@ -40,6 +40,7 @@ from slotengine.calcom.sync.values import (
     SyncMode,
 )
 from slotengine.core.time.instant import from_us, to_us
+from slotengine.engine.turns import Turns
 from slotengine.testing.remote import (
     DropAfter,
     DropBefore,
@@ -125,6 +126,7 @@ class Schedule:
             random=Random(draw.random()),
             drain=minutes(1),
         ) as self.world:
+            self.world.engine.turns = Turns(draw.choice([1, 2, 64]))
             self.world.engine.add_event_type(VARIED)
             await self.world.sync.__aenter__()
             rate = draw.choice([0, 0, 0.03, 0.1, 0.25])
