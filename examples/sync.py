@@ -8,11 +8,12 @@ the whole example takes less than a second.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from slotengine import EventType, SlotEngine, SlotError, minutes
+from slotengine import EventType, ReservationQuery, SlotEngine, SlotError, State, minutes
 from slotengine.calcom import (
     CalComClient,
     CalComSync,
@@ -29,6 +30,10 @@ TEN = MONDAY + timedelta(hours=2)
 NOON = MONDAY + timedelta(hours=4)
 SECOND = 1_000_000
 
+TODAY = ReservationQuery(
+    states=[State.HELD, State.CONFIRMED], start=MONDAY, end=MONDAY + timedelta(days=1)
+)
+
 TALK = EventType(id="talk", length=minutes(30), all_of=["ann"])
 CHAT = EventType(id="chat", length=minutes(30), all_of=["bob"])
 
@@ -42,11 +47,11 @@ class Stage:
         self.engine = engine
         self.sync: CalComSync
 
-    def print_state(self, text: str) -> None:
+    async def print_state(self, text: str) -> None:
         """Print what happened, and what each side holds."""
         print(f"{self.clock.moment:%H:%M:%S}  {text}")
         for name, host, remote_id in (("talk", "ann", 1), ("chat", "bob", 2)):
-            here = self.engine.local.reservations(host, MONDAY, MONDAY + timedelta(days=1))
+            here = (await self.engine.find(replace(TODAY, resource=host))).reservations
             there = sorted(row.start for row in self.remote.live(remote_id))
             ours = ", ".join(f"{one.start:%H:%M} {one.state.value}" for one in here) or "-"
             theirs = ", ".join(f"{start:%H:%M}" for start in there) or "-"
@@ -74,22 +79,22 @@ class Stage:
         try:
             hold = await self.sync.reserve_slot(name, start, ttl=minutes(10))
         except SlotError as error:
-            self.print_state(f"{name} at {start:%H:%M}: no. {type(error).__name__}: {error}")
+            await self.print_state(f"{name} at {start:%H:%M}: no. {type(error).__name__}: {error}")
         else:
-            self.print_state(f"{name} at {start:%H:%M}: yes, until {hold.until:%H:%M}")
+            await self.print_state(f"{name} at {start:%H:%M}: yes, until {hold.until:%H:%M}")
 
 
 async def strict(stage: Stage) -> None:
     """In strict mode, a hold is returned once the remote has accepted it."""
     print("\n== Strict: talk")
     hold = await stage.sync.reserve_slot("talk", TEN, ttl=minutes(10))
-    stage.print_state("talk at 10:00: yes")
+    await stage.print_state("talk at 10:00: yes")
     await stage.sync.move_slot(hold.uid, NOON)
-    stage.print_state("moved to 12:00")
+    await stage.print_state("moved to 12:00")
     stage.remote.hold(1, TEN)
     await stage.attempt("talk", TEN)
     await stage.sync.release(hold.uid)
-    stage.print_state("released")
+    await stage.print_state("released")
 
 
 async def background(stage: Stage) -> None:
@@ -97,11 +102,11 @@ async def background(stage: Stage) -> None:
     print("\n== Background: chat")
     await stage.attempt("chat", TEN)
     await stage.settle()
-    stage.print_state("the remote has followed")
+    await stage.print_state("the remote has followed")
     stage.remote.hold(2, NOON)
     await stage.attempt("chat", NOON)
     await stage.settle()
-    stage.print_state("the remote has refused: somebody else holds 12:00 there")
+    await stage.print_state("the remote has refused: somebody else holds 12:00 there")
 
 
 async def lost(stage: Stage) -> None:
@@ -124,7 +129,9 @@ async def outage(stage: Stage) -> None:
         try:
             await stage.sync.reserve_slot("talk", NOON)
         except RemoteDown as error:
-            stage.print_state(f"strict: no response {refused} times; now refused at once: {error}")
+            await stage.print_state(
+                f"strict: no response {refused} times; now refused at once: {error}"
+            )
             break
         except SlotError:
             refused += 1
@@ -134,7 +141,7 @@ async def outage(stage: Stage) -> None:
     await stage.remote.up()
     print("\n== The remote is back")
     await stage.wait(minutes(2))
-    stage.print_state("background has caught up")
+    await stage.print_state("background has caught up")
     await stage.attempt("talk", NOON)
 
 

@@ -25,7 +25,17 @@ from zoneinfo import ZoneInfo
 
 import anyio
 
-from slotengine import Away, EventType, Schedule, SlotEngine, SlotQuery, State, hours, minutes
+from slotengine import (
+    Away,
+    EventType,
+    ReservationQuery,
+    Schedule,
+    SlotEngine,
+    SlotQuery,
+    State,
+    hours,
+    minutes,
+)
 from slotengine.testing import SimClock
 
 # --- The data of a picture ---------------------------------------------------------------
@@ -158,7 +168,10 @@ async def read_week(engine: SlotEngine) -> Week:
             Piece(vet, Kind.IMPORTED, busy.start, busy.end)
             for busy in await engine.imported(vet, start, end)
         ]
-        for one in await engine.reservations(vet, start, end):
+        query = ReservationQuery(
+            resource=vet, states=[State.HELD, State.CONFIRMED], start=start, end=end
+        )
+        for one in (await engine.find(query)).reservations:
             kind = Kind.HOLD if one.state is State.HELD else Kind.BOOKING
             pieces.append(Piece(vet, kind, one.start, one.end))
             pieces += [

@@ -7,7 +7,7 @@ thread is carried over by anyio's portal and waits for its answer.  Measured:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import wraps
@@ -173,6 +173,9 @@ class BlockingEngine:
         event_type: str | None = None,
         quota: Quota | None = None,
         past: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        details: str | None = None,
+        tags: Iterable[str] = (),
         jump: bool = False,
         wait: timedelta | None = None,
         command_id: CommandId | None = None,

@@ -13,7 +13,7 @@ for a slot; and streams of events.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import wraps
 from types import TracebackType
@@ -34,7 +34,15 @@ from slotengine.engine.inputs import check_step, check_time, plain, value_of
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.turns import Turns
 from slotengine.engine.uids import new_uid_in
-from slotengine.engine.values import Ask, Claim, Quota, Request, Reservation, Statistics
+from slotengine.engine.values import (
+    Ask,
+    Quota,
+    Request,
+    Reservation,
+    Statistics,
+    extra_of,
+    request_for,
+)
 from slotengine.engine.waiting import SleepingCalls
 from slotengine.errors import EngineClosed, InvalidField, Refused
 
@@ -342,6 +350,9 @@ class SlotEngine:
         event_type: str | None = None,
         quota: Quota | None = None,
         past: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        details: str | None = None,
+        tags: Iterable[str] = (),
         jump: bool = False,
         wait: timedelta | None = None,
         command_id: CommandId | None = None,
@@ -360,6 +371,9 @@ class SlotEngine:
         event_type: str | None = None,
         quota: Quota | None = None,
         past: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        details: str | None = None,
+        tags: Iterable[str] = (),
         jump: bool = False,
         wait: timedelta | None = None,
         command_id: CommandId | None = None,
@@ -392,21 +406,25 @@ class SlotEngine:
             await self._give_way()
         if wait is not None:
             if not isinstance(what, str):
-                options = (start, length, units, holder, ttl, key, event_type, quota, past)
+                options = (
+                    start, length, units, holder, ttl, key, event_type, quota, past,
+                    metadata, details, tags,
+                )  # fmt: skip
                 request = value_of(what, options)
                 if not isinstance(request, Request):
                     name = request.__class__.__name__
                     raise InvalidField("wait", f"is for one request, not for what {name} has")
             else:
-                request = Request(
-                    start, length, (Claim(what, units),), holder, ttl, key, event_type,
-                    quota=quota, past=past,
+                request = request_for(
+                    what, start, length, units, holder, ttl, key, event_type, quota, past,
+                    metadata, details, tags,
                 )  # fmt: skip
             return await self._wait_for(self.local.proposal(request), wait, jump, command_id)
         return self._reserve(
             what, start, length,
             units=units, holder=holder, ttl=ttl, key=key, event_type=event_type, quota=quota,
-            past=past, jump=jump, command_id=command_id,
+            past=past, metadata=metadata, details=details, tags=tags,
+            jump=jump, command_id=command_id,
         )  # fmt: skip
 
     adopt = _awaited(LocalEngine.adopt)
@@ -427,6 +445,9 @@ class SlotEngine:
         enforce: bool = True,
         wait: timedelta | None = None,
         quota: Quota | None = None,
+        metadata: Mapping[str, str] | None = None,
+        details: str | None = None,
+        tags: Iterable[str] = (),
         jump: bool = False,
         command_id: CommandId | None = None,
     ) -> Reservation:
@@ -442,6 +463,7 @@ class SlotEngine:
             wanted = local.slot_request(
                 event_type, start, length, ttl, only, enforce,
                 seats=seats, holder=holder, key=key, quota=quota,
+                extra=extra_of(metadata or {}, details, tags),
             )  # fmt: skip
             made = local.repeated(command_id)
             if made is not None:
@@ -451,7 +473,8 @@ class SlotEngine:
         return local.reserve_slot(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
-            only=only, enforce=enforce, quota=quota, jump=jump, command_id=command_id,
+            only=only, enforce=enforce, quota=quota,
+            metadata=metadata, details=details, tags=tags, jump=jump, command_id=command_id,
         )  # fmt: skip
 
     move_slot = _awaited(LocalEngine.move_slot)

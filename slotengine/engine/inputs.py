@@ -23,7 +23,7 @@ from slotengine.errors import InvalidField, UnknownResource
 T = TypeVar("T")
 
 
-_NO_OPTIONS: Final = (None, None, 1, None, None, None, None, None, False)
+_NO_OPTIONS: Final = (None, None, 1, None, None, None, None, None, False, None, None, ())
 
 
 def value_of(what: Any, options: tuple[object, ...]) -> Ask[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -163,3 +163,15 @@ def _digest(query: Query) -> bytes:
     states = None if query.states is None else sorted(state.value for state in query.states)
     said = repr((*query._replace(states=None, order=Order.START), states, query.order.value))
     return blake2b(said.encode(), digest_size=8).digest()
+
+
+def each_found(
+    find: Callable[[ReservationQuery], ReservationPage], query: ReservationQuery
+) -> Iterator[Reservation]:
+    """Yield what is found, page after page."""
+    while True:
+        page = find(query)
+        yield from page.reservations
+        if page.cursor is None:
+            return
+        query = query.following(page)

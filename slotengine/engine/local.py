@@ -30,7 +30,7 @@ from slotengine.core.ledger.commands import (
     Reserve,
 )
 from slotengine.core.ledger.config import Kind, Setting, SettingChange, check_kind
-from slotengine.core.ledger.extra import KEEP, Keep
+from slotengine.core.ledger.extra import KEEP, Extra, Keep
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Demand, Entry
@@ -58,7 +58,6 @@ from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import (
     Ask,
     BusySpan,
-    Claim,
     ImportedSpan,
     Quota,
     Request,
@@ -67,9 +66,11 @@ from slotengine.engine.values import (
     Statistics,
     demand_of,
     digest_of_any,
+    extra_of,
     in_series,
     metadata_of,
     quota_or_none,
+    request_for,
     slots_of,
     texts_of,
     ttl_us,
@@ -293,6 +294,9 @@ class LocalEngine:
         event_type: str | None = None,
         quota: Quota | None = None,
         past: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        details: str | None = None,
+        tags: Iterable[str] = (),
         jump: bool = False,
         command_id: CommandId | None = None,
     ) -> Reservation: ...
@@ -310,6 +314,9 @@ class LocalEngine:
         event_type: str | None = None,
         quota: Quota | None = None,
         past: bool = False,
+        metadata: Mapping[str, str] | None = None,
+        details: str | None = None,
+        tags: Iterable[str] = (),
         jump: bool = False,
         command_id: CommandId | None = None,
     ) -> Any:
@@ -332,6 +339,8 @@ class LocalEngine:
         longer, however often it is renewed; see `Quota`.
 
         A span that is over is refused, unless it is said that it may be ``past``.
+
+        What is noted of it (``metadata``, ``details``, ``tags``) is as in a `Request`.
 
         With ``jump`` it comes before all callers that wait, such as for what is promised
         already.  What is taken still counts.
@@ -357,13 +366,17 @@ class LocalEngine:
         is forgotten.  O(log n) in the claims on each resource.
         """
         if not isinstance(what, str):
-            options = (start, length, units, holder, ttl, key, event_type, quota, past)
+            options = (
+                start, length, units, holder, ttl, key, event_type, quota, past,
+                metadata, details, tags,
+            )  # fmt: skip
             return self._reserve_value(value_of(what, options), jump, command_id)
-        if units != 1 or key is not None or command_id is not None or units.__class__ is not int:
-            claims = (Claim(what, units),)
-            request = Request(
-                start, length, claims, holder, ttl, key, event_type, quota=quota, past=past
-            )
+        plain = key is None and command_id is None and metadata is None and details is None
+        if not plain or tags != () or units != 1 or units.__class__ is not int:
+            request = request_for(
+                what, start, length, units, holder, ttl, key, event_type, quota, past,
+                metadata, details, tags,
+            )  # fmt: skip
             return self._reserve_value(request, jump, command_id)
         begin, end = span_us(start, length)
         most = None if quota is None else quota_or_none(quota)
@@ -481,6 +494,9 @@ class LocalEngine:
         only: Collection[str] | None = None,
         enforce: bool = True,
         quota: Quota | None = None,
+        metadata: Mapping[str, str] | None = None,
+        details: str | None = None,
+        tags: Iterable[str] = (),
         jump: bool = False,
         command_id: CommandId | None = None,
     ) -> Reservation:
@@ -490,7 +506,8 @@ class LocalEngine:
         ``only`` those named there are considered.  Unless ``enforce``, hours,
         notice and booking window do not count; what is taken, and limits, always do.
         With a ``quota`` the holder may have no more than that, and with ``jump`` it comes
-        before all callers that wait, as with `reserve`.
+        before all callers that wait, as with `reserve`; and so it has ``metadata``, ``details``
+        and ``tags``.
 
         Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
         `QuotaExceeded`, `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
@@ -500,6 +517,7 @@ class LocalEngine:
         ask = self.slot_request(
             event_type, start, length, ttl, only, enforce,
             seats=seats, holder=holder, key=key, quota=quota,
+            extra=extra_of(metadata or {}, details, tags),
         )  # fmt: skip
         made = self.repeated(command_id)
         if made is not None:
@@ -991,6 +1009,8 @@ class LocalEngine:
     def find(self, query: ReservationQuery) -> ReservationPage:
         """Return a page of the reservations that a question is about, also of ended ones.
 
+        For the service itself: it shows whose they are.
+
         >>> from datetime import UTC
         >>> from slotengine import minutes
         >>> engine = LocalEngine()
@@ -1009,7 +1029,8 @@ class LocalEngine:
 
         The first question about something, such as holders, takes O(n log n) for n
         reservations; from then on an index is kept, and it takes O(m + k log n), for k that
-        are returned and m that meet the condition which fewest meet.
+        are returned and m that meet the condition which fewest meet.  No index is needed for what
+        is held or confirmed on a resource within a range.
 
         Raises `InvalidField`.
         """
@@ -1121,6 +1142,7 @@ class LocalEngine:
         holder: str | None = None,
         key: str | None = None,
         quota: Quota | None = None,
+        extra: Extra | None = None,
     ) -> SlotRequest:
         """Return what is asked for, in terms of the core.  Raises `InvalidField`."""
         return SlotRequest(
@@ -1134,6 +1156,7 @@ class LocalEngine:
             names_or_none("only", only),
             enforce,
             quota_or_none(quota),
+            extra,
         )
 
     def proposal(self, request: object) -> Proposal:

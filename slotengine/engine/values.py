@@ -197,6 +197,29 @@ class Request(Ask["Reservation"]):
         return tuple(claim.resource for claim in self.claims)
 
 
+def request_for(
+    resource: str,
+    start: Any,
+    length: Any,
+    units: int,
+    holder: str | None,
+    ttl: timedelta | None,
+    key: str | None,
+    event_type: str | None,
+    quota: Quota | None,
+    past: bool,
+    metadata: Mapping[str, str] | None,
+    details: str | None,
+    tags: Iterable[str],
+) -> Request:
+    """Return a request for some units of one resource."""
+    return Request(
+        start, length, (Claim(resource, units),), holder, ttl, key, event_type,
+        quota=quota, past=past, metadata={} if metadata is None else metadata,
+        details=details, tags=tags if isinstance(tags, tuple) else texts_of("tags", tags),
+    )  # fmt: skip
+
+
 ASKED: Final = tuple(one.name for one in fields(Request) if one.name not in {"key", "quota"})
 """The fields that have to be the same when a request is repeated with its key."""
 

@@ -87,6 +87,10 @@ SAID = [
     Said("reserve", HALL, "event_type", "visit"),
     Said("reserve", HALL, "quota", ONE, {"holder": "me"}),
     Said("reserve", HALL, "quota", Quota(life=minutes(1))),
+    Said("reserve", HALL, "metadata", {"guests": "3"}),
+    Said("reserve", HALL, "details", "{}"),
+    Said("reserve", HALL, "tags", ["vip"]),
+    Said("reserve", HALL, "tags", ("vip",), {"units": 2, "key": "mine"}),
     # With more than one unit, or a key, it goes another way.
     Said("reserve", ("busier", START, HALF_HOUR), "quota", ONE, {"holder": "me", "units": 2}),
     Said("reserve", HALL, "holder", "me", {"units": 2}),
@@ -106,6 +110,11 @@ SAID = [
     Said("reserve_slot", ("talk", NOW), "enforce", False),
     Said("reserve_slot", ("talk", START), "quota", ONE, {"holder": "me"}),
     Said("reserve_slot", ("class", START), "quota", ONE, {"holder": "me"}),
+    Said("reserve_slot", ("talk", START), "metadata", {"guests": "3"}),
+    Said("reserve_slot", ("talk", START), "details", "{}"),
+    Said("reserve_slot", ("talk", START), "tags", ["vip"]),
+    Said("reserve_slot", ("meeting", START + HOUR), "tags", ["vip"]),
+    Said("reserve_slot", ("class", START), "tags", ["vip"], {"key": "mine"}),
     Said("move_slot", ("hold", START + HOUR), "event_type", "class"),
     Said("move_slot", ("hold", START + HOUR), "length", HOUR),
     Said("move_slot", ("hold", START + HOUR), "length", HOUR, {"event_type": "talk"}),
@@ -265,6 +274,13 @@ WRONG = [
     Said("reserve", (asks("hall", quota=Quota(holds=20)),), "holder", None),
     Said("reserve", HALL, "quota", {"holds": 20}),
     Said("reserve_slot", ("talk", START), "quota", 20),
+    Said("reserve", HALL, "metadata", ["guests"]),
+    Said("reserve", HALL, "tags", "vip"),
+    Said("reserve", HALL, "details", 5),
+    Said("reserve_slot", ("talk", START), "metadata", ["guests"]),
+    Said("reserve_slot", ("talk", START), "tags", "vip"),
+    Said("reserve_slot", ("talk", START), "details", 5),
+    Said("reserve", (asks("hall"),), "what", None, {"tags": ["vip"]}),
     Said("reserve", (AllOf(asks("hall")),), "requests", None),  # type: ignore[arg-type]
     Said("reserve", (AllOf("hall"),), "requests", None),  # type: ignore[arg-type]
     Said("reserve", (EachOf(asks("hall")),), "requests", None),  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ them.  No date is split, so the slots of one date are those of one moment.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
@@ -49,6 +50,7 @@ from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import LAST_US, from_us
 from slotengine.core.time.zone import Zone
 from slotengine.engine.engine import SlotEngine
+from slotengine.engine.listing import MOST_IN_A_PAGE, ReservationQuery, each_found
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Reservation
@@ -327,13 +329,15 @@ class SlotSearch:
 
         Never the engine's uid, which would let the caller change the reservation.
         """
-        session = event_type.rules.id, from_us(start)
+        query = ReservationQuery(
+            event_type=event_type.rules.id, states=[State.CONFIRMED],
+            start=from_us(start), end=from_us(end), limit=MOST_IN_A_PAGE,
+        )  # fmt: skip
         for host in event_type.rules.hosts():
-            for one in local.reservations(host.resource, session[1], from_us(end)):
-                if (one.event_type, one.start) == session and one.state is State.CONFIRMED:
-                    uid = self._uids.get(one.uid)
-                    if uid is not None:
-                        return uid
+            for one in each_found(local.find, replace(query, resource=host.resource)):
+                uid = self._uids.get(one.uid) if one.start == query.start else None
+                if uid is not None:
+                    return uid
         return None
 
 

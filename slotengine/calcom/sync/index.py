@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,13 +21,18 @@ from slotengine.calcom.sync.tracked_hold import Lifetime, TrackedHold, is_live, 
 from slotengine.calcom.sync.values import OnConfirm, Synced
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import SECOND, to_us
+from slotengine.engine.listing import MOST_IN_A_PAGE, ReservationQuery, each_found
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.values import Reservation
 
 _FREED_KEPT: Final = 60 * SECOND
 
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
-_END = datetime.max.replace(tzinfo=UTC)
+_LIVE: Final = ReservationQuery(
+    states=[State.HELD, State.CONFIRMED],
+    start=datetime.min.replace(tzinfo=UTC),
+    end=datetime.max.replace(tzinfo=UTC),
+    limit=MOST_IN_A_PAGE,
+)
 
 
 class HoldIndex:
@@ -200,7 +206,8 @@ class HoldIndex:
         seen: set[str] = set()
         hosts = (host for one in self.synced.values() for host in one.event_type.hosts())
         for resource in {host.resource: None for host in hosts}:
-            for found in local.reservations(resource, _BEGINNING, _END):
+            query = replace(_LIVE, resource=resource)
+            for found in each_found(local.find, query):
                 if found.uid not in seen and found.event_type in self.synced:
                     seen.add(found.uid)
                     yield found

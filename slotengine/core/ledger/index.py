@@ -36,6 +36,10 @@ SMALL: Final = 64
 Most holders have a few: a sorted index for each would take more memory than what it is about."""
 
 
+LIVE: Final = frozenset({HELD, State.CONFIRMED})
+"""The states of what stands in timelines."""
+
+
 class Order(Enum):
     """By which time reservations are listed; those of one time by serial number."""
 
@@ -64,6 +68,17 @@ class Query(NamedTuple):
     """A change counts from when it was recorded: an expiry from when the hold was marked."""
     order: Order = Order.START
     descending: bool = False
+
+    @property
+    def is_of_a_timeline(self) -> bool:
+        """Whether all that is looked for stands in the timeline of its resource."""
+        return (
+            self.resource is not None
+            and self.within is not None
+            and self.states is not None
+            and self.states <= LIVE
+            and not is_limit(self.resource)
+        )
 
 
 class Page(NamedTuple):
@@ -204,6 +219,11 @@ class Index:
         self._postings: dict[_Value, _Posting] = {}
         self._filed: dict[int, _Filing] = {}
 
+    @property
+    def has_resources(self) -> bool:
+        """Whether it was ever asked for what claims a resource, and has looked at all for that."""
+        return _Field.RESOURCE in self._fields
+
     # --- Keeping up ------------------------------------------------------------------------
 
     def update(self, entry: Entry) -> None:
@@ -273,14 +293,14 @@ class Index:
         chosen, fewest = query.order, sum(len(one.entries) for one in sources)
         if fewest <= self._small:
             found = [entry for one in sources for entry in one.entries.values()]
-            return self._page_of(found, query, now, limit, after, count=count)
+            return self.page_of(found, query, now, limit, after, count=count)
         for order in _restricted(query):
             there = sum(self._count(one, order, query) for one in sources)
             if there < fewest:
                 chosen, fewest = order, there
         if chosen is not query.order:
             found = [entry for one in sources for entry in self._walk(one, chosen, query, None)]
-            return self._page_of(found, query, now, limit, after, count=count)
+            return self.page_of(found, query, now, limit, after, count=count)
 
         def walk(after: Place | None) -> Iterator[Entry]:
             walks = [self._walk(one, chosen, query, after) for one in sources]
@@ -364,7 +384,7 @@ class Index:
             and _takes(entry, query.resource, query.within)
         )
 
-    def _page_of(
+    def page_of(
         self,
         found: Iterable[Entry],
         query: Query,
@@ -374,6 +394,7 @@ class Index:
         *,
         count: bool,
     ) -> Page:
+        """Return a page of those of these that are looked for, as `find` does."""
         entries = [entry for entry in found if self.is_found(entry, query, now)]
         total = len(entries) if count else None
         down = query.descending

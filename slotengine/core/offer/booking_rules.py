@@ -27,6 +27,7 @@ from slotengine.core.time.zone import Zone
 from slotengine.errors import InvalidField, TooManyUnits
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.extra import Extra
     from slotengine.core.ledger.quota import Quota
     from slotengine.core.time.schedule import Windows
 
@@ -50,6 +51,8 @@ class SlotRequest(NamedTuple):
     """Whether to enforce hours, notice and booking window."""
     quota: Quota | None = None
     """A quota for the holder, besides the engine's own; the lower limit decides."""
+    extra: Extra | None = None
+    """What is noted of the reservation."""
 
 
 UNSAID: Final = {name: encode(value) for name, value in SlotRequest._field_defaults.items()}
@@ -283,12 +286,16 @@ class BookingRules:
             request.quota,
             self.demand(request.enforce),
             rule,
+            request.extra,
         )
 
     def _digest(self, request: SlotRequest) -> bytes:
         """Return the digest of what the caller asked, but for key and quota."""
-        asked = request._replace(event_type=self.id, key=None, quota=None)
-        return digest("slot", **said(asked._asdict(), UNSAID))
+        asked = request._replace(event_type=self.id, key=None, quota=None)._asdict()
+        extra = request.extra
+        if extra is not None:
+            asked["extra"] = extra.metadata, extra.details, extra.tags
+        return digest("slot", **said(asked, UNSAID))
 
     def demand(self, enforce: bool) -> Demand:
         """Return what the reservation must satisfy, now and whenever it is reinstated."""

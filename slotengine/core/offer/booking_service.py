@@ -161,8 +161,8 @@ class BookingService:
         """
         rules, now = self.rules_of(request.event_type), self.ledger.time(now)
         rule = rules.start_rule(now) if request.enforce else None
-        plain = request.key is None and request.only is None and client is None
-        if rules.sole_resource is not None and plain:
+        plain = request.key is None and request.only is None and request.extra is None
+        if rules.sole_resource is not None and plain and client is None:
             # The shortcut without a proposal takes 3.0 µs in all, instead of 6.2.
             rules.seats_of(request.seats)
             length = rules.length_of(request.length)

@@ -377,7 +377,7 @@ def _simple(proposal: Proposal) -> tuple[tuple[object, ...], dict[str, object]]:
 
 
 def _slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
-    event_type, start, length, ttl, holder, key, seats, only, enforce, quota = _ask(operation)
+    event_type, start, length, ttl, holder, key, seats, only, enforce, quota, _ = _ask(operation)
     return (event_type, from_us(start)), {
         "length": _delta_or_none(length),
         "seats": seats,
@@ -391,7 +391,7 @@ def _slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
 
 
 def _move_to_slot(operation: Operation) -> tuple[tuple[object, ...], dict[str, object]]:
-    event_type, start, length, ttl, _, _, _, only, enforce, _ = _ask(operation)
+    event_type, start, length, ttl, _, _, _, only, enforce, *_ = _ask(operation)
     return (operation.uid, from_us(start)), {
         "event_type": event_type or None,
         "length": _delta_or_none(length),

@@ -16,6 +16,8 @@ from hypothesis import given
 from slotengine.core.ledger.changes import Change
 from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.extra import Extra
+from slotengine.core.ledger.index import LIVE, Order, Page, Query
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
@@ -1913,3 +1915,71 @@ def test_ids_of_limits_are_the_ledgers_own(ledger: Ledger) -> None:
     with pytest.raises(LimitReached):
         ledger.reserve_proposal(slot(7, 8, "room")._replace(limits=limit), uid="b", now=200)
     ledger.check_invariants()
+
+
+# --- What is live on a resource --------------------------------------------------------------
+
+
+def test_what_stands_on_a_resource_is_found_without_an_index_and_with_one_alike() -> None:
+    """Whatever else is asked, and page after page."""
+    ledger = Ledger(TERMS)
+    for name in ("room", "hall"):
+        ledger.add_resource(name, capacity=9)
+    for n in range(6):
+        tags = ("vip",) if n % 2 else ()
+        proposal = Proposal(
+            10 + n, 20 + n, (Claim("room", 8 + n, 20 + n),), 30 + n,
+            event_type="talk" if n < 4 else None, extra=Extra(tags=tags).or_none(),
+        )  # fmt: skip
+        ledger.reserve_proposal(proposal, uid=f"r{n}", now=n)
+    ledger.confirm("r1", now=6)
+    ledger.release("r2", now=6)
+    queries = [
+        Query(resource="room", states=LIVE, within=(0, 12), order=order, descending=descending,
+              tag=tag, event_type=event_type, created_since=since)
+        for order in Order
+        for descending in (False, True)
+        for tag in (None, "vip")
+        for event_type in (None, "talk")
+        for since in (None, 3)
+    ]  # fmt: skip
+    queries += [
+        Query(resource="hall", states=LIVE, within=(0, 99)),
+        Query(resource="attic", states=LIVE, within=(0, 99)),
+        Query(resource="room", states=frozenset({State.CONFIRMED}), within=(0, 99)),
+        Query(resource="room", states=frozenset({State.HELD}), within=(0, 99)),
+    ]
+
+    def pages() -> list[Page]:
+        found = []
+        for query in queries:
+            page = ledger.find(query, now=31, limit=2, count=True)
+            found.append(page)
+            while page.after is not None:
+                page = ledger.find(query, now=31, limit=2, after=page.after, count=True)
+                found.append(page)
+        return found
+
+    before = pages()
+    assert ledger.state.index is None
+    assert len(ledger.find(Query(resource="room"), now=31, limit=9).entries) == 6
+    assert ledger.state.index is not None
+    assert pages() == before
+    assert max(page.total or 0 for page in before) == 3  # one has lapsed
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(resource="limit:day", states=LIVE, within=(0, 9)),
+        Query(resource="room", states=LIVE),
+        Query(resource="room", within=(0, 9)),
+        Query(states=LIVE, within=(0, 9)),
+        Query(resource="room", states=frozenset({State.RELEASED}), within=(0, 9)),
+    ],
+)
+def test_all_else_is_looked_for_in_the_index(query: Query) -> None:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("room")
+    assert ledger.find(query, now=0, limit=9).entries == []
+    assert ledger.state.index is not None

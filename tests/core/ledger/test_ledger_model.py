@@ -37,7 +37,7 @@ from slotengine.core.ledger.config import (
 )
 from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.extra import KEEP, Extra, Keep
-from slotengine.core.ledger.index import Order, Query
+from slotengine.core.ledger.index import LIVE, Order, Query
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
@@ -533,6 +533,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
                 uids = [entry.uid for entry in found]
                 assert len(uids) == len(set(uids))
                 assert set(uids) == self.naive.reservations_in(resource, *span, self.now)
+                query = Query(resource=resource, states=LIVE, within=span)
+                page = self.ledger.find(query, now=self.now, limit=1000)
+                assert {entry.uid for entry in page.entries} == set(uids)
 
     @invariant()
     def invariants_hold(self) -> None:
