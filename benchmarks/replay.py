@@ -12,7 +12,7 @@ from typing import Final
 from benchmarks.churn import NOW, SLOT, TERMS, Population
 from benchmarks.measure import Bar, Findings, Say, Scale, frozen, ratio
 from benchmarks.workloads import DAY
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import Changes
 from slotengine.core.ledger.ledger import Ledger
 
 RESOURCES: Final = 1_000
@@ -35,20 +35,13 @@ def book(ledger: Ledger, population: Population) -> None:
         next(verbs)(uid, now=NOW)
 
 
-def recorded(population: Population) -> list[Change]:
-    """Return the changes of these bookings."""
-    changes: list[Change] = []
+def recorded(population: Population) -> list[Changes]:
+    """Return the steps of these bookings."""
+    steps: list[Changes] = []
     ledger = fresh(population)
-    ledger.on_change = lambda change, entry: changes.append(change)
+    ledger.on_step = steps.append
     book(ledger, population)
-    return changes
-
-
-def replay(ledger: Ledger, changes: list[Change]) -> None:
-    """Apply recorded changes."""
-    apply = ledger.state.apply
-    for change in changes:
-        apply(change)
+    return steps
 
 
 def processor_seconds(call: Callable[[], object]) -> float:
@@ -62,18 +55,18 @@ def processor_seconds(call: Callable[[], object]) -> float:
 def measure(scale: Scale, say: Say) -> Findings:
     """Replay as many changes as there are reservations at most, two for each booking."""
     population = Population(scale.live // 2, min(RESOURCES, scale.live // 20))
-    changes = recorded(population)
+    steps = recorded(population)
     decided: list[float] = []
     replayed: list[float] = []
     for run in range(scale.few_runs):
         ledger, again = fresh(population), fresh(population)
         decided.append(processor_seconds(partial(book, ledger, population)))
-        replayed.append(processor_seconds(partial(replay, again, changes)))
+        replayed.append(processor_seconds(partial(again.replay, steps)))
         assert again.tally() == ledger.tally()
         say(f"run {run + 1}: decided in {decided[-1]:.2f} s, replayed in {replayed[-1]:.2f} s")
     note = f"{median(replayed):.2f} s and {median(decided):.2f} s"
     bar = Bar(
-        f"replaying {len(changes):,} changes, of deciding and applying them",
+        f"replaying {len(steps):,} changes, of deciding and applying them",
         ratio(replayed, decided), "×", most=1, note=note,
     )  # fmt: skip
     return Findings([bar], {"decided": decided, "replayed": replayed})

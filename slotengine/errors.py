@@ -658,6 +658,22 @@ class InvalidField(InvalidRequest):
         return f"{self.field} {self.problem}"
 
 
+class ReplayError(InvalidRequest):
+    """A recorded change does not follow from those before it.
+
+    One is missing, or there twice, or is of another ledger: do not go on from here.  ``seq`` is
+    the number of the change, or the number that was expected.
+    """
+
+    def __init__(self, seq: int, problem: str) -> None:
+        super().__init__(seq, problem)
+        self.seq = seq
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"change {self.seq} cannot be replayed: {self.problem}"
+
+
 class BadCalendar(InvalidRequest):
     """The text is not an iCalendar file, or was read with ``strict`` and has a problem.
 

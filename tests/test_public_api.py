@@ -41,6 +41,7 @@ from slotengine import (
     OutsideHours,
     QuotaExceeded,
     Refused,
+    ReplayError,
     Retired,
     SessionExpired,
     SettingInUse,
@@ -234,6 +235,7 @@ ERRORS: list[tuple[SlotError, dict[str, Any]]] = [
     ),
     (KeyReused("k"), {"key": "k"}),
     (InvalidField("start", "is bad"), {"field": "start", "problem": "is bad"}),
+    (ReplayError(7, "it is missing"), {"seq": 7, "problem": "it is missing"}),
     (BadCalendar("it is cut short"), {"problem": "it is cut short"}),
     (NoneFree((OutsideHours("room", START, END),)), {"retry_at": None}),
 ]

@@ -23,7 +23,7 @@ from weakref import WeakSet
 import anyio
 import anyio.lowlevel
 
-from slotengine.core.ledger.changes import Record, Waits
+from slotengine.core.ledger.changes import Changes, Waits
 from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.waitlist import Waitlist
@@ -569,15 +569,15 @@ class SlotEngine:
             raise self._why_closed()
         return self.local.observe(listen)
 
-    def record(self, keep: Callable[[Record], None]) -> None:
+    def record(self, keep: Callable[[Changes], None]) -> None:
         """Do as `LocalEngine.record`; before `start`, too."""
         self._check_here()
         self.local.record(keep)
 
-    def replay(self, records: Iterable[Record]) -> None:
+    def replay(self, steps: Iterable[Changes]) -> None:
         """Do as `LocalEngine.replay`, before `start`."""
         self._check_here()
-        self.local.replay(records)
+        self.local.replay(steps)
 
     # --- Inside --------------------------------------------------------------------------
 

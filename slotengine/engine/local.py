@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from slotengine.core.ledger.changes import Change, Record, Waits
+from slotengine.core.ledger.changes import Changes, ReservationChange, Waits
 from slotengine.core.ledger.checks import check_name, check_text
 from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.commands import (
@@ -167,7 +167,9 @@ class LocalEngine:
         """When the sweeper wakes by itself: it is woken (`wake`) for what is due before."""
         self.wake: Callable[[], None] = _nobody_sleeps
         self.feeds: list[Feed] = []
-        self._keep: Callable[[Record], None] | None = None
+        self._events: list[Event] = []
+        """Those of the step that is under way."""
+        self._keep: Callable[[Changes], None] | None = None
         self.refused = 0
         """How many requests were refused, immediately or after a wait."""
 
@@ -650,8 +652,7 @@ class LocalEngine:
 
         In one step: what the source said before and does not say now is free
         again, of every resource.  Busy time takes all units of a resource;
-        reservations that are there already stay.  It is not kept anywhere: read
-        it again after a restart.
+        reservations that are there already stay.
 
         Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
         O(n log n) for all that is imported of these resources.
@@ -1096,30 +1097,46 @@ class LocalEngine:
 
         return stop
 
-    def record(self, keep: Callable[[Record], None]) -> None:
-        """Hand a record of each change to a function, in the very step of the change.
+    def record(self, keep: Callable[[Changes], None]) -> None:
+        """Hand the changes of each step to a function, when the step is done.
 
         These are what a journal keeps, and `replay` takes back in.  The function
         must neither change anything nor raise.  Raises `InvalidField` unless
         ``keep`` can be called.
         """
         if not callable(keep):
-            raise InvalidField("keep", f"must be a function of a record, not {keep!r}")
-        self._keep = self.ledger.on_record = keep
+            raise InvalidField("keep", f"must be a function of changes, not {keep!r}")
+        self._keep = keep
         self.listen()
 
-    def replay(self, records: Iterable[Record]) -> None:
-        """Carry out recorded changes again, in order: nothing is decided, and nobody is told.
+    def replay(self, steps: Iterable[Changes]) -> None:
+        """Carry out recorded steps again, in order: nothing is decided, and nobody is told.
 
-        For an engine that has the configuration which the other one had when its changes were
-        first recorded, before it is started.  What was configured since is in the records.
-        Raises `InvalidField` for what is no list of records.
+        For an engine as it was when the first of them was recorded, before it is started: one
+        with the same configuration, or an empty one if the first step is a `snapshot`.  What
+        was configured since is in the changes.
+
+        Raises `InvalidField` for what is no list of steps, and `ReplayError` for a change that
+        does not follow from those before.
         """
-        records = listed("records", records)
-        if not all(isinstance(record, Record) for record in records):
-            raise InvalidField("records", f"must be records of changes, not {records!r:.99}")
-        for record in records:
-            self.ledger.state.apply(record)
+        self.ledger.replay(listed("steps", steps))
+
+    def snapshot(self) -> Changes:
+        """Return one step that makes an empty engine the same as this one, for `replay`.
+
+        But for what waits.  O(n log n) for n reservations.
+
+        >>> from datetime import UTC
+        >>> from slotengine import minutes
+        >>> engine, other = LocalEngine(), LocalEngine()
+        >>> engine.add_resource("room-1")
+        >>> hold = engine.reserve("room-1", datetime(2030, 1, 7, 9, tzinfo=UTC), minutes(30))
+        >>> other.replay([engine.snapshot()])
+        >>> other.get(hold.uid) == hold
+        True
+        """
+        self.look()
+        return self.ledger.snapshot()
 
     # --- Inside, and for the engine on top ---------------------------------------------------
 
@@ -1249,22 +1266,26 @@ class LocalEngine:
     def listen(self) -> None:
         """Let the ledger tell of changes while somebody wants to know."""
         self.feeds = [feed for feed in self.feeds if not feed.closed]
-        wanted = self.feeds or self._keep
-        self.ledger.on_change = self._publish if wanted else None
+        self.ledger.on_change = self._show if self.feeds else None
+        self.ledger.on_step = self._tell if self.feeds or self._keep else None
 
-    def _publish(self, change: Change, entry: Entry) -> None:
-        if self._keep is not None:
-            self._keep(change)
-        if not self.feeds:
-            return
-        # The ledger tells after the fact, so what the entry says now is what was decided.
+    def _show(self, change: ReservationChange, entry: Entry) -> None:
+        """Note a change for subscribers, with the reservation as the change leaves it."""
         event = Event(change.verb, from_us(change.at), Reservation(entry, change.at))
+        self._events.append(event)
+
+    def _tell(self, changes: Changes) -> None:
+        """Tell what was done in a step."""
+        if self._keep is not None:
+            self._keep(changes)
+        events, self._events = self._events, []
         unheard = False
-        for feed in self.feeds:
-            if feed.closed:
-                unheard = True
-            else:
-                feed.publish(event)
+        for event in events:
+            for feed in self.feeds:
+                if feed.closed:
+                    unheard = True
+                else:
+                    feed.publish(event)
         if unheard:
             self.listen()
 

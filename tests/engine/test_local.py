@@ -24,7 +24,14 @@ from slotengine import (
     Verb,
     minutes,
 )
-from slotengine.core.ledger.changes import Change, ClientDropped, Record
+from slotengine.core.ledger.changes import (
+    Answered,
+    Changes,
+    ClientDropped,
+    Confirmed,
+    Expired,
+    Reserved,
+)
 from slotengine.core.ledger.clients import IDLE, CommandId, session_id
 from slotengine.core.ledger.commands import Reserve
 from slotengine.core.time.instant import to_us
@@ -177,34 +184,33 @@ def test_threads_make_steps_too(clock: SimClock) -> None:
 
 @pytest.mark.anyio
 async def test_a_step_is_told_of_in_order(engine: SlotEngine) -> None:
-    records: list[object] = []
-    engine.record(records.append)
+    steps: list[Changes] = []
+    engine.record(steps.append)
     wanted = Request(START, HALF_HOUR, (Claim("room"),))
 
     def step(local: LocalEngine) -> None:
         local.confirm(local.reserve(wanted).uid)
 
     await engine.run(step)
-    changes = [one for one in records if isinstance(one, Change)]
-    assert [change.verb for change in changes] == [Verb.RESERVE, Verb.CONFIRM]
+    assert [[type(change) for change in changes] for changes in steps] == [[Reserved], [Confirmed]]
 
 
 def test_what_clients_may_repeat_is_recorded_and_replayed() -> None:
     clock = SimClock(NOW)
     engine, again = LocalEngine(clock=clock), LocalEngine(clock=clock)
-    records: list[Record] = []
+    steps: list[Changes] = []
     for each in (engine, again):
         each.add_resource("room")
-    engine.record(records.append)
+    engine.record(steps.append)
     now = to_us(NOW)
     request = engine.proposal(Request(START, HALF_HOUR, (Claim("room"),)))
     command_id = CommandId(session_id(now, bytes(8)), number=0, awaited=0)
     command = Reserve((request,), ("a",), client=command_id)
     engine.ledger.step(command, now)
-    again.replay(records)
+    again.replay(steps)
     assert again.ledger.step(command, now).answers == ("a",)
-    assert len(records) == 2
+    assert [type(change) for changes in steps for change in changes] == [Reserved, Answered]
     engine.ledger.expire(now + IDLE)
-    again.replay(records[2:])
-    assert [type(record) for record in records[2:]] == [ClientDropped, Change]
+    again.replay(steps[1:])
+    assert [type(changes[0]) for changes in steps[1:]] == [ClientDropped, Expired]
     assert len(again.ledger.state.clients) == len(engine.ledger.state.clients) == 0

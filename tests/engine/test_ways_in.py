@@ -8,12 +8,12 @@ import anyio
 import pytest
 
 from slotengine import BlockingEngine, EngineClosed, InvalidField, SlotEngine, State, minutes
-from slotengine.core.ledger.changes import Change, Forgotten, Record
+from slotengine.core.ledger.changes import Changes, Confirmed, Extended, Forgotten, Reserved
 from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.core.time.instant import to_us
 from slotengine.engine.events import Event
-from slotengine.engine.local import FORGOTTEN_PER_TURN
 from slotengine.engine.turns import Turns
+from slotengine.errors import ReplayError
 from slotengine.testing import SimClock
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
@@ -58,8 +58,8 @@ async def test_an_observer_may_come_before_the_engine_starts_and_not_after_its_e
 async def test_an_engine_that_replays_records_is_the_same(
     engine: SlotEngine, clock: SimClock
 ) -> None:
-    records: list[Record] = []
-    engine.record(records.append)
+    steps: list[Changes] = [engine.local.snapshot()]
+    engine.record(steps.append)
     past = NOW - minutes(60)
     over = engine.local.reserve("room", past, HALF_HOUR, past=True).uid
     engine.local.confirm(over)
@@ -68,18 +68,17 @@ async def test_an_engine_that_replays_records_is_the_same(
     assert await engine.forget_bookings(NOW) == 1
     again = engine.local.reserve("room", past, HALF_HOUR, past=True).uid
     engine.local.confirm(again)
-    assert len([one for one in records if isinstance(one, Change)]) == 6
-    assert Forgotten in {type(one) for one in records}
+    assert [type(one) for changes in steps[1:] for one in changes] == [
+        Reserved, Confirmed, Reserved, Extended, Forgotten, Reserved, Confirmed,
+    ]  # fmt: skip
     other = SlotEngine(clock=clock)
-    other.add_resource("room")
-    other.replay(records)
+    other.replay(steps)
     async with other:
         assert other.local.get(over) is None
         for uid in (hold, again):
             assert other.local.get(uid) == engine.local.get(uid)
         assert other.local.reserve("room", START, HALF_HOUR, key="key").uid == hold
         other.check_invariants()
-    assert len(records) <= 6 + 1 + FORGOTTEN_PER_TURN
 
 
 async def test_turns_can_be_replaced(engine: SlotEngine) -> None:
@@ -126,9 +125,11 @@ async def test_only_records_are_replayed_and_only_a_function_keeps_them() -> Non
     engine = SlotEngine()
     with pytest.raises(InvalidField, match="keep must be a function"):
         engine.record(None)  # type: ignore[arg-type]
-    for records in (None, ["record"]):
-        with pytest.raises(InvalidField, match="records"):
-            engine.replay(records)  # type: ignore[arg-type]
+    with pytest.raises(InvalidField, match="steps must be several"):
+        engine.replay(None)  # type: ignore[arg-type]
+    for step in ("step", (), ("change",)):
+        with pytest.raises(ReplayError):
+            engine.replay([step])  # type: ignore[list-item]
 
 
 async def test_the_time_is_told_in_two_forms(clock: SimClock) -> None:

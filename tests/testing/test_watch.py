@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 import pytest
 
@@ -23,9 +24,9 @@ from slotengine import (
     State,
     minutes,
 )
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import Expired, ReservationChange, Reserved
 from slotengine.core.ledger.commands import Reserve
-from slotengine.core.ledger.reservation import Entry, Verb
+from slotengine.core.ledger.reservation import Entry
 from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
 from slotengine.testing.simulation.faults import fault
@@ -153,8 +154,30 @@ def entry_of(engine: SlotEngine, uid: str) -> Entry:
     return entry
 
 
-def change_of(entry: Entry, verb: Verb, at: int) -> tuple[Change, Entry]:
-    return Change(verb, at, entry.uid, entry.until), entry
+class Silence:
+    """Nothing is told while the block lasts; afterwards it can be told what did not happen."""
+
+    def __init__(self, engine: SlotEngine) -> None:
+        self.ledger = engine.ledger
+        self.on_change = self.ledger.on_change
+
+    def __enter__(self) -> Self:
+        self.ledger.on_change = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ledger.on_change = self.on_change
+
+    def tell(self, entry: Entry, kind: type[Reserved | Expired], at: int) -> None:
+        """Tell that a reservation was made, or that it has expired."""
+        change: ReservationChange = Expired(1, at, entry.uid, entry.version, entry.until)
+        if kind is Reserved:
+            span = entry.start, entry.end, entry.all_claims()
+            change = Reserved(1, at, entry.uid, entry.version, entry.until, *span)
+        assert self.on_change is not None
+        assert self.ledger.on_step is not None
+        self.on_change(change, entry)
+        self.ledger.on_step((change,))
 
 
 Scene = Callable[[SlotEngine, SimClock], Awaitable[None]]
@@ -181,21 +204,18 @@ async def beyond_until(engine: SlotEngine, clock: SimClock) -> None:
 
 async def early(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
-    engine.ledger.on_change, tell = None, engine.ledger.on_change
-    assert tell is not None
-    engine.ledger.expire(to_us(NOW + minutes(5)))  # as if it were then; but it is told to be now
-    watched = entry_of(engine, hold.uid)
-    tell(*change_of(watched, Verb.EXPIRE, to_us(NOW)))
+    with Silence(engine) as silence:
+        engine.ledger.expire(to_us(NOW + minutes(5)))  # as if it were then; told to be now
+    silence.tell(entry_of(engine, hold.uid), Expired, to_us(NOW))
 
 
 async def out_of_order(engine: SlotEngine, clock: SimClock) -> None:
     holds = [await engine.reserve("hall", START, HALF_HOUR, ttl=minutes(i)) for i in (1, 2)]
     clock.set(NOW + minutes(3))
-    engine.ledger.on_change, tell = None, engine.ledger.on_change
-    assert tell is not None
-    engine.ledger.expire(clock.now())
+    with Silence(engine) as silence:
+        engine.ledger.expire(clock.now())
     for hold in reversed(holds):
-        tell(*change_of(entry_of(engine, hold.uid), Verb.EXPIRE, clock.now()))
+        silence.tell(entry_of(engine, hold.uid), Expired, clock.now())
 
 
 async def back_in_time(engine: SlotEngine, clock: SimClock) -> None:
@@ -222,11 +242,10 @@ async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
     await engine.replace_busy("calendar", {"room": [(START, START + HALF_HOUR)]})
     room = engine.ledger.resource("room")
     busy, room.busy = room.busy, None
-    engine.ledger.on_change, tell = None, engine.ledger.on_change
-    hold = await engine.reserve("room", START, HALF_HOUR)
+    with Silence(engine) as silence:
+        hold = await engine.reserve("room", START, HALF_HOUR)
     room.busy = busy
-    assert tell is not None
-    tell(*change_of(entry_of(engine, hold.uid), Verb.RESERVE, clock.now()))
+    silence.tell(entry_of(engine, hold.uid), Reserved, clock.now())
 
 
 async def vanished(engine: SlotEngine, clock: SimClock) -> None:
@@ -253,9 +272,8 @@ async def unannounced(engine: SlotEngine, clock: SimClock) -> None:
 
 
 async def unheard_of(engine: SlotEngine, clock: SimClock) -> None:
-    engine.ledger.on_change, tell = None, engine.ledger.on_change
-    hold = await engine.reserve("room", START, HALF_HOUR)
-    engine.ledger.on_change = tell
+    with Silence(engine):
+        hold = await engine.reserve("room", START, HALF_HOUR)
     await engine.confirm(hold.uid)
 
 

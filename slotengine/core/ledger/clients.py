@@ -118,6 +118,9 @@ class Clients:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __contains__(self, session: bytes) -> bool:
+        return session in self._sessions
+
     def find(self, command_id: CommandId, now: int) -> Outcome | None:
         """Return what came of a command, or None if it is to be decided.  O(1).
 

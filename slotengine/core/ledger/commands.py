@@ -18,6 +18,7 @@ from slotengine.core.ledger.policy import Policy
 if TYPE_CHECKING:
     from slotengine.core.ledger.clients import CommandId
     from slotengine.core.ledger.proposal import Proposal, StartRule
+    from slotengine.core.time.interval import Span
 
 
 class Mode(Enum):
@@ -169,7 +170,40 @@ class Replace(NamedTuple):
     client: CommandId | None = None
 
 
+class Forget(NamedTuple):
+    """Forget those of these that are bookings, and were over ``before`` a moment.
+
+    Then it is as if they had never been, but that keys are remembered for their time.
+    """
+
+    before: int
+    uids: tuple[str, ...]
+    client: CommandId | None = None
+
+
+class ImportBusy(NamedTuple):
+    """Let these be the spans that a source says resources are busy, and nothing else.
+
+    Reservations that are there already stay.
+    """
+
+    source: str
+    spans: tuple[tuple[str, tuple[Span, ...]], ...]
+    client: CommandId | None = None
+
+
 Command: TypeAlias = (
-    Reserve | Adopt | Move | Extend | Confirm | Release | Cancel | Annotate | Replace | Configure
+    Reserve
+    | Adopt
+    | Move
+    | Extend
+    | Confirm
+    | Release
+    | Cancel
+    | Annotate
+    | Replace
+    | Configure
+    | Forget
+    | ImportBusy
 )
 """Whatever can be asked of a ledger."""

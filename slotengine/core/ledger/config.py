@@ -242,6 +242,7 @@ class Configured(NamedTuple):
 
     ``edition`` is how often the configuration was changed, this time included."""
 
+    seq: int
     at: int
     edition: int
     settings: tuple[Setting, ...]

@@ -1,7 +1,7 @@
 """Deciding: what comes of a command, given the state as it is.
 
 Everything here reads, and may refuse.  What is decided is a list of changes (`changes`),
-and `LedgerState.apply` applies them.  So nothing has happened until a decision is carried
+and `apply` applies them.  So nothing has happened until a decision is carried
 out, and it can be carried out until the state next changes.
 
 `decide` calls one function for each command.  Each takes the state, the command and the
@@ -17,7 +17,20 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.ledger.admission import admitted, decide_to_wait
-from slotengine.core.ledger.changes import Change, Decision
+from slotengine.core.ledger.changes import (
+    Annotated,
+    BusyImported,
+    Cancelled,
+    Change,
+    Confirmed,
+    Decision,
+    Extended,
+    Forgotten,
+    Moved,
+    Reinstated,
+    Released,
+    Reserved,
+)
 from slotengine.core.ledger.checks import check_key, check_name, is_count
 from slotengine.core.ledger.commands import (
     ALL,
@@ -30,6 +43,8 @@ from slotengine.core.ledger.commands import (
     Command,
     Confirm,
     Extend,
+    Forget,
+    ImportBusy,
     Move,
     Release,
     Replace,
@@ -52,9 +67,9 @@ from slotengine.core.ledger.quota import Quota, stricter
 from slotengine.core.ledger.repeats import decide_once
 from slotengine.core.ledger.reservation import (
     ANNOTATE,
-    BOOKED_UNTIL,
     CANCEL,
     CONFIRM,
+    CONFIRMED,
     EXTEND,
     HELD,
     MOVE,
@@ -63,7 +78,6 @@ from slotengine.core.ledger.reservation import (
     RELEASE,
     REPEATS,
     REPLACE,
-    RESERVE,
     UNDYING,
     Demand,
     Entry,
@@ -134,6 +148,10 @@ def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOME
             return decide_replace(state, command, now)
         case Annotate():
             return decide_annotate(state, command, now)
+        case Forget():
+            return decide_forget(state, command, now)
+        case ImportBusy():
+            return decide_import(state, command, now)
         case _:
             return decide_adopt(state, command, now)
 
@@ -158,7 +176,7 @@ def decide_reserve(state: LedgerState, command: Reserve, now: int, ticket: int) 
 def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     (proposal,), (uid,) = command.requests, command.uids
     if uid.__class__ is not str or not uid or uid in state.entries:
-        check_uid(state, uid)
+        check_uid(state, uid, now)
     check_proposal(state, proposal)
     known = _known_request(state, proposal, now)
     if known is not None:
@@ -171,15 +189,17 @@ def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
         if command.wait is None:
             raise
         return decide_to_wait(state, command, refusal, now, ticket)
-    lapsed = _lapsed_before_new(state, slot, proposal.holder, proposal.key, view)
-    change = _reserved(proposal, slot, uid, now, state.serial + 1)
-    return Decision((*expiries(state, lapsed, now), change), (uid,))
+    lapsed = _lapsed_before_new(state, slot, uid, proposal.holder, proposal.key, view)
+    expired = expiries(state, lapsed, now)
+    seq = state.seq + len(expired) + 1
+    change = _reserved(proposal, slot, uid, now, seq, state.serial + 1)
+    return Decision((*expired, change), (uid,))
 
 
 def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     proposals, uids = command.requests, command.uids
     _check_batch(state, proposals, uids, now)
-    changes: list[Change] = []
+    changes: list[Reserved] = []
     answers: list[str | Refused] = []
     lapsed: list[Entry] = []
     batch = Batch()
@@ -201,9 +221,11 @@ def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -
                 refusal.of_request(i)
                 answers.append(refusal)
                 continue
-            lapsed += _lapsed_before_new(state, slot, proposal.holder, proposal.key, view)
-            serial = state.serial + len(changes) + 1
-            changes.append(_reserved(proposal, slot, uids[i], now, serial))
+            lapsed += _lapsed_before_new(state, slot, uids[i], proposal.holder, proposal.key, view)
+            nth = len(changes) + 1
+            changes.append(
+                _reserved(proposal, slot, uids[i], now, state.seq + nth, state.serial + nth)
+            )
             answers.append(uids[i])
             entry = state.made_by(changes[-1])
             joined = None if entry.seats is None else view.session(Placement.of(entry))
@@ -213,7 +235,10 @@ def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -
         raise
     finally:
         batch.clear()  # the details of refusals may be read later
-    return Decision((*expiries(state, lapsed, now), *changes), tuple(answers))
+    expired = expiries(state, lapsed, now)
+    if expired:
+        changes = [one._replace(seq=one.seq + len(expired)) for one in changes]
+    return Decision((*expired, *changes), tuple(answers))
 
 
 def _keep_for_ever(state: LedgerState, view: View) -> None:
@@ -233,7 +258,7 @@ def _keep_for_ever(state: LedgerState, view: View) -> None:
 
 def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     candidates, (uid,), _, choice, key, digest = command[:6]
-    check_uid(state, uid)
+    check_uid(state, uid, now)
     _check_candidates(state, candidates, choice)
     if any(proposal.key is not None for proposal in candidates):
         raise InvalidField("key", "belongs to the whole call, not to one candidate")
@@ -249,15 +274,17 @@ def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
 
     order = _by_preference(state, candidates, choice, view)
     slot, chosen = _first_that_fits(candidates, order, placed)
-    lapsed = _lapsed_before_new(state, slot, chosen.holder, key, view)
+    lapsed = _lapsed_before_new(state, slot, uid, chosen.holder, key, view)
+    expired = expiries(state, lapsed, now)
     chosen = chosen._replace(key=key, digest=digest)
-    change = _reserved(chosen, slot, uid, now, state.serial + 1)
-    return Decision((*expiries(state, lapsed, now), change), (uid,))
+    seq = state.seq + len(expired) + 1
+    change = _reserved(chosen, slot, uid, now, seq, state.serial + 1)
+    return Decision((*expired, change), (uid,))
 
 
 def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
     proposal, uid = command[:2]
-    check_uid(state, uid)
+    check_uid(state, uid, now)
     seats = proposal.seats
     if isinstance(seats, Seats) and is_count(seats.total) and is_count(seats.wanted):
         proposal = proposal._replace(seats=Seats(max(seats), seats.wanted))
@@ -267,10 +294,11 @@ def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
         return Decision((), (known.uid,))
     view = state.occupancy.view(now)
     slot = state.occupancy.adopted(proposal._replace(seats=seats), view)
-    lapsed = _lapsed_before_new(state, slot, proposal.holder, proposal.key, view)
-    change = _reserved(proposal._replace(quota=None), slot, uid, now, state.serial + 1)
-    confirmed = Change(CONFIRM, now, uid, BOOKED_UNTIL)
-    return Decision((*expiries(state, lapsed, now), change, confirmed), (uid,))
+    lapsed = _lapsed_before_new(state, slot, uid, proposal.holder, proposal.key, view)
+    expired = expiries(state, lapsed, now)
+    seq = state.seq + len(expired) + 1
+    change = _reserved(proposal._replace(quota=None), slot, uid, now, seq, state.serial + 1)
+    return Decision((*expired, change, Confirmed(seq + 1, now, uid, 2)), (uid,))
 
 
 def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
@@ -304,20 +332,21 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
     holder = entry.holder if entry.state is HELD else None  # bookings count for no quota
     lapsed = _lapsed_before(state, slot, holder, view)
     until = lapse_of(now, chosen.ttl) if renew else entry.until
-    change = Change(
-        MOVE, now, uid, until, slot.start, slot.end, slot.claims, slot.seats,
-        event_type=slot.event_type, demand=slot.demand,
+    expired = expiries(state, lapsed, now)
+    change = Moved(
+        state.seq + len(expired) + 1, now, uid, entry.version + 1, until,
+        slot.start, slot.end, slot.claims, slot.seats, slot.event_type, slot.demand,
     )  # fmt: skip
-    return Decision((*expiries(state, lapsed, now), change), (uid,))
+    return Decision((*expired, change), (uid,))
 
 
 def decide_replace(state: LedgerState, command: Replace, now: int) -> Decision:
     uid, request, new_uid, version, jump, _ = command
-    check_uid(state, new_uid)
+    check_uid(state, new_uid, now)
     check_proposal(state, request)
-    made = _known_request(state, request, now)
-    if made is not None:
-        return Decision((), (made.uid,))
+    before = _known_request(state, request, now)
+    if before is not None:
+        return Decision((), (before.uid,))
     entry = known(state, uid, now)
     admits(entry, REPLACE, now, version)
     held = entry.state is HELD
@@ -333,16 +362,15 @@ def decide_replace(state: LedgerState, command: Replace, now: int) -> Decision:
         holders.check(request.holder, length, view, request.quota, own=entry)
     request = admitted(state, request, view)
     slot = state.occupancy.decide(request, view)
-    lapsed = _lapsed_before_new(state, slot, request.holder if held else None, request.key, view)
-    replaced = (entry.extra or NOTHING)._replace(replaced_by=new_uid)
-    changes = [
-        *expiries(state, lapsed, now),
-        Change(RELEASE if held else CANCEL, now, uid, now, extra=replaced),
-        _reserved(request, slot, new_uid, now, state.serial + 1),
-    ]
-    if not held:
-        changes.append(Change(CONFIRM, now, new_uid, BOOKED_UNTIL))
-    return Decision(tuple(changes), (new_uid,))
+    holder = request.holder if held else None  # bookings count for no quota
+    lapsed = _lapsed_before_new(state, slot, new_uid, holder, request.key, view)
+    expired = expiries(state, lapsed, now)
+    seq = state.seq + len(expired) + 1
+    ended = (Released if held else Cancelled)(seq, now, uid, entry.version + 1, new_uid)
+    made = _reserved(request, slot, new_uid, now, seq + 1, state.serial + 1)
+    if held:
+        return Decision((*expired, ended, made), (new_uid,))
+    return Decision((*expired, ended, made, Confirmed(seq + 2, now, new_uid, 2)), (new_uid,))
 
 
 def _in_place_of(entry: Entry, request: Proposal) -> Proposal:
@@ -360,7 +388,7 @@ def decide_extend(state: LedgerState, command: Extend, now: int) -> Decision:
     admits(entry, EXTEND, now, version)
     until = lapse_of(now, ttl)
     check_life(state, entry, until)
-    return Decision((Change(EXTEND, now, uid, until),), (uid,))
+    return Decision((Extended(state.seq + 1, now, uid, entry.version + 1, until),), (uid,))
 
 
 def decide_confirm(state: LedgerState, command: Confirm, now: int) -> Decision:
@@ -371,11 +399,11 @@ def decide_confirm(state: LedgerState, command: Confirm, now: int) -> Decision:
         return _decide_reinstate(state, entry, command, now)
     if not admits(entry, CONFIRM, now, version):
         return Decision((), (uid,))
-    change = Change(CONFIRM, now, uid, BOOKED_UNTIL)
-    if state.holders is None:
-        return Decision((change,), (uid,))
-    forgiven = _forgiven(entry, state.holders, now)
-    return Decision((*expiries(state, forgiven, now), change), (uid,))
+    expired: tuple[Change, ...] = ()
+    if state.holders is not None:
+        expired = expiries(state, _forgiven(entry, state.holders, now), now)
+    change = Confirmed(state.seq + len(expired) + 1, now, uid, entry.version + 1)
+    return Decision((*expired, change), (uid,))
 
 
 def _decide_reinstate(state: LedgerState, entry: Entry, command: Confirm, now: int) -> Decision:
@@ -394,15 +422,19 @@ def _decide_reinstate(state: LedgerState, entry: Entry, command: Confirm, now: i
         lapsed.append(entry)
     if state.holders is not None:
         lapsed += _forgiven(entry, state.holders, now)
-    change = Change(REINSTATE, now, entry.uid, BOOKED_UNTIL)
-    return Decision((*expiries(state, lapsed, now), change), (entry.uid,))
+    expired = expiries(state, lapsed, now)
+    version = entry.version_at(now) + 1
+    change = Reinstated(state.seq + len(expired) + 1, now, entry.uid, version)
+    return Decision((*expired, change), (entry.uid,))
 
 
 def decide_end(state: LedgerState, command: Release | Cancel, verb: Verb, now: int) -> Decision:
     uid, version = command[:2]
-    if not admits(known(state, uid, now), verb, now, version):
+    entry = known(state, uid, now)
+    if not admits(entry, verb, now, version):
         return Decision((), (uid,))
-    return Decision((Change(verb, now, uid, now),), (uid,))
+    kind = Released if verb is RELEASE else Cancelled
+    return Decision((kind(state.seq + 1, now, uid, entry.version + 1),), (uid,))
 
 
 def decide_configure(state: LedgerState, command: Configure, now: int) -> Decision:
@@ -411,8 +443,37 @@ def decide_configure(state: LedgerState, command: Configure, now: int) -> Decisi
     settings, lapsed = decide_settings(state.configuration, command, around)
     if not settings:
         return Decision((), ())
-    change = Configured(now, state.configuration.edition + 1, settings)
-    return Decision((*expiries(state, lapsed, now), change), ())
+    expired = expiries(state, lapsed, now)
+    seq, edition = state.seq + len(expired) + 1, state.configuration.edition + 1
+    return Decision((*expired, Configured(seq, now, edition, settings)), ())
+
+
+def decide_forget(state: LedgerState, command: Forget, now: int) -> Decision:
+    """Answer the uids that are forgotten."""
+    before, uids = command.before, dict.fromkeys(command.uids)
+    found = tuple(uid for uid in uids if is_over_by(state.entries.get(uid), before))
+    if not found:
+        return Decision((), ())
+    return Decision((Forgotten(state.seq + 1, now, before, found),), found)
+
+
+def is_over_by(entry: Entry | None, before: int) -> bool:
+    """Return whether it is a booking of which nothing reaches beyond a moment.
+
+    No buffer does, and no period of a limit towards which it counts.  So no decision about
+    what is to come is another one for it.
+    """
+    if entry is None or entry.state is not CONFIRMED:
+        return False
+    return max(entry.end, *(claim.end for claim in entry.all_claims())) <= before
+
+
+def decide_import(state: LedgerState, command: ImportBusy, now: int) -> Decision:
+    """Answers nothing.  What the source said already changes nothing."""
+    spans = state.occupancy.spans_to_import(command.source, command.spans)
+    if spans == state.occupancy.imported_from(command.source):
+        return Decision((), ())
+    return Decision((BusyImported(state.seq + 1, now, command.source, spans),), ())
 
 
 def decide_annotate(state: LedgerState, command: Annotate, now: int) -> Decision:
@@ -433,7 +494,8 @@ def decide_annotate(state: LedgerState, command: Annotate, now: int) -> Decision
     )
     if after == before:
         return Decision((), (uid,))
-    return Decision((Change(ANNOTATE, now, uid, entry.until, extra=after.or_none()),), (uid,))
+    change = Annotated(state.seq + 1, now, uid, entry.version + 1, after.or_none())
+    return Decision((change,), (uid,))
 
 
 def _decide_new(state: LedgerState, proposal: Proposal, view: View) -> Slotted:
@@ -481,15 +543,18 @@ def _counted_for(state: LedgerState, quota: Quota | None) -> Holders | None:
 
 
 def _lapsed_before_new(
-    state: LedgerState, slot: Slotted, holder: str | None, key: str | None, view: View
+    state: LedgerState, slot: Slotted, uid: str, holder: str | None, key: str | None, view: View
 ) -> list[Entry]:
-    """Return the lapsed holds to be marked before a new reservation is made."""
+    """Return the lapsed holds to be marked before a new reservation is made.
+
+    Those with its uid or its key, too, which are as good as forgotten.
+    """
     if view.swept:
         return []
     lapsed = _lapsed_before(state, slot, holder, view)
-    used_for = None if key is None else state.made_with(key)
-    if used_for is not None and used_for.state is HELD:  # as good as forgotten
-        lapsed.append(used_for)
+    for one in (state.entries.get(uid), None if key is None else state.made_with(key)):
+        if one is not None and one.state is HELD:
+            lapsed.append(one)
     return lapsed
 
 
@@ -532,9 +597,9 @@ def _by_preference(
 # --- Checking what callers say ---------------------------------------------------------
 
 
-def check_uid(state: LedgerState, uid: str) -> None:
+def check_uid(state: LedgerState, uid: str, now: int) -> None:
     check_name("uid", uid)
-    if uid in state.entries:
+    if state.knows(uid, now):
         raise InvalidField("uid", "is in use")
 
 
@@ -554,7 +619,7 @@ def _check_batch(
 ) -> None:
     """Refuse all bad input of a batch before anything of it is done."""
     for uid in uids:
-        check_uid(state, uid)
+        check_uid(state, uid, now)
     if len(proposals) != len(uids) or len(set(uids)) < len(uids):
         raise InvalidField("uids", "must be as many as the proposals, each different")
     keys: set[str] = set()
@@ -706,10 +771,12 @@ def _check_each(proposals: Iterable[Proposal], check: Callable[[Proposal], None]
             raise
 
 
-def _reserved(proposal: Proposal, slot: Slotted, uid: str, now: int, serial: int) -> Change:
+def _reserved(
+    proposal: Proposal, slot: Slotted, uid: str, now: int, seq: int, serial: int
+) -> Reserved:
     """Return the change by which somebody gets a slot."""
-    return Change(
-        RESERVE, now, uid, lapse_of(now, proposal.ttl), slot.start, slot.end, slot.claims,
+    return Reserved(
+        seq, now, uid, 1, lapse_of(now, proposal.ttl), slot.start, slot.end, slot.claims,
         slot.seats, proposal.holder, slot.event_type, proposal.key, proposal.digest,
         proposal.quota, slot.demand, serial, proposal.extra,
     )  # fmt: skip

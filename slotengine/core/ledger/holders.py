@@ -14,6 +14,7 @@ its hold was made before that one had been for a cool-down.  Times are UTC micro
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from slotengine.core.time.instant import from_us
 from slotengine.errors import QuotaExceeded
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.changes import LapsesKept
     from slotengine.core.ledger.quota import Quota
     from slotengine.core.ledger.reservation import Entry
     from slotengine.core.ledger.terms import Terms
@@ -228,6 +230,23 @@ class Holders:
                 self._lapsed.append((entry.until + self._cool_down, entry.holder))
                 self._forget_some(entry.until)
             self._take_out(record, entry)
+
+    def kept_lapses(self, now: int) -> Iterator[tuple[str, int, int, int, int]]:
+        """Yield the lapses of each holder that may count still, for `restore`, in any order."""
+        for holder, one in self.records.items():
+            counts = one.last_lapse + self._cool_down > now or any(
+                entry.created < one.last_lapse + self._cool_down for entry in one.holds
+            )
+            if one.lapses + one.earlier and counts:
+                yield holder, one.lapses, one.last_lapse, one.previous, one.earlier
+
+    def restore(self, kept: LapsesKept) -> None:
+        """Let a holder have lapses that there were."""
+        record = self.records.setdefault(kept.holder, _Record())
+        record.lapses, record.last_lapse = kept.lapses, kept.last_lapse
+        record.previous, record.earlier = kept.previous, kept.earlier
+        record.noted = True
+        self._lapsed.append((kept.last_lapse + self._cool_down, kept.holder))
 
     # --- Inside --------------------------------------------------------------------------
 

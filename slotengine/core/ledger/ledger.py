@@ -1,7 +1,7 @@
 """The heart: decides whether a span can be had.
 
 Every verb is a command, a plain value (`commands`).  `decide` reads, and says what comes of
-it: changes, or a refusal.  `LedgerState.apply` applies the changes, which cannot be refused
+it: changes, or a refusal.  `apply` applies the changes, which cannot be refused
 any more.  Nothing is awaited in between, so one call of `Ledger.step` is one atomic step.
 Recorded changes are applied in the same way.
 
@@ -20,7 +20,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.ledger.changes import Change, Decision, Forgotten, Waits
+from slotengine.core.ledger.apply import apply
+from slotengine.core.ledger.changes import (
+    RESERVATION_CHANGES,
+    Changes,
+    Decision,
+    Expired,
+    ReservationChange,
+    Reserved,
+    Waits,
+)
 from slotengine.core.ledger.checks import check_name, check_schedule, check_span, check_text
 from slotengine.core.ledger.commands import (
     ALL,
@@ -32,6 +41,8 @@ from slotengine.core.ledger.commands import (
     Command,
     Confirm,
     Extend,
+    Forget,
+    ImportBusy,
     Move,
     Release,
     Replace,
@@ -60,22 +71,28 @@ from slotengine.core.ledger.decide import (
 )
 from slotengine.core.ledger.expiry import NEVER, PENDING
 from slotengine.core.ledger.index import Index
-from slotengine.core.ledger.maintenance import MAINTENANCE, maintain, sessions_to_drop
+from slotengine.core.ledger.maintenance import (
+    MAINTENANCE,
+    changes_that_marked,
+    forget_retained,
+    mark_lapsed,
+    sessions_to_drop,
+)
 from slotengine.core.ledger.obstruction import Busy, Standing, imported_obstacles, steps
 from slotengine.core.ledger.occupancy import live_members
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota, check_quota
 from slotengine.core.ledger.repeats import answered_before
+from slotengine.core.ledger.replay import replay
 from slotengine.core.ledger.reservation import (
     ANYTHING_GOES,
-    EXPIRE,
     MOVE,
-    RESERVE,
     Claim,
     Demand,
     Entry,
 )
+from slotengine.core.ledger.snapshot import snapshot
 from slotengine.core.ledger.state import LedgerState
 from slotengine.core.ledger.timeline import NO_ROOM
 from slotengine.core.ledger.waitlist import NEWCOMER, Waitlist
@@ -93,7 +110,6 @@ from slotengine.errors import (
 )
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger.changes import Record
     from slotengine.core.ledger.clients import CommandId
     from slotengine.core.ledger.commands import Annotate
     from slotengine.core.ledger.configuration import Configuration
@@ -107,8 +123,8 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.waitlist import Waiting
     from slotengine.core.time.schedule import Windows
 
-    OnChange = Callable[[Change, Entry], None]
-    OnRecord = Callable[[Record], None]
+    OnChange = Callable[[ReservationChange, Entry], None]
+    OnStep = Callable[[Changes], None]
 
 
 class Served(NamedTuple):
@@ -142,9 +158,13 @@ class Ledger:
     ) -> None:
         self.state = LedgerState(terms)
         self.on_change = on_change
-        """Told each change once, after the fact; may look, but change nothing, and not raise."""
-        self.on_record: OnRecord | None = None
-        """Told each record that is no change of a reservation, in the same way."""
+        """Shown each reservation right after a change of it, in the middle of a step.
+
+        It may look at that one, and at nothing else, and must not raise."""
+        self.on_step: OnStep | None = None
+        """Told all changes of each step once, when it is done.
+
+        It may look at everything, but change nothing, and must not raise."""
         self.maintenance = maintenance
         """How many overdue things one step takes care of: see `maintain`."""
 
@@ -182,8 +202,6 @@ class Ledger:
         decision = decide(self.state, command, now, ticket)
         if decision.changes:
             self.carry_out(decision.changes)
-            if decision.answered is not None:
-                self._apply_record(decision.answered)
         elif isinstance(command, Reserve) and command.wait is not None:
             self._join(command, decision.answers[0])
         return decision
@@ -194,52 +212,18 @@ class Ledger:
         if isinstance(answer, Waits) and answer.ticket == waitlist.next_ticket:
             waitlist.join(command, answer.until)
 
-    def carry_out(self, changes: Iterable[Change | Configured]) -> None:
-        """Apply changes that were decided, in their order, and tell of each.
-
-        They are told when all are done, so that nobody sees half of a batch.  Only if a
-        reservation changes twice is the first change told before the second is applied,
-        because with a change goes the reservation as it is.
-        """
-        state = self.state
+    def carry_out(self, changes: Changes) -> None:
+        """Apply the changes of a step, which were decided, in their order, and tell of them."""
+        state, look = self.state, self.on_change
         if state.waiting:
-            changes = tuple(changes)
             state.waitlist.on_changes(changes, state.entries)
-        if self.on_change is None and self.on_record is None:
-            for change in changes:
-                state.apply(change)
-            return
-        untold: dict[str, tuple[Change, Entry]] = {}
         for change in changes:
-            if isinstance(change, Configured):
-                self._apply_record(change)
-                continue
-            if change.uid in untold:
-                self._tell(untold.values())
-                untold.clear()
-            state.apply(change)
-            untold[change.uid] = change, state.entries[change.uid]
-        self._tell(untold.values())
-
-    def _apply_record(self, record: Record) -> None:
-        """Apply what is no change of a reservation, and tell of it."""
-        self.state.apply(record)
-        self._tell_record(record)
-
-    def _tell_record(self, record: Record) -> None:
-        if self.on_record is not None:
-            self.on_record(record)
-
-    def _tell(self, changes: Iterable[tuple[Change, Entry]]) -> None:
-        """Tell of changes.
-
-        The listener is looked up for each: the one that is told may be the last that
-        wanted to know, such as a caller whose wait ends with it.
-        """
-        for change, entry in changes:
-            if self.on_change is None:
-                return
-            self.on_change(change, entry)
+            apply(state, change)
+            if look is not None and change.__class__ in RESERVATION_CHANGES:
+                uid = change.uid  # type: ignore[union-attr]  # the class says that it has one
+                look(change, state.entries[uid])  # type: ignore[arg-type]
+        if self.on_step is not None:
+            self.on_step(changes)
 
     def _count_if_asked(self, command: Command) -> None:
         """Count the holders' holds from now on if a request has a quota that needs it.
@@ -254,6 +238,28 @@ class Ledger:
         for proposal in requests:
             if isinstance(proposal.quota, Quota) and proposal.quota.counts:
                 self.state.count_holders()
+
+    # --- Recorded changes ------------------------------------------------------------
+
+    def replay(self, steps: Iterable[Changes]) -> None:
+        """Carry out recorded changes again, step by step: see `replay`.  Nobody is told.
+
+        Raises `ReplayError`.
+        """
+        replay(self.state, steps)
+
+    def snapshot(self) -> Changes:
+        """Return one step that makes an empty ledger the same as this one.  O(n log n).
+
+        >>> ledger = Ledger()
+        >>> ledger.add_resource("room-1")
+        >>> hold = ledger.reserve("room-1", 1000, 1030, uid="a", now=0, ttl=300_000_000)
+        >>> other = Ledger()
+        >>> other.replay([ledger.snapshot()])
+        >>> other.get("a", now=0).resource.id, other.snapshot() == ledger.snapshot()
+        ('room-1', True)
+        """
+        return tuple(snapshot(self.state))
 
     # --- Time ------------------------------------------------------------------------
 
@@ -282,25 +288,35 @@ class Ledger:
 
     def _maintain(self, now: int, limit: int) -> int:
         state = self.state
-        for dropped in sessions_to_drop(state, now, limit):
-            self._apply_record(dropped)
-        lapsed = maintain(state, now, limit)
-        if state.waiting or self.on_change is not None:
-            changes = [Change(EXPIRE, now, one.uid, one.until) for one in lapsed]
-            if state.waiting:  # looked up in a mapping of its own: some may be forgotten by now
-                state.waitlist.on_changes(changes, {one.uid: one for one in lapsed})
-            # Told last, so that a listener that fails leaves nothing half done.
-            self._tell(zip(changes, lapsed, strict=True))
+        dropped = sessions_to_drop(state, now, limit)
+        if dropped:
+            self.carry_out(dropped)
+        lapsed = mark_lapsed(state, now, limit)
+        changes: tuple[Expired, ...] = ()
+        if lapsed and (state.waiting or self.on_change or self.on_step):
+            changes = changes_that_marked(state, lapsed)
+            self._show(changes, lapsed)
+        forget_retained(state, now, limit)
+        # Told last, so that a listener that fails leaves nothing half done.
+        if changes and self.on_step is not None:
+            self.on_step(changes)
         return len(lapsed)
 
+    def _show(self, changes: Sequence[Expired], lapsed: Sequence[Entry]) -> None:
+        state, look = self.state, self.on_change
+        if state.waiting:
+            state.waitlist.on_changes(changes, {one.uid: one for one in lapsed})
+        if look is not None:
+            for change, entry in zip(changes, lapsed, strict=True):
+                look(change, entry)
+
     def forget_bookings(self, before: int, uids: Iterable[str]) -> int:
-        """Forget bookings that are over: see `LedgerState.forget_bookings`."""
-        uids = tuple(uids)
-        forgotten = self.state.forget_bookings(before, uids)
-        if forgotten:
-            self.state.waitlist.free_all()
-        self._tell_record(Forgotten(before, uids))
-        return forgotten
+        """Forget those of these that are bookings and were over by a moment; return how many.
+
+        Then it is as if they had never been, but that their keys are remembered for their
+        time.  O(log n) each.
+        """
+        return len(self._do(Forget(before, tuple(uids)), self.state.now).answers)
 
     # --- The waitlist ----------------------------------------------------------------
 
@@ -400,11 +416,7 @@ class Ledger:
         """
         command = Configure(tuple(entries), force, client)
         changes = self.step(command, self.state.now if now is None else now).changes
-        if not changes:
-            return ()
-        change = changes[-1]
-        assert isinstance(change, Configured)
-        return change.settings
+        return next((one.settings for one in changes if isinstance(one, Configured)), ())
 
     def add_resource(self, id: str, *, capacity: int = 1, schedule: Windows | None = None) -> None:
         """Add a resource.
@@ -436,15 +448,14 @@ class Ledger:
     ) -> None:
         """Let these be the spans that a source says resources are busy, and nothing else.
 
-        Reservations that are there already stay.  Not a change of any reservation:
-        it is neither recorded nor told, so import again after a restart.
+        Reservations that are there already stay.
         O(k log n) for k spans that this one said and says, and what others say beneath.
 
         Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
         """
-        self._let_pass(now)
-        self.state.occupancy.replace_busy(source, spans)
-        self.state.waitlist.free_all()
+        self.step(
+            ImportBusy(source, tuple((name, tuple(theirs)) for name, theirs in spans.items())), now
+        )
 
     # --- Reserve ---------------------------------------------------------------------
 
@@ -484,7 +495,12 @@ class Ledger:
             state.now = now
         if now >= state.maintenance_due:
             self._maintain(now, self.maintenance)
-        if state.waiting or state.queue.due <= now:  # commands wait, or holds have lapsed
+        entries = state.entries
+        is_used = uid.__class__ is not str or not uid or uid in entries
+        if is_used:
+            check_uid(state, uid, now)  # which admits that of one that is as good as forgotten
+        # Otherwise, only if commands wait or holds have lapsed is there more to do than this.
+        if is_used or state.waiting or state.queue.due <= now:
             closed = None if hours is None else _closed(hours, resource, start, end)
             proposal = Proposal(
                 start, end, (Claim(resource, start, end),), ttl, holder, event_type,
@@ -500,9 +516,6 @@ class Ledger:
             terms.check_span(start, end)
         if not terms.shortest_ttl <= ttl <= terms.longest_ttl:
             terms.check_ttl(ttl)  # which admits one that is pending
-        entries = state.entries
-        if uid.__class__ is not str or not uid or uid in entries:
-            check_uid(state, uid)
         if holder is not None or event_type is not None:
             check_text("holder", holder)
             check_text("event_type", event_type)
@@ -556,6 +569,7 @@ class Ledger:
                 uid, until, now, holder, start, end, found, event_type, True, quota, demand
             )
         entry.serial = state.serial = state.serial + 1
+        state.seq += 1
         entries[uid] = entry
         if timeline.put(place, start, end, 1, entry):
             found.partition()
@@ -568,12 +582,15 @@ class Ledger:
             state.maintenance_due = until
         if state.index is not None:
             state.index.update(entry)
-        if self.on_change is not None:
-            change = Change(
-                RESERVE, now, uid, until, start, end, entry.all_claims(), None,
+        if self.on_step is not None or self.on_change is not None:
+            change = Reserved(
+                state.seq, now, uid, 1, until, start, end, entry.all_claims(), None,
                 holder, event_type, None, None, quota, demand, entry.serial,
             )  # fmt: skip
-            self.on_change(change, entry)
+            if self.on_change is not None:
+                self.on_change(change, entry)
+            if self.on_step is not None:
+                self.on_step((change,))
         return entry
 
     def reserve_proposal(

@@ -8,12 +8,13 @@ Times are UTC microseconds.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from slotengine.core.ledger.changes import Change, ClientDropped
+from slotengine.core.ledger.apply import mark_expired
+from slotengine.core.ledger.changes import ClientDropped, Expired
 from slotengine.core.ledger.expiry import NEVER
-from slotengine.core.ledger.reservation import EXPIRE, Entry
+from slotengine.core.ledger.reservation import Entry
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.state import LedgerState
@@ -26,23 +27,43 @@ that no caller notices.  Measured: 11 µs, and 60 if all are on one resource of
 many units."""
 
 
-def maintain(state: LedgerState, now: int, limit: int) -> list[Entry]:
-    """Mark holds that have lapsed, in order of ``until``, and return them.
+def mark_lapsed(state: LedgerState, now: int, limit: int) -> list[Entry]:
+    """Mark holds that have lapsed, in order of ``until``, at most ``limit``, and return them.
 
-    Also forgets what was retained long enough, and keys whose time is over.  At most
-    ``limit`` of each.
+    It does as `Expired` changes do, which are made only if somebody wants to know: see
+    `changes_that_marked`.
     """
-    queue, ended = state.queue, state.ended
-    lapsed = queue.take_due(now, limit) if queue.due <= now else []
+    if state.queue.due > now:
+        return []
+    lapsed = state.queue.take_due(now, limit)
     for entry in lapsed:
-        state.mark_expired(entry, now)
+        state.seq += 1
+        mark_expired(state, entry, entry.version + 1)
+    return lapsed
+
+
+def changes_that_marked(state: LedgerState, lapsed: Sequence[Entry]) -> tuple[Expired, ...]:
+    """Return the changes that `mark_lapsed` made, right after it made them."""
+    first = state.seq - len(lapsed) + 1
+    return tuple(
+        Expired(first + i, state.now, one.uid, one.version, one.until)
+        for i, one in enumerate(lapsed)
+    )
+
+
+def forget_retained(state: LedgerState, now: int, limit: int) -> None:
+    """Forget what was retained long enough, and keys whose time is over, ``limit`` of each.
+
+    No change, as nobody can tell: what is past its retention is unknown, forgotten or not.
+    Also says when maintenance is due next.
+    """
+    ended = state.ended
     forget_due = ended[0].until + state.retention if ended else NEVER
-    if forget_due <= now or state.revived:
+    if forget_due <= now or state.superseded:
         forget_due = _forget_some(state, now, limit)
     if state.keys.due <= now:
         state.keys.drop_spent(now, limit)
-    state.maintenance_due = min(forget_due, queue.due, state.keys.due, state.clients.due)
-    return lapsed
+    state.maintenance_due = min(forget_due, state.queue.due, state.keys.due, state.clients.due)
 
 
 def _forget_some(state: LedgerState, now: int, limit: int) -> int:
@@ -50,27 +71,30 @@ def _forget_some(state: LedgerState, now: int, limit: int) -> int:
     ended = state.ended
     while ended:
         entry = ended[0]
-        revived = bool(state.revived) and entry in state.revived
-        due = now if revived else entry.until + state.retention
+        superseded = bool(state.superseded) and entry in state.superseded
+        due = now if superseded else entry.until + state.retention
         if due > now or limit == 0:
             return due
         ended.popleft()
-        if revived:
-            state.revived -= Counter((entry,))
+        if superseded:
+            state.superseded -= Counter((entry,))
         else:
             state.forget(entry)
         limit -= 1
     return NEVER
 
 
-def sessions_to_drop(state: LedgerState, now: int, limit: int) -> list[ClientDropped]:
+def sessions_to_drop(state: LedgerState, now: int, limit: int) -> tuple[ClientDropped, ...]:
     """Return the changes that drop sessions of clients which have ended, at most ``limit``."""
     if state.clients.due > now:
-        return []
-    return [ClientDropped(now, session) for session in state.clients.ended(now, limit)]
+        return ()
+    ended = state.clients.ended(now, limit)
+    return tuple(
+        ClientDropped(seq, now, session) for seq, session in enumerate(ended, state.seq + 1)
+    )
 
 
-def expiries(state: LedgerState, lapsed: Collection[Entry], now: int) -> tuple[Change, ...]:
+def expiries(state: LedgerState, lapsed: Collection[Entry], now: int) -> tuple[Expired, ...]:
     """Return the changes that mark lapsed holds, before the one that needs their room.
 
     So the order of changes is a possible history.  Holds that lapsed earlier are
@@ -85,7 +109,10 @@ def expiries(state: LedgerState, lapsed: Collection[Entry], now: int) -> tuple[C
         names = dict.fromkeys(entry.holder for entry in lapsed)
         lapsed = [*lapsed, *(one for name in names for one in holders.lapsed_of(name, now))]
     expired = sorted(set(lapsed), key=_lapse)
-    return tuple(Change(EXPIRE, now, one.uid, one.until) for one in expired)
+    return tuple(
+        Expired(seq, now, one.uid, one.version + 1, one.until)
+        for seq, one in enumerate(expired, state.seq + 1)
+    )
 
 
 def _lapse(entry: Entry) -> tuple[int, str]:

@@ -10,8 +10,9 @@ Knows nothing of verbs, keys or uids.  Times are UTC microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sortedcontainers import SortedList
 
@@ -58,7 +59,12 @@ from slotengine.errors import (
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.expiry import ExpiryQueue
+    from slotengine.core.time.interval import Span
     from slotengine.core.time.schedule import Windows
+
+
+ImportedSpans: TypeAlias = "tuple[tuple[str, tuple[Span, ...]], ...]"
+"""Spans in which resources are busy, by the id of the resource."""
 
 
 class Occupancy:
@@ -84,22 +90,28 @@ class Occupancy:
 
     # --- Resources -------------------------------------------------------------------
 
-    def replace_busy(self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]]) -> None:
-        """Let these be the spans that a source says are busy, and nothing else.
+    def sources(self) -> list[str]:
+        """Return who says that resources are busy, in order."""
+        return sorted(name for name in self._sources if self.imported_from(name))
 
-        Raises `InvalidField` or `UnknownResource`, and then changes nothing.
+    def imported_from(self, source: str) -> ImportedSpans:
+        """Return the spans that a source says resources are busy.  O(k) for k spans."""
+        names = sorted(self._sources.get(source, frozenset()) & self.resources.keys())
+        return tuple((name, self.resources[name].spans_of(source)) for name in names)
+
+    def spans_to_import(self, source: str, spans: ImportedSpans) -> ImportedSpans:
+        """Return spans of resources as they are kept: in order, and joined where they touch.
+
+        Raises `InvalidField` or `UnknownResource`.
         """
         check_name("source", source)
-        edges: dict[str, tuple[int, ...]] = {}
-        for name, theirs in spans.items():
+        found: dict[str, tuple[Span, ...]] = {}
+        for name, theirs in spans:
             self.resource(name)
-            edges[name] = joined(_checked(theirs))
-        before = self._sources.pop(source, frozenset())
-        for name in before & self.resources.keys() | edges.keys():  # some may be removed by now
-            self.resources[name].replace_busy(source, edges.get(name, ()))
-        said = frozenset(name for name, theirs in edges.items() if theirs)
-        if said:
-            self._sources[source] = said
+            edges = joined(_checked(theirs))
+            if edges:
+                found[name] = tuple(zip(edges[::2], edges[1::2], strict=True))
+        return tuple(sorted(found.items()))
 
     def resource(self, id: str) -> Reservable:
         """Return a resource.  Raises `UnknownResource`."""
@@ -402,6 +414,15 @@ class Occupancy:
         else:
             self._seat(entry)
 
+    def put_back(self, entry: Entry) -> None:
+        """Let the claims of an entry that had ended, which fit, stand again.
+
+        Its resource may have been removed since, and added again.
+        """
+        if entry.resource is not None:
+            entry.resource = self.resources[entry.resource.id]
+        self.put(entry)
+
     def unplace(self, entry: Entry) -> None:
         """Take the claims of an entry, which stand there, out of the timelines."""
         entry.placed = False
@@ -411,6 +432,18 @@ class Occupancy:
             self._unseat(entry, entry.session)
         else:
             self._vacate(entry.all_claims(), entry)
+
+    def replace_busy(self, source: str, spans: Mapping[str, tuple[Span, ...]]) -> None:
+        """Let these be the spans that a source says are busy, and nothing else.
+
+        O(k log n) for k spans that it said and says, and what others say beneath.
+        """
+        before = self._sources.pop(source, frozenset())
+        for name in before & self.resources.keys() | spans.keys():  # some may be removed by now
+            edges = tuple(chain.from_iterable(spans.get(name, ())))
+            self.resources[name].replace_busy(source, edges)
+        if spans:
+            self._sources[source] = frozenset(spans)
 
     def count(self, limits: tuple[Claim, ...], entry: Entry) -> None:
         """Let claims on limits stand, of which there is as much left.  O(log n) each."""
@@ -435,8 +468,7 @@ class Occupancy:
         if session is None:
             claims = entry.all_claims()
             uid = session_uid(entry.uid, entry.version, claims[0].resource)
-            session = Session(key, entry.start, entry.end, claims, entry.created, uid)
-            self._open(session)
+            session = self.open(key, entry.end, claims, entry.created, uid)
         session.members[entry.uid] = entry
         session.taken += entry.seats_wanted
         entry.session = session
@@ -449,11 +481,15 @@ class Occupancy:
         if not session.members:
             self._close(session)
 
-    def _open(self, session: Session) -> None:
-        event_type, start = session.key
-        self.sessions[session.key] = session
+    def open(
+        self, key: tuple[str, int], end: int, claims: tuple[Claim, ...], created: int, uid: str
+    ) -> Session:
+        """Let a session stand, which has no members yet."""
+        event_type, start = key
+        session = self.sessions[key] = Session(key, start, end, claims, created, uid)
         self._sessions_of.setdefault(event_type, SortedList()).add(start)
-        self.occupy(session.claims, session)
+        self.occupy(claims, session)
+        return session
 
     def _close(self, session: Session) -> None:
         event_type, start = session.key

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from slotengine.core.ledger.changes import Answered, Change, Decision, Waits
+from slotengine.core.ledger.changes import Answered, Decision, ReservationChange, Waits
 from slotengine.core.ledger.clients import Answer, CommandId, Outcome
 from slotengine.core.ledger.commands import EACH, Command, Reserve
 from slotengine.core.ledger.config import Configure
@@ -53,7 +53,8 @@ def decide_once(
                 for one in decision.answers
             )
         )
-    return decision._replace(answered=_answered(state, command_id, decision, now))
+    answered = _answered(state, command_id, decision, now)
+    return decision._replace(changes=(*decision.changes, answered))
 
 
 def answered_before(
@@ -128,7 +129,7 @@ def _of_request(refusal: Refused, index: int) -> Refused:
 
 def _answered(state: LedgerState, command_id: CommandId, decision: Decision, now: int) -> Answered:
     """Return what is to be remembered of a command."""
-    changed = Counter(one.uid for one in decision.changes if isinstance(one, Change))
+    changed = Counter(one.uid for one in decision.changes if isinstance(one, ReservationChange))
 
     def answer(given: object) -> Answer | None:
         if not isinstance(given, str):
@@ -137,4 +138,5 @@ def _answered(state: LedgerState, command_id: CommandId, decision: Decision, now
         before = 0 if entry is None else entry.version
         return Answer(given, before + changed[given])
 
-    return Answered(now, command_id, tuple(map(answer, decision.answers)))
+    seq = decision.changes[-1].seq + 1
+    return Answered(seq, now, command_id, tuple(map(answer, decision.answers)))

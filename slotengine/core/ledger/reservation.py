@@ -82,6 +82,7 @@ class Demand(_Fast):
 ANYTHING_GOES: Final = Demand.NOTHING
 HELD: Final = State.HELD  # a module global is found faster than an enum's member
 CONFIRMED: Final = State.CONFIRMED
+EXPIRED: Final = State.EXPIRED
 RESERVE: Final = Verb.RESERVE
 EXTEND: Final = Verb.EXTEND
 MOVE: Final = Verb.MOVE

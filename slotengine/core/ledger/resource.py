@@ -122,7 +122,8 @@ class Resource(Generic[Owner]):
 
         `Ledger.reserve` has this written out.
         """
-        if place == NO_ROOM and not self.overbooked:
+        # There may have been more units when what a snapshot restores was taken.
+        if (place == NO_ROOM or units > self.capacity) and not self.overbooked:
             self._overbook()
         if self.timeline.put(place, start, end, units, owner):
             self.partition()
@@ -223,6 +224,10 @@ class Resource(Generic[Owner]):
     def busy_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Yield the imported busy spans that have an instant of the span, whole and joined."""
         return iter(()) if self.busy is None else self.busy.touching(start, end)
+
+    def spans_of(self, source: str) -> tuple[Span, ...]:
+        """Return the spans that a source says it is busy."""
+        return tuple(_spans(self._imported.get(source, ())))
 
     def imported_in(self, start: int, end: int) -> list[Imported]:
         """Return what each source says of the span, in order, cut to it."""

@@ -153,6 +153,8 @@ class View:
         """
         if resource.busy and resource.is_busy(start, end):
             return False
+        if units > resource.capacity:  # there were more units when an expired hold was made
+            return False
         if self.own is None and not self.batch.entries:
             if resource.timeline.room(start, end, units) != NO_ROOM:
                 return True

@@ -29,16 +29,26 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sortedcontainers import SortedList
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import (
+    BusyImported,
+    Cancelled,
+    Expired,
+    Forgotten,
+    Moved,
+    Reinstated,
+    Released,
+    Reserved,
+)
+from slotengine.core.ledger.config import Configured
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import stricter
-from slotengine.core.ledger.reservation import ANNOTATE, CONFIRM, EXTEND, RESERVE, Claim, Entry
+from slotengine.core.ledger.reservation import Claim, Entry
 from slotengine.core.ledger.timeline import START_OF_TIME, CountedTimeline
 from slotengine.errors import QuotaExceeded, TooManyWaiting
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger.changes import Record
+    from slotengine.core.ledger.changes import Change
     from slotengine.core.ledger.commands import Reserve
 
 NEWCOMER: Final = NEVER
@@ -256,18 +266,23 @@ class Waitlist:
 
     # --- What may be tried -------------------------------------------------------------------
 
-    def on_changes(self, changes: Iterable[Record], entries: Mapping[str, Entry]) -> None:
+    def on_changes(self, changes: Iterable[Change], entries: Mapping[str, Entry]) -> None:
         """Make ready what may get what some changes leave.
 
         Called before the changes are applied, with the reservations by uid: what moves is then
-        still where it leaves.  O(log n + k) for each claim, as `free`.  What is no change of a
-        reservation may free anything (`free_all`).
+        still where it leaves.  O(log n + k) for each claim, as `free`.  A change of the
+        configuration, an import and what is forgotten may free anything (`free_all`).
         """
         for change in changes:
-            if isinstance(change, Change):
-                self.free(_left_by(change, entries))
-            else:
-                self.free_all()
+            match change:
+                case Reserved():  # others can join the session that it opens
+                    self.free(_session_of(change))
+                case Moved():
+                    self.free(_places_of(entries[change.uid]) + _session_of(change))
+                case Released() | Cancelled() | Expired() | Reinstated():
+                    self.free(_places_of(entries[change.uid]))
+                case Configured() | BusyImported() | Forgotten():
+                    self.free_all()
 
     def free(self, places: Iterable[Place]) -> None:
         """Make ready what is first in a queue for any of these places, and all that watch one.
@@ -386,22 +401,12 @@ def _newly_taken(claim: Claim, held: Sequence[Claim]) -> list[Place]:
     return [Place(name, start, end)]
 
 
-def _left_by(change: Change, entries: Mapping[str, Entry]) -> list[Place]:
-    """Return the places that a change may free.
-
-    A session that is opened or joined is one of them, because others can join it.
-    """
-    verb = change.verb
-    if verb is EXTEND or verb is CONFIRM or verb is ANNOTATE:
-        return []
-    if verb is RESERVE:
-        return _session_of(change)
-    entry = entries[change.uid]
-    places = [Place(*claim[:3]) for claim in entry.all_claims()]
-    return places + _session_of(entry) + _session_of(change)
+def _places_of(entry: Entry) -> list[Place]:
+    """Return what an entry takes."""
+    return [Place(*claim[:3]) for claim in entry.all_claims()] + _session_of(entry)
 
 
-def _session_of(slot: Proposal | Entry | Change) -> list[Place]:
+def _session_of(slot: Proposal | Entry | Reserved | Moved) -> list[Place]:
     if slot.seats is None:
         return []
     return [Place((slot.event_type, slot.start), slot.start, slot.start + 1)]

@@ -25,7 +25,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from slotengine.core.ledger import decide as deciding
 from slotengine.core.ledger import ledger as stepping
-from slotengine.core.ledger.changes import Change, Decision
+from slotengine.core.ledger import replay as replaying
+from slotengine.core.ledger.changes import (
+    Change,
+    Changes,
+    Decision,
+    Expired,
+    Extended,
+    Moved,
+    ReservationChange,
+    Reserved,
+)
 from slotengine.core.ledger.commands import Command, Confirm, Extend, Mode, Move, Reserve
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.ledger import Ledger
@@ -117,16 +127,19 @@ def _late_version(right: Method) -> Method:
     return version_at
 
 
-@_breaks("until-off-by-one", stepping, "maintain")
-def _late_maintenance(right: Method) -> Method:
-    def maintain(state: LedgerState, now: int, limit: int) -> list[Entry]:
-        marked: list[Entry] = right(state, now - 1, limit)
-        state.maintenance_due = max(
-            state.maintenance_due, now + 1
-        )  # otherwise the sweeper would spin
-        return marked
+@_breaks("until-off-by-one", stepping, "mark_lapsed")
+def _late_marks(right: Method) -> Method:
+    return lambda state, now, limit: right(state, now - 1, limit)
 
-    return maintain
+
+@_breaks("until-off-by-one", stepping, "forget_retained")
+def _late_maintenance(right: Method) -> Method:
+    def forget_retained(state: LedgerState, now: int, limit: int) -> None:
+        right(state, now - 1, limit)
+        # Otherwise the sweeper would spin.
+        state.maintenance_due = max(state.maintenance_due, now + 1)
+
+    return forget_retained
 
 
 @_breaks("expiry-told-twice", Ledger, "expire")
@@ -136,7 +149,7 @@ def _twice(right: Method) -> Method:
     def expire(self: Ledger, now: int, limit: int | None = None) -> int:
         tell = self.on_change
 
-        def twice(change: Change, entry: Entry) -> None:
+        def twice(change: ReservationChange, entry: Entry) -> None:
             assert tell is not None
             tell(change, entry)
             tell(change, entry)
@@ -162,10 +175,10 @@ def _in_the_way(right: Method) -> Method:
     return lambda self, standing: standing
 
 
-@_breaks("forgets-too-early", LedgerState, "forget_bookings")
+@_breaks("forgets-too-early", deciding, "is_over_by")
 def _hasty(right: Method) -> Method:
     """Some bookings are forgotten before they are over."""
-    return lambda self, before, uids: right(self, before + 1, uids)
+    return lambda entry, before: right(entry, before + 1)
 
 
 @_breaks("never-forgets", LedgerState, "forget")
@@ -285,13 +298,17 @@ def _other_hours(right: Method) -> Method:
 def _in_its_turn(right: Method) -> Method:
     """The expiry of a hold is published only after the reservation that replaced it."""
 
-    def carry_out(self: Ledger, changes: Sequence[Change]) -> None:
-        told: list[tuple[Change, Entry]] = []
-        tell = self.on_change
+    def carry_out(self: Ledger, changes: Changes) -> None:
+        told: list[tuple[ReservationChange, Entry]] = []
+        tell, step = self.on_change, self.on_step
+        self.on_step = None
         _telling(self, tell and (lambda *about: told.append(about)), lambda: right(self, changes))
-        for about in sorted(told, key=lambda about: about[0].verb is Verb.EXPIRE):
-            if self.on_change is not None:
-                self.on_change(*about)
+        for about in sorted(told, key=lambda about: isinstance(about[0], Expired)):
+            if tell is not None:
+                tell(*about)
+        self.on_step = step
+        if step is not None:
+            step(changes)
 
     return carry_out
 
@@ -308,14 +325,14 @@ def _any_version(right: Method) -> Method:
     return decide
 
 
-@_breaks("unrecorded-extension", LedgerState, "apply")
+@_breaks("unrecorded-extension", replaying, "apply")
 def _unrecorded(right: Method) -> Method:
     """After a crash, an extended hold expires at its old end."""
 
-    def apply(self: LedgerState, change: Any) -> None:
-        if isinstance(change, Change) and change.verb is Verb.EXTEND:
-            change = change._replace(until=self.entries[change.uid].until)
-        right(self, change)
+    def apply(state: LedgerState, change: Change) -> None:
+        if isinstance(change, Extended):
+            change = change._replace(until=state.entries[change.uid].until)
+        right(state, change)
 
     return apply
 
@@ -422,10 +439,14 @@ def _immortal(right: Method) -> Method:
     return lambda state, entry, until: None
 
 
-@_breaks("quota-lost-in-a-crash", LedgerState, "apply")
+@_breaks("quota-lost-in-a-crash", replaying, "apply")
 def _without_its_quota(right: Method) -> Method:
     """After a crash, the quotas of holds are lost."""
-    return lambda self, change: right(self, change._replace(quota=None))
+
+    def apply(state: LedgerState, change: Change) -> None:
+        right(state, change._replace(quota=None) if isinstance(change, Reserved) else change)
+
+    return apply
 
 
 # --- Waiting -----------------------------------------------------------------------------------
@@ -436,7 +457,7 @@ def _silent_lapse(right: Method) -> Method:
     """An expiry wakes no waiting call."""
 
     def on_changes(self: Waitlist, changes: Iterable[Change], entries: Any) -> None:
-        right(self, [one for one in changes if one.verb is not Verb.EXPIRE], entries)
+        right(self, [one for one in changes if not isinstance(one, Expired)], entries)
 
     return on_changes
 
@@ -446,7 +467,7 @@ def _silent_move(right: Method) -> Method:
     """A move wakes no waiting call."""
 
     def on_changes(self: Waitlist, changes: Iterable[Change], entries: Any) -> None:
-        right(self, [one for one in changes if one.verb is not Verb.MOVE], entries)
+        right(self, [one for one in changes if not isinstance(one, Moved)], entries)
 
     return on_changes
 

@@ -100,7 +100,7 @@ class Run:
         self._known: dict[int, list[str]] = {}  # the uids that each client knows
         self._imports: dict[str, Import] = {}
         self._refused = 0
-        # What a crash may take back: the number of records, and how to restore the naive ledger.
+        # What a crash may take back: the number of steps, and how to restore the naive ledger.
         self._checkpoints: list[tuple[int, Callable[[], None]]] = []
         self.checkpoint(acknowledged=True)
 
@@ -117,7 +117,7 @@ class Run:
         self._refused = 0
 
     def import_again(self) -> None:
-        """Import what each source said last, which is not among the records."""
+        """Import what each source said last, in case the import was lost."""
         for step in self._imports.values():
             self.import_busy(step)
 
@@ -249,11 +249,11 @@ class Run:
             naive.serial = serial
             naive.lapses = {holder: list(theirs) for holder, theirs in lapses.items()}
 
-        self._checkpoints.append((self.store.records(), restore))
+        self._checkpoints.append((self.store.steps(), restore))
 
     def crash(self, lost: int) -> None:
-        """Lose up to ``lost`` records, of those that no client knows of."""
-        wish = self.store.records() - lost
+        """Lose up to ``lost`` steps of the engine, of those that no client knows of."""
+        wish = self.store.steps() - lost
         while self._checkpoints[-1][0] > wish and len(self._checkpoints) > 1:
             self._checkpoints.pop()
         keep, restore = self._checkpoints[-1]

@@ -267,7 +267,7 @@ class Import(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """The engine crashes and restarts; up to ``lost`` unacknowledged records are lost.
+    """The engine crashes and restarts; up to ``lost`` unacknowledged steps are lost.
 
     The next engine may have no ``quotas``.  Without ``tidy``, its calls do no
     maintenance and its sweeper is stalled, so that calls find expired holds that
@@ -281,7 +281,7 @@ class Crash(NamedTuple):
     def __str__(self) -> str:
         quotas = "" if self.quotas else ", then without quotas"
         tidy = "" if self.tidy else ", then nothing is tidied"
-        return f"crash, {self.lost} records lost{quotas}{tidy}"
+        return f"crash, {self.lost} steps lost{quotas}{tidy}"
 
 
 Step = (

@@ -1,8 +1,8 @@
-"""What outlives a crash: where the records of a simulated engine are kept.
+"""What outlives a crash: where the steps of a simulated engine are kept.
 
 `Store` is the seam for a durable engine.  The simulator asks it for an engine,
-crashes that engine after some record, and asks for the next one.  `MemoryStore`
-keeps the records in a list and replays them.
+crashes that engine after some step, and asks for the next one.  `MemoryStore`
+keeps the changes of each step in a list and replays them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import anyio
 
-from slotengine.core.ledger.changes import Record
+from slotengine.core.ledger.changes import Changes
 from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.turns import Turns
@@ -53,7 +53,7 @@ def configure(engine: SlotEngine) -> None:
 
 
 class Store(Protocol):
-    """Makes one engine after another, each with the records that were kept."""
+    """Makes one engine after another, each with the steps that were kept."""
 
     def engine(
         self, clock: Clock, new_uid: Callable[[int], str], options: Mapping[str, Any]
@@ -63,11 +63,11 @@ class Store(Protocol):
         Its calls can be parked only if its `SlotEngine.turns` are `ParkingTurns`.
         """
 
-    def records(self) -> int:
-        """Return the number of records: of changes, and of bookings forgotten on request."""
+    def steps(self) -> int:
+        """Return the number of steps that changed anything."""
 
     def crash(self, keep: int) -> None:
-        """Drop all records but the first ``keep``, and let the engine write no more."""
+        """Drop all steps but the first ``keep``, and let the engine write no more."""
 
 
 PARKED: ContextVar[anyio.Event | None] = ContextVar("PARKED", default=None)
@@ -96,15 +96,15 @@ def _always() -> bool:
 
 
 class MemoryStore:
-    """Keeps the records of all changes in a list."""
+    """Keeps the changes of each step in a list."""
 
     def __init__(self) -> None:
-        self.kept: list[Record] = []
+        self.kept: list[Changes] = []
 
     def engine(
         self, clock: Clock, new_uid: Callable[[int], str], options: Mapping[str, Any]
     ) -> SlotEngine:
-        """Return an engine that has replayed all records."""
+        """Return an engine that has replayed all steps."""
         engine = SlotEngine(clock=clock, new_uid=new_uid, **options)
         engine.turns = ParkingTurns()
         configure(engine)
@@ -112,10 +112,10 @@ class MemoryStore:
         engine.record(self.kept.append)
         return engine
 
-    def records(self) -> int:
-        """Return the number of records."""
+    def steps(self) -> int:
+        """Return the number of steps."""
         return len(self.kept)
 
     def crash(self, keep: int) -> None:
-        """Drop all records but the first ``keep``."""
+        """Drop all steps but the first ``keep``."""
         self.kept = self.kept[:keep]  # a new list: the old engine may still append to its own

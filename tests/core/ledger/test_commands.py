@@ -20,7 +20,27 @@ from slotengine.core.ledger import (
     quota,
     reservation,
 )
-from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Forgotten, Record
+from slotengine.core.ledger.changes import (
+    Annotated,
+    Answered,
+    BusyImported,
+    Cancelled,
+    Change,
+    ClientDropped,
+    Confirmed,
+    Expired,
+    Extended,
+    Forgotten,
+    KeyKept,
+    LapsesKept,
+    Moved,
+    Reinstated,
+    Released,
+    ReservationKept,
+    Reserved,
+    SessionKept,
+    SnapshotBegun,
+)
 from slotengine.core.ledger.clients import Answer, CommandId, session_id
 from slotengine.core.ledger.commands import (
     Adopt,
@@ -30,6 +50,8 @@ from slotengine.core.ledger.commands import (
     Command,
     Confirm,
     Extend,
+    Forget,
+    ImportBusy,
     Mode,
     Move,
     Release,
@@ -54,7 +76,7 @@ from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
 from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import Claim, Demand, Seats, Verb
+from slotengine.core.ledger.reservation import Claim, Demand, Seats, State
 from slotengine.core.time.instant import MINUTE
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.core.time.schedule_text import schedule_text
@@ -104,7 +126,7 @@ FULL = Proposal(
     ("b",), frozenset({"room-1", "a", "b"}), Quota(1, 2, 3, 4), Demand.RULES, RULE,
     Extra((("guests", "3"),), "by phone", ("vip",), Series("s", 1)),
 )  # fmt: skip
-VALUES: list[Command | Record] = [
+VALUES: list[Command | Change] = [
     Reserve((FULL,), ("a",), client=ID),
     Reserve((FULL, FULL), ("a", "b"), Mode.ALL),
     Reserve((FULL, FULL), ("a",), Mode.ANY, Choice(Policy.WEIGHTED, (1, 2), (0, 9)), "k", b"\x01"),
@@ -127,21 +149,40 @@ VALUES: list[Command | Record] = [
         force=True,
         client=ID,
     ),
-    Configured(5, 1, (Setting(Kind.RESOURCE, "room-1", ResourceConfig(3), 2),)),
+    Forget(5, ("a", "b"), client=ID),
+    ImportBusy("calendar", (("room-1", ((0, 10), (20, 30))),), client=ID),
+    Configured(3, 5, 1, (Setting(Kind.RESOURCE, "room-1", ResourceConfig(3), 2),)),
     Replace("a", FULL, "b", version=3, jump=True, client=ID),
     Annotate("a", (("guests", "3"),), KEEP, ("vip",), version=3, client=ID),
-    Change(
-        Verb.RESERVE, 5, "a", 50, 0, 10, (CLAIM,), Seats(3), "caffè", "talk", "key", b"\x01",
-        Quota(1), Demand.HOURS,
+    Reserved(
+        3, 5, "a", 1, 50, 0, 10, (CLAIM,), Seats(3), "caffè", "talk", "key", b"\x01", Quota(1),
+        Demand.HOURS, 7, Extra(tags=("vip",)),
     ),
-    Forgotten(5, ("a", "b")),
-    Answered(5, ID, (Answer("a", 1), None)),
-    ClientDropped(5, ID.session),
+    Extended(3, 5, "a", 2, 50),
+    Moved(3, 5, "a", 2, 50, 0, 10, (CLAIM,), Seats(3), "talk", Demand.HOURS),
+    Confirmed(3, 5, "a", 2),
+    Reinstated(3, 5, "a", 3),
+    Released(3, 5, "a", 2, replaced_by="b"),
+    Cancelled(3, 5, "a", 3),
+    Expired(3, 5, "a", 2, 4),
+    Annotated(3, 5, "a", 2, Extra(tags=("vip",))),
+    Forgotten(3, 5, 4, ("a", "b")),
+    BusyImported(3, 5, "calendar", (("room-1", ((0, 10), (20, 30))),)),
+    Answered(3, 5, ID, (Answer("a", 1), None)),
+    ClientDropped(3, 5, ID.session),
+    SnapshotBegun(3, 5, 7, 2, -5),
+    SessionKept(3, 5, "s", "talk", 0, 10, (CLAIM,), 4),
+    ReservationKept(
+        3, 5, "a", 2, State.HELD, 50, 0, 10, (CLAIM,), None, "caffè", "talk", 4, 5, Quota(1),
+        Demand.HOURS, 7, Extra(tags=("vip",)),
+    ),
+    KeyKept(3, 5, "key", b"\x01", "a", 4),
+    LapsesKept(3, 5, "caffè", 2, 4, 3, 1),
 ]  # fmt: skip
 
 
 def test_every_kind_is_tried() -> None:
-    kinds = {*get_args(Command), *get_args(Record)}
+    kinds = {*get_args(Command), *get_args(Change)}
     assert {type(value) for value in VALUES} == kinds
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from slotengine.core.ledger.changes import Waits
+from slotengine.core.ledger.apply import apply
+from slotengine.core.ledger.changes import Answered, Changes, Waits
 from slotengine.core.ledger.clients import CommandId, session_id
 from slotengine.core.ledger.commands import Reserve
 from slotengine.core.ledger.config import (
@@ -173,6 +174,7 @@ def test_the_change_says_all_of_it() -> None:
     ledger = configured(ROOM)
     (change,) = decide(ledger.state, Configure((HALL, OFFICE)), 17).changes
     assert change == Configured(
+        2,
         17,
         2,
         (
@@ -795,19 +797,18 @@ def test_turns_count_a_credit() -> None:
 
 
 def test_a_configuration_is_recorded_whoever_steps() -> None:
-    records: list[Any] = []
+    steps: list[Changes] = []
     ledger = Ledger(TERMS)
-    ledger.on_record = records.append
+    ledger.on_step = steps.append
     ledger.step(Configure((OFFICE,)), 7)
-    assert [type(one) for one in records] == [Configured]
-    assert records[0].settings == tuple(ledger.configuration.settings())
+    assert steps == [(Configured(1, 7, 1, tuple(ledger.configuration.settings())),)]
 
 
 def test_a_ledger_is_made_of_its_changes() -> None:
     """No program has to add resources first."""
-    changes: list[Any] = []
-    ledger = Ledger(TERMS, on_change=lambda change, entry: changes.append(change))
-    ledger.on_record = changes.append
+    steps: list[Changes] = []
+    ledger = Ledger(TERMS)
+    ledger.on_step = steps.append
     ledger.configure([OFFICE, Put(Kind.RESOURCE, "hall", ResourceConfig(3, "office"))], now=0)
     hold(ledger, "a", 100, 200)
     hold(ledger, "b", 150, 217)
@@ -815,8 +816,7 @@ def test_a_ledger_is_made_of_its_changes() -> None:
     ledger.configure([Remove(Kind.SCHEDULE, "office"), ROOM], now=8)
     ledger.configure([Put(Kind.RESOURCE, "hall", ResourceConfig(2, retired=True))], now=9)
     replica = Ledger(TERMS)
-    for change in changes:
-        replica.state.apply(change)
+    replica.replay(steps)
     replica.check_invariants()
     assert list(replica.configuration.settings()) == list(ledger.configuration.settings())
     assert replica.configuration.edition == ledger.configuration.edition
@@ -831,9 +831,9 @@ def test_snapshots_begin_with_the_settings() -> None:
     ledger.configure([HALL._replace(value=ResourceConfig(7, EVENING))], now=0)
     other = Ledger(TERMS)
     settings = tuple(ledger.configuration.settings())
-    change = Configured(5, ledger.configuration.edition, settings)
+    change = Configured(1, 5, ledger.configuration.edition, settings)
     for _ in range(2):  # what is there already is put once more
-        other.state.apply(change)
+        apply(other.state, change)
     assert tuple(other.configuration.settings()) == settings
     other.check_invariants()
 
@@ -889,8 +889,7 @@ def test_a_repeat_of_a_command_changes_nothing_more() -> None:
     name = CommandId(session_id(opened=0, random=bytes(8)), number=1, awaited=1)
     command = Configure((HALL._replace(version=0),), client=name)
     decision = ledger.step(command, 7)
-    assert len(decision.changes) == 1
-    assert decision.answered is not None
+    assert [type(one) for one in decision.changes] == [Configured, Answered]
     ledger.configure([Remove(Kind.RESOURCE, "hall")], now=8)
     assert ledger.step(command, 9).changes == ()  # version and all else is not asked again
     assert "hall" not in ledger.configuration.resources

@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.apply import apply
+from slotengine.core.ledger.changes import ReservationChange
 from slotengine.core.ledger.commands import (
     Adopt,
     Cancel,
@@ -108,10 +109,10 @@ def test_what_is_decided_is_done(command: Command, verbs: list[Verb], answers: l
     with untouched(ledger):
         decision = decide(ledger.state, command, NOW)
         assert decide(ledger.state, command, NOW) == decision
-    assert [one.verb for one in decision.changes if isinstance(one, Change)] == verbs
+    assert [one.verb for one in decision.changes if isinstance(one, ReservationChange)] == verbs
     assert all(change.at == NOW for change in decision.changes)
     assert list(decision.answers) == answers
-    told: list[Change] = []
+    told: list[ReservationChange] = []
     ledger.on_change = lambda change, entry: told.append(change)
     assert ledger.step(command, NOW) == decision
     assert tuple(told) == decision.changes
@@ -135,7 +136,7 @@ def test_applying_a_decision_that_was_kept_is_the_same(
     here, there = ledger_at_100(), ledger_at_100()
     decision = here.step(command, NOW)
     for change in pickle.loads(pickle.dumps(decision.changes)):
-        there.state.apply(change)
+        apply(there.state, change)
     there.look(NOW)
     there.check_invariants()
     assert here.uids() == there.uids()
@@ -171,7 +172,7 @@ def test_what_is_refused_of_a_batch_is_an_answer() -> None:
     assert isinstance(first, SlotTaken)
     assert isinstance(third, SlotTaken)
     assert (first.index, second, third.index) == (0, "b", 2)
-    assert [one.uid for one in decision.changes if isinstance(one, Change)] == ["b"]
+    assert [one.uid for one in decision.changes if isinstance(one, ReservationChange)] == ["b"]
     ledger.carry_out(decision.changes)
     assert ledger.get("c", now=NOW) is None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slotengine.core.ledger.apply import apply
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
@@ -206,7 +207,7 @@ def test_a_booking_forgives() -> None:
 
 def test_a_hold_may_move_though_the_quota_is_lower_by_now() -> None:
     before, after = ledger_with(max_held=20), ledger_with(max_held=15)
-    before.on_change = lambda change, entry: after.state.apply(change)
+    before.on_change = lambda change, entry: apply(after.state, change)
     hold(before, "a", 0, length=20)
     after.move("a", proposal(20, "room"), now=1)
     with pytest.raises(QuotaExceeded):
@@ -517,7 +518,7 @@ def test_a_batch_meets_its_own_under_a_quota() -> None:
 
 def test_a_quota_survives_a_replay() -> None:
     before, after = ledger_with(), ledger_with()
-    before.on_change = lambda change, entry: after.state.apply(change)
+    before.on_change = lambda change, entry: apply(after.state, change)
     before.reserve_proposal(under(None), uid="early", now=0)
     quota = Quota(holds=3, held=30, life=15)
     before.reserve_proposal(under(quota), uid="a", now=1)

@@ -13,7 +13,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.apply import apply
+from slotengine.core.ledger.changes import Changes, Expired, ReservationChange
 from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.extra import Extra
@@ -999,7 +1000,7 @@ def test_a_large_backlog_does_not_keep_a_reinstatement_waiting() -> None:
     told: list[tuple[Verb, str]] = []
     ledger = Ledger(replace(TERMS, retention=10_000), maintenance=0)
 
-    def note(change: Change, entry: Entry) -> None:
+    def note(change: ReservationChange, entry: Entry) -> None:
         told.append((change.verb, entry.uid))
         assert change.at == ledger.state.now
 
@@ -1248,7 +1249,7 @@ def test_a_seat_is_with_the_host_of_its_session(ledger: Ledger) -> None:
 
 
 def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
-    changes: list[Change] = []
+    changes: list[ReservationChange] = []
     ledger.on_change = lambda change, entry: changes.append(change)
     hold(ledger, "a", 0, 10)
     ledger.reserve_proposal(slot(10, 20, "room", "hall", key="k"), uid="b", now=1)
@@ -1270,7 +1271,7 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
     for name, capacity in (("room", 1), ("desk", 1), ("hall", 3)):
         again.add_resource(name, capacity=capacity)
     for change in pickle.loads(pickle.dumps(changes)):
-        again.state.apply(change)
+        apply(again.state, change)
     again.check_invariants()
     for uid in "abcdeg":
         ours, theirs = ledger.get(uid, now=32), again.get(uid, now=32)
@@ -1282,7 +1283,7 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
 
 def test_replay_makes_room_as_the_decision_did() -> None:
     """What was accepted over a lapsed hold that nobody had marked is accepted again."""
-    changes: list[Change] = []
+    changes: list[ReservationChange] = []
     ledger = Ledger(TERMS, maintenance=0)
     ledger.on_change = lambda change, entry: changes.append(change)
     again = Ledger(TERMS)
@@ -1295,13 +1296,13 @@ def test_replay_makes_room_as_the_decision_did() -> None:
     ledger.reserve_proposal(seat(20, 30, ttl=50), uid="d", now=60)
     ledger.reserve_proposal(seat(20, 25, ttl=50), uid="e", now=110)
     for change in changes:
-        again.state.apply(change)
+        apply(again.state, change)
     again.check_invariants()
     assert again.busy("room", 0, 100, now=110) == ledger.busy("room", 0, 100, now=110)
 
 
 def test_replay_makes_room_for_what_was_reinstated() -> None:
-    changes: list[Change] = []
+    changes: list[ReservationChange] = []
     ledger, again = Ledger(TERMS, maintenance=0), Ledger(TERMS)
     ledger.on_change = lambda change, entry: changes.append(change)
     for one in (ledger, again):
@@ -1314,7 +1315,7 @@ def test_replay_makes_room_for_what_was_reinstated() -> None:
     assert [change.uid for change in changes if change.verb is Verb.EXPIRE] == ["a", "b"]
     assert changes[-1].verb is Verb.REINSTATE
     for change in changes:
-        again.state.apply(change)
+        apply(again.state, change)
     again.check_invariants()
     assert again.busy("room", 0, 100, now=100) == [(0, 10, 1)]
 
@@ -1363,18 +1364,20 @@ def told_of(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def test_a_listener_may_stop_listening_while_it_is_told(ledger: Ledger) -> None:
-    """As the last caller who waits does, if its wait ends with the first of several lapses."""
+    """As the last subscriber does, if it closes with what it is told."""
     told: list[str] = []
 
-    def once(change: Change, entry: Entry) -> None:
-        told.append(entry.uid)
-        ledger.on_change = None
+    def once(changes: Changes) -> None:
+        told.extend(change.uid for change in changes if isinstance(change, Expired))
+        ledger.on_step = None
 
     hold(ledger, "a", 0, 10)
     hold(ledger, "b", 10, 20)
-    ledger.on_change = once
+    hold(ledger, "c", 20, 30, ttl=101)
+    ledger.on_step = once
     assert ledger.expire(100) == 2
-    assert told == ["a"]
+    assert ledger.expire(101) == 1
+    assert told == ["a", "b"]
 
 
 def test_an_expiry_is_told_before_what_needed_its_room() -> None:
@@ -1429,14 +1432,14 @@ def test_an_expiry_is_told_before_what_needed_the_key_or_the_quota() -> None:
 
 
 def test_what_was_replayed_lapses_in_its_turn(ledger: Ledger) -> None:
-    changes: list[Change] = []
+    changes: list[ReservationChange] = []
     ledger.on_change = lambda change, entry: changes.append(change)
     hold(ledger, "a", 0, 10, now=10, ttl=100)
     hold(ledger, "b", 10, 20, now=40, ttl=40)
     again = Ledger(TERMS)
     again.add_resource("room")
     for change in changes:
-        again.state.apply(change)
+        apply(again.state, change)
     assert again.expire(80) == 1
     assert again.tally().held == 1
 
@@ -1612,7 +1615,7 @@ def test_a_listener_never_sees_anything_half_done() -> None:
     ledger.add_resource("desk")
     told: list[Verb] = []
 
-    def look(change: Change, entry: Entry) -> None:
+    def look(change: ReservationChange, entry: Entry) -> None:
         told.append(change.verb)
         assert ledger.busy("room", 50, 60, now=change.at) == [(50, 60, 1)]
         if change.verb is not Verb.EXPIRE:
@@ -1637,11 +1640,14 @@ def test_a_listener_never_sees_anything_half_done() -> None:
 def test_a_listener_is_told_of_a_batch_when_all_of_it_stands(ledger: Ledger) -> None:
     told: list[tuple[Verb, str, int]] = []
 
-    def look(change: Change, entry: Entry) -> None:
+    def look(change: ReservationChange, entry: Entry) -> None:
         told.append((change.verb, entry.uid, entry.version))
-        assert ledger.busy("room", 0, 20, now=change.at) == [(0, 20, 1)]
 
-    ledger.on_change = look
+    def stand(changes: Changes) -> None:
+        assert len(changes) == 2
+        assert ledger.busy("room", 0, 20, now=changes[0].at) == [(0, 20, 1)]
+
+    ledger.on_change, ledger.on_step = look, stand
     ledger.reserve_all([slot(0, 10), slot(10, 20)], uids=["a", "b"], now=0)
     assert told == [(Verb.RESERVE, "a", 1), (Verb.RESERVE, "b", 1)]
     told.clear()
@@ -1665,7 +1671,7 @@ def test_a_cancelled_booking_that_was_reinstated_waits_for_nobody(ledger: Ledger
 
 
 def test_a_listener_that_fails_loses_nobody_elses_expiry(ledger: Ledger) -> None:
-    def fail(change: Change, entry: Entry) -> None:
+    def fail(change: ReservationChange, entry: Entry) -> None:
         if change.verb is Verb.EXPIRE:
             raise RuntimeError("listener")
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from slotengine.core.ledger.changes import Change, Record
+from slotengine.core.ledger.changes import Changes, Forgotten, ReservationChange
 from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.config import (
     Configured,
@@ -162,25 +162,47 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
 
     @initialize(maintenance=st.sampled_from((0, 1, 16)))
     def begin(self, maintenance: int) -> None:
-        self.changes: list[Change | Configured] = []
+        self.steps: list[Changes] = []
         self.seen: dict[str, ObservedReservation] = {}
         self.lapses: list[tuple[int, str, int]] = []
         self.in_turn: list[int] = []
         self.latest, self.adopted = -1, False
-        self.ledger = Ledger(self.terms, on_change=self.changed, maintenance=maintenance)
+        self.maintenance = maintenance
+        self.ledger = Ledger(self.terms, maintenance=maintenance)
         self.naive = NaiveLedger(self.terms, dict(RESOURCES))
         add_all(self.ledger)
-        self.ledger.on_record = self.configured
+        self.listen()
         number_settings(self.naive)
         self.now = 1
         self.made = 0
         self.known: set[str] = set()
 
-    def changed(self, change: Change, entry: Entry) -> None:
+    def listen(self) -> None:
+        """Hear of what the ledger does, which was not recorded so far."""
+        self.unrecorded = self.ledger.snapshot()
+        self.ledger.on_change = self.changed
+        self.ledger.on_step = self.stepped
+
+    def stepped(self, changes: Changes) -> None:
+        """All changes of a step are told at once, in the order of their numbers."""
+        assert [one.seq for one in changes] == list(
+            range(self.ledger.state.seq - len(changes) + 1, self.ledger.state.seq + 1)
+        )
+        self.steps.append(changes)
+        for change in changes:
+            assert change.at == self.now
+            if isinstance(change, Configured):  # after the lapses that made room for it
+                assert change.edition == self.naive.edition + 1
+                self.in_turn.clear()
+            if isinstance(change, Forgotten):
+                for uid in change.uids:
+                    del self.seen[uid]
+
+    def changed(self, change: ReservationChange, entry: Entry) -> None:
         """Every change is told once, after the fact, and raises the version by one."""
         verb, at = change.verb, change.at
         before = self.seen.get(entry.uid)
-        assert entry.version == (1 if before is None else before.version + 1)
+        assert entry.version == change.version == (1 if before is None else before.version + 1)
         assert at == self.now
         if verb is Verb.EXPIRE:
             assert entry.until <= at
@@ -191,15 +213,6 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.seen[entry.uid] = ObservedReservation.of(entry, at)
         if verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE} and not self.adopted:
             self.could_have_happened(self.seen[entry.uid])
-        self.changes.append(change)
-
-    def configured(self, change: Record) -> None:
-        """Every change of the configuration is told, after the lapses that made room for it."""
-        assert isinstance(change, Configured)
-        assert change.at == self.now
-        assert change.edition == self.naive.edition + 1
-        self.in_turn.clear()
-        self.changes.append(change)
 
     def could_have_happened(self, one: ObservedReservation) -> None:
         """As far as anybody was told, there is room for what is told now."""
@@ -502,6 +515,32 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.ledger.replace_busy(source, busy, now=self.now)
         self.naive.replace_busy(source, busy, self.now)
 
+    @rule(before=st.integers(-3, 3), step=steps)
+    def forget(self, before: int, step: int) -> None:
+        self.now += step
+        self.ledger.look(self.now)
+        self.naive.at(self.now)
+        moment = self.now + before
+        forgotten = self.naive.forget_bookings(moment, self.now)
+        assert self.ledger.forget_bookings(moment, self.ledger.uids()) == forgotten
+
+    @rule(whole=st.booleans())
+    def restart(self, whole: bool) -> None:
+        """Another ledger takes over, made of a snapshot or of all that was recorded."""
+        steps = [self.ledger.snapshot()] if whole else [self.unrecorded, *self.steps]
+        again = Ledger(self.terms, maintenance=self.maintenance)
+        again.replay(steps)
+        again.look(self.now)
+        again.check_invariants()
+        self.ledger.look(self.now)
+        assert again.snapshot() == self.ledger.snapshot()
+        self.ledger = again
+        if whole:
+            self.steps.clear()
+            self.listen()
+        else:
+            self.ledger.on_change, self.ledger.on_step = self.changed, self.stepped
+
     @rule(entries=batches(), force=st.booleans(), step=steps)
     def configure(self, entries: list[SettingChange], force: bool, step: int) -> None:
         self.now += step
@@ -550,9 +589,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             return
         self.ledger.expire(self.now)
         again = Ledger(self.terms)
-        add_all(again)
-        for change in self.changes:
-            again.state.apply(change)
+        again.replay([self.unrecorded, *self.steps])
         again.check_invariants()
         for uid in self.known:
             ours, theirs = self.ledger.get(uid, now=self.now), again.get(uid, now=self.now)
@@ -565,6 +602,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.ledger.state.count_holders()
         for holder in ("holder-1", "holder-2"):
             assert quotas_left(again, holder) == quotas_left(self.ledger, holder)
+        assert again.snapshot() == self.ledger.snapshot()
         # When memory is freed is nobody's business: what is forgotten is told by get().
         assert again.tally()._replace(ended=0, keys=0) == self.ledger.tally()._replace(
             ended=0, keys=0

@@ -9,7 +9,15 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from slotengine.core.ledger.changes import Answered, Change, ClientDropped, Record, Waits
+from slotengine.core.ledger.changes import (
+    Answered,
+    Changes,
+    ClientDropped,
+    Decision,
+    ReservationChange,
+    Reserved,
+    Waits,
+)
 from slotengine.core.ledger.clients import IDLE, Answer, CommandId, session_id
 from slotengine.core.ledger.commands import (
     Adopt,
@@ -27,7 +35,7 @@ from slotengine.core.ledger.config import Configure
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Claim, Entry, State, Verb
+from slotengine.core.ledger.reservation import Claim, State, Verb
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import MINUTE, SECOND
 from slotengine.errors import (
@@ -89,8 +97,8 @@ def test_a_repeat_is_answered_as_the_first_was_and_does_nothing(
     first = ledger.step(command, NOW)
     answer = first.answers[0]
     assert isinstance(answer, str)
-    assert first.answered == Answered(
-        NOW, sent(0), tuple(Answer(str(uid), version) for uid in first.answers)
+    assert first.changes[-1] == Answered(
+        ledger.state.seq, NOW, sent(0), tuple(Answer(str(uid), version) for uid in first.answers)
     )
     entry = ledger.get(answer, now=NOW)
     assert entry is not None
@@ -98,7 +106,7 @@ def test_a_repeat_is_answered_as_the_first_was_and_does_nothing(
     before = ledger.tally()
     with untouched(ledger):
         again = decide(ledger.state, command, NOW + 1)
-    assert (again.changes, again.answers, again.answered) == ((), first.answers, None)
+    assert again == Decision((), first.answers)
     assert ledger.step(command, NOW + 1) == again
     assert ledger.tally() == before
     ledger.check_invariants()
@@ -129,7 +137,7 @@ def test_a_refused_command_is_decided_anew(ledger: Ledger) -> None:
 def test_a_command_that_changes_nothing_is_not_remembered(ledger: Ledger) -> None:
     ledger.step(Adopt(slot(10), "a"), NOW)
     command = Confirm("a", version=2, client=sent(0))
-    assert ledger.step(command, NOW).answered is None
+    assert ledger.step(command, NOW).changes == ()
     ledger.step(Move("a", (slot(20),)), NOW)
     with pytest.raises(StaleVersion):
         ledger.step(command, NOW)
@@ -149,9 +157,10 @@ def test_requests_of_a_batch_that_were_refused_are_decided_anew(ledger: Ledger) 
     assert isinstance(second.answers[2], SlotTaken)
     assert second.answers[2].index == 2
     assert second.answers[2].__notes__ == ["in the request at index 2 of the batch"]
-    assert len(second.changes) == 1
-    assert second.answered is not None
-    assert second.answered.outcome == (Answer("b", 1), Answer("c", 1), None, Answer("e", 1))
+    reserved, answered = second.changes
+    assert isinstance(reserved, Reserved)
+    assert isinstance(answered, Answered)
+    assert answered.outcome == (Answer("b", 1), Answer("c", 1), None, Answer("e", 1))
     ledger.step(Release("c"), NOW + 2)
     ledger.step(Release("b"), NOW + 2)
     third = ledger.step(command, NOW + 2)
@@ -218,21 +227,21 @@ def test_a_command_that_waits_is_done_once(ledger: Ledger) -> None:
 
 
 def test_a_session_that_ended_is_dropped_and_its_commands_are_refused(ledger: Ledger) -> None:
-    told: list[Record] = []
-    ledger.on_record = told.append
+    steps: list[Changes] = []
+    ledger.on_step = steps.append
     command = Reserve((slot(10),), ("a",), client=sent(3, 2))
     ledger.step(command, NOW + 5)
     assert ledger.state.maintenance_due <= NOW + 5 + IDLE
     assert done(ledger, Release("a", client=sent(2, 2)), NOW + 6) == ("a",)
     end = NOW + 6 + IDLE
-    assert told == [
-        Answered(NOW + 5, sent(3, 2), (Answer("a", 1),)),
-        Answered(NOW + 6, sent(2, 2), (Answer("a", 2),)),
+    assert [changes[1:] for changes in steps] == [
+        (Answered(4, NOW + 5, sent(3, 2), (Answer("a", 1),)),),
+        (Answered(6, NOW + 6, sent(2, 2), (Answer("a", 2),)),),
     ]
     with pytest.raises(SessionExpired):
         decide(ledger.state, command, end)
     ledger.expire(end)
-    assert told[2:] == [ClientDropped(end, SESSION)]
+    assert steps[2:] == [(ClientDropped(7, end, SESSION),)]
     assert len(ledger.state.clients) == 0
     with pytest.raises(SessionExpired):
         ledger.step(command, end)
@@ -252,16 +261,12 @@ class DoneOnce(RuleBasedStateMachine):
         for each in (self.ledger, self.replica):
             each.add_resource("room")
             each.add_resource("desk")
-        self.ledger.on_change = self.changed
-        self.ledger.on_record = self.replica.state.apply
+        self.ledger.on_step = lambda changes: self.replica.replay([changes])
         self.now = NOW
         self.sent: list[Any] = []
         self.done: dict[tuple[bytes, int], list[str | None]] = {}
         self.made: list[str] = ["nobody"]
         self.session = SESSION
-
-    def changed(self, change: Change, _: Entry) -> None:
-        self.replica.state.apply(change)
 
     @rule(step=st.sampled_from((0, 7, MINUTE, TERMS.retention, IDLE - MINUTE, IDLE)))
     def wait(self, step: int) -> None:
@@ -316,10 +321,10 @@ class DoneOnce(RuleBasedStateMachine):
         if before is not None:
             for old, new in zip(before, answers, strict=True):
                 assert old in (None, new) or isinstance(new, UnknownReservation)
-            made = [one for one in decision.changes if isinstance(one, Change)]
+            made = [one for one in decision.changes if isinstance(one, ReservationChange)]
             changed = {change.uid for change in made if change.verb is not Verb.EXPIRE}
             assert not changed & set(before)
-        if decision.answered is not None:
+        if decision.changes:
             uids = [one if isinstance(one, str) else None for one in answers]
             self.done[key] = [old or new for old, new in zip(before or uids, uids, strict=True)]
             self.made += [uid for uid in uids if uid is not None]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from slotengine.core.ledger.changes import Change, Record
+from slotengine.core.ledger.changes import Changes
 from slotengine.core.ledger.commands import Command
 from slotengine.core.ledger.config import Configure, SettingChange
 from slotengine.core.ledger.decide import decide
@@ -24,7 +24,7 @@ from tests.sizes import machine_size
 class ReplicaDecidesTheSame(LedgerAgainstNaive):
     """Goal: the changes say all that decisions depend on, at any step.
 
-    Method: each change is applied to a second ledger as soon as it is told.  Before a
+    Method: each step is replayed by a second ledger as soon as it is told.  Before a
     command is carried out by the first one, both decide it, and must agree on the changes,
     the answers, and the refusals with all their details.
     """
@@ -37,17 +37,11 @@ class ReplicaDecidesTheSame(LedgerAgainstNaive):
         add_all(replica)
         return replica
 
-    def changed(self, change: Change, entry: Entry) -> None:
-        super().changed(change, entry)
-        self.replica.state.apply(change)
-
-    def configured(self, change: Record) -> None:
-        super().configured(change)
-        self.replica.state.apply(change)
-
-    def import_busy(self, source: str, busy: dict[str, list[tuple[int, int]]]) -> None:
-        super().import_busy(source, busy)
-        self.replica.replace_busy(source, busy, now=self.now)
+    def stepped(self, changes: Changes) -> None:
+        super().stepped(changes)
+        self.replica.replay([changes])
+        self.replica.look(self.now)
+        assert self.replica.snapshot() == self.ledger.snapshot()
 
     def same(
         self,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from slotengine.core.ledger.changes import Change, Decision, Waits
+from slotengine.core.ledger.changes import Decision, Moved, ReservationChange, Reserved, Waits
 from slotengine.core.ledger.clients import IDLE, CommandId, session_id
 from slotengine.core.ledger.commands import (
     ALL,
@@ -100,7 +100,7 @@ def test_a_command_that_is_refused_waits_and_its_ticket_is_answered(ledger: Ledg
     assert ticket == 1
     assert isinstance(answer, Decision)
     (change,) = answer.changes
-    assert isinstance(change, Change)
+    assert isinstance(change, Reserved)
     assert (change.verb, change.uid, change.at, change.until) == (Verb.RESERVE, "b", 13, 63)
     assert ledger.serve(13) == []
 
@@ -248,7 +248,7 @@ def test_of_a_pool_it_gets_what_nobody_waits_for(ledger: Ledger) -> None:
     request = Proposal(10, 20, (), 50, event_type="talk", pools=(pool,))
     decision = ledger.step(Reserve((request,), ("x",)), 3)
     change = decision.changes[-1]
-    assert isinstance(change, Change)
+    assert isinstance(change, Reserved)
     assert change.claims == (Claim("annex", 10, 20),)
     with pytest.raises(SlotAwaited) as refused:
         ledger.step(Reserve((request._replace(pools=(Pool(pool.claims[:1]),)),), ("y",)), 3)
@@ -285,7 +285,7 @@ def test_what_moves_within_a_pool_keeps_its_resource(ledger: Ledger) -> None:
     wait(ledger, "b", slot(10, 30))
     decision = ledger.step(Move("a", (either(20),)), 1)
     change = decision.changes[-1]
-    assert isinstance(change, Change)
+    assert isinstance(change, Moved)
     assert change.claims == (Claim("room", 10, 20),)
 
 
@@ -532,7 +532,7 @@ def test_a_command_that_sleeps_although_it_could_be_served_breaks_an_invariant(
 def test_changes_are_told_of_as_of_any_command(ledger: Ledger) -> None:
     told: list[tuple[Verb, str]] = []
 
-    def tell(change: Change, entry: Entry) -> None:
+    def tell(change: ReservationChange, entry: Entry) -> None:
         told.append((change.verb, entry.uid))
 
     ledger.on_change = tell

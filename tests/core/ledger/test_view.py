@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.changes import ReservationChange
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, Entry, Seats
@@ -20,7 +20,7 @@ class Told(Ledger):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-        def note(change: Change, entry: Entry) -> None:
+        def note(change: ReservationChange, entry: Entry) -> None:
             self.told.append(f"{change.verb.value} {entry.uid}")
 
         terms = Terms(shortest_ttl=1, longest_ttl=10**9)

@@ -190,7 +190,7 @@ def test_what_is_no_change_of_a_reservation_makes_all_ready_that_is_first() -> N
     waitlist = joined(
         ("a", Claim("room", 1, 3)), ("b", Claim("room", 1, 3)), ("c", Claim("hall", 1, 3))
     )
-    waitlist.on_changes([Forgotten(0, ())], {})
+    waitlist.on_changes([Forgotten(3, 0, 0, ())], {})
     assert tried(waitlist) == ["a", "c"]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from slotengine.core.ledger.changes import Change, Waits
+from slotengine.core.ledger.changes import ReservationChange, Waits
 from slotengine.core.ledger.commands import (
     FIRST_CHOICE,
     Cancel,
@@ -71,7 +71,7 @@ class WaitlistAgainstNaive(RuleBasedStateMachine):
         self.answers: dict[int, object] = {}  # of those that were served, in this order
         self.uid_of: dict[str, str] = {}
 
-    def changed(self, change: Change, entry: Entry) -> None:
+    def changed(self, change: ReservationChange, entry: Entry) -> None:
         if change.verb is Verb.RESERVE:
             assert entry.holder is not None
             self.uid_of[entry.holder] = entry.uid

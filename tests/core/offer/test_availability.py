@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.apply import apply
+from slotengine.core.ledger.changes import ReservationChange
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.resource import Turns
 from slotengine.core.ledger.timeline import CountedTimeline
@@ -643,7 +644,7 @@ def turns_of_first(shop: Shop) -> Turns:
 
 def test_a_refused_move_leaves_the_very_session() -> None:
     """Even if the caller was alone in a session that another caller had opened."""
-    changes: list[Change] = []
+    changes: list[ReservationChange] = []
     shop = Shop().open("first", "second")
     shop.ledger.on_change = lambda change, entry: changes.append(change)
     shop.offer(all_of=[], any_of=[["first", "second"]], seats=2)
@@ -663,7 +664,7 @@ def test_a_refused_move_leaves_the_very_session() -> None:
     again = Shop(shop.now).open("first", "second")
     again.offer(all_of=[], any_of=[["first", "second"]], seats=2)
     for change in changes:
-        again.ledger.state.apply(change)
+        apply(again.ledger.state, change)
     asked = SlotRequest("talk", at(13), ttl=TTL)
     picks = [
         one.service.reserve(asked, uid="next", now=shop.now).all_claims()[0].resource
@@ -863,7 +864,7 @@ def test_hours_count_whatever_their_truth_value() -> None:
 
 def test_a_limit_of_a_year_is_replayed_as_fast_as_any() -> None:
     """Replaying a change looks only at conflicts.  They are counted, not timed."""
-    changes: list[Change] = []
+    changes: list[ReservationChange] = []
     shop = Shop().open("room").offer(length=minutes(1), limits=[Limit(Period.YEAR, count=10_000)])
     shop.ledger.on_change = lambda change, entry: changes.append(change)
     for i in range(300):
@@ -882,7 +883,7 @@ def test_a_limit_of_a_year_is_replayed_as_fast_as_any() -> None:
     counted: Any = Counted(10_000)
     limit.timeline = counted
     for change in changes:
-        again.ledger.state.apply(change)
+        apply(again.ledger.state, change)
     assert len(limit.timeline) == 300
     assert looked_at == []
 

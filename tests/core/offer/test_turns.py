@@ -10,7 +10,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from slotengine.core.ledger.changes import Change
+from slotengine.core.ledger.apply import apply
+from slotengine.core.ledger.changes import ReservationChange
 from slotengine.core.ledger.expiry import ExpiryQueue
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.reservation import Entry, Reservable
@@ -26,7 +27,9 @@ SLOT = 30 * MINUTE
 TERMS = Terms(retention=0)
 
 
-def desk(weights: list[int], changes: list[Change] | None = None) -> tuple[Ledger, BookingService]:
+def desk(
+    weights: list[int], changes: list[ReservationChange] | None = None
+) -> tuple[Ledger, BookingService]:
     """Return a ledger and a booking service with one group of hosts; record changes."""
     ledger = Ledger(TERMS)
     if changes is not None:
@@ -103,7 +106,7 @@ def test_equals_stay_equal_whatever_is_given_up(steps: list[tuple[int, int]]) ->
 @given(weight_lists, st.integers(0, 20), st.integers(1, 10))
 def test_turns_survive_a_restart(weights: list[int], before: int, after: int) -> None:
     """A ledger rebuilt from the recorded changes picks the same hosts as the original."""
-    changes: list[Change] = []
+    changes: list[ReservationChange] = []
     ledger, service = desk(weights, changes)
     for i in range(before):
         takes(service, i, now=i)
@@ -113,7 +116,7 @@ def test_turns_survive_a_restart(weights: list[int], before: int, after: int) ->
             ledger.release(f"talk-{i}", now=i)
     again, its_service = desk(weights)
     for change in changes:
-        again.state.apply(change)
+        apply(again.state, change)
     for i in range(before, before + after):
         assert takes(service, i, now=i) == takes(its_service, i, now=i)
     again.check_invariants()

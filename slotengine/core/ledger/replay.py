@@ -1,0 +1,268 @@
+"""Taking changes back in that were recorded, such as those of a journal.
+
+Nothing is decided again.  But what comes from outside is checked: each change has to follow
+from the state as it is, or `ReplayError` says which one does not, and why.  So a missing change,
+one that is there twice, or one of another ledger is found at once, and not by what it does later.
+Times are UTC microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from slotengine.core.ledger.apply import APPLY, apply
+from slotengine.core.ledger.changes import (
+    RESERVATION_CHANGES,
+    Answered,
+    BusyImported,
+    Changes,
+    ClientDropped,
+    Expired,
+    Forgotten,
+    KeyKept,
+    LapsesKept,
+    Moved,
+    Reinstated,
+    ReservationKept,
+    Reserved,
+    SessionKept,
+    SnapshotBegun,
+)
+from slotengine.core.ledger.config import (
+    Configured,
+    Document,
+    EventTypeConfig,
+    Kind,
+    LimitConfig,
+    ResourceConfig,
+    Setting,
+    hours_in,
+)
+from slotengine.core.ledger.reservation import CONFIRMED, HELD, NEXT, Placement
+from slotengine.core.time.schedule_text import is_schedule_text
+from slotengine.errors import ReplayError, SlotError
+
+if TYPE_CHECKING:
+    from slotengine.core.ledger.reservation import Claim, Entry
+    from slotengine.core.ledger.state import LedgerState
+
+_SNAPSHOT: Final = frozenset(
+    {SessionKept, ReservationKept, KeyKept, LapsesKept, Configured, BusyImported, Answered}
+)
+"""What may follow the beginning of a snapshot, with its number."""
+
+_VALUES: Final[Mapping[Kind, type]] = {
+    Kind.SCHEDULE: str,
+    Kind.RESOURCE: ResourceConfig,
+    Kind.LIMIT: LimitConfig,
+    Kind.EVENT_TYPE: EventTypeConfig,
+    Kind.DOCUMENT: Document,
+}
+
+
+def replay(state: LedgerState, steps: Iterable[Changes]) -> None:
+    """Carry out recorded changes again, step by step.  Nobody is told.
+
+    A snapshot may come first, if nothing has happened to the state yet; it is one step.
+
+    Raises `ReplayError` for a change that does not follow from the state.  Then those before it
+    were carried out, and the state is of no use unless they end a step.
+    """
+    for changes in steps:
+        in_snapshot = _begins_snapshot(state, changes)
+        for change in changes:
+            _check(state, change, in_snapshot=in_snapshot)
+            apply(state, change)
+
+
+def _begins_snapshot(state: LedgerState, step: object) -> bool:
+    """Return whether a step is a snapshot; raise unless it is a step."""
+    if not isinstance(step, tuple) or not step:
+        raise ReplayError(state.seq + 1, f"a step must be a tuple of changes, not {step!r:.99}")
+    return isinstance(step[0], SnapshotBegun)
+
+
+def _check(state: LedgerState, change: Any, *, in_snapshot: bool) -> None:
+    """Raise unless a change can follow."""
+    kind = change.__class__
+    if kind not in APPLY:
+        raise ReplayError(state.seq + 1, f"no change: {change!r:.99}")
+    seq = change.seq
+    if kind is SnapshotBegun:
+        _require(seq, state.seq == 0, "a snapshot is for an empty ledger, with nothing configured")
+        _require(seq, change.seq >= 0, "a snapshot must be of a number from 0")
+    elif in_snapshot:
+        _require(seq, kind in _SNAPSHOT and seq == state.seq, f"is no part of a snapshot: {kind}")
+    else:
+        _require(seq, seq == state.seq + 1, f"the change after {state.seq} must come next")
+        _require(seq, change.at >= state.now, "was made before the change that comes before it")
+    if kind in RESERVATION_CHANGES and kind is not Reserved:
+        _check_transition(state, change)
+    check = CHECKS.get(kind)
+    if check is not None:
+        check(state, change)
+
+
+def _require(seq: int, holds: bool, problem: str) -> None:
+    if not holds:
+        raise ReplayError(seq, problem)
+
+
+def _check_transition(state: LedgerState, change: Any) -> None:
+    """Raise unless the reservation is there, in a state and a version that the change follows."""
+    seq, uid = change.seq, change.uid
+    entry = state.entries.get(uid)
+    if entry is None:
+        raise ReplayError(seq, f"there is no reservation {uid!r}")
+    _require(
+        seq,
+        change.verb in NEXT[entry.state],
+        f"{uid!r} is {entry.state.value}: {change.verb.value}",
+    )
+    _require(
+        seq,
+        change.version == entry.version + 1,
+        f"{uid!r} has version {entry.version}, which {change.version} does not follow",
+    )
+
+
+def _check_reserved(state: LedgerState, change: Reserved) -> None:
+    seq = change.seq
+    before = state.entries.get(change.uid)
+    if before is not None:
+        _check_is_gone(state, before, change)
+    _require(seq, change.version == 1, "a new reservation has version 1")
+    _require(
+        seq, change.serial > state.serial, f"serial numbers rise: {state.serial} was used before"
+    )
+    _require(seq, change.key is None or change.digest is not None, "a key goes with its digest")
+    _check_slot(state, change)
+
+
+def _check_is_gone(state: LedgerState, entry: Entry, change: Reserved) -> None:
+    gone = entry.state is not HELD and entry.until + state.retention <= change.at
+    _require(change.seq, gone, f"there is a reservation {change.uid!r} already")
+
+
+def _check_moved(state: LedgerState, change: Moved) -> None:
+    entry = state.entries[change.uid]
+    if entry.state is CONFIRMED:
+        _require(change.seq, change.until == entry.until, "a booking does not lapse")
+    _check_slot(state, change)
+
+
+def _check_slot(state: LedgerState, change: Reserved | Moved | ReservationKept) -> None:
+    seq, seats = change.seq, change.seats
+    _require(seq, change.start < change.end, "a slot ends after its start")
+    _require(seq, bool(change.claims), "a slot takes something")
+    _check_claims(state, seq, change.claims)
+    if seats is not None:
+        _require(seq, change.event_type is not None, "a session is of an event type")
+        _require(seq, seats.wanted >= 1, "a seat is taken at least")
+
+
+def _check_claims(state: LedgerState, seq: int, claims: tuple[Claim, ...]) -> None:
+    for claim in claims:
+        known = claim.resource in state.resources or claim.resource in state.occupancy.limits
+        _require(seq, known, f"there is no resource {claim.resource!r}")
+        _require(seq, claim.start < claim.end and claim.units >= 1, f"takes nothing: {claim}")
+
+
+def _check_reinstated(state: LedgerState, change: Reinstated) -> None:
+    _check_claims(state, change.seq, Placement.of(state.entries[change.uid]).claims)
+
+
+def _check_expired(state: LedgerState, change: Expired) -> None:
+    entry = state.entries[change.uid]
+    _require(change.seq, change.until == entry.until, f"{change.uid!r} lapses at {entry.until}")
+    _require(change.seq, change.until <= change.at, f"{change.uid!r} has not lapsed")
+
+
+def _check_forgotten(state: LedgerState, change: Forgotten) -> None:
+    for uid in change.uids:
+        entry = state.entries.get(uid)
+        booked = entry is not None and entry.state is CONFIRMED
+        _require(change.seq, booked, f"there is no booking {uid!r}")
+    _require(change.seq, len(set(change.uids)) == len(change.uids), "forgets a booking twice")
+
+
+def _check_busy(state: LedgerState, change: BusyImported) -> None:
+    try:
+        same = state.occupancy.spans_to_import(change.source, change.spans) == change.spans
+    except SlotError as error:
+        raise ReplayError(change.seq, str(error)) from None
+    _require(change.seq, same, "spans must be in order, and not touch")
+
+
+def _check_dropped(state: LedgerState, change: ClientDropped) -> None:
+    _require(change.seq, change.session in state.clients, "there is no such session of a client")
+
+
+def _check_session_kept(state: LedgerState, change: SessionKept) -> None:
+    key = change.event_type, change.start
+    _require(change.seq, key not in state.occupancy.sessions, f"there is a session {key} already")
+    _check_claims(state, change.seq, change.claims)
+
+
+def _check_reservation_kept(state: LedgerState, change: ReservationKept) -> None:
+    seq = change.seq
+    _require(seq, change.uid not in state.entries, f"{change.uid!r} is there twice")
+    if change.state in {HELD, CONFIRMED}:
+        _check_slot(state, change)
+    if change.seats is not None and change.state in {HELD, CONFIRMED}:
+        key = change.event_type, change.start
+        _require(seq, key in state.occupancy.sessions, f"there is no session {key}")
+
+
+def _check_lapses_kept(state: LedgerState, change: LapsesKept) -> None:
+    _require(change.seq, state.holders is not None, "no quota counts lapses here")
+
+
+def _check_configured(state: LedgerState, change: Configured) -> None:
+    configuration, seq = state.configuration, change.seq
+    of_snapshot = seq == state.seq  # its settings were changed in many editions
+    _require(
+        seq,
+        of_snapshot or change.edition == configuration.edition + 1,
+        f"is edition {change.edition} of the configuration, not {configuration.edition + 1}",
+    )
+    # What is put earlier in the same change is there, as far as what comes later is concerned.
+    there = {(one.kind, one.collection, one.id) for one in configuration.settings()}
+    for one in change.settings:
+        key = one.kind, one.collection, one.id
+        if one.value is None:
+            _require(seq, key in there, f"there is no {one.kind} {one.id!r}")
+            there.discard(key)
+            continue
+        _require(seq, isinstance(one.value, _VALUES[one.kind]), f"is no {one.kind}: {one.id!r}")
+        for needed in _needed(one):
+            _require(seq, needed in there, f"there is no {needed[0]} {needed[2]!r}")
+        there.add(key)
+
+
+def _needed(setting: Setting) -> Iterable[tuple[Kind, str | None, str]]:
+    """Yield what an entry refers to."""
+    value = setting.value
+    for hours in hours_in(value):
+        if isinstance(hours, str) and not is_schedule_text(hours):
+            yield Kind.SCHEDULE, None, hours
+    if isinstance(value, EventTypeConfig):
+        for host in value.hosts():
+            yield Kind.RESOURCE, None, host.resource
+
+
+CHECKS: Final[Mapping[type, Callable[[LedgerState, Any], None]]] = {
+    Reserved: _check_reserved,
+    Moved: _check_moved,
+    Reinstated: _check_reinstated,
+    Expired: _check_expired,
+    Configured: _check_configured,
+    Forgotten: _check_forgotten,
+    BusyImported: _check_busy,
+    ClientDropped: _check_dropped,
+    SessionKept: _check_session_kept,
+    ReservationKept: _check_reservation_kept,
+    LapsesKept: _check_lapses_kept,
+}
+"""What must be true before a change of each kind, if there is more than its number and time."""
