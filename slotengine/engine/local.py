@@ -646,7 +646,11 @@ class LocalEngine:
     # --- Imported busy time --------------------------------------------------------------
 
     def replace_busy(
-        self, source: str, spans: Mapping[str, Iterable[tuple[datetime, datetime]]]
+        self,
+        source: str,
+        spans: Mapping[str, Iterable[tuple[datetime, datetime]]],
+        *,
+        command_id: CommandId | None = None,
     ) -> None:
         """Let these be the spans that a source says resources are busy, and nothing else.
 
@@ -658,7 +662,7 @@ class LocalEngine:
         O(n log n) for all that is imported of these resources.
         """
         found = busy_spans_of(spans)
-        self.ledger.replace_busy(source, found, now=self.read_clock())
+        self.ledger.replace_busy(source, found, now=self.read_clock(), client=command_id)
         self.wake_if_due()
 
     def imported(self, resource: str, start: datetime, end: datetime) -> list[ImportedSpan]:

@@ -146,7 +146,11 @@ class Engine(Protocol):
         """Do as `LocalEngine.next_free`."""
 
     async def replace_busy(
-        self, source: str, spans: Mapping[str, Iterable[tuple[datetime, datetime]]]
+        self,
+        source: str,
+        spans: Mapping[str, Iterable[tuple[datetime, datetime]]],
+        *,
+        command_id: CommandId | None = None,
     ) -> None:
         """Do as `LocalEngine.replace_busy`."""
 

@@ -168,6 +168,18 @@ async def test_a_configuration_is_set_once(engine: SlotEngine) -> None:
     assert engine.setting(Kind.RESOURCE, "attic") is None
 
 
+async def test_busy_time_is_imported_once(engine: SlotEngine) -> None:
+    """A late repeat does not take back what the source says since."""
+    early, late = (START, START + HALF_HOUR), (START + HALF_HOUR, START + 2 * HALF_HOUR)
+    ids = CommandIds(engine.now)
+    with ids.next() as first, ids.next() as second:
+        await engine.replace_busy("calendar", {"room": [early]}, command_id=first)
+        await engine.replace_busy("calendar", {"room": [late]}, command_id=second)
+        await engine.replace_busy("calendar", {"room": [early]}, command_id=first)
+    (span,) = await engine.imported("room", NOW, START + 9 * HALF_HOUR)
+    assert (span.start, span.end) == late
+
+
 async def test_a_repeat_in_threads(clock: SimClock) -> None:
     with BlockingEngine(SlotEngine(clock=clock)) as engine:
         engine.add_resource("room")
@@ -188,13 +200,13 @@ def test_every_verb_that_changes_a_reservation_can_be_repeated() -> None:
         for name, verb in inspect.getmembers(Engine, inspect.isfunction)
         if "command_id" in inspect.signature(verb).parameters
     }
-    named = {verb for verb, _, _ in CHANGES.values()} | {"configure"}
+    named = {verb for verb, _, _ in CHANGES.values()} | {"configure", "replace_busy"}
     # The protocol has `reserve` in overloads only.
     assert said | {"reserve"} == named
     # What reads, and what does the same when it is done again.
     assert {name for name in vars(Engine) if not name.startswith("_")} - named == {
         "busy", "default_ttl", "find", "forget_bookings", "get", "imported", "is_free", "next_free",
-        "now", "openings", "replace_busy", "reservations", "slots", "ttl_bounds",
+        "now", "openings", "reservations", "slots", "ttl_bounds",
     }  # fmt: skip
 
 

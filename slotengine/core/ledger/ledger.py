@@ -444,7 +444,12 @@ class Ledger:
             self.state.occupancy.resource(name).count_turns()
 
     def replace_busy(
-        self, source: str, spans: Mapping[str, Iterable[tuple[int, int]]], *, now: int
+        self,
+        source: str,
+        spans: Mapping[str, Iterable[tuple[int, int]]],
+        *,
+        now: int,
+        client: CommandId | None = None,
     ) -> None:
         """Let these be the spans that a source says resources are busy, and nothing else.
 
@@ -453,9 +458,8 @@ class Ledger:
 
         Raises `InvalidField` or `UnknownResource`, and then nothing has changed.
         """
-        self.step(
-            ImportBusy(source, tuple((name, tuple(theirs)) for name, theirs in spans.items())), now
-        )
+        found = tuple((name, tuple(theirs)) for name, theirs in spans.items())
+        self.step(ImportBusy(source, found, client), now)
 
     # --- Reserve ---------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from slotengine.core.ledger.changes import Answered, Decision, ReservationChange, Waits
 from slotengine.core.ledger.clients import Answer, CommandId, Outcome
-from slotengine.core.ledger.commands import EACH, Command, Reserve
+from slotengine.core.ledger.commands import EACH, Command, Forget, ImportBusy, Reserve
 from slotengine.core.ledger.config import Configure
 from slotengine.errors import InvalidField, Refused, UnknownReservation
 
@@ -34,16 +34,15 @@ def decide_once(
     command_id = command.client
     assert command_id is not None
     plain = command._replace(client=None)
-    if isinstance(plain, Reserve) and plain.mode is EACH:
-        before = state.clients.find(command_id, now)
-        decision = (
-            decide(plain) if before is None else _decide_rest(state, plain, before, now, decide)
-        )
-    else:
-        uids = answered_before(state, command_id, _answers(plain), now)
-        if uids is not None:
-            return Decision((), uids)
+    before = state.clients.find(command_id, now)
+    if before is None:
         decision = decide(plain)
+    elif isinstance(plain, Reserve) and plain.mode is EACH:
+        decision = _decide_rest(state, plain, before, now, decide)
+    elif isinstance(plain, Forget):  # of what it forgot, nothing is there
+        return Decision((), tuple(one.uid for one in before if one is not None))
+    else:
+        return Decision((), _as_answered(state, before, _answers(plain), now))
     if not decision.changes:
         expires_at = state.clients.expires_at(command_id.session)
         return decision._replace(
@@ -66,8 +65,10 @@ def answered_before(
     command, with another number of answers, had the id; and `SessionExpired`.
     """
     before = state.clients.find(command_id, now)
-    if before is None:
-        return None
+    return None if before is None else _as_answered(state, before, answers, now)
+
+
+def _as_answered(state: LedgerState, before: Outcome, answers: int, now: int) -> tuple[str, ...]:
     uids = tuple(one.uid for one in before if one is not None)
     if not answers == len(uids) == len(before):
         raise _other_command()
@@ -79,7 +80,7 @@ def answered_before(
 
 def _answers(command: Command) -> int:
     """Return how many answers a command has, if none of its requests is refused."""
-    if isinstance(command, Configure):
+    if isinstance(command, Configure | ImportBusy):
         return 0
     return len(command.uids) if isinstance(command, Reserve) else 1
 

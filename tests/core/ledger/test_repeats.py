@@ -26,6 +26,8 @@ from slotengine.core.ledger.commands import (
     Command,
     Confirm,
     Extend,
+    Forget,
+    ImportBusy,
     Mode,
     Move,
     Release,
@@ -110,6 +112,26 @@ def test_a_repeat_is_answered_as_the_first_was_and_does_nothing(
     assert ledger.step(command, NOW + 1) == again
     assert ledger.tally() == before
     ledger.check_invariants()
+
+
+def test_what_is_forgotten_is_forgotten_once(ledger: Ledger) -> None:
+    ledger.step(Adopt(slot(10), "a"), NOW)
+    ledger.step(Adopt(slot(20), "b"), NOW)
+    command = Forget(NOW, ("a",), client=sent(0))
+    assert ledger.step(command, NOW).answers == ("a",)
+    again = ledger.step(command, NOW + 1)
+    assert (again.changes, again.answers) == ((), ("a",))
+    # The same id with other uids is answered alike: it is the same command.
+    assert ledger.step(command._replace(uids=("b",)), NOW + 1) == again
+    assert ledger.get("b", now=NOW + 1) is not None
+
+
+def test_busy_time_is_imported_once(ledger: Ledger) -> None:
+    first = ImportBusy("calendar", (("room", ((10, 20),)),), client=sent(0))
+    assert len(ledger.step(first, NOW).changes) == 2
+    ledger.step(ImportBusy("calendar", (("room", ((30, 40),)),), client=sent(1)), NOW)
+    assert ledger.step(first, NOW + 1).changes == ()
+    assert ledger.imported("room", 0, 99) == [(30, 40, "calendar")]
 
 
 def test_a_repeat_is_answered_with_reservations_as_they_stand(ledger: Ledger) -> None:
