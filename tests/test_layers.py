@@ -137,7 +137,7 @@ LAYERS: Final[dict[str, Layer]] = {
     f"{TESTING}.internal.strategies": Layer(
         (
             f"{TESTING}.internal.keyed",
-            f"{TESTING}.internal.operations",
+            f"{TESTING}.internal.actions",
             f"{TESTING}.strategies",
             EXTRAS,
             *PURE,

@@ -98,6 +98,8 @@ class Watch:
         self._at: datetime | None = None
         self._lapsed: datetime | None = None
         self._in_turn: list[Event] = []
+        self._edition = engine.ledger.configuration.edition
+        self._configured_at: datetime | None = None
         self._stop = engine.observe(self._take)
 
     def close(self) -> None:
@@ -190,11 +192,17 @@ class Watch:
         if self._at is not None and event.at < self._at:
             self._break("order", event.reservation, f"told at {event.at}, after {self._at}")
         self._at = event.at
-        if event.verb is Verb.EXPIRE:
+        edition = self._engine.ledger.configuration.edition
+        if edition != self._edition:  # of which no event tells
+            self._edition, self._configured_at = edition, event.at
+        if event.verb is Verb.EXPIRE and event.at != self._configured_at:
             self._in_turn.append(event)
 
     def _settle_order(self) -> None:
-        """Check the order of expiries, except those that made room for a change."""
+        """Check the order of expiries, except those that made room for a change.
+
+        That may be one of the configuration, too.
+        """
         for event in self._in_turn:
             until = _until(event.reservation)
             if self._lapsed is not None and until < self._lapsed:

@@ -10,6 +10,17 @@ from collections.abc import Callable
 from itertools import count
 from random import Random
 
+from slotengine.core.ledger.commands import (
+    ALL,
+    EACH,
+    Cancel,
+    Confirm,
+    Extend,
+    Move,
+    Release,
+    Replace,
+    Reserve,
+)
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim
 from slotengine.core.ledger.terms import Terms
@@ -19,8 +30,8 @@ from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.testing import SimClock
 from slotengine.testing.histories import Recorder
+from slotengine.testing.internal.actions import Action, Answer, Get, uids_in
 from slotengine.testing.internal.ledger_model import LedgerModel
-from slotengine.testing.internal.operations import Answer, Operation, uids_in
 
 TERMS = Terms(
     default_ttl=8, shortest_ttl=1, longest_ttl=20, max_life=25, retention=15, longest_span=20
@@ -71,30 +82,32 @@ class Caller:
         self._known = known
         self._keys = count(1)
 
-    def next(self) -> Operation:
+    def next(self) -> Action:
         """Return what to do next."""
         random = self.random
         if not self._known or random.random() < 0.5:
             return self._reserve()
         uid = random.choice(self._known[-8:])
-        verb = random.choice(("confirm", "confirm", "extend", "release", "cancel", "move", "get"))
-        if verb == "move":
-            return Operation("move_request", (self._wish(),), uid)
-        return Operation(verb, uid=uid, ttl=8, if_still_free=random.random() < 0.3)
+        confirm = Confirm(uid, random.random() < 0.3)
+        actions: tuple[Action, ...] = (
+            *(confirm, confirm, Extend(uid, 8), Release(uid), Cancel(uid)),
+            *(Move(uid, (self._wish(),)), Replace(uid, self._wish(), ""), Get(uid)),
+        )
+        return random.choice(actions)
 
     def learn(self, answer: Answer) -> None:
         """Let everybody know of what was reserved."""
         self._known.extend(uid for uid in uids_in(answer) if uid not in self._known)
 
-    def _reserve(self) -> Operation:
+    def _reserve(self) -> Reserve:
         random = self.random
         if random.random() < 0.2:
             wishes = tuple(self._wish() for _ in range(2))
-            return Operation(random.choice(("reserve_all", "reserve_each")), wishes)
+            return Reserve(wishes, (), random.choice((ALL, EACH)))
         wish = self._wish()
         if random.random() < 0.3:  # the key of some other caller's very request, now and then
             wish = wish._replace(start=2, end=5, claims=(Claim("hall", 2, 5),), ttl=8, key="key")
-        return Operation("reserve_request", (wish,))
+        return Reserve((wish,), ())
 
     def _wish(self) -> Proposal:
         start = self.random.randrange(12)

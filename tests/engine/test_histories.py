@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from slotengine import BlockingEngine, SlotEngine, minutes
+from slotengine.core.ledger.commands import Confirm, Extend, Reserve
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim
@@ -28,8 +29,9 @@ from slotengine.core.time.schedule import Windows
 from slotengine.engine.turns import Turns
 from slotengine.testing import SimClock
 from slotengine.testing.histories import Recorder
+from slotengine.testing.internal.actions import Action, Get, ReserveSlot, requests_of
+from slotengine.testing.internal.engine_calls import in_engine, in_local_engine
 from slotengine.testing.internal.ledger_model import LedgerModel
-from slotengine.testing.internal.operations import Operation, in_engine, in_thread
 from slotengine.testing.linearizability import NotLinearizable, check_linearizable
 from tests.engine.callers import MODEL, Caller, world
 
@@ -41,9 +43,9 @@ STEPS = (0, 1, 3, 5, 8)
 """How many ticks the clock goes on between two rounds."""
 
 
-def told(recorder: Recorder) -> set[str]:
-    """Return which verbs were accepted."""
-    return {call.what.verb for call in recorder.calls if not isinstance(call.answer, tuple)}
+def told(recorder: Recorder) -> set[type]:
+    """Return which kinds of actions were accepted."""
+    return {type(call.what) for call in recorder.calls if not isinstance(call.answer, tuple)}
 
 
 # --- Tasks -------------------------------------------------------------------------------
@@ -57,14 +59,14 @@ async def waste(random: Random) -> None:
 
 async def call(engine: SlotEngine, caller: Caller, recorder: Recorder) -> None:
     """Call once, with others in between; or be cancelled at it, and never know."""
-    operation = caller.next()
+    action = caller.next()
     with anyio.CancelScope() as scope:
-        asked = recorder.ask(operation)
-        if caller.random.random() < 0.1 and not any(one.key for one in operation.proposals):
+        asked = recorder.ask(action)
+        if caller.random.random() < 0.1 and not any(one.key for one in requests_of(action)):
             scope.cancel()
         engine.turns = Turns(1)  # so that it gives way before it decides
         await waste(caller.random)
-        answer = await in_engine(engine, operation)
+        answer = await in_engine(engine, action)
         await waste(caller.random)
         asked.answered(answer)
         caller.learn(answer)
@@ -95,7 +97,7 @@ async def test_what_tasks_see_can_be_explained(seed: int) -> None:
     recorder = await record(seed)
     assert len(recorder.calls) == CALLERS * ROUNDS * CALLS
     assert check_linearizable(recorder.calls, MODEL) >= 1
-    assert told(recorder) >= {"reserve_request", "confirm"}
+    assert told(recorder) >= {Reserve, Confirm}
     at_once = sum(
         any(one is not two and one.asked_at < two.asked_at < (one.answered_at or 0)
             for two in recorder.calls)
@@ -117,9 +119,9 @@ def test_what_threads_see_can_be_explained(backend: str, seed: int) -> None:
 
     def calls(caller: Caller) -> None:
         for _ in range(CALLS):
-            operation = caller.next()
-            asked = recorder.ask(operation)
-            answer = in_thread(engine, operation)
+            action = caller.next()
+            asked = recorder.ask(action)
+            answer = in_local_engine(engine, action)
             asked.answered(answer)
             caller.learn(answer)
 
@@ -165,10 +167,11 @@ def unchecked() -> Iterator[None]:
         CountedTimeline.room = right  # type: ignore[method-assign]
 
 
-def wish(i: int) -> Operation:
+def wish(i: int) -> Reserve:
     start = i % 3
-    proposal = Proposal(start, 4, (Claim("hall", start, 4),), Terms().default_ttl)
-    return Operation("reserve_request", (proposal,))
+    # With a buffer, so that it takes a `Request` to say it.
+    proposal = Proposal(start, 4, (Claim("hall", start, 5),), Terms().default_ttl)
+    return Reserve((proposal,), ())
 
 
 ONE_HALL = LedgerModel(Terms(), {"hall": (3, None)})
@@ -213,9 +216,9 @@ def us(count: int) -> timedelta:
     return timedelta(0, 0, count)
 
 
-def hold(name: str, start: int, holder: str) -> Operation:
+def hold(name: str, start: int, holder: str) -> Reserve:
     claims = (Claim(name, start, start + 2),)
-    return Operation("reserve_request", (Proposal(start, start + 2, claims, 5, holder),))
+    return Reserve((Proposal(start, start + 2, claims, 5, holder),), ())
 
 
 QUOTAS = Terms(5, 1, 20, retention=15, max_holds=1, max_lapses=1, cool_down=9)
@@ -229,10 +232,10 @@ TALK = EventType(
 )
 
 
-async def answers(engine: SlotEngine, recorder: Recorder, *operations: Operation) -> None:
-    for operation in operations:
-        asked = recorder.ask(operation)
-        asked.answered(await in_engine(engine, operation))
+async def answers(engine: SlotEngine, recorder: Recorder, *actions: Action) -> None:
+    for action in actions:
+        asked = recorder.ask(action)
+        asked.answered(await in_engine(engine, action))
 
 
 @pytest.mark.anyio
@@ -271,7 +274,7 @@ async def test_quotas_of_requests_are_about_all_that_a_holder_has() -> None:
     recorder = Recorder(clock.now)
     quota = Quota(holds=1, life=7)
     first, second = (
-        one._replace(proposals=(one.proposals[0]._replace(quota=quota),))
+        one._replace(requests=(one.requests[0]._replace(quota=quota),))
         for one in (hold("room", 2, "a"), hold("annex", 2, "a"))
     )
     terms, numbers = Terms(5, 1, 20, retention=15), count(1)
@@ -283,7 +286,7 @@ async def test_quotas_of_requests_are_about_all_that_a_holder_has() -> None:
             engine.add_resource(room)
         await answers(engine, recorder, first, second)
         await clock.advance(us(3))
-        renew = Operation("extend", uid="r1", ttl=5)
+        renew = Extend("r1", 5)
         await answers(engine, recorder, renew, renew._replace(ttl=4))
     refused = [isinstance(call.answer, tuple) for call in recorder.calls]
     assert refused == [False, True, True, False]
@@ -298,7 +301,7 @@ async def test_what_is_reserved_by_rules_can_be_explained() -> None:
     clock = SimClock(from_us(0))
     recorder = Recorder(clock.now)
     ttl = Terms().default_ttl
-    slot = Operation("reserve_slot", slot_request=SlotRequest("talk", 120_000_000, ttl=ttl))
+    slot = ReserveSlot(SlotRequest("talk", 120_000_000, ttl=ttl))
     model = LedgerModel(Terms(), dict(ROOMS), event_types=[TALK])
     async with SlotEngine(clock=clock) as engine:
         for room in ROOMS:
@@ -316,11 +319,7 @@ async def test_what_is_reserved_by_rules_can_be_explained() -> None:
         check_linearizable([first, second], model)
 
 
-def test_what_is_no_verb_is_told() -> None:
+def test_what_is_about_nothing_is_a_part_of_its_own() -> None:
     recorder = Recorder()
-    recorder.ask(Operation("resrve")).answered(None)
-    with pytest.raises(ValueError, match="'resrve' is no verb; there are cancel, confirm"):
-        check_linearizable(recorder.calls, ONE_HALL)
-    recorder = Recorder()
-    recorder.ask(Operation("get", uid="")).answered(None)  # which is about nothing
+    recorder.ask(Get("")).answered(None)
     assert check_linearizable(recorder.calls, ONE_HALL) == 1

@@ -14,15 +14,17 @@ from hypothesis import Phase, find, given, settings
 
 from slotengine import InvalidRequest, Refused, SlotEngine, SlotQuery, minutes
 from slotengine.calcom.catalog.load import catalog_from
-from slotengine.core.ledger.policy import Policy
+from slotengine.core.ledger.commands import Command, Confirm, Mode, Move, Reserve
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Claim, State
+from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import MINUTE, from_us, to_us
 from slotengine.core.time.schedule import Schedule
 from slotengine.testing import SimClock, attach, strategies
 from slotengine.testing.internal import strategies as ledger_strategies
+from slotengine.testing.internal.actions import is_series, with_uids
+from slotengine.testing.internal.engine_calls import in_engine
+from slotengine.testing.internal.naive_calls import in_model
 from slotengine.testing.internal.naive_ledger import NaiveLedger
-from slotengine.testing.internal.operations import Operation, in_engine, in_model, uids_for
 from tests.engine.callers import RESOURCES, TERMS, engine_on
 
 UNITS = {name: capacity for name, (capacity, _) in RESOURCES.items()}
@@ -37,22 +39,20 @@ def some(strategy: st.SearchStrategy[Thing], condition: Callable[[Thing], bool])
 
 
 @st.composite
-def lives(draw: st.DrawFn) -> list[tuple[int, Operation]]:
-    """Operations on a few reservations, and how many ticks pass before each."""
+def lives(draw: st.DrawFn) -> list[tuple[int, Command]]:
+    """Commands about a few reservations, and how many ticks pass before each."""
     uids = [f"r{number}" for number in range(1, 7)]
-    step = st.tuples(st.sampled_from((0, 0, 1, 2, 5)), ledger_strategies.operations(UNITS, uids))
+    step = st.tuples(st.sampled_from((0, 0, 1, 2, 5)), ledger_strategies.commands(UNITS, uids))
     return draw(st.lists(step, max_size=25))
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @given(life=lives())
 @settings(max_examples=100)
-def test_an_engine_answers_as_the_model_does(
-    backend: str, life: list[tuple[int, Operation]]
-) -> None:
+def test_an_engine_answers_as_the_model_does(backend: str, life: list[tuple[int, Command]]) -> None:
     """Goal: the engine says what the rules say, whatever it is asked.
 
-    Method: the same operations to both; all answers are compared, and the
+    Method: the same commands to both; all answers are compared, and the
     engine is watched.
     """
     naive = NaiveLedger(TERMS, dict(RESOURCES))
@@ -62,25 +62,26 @@ def test_an_engine_answers_as_the_model_does(
     async def main() -> None:
         async with engine_on(clock, lambda _: f"r{next(numbers)}") as engine:
             with attach(engine) as watch:
-                for ticks, operation in life:
+                for ticks, command in life:
                     clock.set(from_us(clock.now() + ticks))
-                    answer = await in_engine(engine, operation)
-                    uids = uids_for(operation, answer)
-                    assert answer == in_model(naive, operation, uids, clock.now())
+                    answer = await in_engine(engine, command)
+                    expected = in_model(naive, with_uids(command, answer), clock.now())
+                    assert answer == expected
                 await clock.advance(minutes(0))
                 watch.check_swept()
 
     anyio.run(main, backend=backend)
 
 
-def test_operations_do_all_there_is_to_do() -> None:
-    operations = ledger_strategies.operations(UNITS, ["a", "b"])
-    for verb in set(ledger_strategies.VERBS):
-        found = some(operations, lambda one, verb=verb: one.verb == verb)  # type: ignore[misc]
-        assert str(found).startswith(verb)
-    some(operations, lambda one: one.policy is Policy.LEAST_LOADED)
-    some(operations, lambda one: one.if_still_free)
-    some(operations, lambda one: one.renew and one.version is not None)
+def test_commands_do_all_there_is_to_do() -> None:
+    commands = ledger_strategies.commands(UNITS, ["a", "b"])
+    for kind in set(ledger_strategies.KINDS):
+        some(commands, lambda one, kind=kind: isinstance(one, kind))  # type: ignore[misc]
+    for mode in Mode:
+        some(commands, lambda one, mode=mode: isinstance(one, Reserve) and one.mode is mode)  # type: ignore[misc]
+    some(commands, lambda one: isinstance(one, Reserve) and is_series(one))
+    some(commands, lambda one: isinstance(one, Confirm) and one.if_still_free)
+    some(commands, lambda one: isinstance(one, Move) and one.renew and one.version is not None)
 
 
 @given(ledger_strategies.proposals(UNITS, hosts=("room", "annex")))
@@ -178,15 +179,3 @@ def test_catalogs_have_all_sorts() -> None:
     has(schedulingType="roundRobin", minimumBookingNotice=120)
     has(ownerId=2, afterEventBuffer=15)
     has(seats={"seatsPerTimeSlot": 3})
-
-
-def test_an_operation_reads_plainly() -> None:
-    wish = Proposal(3, 6, (Claim("hall", 2, 6, 2), Claim("room", 3, 6)), 8, None, None, None, "k")
-    assert str(Operation("reserve_request", (wish,))) == (
-        "reserve_request hall[2..6]*2+room 3..6 for 8 k"
-    )
-    again = Operation("move_request", (wish,), "r1", renew=True, version=2)
-    assert str(again) == "move_request r1 hall[2..6]*2+room 3..6 for 8 k renew at version 2"
-    assert str(Operation("move", uid="r1", start=4)) == "move r1 to 4"
-    any_of = Operation("reserve_any", (wish, wish), policy=Policy.LEAST_LOADED, key="k")
-    assert str(any_of).endswith(" least loaded k")

@@ -14,10 +14,13 @@ from slotengine import (
     Claim,
     EventType,
     FixedWindows,
+    Kind,
     Limit,
     Period,
+    Put,
     Request,
     Reservation,
+    ResourceConfig,
     Seats,
     SlotEngine,
     SlotTaken,
@@ -113,6 +116,23 @@ async def test_what_is_adopted_may_stand_beyond_what_there_is(clock: SimClock) -
                 await engine.cancel(booking.uid)
             await engine.reserve(both())
             watch.check()
+
+
+async def test_room_for_a_change_of_the_configuration_may_be_made_out_of_turn(
+    clock: SimClock,
+) -> None:
+    engine = engine_on(clock)
+    engine.ledger.maintenance = 0
+    async with engine:
+        with attach(engine) as watch:
+            first = await engine.reserve("room", START, HALF_HOUR, ttl=minutes(1))
+            await engine.reserve("hall", START, HALF_HOUR, units=3, ttl=minutes(2))
+            clock.set(NOW + minutes(3))
+            await engine.configure([Put(Kind.RESOURCE, "hall", ResourceConfig(1))])
+            assert watch.seen == 3  # only what is in the way is told to have expired
+            await clock.advance(minutes(0))
+            watch.check_swept()
+            assert watch.reservations[first.uid].state is State.EXPIRED
 
 
 async def test_an_engine_that_has_lived_before_is_believed_at_first(clock: SimClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Demand
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.offer.booking_rules import SlotRequest
@@ -12,15 +13,18 @@ from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.schedule import Windows
 from slotengine.testing.histories import NEVER_ANSWERED, RecordedCall
 from slotengine.testing.internal import naive_booking_rules
+from slotengine.testing.internal.actions import (
+    Action,
+    Answer,
+    ForgetBookings,
+    ListLive,
+    requests_of,
+    uids_in,
+    with_uids,
+)
+from slotengine.testing.internal.naive_calls import in_model
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import (
-    Answer,
-    Operation,
-    in_model,
-    uids_for,
-    uids_in,
-)
 
 
 class LedgerState(NamedTuple):
@@ -37,14 +41,14 @@ class LedgerModel:
     """The rules of reservations, and of ``event_types``, for one call after the other.
 
     It knows no calls that wait, as these do not take effect at one moment.  ``view``
-    returns what callers see of the answer to an operation; by default, all of it.
+    returns what callers see of the answer to an action; by default, all of it.
     """
 
     def __init__(
         self,
         terms: Terms,
         resources: dict[str, tuple[int, Windows | None]],
-        view: Callable[[Operation, Answer], Answer] = lambda _, answer: answer,
+        view: Callable[[Action, Answer], Answer] = lambda _, answer: answer,
         event_types: Iterable[EventType] = (),
     ) -> None:
         self._terms = terms
@@ -66,13 +70,12 @@ class LedgerModel:
         naive.known = {one.uid: one for one in state.known}
         naive.keys, naive.opened = dict(state.keys), dict(state.opened)
         naive.demands = dict(state.demands)
-        operation: Operation = call.what
+        action: Action = call.what
         if call.answered_at is NEVER_ANSWERED:
-            uids = [f"unknown-{call.asked_at}-{i}" for i in range(len(operation.proposals) or 1)]
-            in_model(naive, operation, uids, call.now)
+            in_model(naive, with_uids(action, None, f"unknown-{call.asked_at}"), call.now)
         else:
-            answer = in_model(naive, operation, uids_for(operation, call.answer), call.now)
-            if self._view(operation, answer) != self._view(operation, call.answer):
+            answer = in_model(naive, with_uids(action, call.answer), call.now)
+            if self._view(action, answer) != self._view(action, call.answer):
                 return None
         return LedgerState(
             tuple(sorted(naive.known.values(), key=_uid)),
@@ -84,26 +87,22 @@ class LedgerModel:
 
     def touches(self, call: RecordedCall) -> Iterator[Hashable]:
         """Yield what a call is about: calls that have nothing of it in common are independent."""
-        operation: Operation = call.what
-        if operation.verb == "forget_bookings":
+        action: Action = call.what
+        if isinstance(action, ForgetBookings):
             yield from (("resource", name) for name in self._resources)
-        for proposal in operation.proposals:
-            for claim in proposal.claims:
-                yield "resource", claim.resource
-            if proposal.key is not None:
-                yield "key", proposal.key
-            if proposal.seats is not None:
-                yield "session", (proposal.event_type, proposal.start)
-            if proposal.holder is not None:  # whose quota may count everything that it has
-                yield "holder", proposal.holder
-        if operation.slot_request is not None:
-            yield from self._touched_by(operation.slot_request)
-        if operation.resource is not None:
-            yield "resource", operation.resource
-        if operation.key is not None:
-            yield "key", operation.key
-        if operation.uid:
-            yield "uid", operation.uid
+        if isinstance(action, ListLive):
+            yield "resource", action.resource
+        for request in requests_of(action):
+            yield from _touched(request)
+        slot = getattr(action, "request", None)
+        if isinstance(slot, SlotRequest):
+            yield from self._touched_by(slot)
+        key = getattr(action, "key", None)
+        if key is not None:
+            yield "key", key
+        uid = getattr(action, "uid", "")
+        if uid:
+            yield "uid", uid
         for uid in uids_in(call.answer):
             yield "uid", uid
 
@@ -116,6 +115,17 @@ class LedgerModel:
             yield "key", ask.key
         if ask.holder is not None:  # whose quota may count everything that it has
             yield "holder", ask.holder
+
+
+def _touched(request: Proposal) -> Iterator[Hashable]:
+    for claim in request.claims:
+        yield "resource", claim.resource
+    if request.key is not None:
+        yield "key", request.key
+    if request.seats is not None:
+        yield "session", (request.event_type, request.start)
+    if request.holder is not None:  # whose quota may count everything that it has
+        yield "holder", request.holder
 
 
 def _uid(one: ObservedReservation) -> str:

@@ -10,7 +10,8 @@ show whether its sweeper has run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -94,6 +95,17 @@ class NaiveLedger(NaiveOccupancy):
         # Of each holder, since its last confirmation: when each expired hold was made, and expired.
         self.lapses: dict[str, list[tuple[int, int]]] = {}
 
+    @contextmanager
+    def jumping(self, *, jumps: bool = True) -> Iterator[None]:
+        """Let requests be had whoever waits for them, while the block runs, if they may jump."""
+        right = self.without_awaited
+        if jumps:
+            self.without_awaited = _as_proposed
+        try:
+            yield
+        finally:
+            self.without_awaited = right
+
     def at(self, now: int) -> None:
         """Let time pass: expire holds that are due, and forget reservations after the retention."""
         self.now = now = max(self.now, now)
@@ -118,13 +130,14 @@ class NaiveLedger(NaiveOccupancy):
         self.at(now)
         self.imported[source] = spans
 
-    def forget_bookings(self, before: int, now: int) -> int:
-        """Do as `SlotEngine.forget_bookings`."""
+    def forget_bookings(self, before: int, now: int, uids: Sequence[str] | None = None) -> int:
+        """Do as `SlotEngine.forget_bookings`; of these only, if some are given."""
         self.at(now)
         over = [
             one
             for one in self.known.values()
             if one.state is State.CONFIRMED
+            and (uids is None or one.uid in uids)
             and one.end <= before
             and all(claim.end <= before for claim in one.claims)
         ]
@@ -307,6 +320,8 @@ class NaiveLedger(NaiveOccupancy):
         if_still_free: bool = False,
         version: int | None = None,
         check: Callable[[ObservedReservation, int], None] | None = None,
+        *,
+        enforce: bool = True,
     ) -> ObservedReservation:
         """Do as `Ledger.confirm`."""
         self.at(now)
@@ -331,10 +346,11 @@ class NaiveLedger(NaiveOccupancy):
             limits=tuple(claim for claim in one.claims if is_limit(claim.resource)),
             demand=self.demands[uid],
         )
-        if check is not None and again.demand is Demand.RULES:
-            check(one, self.now)
-        self._check_ahead(again)
-        hours = again.demand is Demand.HOURS
+        if enforce:
+            if check is not None and again.demand is Demand.RULES:
+                check(one, self.now)
+            self._check_ahead(again)
+        hours = enforce and again.demand is Demand.HOURS
         claims = self.decide(self.without_awaited(again, None), hours=hours)
         self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)

@@ -62,7 +62,6 @@ class NaiveWaitlist(Generic[Caller]):
         self._waiting: list[WaitlistEntry[Caller]] = []
         self._earlier: Sequence[WaitlistEntry[Caller]] | None = None
         """The callers before the one that is tried; None: all that wait, for a new caller."""
-        self._bypassed = False
         naive.without_awaited = self._without_awaited
 
     def __len__(self) -> int:
@@ -116,15 +115,6 @@ class NaiveWaitlist(Generic[Caller]):
     def clear(self) -> None:
         """Remove all waiting callers."""
         self._waiting = []
-
-    @contextmanager
-    def bypassed(self) -> Iterator[None]:
-        """Let other requests ignore the waitlist while the block runs."""
-        self._bypassed = True
-        try:
-            yield
-        finally:
-            self._bypassed = False
 
     # --- Serving ----------------------------------------------------------------------------
 
@@ -197,8 +187,6 @@ class NaiveWaitlist(Generic[Caller]):
 
     def _without_awaited(self, proposal: Proposal, own: ObservedReservation | None) -> Proposal:
         """Return the proposal without hosts that earlier callers wait for, or refuse."""
-        if self._bypassed:
-            return proposal
         earlier = self._waiting if self._earlier is None else self._earlier
         held = () if own is None or _wants_more(proposal, own) else own.claims
 

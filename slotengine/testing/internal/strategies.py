@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what the ledger is asked: proposals, quotas, operations.
+"""Hypothesis strategies for what the ledger is asked: proposals, quotas, commands.
 
 Beside the public `slotengine.testing.strategies` (extra ``testing``).
 """
@@ -15,12 +15,28 @@ try:
 except ModuleNotFoundError:
     raise missing("slotengine.testing.internal.strategies", "testing", "hypothesis") from None
 
+from slotengine.core.ledger.commands import (
+    ALL,
+    ANY,
+    EACH,
+    ONE,
+    Annotate,
+    Cancel,
+    Choice,
+    Command,
+    Confirm,
+    Extend,
+    Move,
+    Release,
+    Replace,
+    Reserve,
+)
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Seats
-from slotengine.testing.internal.keyed import keyed
-from slotengine.testing.internal.operations import Operation
+from slotengine.testing.internal.actions import in_series
+from slotengine.testing.internal.keyed import digest_of, keyed
 from slotengine.testing.strategies import spans
 
 ttls: st.SearchStrategy[int] = st.sampled_from((5, 5, 5, 1, 2, 3, 12))
@@ -102,46 +118,82 @@ versions = st.sampled_from((None, None, None, 1, 2, 3))
 """The versions that callers expect; mostly any."""
 
 
+tag_lists: st.SearchStrategy[tuple[str, ...]] = st.sampled_from(((), ("vip",), ("vip", "new")))
+"""Tags of reservations; mostly some."""
+
+
 @st.composite
-def operations(
+def commands(
     draw: st.DrawFn, resources: Mapping[str, int], uids: Sequence[str], *, last: int = 10
-) -> Operation:
-    """Operations of callers on the ``resources``, given with their capacities, and the ``uids``.
+) -> Command:
+    """Commands for the ``resources``, given with their capacities, and about the ``uids``.
+
+    What is made has no uid yet.
 
     >>> from hypothesis import find
-    >>> print(find(operations({"room-1": 1}, ["a"]), lambda one: one.verb == "confirm"))
-    confirm a
+    >>> find(commands({"room-1": 1}, ["a"]), lambda one: isinstance(one, Confirm)).uid
+    'a'
     """
-    wishes = proposals(resources, last=last)
-    unkeyed = proposals(resources, with_key=False, last=last)
-    several = st.lists(unkeyed, min_size=2, max_size=3).map(tuple)
-    verb = draw(st.sampled_from(VERBS))
-    match verb:
-        case "reserve_request":
-            return Operation(verb, (draw(wishes),))
-        case "reserve_all" | "reserve_each":
-            return Operation(verb, draw(several))
-        case "reserve_any":
-            policy = draw(st.sampled_from((Policy.FIRST, Policy.LEAST_LOADED)))
-            return Operation(verb, draw(several), policy=policy)
-        case _:
-            moves = verb == "move_request"
-            return Operation(
-                verb,
-                (draw(unkeyed),) if moves else (),
-                uid=draw(st.sampled_from(uids)),
-                ttl=draw(ttls),
-                version=draw(st.sampled_from((None, None, None, 1, 2, 3)))
-                if verb != "get"
-                else None,
-                renew=draw(st.booleans()) if moves else False,
-                if_still_free=draw(st.booleans()) if verb == "confirm" else False,
-            )
+    kind = draw(st.sampled_from(KINDS))
+    if kind is Reserve:
+        return draw(reserves(resources, last=last))
+    uid, version = draw(st.sampled_from(uids)), draw(versions)
+    request = proposals(resources, with_key=False, last=last)
+    match kind:
+        case _ if kind is Extend:
+            return Extend(uid, draw(ttls), version)
+        case _ if kind is Confirm:
+            return Confirm(uid, draw(st.booleans()), version, draw(st.booleans()))
+        case _ if kind is Annotate:
+            return Annotate(uid, tags=draw(tag_lists), version=version)
+        case _ if kind is Replace:
+            return Replace(uid, draw(request), "", version)
+        case _ if kind is Move:
+            return draw(moves(resources, uid, version, last=last))
+    assert kind is Release or kind is Cancel
+    return kind(uid, version)
 
 
-VERBS: Final = (
-    *("reserve_request",) * 4,
-    *("reserve_all", "reserve_each", "reserve_any"),
-    *("extend", "move_request", "move_request", "confirm", "confirm", "release", "cancel", "get"),
+KINDS: Final = (
+    *(Reserve,) * 6,
+    *(Move, Move, Extend, Confirm, Confirm, Release, Cancel, Annotate, Replace),
 )
-"""The verbs of `operations`, by how often they come."""
+"""The kinds of `commands`, by how often they come."""
+
+
+@st.composite
+def reserves(draw: st.DrawFn, resources: Mapping[str, int], *, last: int = 10) -> Reserve:
+    """Commands that hold one thing, all or each of several, or any of several."""
+    mode = draw(st.sampled_from((ONE, ONE, ONE, ONE, ALL, EACH, ANY)))
+    if mode is ONE:
+        return Reserve((draw(proposals(resources, last=last)),), ())
+    several = draw(_several(resources, last))
+    if mode is ALL and draw(st.booleans()):
+        several = in_series(several)
+    if mode is not ANY:
+        return Reserve(several, (), mode)
+    key = draw(st.sampled_from((None, None, "key-3")))
+    choice = Choice(draw(st.sampled_from(Policy)))
+    digest = None if key is None else digest_of(several, policy=choice.policy)
+    return Reserve(several, (), ANY, choice, key, digest)
+
+
+@st.composite
+def moves(
+    draw: st.DrawFn,
+    resources: Mapping[str, int],
+    uid: str,
+    version: int | None,
+    *,
+    last: int = 10,
+) -> Move:
+    """Commands that move a reservation, to one thing or to any of several."""
+    several, renew = draw(_several(resources, last)), draw(st.booleans())
+    if draw(st.booleans()):
+        return Move(uid, several[:1], renew, None, version)
+    return Move(uid, several, renew, Choice(draw(st.sampled_from(Policy))), version)
+
+
+def _several(resources: Mapping[str, int], last: int) -> st.SearchStrategy[tuple[Proposal, ...]]:
+    one = proposals(resources, with_key=False, last=last)
+    return st.lists(one, min_size=2, max_size=3).map(tuple)

@@ -11,6 +11,28 @@ from itertools import count
 from random import Random
 from typing import Any, Final
 
+from slotengine.core.ledger.commands import (
+    ALL,
+    ANY,
+    EACH,
+    Annotate,
+    Cancel,
+    Choice,
+    Confirm,
+    Extend,
+    Move,
+    Release,
+    Replace,
+    Reserve,
+)
+from slotengine.core.ledger.config import (
+    Configure,
+    Kind,
+    Put,
+    Retire,
+    SettingChange,
+)
+from slotengine.core.ledger.extra import KEEP
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
@@ -18,7 +40,19 @@ from slotengine.core.ledger.reservation import Claim, Demand, Seats
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import duration_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows, Windows
-from slotengine.testing.internal.operations import Operation
+from slotengine.core.time.schedule_text import schedule_text
+from slotengine.testing.internal.actions import (
+    Action,
+    Get,
+    IsFree,
+    Jumping,
+    ListLive,
+    MoveSlot,
+    MoveTo,
+    ReserveSlot,
+    in_series,
+    waits,
+)
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
     FIRST,
@@ -27,14 +61,20 @@ from slotengine.testing.simulation.steps import (
     RESOURCES,
     TERMS,
     TICK,
+    USUAL,
     Call,
     CallMode,
+    Fitted,
+    ForgetUpTo,
     GiveUp,
     Jump,
     JumpTo,
     Probe,
+    Prolong,
+    Shorten,
     Step,
     at,
+    usual_config,
 )
 
 TTLS: Final = (8, 8, 8, 3, 1, 20)
@@ -48,7 +88,12 @@ SCHEDULES: Final[tuple[Windows | None, ...]] = (
     FixedWindows([(at(27), at(33))]),
 )
 """The hours that a request brings along, if any."""
-HOT: Final = ((27, 29), (27, 29), (28, 31))
+HOURS: Final = (
+    schedule_text(FixedWindows([(at(26), at(32))])),
+    schedule_text(FixedWindows([(at(25), at(29)), (at(30), at(39))])),
+)
+"""Hours that resources get for a while."""
+HOT: Final = ((27, 29), (27, 29), (28, 31), (30, 32))
 """Spans that many clients request, so that they wait for each other."""
 
 
@@ -78,24 +123,27 @@ class Client:
             self._vanishes,
             self._moves,
             self._moves,
-            self._hoards,
+            *(self._hoards,) * 3,
             self._takes_several,
             self._takes_any,
+            *(self._annotates,) * 2,
+            *(self._replaces,) * 4,
+            *(self._configures,) * 5,
             *(self._joins,) * 3,
             *(self._acts_on_an_old_view,) * 2,
             self._lapses_again,
             self._lives_long,
             self._reads,
-            *(self._forgets,) * 3,
+            *(self._forgets,) * 2,
             *(self._ends_its_own,) * 4,
             *(self._uses_a_key_again,) * 2,
-            *(self._waits,) * 11,
-            *(self._gives_back,) * 8,
+            *(self._waits,) * 24,
+            *(self._gives_back,) * 15,
             self._waits_and_asks_again,
             *(self._lists_slots,) * 5,
             *(self._books_by_rules,) * 5,
             *(self._moves_by_rules,) * 2,
-            *(self._lists_slots_and_moves,) * 2,
+            *(self._lists_slots_and_moves,) * 4,
         ]
         while True:
             together: list[Step] = []
@@ -114,18 +162,18 @@ class Client:
         yield self._call(self._reserve())
         if self._random.random() < 0.3:
             yield self._call(self._extend())
-        yield self._call(Operation("confirm"))
+        yield self._call(Confirm(""))
         if self._random.random() < 0.3:
-            yield self._call(Operation("confirm"))
+            yield self._call(Confirm(""))
 
     def _retries(self) -> Iterator[Step]:
-        operation = self._keyed(self._reserve())
-        yield self._call(operation, CallMode.LOST)
-        yield self._call(operation)
+        action = self._keyed(self._reserve())
+        yield self._call(action, CallMode.LOST)
+        yield self._call(action)
         if self._random.random() < 0.3:
-            yield self._call(operation)
-        yield self._call(Operation("confirm"), CallMode.LOST)
-        yield self._call(Operation("confirm"))
+            yield self._call(action)
+        yield self._call(Confirm(""), CallMode.LOST)
+        yield self._call(Confirm(""))
 
     def _extends_at_the_last_moment(self) -> Iterator[Step]:
         yield self._call(self._reserve())
@@ -138,7 +186,7 @@ class Client:
     def _confirms_late(self) -> Iterator[Step]:
         yield self._call(self._by_rules() if self._random.random() < 0.4 else self._reserve())
         yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1, 3 * TICK)))
-        confirm = Operation("confirm", if_still_free=self._random.random() < 0.5)
+        confirm = Confirm("", self._random.random() < 0.5)
         yield self._call(confirm, self._random.choice((CallMode.ASYNC, CallMode.AT_ONCE)))
 
     def _vanishes(self) -> Iterator[Step]:
@@ -151,82 +199,129 @@ class Client:
             if chance < 0.4:
                 yield self._call(self._move())
             elif chance < 0.8:
-                yield self._call(Operation("move_request", (self._proposal(),), renew=renew))
+                yield self._call(Move("", (self._proposal(),), renew))
             else:
-                yield self._call(self._one_of("move_any")._replace(renew=renew))
+                yield self._call(self._move_to_any(renew=renew))
             if self._random.random() < 0.3:
-                yield self._call(Operation("confirm"))
+                yield self._call(Confirm(""))
 
     def _hoards(self) -> Iterator[Step]:
         for _ in range(self._random.randint(2, 5)):
-            (proposal,) = self._reserve().proposals
-            proposal = proposal._replace(holder=f"client-{self._number}")
-            yield self._call(Operation("reserve_request", (proposal,)))
+            (request,) = self._reserve().requests
+            yield self._call(_one(request._replace(holder=f"client-{self._number}")))
         start = self._start()  # and then a longer slot in place of the latest
         claims = (Claim(self._random.choice(list(RESOURCES)), start, start + 4 * TICK),)
         longer = Proposal(start, start + 4 * TICK, claims, 8 * TICK)
-        yield self._call(Operation("move_request", (longer,)))
+        yield self._call(Move("", (longer,)))
 
     def _takes_several(self) -> Iterator[Step]:
-        verb = self._random.choice(("reserve_all", "reserve_each"))
+        mode = self._random.choice((ALL, EACH))
+        if self._random.random() < 0.3:
+            yield self._call(Reserve(in_series(self._several()), (), ALL))
         proposals = tuple(self._proposal() for _ in range(self._random.randint(2, 3)))
         if self._random.random() < 0.4:
             proposals = tuple(proposal._replace(key=self._key()) for proposal in proposals)
-            yield self._call(Operation(verb, proposals), CallMode.LOST)
+            yield self._call(Reserve(proposals, (), mode), CallMode.LOST)
             if self._random.random() < 0.3:
                 proposals = (self._proposal(), *proposals[1:])
-        yield self._call(Operation(verb, proposals))
-        yield self._call(Operation("confirm"))
-        yield self._call(Operation("release"), nth=1)
+        yield self._call(Reserve(proposals, (), mode))
+        yield self._call(Confirm(""))
+        yield self._call(Release(""), nth=1)
+
+    def _annotates(self) -> Iterator[Step]:
+        yield self._call(self._reserve())
+        for _ in range(2):
+            tags = self._random.choice(((), ("vip",), ("vip", "new")))
+            metadata = self._random.choice((KEEP, (("guests", "3"),)))
+            version = self._random.choice((None, None, None, 1, 2))
+            annotate = Annotate("", metadata, tags=tags, version=version)
+            yield self._call(annotate, nth=self._random.choice((0, 0, 1)))
+            if self._random.random() < 0.3:
+                yield self._call(self._random.choice((Release(""), Confirm(""), Cancel(""))))
+
+    def _replaces(self) -> Iterator[Step]:
+        yield self._call(self._reserve(hot=True))
+        if self._random.random() < 0.4:
+            yield self._call(Confirm(""))
+        if self._random.random() < 0.2:
+            yield JumpTo(self._number, 0, self._random.choice((-1, 0)))
+        request = self._proposal(hot=self._random.random() < 0.6)
+        version = self._random.choice((None, None, None, 1, 2))
+        replace = Replace("", request, "", version)
+        if self._random.random() < 0.3:
+            replace = replace._replace(request=request._replace(key=self._key()))
+            yield self._call(replace, CallMode.LOST)
+        yield self._call(replace)
+        yield self._call(self._random.choice((Confirm(""), Release(""), Get(""))))
+
+    def _configures(self) -> Iterator[Step]:
+        """Change what there is, and change it back, as its owner may at any time."""
+        names = self._random.sample(list(RESOURCES), self._random.choice((1, 1, 2)))
+        force = self._random.random() < 0.3
+        yield self._call(Configure(tuple(map(self._setting, names)), force))
+        for name in names:
+            if self._random.random() < 0.8:
+                force = self._random.random() < 0.6
+                yield self._call(Configure((USUAL[name],), force))
+
+    def _setting(self, name: str) -> SettingChange:
+        """Return a change of a resource: its units, its hours, or that it is retired."""
+        config = usual_config(name)
+        version = self._random.choice((None, None, None, 1, 9))
+        match self._random.randrange(4):
+            case 0:
+                return Retire(Kind.RESOURCE, name, self._random.random() < 0.7, version)
+            case 1:
+                config = config._replace(schedule=self._random.choice((None, *HOURS)))
+            case _:
+                # Not fewer than event types need, which is refused for their sake.
+                fewer = (2, 2, 4) if config.capacity > 1 else (1, 2)
+                config = config._replace(capacity=self._random.choice(fewer))
+        return Put(Kind.RESOURCE, name, config, version)
 
     def _takes_any(self) -> Iterator[Step]:
-        operation = self._one_of("reserve_any")
+        action = self._reserve_any()
         if self._random.random() < 0.3:
-            operation = operation._replace(key=self._key())
-            yield self._call(operation, CallMode.LOST)
+            action = action._replace(key=self._key())
+            yield self._call(action, CallMode.LOST)
             if self._random.random() < 0.3:
-                operation = self._one_of("reserve_any")._replace(
-                    proposals=operation.proposals, weights=None, key=operation.key
-                )
-        yield self._call(operation)
-        yield self._call(Operation("confirm"))
+                choice = self._choice(len(action.requests))._replace(weights=None)
+                action = action._replace(choice=choice)
+        yield self._call(action)
+        yield self._call(Confirm(""))
 
     def _joins(self) -> Iterator[Step]:
-        yield self._call(Operation("reserve_request", (self._seat(),)))
-        yield self._call(self._random.choice((Operation("confirm"), Operation("release"))))
+        yield self._call(_one(self._seat()))
+        yield self._call(self._random.choice((Confirm(""), Release(""))))
 
     def _acts_on_an_old_view(self) -> Iterator[Step]:
         yield self._call(self._reserve())
-        yield self._call(self._random.choice((self._extend(), Operation("confirm"))))
+        yield self._call(self._random.choice((self._extend(), Confirm(""))))
         if self._random.random() < 0.2:
             yield JumpTo(self._number)
-        operation = self._random.choice(
-            (
-                Operation("extend", ttl=8 * TICK),
-                Operation("confirm", if_still_free=True),
-                Operation("release"),
-                Operation("cancel"),
-                Operation("move", start=self._start()),
-                self._one_of("move_any"),
-            )
+        version = self._random.choice((1, 2))
+        actions: tuple[Action, ...] = (
+            Extend("", 8 * TICK, version),
+            Confirm("", if_still_free=True, version=version),
+            Release("", version),
+            Cancel("", version),
+            MoveTo("", self._start(), version=version),
+            self._move_to_any()._replace(version=version),
         )
-        yield self._call(operation._replace(version=self._random.choice((1, 2))))
+        yield self._call(self._random.choice(actions))
 
     def _uses_a_key_again(self) -> Iterator[Step]:
         """Repeat a request with its key, or another request that differs in one thing."""
         if self._random.random() < 0.4:
-            request = self._by_rules().slot_request
-            assert request is not None
-            request = request._replace(key=self._key())
-            yield self._call(Operation("reserve_slot", slot_request=request))
+            request = self._by_rules().request._replace(key=self._key())
+            yield self._call(ReserveSlot(request))
             for _ in range(2):
-                yield self._call(Operation("reserve_slot", slot_request=self._altered(request)))
+                yield self._call(ReserveSlot(self._altered(request)))
             return
         seat = self._random.random() < 0.3
-        operation = Operation("reserve_request", (self._seat(),)) if seat else self._reserve()
-        operation = self._keyed(operation)
-        yield self._call(operation)
-        (proposal,) = operation.proposals
+        action = self._keyed(_one(self._seat()) if seat else self._reserve())
+        yield self._call(action)
+        (proposal,) = action.requests
         changes: tuple[dict[str, Any], ...] = (
             {},
             {"ttl": 9 * TICK},
@@ -241,7 +336,7 @@ class Client:
             changed = proposal._replace(**change)
             if changed.closed is not None and changed.demand is Demand.HOURS:
                 changed = changed._replace(demand=Demand.AHEAD)  # as the engine would have it
-            yield self._call(Operation("reserve_request", (changed,)))
+            yield self._call(_one(changed))
 
     def _altered(self, request: SlotRequest) -> SlotRequest:
         """Return the same slot request, or one that differs in one thing."""
@@ -266,88 +361,88 @@ class Client:
             yield self._call(self._reserve_as_holder(), CallMode.ASYNC)
             yield JumpTo(self._number, 0, self._random.choice((0, 0, 0, -1)))
             if self._random.random() < 0.3:
-                yield self._call(Operation("confirm", if_still_free=True))
+                yield self._call(Confirm("", if_still_free=True))
         off = self._random.choice((-1, 0, 0, 1))
         yield JumpTo(self._number, 0, self._random.choice((off, TERMS.cool_down + off)))
         yield self._call(self._reserve_as_holder(), CallMode.ASYNC)
 
-    def _reserve_as_holder(self) -> Operation:
+    def _reserve_as_holder(self) -> Reserve:
         ttl = self._random.choice((TICK, TERMS.cool_down))
         proposal = self._proposal(plain=True)._replace(holder=f"client-{self._number}", ttl=ttl)
-        return Operation("reserve", (proposal,))
+        return _one(proposal)
 
     def _lives_long(self) -> Iterator[Step]:
         yield self._call(self._reserve())
-        yield self._call(Operation("extend", ttl=20 * TICK))
+        yield self._call(Extend("", 20 * TICK))
         yield Jump(self._random.choice((5, 8)))
-        off, renew = self._random.choice((-1, 0, 0, 1)), self._random.random() < 0.4
-        yield self._call(Operation("prolong", ttl=off, renew=renew))
+        off, moving = self._random.choice((-1, 0, 0, 1)), self._random.random() < 0.4
+        yield self._call(Prolong("", off, moving))
 
     def _forgets(self) -> Iterator[Step]:
         """Have past bookings forgotten, the client's own among them, and request that again."""
-        operation = self._keyed(self._reserve(hot=True))
-        yield self._call(operation)
-        yield self._call(Operation("confirm"))
-        yield Jump(self._random.choice((3, 8, 8)))
-        yield self._call(Operation("forget_bookings", start=self._random.choice((-1, 0, 0, 1))))
+        action = self._keyed(self._reserve(hot=True))
+        yield self._call(action)
+        yield self._call(Confirm(""))
+        soon = JumpTo(self._number, 0, self._random.choice((-1, 0, 0, TICK // 2)))
+        yield self._random.choice((Jump(3), Jump(8), Jump(8), soon))
+        yield self._call(ForgetUpTo("", self._random.choice((-1, 0, 0, 1))))
         if self._random.random() < 0.5:
-            yield self._call(operation)
+            yield self._call(action)
 
     def _reads(self) -> Iterator[Step]:
         """Only read."""
         if self._random.random() < 0.7:
-            yield self._call(Operation("is_free", (self._proposal(),)))
+            yield self._call(IsFree(self._proposal()))
         start, end = span(self._random)
         name = self._random.choice(list(RESOURCES))
-        yield self._call(Operation("reservations", resource=name, load_in=(at(start), at(end))))
+        yield self._call(ListLive(name, at(start), at(end)))
 
     def _ends_its_own(self) -> Iterator[Step]:
         nth = self._random.choice((0, 0, 1, 2))
-        for verb in self._random.sample(("release", "cancel", "cancel", "get"), 2):
-            yield self._call(Operation(verb), nth=nth)
+        actions: tuple[Action, ...] = (Release(""), Cancel(""), Cancel(""), Get(""))
+        for action in self._random.sample(actions, 2):
+            yield self._call(action, nth=nth)
 
     def _waits(self) -> Iterator[Step]:
         yield self._call(self._waiting(self._any_reserve()))
-        if self._random.random() < 0.25:
+        if self._random.random() < 0.3:
             yield GiveUp(when_served=self._random.random() < 0.8)
         if self._random.random() < 0.5:
-            verb = self._random.choice(("confirm", "release", "get"))
-            yield self._call(Operation(verb))
+            yield self._call(self._random.choice((Confirm(""), Release(""), Get(""))))
 
     def _waits_and_asks_again(self) -> Iterator[Step]:
-        operation = self._waiting(self._keyed(self._reserve(hot=True)))
-        yield self._call(operation, self._random.choice((CallMode.ASYNC, CallMode.LOST)))
+        action = self._waiting(self._keyed(self._reserve(hot=True)))
+        yield self._call(action, self._random.choice((CallMode.ASYNC, CallMode.LOST)))
         if self._random.random() < 0.5:
             yield GiveUp(when_served=True)
-        again = operation if self._random.random() < 0.5 else operation._replace(wait=None)
+        again = action if self._random.random() < 0.5 else action._replace(wait=None)
         yield self._call(again)
 
     def _gives_back(self) -> Iterator[Step]:
         """Take a slot for which others may soon wait, and give it back."""
         yield self._call(self._reserve(hot=True))
         if self._random.random() < 0.3:
-            yield self._call(Operation("confirm"))
-        match self._random.randrange(6):
+            yield self._call(Confirm(""))
+        match self._random.randrange(7):
             case 0 | 1:
-                yield self._call(Operation("release"))
-                yield self._call(Operation("cancel"))
+                yield self._call(Release(""))
+                yield self._call(Cancel(""))
             case 2:
-                yield self._call(Operation("move", start=at(self._random.randrange(FIRST, LAST))))
-            case 3 | 4:
-                yield self._call(Operation("shorten"))
+                yield self._call(MoveTo("", at(self._random.randrange(FIRST, LAST))))
+            case 3 | 4 | 5:
+                yield self._call(Shorten())
             case _:
                 yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1)))
 
     def _lists_slots(self) -> Iterator[Step]:
         yield self._probe(self._random.choice(list(EVENT_TYPES)))
         if self._random.random() < 0.5:
-            yield self._call(Operation("confirm"))
+            yield self._call(Confirm(""))
 
     def _lists_slots_and_moves(self) -> Iterator[Step]:
-        operation = self._by_rules()
-        yield self._call(operation)
-        assert operation.slot_request is not None
-        yield self._probe(operation.slot_request.event_type, moves=True)
+        action = self._by_rules()
+        yield self._call(action)
+        yield self._probe(action.request.event_type, moves=True)
 
     def _probe(self, event_type: str, *, moves: bool = False) -> Probe:
         start = self._random.choice((FIRST, FIRST, 28, MONDAY))
@@ -366,19 +461,13 @@ class Client:
         )
 
     def _books_by_rules(self) -> Iterator[Step]:
-        operation = self._by_rules()
+        action = self._by_rules()
         if self._random.random() < 0.2:
-            assert operation.slot_request is not None
-            operation = operation._replace(
-                slot_request=operation.slot_request._replace(key=self._key())
-            )
-            yield self._call(operation, CallMode.LOST)
-        yield self._call(operation)
-        yield self._call(
-            self._random.choice(
-                (Operation("confirm"), Operation("release"), Operation("move", start=self._start()))
-            )
-        )
+            action = action._replace(request=action.request._replace(key=self._key()))
+            yield self._call(action, CallMode.LOST)
+        yield self._call(action)
+        following = (Confirm(""), Release(""), MoveTo("", self._start()))
+        yield self._call(self._random.choice(following))
 
     def _moves_by_rules(self) -> Iterator[Step]:
         yield self._call(self._by_rules())
@@ -394,58 +483,63 @@ class Client:
         renew = self._random.random() < 0.5
         # Only some have seats.  No random draw, so that all other steps stay the same.
         seats = 1 + self._number % 3 if version is None and not event_type else None
-        yield self._call(
-            Operation("move_slot", slot_request=request, renew=renew, version=version, seats=seats)
-        )
+        yield self._call(MoveSlot("", request, renew, seats, version))
 
     # --- Requests ------------------------------------------------------------------
 
-    def _call(self, operation: Operation, mode: CallMode | None = None, *, nth: int = 0) -> Call:
+    def _call(self, action: Action | Fitted, mode: CallMode | None = None, *, nth: int = 0) -> Call:
         if mode is None:
-            rare = (CallMode.AT_ONCE, CallMode.LOST, CallMode.PARKED, CallMode.JUMPING)
-            mode = CallMode.ASYNC if self._random.random() < 0.7 else self._random.choice(rare)
-        return Call(self._number, operation, nth, mode)
+            rare = (CallMode.AT_ONCE, *(CallMode.LOST,) * 3, CallMode.PARKED)
+            mode = CallMode.ASYNC if self._random.random() < 0.65 else self._random.choice(rare)
+            if isinstance(action, Jumping) and not waits(action) and self._random.random() < 0.06:
+                action = action._replace(jump=True)
+        return Call(self._number, action, nth, mode)
 
-    def _extend(self) -> Operation:
-        return Operation("extend", ttl=self._random.choice(TTLS) * TICK)
+    def _extend(self) -> Extend:
+        return Extend("", self._random.choice(TTLS) * TICK)
 
     def _key(self) -> str:
         return f"client-{self._number}-{next(self._keys)}"
 
-    def _one_of(self, verb: str) -> Operation:
-        """Return an operation for one of several candidates."""
-        count = self._random.randint(2, 3)
-        operation = Operation(
-            verb,
-            tuple(self._proposal() for _ in range(count)),
-            policy=self._random.choice(list(Policy)),
-            load_in=self._random.choice((None, (at(27), at(30)))),
-        )
-        if operation.policy is Policy.WEIGHTED:
-            weights = tuple(self._random.choice((1, 2, 3)) for _ in range(count))
-            return operation._replace(weights=weights)
-        return operation
+    def _several(self) -> tuple[Proposal, ...]:
+        return tuple(self._proposal() for _ in range(self._random.randint(2, 3)))
 
-    def _move(self) -> Operation:
+    def _choice(self, size: int) -> Choice:
+        """Return how to choose among so many candidates."""
+        policy = self._random.choice(list(Policy))
+        load_in = self._random.choice((None, (at(27), at(30))))
+        weights = None
+        if policy is Policy.WEIGHTED:
+            weights = tuple(self._random.choice((1, 2, 3)) for _ in range(size))
+        return Choice(policy, weights, load_in)
+
+    def _reserve_any(self) -> Reserve:
+        requests = self._several()
+        return Reserve(requests, (), ANY, self._choice(len(requests)))
+
+    def _move_to_any(self, *, renew: bool = False) -> Move:
+        candidates = self._several()
+        return Move("", candidates, renew, self._choice(len(candidates)))
+
+    def _move(self) -> MoveTo:
         resource = self._random.choice((None, None, *RESOURCES))
-        renew = self._random.random() < 0.3
-        ttl = self._random.choice(TTLS) * TICK if renew else 0
+        ttl = self._random.choice(TTLS) * TICK if self._random.random() < 0.3 else None
         start = at(self._random.randrange(FIRST, LAST))
-        return Operation("move", start=start, ttl=ttl, renew=renew, resource=resource)
+        return MoveTo("", start, resource=resource, ttl=ttl)
 
-    def _waiting(self, operation: Operation) -> Operation:
-        return operation._replace(wait=self._random.choice(WAITS) * TICK)
+    def _waiting(self, action: Reserve | ReserveSlot) -> Reserve | ReserveSlot:
+        return action._replace(wait=self._random.choice(WAITS) * TICK)
 
-    def _any_reserve(self) -> Operation:
+    def _any_reserve(self) -> Reserve | ReserveSlot:
         match self._random.randrange(5):
             case 0:
                 return self._by_rules()
             case 1:
-                return Operation("reserve_request", (self._seat(),))
+                return _one(self._seat())
             case _:
                 return self._reserve(hot=True)
 
-    def _by_rules(self) -> Operation:
+    def _by_rules(self) -> ReserveSlot:
         names = ("talk", "talk", "course", "course", "visit", "call")
         event_type = EVENT_TYPES[self._random.choice(names)]
         request = SlotRequest(
@@ -458,7 +552,7 @@ class Client:
             only=self._only(event_type.id),
             enforce=self._random.random() < 0.5,
         )
-        return Operation("reserve_slot", slot_request=request)
+        return ReserveSlot(request)
 
     def _only(self, event_type: str) -> frozenset[str] | None:
         """Return the hosts that the client accepts; mostly all."""
@@ -479,15 +573,12 @@ class Client:
     def _holder(self) -> str | None:
         return f"client-{self._number}" if self._random.random() < 0.6 else None
 
-    def _keyed(self, operation: Operation) -> Operation:
-        (proposal,) = operation.proposals
-        return operation._replace(proposals=(proposal._replace(key=self._key()),))
+    def _keyed(self, action: Reserve) -> Reserve:
+        (request,) = action.requests
+        return action._replace(requests=(request._replace(key=self._key()),))
 
-    def _reserve(self, *, hot: bool = False) -> Operation:
-        if self._random.random() < 0.4:
-            return Operation("reserve_request", (self._proposal(hot=hot),))
-        proposal = self._proposal(plain=True, hot=hot)
-        return Operation("reserve", (proposal,))
+    def _reserve(self, *, hot: bool = False) -> Reserve:
+        return _one(self._proposal(plain=self._random.random() < 0.6, hot=hot))
 
     def _proposal(self, *, plain: bool = False, hot: bool = False) -> Proposal:
         start, end = self._random.choice(HOT) if hot else span(self._random)
@@ -526,3 +617,8 @@ class Client:
         seats = Seats(3, self._random.choice((1, 2, 2)))
         ttl = self._random.choice(TTLS) * TICK
         return Proposal(start, end, claims, ttl, event_type="class", seats=seats)
+
+
+def _one(request: Proposal) -> Reserve:
+    """Return how to hold one thing."""
+    return Reserve((request,), ())

@@ -9,7 +9,9 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
+from slotengine.core.ledger.commands import ImportBusy, Replace, Reserve
 from slotengine.core.ledger.quota import Quota
+from slotengine.testing.internal.actions import ReserveSlot, requests_of, with_requests
 from slotengine.testing.simulation.clients import Client, span
 from slotengine.testing.simulation.steps import (
     RESOURCES,
@@ -80,17 +82,20 @@ def _with_quotas(step: Step, random: Random) -> Step:
 
     if not isinstance(step, Call):
         return step
-    operation = step.operation
-    if operation.slot_request is not None:
-        ask = operation.slot_request._replace(quota=quota(operation.slot_request.holder))
-        operation = operation._replace(slot_request=ask)
-    proposals = tuple(one._replace(quota=quota(one.holder)) for one in operation.proposals)
-    return step._replace(operation=operation._replace(proposals=proposals))
+    action = step.action
+    if isinstance(action, ReserveSlot):
+        request = action.request
+        request = request._replace(quota=quota(request.holder))
+        return step._replace(action=action._replace(request=request))
+    if not isinstance(action, Reserve | Replace):
+        return step
+    requests = tuple(one._replace(quota=quota(one.holder)) for one in requests_of(action))
+    return step._replace(action=with_requests(action, requests))
 
 
 def _weather(random: Random) -> Step:
     match random.randrange(20):
-        case 0 | 1 | 2 | 3:
+        case 0 | 1 | 2:
             return Jump(random.choice((1, 1, 2, 3, 8)))
         case 4:
             return Jump(-random.choice((1, 2, 5)))
@@ -100,9 +105,9 @@ def _weather(random: Random) -> Step:
             return StallSweeper(on=random.random() < 0.5)
         case 8 | 9:
             return StallSubscriber(random.randrange(SUBSCRIBERS), on=random.random() < 0.5)
-        case 10:
+        case 3 | 10:
             return _import(random)
-        case 11:
+        case 11 | 14:
             return Crash(random.choice((0, 1, 2, 5)), *random.choice(LIVES))
         case 12:
             return GiveUp(random.choice((0, 0, 1, 2)), when_served=random.random() < 0.8)
@@ -117,5 +122,5 @@ def _import(random: Random) -> Import:
     spans = []
     for name in names:
         start, end = span(random)
-        spans.append((name, at(start), at(end)))
-    return Import(random.choice(("calendar", "feed")), tuple(spans))
+        spans.append((name, ((at(start), at(end)),)))
+    return Import(ImportBusy(random.choice(("calendar", "feed")), tuple(spans)))

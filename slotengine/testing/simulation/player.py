@@ -14,11 +14,21 @@ from typing import Final, NamedTuple
 
 import anyio
 
+from slotengine.core.ledger.commands import Extend, Reserve
 from slotengine.core.ledger.maintenance import MAINTENANCE
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import duration_us
+from slotengine.testing.internal.actions import (
+    AboutOne,
+    Action,
+    ForgetBookings,
+    MoveSlot,
+    MoveTo,
+    ReserveSlot,
+    waits,
+)
+from slotengine.testing.internal.engine_calls import in_engine, in_local_engine
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import Operation, in_engine, in_local_engine
 from slotengine.testing.simulation.probe import probe
 from slotengine.testing.simulation.quiesce import quiesce
 from slotengine.testing.simulation.run import Run
@@ -31,13 +41,17 @@ from slotengine.testing.simulation.steps import (
     Call,
     CallMode,
     Crash,
+    Fitted,
+    ForgetUpTo,
     GiveUp,
     Import,
     Jump,
     JumpTo,
     JumpToEnd,
     Probe,
+    Prolong,
     Resume,
+    Shorten,
     StallSubscriber,
     StallSweeper,
     Step,
@@ -51,8 +65,8 @@ from slotengine.testing.simulation.store import (
 )
 from slotengine.testing.simulation.waiting_calls import WaitingCalls
 
-NEVER_PARKED: Final = frozenset({"shorten", "prolong", "move", "move_slot", "forget_bookings"})
-"""Verbs that fit the reservation as it is; when a parked call goes on, that may have changed."""
+NEVER_PARKED: Final = (Shorten, Prolong, ForgetUpTo, MoveTo, MoveSlot)
+"""Actions that fit the reservation as it is; when a parked call goes on, that may have changed."""
 
 CHECK_EVERY: Final = 8
 """All that the engine says is checked after this many steps.
@@ -99,7 +113,6 @@ class Player:
                 self._parked = []
                 self._waiting.begin()
                 run.clock.stall(False)
-                run.import_again()
                 run.compare()
                 # Stalled only now: a sweeper that has not begun could begin at any time.
                 await run.rest()
@@ -149,23 +162,17 @@ class Player:
 
     @_do.register
     async def _(self, step: Call) -> None:
-        run, operation = self.run, self._resolved(step)
-        if operation is None:
+        run, action = self.run, self._resolved(step)
+        if action is None:
             run.note(step, "nothing to do")
-            return
-        if operation.wait is not None:
-            await self._waiting.call(step, operation)
-            return
-        if step.mode is CallMode.PARKED and step.operation.verb not in NEVER_PARKED:
-            await self._park(step, operation)
-            return
-        if step.mode is CallMode.AT_ONCE:
-            answer = in_local_engine(run.engine.local, operation)
-        elif step.mode is CallMode.JUMPING:
-            answer = in_local_engine(run.engine.local, operation, jump=True)
+        elif isinstance(action, Reserve | ReserveSlot) and action.wait is not None:
+            await self._waiting.call(step, action)
+        elif step.mode is CallMode.PARKED and not isinstance(step.action, NEVER_PARKED):
+            await self._park(step, action)
+        elif step.mode is CallMode.AT_ONCE:
+            run.answered(step, action, in_local_engine(run.engine.local, action))
         else:
-            answer = await in_engine(run.engine, operation)
-        run.answered(step, operation, answer)
+            run.answered(step, action, await in_engine(run.engine, action))
 
     @_do.register
     async def _(self, step: Resume) -> None:
@@ -194,7 +201,9 @@ class Player:
     async def _(self, step: JumpTo) -> None:
         self.run.note(step)
         one = self.run.reservation_of(step.client, step.nth)
-        if one is not None and one.state in {State.HELD, State.EXPIRED}:
+        if one is not None and one.state is State.CONFIRMED:
+            self.run.set_clock(_over(one) + step.off)
+        elif one is not None and one.state in {State.HELD, State.EXPIRED}:
             self.run.set_clock(one.until + step.off)
 
     @_do.register
@@ -217,50 +226,52 @@ class Player:
     @_do.register
     async def _(self, step: Import) -> None:
         self.run.note(step)
-        self.run.import_busy(step)
+        self.run.import_busy(step.command)
 
     # --- Calls -----------------------------------------------------------------------------
 
-    def _resolved(self, call: Call) -> Operation | None:
-        """Return a call's operation with the uid it is about; None if the client knows none."""
-        operation = call.operation
-        if operation.verb.startswith(("reserv", "is_free")):
-            return operation
+    def _resolved(self, call: Call) -> Action | None:
+        """Return what a client does, with the uid it is about; None if the client knows none."""
+        action = call.action
+        if not isinstance(action, AboutOne | Fitted):
+            return action
         uid = self.run.uid_of(call.client, call.nth)
         if uid is None:
             return None
         one = self.run.naive.known.get(uid)
-        if operation.verb == "shorten":
-            return None if one is None else _shorter(one)
-        if operation.verb == "forget_bookings":
-            return None if one is None else self._up_to(one, operation)
-        if operation.verb == "prolong":
-            return None if one is None else self._longer(one, operation)
-        if operation.resource is not None and (one is None or not _can_be_on(one, operation)):
-            operation = operation._replace(resource=None)
-        if operation.verb == "move_slot" and not _can_move_to_slot(one, operation):
-            return None
-        if operation.seats is not None and (one is None or one.seats is None):
-            operation = operation._replace(seats=None)
-        return operation._replace(uid=uid)
+        if isinstance(action, Fitted):
+            return None if one is None else self._fitted(action, one)
+        match action:
+            case MoveTo(resource=resource):
+                if resource is not None and (one is None or not _can_be_on(one, resource)):
+                    action = action._replace(resource=None)
+            case MoveSlot():
+                if not _can_move_to_slot(one, action):
+                    return None
+                if one is None or one.seats is None:
+                    action = action._replace(seats=None)
+        return action._replace(uid=uid)
 
-    def _up_to(self, one: ObservedReservation, operation: Operation) -> Operation:
-        """Return how to forget bookings up to the end of one, give or take a microsecond."""
-        over = max([one.end, *(claim.end for claim in one.claims)]) + operation.start
-        return operation._replace(start=min(over, self.run.clock.now()))
+    def _fitted(self, action: Fitted, one: ObservedReservation) -> Action | None:
+        """Return what is done about a reservation as it is, if it can be done."""
+        match action:
+            case Shorten():
+                return _shorter(one)
+            case Prolong():
+                return self._longer(one, action)
+            case ForgetUpTo():
+                return ForgetBookings(min(_over(one) + action.off, self.run.clock.now()))
 
-    def _longer(self, one: ObservedReservation, operation: Operation) -> Operation:
+    def _longer(self, one: ObservedReservation, action: Prolong) -> Action:
         """Return how to extend a hold to the end of the life it may have, or nearly so."""
         assert TERMS.max_life is not None
         life = TERMS.max_life
         if one.quota is not None and one.quota.life is not None:
             life = min(life, one.quota.life)
-        ttl = one.created + life - max(self.run.clock.now(), self.run.naive.now) + operation.ttl
-        if operation.renew:
-            return Operation("move", uid=one.uid, start=one.start, ttl=ttl, renew=True)
-        return Operation("extend", uid=one.uid, ttl=ttl)
+        ttl = one.created + life - max(self.run.clock.now(), self.run.naive.now) + action.off
+        return MoveTo(one.uid, one.start, ttl=ttl) if action.moving else Extend(one.uid, ttl)
 
-    async def _park(self, call: Call, operation: Operation) -> None:
+    async def _park(self, call: Call, action: Action) -> None:
         run = self.run
         parked = ParkedCall(anyio.CancelScope(), anyio.Event(), anyio.Event())
         started = anyio.Event()
@@ -269,7 +280,7 @@ class Player:
             PARKED.set(parked.go_on)
             with run.errors_kept(), parked.scope:
                 started.set()
-                run.answered(call, operation, await in_engine(run.engine, operation))
+                run.answered(call, action, await in_engine(run.engine, action))
             parked.done.set()
 
         self._parked.append(parked)
@@ -277,33 +288,35 @@ class Player:
         await run.wait(started.is_set, "a call that is to be parked")
 
 
-def _shorter(one: ObservedReservation) -> Operation | None:
+def _over(one: ObservedReservation) -> int:
+    """Return when nothing that a reservation takes is left."""
+    return max([one.end, *(claim.end for claim in one.claims)])
+
+
+def _shorter(one: ObservedReservation) -> Action | None:
     """Return how to make a reservation shorter where it is, if it can be."""
     lengths = [one.end - one.start - TICK]
     if one.event_type in EVENT_TYPES:
         lengths = [duration_us(length) for length in EVENT_TYPES[one.event_type].lengths]
     length = max((each for each in lengths if each < one.end - one.start), default=0)
-    if length <= 0:
-        return None
-    return Operation("move", uid=one.uid, start=one.start, length=length)
+    return MoveTo(one.uid, one.start, length) if length > 0 else None
 
 
-def _can_be_on(one: ObservedReservation, operation: Operation) -> bool:
+def _can_be_on(one: ObservedReservation, resource: str) -> bool:
     """Return whether a call may say on which resource a reservation is to be."""
     if one.event_type in EVENT_TYPES:
         groups = EVENT_TYPES[one.event_type].groups
-        return any(host.resource == operation.resource for group in groups for host in group)
+        return any(host.resource == resource for group in groups for host in group)
     return len(one.claims) == 1
 
 
 def _is_at_once(step: Step) -> bool:
     """Return whether no other task runs before the step."""
-    return isinstance(step, Call) and step.mode is CallMode.AT_ONCE and step.operation.wait is None
+    return isinstance(step, Call) and step.mode is CallMode.AT_ONCE and not waits(step.action)
 
 
-def _can_move_to_slot(one: ObservedReservation | None, operation: Operation) -> bool:
+def _can_move_to_slot(one: ObservedReservation | None, action: MoveSlot) -> bool:
     """Return whether a reservation can be moved by the rules of an event type."""
-    assert operation.slot_request is not None
     if one is None or one.event_type not in EVENT_TYPES:
         return False
-    return not operation.slot_request.event_type or one.seats is None
+    return not action.request.event_type or one.seats is None

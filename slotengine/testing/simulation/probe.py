@@ -13,9 +13,11 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.requests import SlotQuery
 from slotengine.engine.values import Slot
+from slotengine.testing.internal.action_text import text
+from slotengine.testing.internal.actions import Action, MoveSlot, ReserveSlot
+from slotengine.testing.internal.engine_calls import in_engine
 from slotengine.testing.internal.naive_booking_rules import offered
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import Operation, in_engine
 from slotengine.testing.simulation.run import Run
 from slotengine.testing.simulation.steps import SCALE, TERMS, Call, Probe
 from slotengine.testing.watch import InvariantBroken
@@ -84,17 +86,12 @@ async def _take(run: Run, step: Probe, start: int, own: ObservedReservation | No
     request = SlotRequest(
         step.event_type, start, step.length, TERMS.default_ttl, seats=step.seats, only=step.only
     )
-    if own is None:
-        operation = Operation("reserve_slot", slot_request=request)
-    else:
-        operation = Operation("move_slot", uid=own.uid, slot_request=request)
-    answer = await in_engine(run.engine, operation)
-    run.answered(Call(step.client, operation), operation, answer)
+    action: Action = ReserveSlot(request) if own is None else MoveSlot(own.uid, request)
+    answer = await in_engine(run.engine, action)
+    run.answered(Call(step.client, action), action, answer)
     # A move may exceed the holder's quota, and other calls may wait for what is offered.
     if not isinstance(answer, ObservedReservation) and own is None and not run.waitlist:
-        raise InvariantBroken(
-            "offered", f"{operation.text(SCALE)}, and cannot be reserved: {answer}"
-        )
+        raise InvariantBroken("offered", f"{text(action, SCALE)}, and cannot be reserved: {answer}")
 
 
 def _text(slots: dict[int, int]) -> str:

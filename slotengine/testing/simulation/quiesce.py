@@ -9,13 +9,27 @@ from __future__ import annotations
 
 from typing import Final
 
+from slotengine.core.ledger.commands import Cancel, ImportBusy, Release, Reserve
+from slotengine.core.ledger.config import Configure
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, State
 from slotengine.core.time.instant import from_us
+from slotengine.testing.internal.action_text import text
+from slotengine.testing.internal.actions import Action, with_uids
+from slotengine.testing.internal.engine_calls import in_engine
+from slotengine.testing.internal.naive_calls import in_model
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import Operation, in_engine, in_model, uids_for
 from slotengine.testing.simulation.run import Run
-from slotengine.testing.simulation.steps import FIRST, LAST, RESOURCES, TERMS, Import, at
+from slotengine.testing.simulation.steps import (
+    FIRST,
+    LAST,
+    RESOURCES,
+    SCALE,
+    TERMS,
+    USUAL,
+    at,
+)
+from slotengine.testing.simulation.transcript import difference
 from slotengine.testing.watch import ALWAYS, InvariantBroken
 
 WHOLE: Final = {name: (at(FIRST), at(31) if name == "desk" else at(LAST)) for name in RESOURCES}
@@ -53,11 +67,12 @@ async def _expire_holds(run: Run) -> None:
 
 
 async def _cancel_bookings(run: Run) -> None:
+    await _do(run, Configure(tuple(USUAL.values()), force=True))
     booked = [one.uid for one in run.naive.known.values() if one.state is State.CONFIRMED]
     for uid in booked:
-        await _do(run, Operation("cancel", uid=uid))
+        await _do(run, Cancel(uid))
     for source in ("calendar", "feed"):
-        run.import_busy(Import(source, ()))
+        run.import_busy(ImportBusy(source, ()))
     await run.rest()
 
 
@@ -77,19 +92,19 @@ async def _reserve_everything(run: Run) -> None:
     for name, (start, end) in WHOLE.items():
         units, _ = RESOURCES[name]
         proposal = Proposal(start, end, (Claim(name, start, end, units),), TERMS.default_ttl)
-        answer = await _do(run, Operation("reserve", (proposal,)))
+        answer = await _do(run, Reserve((proposal,), ()))
         if not isinstance(answer, ObservedReservation):
             raise InvariantBroken("settles", f"{name} cannot be reserved: {answer}")
-        await _do(run, Operation("release", uid=answer.uid))
+        await _do(run, Release(answer.uid))
 
 
-async def _do(run: Run, operation: Operation) -> object:
-    """Carry out an operation when all is at rest; compare its answer, and return it."""
+async def _do(run: Run, action: Action) -> object:
+    """Do something when all is at rest; compare the answer, and return it."""
     await run.rest()
-    answer = await in_engine(run.engine, operation)
-    expected = in_model(run.naive, operation, uids_for(operation, answer), run.clock.now())
+    answer = await in_engine(run.engine, action)
+    expected = in_model(run.naive, with_uids(action, answer), run.clock.now())
     if answer != expected:
-        raise InvariantBroken("answer", f"{operation}: is {answer}, must be {expected}")
+        raise InvariantBroken("answer", f"{text(action, SCALE)}: {difference(answer, expected)}")
     return answer
 
 

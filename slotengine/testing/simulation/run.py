@@ -8,7 +8,8 @@ checks.  `slotengine.testing.simulation.player` decides what happens.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from copy import copy
 from itertools import count
 from typing import Any, Final, Protocol
 
@@ -16,24 +17,28 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from slotengine.core.ledger.commands import ImportBusy, Replace, Reserve
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event
 from slotengine.errors import Refused
 from slotengine.testing.internal import naive_booking_rules
+from slotengine.testing.internal.action_text import text
+from slotengine.testing.internal.actions import (
+    Action,
+    Answer,
+    ListLive,
+    ReserveSlot,
+    uids_in,
+    with_uids,
+)
+from slotengine.testing.internal.engine_calls import in_local_engine
+from slotengine.testing.internal.naive_calls import in_model
+from slotengine.testing.internal.naive_configuration import number_settings
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.naive_waitlist import NaiveWaitlist
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import (
-    JUMPING,
-    Answer,
-    Operation,
-    in_local_engine,
-    in_model,
-    uids_for,
-    uids_in,
-)
 from slotengine.testing.simulation.listener import Listener
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
@@ -45,7 +50,6 @@ from slotengine.testing.simulation.steps import (
     TERMS,
     Call,
     CallMode,
-    Import,
     Step,
     at,
 )
@@ -53,6 +57,12 @@ from slotengine.testing.simulation.store import Store
 from slotengine.testing.simulation.swept_clock import SweptClock
 from slotengine.testing.simulation.transcript import TranscriptLine, difference
 from slotengine.testing.watch import ALWAYS, InvariantBroken, Watch
+
+KEPT: Final = (
+    *("known", "keys", "opened", "serial"),
+    *("resources", "retired", "versions", "edition", "imported"),
+)
+"""What of a naive ledger is restored after a crash."""
 
 MOST_TURNS: Final = 500
 """A task that is not at rest after this many turns of the event loop never will be."""
@@ -87,8 +97,10 @@ class Run:
         self.transcript: list[TranscriptLine] = []
         self.clock = SweptClock()
         self.naive = NaiveLedger(TERMS, dict(RESOURCES))
+        number_settings(self.naive)
         for event_type in EVENT_TYPES.values():
             naive_booking_rules.add(self.naive, event_type)
+        self.naive.edition += len(EVENT_TYPES)
         self.waitlist: NaiveWaitlist[Any] = NaiveWaitlist(self.naive, MOST_WAITING)
         self.actors: list[Actor] = []
         self.listeners: list[Listener] = []
@@ -98,7 +110,6 @@ class Run:
         """The first error in any task."""
         self._numbers = count(1)
         self._known: dict[int, list[str]] = {}  # the uids that each client knows
-        self._imports: dict[str, Import] = {}
         self._refused = 0
         # What a crash may take back: the number of steps, and how to restore the naive ledger.
         self._checkpoints: list[tuple[int, Callable[[], None]]] = []
@@ -116,25 +127,11 @@ class Run:
             self.start(listener.run)
         self._refused = 0
 
-    def import_again(self) -> None:
-        """Import what each source said last, in case the import was lost."""
-        for step in self._imports.values():
-            self.import_busy(step)
-
-    def import_busy(self, step: Import) -> None:
-        """Import the busy spans of a source, into the engine and the naive ledger."""
-        self._imports[step.source] = step
-        spans: dict[str, list[tuple[int, int]]] = {}
-        for name, start, end in step.spans:
-            spans.setdefault(name, []).append((start, end))
-        self.naive.replace_busy(step.source, spans, self.clock.now())
-        self.engine.local.replace_busy(
-            step.source,
-            {
-                name: [(from_us(start), from_us(end)) for start, end in theirs]
-                for name, theirs in spans.items()
-            },
-        )
+    def import_busy(self, command: ImportBusy) -> None:
+        """Import the busy spans of a source, which then knows that this is done."""
+        in_model(self.naive, command, self.clock.now())
+        in_local_engine(self.engine.local, command)
+        self.checkpoint(acknowledged=True)
 
     def set_clock(self, us: int) -> None:
         """Set the clock; the tasks that this wakes have not run yet."""
@@ -200,25 +197,20 @@ class Run:
         """Return a client's ``nth`` reservation from the latest, unless it was forgotten."""
         return self.naive.known.get(self.uid_of(client, nth) or "")
 
-    def answered(self, call: Call, operation: Operation, answer: Answer) -> None:
+    def answered(self, call: Call, action: Action, answer: Answer) -> None:
         """Compare an answer, just given, with the naive ledger's, and let the client know."""
-        uids, now = uids_for(operation, answer), self.clock.now()
-        jumps = call.mode is CallMode.JUMPING and operation.verb in JUMPING
-        with self.waitlist.bypassed() if jumps else nullcontext():
-            expected = in_model(self.naive, operation, uids, now)
-        self.compare_answer(call, operation, answer, expected)
+        expected = in_model(self.naive, with_uids(action, answer), self.clock.now())
+        self.compare_answer(call, action, answer, expected)
         self.checkpoint(acknowledged=self.learn(call, answer))
 
-    def compare_answer(
-        self, call: Call, operation: Operation, answer: Answer, expected: Answer
-    ) -> None:
+    def compare_answer(self, call: Call, action: Action, answer: Answer, expected: Answer) -> None:
         """Compare an answer with the expected one."""
         self.note(call, answer)
-        if operation.verb.startswith("reserve"):
+        if isinstance(action, Reserve | ReserveSlot | Replace):
             self._refused += _refusals(answer)
         if answer != expected:
             raise InvariantBroken(
-                "answer", f"{operation.text(SCALE)}: {difference(answer, expected)}"
+                "answer", f"{text(action, SCALE)}: {difference(answer, expected)}"
             )
 
     def learn(self, call: Call, answer: Answer) -> bool:
@@ -240,13 +232,11 @@ class Run:
         if acknowledged:
             self._checkpoints = []
         naive = self.naive
-        copies, serial = (dict(naive.known), dict(naive.keys), dict(naive.opened)), naive.serial
+        kept = {name: copy(getattr(naive, name)) for name in KEPT}
         lapses = {holder: list(theirs) for holder, theirs in naive.lapses.items()}
 
         def restore() -> None:
-            known, keys, opened = copies
-            naive.known, naive.keys, naive.opened = dict(known), dict(keys), dict(opened)
-            naive.serial = serial
+            vars(naive).update({name: copy(value) for name, value in kept.items()})
             naive.lapses = {holder: list(theirs) for holder, theirs in lapses.items()}
 
         self._checkpoints.append((self.store.steps(), restore))
@@ -300,11 +290,9 @@ class Run:
 
     def _check_reservations(self) -> None:
         for resource in RESOURCES:
-            everywhere = Operation(
-                "reservations", resource=resource, load_in=(at(FIRST - 2), at(LAST + 2))
-            )
+            everywhere = ListLive(resource, at(FIRST - 2), at(LAST + 2))
             found = in_local_engine(self.engine.local, everywhere)
-            expected = in_model(self.naive, everywhere, (), self.clock.now())
+            expected = in_model(self.naive, everywhere, self.clock.now())
             if found != expected:
                 raise InvariantBroken("kept", f"{resource}: {difference(found, expected)}")
 

@@ -16,13 +16,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+from slotengine.core.ledger.commands import ImportBusy
+from slotengine.core.ledger.config import Kind, Put, ResourceConfig
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.offer.event_type import EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.instant import MINUTE, to_us
 from slotengine.core.time.schedule import FixedWindows, Windows
-from slotengine.testing.internal.operations import Operation, Scale
+from slotengine.core.time.schedule_text import schedule_text
+from slotengine.testing.internal.action_text import Scale, text
+from slotengine.testing.internal.actions import AboutOne, Action
 
 # --- Time ------------------------------------------------------------------------------------
 
@@ -71,6 +75,16 @@ RESOURCES: Final[dict[str, tuple[int, Windows | None]]] = {
     "hall": (3, None),
 }
 """Capacity and opening hours of each resource."""
+
+
+def usual_config(name: str) -> ResourceConfig:
+    """Return the configuration that a resource has at first."""
+    capacity, hours = RESOURCES[name]
+    return ResourceConfig(capacity, None if hours is None else schedule_text(hours))
+
+
+USUAL: Final = {name: Put(Kind.RESOURCE, name, usual_config(name)) for name in RESOURCES}
+"""What lets each resource be again as it was at first."""
 
 
 def _minutes(ticks: int) -> timedelta:
@@ -130,27 +144,77 @@ class CallMode(Enum):
     """The async verb; the client learns the answer."""
     AT_ONCE = "at once"
     """The verb of the `LocalEngine`, before any other task runs."""
-    JUMPING = "jumping the waitlist"
-    """The verb of the `LocalEngine`, ahead of the calls that wait."""
     LOST = "reply lost"
     """Carried out, but the client never gets the answer."""
     PARKED = "parked"
     """Kept where it gives way to others, for some steps; then carried out, or cancelled."""
 
 
+class Shorten(NamedTuple):
+    """Move it to where it is, but shorter, if it can be."""
+
+    uid: str = ""
+
+
+class Prolong(NamedTuple):
+    """Extend it to the end of the life that it may have, ``off`` by microseconds.
+
+    With ``moving``, by a move to where it is, which renews it.
+    """
+
+    uid: str = ""
+    off: int = 0
+    moving: bool = False
+
+
+class ForgetUpTo(NamedTuple):
+    """Have all bookings forgotten that are over by its end, ``off`` by microseconds."""
+
+    uid: str = ""
+    off: int = 0
+
+
+Fitted: TypeAlias = Shorten | Prolong | ForgetUpTo
+"""What fits a reservation as it is: an action is made of it when it is played."""
+
+
 class Call(NamedTuple):
-    """A client calls a verb; if it is about a reservation, the client's ``nth`` from the latest."""
+    """A client calls an engine.
+
+    If the action is about a reservation, it names no uid: it is about the client's ``nth``
+    from the latest.
+    """
 
     client: int
-    operation: Operation
+    action: Action | Fitted
     nth: int = 0
     mode: CallMode = CallMode.ASYNC
 
     def __str__(self) -> str:
-        about = "" if self.operation.proposals and self.operation.verb.startswith("res") else "its "
-        which = "" if not about else ("latest: " if not self.nth else f"latest but {self.nth}: ")
+        which = ""
+        if is_about_one(self.action):
+            which = f"its latest but {self.nth}: " if self.nth else "its latest: "
         mode = "" if self.mode is CallMode.ASYNC else f" ({self.mode.value})"
-        return f"client {self.client}: {about}{which}{self.operation.text(SCALE)}{mode}"
+        return f"client {self.client}: {which}{words(self.action)}{mode}"
+
+
+def is_about_one(action: Action | Fitted) -> bool:
+    """Return whether an action is about a reservation that is there."""
+    return isinstance(action, AboutOne | Fitted)
+
+
+def words(action: Action | Fitted) -> str:
+    """Return an action in words."""
+    match action:
+        case Shorten():
+            return "shorten"
+        case Prolong(off=off, moving=moving):
+            how = "move and renew" if moving else "extend"
+            return f"{how} to the end of its life" + (f", {off:+}us" if off else "")
+        case ForgetUpTo(off=off):
+            return "forget bookings up to its end" + (f", {off:+}us" if off else "")
+        case _:
+            return text(action, SCALE)
 
 
 class Probe(NamedTuple):
@@ -213,7 +277,10 @@ class Jump(NamedTuple):
 
 
 class JumpTo(NamedTuple):
-    """The clock jumps to the expiry of a client's ``nth`` hold, ``off`` by microseconds."""
+    """The clock jumps to where a client's ``nth`` ends, ``off`` by microseconds.
+
+    That is the expiry of a hold; and of a booking the end of all that it takes.
+    """
 
     client: int
     nth: int = 0
@@ -222,7 +289,7 @@ class JumpTo(NamedTuple):
     def __str__(self) -> str:
         ticks = f", {SCALE.lasts(self.off)} later" if self.off > TICK // 2 else ""
         off = ticks or (f", {self.off:+}us" if self.off else "")
-        return f"clock to where client {self.client}'s latest but {self.nth} lapses{off}"
+        return f"clock to where client {self.client}'s latest but {self.nth} ends{off}"
 
 
 class JumpToEnd(NamedTuple):
@@ -258,12 +325,10 @@ class StallSubscriber(NamedTuple):
 class Import(NamedTuple):
     """A source imports busy spans, in place of all that it imported before."""
 
-    source: str
-    spans: tuple[tuple[str, int, int], ...]
+    command: ImportBusy
 
     def __str__(self) -> str:
-        said = ", ".join(f"{name} {SCALE.span(*span)}" for name, *span in self.spans)
-        return f"{self.source} says busy: {said or 'nothing'}"
+        return text(self.command, SCALE)
 
 
 class Crash(NamedTuple):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from slotengine.core.ledger.config import Setting
 from slotengine.core.ledger.reservation import BOOKED_UNTIL
+from slotengine.testing.internal.actions import Answer
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import Answer, Operation
 from slotengine.testing.simulation.steps import SCALE, Step
 
 
 class TranscriptLine(NamedTuple):
     """A line of a transcript: a step, and the answer."""
 
-    what: Step | Operation | str
+    what: Step | str
     answer: Answer = None
 
     def __str__(self) -> str:
@@ -59,6 +60,8 @@ def text(answer: Answer) -> str:
                 f"{answer.uid} v{answer.version} {answer.state.value}{until}: "
                 f"{where} {SCALE.span(answer.start, answer.end)}"
             )
+        case Setting():
+            return f"{answer.kind} {answer.id} v{answer.version}"
         case list():
             return "; ".join(map(text, answer))
         case (type() as kind, *_):

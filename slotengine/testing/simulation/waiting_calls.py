@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import anyio
 
+from slotengine.core.ledger.commands import Reserve
 from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.engine.values import Reservation
-from slotengine.testing.internal.naive_waitlist import WaitlistEntry
-from slotengine.testing.internal.observed import ObservedReservation, outcome
-from slotengine.testing.internal.operations import (
+from slotengine.testing.internal.action_text import text as words
+from slotengine.testing.internal.actions import (
     Answer,
-    Operation,
-    in_engine,
-    observed,
-    uids_for,
-    wanted,
+    ReserveSlot,
+    uids_in,
     without_limits,
 )
+from slotengine.testing.internal.engine_calls import in_engine, observed
+from slotengine.testing.internal.naive_calls import wanted
+from slotengine.testing.internal.naive_waitlist import WaitlistEntry
+from slotengine.testing.internal.observed import ObservedReservation, outcome
 from slotengine.testing.simulation.run import Run
 from slotengine.testing.simulation.steps import SCALE, Call, GiveUp
 from slotengine.testing.simulation.transcript import difference, text
@@ -31,9 +32,9 @@ from slotengine.testing.watch import InvariantBroken
 class Caller:
     """A call that may have to wait, and its answer."""
 
-    def __init__(self, call: Call, operation: Operation) -> None:
+    def __init__(self, call: Call, action: Reserve | ReserveSlot) -> None:
         self.call = call
-        self.operation = operation
+        self.action = action
         self.scope = anyio.CancelScope()
         self.done = anyio.Event()
         self.answer: Answer = None
@@ -41,7 +42,7 @@ class Caller:
         self.ticket: int | None = None
 
     def __str__(self) -> str:
-        return f"client {self.call.client}, who waits: {self.operation.text(SCALE)}"
+        return f"client {self.call.client}, who waits: {words(self.action, SCALE)}"
 
 
 class WaitingCalls:
@@ -86,9 +87,9 @@ class WaitingCalls:
 
     # --- Calling and giving up -------------------------------------------------------------
 
-    async def call(self, call: Call, operation: Operation) -> None:
+    async def call(self, call: Call, action: Reserve | ReserveSlot) -> None:
         """Make a call; compare its answer if it has one at once, else let it wait."""
-        run, caller = self._run, Caller(call, operation)
+        run, caller = self._run, Caller(call, action)
         waitlist = run.engine.waitlist
         before = len(waitlist)
         self._callers.append(caller)
@@ -99,7 +100,7 @@ class WaitingCalls:
         expected = self._expected(caller)
         if caller.done.is_set():
             self._callers.remove(caller)
-            run.compare_answer(call, operation, caller.answer, expected)
+            run.compare_answer(call, action, caller.answer, expected)
             run.checkpoint(acknowledged=run.learn(call, caller.answer))
         elif expected is not None:
             raise InvariantBroken("waits", f"{caller}, though there is an answer: {text(expected)}")
@@ -110,15 +111,15 @@ class WaitingCalls:
 
     async def _make_call(self, caller: Caller) -> None:
         with self._run.errors_kept(), caller.scope:
-            caller.answer = await in_engine(self._run.engine, caller.operation)
+            caller.answer = await in_engine(self._run.engine, caller.action)
         caller.done.set()
 
     def _expected(self, caller: Caller) -> Answer:
         """Return the answer that the call must have at once, or None if it must wait."""
-        run, operation = self._run, caller.operation
-        proposal, check, last = wanted(run.naive, operation)
-        uid = uids_for(operation, caller.answer)[0]
-        wait, now = operation.wait or 0, run.clock.now()
+        run, action = self._run, caller.action
+        proposal, check, last = wanted(run.naive, action)
+        uid = next(iter(uids_in(caller.answer)), "new")
+        wait, now = action.wait or 0, run.clock.now()
         return without_limits(
             outcome(lambda: run.waitlist.ask(caller, proposal, wait, now, check, last, uid))
         )
@@ -182,10 +183,10 @@ class WaitingCalls:
             self._forget(caller)
             if doomed:
                 self._compare_lost(caller, expected)
-                if not _has_key(caller.operation):
+                if not _has_key(caller.action):
                     freed.append(expected.uid)
             else:
-                run.compare_answer(caller.call, caller.operation, caller.answer, expected)
+                run.compare_answer(caller.call, caller.action, caller.answer, expected)
                 known.append(run.learn(caller.call, caller.answer))
         for uid in freed:
             run.naive.end(uid, Verb.RELEASE, now)
@@ -198,7 +199,6 @@ class WaitingCalls:
             raise InvariantBroken("answer", f"{caller}: {difference(caller.answer, expected)}")
 
 
-def _has_key(operation: Operation) -> bool:
-    if operation.slot_request is not None:
-        return operation.slot_request.key is not None
-    return operation.proposals[0].key is not None
+def _has_key(action: Reserve | ReserveSlot) -> bool:
+    request = action.request if isinstance(action, ReserveSlot) else action.requests[0]
+    return request.key is not None

@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import pytest
 
+from slotengine.core.ledger.commands import Move, Release, Reserve
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import ENDED, Claim, State
 from slotengine.core.ledger.terms import Terms
 from slotengine.testing import SimClock
 from slotengine.testing.histories import RecordedCall, Recorder
+from slotengine.testing.internal.actions import Action, Answer, Get
 from slotengine.testing.internal.ledger_model import LedgerModel
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import Answer, Operation
 from slotengine.testing.linearizability import NotLinearizable, check_linearizable
 from tests.calcom.server.api import NOW, Api, Start
 
@@ -38,9 +39,9 @@ STEPS = (0, 1, 3, 5, 2)
 CALLS = 4
 
 
-def seen_by_clients(operation: Operation, answer: Answer) -> object:
+def seen_by_clients(action: Action, answer: Answer) -> object:
     """Return what a client is told: of a reservation when it is, or nothing."""
-    if operation.verb == "release" or not isinstance(answer, ObservedReservation):
+    if isinstance(action, Release) or not isinstance(answer, ObservedReservation):
         return None
     if answer.state in ENDED - {State.EXPIRED}:
         return None
@@ -75,13 +76,13 @@ class HttpClient:
 
     async def calls(self, known: list[str]) -> None:
         for _ in range(CALLS):
-            verb = "reserve"
+            kind: type = Reserve
             if known:
-                verb = self._random.choice(("reserve", "reserve", "move_request", "release", "get"))
+                kind = self._random.choice((Reserve, Reserve, Move, Release, Get))
             uid = self._random.choice(known[-6:]) if known else ""
-            await self._call(verb, uid, known)
+            await self._call(kind, uid, known)
 
-    async def _call(self, verb: str, uid: str, known: list[str]) -> None:
+    async def _call(self, kind: type, uid: str, known: list[str]) -> None:
         random, api = self._random, self._api
         event_type = random.choice(list(HOSTS))
         host, length, before, after = HOSTS[event_type]
@@ -89,21 +90,21 @@ class HttpClient:
         end = start + length
         wish = Proposal(start, end, (Claim(host, start - before, end + after),), 5)
         text = f"{NOW + start * MINUTE:%Y-%m-%dT%H:%M:%SZ}"
-        proposals = (wish,) if verb in {"reserve", "move_request"} else ()
-        operation = Operation(verb, proposals, "" if verb == "reserve" else uid, renew=True)
-        asked = self._recorder.ask(operation)
-        match verb:
-            case "reserve":
-                answer = await api.post(eventTypeId=event_type, slotStart=text)
-            case "move_request":
-                answer = await api.patch(uid, eventTypeId=event_type, slotStart=text)
-            case "release":
-                answer = await api.delete(uid)
-            case _:
-                answer = await api.get(uid)
-        held = read(answer.data) if answer.status < 300 and verb != "release" else None
+        if kind is Reserve:
+            asked = self._recorder.ask(Reserve((wish,), ()))
+            answer = await api.post(eventTypeId=event_type, slotStart=text)
+        elif kind is Move:
+            asked = self._recorder.ask(Move(uid, (wish,), renew=True))
+            answer = await api.patch(uid, eventTypeId=event_type, slotStart=text)
+        elif kind is Release:
+            asked = self._recorder.ask(Release(uid))
+            answer = await api.delete(uid)
+        else:
+            asked = self._recorder.ask(Get(uid))
+            answer = await api.get(uid)
+        held = read(answer.data) if answer.status < 300 and kind is not Release else None
         asked.answered(held)
-        if verb == "reserve" and held is not None:
+        if kind is Reserve and held is not None:
             known.append(held.uid)
 
 
@@ -125,7 +126,9 @@ async def test_what_clients_see_can_be_explained(start: Start, seed: int) -> Non
         await clock.advance(step * MINUTE)
     assert len(recorder.calls) == CLIENTS * len(STEPS) * CALLS
     # Which client is answered first is up to the sockets, but there is always something of both.
-    accepted = [call.answer is not None for call in recorder.calls if call.what.verb == "reserve"]
+    accepted = [
+        call.answer is not None for call in recorder.calls if isinstance(call.what, Reserve)
+    ]
     assert {True, False} == set(accepted)
     assert at_once(recorder.calls) > len(recorder.calls) / 2
     assert check_linearizable(recorder.calls, MODEL) >= 1

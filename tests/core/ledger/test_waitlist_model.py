@@ -7,7 +7,6 @@ lapse, and waits end, at the very moment something happens.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -109,7 +108,7 @@ class WaitlistAgainstNaive(RuleBasedStateMachine):
             return self.seen(answer)
 
         got = outcome(ours)
-        with self.naive_waitlist.bypassed() if jump else nullcontext():
+        with self.naive.jumping(jumps=jump):
             theirs = outcome(
                 lambda: self.naive_waitlist.ask(name, proposal, wait or 0, self.now) or "waits"
             )
@@ -176,7 +175,7 @@ class WaitlistAgainstNaive(RuleBasedStateMachine):
         if isinstance(got, tuple) and isinstance(got[1], tuple):
             names = {uid: name for name, uid in self.uid_of.items()}
             got = got[0], tuple(names.get(field, field) for field in got[1]), *got[2:]
-        with self.naive_waitlist.bypassed() if jump else nullcontext():
+        with self.naive.jumping(jumps=jump):
             assert got == outcome(theirs)
         self.settle()
 

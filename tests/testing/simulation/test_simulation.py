@@ -19,11 +19,31 @@ import pytest
 from hypothesis import given
 
 from slotengine.core.ledger.changes import Change, Forgotten, Moved, Reserved
+from slotengine.core.ledger.commands import (
+    Annotate,
+    Cancel,
+    Confirm,
+    Extend,
+    Mode,
+    Move,
+    Release,
+    Replace,
+    Reserve,
+)
+from slotengine.core.ledger.config import Configure
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim
 from slotengine.engine.values import ImportedSpan, Statistics
+from slotengine.testing.internal.actions import (
+    Action,
+    Get,
+    IsFree,
+    ListLive,
+    MoveSlot,
+    MoveTo,
+    ReserveSlot,
+)
 from slotengine.testing.internal.observed import ObservedReservation
-from slotengine.testing.internal.operations import Operation
 from slotengine.testing.simulation import (
     MemoryStore,
     Played,
@@ -41,9 +61,17 @@ from slotengine.testing.simulation.steps import (
     Call,
     CallMode,
     Crash,
+    Fitted,
+    ForgetUpTo,
+    GiveUp,
+    Import,
     Jump,
+    JumpTo,
+    JumpToEnd,
     Probe,
+    Prolong,
     Resume,
+    Shorten,
     Step,
     at,
 )
@@ -63,6 +91,11 @@ def test_nothing_is_found(backend: str, seeds: int) -> None:
         assert play(history(seed, STEPS), backend=backend).failure is None, f"seed {seed}"
 
 
+def kind(action: Action | Fitted) -> object:
+    """Return what kind of thing a client does."""
+    return action.mode if isinstance(action, Reserve) else type(action)
+
+
 def test_everything_happens() -> None:
     """Goal: that nothing was found means something.
 
@@ -72,28 +105,25 @@ def test_everything_happens() -> None:
     plays = [(history(seed, STEPS), play(history(seed, STEPS))) for seed in range(120)]
     told = [one for _, played in plays for one in played.transcript]
     calls = [(one.what, one.answer) for one in told if isinstance(one.what, Call)]
-    done = {
-        call.operation.verb
-        for call, answer in calls
-        if isinstance(answer, ObservedReservation | list)
-    }
-    refused = {call.operation.verb for call, answer in calls if isinstance(answer, tuple)}
+    accepted = (ObservedReservation, list)
+    done = {kind(call.action) for call, answer in calls if isinstance(answer, accepted)}
+    refused = {kind(call.action) for call, answer in calls if isinstance(answer, tuple)}
     assert done >= {
-        "reserve", "reserve_request", "reserve_all", "reserve_each", "reserve_any", "reserve_slot",
-        "extend", "move", "move_request", "move_any", "move_slot", "shorten", "prolong", "confirm",
-        "release", "cancel", "get", "reservations",
+        *Mode, ReserveSlot, Extend, Move, MoveTo, MoveSlot, Shorten, Prolong, Confirm, Release,
+        Cancel, Annotate, Replace, Configure, Get, ListLive,
     }  # fmt: skip
     # Some say it in what they return, unless it can never be had, or have nothing to refuse.
-    assert refused - {"reserve_each"} == done - {"reserve_each", "get", "reservations"}
-    assert {answer for call, answer in calls if call.operation.verb == "is_free"} >= {True, False}
-    forgotten = [answer for call, answer in calls if call.operation.verb == "forget_bookings"]
+    assert refused - {Mode.EACH} == done - {Mode.EACH, Get, ListLive}
+    assert {answer for call, answer in calls if kind(call.action) is IsFree} >= {True, False}
+    assert sum(getattr(call.action, "jump", False) for call, _ in calls) > 20
+    forgotten = [answer for call, answer in calls if kind(call.action) is ForgetUpTo]
     assert max(answer for answer in forgotten if isinstance(answer, int)) > 1
     kinds = {answer[0].__name__ for _, answer in calls if isinstance(answer, tuple)}
     assert kinds >= {
         "SlotTaken", "OutsideHours", "NoSeatsLeft", "NoneFree", "HoldExpired", "WrongState",
         "StaleVersion", "LifeExceeded", "KeyReused", "UnknownReservation", "SlotAwaited",
         "TooManyWaiting", "LimitReached", "QuotaExceeded", "TooSoon", "NotBookable",
-        "InvalidTTL",
+        "InvalidTTL", "Retired", "StillTaken", "StaleSetting", "TooManyUnits", "AlreadyOver",
     }  # fmt: skip
     assert {call.mode for call, _ in calls} == set(CallMode)
     befell = Counter(type(one.what) for one in told if not isinstance(one.what, str))
@@ -107,11 +137,11 @@ def test_those_who_wait_are_served_whatever_it_is_that_becomes_free() -> None:
     Method: over some seeds, what happened right before one who waited was
     served; and whatever else becomes of those who wait does happen.
     """
-    causes = Counter[str]()
+    causes = Counter[object]()
     fates = Counter[str]()
-    for seed in range(200):
+    for seed in range(300):
         waiting: list[Call] = []
-        cause = ""
+        cause: object = None
         for what, answer in play(history(seed, STEPS)).transcript:
             if isinstance(what, Call) and answer == "waits":
                 waiting.append(what)
@@ -123,10 +153,10 @@ def test_those_who_wait_are_served_whatever_it_is_that_becomes_free() -> None:
                 continue
             elif isinstance(what, str):
                 fates["cancelled when served"] += 1
-            cause = what.operation.verb if isinstance(what, Call) else type(what).__name__
+            cause = kind(what.action) if isinstance(what, Call) else type(what)
     assert causes.keys() >= {
-        "release", "cancel", "move", "shorten", "move_request", "Import", "GiveUp",
-        "Jump", "JumpTo", "JumpToEnd", "str",
+        Release, Cancel, Move, MoveTo, Shorten, Replace, Configure, Import, GiveUp, Jump, JumpTo,
+        JumpToEnd, str,
     }  # fmt: skip
     assert fates["served"] > 200
     assert fates["cancelled when served"] > 20
@@ -318,8 +348,8 @@ def test_that_bookings_were_forgotten_must_not_be_forgotten() -> None:
     a store that does not keep what was forgotten is found out.
     """
     wish = Proposal(at(27), at(29), (Claim("room", at(27), at(29)),), 8 * TICK)
-    books = [Call(0, Operation("reserve", (wish,))), Call(0, Operation("confirm"))]
-    forget = Call(0, Operation("forget_bookings"))
+    books = [Call(0, Reserve((wish,), ())), Call(0, Confirm(""))]
+    forget = Call(0, ForgetUpTo())
     steps: list[Step] = [*books, Jump(30), forget, *books, Crash()]
     played = play(steps)
     assert played.failure is None
