@@ -103,6 +103,7 @@ from slotengine.engine.values import (
 from slotengine.errors import (
     AlreadyOver,
     BadCalendar,
+    CursorExpired,
     EngineClosed,
     EngineMisused,
     HoldExpired,
@@ -157,6 +158,7 @@ __all__ = [
     "Clock",
     "CommandId",
     "CommandIds",
+    "CursorExpired",
     "DateRange",
     "Document",
     "EachOf",

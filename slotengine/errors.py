@@ -460,6 +460,19 @@ class SessionExpired(Refused):
         )
 
 
+class CursorExpired(Refused):
+    """The events after a cursor are not there any more, or are of another engine's life.
+
+    Begin anew: subscribe, list the reservations (`SlotEngine.find`), then follow.
+    """
+
+    def __str__(self) -> str:
+        return (
+            "the events after this cursor are not there any more: "
+            "subscribe without one, list the reservations, then follow"
+        )
+
+
 class LifeExceeded(Refused):
     """The hold would live longer than a hold may; ``latest`` is its latest possible end."""
 

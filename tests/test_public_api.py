@@ -23,6 +23,7 @@ import slotengine.testing.remote
 from slotengine import (
     AlreadyOver,
     BadCalendar,
+    CursorExpired,
     EngineClosed,
     EngineMisused,
     HoldExpired,
@@ -235,6 +236,7 @@ ERRORS: list[tuple[SlotError, dict[str, Any]]] = [
     ),
     (KeyReused("k"), {"key": "k"}),
     (InvalidField("start", "is bad"), {"field": "start", "problem": "is bad"}),
+    (CursorExpired(), {}),
     (ReplayError(7, "it is missing"), {"seq": 7, "problem": "it is missing"}),
     (BadCalendar("it is cut short"), {"problem": "it is cut short"}),
     (NoneFree((OutsideHours("room", START, END),)), {"retry_at": None}),

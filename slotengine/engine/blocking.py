@@ -246,14 +246,18 @@ class BlockingEngine:
         return self._at_once(self.engine.statistics)
 
     @contextmanager
-    def subscribe(self, *, buffer: int = 1024) -> Iterator[Iterator[Event | Lagged]]:
+    def subscribe(
+        self, *, buffer: int = 1024, after: str | None = None
+    ) -> Iterator[Iterator[Event | Lagged]]:
         """Open a stream of changes, as a context manager over a plain iterator.
+
+        It begins now, or ``after`` a cursor: see `SlotEngine.subscribe`.
 
         The iterator waits for each event, and ends when the engine is left; after a
         crash of the engine it raises `EngineClosed`.  It is for one thread: another one
         that would wait for the same stream is told `EngineMisused`.
         """
-        subscription = self._at_once(lambda: self.engine.subscribe(buffer=buffer))
+        subscription = self._at_once(lambda: self.engine.subscribe(buffer=buffer, after=after))
         try:
             yield _Stream(self.loop_thread, subscription)
         finally:

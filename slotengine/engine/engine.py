@@ -29,7 +29,7 @@ from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.waitlist import Waitlist
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock
-from slotengine.engine.events import Event, Subscription
+from slotengine.engine.events import Event, Subscription, position_of
 from slotengine.engine.inputs import check_step, check_time, plain, value_of
 from slotengine.engine.local import LocalEngine
 from slotengine.engine.turns import Turns
@@ -120,6 +120,7 @@ class SlotEngine:
         max_lapses: int | None = None,
         cool_down: timedelta = timedelta(minutes=5),
         max_waits: int | None = None,
+        backlog: int = 1024,
         clock: Clock | None = None,
         new_uid: Callable[[int], str] = new_uid_in,
     ) -> None:
@@ -136,6 +137,7 @@ class SlotEngine:
             max_lapses=max_lapses,
             cool_down=cool_down,
             max_waits=max_waits,
+            backlog=backlog,
             clock=clock,
             new_uid=new_uid,
         )
@@ -514,15 +516,43 @@ class SlotEngine:
     reservations = _awaited(LocalEngine.reservations)
     find = _awaited(LocalEngine.find)
 
-    def subscribe(self, *, buffer: int = 1024) -> Subscription:
-        """Return a stream of all changes from now on; see `Subscription`.
+    def subscribe(self, *, buffer: int = 1024, after: str | None = None) -> Subscription:
+        """Return a stream of all changes from now on, or ``after`` a cursor; see `Subscription`.
 
         A subscriber that has ``buffer`` events waiting begins to miss the
         oldest, and is told how many.
+
+        Each event and each subscription has a ``cursor``.  A subscriber that comes back with the
+        one of the last event that it has seen goes on without a gap, while the engine
+        still has the events since then.  It keeps the latest ones (``backlog``), until as
+        many have come while nobody was subscribed.  Otherwise it raises `CursorExpired`: subscribe
+        without a cursor, list the reservations with `find`, then follow.  An event of a
+        reservation whose ``version`` is no newer than the one that was listed is to be skipped.
+
+        >>> import anyio
+        >>> from datetime import UTC, datetime
+        >>> from slotengine import minutes
+        >>> async def main():
+        ...     async with SlotEngine() as engine:
+        ...         engine.add_resource("room-1")
+        ...         with engine.subscribe() as events:
+        ...             cursor = events.cursor
+        ...         nine = datetime(2030, 1, 7, 9, tzinfo=UTC)
+        ...         await engine.reserve("room-1", nine, minutes(30))
+        ...         with engine.subscribe(after=cursor) as events:
+        ...             async for event in events:
+        ...                 return event.verb
+        >>> anyio.run(main)
+        <Verb.RESERVE: 'reserve'>
+
+        Raises `InvalidField` for what is no cursor, and `EngineClosed`.
         """
-        self.local.read_clock()  # refuse when closed: such a stream would never end
-        subscription = Subscription(buffer, self._check_here, self.local.listen)
-        self.local.add_feed(subscription.feed)
+        local = self.local
+        local.read_clock()  # refuse when closed: such a stream would never end
+        missed = [] if after is None else local.missed_after(after)
+        start = local.position() if after is None else position_of(after)
+        subscription = Subscription(buffer, self._check_here, local.listen, start, missed)
+        local.add_feed(subscription.feed)
         return subscription
 
     def statistics(self) -> Statistics:

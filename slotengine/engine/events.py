@@ -11,13 +11,15 @@ collected, and no longer fed.  A task that waits for an event is kept by what it
 
 from __future__ import annotations
 
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from threading import get_ident
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Final, NamedTuple, NoReturn, Self
 
 import anyio
 import anyio.lowlevel
@@ -25,7 +27,7 @@ import anyio.lowlevel
 from slotengine.core.ledger.checks import is_count
 from slotengine.core.ledger.reservation import Verb
 from slotengine.engine.values import Reservation
-from slotengine.errors import EngineMisused, InvalidField
+from slotengine.errors import CursorExpired, EngineMisused, InvalidField
 
 LARGEST_BUFFER = 2**31 - 1
 
@@ -36,17 +38,107 @@ More than the verbs and the sweeper publish before they give way (64 and 128),
 so that a reader that does nothing else keeps up with any storm."""
 
 
+HISTORY_LENGTH: Final = 8
+"""How many random bytes name the history of an engine."""
+
+_CURSOR: Final = struct.Struct(f">B{HISTORY_LENGTH}sHQ")
+_FORM: Final = 1
+
+
+class Position(NamedTuple):
+    """A place in the stream of events: after the change number ``seq`` of one history."""
+
+    history: bytes
+    shard: int
+    seq: int
+
+    def cursor(self) -> str:
+        """Return the position as text.
+
+        >>> Position(bytes(8), 0, 7).cursor()
+        'AQAAAAAAAAAAAAAAAAAAAAAABw=='
+        """
+        return urlsafe_b64encode(_CURSOR.pack(_FORM, *self)).decode()
+
+
+def position_of(cursor: object) -> Position:
+    """Return what a cursor says.  Raises `InvalidField` for what is no cursor.
+
+    >>> position_of(Position(bytes(8), 0, 7).cursor()).seq
+    7
+    """
+    try:
+        form, *position = _CURSOR.unpack(urlsafe_b64decode(cursor))  # type: ignore[arg-type]
+    except (TypeError, ValueError, struct.error):
+        form, position = 0, []
+    if form != _FORM:
+        raise InvalidField("after", f"must be the cursor of an event, not {cursor!r:.99}")
+    return Position(*position)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One change of one reservation, told after the fact and exactly once.
 
     ``at`` is when it was decided; for an expiry, when it was marked: the moment
-    it took effect is the reservation's ``until``.
+    it took effect is the reservation's ``until``.  ``seq`` is the number of the change: it
+    rises from event to event, but for bookings that were forgotten together.
     """
 
     verb: Verb
     at: datetime
     reservation: Reservation
+    seq: int
+    position: Position = field(repr=False)
+    """After which place in the stream events go on from here."""
+
+    @property
+    def cursor(self) -> str:
+        """What `SlotEngine.subscribe` takes to go on ``after`` this event.  Opaque text."""
+        return self.position.cursor()
+
+
+class Backlog:
+    """The latest events, for subscribers that come back.
+
+    It is filled while there are subscribers, and for as many events afterwards as it keeps;
+    if no subscriber has come back by then, none of what it has is of use.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._events: deque[Event] = deque()
+        self._since = 0
+        """All events after this number are here."""
+        self._unheard = 0
+        self.is_open = False
+
+    def open(self, seq: int) -> None:
+        """Keep events from now on, if that is not so already; ``seq`` is the latest number."""
+        self._unheard = 0
+        if not self.is_open:
+            self.is_open, self._since = self.size > 0, seq
+
+    def add(self, event: Event, *, heard: bool) -> None:
+        """Keep an event; ``heard`` says whether there is a subscriber."""
+        if not self.is_open:
+            return
+        self._events.append(event)
+        if len(self._events) > self.size:
+            self._since = self._events.popleft().seq
+        self._unheard = 0 if heard else self._unheard + 1
+        if self._unheard >= self.size:
+            self.is_open = False
+            self._events.clear()
+
+    def after(self, seq: int, latest: int) -> list[Event]:
+        """Return all events after a number; ``latest`` is that of the latest change.
+
+        Raises `CursorExpired` if some of them are not here.
+        """
+        if not (self.is_open and self._since <= seq <= latest):
+            raise CursorExpired
+        return [event for event in self._events if event.seq > seq]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +151,12 @@ class Lagged:
 class Feed:
     """What the engine keeps of a subscription: where it puts events."""
 
-    def __init__(self, size: int) -> None:
+    can_resume = True
+    """Whether its reader may come back, and go on after a cursor."""
+
+    def __init__(self, size: int, missed: Iterable[Event] = ()) -> None:
+        self.resumed = deque(missed)
+        """Events before those of the buffer."""
         self.buffer: deque[Event] = deque(maxlen=size)
         self.wake = anyio.Event()
         self.closed = False
@@ -84,6 +181,8 @@ class Feed:
 
 class Observer(Feed):
     """A function that is called with each event; see `SlotEngine.observe`."""
+
+    can_resume = False
 
     def __init__(self, listen: Callable[[Event], None]) -> None:
         if not callable(listen):
@@ -110,12 +209,20 @@ class Subscription:
     does a second task that would wait for the same stream.
     """
 
-    def __init__(self, size: int, check: Callable[[], None], closed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        size: int,
+        check: Callable[[], None],
+        closed: Callable[[], None],
+        start: Position,
+        missed: Iterable[Event] = (),
+    ) -> None:
         if not is_count(size) or size > LARGEST_BUFFER:
             raise InvalidField("buffer", f"must be from 1 to {LARGEST_BUFFER} events")
-        self.feed = Feed(size)
+        self.feed = Feed(size, missed)
         self._check = check
         self._tell_closed = closed
+        self._position = start
         self._thread = get_ident()
         self._reads_left = READS_PER_TURN
         self._is_read = False
@@ -125,6 +232,7 @@ class Subscription:
         # and the engine forgets the feed when it next publishes.
         if hasattr(self, "feed"):  # else it was refused
             self.feed.closed = True
+            self.feed.resumed.clear()
             self.feed.buffer.clear()
 
     def __reduce__(self) -> NoReturn:
@@ -135,6 +243,11 @@ class Subscription:
     def missed(self) -> int:
         """How many events this subscriber was too slow for, ever."""
         return self.feed.missed
+
+    @property
+    def cursor(self) -> str:
+        """Where the stream stands: ``after`` it, all that was not read yet would be told."""
+        return self._position.cursor()
 
     def close(self) -> None:
         """End the stream: what is buffered can still be read, then the iteration ends."""
@@ -166,6 +279,8 @@ class Subscription:
             self._reads_left = READS_PER_TURN
             await anyio.lowlevel.checkpoint()
         feed = self.feed
+        if feed.resumed:
+            return self._read(feed.resumed.popleft())
         while not feed.buffer:
             if feed.closed:
                 if feed.why is not None:
@@ -176,7 +291,11 @@ class Subscription:
             lagged = Lagged(feed.unreported)
             feed.unreported = 0
             return lagged
-        return feed.buffer.popleft()
+        return self._read(feed.buffer.popleft())
+
+    def _read(self, event: Event) -> Event:
+        self._position = event.position
+        return event
 
     async def _event(self) -> None:
         """Wait until there is one, or the end."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from os import urandom
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from slotengine.core.ledger.changes import Changes, ReservationChange, Waits
-from slotengine.core.ledger.checks import check_name, check_text
+from slotengine.core.ledger.changes import Changes, Forgotten, ReservationChange, Waits
+from slotengine.core.ledger.checks import check_name, check_text, is_count
 from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.commands import (
     ALL,
@@ -41,7 +42,15 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.time.instant import DAY, FIRST_US, duration_us, from_us, span_us, to_us
 from slotengine.engine.clock import Clock, SystemClock
-from slotengine.engine.events import Event, Feed, Observer
+from slotengine.engine.events import (
+    HISTORY_LENGTH,
+    Backlog,
+    Event,
+    Feed,
+    Observer,
+    Position,
+    position_of,
+)
 from slotengine.engine.inputs import (
     busy_spans_of,
     checked,
@@ -75,7 +84,7 @@ from slotengine.engine.values import (
     texts_of,
     ttl_us,
 )
-from slotengine.errors import InvalidField, Refused, SlotError, UnknownReservation
+from slotengine.errors import CursorExpired, InvalidField, Refused, SlotError, UnknownReservation
 
 if TYPE_CHECKING:
     from slotengine.core.offer.event_type import EventType
@@ -120,6 +129,9 @@ class LocalEngine:
     hold for a while (``cool_down``), and how many slots it may wait for at once
     (``max_waits``).  Bookings do not count.  A request may bring a `Quota` of its own.
 
+    The latest events are kept for subscribers that come back, as many as ``backlog``: see
+    `SlotEngine.subscribe`.
+
     Raises `InvalidField` if those durations contradict each other.
     """
 
@@ -138,9 +150,12 @@ class LocalEngine:
         max_lapses: int | None = None,
         cool_down: timedelta = timedelta(minutes=5),
         max_waits: int | None = None,
+        backlog: int = 1024,
         clock: Clock | None = None,
         new_uid: Callable[[int], str] = new_uid_in,
     ) -> None:
+        if backlog != 0 and not is_count(backlog):
+            raise InvalidField("backlog", f"must be a number of events, not {backlog!r}")
         self.terms = Terms(
             default_ttl=duration_us(default_ttl, "default_ttl"),
             shortest_ttl=duration_us(min_ttl, "min_ttl"),
@@ -167,6 +182,8 @@ class LocalEngine:
         """When the sweeper wakes by itself: it is woken (`wake`) for what is due before."""
         self.wake: Callable[[], None] = _nobody_sleeps
         self.feeds: list[Feed] = []
+        self._history = urandom(HISTORY_LENGTH)
+        self._backlog = Backlog(backlog)
         self._events: list[Event] = []
         """Those of the step that is under way."""
         self._keep: Callable[[Changes], None] | None = None
@@ -930,8 +947,8 @@ class LocalEngine:
         A booking is kept until this is asked for: whoever runs an engine for long
         should, now and then.  One is over when nothing that it takes reaches beyond
         ``before``: no buffer, and no day, week, month or year of a limit towards
-        which it counts.  Then it is as if it had never been, but that its key is
-        remembered until a day after its making; nobody is told.  Whose turn it is in a group is
+        which it counts.  Subscribers are told.  Then it is as if it had never been, but that its
+        key is remembered until a day after its making.  Whose turn it is in a group is
         counted from the bookings that are left.
 
         >>> from datetime import UTC
@@ -1256,9 +1273,25 @@ class LocalEngine:
             self.wakes_at = due
             self.wake()
 
+    def position(self) -> Position:
+        """Return the place in the stream of events after the latest change."""
+        return Position(self._history, self.terms.shard, self.ledger.state.seq)
+
+    def missed_after(self, cursor: str) -> list[Event]:
+        """Return all events after a cursor.  O(backlog).
+
+        Raises `CursorExpired`, or `InvalidField` for what is no cursor.
+        """
+        position = position_of(cursor)
+        if position[:2] != self.position()[:2]:
+            raise CursorExpired
+        return self._backlog.after(position.seq, self.ledger.state.seq)
+
     def add_feed(self, feed: Feed) -> None:
         """Give a feed every event from now on, until it is closed."""
         self.feeds.append(feed)
+        if feed.can_resume:
+            self._backlog.open(self.ledger.state.seq)
         self.listen()
 
     def close_feeds(self, why: Callable[[], Exception | None]) -> None:
@@ -1270,27 +1303,34 @@ class LocalEngine:
     def listen(self) -> None:
         """Let the ledger tell of changes while somebody wants to know."""
         self.feeds = [feed for feed in self.feeds if not feed.closed]
-        self.ledger.on_change = self._show if self.feeds else None
-        self.ledger.on_step = self._tell if self.feeds or self._keep else None
+        wanted = self.feeds or self._backlog.is_open
+        self.ledger.on_change = self.ledger.on_forget = self._show if wanted else None
+        self.ledger.on_step = self._tell if wanted or self._keep else None
 
-    def _show(self, change: ReservationChange, entry: Entry) -> None:
+    def _show(self, change: ReservationChange | Forgotten, entry: Entry) -> None:
         """Note a change for subscribers, with the reservation as the change leaves it."""
-        event = Event(change.verb, from_us(change.at), Reservation(entry, change.at))
-        self._events.append(event)
+        seq = change.seq
+        # Of several with one number, it is only from the last that one can go on.
+        is_last = not isinstance(change, Forgotten) or entry.uid == change.uids[-1]
+        position = Position(self._history, self.terms.shard, seq if is_last else seq - 1)
+        one = Reservation(entry, change.at)
+        self._events.append(Event(change.verb, from_us(change.at), one, seq, position))
 
     def _tell(self, changes: Changes) -> None:
         """Tell what was done in a step."""
         if self._keep is not None:
             self._keep(changes)
         events, self._events = self._events, []
+        backlog, heard = self._backlog, any(feed.can_resume for feed in self.feeds)
         unheard = False
         for event in events:
+            backlog.add(event, heard=heard)
             for feed in self.feeds:
                 if feed.closed:
                     unheard = True
                 else:
                     feed.publish(event)
-        if unheard:
+        if unheard or not (self.feeds or backlog.is_open):
             self.listen()
 
 

@@ -169,6 +169,9 @@ class Watch:
     def _take(self, event: Event) -> None:
         self.seen += 1
         one = event.reservation
+        if event.verb is Verb.FORGET:
+            self._take_forgotten(one)
+            return
         before = self.reservations.get(one.uid)
         self._check_order(event)
         self._check_step(event, before)
@@ -183,6 +186,13 @@ class Watch:
         if event.verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE}:
             self._check_room(event)
         self._stand(one)
+
+    def _take_forgotten(self, one: Reservation) -> None:
+        if not self._may_be_forgotten(one):
+            self._break("kept", one, "was forgotten before it was over")
+        before = self.reservations.pop(one.uid, None)
+        if before is not None:
+            self._leave(before)
 
     def _check_order(self, event: Event) -> None:
         if event.verb is not Verb.EXPIRE:

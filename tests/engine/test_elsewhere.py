@@ -727,7 +727,7 @@ def young_objects() -> Iterator[None]:
 @pytest.mark.parametrize("here", ["asyncio", "trio"])
 def test_a_stream_that_is_dropped_is_forgotten(here: str, young_objects: None) -> None:
     async def main() -> None:
-        async with SlotEngine(clock=SimClock(NOW)) as engine:
+        async with SlotEngine(clock=SimClock(NOW), backlog=0) as engine:
             engine.add_resource("room")
             engine.subscribe()
             events = engine.subscribe()

@@ -324,14 +324,15 @@ async def test_a_cancelled_reader_loses_nothing(engine: SlotEngine) -> None:
     assert read == list(range(1, last + 1))
 
 
-async def test_no_event_is_built_while_nobody_listens(engine: SlotEngine) -> None:
-    ledger = engine.ledger
-    assert ledger.on_change is None
-    with engine.subscribe(), engine.subscribe() as second:
-        assert ledger.on_change is not None
-        second.close()
-        assert ledger.on_change is not None
-    assert ledger.on_change is None
+async def test_no_event_is_built_while_nobody_listens(clock: SimClock) -> None:
+    async with SlotEngine(clock=clock, backlog=0) as engine:
+        ledger = engine.ledger
+        assert ledger.on_change is None
+        with engine.subscribe(), engine.subscribe() as second:
+            assert ledger.on_change is not None
+            second.close()
+            assert ledger.on_change is not None
+        assert ledger.on_change is None
 
 
 @pytest.mark.parametrize("size", [0, -1])

@@ -30,6 +30,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.core.ledger.keys import digest
+from slotengine.engine.events import Position
 from slotengine.engine.values import asked_by
 
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -88,7 +89,7 @@ async def test_a_reservation_is_the_same_after_a_journey(
         assert arrived == one
         assert hash(arrived) == hash(one)
         assert repr(arrived) == repr(one)
-        event = Event(Verb.RESERVE, START, one)
+        event = Event(Verb.RESERVE, START, one, 7, Position(bytes(8), 0, 7))
         assert journey(event) == event
 
 

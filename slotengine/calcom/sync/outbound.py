@@ -107,6 +107,8 @@ class Outbound:
             if isinstance(event, Lagged):
                 await self.enqueue_all()
                 continue
+            if event.verb is Verb.FORGET:  # it is over, there as well
+                continue
             tracked = self._index.by_uid.get(event.reservation.uid)
             if tracked is None:
                 await self._engine.run(partial(self.adopt, event.reservation))

@@ -30,6 +30,7 @@ from slotengine.core.ledger.reservation import (
     CONFIRM,
     EXPIRE,
     EXTEND,
+    FORGET,
     MOVE,
     REINSTATE,
     RELEASE,
@@ -207,14 +208,18 @@ class Annotated(NamedTuple):
 class Forgotten(NamedTuple):
     """Bookings that were over by a moment, ``before``, were forgotten on request.
 
-    No change that an event tells of, but it has to be kept: others may have been given since
-    what those took.
+    Others may have been given since what those took.
     """
 
     seq: int
     at: int
     before: int
     uids: tuple[str, ...]
+
+    @property
+    def verb(self) -> Verb:
+        """What was done."""
+        return FORGET
 
 
 class BusyImported(NamedTuple):

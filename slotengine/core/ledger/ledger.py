@@ -26,6 +26,7 @@ from slotengine.core.ledger.changes import (
     Changes,
     Decision,
     Expired,
+    Forgotten,
     ReservationChange,
     Reserved,
     Waits,
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
     from slotengine.core.time.schedule import Windows
 
     OnChange = Callable[[ReservationChange, Entry], None]
+    OnForget = Callable[[Forgotten, Entry], None]
     OnStep = Callable[[Changes], None]
 
 
@@ -161,6 +163,8 @@ class Ledger:
         """Shown each reservation right after a change of it, in the middle of a step.
 
         It may look at that one, and at nothing else, and must not raise."""
+        self.on_forget: OnForget | None = None
+        """Shown each booking right before it is forgotten, in the same way."""
         self.on_step: OnStep | None = None
         """Told all changes of each step once, when it is done.
 
@@ -218,6 +222,9 @@ class Ledger:
         if state.waiting:
             state.waitlist.on_changes(changes, state.entries)
         for change in changes:
+            if self.on_forget is not None and isinstance(change, Forgotten):
+                for uid in change.uids:
+                    self.on_forget(change, state.entries[uid])
             apply(state, change)
             if look is not None and change.__class__ in RESERVATION_CHANGES:
                 uid = change.uid  # type: ignore[union-attr]  # the class says that it has one

@@ -62,6 +62,8 @@ class Verb(_Fast):
     CANCEL = "cancel"
     ANNOTATE = "annotate"
     """Its metadata, details or tags are replaced."""
+    FORGET = "forget"
+    """A booking that is over is forgotten on request.  That is told, and is no change of it."""
     REPLACE = "replace"
     """Another one is made in its place.  What is told is its release, or cancellation, and then
     that the other one is reserved."""
@@ -92,6 +94,7 @@ RELEASE: Final = Verb.RELEASE
 EXPIRE: Final = Verb.EXPIRE
 CANCEL: Final = Verb.CANCEL
 ANNOTATE: Final = Verb.ANNOTATE
+FORGET: Final = Verb.FORGET
 REPLACE: Final = Verb.REPLACE
 
 NEXT: Final[dict[State, dict[Verb, State]]] = {
