@@ -243,6 +243,8 @@ class Watch:
 
     def _check_room(self, event: Event) -> None:
         one = event.reservation
+        if self._is_adopted(one):
+            return  # whatever is in its way
         for claim in one.claims:
             span = _occupied(one, claim)
             there = [
@@ -259,6 +261,15 @@ class Watch:
                     self._break("capacity", one, f"{units} units from {start} to {end}")
             if self._engine.ledger.resource(claim.resource).is_busy(*map(_us, span)):
                 self._break("imported", one)
+
+    def _is_adopted(self, one: Reservation) -> bool:
+        """Return whether a reservation was confirmed in the step that made it, and replaces none.
+
+        Events are published at the end of their step.
+        """
+        entry = self._engine.ledger.state.entries.get(one.uid)
+        new = one.version == 1 and one.replaces is None
+        return new and entry is not None and entry.state is State.CONFIRMED
 
     def _may_stand(self, other: Reservation, at: datetime) -> bool:
         """Return whether another reservation takes units, going by the events so far.

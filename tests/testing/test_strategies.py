@@ -24,6 +24,7 @@ from slotengine.testing.internal import strategies as ledger_strategies
 from slotengine.testing.internal.actions import is_series, with_uids
 from slotengine.testing.internal.engine_calls import in_engine
 from slotengine.testing.internal.naive_calls import in_model
+from slotengine.testing.internal.naive_configuration import number_settings
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from tests.engine.callers import RESOURCES, TERMS, engine_on
 
@@ -56,6 +57,7 @@ def test_an_engine_answers_as_the_model_does(backend: str, life: list[tuple[int,
     engine is watched.
     """
     naive = NaiveLedger(TERMS, dict(RESOURCES))
+    number_settings(naive)
     clock = SimClock(from_us(0))
     numbers = count(1)
 

@@ -118,6 +118,19 @@ async def test_what_is_adopted_may_stand_beyond_what_there_is(clock: SimClock) -
             watch.check()
 
 
+async def test_what_is_adopted_may_stand_in_busy_time_and_beyond_the_seats(
+    clock: SimClock,
+) -> None:
+    seats = Seats(2, 2)
+    seat = Request(START, HALF_HOUR, (Claim("room"),), event_type="course", seats=seats, past=True)
+    async with engine_on(clock) as engine:
+        with attach(engine) as watch:
+            await engine.replace_busy("feed", {"room": [(START, START + HALF_HOUR)]})
+            await engine.adopt(seat)
+            await engine.adopt(seat)
+            assert watch.seen == 4
+
+
 async def test_room_for_a_change_of_the_configuration_may_be_made_out_of_turn(
     clock: SimClock,
 ) -> None:

@@ -20,16 +20,26 @@ from slotengine.core.ledger.commands import (
     ANY,
     EACH,
     ONE,
+    Adopt,
     Annotate,
     Cancel,
     Choice,
     Command,
     Confirm,
     Extend,
+    ImportBusy,
     Move,
     Release,
     Replace,
     Reserve,
+)
+from slotengine.core.ledger.config import (
+    Configure,
+    Kind,
+    Put,
+    ResourceConfig,
+    Retire,
+    SettingChange,
 )
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal
@@ -122,10 +132,9 @@ tag_lists: st.SearchStrategy[tuple[str, ...]] = st.sampled_from(((), ("vip",), (
 """Tags of reservations; mostly some."""
 
 
-@st.composite
 def commands(
-    draw: st.DrawFn, resources: Mapping[str, int], uids: Sequence[str], *, last: int = 10
-) -> Command:
+    resources: Mapping[str, int], uids: Sequence[str], *, last: int = 10
+) -> st.SearchStrategy[Command]:
     """Commands for the ``resources``, given with their capacities, and about the ``uids``.
 
     What is made has no uid yet.
@@ -134,31 +143,57 @@ def commands(
     >>> find(commands({"room-1": 1}, ["a"]), lambda one: isinstance(one, Confirm)).uid
     'a'
     """
-    kind = draw(st.sampled_from(KINDS))
-    if kind is Reserve:
-        return draw(reserves(resources, last=last))
-    uid, version = draw(st.sampled_from(uids)), draw(versions)
+    uid, no_uid = st.sampled_from(uids), st.just("")
     request = proposals(resources, with_key=False, last=last)
-    match kind:
-        case _ if kind is Extend:
-            return Extend(uid, draw(ttls), version)
-        case _ if kind is Confirm:
-            return Confirm(uid, draw(st.booleans()), version, draw(st.booleans()))
-        case _ if kind is Annotate:
-            return Annotate(uid, tags=draw(tag_lists), version=version)
-        case _ if kind is Replace:
-            return Replace(uid, draw(request), "", version)
-        case _ if kind is Move:
-            return draw(moves(resources, uid, version, last=last))
-    assert kind is Release or kind is Cancel
-    return kind(uid, version)
+    kinds: dict[type, st.SearchStrategy[Command]] = {
+        Reserve: reserves(resources, last=last),
+        Adopt: st.builds(Adopt, request.map(_as_it_stands), no_uid),
+        Move: moves(resources, uid, last=last),
+        Extend: st.builds(Extend, uid, ttls, versions),
+        Confirm: st.builds(Confirm, uid, st.booleans(), versions, st.booleans()),
+        Release: st.builds(Release, uid, versions),
+        Cancel: st.builds(Cancel, uid, versions),
+        Annotate: st.builds(Annotate, uid, tags=tag_lists, version=versions),
+        Replace: st.builds(Replace, uid, request, no_uid, versions),
+        ImportBusy: imports(resources, last=last),
+        Configure: st.builds(Configure, setting_changes(resources).map(_alone), st.booleans()),
+    }
+    return st.sampled_from(KINDS).flatmap(kinds.__getitem__)
 
 
 KINDS: Final = (
-    *(Reserve,) * 6,
+    *(Reserve,) * 8,
     *(Move, Move, Extend, Confirm, Confirm, Release, Cancel, Annotate, Replace),
+    *(Adopt, ImportBusy, Configure),
 )
 """The kinds of `commands`, by how often they come."""
+
+
+@st.composite
+def imports(draw: st.DrawFn, resources: Mapping[str, int], *, last: int = 10) -> ImportBusy:
+    """Commands that import busy time from one of two sources, for some of the resources."""
+    names = draw(st.lists(st.sampled_from(list(resources)), max_size=2, unique=True))
+    busy = tuple((name, (draw(spans(last=last)),)) for name in names)
+    return ImportBusy(draw(st.sampled_from(("calendar", "feed"))), busy)
+
+
+@st.composite
+def setting_changes(draw: st.DrawFn, resources: Mapping[str, int]) -> SettingChange:
+    """Changes of a resource: of how many units there are, or whether it is retired."""
+    name, version = draw(st.sampled_from(list(resources))), draw(versions)
+    if draw(st.integers(0, 3)) == 0:
+        return Retire(Kind.RESOURCE, name, draw(st.booleans()), version)
+    config = ResourceConfig(draw(st.integers(1, resources[name] + 1)))
+    return Put(Kind.RESOURCE, name, config, version)
+
+
+def _alone(change: SettingChange) -> tuple[SettingChange]:
+    return (change,)
+
+
+def _as_it_stands(request: Proposal) -> Proposal:
+    """Return a request of something that stands elsewhere: no hours are asked."""
+    return request._replace(closed=None)
 
 
 @st.composite
@@ -182,13 +217,13 @@ def reserves(draw: st.DrawFn, resources: Mapping[str, int], *, last: int = 10) -
 def moves(
     draw: st.DrawFn,
     resources: Mapping[str, int],
-    uid: str,
-    version: int | None,
+    uids: st.SearchStrategy[str],
     *,
     last: int = 10,
 ) -> Move:
     """Commands that move a reservation, to one thing or to any of several."""
     several, renew = draw(_several(resources, last)), draw(st.booleans())
+    uid, version = draw(uids), draw(versions)
     if draw(st.booleans()):
         return Move(uid, several[:1], renew, None, version)
     return Move(uid, several, renew, Choice(draw(st.sampled_from(Policy))), version)
