@@ -227,7 +227,7 @@ class SlotEngine:
         self._closed = True
         self.local.read_clock = self._refuse
         _running.discard(self)
-        self.local.close_feeds(lambda: None if crash is None else self._why_closed())
+        self.local.publisher.close_feeds(lambda: None if crash is None else self._why_closed())
         self.sleeping.close(self._why_closed)
 
     def _why_closed(self) -> EngineClosed:
@@ -547,12 +547,12 @@ class SlotEngine:
 
         Raises `InvalidField` for what is no cursor, and `EngineClosed`.
         """
-        local = self.local
-        local.read_clock()  # refuse when closed: such a stream would never end
-        missed = [] if after is None else local.missed_after(after)
-        start = local.position() if after is None else position_of(after)
-        subscription = Subscription(buffer, self._check_here, local.listen, start, missed)
-        local.add_feed(subscription.feed)
+        self.local.read_clock()  # refuse when closed: such a stream would never end
+        publisher = self.local.publisher
+        missed = [] if after is None else publisher.missed_after(after)
+        start = publisher.position() if after is None else position_of(after)
+        subscription = Subscription(buffer, self._check_here, publisher.listen, start, missed)
+        publisher.add_feed(subscription.feed)
         return subscription
 
     def statistics(self) -> Statistics:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from os import urandom
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from slotengine.core.ledger.changes import Changes, Forgotten, ReservationChange, Waits
+from slotengine.core.ledger.changes import Changes, Waits
 from slotengine.core.ledger.checks import check_name, check_text, is_count
 from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.commands import (
@@ -42,15 +41,7 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.time.instant import DAY, FIRST_US, duration_us, from_us, span_us, to_us
 from slotengine.engine.clock import Clock, SystemClock
-from slotengine.engine.events import (
-    HISTORY_LENGTH,
-    Backlog,
-    Event,
-    Feed,
-    Observer,
-    Position,
-    position_of,
-)
+from slotengine.engine.events import Event, Observer
 from slotengine.engine.inputs import (
     busy_spans_of,
     checked,
@@ -62,6 +53,7 @@ from slotengine.engine.inputs import (
     value_of,
 )
 from slotengine.engine.listing import ReservationPage, ReservationQuery
+from slotengine.engine.publisher import Publisher
 from slotengine.engine.requests import AllOf, EachOf, OneOf, SlotQuery
 from slotengine.engine.uids import new_uid_in
 from slotengine.engine.values import (
@@ -84,7 +76,7 @@ from slotengine.engine.values import (
     texts_of,
     ttl_us,
 )
-from slotengine.errors import CursorExpired, InvalidField, Refused, SlotError, UnknownReservation
+from slotengine.errors import InvalidField, Refused, SlotError, UnknownReservation
 
 if TYPE_CHECKING:
     from slotengine.core.offer.event_type import EventType
@@ -181,12 +173,8 @@ class LocalEngine:
         self.wakes_at = FIRST_US
         """When the sweeper wakes by itself: it is woken (`wake`) for what is due before."""
         self.wake: Callable[[], None] = _nobody_sleeps
-        self.feeds: list[Feed] = []
-        self._history = urandom(HISTORY_LENGTH)
-        self._backlog = Backlog(backlog)
-        self._events: list[Event] = []
-        """Those of the step that is under way."""
-        self._keep: Callable[[Changes], None] | None = None
+        self.publisher = Publisher(self.ledger, backlog)
+        """Tells subscribers, observers and the journal."""
         self.refused = 0
         """How many requests were refused, immediately or after a wait."""
 
@@ -1067,7 +1055,8 @@ class LocalEngine:
     def statistics(self) -> Statistics:
         """Return how the engine is doing, at this moment.  O(subscribers)."""
         tally = self.ledger.tally()
-        self.listen()
+        self.publisher.listen()
+        feeds = self.publisher.feeds
         now = self.ledger.look(self.clock.now())
         late = max(0, now - self.ledger.state.next_expiry()) if tally.held else 0
         return Statistics(
@@ -1080,8 +1069,8 @@ class LocalEngine:
             refused=self.refused,
             expired=tally.expired,
             overdue=timedelta(0, 0, late),
-            subscribers=len(self.feeds),
-            missed=sum(feed.missed for feed in self.feeds),
+            subscribers=len(feeds),
+            missed=sum(feed.missed for feed in feeds),
             waiting=len(self.ledger.waitlist),
         )
 
@@ -1110,11 +1099,11 @@ class LocalEngine:
         >>> stop()
         """
         observer = Observer(listen)
-        self.add_feed(observer)
+        self.publisher.add_feed(observer)
 
         def stop() -> None:
             observer.close()
-            self.listen()
+            self.publisher.listen()
 
         return stop
 
@@ -1127,8 +1116,7 @@ class LocalEngine:
         """
         if not callable(keep):
             raise InvalidField("keep", f"must be a function of changes, not {keep!r}")
-        self._keep = keep
-        self.listen()
+        self.publisher.record(keep)
 
     def replay(self, steps: Iterable[Changes]) -> None:
         """Carry out recorded steps again, in order: nothing is decided, and nobody is told.
@@ -1272,66 +1260,6 @@ class LocalEngine:
         if due < self.wakes_at:
             self.wakes_at = due
             self.wake()
-
-    def position(self) -> Position:
-        """Return the place in the stream of events after the latest change."""
-        return Position(self._history, self.terms.shard, self.ledger.state.seq)
-
-    def missed_after(self, cursor: str) -> list[Event]:
-        """Return all events after a cursor.  O(backlog).
-
-        Raises `CursorExpired`, or `InvalidField` for what is no cursor.
-        """
-        position = position_of(cursor)
-        if position[:2] != self.position()[:2]:
-            raise CursorExpired
-        return self._backlog.after(position.seq, self.ledger.state.seq)
-
-    def add_feed(self, feed: Feed) -> None:
-        """Give a feed every event from now on, until it is closed."""
-        self.feeds.append(feed)
-        if feed.can_resume:
-            self._backlog.open(self.ledger.state.seq)
-        self.listen()
-
-    def close_feeds(self, why: Callable[[], Exception | None]) -> None:
-        """Tell every feed that there will be no more, each by an error of its own."""
-        for feed in self.feeds:
-            feed.close(why())
-        self.feeds.clear()
-
-    def listen(self) -> None:
-        """Let the ledger tell of changes while somebody wants to know."""
-        self.feeds = [feed for feed in self.feeds if not feed.closed]
-        wanted = self.feeds or self._backlog.is_open
-        self.ledger.on_change = self.ledger.on_forget = self._show if wanted else None
-        self.ledger.on_step = self._tell if wanted or self._keep else None
-
-    def _show(self, change: ReservationChange | Forgotten, entry: Entry) -> None:
-        """Note a change for subscribers, with the reservation as the change leaves it."""
-        seq = change.seq
-        # Of several with one number, it is only from the last that one can go on.
-        is_last = not isinstance(change, Forgotten) or entry.uid == change.uids[-1]
-        position = Position(self._history, self.terms.shard, seq if is_last else seq - 1)
-        one = Reservation(entry, change.at)
-        self._events.append(Event(change.verb, from_us(change.at), one, seq, position))
-
-    def _tell(self, changes: Changes) -> None:
-        """Tell what was done in a step."""
-        if self._keep is not None:
-            self._keep(changes)
-        events, self._events = self._events, []
-        backlog, heard = self._backlog, any(feed.can_resume for feed in self.feeds)
-        unheard = False
-        for event in events:
-            backlog.add(event, heard=heard)
-            for feed in self.feeds:
-                if feed.closed:
-                    unheard = True
-                else:
-                    feed.publish(event)
-        if unheard or not (self.feeds or backlog.is_open):
-            self.listen()
 
 
 def _nobody_sleeps() -> None:

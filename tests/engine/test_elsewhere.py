@@ -743,7 +743,7 @@ def test_a_stream_that_is_dropped_is_forgotten(here: str, young_objects: None) -
                 engine.subscribe()
                 gc.collect()
             await engine.extend(uid)  # they are forgotten without being asked for
-            assert engine.local.feeds == []  # statistics() forgets them
+            assert engine.local.publisher.feeds == []  # statistics() forgets them
             assert engine.ledger.on_change is None
             with pytest.raises(InvalidField):
                 engine.subscribe(buffer=0)

@@ -170,7 +170,7 @@ def sizes(engine: SlotEngine) -> dict[str, int]:
     skipped = (type, type(sizes), type(gc))
     seen: set[int] = set()
     found: dict[str, int] = {}
-    kept = engine.local.service, engine.local.feeds  # all that the engine keeps
+    kept = engine.local.service, engine.local.publisher.feeds  # all that the engine keeps
     todo: list[object] = [engine.ledger, engine.waitlist, *kept]
     while todo:
         one = todo.pop()
