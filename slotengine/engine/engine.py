@@ -450,6 +450,7 @@ class SlotEngine:
         metadata: Mapping[str, str] | None = None,
         details: str | None = None,
         tags: Iterable[str] = (),
+        requested: bool = False,
         jump: bool = False,
         command_id: CommandId | None = None,
     ) -> Reservation:
@@ -465,7 +466,7 @@ class SlotEngine:
             wanted = local.slot_request(
                 event_type, start, length, ttl, only, enforce,
                 seats=seats, holder=holder, key=key, quota=quota,
-                extra=extra_of(metadata or {}, details, tags),
+                extra=extra_of(metadata or {}, details, tags), requested=requested,
             )  # fmt: skip
             made = local.repeated(command_id)
             if made is not None:
@@ -476,7 +477,8 @@ class SlotEngine:
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,
             only=only, enforce=enforce, quota=quota,
-            metadata=metadata, details=details, tags=tags, jump=jump, command_id=command_id,
+            metadata=metadata, details=details, tags=tags, requested=requested,
+            jump=jump, command_id=command_id,
         )  # fmt: skip
 
     move_slot = _awaited(LocalEngine.move_slot)

@@ -68,6 +68,7 @@ from slotengine.engine.values import (
     demand_of,
     digest_of_any,
     extra_of,
+    flag,
     in_series,
     metadata_of,
     quota_or_none,
@@ -504,6 +505,7 @@ class LocalEngine:
         metadata: Mapping[str, str] | None = None,
         details: str | None = None,
         tags: Iterable[str] = (),
+        requested: bool = False,
         jump: bool = False,
         command_id: CommandId | None = None,
     ) -> Reservation:
@@ -516,6 +518,9 @@ class LocalEngine:
         before all callers that wait, as with `reserve`; and so it has ``metadata``, ``details``
         and ``tags``.
 
+        What is ``requested`` is only kept, and occupies nothing: `confirm` decides it, by the
+        rules of then, and chooses the hosts.
+
         Raises `TooSoon`, `NotBookable`, `OutsideHours`, `LimitReached`,
         `QuotaExceeded`, `SlotTaken`, `NoSeatsLeft`, or `NoneFree` if nobody of a group can; for
         bad input `UnknownEventType`, `TooManyUnits`, `InvalidTTL`, `KeyReused`
@@ -524,7 +529,7 @@ class LocalEngine:
         ask = self.slot_request(
             event_type, start, length, ttl, only, enforce,
             seats=seats, holder=holder, key=key, quota=quota,
-            extra=extra_of(metadata or {}, details, tags),
+            extra=extra_of(metadata or {}, details, tags), requested=requested,
         )  # fmt: skip
         made = self.repeated(command_id)
         if made is not None:
@@ -813,6 +818,9 @@ class LocalEngine:
     ) -> Reservation:
         """Turn a live hold into a booking; repeating it returns the same booking.
 
+        What was requested is decided now, like something new: by the rules and hours of now,
+        limits, and what is taken or waited for.  If it is refused, it stays requested.
+
         A hold that has expired is refused, unless ``if_still_free``: then it is
         decided anew whether it can be had, in the same step, by the rules by which it
         was made: that it is not over, hours, notice, booking window and limits; and after
@@ -1062,6 +1070,7 @@ class LocalEngine:
         return Statistics(
             held=tally.held,
             confirmed=tally.confirmed,
+            requested=tally.requested,
             ended=tally.ended,
             sessions=tally.sessions,
             resources=tally.resources,
@@ -1169,6 +1178,7 @@ class LocalEngine:
         key: str | None = None,
         quota: Quota | None = None,
         extra: Extra | None = None,
+        requested: bool = False,
     ) -> SlotRequest:
         """Return what is asked for, in terms of the core.  Raises `InvalidField`."""
         return SlotRequest(
@@ -1183,6 +1193,7 @@ class LocalEngine:
             enforce,
             quota_or_none(quota),
             extra,
+            flag("requested", requested),
         )
 
     def proposal(self, request: object) -> Proposal:

@@ -114,6 +114,7 @@ class Engine(Protocol):
         metadata: Mapping[str, str] | None = None,
         details: str | None = None,
         tags: Iterable[str] = (),
+        requested: bool = False,
         jump: bool = False,
         command_id: CommandId | None = None,
     ) -> Reservation:

@@ -155,6 +155,8 @@ class Request(Ask["Reservation"]):
     """A document that is kept as it is, of at most 65,536 bytes in UTF-8."""
     tags: tuple[str, ...] = ()
     """At most 16 texts of at most 64 characters, by which it is found."""
+    requested: bool = False
+    """Whether it is only kept, occupying nothing, and decided when it is confirmed."""
 
     def __post_init__(self) -> None:
         # What is asked for must not change with a list that somebody still has.
@@ -183,6 +185,7 @@ class Request(Ask["Reservation"]):
             quota=quota_or_none(self.quota),
             demand=demand_of(self.past, self.schedule),
             extra=extra_of(self.metadata, self.details, self.tags),
+            requested=flag("requested", self.requested),
         )
 
     def _closed(self, start: int, end: int) -> tuple[str, ...] | None:
@@ -291,14 +294,19 @@ def texts_of(field: str, texts: object) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def flag(field: str, value: bool) -> bool:
+    """Return what is True or False.  Raises `InvalidField` for anything else."""
+    if value.__class__ is not bool:
+        raise InvalidField(field, f"must be True or False, not {value!r}")
+    return value
+
+
 def demand_of(past: bool, schedule: Windows | None = None) -> Demand:
     """Return what is asked of a reservation, other than one by an event type's rules.
 
     Raises `InvalidField`.
     """
-    if past.__class__ is not bool:
-        raise InvalidField("past", f"must be True or False, not {past!r}")
-    if past:
+    if flag("past", past):
         return Demand.NOTHING
     return Demand.HOURS if schedule is None else Demand.AHEAD
 
@@ -396,7 +404,8 @@ class Reservation:
     def until(self) -> datetime | None:
         """When a hold lapses, or when an ended reservation ended.
 
-        None for a booking, and for a hold that does not lapse by itself (`PENDING`).
+        None for a booking, for what is requested, and for a hold that does not lapse by itself
+        (`PENDING`).
         """
         return None if self._until == core.BOOKED_UNTIL else from_us(self._until)
 
@@ -616,6 +625,8 @@ class Statistics:
     """Holds now; those that have lapsed but were not yet marked are among them."""
     confirmed: int
     """Bookings now."""
+    requested: int
+    """What is requested now, and occupies nothing."""
     ended: int
     """Ended reservations that can still be asked about."""
     sessions: int

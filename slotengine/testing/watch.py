@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from slotengine.core.ledger.reservation import ENDED, NEXT, State, Verb
+from slotengine.core.ledger.reservation import ENDED, NEXT, NOWHERE, State, Verb
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.engine.engine import SlotEngine
 from slotengine.engine.events import Event
@@ -183,7 +183,9 @@ class Watch:
             self._ended.append(one.uid)
             self._forget(event.at)
             return
-        if event.verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE}:
+        granted = before is not None and before.state is State.REQUESTED
+        takes = granted or event.verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE}
+        if takes and one.state is not State.REQUESTED:
             self._check_room(event)
         self._stand(one)
 
@@ -224,7 +226,7 @@ class Watch:
     def _check_step(self, event: Event, before: Reservation | None) -> None:
         verb, one = event.verb, event.reservation
         if before is None:
-            if self._from_the_start or verb is Verb.RESERVE:
+            if self._from_the_start or verb in {Verb.RESERVE, Verb.REQUEST}:
                 self._check_first(event)
         elif not (verb is Verb.EXPIRE and one.uid in self._lapsed_before and _same(one, before)):
             if NEXT[before.state].get(verb) is not one.state:
@@ -238,7 +240,8 @@ class Watch:
 
     def _check_first(self, event: Event) -> None:
         verb, one = event.verb, event.reservation
-        if verb is not Verb.RESERVE or one.state is not State.HELD or one.version != 1:
+        first = {Verb.RESERVE: State.HELD, Verb.REQUEST: State.REQUESTED}
+        if first.get(verb) is not one.state or one.version != 1:
             self._break("reserved once", one, f"{verb.value} of what nobody reserved")
 
     def _check_room(self, event: Event) -> None:
@@ -354,7 +357,7 @@ class Watch:
     # --- Records -------------------------------------------------------------------------
 
     def _stand(self, one: Reservation) -> None:
-        for claim in one.claims if one.state not in ENDED else ():
+        for claim in one.claims if one.state not in NOWHERE else ():
             self._on.setdefault(claim.resource, {})[one.uid] = one
 
     def _leave(self, one: Reservation) -> None:

@@ -110,6 +110,8 @@ SAID = [
     Said("reserve_slot", ("talk", NOW), "enforce", False),
     Said("reserve_slot", ("talk", START), "quota", ONE, {"holder": "me"}),
     Said("reserve_slot", ("class", START), "quota", ONE, {"holder": "me"}),
+    Said("reserve_slot", ("talk", START), "requested", True),
+    Said("reserve_slot", ("meeting", START + HOUR), "requested", True),
     Said("reserve_slot", ("talk", START), "metadata", {"guests": "3"}),
     Said("reserve_slot", ("talk", START), "details", "{}"),
     Said("reserve_slot", ("talk", START), "tags", ["vip"]),
@@ -279,6 +281,9 @@ WRONG = [
     Said("reserve", HALL, "details", 5),
     Said("reserve_slot", ("talk", START), "metadata", ["guests"]),
     Said("reserve_slot", ("talk", START), "tags", "vip"),
+    Said("reserve_slot", ("talk", START), "requested", 1),
+    Said("reserve", (asks("hall", requested=1),), "requested", None),
+    Said("reserve", (OneOf([asks("hall", requested=True)]),), "requested", None),
     Said("reserve_slot", ("talk", START), "details", 5),
     Said("reserve", (asks("hall"),), "what", None, {"tags": ["vip"]}),
     Said("reserve", (AllOf(asks("hall")),), "requests", None),  # type: ignore[arg-type]

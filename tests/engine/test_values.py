@@ -62,7 +62,7 @@ VALUES = [
     BusySpan(START, START + HALF_HOUR, 2),
     Seats(3),
     Lagged(7),
-    Statistics(1, 2, 3, 4, 5, 6, 7, 8, timedelta(seconds=9), 10, 11, 12),
+    Statistics(1, 2, 3, 4, 5, 6, 7, 8, 9, timedelta(seconds=10), 11, 12, 13),
     State.HELD,
     Verb.REINSTATE,
     Policy.WEIGHTED,

@@ -20,11 +20,13 @@ from slotengine.core.ledger.changes import (
     Expired,
     Extended,
     Forgotten,
+    Granted,
     KeyKept,
     LapsesKept,
     Moved,
     Reinstated,
     Released,
+    Requested,
     ReservationKept,
     Reserved,
     SessionKept,
@@ -34,7 +36,16 @@ from slotengine.core.ledger.config import Configured
 from slotengine.core.ledger.expiry import life_left
 from slotengine.core.ledger.extra import NOTHING
 from slotengine.core.ledger.keys import KeyUse
-from slotengine.core.ledger.reservation import BOOKED_UNTIL, CONFIRMED, ENDED, EXPIRED, HELD, NEXT
+from slotengine.core.ledger.reservation import (
+    BOOKED_UNTIL,
+    CONFIRMED,
+    ENDED,
+    EXPIRED,
+    HELD,
+    NEXT,
+    REQUESTED,
+    Placement,
+)
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.changes import Change
@@ -65,14 +76,32 @@ def apply_reserved(state: LedgerState, change: Reserved) -> None:
         state.holders.add(entry)
     _queue(state, entry)
     if key is not None:
-        assert change.digest is not None
-        used_for = state.made_with(key)
-        if used_for is not None:  # as good as forgotten
-            used_for.key = None
-        entry.key = key
-        state.keys.add(key, KeyUse(change.digest, entry.uid, entry.created))
+        _use_key(state, entry, change)
     if state.index is not None:
         state.index.update(entry)
+
+
+def apply_requested(state: LedgerState, change: Requested) -> None:
+    entry = state.made_by(change)
+    entry.state = REQUESTED
+    state.add(entry)
+    state.wanted[entry.uid] = change.wanted
+    state.serial = entry.serial
+    if change.key is not None:
+        _use_key(state, entry, change)
+    if state.index is not None:
+        state.index.update(entry)
+
+
+def apply_granted(state: LedgerState, change: Granted) -> None:
+    entry = state.entries[change.uid]
+    del state.wanted[change.uid]
+    granted = Placement.of(entry)._replace(claims=change.claims, seats=change.seats)
+    state.slot_into(entry, granted)
+    entry.version = change.version
+    state.occupancy.put(entry)
+    _book(state, entry)
+    _changed(state, entry, change.version)
 
 
 def apply_extended(state: LedgerState, change: Extended) -> None:
@@ -83,6 +112,11 @@ def apply_extended(state: LedgerState, change: Extended) -> None:
 
 def apply_moved(state: LedgerState, change: Moved) -> None:
     entry = state.entries[change.uid]
+    if change.wanted is not None:
+        state.wanted[change.uid] = change.wanted
+        state.slot_into(entry, change)
+        _changed(state, entry, change.version)
+        return
     state.occupancy.unplace(entry)
     state.slot_into(entry, change)
     entry.version = change.version
@@ -116,13 +150,10 @@ def apply_reinstated(state: LedgerState, change: Reinstated) -> None:
 
 def apply_ended(state: LedgerState, change: Released | Cancelled) -> None:
     entry = state.entries[change.uid]
-    if entry.state is HELD:
-        state.queue.drop(entry)
+    if entry.state is REQUESTED:
+        del state.wanted[change.uid]
     else:
-        state.confirmed -= 1
-    if state.holders is not None:
-        state.holders.remove(entry)
-    state.occupancy.unplace(entry)
+        _leave(state, entry)
     entry.state = NEXT[entry.state][change.verb]
     entry.until = state.now
     if change.replaced_by is not None:
@@ -204,6 +235,9 @@ def apply_reservation_kept(state: LedgerState, change: ReservationKept) -> None:
     if change.state in ENDED:
         state.ended.append(entry)
         state.maintenance_due = min(state.maintenance_due, entry.until + state.retention)
+    elif change.state is REQUESTED:
+        assert change.wanted is not None
+        state.wanted[entry.uid] = change.wanted
     else:
         state.occupancy.put(entry)
         if change.state is HELD:
@@ -244,6 +278,29 @@ def _changed(state: LedgerState, entry: Entry, version: int) -> None:
         state.index.update(entry)
 
 
+def _leave(state: LedgerState, entry: Entry) -> None:
+    """Let a hold or a booking, which ends, stand nowhere."""
+    if entry.state is HELD:
+        state.queue.drop(entry)
+    else:
+        state.confirmed -= 1
+    if state.holders is not None:
+        state.holders.remove(entry)
+    state.occupancy.unplace(entry)
+
+
+def _use_key(state: LedgerState, entry: Entry, change: Reserved | Requested) -> None:
+    """Note what the key of a change was used for."""
+    key = change.key
+    assert key is not None
+    assert change.digest is not None
+    used_for = state.made_with(key)
+    if used_for is not None:  # as good as forgotten
+        used_for.key = None
+    entry.key = key
+    state.keys.add(key, KeyUse(change.digest, entry.uid, entry.created))
+
+
 def _book(state: LedgerState, entry: Entry) -> None:
     entry.state = CONFIRMED
     entry.until = BOOKED_UNTIL
@@ -264,6 +321,8 @@ def _requeue(state: LedgerState, entry: Entry, until: int) -> None:
 
 APPLY: Final[Mapping[type, Callable[[LedgerState, Any], None]]] = {
     Reserved: apply_reserved,
+    Requested: apply_requested,
+    Granted: apply_granted,
     Extended: apply_extended,
     Moved: apply_moved,
     Confirmed: apply_confirmed,

@@ -34,6 +34,7 @@ from slotengine.core.ledger.reservation import (
     MOVE,
     REINSTATE,
     RELEASE,
+    REQUEST,
     RESERVE,
     Claim,
     Demand,
@@ -45,6 +46,7 @@ from slotengine.core.ledger.reservation import (
 if TYPE_CHECKING:
     from slotengine.core.ledger.clients import CommandId, Outcome
     from slotengine.core.ledger.extra import Extra
+    from slotengine.core.ledger.proposal import Wanted
     from slotengine.core.ledger.quota import Quota
     from slotengine.core.time.interval import Span
     from slotengine.errors import Refused
@@ -81,6 +83,57 @@ class Reserved(NamedTuple):
         return RESERVE
 
 
+class Requested(NamedTuple):
+    """Something was requested: it is kept as it is wanted, and occupies nothing.
+
+    The fields are those of `Reserved`, but the ``claims`` are those of no pool or limit, which are
+    in ``wanted``.
+    """
+
+    seq: int
+    at: int
+    uid: str
+    version: int
+    start: int
+    end: int
+    claims: tuple[Claim, ...]
+    wanted: Wanted
+    seats: Seats | None = None
+    holder: str | None = None
+    event_type: str | None = None
+    key: str | None = None
+    digest: bytes | None = None
+    demand: Demand = ANYTHING_GOES
+    serial: int = 0
+    extra: Extra | None = None
+
+    @property
+    def verb(self) -> Verb:
+        """What was done."""
+        return REQUEST
+
+    @property
+    def quota(self) -> Quota | None:
+        """None: quotas are about holds."""
+        return None
+
+
+class Granted(NamedTuple):
+    """What was requested became a booking, with these claims and seats."""
+
+    seq: int
+    at: int
+    uid: str
+    version: int
+    claims: tuple[Claim, ...]
+    seats: Seats | None = None
+
+    @property
+    def verb(self) -> Verb:
+        """What was done."""
+        return CONFIRM
+
+
 class Extended(NamedTuple):
     """A hold lapses at another moment, ``until``."""
 
@@ -97,7 +150,10 @@ class Extended(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A hold or a booking is for another slot; the fields are those of `Reserved`."""
+    """A hold or a booking is for another slot; the fields are those of `Reserved`.
+
+    Or something else is requested; then those of `Requested`.
+    """
 
     seq: int
     at: int
@@ -110,6 +166,7 @@ class Moved(NamedTuple):
     seats: Seats | None = None
     event_type: str | None = None
     demand: Demand = ANYTHING_GOES
+    wanted: Wanted | None = None
 
     @property
     def verb(self) -> Verb:
@@ -306,6 +363,7 @@ class ReservationKept(NamedTuple):
     demand: Demand
     serial: int
     extra: Extra | None
+    wanted: Wanted | None = None
 
 
 class KeyKept(NamedTuple):
@@ -333,6 +391,8 @@ class LapsesKept(NamedTuple):
 
 ReservationChange: TypeAlias = (
     Reserved
+    | Requested
+    | Granted
     | Extended
     | Moved
     | Confirmed

@@ -116,6 +116,9 @@ class Confirm(NamedTuple):
     The rest is about one that has expired: whether to ``enforce`` what was asked of it when
     it was made, by which ``rule`` it may begin, which of its resources are ``closed``, and
     whether it may ``jump`` ahead of the commands that wait.
+
+    What was requested is decided now: by the ``request`` if its rules were worked out anew, else
+    as it is kept.
     """
 
     uid: str
@@ -126,6 +129,7 @@ class Confirm(NamedTuple):
     closed: Collection[str] = ()
     jump: bool = False
     client: CommandId | None = None
+    request: Proposal | None = None
 
 
 class Release(NamedTuple):

@@ -26,9 +26,11 @@ from slotengine.core.ledger.changes import (
     Decision,
     Extended,
     Forgotten,
+    Granted,
     Moved,
     Reinstated,
     Released,
+    Requested,
     Reserved,
 )
 from slotengine.core.ledger.checks import check_key, check_name, is_count
@@ -62,7 +64,7 @@ from slotengine.core.ledger.extra import (
 )
 from slotengine.core.ledger.maintenance import expiries
 from slotengine.core.ledger.policy import Policy, by_preference
-from slotengine.core.ledger.proposal import Proposal, Slotted
+from slotengine.core.ledger.proposal import Proposal, Slotted, Wanted
 from slotengine.core.ledger.quota import Quota, stricter
 from slotengine.core.ledger.repeats import decide_once
 from slotengine.core.ledger.reservation import (
@@ -181,6 +183,11 @@ def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
     known = _known_request(state, proposal, now)
     if known is not None:
         return Decision((), (known.uid,))
+    if proposal.requested:
+        check_not_retired(state, proposal.event_type)
+        expired = expiries(state, _lapsed_with(state, uid, proposal.key, now), now)
+        seq = state.seq + len(expired) + 1
+        return Decision((*expired, _requested(proposal, uid, now, seq, state.serial + 1)), (uid,))
     check_ttl_of(state, proposal.ttl, proposal.quota)
     view = state.occupancy.view(now, ticket=ticket)
     try:
@@ -199,7 +206,7 @@ def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
 def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     proposals, uids = command.requests, command.uids
     _check_batch(state, proposals, uids, now)
-    changes: list[Reserved] = []
+    changes: list[Reserved | Requested] = []
     answers: list[str | Refused] = []
     lapsed: list[Entry] = []
     batch = Batch()
@@ -210,6 +217,14 @@ def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -
             known = _known_request(state, proposal, now)
             if known is not None:
                 answers.append(known.uid)
+                continue
+            nth = len(changes) + 1
+            if proposal.requested:
+                check_not_retired(state, proposal.event_type)
+                lapsed += _lapsed_with(state, uids[i], proposal.key, now)
+                seq, serial = state.seq + nth, state.serial + nth
+                changes.append(_requested(proposal, uids[i], now, seq, serial))
+                answers.append(uids[i])
                 continue
             try:
                 slot = _decide_new(state, proposal, view)
@@ -222,12 +237,10 @@ def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -
                 answers.append(refusal)
                 continue
             lapsed += _lapsed_before_new(state, slot, uids[i], proposal.holder, proposal.key, view)
-            nth = len(changes) + 1
-            changes.append(
-                _reserved(proposal, slot, uids[i], now, state.seq + nth, state.serial + nth)
-            )
+            change = _reserved(proposal, slot, uids[i], now, state.seq + nth, state.serial + nth)
+            changes.append(change)
             answers.append(uids[i])
-            entry = state.made_by(changes[-1])
+            entry = state.made_by(change)
             joined = None if entry.seats is None else view.session(Placement.of(entry))
             batch.add(entry, joined)
     except SlotError as error:
@@ -260,6 +273,7 @@ def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
     candidates, (uid,), _, choice, key, digest = command[:6]
     check_uid(state, uid, now)
     _check_candidates(state, candidates, choice)
+    _check_not_requested(candidates)
     if any(proposal.key is not None for proposal in candidates):
         raise InvalidField("key", "belongs to the whole call, not to one candidate")
     check_key(key, digest)
@@ -285,6 +299,7 @@ def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
 def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
     proposal, uid = command[:2]
     check_uid(state, uid, now)
+    _check_not_requested((proposal,))
     seats = proposal.seats
     if isinstance(seats, Seats) and is_count(seats.total) and is_count(seats.wanted):
         proposal = proposal._replace(seats=Seats(max(seats), seats.wanted))
@@ -307,8 +322,11 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
         check_proposal(state, candidates[0])
     else:
         _check_candidates(state, candidates, choice)
+    _check_not_requested(candidates)
     entry = known(state, uid, now)
     admits(entry, MOVE, now, version)
+    if entry.state is State.REQUESTED:
+        return _decide_to_want(state, entry, command, now)
     renew = renew and entry.state is HELD
     keep = [claim.resource for claim in entry.all_claims()]
     view = state.occupancy.view(now, entry, keep=keep, ticket=AHEAD if jump else NEWCOMER)
@@ -344,6 +362,7 @@ def decide_replace(state: LedgerState, command: Replace, now: int) -> Decision:
     uid, request, new_uid, version, jump, _ = command
     check_uid(state, new_uid, now)
     check_proposal(state, request)
+    _check_not_requested((request,))
     before = _known_request(state, request, now)
     if before is not None:
         return Decision((), (before.uid,))
@@ -399,11 +418,62 @@ def decide_confirm(state: LedgerState, command: Confirm, now: int) -> Decision:
         return _decide_reinstate(state, entry, command, now)
     if not admits(entry, CONFIRM, now, version):
         return Decision((), (uid,))
+    if entry.state is State.REQUESTED:
+        return _decide_grant(state, entry, command, now)
     expired: tuple[Change, ...] = ()
     if state.holders is not None:
         expired = expiries(state, _forgiven(entry, state.holders, now), now)
     change = Confirmed(state.seq + len(expired) + 1, now, uid, entry.version + 1)
     return Decision((*expired, change), (uid,))
+
+
+def _decide_grant(state: LedgerState, entry: Entry, command: Confirm, now: int) -> Decision:
+    """Decide what was requested, as something new."""
+    proposal = command.request or _as_wanted(state, entry, command)
+    check_not_retired(state, entry.event_type)
+    state.occupancy.check(proposal)  # resources may be removed, or have less, by now
+    if command.enforce:
+        _check_ahead(proposal, now)
+    view = state.occupancy.view(now, ticket=AHEAD if command.jump else NEWCOMER)
+    proposal = admitted(state, proposal, view)
+    slot = state.occupancy.decide(proposal, view)
+    expired = expiries(state, _lapsed_before(state, slot, None, view), now)
+    seq, version = state.seq + len(expired) + 1, entry.version + 1
+    granted = Granted(seq, now, entry.uid, version, slot.claims, slot.seats)
+    return Decision((*expired, granted), (entry.uid,))
+
+
+def _as_wanted(state: LedgerState, entry: Entry, command: Confirm) -> Proposal:
+    """Propose what was requested as it is kept, but for limits that are there no more."""
+    wanted = state.wanted[entry.uid]
+    limits = tuple(one for one in wanted.limits if one.resource in state.occupancy.limits)
+    return Proposal(
+        entry.start,
+        entry.end,
+        entry.all_claims(),
+        ttl=0,
+        event_type=entry.event_type,
+        seats=entry.seats,
+        pools=wanted.pools,
+        limits=limits,
+        closed=wanted.closed if command.enforce else (),
+        hosts=wanted.hosts,
+        demand=entry.demand,
+    )
+
+
+def _decide_to_want(state: LedgerState, entry: Entry, command: Move, now: int) -> Decision:
+    """Let something else be requested; nothing of it is decided."""
+    if command.choice is not None:  # between candidates it would have to be decided now
+        raise WrongState(entry.uid, entry.state.value, MOVE.value)
+    (proposal,) = command.candidates
+    check_not_retired(state, proposal.event_type)
+    change = Moved(
+        state.seq + 1, now, entry.uid, entry.version + 1, entry.until, proposal.start,
+        proposal.end, proposal.claims, proposal.seats, proposal.event_type, proposal.demand,
+        Wanted.of(proposal),
+    )  # fmt: skip
+    return Decision((change,), (entry.uid,))
 
 
 def _decide_reinstate(state: LedgerState, entry: Entry, command: Confirm, now: int) -> Decision:
@@ -551,11 +621,15 @@ def _lapsed_before_new(
     """
     if view.swept:
         return []
-    lapsed = _lapsed_before(state, slot, holder, view)
-    for one in (state.entries.get(uid), None if key is None else state.made_with(key)):
-        if one is not None and one.state is HELD:
-            lapsed.append(one)
-    return lapsed
+    if view.swept:
+        return []
+    return _lapsed_before(state, slot, holder, view) + _lapsed_with(state, uid, key, view.now)
+
+
+def _lapsed_with(state: LedgerState, uid: str, key: str | None, now: int) -> list[Entry]:
+    """Return the lapsed holds with a uid or a key, which are as good as forgotten."""
+    both = state.entries.get(uid), None if key is None else state.made_with(key)
+    return [one for one in both if one is not None and one.state is HELD and one.until <= now]
 
 
 def _lapsed_before(
@@ -729,6 +803,11 @@ def admits(entry: Entry, verb: Verb, now: int, version: int | None) -> bool:
     raise kind(entry.uid, state.value, verb.value)
 
 
+def _check_not_requested(proposals: Iterable[Proposal]) -> None:
+    if any(proposal.requested for proposal in proposals):
+        raise InvalidField("requested", "is for what is reserved by itself, and not decided yet")
+
+
 def check_not_retired(state: LedgerState, event_type: str | None) -> None:
     retired = state.configuration.retired_event_types
     if retired and event_type in retired:
@@ -769,6 +848,15 @@ def _check_each(proposals: Iterable[Proposal], check: Callable[[Proposal], None]
         except SlotError as error:
             error.of_request(i)
             raise
+
+
+def _requested(proposal: Proposal, uid: str, now: int, seq: int, serial: int) -> Requested:
+    """Return the change by which something is requested."""
+    return Requested(
+        seq, now, uid, 1, proposal.start, proposal.end, proposal.claims, Wanted.of(proposal),
+        proposal.seats, proposal.holder, proposal.event_type, proposal.key, proposal.digest,
+        proposal.demand, serial, proposal.extra,
+    )  # fmt: skip
 
 
 def _reserved(

@@ -68,6 +68,7 @@ class Proposal(NamedTuple):
     A ``key`` goes with the ``digest`` of what the caller asked (`keys.digest`).
     ``quota`` is how much the holder may have, and ``rule`` says when the slot may begin; both
     are asked only if something new is made, so a repeat with the same key may have others.
+    What is ``requested`` is kept as it is wanted, and decided when it is confirmed.
     """
 
     start: int
@@ -87,6 +88,7 @@ class Proposal(NamedTuple):
     demand: Demand = ANYTHING_GOES
     rule: StartRule | None = None
     extra: Extra | None = None
+    requested: bool = False
 
     def slot(self) -> Placement:
         """Return what a reservation of this would be for."""
@@ -150,3 +152,20 @@ class Proposal(NamedTuple):
 
 Slotted = Placement | Proposal
 """Whatever says what a reservation is for: start, end, claims, event type, seats and hosts."""
+
+
+class Wanted(NamedTuple):
+    """What is kept of a request until it is confirmed, beside slot, claims and seats.
+
+    The fields are those of `Proposal`.
+    """
+
+    pools: tuple[Pool, ...] = ()
+    limits: tuple[Claim, ...] = ()
+    closed: tuple[str, ...] | None = None
+    hosts: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, proposal: Proposal) -> Wanted:
+        """Return what is kept of a proposal."""
+        return cls(proposal.pools, proposal.limits, proposal.closed, proposal.hosts)

@@ -18,12 +18,15 @@ from slotengine.core.ledger.changes import (
     BusyImported,
     Changes,
     ClientDropped,
+    Confirmed,
     Expired,
     Forgotten,
+    Granted,
     KeyKept,
     LapsesKept,
     Moved,
     Reinstated,
+    Requested,
     ReservationKept,
     Reserved,
     SessionKept,
@@ -39,7 +42,7 @@ from slotengine.core.ledger.config import (
     Setting,
     hours_in,
 )
-from slotengine.core.ledger.reservation import CONFIRMED, HELD, NEXT, Placement
+from slotengine.core.ledger.reservation import CONFIRMED, HELD, NEXT, REQUESTED, Placement
 from slotengine.core.time.schedule_text import is_schedule_text
 from slotengine.errors import ReplayError, SlotError
 
@@ -97,7 +100,7 @@ def _check(state: LedgerState, change: Any, *, in_snapshot: bool) -> None:
     else:
         _require(seq, seq == state.seq + 1, f"the change after {state.seq} must come next")
         _require(seq, change.at >= state.now, "was made before the change that comes before it")
-    if kind in RESERVATION_CHANGES and kind is not Reserved:
+    if kind in RESERVATION_CHANGES and kind not in (Reserved, Requested):
         _check_transition(state, change)
     check = CHECKS.get(kind)
     if check is not None:
@@ -127,7 +130,7 @@ def _check_transition(state: LedgerState, change: Any) -> None:
     )
 
 
-def _check_reserved(state: LedgerState, change: Reserved) -> None:
+def _check_new(state: LedgerState, change: Reserved | Requested) -> None:
     seq = change.seq
     before = state.entries.get(change.uid)
     if before is not None:
@@ -137,16 +140,52 @@ def _check_reserved(state: LedgerState, change: Reserved) -> None:
         seq, change.serial > state.serial, f"serial numbers rise: {state.serial} was used before"
     )
     _require(seq, change.key is None or change.digest is not None, "a key goes with its digest")
+
+
+def _check_reserved(state: LedgerState, change: Reserved) -> None:
+    _check_new(state, change)
     _check_slot(state, change)
 
 
-def _check_is_gone(state: LedgerState, entry: Entry, change: Reserved) -> None:
+def _check_requested(state: LedgerState, change: Requested) -> None:
+    _check_new(state, change)
+    _check_wanted(state, change)
+
+
+def _check_wanted(state: LedgerState, change: Requested | Moved) -> None:
+    seq, wanted = change.seq, change.wanted
+    assert wanted is not None
+    _require(seq, change.start < change.end, "a slot ends after its start")
+    _require(seq, bool(change.claims or wanted.pools), "a slot takes something")
+    _check_claims(state, seq, change.claims)
+    for pool in wanted.pools:
+        _check_claims(state, seq, pool.claims)
+
+
+def _check_granted(state: LedgerState, change: Granted) -> None:
+    entry = state.entries[change.uid]
+    _require(change.seq, entry.state is REQUESTED, f"{change.uid!r} was not requested")
+    _require(change.seq, bool(change.claims), "a slot takes something")
+    _check_claims(state, change.seq, change.claims)
+
+
+def _check_confirmed(state: LedgerState, change: Confirmed) -> None:
+    entry = state.entries[change.uid]
+    _require(change.seq, entry.state is HELD, f"{change.uid!r} is no hold")
+
+
+def _check_is_gone(state: LedgerState, entry: Entry, change: Reserved | Requested) -> None:
     gone = entry.state is not HELD and entry.until + state.retention <= change.at
     _require(change.seq, gone, f"there is a reservation {change.uid!r} already")
 
 
 def _check_moved(state: LedgerState, change: Moved) -> None:
     entry = state.entries[change.uid]
+    requested = entry.state is REQUESTED
+    _require(change.seq, (change.wanted is not None) == requested, "only a request wants something")
+    if requested:
+        _check_wanted(state, change)
+        return
     if entry.state is CONFIRMED:
         _require(change.seq, change.until == entry.until, "a booking does not lapse")
     _check_slot(state, change)
@@ -208,6 +247,9 @@ def _check_session_kept(state: LedgerState, change: SessionKept) -> None:
 def _check_reservation_kept(state: LedgerState, change: ReservationKept) -> None:
     seq = change.seq
     _require(seq, change.uid not in state.entries, f"{change.uid!r} is there twice")
+    _require(
+        seq, (change.wanted is not None) == (change.state is REQUESTED), "a request wants something"
+    )
     if change.state in {HELD, CONFIRMED}:
         _check_slot(state, change)
     if change.seats is not None and change.state in {HELD, CONFIRMED}:
@@ -254,6 +296,9 @@ def _needed(setting: Setting) -> Iterable[tuple[Kind, str | None, str]]:
 
 CHECKS: Final[Mapping[type, Callable[[LedgerState, Any], None]]] = {
     Reserved: _check_reserved,
+    Requested: _check_requested,
+    Granted: _check_granted,
+    Confirmed: _check_confirmed,
     Moved: _check_moved,
     Reinstated: _check_reinstated,
     Expired: _check_expired,

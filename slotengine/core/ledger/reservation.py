@@ -9,6 +9,9 @@ whether a verb is admitted in a state.
      │ └──release──▶ RELEASED        ▲
      └────expire───▶ EXPIRED ──reinstate
 
+    REQUESTED ──confirm──▶ CONFIRMED, ──release──▶ RELEASED, ──cancel──▶ CANCELLED
+
+What is requested occupies nothing: it is kept as it is wanted, and decided when it is confirmed.
 A hold is live while ``now < until``.  A hold whose ``until`` has come *is*
 expired, whether or not anybody has marked it yet: `Entry.state_at` is the rule.
 """
@@ -43,6 +46,8 @@ class State(_Fast):
     RELEASED = "released"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    REQUESTED = "requested"
+    """What is wanted is kept, and nothing is occupied: confirming it decides it."""
 
 
 class Verb(_Fast):
@@ -53,6 +58,8 @@ class Verb(_Fast):
     """
 
     RESERVE = "reserve"
+    REQUEST = "request"
+    """It is kept as it is wanted, until it is confirmed."""
     EXTEND = "extend"
     MOVE = "move"
     CONFIRM = "confirm"
@@ -84,8 +91,10 @@ class Demand(_Fast):
 ANYTHING_GOES: Final = Demand.NOTHING
 HELD: Final = State.HELD  # a module global is found faster than an enum's member
 CONFIRMED: Final = State.CONFIRMED
+REQUESTED: Final = State.REQUESTED
 EXPIRED: Final = State.EXPIRED
 RESERVE: Final = Verb.RESERVE
+REQUEST: Final = Verb.REQUEST
 EXTEND: Final = Verb.EXTEND
 MOVE: Final = Verb.MOVE
 CONFIRM: Final = Verb.CONFIRM
@@ -116,6 +125,13 @@ NEXT: Final[dict[State, dict[Verb, State]]] = {
     State.RELEASED: {Verb.ANNOTATE: State.RELEASED},
     State.EXPIRED: {Verb.REINSTATE: State.CONFIRMED},
     State.CANCELLED: {Verb.ANNOTATE: State.CANCELLED},
+    State.REQUESTED: {
+        Verb.MOVE: State.REQUESTED,
+        Verb.ANNOTATE: State.REQUESTED,
+        Verb.CONFIRM: State.CONFIRMED,
+        Verb.RELEASE: State.RELEASED,
+        Verb.CANCEL: State.CANCELLED,
+    },
 }
 """Every transition.  A pair that is not here, nor in `REPEATS`, is refused.
 
@@ -128,11 +144,16 @@ REPEATS: Final[dict[State, frozenset[Verb]]] = {
     State.RELEASED: frozenset({Verb.RELEASE}),
     State.EXPIRED: frozenset({Verb.RELEASE}),
     State.CANCELLED: frozenset({Verb.CANCEL}),
+    State.REQUESTED: frozenset(),
 }
 """Verbs that are already true of a state: accepted, and nothing changes."""
 
 ENDED: Final = frozenset({State.RELEASED, State.EXPIRED, State.CANCELLED})
 """States that occupy nothing any more."""
+
+
+NOWHERE: Final = ENDED | {State.REQUESTED}
+"""States that occupy nothing."""
 
 
 class Claim(NamedTuple):
@@ -359,7 +380,8 @@ class Entry:
         assert self.until < PENDING or self.state not in ENDED
         assert self.serial > 0
         assert self.placed or self.state is not CONFIRMED
-        assert not (self.placed and self.state in ENDED)
+        assert not (self.placed and self.state in NOWHERE)
+        assert self.until == NEVER or self.state is not REQUESTED
         assert (self.session is not None) == (self.placed and self.seats is not None)
 
 

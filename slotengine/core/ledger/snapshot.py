@@ -45,7 +45,7 @@ def snapshot(state: LedgerState) -> Iterator[Change]:
             seq, now, one.uid, one.event_type, one.start, one.end, one.claims, one.created
         )
     for entry in _entries(state):
-        yield _kept(entry, seq, now)
+        yield _kept(entry, seq, now)._replace(wanted=state.wanted.get(entry.uid))
     yield from _keys(state)
     if state.holders is not None:
         for lapses in sorted(state.holders.kept_lapses(now)):

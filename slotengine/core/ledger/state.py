@@ -11,14 +11,22 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.ledger.changes import Reserved
+from slotengine.core.ledger.changes import Requested, Reserved
 from slotengine.core.ledger.clients import Clients
 from slotengine.core.ledger.configuration import Configuration
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.keys import Keys
 from slotengine.core.ledger.occupancy import Occupancy
-from slotengine.core.ledger.reservation import CONFIRMED, ENDED, HELD, Claim, Entry, Reservable
+from slotengine.core.ledger.reservation import (
+    CONFIRMED,
+    ENDED,
+    HELD,
+    REQUESTED,
+    Claim,
+    Entry,
+    Reservable,
+)
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.timeline import START_OF_TIME
 from slotengine.core.ledger.uids import count_in, serial_of
@@ -27,7 +35,8 @@ from slotengine.core.ledger.waitlist import Waitlist
 if TYPE_CHECKING:
     from slotengine.core.ledger.changes import Moved, ReservationKept
     from slotengine.core.ledger.index import Index
-    from slotengine.core.ledger.proposal import Slotted
+    from slotengine.core.ledger.proposal import Slotted, Wanted
+    from slotengine.core.ledger.reservation import Placement
 
 
 class Tally(NamedTuple):
@@ -36,6 +45,8 @@ class Tally(NamedTuple):
     held: int
     """Holds; those that lapsed but were not marked yet are among them."""
     confirmed: int
+    requested: int
+    """What is wanted, and occupies nothing."""
     ended: int
     """Released, expired and cancelled reservations that can still be asked about."""
     sessions: int
@@ -77,6 +88,7 @@ class LedgerState:
         "terms",
         "waiting",
         "waitlist",
+        "wanted",
     )
 
     def __init__(self, terms: Terms | None = None) -> None:
@@ -107,6 +119,8 @@ class LedgerState:
 
         One that was reinstated since stays where it is, and so does one whose uid was used
         again; how often that happened stands in ``superseded``."""
+        self.wanted: dict[str, Wanted] = {}
+        """What is wanted by each reservation that is requested, by uid."""
         self.superseded: Counter[Entry] = Counter()
         self.forgotten_before = START_OF_TIME
         """The latest moment before which bookings were to be forgotten."""
@@ -132,8 +146,9 @@ class LedgerState:
         """Return how many of everything there are.  O(1)."""
         ended = len(self.ended) - self.superseded.total()
         return Tally(
-            held=len(self.entries) - self.confirmed - ended,
+            held=len(self.entries) - self.confirmed - ended - len(self.wanted),
             confirmed=self.confirmed,
+            requested=len(self.wanted),
             ended=ended,
             sessions=len(self.occupancy.sessions),
             resources=len(self.resources),
@@ -151,11 +166,12 @@ class LedgerState:
         """Return the holds that have lapsed and are not marked yet.  O(l) for l of them."""
         return self.queue.lapsed(now, len(self.entries))
 
-    def made_by(self, change: Reserved | ReservationKept) -> Entry:
+    def made_by(self, change: Reserved | Requested | ReservationKept) -> Entry:
         """Return the reservation that a change makes, which stands nowhere yet."""
-        created = change.at if isinstance(change, Reserved) else change.created
+        created = change.at if isinstance(change, Reserved | Requested) else change.created
+        until = NEVER if isinstance(change, Requested) else change.until
         entry = Entry(
-            change.uid, change.until, created, change.holder,
+            change.uid, until, created, change.holder,
             quota=change.quota, serial=change.serial, extra=change.extra,
         )  # fmt: skip
         self.slot_into(entry, change)
@@ -194,7 +210,11 @@ class LedgerState:
             self.forget(before)
         self.entries[entry.uid] = entry
 
-    def slot_into(self, entry: Entry, slot: Slotted | Reserved | Moved | ReservationKept) -> None:
+    def slot_into(
+        self,
+        entry: Entry,
+        slot: Slotted | Placement | Reserved | Requested | Moved | ReservationKept,
+    ) -> None:
         """Let an entry, which stands nowhere, be for a slot."""
         assert not entry.placed
         entry.start, entry.end = start, end = slot.start, slot.end
@@ -245,6 +265,8 @@ class LedgerState:
         assert self.maintenance_due <= self.keys.due
         assert all(self.made_with(key) is not None for key, _ in self.keys.used())
         states = Counter(entry.state for entry in self.entries.values())
+        assert all(self.entries[uid].state is REQUESTED for uid in self.wanted)
+        assert len(self.wanted) == states[REQUESTED]
         assert len(self.queue) == self.tally().held == states[HELD]
         assert self.confirmed == states[CONFIRMED]
         ended = {entry.uid for entry in self.entries.values() if entry.state in ENDED}

@@ -34,6 +34,7 @@ from slotengine.core.ledger.changes import (
     Cancelled,
     Expired,
     Forgotten,
+    Granted,
     Moved,
     Reinstated,
     Released,
@@ -279,6 +280,8 @@ class Waitlist:
                     self.free(_session_of(change))
                 case Moved():
                     self.free(_places_of(entries[change.uid]) + _session_of(change))
+                case Granted():  # others can join the session that it opens
+                    self.free(_session_of(entries[change.uid]))
                 case Released() | Cancelled() | Expired() | Reinstated():
                     self.free(_places_of(entries[change.uid]))
                 case Configured() | BusyImported() | Forgotten():

@@ -53,6 +53,8 @@ class SlotRequest(NamedTuple):
     """A quota for the holder, besides the engine's own; the lower limit decides."""
     extra: Extra | None = None
     """What is noted of the reservation."""
+    requested: bool = False
+    """Whether it is decided only when it is confirmed."""
 
 
 UNSAID: Final = {name: encode(value) for name, value in SlotRequest._field_defaults.items()}
@@ -287,6 +289,7 @@ class BookingRules:
             self.demand(request.enforce),
             rule,
             request.extra,
+            request.requested,
         )
 
     def _digest(self, request: SlotRequest) -> bytes:

@@ -276,7 +276,7 @@ def _move_to(action: MoveTo) -> EngineCall:
 
 
 def _reserve_slot(action: ReserveSlot) -> EngineCall:
-    event_type, start, length, ttl, holder, key, seats, only, enforce, quota, _ = action.request
+    event_type, start, length, ttl, holder, key, seats, only, enforce, quota, *_ = action.request
     return EngineCall(
         "reserve_slot",
         (event_type, from_us(start)),
@@ -290,6 +290,7 @@ def _reserve_slot(action: ReserveSlot) -> EngineCall:
             "enforce": enforce,
             "quota": quota_of(quota),
             **_noted(action.request.extra),
+            "requested": action.request.requested or None,
             "wait": _delta_or_none(action.wait),
             "jump": action.jump or None,
         },
@@ -354,6 +355,7 @@ def request_of(proposal: Proposal, *, renew: bool = True) -> Request:
         metadata=dict(extra.metadata),
         details=extra.details,
         tags=extra.tags,
+        requested=proposal.requested,
     )
 
 

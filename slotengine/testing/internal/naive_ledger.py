@@ -91,6 +91,8 @@ class NaiveLedger(NaiveOccupancy):
         self.event_types: dict[str, EventType] = {}
         """The event types that `naive_booking_rules` has added."""
         self.keys: dict[str, tuple[object, str, int]] = {}
+        self.wanted: dict[str, Proposal] = {}
+        """What was requested last, by uid."""
         self.demands: dict[str, Demand] = {}  # the rules that each was made by
         # Of each holder, since its last confirmation: when each expired hold was made, and expired.
         self.lapses: dict[str, list[tuple[int, int]]] = {}
@@ -157,6 +159,9 @@ class NaiveLedger(NaiveOccupancy):
         fingerprint = _asked(proposal)
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
+        if proposal.requested:
+            self.check_type_not_retired(proposal.event_type)
+            return self._made(proposal, proposal.claims, uid, proposal.key, fingerprint)
         self._check_new(proposal)
         self.check_type_not_retired(proposal.event_type)
         if check is not None:
@@ -283,6 +288,8 @@ class NaiveLedger(NaiveOccupancy):
         _check_each(candidates, self.check)
         one = self._get(uid)
         self._admit(one, Verb.MOVE, version)
+        if one.state is State.REQUESTED:
+            raise WrongState(uid, one.state.value, Verb.MOVE.value)
         renew = renew and one.state is State.HELD
         chosen, claims = self._choose(candidates, policy, weights, load_in, one, renew=renew)
         self.demands[uid] = chosen.demand
@@ -307,7 +314,13 @@ class NaiveLedger(NaiveOccupancy):
         version: int | None = None,
     ) -> ObservedReservation:
         """Do as `Ledger.move`."""
+        self.at(now)
         self.check(proposal)
+        one = self.known.get(uid)
+        if one is not None and one.state is State.REQUESTED:
+            self._admit(one, Verb.MOVE, version)
+            self.check_type_not_retired(proposal.event_type)
+            return self._want(one, proposal)
         try:
             return self.move(uid, [proposal], now, renew=renew, version=version)
         except NoneFree as none_free:
@@ -326,6 +339,9 @@ class NaiveLedger(NaiveOccupancy):
         """Do as `Ledger.confirm`."""
         self.at(now)
         one = self._get(uid)
+        if one.state is State.REQUESTED:
+            self._admit(one, Verb.CONFIRM, version)
+            return self._grant(one)
         if not (if_still_free and one.state is State.EXPIRED):
             if not self._admit(one, Verb.CONFIRM, version):
                 return one
@@ -354,6 +370,31 @@ class NaiveLedger(NaiveOccupancy):
         claims = self.decide(self.without_awaited(again, None), hours=hours)
         self.lapses.pop(one.holder or "", None)
         return self._change(one, Verb.REINSTATE, until=BOOKED_UNTIL, claims=claims)
+
+    def _want(self, one: ObservedReservation, proposal: Proposal) -> ObservedReservation:
+        self.wanted[one.uid] = proposal
+        self.demands[one.uid] = proposal.demand
+        return self._change(
+            one,
+            Verb.MOVE,
+            start=proposal.start,
+            end=proposal.end,
+            claims=proposal.claims,
+            event_type=proposal.event_type,
+            seats=proposal.seats,
+        )
+
+    def _grant(self, one: ObservedReservation) -> ObservedReservation:
+        """Reserve and confirm what was requested, in its place."""
+        wanted = self.wanted[one.uid]
+        self.check_type_not_retired(one.event_type)
+        # Whatever was said of a TTL when it was requested, a booking has none.
+        self.check(wanted._replace(ttl=self.terms.shortest_ttl))
+        self._check_ahead(wanted)
+        claims = self.decide(self.without_awaited(wanted, None))
+        granted = self._change(one, Verb.CONFIRM, until=BOOKED_UNTIL, claims=claims)
+        self._note_session(granted)
+        return granted
 
     def check_movable(self, one: ObservedReservation, version: int | None = None) -> None:
         """Do as `Ledger.check_movable`."""
@@ -639,19 +680,24 @@ class NaiveLedger(NaiveOccupancy):
     ) -> ObservedReservation:
         start, end, _, ttl, holder, event_type, seats, *_ = proposal
         self.serial += 1
+        requested = proposal.requested
         made = ObservedReservation(
-            uid, State.HELD, 1, start, end, claims,
-            _lapse(self.now, ttl), self.now, holder, event_type, seats,
-            self.serial, proposal.extra, proposal.quota,
+            uid, State.REQUESTED if requested else State.HELD, 1, start, end, claims,
+            BOOKED_UNTIL if requested else _lapse(self.now, ttl), self.now, holder, event_type,
+            seats, self.serial, proposal.extra, None if requested else proposal.quota,
         )  # fmt: skip
         self.known[uid] = made
         self.demands[uid] = proposal.demand
+        if requested:
+            self.wanted[uid] = proposal
         self._note_session(made)
         if key is not None:
             self.keys[key] = (fingerprint, uid, self.now)
         return made
 
     def _note_session(self, one: ObservedReservation) -> None:
+        if one.state is State.REQUESTED:
+            return
         if one.seats is not None and len(sharing(one, self.live(None))) == 1:
             self.opened[one.session] = one.created
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import partial
 
 from slotengine.core.ledger.proposal import Pool, Proposal
-from slotengine.core.ledger.reservation import BOOKED_UNTIL, ENDED, UNDYING, Claim, is_limit
+from slotengine.core.ledger.reservation import BOOKED_UNTIL, NOWHERE, UNDYING, Claim, is_limit
 from slotengine.core.time.instant import from_us
 from slotengine.core.time.schedule import Windows
 from slotengine.errors import (
@@ -53,7 +53,7 @@ class NaiveOccupancy:
         return [
             one
             for one in self.known.values()
-            if one.state not in ENDED and (own is None or one.uid != own.uid)
+            if one.state not in NOWHERE and (own is None or one.uid != own.uid)
         ]
 
     def taken(self, resource: str, instant: int, live: Iterable[ObservedReservation]) -> int:

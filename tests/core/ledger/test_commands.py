@@ -31,11 +31,13 @@ from slotengine.core.ledger.changes import (
     Expired,
     Extended,
     Forgotten,
+    Granted,
     KeyKept,
     LapsesKept,
     Moved,
     Reinstated,
     Released,
+    Requested,
     ReservationKept,
     Reserved,
     SessionKept,
@@ -74,7 +76,7 @@ from slotengine.core.ledger.config import (
 from slotengine.core.ledger.extra import KEEP, Extra, Series
 from slotengine.core.ledger.keys import digest
 from slotengine.core.ledger.policy import Policy
-from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
+from slotengine.core.ledger.proposal import Pool, Proposal, StartRule, Wanted
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Demand, Seats, State
 from slotengine.core.time.instant import MINUTE
@@ -178,6 +180,11 @@ VALUES: list[Command | Change] = [
     ),
     KeyKept(3, 5, "key", b"\x01", "a", 4),
     LapsesKept(3, 5, "caffè", 2, 4, 3, 1),
+    Requested(
+        8, 1, "a", 1, FULL.start, FULL.end, FULL.claims, Wanted.of(FULL), FULL.seats, "ada",
+        "talk", "k", b"\x01", Demand.RULES, 7, FULL.extra,
+    ),
+    Granted(9, 1, "a", 2, FULL.claims, FULL.seats),
 ]  # fmt: skip
 
 

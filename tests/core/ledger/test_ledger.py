@@ -1266,6 +1266,8 @@ def test_replaying_the_changes_makes_the_same_ledger(ledger: Ledger) -> None:
     ledger.replace(Replace("d", slot(90, 95, "desk"), "g"), now=30)
     ledger.cancel("g", now=31)
     ledger.confirm("c", now=32, if_still_free=True)
+    ledger.reserve_proposal(slot(200, 210, "hall")._replace(requested=True), uid="h", now=33)
+    ledger.confirm("h", now=34)
     assert {change.verb for change in changes} == set(Verb) - {Verb.REPLACE, Verb.FORGET}
     again = Ledger(TERMS)
     for name, capacity in (("room", 1), ("desk", 1), ("hall", 3)):

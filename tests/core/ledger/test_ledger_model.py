@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from slotengine.core.ledger.changes import Changes, Forgotten, ReservationChange
+from slotengine.core.ledger.changes import Changes, Forgotten, Granted, ReservationChange
 from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.config import (
     Configured,
@@ -43,7 +43,7 @@ from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import ENDED, Claim, Entry, State, Verb
+from slotengine.core.ledger.reservation import NOWHERE, Claim, Entry, State, Verb
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.core.time.schedule_text import schedule_text
@@ -108,6 +108,7 @@ def proposals(draw: st.DrawFn, *, with_key: bool = True) -> Proposal:
     )
 
 
+requests = proposals().map(lambda one: one._replace(requested=True))
 candidates = st.lists(proposals(with_key=False), min_size=1, max_size=3)
 preferences = st.fixed_dictionaries(
     {
@@ -211,12 +212,13 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         else:
             self.in_turn.clear()
         self.seen[entry.uid] = ObservedReservation.of(entry, at)
-        if verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE} and not self.adopted:
+        takes = verb in {Verb.RESERVE, Verb.MOVE, Verb.REINSTATE} or isinstance(change, Granted)
+        if takes and entry.state not in NOWHERE and not self.adopted:
             self.could_have_happened(self.seen[entry.uid])
 
     def could_have_happened(self, one: ObservedReservation) -> None:
         """As far as anybody was told, there is room for what is told now."""
-        live = [two for two in self.seen.values() if two.state not in ENDED]
+        live = [two for two in self.seen.values() if two.state not in NOWHERE]
         for claim in one.claims:
             capacity, _ = self.naive.resources[claim.resource]
             theirs = {(two.session, each) for two in live for each in two.claims}
@@ -308,11 +310,23 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         assert proposal.key is not None or (free is True) == (made is not None)
         return uid
 
-    @rule(target=uids, batch=st.lists(proposals(), min_size=2, max_size=3), step=steps)
+    @rule(target=uids, proposal=proposals(), step=steps)
+    def request(self, proposal: Proposal, step: int) -> Any:
+        """It is kept as it is wanted, whatever is taken."""
+        uid = self.fresh()
+        asked = proposal._replace(requested=True)
+        self.same(
+            lambda: self.ledger.reserve_proposal(asked, uid=uid, now=self.now),
+            lambda: self.naive.reserve(asked, uid, self.now),
+            step,
+        )
+        return uid
+
+    @rule(target=uids, batch=st.lists(requests | proposals(), min_size=2, max_size=3), step=steps)
     def reserve_all(self, batch: Sequence[Proposal], step: int) -> Any:
         return self.batch(batch, step, each=False)
 
-    @rule(target=uids, batch=st.lists(proposals(), min_size=2, max_size=3), step=steps)
+    @rule(target=uids, batch=st.lists(requests | proposals(), min_size=2, max_size=3), step=steps)
     def reserve_each(self, batch: Sequence[Proposal], step: int) -> Any:
         return self.batch(batch, step, each=True)
 
