@@ -19,6 +19,7 @@ import pytest
 from examples import repeats, week
 from examples.week import Kind, Piece, Week
 from slotengine import SlotEngine, SlotQuery, State
+from tests.standing import standing
 
 ROOT: Final = Path(__file__).parents[1]
 SVG: Final = "{http://www.w3.org/2000/svg}"
@@ -71,7 +72,7 @@ async def expected(engine: SlotEngine) -> Counter[Box]:
     for vet in week.VETS:
         for busy in await engine.imported(vet, START, END):
             found[box(Kind.IMPORTED, vet, busy.start, busy.end)] += 1
-        for one in await engine.reservations(vet, START, END):
+        for one in (await engine.find(standing(vet, START, END))).reservations:
             kind = Kind.HOLD if one.state is State.HELD else Kind.BOOKING
             found[box(kind, vet, one.start, one.end)] += 1
             if one.event_type == week.VISIT:

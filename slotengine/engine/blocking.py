@@ -204,7 +204,6 @@ class BlockingEngine:
     get = _carried(SlotEngine.get)
     busy = _carried(SlotEngine.busy)
     is_free = _carried(SlotEngine.is_free)
-    reservations = _carried(SlotEngine.reservations)
     find = _carried(SlotEngine.find)
 
     def run(self, step: Callable[[LocalEngine], R]) -> R:

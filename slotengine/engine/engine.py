@@ -515,7 +515,6 @@ class SlotEngine:
     get = _awaited(LocalEngine.get)
     busy = _awaited(LocalEngine.busy)
     is_free = _awaited(LocalEngine.is_free)
-    reservations = _awaited(LocalEngine.reservations)
     find = _awaited(LocalEngine.find)
 
     def subscribe(self, *, buffer: int = 1024, after: str | None = None) -> Subscription:

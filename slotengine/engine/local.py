@@ -1013,17 +1013,6 @@ class LocalEngine:
         """Return whether a request could be had now.  An answer, not a promise: `reserve` it."""
         return self.ledger.is_free(self.proposal(request), now=self.look())
 
-    def reservations(self, resource: str, start: datetime, end: datetime) -> list[Reservation]:
-        """Return the live reservations that claim the resource in a range, by start.
-
-        For the service itself: it shows whose they are.
-        """
-        now = self.look()
-        span = to_us(start, "start"), to_us(end, "end")
-        return [
-            self._view(entry) for entry in self.ledger.reservations_in(resource, *span, now=now)
-        ]
-
     def find(self, query: ReservationQuery) -> ReservationPage:
         """Return a page of the reservations that a question is about, also of ended ones.
 

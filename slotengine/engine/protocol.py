@@ -240,10 +240,5 @@ class Engine(Protocol):
     async def is_free(self, request: Request) -> bool:
         """Do as `LocalEngine.is_free`."""
 
-    async def reservations(
-        self, resource: str, start: datetime, end: datetime
-    ) -> list[Reservation]:
-        """Do as `LocalEngine.reservations`."""
-
     async def find(self, query: ReservationQuery) -> ReservationPage:
         """Do as `LocalEngine.find`."""

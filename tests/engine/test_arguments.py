@@ -30,6 +30,7 @@ from slotengine import (
 from slotengine.core.time.instant import to_us
 from slotengine.testing import SimClock
 from tests.engine.conftest import HOUR, NOW
+from tests.standing import standing
 
 START = NOW + HOUR
 HALF_HOUR = minutes(30)
@@ -339,8 +340,8 @@ WRONG = [
     Said("busy", ("hall", NAIVE, START), "start", None),
     Said("busy", ("hall", START, NAIVE), "end", None),
     Said("is_free", ("hall",), "request", None),
-    Said("reservations", ("hall", NAIVE, START), "start", None),
-    Said("reservations", ("hall", START, NAIVE), "end", None),
+    Said("find", (standing("hall", NAIVE, START),), "start", None),
+    Said("find", (standing("hall", START, NAIVE),), "end", None),
 ]
 
 

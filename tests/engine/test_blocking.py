@@ -50,6 +50,7 @@ from slotengine import (
     minutes,
 )
 from slotengine.core.time.instant import to_us
+from tests.standing import standing
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -162,7 +163,7 @@ def test_batches_and_readings(engine: BlockingEngine) -> None:
     assert isinstance(answers[1], SlotTaken)
     assert not engine.is_free(asks("room"))
     assert engine.busy("room", NOW, NOW + DAY) == [BusySpan(START, START + HALF_HOUR, 1)]
-    assert engine.reservations("room", NOW, NOW + DAY) == [both[0]]
+    assert engine.find(standing("room", NOW, NOW + DAY)).reservations == [both[0]]
     statistics = engine.statistics()
     assert (statistics.held, statistics.refused, statistics.resources) == (3, 1, 3)
 
@@ -203,7 +204,7 @@ def test_one_of_a_thousand_calls_from_twenty_threads_wins(engine: BlockingEngine
         answers = list(threads.map(call, range(1_000), timeout=PATIENCE_S))
     winners = [answer for answer in answers if isinstance(answer, Reservation)]
     assert len(winners) == 1
-    assert engine.reservations("room", NOW, NOW + DAY) == winners
+    assert engine.find(standing("room", NOW, NOW + DAY)).reservations == winners
     assert engine.statistics().refused == 999
 
 

@@ -29,6 +29,7 @@ from slotengine import (
 )
 from slotengine.engine.turns import Turns
 from slotengine.testing import SimClock
+from tests.standing import standing
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -61,7 +62,7 @@ READINGS: dict[str, Callable[[SlotEngine], Awaitable[object]]] = {
     "get": lambda e: e.get("1"),
     "busy": lambda e: e.busy("hall", START, START + DAY),
     "is_free": lambda e: e.is_free(asks("room")),
-    "reservations": lambda e: e.reservations("hall", START, START + DAY),
+    "find": lambda e: e.find(standing("hall", START, START + DAY)),
 }
 
 
@@ -75,7 +76,7 @@ def books(engine: SlotEngine) -> object:
     """Return all that a change could have touched."""
     span = (NOW - DAY, NOW + 365 * DAY)
     names = ("room", "annex", "hall", "shop")
-    return engine.statistics(), [engine.local.reservations(name, *span) for name in names]
+    return engine.statistics(), [engine.local.find(standing(name, *span)) for name in names]
 
 
 def give_way_next(engine: SlotEngine) -> None:

@@ -24,6 +24,7 @@ from slotengine import (
 from slotengine.engine.turns import Turns
 from slotengine.errors import NoneFree, Refused
 from slotengine.testing import SimClock
+from tests.standing import standing
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -69,7 +70,7 @@ async def test_as_many_win_as_there_are_units(
     assert all(isinstance(refusal, SlotTaken) for refusal in refused)
     statistics = engine.statistics()
     assert (statistics.accepted, statistics.refused) == (units, CALLERS - units)
-    assert await engine.reservations(resource, NOW, START + HALF_HOUR) == accepted
+    assert (await engine.find(standing(resource, NOW, START + HALF_HOUR))).reservations == accepted
 
 
 async def test_all_callers_with_one_key_win_the_same(engine: SlotEngine) -> None:
@@ -144,7 +145,7 @@ async def test_no_instant_exceeds_the_capacity(
     accepted, refused = await storm(CALLERS, watched)
     assert len(accepted) > 10
     assert len(refused) > 10
-    live = await engine.reservations("hall", NOW, NOW + timedelta(days=1))
+    live = (await engine.find(standing("hall", NOW, NOW + timedelta(days=1)))).reservations
     for edge in {one.start for one in live}:
         taken = sum(one.claims[0].units for one in live if one.start <= edge < one.end)
         assert taken <= capacity

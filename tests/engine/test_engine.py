@@ -75,6 +75,7 @@ from slotengine.core.time.schedule import AlwaysOpen, ScheduleIntersection, Wind
 from slotengine.engine.local import FORGOTTEN_PER_TURN, LocalEngine
 from slotengine.engine.turns import CALLS_PER_TURN, Turns
 from slotengine.testing import SimClock
+from tests.standing import standing
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -98,7 +99,7 @@ def books(engine: SlotEngine) -> object:
     return (
         replace(engine.statistics(), refused=0),
         [
-            engine.local.reservations(resource, NOW - year, NOW + year)
+            engine.local.find(standing(resource, NOW - year, NOW + year)).reservations
             for resource in engine.ledger.occupancy.resources
         ],
     )
@@ -186,8 +187,8 @@ CALLS = [
     Call("busy", ("hall", START, START)),
     Call("is_free", (asks("annex"),)),
     Call("is_free", (asks("room"),)),
-    Call("reservations", ("hall", *WEEK)),
-    Call("reservations", ("no such room", *WEEK)),
+    Call("find", (standing("hall", *WEEK),)),
+    Call("find", (standing("no such room", *WEEK),)),
 ]
 
 VERBS = [
@@ -505,8 +506,6 @@ ILL_TIMED: dict[str, Callable[[SlotEngine, Any], object]] = {
     "busy from": lambda e, when: e.local.busy("room", when, START),
     "busy until": lambda e, when: e.local.busy("room", START, when),
     "is_free": lambda e, when: e.local.is_free(asks("room", start=when)),
-    "reservations from": lambda e, when: e.local.reservations("room", when, START),
-    "reservations until": lambda e, when: e.local.reservations("room", START, when),
 }
 
 
@@ -604,7 +603,7 @@ BAD_INPUT: dict[str, tuple[Callable[[SlotEngine], object], type[InvalidRequest]]
         UnknownResource,
     ),
     "empty range": (lambda e: e.local.busy("room", START, START), InvalidField),
-    "range reversed": (lambda e: e.local.reservations("room", START, NOW), InvalidField),
+    "range reversed": (lambda e: e.local.find(standing("room", START, NOW)), InvalidField),
     "busy where": (lambda e: e.local.busy("attic", NOW, START), UnknownResource),
     "free where": (lambda e: e.local.is_free(asks("attic")), UnknownResource),
     "resource twice": (lambda e: e.add_resource("room"), InvalidField),
@@ -1637,7 +1636,8 @@ async def test_seats_of_a_shared_session(engine: SlotEngine) -> None:
     for other in (asks("room"), asks("room", event_type="dance", seats=Seats(3))):
         with pytest.raises(SlotTaken):
             await engine.reserve(other)
-    assert [one.uid for one in await engine.reservations("room", NOW, START + HALF_HOUR)] == [
+    found = await engine.find(standing("room", NOW, START + HALF_HOUR))
+    assert [one.uid for one in found.reservations] == [
         first.uid, last.uid
     ]  # fmt: skip
     later = await engine.move(last.uid, START + timedelta(hours=1))
@@ -1681,10 +1681,11 @@ async def test_reservations_are_the_live_ones_by_start(engine: SlotEngine, clock
     early = await engine.reserve("hall", START, HALF_HOUR, holder="early")
     brief = await engine.reserve("hall", START, HALF_HOUR, ttl=minutes(1))
     await engine.reserve("room", START, HALF_HOUR)
-    assert await engine.reservations("hall", NOW, START + HALF_HOUR) == [early, brief]
+    found = await engine.find(standing("hall", NOW, START + HALF_HOUR))
+    assert found.reservations == [early, brief]
     clock.set(NOW + minutes(1))  # brief has lapsed
     day = (NOW, NOW + timedelta(days=1))
-    assert engine.local.reservations("hall", *day) == [early, late]
+    assert engine.local.find(standing("hall", *day)).reservations == [early, late]
 
 
 async def test_statistics_count(clock: SimClock) -> None:

@@ -36,6 +36,7 @@ from slotengine.core.ledger.clients import IDLE, CommandId, session_id
 from slotengine.core.ledger.commands import Reserve
 from slotengine.core.time.instant import to_us
 from slotengine.testing import SimClock
+from tests.standing import standing
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, 0, 30, tzinfo=UTC)
@@ -110,7 +111,7 @@ async def test_nothing_comes_in_between_the_calls_of_a_step(engine: SlotEngine) 
         assert hold.holder == "waits"
 
     def step(local: LocalEngine) -> str:
-        (held,) = local.reservations("room", START, START + HALF_HOUR)
+        (held,) = local.find(standing("room", START, START + HALF_HOUR)).reservations
         local.release(held.uid)
         return local.reserve("room", START, HALF_HOUR, holder="mine", jump=True).uid
 

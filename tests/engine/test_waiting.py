@@ -53,6 +53,7 @@ from slotengine.engine.waiting import TRIES_PER_TURN
 from slotengine.testing import SimClock
 from tests.engine.conftest import HOUR, NOW
 from tests.engine.test_cancellation import give_way_next
+from tests.standing import standing
 
 START = NOW + HOUR
 HALF_HOUR = minutes(30)
@@ -973,8 +974,8 @@ async def test_who_is_cancelled_when_just_handed_the_slot_passes_it_on(
     await callers.begin("b", asks(engine, holder="b"))
     await hand_over_and_cancel(engine, callers, "a", hold.uid, lambda: None)
     assert callers.held == ["b"]
-    (standing,) = await engine.reservations("room", START, START + HOUR)
-    assert standing == callers.reservation("b")
+    (held,) = (await engine.find(standing("room", START, START + HOUR))).reservations
+    assert held == callers.reservation("b")
     assert engine.statistics().accepted == 3
 
 
@@ -997,12 +998,12 @@ async def test_what_somebody_else_has_changed_since_is_kept(
     events = engine.subscribe()
 
     def change() -> None:
-        (uid,) = {one.uid for one in engine.local.reservations("room", START, START + HOUR)}
-        getattr(engine.local, verb)(uid)
+        (held,) = engine.local.find(standing("room", START, START + HOUR)).reservations
+        getattr(engine.local, verb)(held.uid)
 
     await hand_over_and_cancel(engine, callers, "a", hold.uid, change)
-    (standing,) = await engine.reservations("room", START, START + HOUR)
-    assert standing.state is state
+    (held,) = (await engine.find(standing("room", START, START + HOUR))).reservations
+    assert held.state is state
     events.close()
     told = [one.verb.value async for one in events if isinstance(one, Event)]
     assert told == ["release", "reserve", verb]
@@ -1075,8 +1076,8 @@ async def test_whoever_is_cancelled_whenever_nothing_is_lost(
             engine.check_invariants()
         for _ in range(200):
             await anyio.lowlevel.checkpoint()
-        standing = engine.local.reservations("room", START, START + DAY)
-        assert {one.uid for one in standing} <= known.keys()
+        found = engine.local.find(standing("room", START, START + DAY)).reservations
+        assert {one.uid for one in found} <= known.keys()
         engine.check_invariants()
         assert not any(waiting.ready for waiting in engine.waitlist)
         tasks.cancel_scope.cancel()

@@ -34,6 +34,7 @@ from slotengine.core.time.instant import to_us
 from slotengine.testing import InvariantBroken, SimClock, Watch, attach
 from slotengine.testing.simulation.faults import fault
 from slotengine.testing.watch import CHECKED_PER_TURN, RULES
+from tests.standing import standing
 
 NOW = datetime(2030, 1, 7, 8, tzinfo=UTC)
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
@@ -426,7 +427,7 @@ async def test_bookings_that_are_over_may_be_forgotten_if_that_was_asked_for(
         watch.check()
         assert len(watch.reservations) == 3
         engine.ledger.forget_bookings(0, [])
-        [booking] = await engine.reservations("room", late, NOW)
+        [booking] = (await engine.find(standing("room", late, NOW))).reservations
         engine.ledger.state.forget(entry_of(engine, booking.uid))  # which nobody asked for
         with pytest.raises(InvariantBroken, match="kept"):
             watch.check()

@@ -166,7 +166,6 @@ async def reading(engine: SlotEngine) -> None:
     assert_type(await engine.get("uid"), Reservation | None)
     assert_type(await engine.busy("room", START, START), list[BusySpan])
     assert_type(await engine.is_free(REQUEST), bool)
-    assert_type(await engine.reservations("room", START, START), list[Reservation])
     assert_type(engine.now(), datetime)
     assert_type(engine.default_ttl, timedelta)
     assert_type(engine.ttl_bounds, tuple[timedelta, timedelta])

@@ -33,10 +33,11 @@ from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.extra import KEEP, Extra, Keep
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand
+from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand, State
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.engine import values
+from slotengine.engine.listing import ReservationPage, ReservationQuery
 from slotengine.engine.requests import AllOf, EachOf, OneOf
 from slotengine.engine.values import Ask, Request, Reservation
 from slotengine.testing.internal.actions import (
@@ -103,6 +104,8 @@ def _answered(action: Action, result: object) -> Answer:
 def _plain(result: object) -> Answer:
     if isinstance(result, Setting):
         return result
+    if isinstance(result, ReservationPage):
+        result = result.reservations
     if isinstance(result, list | tuple):
         return [_plain(one) for one in result]
     if isinstance(result, Exception):
@@ -194,7 +197,11 @@ def _call_of_others(action: Action) -> EngineCall:
         case IsFree(request):
             return EngineCall("is_free", (request_of(request),), {})
         case ListLive(resource, start, end):
-            return EngineCall("reservations", (resource, from_us(start), from_us(end)), {})
+            live = [State.HELD, State.CONFIRMED]
+            query = ReservationQuery(
+                resource=resource, states=live, start=from_us(start), end=from_us(end), limit=1000
+            )
+            return EngineCall("find", (query,), {})
         case Get(uid):
             return EngineCall("get", (uid,), {})
     raise ValueError(f"an engine has no verb for {action!r:.99}")

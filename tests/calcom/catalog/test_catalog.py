@@ -24,6 +24,7 @@ from slotengine.calcom.catalog.load import catalog_from
 from slotengine.calcom.catalog.secrets import digest_of
 from slotengine.errors import InvalidField
 from slotengine.testing import SimClock
+from tests.standing import standing
 
 MONDAY = datetime(2030, 9, 2, tzinfo=UTC)
 
@@ -43,9 +44,9 @@ async def test_populate(right: dict[str, Any]) -> None:
         assert engine.statistics().resources == 3  # the limits of event types are none
         assert engine.statistics().confirmed == 2
         whole_day = MONDAY, MONDAY + timedelta(days=1)
-        (first,) = await engine.reservations("user:1", *whole_day)
+        (first,) = (await engine.find(standing("user:1", *whole_day))).reservations
         assert (first.start, first.state) == (MONDAY.replace(hour=10), State.CONFIRMED)
-        (second,) = await engine.reservations("user:2", *whole_day)
+        (second,) = (await engine.find(standing("user:2", *whole_day))).reservations
         assert (second.seats, second.until) == (Seats(3, 2), None)
         assert list(booked.values()) == [first.uid, second.uid]
         with pytest.raises(InvalidField):
@@ -174,7 +175,8 @@ async def test_whatever_an_owner_has_does_not_stop_a_server(
         # The day's limit is reached; in the evening there are seats left.
         slots = await engine.slots(SlotQuery("4", MONDAY, MONDAY + timedelta(days=1)))
         assert [slot.start for slot in slots] == [MONDAY.replace(hour=20)]
-        assert (await engine.reservations("user:3", MONDAY, TEN + minutes(60)))[0].start == TEN
+        page = await engine.find(standing("user:3", MONDAY, TEN + minutes(60)))
+        assert page.reservations[0].start == TEN
         for uid in booked.values():
             await engine.cancel(uid)
         engine.check_invariants()

@@ -16,6 +16,7 @@ import orjson
 from slotengine import SlotEngine
 from slotengine.calcom.catalog.secrets import fingerprint
 from slotengine.testing import SimClock
+from tests.standing import standing
 
 NOW = datetime(2050, 9, 5, 6, tzinfo=UTC)  # a Monday
 MONDAY = "2050-09-05"
@@ -284,7 +285,7 @@ class Api:
         return [
             (statistics.held, statistics.confirmed, statistics.ended, statistics.sessions),
             [
-                self.engine.local.reservations(f"user:{user['id']}", *everything)
+                self.engine.local.find(standing(f"user:{user['id']}", *everything)).reservations
                 for user in RAW_CATALOG["users"]
             ],
         ]

@@ -24,6 +24,7 @@ from tests.calcom.server.api import (
     Api,
     Start,
 )
+from tests.standing import standing
 
 pytestmark = pytest.mark.anyio
 
@@ -174,9 +175,9 @@ async def test_who_counts_as_whom(start: Start) -> None:
     assert (await hold(api, 48, wrong)).status == 422
     await api.clock.advance(minutes(1))
     assert (await hold(api, 48, of("user:1"))).status == 201  # a name is no user
-    assert {one.holder for one in api.engine.local.reservations(
+    assert {one.holder for one in api.engine.local.find(standing(
         "user:1", NOW, NOW + timedelta(days=30)
-    )} == {
+    )).reservations} == {
         "address:2001:db8:1:2::/64", "address:2001:db8:1:3::/64", "address:192.0.2.7",
         "address:192.0.2.8", "address:127.0.0.1", "address:user", "user:1", "user:2", None,
     }  # fmt: skip
