@@ -24,6 +24,7 @@ from slotengine.engine.uids import new_uid
 from slotengine.errors import (
     AlreadyOver,
     BadCalendar,
+    CursorExpired,
     EngineClosed,
     EngineMisused,
     HoldExpired,
@@ -40,6 +41,7 @@ from slotengine.errors import (
     OutsideHours,
     QuotaExceeded,
     Refused,
+    ReplayError,
     Retired,
     SessionExpired,
     SettingInUse,
@@ -87,6 +89,7 @@ STATUS_BY_ERROR: Final[dict[type[SlotError], int]] = {
     StillTaken: 422,
     KeySpent: 422,
     SessionExpired: 422,
+    CursorExpired: 422,
     TooManyWaiting: 503,
     # Invalid requests.
     InvalidField: 400,
@@ -97,6 +100,7 @@ STATUS_BY_ERROR: Final[dict[type[SlotError], int]] = {
     UnknownEventType: 400,
     UnknownSetting: 400,
     BadCalendar: 400,
+    ReplayError: 400,
     EngineClosed: 503,
     EngineMisused: 503,
     # Errors without a status of their own, such as those of a lent engine.

@@ -16,6 +16,7 @@ from slotengine.calcom.server.responses import STATUS_BY_ERROR, status_of
 from slotengine.calcom.wire import ERRORS
 from slotengine.errors import (
     AlreadyOver,
+    CursorExpired,
     EngineClosed,
     HoldExpired,
     InTheWay,
@@ -158,6 +159,12 @@ REFUSALS: Final[list[tuple[Refused, int, str]]] = [
         422,
         "the client session 0102 has ended; read what came of its last commands, "
         "then open another session",
+    ),
+    (
+        CursorExpired(),
+        422,
+        "the events after this cursor are not there any more: subscribe without one, "
+        "list the reservations, then follow",
     ),
     (AlreadyOver(END), 422, "This time slot is too soon. Please choose a later time."),
     (TooManyWaiting(7), 503, "the waitlist has reached its maximum of 7; try again later"),
