@@ -11,21 +11,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from slotengine.core.ledger.apply import APPLY, apply
+from slotengine.core.ledger.apply import apply
 from slotengine.core.ledger.changes import (
-    RESERVATION_CHANGES,
+    Annotated,
     Answered,
     BusyImported,
+    Cancelled,
     Changes,
     ClientDropped,
     Confirmed,
     Expired,
+    Extended,
     Forgotten,
     Granted,
     KeyKept,
     LapsesKept,
     Moved,
     Reinstated,
+    Released,
     Requested,
     ReservationKept,
     Reserved,
@@ -73,38 +76,41 @@ def replay(state: LedgerState, steps: Iterable[Changes]) -> None:
     were carried out, and the state is of no use unless they end a step.
     """
     for changes in steps:
-        in_snapshot = _begins_snapshot(state, changes)
+        if changes.__class__ is not tuple or not changes:
+            problem = f"a step must be a tuple of changes, not {changes!r:.99}"
+            raise ReplayError(state.seq + 1, problem)
+        in_snapshot = changes[0].__class__ is SnapshotBegun
         for change in changes:
             _check(state, change, in_snapshot=in_snapshot)
             apply(state, change)
 
 
-def _begins_snapshot(state: LedgerState, step: object) -> bool:
-    """Return whether a step is a snapshot; raise unless it is a step."""
-    if not isinstance(step, tuple) or not step:
-        raise ReplayError(state.seq + 1, f"a step must be a tuple of changes, not {step!r:.99}")
-    return isinstance(step[0], SnapshotBegun)
-
-
 def _check(state: LedgerState, change: Any, *, in_snapshot: bool) -> None:
     """Raise unless a change can follow."""
     kind = change.__class__
-    if kind not in APPLY:
+    check = CHECKS.get(kind)
+    if check is None:
         raise ReplayError(state.seq + 1, f"no change: {change!r:.99}")
     seq = change.seq
-    if kind is SnapshotBegun:
-        _require(seq, state.seq == 0, "a snapshot is for an empty ledger, with nothing configured")
-        _require(seq, change.seq >= 0, "a snapshot must be of a number from 0")
-    elif in_snapshot:
-        _require(seq, kind in _SNAPSHOT and seq == state.seq, f"is no part of a snapshot: {kind}")
-    else:
-        _require(seq, seq == state.seq + 1, f"the change after {state.seq} must come next")
-        _require(seq, change.at >= state.now, "was made before the change that comes before it")
-    if kind in RESERVATION_CHANGES and kind not in (Reserved, Requested):
-        _check_transition(state, change)
-    check = CHECKS.get(kind)
-    if check is not None:
-        check(state, change)
+    if not in_snapshot:
+        if seq != state.seq + 1:
+            raise ReplayError(seq, f"the change after {state.seq} must come next")
+        if change.at < state.now:
+            raise ReplayError(seq, "was made before the change that comes before it")
+    elif kind is not SnapshotBegun and (kind not in _SNAPSHOT or seq != state.seq):
+        raise ReplayError(seq, f"is no part of a snapshot: {kind}")
+    check(state, change)
+
+
+def _check_begun(state: LedgerState, change: SnapshotBegun) -> None:
+    _require(
+        change.seq, state.seq == 0, "a snapshot is for an empty ledger, with nothing configured"
+    )
+    _require(change.seq, change.seq >= 0, "a snapshot must be of a number from 0")
+
+
+def _check_nothing(state: LedgerState, change: object) -> None:
+    """Let a change be that is right if its number and its time are."""
 
 
 def _require(seq: int, holds: bool, problem: str) -> None:
@@ -118,16 +124,12 @@ def _check_transition(state: LedgerState, change: Any) -> None:
     entry = state.entries.get(uid)
     if entry is None:
         raise ReplayError(seq, f"there is no reservation {uid!r}")
-    _require(
-        seq,
-        change.verb in NEXT[entry.state],
-        f"{uid!r} is {entry.state.value}: {change.verb.value}",
-    )
-    _require(
-        seq,
-        change.version == entry.version + 1,
-        f"{uid!r} has version {entry.version}, which {change.version} does not follow",
-    )
+    if change.verb not in NEXT[entry.state]:
+        raise ReplayError(seq, f"{uid!r} is {entry.state.value}: {change.verb.value}")
+    if change.version != entry.version + 1:
+        raise ReplayError(
+            seq, f"{uid!r} has version {entry.version}, which {change.version} does not follow"
+        )
 
 
 def _check_new(state: LedgerState, change: Reserved | Requested) -> None:
@@ -136,9 +138,8 @@ def _check_new(state: LedgerState, change: Reserved | Requested) -> None:
     if before is not None:
         _check_is_gone(state, before, change)
     _require(seq, change.version == 1, "a new reservation has version 1")
-    _require(
-        seq, change.serial > state.serial, f"serial numbers rise: {state.serial} was used before"
-    )
+    if change.serial <= state.serial:
+        raise ReplayError(seq, f"serial numbers rise: {state.serial} was used before")
     _require(seq, change.key is None or change.digest is not None, "a key goes with its digest")
 
 
@@ -163,23 +164,29 @@ def _check_wanted(state: LedgerState, change: Requested | Moved) -> None:
 
 
 def _check_granted(state: LedgerState, change: Granted) -> None:
+    _check_transition(state, change)
     entry = state.entries[change.uid]
-    _require(change.seq, entry.state is REQUESTED, f"{change.uid!r} was not requested")
+    if entry.state is not REQUESTED:
+        raise ReplayError(change.seq, f"{change.uid!r} was not requested")
     _require(change.seq, bool(change.claims), "a slot takes something")
     _check_claims(state, change.seq, change.claims)
 
 
 def _check_confirmed(state: LedgerState, change: Confirmed) -> None:
+    _check_transition(state, change)
     entry = state.entries[change.uid]
-    _require(change.seq, entry.state is HELD, f"{change.uid!r} is no hold")
+    if entry.state is not HELD:
+        raise ReplayError(change.seq, f"{change.uid!r} is no hold")
 
 
 def _check_is_gone(state: LedgerState, entry: Entry, change: Reserved | Requested) -> None:
     gone = entry.state is not HELD and entry.until + state.retention <= change.at
-    _require(change.seq, gone, f"there is a reservation {change.uid!r} already")
+    if not gone:
+        raise ReplayError(change.seq, f"there is a reservation {change.uid!r} already")
 
 
 def _check_moved(state: LedgerState, change: Moved) -> None:
+    _check_transition(state, change)
     entry = state.entries[change.uid]
     requested = entry.state is REQUESTED
     _require(change.seq, (change.wanted is not None) == requested, "only a request wants something")
@@ -204,25 +211,32 @@ def _check_slot(state: LedgerState, change: Reserved | Moved | ReservationKept) 
 def _check_claims(state: LedgerState, seq: int, claims: tuple[Claim, ...]) -> None:
     for claim in claims:
         known = claim.resource in state.resources or claim.resource in state.occupancy.limits
-        _require(seq, known, f"there is no resource {claim.resource!r}")
-        _require(seq, claim.start < claim.end and claim.units >= 1, f"takes nothing: {claim}")
+        if not known:
+            raise ReplayError(seq, f"there is no resource {claim.resource!r}")
+        if not (claim.start < claim.end and claim.units >= 1):
+            raise ReplayError(seq, f"takes nothing: {claim}")
 
 
 def _check_reinstated(state: LedgerState, change: Reinstated) -> None:
+    _check_transition(state, change)
     _check_claims(state, change.seq, Placement.of(state.entries[change.uid]).claims)
 
 
 def _check_expired(state: LedgerState, change: Expired) -> None:
+    _check_transition(state, change)
     entry = state.entries[change.uid]
-    _require(change.seq, change.until == entry.until, f"{change.uid!r} lapses at {entry.until}")
-    _require(change.seq, change.until <= change.at, f"{change.uid!r} has not lapsed")
+    if change.until != entry.until:
+        raise ReplayError(change.seq, f"{change.uid!r} lapses at {entry.until}")
+    if change.until > change.at:
+        raise ReplayError(change.seq, f"{change.uid!r} has not lapsed")
 
 
 def _check_forgotten(state: LedgerState, change: Forgotten) -> None:
     for uid in change.uids:
         entry = state.entries.get(uid)
         booked = entry is not None and entry.state is CONFIRMED
-        _require(change.seq, booked, f"there is no booking {uid!r}")
+        if not booked:
+            raise ReplayError(change.seq, f"there is no booking {uid!r}")
     _require(change.seq, len(set(change.uids)) == len(change.uids), "forgets a booking twice")
 
 
@@ -240,13 +254,15 @@ def _check_dropped(state: LedgerState, change: ClientDropped) -> None:
 
 def _check_session_kept(state: LedgerState, change: SessionKept) -> None:
     key = change.event_type, change.start
-    _require(change.seq, key not in state.occupancy.sessions, f"there is a session {key} already")
+    if key in state.occupancy.sessions:
+        raise ReplayError(change.seq, f"there is a session {key} already")
     _check_claims(state, change.seq, change.claims)
 
 
 def _check_reservation_kept(state: LedgerState, change: ReservationKept) -> None:
     seq = change.seq
-    _require(seq, change.uid not in state.entries, f"{change.uid!r} is there twice")
+    if change.uid in state.entries:
+        raise ReplayError(seq, f"{change.uid!r} is there twice")
     _require(
         seq, (change.wanted is not None) == (change.state is REQUESTED), "a request wants something"
     )
@@ -254,7 +270,8 @@ def _check_reservation_kept(state: LedgerState, change: ReservationKept) -> None
         _check_slot(state, change)
     if change.seats is not None and change.state in {HELD, CONFIRMED}:
         key = change.event_type, change.start
-        _require(seq, key in state.occupancy.sessions, f"there is no session {key}")
+        if key not in state.occupancy.sessions:
+            raise ReplayError(seq, f"there is no session {key}")
 
 
 def _check_lapses_kept(state: LedgerState, change: LapsesKept) -> None:
@@ -264,22 +281,25 @@ def _check_lapses_kept(state: LedgerState, change: LapsesKept) -> None:
 def _check_configured(state: LedgerState, change: Configured) -> None:
     configuration, seq = state.configuration, change.seq
     of_snapshot = seq == state.seq  # its settings were changed in many editions
-    _require(
-        seq,
-        of_snapshot or change.edition == configuration.edition + 1,
-        f"is edition {change.edition} of the configuration, not {configuration.edition + 1}",
-    )
+    if not (of_snapshot or change.edition == configuration.edition + 1):
+        raise ReplayError(
+            seq,
+            f"is edition {change.edition} of the configuration, not {configuration.edition + 1}",
+        )
     # What is put earlier in the same change is there, as far as what comes later is concerned.
     there = {(one.kind, one.collection, one.id) for one in configuration.settings()}
     for one in change.settings:
         key = one.kind, one.collection, one.id
         if one.value is None:
-            _require(seq, key in there, f"there is no {one.kind} {one.id!r}")
+            if key not in there:
+                raise ReplayError(seq, f"there is no {one.kind} {one.id!r}")
             there.discard(key)
             continue
-        _require(seq, isinstance(one.value, _VALUES[one.kind]), f"is no {one.kind}: {one.id!r}")
+        if not (isinstance(one.value, _VALUES[one.kind])):
+            raise ReplayError(seq, f"is no {one.kind}: {one.id!r}")
         for needed in _needed(one):
-            _require(seq, needed in there, f"there is no {needed[0]} {needed[2]!r}")
+            if needed not in there:
+                raise ReplayError(seq, f"there is no {needed[0]} {needed[2]!r}")
         there.add(key)
 
 
@@ -309,5 +329,12 @@ CHECKS: Final[Mapping[type, Callable[[LedgerState, Any], None]]] = {
     SessionKept: _check_session_kept,
     ReservationKept: _check_reservation_kept,
     LapsesKept: _check_lapses_kept,
+    Extended: _check_transition,
+    Released: _check_transition,
+    Cancelled: _check_transition,
+    Annotated: _check_transition,
+    Answered: _check_nothing,
+    KeyKept: _check_nothing,
+    SnapshotBegun: _check_begun,
 }
-"""What must be true before a change of each kind, if there is more than its number and time."""
+"""What must be true before a change of each kind, beside its number and its time."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from slotengine.core.ledger.changes import Requested, Reserved
+from slotengine.core.ledger.changes import Requested, ReservationKept
 from slotengine.core.ledger.clients import Clients
 from slotengine.core.ledger.configuration import Configuration
 from slotengine.core.ledger.expiry import NEVER, ExpiryQueue
@@ -33,10 +33,12 @@ from slotengine.core.ledger.uids import count_in, serial_of
 from slotengine.core.ledger.waitlist import Waitlist
 
 if TYPE_CHECKING:
-    from slotengine.core.ledger.changes import Moved, ReservationKept
+    from slotengine.core.ledger.changes import Moved, Reserved
     from slotengine.core.ledger.index import Index
     from slotengine.core.ledger.proposal import Slotted, Wanted
     from slotengine.core.ledger.reservation import Placement
+
+    Slot = Slotted | Placement | Reserved | Requested | Moved | ReservationKept
 
 
 class Tally(NamedTuple):
@@ -168,14 +170,26 @@ class LedgerState:
 
     def made_by(self, change: Reserved | Requested | ReservationKept) -> Entry:
         """Return the reservation that a change makes, which stands nowhere yet."""
-        created = change.at if isinstance(change, Reserved | Requested) else change.created
+        created = change.created if isinstance(change, ReservationKept) else change.at
         until = NEVER if isinstance(change, Requested) else change.until
+        resource = self._sole_resource(change)
         entry = Entry(
-            change.uid, until, created, change.holder,
-            quota=change.quota, serial=change.serial, extra=change.extra,
+            change.uid, until, created, change.holder, change.start, change.end, resource,
+            change.event_type, False, change.quota, change.demand, change.serial, change.extra,
         )  # fmt: skip
-        self.slot_into(entry, change)
+        if resource is None:
+            entry.claims, entry.seats = change.claims, change.seats
         return entry
+
+    def _sole_resource(self, slot: Slot) -> Reservable | None:
+        """Return the resource of a slot that takes one unit of one, for its own span."""
+        claims = slot.claims
+        if len(claims) != 1 or slot.seats is not None:
+            return None
+        name, start, end, units = claims[0]
+        if units != 1 or start != slot.start or end != slot.end:
+            return None
+        return self.resources.get(name)  # None if it has ended, and its resource was removed
 
     def made_with(self, key: str) -> Entry | None:
         """Return the reservation that was made with a key, if it is not forgotten."""
@@ -210,23 +224,14 @@ class LedgerState:
             self.forget(before)
         self.entries[entry.uid] = entry
 
-    def slot_into(
-        self,
-        entry: Entry,
-        slot: Slotted | Placement | Reserved | Requested | Moved | ReservationKept,
-    ) -> None:
+    def slot_into(self, entry: Entry, slot: Slot) -> None:
         """Let an entry, which stands nowhere, be for a slot."""
         assert not entry.placed
-        entry.start, entry.end = start, end = slot.start, slot.end
+        entry.start, entry.end = slot.start, slot.end
         entry.event_type, entry.seats = slot.event_type, slot.seats
         entry.demand = slot.demand
-        claims = slot.claims
-        if len(claims) == 1 and slot.seats is None and claims[0][1:] == (start, end, 1):
-            # None of one that has ended, and whose resource was removed since.
-            entry.resource = self.resources.get(claims[0].resource)
-        else:
-            entry.resource = None
-        entry.claims = claims if entry.resource is None else None
+        entry.resource = self._sole_resource(slot)
+        entry.claims = slot.claims if entry.resource is None else None
 
     def forget(self, entry: Entry) -> None:
         """Keep a reservation no longer, which stands nowhere."""

@@ -508,7 +508,9 @@ def test_what_follows_is_carried_out(change: Callable[[int], Any]) -> None:
         ledger.replay([(change(ledger.state.seq),)])
 
 
-@pytest.mark.parametrize("step", ["step", (), None, [Released(1, 2, "a", 2)]])
+@pytest.mark.parametrize(
+    "step", ["step", (), None, [Released(1, 2, "a", 2)], Released(1, 2, "a", 2)]
+)
 def test_only_steps_are_replayed(step: Any) -> None:
     with pytest.raises(ReplayError, match="a step must be a tuple of changes"):
         Ledger(TERMS).replay([step])
