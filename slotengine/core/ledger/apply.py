@@ -131,7 +131,7 @@ def apply_moved(state: LedgerState, change: Moved) -> None:
 def apply_confirmed(state: LedgerState, change: Confirmed) -> None:
     entry = state.entries[change.uid]
     if state.holders is not None:
-        state.holders.kept(entry)
+        state.holders.kept(entry, state.now)
     state.queue.drop(entry)
     _book(state, entry)
     _changed(state, entry, change.version)
@@ -142,7 +142,7 @@ def apply_reinstated(state: LedgerState, change: Reinstated) -> None:
     entry.version = change.version
     state.occupancy.put_back(entry)
     if state.holders is not None:
-        state.holders.kept(entry)
+        state.holders.kept(entry, state.now)
     state.superseded[entry] += 1
     _book(state, entry)
     _changed(state, entry, change.version)
@@ -173,7 +173,7 @@ def apply_expired(state: LedgerState, change: Expired) -> None:
 def mark_expired(state: LedgerState, entry: Entry, version: int) -> None:
     """Let a hold that has lapsed, and is not queued any more, be expired."""
     if state.holders is not None:
-        state.holders.lapsed(entry)
+        state.holders.lapsed(entry, state.queue.due)
     state.occupancy.unplace(entry)
     entry.state = EXPIRED
     state.expired += 1

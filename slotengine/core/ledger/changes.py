@@ -387,6 +387,8 @@ class LapsesKept(NamedTuple):
     last_lapse: int
     previous: int
     earlier: int
+    pending: tuple[tuple[int, int], ...]
+    forgiven_at: int
 
 
 ReservationChange: TypeAlias = (

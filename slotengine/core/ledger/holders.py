@@ -5,6 +5,8 @@ one of its own.  Both may apply: then the lower limit decides.  Every hold of a 
 counts, whichever quota it was made under.  Bookings do not, nor do holds without a
 holder.  A hold that has lapsed counts no longer, marked or not: asking looks at a
 record as it would be if all that has lapsed were marked (`_as_of`), and changes nothing.
+So it is no matter in which order lapsed holds are marked, nor whether before or after the
+confirmation that forgives them.
 
 There is a record for each holder with live holds, and for each whose lapses are
 remembered: those of the last cool-down.  A lapse is in a row with the one before if
@@ -13,6 +15,7 @@ its hold was made before that one had been for a cool-down.  Times are UTC micro
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.terms import Terms
     from slotengine.core.ledger.view import View
 
+    KeptLapses = tuple[str, int, int, int, int, tuple[tuple[int, int], ...], int]
+
 TIDIED: Final = 2
 """So many lapses are looked at, whether they can be forgotten, for each that is noted."""
 
@@ -38,7 +43,17 @@ TIDIED: Final = 2
 class _Record:
     """What is known of one holder: live holds, with the length of each, and lapses in a row."""
 
-    __slots__ = ("earlier", "holds", "lapses", "last_lapse", "length", "noted", "previous")
+    __slots__ = (
+        "earlier",
+        "forgiven_at",
+        "holds",
+        "lapses",
+        "last_lapse",
+        "length",
+        "noted",
+        "pending",
+        "previous",
+    )
 
     def __init__(self) -> None:
         self.holds: dict[Entry, int] = {}
@@ -49,6 +64,12 @@ class _Record:
         # The lapse before those at ``last_lapse``, and lapses in a row that they do not continue.
         self.previous = START_OF_TIME
         self.earlier = 0
+        self.pending: list[tuple[int, int]] = []
+        """Lapses that are not counted yet: when each was, and when its hold was made; in order.
+
+        A hold that is not marked yet may have lapsed before them."""
+        self.forgiven_at = START_OF_TIME
+        """Lapses until then do not count."""
 
     def copy(self) -> _Record:
         """Return another record that says the same."""
@@ -57,6 +78,7 @@ class _Record:
         other.length, other.lapses = self.length, self.lapses
         other.last_lapse, other.noted = self.last_lapse, self.noted
         other.previous, other.earlier = self.previous, self.earlier
+        other.pending, other.forgiven_at = list(self.pending), self.forgiven_at
         return other
 
     def add(self, entry: Entry) -> None:
@@ -69,24 +91,42 @@ class _Record:
         """Count a hold no longer."""
         self.length -= self.holds.pop(entry)
 
-    def lapse(self, entry: Entry, cool_down: int) -> None:
-        """Count the lapse of a hold; they come in the order in which they lapsed.
+    def lapse(self, entry: Entry) -> None:
+        """Note the lapse of a hold, which `settle` counts."""
+        if entry.until > self.forgiven_at:
+            insort(self.pending, (entry.until, entry.created))
+            self.noted = True
+
+    def settle(self, horizon: int, cool_down: int) -> None:
+        """Count the lapses until a moment, before which no hold is left that may lapse."""
+        count = bisect_right(self.pending, (horizon, NEVER))
+        for until, created in self.pending[:count]:
+            self._count(until, created, cool_down)
+        del self.pending[:count]
+
+    def _count(self, lapsed: int, created: int, cool_down: int) -> None:
+        """Count a lapse; they come in the order in which they were.
 
         Those of one moment come in any order.  They continue the row if one of them does.
         """
-        if entry.until != self.last_lapse:
-            self.previous, self.last_lapse = self.last_lapse, entry.until
+        if lapsed != self.last_lapse:
+            self.previous, self.last_lapse = self.last_lapse, lapsed
             self.earlier, self.lapses = self.lapses, 0
         self.lapses += 1
         # Not how far apart they are: who comes back at once lapses only a whole TTL later.
-        if entry.created < self.previous + cool_down:
+        if created < self.previous + cool_down:
             self.lapses += self.earlier
             self.earlier = 0
-        self.noted = True
 
-    def forgive(self) -> None:
+    def next_lapse(self) -> int:
+        """Return when the first hold lapses; NEVER if there is none.  O(h) for h holds."""
+        return min(map(_until, self.holds), default=NEVER)
+
+    def forgive(self, now: int) -> None:
         """Count no lapse that there was."""
         self.lapses = self.earlier = 0
+        self.pending.clear()
+        self.forgiven_at = now
         self.noted = False
 
 
@@ -164,13 +204,15 @@ class Holders:
         record = self.records.get(holder)
         given = view.batch.of_holder(holder)
         lapsed = [] if view.swept else self.lapsed_of(holder, view.now)
-        if not given and not lapsed:
+        pending = record is not None and bool(record.pending)
+        if not given and not lapsed and not pending:
             return record
         seen = _Record() if record is None else record.copy()
-        for entry in sorted(lapsed, key=_until):
+        for entry in lapsed:
             if self._most_lapses is not None:
-                seen.lapse(entry, self._cool_down)
+                seen.lapse(entry)
             seen.take_out(entry)
+        seen.settle(NEVER, self._cool_down)
         for entry in given:
             seen.add(entry)
         return seen if seen.holds or seen.noted else None
@@ -206,47 +248,60 @@ class Holders:
             record.length += entry.end - entry.start - record.holds[entry]
             record.holds[entry] = entry.end - entry.start
 
-    def kept(self, entry: Entry) -> None:
-        """Count a hold no longer, since it was confirmed: the lapses before are forgiven."""
+    def kept(self, entry: Entry, now: int) -> None:
+        """Count a hold no longer, since it was confirmed: the lapses until now are forgiven."""
         record = None if entry.holder is None else self.records.get(entry.holder)
         if record is None:
             return
-        record.forgive()
+        record.forgive(now)
         if entry in record.holds:
             self._take_out(record, entry)
         else:
             self._drop_if_done(entry.holder, record)
 
-    def lapsed(self, entry: Entry) -> None:
+    def lapsed(self, entry: Entry, due: int) -> None:
         """Count a hold no longer, if it is counted, since it has lapsed.
 
-        Those of one holder come in the order in which they lapsed, if lapses count.
+        Before ``due`` no hold of anybody lapses.  O(h) for h holds if that is earlier than this
+        one: then those of one holder come out of order.
         """
         record = self._record_with(entry)
-        if record is not None:
-            if self._most_lapses is not None:
-                assert entry.holder is not None
-                record.lapse(entry, self._cool_down)
-                self._lapsed.append((entry.until + self._cool_down, entry.holder))
-                self._forget_some(entry.until)
+        if record is None:
+            return
+        if self._most_lapses is None:
             self._take_out(record, entry)
+            return
+        assert entry.holder is not None
+        record.lapse(entry)
+        record.take_out(entry)
+        record.settle(due if due >= entry.until else record.next_lapse(), self._cool_down)
+        self._lapsed.append((entry.until + self._cool_down, entry.holder))
+        self._forget_some(entry.until)
+        self._drop_if_done(entry.holder, record)
 
-    def kept_lapses(self, now: int) -> Iterator[tuple[str, int, int, int, int]]:
+    def kept_lapses(self, now: int) -> Iterator[KeptLapses]:
         """Yield the lapses of each holder that may count still, for `restore`, in any order."""
         for holder, one in self.records.items():
             counts = one.last_lapse + self._cool_down > now or any(
                 entry.created < one.last_lapse + self._cool_down for entry in one.holds
             )
-            if one.lapses + one.earlier and counts:
-                yield holder, one.lapses, one.last_lapse, one.previous, one.earlier
+            forgiven = one.next_lapse() <= one.forgiven_at
+            if (one.lapses + one.earlier and counts) or one.pending or forgiven:
+                yield (
+                    holder, one.lapses, one.last_lapse, one.previous, one.earlier,
+                    tuple(one.pending), one.forgiven_at,
+                )  # fmt: skip
 
     def restore(self, kept: LapsesKept) -> None:
         """Let a holder have lapses that there were."""
         record = self.records.setdefault(kept.holder, _Record())
         record.lapses, record.last_lapse = kept.lapses, kept.last_lapse
         record.previous, record.earlier = kept.previous, kept.earlier
-        record.noted = True
-        self._lapsed.append((kept.last_lapse + self._cool_down, kept.holder))
+        record.pending, record.forgiven_at = list(kept.pending), kept.forgiven_at
+        record.noted = bool(record.lapses or record.earlier or record.pending)
+        if record.noted:
+            latest = record.pending[-1][0] if record.pending else record.last_lapse
+            self._lapsed.append((latest + self._cool_down, kept.holder))
 
     # --- Inside --------------------------------------------------------------------------
 
@@ -264,7 +319,12 @@ class Holders:
                 return
             _, holder = self._lapsed.popleft()
             record = self.records.get(holder)
-            if record is not None and record.last_lapse + self._cool_down <= now:
+            if record is None:
+                continue
+            record.settle(record.next_lapse(), self._cool_down)
+            if record.pending:
+                self._lapsed.append((record.pending[-1][0] + self._cool_down, holder))
+            elif record.last_lapse + self._cool_down <= now:
                 record.noted = False
                 self._drop_if_done(holder, record)
 

@@ -179,7 +179,7 @@ VALUES: list[Command | Change] = [
         Demand.HOURS, 7, Extra(tags=("vip",)),
     ),
     KeyKept(3, 5, "key", b"\x01", "a", 4),
-    LapsesKept(3, 5, "caffè", 2, 4, 3, 1),
+    LapsesKept(3, 5, "caffè", 2, 4, 3, 1, ((6, 5),), 2),
     Requested(
         8, 1, "a", 1, FULL.start, FULL.end, FULL.claims, Wanted.of(FULL), FULL.seats, "ada",
         "talk", "k", b"\x01", Demand.RULES, 7, FULL.extra,

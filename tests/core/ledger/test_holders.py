@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slotengine.core.ledger.apply import apply
+from slotengine.core.ledger.changes import Changes, Expired
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
@@ -613,3 +614,70 @@ def test_a_hold_moves_freely_where_no_quota_is_about_its_length() -> None:
     with pytest.raises(QuotaExceeded):
         ledger.reserve_proposal(under(Quota(holds=1)), uid="c", now=1)
     ledger.check_invariants()
+
+
+# --- Where lapses were recorded by a ledger that does not count them -----------------------------
+
+
+def recorded(others: tuple[str, ...] = ()) -> tuple[Ledger, list[Changes]]:
+    """Return a ledger without quotas, and its steps: of "early" and "late" only the latter is
+    marked."""
+    ledger = Ledger(Terms(10, 1, 1_000, retention=500), maintenance=0)
+    steps: list[Changes] = []
+    ledger.on_step = steps.append
+    for name in ("hall", "room", *others):
+        ledger.add_resource(name, capacity=100 if name == "hall" else 1)
+    hold(ledger, "early", 0, ttl=5)
+    ledger.reserve("room", 0, 10, uid="late", now=0, ttl=8, holder="h")
+    ledger.reserve("room", 0, 10, uid="other", now=10, ttl=900)
+    return ledger, steps
+
+
+def counting(steps: list[Changes], most: int = 2) -> Ledger:
+    """Return a ledger that counts lapses, made of steps; and make sure of its snapshot."""
+    terms = Terms(10, 1, 1_000, retention=500, max_lapses=most, cool_down=100)
+    ledger, again = Ledger(terms, maintenance=0), Ledger(terms, maintenance=0)
+    ledger.replay(steps)
+    again.replay([ledger.snapshot()])
+    for one in (ledger, again):
+        one.check_invariants()
+    assert again.snapshot() == ledger.snapshot()
+    return again
+
+
+def test_lapses_count_in_whatever_order_they_were_marked() -> None:
+    ledger, steps = recorded()
+    assert refused(counting(steps), 10).retry_at == from_us(108)
+    hold(counting(steps, most=3), "x", 10)
+    ledger.expire(10)
+    assert [one.uid for one in steps[-1] if isinstance(one, Expired)] == ["early"]
+    assert refused(counting(steps), 10).retry_at == from_us(108)
+    hold(counting(steps, most=3), "x", 10)
+
+
+def test_a_lapse_is_forgiven_though_it_was_marked_after_the_booking() -> None:
+    ledger, steps = recorded()
+    hold(ledger, "booked", 11)
+    ledger.confirm("booked", now=12)
+    hold(counting(steps, most=1), "x", 12)
+    ledger.expire(12)
+    hold(counting(steps, most=1), "x", 12)
+
+
+def test_lapses_that_wait_for_an_earlier_one_are_forgotten_after_all() -> None:
+    """Though others lapse meanwhile, and some that were noted are forgiven."""
+    ledger, steps = recorded(("desk", "den"))
+    ledger.reserve("desk", 0, 10, uid="b", now=10, ttl=5, holder="bob")
+    ledger.reserve("den", 0, 10, uid="c", now=10, ttl=5, holder="cid")
+    ledger.reserve("desk", 0, 10, uid="b2", now=300, ttl=5, holder="bob")
+    ledger.reserve("den", 0, 10, uid="c2", now=300, ttl=5, holder="cid")
+    ledger.confirm("c2", now=301)
+    ledger.reserve("desk", 0, 10, uid="b3", now=600, ttl=5)
+    again = counting(steps)
+    assert again.state.holders is not None
+    assert again.state.holders.records["h"].pending == [(8, 0)]
+    ledger.reserve("hall", 0, 10, uid="d", now=601, ttl=5, holder="dan")
+    ledger.expire(2_000)
+    again = counting(steps)
+    hold(again, "x", 2_000)
+    again.check_invariants()

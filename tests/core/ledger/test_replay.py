@@ -536,7 +536,7 @@ TALK = SessionKept(7, 5, "s", "talk", 0, 10, (Claim("room", 0, 10),), 4)
         ("there twice", (BEGUN, ROOM, HELD, HELD)),
         ("no session", (BEGUN, ROOM, HELD._replace(seats=Seats(3), event_type="talk"))),
         ("session .* already", (BEGUN, ROOM, TALK, TALK)),
-        ("counts lapses", (BEGUN, LapsesKept(7, 5, "ada", 1, 4, 3, 0))),
+        ("counts lapses", (BEGUN, LapsesKept(7, 5, "ada", 1, 4, 3, 0, (), 0))),
     ],
 )
 def test_a_snapshot_is_checked(problem: str, step: Changes) -> None:
