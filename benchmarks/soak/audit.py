@@ -52,22 +52,18 @@ CHANGES: Final[dict[Verb, tuple[int, int]]] = {
     Verb.RELEASE: (-1, 0),
     Verb.EXPIRE: (-1, 0),
     Verb.CANCEL: (0, -1),
+    Verb.FORGET: (0, -1),
 }
 """What each verb does to the number of holds and of bookings."""
 
 
 class Count:
-    """The numbers of holds and bookings by the events, counted in the step of each change.
-
-    Forgetting bookings emits no events, so `forgot` is told their number by the engine.
-    Nothing is compared while that is under way.
-    """
+    """The numbers of holds and bookings by the events, counted in the step of each change."""
 
     def __init__(self, engine: SlotEngine) -> None:
         self.verbs: Counter[Verb] = Counter()
         self.held = 0
         self.confirmed = 0
-        self.forgetting = False
         self._stop = engine.observe(self._take)
 
     @property
@@ -81,19 +77,12 @@ class Count:
         self.held += held
         self.confirmed += confirmed
 
-    def forgot(self, bookings: int) -> None:
-        """Subtract bookings that were forgotten; all of them are by now."""
-        self.confirmed -= bookings
-        self.forgetting = False
-
     def close(self) -> None:
         """Stop counting."""
         self._stop()
 
     def check(self, engine: SlotEngine, broken: Broken) -> None:
         """Compare the sums with what the engine says."""
-        if self.forgetting:
-            return
         says = engine.statistics()
         theirs = says.held, says.confirmed, says.accepted, says.expired
         ours = self.held, self.confirmed, self.verbs[Verb.RESERVE], self.verbs[Verb.EXPIRE]
