@@ -38,6 +38,7 @@ from slotengine import (
 )
 from slotengine.core.ledger.uids import bucket_for, bucket_in
 from slotengine.core.time.instant import from_us
+from slotengine.engine.listing import each_found
 from slotengine.testing import SimClock
 
 START = datetime(2030, 1, 7, 9, 7, 13, tzinfo=UTC)
@@ -452,3 +453,11 @@ def test_threads_and_tasks_have_the_same_verbs() -> None:
         assert engine.annotate(new.uid, tags=["vip"]).tags == ("vip",)
         (found,) = engine.find(ReservationQuery(tag="vip")).reservations
         assert found.uid == new.uid
+
+
+def test_all_that_is_found_is_yielded_page_after_page() -> None:
+    engine = LocalEngine(clock=SimClock(NOW))
+    engine.add_resource("room", capacity=9)
+    uids = [engine.reserve("room", START, HALF_HOUR).uid for _ in range(5)]
+    found = each_found(engine.find, ReservationQuery(limit=2))
+    assert [one.uid for one in found] == uids

@@ -621,8 +621,6 @@ def _lapsed_before_new(
     """
     if view.swept:
         return []
-    if view.swept:
-        return []
     return _lapsed_before(state, slot, holder, view) + _lapsed_with(state, uid, key, view.now)
 
 

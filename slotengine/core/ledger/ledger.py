@@ -867,10 +867,13 @@ class Ledger:
         such, as long as nobody has asked for more.
         """
         state, now = self.state, self.time(now)
-        index = state.index or Index(state.entries, state.unmarked, state.retention)
+        index = state.index
+        if index is None:
+            index = Index(state.entries, state.unmarked, state.retention)
         if query.is_of_a_timeline and not index.has_resources:
             return index.page_of(self._claiming(query, now), query, now, limit, after, count=count)
-        state.index = index
+        if state.index is None:
+            state.index = index
         return index.find(query, now, limit=limit, after=after, count=count)
 
     def _claiming(self, query: Query, now: int) -> list[Entry]:

@@ -69,6 +69,7 @@ class NothingIsTouched(LedgerAgainstNaive):
 
     @invariant()
     def same_to_look_at(self) -> None:
+        super().same_to_look_at()  # what a question is answered by is made when it is first asked
         with untouched(self.ledger):
             super().same_to_look_at()
 

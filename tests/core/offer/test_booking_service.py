@@ -56,6 +56,14 @@ def test_what_is_more(more: dict[str, Any]) -> None:
     assert service(**more).rules_of("talk").sole_resource is None
 
 
+def test_a_live_hold_of_an_event_type_is_confirmed_without_its_rules() -> None:
+    found = service()
+    at = MONDAY + 9 * HOUR
+    found.reserve(SlotRequest("talk", at, None, 5 * MINUTE), uid="a", now=MONDAY)
+    assert found.confirm("a", now=MONDAY + 7, if_still_free=True).version == 2
+    assert found.confirm("a", now=MONDAY + 8, if_still_free=True).version == 2
+
+
 # --- Both paths --------------------------------------------------------------------------
 
 
