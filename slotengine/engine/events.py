@@ -12,7 +12,7 @@ collected, and no longer fed.  A task that waits for an event is kept by what it
 from __future__ import annotations
 
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from slotengine.errors import CursorExpired, EngineMisused, InvalidField
 LARGEST_BUFFER = 2**31 - 1
 
 READS_PER_TURN = 1024
-"""A reader with a full buffer gives way to other tasks once in so many events.
+"""A reader with a full buffer gives way to other tasks once in this many events.
 
 More than the verbs and the sweeper publish before they give way (64 and 128),
 so that a reader that does nothing else keeps up with any storm."""
@@ -68,7 +68,8 @@ def position_of(cursor: object) -> Position:
     7
     """
     try:
-        form, *position = _CURSOR.unpack(urlsafe_b64decode(cursor))  # type: ignore[arg-type]
+        packed = b64decode(cursor, altchars=b"-_", validate=True)  # type: ignore[arg-type]
+        form, *position = _CURSOR.unpack(packed)
     except (TypeError, ValueError, struct.error):
         form, position = 0, []
     if form != _FORM:
@@ -143,7 +144,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Lagged:
-    """The subscriber was too slow, and missed so many events at this point of the stream."""
+    """The subscriber was too slow, and missed this number of events at this point."""
 
     missed: int
 

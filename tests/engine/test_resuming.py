@@ -147,7 +147,10 @@ async def test_a_cursor_is_for_one_history(engine: SlotEngine, clock: SimClock) 
         engine.subscribe(buffer=0, after=cursor)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "AQ==", "AgAAAAAAAAAAAAAAAAAAAAAABw==", 7, "é"])
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "x", "AQ==", "AgAAAAAAAAAAAAAAAAAAAAAABw==", "AQAAAAAA\nAAAAAAAAAAAAAAAABw==", 7, "é"],
+)
 async def test_what_is_no_cursor_is_refused(engine: SlotEngine, cursor: Any) -> None:
     with pytest.raises(InvalidField, match="after must be the cursor"):
         engine.subscribe(after=cursor)

@@ -77,5 +77,7 @@ def _kept(entry: Entry, seq: int, now: int) -> ReservationKept:
 def _keys(state: LedgerState) -> Iterator[KeyKept]:
     keys = state.keys
     for key, use in sorted((*keys.used(), *keys.spent())):
-        if state.knows(use.uid, state.now) or not keys.is_over(use, state.now):
+        # Another reservation may have been given the uid of one that was forgotten.
+        known = state.made_with(key) is not None and state.knows(use.uid, state.now)
+        if known or not keys.is_over(use, state.now):
             yield KeyKept(state.seq, state.now, key, *use)

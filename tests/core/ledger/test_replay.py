@@ -277,6 +277,22 @@ def test_keys_are_restored_with_and_without_their_reservations() -> None:
     assert not [one for one in ledger.snapshot() if isinstance(one, KeyKept)]
 
 
+def test_a_key_that_is_over_is_left_out_though_its_uid_was_given_to_another() -> None:
+    ledger = Ledger(TERMS, maintenance=0)
+    ledger.add_resource("room")
+    ledger.step(Reserve((keyed(slot(0), "key"),), ("a",)), 0)
+    ledger.step(Release("a"), 1)
+    ledger.expire(2_000)
+    ledger.step(Reserve((slot(20, ttl=DAY),), ("a",)), DAY - 1)
+    assert [one.key for one in ledger.snapshot() if isinstance(one, KeyKept)] == ["key"]
+    again = replayed([ledger.snapshot()])
+    entry = again.get("a", now=DAY - 1)
+    assert entry is not None
+    assert entry.key is None
+    ledger.look(DAY)
+    assert not [one for one in ledger.snapshot() if isinstance(one, KeyKept)]
+
+
 def test_an_ended_reservation_outlives_its_resource() -> None:
     ledger = Ledger(TERMS, maintenance=0)
     ledger.add_resource("room")
