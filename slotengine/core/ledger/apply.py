@@ -98,7 +98,7 @@ def apply_granted(state: LedgerState, change: Granted) -> None:
     del state.wanted[change.uid]
     granted = Placement.of(entry)._replace(claims=change.claims, seats=change.seats)
     state.slot_into(entry, granted)
-    entry.version = change.version
+    entry.version = change.version  # it names the session that it may open
     state.occupancy.put(entry)
     _book(state, entry)
     _changed(state, entry, change.version)
@@ -119,7 +119,7 @@ def apply_moved(state: LedgerState, change: Moved) -> None:
         return
     state.occupancy.unplace(entry)
     state.slot_into(entry, change)
-    entry.version = change.version
+    entry.version = change.version  # it names the session that it may open
     state.occupancy.put(entry)
     if change.until != entry.until:
         _requeue(state, entry, change.until)
@@ -139,7 +139,7 @@ def apply_confirmed(state: LedgerState, change: Confirmed) -> None:
 
 def apply_reinstated(state: LedgerState, change: Reinstated) -> None:
     entry = state.entries[change.uid]
-    entry.version = change.version
+    entry.version = change.version  # it names the session that it may open
     state.occupancy.put_back(entry)
     if state.holders is not None:
         state.holders.kept(entry, state.now)
