@@ -281,6 +281,8 @@ class Holders:
 
     def kept_lapses(self, now: int) -> Iterator[KeptLapses]:
         """Yield the lapses of each holder that may count still, for `restore`, in any order."""
+        if self._most_lapses is None:
+            return
         for holder, one in self.records.items():
             counts = one.last_lapse + self._cool_down > now or any(
                 entry.created < one.last_lapse + self._cool_down for entry in one.holds

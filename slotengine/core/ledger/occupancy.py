@@ -96,8 +96,10 @@ class Occupancy:
 
     def imported_from(self, source: str) -> ImportedSpans:
         """Return the spans that a source says resources are busy.  O(k) for k spans."""
+        # A resource may have been removed since, and even have been added again.
         names = sorted(self._sources.get(source, frozenset()) & self.resources.keys())
-        return tuple((name, self.resources[name].spans_of(source)) for name in names)
+        found = ((name, self.resources[name].spans_of(source)) for name in names)
+        return tuple((name, spans) for name, spans in found if spans)
 
     def spans_to_import(self, source: str, spans: ImportedSpans) -> ImportedSpans:
         """Return spans of resources as they are kept: in order, and joined where they touch.

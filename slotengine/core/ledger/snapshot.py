@@ -58,11 +58,10 @@ def _entries(state: LedgerState) -> Iterator[Entry]:
     """Yield all reservations that are known: live ones as they were made, others as they ended."""
     live = (entry for entry in state.entries.values() if entry.state not in ENDED)
     yield from sorted(live, key=attrgetter("serial"))
-    seen: set[str] = set()
-    for entry in state.ended:
-        is_current = state.entries.get(entry.uid) is entry and entry.uid not in seen
+    # One that was reinstated, and has ended again, counts as ended then.
+    for entry in reversed(dict.fromkeys(reversed(state.ended))):
+        is_current = state.entries.get(entry.uid) is entry
         if is_current and entry.state in ENDED and entry.until + state.retention > state.now:
-            seen.add(entry.uid)
             yield entry
 
 

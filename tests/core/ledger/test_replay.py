@@ -316,6 +316,56 @@ def test_what_was_taken_of_more_units_than_there_are_stands_again() -> None:
     assert again.resource("room").overbooked
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_busy_time_of_a_resource_that_was_removed_is_not_restored(again: bool) -> None:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("room")
+    ledger.add_resource("desk")
+    ledger.replace_busy("calendar", {"room": [(0, 9)], "desk": [(3, 7)]}, now=1)
+    ledger.replace_busy("other", {"room": [(0, 9)]}, now=1)
+    ledger.configure([Remove(Kind.RESOURCE, "room")], now=2)
+    if again:
+        ledger.add_resource("room")
+    restored = replayed([ledger.snapshot()])
+    restored.check_invariants()
+    assert restored.snapshot() == ledger.snapshot()
+    assert restored.occupancy.sources() == ["calendar"]
+    assert restored.imported("desk", 0, 99) == ledger.imported("desk", 0, 99) != []
+
+
+def test_lapses_are_not_restored_where_no_quota_counts_them() -> None:
+    """Holders are counted since a request with a quota came, but it is not there any more."""
+    terms = Terms(default_ttl=50, shortest_ttl=1, longest_ttl=DAY, retention=10)
+    ledger = Ledger(terms, maintenance=0)
+    ledger.add_resource("room", capacity=9)
+    with_quota = slot(0, holder="ada")._replace(quota=Quota(holds=5))
+    ledger.step(Reserve((with_quota,), ("a",)), 0)
+    ledger.step(Release("a"), 1)
+    ledger.step(Reserve((slot(0, holder="ada"),), ("b",)), 2)
+    ledger.step(Reserve((slot(0, ttl=900, holder="ada"),), ("c",)), 3)
+    ledger.step(Confirm("c"), 60)  # "b" has lapsed, and is not marked
+    restored = Ledger(terms)
+    restored.replay([ledger.snapshot()])
+    restored.check_invariants()
+    assert restored.snapshot() == ledger.snapshot()
+
+
+def test_what_was_reinstated_and_has_ended_again_comes_last_of_what_has_ended() -> None:
+    ledger = Ledger(TERMS)
+    ledger.add_resource("room")
+    ledger.add_resource("desk")
+    ledger.step(Reserve((slot(0),), ("a",)), 0)
+    ledger.expire(60)
+    ledger.step(Reserve((slot(0, "desk"),), ("b",)), 61)
+    ledger.step(Release("b"), 62)
+    ledger.step(Confirm("a", if_still_free=True), 63)
+    ledger.step(Cancel("a"), 64)
+    restored = replayed([ledger.snapshot()])
+    for one in ledger, restored:
+        one.expire(65)
+    assert restored.snapshot() == ledger.snapshot()
+
+
 def test_a_snapshot_is_for_an_empty_ledger() -> None:
     ledger, _ = played()
     with pytest.raises(ReplayError, match="empty"):
