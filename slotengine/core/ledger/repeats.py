@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from slotengine.core.ledger.changes import Answered, Decision, ReservationChange, Waits
 from slotengine.core.ledger.clients import Answer, CommandId, Outcome
 from slotengine.core.ledger.commands import EACH, Command, Forget, ImportBusy, Reserve
 from slotengine.core.ledger.config import Configure
-from slotengine.errors import InvalidField, Refused, UnknownReservation
+from slotengine.errors import InvalidField, Refused, SlotError, UnknownReservation
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.state import LedgerState
+
+Error = TypeVar("Error", bound=SlotError)
 
 
 def decide_once(
@@ -52,7 +54,7 @@ def decide_once(
                 for one in decision.answers
             )
         )
-    answered = _answered(state, command_id, decision, now)
+    answered = _answered(state, command_id, decision, before, now)
     return decision._replace(changes=(*decision.changes, answered))
 
 
@@ -108,28 +110,42 @@ def _decide_rest(
     rest = [i for i, one in enumerate(before) if one is None]
     if not rest:
         return Decision((), tuple(answers))
-    decision = decide(
-        command._replace(
-            requests=tuple(command.requests[i] for i in rest),
-            uids=tuple(command.uids[i] for i in rest),
+    try:
+        decision = decide(
+            command._replace(
+                requests=tuple(command.requests[i] for i in rest),
+                uids=tuple(command.uids[i] for i in rest),
+            )
         )
-    )
+    except SlotError as error:
+        if error.index is not None:
+            _of_request(error, rest[error.index])
+        raise
     for i, answer in zip(rest, decision.answers, strict=True):
         answers[i] = _of_request(answer, i) if isinstance(answer, Refused) else answer
     return decision._replace(answers=tuple(answers))
 
 
-def _of_request(refusal: Refused, index: int) -> Refused:
-    """Return a refusal as that of another request of the batch."""
-    if refusal.index is not None:
-        refusal.index = None
-        refusal.__notes__.pop()
-    refusal.of_request(index)
-    return refusal
+def _of_request(error: Error, index: int) -> Error:
+    """Return an error as that of another request of the batch."""
+    if error.index is not None:
+        error.index = None
+        error.__notes__.pop()
+    error.of_request(index)
+    return error
 
 
-def _answered(state: LedgerState, command_id: CommandId, decision: Decision, now: int) -> Answered:
-    """Return what is to be remembered of a command."""
+def _answered(
+    state: LedgerState,
+    command_id: CommandId,
+    decision: Decision,
+    before: Outcome | None,
+    now: int,
+) -> Answered:
+    """Return what is to be remembered of a command, of which some came of it ``before``.
+
+    That is not forgotten with its reservations, or else a later repeat would make them again.
+    """
     changed = Counter(one.uid for one in decision.changes if isinstance(one, ReservationChange))
 
     def answer(given: object) -> Answer | None:
@@ -139,5 +155,8 @@ def _answered(state: LedgerState, command_id: CommandId, decision: Decision, now
         before = 0 if entry is None else entry.version
         return Answer(given, before + changed[given])
 
-    seq = decision.changes[-1].seq + 1
-    return Answered(seq, now, command_id, tuple(map(answer, decision.answers)))
+    known = before or (None,) * len(decision.answers)
+    outcome = tuple(
+        old or answer(given) for old, given in zip(known, decision.answers, strict=True)
+    )
+    return Answered(decision.changes[-1].seq + 1, now, command_id, outcome)

@@ -33,7 +33,7 @@ from slotengine.core.ledger.commands import (
     Release,
     Reserve,
 )
-from slotengine.core.ledger.config import Configure
+from slotengine.core.ledger.config import Configure, Kind, Remove
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
@@ -47,6 +47,7 @@ from slotengine.errors import (
     SlotTaken,
     StaleVersion,
     UnknownReservation,
+    UnknownResource,
 )
 from tests.core.ledger.untouched import untouched
 
@@ -195,6 +196,40 @@ def test_requests_of_a_batch_that_were_refused_are_decided_anew(ledger: Ledger) 
     with pytest.raises(InvalidField, match="number was given to another command"):
         ledger.step(command._replace(requests=requests[:3]), later)
     ledger.check_invariants()
+
+
+def test_what_came_of_a_part_of_a_batch_stays_known_when_it_is_forgotten(ledger: Ledger) -> None:
+    ledger.step(Reserve((slot(20, "desk"),), ("a",)), NOW)
+    command = Reserve((slot(10), slot(20, "desk")), ("b", "c"), Mode.EACH, client=sent(0))
+    ledger.step(command, NOW)
+    ledger.step(Release("b"), NOW + 1)
+    ledger.step(Release("a"), NOW + 1)
+    later = NOW + 1 + TERMS.retention
+    *_, answered = ledger.step(command, later).changes
+    assert isinstance(answered, Answered)
+    assert answered.outcome == (Answer("b", 1), Answer("c", 1))
+    answers = ledger.step(command, later).answers
+    assert isinstance(answers[0], UnknownReservation)
+    assert answers[1] == "c"
+    assert ledger.tally().accepted == 3
+
+
+def test_bad_input_in_the_rest_of_a_batch_is_told_with_its_place_in_the_batch(
+    ledger: Ledger,
+) -> None:
+    """Though it was none when the batch was first sent."""
+    ledger.step(Reserve((slot(10, "desk"),), ("a",)), NOW)
+    command = Reserve((slot(10), slot(10, "desk")), ("b", "c"), Mode.EACH, client=sent(0))
+    ledger.step(command, NOW)
+    ledger.step(Release("a"), NOW)
+    ledger.step(Configure((Remove(Kind.RESOURCE, "desk"),)), NOW)
+    with untouched(ledger), pytest.raises(UnknownResource) as raised:
+        decide(ledger.state, command, NOW)
+    assert raised.value.index == 1
+    assert raised.value.__notes__ == ["in the request at index 1 of the batch"]
+    wrong = command._replace(uids=("b", ""))
+    with pytest.raises(InvalidField, match="uid"):
+        decide(ledger.state, wrong, NOW)
 
 
 @pytest.mark.parametrize(
