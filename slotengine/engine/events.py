@@ -12,7 +12,6 @@ collected, and no longer fed.  A task that waits for an event is kept by what it
 from __future__ import annotations
 
 import struct
-from base64 import b64decode, urlsafe_b64encode
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import anyio.lowlevel
 
 from slotengine.core.ledger.checks import is_count
 from slotengine.core.ledger.reservation import Verb
+from slotengine.engine.cursors import cursor_of, read_cursor
 from slotengine.engine.values import Reservation
 from slotengine.errors import CursorExpired, EngineMisused, InvalidField
 
@@ -58,7 +58,7 @@ class Position(NamedTuple):
         >>> Position(bytes(8), 0, 7).cursor()
         'AQAAAAAAAAAAAAAAAAAAAAAABw=='
         """
-        return urlsafe_b64encode(_CURSOR.pack(_FORM, *self)).decode()
+        return cursor_of(_CURSOR, _FORM, *self)
 
 
 def position_of(cursor: object) -> Position:
@@ -67,14 +67,10 @@ def position_of(cursor: object) -> Position:
     >>> position_of(Position(bytes(8), 0, 7).cursor()).seq
     7
     """
-    try:
-        packed = b64decode(cursor, altchars=b"-_", validate=True)  # type: ignore[arg-type]
-        form, *position = _CURSOR.unpack(packed)
-    except (TypeError, ValueError, struct.error):
-        form, position = 0, []
-    if form != _FORM:
+    found = read_cursor(_CURSOR, cursor)
+    if found is None or found[0] != _FORM:
         raise InvalidField("after", f"must be the cursor of an event, not {cursor!r:.99}")
-    return Position(*position)
+    return Position(*found[1:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +13,7 @@ from slotengine.core.ledger.checks import check_text, is_count
 from slotengine.core.ledger.index import Order, Place, Query
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import to_us
+from slotengine.engine.cursors import cursor_of, read_cursor
 from slotengine.engine.values import Reservation
 from slotengine.errors import InvalidField
 
@@ -109,12 +109,10 @@ class ReservationQuery:
         """Return where the page begins.  Raises `InvalidField` for a cursor of another question."""
         if self.after is None:
             return None
-        try:
-            digest, time, serial = _CURSOR.unpack(urlsafe_b64decode(self.after))
-        except (TypeError, ValueError, struct.error):
-            raise InvalidField(
-                "after", f"must be the cursor of a page, not {self.after!r:.99}"
-            ) from None
+        found = read_cursor(_CURSOR, self.after)
+        if found is None:
+            raise InvalidField("after", f"must be the cursor of a page, not {self.after!r:.99}")
+        digest, time, serial = found
         if digest != _digest(query):
             raise InvalidField("after", "is the cursor of another question; ask from the beginning")
         return time, serial
@@ -124,8 +122,8 @@ class ReservationQuery:
         found = [Reservation(entry, now) for entry in page.entries]
         if page.after is None:
             return ReservationPage(found, None, page.total)
-        packed = _CURSOR.pack(_digest(query), *page.after)
-        return ReservationPage(found, urlsafe_b64encode(packed).decode(), page.total)
+        cursor = cursor_of(_CURSOR, _digest(query), *page.after)
+        return ReservationPage(found, cursor, page.total)
 
     def following(self, page: ReservationPage) -> ReservationQuery:
         """Return the question for the page after another one, which must not be the last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -364,6 +365,28 @@ def test_a_cursor_is_for_its_own_question(engine: LocalEngine) -> None:
     states = (State.CONFIRMED, State.HELD)
     again = ReservationQuery(limit=5, states=states, after=page.cursor)
     assert len(engine.find(again).reservations) == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda cursor: f"{cursor}\n",
+        lambda cursor: f"{cursor}=",
+        lambda cursor: f"{cursor[:5]}!{cursor[5:]}",
+        lambda cursor: f"{cursor[:4]}{cursor[8:]}",
+        lambda cursor: cursor.encode(),
+    ],
+)
+def test_a_damaged_cursor_of_a_page_is_refused(
+    engine: LocalEngine, damage: Callable[[str], Any]
+) -> None:
+    for _ in range(2):
+        engine.reserve("hall", START, HALF_HOUR)
+    query = ReservationQuery(limit=1)
+    cursor = engine.find(query).cursor
+    assert cursor is not None
+    with pytest.raises(InvalidField, match="after must be the cursor of a page"):
+        engine.find(replace(query, after=damage(cursor)))
 
 
 # --- In place of another, and in series --------------------------------------------------------

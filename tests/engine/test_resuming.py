@@ -149,8 +149,11 @@ async def test_a_cursor_is_for_one_history(engine: SlotEngine, clock: SimClock) 
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "x", "AQ==", "AgAAAAAAAAAAAAAAAAAAAAAABw==", "AQAAAAAA\nAAAAAAAAAAAAAAAABw==", 7, "é"],
-)
+    [
+        "", "x", "AQ==", "AgAAAAAAAAAAAAAAAAAAAAAABw==", "AQAAAAAA\nAAAAAAAAAAAAAAAABw==",
+        "AQAAAAAAAAAAAAAAAAAAAAAABx==", b"AQAAAAAAAAAAAAAAAAAAAAAABw==", 7, "é",
+    ],
+)  # fmt: skip
 async def test_what_is_no_cursor_is_refused(engine: SlotEngine, cursor: Any) -> None:
     with pytest.raises(InvalidField, match="after must be the cursor"):
         engine.subscribe(after=cursor)
