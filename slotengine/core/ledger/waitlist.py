@@ -355,10 +355,11 @@ class Waitlist:
 
     def _left_of(self, pool: Pool, ticket: int, held: Sequence[Claim]) -> Pool:
         keep = [i for i, one in enumerate(pool.claims) if not self.is_awaited(one, ticket, held)]
-        weights = pool.weights
+        weights, had = pool.weights, pool.credits
         return Pool(
             tuple(pool.claims[i] for i in keep),
             None if weights is None else tuple(weights[i] for i in keep),
+            None if had is None else tuple(had[i] for i in keep),
         )
 
     def is_awaited(self, claim: Claim, ticket: int, held: Sequence[Claim]) -> bool:

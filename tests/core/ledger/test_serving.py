@@ -60,6 +60,18 @@ def ledger() -> Iterator[Ledger]:
     made.check_invariants()
 
 
+def test_credits_count_while_commands_wait(ledger: Ledger) -> None:
+    hold(ledger, "a", slot(10, 20, "hall", ttl=900)._replace(
+        claims=(Claim("hall", 10, 20, 3),)
+    ))  # fmt: skip
+    waits = Reserve((slot(10, 20, "hall"),), ("b",), wait=500)
+    assert isinstance(ledger.step(waits, 1).answers[0], Waits)
+    pool = Pool((Claim("room", 10, 20), Claim("annex", 10, 20)), credits=(2, 0))
+    asked = Proposal(10, 20, (), 50, event_type="talk", pools=(pool,))
+    entry = ledger.reserve_proposal(asked, uid="c", now=2)
+    assert [claim.resource for claim in entry.all_claims()] == ["annex"]
+
+
 def slot(start: int, end: int, *names: str, ttl: int = 50) -> Proposal:
     claims = tuple(Claim(name, start, end) for name in names or ("room",))
     return Proposal(start, end, claims, ttl)
