@@ -262,10 +262,15 @@ class _Draft:
                 self._set((LIMITED, None, limit), None)
 
     def _is_claimed(self, limit: str) -> bool:
-        """Return whether any reservation has a claim on a limit, or had one and may come back."""
+        """Return whether any reservation has a claim on a limit, or had one and may come back.
+
+        One that is past its retention may not, whether or not it was forgotten.
+        """
+        since = self.around.view.now - self.around.terms.retention
         return any(
             claim.resource == limit
             for one in self.around.reservations
+            if one.until > since
             for claim in one.all_claims()
         )
 

@@ -716,6 +716,24 @@ def test_a_limit_stays_while_any_reservation_knows_it() -> None:
     assert not ledger.configuration.limits
 
 
+@pytest.mark.parametrize("released", [True, False])
+def test_a_limit_is_known_for_as_long_as_a_reservation_is_retained(released: bool) -> None:
+    """Whether or not what is past its retention was forgotten, or even marked as expired."""
+    ledger = configured(ROOM, with_limits(DAY_3))
+    ledger.maintenance = 0
+    counted(ledger, "a", 400)
+    ended = ledger.state.entries["a"].until
+    if released:
+        ledger.release("a", now=7)
+        ended = 7
+    ledger.configure([with_limits()], now=ended + TERMS.retention - 1)
+    assert LIMIT in ledger.configuration.limits
+    ledger.configure([with_limits(DAY_3)], now=ended + TERMS.retention - 1)
+    ledger.configure([with_limits()], now=ended + TERMS.retention)
+    assert not ledger.configuration.limits
+    ledger.check_invariants()
+
+
 # --- Turns ----------------------------------------------------------------------------------------
 
 
