@@ -471,6 +471,9 @@ class SlotEngine:
             made = local.repeated(command_id)
             if made is not None:
                 return made
+            entry = local.service.made_with_key(wanted, now=local.look())
+            if entry is not None:
+                return local.answer(entry)
             proposal = local.service.prepare(wanted, now=local.look())
             return await self._wait_for(proposal, wait, jump, command_id)
         return local.reserve_slot(

@@ -480,7 +480,7 @@ class LocalEngine:
         Returns a booking.  Raises `UnknownResource`, `TooManyUnits`, `KeyReused` or
         `InvalidField`.  O(c log n) for c claims.
         """
-        proposal, now = self.proposal(request), self.read_clock()
+        proposal, now = self.proposal(request, "adopt"), self.read_clock()
         made = self.repeated(command_id)
         if made is not None:
             return made
@@ -893,7 +893,7 @@ class LocalEngine:
         If it is refused, nothing has changed.  Raises what `reserve` raises, and
         `UnknownReservation`, `HoldExpired`, `WrongState`, `StaleVersion`.
         """
-        proposal, now = self.proposal(request), self.read_clock()
+        proposal, now = self.proposal(request, "replace", replaces=uid), self.read_clock()
         command = Replace(uid, proposal, self._uid_for(proposal), version, jump, command_id)
         try:
             return self.answer(self.ledger.do(command, now=now))
@@ -1185,11 +1185,13 @@ class LocalEngine:
             flag("requested", requested),
         )
 
-    def proposal(self, request: object) -> Proposal:
-        """Return a request in terms of the core.  Raises `InvalidField`."""
+    def proposal(
+        self, request: object, verb: str = "reserve", *, replaces: str | None = None
+    ) -> Proposal:
+        """Return a request in terms of the core: see `Request.proposal`.  Raises `InvalidField`."""
         if not isinstance(request, Request):
             raise InvalidField("request", f"must be a Request, not {request!r}")
-        return request.proposal(self.terms.default_ttl)
+        return request.proposal(self.terms.default_ttl, verb, replaces=replaces)
 
     def _proposals(self, field: str, requests: Sequence[Request]) -> list[Proposal]:
         proposals: list[Proposal] = []

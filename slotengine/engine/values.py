@@ -167,8 +167,13 @@ class Request(Ask["Reservation"]):
         if self.claims.__class__ is not tuple and isinstance(self.claims, Iterable):
             object.__setattr__(self, "claims", tuple(self.claims))
 
-    def proposal(self, default_ttl: int) -> Proposal:
-        """Return this request as the core understands it.  Raises `InvalidField`."""
+    def proposal(
+        self, default_ttl: int, verb: str = "reserve", *, replaces: str | None = None
+    ) -> Proposal:
+        """Return this request as the core understands it.  Raises `InvalidField`.
+
+        The verb, and what it ``replaces``, are part of what is asked with a key.
+        """
         start, end = span_us(self.start, self.length)
         claims = tuple([claim.around(start, end) for claim in _checked(self.claims)])
         return Proposal(
@@ -180,7 +185,7 @@ class Request(Ask["Reservation"]):
             self.event_type,
             self.seats,
             self.key,
-            None if self.key is None else digest("reserve", **asked_by(self)),
+            None if self.key is None else digest(verb, replaces=replaces, **asked_by(self)),
             closed=self._closed(start, end),
             quota=quota_or_none(self.quota),
             demand=demand_of(self.past, self.schedule),

@@ -63,6 +63,7 @@ from slotengine import (
     State,
     TooManyUnits,
     TooSoon,
+    UnknownEventType,
     UnknownReservation,
     UnknownResource,
     Verb,
@@ -1064,6 +1065,66 @@ async def test_the_same_key_with_another_request_is_an_error(engine: SlotEngine)
             await engine.reserve(EachOf([asks("hall"), other]))
     with pytest.raises(KeyReused):
         await engine.reserve(OneOf([asks("room")], key="k"))
+    assert books(engine) == before
+
+
+async def test_what_is_repeated_with_its_key_is_known_whatever_is_configured_by_then(
+    clock: SimClock,
+) -> None:
+    """Less of it, or nothing at all, and shorter holds: after a restart, say."""
+
+    def many(units: int = 3, **more: Any) -> Request:
+        return Request(START, HALF_HOUR, (Claim("hall", units),), ttl=minutes(90), **more)
+
+    asked: list[Callable[[SlotEngine], Awaitable[Reservation]]] = [
+        lambda e: e.reserve(many(key="one")),
+        lambda e: e.reserve(OneOf([many()], key="any")),
+        lambda e: e.adopt(many(key="adopted")),
+        lambda e: e.reserve_slot("talk", START, length=HALF_HOUR, key="slot"),
+        lambda e: e.reserve_slot("talk", START, length=HALF_HOUR, key="slot", wait=minutes(1)),
+    ]
+    replaced = many(key="replaced")
+    async with SlotEngine(clock=clock) as engine:
+        engine.add_resource("hall", capacity=20)
+        engine.add_resource("room")
+        engine.add_event_type(EventType(id="talk", length=HALF_HOUR, all_of=["room"]))
+        answers = [await ask(engine) for ask in asked]
+        (one,) = await engine.reserve(AllOf([many(key="batch")]))
+        old = await engine.reserve(many())
+        new = await engine.replace(old.uid, replaced)
+        snapshot = engine.local.snapshot()
+    again = SlotEngine(clock=clock, max_ttl=minutes(30), max_length=minutes(10))
+    again.replay([snapshot])
+    async with again as engine:
+        await engine.configure([Put(Kind.RESOURCE, "hall", ResourceConfig(1))], force=True)
+        await engine.configure([Remove(Kind.EVENT_TYPE, "talk")], force=True)
+        assert [await ask(engine) for ask in asked] == answers
+        assert await engine.reserve(AllOf([many(key="batch")])) == [one]
+        assert await engine.replace(old.uid, replaced) == new
+        for other in (
+            engine.reserve_slot("talk", START, key="slot"),
+            engine.reserve_slot("talk", START, key="slot", wait=minutes(1)),
+            engine.reserve(many(2, key="one")),
+        ):
+            with pytest.raises(KeyReused):
+                await other
+        with pytest.raises(UnknownEventType):
+            await engine.reserve_slot("talk", START, key="another")
+        with pytest.raises(InvalidField, match="key"):
+            await engine.reserve_slot("talk", START, key="")
+
+
+async def test_a_key_is_for_one_verb_and_for_replacing_one_reservation(engine: SlotEngine) -> None:
+    request = asks("hall", key="k")
+    old, other = [await engine.reserve(asks("hall")) for _ in range(2)]
+    made = await engine.replace(old.uid, request)
+    assert await engine.replace(old.uid, request) == made
+    before = books(engine)
+    for call in (
+        engine.replace(other.uid, request), engine.reserve(request), engine.adopt(request),
+    ):  # fmt: skip
+        with pytest.raises(KeyReused):
+            await call
     assert books(engine) == before
 
 

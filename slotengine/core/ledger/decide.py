@@ -179,10 +179,10 @@ def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
     (proposal,), (uid,) = command.requests, command.uids
     if uid.__class__ is not str or not uid or uid in state.entries:
         check_uid(state, uid, now)
-    check_proposal(state, proposal)
     known = _known_request(state, proposal, now)
     if known is not None:
         return Decision((), (known.uid,))
+    check_proposal(state, proposal)
     if proposal.requested:
         check_not_retired(state, proposal.event_type)
         expired = expiries(state, _lapsed_with(state, uid, proposal.key, now), now)
@@ -272,14 +272,13 @@ def _keep_for_ever(state: LedgerState, view: View) -> None:
 def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     candidates, (uid,), _, choice, key, digest = command[:6]
     check_uid(state, uid, now)
+    known = known_key(state, key, digest, now)
+    if known is not None:
+        return Decision((), (known.uid,))
     _check_candidates(state, candidates, choice)
     _check_not_requested(candidates)
     if any(proposal.key is not None for proposal in candidates):
         raise InvalidField("key", "belongs to the whole call, not to one candidate")
-    check_key(key, digest)
-    known = _known_key(state, key, digest, now)
-    if known is not None:
-        return Decision((), (known.uid,))
     _check_each(candidates, lambda one: check_ttl_of(state, one.ttl, one.quota))
     view = state.occupancy.view(now, ticket=ticket)
 
@@ -299,14 +298,14 @@ def _decide_any(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
 def decide_adopt(state: LedgerState, command: Adopt, now: int) -> Decision:
     proposal, uid = command[:2]
     check_uid(state, uid, now)
+    known = _known_request(state, proposal, now)
+    if known is not None:
+        return Decision((), (known.uid,))
     _check_not_requested((proposal,))
     seats = proposal.seats
     if isinstance(seats, Seats) and is_count(seats.total) and is_count(seats.wanted):
         proposal = proposal._replace(seats=Seats(max(seats), seats.wanted))
     check_proposal(state, proposal)
-    known = _known_request(state, proposal, now)
-    if known is not None:
-        return Decision((), (known.uid,))
     view = state.occupancy.view(now)
     slot = state.occupancy.adopted(proposal._replace(seats=seats), view)
     lapsed = _lapsed_before_new(state, slot, uid, proposal.holder, proposal.key, view)
@@ -361,11 +360,11 @@ def decide_move(state: LedgerState, command: Move, now: int) -> Decision:
 def decide_replace(state: LedgerState, command: Replace, now: int) -> Decision:
     uid, request, new_uid, version, jump, _ = command
     check_uid(state, new_uid, now)
-    check_proposal(state, request)
-    _check_not_requested((request,))
     before = _known_request(state, request, now)
     if before is not None:
         return Decision((), (before.uid,))
+    check_proposal(state, request)
+    _check_not_requested((request,))
     entry = known(state, uid, now)
     admits(entry, REPLACE, now, version)
     held = entry.state is HELD
@@ -705,8 +704,8 @@ def _check_batch(
             keys.add(key)
 
     def check(proposal: Proposal) -> None:
-        check_proposal(state, proposal)
         if _known_request(state, proposal, now) is None:
+            check_proposal(state, proposal)
             check_ttl_of(state, proposal.ttl, proposal.quota)
 
     _check_each(proposals, check_new_key)
@@ -761,18 +760,22 @@ def known(state: LedgerState, uid: str, now: int) -> Entry:
 def _known_request(state: LedgerState, proposal: Proposal, now: int) -> Entry | None:
     """Return what this very request made before, if it has a key.
 
-    Raises `KeyReused` or `KeySpent`.
+    Asked before the request is checked: since it was accepted, there may be another
+    configuration.  Raises `KeyReused`, `KeySpent` or `InvalidField`.
     """
-    return _known_key(state, proposal.key, proposal.digest, now)
+    return known_key(state, proposal.key, proposal.digest, now)
 
 
-def _known_key(state: LedgerState, key: str | None, digest: bytes | None, now: int) -> Entry | None:
+def known_key(state: LedgerState, key: str | None, digest: bytes | None, now: int) -> Entry | None:
     """Return the reservation that was made with a key, or None if the key is free.
 
-    Raises `KeyReused`, or `KeySpent` if the reservation is forgotten.
+    Raises `KeyReused`, or `KeySpent` if the reservation is forgotten; and `InvalidField`.
     """
-    use = None if key is None else state.keys.find(key)
-    if key is None or use is None:
+    if key is None:
+        return None
+    check_key(key, digest)
+    use = state.keys.find(key)
+    if use is None:
         return None
     entry = state.made_with(key)
     if entry is not None and entry.until + state.retention <= now:

@@ -68,6 +68,7 @@ from slotengine.core.ledger.decide import (
     check_uid,
     decide,
     known,
+    known_key,
     screened,
 )
 from slotengine.core.ledger.expiry import NEVER, PENDING
@@ -198,6 +199,14 @@ class Ledger:
         """
         uids = answered_before(self.state, command_id, 1, self.time(now))
         return None if uids is None else self.state.entries[uids[0]]
+
+    def made_with(self, key: str, digest: bytes, *, now: int) -> Entry | None:
+        """Return what was made with a key by the request that has a digest, or None.  O(1).
+
+        For callers who work out a command from the configuration, which may be another one by
+        now.  Raises `KeyReused`, `KeySpent` or `InvalidField`.
+        """
+        return known_key(self.state, key, digest, self.time(now))
 
     def _do(self, command: Command, now: int, ticket: int = NEWCOMER) -> Decision:
         """Decide and do as `step`, at the latest time seen, and without maintenance before."""

@@ -61,6 +61,14 @@ UNSAID: Final = {name: encode(value) for name, value in SlotRequest._field_defau
 """The canonical form of each field of a slot request that is not said."""
 
 
+def digest_of_slot(request: SlotRequest) -> bytes:
+    """Return the digest of what the caller asked, but for key and quota."""
+    asked, extra = request._replace(key=None, quota=None)._asdict(), request.extra
+    if extra is not None:
+        asked["extra"] = extra.metadata, extra.details, extra.tags
+    return digest("slot", **said(asked, UNSAID))
+
+
 class HostRule(NamedTuple):
     """A host, and its hours for this event type.  Hours of None mean that it is always open."""
 
@@ -280,7 +288,7 @@ class BookingRules:
             self.id,
             self.seats_of(request.seats),
             request.key,
-            None if request.key is None else self._digest(request),
+            None if request.key is None else digest_of_slot(request),
             tuple([_pool(group, occupied, credited=credited) for group in groups]),
             self.limit_claims(start, length),
             self.closed_to(start, start + length, groups) if request.enforce else (),
@@ -291,14 +299,6 @@ class BookingRules:
             request.extra,
             request.requested,
         )
-
-    def _digest(self, request: SlotRequest) -> bytes:
-        """Return the digest of what the caller asked, but for key and quota."""
-        asked = request._replace(event_type=self.id, key=None, quota=None)._asdict()
-        extra = request.extra
-        if extra is not None:
-            asked["extra"] = extra.metadata, extra.details, extra.tags
-        return digest("slot", **said(asked, UNSAID))
 
     def demand(self, enforce: bool) -> Demand:
         """Return what the reservation must satisfy, now and whenever it is reinstated."""

@@ -25,7 +25,7 @@ from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Demand, Entry, State
 from slotengine.core.offer.availability import AvailabilityQuery, AvailabilitySearch, AvailableSlots
-from slotengine.core.offer.booking_rules import BookingRules, SlotRequest
+from slotengine.core.offer.booking_rules import BookingRules, SlotRequest, digest_of_slot
 from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.instant import DAY
 from slotengine.core.time.schedule import ALWAYS_OPEN
@@ -159,6 +159,9 @@ class BookingService:
         Raises `UnknownEventType`, `TooSoon` or `NotBookable`, and what
         `Ledger.reserve_proposal` raises.
         """
+        made = self.made_with_key(request, now=now)
+        if made is not None:
+            return made
         rules, now = self.rules_of(request.event_type), self.ledger.time(now)
         rule = rules.start_rule(now) if request.enforce else None
         plain = request.key is None and request.only is None and request.extra is None
@@ -177,6 +180,15 @@ class BookingService:
             )  # fmt: skip
         proposal = rules.proposal(request, rule, ttl=self._default_ttl)
         return self.ledger.do(Reserve((proposal,), (uid,), jump=jump, client=client), now=now)
+
+    def made_with_key(self, request: SlotRequest, *, now: int) -> Entry | None:
+        """Return what this very request made before, if it has a key, by whatever rules.  O(1).
+
+        Raises `KeyReused`, `KeySpent` or `InvalidField`.
+        """
+        if request.key is None:
+            return None
+        return self.ledger.made_with(request.key, digest_of_slot(request), now=now)
 
     def adopt(
         self, proposal: Proposal, *, uid: str, now: int, client: CommandId | None = None

@@ -155,10 +155,10 @@ class NaiveLedger(NaiveOccupancy):
     ) -> ObservedReservation:
         """Do as `Ledger.reserve_proposal`."""
         self.at(now)
-        self.check(proposal)
         fingerprint = _asked(proposal)
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
+        self.check(proposal)
         if proposal.requested:
             self.check_type_not_retired(proposal.event_type)
             return self._made(proposal, proposal.claims, uid, proposal.key, fingerprint)
@@ -174,10 +174,10 @@ class NaiveLedger(NaiveOccupancy):
     def adopt(self, proposal: Proposal, uid: str, now: int) -> ObservedReservation:
         """Do as `Ledger.adopt`."""
         self.at(now)
-        self.check(proposal._replace(seats=None) if proposal.seats else proposal)
-        fingerprint = _asked(proposal)
+        fingerprint = _asked(proposal, "adopt")
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
+        self.check(proposal._replace(seats=None) if proposal.seats else proposal)
         claims, seats = proposal.claims + proposal.limits, proposal.seats
         members = members_of(proposal, self.live(None))
         if members:
@@ -250,11 +250,11 @@ class NaiveLedger(NaiveOccupancy):
     ) -> ObservedReservation:
         """Do as `Ledger.reserve_any`."""
         self.at(now)
-        _check_each(candidates, self.check)
         choice = (policy, weights and tuple(weights), load_in)
         fingerprint = (*map(_asked, candidates), choice)
         if (done := self._done(key, fingerprint)) is not None:
             return done
+        _check_each(candidates, self.check)
         _check_each(candidates, self._check_new)
         chosen, claims = self._choose(candidates, policy, weights, load_in, None, renew=False)
         return self._made(chosen, claims, uid, key, fingerprint)
@@ -416,10 +416,10 @@ class NaiveLedger(NaiveOccupancy):
         """Do as `Ledger.replace`: take the one away, make the other, and undo it if refused."""
         self.at(now)
         asked = command.request
-        self.check(asked)
-        fingerprint = _asked(asked)
+        fingerprint = _asked(asked, "replace", command.uid)
         if (done := self._done(asked.key, fingerprint)) is not None:
             return done
+        self.check(asked)
         one = self._get(command.uid)
         self._admit(one, Verb.REPLACE, command.version)
         held = one.state is State.HELD
@@ -557,8 +557,8 @@ class NaiveLedger(NaiveOccupancy):
 
     def _check_batch(self, proposals: Sequence[Proposal]) -> None:
         def check(proposal: Proposal) -> None:
-            self.check(proposal)
             if self._done(proposal.key, _asked(proposal)) is None:
+                self.check(proposal)
                 self._check_new(proposal)
 
         _check_each(proposals, check)
@@ -772,9 +772,9 @@ def _least(*limits: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _asked(proposal: Proposal) -> object:
+def _asked(proposal: Proposal, *verb: str) -> object:
     """Return the fingerprint of a request: what must be equal when a key is repeated."""
-    return proposal.digest or proposal._replace(key=None, quota=None, rule=None)
+    return proposal.digest or (verb, proposal._replace(key=None, quota=None, rule=None))
 
 
 def _as_proposed(proposal: Proposal, _: ObservedReservation | None) -> Proposal:
