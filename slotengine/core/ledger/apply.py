@@ -38,13 +38,22 @@ from slotengine.core.ledger.extra import NOTHING
 from slotengine.core.ledger.keys import KeyUse
 from slotengine.core.ledger.reservation import (
     BOOKED_UNTIL,
-    CONFIRMED,
     ENDED,
-    EXPIRED,
     HELD,
-    NEXT,
+    NUMBER_OF,
     REQUESTED,
+    STATES,
     Placement,
+    State,
+)
+from slotengine.core.ledger.store import (
+    CHANGED,
+    MORE,
+    PLACED,
+    STATE,
+    UNTIL,
+    VERSION,
+    WORD,
 )
 
 if TYPE_CHECKING:
@@ -68,13 +77,12 @@ def apply_reserved(state: LedgerState, change: Reserved) -> None:
     quota, key = change.quota, change.key
     if quota is not None and quota.counts:
         state.count_holders()
-    entry = state.made_by(change)
-    state.add(entry)
+    entry = state.add(change)
     state.occupancy.put(entry)
-    state.serial = entry.serial
+    state.serial = change.serial
     if state.holders is not None:
         state.holders.add(entry)
-    _queue(state, entry)
+    _queue(state, entry.number, change.until)
     if key is not None:
         _use_key(state, entry, change)
     if state.index is not None:
@@ -82,11 +90,10 @@ def apply_reserved(state: LedgerState, change: Reserved) -> None:
 
 
 def apply_requested(state: LedgerState, change: Requested) -> None:
-    entry = state.made_by(change)
+    entry = state.add(change)
     entry.state = REQUESTED
-    state.add(entry)
-    state.wanted[entry.uid] = change.wanted
-    state.serial = entry.serial
+    entry.wanted = change.wanted
+    state.serial = change.serial
     if change.key is not None:
         _use_key(state, entry, change)
     if state.index is not None:
@@ -95,96 +102,94 @@ def apply_requested(state: LedgerState, change: Requested) -> None:
 
 def apply_granted(state: LedgerState, change: Granted) -> None:
     entry = state.entries[change.uid]
-    del state.wanted[change.uid]
+    entry.wanted = None
     granted = Placement.of(entry)._replace(claims=change.claims, seats=change.seats)
     state.slot_into(entry, granted)
     entry.version = change.version  # it names the session that it may open
     state.occupancy.put(entry)
-    _book(state, entry)
-    _changed(state, entry, change.version)
+    _book(state, entry.number, change.version)
 
 
 def apply_extended(state: LedgerState, change: Extended) -> None:
-    entry = state.entries[change.uid]
-    _requeue(state, entry, change.until)
-    _changed(state, entry, change.version)
+    row = state.rows.row_of[change.uid]
+    _requeue(state, row, change.until)
+    _changed(state, row, change.version)
 
 
 def apply_moved(state: LedgerState, change: Moved) -> None:
     entry = state.entries[change.uid]
     if change.wanted is not None:
-        state.wanted[change.uid] = change.wanted
+        entry.wanted = change.wanted
         state.slot_into(entry, change)
-        _changed(state, entry, change.version)
+        _changed(state, entry.number, change.version)
         return
     state.occupancy.unplace(entry)
     state.slot_into(entry, change)
     entry.version = change.version  # it names the session that it may open
     state.occupancy.put(entry)
     if change.until != entry.until:
-        _requeue(state, entry, change.until)
+        _requeue(state, entry.number, change.until)
     if state.holders is not None:
         state.holders.resized(entry)
-    _changed(state, entry, change.version)
+    _changed(state, entry.number, change.version)
 
 
 def apply_confirmed(state: LedgerState, change: Confirmed) -> None:
-    entry = state.entries[change.uid]
+    row = state.rows.row_of[change.uid]
     if state.holders is not None:
-        state.holders.kept(entry, state.now)
-    state.queue.drop(entry)
-    _book(state, entry)
-    _changed(state, entry, change.version)
+        state.holders.kept(state.entries.at(row), state.now)
+    state.queue.drop(row)
+    _book(state, row, change.version)
 
 
 def apply_reinstated(state: LedgerState, change: Reinstated) -> None:
     entry = state.entries[change.uid]
     entry.version = change.version  # it names the session that it may open
-    state.occupancy.put_back(entry)
+    state.occupancy.put(entry)
     if state.holders is not None:
         state.holders.kept(entry, state.now)
-    state.superseded[entry] += 1
-    _book(state, entry)
-    _changed(state, entry, change.version)
+    state.superseded[entry.number] += 1
+    _book(state, entry.number, change.version)
 
 
 def apply_ended(state: LedgerState, change: Released | Cancelled) -> None:
-    entry = state.entries[change.uid]
-    if entry.state is REQUESTED:
-        del state.wanted[change.uid]
+    row, now, numbers = state.rows.row_of[change.uid], state.now, state.rows.numbers
+    before = STATES[numbers[row + WORD] & STATE]
+    if before is REQUESTED:
+        state.entries.at(row).wanted = None
     else:
-        _leave(state, entry)
-    entry.state = NEXT[entry.state][change.verb]
-    entry.until = state.now
+        _leave(state, row, before)
+    numbers[row + UNTIL] = now
     if change.replaced_by is not None:
+        entry = state.entries.at(row)
         entry.extra = (entry.extra or NOTHING)._replace(replaced_by=change.replaced_by)
-    state.ended.append(entry)
-    if state.now + state.retention < state.maintenance_due:
-        state.maintenance_due = state.now + state.retention
-    _changed(state, entry, change.version)
+    state.ended.append(row)
+    if now + state.retention < state.maintenance_due:
+        state.maintenance_due = now + state.retention
+    after = AFTER_RELEASE if change.__class__ is Released else AFTER_CANCEL
+    _become(state, row, change.version, after)
 
 
 def apply_expired(state: LedgerState, change: Expired) -> None:
-    entry = state.entries[change.uid]
-    state.queue.drop(entry)
-    mark_expired(state, entry, change.version)
+    row = state.rows.row_of[change.uid]
+    state.queue.drop(row)
+    mark_expired(state, row, change.version)
 
 
-def mark_expired(state: LedgerState, entry: Entry, version: int) -> None:
+def mark_expired(state: LedgerState, row: int, version: int) -> None:
     """Let a hold that has lapsed, and is not queued any more, be expired."""
     if state.holders is not None:
-        state.holders.lapsed(entry, state.queue.due)
-    state.occupancy.unplace(entry)
-    entry.state = EXPIRED
+        state.holders.lapsed(state.entries.at(row), state.queue.due)
+    state.occupancy.unplace_row(row)
     state.expired += 1
-    state.ended.append(entry)  # maintenance is due since it lapsed, or earlier
-    _changed(state, entry, version)
+    state.ended.append(row)  # maintenance is due since it lapsed, or earlier
+    _become(state, row, version, AFTER_EXPIRY)
 
 
 def apply_annotated(state: LedgerState, change: Annotated) -> None:
     entry = state.entries[change.uid]
     entry.extra = change.extra
-    _changed(state, entry, change.version)
+    _changed(state, entry.number, change.version)
 
 
 def apply_configured(state: LedgerState, change: Configured) -> None:
@@ -230,20 +235,18 @@ def apply_session_kept(state: LedgerState, change: SessionKept) -> None:
 def apply_reservation_kept(state: LedgerState, change: ReservationKept) -> None:
     if change.quota is not None and change.quota.counts:
         state.count_holders()
-    entry = state.made_by(change)
-    state.add(entry)
+    entry = state.add(change)
     if change.state in ENDED:
-        state.ended.append(entry)
-        state.maintenance_due = min(state.maintenance_due, entry.until + state.retention)
+        state.ended.append(entry.number)
+        state.maintenance_due = min(state.maintenance_due, change.until + state.retention)
     elif change.state is REQUESTED:
-        assert change.wanted is not None
-        state.wanted[entry.uid] = change.wanted
+        entry.wanted = change.wanted
     else:
         state.occupancy.put(entry)
         if change.state is HELD:
             if state.holders is not None:
                 state.holders.add(entry)
-            _queue(state, entry)
+            _queue(state, entry.number, change.until)
         else:
             state.confirmed += 1
     entry.state, entry.version, entry.changed = change.state, change.version, change.changed
@@ -270,23 +273,33 @@ def apply_lapses_kept(state: LedgerState, change: LapsesKept) -> None:
 # --- Parts -----------------------------------------------------------------------------------
 
 
-def _changed(state: LedgerState, entry: Entry, version: int) -> None:
+def _changed(state: LedgerState, row: int, version: int) -> None:
     """Note the version and the time of a change, and let the reservation be found by both."""
-    entry.version = version
-    entry.changed = state.now
+    numbers = state.rows.numbers
+    numbers[row + WORD] = version << VERSION | numbers[row + WORD] & (STATE | PLACED | MORE)
+    numbers[row + CHANGED] = state.now
     if state.index is not None:
-        state.index.update(entry)
+        state.index.update(state.entries.at(row))
 
 
-def _leave(state: LedgerState, entry: Entry) -> None:
+def _become(state: LedgerState, row: int, version: int, after: int) -> None:
+    """Do as `_changed`, of a change after which a reservation is in another state."""
+    numbers = state.rows.numbers
+    numbers[row + WORD] = version << VERSION | numbers[row + WORD] & MORE | after
+    numbers[row + CHANGED] = state.now
+    if state.index is not None:
+        state.index.update(state.entries.at(row))
+
+
+def _leave(state: LedgerState, row: int, before: State) -> None:
     """Let a hold or a booking, which ends, stand nowhere."""
-    if entry.state is HELD:
-        state.queue.drop(entry)
+    if before is HELD:
+        state.queue.drop(row)
     else:
         state.confirmed -= 1
     if state.holders is not None:
-        state.holders.remove(entry)
-    state.occupancy.unplace(entry)
+        state.holders.remove(state.entries.at(row))
+    state.occupancy.unplace_row(row)
 
 
 def _use_key(state: LedgerState, entry: Entry, change: Reserved | Requested) -> None:
@@ -298,26 +311,32 @@ def _use_key(state: LedgerState, entry: Entry, change: Reserved | Requested) -> 
     if used_for is not None:  # as good as forgotten
         used_for.key = None
     entry.key = key
-    state.keys.add(key, KeyUse(change.digest, entry.uid, entry.created))
+    state.keys.add(key, KeyUse(change.digest, change.uid, change.at))
 
 
-def _book(state: LedgerState, entry: Entry) -> None:
-    entry.state = CONFIRMED
-    entry.until = BOOKED_UNTIL
+def _book(state: LedgerState, row: int, version: int) -> None:
+    state.rows.numbers[row + UNTIL] = BOOKED_UNTIL
     state.confirmed += 1
+    _become(state, row, version, AFTER_CONFIRM)
 
 
-def _queue(state: LedgerState, entry: Entry) -> None:
-    state.queue.push(entry, life_left(state.now, entry.until))
-    if entry.until < state.maintenance_due:
-        state.maintenance_due = entry.until
+def _queue(state: LedgerState, row: int, until: int) -> None:
+    state.queue.push(row, until, life_left(state.now, until))
+    if until < state.maintenance_due:
+        state.maintenance_due = until
 
 
-def _requeue(state: LedgerState, entry: Entry, until: int) -> None:
-    state.queue.drop(entry)
-    entry.until = until
-    _queue(state, entry)
+def _requeue(state: LedgerState, row: int, until: int) -> None:
+    state.queue.drop(row)
+    state.rows.numbers[row + UNTIL] = until
+    _queue(state, row, until)
 
+
+# The lower bits of the word of a row (`store`) after changes of the state.
+AFTER_CONFIRM: Final = NUMBER_OF[State.CONFIRMED] | PLACED
+AFTER_RELEASE: Final = NUMBER_OF[State.RELEASED]
+AFTER_CANCEL: Final = NUMBER_OF[State.CANCELLED]
+AFTER_EXPIRY: Final = NUMBER_OF[State.EXPIRED]
 
 APPLY: Final[Mapping[type, Callable[[LedgerState, Any], None]]] = {
     Reserved: apply_reserved,

@@ -24,19 +24,19 @@ from slotengine.core.ledger.config import (
     Value,
     limits_of,
 )
-from slotengine.core.ledger.reservation import Reservable
-from slotengine.core.ledger.resource import Resource
-from slotengine.core.ledger.timeline import CountedTimeline
 from slotengine.core.time.schedule_text import ScheduleTexts, is_schedule_text
 
 if TYPE_CHECKING:
+    from slotengine.core.ledger.occupancy import Occupancy
+    from slotengine.core.ledger.reservation import Reservable
     from slotengine.core.time.schedule import Windows
 
 
 class Configuration:
-    """All entries of the configuration; ``resources`` and ``limits`` are those of the ledger."""
+    """All entries of the configuration; resources and limits are kept by an ``occupancy``."""
 
     __slots__ = (
+        "_occupancy",
         "documents",
         "edition",
         "event_types",
@@ -47,9 +47,10 @@ class Configuration:
         "texts",
     )
 
-    def __init__(self, resources: dict[str, Reservable], limits: dict[str, Reservable]) -> None:
-        self.resources = resources
-        self.limits = limits
+    def __init__(self, occupancy: Occupancy) -> None:
+        self._occupancy = occupancy
+        self.resources = occupancy.resources
+        self.limits = occupancy.limits
         self.schedules: dict[str, Setting] = {}
         self.event_types: dict[str, Setting] = {}
         self.documents: dict[tuple[str, str], Setting] = {}
@@ -125,7 +126,7 @@ class Configuration:
     def _put_resource(self, id: str, value: ResourceConfig, version: int) -> None:
         resource = self.resources.get(id)
         if resource is None:
-            resource = self.resources[id] = Resource(id, value.capacity)
+            resource = self._occupancy.add_resource(id, value.capacity)
         elif value.capacity != resource.capacity:
             resource.set_capacity(value.capacity)
         resource.hours = value.schedule
@@ -136,8 +137,7 @@ class Configuration:
     def _put_limit(self, id: str, units: int, version: int) -> None:
         limit = self.limits.get(id)
         if limit is None:
-            limit = self.limits[id] = Resource(id, units)
-            limit.timeline = CountedTimeline(units)  # also of one unit: its place is no matter
+            limit = self._occupancy.add_limit(id, units)
         elif units != limit.capacity:
             limit.set_capacity(units, counted=True)
         limit.version = version
@@ -162,7 +162,7 @@ class Configuration:
     def _remove(self, setting: Setting) -> None:
         match setting.kind:
             case Kind.RESOURCE:
-                del self.resources[setting.id]
+                self._occupancy.remove_resource(setting.id)
             case Kind.LIMIT:
                 del self.limits[setting.id]
             case Kind.SCHEDULE:

@@ -13,15 +13,14 @@ Times are UTC microseconds, spans are half-open, and durations microseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from slotengine.core.ledger.admission import admitted, decide_to_wait
 from slotengine.core.ledger.changes import (
     Annotated,
     BusyImported,
     Cancelled,
-    Change,
     Confirmed,
     Decision,
     Extended,
@@ -80,6 +79,7 @@ from slotengine.core.ledger.reservation import (
     RELEASE,
     REPEATS,
     REPLACE,
+    STATES,
     UNDYING,
     Demand,
     Entry,
@@ -89,6 +89,7 @@ from slotengine.core.ledger.reservation import (
     Verb,
     is_limit,
 )
+from slotengine.core.ledger.store import SERIAL, STATE, UNTIL, VERSION, WORD
 from slotengine.core.ledger.view import Batch, View
 from slotengine.core.ledger.waitlist import AHEAD, NEWCOMER
 from slotengine.core.time.instant import FIRST_US, LAST_US, from_us
@@ -131,31 +132,9 @@ def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOME
         now = state.now
     if command.client is not None:
         return decide_once(state, command, now, lambda one: decide(state, one, now, ticket))
-    match command:
-        case Reserve():
-            return decide_reserve(state, command, now, ticket)
-        case Confirm():
-            return decide_confirm(state, command, now)
-        case Release():
-            return decide_end(state, command, RELEASE, now)
-        case Cancel():
-            return decide_end(state, command, CANCEL, now)
-        case Extend():
-            return decide_extend(state, command, now)
-        case Move():
-            return decide_move(state, command, now)
-        case Configure():
-            return decide_configure(state, command, now)
-        case Replace():
-            return decide_replace(state, command, now)
-        case Annotate():
-            return decide_annotate(state, command, now)
-        case Forget():
-            return decide_forget(state, command, now)
-        case ImportBusy():
-            return decide_import(state, command, now)
-        case _:
-            return decide_adopt(state, command, now)
+    if isinstance(command, Reserve):
+        return decide_reserve(state, command, now, ticket)
+    return DECIDE[command.__class__](state, command, now)
 
 
 def decide_reserve(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
@@ -209,7 +188,7 @@ def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -
     changes: list[Reserved | Requested] = []
     answers: list[str | Refused] = []
     lapsed: list[Entry] = []
-    batch = Batch()
+    batch = Batch(state.rows.apart())
     view = state.occupancy.view(now, batch=batch, ticket=ticket)
     i = 0
     try:
@@ -240,7 +219,7 @@ def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -
             change = _reserved(proposal, slot, uids[i], now, state.seq + nth, state.serial + nth)
             changes.append(change)
             answers.append(uids[i])
-            entry = state.made_by(change)
+            entry = state.made_by(change, batch.rows)
             joined = None if entry.seats is None else view.session(Placement.of(entry))
             batch.add(entry, joined)
     except SlotError as error:
@@ -402,27 +381,29 @@ def _in_place_of(entry: Entry, request: Proposal) -> Proposal:
 def decide_extend(state: LedgerState, command: Extend, now: int) -> Decision:
     uid, ttl, version = command[:3]
     state.terms.check_ttl(ttl)
-    entry = known(state, uid, now)
-    admits(entry, EXTEND, now, version)
+    row, following = admitted_row(state, uid, EXTEND, now, version)
     until = lapse_of(now, ttl)
-    check_life(state, entry, until)
-    return Decision((Extended(state.seq + 1, now, uid, entry.version + 1, until),), (uid,))
+    if state.terms.max_life is not None or row in state.rows.quota_of:
+        check_life(state, state.entries.at(row), until)
+    return Decision((Extended(state.seq + 1, now, uid, following, until),), (uid,))
 
 
 def decide_confirm(state: LedgerState, command: Confirm, now: int) -> Decision:
     uid, version = command.uid, command.version
-    entry = known(state, uid, now)
-    if command.if_still_free and entry.state_at(now) is State.EXPIRED:
-        admits(entry, REINSTATE, now, version)
-        return _decide_reinstate(state, entry, command, now)
-    if not admits(entry, CONFIRM, now, version):
+    if command.if_still_free:
+        entry = known(state, uid, now)
+        if entry.state_at(now) is State.EXPIRED:
+            admits(entry, REINSTATE, now, version)
+            return _decide_reinstate(state, entry, command, now)
+    row, following = admitted_row(state, uid, CONFIRM, now, version)
+    if not following:
         return Decision((), (uid,))
-    if entry.state is State.REQUESTED:
-        return _decide_grant(state, entry, command, now)
-    expired: tuple[Change, ...] = ()
-    if state.holders is not None:
-        expired = expiries(state, _forgiven(entry, state.holders, now), now)
-    change = Confirmed(state.seq + len(expired) + 1, now, uid, entry.version + 1)
+    if row in state.rows.wanted_of:
+        return _decide_grant(state, state.entries.at(row), command, now)
+    if state.holders is None:
+        return Decision((Confirmed(state.seq + 1, now, uid, following),), (uid,))
+    expired = expiries(state, _forgiven(state.entries.at(row), state.holders, now), now)
+    change = Confirmed(state.seq + len(expired) + 1, now, uid, following)
     return Decision((*expired, change), (uid,))
 
 
@@ -444,7 +425,8 @@ def _decide_grant(state: LedgerState, entry: Entry, command: Confirm, now: int) 
 
 def _as_wanted(state: LedgerState, entry: Entry, command: Confirm) -> Proposal:
     """Propose what was requested as it is kept, but for limits that are there no more."""
-    wanted = state.wanted[entry.uid]
+    wanted = entry.wanted
+    assert wanted is not None
     limits = tuple(one for one in wanted.limits if one.resource in state.occupancy.limits)
     return Proposal(
         entry.start,
@@ -497,13 +479,13 @@ def _decide_reinstate(state: LedgerState, entry: Entry, command: Confirm, now: i
     return Decision((*expired, change), (entry.uid,))
 
 
-def decide_end(state: LedgerState, command: Release | Cancel, verb: Verb, now: int) -> Decision:
+def decide_end(state: LedgerState, command: Release | Cancel, now: int) -> Decision:
     uid, version = command[:2]
-    entry = known(state, uid, now)
-    if not admits(entry, verb, now, version):
+    verb, kind = (RELEASE, Released) if isinstance(command, Release) else (CANCEL, Cancelled)
+    _, following = admitted_row(state, uid, verb, now, version)
+    if not following:
         return Decision((), (uid,))
-    kind = Released if verb is RELEASE else Cancelled
-    return Decision((kind(state.seq + 1, now, uid, entry.version + 1),), (uid,))
+    return Decision((kind(state.seq + 1, now, uid, following),), (uid,))
 
 
 def decide_configure(state: LedgerState, command: Configure, now: int) -> Decision:
@@ -748,13 +730,14 @@ def check_life(state: LedgerState, entry: Entry, until: int) -> None:
 
 def known(state: LedgerState, uid: str, now: int) -> Entry:
     """Return the entry of a uid.  Raises `UnknownReservation`, also for one to be forgotten."""
+    rows = state.rows
     try:
-        entry = state.entries[uid]
+        row = rows.row_of[uid]
     except (KeyError, TypeError):
         raise UnknownReservation(uid) from None
-    if entry.until + state.retention <= now:
+    if rows.numbers[row + UNTIL] + state.retention <= now:
         raise UnknownReservation(uid)
-    return entry
+    return Entry(rows, row, rows.numbers[row + SERIAL])
 
 
 def _known_request(state: LedgerState, proposal: Proposal, now: int) -> Entry | None:
@@ -791,17 +774,36 @@ def known_key(state: LedgerState, key: str | None, digest: bytes | None, now: in
 
 def admits(entry: Entry, verb: Verb, now: int, version: int | None) -> bool:
     """Return whether there is anything to do, or raise if the verb is not admitted."""
-    if version is not None and version != entry.version_at(now):
+    current = entry.version_at(now)
+    if version is not None and version != current:
         if not is_count(version):
             raise InvalidField("version", f"must be a whole number, not {version!r}")
-        raise StaleVersion(entry.uid, version, entry.version_at(now))
-    state = entry.state if entry.until > now else entry.state_at(now)
+        raise StaleVersion(entry.uid, version, current)
+    state = entry.state_at(now)
     if verb in NEXT[state]:
         return True
     if verb in REPEATS[state]:
         return False
     kind = HoldExpired if state is State.EXPIRED else WrongState
     raise kind(entry.uid, state.value, verb.value)
+
+
+def admitted_row(
+    state: LedgerState, uid: str, verb: Verb, now: int, version: int | None
+) -> tuple[int, int]:
+    """Return the row of a uid, and the version that comes of a verb; 0 if there is nothing to do.
+
+    As `known` and `admits`, which decide whatever is not as usual.
+    """
+    rows = state.rows
+    row = rows.row_of.get(uid) if uid.__class__ is str else None
+    if row is not None and version is None and rows.numbers[row + UNTIL] > now:
+        word = rows.numbers[row + WORD]  # it is what it is marked as
+        if verb in NEXT[STATES[word & STATE]]:
+            return row, (word >> VERSION) + 1
+    entry = known(state, uid, now)
+    admitted = admits(entry, verb, now, version)
+    return entry.number, entry.version + 1 if admitted else 0
 
 
 def _check_not_requested(proposals: Iterable[Proposal]) -> None:
@@ -882,3 +884,19 @@ def _first_that_fits(
         except Refused as refusal:
             refusals[i] = refusal
     raise NoneFree(tuple(refusals[i] for i in sorted(refusals)))
+
+
+DECIDE: Final[Mapping[type, Callable[[LedgerState, Any, int], Decision]]] = {
+    Adopt: decide_adopt,
+    Annotate: decide_annotate,
+    Cancel: decide_end,
+    Configure: decide_configure,
+    Confirm: decide_confirm,
+    Extend: decide_extend,
+    Forget: decide_forget,
+    ImportBusy: decide_import,
+    Move: decide_move,
+    Release: decide_end,
+    Replace: decide_replace,
+}
+"""What decides a command of each kind; `decide_reserve` has a place on the waitlist, too."""

@@ -370,7 +370,7 @@ def _room_for_one(record: _Record, most: int) -> datetime | None:
 def _room_from(record: _Record, left: int, own: Entry | None) -> datetime | None:
     """Return when enough has lapsed that nothing is lacking any more; None if it never has."""
     for entry in sorted(record.holds, key=_until):
-        if entry is not own:
+        if entry != own:
             left += record.holds[entry]
             if left >= 0:
                 return _moment(entry.until)

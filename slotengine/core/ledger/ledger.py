@@ -18,7 +18,7 @@ Times are UTC microseconds, spans are half-open, and durations microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from slotengine.core.ledger.apply import apply
 from slotengine.core.ledger.changes import (
@@ -96,6 +96,7 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.snapshot import snapshot
 from slotengine.core.ledger.state import LedgerState
+from slotengine.core.ledger.store import NEXT_VERSION, OTHER_CLAIMS, PLACED, SERIAL
 from slotengine.core.ledger.timeline import NO_ROOM
 from slotengine.core.ledger.waitlist import NEWCOMER, Waitlist
 from slotengine.core.time.instant import FIRST_US, LAST_US, from_us
@@ -128,6 +129,10 @@ if TYPE_CHECKING:
     OnChange = Callable[[ReservationChange, Entry], None]
     OnForget = Callable[[Forgotten, Entry], None]
     OnStep = Callable[[Changes], None]
+
+
+NEW_HOLD: Final = NEXT_VERSION | PLACED
+"""The word of a hold that was just made, whose claims stand in the timelines (`store`)."""
 
 
 class Served(NamedTuple):
@@ -210,7 +215,7 @@ class Ledger:
 
     def _do(self, command: Command, now: int, ticket: int = NEWCOMER) -> Decision:
         """Decide and do as `step`, at the latest time seen, and without maintenance before."""
-        if self.state.holders is None:
+        if self.state.holders is None and isinstance(command, (Reserve, Replace)):
             self._count_if_asked(command)
         decision = decide(self.state, command, now, ticket)
         if decision.changes:
@@ -241,16 +246,13 @@ class Ledger:
         if self.on_step is not None:
             self.on_step(changes)
 
-    def _count_if_asked(self, command: Command) -> None:
+    def _count_if_asked(self, command: Reserve | Replace) -> None:
         """Count the holders' holds from now on if a request has a quota that needs it.
 
         Otherwise each request that is refused would count them anew.
         """
-        requests: Iterable[Proposal] = ()
-        if isinstance(command, Reserve):
-            requests = command.requests
-        elif isinstance(command, Replace):
-            requests = (command.request,)
+        requests: Iterable[Proposal]
+        requests = command.requests if isinstance(command, Reserve) else (command.request,)
         for proposal in requests:
             if isinstance(proposal.quota, Quota) and proposal.quota.counts:
                 self.state.count_holders()
@@ -399,7 +401,9 @@ class Ledger:
         """Return the reservation that is the only answer."""
         (uid,) = decision.answers
         assert isinstance(uid, str)
-        return self.state.entries[uid]
+        rows = self.state.rows
+        row = rows.row_of[uid]
+        return Entry(rows, row, rows.numbers[row + SERIAL])
 
     # --- Resources -------------------------------------------------------------------
 
@@ -515,8 +519,8 @@ class Ledger:
             state.now = now
         if now >= state.maintenance_due:
             self._maintain(now, self.maintenance)
-        entries = state.entries
-        is_used = uid.__class__ is not str or not uid or uid in entries
+        rows = state.rows
+        is_used = uid.__class__ is not str or not uid or uid in rows.row_of
         if is_used:
             check_uid(state, uid, now)  # which admits that of one that is as good as forgotten
         # Otherwise, only if commands wait or holds have lapsed is there more to do than this.
@@ -578,26 +582,30 @@ class Ledger:
                 )
         # Decided: from here on it is done, and cannot be refused.
         until = now + ttl if ttl != PENDING else NEVER
+        state.seq += 1
+        state.serial = serial = state.serial + 1
+        row = rows.add(
+            uid, start, end, until, now, NEW_HOLD, OTHER_CLAIMS if limits else found.number, serial
+        )
+        entry = Entry(rows, row, serial)
+        if holder is not None:
+            entry.holder = holder
+        if event_type is not None:
+            entry.event_type = event_type
+        if quota is not None:
+            entry.quota = quota
+        if demand is not ANYTHING_GOES:
+            entry.demand = demand
         if limits:
-            entry = Entry(
-                uid, until, now, holder, start, end, None, event_type, True, quota, demand
-            )
             entry.claims = (Claim(resource, start, end), *limits)
             state.occupancy.count(limits, entry)
-        else:
-            entry = Entry(
-                uid, until, now, holder, start, end, found, event_type, True, quota, demand
-            )
-        entry.serial = state.serial = state.serial + 1
-        state.seq += 1
-        entries[uid] = entry
-        if timeline.put(place, start, end, 1, entry):
+        if timeline.put(place, start, end, 1, row):
             found.partition()
         if found.turn_times is not None:
             found.count_turn(entry)
         if holders is not None:
             holders.add(entry)
-        state.queue.push(entry, ttl)
+        state.queue.push(row, until, ttl)
         if until < state.maintenance_due:
             state.maintenance_due = until
         if state.index is not None:
@@ -605,7 +613,7 @@ class Ledger:
         if self.on_step is not None or self.on_change is not None:
             change = Reserved(
                 state.seq, now, uid, 1, until, start, end, entry.all_claims(), None,
-                holder, event_type, None, None, quota, demand, entry.serial,
+                holder, event_type, None, None, quota, demand, serial,
             )  # fmt: skip
             if self.on_change is not None:
                 self.on_change(change, entry)
@@ -932,7 +940,7 @@ class Ledger:
 
     def uids(self) -> list[str]:
         """Return the uids of all reservations.  O(n), 5 ms for a million."""
-        return list(self.state.entries)
+        return list(self.state.rows.row_of)
 
     # --- Invariants --------------------------------------------------------------------
 

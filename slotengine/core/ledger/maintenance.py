@@ -15,6 +15,7 @@ from slotengine.core.ledger.apply import mark_expired
 from slotengine.core.ledger.changes import ClientDropped, Expired
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.reservation import Entry
+from slotengine.core.ledger.store import UNTIL, VERSION, WORD
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.state import LedgerState
@@ -35,11 +36,11 @@ def mark_lapsed(state: LedgerState, now: int, limit: int) -> list[Entry]:
     """
     if state.queue.due > now:
         return []
-    lapsed = state.queue.take_due(now, limit)
-    for entry in lapsed:
+    rows = state.queue.take_due(now, limit)
+    for row in rows:
         state.seq += 1
-        mark_expired(state, entry, entry.version + 1)
-    return lapsed
+        mark_expired(state, row, (state.rows.numbers[row + WORD] >> VERSION) + 1)
+    return list(map(state.entries.at, rows))
 
 
 def changes_that_marked(state: LedgerState, lapsed: Sequence[Entry]) -> tuple[Expired, ...]:
@@ -58,7 +59,7 @@ def forget_retained(state: LedgerState, now: int, limit: int) -> None:
     Also says when maintenance is due next.
     """
     ended = state.ended
-    forget_due = ended[0].until + state.retention if ended else NEVER
+    forget_due = state.rows.numbers[ended[0] + UNTIL] + state.retention if ended else NEVER
     if forget_due <= now or state.superseded:
         forget_due = _forget_some(state, now, limit)
     if state.keys.due <= now:
@@ -70,16 +71,16 @@ def _forget_some(state: LedgerState, now: int, limit: int) -> int:
     """Forget what was retained long enough, and return when there is more to forget."""
     ended = state.ended
     while ended:
-        entry = ended[0]
-        superseded = bool(state.superseded) and entry in state.superseded
-        due = now if superseded else entry.until + state.retention
+        row = ended[0]
+        superseded = bool(state.superseded) and row in state.superseded
+        due = now if superseded else state.rows.numbers[row + UNTIL] + state.retention
         if due > now or limit == 0:
             return due
         ended.popleft()
         if superseded:
-            state.superseded -= Counter((entry,))
+            state.superseded -= Counter((row,))
         else:
-            state.forget(entry)
+            state.forget_row(row)
         limit -= 1
     return NEVER
 

@@ -162,7 +162,7 @@ def session_obstruction(
     with another length in any case, one can open a session of one's own when this one is
     over and the claims are ``free_at`` last.
     """
-    others = [one for one in session.members.values() if one.until > now and one is not own]
+    others = [one for one in session.members.values() if one.until > now and one != own]
     others.sort(key=_until)
     last = others[-1].until
     retry_at = max(free_at, last)

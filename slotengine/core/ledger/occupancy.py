@@ -32,13 +32,22 @@ from slotengine.core.ledger.proposal import Pool, Proposal, Slotted
 from slotengine.core.ledger.reservation import (
     UNDYING,
     Claim,
+    Entries,
     Entry,
     Placement,
     Reservable,
     Session,
     is_limit,
 )
-from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME
+from slotengine.core.ledger.resource import Resource
+from slotengine.core.ledger.store import (
+    END,
+    OTHER_CLAIMS,
+    START,
+    TAKES,
+    UNTIL,
+)
+from slotengine.core.ledger.timeline import END_OF_TIME, START_OF_TIME, CountedTimeline
 from slotengine.core.ledger.uids import session_uid
 from slotengine.core.ledger.view import NO_BATCH, Batch, View
 from slotengine.core.ledger.waitlist import NEWCOMER
@@ -59,6 +68,7 @@ from slotengine.errors import (
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.expiry import ExpiryQueue
+    from slotengine.core.ledger.store import Rows
     from slotengine.core.time.interval import Span
     from slotengine.core.time.schedule import Windows
 
@@ -70,15 +80,20 @@ ImportedSpans: TypeAlias = "tuple[tuple[str, tuple[Span, ...]], ...]"
 class Occupancy:
     """Resources, sessions, and what is taken of them.
 
-    ``queue`` knows which holds lapse next.  ``now`` tells the latest time seen, for
-    refusals whose details are read later.
+    ``rows`` has the reservations, and ``queue`` knows which holds lapse next.  ``now`` tells the
+    latest time seen, for refusals whose details are read later.
     """
 
-    def __init__(self, queue: ExpiryQueue[Entry], now: Callable[[], int]) -> None:
+    def __init__(self, rows: Rows, queue: ExpiryQueue, now: Callable[[], int]) -> None:
+        self._rows = rows
+        self._entries = Entries(rows)
         self.resources: dict[str, Reservable] = {}
         self.limits: dict[str, Reservable] = {}
         """Limits, each as a resource of so many units; apart, so that nobody else finds them."""
         self.sessions: dict[tuple[str, int], Session] = {}
+        # By their numbers in the timelines: -1 of the first that was ever opened, -2 of the next.
+        self._sessions_by_number: dict[int, Session] = {}
+        self._opened = 0
         # When they begin, of each event type that has any.
         self._sessions_of: dict[str, SortedList[int]] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
@@ -89,6 +104,35 @@ class Occupancy:
         """Of refusals of a span on one resource, which make no slot unless they are read."""
 
     # --- Resources -------------------------------------------------------------------
+
+    def add_resource(self, id: str, capacity: int) -> Reservable:
+        """Add a resource, of which nothing is taken, and return it."""
+        resource = self.resources[id] = Resource(id, self.owner_of, capacity)
+        resource.number = self._rows.add_resource(id, resource)
+        return resource
+
+    def remove_resource(self, id: str) -> None:
+        """Remove a resource, of which nothing is taken any more."""
+        del self.resources[id]
+        self._rows.remove_resource(id)
+
+    def add_limit(self, id: str, units: int) -> Reservable:
+        """Add a limit, of which nothing is taken, and return it."""
+        limit = self.limits[id] = Resource(id, self.owner_of, units)
+        limit.timeline = CountedTimeline(units)  # also of one unit: its place is no matter
+        return limit
+
+    def owner_of(self, number: int) -> Entry | Session:
+        """Return the reservation or session that is called so in the timelines.  O(1)."""
+        return self._entries.at(number) if number >= 0 else self._sessions_by_number[number]
+
+    def untils(self, numbers: Iterable[int]) -> list[int]:
+        """Return when what is called so in the timelines lapses; as `owner_of`, but cheaper."""
+        numbers_of_rows, sessions = self._rows.numbers, self._sessions_by_number
+        return [
+            numbers_of_rows[number + UNTIL] if number >= 0 else sessions[number].until
+            for number in numbers
+        ]
 
     def sources(self) -> list[str]:
         """Return who says that resources are busy, in order."""
@@ -143,7 +187,7 @@ class Occupancy:
         ticket: int = NEWCOMER,
     ) -> View:
         """Return what a decision sees: see `View`.  O(1)."""
-        return View(self.sessions, self._queue, now, own, batch, keep, ticket)
+        return View(self._entries, self.sessions, self._queue, now, own, batch, keep, ticket)
 
     def _claimed(self, name: str) -> Reservable:
         """Return the resource, or the limit, of a claim that was decided."""
@@ -416,14 +460,18 @@ class Occupancy:
         else:
             self._seat(entry)
 
-    def put_back(self, entry: Entry) -> None:
-        """Let the claims of an entry that had ended, which fit, stand again.
+    def unplace_row(self, row: int) -> None:
+        """Take the claims of a row, which stand there, out of the timelines: as `unplace`.
 
-        Its resource may have been removed since, and added again.
+        The usual reservation is made cheap.  Whoever calls this writes the row's word, and
+        with it that nothing stands there any more.
         """
-        if entry.resource is not None:
-            entry.resource = self.resources[entry.resource.id]
-        self.put(entry)
+        numbers, resource = self._rows.numbers, self._rows.numbers[row + TAKES]
+        if resource == OTHER_CLAIMS or self._rows.resources[resource].turn_times is not None:
+            self.unplace(self._entries.at(row))
+            return
+        timeline = self._rows.resources[resource].timeline
+        timeline.remove(numbers[row + START], numbers[row + END], 1, row)
 
     def unplace(self, entry: Entry) -> None:
         """Take the claims of an entry, which stand there, out of the timelines."""
@@ -488,7 +536,9 @@ class Occupancy:
     ) -> Session:
         """Let a session stand, which has no members yet."""
         event_type, start = key
-        session = self.sessions[key] = Session(key, start, end, claims, created, uid)
+        self._opened += 1
+        session = Session(key, start, end, claims, created, uid, -self._opened)
+        self.sessions[key] = self._sessions_by_number[session.number] = session
         self._sessions_of.setdefault(event_type, SortedList()).add(start)
         self.occupy(claims, session)
         return session
@@ -496,6 +546,7 @@ class Occupancy:
     def _close(self, session: Session) -> None:
         event_type, start = session.key
         del self.sessions[session.key]
+        del self._sessions_by_number[session.number]
         starts = self._sessions_of[event_type]
         starts.remove(start)
         if not starts:
@@ -571,9 +622,7 @@ class Occupancy:
     def standing(self) -> Iterator[tuple[Entry, Claim]]:
         """Yield every claim that stands, for each entry that has it.  O(n)."""
         for resource in (*self.resources.values(), *self.limits.values()):
-            for start, end, units, owner in resource.timeline.overlapping(
-                START_OF_TIME, END_OF_TIME
-            ):
+            for start, end, units, owner in resource.overlapping(START_OF_TIME, END_OF_TIME):
                 for member in _behind(owner):
                     yield member, Claim(resource.id, start, end, units)
 
@@ -592,6 +641,8 @@ class Occupancy:
             assert session.members
             assert session.taken == sum(one.seats_wanted for one in session.members.values())
             assert all(one.session is session for one in session.members.values())
+            assert self._sessions_by_number[session.number] is session
+        assert len(self._sessions_by_number) == len(self.sessions)
 
 
 def _asked(slot: Slotted) -> Placement:

@@ -18,18 +18,37 @@ expired, whether or not anybody has marked it yet: `Entry.state_at` is the rule.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from slotengine.core.ledger.config import LIMIT
 from slotengine.core.ledger.expiry import NEVER, PENDING
 from slotengine.core.ledger.resource import Resource
+from slotengine.core.ledger.store import (
+    CHANGED,
+    CREATED,
+    END,
+    NEXT_VERSION,
+    OTHER_CLAIMS,
+    PLACED,
+    SERIAL,
+    START,
+    STATE,
+    TAKES,
+    UNTIL,
+    VERSION,
+    WIDTH,
+    WORD,
+)
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
     from slotengine.core.ledger.extra import Extra
+    from slotengine.core.ledger.proposal import Wanted
     from slotengine.core.ledger.quota import Quota
+    from slotengine.core.ledger.store import Rows
 
 
 class _Fast(Enum):
@@ -87,6 +106,11 @@ class Demand(_Fast):
     RULES = "rules"
     """All that its event type asks."""
 
+
+STATES: Final = tuple(State)
+"""The states, each at the place that is its number in a row."""
+
+NUMBER_OF: Final = {state: number for number, state in enumerate(STATES)}
 
 ANYTHING_GOES: Final = Demand.NOTHING
 HELD: Final = State.HELD  # a module global is found faster than an enum's member
@@ -209,7 +233,7 @@ class Session:
     as it has members; it is live as long as one of them is.
     """
 
-    __slots__ = ("claims", "created", "end", "key", "members", "start", "taken", "uid")
+    __slots__ = ("claims", "created", "end", "key", "members", "number", "start", "taken", "uid")
 
     def __init__(
         self,
@@ -219,9 +243,14 @@ class Session:
         claims: tuple[Claim, ...],
         created: int,
         uid: str = "",
+        number: int = 0,
     ) -> None:
         self.uid = uid
         """See `uids.session_uid`; empty for one that is only thought of."""
+        self.number = number
+        """What it is called in the timelines: below 0, where no row is.
+
+        0 for one that is only thought of."""
         self.key = key
         self.start = start
         self.end = end
@@ -256,92 +285,254 @@ class Session:
 
     def until_without(self, own: Entry | None) -> int:
         """Return when the last of its members but ``own`` lapses; -NEVER if there is no other."""
-        others = (member.until for member in self.members.values() if member is not own)
+        others = (member.until for member in self.members.values() if member != own)
         return max(others, default=-NEVER)
 
 
 class Entry:
-    """A reservation as the ledger keeps it.
+    """A reservation as the ledger keeps it: where its row is, and what can be read there.
 
-    It belongs to the ledger, which changes it in place.  Callers may read it
-    until they next let the ledger act, and must not write.
+    It belongs to the ledger, which changes the row.  Callers may read it until they next let
+    the ledger act, and must not write: later the row may be of another reservation, and
+    reading it is an error.  Two are equal if they are the same reservation of one ledger.
     """
 
-    __slots__ = (
-        "changed",
-        "claims",
-        "created",
-        "demand",
-        "end",
-        "event_type",
-        "extra",
-        "holder",
-        "key",
-        "place",
-        "placed",
-        "queued",
-        "quota",
-        "resource",
-        "seats",
-        "serial",
-        "session",
-        "start",
-        "state",
-        "uid",
-        "until",
-        "version",
-    )
+    __slots__ = ("number", "rows", "serial")
 
-    place: int  # the expiry queue's, like `queued`
-
-    def __init__(
-        self,
-        uid: str,
-        until: int,
-        created: int,
-        holder: str | None,
-        start: int = 0,
-        end: int = 0,
-        resource: Reservable | None = None,
-        event_type: str | None = None,
-        placed: bool = False,
-        quota: Quota | None = None,
-        demand: Demand = ANYTHING_GOES,
-        serial: int = 0,
-        extra: Extra | None = None,
-    ) -> None:
-        self.uid = uid
+    def __init__(self, rows: Rows, number: int, serial: int) -> None:
+        self.rows = rows
+        self.number = number
+        """Where its row begins; also what it is called in the timelines."""
         self.serial = serial
         """See `uids.serial_of`."""
-        self.extra = extra
-        self.demand = demand
-        self.state = HELD
-        self.version = 1
-        # While held, the moment it lapses; once ended, the moment it ended; for a booking, never.
-        self.until = until
-        self.created = self.changed = created  # the latter: when the latest change was recorded
-        self.holder = holder
-        # What it was made under: renewing and moving it count for whoever made it.
-        self.quota = quota
-        self.key: str | None = None
-        self.queued: Any = None
-        # Its slot.  The usual reservation takes one unit of one resource for exactly its
-        # slot: then `resource` says it all.  Otherwise `claims` does, and `resource` is None.
-        self.start = start
-        self.end = end
-        self.resource = resource
-        self.event_type = event_type
-        self.claims: tuple[Claim, ...] | None = None
-        self.seats: Seats | None = None
-        self.session: Session | None = None
-        self.placed = placed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and other.serial == self.serial and other.rows is self.rows
+
+    def __hash__(self) -> int:
+        return self.serial
+
+    def __repr__(self) -> str:
+        if not self.is_known():
+            return f"<Entry {self.serial}, forgotten>"
+        return f"<Entry {self.uid} {self.state.value}>"
+
+    def is_known(self) -> bool:
+        """Return whether it is not forgotten yet, so that it can be read."""
+        return self.rows.numbers[self.number + SERIAL] == self.serial
+
+    @property
+    def _row(self) -> int:
+        """Where its row begins, checked to be still its own."""
+        number = self.number
+        assert self.rows.numbers[number + SERIAL] == self.serial, "it is forgotten"
+        return number
+
+    # --- Numbers -------------------------------------------------------------------------
+
+    @property
+    def uid(self) -> str:
+        """Its name."""
+        number = self.number  # as `_row`, written out: measured, 0.06 µs instead of 0.14
+        assert self.rows.numbers[number + SERIAL] == self.serial, "it is forgotten"
+        return self.rows.uids[number // WIDTH]
+
+    @property
+    def start(self) -> int:
+        """When its slot begins."""
+        return self.rows.numbers[self._row + START]
+
+    @start.setter
+    def start(self, start: int) -> None:
+        self.rows.numbers[self._row + START] = start
+
+    @property
+    def end(self) -> int:
+        """When its slot ends."""
+        return self.rows.numbers[self._row + END]
+
+    @end.setter
+    def end(self, end: int) -> None:
+        self.rows.numbers[self._row + END] = end
+
+    @property
+    def until(self) -> int:
+        """While held, when it lapses; once ended, when it ended; for a booking, never."""
+        numbers, number = self.rows.numbers, self.number
+        assert numbers[number + SERIAL] == self.serial, "it is forgotten"
+        return numbers[number + UNTIL]
+
+    @until.setter
+    def until(self, until: int) -> None:
+        self.rows.numbers[self._row + UNTIL] = until
+
+    @property
+    def created(self) -> int:
+        """When it was made."""
+        return self.rows.numbers[self._row + CREATED]
+
+    @property
+    def changed(self) -> int:
+        """When the latest change was recorded."""
+        return self.rows.numbers[self._row + CHANGED]
+
+    @changed.setter
+    def changed(self, changed: int) -> None:
+        self.rows.numbers[self._row + CHANGED] = changed
+
+    @property
+    def state(self) -> State:
+        """What it is marked as; see `state_at`."""
+        return STATES[self.rows.numbers[self._row + WORD] & STATE]
+
+    @state.setter
+    def state(self, state: State) -> None:
+        at = self._row + WORD
+        self.rows.numbers[at] = self.rows.numbers[at] & ~STATE | NUMBER_OF[state]
+
+    @property
+    def version(self) -> int:
+        """Raised by every change."""
+        return self.rows.numbers[self._row + WORD] >> VERSION
+
+    @version.setter
+    def version(self, version: int) -> None:
+        at = self._row + WORD
+        flags = self.rows.numbers[at] & (NEXT_VERSION - 1)
+        self.rows.numbers[at] = version << VERSION | flags
+
+    @property
+    def placed(self) -> bool:
         """Whether its claims stand in the timelines."""
+        return bool(self.rows.numbers[self._row + WORD] & PLACED)
+
+    @placed.setter
+    def placed(self, placed: bool) -> None:
+        at = self._row + WORD
+        self.rows.numbers[at] = self.rows.numbers[at] & ~PLACED | placed * PLACED
+
+    @property
+    def resource(self) -> Reservable | None:
+        """The resource of which it takes one unit for exactly its slot, as is usual.
+
+        None if it takes anything else: see `claims`.
+        """
+        number = self.rows.numbers[self._row + TAKES]
+        if number == OTHER_CLAIMS:
+            return None
+        resource: Reservable = self.rows.resources[number]
+        return resource
+
+    @resource.setter
+    def resource(self, resource: Reservable | None) -> None:
+        number = OTHER_CLAIMS if resource is None else resource.number
+        self.rows.numbers[self._row + TAKES] = number
+
+    # --- What stands beside the numbers ----------------------------------------------------
+
+    @property
+    def claims(self) -> tuple[Claim, ...] | None:
+        """Its claims, if there is not just the one of its `resource`."""
+        claims: tuple[Claim, ...] | None = self.rows.claims_of.get(self._row)
+        return claims
+
+    @claims.setter
+    def claims(self, claims: tuple[Claim, ...] | None) -> None:
+        self.rows.keep(self.rows.claims_of, self._row, claims)
+
+    @property
+    def holder(self) -> str | None:
+        """For whom it was made."""
+        return self.rows.holder_of.get(self._row)
+
+    @holder.setter
+    def holder(self, holder: str | None) -> None:
+        self.rows.keep(self.rows.holder_of, self._row, holder)
+
+    @property
+    def event_type(self) -> str | None:
+        """What was booked."""
+        return self.rows.event_type_of.get(self._row)
+
+    @event_type.setter
+    def event_type(self, event_type: str | None) -> None:
+        self.rows.keep(self.rows.event_type_of, self._row, event_type)
+
+    @property
+    def seats(self) -> Seats | None:
+        """The seats that it takes of a session."""
+        seats: Seats | None = self.rows.seats_of.get(self._row)
+        return seats
+
+    @seats.setter
+    def seats(self, seats: Seats | None) -> None:
+        self.rows.keep(self.rows.seats_of, self._row, seats)
+
+    @property
+    def session(self) -> Session | None:
+        """The session that it is in."""
+        session: Session | None = self.rows.session_of.get(self._row)
+        return session
+
+    @session.setter
+    def session(self, session: Session | None) -> None:
+        self.rows.keep(self.rows.session_of, self._row, session)
+
+    @property
+    def key(self) -> str | None:
+        """Its idempotency key."""
+        return self.rows.key_of.get(self._row)
+
+    @key.setter
+    def key(self, key: str | None) -> None:
+        self.rows.keep(self.rows.key_of, self._row, key)
+
+    @property
+    def quota(self) -> Quota | None:
+        """What it was made under: renewing and moving it count for whoever made it."""
+        quota: Quota | None = self.rows.quota_of.get(self._row)
+        return quota
+
+    @quota.setter
+    def quota(self, quota: Quota | None) -> None:
+        self.rows.keep(self.rows.quota_of, self._row, quota)
+
+    @property
+    def demand(self) -> Demand:
+        """What is asked of it when it is reinstated."""
+        demand: Demand = self.rows.demand_of.get(self._row, ANYTHING_GOES)
+        return demand
+
+    @demand.setter
+    def demand(self, demand: Demand) -> None:
+        kept = None if demand is ANYTHING_GOES else demand
+        self.rows.keep(self.rows.demand_of, self._row, kept)
+
+    @property
+    def extra(self) -> Extra | None:
+        """Metadata, details, tags and the like."""
+        return self.rows.extra_of.get(self._row)
+
+    @extra.setter
+    def extra(self, extra: Extra | None) -> None:
+        self.rows.keep(self.rows.extra_of, self._row, extra)
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """What is wanted, while it is requested."""
+        wanted: Wanted | None = self.rows.wanted_of.get(self._row)
+        return wanted
+
+    @wanted.setter
+    def wanted(self, wanted: Wanted | None) -> None:
+        self.rows.keep(self.rows.wanted_of, self._row, wanted)
+
+    # --- What follows from it --------------------------------------------------------------
 
     def state_at(self, now: int) -> State:
         """Return the state that holds at ``now``: a hold past its ``until`` is expired."""
-        if self.state is HELD and self.until <= now:
-            return State.EXPIRED
-        return self.state
+        state = self.state
+        return State.EXPIRED if state is HELD and self.until <= now else state
 
     def version_at(self, now: int) -> int:
         """Return the version that goes with `state_at`: expiry is a change like any other."""
@@ -349,7 +540,7 @@ class Entry:
 
     def until_without(self, own: Entry | None) -> int:
         """Return when it lapses; -NEVER if it is ``own``, in whose way it is not."""
-        return -NEVER if self is own else self.until
+        return -NEVER if self == own else self.until
 
     @property
     def session_key(self) -> tuple[str, int]:
@@ -365,17 +556,17 @@ class Entry:
 
     def all_claims(self) -> tuple[Claim, ...]:
         """Return its claims, however they are kept."""
-        if self.claims is not None:
-            return self.claims
-        assert self.resource is not None
-        return (Claim(self.resource.id, self.start, self.end),)
+        resource = self.resource
+        if resource is not None:
+            return (Claim(resource.id, self.start, self.end),)
+        assert self.claims is not None
+        return self.claims
 
     def check_invariants(self) -> None:
         """Assert every invariant of one reservation; for tests and simulation."""
         assert self.start < self.end
         assert self.version >= 1
         assert (self.resource is None) != (self.claims is None)
-        assert (self.queued is not None) == (self.state is HELD)
         assert self.until == BOOKED_UNTIL or self.state is not CONFIRMED
         assert self.until < PENDING or self.state not in ENDED
         assert self.serial > 0
@@ -383,6 +574,34 @@ class Entry:
         assert not (self.placed and self.state in NOWHERE)
         assert self.until == NEVER or self.state is not REQUESTED
         assert (self.session is not None) == (self.placed and self.seats is not None)
+
+
+class Entries(Mapping[str, Entry]):
+    """The reservations of some rows by uid, as they are now; to be read."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def at(self, number: int) -> Entry:
+        """Return the reservation whose row begins somewhere."""
+        rows = self._rows
+        return Entry(rows, number, rows.numbers[number + SERIAL])
+
+    def __getitem__(self, uid: str) -> Entry:
+        rows = self._rows
+        number = rows.row_of[uid]
+        return Entry(rows, number, rows.numbers[number + SERIAL])
+
+    def __contains__(self, uid: object) -> bool:
+        return uid in self._rows.row_of
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows.row_of)
+
+    def __len__(self) -> int:
+        return len(self._rows.row_of)
 
 
 BOOKED_UNTIL: Final = NEVER

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -16,6 +16,7 @@ from slotengine.core.ledger.timeline import (
     CountedTimeline,
     ExclusiveTimeline,
     PartitionedTimeline,
+    Taken,
     Timeline,
     timeline_for,
 )
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 class Occupant(Protocol):
     """What takes a resource, as far as a resource must know it."""
+
+    @property
+    def number(self) -> int:
+        """What it is called in a timeline."""
 
     @property
     def event_type(self) -> str | None:
@@ -45,6 +50,9 @@ class Occupant(Protocol):
 Owner = TypeVar("Owner", bound=Occupant)
 
 NOBODY_YET: Final = START_OF_TIME
+
+NO_NUMBER: Final = -1
+"""The number of what no row refers to, such as a limit."""
 
 
 class Turns(NamedTuple):
@@ -75,10 +83,12 @@ class Resource(Generic[Owner]):
 
     __slots__ = (
         "_imported",
+        "_owner_of",
         "busy",
         "capacity",
         "hours",
         "id",
+        "number",
         "overbooked",
         "restricted",
         "retired",
@@ -88,9 +98,18 @@ class Resource(Generic[Owner]):
         "version",
     )
 
-    def __init__(self, id: str, capacity: int = 1, schedule: Windows | None = None) -> None:
+    def __init__(
+        self,
+        id: str,
+        owner_of: Callable[[int], Owner],
+        capacity: int = 1,
+        schedule: Windows | None = None,
+    ) -> None:
         assert capacity >= 1
         self.id = id
+        self._owner_of = owner_of  # what is called so in the timeline
+        self.number = NO_NUMBER
+        """What it is called in the rows of reservations (`store`)."""
         self.capacity = capacity
         self.schedule = schedule
         self.hours: HoursRef = schedule
@@ -101,7 +120,7 @@ class Resource(Generic[Owner]):
         """Whether it is retired, or there is imported busy time: it must be asked about both."""
         self.version = 0
         """The edition of the configuration in which it was last changed."""
-        self.timeline: Timeline[Owner] = timeline_for(capacity)
+        self.timeline: Timeline[int] = timeline_for(capacity)
         self.overbooked = False
         """Whether it was ever taken beyond its capacity, by what was adopted (`Ledger.adopt`)."""
         self.busy: Coverage | None = None
@@ -117,6 +136,14 @@ class Resource(Generic[Owner]):
         """How many claims stand in the timeline.  O(1)."""
         return len(self.timeline)
 
+    def overlapping(self, start: int, end: int) -> list[Taken[Owner]]:
+        """Return what is taken in a span, in order of start, with who took it.  O(log n + k)."""
+        owner_of = self._owner_of
+        return [
+            Taken(begins, ends, units, owner_of(number))
+            for begins, ends, units, number in self.timeline.overlapping(start, end)
+        ]
+
     def take(self, place: int, start: int, end: int, units: int, owner: Owner) -> None:
         """Take a span at a place that the timeline's ``room`` gave, or though it gave none.
 
@@ -125,7 +152,7 @@ class Resource(Generic[Owner]):
         # There may have been more units when what a snapshot restores was taken.
         if (place == NO_ROOM or units > self.capacity) and not self.overbooked:
             self._overbook()
-        if self.timeline.put(place, start, end, units, owner):
+        if self.timeline.put(place, start, end, units, owner.number):
             self.partition()
         if self.turn_times is not None:
             self.count_turn(owner)
@@ -156,13 +183,13 @@ class Resource(Generic[Owner]):
         elif not self.timeline.set_capacity(capacity):
             self._refill(CountedTimeline(capacity))
 
-    def _refill(self, timeline: ExclusiveTimeline[Owner] | CountedTimeline[Owner]) -> None:
+    def _refill(self, timeline: ExclusiveTimeline[int] | CountedTimeline[int]) -> None:
         """Let all that is taken stand in another timeline, which is empty.  O(n log n)."""
         taken = self.timeline.overlapping(START_OF_TIME, END_OF_TIME)
         self.timeline = timeline
-        for start, end, units, owner in taken:
+        for start, end, units, number in taken:
             place = self.timeline.room(start, end, units)
-            if self.timeline.put(place, start, end, units, owner):
+            if self.timeline.put(place, start, end, units, number):
                 self.partition()
 
     def count_turn(self, owner: Owner) -> None:
@@ -173,7 +200,7 @@ class Resource(Generic[Owner]):
 
     def give_back(self, start: int, end: int, units: int, owner: Owner) -> None:
         """Give back a span that the owner took."""
-        self.timeline.remove(start, end, units, owner)
+        self.timeline.remove(start, end, units, owner.number)
         if self.turn_times is not None and owner.event_type is not None:
             created = self.turn_times[owner.event_type]
             created.remove(owner.created)
@@ -187,7 +214,7 @@ class Resource(Generic[Owner]):
 
     def _counted(self) -> dict[str, SortedList[int]]:
         turns: dict[str, SortedList[int]] = {}
-        for taken in self.timeline.overlapping(START_OF_TIME, END_OF_TIME):
+        for taken in self.overlapping(START_OF_TIME, END_OF_TIME):
             event_type = taken.owner.event_type
             if event_type is not None:
                 turns.setdefault(event_type, SortedList()).add(taken.owner.created)

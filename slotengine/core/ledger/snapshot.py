@@ -6,6 +6,7 @@ part of it.  Two states are the same if their snapshots are.  Times are UTC micr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def snapshot(state: LedgerState) -> Iterator[Change]:
             seq, now, one.uid, one.event_type, one.start, one.end, one.claims, one.created
         )
     for entry in _entries(state):
-        yield _kept(entry, seq, now)._replace(wanted=state.wanted.get(entry.uid))
+        yield _kept(entry, seq, now)
     yield from _keys(state)
     if state.holders is not None:
         for lapses in sorted(state.holders.kept_lapses(now)):
@@ -59,9 +60,13 @@ def _entries(state: LedgerState) -> Iterator[Entry]:
     live = (entry for entry in state.entries.values() if entry.state not in ENDED)
     yield from sorted(live, key=attrgetter("serial"))
     # One that was reinstated, and has ended again, counts as ended then.
-    for entry in reversed(dict.fromkeys(reversed(state.ended))):
-        is_current = state.entries.get(entry.uid) is entry
-        if is_current and entry.state in ENDED and entry.until + state.retention > state.now:
+    superseded = Counter(state.superseded)
+    for row in state.ended:
+        if superseded[row]:
+            superseded[row] -= 1
+            continue
+        entry = state.entries.at(row)
+        if entry.until + state.retention > state.now:
             yield entry
 
 
@@ -69,7 +74,7 @@ def _kept(entry: Entry, seq: int, now: int) -> ReservationKept:
     return ReservationKept(
         seq, now, entry.uid, entry.version, entry.state, entry.until, entry.start, entry.end,
         entry.all_claims(), entry.seats, entry.holder, entry.event_type, entry.created,
-        entry.changed, entry.quota, entry.demand, entry.serial, entry.extra,
+        entry.changed, entry.quota, entry.demand, entry.serial, entry.extra, entry.wanted,
     )  # fmt: skip
 
 

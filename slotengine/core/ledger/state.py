@@ -19,14 +19,17 @@ from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.keys import Keys
 from slotengine.core.ledger.occupancy import Occupancy
 from slotengine.core.ledger.reservation import (
+    ANYTHING_GOES,
     CONFIRMED,
     ENDED,
     HELD,
     REQUESTED,
     Claim,
+    Entries,
     Entry,
     Reservable,
 )
+from slotengine.core.ledger.store import NEXT_VERSION, OTHER_CLAIMS, TAKES, Rows
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.timeline import START_OF_TIME
 from slotengine.core.ledger.uids import count_in, serial_of
@@ -35,7 +38,7 @@ from slotengine.core.ledger.waitlist import Waitlist
 if TYPE_CHECKING:
     from slotengine.core.ledger.changes import Moved, Reserved
     from slotengine.core.ledger.index import Index
-    from slotengine.core.ledger.proposal import Slotted, Wanted
+    from slotengine.core.ledger.proposal import Slotted
     from slotengine.core.ledger.reservation import Placement
 
     Slot = Slotted | Placement | Reserved | Requested | Moved | ReservationKept
@@ -84,13 +87,13 @@ class LedgerState:
         "queue",
         "resources",
         "retention",
+        "rows",
         "seq",
         "serial",
         "superseded",
         "terms",
         "waiting",
         "waitlist",
-        "wanted",
     )
 
     def __init__(self, terms: Terms | None = None) -> None:
@@ -100,15 +103,17 @@ class LedgerState:
         """The number of the latest change."""
         self.now = START_OF_TIME
         """The time of the latest step: an earlier one is read as this."""
-        self.entries: dict[str, Entry] = {}
-        """Reservations by uid, those that ended within the retention among them."""
-        self.queue: ExpiryQueue[Entry] = ExpiryQueue()
+        self.rows = Rows()
+        """Reservations, those that ended within the retention among them."""
+        self.entries = Entries(self.rows)
+        """The same by uid, with attributes."""
+        self.queue = ExpiryQueue(self.rows.numbers)
         """Holds, by when they lapse."""
-        self.occupancy = Occupancy(self.queue, lambda: self.now)
+        self.occupancy = Occupancy(self.rows, self.queue, lambda: self.now)
         """Who stands where."""
         self.resources: dict[str, Reservable] = self.occupancy.resources
         """The same dictionary as the occupancy's, one step nearer."""
-        self.configuration = Configuration(self.resources, self.occupancy.limits)
+        self.configuration = Configuration(self.occupancy)
         """Schedules, event types and documents; and resources and limits, as they are set."""
         self.holders = Holders(self.terms) if self.terms.has_quotas() else None
         """What each holder has on hold; None until a quota asks for it."""
@@ -116,14 +121,13 @@ class LedgerState:
         """What each idempotency key was used for."""
         self.clients = Clients()
         """What is remembered of commands that can be repeated."""
-        self.ended: deque[Entry] = deque()
-        """Ended reservations in the order in which they were marked as such.
+        self.ended: deque[int] = deque()
+        """The rows of ended reservations, in the order in which they were marked as such.
 
         One that was reinstated since stays where it is, and so does one whose uid was used
-        again; how often that happened stands in ``superseded``."""
-        self.wanted: dict[str, Wanted] = {}
-        """What is wanted by each reservation that is requested, by uid."""
-        self.superseded: Counter[Entry] = Counter()
+        again; how often that happened stands in ``superseded``.  Of a row that is there several
+        times, so many of the first do not count."""
+        self.superseded: Counter[int] = Counter()
         self.forgotten_before = START_OF_TIME
         """The latest moment before which bookings were to be forgotten."""
         self.maintenance_due = NEVER
@@ -148,9 +152,9 @@ class LedgerState:
         """Return how many of everything there are.  O(1)."""
         ended = len(self.ended) - self.superseded.total()
         return Tally(
-            held=len(self.entries) - self.confirmed - ended - len(self.wanted),
+            held=len(self.rows) - self.confirmed - ended - len(self.rows.wanted_of),
             confirmed=self.confirmed,
-            requested=len(self.wanted),
+            requested=len(self.rows.wanted_of),
             ended=ended,
             sessions=len(self.occupancy.sessions),
             resources=len(self.resources),
@@ -166,30 +170,48 @@ class LedgerState:
 
     def unmarked(self, now: int) -> list[Entry]:
         """Return the holds that have lapsed and are not marked yet.  O(l) for l of them."""
-        return self.queue.lapsed(now, len(self.entries))
+        return list(map(self.entries.at, self.queue.lapsed(now, len(self.rows))))
 
-    def made_by(self, change: Reserved | Requested | ReservationKept) -> Entry:
-        """Return the reservation that a change makes, which stands nowhere yet."""
+    def made_by(self, change: Reserved | Requested | ReservationKept, rows: Rows) -> Entry:
+        """Add the reservation that a change makes, which stands nowhere yet, to some rows."""
         created = change.created if isinstance(change, ReservationKept) else change.at
         until = NEVER if isinstance(change, Requested) else change.until
-        resource = self._sole_resource(change)
-        entry = Entry(
-            change.uid, until, created, change.holder, change.start, change.end, resource,
-            change.event_type, False, change.quota, change.demand, change.serial, change.extra,
+        resource, claims = self._claims_of(change)
+        row = rows.add(
+            change.uid, change.start, change.end, until, created, NEXT_VERSION, resource,
+            change.serial,
         )  # fmt: skip
-        if resource is None:
-            entry.claims, entry.seats = change.claims, change.seats
+        entry = Entry(rows, row, change.serial)
+        if claims is not None:
+            entry.claims = claims
+        if change.holder is not None:
+            entry.holder = change.holder
+        if change.event_type is not None:
+            entry.event_type = change.event_type
+        if change.seats is not None:
+            entry.seats = change.seats
+        if change.demand is not ANYTHING_GOES:
+            entry.demand = change.demand
+        if change.quota is not None:
+            entry.quota = change.quota
+        if change.extra is not None:
+            entry.extra = change.extra
         return entry
 
-    def _sole_resource(self, slot: Slot) -> Reservable | None:
-        """Return the resource of a slot that takes one unit of one, for its own span."""
+    def _claims_of(self, slot: Slot) -> tuple[int, tuple[Claim, ...] | None]:
+        """Return the number of the resource of which a slot takes one unit for its span.
+
+        If it takes anything else, or the resource of one that has ended was removed since,
+        return `OTHER_CLAIMS` and its claims.
+        """
         claims = slot.claims
-        if len(claims) != 1 or slot.seats is not None:
-            return None
-        name, start, end, units = claims[0]
-        if units != 1 or start != slot.start or end != slot.end:
-            return None
-        return self.resources.get(name)  # None if it has ended, and its resource was removed
+        if len(claims) == 1 and slot.seats is None:
+            name, start, end, units = claims[0]
+            if units == 1 and start == slot.start and end == slot.end:
+                resource = self.resources.get(name)
+                if resource is not None:
+                    return resource.number, None
+        return OTHER_CLAIMS, claims
 
     def made_with(self, key: str) -> Entry | None:
         """Return the reservation that was made with a key, if it is not forgotten."""
@@ -216,37 +238,40 @@ class LedgerState:
 
     # --- Writing: only while a change is applied, and by maintenance ------------------------------
 
-    def add(self, entry: Entry) -> None:
+    def add(self, change: Reserved | Requested | ReservationKept) -> Entry:
         """Keep a new reservation, instead of one with its uid that is as good as forgotten."""
-        before = self.entries.get(entry.uid)
+        before = self.rows.row_of.get(change.uid)
         if before is not None:
             self.superseded[before] += 1
-            self.forget(before)
-        self.entries[entry.uid] = entry
+            self.forget_row(before)
+        return self.made_by(change, self.rows)
 
     def slot_into(self, entry: Entry, slot: Slot) -> None:
         """Let an entry, which stands nowhere, be for a slot."""
         assert not entry.placed
         entry.start, entry.end = slot.start, slot.end
-        entry.event_type, entry.seats = slot.event_type, slot.seats
-        entry.demand = slot.demand
-        entry.resource = self._sole_resource(slot)
-        entry.claims = slot.claims if entry.resource is None else None
+        entry.event_type, entry.seats, entry.demand = slot.event_type, slot.seats, slot.demand
+        self.rows.numbers[entry.number + TAKES], entry.claims = self._claims_of(slot)
 
     def forget(self, entry: Entry) -> None:
         """Keep a reservation no longer, which stands nowhere."""
+        self.forget_row(entry.number)
+
+    def forget_row(self, row: int) -> None:
+        """Do as `forget`, for the reservation of a row."""
         if self.index is not None:
-            self.index.remove(entry)
-        del self.entries[entry.uid]
-        if entry.key is not None:
-            self.keys.forget(entry.key, self.now)
+            self.index.remove(self.entries.at(row))
+        key = self.rows.key_of.get(row)
+        self.rows.remove(row)
+        if key is not None:
+            self.keys.forget(key, self.now)
             self.maintenance_due = min(self.maintenance_due, self.keys.due)
-            entry.key = None
 
     # --- Invariants ------------------------------------------------------------------------
 
     def check_invariants(self) -> None:
         """Assert every invariant of the state.  O(n log n); for tests and simulation."""
+        self.rows.check_invariants()
         self.queue.check_invariants()
         self.configuration.check_invariants()
         if self.holders is not None:
@@ -256,26 +281,28 @@ class LedgerState:
             self.index.check_invariants()
         standing: dict[str, list[Claim]] = {}
         for entry, claim in self.occupancy.standing():
-            assert self.entries[entry.uid] is entry
+            assert self.entries[entry.uid] == entry
             standing.setdefault(entry.uid, []).append(claim)
         for uid, entry in self.entries.items():
             entry.check_invariants()
             assert uid == entry.uid
             assert sorted(standing.get(uid, [])) == sorted(entry.placed * entry.all_claims())
             assert self.maintenance_due <= entry.until or entry.state in ENDED
-            assert entry.key is None or self.made_with(entry.key) is entry
+            assert entry.key is None or self.made_with(entry.key) == entry
         self.keys.check_invariants()
         self.clients.check_invariants()
         assert self.maintenance_due <= self.clients.due
         assert self.maintenance_due <= self.keys.due
         assert all(self.made_with(key) is not None for key, _ in self.keys.used())
         states = Counter(entry.state for entry in self.entries.values())
-        assert all(self.entries[uid].state is REQUESTED for uid in self.wanted)
-        assert len(self.wanted) == states[REQUESTED]
-        assert len(self.queue) == self.tally().held == states[HELD]
+        held = {entry.number for entry in self.entries.values() if entry.state is HELD}
+        assert held == set(self.queue)
+        assert len(self.queue) == self.tally().held == len(held)
+        assert all(self.entries.at(row).state is REQUESTED for row in self.rows.wanted_of)
+        assert len(self.rows.wanted_of) == states[REQUESTED]
         assert self.confirmed == states[CONFIRMED]
-        ended = {entry.uid for entry in self.entries.values() if entry.state in ENDED}
-        assert ended == {entry.uid for entry in Counter(self.ended) - self.superseded}
+        ended = {entry.number for entry in self.entries.values() if entry.state in ENDED}
+        assert ended == set(Counter(self.ended) - self.superseded)
         assert all(self.superseded.values())
 
     def _check_holders(self, holders: Holders) -> None:

@@ -16,9 +16,10 @@ Three classes answer the same five questions (`Timeline`):
     entries and hopeless at a hundred thousand; this has the best of both.
 
 None of them walks history: every answer costs O(log n) plus what lies inside
-the span asked about.  Owners are opaque: a timeline knows nothing of holds,
-states or clocks, and takes the caller's word that a span it is told to put fits;
-one that counts takes those that do not, too.
+the span asked about.  Owners are opaque, and compared by equality: those of a ledger are numbers
+(`store`), which the cycle collector need not look into.  A timeline knows nothing of holds,
+states or clocks, and takes the caller's word that a span it is told to put fits; one that
+counts takes those that do not, too.
 
 Times are UTC microseconds and spans are half-open, ``[start, end)``.
 """
@@ -169,7 +170,7 @@ class ExclusiveTimeline(Generic[Owner]):
     def remove(self, start: int, end: int, units: int, owner: Owner) -> None:
         """Give the span back.  O(log n), and the same move as `put`."""
         place = bisect_left(self._starts, start)
-        assert self._owners[place] is owner
+        assert self._owners[place] == owner
         del self._starts[place], self._ends[place], self._owners[place]
 
     def overlapping(self, start: int, end: int) -> list[Taken[Owner]]:
@@ -306,7 +307,7 @@ class _Spans(Generic[Owner]):
                 (last, (self._ends[place], self._units[place])) = there.popitem()
                 self._owners[place] = last
             return
-        assert there is owner
+        assert there == owner
         assert (self._starts[place], self._ends[place], self._units[place]) == (start, end, units)
         del self._starts[place], self._ends[place], self._units[place], self._owners[place]
 
@@ -612,10 +613,10 @@ class PartitionedTimeline(Generic[Owner]):
             pieces = part.overlapping(start, end)
             # What ends at the border may go on behind it, with the same owner.
             border = part.begins
-            cut = {id(found[at].owner): at for at in last if found[at].end == border}
+            cut = {found[at].owner: at for at in last if found[at].end == border}
             last = []
             for piece in pieces:
-                at = cut.get(id(piece.owner)) if cut and piece.start == border else None
+                at = cut.get(piece.owner) if cut and piece.start == border else None
                 if at is None:
                     at = len(found)
                     found.append(piece)

@@ -19,8 +19,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from slotengine.core.ledger.obstruction import Standing, steps
-from slotengine.core.ledger.reservation import Claim, Entry, Placement, Reservable, Session
+from slotengine.core.ledger.reservation import (
+    Claim,
+    Entries,
+    Entry,
+    Placement,
+    Reservable,
+    Session,
+)
 from slotengine.core.ledger.resource import NO_TURNS, Turns
+from slotengine.core.ledger.store import Rows
 from slotengine.core.ledger.timeline import END_OF_TIME, NO_ROOM, START_OF_TIME, Taken
 from slotengine.core.ledger.waitlist import NEWCOMER
 
@@ -39,9 +47,11 @@ Key = tuple[str, int]
 class Batch:
     """What earlier requests of a batch were given, for the decisions on the later ones."""
 
-    __slots__ = ("_claims", "_members", "_opened", "entries")
+    __slots__ = ("_claims", "_members", "_opened", "entries", "rows")
 
-    def __init__(self) -> None:
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        """Where its reservations are: rows of its own, as none of them is decided yet."""
         self.entries: list[Entry] = []
         self._claims: dict[str, list[Standing]] = {}
         self._members: dict[Key, dict[str, Entry]] = {}
@@ -88,7 +98,7 @@ class Batch:
         return self._opened.get(key)
 
 
-NO_BATCH: Final = Batch()
+NO_BATCH: Final = Batch(Rows())
 
 
 class View:
@@ -98,6 +108,7 @@ class View:
     """
 
     __slots__ = (
+        "_entries",
         "_gone",
         "_lapsed",
         "_queue",
@@ -112,14 +123,16 @@ class View:
 
     def __init__(
         self,
+        entries: Entries,
         sessions: Mapping[Key, Session],
-        queue: ExpiryQueue[Entry],
+        queue: ExpiryQueue,
         now: int,
         own: Entry | None = None,
         batch: Batch = NO_BATCH,
         keep: Collection[str] = (),
         ticket: int = NEWCOMER,
     ) -> None:
+        self._entries = entries
         self._sessions = sessions
         self._queue = queue
         self.now = now
@@ -137,7 +150,10 @@ class View:
 
     def at(self, now: int) -> View:
         """Return the same view as of another moment."""
-        return View(self._sessions, self._queue, now, self.own, self.batch, self.keep, self.ticket)
+        return View(
+            self._entries, self._sessions, self._queue, now, self.own, self.batch, self.keep,
+            self.ticket,
+        )  # fmt: skip
 
     def is_plain(self) -> bool:
         """Return whether all that stands is live and counts, and nothing else does."""
@@ -204,7 +220,7 @@ class View:
 
     def live_in(self, resource: Reservable, start: int, end: int) -> list[Standing]:
         """Return what is live in a span, in order of start.  O(log n + k)."""
-        live = self.live_among(resource.timeline.overlapping(start, end))
+        live = self.live_among(resource.overlapping(start, end))
         given = self.batch.taken(resource.id, start, end) if self.batch.entries else []
         return sorted([*live, *given], key=_start) if given else live
 
@@ -217,11 +233,11 @@ class View:
     def lapsed_in(self, resource: Reservable, start: int, end: int) -> list[Entry]:
         """Return the holds that have lapsed by now, but still stand in a span."""
         found: list[Entry] = []
-        for taken in resource.timeline.overlapping(start, end):
+        for taken in resource.overlapping(start, end):
             owner = taken.owner
             if isinstance(owner, Session):
                 found += self.lapsed_members(owner)
-            elif owner.until <= self.now and owner is not self.own:
+            elif owner.until <= self.now and owner != self.own:
                 found.append(owner)
         return found
 
@@ -263,7 +279,7 @@ class View:
     def lapsed_members(self, session: Session) -> list[Entry]:
         """Return the members of a session whose holds have lapsed."""
         members = session.members.values()
-        return [one for one in members if one.until <= self.now and one is not self.own]
+        return [one for one in members if one.until <= self.now and one != self.own]
 
     # --- Loads and turns -------------------------------------------------------------
 
@@ -309,7 +325,8 @@ class View:
             return ()
         if self._lapsed is None or self._gone is None:
             self._gone = {}
-            self._lapsed = self._queue.lapsed(self.now, BACKLOG + 1)
+            lapsed = self._queue.lapsed(self.now, BACKLOG + 1)
+            self._lapsed = list(map(self._entries.at, lapsed))
             own = [] if self.own is None else [self.own]
             for owner in {entry.session or entry: None for entry in (*self._lapsed, *own)}:
                 if owner.until_without(self.own) <= self.now:

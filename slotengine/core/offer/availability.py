@@ -364,9 +364,10 @@ class AvailabilitySearch:
             return self._full_spans_of_pool(resource, units, start, end)
         spans, owners = resource.timeline.pieces(start, end)
         if ignoring:
-            untils = [live_until(owner, now, ignoring) for owner in owners]
+            owner_of = self._occupancy.owner_of
+            untils = [live_until(owner_of(owner), now, ignoring) for owner in owners]
         else:
-            untils = [owner.until for owner in owners]
+            untils = self._occupancy.untils(owners)
         lapses = list(zip(spans, untils, strict=True))
         booked = [span for span, until in lapses if until == BOOKED_UNTIL]
         if len(booked) == len(spans):
@@ -379,7 +380,7 @@ class AvailabilitySearch:
         now, ignoring = self._now, self._query.ignoring
         booked: list[Standing] = []
         held: list[Standing] = []
-        for one in resource.timeline.overlapping(start, end):
+        for one in resource.overlapping(start, end):
             owner = one.owner
             until = live_until(owner, now, ignoring) if ignoring else owner.until
             if until > now:
@@ -429,7 +430,7 @@ class AvailabilitySearch:
             return used
         return sum(
             units
-            for _, _, units, owner in limit.timeline.overlapping(period, period + 1)
+            for _, _, units, owner in limit.overlapping(period, period + 1)
             if live_until(owner, self._now, self._query.ignoring) > self._now
         )
 

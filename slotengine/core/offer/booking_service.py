@@ -231,7 +231,7 @@ class BookingService:
         """
         command = Confirm(uid, if_still_free, version, enforce, None, (), jump, client)
         now = self.ledger.time(now)
-        asks = (if_still_free and enforce) or self.ledger.state.wanted
+        asks = (if_still_free and enforce) or self.ledger.state.rows.wanted_of
         entry = self.ledger.get(uid, now=now) if asks else None
         if entry is None or entry.demand is not Demand.RULES:
             return self.ledger.do(command, now=now)
@@ -250,8 +250,8 @@ class BookingService:
         them is a host any more, all.
         """
         rules = self.rules_of(entry.event_type or "")
-        pools = self.ledger.state.wanted[entry.uid].pools
-        wanted = {claim.resource for pool in pools for claim in pool.claims}
+        assert entry.wanted is not None
+        wanted = {claim.resource for pool in entry.wanted.pools for claim in pool.claims}
         only: set[str] = set()
         for group in rules.groups:
             hosts = {host.resource for host in group}

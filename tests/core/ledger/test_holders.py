@@ -319,7 +319,7 @@ def test_a_repeat_is_no_second_hold() -> None:
     ledger = ledger_with(max_holds=1)
     asked = keyed(proposal())
     first = ledger.reserve_proposal(asked, uid="a", now=0)
-    assert ledger.reserve_proposal(asked, uid="b", now=1) is first
+    assert ledger.reserve_proposal(asked, uid="b", now=1) == first
     refused(ledger, 1)
 
 
@@ -494,14 +494,14 @@ def test_a_repeat_is_the_same_request_under_another_quota() -> None:
     ledger = ledger_with()
     first = ledger.reserve_proposal(keyed_under(Quota(holds=1)), uid="a", now=0)
     for quota in (None, Quota(holds=1), Quota(holds=1, life=5)):
-        assert ledger.reserve_proposal(keyed_under(quota), uid="b", now=1) is first
+        assert ledger.reserve_proposal(keyed_under(quota), uid="b", now=1) == first
         again = ledger.reserve_all([keyed_under(quota)], uids=["b"], now=1)
         assert again == [first]
     assert first.quota == Quota(holds=1)
     several = [under(Quota(holds=2)), under(Quota(holds=3))]
     chosen = ledger.reserve_any(several, uid="c", now=1, key="any", digest=b"asked")
     several = [under(Quota(holds=1, life=2)), under(None)]
-    assert ledger.reserve_any(several, uid="d", now=1, key="any", digest=b"asked") is chosen
+    assert ledger.reserve_any(several, uid="d", now=1, key="any", digest=b"asked") == chosen
 
 
 def test_a_batch_meets_its_own_under_a_quota() -> None:

@@ -19,6 +19,7 @@ from slotengine.core.ledger.reservation import (
     Entry,
     State,
 )
+from tests.core.ledger.entries import Made
 
 RETENTION = 50
 
@@ -27,10 +28,10 @@ class World:
     """Reservations that a test makes and changes at will, with an index of them."""
 
     def __init__(self, small: int = SMALL) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.there = Made()
+        self.entries = self.there.entries
         self.index = Index(self.entries, self.lapsed, RETENTION, small=small)
         self.now = 0
-        self.made = 0
 
     def lapsed(self, now: int) -> list[Entry]:
         return [one for one in self.entries.values() if one.state is HELD and one.until <= now]
@@ -46,14 +47,11 @@ class World:
         until: int = NEVER - 1,
         state: State = HELD,
     ) -> Entry:
-        self.made += 1
-        entry = Entry(
-            f"r{self.made}", until, self.now, holder, start, end, None, event_type,
-            serial=self.made, extra=extra,
-        )  # fmt: skip
+        uid = f"r{self.there.count + 1}"
+        entry = self.there.entry(start, end, until=until, created=self.now, uid=uid)
+        entry.holder, entry.event_type, entry.extra = holder, event_type, extra
         entry.claims = claims or (Claim("room", start, end),)
         entry.state = state
-        self.entries[entry.uid] = entry
         self.index.update(entry)
         return entry
 
@@ -64,8 +62,8 @@ class World:
         self.index.update(entry)
 
     def forget(self, entry: Entry) -> None:
-        del self.entries[entry.uid]
         self.index.remove(entry)
+        self.there.rows.remove(entry.number)
 
     def find(self, query: Query, limit: int = 100, after: Place | None = None) -> Page:
         found = self.index.find(query, self.now, limit=limit, after=after, count=True)

@@ -176,7 +176,7 @@ def test_a_repeat_is_not_asked_by_which_rule_it_may_begin(ledger: Ledger) -> Non
     with pytest.raises(TooSoon):
         ledger.reserve_proposal(request._replace(key="other"), uid="b", now=6)
     later = request._replace(rule=StartRule("talk", 50, 0, 5))
-    assert ledger.reserve_proposal(later, uid="b", now=6) is first
+    assert ledger.reserve_proposal(later, uid="b", now=6) == first
 
 
 def test_all_claims_or_none(ledger: Ledger) -> None:
@@ -491,7 +491,7 @@ def test_no_hold_can_be_asked_to_live_longer_than_the_longest_life() -> None:
 def test_the_same_key_with_the_same_request_never_makes_a_second_hold(ledger: Ledger) -> None:
     first = ledger.reserve_proposal(slot(0, 5, key="k"), uid="a", now=0)
     again = ledger.reserve_proposal(slot(0, 5, key="k"), uid="b", now=50)
-    assert again is first
+    assert again == first
     assert (again.uid, again.version, again.until) == ("a", 1, 100)
     ledger.release("a", now=60)
     assert ledger.reserve_proposal(slot(0, 5, key="k"), uid="c", now=70).state is State.RELEASED
@@ -585,7 +585,7 @@ def test_a_key_can_be_used_again_before_the_old_one_is_swept_away() -> None:
 def test_a_key_belongs_to_a_choice_of_candidates_too(ledger: Ledger) -> None:
     both = [slot(0, 5, "room"), slot(0, 5, "desk")]
     first = ledger.reserve_any(both, uid="a", now=0, key="k", digest=b"asked")
-    assert ledger.reserve_any(both, uid="b", now=0, key="k", digest=b"asked") is first
+    assert ledger.reserve_any(both, uid="b", now=0, key="k", digest=b"asked") == first
     with pytest.raises(KeyReused):
         ledger.reserve_any(both, uid="b", now=0, key="k", digest=b"something else")
 
@@ -1329,7 +1329,7 @@ def test_what_is_adopted_takes_its_time_until_it_is_cancelled(ledger: Ledger) ->
     for n, (start, end) in enumerate(spans):
         ledger.reserve("busy", start, end, uid=f"b{n}", now=0, ttl=100)
     first = ledger.adopt(slot(105, 125, "busy", key="k"), uid="adopted", now=0)
-    assert ledger.adopt(slot(105, 125, "busy", key="k"), uid="again", now=0) is first
+    assert ledger.adopt(slot(105, 125, "busy", key="k"), uid="again", now=0) == first
     with pytest.raises(KeyReused):
         ledger.adopt(slot(105, 126, "busy", key="k"), uid="other", now=0)
     last = spans[-1][1]

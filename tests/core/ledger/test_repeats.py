@@ -263,8 +263,8 @@ def test_a_batch_of_which_a_part_was_refused_is_not_repeated_by_one_request(
 def test_it_can_be_asked_whether_a_command_is_a_repeat(ledger: Ledger) -> None:
     assert ledger.repeated(sent(0), now=NOW) is None
     made = ledger.do(Reserve((slot(10),), ("a",), client=sent(0)), now=NOW)
-    assert ledger.repeated(sent(0), now=NOW) is made
-    assert ledger.repeated(sent(0), now=NOW - IDLE) is made  # time does not go backwards
+    assert ledger.repeated(sent(0), now=NOW) == made
+    assert ledger.repeated(sent(0), now=NOW - IDLE) == made  # time does not go backwards
     with pytest.raises(SessionExpired):
         ledger.repeated(sent(0), now=NOW + IDLE)
 

@@ -21,6 +21,7 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.terms import Terms
 from slotengine.errors import HoldExpired, WrongState
+from tests.core.ledger.entries import Made
 
 TERMS = Terms(default_ttl=100, shortest_ttl=1, longest_ttl=1_000, retention=10_000)
 NOW = 500
@@ -209,7 +210,7 @@ def test_what_has_ended_stays_so_unless_reinstated() -> None:
 
 
 def test_a_hold_is_live_until_its_very_last_microsecond() -> None:
-    entry = Entry("uid", 100, 0, None)
+    entry = Made().entry(until=100)
     assert (entry.state_at(99), entry.version_at(99)) == (State.HELD, 1)
     assert (entry.state_at(100), entry.version_at(100)) == (State.EXPIRED, 2)
     entry.state, entry.until = State.CONFIRMED, BOOKED_UNTIL

@@ -6,8 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from slotengine.core.ledger.reservation import Entry
-from slotengine.core.ledger.resource import Resource
+from slotengine.core.ledger.reservation import Entry, Reservable, Session
 from slotengine.core.ledger.timeline import (
     END_OF_TIME,
     MOST_IN_PLAIN_LISTS,
@@ -19,9 +18,10 @@ from slotengine.core.ledger.timeline import (
     Taken,
 )
 from slotengine.testing import strategies
+from tests.core.ledger.entries import Made
 from tests.sizes import machine_size
 
-Standing = list[Taken[Entry]]
+Standing = list[Taken[Entry | Session]]
 
 capacities = st.integers(1, 3)
 spans = strategies.spans(last=9)
@@ -36,9 +36,9 @@ class ResizedAgainstList(RuleBasedStateMachine):
 
     @initialize(capacity=capacities)
     def begin(self, capacity: int) -> None:
-        self.resource = Resource[Entry]("room", capacity)
+        self.made = Made()
+        self.resource = self.made.resource("room", capacity)
         self.taken: Standing = []
-        self.made = 0
 
     def level(self, moment: int) -> int:
         return sum(one.units for one in self.taken if one.start <= moment < one.end)
@@ -70,8 +70,7 @@ class ResizedAgainstList(RuleBasedStateMachine):
         if self.resource.capacity > 1 or units == 1:
             assert (place != NO_ROOM) == fits
         if fits or whatever:
-            self.made += 1
-            owner = Entry(f"uid-{self.made}", 0, 0, None)
+            owner = self.made.entry()
             self.resource.take(place if fits else NO_ROOM, *span, units, owner)
             self.taken.append(Taken(*span, units, owner))
 
@@ -85,33 +84,34 @@ class ResizedAgainstList(RuleBasedStateMachine):
     @invariant()
     def invariants_hold(self) -> None:
         self.resource.check_invariants()
-        standing = self.resource.timeline.overlapping(START_OF_TIME, END_OF_TIME)
+        standing = self.resource.overlapping(START_OF_TIME, END_OF_TIME)
         assert sorted(standing, key=_number) == sorted(self.taken, key=_number)
         peak = max((self.level(moment) for moment in range(20)), default=0)
         assert self.resource.timeline.peak() == peak
 
 
-def _number(taken: Taken[Entry]) -> tuple[int, str]:
-    return taken.start, taken.owner.uid
+def _number(taken: Taken[Entry | Session]) -> tuple[int, int]:
+    return taken.start, taken.owner.number
 
 
 TestResizedAgainstList = ResizedAgainstList.TestCase
 TestResizedAgainstList.settings = machine_size(steps=30)
 
 
-def taken(resource: Resource[Entry], spans: list[tuple[int, int]]) -> Standing:
-    made = []
-    for i, (start, end) in enumerate(spans):
-        owner = Entry(f"uid-{i}", 0, 0, None)
+def taken(spans: list[tuple[int, int]], capacity: int = 1) -> tuple[Reservable, Standing]:
+    """Return a resource of which spans are taken, and what is taken of it."""
+    made, standing = Made(), Standing()
+    resource = made.resource("room", capacity)
+    for start, end in spans:
+        owner = made.entry()
         place = resource.timeline.room(start, end, 1)
         resource.take(place, start, end, 1, owner)
-        made.append(Taken(start, end, 1, owner))
-    return made
+        standing.append(Taken(start, end, 1, owner))
+    return resource, standing
 
 
 def test_one_unit_becomes_several_and_one_again() -> None:
-    resource = Resource[Entry]("room")
-    standing = taken(resource, [(0, 10), (10, 17)])
+    resource, standing = taken([(0, 10), (10, 17)])
     resource.set_capacity(3)
     assert isinstance(resource.timeline, CountedTimeline)
     assert resource.timeline.room(0, 17, 2) != NO_ROOM
@@ -120,17 +120,16 @@ def test_one_unit_becomes_several_and_one_again() -> None:
     assert resource.timeline.room(0, 17, 2) == NO_ROOM
     resource.set_capacity(1)
     assert isinstance(resource.timeline, ExclusiveTimeline)
-    assert resource.timeline.overlapping(0, 20) == standing
+    assert resource.overlapping(0, 20) == standing
     assert not resource.overbooked
     resource.check_invariants()
 
 
 def test_what_does_not_fit_any_more_stays() -> None:
-    resource = Resource[Entry]("room", 2)
-    standing = taken(resource, [(0, 10), (5, 15)])
+    resource, standing = taken([(0, 10), (5, 15)], capacity=2)
     resource.set_capacity(1)
     assert resource.overbooked
-    assert resource.timeline.overlapping(0, 20) == standing
+    assert resource.overlapping(0, 20) == standing
     assert resource.timeline.room(12, 16, 1) == NO_ROOM
     assert resource.timeline.room(15, 16, 1) != NO_ROOM
     resource.check_invariants()
@@ -140,7 +139,7 @@ def test_what_does_not_fit_any_more_stays() -> None:
 
 
 def test_a_limit_of_one_stays_counted() -> None:
-    limit = Resource[Entry]("limit:some", 2)
+    limit = Made().resource("limit:some", 2)
     limit.set_capacity(1, counted=True)
     assert isinstance(limit.timeline, CountedTimeline)
     assert limit.timeline.capacity == 1
@@ -149,13 +148,12 @@ def test_a_limit_of_one_stays_counted() -> None:
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (2, 3), (2, 1)])
 def test_a_long_timeline_changes_its_kind(before: int, after: int) -> None:
     """Also one of parts, and of spans that reach over their borders."""
-    resource = Resource[Entry]("room", before)
     spans = [(start * 10, start * 10 + 9) for start in range(3 * MOST_IN_PLAIN_LISTS)]
-    standing = taken(resource, spans)
+    resource, standing = taken(spans, before)
     assert isinstance(resource.timeline, PartitionedTimeline)
     resource.set_capacity(after)
     assert isinstance(resource.timeline, PartitionedTimeline)
-    assert resource.timeline.overlapping(START_OF_TIME, END_OF_TIME) == standing
+    assert resource.overlapping(START_OF_TIME, END_OF_TIME) == standing
     assert resource.timeline.peak() == 1
     assert (resource.timeline.room(3, 100_000, after) == NO_ROOM) is True
     assert (resource.timeline.room(3, 7, after - 1 or 1) == NO_ROOM) is (after == 1)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from slotengine.core.ledger.reservation import Entry, Reservable
 from slotengine.core.ledger.timeline import (
     ACROSS,
     END_OF_TIME,
@@ -24,6 +23,7 @@ from slotengine.core.ledger.timeline import (
     timeline_for,
 )
 from slotengine.testing import strategies
+from tests.core.ledger.entries import Made
 
 # Few instants, so that spans touch, nest and repeat: step functions break there.
 spans = strategies.spans(last=24, longest=6)
@@ -183,9 +183,10 @@ def test_the_order_of_changes_leaves_no_trace(
 
 @pytest.mark.parametrize("capacity", [1, 3])
 def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None:
-    resource = Reservable("court", capacity)
+    made = Made()
+    resource = made.resource("court", capacity)
     claims = [(start * 10, start * 10 + 10) for start in range(5_000)]
-    owners = [_entry() for _ in claims]
+    owners = [made.entry() for _ in claims]
     for (start, end), owner in zip(claims, owners, strict=True):
         resource.take(resource.timeline.room(start, end, capacity), start, end, capacity, owner)
     assert isinstance(resource.timeline, PartitionedTimeline)
@@ -208,14 +209,15 @@ def test_a_long_timeline_is_partitioned_and_answers_alike(capacity: int) -> None
 
 
 def test_a_span_over_many_parts_is_one_span() -> None:
-    resource = Reservable("hall", 2)
+    made = Made()
+    resource = made.resource("hall", 2)
     for i in range(3_000):
-        resource.take(resource.timeline.room(i, i + 1, 1), i, i + 1, 1, _entry())
+        resource.take(resource.timeline.room(i, i + 1, 1), i, i + 1, 1, made.entry())
     assert isinstance(resource.timeline, PartitionedTimeline)
-    whole = _entry()
+    whole = made.entry()
     resource.take(resource.timeline.room(0, 3_000, 1), 0, 3_000, 1, whole)
     resource.check_invariants()
-    found = [one for one in resource.timeline.overlapping(10, 2_990) if one.owner is whole]
+    found = [one for one in resource.overlapping(10, 2_990) if one.owner == whole]
     assert len(found) == 1
     assert resource.timeline.room(5, 6, 1) == NO_ROOM
     resource.give_back(0, 3_000, 1, whole)
@@ -273,9 +275,10 @@ def test_spans_that_cannot_be_parted_do_not_multiply(monkeypatch: pytest.MonkeyP
     """Long spans all overlap, four times as many as a part may have: cutting them would only
     double them each time."""
     monkeypatch.setattr("slotengine.core.ledger.timeline.MOST_IN_PLAIN_LISTS", 64)
-    resource = Reservable("stadium", 100_000)
+    made = Made()
+    resource = made.resource("stadium", 100_000)
     for i in range(300):
-        resource.take(resource.timeline.room(i, 1_000_000, 1), i, 1_000_000, 1, _entry())
+        resource.take(resource.timeline.room(i, 1_000_000, 1), i, 1_000_000, 1, made.entry())
     assert isinstance(resource.timeline, PartitionedTimeline)
     stored = sum(len(part) for part in resource.timeline.parts.values())
     assert stored == 300
@@ -299,10 +302,6 @@ def test_partitions_agree_with_one_plain_timeline(pairs: list[tuple[int, int]]) 
             if cut.put(place, start, end, 1, owner):
                 cut = PartitionedTimeline(small)
     cut.check_invariants()
-
-
-def _entry() -> Entry:
-    return Entry("uid", 1, 0, None)
 
 
 def test_of_spans_with_one_start_those_that_are_over_are_left_out() -> None:

@@ -814,7 +814,7 @@ def test_a_key_is_for_all_that_was_asked() -> None:
     shop = Shop().open("first", "second").offer(all_of=[], any_of=[["first", "second"]])
     request = SlotRequest("talk", at(9), ttl=TTL, key="k", only=frozenset({"first"}))
     entry = shop.service.reserve(request, uid="a", now=shop.now)
-    assert shop.service.reserve(request, uid="b", now=shop.now) is entry
+    assert shop.service.reserve(request, uid="b", now=shop.now) == entry
     for other in (
         request._replace(length=60 * MINUTE),  # a default may change, what was asked does not
         request._replace(ttl=None),

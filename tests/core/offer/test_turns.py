@@ -22,6 +22,7 @@ from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.booking_service import BookingService
 from slotengine.core.offer.event_type import EventType, Host
 from slotengine.core.time.instant import MINUTE
+from tests.core.ledger.entries import Made
 
 SLOT = 30 * MINUTE
 TERMS = Terms(retention=0)
@@ -157,27 +158,28 @@ def test_a_backlog_of_lapsed_holds_counts_for_nobody() -> None:
 @pytest.mark.parametrize("counted", [True, False])
 def test_turns_are_those_of_one_event_type_that_have_not_lapsed(counted: bool) -> None:
     """Whether they are counted as things come and go, or when somebody asks."""
-    resource, queue = Reservable("host"), ExpiryQueue[Entry]()
+    there = Made()
+    resource, queue = there.resource("host"), ExpiryQueue(there.rows.numbers)
     assert resource.capacity == 1
     if counted:
         resource.count_turns()
         resource.count_turns()  # harmless to repeat
     made = ((0, 50, "talk"), (10, 100, "talk"), (20, 100, "visit"))
     for start, until, event_type in made:
-        entry = Entry(
-            f"{start}", until, start, None, start, start + 5, resource, event_type, placed=True
-        )
+        entry = there.entry(start, start + 5, until=until, created=start)
+        entry.resource, entry.event_type, entry.placed = resource, event_type, True
         resource.take(resource.timeline.room(start, start + 5, 1), start, start + 5, 1, entry)
-        queue.push(entry, until - start)
+        queue.push(entry.number, until, until - start)
     for now, expected in ((49, Turns(2, 10)), (50, Turns(1, 10)), (100, NO_TURNS)):
-        assert View({}, queue, now).turns(resource, "talk") == expected
+        assert View(there.entries, {}, queue, now).turns(resource, "talk") == expected
     # Of two that are left, the earlier one counts when the later one moves away.
-    assert View({}, queue, 20, own=entry_of(resource, 10)).turns(resource, "talk") == Turns(1, 0)
-    assert View({}, queue, 20, own=entry_of(resource, 0)).turns(resource, "talk") == Turns(1, 10)
+    for moves, expected in ((10, Turns(1, 0)), (0, Turns(1, 10))):
+        view = View(there.entries, {}, queue, 20, own=entry_of(resource, moves))
+        assert view.turns(resource, "talk") == expected
 
 
 def entry_of(resource: Reservable, start: int) -> Entry:
     """Return what stands on a resource from a moment on."""
-    owner = resource.timeline.overlapping(start, start + 1)[0].owner
+    owner = resource.overlapping(start, start + 1)[0].owner
     assert isinstance(owner, Entry)
     return owner
