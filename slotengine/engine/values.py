@@ -355,11 +355,13 @@ class Reservation:
             self._state = entry.state
             self._version = entry.version
             self._changed = entry.changed
+            self._session = None if entry.session is None else entry.session.uid
         else:
             self._state = entry.state_at(now)
             self._version = entry.version_at(now)
             # The same whether or not it is marked yet.
             self._changed = entry.until if self._state is State.EXPIRED else entry.changed
+            self._session = None
         self._start = entry.start
         self._end = entry.end
         self._until = entry.until
@@ -367,7 +369,6 @@ class Reservation:
         self._holder = entry.holder
         self._event_type = entry.event_type
         self._seats = entry.seats
-        self._session = None if entry.session is None else entry.session.uid
         self._serial = entry.serial
         self._key = entry.key
         self._extra = entry.extra
@@ -557,7 +558,8 @@ class Reservation:
         }
 
     def _facts(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        # Claims may be kept as the id of a resource in one, and one by one in the other.
+        return self.claims, *(getattr(self, one) for one in self.__slots__ if one != "_claims")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reservation) and self._facts() == other._facts()

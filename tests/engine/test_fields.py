@@ -21,10 +21,12 @@ from slotengine import (
     InvalidField,
     InvalidTTL,
     KeyReused,
+    Kind,
     LocalEngine,
     Order,
     Quota,
     QuotaExceeded,
+    Remove,
     Request,
     Reservation,
     ReservationQuery,
@@ -196,6 +198,34 @@ def test_all_of_a_reservation_is_told_as_json(engine: LocalEngine) -> None:
         ],
     }  # fmt: skip
     assert engine.confirm(hold.uid).as_dict()["until"] is None
+
+
+@pytest.mark.parametrize("sweeps", [True, False])
+def test_what_has_lapsed_is_in_no_session(
+    engine: LocalEngine, clock: SimClock, sweeps: bool
+) -> None:
+    """Whether or not it is marked yet."""
+    request = asks(ttl=minutes(1), event_type="class", seats=Seats(3))
+    hold = engine.reserve(request)
+    assert engine.reserve(replace(request, ttl=None)).session == hold.session is not None
+    later(clock, minutes(1))
+    if sweeps:
+        engine.sweep()
+    lapsed = engine.get(hold.uid)
+    assert lapsed is not None
+    assert (lapsed.session, lapsed.as_dict()["session"]) == (None, None)
+
+
+def test_reservations_are_equal_however_their_claims_are_kept(
+    engine: LocalEngine, clock: SimClock
+) -> None:
+    """A resource that has been removed is only named in what is restored."""
+    hold = engine.release(engine.reserve("room", START, HALF_HOUR).uid)
+    engine.configure([Remove(Kind.RESOURCE, "room")])
+    restored = LocalEngine(clock=clock)
+    restored.replay([engine.snapshot()])
+    assert restored.get(hold.uid) == engine.get(hold.uid) == hold
+    assert hash(restored.get(hold.uid)) == hash(hold)
 
 
 def test_a_seat_names_its_session(engine: LocalEngine) -> None:
