@@ -155,6 +155,8 @@ def decide_reserve(state: LedgerState, command: Reserve, now: int, ticket: int) 
 
 
 def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
+    if ticket in state.waiting:
+        command = _without_lost_limits(state, command)
     (proposal,), (uid,) = command.requests, command.uids
     if uid.__class__ is not str or not uid or uid in state.entries:
         check_uid(state, uid, now)
@@ -180,6 +182,13 @@ def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
     seq = state.seq + len(expired) + 1
     change = _reserved(proposal, slot, uid, now, seq, state.serial + 1)
     return Decision((*expired, change), (uid,))
+
+
+def _without_lost_limits(state: LedgerState, command: Reserve) -> Reserve:
+    """Return a command that waited without the limits that went meanwhile."""
+    (proposal,) = command.requests
+    limits = tuple(one for one in proposal.limits if one.resource in state.occupancy.limits)
+    return command._replace(requests=(proposal._replace(limits=limits),))
 
 
 def _decide_batch(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:

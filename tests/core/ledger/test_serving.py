@@ -23,6 +23,7 @@ from slotengine.core.ledger.commands import (
     Replace,
     Reserve,
 )
+from slotengine.core.ledger.config import Kind, Remove
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Pool, Proposal, StartRule
@@ -182,6 +183,24 @@ def test_an_expiry_that_a_decision_needs_makes_others_ready_as_well(ledger: Ledg
     wait(ledger, "b", slot(10, 20, "room"))
     hold(ledger, "c", slot(10, 20, "annex"), now=30)
     assert served(ledger, 30) == ["b"]
+
+
+def test_a_limit_that_goes_no_longer_counts_for_those_who_wait(ledger: Ledger) -> None:
+    ledger.add_limit("limit:some", 2)
+    limits = tuple(Claim(f"limit:{name}", 0, 100) for name in ("some", "more"))
+    ledger.add_limit("limit:more", 3)
+    hold(ledger, "a", slot(10, 20, ttl=900))
+    waits = Reserve((slot(13, 17)._replace(limits=limits),), ("b",), wait=500)
+    (answer,) = ledger.step(waits, 1).answers
+    assert isinstance(answer, Waits)
+    ledger.configure([Remove(Kind.LIMIT, "limit:some")], now=2)
+    assert ledger.serve(3) == []
+    ledger.release("a", now=4)
+    (served,) = ledger.serve(5)
+    assert served.ticket == answer.ticket
+    entry = ledger.get("b", now=5)
+    assert entry is not None
+    assert entry.all_claims() == (Claim("room", 13, 17), limits[1])
 
 
 def test_what_a_source_of_busy_time_says_no_more_is_had(ledger: Ledger) -> None:
