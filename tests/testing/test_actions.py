@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slotengine import Policy
+from slotengine import EventType, Host, Limit, Period, Policy, minutes
 from slotengine.core.ledger.commands import (
     ALL,
     ANY,
@@ -21,7 +21,15 @@ from slotengine.core.ledger.commands import (
     Replace,
     Reserve,
 )
-from slotengine.core.ledger.config import Configure, Kind, LimitConfig, Put, Remove, Retire
+from slotengine.core.ledger.config import (
+    Configure,
+    Kind,
+    LimitConfig,
+    Put,
+    Remove,
+    ResourceConfig,
+    Retire,
+)
 from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.extra import Extra, Series
 from slotengine.core.ledger.proposal import Proposal
@@ -51,6 +59,11 @@ HALL = Proposal(3, 6, (Claim("hall", 2, 6, 2), Claim("room", 3, 6)), 8, key="k")
 ROOM = Proposal(3, 6, (Claim("room", 3, 6),), 8)
 TALK = SlotRequest("talk", 5, 2, 8, key="k", seats=2, only=frozenset({"b", "a"}), enforce=False)
 TAGGED = ROOM._replace(extra=Extra(tags=("vip",)), quota=Quota(holds=2, life=9), ttl=PENDING)
+CALL = EventType(id="call", length=minutes(30), all_of=["room"])
+GROUPED = EventType(
+    id="talk", length=minutes(30), all_of=["hall"],
+    any_of=[[Host("room", weight=2), Host("annex", credit=3)]], limits=[Limit(Period.DAY, count=2)],
+)  # fmt: skip
 SEAT = ROOM._replace(event_type="class", seats=Seats(3, 2))
 
 
@@ -66,6 +79,8 @@ SEAT = ROOM._replace(event_type="class", seats=Seats(3, 2))
         Reserve((ROOM,), (), ANY, Choice(Policy.WEIGHTED, (2, 1), (0, 9)), "k"),
         "reserve any of room 3..6 for 8 weighted by 2:1 in 0..9 k",
     ),
+    (Reserve((ROOM._replace(requested=True),), ()), "reserve room 3..6 for 8 on request"),
+    (ReserveSlot(SlotRequest("talk", 5, requested=True)), "reserve talk at 5 on request"),
     (Adopt(ROOM, ""), "adopt room 3..6 for 8"),
     (Move("r1", (ROOM,), renew=True, version=2), "move r1 to room 3..6 for 8 renewed at version 2"),
     (
@@ -97,6 +112,14 @@ SEAT = ROOM._replace(event_type="class", seats=Seats(3, 2))
         ), force=True),
         "configure limit limit:some = LimitConfig(units=3) at version 2, resource a removed, "
         "resource b retired, resource c taken back by force",
+    ),
+    (
+        Configure((
+            Put(Kind.EVENT_TYPE, "talk", GROUPED), Put(Kind.EVENT_TYPE, "call", CALL),
+            Put(Kind.RESOURCE, "a", ResourceConfig(2, None, retired=True)),
+        )),
+        "configure event_type talk = hall, and room weighing 2 or annex credited 3, at most "
+        "2 a day, event_type call = room, resource a = 2 units retired",
     ),
 ])  # fmt: skip
 def test_an_action_reads_plainly(action: Action, words: str) -> None:

@@ -33,6 +33,7 @@ from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.offer.booking_rules import SlotRequest
+from slotengine.core.offer.event_type import EventType, Host
 from slotengine.testing.internal.actions import (
     Action,
     ForgetBookings,
@@ -198,11 +199,25 @@ def _entry(entry: SettingChange) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, EventType):
+        return _event_type(value)
     if not isinstance(value, ResourceConfig):
         return repr(value)
     words = [f"{value.capacity} units"]
     words += ["with hours"] if value.schedule is not None else []
     return " ".join((*words, "retired") if value.retired else words)
+
+
+def _event_type(event_type: EventType) -> str:
+    hosts = [" or ".join(map(_host, group)) for group in event_type.groups]
+    words = [", and ".join((*map(_host, event_type.fixed), *hosts))]
+    words += [f"at most {limit.units} a {limit.per.value}" for limit in event_type.limits]
+    return ", ".join(words)
+
+
+def _host(host: Host) -> str:
+    weight = "" if host.weight == 1 else f" weighing {host.weight}"
+    return host.resource + weight + ("" if host.credit is None else f" credited {host.credit}")
 
 
 # --- Requests ----------------------------------------------------------------------------
@@ -217,6 +232,7 @@ def _request(request: Proposal, scale: Scale) -> str:
     said = [f"{'+'.join(words)} {scale.span(*slot)} for {scale.lasts(request.ttl)}"]
     if request.seats is not None:
         said.append(f"as {request.seats.wanted} of {request.seats.total} of {request.event_type}")
+    said.append("on request" if request.requested else "")
     said += [_extra(request.extra), request.key or "", _quota(request.quota, scale)]
     return " ".join(word for word in said if word)
 
@@ -229,6 +245,7 @@ def _slot(request: SlotRequest, scale: Scale) -> Iterator[str]:
     yield "" if request.only is None else f"with {' or '.join(sorted(request.only))}"
     yield "" if request.enforce else "against the rules"
     yield "" if request.ttl is None else f"for {scale.lasts(request.ttl)}"
+    yield "on request" if request.requested else ""
     yield request.key or ""
     yield _quota(request.quota, scale)
 

@@ -29,11 +29,11 @@ from slotengine.core.ledger.commands import (
     Reserve,
 )
 from slotengine.core.ledger.config import Configure, Setting
-from slotengine.core.ledger.expiry import PENDING
+from slotengine.core.ledger.expiry import NEVER, PENDING
 from slotengine.core.ledger.extra import KEEP, Extra, Keep
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand, State
+from slotengine.core.ledger.reservation import Claim, Demand, State
 from slotengine.core.time.instant import from_us, to_us
 from slotengine.core.time.schedule import ALWAYS_OPEN, FixedWindows
 from slotengine.engine import values
@@ -131,7 +131,7 @@ def observed(reservation: Reservation) -> ObservedReservation:
             )
             for claim in reservation.claims
         ),
-        BOOKED_UNTIL if until is None else to_us(until, "until"),
+        NEVER if until is None else to_us(until, "until"),
         to_us(reservation.created, "created"),
         reservation.holder,
         reservation.event_type,
@@ -230,7 +230,7 @@ def _is_plain(request: Proposal) -> bool:
     """Return whether a request can be said without a `Request`."""
     slot = request.start, request.end
     alone = len(request.claims) == 1 and request.claims[0][1:3] == slot
-    return alone and request.seats is None and request.closed is None
+    return alone and request.seats is None and request.closed is None and not request.requested
 
 
 def _plain_reserve(request: Proposal) -> tuple[tuple[object, ...], dict[str, object]]:
@@ -275,7 +275,7 @@ def _move_to(action: MoveTo) -> EngineCall:
         {
             "length": _delta_or_none(action.length),
             "resource": action.resource,
-            "ttl": None if action.ttl is None else _ttl(action.ttl),
+            "ttl": _ttl_or_none(action.ttl),
             "version": action.version,
             "jump": action.jump or None,
         },
@@ -291,7 +291,7 @@ def _reserve_slot(action: ReserveSlot) -> EngineCall:
             "length": _delta_or_none(length),
             "seats": seats,
             "holder": holder,
-            "ttl": _delta_or_none(ttl),
+            "ttl": _ttl_or_none(ttl),
             "key": key,
             "only": only,
             "enforce": enforce,
@@ -313,7 +313,7 @@ def _move_slot(action: MoveSlot) -> EngineCall:
             "event_type": event_type or None,
             "length": _delta_or_none(length),
             "seats": action.seats,
-            "ttl": _delta_or_none(ttl) if action.renew else None,
+            "ttl": _ttl_or_none(ttl) if action.renew else None,
             "only": only,
             "enforce": enforce,
             "version": action.version,
@@ -398,3 +398,7 @@ def _delta_or_none(us: int | None) -> timedelta | None:
 
 def _ttl(us: int) -> timedelta:
     return values.PENDING if us == PENDING else _delta(us)
+
+
+def _ttl_or_none(us: int | None) -> timedelta | None:
+    return None if us is None else _ttl(us)

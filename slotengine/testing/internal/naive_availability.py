@@ -16,6 +16,7 @@ from datetime import date, datetime, timedelta
 from itertools import groupby, pairwise, product
 from zoneinfo import ZoneInfo
 
+from slotengine.core.ledger.config import limit_id
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, is_limit
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
@@ -229,10 +230,14 @@ class _Look:
 
     def _in_limit(self, limit: Limit, start: int) -> bool:
         period = self._period(limit.per, start)
+        name = limit_id(self.event_type.id, limit.per.value, by_minutes=limit.count is None)
         counted = {
             one.session: one
             for one in self.live
-            if one.event_type == self.event_type.id and self._period(limit.per, one.start) == period
+            if one.event_type == self.event_type.id
+            and self._period(limit.per, one.start) == period
+            # Some were made before there was this limit.
+            and name in {claim.resource for claim in one.claims}
         }
         if limit.count is not None:
             return len(counted) + 1 <= limit.count

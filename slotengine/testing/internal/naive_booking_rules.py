@@ -14,9 +14,9 @@ from datetime import date, datetime, time, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from slotengine.core.ledger.config import LIMIT
+from slotengine.core.ledger.config import LIMIT, Kind, Put
 from slotengine.core.ledger.proposal import Pool, Proposal
-from slotengine.core.ledger.reservation import ENDED, Claim, Demand, Seats, is_limit
+from slotengine.core.ledger.reservation import Claim, Demand, Seats, State, is_limit
 from slotengine.core.offer.availability import AvailabilityQuery
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
@@ -24,6 +24,7 @@ from slotengine.core.time.instant import LAST_US, MINUTE, duration_us, from_us, 
 from slotengine.core.time.schedule import Windows
 from slotengine.errors import NotBookable, OutsideHours, TooSoon, UnknownReservation
 from slotengine.testing.internal.naive_availability import World, naive_slots
+from slotengine.testing.internal.naive_configuration import configure
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.naive_waitlist import Check
 from slotengine.testing.internal.observed import ObservedReservation
@@ -31,9 +32,7 @@ from slotengine.testing.internal.observed import ObservedReservation
 
 def add(naive: NaiveLedger, event_type: EventType) -> None:
     """Add an event type and its limits to a naive ledger."""
-    naive.event_types[event_type.id] = event_type
-    for limit in event_type.limits:
-        naive.resources[_name(limit, event_type)] = limit.units, None
+    configure(naive, [Put(Kind.EVENT_TYPE, event_type.id, event_type)])
 
 
 # --- Proposals ----------------------------------------------------------------------------
@@ -76,7 +75,12 @@ def _proposal(naive: NaiveLedger, event_type: EventType, ask: SlotRequest) -> Pr
         None if event_type.seats is None else Seats(event_type.seats, ask.seats),
         ask.key,
         pools=tuple(
-            Pool(claims(group), tuple(host.weight for host in group)) for group in groups
+            Pool(
+                claims(group),
+                tuple(host.weight for host in group),
+                tuple(host.credit or 0 for host in group),
+            )
+            for group in groups
         ),
         limits=tuple(_counted(limit, event_type, start, length) for limit in event_type.limits),
         closed=tuple(
@@ -91,6 +95,8 @@ def _proposal(naive: NaiveLedger, event_type: EventType, ask: SlotRequest) -> Pr
         ),
         quota=ask.quota,
         demand=Demand.RULES if ask.enforce else Demand.NOTHING,
+        requested=ask.requested,
+        extra=ask.extra,
     )  # fmt: skip
 
 
@@ -163,11 +169,20 @@ def _midnight(event_type: EventType, on: date) -> int:
     return to_us(datetime.combine(on, time(), ZoneInfo(event_type.zone)))
 
 
+def can_be_with(naive: NaiveLedger, event_type: str, only: frozenset[str] | None) -> bool:
+    """Return whether these can be all the hosts that are considered."""
+    if only is None:
+        return True
+    found = naive.event_types[event_type]
+    groups = [{host.resource for host in group} for group in found.groups]
+    return only <= {host.resource for host in found.hosts()} and all(map(only.intersection, groups))
+
+
 def check_again(naive: NaiveLedger, one: ObservedReservation, now: int) -> None:
     """Raise unless the rules by which a reservation was made still accept it."""
     event_type = naive.event_types[one.event_type or ""]
     _check_start(event_type, one.start, now)
-    others = [two for two in naive.known.values() if two.state not in ENDED]
+    others = naive.live(None)
     if one.seats is not None and any(
         (two.session, two.end) == (one.session, one.end) for two in others
     ):
@@ -179,7 +194,44 @@ def check_again(naive: NaiveLedger, one: ObservedReservation, now: int) -> None:
             raise OutsideHours(claim.resource, from_us(one.start), from_us(one.end))
 
 
+def wanted_now(
+    naive: NaiveLedger, one: ObservedReservation, *, enforce: bool = True
+) -> tuple[Proposal, Check]:
+    """Return what was requested, and the check that comes before, by the rules of now."""
+    wanted = naive.wanted[one.uid]
+    if naive.demands[one.uid] is not Demand.RULES:
+        limits = tuple(claim for claim in wanted.limits if claim.resource in naive.resources)
+        wanted = wanted._replace(limits=limits)  # some may be gone since
+        return wanted if enforce else wanted._replace(closed=()), None
+    event_type = naive.event_types[one.event_type or ""]
+    named = {claim.resource for pool in wanted.pools for claim in pool.claims}
+    only: set[str] = set()
+    for group in event_type.groups:
+        names = {host.resource for host in group}
+        only |= names & named or names
+    ask = SlotRequest(
+        event_type.id,
+        one.start,
+        one.end - one.start,
+        seats=1 if one.seats is None else one.seats.wanted,
+        only=frozenset(only) or None,
+        enforce=enforce,
+    )
+    proposal, check, _ = prepared(naive, ask)
+    return proposal, check
+
+
 # --- Verbs -----------------------------------------------------------------------------------
+
+
+def adopt(naive: NaiveLedger, proposal: Proposal, uid: str, now: int) -> ObservedReservation:
+    """Do as `BookingService.adopt`."""
+    if proposal.event_type in naive.event_types:
+        event_type, start = naive.event_types[proposal.event_type], proposal.start
+        length = proposal.end - start
+        claims = (_counted(limit, event_type, start, length) for limit in event_type.limits)
+        proposal = proposal._replace(limits=tuple(claim for claim in claims if claim.units))
+    return naive.adopt(proposal, uid, now)
 
 
 def reserve_slot(naive: NaiveLedger, ask: SlotRequest, uid: str, now: int) -> ObservedReservation:
@@ -212,7 +264,7 @@ def move_slot(
     ask = ask._replace(seats=seats, holder=None, key=None, quota=None)
     proposal = _proposal(naive, event_type, ask)
     stays = (current.event_type, current.start) == (event_type.id, ask.start)
-    if ask.enforce and not stays:
+    if ask.enforce and not stays and current.state is not State.REQUESTED:
         naive.check_movable(current, version)
         _check_start(event_type, ask.start, naive.now)
     return naive.move_to(uid, proposal, now, renew=renew, version=version)
@@ -221,7 +273,7 @@ def move_slot(
 def offered(naive: NaiveLedger, query: AvailabilityQuery, now: int) -> dict[int, int]:
     """Return the offered slots: the seats taken by start."""
     naive.at(now)
-    live = [one for one in naive.known.values() if one.state not in ENDED]
+    live = naive.live(None)
     things = {name: what for name, what in naive.resources.items() if not is_limit(name)}
     busy = {name: naive.imported_spans(name) for name in things}
     event_type = naive.event_types[str(query.event_type)]

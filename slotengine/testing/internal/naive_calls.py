@@ -101,14 +101,17 @@ def decided(naive: NaiveLedger, command: Command, now: int) -> object:
         case Reserve():
             return _reserved(naive, command, now)
         case Adopt(request, uid):
-            return naive.adopt(request, uid, now)
+            return naive_booking_rules.adopt(naive, request, uid, now)
         case Move():
             return _moved(naive, command, now)
         case Extend(uid, ttl, version):
             return naive.extend(uid, ttl, now, version)
         case Confirm(uid, if_still_free, version, enforce):
-            check = partial(naive_booking_rules.check_again, naive)
-            return naive.confirm(uid, now, if_still_free, version, check, enforce=enforce)
+            again = partial(naive_booking_rules.check_again, naive)
+            wanted = partial(naive_booking_rules.wanted_now, naive, enforce=enforce)
+            return naive.confirm(
+                uid, now, if_still_free, version, again, enforce=enforce, wanted_now=wanted
+            )
         case Release(uid, version):
             return naive.end(uid, Verb.RELEASE, now, version)
         case Cancel(uid, version):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.expiry import NEVER, PENDING
@@ -60,6 +60,8 @@ from slotengine.errors import (
 )
 from slotengine.testing.internal.naive_occupancy import NaiveOccupancy, members_of, sharing
 from slotengine.testing.internal.observed import ObservedReservation, describe
+
+WantedNow: TypeAlias = tuple[Proposal, Callable[[int], None] | None]
 
 NO_QUOTA: Final = Quota()
 """A quota without limits."""
@@ -174,7 +176,7 @@ class NaiveLedger(NaiveOccupancy):
     def adopt(self, proposal: Proposal, uid: str, now: int) -> ObservedReservation:
         """Do as `Ledger.adopt`."""
         self.at(now)
-        fingerprint = _asked(proposal, "adopt")
+        fingerprint = _asked(proposal._replace(limits=()), "adopt")
         if (done := self._done(proposal.key, fingerprint)) is not None:
             return done
         self.check(proposal._replace(seats=None) if proposal.seats else proposal)
@@ -335,13 +337,18 @@ class NaiveLedger(NaiveOccupancy):
         check: Callable[[ObservedReservation, int], None] | None = None,
         *,
         enforce: bool = True,
+        wanted_now: Callable[[ObservedReservation], WantedNow] | None = None,
     ) -> ObservedReservation:
-        """Do as `Ledger.confirm`."""
+        """Do as `Ledger.confirm`.
+
+        ``wanted_now`` says what was requested by the rules of now, and the check before.
+        """
         self.at(now)
         one = self._get(uid)
         if one.state is State.REQUESTED:
             self._admit(one, Verb.CONFIRM, version)
-            return self._grant(one)
+            wanted = (self.wanted[uid], None) if wanted_now is None else wanted_now(one)
+            return self._grant(one, *wanted, enforce=enforce)
         if not (if_still_free and one.state is State.EXPIRED):
             if not self._admit(one, Verb.CONFIRM, version):
                 return one
@@ -384,13 +391,22 @@ class NaiveLedger(NaiveOccupancy):
             seats=proposal.seats,
         )
 
-    def _grant(self, one: ObservedReservation) -> ObservedReservation:
+    def _grant(
+        self,
+        one: ObservedReservation,
+        wanted: Proposal,
+        check: Callable[[int], None] | None,
+        *,
+        enforce: bool,
+    ) -> ObservedReservation:
         """Reserve and confirm what was requested, in its place."""
-        wanted = self.wanted[one.uid]
         self.check_type_not_retired(one.event_type)
         # Whatever was said of a TTL when it was requested, a booking has none.
         self.check(wanted._replace(ttl=self.terms.shortest_ttl))
-        self._check_ahead(wanted)
+        if enforce:
+            if check is not None:
+                check(self.now)
+            self._check_ahead(wanted)
         claims = self.decide(self.without_awaited(wanted, None))
         granted = self._change(one, Verb.CONFIRM, until=BOOKED_UNTIL, claims=claims)
         self._note_session(granted)

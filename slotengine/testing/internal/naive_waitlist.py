@@ -155,14 +155,17 @@ class NaiveWaitlist(Generic[Caller]):
     ) -> object:
         """Return what the i-th caller gets: a reservation, a final refusal, or None to wait on."""
         uid = answer.uid if isinstance(answer, ObservedReservation) else "new"
+        known = self._naive.resources
+        limits = tuple(claim for claim in one.proposal.limits if claim.resource in known)
+        proposal = one.proposal._replace(limits=limits)  # some may be gone since
         with self._turn_of(i):
             try:
-                return self._naive.reserve(one.proposal, uid, self._naive.now, one.check)
+                return self._naive.reserve(proposal, uid, self._naive.now, one.check)
             except COMPARABLE as error:
                 if last or not _may_pass(error):
                     return describe(error)
             try:
-                self._naive.check_open(one.proposal)
+                self._naive.check_open(proposal)
             except COMPARABLE as error:
                 return describe(error)
             return None
@@ -246,10 +249,10 @@ def _is_for(proposal: Proposal, claim: Claim, held: Iterable[Claim]) -> bool:
 
 def _left_of(pool: Pool, is_free: Callable[[Claim], bool]) -> Pool:
     keep = [i for i, claim in enumerate(pool.claims) if is_free(claim)]
-    weights = pool.weights
     return Pool(
         tuple(pool.claims[i] for i in keep),
-        weights and tuple(weights[i] for i in keep),
+        pool.weights and tuple(pool.weights[i] for i in keep),
+        pool.credits and tuple(pool.credits[i] for i in keep),
     )
 
 

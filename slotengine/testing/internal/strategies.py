@@ -73,6 +73,7 @@ def pools(draw: st.DrawFn, hosts: Sequence[str], start: int, end: int) -> Pool:
     return Pool(
         tuple(Claim(host, start, end, 1) for host in some),
         draw(st.sampled_from((None, (1,) * size, (3, *range(1, size))))),
+        draw(st.sampled_from((None, None, (1, *(0,) * (size - 1)), tuple(range(size))))),
     )
 
 

@@ -7,6 +7,7 @@ history.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from random import Random
 from typing import Any, Final
@@ -15,6 +16,7 @@ from slotengine.core.ledger.commands import (
     ALL,
     ANY,
     EACH,
+    Adopt,
     Annotate,
     Cancel,
     Choice,
@@ -32,6 +34,7 @@ from slotengine.core.ledger.config import (
     Retire,
     SettingChange,
 )
+from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.extra import KEEP
 from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.policy import Policy
@@ -62,6 +65,7 @@ from slotengine.testing.simulation.steps import (
     TERMS,
     TICK,
     USUAL,
+    VARIANTS,
     Call,
     CallMode,
     Fitted,
@@ -128,22 +132,26 @@ class Client:
             self._takes_any,
             *(self._annotates,) * 2,
             *(self._replaces,) * 4,
-            *(self._configures,) * 5,
+            *(self._configures,) * 7,
+            *(self._lets_a_host_join,) * 2,
             *(self._joins,) * 3,
+            *(self._requests,) * 4,
+            *(self._keeps_for_ever,) * 4,
+            *(self._adopts,) * 2,
             *(self._acts_on_an_old_view,) * 2,
             self._lapses_again,
             self._lives_long,
             self._reads,
-            *(self._forgets,) * 2,
+            *(self._forgets,) * 4,
             *(self._ends_its_own,) * 4,
             *(self._uses_a_key_again,) * 2,
-            *(self._waits,) * 24,
-            *(self._gives_back,) * 15,
+            *(self._waits,) * 30,
+            *(self._gives_back,) * 20,
             self._waits_and_asks_again,
             *(self._lists_slots,) * 5,
             *(self._books_by_rules,) * 5,
             *(self._moves_by_rules,) * 2,
-            *(self._lists_slots_and_moves,) * 4,
+            *(self._lists_slots_and_moves,) * 6,
         ]
         while True:
             together: list[Step] = []
@@ -186,7 +194,8 @@ class Client:
     def _confirms_late(self) -> Iterator[Step]:
         yield self._call(self._by_rules() if self._random.random() < 0.4 else self._reserve())
         yield JumpTo(self._number, 0, self._random.choice((-1, 0, 0, 1, 3 * TICK)))
-        confirm = Confirm("", self._random.random() < 0.5)
+        free = self._random.random() < 0.5
+        confirm = Confirm("", free, enforce=self._random.random() < 0.8)
         yield self._call(confirm, self._random.choice((CallMode.ASYNC, CallMode.AT_ONCE)))
 
     def _vanishes(self) -> Iterator[Step]:
@@ -256,7 +265,7 @@ class Client:
 
     def _configures(self) -> Iterator[Step]:
         """Change what there is, and change it back, as its owner may at any time."""
-        names = self._random.sample(list(RESOURCES), self._random.choice((1, 1, 2)))
+        names = self._random.sample(list(USUAL), self._random.choice((1, 1, 2)))
         force = self._random.random() < 0.3
         yield self._call(Configure(tuple(map(self._setting, names)), force))
         for name in names:
@@ -264,10 +273,28 @@ class Client:
                 force = self._random.random() < 0.6
                 yield self._call(Configure((USUAL[name],), force))
 
+    def _lets_a_host_join(self) -> Iterator[Step]:
+        """Let a host join a group that others have worked in for some time."""
+        few = replace(EVENT_TYPES["talk"], any_of=[["room", "desk"]], limits=[])
+        yield self._call(Configure((Put(Kind.EVENT_TYPE, "talk", few),)))
+        for start in self._random.sample(range(FIRST, LAST, 3), 4):
+            request = SlotRequest("talk", at(start), ttl=20 * TICK, enforce=False)
+            yield self._call(ReserveSlot(request))
+        many = replace(few, any_of=[["annex", "room", "desk"]])
+        yield self._call(Configure((Put(Kind.EVENT_TYPE, "talk", many),)))
+        for start in (33, 27):
+            request = SlotRequest("talk", at(start), ttl=8 * TICK, enforce=False)
+            yield self._call(ReserveSlot(request))
+        yield self._call(Configure((USUAL["talk"],), force=True))
+
     def _setting(self, name: str) -> SettingChange:
-        """Return a change of a resource: its units, its hours, or that it is retired."""
-        config = usual_config(name)
+        """Return a change of a resource or an event type, or that it is retired."""
         version = self._random.choice((None, None, None, 1, 9))
+        if name in EVENT_TYPES:
+            if self._random.random() < 0.3:
+                return Retire(Kind.EVENT_TYPE, name, self._random.random() < 0.8, version)
+            return Put(Kind.EVENT_TYPE, name, self._random.choice(VARIANTS[name]), version)
+        config = usual_config(name)
         match self._random.randrange(4):
             case 0:
                 return Retire(Kind.RESOURCE, name, self._random.random() < 0.7, version)
@@ -293,6 +320,85 @@ class Client:
     def _joins(self) -> Iterator[Step]:
         yield self._call(_one(self._seat()))
         yield self._call(self._random.choice((Confirm(""), Release(""))))
+
+    def _requests(self) -> Iterator[Step]:
+        """Request something, change one's mind perhaps, and have it decided, or give it up."""
+        yield self._call(self._request())
+        if self._random.random() < 0.3:
+            yield self._call(self._random.choice((self._move(), self._move_slot(), self._extend())))
+        if self._random.random() < 0.2:
+            yield Jump(self._random.choice((1, 3, 8)))
+        nth = self._random.choice((0, 0, 0, 1))
+        confirm = Confirm("", enforce=self._random.random() < 0.7)
+        actions: tuple[Action, ...] = (*(confirm,) * 5, Release(""), Cancel(""))
+        yield self._call(self._random.choice(actions), nth=nth)
+        if self._random.random() < 0.4:
+            yield self._call(self._random.choice((Confirm(""), Cancel(""), self._move())), nth=nth)
+
+    def _request(self) -> Reserve | ReserveSlot:
+        """Return how to request something, which is not decided yet."""
+        match self._random.randrange(8):
+            case 0:
+                return _one(_on_request(self._seat()))
+            case 1 | 2 | 3:
+                action = self._by_rules()
+                return action._replace(request=action.request._replace(requested=True))
+            case 4:
+                others = tuple(self._proposal(hot=True) for _ in range(2))
+                mode = self._random.choice((ALL, EACH))
+                return Reserve((_on_request(self._proposal(hot=True)), *others), (), mode)
+            case _:
+                (proposal,) = self._reserve(hot=True).requests
+                if self._random.random() < 0.2:
+                    proposal = proposal._replace(key=self._key())
+                return _one(_on_request(proposal))
+
+    def _keeps_for_ever(self) -> Iterator[Step]:
+        """Hold something until further notice; not all engines allow that."""
+        if self._random.random() < 0.3:
+            action = self._by_rules()
+            yield self._call(action._replace(request=action.request._replace(ttl=PENDING)))
+        else:
+            (request,) = self._reserve(hot=True).requests
+            yield self._call(_one(request._replace(ttl=PENDING)))
+        if self._random.random() < 0.3:
+            yield JumpTo(self._number)
+        changes: tuple[Action, ...] = (
+            Extend("", PENDING),
+            self._extend(),
+            self._move()._replace(ttl=PENDING),
+            Annotate("", tags=("vip",)),
+        )
+        yield self._call(self._random.choice(changes))
+        if self._random.random() < 0.3:
+            yield Jump(self._random.choice((3, 8)))
+        yield self._call(self._random.choice((Confirm(""), Release(""), Release(""))))
+
+    def _adopts(self) -> Iterator[Step]:
+        """Let a booking stand that was made elsewhere."""
+        proposal = self._proposal(hot=self._random.random() < 0.7)
+        match self._random.randrange(4):
+            case 0:
+                proposal = self._seat()
+            case 1 | 2:
+                proposal = self._slot_elsewhere()
+        if self._random.random() < 0.3:
+            proposal = proposal._replace(key=self._key())
+            yield self._call(Adopt(proposal, ""), CallMode.LOST)
+        yield self._call(Adopt(proposal, ""))
+        actions = (Cancel(""), Cancel(""), self._move(), Get(""), Release(""))
+        yield self._call(self._random.choice(actions))
+
+    def _slot_elsewhere(self) -> Proposal:
+        """Return a slot of an event type, as another system has booked it."""
+        event_type = EVENT_TYPES[self._random.choice(list(EVENT_TYPES))]
+        lengths = event_type.lengths or [event_type.length]
+        start = self._start()
+        end = start + duration_us(self._random.choice(lengths))
+        hosts = [*event_type.fixed, *map(self._random.choice, event_type.groups)]
+        claims = tuple(Claim(host.resource, start, end, host.units) for host in hosts)
+        seats = None if event_type.seats is None else Seats(event_type.seats)
+        return Proposal(start, end, claims, TERMS.default_ttl, self._holder(), event_type.id, seats)
 
     def _acts_on_an_old_view(self) -> Iterator[Step]:
         yield self._call(self._reserve())
@@ -423,7 +529,9 @@ class Client:
         yield self._call(self._reserve(hot=True))
         if self._random.random() < 0.3:
             yield self._call(Confirm(""))
-        match self._random.randrange(7):
+        match self._random.randrange(8):
+            case 7:
+                yield self._call(Move("", (self._proposal(),)))
             case 0 | 1:
                 yield self._call(Release(""))
                 yield self._call(Cancel(""))
@@ -471,6 +579,9 @@ class Client:
 
     def _moves_by_rules(self) -> Iterator[Step]:
         yield self._call(self._by_rules())
+        yield self._call(self._move_slot())
+
+    def _move_slot(self) -> MoveSlot:
         event_type = self._random.choice(("", "", "", "talk", "talk", "visit"))
         request = SlotRequest(
             event_type,
@@ -483,7 +594,7 @@ class Client:
         renew = self._random.random() < 0.5
         # Only some have seats.  No random draw, so that all other steps stay the same.
         seats = 1 + self._number % 3 if version is None and not event_type else None
-        yield self._call(MoveSlot("", request, renew, seats, version))
+        return MoveSlot("", request, renew, seats, version)
 
     # --- Requests ------------------------------------------------------------------
 
@@ -617,6 +728,10 @@ class Client:
         seats = Seats(3, self._random.choice((1, 2, 2)))
         ttl = self._random.choice(TTLS) * TICK
         return Proposal(start, end, claims, ttl, event_type="class", seats=seats)
+
+
+def _on_request(proposal: Proposal) -> Proposal:
+    return proposal._replace(requested=True)
 
 
 def _one(request: Proposal) -> Reserve:

@@ -32,11 +32,14 @@ from slotengine.core.ledger.changes import (
     Decision,
     Expired,
     Extended,
+    Granted,
     Moved,
+    Requested,
     ReservationChange,
     Reserved,
 )
-from slotengine.core.ledger.commands import Command, Confirm, Extend, Mode, Move, Reserve
+from slotengine.core.ledger.commands import Adopt, Command, Confirm, Extend, Mode, Move, Reserve
+from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.occupancy import Occupancy
@@ -49,7 +52,7 @@ from slotengine.core.ledger.view import View
 from slotengine.core.ledger.waitlist import NEWCOMER, Waiting, Waitlist
 from slotengine.core.offer.availability import AvailabilitySearch
 from slotengine.core.offer.booking_rules import BookingRules
-from slotengine.core.time.instant import LAST_US
+from slotengine.core.time.instant import LAST_US, MINUTE
 from slotengine.engine import values
 from slotengine.engine.waiting import SleepingCall, SleepingCalls
 from slotengine.errors import NoneFree, Refused
@@ -181,10 +184,16 @@ def _hasty(right: Method) -> Method:
     return lambda entry, before: right(entry, before + 1)
 
 
-@_breaks("never-forgets", LedgerState, "forget")
+@_breaks("never-forgets", LedgerState, "forget_row")
 def _kept(right: Method) -> Method:
     """Ended reservations stay in memory for ever."""
     return lambda self, entry: None
+
+
+@_breaks("pending-lapses", deciding, "lapse_of")
+def _patience(right: Method) -> Method:
+    """A hold that need not lapse does."""
+    return lambda now, ttl: right(now, 8 * MINUTE if ttl == PENDING else ttl)
 
 
 # --- Space -----------------------------------------------------------------------------------
@@ -251,6 +260,39 @@ def _half(right: Method) -> Method:
         return Decision((), tuple(answer for one in done for answer in one.answers))
 
     return step
+
+
+@_breaks("request-occupies", Ledger, "carry_out")
+def _occupying(right: Method) -> Method:
+    """What is requested is taken at once."""
+
+    def carry_out(self: Ledger, changes: Changes) -> None:
+        right(self, changes)
+        for change in changes:
+            if isinstance(change, Requested):
+                self.state.occupancy.put(self.state.entries[change.uid])
+
+    return carry_out
+
+
+@_breaks("granted-though-taken", stepping, "decide")
+def _granted(right: Method) -> Method:
+    """What was requested is confirmed whatever is taken by then."""
+
+    def decide(state: LedgerState, command: Command, now: int, *ticket: int) -> Decision:
+        entry = state.entries.get(command.uid) if isinstance(command, Confirm) else None
+        if entry is None or entry.state is not State.REQUESTED:
+            return right(state, command, now, *ticket)  # type: ignore[no-any-return]
+        request = Proposal(
+            entry.start, entry.end, entry.all_claims(), 0,
+            event_type=entry.event_type, seats=entry.seats,
+        )  # fmt: skip
+        slot = state.occupancy.adopted(request, state.occupancy.view(now))
+        version = entry.version + 1
+        granted = Granted(state.seq + 1, now, entry.uid, version, slot.claims, slot.seats)
+        return Decision((granted,), (entry.uid,))
+
+    return decide
 
 
 # --- Records ----------------------------------------------------------------------------
@@ -358,7 +400,19 @@ def _lapses(right: Method) -> Method:
 @_breaks("limit-not-counted", BookingRules, "proposal")
 def _unlimited(right: Method) -> Method:
     """Reservations do not count towards the limits of their event type."""
-    return lambda self, *about: right(self, *about)._replace(limits=())
+    return lambda self, *about, **how: right(self, *about, **how)._replace(limits=())
+
+
+@_breaks("adopted-not-counted", stepping, "decide")
+def _uncounted(right: Method) -> Method:
+    """A booking from elsewhere does not count towards the limits of its event type."""
+
+    def decide(state: LedgerState, command: Command, *about: int) -> Decision:
+        if isinstance(command, Adopt):
+            command = command._replace(request=command.request._replace(limits=()))
+        return right(state, command, *about)  # type: ignore[no-any-return]
+
+    return decide
 
 
 @_breaks("host-taken-twice", Occupancy, "pick")
@@ -378,6 +432,29 @@ def _anybody(right: Method) -> Method:
 def _no_turns(right: Method) -> Method:
     """The first free host of a group is always taken."""
     return lambda self, pool, *about, **how: list(range(len(pool.claims)))
+
+
+@_breaks("newcomer-gets-all", Occupancy, "turns")
+def _no_credit(right: Method) -> Method:
+    """A host who joins a group gets every booking until it has as many as the others."""
+
+    def turns(self: Occupancy, pool: Pool, *about: Any) -> list[int]:
+        return right(self, pool._replace(credits=None), *about)  # type: ignore[no-any-return]
+
+    return turns
+
+
+@_breaks("retired-resource-taken", Resource, "set_retired")
+def _still_taken(right: Method) -> Method:
+    """A resource that is retired takes new reservations."""
+    return lambda self, retired: right(self, False)
+
+
+@_breaks("retired-event-type-booked", deciding, "check_not_retired")
+@_breaks("retired-event-type-booked", stepping, "check_not_retired")
+def _still_booked(right: Method) -> Method:
+    """An event type that is retired gets new reservations."""
+    return lambda state, event_type: None
 
 
 @_breaks("hours-not-kept", BookingRules, "sole_hours")
@@ -416,7 +493,7 @@ def _never_busy(right: Method) -> Method:
 @_breaks("quota-not-kept", Holders, "check")
 def _without_quota(right: Method) -> Method:
     """Holder quotas are ignored."""
-    return lambda self, *about: None
+    return lambda self, *about, **how: None
 
 
 @_breaks("move-escapes-quota", Holders, "check_move")

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import anyio
 
 from slotengine.core.ledger.commands import Extend, Reserve
+from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.maintenance import MAINTENANCE
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import duration_us
@@ -28,6 +29,7 @@ from slotengine.testing.internal.actions import (
     waits,
 )
 from slotengine.testing.internal.engine_calls import in_engine, in_local_engine
+from slotengine.testing.internal.naive_booking_rules import can_be_with
 from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.simulation.probe import probe
 from slotengine.testing.simulation.quiesce import quiesce
@@ -167,7 +169,7 @@ class Player:
             run.note(step, "nothing to do")
         elif isinstance(action, Reserve | ReserveSlot) and action.wait is not None:
             await self._waiting.call(step, action)
-        elif step.mode is CallMode.PARKED and not isinstance(step.action, NEVER_PARKED):
+        elif step.mode is CallMode.PARKED and not _fits_only_now(step.action):
             await self._park(step, action)
         elif step.mode is CallMode.AT_ONCE:
             run.answered(step, action, in_local_engine(run.engine.local, action))
@@ -185,6 +187,8 @@ class Player:
 
     @_do.register
     async def _(self, step: Probe) -> None:
+        if not can_be_with(self.run.naive, step.event_type, step.only):
+            step = step._replace(only=None)
         await probe(self.run, step)
 
     @_do.register
@@ -203,7 +207,7 @@ class Player:
         one = self.run.reservation_of(step.client, step.nth)
         if one is not None and one.state is State.CONFIRMED:
             self.run.set_clock(_over(one) + step.off)
-        elif one is not None and one.state in {State.HELD, State.EXPIRED}:
+        elif one is not None and one.state in {State.HELD, State.EXPIRED} and one.until < NEVER:
             self.run.set_clock(one.until + step.off)
 
     @_do.register
@@ -232,7 +236,7 @@ class Player:
 
     def _resolved(self, call: Call) -> Action | None:
         """Return what a client does, with the uid it is about; None if the client knows none."""
-        action = call.action
+        action = self._with_hosts(call.action)
         if not isinstance(action, AboutOne | Fitted):
             return action
         uid = self.run.uid_of(call.client, call.nth)
@@ -243,7 +247,7 @@ class Player:
             return None if one is None else self._fitted(action, one)
         match action:
             case MoveTo(resource=resource):
-                if resource is not None and (one is None or not _can_be_on(one, resource)):
+                if resource is not None and (one is None or not self._can_be_on(one, resource)):
                     action = action._replace(resource=None)
             case MoveSlot():
                 if not _can_move_to_slot(one, action):
@@ -251,6 +255,21 @@ class Player:
                 if one is None or one.seats is None:
                     action = action._replace(seats=None)
         return action._replace(uid=uid)
+
+    def _with_hosts(self, action: Action | Fitted) -> Action | Fitted:
+        """Return an action without the hosts that it names, if they cannot be had any more."""
+        if isinstance(action, ReserveSlot | MoveSlot):
+            request = action.request
+            if not can_be_with(self.run.naive, request.event_type, request.only):
+                return action._replace(request=request._replace(only=None))
+        return action
+
+    def _can_be_on(self, one: ObservedReservation, resource: str) -> bool:
+        """Return whether a call may say on which resource a reservation is to be."""
+        if one.event_type in EVENT_TYPES:
+            groups = self.run.naive.event_types[one.event_type].groups
+            return any(host.resource == resource for group in groups for host in group)
+        return len(one.claims) == 1
 
     def _fitted(self, action: Fitted, one: ObservedReservation) -> Action | None:
         """Return what is done about a reservation as it is, if it can be done."""
@@ -288,6 +307,12 @@ class Player:
         await run.wait(started.is_set, "a call that is to be parked")
 
 
+def _fits_only_now(action: Action | Fitted) -> bool:
+    """Return whether an action may make no sense later."""
+    names_hosts = isinstance(action, ReserveSlot) and action.request.only is not None
+    return names_hosts or isinstance(action, NEVER_PARKED)
+
+
 def _over(one: ObservedReservation) -> int:
     """Return when nothing that a reservation takes is left."""
     return max([one.end, *(claim.end for claim in one.claims)])
@@ -300,14 +325,6 @@ def _shorter(one: ObservedReservation) -> Action | None:
         lengths = [duration_us(length) for length in EVENT_TYPES[one.event_type].lengths]
     length = max((each for each in lengths if each < one.end - one.start), default=0)
     return MoveTo(one.uid, one.start, length) if length > 0 else None
-
-
-def _can_be_on(one: ObservedReservation, resource: str) -> bool:
-    """Return whether a call may say on which resource a reservation is to be."""
-    if one.event_type in EVENT_TYPES:
-        groups = EVENT_TYPES[one.event_type].groups
-        return any(host.resource == resource for group in groups for host in group)
-    return len(one.claims) == 1
 
 
 def _is_at_once(step: Step) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 from slotengine.core.ledger.commands import Cancel, ImportBusy, Release, Reserve
 from slotengine.core.ledger.config import Configure
+from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import Claim, State
 from slotengine.core.time.instant import from_us
@@ -56,6 +57,9 @@ async def quiesce(run: Run) -> None:
 
 
 async def _expire_holds(run: Run) -> None:
+    pending = [one.uid for one in run.naive.known.values() if _is_pending(one)]
+    for uid in pending:
+        await _do(run, Release(uid))
     while held := [one for one in run.naive.known.values() if one.state is State.HELD]:
         run.set_clock(max(run.clock.now(), min(one.until for one in held)))
         await run.rest()
@@ -64,6 +68,11 @@ async def _expire_holds(run: Run) -> None:
     statistics = run.engine.statistics()
     if statistics.held or statistics.overdue:
         raise InvariantBroken("settles", f"holds are left: {statistics}")
+
+
+def _is_pending(one: ObservedReservation) -> bool:
+    """Return whether something stays until somebody decides about it."""
+    return one.state is State.REQUESTED or (one.state is State.HELD and one.until == NEVER)
 
 
 async def _cancel_bookings(run: Run) -> None:
@@ -121,7 +130,10 @@ async def _sweep_to_the_end(run: Run) -> None:
 
 def _check_empty(run: Run) -> None:
     statistics = run.engine.statistics()
-    left = statistics.held, statistics.confirmed, statistics.ended, statistics.sessions
+    left = (
+        statistics.held, statistics.confirmed, statistics.requested,
+        statistics.ended, statistics.sessions,
+    )  # fmt: skip
     if any(left):
         raise InvariantBroken("forgets", f"not everything is forgotten: {statistics}")
     if run.engine.now() < from_us(run.naive.now):

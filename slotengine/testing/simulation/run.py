@@ -7,6 +7,7 @@ checks.  `slotengine.testing.simulation.player` decides what happens.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -59,8 +60,8 @@ from slotengine.testing.simulation.transcript import TranscriptLine, difference
 from slotengine.testing.watch import ALWAYS, InvariantBroken, Watch
 
 KEPT: Final = (
-    *("known", "keys", "opened", "serial"),
-    *("resources", "retired", "versions", "edition", "imported"),
+    *("known", "keys", "opened", "serial", "wanted", "demands"),
+    *("resources", "event_types", "retired", "versions", "edition", "imported"),
 )
 """What of a naive ledger is restored after a crash."""
 
@@ -100,7 +101,6 @@ class Run:
         number_settings(self.naive)
         for event_type in EVENT_TYPES.values():
             naive_booking_rules.add(self.naive, event_type)
-        self.naive.edition += len(EVENT_TYPES)
         self.waitlist: NaiveWaitlist[Any] = NaiveWaitlist(self.naive, MOST_WAITING)
         self.actors: list[Actor] = []
         self.listeners: list[Listener] = []
@@ -321,10 +321,15 @@ class Run:
 
     def _check_statistics(self) -> None:
         found = self.engine.statistics()
-        booked = sum(one.state is State.CONFIRMED for one in self.naive.known.values())
+        states = Counter(one.state for one in self.naive.known.values())
         subscribers = 2 + len(self.listeners)  # and those of `begin`: the watch, the list of events
-        counted = found.confirmed, found.waiting, found.subscribers, found.refused
-        expected = booked, len(self.waitlist), subscribers, self._refused
+        counted = (
+            found.confirmed, found.requested, found.waiting, found.subscribers, found.refused,
+        )  # fmt: skip
+        expected = (
+            states[State.CONFIRMED], states[State.REQUESTED],
+            len(self.waitlist), subscribers, self._refused,
+        )  # fmt: skip
         if counted != expected:
             raise InvariantBroken("statistics", f"{found}, must be {expected}")
 

@@ -64,8 +64,12 @@ TERMS: Final = Terms(
     max_lapses=2,
     cool_down=6 * TICK,
 )
-TERMS_WITHOUT_QUOTAS: Final = replace(TERMS, max_holds=None, max_held=None, max_lapses=None)
-"""The same without quotas, as the ledger then decides the usual case by a shortcut."""
+TERMS_WITHOUT_QUOTAS: Final = replace(
+    TERMS, max_life=None, max_holds=None, max_held=None, max_lapses=None
+)
+"""The same without quotas, as the ledger then decides the usual case by a shortcut.
+
+Nor is there a longest life, so holds need not lapse at all."""
 MOST_WAITING: Final = 4
 """The most calls that may wait at once."""
 RESOURCES: Final[dict[str, tuple[int, Windows | None]]] = {
@@ -81,10 +85,6 @@ def usual_config(name: str) -> ResourceConfig:
     """Return the configuration that a resource has at first."""
     capacity, hours = RESOURCES[name]
     return ResourceConfig(capacity, None if hours is None else schedule_text(hours))
-
-
-USUAL: Final = {name: Put(Kind.RESOURCE, name, usual_config(name)) for name in RESOURCES}
-"""What lets each resource be again as it was at first."""
 
 
 def _minutes(ticks: int) -> timedelta:
@@ -133,6 +133,33 @@ EVENT_TYPES: Final = {
     )
 }
 """Event types: one host of a group, a shared session, three lengths, and a single host."""
+
+
+def _with_hosts(id: str, *group: str | Host) -> EventType:
+    return replace(EVENT_TYPES[id], any_of=[group])
+
+
+VARIANTS: Final = {
+    "talk": (
+        _with_hosts("talk", "room", Host("annex", weight=2)),
+        _with_hosts("talk", "room", "desk"),
+        _with_hosts("talk", "room", Host("annex", weight=2), "desk", "hall"),
+        _with_hosts("talk", Host("hall", credit=1), "annex", "desk"),
+        replace(EVENT_TYPES["talk"], limits=[Limit(Period.DAY, count=3)]),
+        replace(EVENT_TYPES["talk"], limits=[Limit(Period.DAY, count=1)]),
+    ),
+    "course": (_with_hosts("course", "room"), _with_hosts("course", "annex", "room", "desk")),
+    "visit": (replace(EVENT_TYPES["visit"], notice=_minutes(4)),),
+    "call": (replace(EVENT_TYPES["call"], notice=_minutes(5)),),
+}
+"""How event types are for a while: with hosts who join or leave, or with other rules."""
+
+USUAL: Final[dict[str, Put]] = {
+    **{name: Put(Kind.RESOURCE, name, usual_config(name)) for name in RESOURCES},
+    **{name: Put(Kind.EVENT_TYPE, name, event_type) for name, event_type in EVENT_TYPES.items()},
+}
+"""What lets each resource and each event type be again as it was at first."""
+
 
 # --- Steps ------------------------------------------------------------------------------
 

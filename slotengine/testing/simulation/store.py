@@ -40,7 +40,7 @@ ENGINE_OPTIONS: Final[dict[str, Any]] = {
 }
 """The arguments of a simulated engine: `TERMS`, as callers of `SlotEngine` write them."""
 ENGINE_OPTIONS_WITHOUT_QUOTAS: Final = ENGINE_OPTIONS | dict.fromkeys(
-    ("max_holds", "max_held", "max_lapses")
+    ("max_life", "max_holds", "max_held", "max_lapses")
 )
 
 

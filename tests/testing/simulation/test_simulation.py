@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import hypothesis.strategies as st
 import pytest
@@ -20,6 +20,7 @@ from hypothesis import given
 
 from slotengine.core.ledger.changes import Change, Forgotten, Moved, Reserved
 from slotengine.core.ledger.commands import (
+    Adopt,
     Annotate,
     Cancel,
     Confirm,
@@ -30,12 +31,14 @@ from slotengine.core.ledger.commands import (
     Replace,
     Reserve,
 )
-from slotengine.core.ledger.config import Configure
+from slotengine.core.ledger.config import Configure, Kind, Setting
+from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Claim
+from slotengine.core.ledger.reservation import Claim, State
 from slotengine.engine.values import ImportedSpan, Statistics
 from slotengine.testing.internal.actions import (
     Action,
+    Answer,
     Get,
     IsFree,
     ListLive,
@@ -79,6 +82,7 @@ from slotengine.testing.watch import RULES
 
 ROOT = Path(__file__).parents[3]
 STEPS = 100
+Kept = TypeVar("Kept")
 
 
 # --- Nothing is found --------------------------------------------------------------------
@@ -96,6 +100,12 @@ def kind(action: Action | Fitted) -> object:
     return action.mode if isinstance(action, Reserve) else type(action)
 
 
+def several(answer: Answer, kind: type[Kept]) -> list[Kept]:
+    """Return all of a kind that an answer has."""
+    every = answer if isinstance(answer, list) else [answer]
+    return [one for one in every if isinstance(one, kind)]
+
+
 def test_everything_happens() -> None:
     """Goal: that nothing was found means something.
 
@@ -110,10 +120,10 @@ def test_everything_happens() -> None:
     refused = {kind(call.action) for call, answer in calls if isinstance(answer, tuple)}
     assert done >= {
         *Mode, ReserveSlot, Extend, Move, MoveTo, MoveSlot, Shorten, Prolong, Confirm, Release,
-        Cancel, Annotate, Replace, Configure, Get, ListLive,
+        Cancel, Annotate, Replace, Configure, Adopt, Get, ListLive,
     }  # fmt: skip
     # Some say it in what they return, unless it can never be had, or have nothing to refuse.
-    assert refused - {Mode.EACH} == done - {Mode.EACH, Get, ListLive}
+    assert refused - {Mode.EACH} == done - {Mode.EACH, Adopt, Get, ListLive}
     assert {answer for call, answer in calls if kind(call.action) is IsFree} >= {True, False}
     assert sum(getattr(call.action, "jump", False) for call, _ in calls) > 20
     forgotten = [answer for call, answer in calls if kind(call.action) is ForgetUpTo]
@@ -125,6 +135,11 @@ def test_everything_happens() -> None:
         "TooManyWaiting", "LimitReached", "QuotaExceeded", "TooSoon", "NotBookable",
         "InvalidTTL", "Retired", "StillTaken", "StaleSetting", "TooManyUnits", "AlreadyOver",
     }  # fmt: skip
+    observed = [one for _, answer in calls for one in several(answer, ObservedReservation)]
+    assert {one.state for one in observed} == set(State)
+    assert sum(one.state is State.HELD and one.until == NEVER for one in observed) > 5
+    settings = [one for _, answer in calls for one in several(answer, Setting)]
+    assert {one.kind for one in settings} == {Kind.RESOURCE, Kind.EVENT_TYPE, Kind.LIMIT}
     assert {call.mode for call, _ in calls} == set(CallMode)
     befell = Counter(type(one.what) for one in told if not isinstance(one.what, str))
     assert {type(step) for steps, _ in plays for step in steps} == set(befell)
@@ -259,6 +274,7 @@ def test_a_fault_is_found_within_a_hundred_seeds(name: str) -> None:
         assert finding is not None, DESCRIPTIONS[name]
         assert finding.played.failure is not None
         rule = finding.played.failure.rule
+        assert rule != "TypeError"  # it breaks the rules, and nothing else
         assert len(finding.only) <= 8  # it takes no more to show any of them
         assert played(finding.seed, finding.only) == finding.played
         # None of the steps can be left out: without any, it does not fail in this way.
