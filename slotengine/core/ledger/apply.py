@@ -250,6 +250,7 @@ def apply_reservation_kept(state: LedgerState, change: ReservationKept) -> None:
         else:
             state.confirmed += 1
     entry.state, entry.version, entry.changed = change.state, change.version, change.changed
+    entry.key = change.key
     if state.index is not None:
         state.index.update(entry)
 
@@ -257,8 +258,7 @@ def apply_reservation_kept(state: LedgerState, change: ReservationKept) -> None:
 def apply_key_kept(state: LedgerState, change: KeyKept) -> None:
     use = KeyUse(change.digest, change.uid, change.made)
     entry = state.entries.get(change.uid)
-    if entry is not None and entry.created == change.made:
-        entry.key = change.key
+    if entry is not None and entry.key == change.key:
         state.keys.add(change.key, use)
     else:
         state.keys.spend(change.key, use)

@@ -343,7 +343,10 @@ class SessionKept(NamedTuple):
 
 
 class ReservationKept(NamedTuple):
-    """A reservation as it is; its ``uid`` and ``version`` as in `Reserved`."""
+    """A reservation as it is; its ``uid`` and ``version`` as in `Reserved`.
+
+    With a ``key`` comes what that was used for (`KeyKept`).
+    """
 
     seq: int
     at: int
@@ -364,6 +367,7 @@ class ReservationKept(NamedTuple):
     serial: int
     extra: Extra | None
     wanted: Wanted | None = None
+    key: str | None = None
 
 
 class KeyKept(NamedTuple):

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from slotengine.core.ledger.expiry import NEVER
+from slotengine.core.ledger.timeline import START_OF_TIME
 from slotengine.core.time.instant import MINUTE
 from slotengine.errors import InvalidField, SessionExpired
 
@@ -168,6 +169,11 @@ class Clients:
     def due(self) -> int:
         """When the next session ends; NEVER if there is none.  O(1)."""
         return next((one.latest + IDLE for one in self._sessions.values()), NEVER)
+
+    @property
+    def latest(self) -> int:
+        """When a command of any session was last accepted; START_OF_TIME if none was.  O(1)."""
+        return next((one.latest for one in reversed(self._sessions.values())), START_OF_TIME)
 
     def ended(self, now: int, limit: int = NEVER) -> list[bytes]:
         """Return sessions that have ended by now, at most ``limit``, in order.  O(k) for k."""

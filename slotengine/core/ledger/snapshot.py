@@ -46,7 +46,7 @@ def snapshot(state: LedgerState) -> Iterator[Change]:
             seq, now, one.uid, one.event_type, one.start, one.end, one.claims, one.created
         )
     for entry in _entries(state):
-        yield _kept(entry, seq, now)
+        yield _kept(entry, seq, now, known=entry.until + state.retention > now)
     yield from _keys(state)
     if state.holders is not None:
         for lapses in sorted(state.holders.kept_lapses(now)):
@@ -70,11 +70,13 @@ def _entries(state: LedgerState) -> Iterator[Entry]:
             yield entry
 
 
-def _kept(entry: Entry, seq: int, now: int) -> ReservationKept:
+def _kept(entry: Entry, seq: int, now: int, *, known: bool) -> ReservationKept:
+    """Return a reservation as it is; without its key if it is past its retention, unmarked."""
     return ReservationKept(
         seq, now, entry.uid, entry.version, entry.state, entry.until, entry.start, entry.end,
         entry.all_claims(), entry.seats, entry.holder, entry.event_type, entry.created,
         entry.changed, entry.quota, entry.demand, entry.serial, entry.extra, entry.wanted,
+        entry.key if known else None,
     )  # fmt: skip
 
 

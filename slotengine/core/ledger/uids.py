@@ -29,6 +29,10 @@ So it is exact as a floating-point number, which is all that JSON has in many pr
 may be 4,096 shards, each of which makes 2.2 trillion reservations: 1,000 a second for 69 years."""
 
 
+MOST_SERIAL: Final = 1 << SHARD_BITS + COUNTER_BITS
+"""Serial numbers are below."""
+
+
 def tenant_of(resource: str) -> str:
     """Return whose a resource is: what stands before the first ``/`` of its id.
 

@@ -27,7 +27,7 @@ from slotengine.core.ledger.changes import (
     SessionKept,
     SnapshotBegun,
 )
-from slotengine.core.ledger.clients import CommandId, session_id
+from slotengine.core.ledger.clients import IDLE, Answer, CommandId, session_id
 from slotengine.core.ledger.commands import (
     Adopt,
     Annotate,
@@ -60,6 +60,7 @@ from slotengine.core.ledger.config import (
 )
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.extra import Extra, Series
+from slotengine.core.ledger.keys import KEY_LIFE
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
@@ -448,6 +449,32 @@ def test_each_session_of_one_reservation_has_a_uid_of_its_own() -> None:
     assert len(set(uids)) == 2
 
 
+def test_only_who_is_alone_in_a_session_moves_it_to_something_else() -> None:
+    steps: list[Changes] = []
+    ledger = Ledger(TERMS, maintenance=0)
+    ledger.on_step = steps.append
+    for name in ("hall", "desk"):
+        ledger.add_resource(name)
+    ledger.step(Reserve((seat(0),), ("a",)), 0)
+    elsewhere = seat(0)._replace(claims=(Claim("desk", 0, 10),))
+    ledger.step(Move("a", (elsewhere,)), 1)
+    assert replayed(steps).snapshot() == ledger.snapshot()
+    ledger.step(Reserve((elsewhere,), ("b",)), 2)
+    ledger.step(Move("b", (elsewhere,)), 3)
+    again = replayed(steps)
+    assert again.snapshot() == ledger.snapshot()
+    for one, problem in ((seat(0), "takes the same for all"), (slot(0, "hall"), None)):
+        moved = Moved(
+            again.state.seq + 1, 4, "b", 3, 900, 0, 10, one.claims, one.seats, one.event_type
+        )
+        if problem is None:
+            again.replay([(moved,)])
+        else:
+            with pytest.raises(ReplayError, match=problem):
+                again.replay([(moved,)])
+    again.check_invariants()
+
+
 def test_what_a_source_said_already_is_no_change() -> None:
     ledger, steps = played()
     done = len(steps)
@@ -463,12 +490,21 @@ def test_what_a_source_said_already_is_no_change() -> None:
 
 # --- What does not follow -----------------------------------------------------------------------
 
+TALK_ONCE = EventTypeConfig(10, (HostConfig("desk"),), limits=(PeriodLimitConfig("day", 1),))
+
+
+def new(seq: int) -> Any:
+    """Return a change that makes a reservation, and would follow if nothing of it was replaced."""
+    return Reserved(seq, 200, "x", 1, 900, 0, 10, (Claim("desk", 0, 10),), serial=99)
+
+
 NEXT: dict[str, Callable[[int], Any]] = {
     "comes next": lambda seq: Released(seq + 1, 200, "f", 2),
     "came again": lambda seq: Released(seq - 1, 200, "f", 2),
     "before the change": lambda seq: Released(seq, 149, "f", 2),
-    "no change": lambda seq: ("released", "f"),
-    "no part of a snapshot": lambda seq: SnapshotBegun(seq, 200, 9, 0, 0),
+    "no change in a step": lambda seq: ("released", "f"),
+    "no change in a step: ReservationKept": lambda seq: HELD._replace(seq=seq, at=200, uid="x"),
+    "an empty ledger": lambda seq: SnapshotBegun(seq, 200, 9, 0, 0),
     "there is no reservation 'nobody'": lambda seq: Released(seq, 200, "nobody", 2),
     "'h' is confirmed": lambda seq: Extended(seq, 200, "h", 4, 900),
     "version 1, which 3": lambda seq: Extended(seq, 200, "f", 3, 900),
@@ -477,7 +513,7 @@ NEXT: dict[str, Callable[[int], Any]] = {
     ),
     "takes nothing": lambda seq: Moved(seq, 200, "f", 2, 1_019, 0, 10, (Claim("room", 9, 9),)),
     "a slot takes": lambda seq: Moved(seq, 200, "f", 2, 1_019, 0, 10, ()),
-    "ends after": lambda seq: Moved(seq, 200, "f", 2, 1_019, 9, 9, (Claim("room", 0, 9),)),
+    "end must be after": lambda seq: Moved(seq, 200, "f", 2, 1_019, 9, 9, (Claim("room", 0, 9),)),
     "does not lapse": lambda seq: Moved(seq, 200, "h", 4, 1_019, 0, 10, (Claim("room", 0, 10),)),
     "of an event type": lambda seq: Moved(
         seq, 200, "f", 2, 1_019, 0, 10, (Claim("room", 0, 10),), Seats(3)
@@ -497,7 +533,7 @@ NEXT: dict[str, Callable[[int], Any]] = {
     "serial numbers rise": lambda seq: Reserved(
         seq, 200, "x", 1, 900, 0, 10, (Claim("room", 0, 10),), serial=3
     ),
-    "key goes with": lambda seq: Reserved(
+    "given with a key": lambda seq: Reserved(
         seq, 200, "x", 1, 900, 0, 10, (Claim("room", 0, 10),), key="k", serial=99
     ),
     "no booking 'f'": lambda seq: Forgotten(seq, 200, 100, ("f",)),
@@ -509,16 +545,16 @@ NEXT: dict[str, Callable[[int], Any]] = {
     "not touch": lambda seq: BusyImported(seq, 200, "calendar", (("desk", ((0, 9), (9, 12))),)),
     "no such session": lambda seq: ClientDropped(seq, 200, bytes(16)),
     "edition 9": lambda seq: Configured(seq, 200, 9, ()),
-    "no document 'hook'": lambda seq: Configured(
+    "no document has the id 'hooks/hook'": lambda seq: Configured(
         seq, 200, 3, (Setting(Kind.DOCUMENT, "hook", None, 3, "hooks"),)
     ),
-    "is no limit": lambda seq: Configured(
+    "a limit cannot be": lambda seq: Configured(
         seq, 200, 3, (Setting(Kind.LIMIT, "limit:x", ResourceConfig(1), 3),)
     ),
-    "no schedule 'never'": lambda seq: Configured(
+    "no schedule has the id 'never'": lambda seq: Configured(
         seq, 200, 3, (Setting(Kind.RESOURCE, "den", ResourceConfig(1, "never"), 3),)
     ),
-    "no resource 'den'": lambda seq: Configured(
+    "each entry once": lambda seq: Configured(
         seq,
         200,
         3,
@@ -527,6 +563,41 @@ NEXT: dict[str, Callable[[int], Any]] = {
             Setting(Kind.RESOURCE, "den", None, 3),
             Setting(Kind.EVENT_TYPE, "chat", EventTypeConfig(10, (HostConfig("den"),)), 3),
         ),
+    ),
+    "no resource has the id 'den'": lambda seq: Configured(
+        seq,
+        200,
+        3,
+        (Setting(Kind.EVENT_TYPE, "chat", EventTypeConfig(10, (HostConfig("den"),)), 3),),
+    ),
+    "cannot have the version 2": lambda seq: Configured(
+        seq, 200, 3, (Setting(Kind.RESOURCE, "den", ResourceConfig(1), 2),)
+    ),
+    "resource 'room' would be left with 0": lambda seq: Configured(
+        seq, 200, 3, (Setting(Kind.RESOURCE, "room", None, 3),)
+    ),
+    "'g' lapsed at 25": lambda seq: Confirmed(seq, 200, "g", 2),
+    "cannot lapse at 200": lambda seq: Extended(seq, 200, "f", 2, 200),
+    "cannot lapse at 199": lambda seq: Moved(seq, 200, "f", 2, 199, 0, 10, (Claim("room", 0, 10),)),
+    f"cannot lapse at {2**62}": lambda seq: new(seq)._replace(until=2**62),
+    "uid is a text": lambda seq: new(seq)._replace(uid=""),
+    "holder must be": lambda seq: new(seq)._replace(holder=5),
+    "serial numbers rise: 11": lambda seq: new(seq)._replace(serial=2**53),
+    "key 'key' was used before": lambda seq: new(seq)._replace(key="key", digest=b"d"),
+    "quota must be": lambda seq: new(seq)._replace(quota=5),
+    "takes the same for all": lambda seq: new(seq)._replace(
+        start=110, end=120, event_type="class", seats=Seats(3)
+    ),
+    "takes a span twice": lambda seq: new(seq)._replace(claims=2 * (Claim("desk", 0, 10),)),
+    "'h' is not over by 29": lambda seq: Forgotten(seq, 200, 29, ("h",)),
+    "session must be 16 bytes": lambda seq: Answered(seq, 200, CommandId(b"", 0, 0), ()),
+    "an answer is a uid": lambda seq: Answered(
+        seq, 200, CommandId(session_id(150, bytes(8)), 0, 0), (Answer("", 1),)
+    ),
+    "the session goes on": lambda seq: ClientDropped(seq, 200, SESSION),
+    r"not what it should be \(TypeError\)": lambda seq: new(seq)._replace(until=None),
+    r"not what it should be \(AttributeError\)": lambda seq: new(seq)._replace(
+        seats=3, event_type="x"
     ),
 }
 
@@ -537,11 +608,39 @@ def test_what_does_not_follow_is_refused(problem: str) -> None:
     before = ledger.snapshot()
     change = NEXT[problem](ledger.state.seq + 1)
     words = "must come next" if problem in {"comes next", "came again"} else problem
-    words = "an empty ledger" if problem == "no part of a snapshot" else words
     with pytest.raises(ReplayError, match=words):
         ledger.replay([(change,)])
     assert ledger.snapshot() == before
     ledger.check_invariants()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param((Setting(Kind.RESOURCE, "room", ResourceConfig(1, "always"), 3),), id="is so"),
+        pytest.param((Setting(Kind.EVENT_TYPE, "talk", TALK_ONCE, 3),), id="without its limit"),
+        pytest.param(
+            (
+                Setting(Kind.EVENT_TYPE, "chat", EventTypeConfig(10, (HostConfig("den"),)), 3),
+                Setting(Kind.RESOURCE, "den", ResourceConfig(1), 3),
+            ),
+            id="in another order",
+        ),
+        pytest.param(
+            (
+                Setting(Kind.LIMIT, LIMIT, LimitConfig(1), 3),
+                Setting(Kind.EVENT_TYPE, "talk", TALK_ONCE, 3),
+            ),
+            id="before a hold that has lapsed is marked",
+        ),
+    ],
+)
+def test_a_configuration_that_no_command_sets_is_refused(settings: tuple[Setting, ...]) -> None:
+    ledger, _ = played()
+    before = ledger.snapshot()
+    with pytest.raises(ReplayError, match="not what a configuration is set to"):
+        ledger.replay([(Configured(ledger.state.seq + 1, 200, 3, settings),)])
+    assert ledger.snapshot() == before
 
 
 FOLLOWS: list[Callable[[int], Any]] = [
@@ -551,6 +650,9 @@ FOLLOWS: list[Callable[[int], Any]] = [
     lambda seq: Reserved(
         seq, 2_000, "a", 1, 2_900, 0, 10, (Claim("desk", 0, 10),), key="k", digest=b"d", serial=99
     ),
+    new,
+    lambda seq: new(seq)._replace(at=2 * KEY_LIFE, until=2 * KEY_LIFE + 1, key="key", digest=b"d"),
+    lambda seq: ClientDropped(seq, 3 + IDLE, SESSION),
     lambda seq: Configured(
         seq,
         200,
@@ -583,12 +685,21 @@ def test_only_steps_are_replayed(step: Any) -> None:
 
 
 BEGUN = SnapshotBegun(7, 5, 9, 2, -3)
-HELD = ReservationKept(
+HELD: Any = ReservationKept(
     7, 5, "a", 2, State.HELD, 50, 0, 10, (Claim("room", 0, 10),), None, None, None, 4, 5, None,
     Demand.NOTHING, 7, None,
 )  # fmt: skip
 ROOM = Configured(7, 5, 1, (Setting(Kind.RESOURCE, "room", ResourceConfig(1), 1),))
+DEN = Setting(Kind.RESOURCE, "den", ResourceConfig(1), 2)
+OTHER = CommandId(session_id(1, b"12345678"), 0, 0)
 TALK = SessionKept(7, 5, "s", "talk", 0, 10, (Claim("room", 0, 10),), 4)
+
+
+KEY: Any = KeyKept(7, 5, "k", b"d", "a", 4)
+RELEASED = HELD._replace(state=State.RELEASED, until=5, uid="b", serial=8)
+SEAT = HELD._replace(seats=Seats(3), event_type="talk")
+ANSWERED = Answered(7, 5, CommandId(session_id(1, bytes(8)), 0, 0), (Answer("a", 1),))
+LAPSES = LapsesKept(7, 5, "ada", 1, 4, 3, 0, (), 0)
 
 
 @pytest.mark.parametrize(
@@ -596,18 +707,89 @@ TALK = SessionKept(7, 5, "s", "talk", 0, 10, (Claim("room", 0, 10),), 4)
     [
         ("number from 0", (BEGUN._replace(seq=-1),)),
         ("an empty ledger", (BEGUN, BEGUN)),
-        ("no part of a snapshot", (BEGUN, ROOM._replace(seq=8))),
-        ("no part of a snapshot", (BEGUN, ROOM, Released(7, 5, "a", 2))),
+        ("an empty ledger", (BEGUN._replace(seq=0), ROOM._replace(seq=0), BEGUN)),
+        ("counts nothing", (BEGUN._replace(expired=-1),)),
+        ("counts nothing", (BEGUN._replace(serial=2**53),)),
+        ("no part of this snapshot", (BEGUN, ROOM._replace(seq=8))),
+        ("no change in a snapshot", (BEGUN, ROOM, Released(7, 5, "a", 2))),
+        ("after the snapshot", (BEGUN, ROOM._replace(at=6))),
+        ("cannot have the version 2", (BEGUN, ROOM._replace(settings=(DEN,)))),
         ("no resource 'room'", (BEGUN, HELD)),
         ("there twice", (BEGUN, ROOM, HELD, HELD)),
-        ("no session", (BEGUN, ROOM, HELD._replace(seats=Seats(3), event_type="talk"))),
+        ("uid is a text", (BEGUN, ROOM, HELD._replace(uid=""))),
+        ("holder must be", (BEGUN, ROOM, HELD._replace(holder=7))),
+        ("wants something", (BEGUN, ROOM, HELD._replace(state=State.REQUESTED))),
+        ("versions begin", (BEGUN, ROOM, HELD._replace(version=0))),
+        ("serial number was not", (BEGUN, ROOM, HELD._replace(serial=10))),
+        ("serial number was not", (BEGUN, ROOM, HELD._replace(serial=0))),
+        ("serial number is there twice", (BEGUN, ROOM, HELD, RELEASED._replace(serial=7))),
+        ("cannot have changed", (BEGUN, ROOM, HELD._replace(changed=6))),
+        ("cannot have changed", (BEGUN, ROOM, HELD._replace(changed=3))),
+        ("held cannot be so until", (BEGUN, ROOM, HELD._replace(until=2**62))),
+        ("confirmed cannot be so", (BEGUN, ROOM, HELD._replace(state=State.CONFIRMED))),
+        ("released cannot be so", (BEGUN, ROOM, RELEASED._replace(until=6))),
+        ("quota must be", (BEGUN, ROOM, HELD._replace(quota=3))),
+        ("takes nothing", (BEGUN, RELEASED._replace(claims=(Claim("room", 3, 3),)))),
+        ("no session", (BEGUN, ROOM, SEAT)),
         ("session .* already", (BEGUN, ROOM, TALK, TALK)),
-        ("counts lapses", (BEGUN, LapsesKept(7, 5, "ada", 1, 4, 3, 0, (), 0))),
+        ("session is of an event type", (BEGUN, ROOM, TALK._replace(event_type=""))),
+        ("session takes something", (BEGUN, ROOM, TALK._replace(claims=()))),
+        ("session takes the same", (BEGUN, ROOM, TALK, SEAT._replace(end=9))),
+        ("nobody is in the session", (BEGUN, ROOM, TALK)),
+        ("what the key 'k' was used", (BEGUN, ROOM, HELD._replace(key="k"))),
+        ("key 'k' is there twice", (BEGUN, KEY, KEY)),
+        ("been used later", (BEGUN, KEY._replace(made=6))),
+        ("digest must be", (BEGUN, KEY._replace(digest=None))),
+        ("before another", (BEGUN, ANSWERED, ANSWERED._replace(at=4, command_id=OTHER))),
+        ("counts lapses", (BEGUN, LAPSES)),
     ],
 )
 def test_a_snapshot_is_checked(problem: str, step: Changes) -> None:
     with pytest.raises(ReplayError, match=problem):
         Ledger(Terms(shortest_ttl=1)).replay([step])
+
+
+@pytest.mark.parametrize(
+    ("problem", "lapses"),
+    [
+        ("no lapses are such", LAPSES._replace(lapses=-1)),
+        ("no lapses are such", LAPSES._replace(holder="")),
+        ("no lapses are such", LAPSES._replace(pending=((4, 3), (3, 3)))),
+        ("before it is made", LAPSES._replace(pending=((3, 4),))),
+    ],
+)
+def test_the_lapses_of_a_snapshot_are_checked(problem: str, lapses: LapsesKept) -> None:
+    with pytest.raises(ReplayError, match=problem):
+        Ledger(TERMS).replay([(BEGUN, lapses)])
+    Ledger(TERMS).replay([(BEGUN, LAPSES._replace(pending=((3, 3), (4, 3))))])
+
+
+def test_a_key_of_another_reservation_with_the_same_uid_is_not_taken_for_its_own() -> None:
+    """Though both were made at one moment, because nothing is retained."""
+    terms = Terms(shortest_ttl=1, retention=0)
+    ledger = Ledger(terms, maintenance=0)
+    ledger.add_resource("room")
+    ledger.step(Reserve((keyed(slot(0), "first"),), ("a",)), 5)
+    ledger.step(Release("a"), 5)
+    ledger.step(Reserve((keyed(slot(20), "second"),), ("a",)), 5)
+    restored = Ledger(terms, maintenance=0)
+    restored.replay([ledger.snapshot()])
+    restored.check_invariants()
+    assert restored.snapshot() == ledger.snapshot()
+    entry = restored.get("a", now=5)
+    assert entry is not None
+    assert entry.key == "second"
+
+
+def test_a_hold_that_is_past_its_retention_has_no_key_in_a_snapshot() -> None:
+    ledger = Ledger(TERMS, maintenance=0)
+    ledger.add_resource("room")
+    ledger.step(Reserve((keyed(slot(0), "key"),), ("a",)), 5)
+    for now, known in ((5 + 49, True), (5 + 50 + TERMS.retention, False), (5 + KEY_LIFE, False)):
+        ledger.look(now)
+        (kept,) = [one for one in ledger.snapshot() if isinstance(one, ReservationKept)]
+        assert (kept.key == "key") is known
+        assert replayed([ledger.snapshot()]).snapshot() == ledger.snapshot()
 
 
 def test_a_quota_that_a_snapshot_has_is_counted() -> None:

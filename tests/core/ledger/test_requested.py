@@ -390,7 +390,7 @@ WRONG: dict[str, tuple[object, str]] = {
     "twice": (Requested(9, 0, "a", 1, 10, 20, ROOM, Wanted(), serial=9), "already"),
     "version": (Requested(9, 0, "b", 2, 10, 20, ROOM, Wanted(), serial=9), "version 1"),
     "no claims": (Requested(9, 0, "b", 1, 10, 20, (), Wanted(), serial=9), "takes something"),
-    "no length": (Requested(9, 0, "b", 1, 10, 10, ROOM, Wanted(), serial=9), "ends after"),
+    "no length": (Requested(9, 0, "b", 1, 10, 10, ROOM, Wanted(), serial=9), "end must be after"),
     "in a pool": (
         Requested(9, 0, "b", 1, 10, 20, (), Wanted((Pool((Claim("attic", 1, 2),)),)), serial=9),
         "no resource 'attic'",
