@@ -531,9 +531,6 @@ class LocalEngine:
             seats=seats, holder=holder, key=key, quota=quota,
             extra=extra_of(metadata or {}, details, tags), requested=requested,
         )  # fmt: skip
-        made = self.repeated(command_id)
-        if made is not None:
-            return made
         return self._view(self.reserve_slot_request(ask, jump=jump, command_id=command_id))
 
     def reserve_slot_request(
@@ -549,8 +546,12 @@ class LocalEngine:
         """
         now = self.read_clock()
         try:
-            uid = self._new_uid(self.service.bucket(request.event_type))
-            entry = self.service.reserve(request, uid=uid, now=now, jump=jump, client=command_id)
+            entry = None if command_id is None else self.ledger.repeated(command_id, now=now)
+            if entry is None:
+                uid = self._new_uid(self.service.bucket(request.event_type))
+                entry = self.service.reserve(
+                    request, uid=uid, now=now, jump=jump, client=command_id
+                )
         except Refused:
             self.refused += 1
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slotengine import EventType, Host, Limit, Period, Policy, minutes
+from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.commands import (
     ALL,
     ANY,
@@ -95,6 +96,8 @@ SEAT = ROOM._replace(event_type="class", seats=Seats(3, 2))
     (Extend("r1", 8), "extend r1 for 8"),
     (Confirm("r1", True, 3, False), "confirm r1 if still free against the rules at version 3"),
     (Release(""), "release"),
+    (Release("r1", 2, CommandId(b"", 3, 1)), "release r1 at version 2 as command 3"),
+    (MoveTo("r1", 4, client=CommandId(b"", 0, 0)), "move r1 to 4 as command 0"),
     (Annotate("r1", (("guests", "3"),), None, ()),
      "annotate r1 metadata {'guests': '3'} details None tags []"),
     (Replace("r1", ROOM, ""), "replace r1 by room 3..6 for 8"),

@@ -143,6 +143,8 @@ def _options(action: Action, scale: Scale) -> Iterator[str]:
     yield "" if wait is None else f"and wait for {scale.lasts(wait)}"
     yield "" if version is None else f"at version {version}"
     yield "jumping the waitlist" if getattr(action, "jump", False) else ""
+    client = getattr(action, "client", None)
+    yield "" if client is None else f"as command {client.number}"
 
 
 # --- Commands ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
+from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.commands import (
     ANY,
     Adopt,
@@ -40,6 +41,7 @@ class ReserveSlot(NamedTuple):
     uid: str = ""
     wait: int | None = None
     jump: bool = False
+    client: CommandId | None = None
 
 
 class MoveSlot(NamedTuple):
@@ -54,6 +56,7 @@ class MoveSlot(NamedTuple):
     seats: int | None = None
     version: int | None = None
     jump: bool = False
+    client: CommandId | None = None
 
 
 class MoveTo(NamedTuple):
@@ -69,6 +72,7 @@ class MoveTo(NamedTuple):
     ttl: int | None = None
     version: int | None = None
     jump: bool = False
+    client: CommandId | None = None
 
 
 class ForgetBookings(NamedTuple):
@@ -104,6 +108,9 @@ Action: TypeAlias = (
 
 Jumping: TypeAlias = Reserve | Move | Confirm | Replace | ReserveSlot | MoveSlot | MoveTo
 """What can jump the waitlist."""
+
+Identified: TypeAlias = Command | ReserveSlot | MoveSlot | MoveTo
+"""What a client can number, so that it can be repeated."""
 
 AboutOne: TypeAlias = (
     Move | Extend | Confirm | Release | Cancel | Annotate | Replace | MoveSlot | MoveTo | Get

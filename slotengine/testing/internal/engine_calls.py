@@ -152,7 +152,12 @@ def _extra_of(one: Reservation) -> Extra | None:
 
 
 def call_of(action: Action) -> EngineCall:
-    """Return the call that does it."""
+    """Return the call that does it, with its command id if it has one."""
+    call, client = _call_of(action), getattr(action, "client", None)
+    return call._replace(options={**call.options, "command_id": client})
+
+
+def _call_of(action: Action) -> EngineCall:
     match action:
         case Reserve():
             return _reserve(action)

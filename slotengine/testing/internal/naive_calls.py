@@ -51,6 +51,7 @@ from slotengine.testing.internal.actions import (
     ReserveSlot,
     without_limits,
 )
+from slotengine.testing.internal.naive_clients import Outcome, once
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.naive_waitlist import Check
 from slotengine.testing.internal.observed import outcome
@@ -63,7 +64,7 @@ def in_model(naive: NaiveLedger, action: Action, now: int) -> Answer:
     """
     assert getattr(action, "wait", None) is None, "call NaiveWaitlist.ask in place of this"
     with naive.jumping(jumps=getattr(action, "jump", False)):
-        return without_limits(outcome(lambda: _done(naive, action, now)))
+        return without_limits(outcome(lambda: _done_once(naive, action, now)))
 
 
 def wanted(naive: NaiveLedger, action: Reserve | ReserveSlot) -> tuple[Proposal, Check, int]:
@@ -73,7 +74,14 @@ def wanted(naive: NaiveLedger, action: Reserve | ReserveSlot) -> tuple[Proposal,
     return action.requests[0], None, LAST_US
 
 
-def _done(naive: NaiveLedger, action: Action, now: int) -> object:
+def _done_once(naive: NaiveLedger, action: Action, now: int) -> object:
+    client = getattr(action, "client", None)
+    if client is None:
+        return _done(naive, action, now)
+    return once(naive, client, action, now, lambda earlier: _done(naive, action, now, earlier))
+
+
+def _done(naive: NaiveLedger, action: Action, now: int, earlier: Outcome = ()) -> object:
     match action:
         case ReserveSlot(request, uid):
             return naive_booking_rules.reserve_slot(naive, request, uid, now)
@@ -92,14 +100,18 @@ def _done(naive: NaiveLedger, action: Action, now: int) -> object:
         case ListLive(resource, start, end):
             found = naive.reservations_in(resource, start, end, now)
             return sorted((naive.known[uid] for uid in found), key=attrgetter("start", "uid"))
-    return decided(naive, action, now)
+    return decided(naive, action, now, earlier)
 
 
-def decided(naive: NaiveLedger, command: Command, now: int) -> object:
-    """Return what comes of a command: a reservation, or several and refusals, or settings."""
+def decided(naive: NaiveLedger, command: Command, now: int, earlier: Outcome = ()) -> object:
+    """Return what comes of a command: a reservation, or several and refusals, or settings.
+
+    Of a batch of which each request stands for itself, some may have been done ``earlier``, under
+    the same id.
+    """
     match command:
         case Reserve():
-            return _reserved(naive, command, now)
+            return _reserved(naive, command, now, earlier)
         case Adopt(request, uid):
             return naive_booking_rules.adopt(naive, request, uid, now)
         case Move():
@@ -130,14 +142,14 @@ def decided(naive: NaiveLedger, command: Command, now: int) -> object:
             return None
 
 
-def _reserved(naive: NaiveLedger, command: Reserve, now: int) -> object:
+def _reserved(naive: NaiveLedger, command: Reserve, now: int, earlier: Outcome) -> object:
     requests, uids, mode = command.requests, command.uids, command.mode
     if mode is ONE:
         return naive.reserve(requests[0], uids[0], now)
     if mode is ALL:
         return naive.reserve_all(requests, uids, now)
     if mode is EACH:
-        return naive.reserve_each(requests, uids, now)
+        return naive.reserve_each(requests, uids, now, earlier)
     return naive.reserve_any(requests, uids[0], now, *command.choice, command.key)
 
 

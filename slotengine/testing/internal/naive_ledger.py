@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from slotengine.core.ledger.commands import Annotate, Replace
 from slotengine.core.ledger.expiry import NEVER, PENDING
@@ -95,6 +95,8 @@ class NaiveLedger(NaiveOccupancy):
         self.keys: dict[str, tuple[object, str, int]] = {}
         self.wanted: dict[str, Proposal] = {}
         """What was requested last, by uid."""
+        self.sessions: dict[bytes, Any] = {}
+        """The sessions of clients, which `naive_clients` keeps."""
         self.demands: dict[str, Demand] = {}  # the rules that each was made by
         # Of each holder, since its last confirmation: when each expired hold was made, and expired.
         self.lapses: dict[str, list[tuple[int, int]]] = {}
@@ -225,15 +227,25 @@ class NaiveLedger(NaiveOccupancy):
         return made
 
     def reserve_each(
-        self, proposals: Sequence[Proposal], uids: Sequence[str], now: int
+        self,
+        proposals: Sequence[Proposal],
+        uids: Sequence[str],
+        now: int,
+        done: Sequence[str | None] = (),
     ) -> list[object]:
-        """Do as `Ledger.reserve_each`, with refusals as `outcome` describes them."""
+        """Do as `Ledger.reserve_each`, with refusals as `outcome` describes them.
+
+        ``done`` are the uids of those that were reserved before, by the same command.
+        """
         self.at(now)
-        self._check_batch(proposals)
+        before = list(done) or [None] * len(proposals)
+        self._check_batch(proposals, before)
         results: list[ObservedReservation | Refused] = []
-        for proposal, uid in zip(proposals, uids, strict=True):
+        for proposal, uid, known in zip(proposals, uids, before, strict=True):
             try:
-                results.append(self.reserve(proposal, uid, now))
+                results.append(
+                    self.reserve(proposal, uid, now) if known is None else self._get(known)
+                )
             except Refused as refusal:
                 refusal.of_request(len(results))
                 results.append(refusal)
@@ -571,13 +583,13 @@ class NaiveLedger(NaiveOccupancy):
                 raise TooManyUnits(claim.resource, claim.units, capacity)
         self.terms.check_ttl(proposal.ttl)
 
-    def _check_batch(self, proposals: Sequence[Proposal]) -> None:
+    def _check_batch(self, proposals: Sequence[Proposal], done: Sequence[str | None] = ()) -> None:
         def check(proposal: Proposal) -> None:
             if self._done(proposal.key, _asked(proposal)) is None:
                 self.check(proposal)
                 self._check_new(proposal)
 
-        _check_each(proposals, check)
+        _check_each(proposals, check, done)
 
     def _check_new(self, proposal: Proposal) -> None:
         """Refuse a TTL that is longer than the life that the quota allows."""
@@ -774,10 +786,15 @@ class NaiveLedger(NaiveOccupancy):
             raise AlreadyOver(from_us(proposal.end))
 
 
-def _check_each(proposals: Sequence[Proposal], check: Callable[[Proposal], None]) -> None:
+def _check_each(
+    proposals: Sequence[Proposal],
+    check: Callable[[Proposal], None],
+    done: Sequence[str | None] = (),
+) -> None:
     for i, proposal in enumerate(proposals):
         try:
-            check(proposal)
+            if not done or done[i] is None:
+                check(proposal)
         except SlotError as error:
             error.of_request(i)
             raise

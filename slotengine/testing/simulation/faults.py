@@ -27,6 +27,7 @@ from slotengine.core.ledger import decide as deciding
 from slotengine.core.ledger import ledger as stepping
 from slotengine.core.ledger import replay as replaying
 from slotengine.core.ledger.changes import (
+    Answered,
     Change,
     Changes,
     Decision,
@@ -38,6 +39,7 @@ from slotengine.core.ledger.changes import (
     ReservationChange,
     Reserved,
 )
+from slotengine.core.ledger.clients import WINDOW, Clients, CommandId, Outcome
 from slotengine.core.ledger.commands import Adopt, Command, Confirm, Extend, Mode, Move, Reserve
 from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.holders import Holders
@@ -55,7 +57,7 @@ from slotengine.core.offer.booking_rules import BookingRules
 from slotengine.core.time.instant import LAST_US, MINUTE
 from slotengine.engine import values
 from slotengine.engine.waiting import SleepingCall, SleepingCalls
-from slotengine.errors import NoneFree, Refused
+from slotengine.errors import NoneFree, Refused, SessionExpired
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -322,6 +324,43 @@ def _keyless(right: Method) -> Method:
         return right(state, command, *about)  # type: ignore[no-any-return]
 
     return decide
+
+
+@_breaks("repeat-decided-anew", Clients, "find")
+def _unknown_command(right: Method) -> Method:
+    """A command that is repeated under its id is carried out again."""
+
+    def find(self: Clients, command_id: CommandId, now: int) -> None:
+        right(self, command_id, now)
+
+    return find
+
+
+@_breaks("late-repeat-decided", Clients, "find")
+def _for_ever(right: Method) -> Method:
+    """A command whose session has ended is decided, though it may be a repeat."""
+
+    def find(self: Clients, command_id: CommandId, now: int) -> Outcome | None:
+        try:
+            return right(self, command_id, now)  # type: ignore[no-any-return]
+        except SessionExpired:
+            return None
+
+    return find
+
+
+@_breaks("repeat-unknown-after-crash", replaying, "apply")
+def _unrecorded_answer(right: Method) -> Method:
+    """After a crash, a command that is repeated under its id is carried out again."""
+
+    def apply(state: LedgerState, change: Change) -> None:
+        if isinstance(change, Answered):
+            command_id = change.command_id
+            another = command_id._replace(number=command_id.awaited + WINDOW - 1)
+            change = change._replace(command_id=another)
+        right(state, change)
+
+    return apply
 
 
 @_breaks("key-mistaken", values, "asked_by")

@@ -13,16 +13,20 @@ from slotengine.core.ledger.commands import ImportBusy, Replace, Reserve
 from slotengine.core.ledger.quota import Quota
 from slotengine.testing.internal.actions import ReserveSlot, requests_of, with_requests
 from slotengine.testing.simulation.clients import Client, span
+from slotengine.testing.simulation.sent_calls import can_be_numbered
 from slotengine.testing.simulation.steps import (
     RESOURCES,
     TICK,
     Call,
+    CallMode,
     Crash,
     GiveUp,
     Import,
     Jump,
     JumpTo,
     JumpToEnd,
+    JumpToExpiry,
+    Repeat,
     Resume,
     StallSubscriber,
     StallSweeper,
@@ -54,7 +58,7 @@ def history(seed: int, steps: int) -> list[Step]:
     >>> history(7, 3) == history(7, 5)[:3]
     True
     """
-    random, quotas = Random(seed), Random(f"{seed} quotas")
+    random, quotas, ids = Random(seed), Random(f"{seed} quotas"), Random(f"{seed} ids")
     clients = [Client(number, random) for number in range(CLIENTS)]
     plays = [client.scenes() for client in clients]
     # Some engines have no quotas from the start, or calls that do no maintenance.
@@ -63,7 +67,8 @@ def history(seed: int, steps: int) -> list[Step]:
         if random.random() < 0.25:
             made.append(_weather(random))
         else:
-            made += [_with_quotas(step, quotas) for step in next(random.choice(plays))]
+            for step in next(random.choice(plays)):
+                made += _with_ids(_with_quotas(step, quotas), ids)
     if seed % 3:
         return made[:steps]
     # With a generator of its own, so that all other steps are the same with and without seconds.
@@ -91,6 +96,23 @@ def _with_quotas(step: Step, random: Random) -> Step:
         return step
     requests = tuple(one._replace(quota=quota(one.holder)) for one in requests_of(action))
     return step._replace(action=with_requests(action, requests))
+
+
+def _with_ids(step: Step, random: Random) -> list[Step]:
+    """Number some of the calls, and repeat some of these: soon, or too late."""
+    if not isinstance(step, Call) or not can_be_numbered(step.action):
+        return [step]
+    if random.random() > 0.3:
+        return [step]
+    made: list[Step] = [step._replace(numbered=True)]
+    mode = random.choice((CallMode.ASYNC, CallMode.ASYNC, CallMode.AT_ONCE, CallMode.LOST))
+    repeat = Repeat(step.client, random.choice((0, 0, 0, 1, 2)), mode)
+    if random.random() < 0.04:
+        made.append(JumpToExpiry(step.client, random.choice((-1, 0, 0, 1))))
+        made.append(repeat)
+    elif random.random() < (0.5 if step.mode is CallMode.LOST else 0.15):
+        made.append(repeat)
+    return made
 
 
 def _weather(random: Random) -> Step:

@@ -136,5 +136,7 @@ def _check_empty(run: Run) -> None:
     )  # fmt: skip
     if any(left):
         raise InvariantBroken("forgets", f"not everything is forgotten: {statistics}")
+    if clients := len(run.engine.ledger.state.clients):
+        raise InvariantBroken("forgets", f"{clients} sessions of clients are left")
     if run.engine.now() < from_us(run.naive.now):
         raise InvariantBroken("order", f"the time went back to {run.engine.now()}")

@@ -51,6 +51,7 @@ from slotengine.testing.simulation.steps import (
     TERMS,
     Call,
     CallMode,
+    Repeat,
     Step,
     at,
 )
@@ -60,7 +61,7 @@ from slotengine.testing.simulation.transcript import TranscriptLine, difference
 from slotengine.testing.watch import ALWAYS, InvariantBroken, Watch
 
 KEPT: Final = (
-    *("known", "keys", "opened", "serial", "wanted", "demands"),
+    *("known", "keys", "opened", "serial", "wanted", "demands", "sessions"),
     *("resources", "event_types", "retired", "versions", "edition", "imported"),
 )
 """What of a naive ledger is restored after a crash."""
@@ -197,13 +198,15 @@ class Run:
         """Return a client's ``nth`` reservation from the latest, unless it was forgotten."""
         return self.naive.known.get(self.uid_of(client, nth) or "")
 
-    def answered(self, call: Call, action: Action, answer: Answer) -> None:
+    def answered(self, call: Call | Repeat, action: Action, answer: Answer) -> None:
         """Compare an answer, just given, with the naive ledger's, and let the client know."""
         expected = in_model(self.naive, with_uids(action, answer), self.clock.now())
         self.compare_answer(call, action, answer, expected)
         self.checkpoint(acknowledged=self.learn(call, answer))
 
-    def compare_answer(self, call: Call, action: Action, answer: Answer, expected: Answer) -> None:
+    def compare_answer(
+        self, call: Call | Repeat, action: Action, answer: Answer, expected: Answer
+    ) -> None:
         """Compare an answer with the expected one."""
         self.note(call, answer)
         if isinstance(action, Reserve | ReserveSlot | Replace):
@@ -213,7 +216,7 @@ class Run:
                 "answer", f"{text(action, SCALE)}: {difference(answer, expected)}"
             )
 
-    def learn(self, call: Call, answer: Answer) -> bool:
+    def learn(self, call: Call | Repeat, answer: Answer) -> bool:
         """Let a client know its answer, and return whether it does."""
         if call.mode is CallMode.LOST:
             return False

@@ -216,13 +216,28 @@ class Call(NamedTuple):
     action: Action | Fitted
     nth: int = 0
     mode: CallMode = CallMode.ASYNC
+    numbered: bool = False
+    """Whether it has a command id, under which `Repeat` can repeat it."""
 
     def __str__(self) -> str:
         which = ""
         if is_about_one(self.action):
             which = f"its latest but {self.nth}: " if self.nth else "its latest: "
         mode = "" if self.mode is CallMode.ASYNC else f" ({self.mode.value})"
-        return f"client {self.client}: {which}{words(self.action)}{mode}"
+        number = ", numbered" if self.numbered else ""
+        return f"client {self.client}: {which}{words(self.action)}{number}{mode}"
+
+
+class Repeat(NamedTuple):
+    """A client repeats a numbered call, its ``nth`` from the latest, under the same id."""
+
+    client: int
+    nth: int = 0
+    mode: CallMode = CallMode.ASYNC
+
+    def __str__(self) -> str:
+        mode = "" if self.mode is CallMode.ASYNC else f" ({self.mode.value})"
+        return f"client {self.client}: repeats its latest numbered call but {self.nth}{mode}"
 
 
 def is_about_one(action: Action | Fitted) -> bool:
@@ -330,6 +345,17 @@ class JumpToEnd(NamedTuple):
         return f"clock to where the latest but {self.nth} who waits has no more patience{off}"
 
 
+class JumpToExpiry(NamedTuple):
+    """The clock jumps to the end of a client's session, ``off`` by microseconds."""
+
+    client: int
+    off: int = 0
+
+    def __str__(self) -> str:
+        off = f", {self.off:+}us" if self.off else ""
+        return f"clock to where the session of client {self.client} ends{off}"
+
+
 class StallSweeper(NamedTuple):
     """The sweeper gets no turns, or gets them again."""
 
@@ -378,12 +404,14 @@ class Crash(NamedTuple):
 
 Step = (
     Call
+    | Repeat
     | Probe
     | GiveUp
     | Resume
     | Jump
     | JumpTo
     | JumpToEnd
+    | JumpToExpiry
     | StallSweeper
     | StallSubscriber
     | Import

@@ -73,6 +73,7 @@ from slotengine.testing.simulation.steps import (
     JumpToEnd,
     Probe,
     Prolong,
+    Repeat,
     Resume,
     Shorten,
     Step,
@@ -140,6 +141,10 @@ def test_everything_happens() -> None:
     assert sum(one.state is State.HELD and one.until == NEVER for one in observed) > 5
     settings = [one for _, answer in calls for one in several(answer, Setting)]
     assert {one.kind for one in settings} == {Kind.RESOURCE, Kind.EVENT_TYPE, Kind.LIMIT}
+    repeats = [one.answer for one in told if isinstance(one.what, Repeat)]
+    assert sum(isinstance(answer, accepted) for answer in repeats) > 50
+    late = {answer[0].__name__ for answer in repeats if isinstance(answer, tuple)}
+    assert late >= {"SessionExpired", "UnknownReservation", "SlotTaken"}
     assert {call.mode for call, _ in calls} == set(CallMode)
     befell = Counter(type(one.what) for one in told if not isinstance(one.what, str))
     assert {type(step) for steps, _ in plays for step in steps} == set(befell)

@@ -1,0 +1,91 @@
+"""Command ids again: what came of each command of a client, to answer its repeats.
+
+Compare it with `slotengine.core.ledger.clients` and `repeats`.  Nothing is dropped here: a
+session that has ended is refused because of the time, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from slotengine.core.ledger.clients import IDLE, CommandId, opened_at
+from slotengine.core.ledger.commands import EACH, Reserve
+from slotengine.errors import SessionExpired, UnknownReservation
+from slotengine.testing.internal.naive_ledger import NaiveLedger
+from slotengine.testing.internal.observed import ObservedReservation
+
+Outcome: TypeAlias = tuple[str | None, ...]
+"""The uids that were answered; None for a request that was refused."""
+
+
+class NaiveSession(NamedTuple):
+    """What came of the commands of one session, by their numbers."""
+
+    latest: int
+    """When a command of it was last accepted."""
+    outcomes: tuple[tuple[int, Outcome], ...] = ()
+
+
+def once(
+    naive: NaiveLedger,
+    command_id: CommandId,
+    action: object,
+    now: int,
+    do: Callable[[Outcome], object],
+) -> object:
+    """Return what came of an action if it is a repeat, or else do it and remember that.
+
+    ``do`` is given what came of each request before, if anything, and returns the answer.
+    """
+    naive.at(now)
+    before = outcome_of(naive, command_id)
+    if before is not None and not (isinstance(action, Reserve) and action.mode is EACH):
+        return _as_it_stands(naive, action, before)
+    seen = _all_there_is(naive)
+    answer = do(before or ())
+    if _all_there_is(naive) != seen:
+        _remember(naive, command_id, before or (), answer)
+    return answer
+
+
+def ends_at(naive: NaiveLedger, session: bytes) -> int:
+    """Return when a session ends, unless another command of it is accepted before."""
+    known = naive.sessions.get(session)
+    return (opened_at(session) if known is None else known.latest) + IDLE
+
+
+def outcome_of(naive: NaiveLedger, command_id: CommandId) -> Outcome | None:
+    """Return what came of a command before, or None.  Raises `SessionExpired`."""
+    if ends_at(naive, command_id.session) <= naive.now:
+        raise SessionExpired(command_id.session)
+    known = naive.sessions.get(command_id.session)
+    return None if known is None else dict(known.outcomes).get(command_id.number)
+
+
+def _as_it_stands(naive: NaiveLedger, action: object, before: Outcome) -> object:
+    found: list[ObservedReservation] = []
+    for uid in before:
+        assert uid is not None
+        if uid not in naive.known:
+            raise UnknownReservation(uid)
+        found.append(naive.known[uid])
+    single = len(found) == 1 and not (isinstance(action, Reserve) and action.mode.value == "all")
+    return found[0] if single else found
+
+
+def _all_there_is(naive: NaiveLedger) -> object:
+    return dict(naive.known), naive.edition, dict(naive.imported)
+
+
+def _remember(naive: NaiveLedger, command_id: CommandId, before: Outcome, answer: object) -> None:
+    answers = answer if isinstance(answer, list) else [answer]
+    uids = [one.uid if isinstance(one, ObservedReservation) else None for one in answers]
+    if not any(uids):  # a change of the configuration answers with settings
+        uids = []
+    # What was answered before is remembered, though it may be forgotten by now.
+    merged = tuple(old or new for old, new in zip(before or uids, uids, strict=True))
+    session = naive.sessions.get(command_id.session)
+    outcomes = {} if session is None else dict(session.outcomes)
+    outcomes[command_id.number] = merged
+    naive.sessions[command_id.session] = NaiveSession(naive.now, tuple(outcomes.items()))

@@ -1,0 +1,109 @@
+"""The calls that clients have numbered, each in a session, so that they can be repeated.
+
+A client numbers its calls as `slotengine.engine.command_ids.CommandIds` does, and awaits the
+answer of a call until it learns it.  It repeats a call that it awaits, or whose session has
+ended: then it must be refused.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from slotengine.core.ledger.clients import CommandId, session_id
+from slotengine.engine.command_ids import USED_FOR
+from slotengine.errors import SessionExpired
+from slotengine.testing.internal.actions import Action, Identified, MoveSlot, MoveTo, ReserveSlot
+from slotengine.testing.internal.naive_clients import ends_at, outcome_of
+from slotengine.testing.simulation.run import Run
+from slotengine.testing.simulation.steps import Fitted, ForgetUpTo
+
+
+class Sent(NamedTuple):
+    """A call as it was sent."""
+
+    command_id: CommandId
+    action: Identified
+
+
+class Client:
+    """What one client knows of its sessions."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.opened = 0
+        self.session = b""
+        self.number = 0
+        self.awaited: set[int] = set()
+        self.told: dict[bytes, int] = {}
+        """The lowest number that is still awaited, as it was last told, in each session."""
+
+
+class SentCalls:
+    """The numbered calls of all clients of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._clients: dict[int, Client] = {}
+
+    def numbered(self, number: int, action: Action) -> Action:
+        """Return an action with the next id of a client, unless it is none that can have one."""
+        if not isinstance(action, Identified):
+            return action
+        client = self._clients.setdefault(number, Client())
+        now = max(self._run.clock.now(), self._run.naive.now)
+        if not client.session or now >= client.opened + USED_FOR:
+            random = number.to_bytes(4, "big") + len(client.sent).to_bytes(4, "big")
+            client.opened, client.session = now, session_id(now, random)
+            client.number, client.awaited = 0, set()
+        client.awaited.add(client.number)
+        command_id = CommandId(client.session, client.number, min(client.awaited))
+        client.number += 1
+        client.told[client.session] = command_id.awaited
+        action = action._replace(client=command_id)
+        client.sent.append(Sent(command_id, action))
+        return action
+
+    def learned(self, number: int, action: Action) -> None:
+        """Note that a client has the answer to a call, which it then awaits no longer."""
+        command_id: CommandId | None = getattr(action, "client", None)
+        client = self._clients.get(number)
+        if client is not None and command_id is not None and command_id.session == client.session:
+            client.awaited.discard(command_id.number)
+
+    def again(self, number: int, nth: int) -> Action | None:
+        """Return the ``nth`` numbered call of a client from the latest, if it can be repeated."""
+        client = self._clients.get(number)
+        found = [] if client is None else list(filter(self._can_be_repeated, client.sent))
+        return found[-1 - nth].action if nth < len(found) else None
+
+    def _can_be_repeated(self, sent: Sent) -> bool:
+        command_id, action = sent
+        self._run.naive.at(self._run.clock.now())
+        try:
+            done = outcome_of(self._run.naive, command_id) is not None
+        except SessionExpired:
+            return True
+        told = max(one.told.get(command_id.session, 0) for one in self._clients.values())
+        return command_id.number >= told and (done or not fits_only_now(action))
+
+    def session_ends_at(self, number: int) -> int | None:
+        """Return when the session of a client's latest call ends."""
+        client = self._clients.get(number)
+        return None if client is None else ends_at(self._run.naive, client.session)
+
+
+def can_be_numbered(action: Action | Fitted) -> bool:
+    """Return whether an action can have a command id."""
+    if isinstance(action, Fitted):
+        return not isinstance(action, ForgetUpTo)
+    return isinstance(action, Identified) and getattr(action, "wait", None) is None
+
+
+MOVES: Final = (MoveTo, MoveSlot)
+"""Actions that fit the reservation as it is, which may be another one later."""
+
+
+def fits_only_now(action: Action) -> bool:
+    """Return whether an action may make no sense later."""
+    names_hosts = isinstance(action, ReserveSlot) and action.request.only is not None
+    return names_hosts or isinstance(action, MOVES)
