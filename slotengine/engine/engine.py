@@ -627,7 +627,7 @@ class SlotEngine:
         try:
             found = local.reserve_or_wait(proposal, wait, jump=jump, command_id=command_id)
             if isinstance(found, Waits):
-                found = await self.sleeping.answer(found.ticket, keep=command_id is not None)
+                return await self.sleeping.answer(found.ticket, keep=command_id is not None)
         except Refused:
             local.refused += 1
             raise

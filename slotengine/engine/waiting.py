@@ -15,6 +15,7 @@ import anyio
 
 from slotengine.core.ledger.commands import Release
 from slotengine.core.ledger.reservation import HELD, Entry
+from slotengine.engine.values import Reservation
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.ledger import Ledger
@@ -27,13 +28,16 @@ TRIES_PER_TURN = 64
 class SleepingCall:
     """A call that sleeps until its command is answered: by a reservation, or an error."""
 
-    __slots__ = ("answered", "entry", "error", "keep")
+    __slots__ = ("answered", "entry", "error", "given", "keep")
 
     def __init__(self, *, keep: bool = False) -> None:
         self.answered = anyio.Event()
         self.keep = keep
         """Whether what it was given stays if the call is cancelled."""
         self.entry: Entry | None = None
+        """What it was given; by the time the call wakes, it may be forgotten."""
+        self.given: Reservation | None = None
+        """The same, as it was when it was given."""
         self.error: Exception | None = None
 
 
@@ -50,7 +54,7 @@ class SleepingCalls:
         self.on_answer: OnAnswer | None = None
         """Called with each ticket and its answer, before the call is woken; for tests and tools."""
 
-    async def answer(self, ticket: int, *, keep: bool = False) -> Entry:
+    async def answer(self, ticket: int, *, keep: bool = False) -> Reservation:
         """Sleep until the command with a ticket is answered.
 
         Returns the reservation, or raises what refused it.  If the call is cancelled, its
@@ -67,8 +71,8 @@ class SleepingCalls:
             self._calls.pop(ticket, None)
         if call.error is not None:
             raise call.error
-        assert call.entry is not None
-        return call.entry
+        assert call.given is not None
+        return call.given
 
     def abandon(self, ticket: int, call: SleepingCall) -> None:
         """Pass on what a cancelled call waited for, or was just given.
@@ -79,9 +83,10 @@ class SleepingCalls:
         ledger, entry = self._ledger, call.entry
         now = ledger.state.now
         ledger.leave(ticket)
-        kept = call.keep or entry is None or entry.key is not None or entry.version > 1
-        if entry is not None and not kept and entry.state_at(now) is HELD:
-            ledger.step(Release(entry.uid), now)
+        if entry is not None and entry.is_known():
+            kept = call.keep or entry.key is not None or entry.version > 1
+            if not kept and entry.state_at(now) is HELD:
+                ledger.step(Release(entry.uid), now)
         self._wake_sweeper()
 
     def serve(self, now: int) -> None:
@@ -109,4 +114,5 @@ class SleepingCalls:
             call.error = answer
         else:
             call.entry = answer
+            call.given = Reservation(answer, self._ledger.state.now)
         call.answered.set()

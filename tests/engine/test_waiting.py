@@ -1009,6 +1009,40 @@ async def test_what_somebody_else_has_changed_since_is_kept(
     assert told == ["release", "reserve", verb]
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_a_call_is_given_may_be_forgotten_before_it_wakes(
+    clock: SimClock, cancelled: bool
+) -> None:
+    """Somebody else has given it up, and nothing is retained."""
+    async with SlotEngine(clock=clock, retention=timedelta(0)) as engine:
+        engine.add_resource("room")
+        hold = await engine.reserve("room", START, HALF_HOUR)
+        answers: list[Reservation] = []
+        serve = engine.sleeping.serve
+
+        def and_forget(now: int) -> None:
+            engine.sleeping.serve = serve  # type: ignore[method-assign]
+            if cancelled:
+                tasks.cancel_scope.cancel()
+            serve(now)
+            (held,) = engine.local.find(standing("room", START, START + HOUR)).reservations
+            engine.local.release(held.uid)
+            engine.local.sweep()
+            assert engine.local.get(held.uid) is None
+
+        async def call() -> None:
+            answers.append(await engine.reserve("room", START, HALF_HOUR, wait=minutes(5)))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await settle()
+            engine.sleeping.serve = and_forget  # type: ignore[method-assign]
+            await engine.release(hold.uid)
+            await settle()
+        assert [(one.state, one.version) for one in answers] == [(State.HELD, 1)][cancelled:]
+        engine.check_invariants()
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_that_is_cancelled_natively_passes_it_on(engine: SlotEngine) -> None:
     """Such a cancellation arrives even after the task was woken."""
