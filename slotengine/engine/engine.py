@@ -44,7 +44,7 @@ from slotengine.engine.values import (
     request_for,
 )
 from slotengine.engine.waiting import SleepingCalls
-from slotengine.errors import EngineClosed, InvalidField, Refused
+from slotengine.errors import EngineClosed, EngineMisused, InvalidField, Refused
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.config import Kind, Setting
@@ -609,8 +609,13 @@ class SlotEngine:
         self.local.record(keep)
 
     def replay(self, steps: Iterable[Changes]) -> None:
-        """Do as `LocalEngine.replay`, before `start`."""
+        """Do as `LocalEngine.replay`, before `start`.
+
+        Raises also `EngineMisused` once it was started: subscribers would miss what is replayed.
+        """
         self._check_here()
+        if self._background is not None:
+            raise EngineMisused("steps are replayed before 'start': make another engine for them")
         self.local.replay(steps)
 
     # --- Inside --------------------------------------------------------------------------

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from slotengine import BlockingEngine, EngineClosed, InvalidField, SlotEngine, State, minutes
+from slotengine import (
+    BlockingEngine,
+    EngineClosed,
+    EngineMisused,
+    InvalidField,
+    SlotEngine,
+    State,
+    minutes,
+)
 from slotengine.core.ledger.changes import Changes, Confirmed, Extended, Forgotten, Reserved
 from slotengine.core.ledger.reservation import Entry, Verb
 from slotengine.core.time.instant import to_us
@@ -130,6 +138,21 @@ async def test_only_records_are_replayed_and_only_a_function_keeps_them() -> Non
     for step in ("step", (), ("change",)):
         with pytest.raises(ReplayError):
             engine.replay([step])  # type: ignore[list-item]
+
+
+async def test_nothing_is_replayed_once_an_engine_was_started(clock: SimClock) -> None:
+    """Subscribers would not be told, and go on after a cursor as if nothing had happened."""
+    steps: list[Changes] = []
+    engine = SlotEngine(clock=clock)
+    engine.record(steps.append)
+    engine.add_resource("room")
+    other = SlotEngine(clock=clock)
+    async with other:
+        with pytest.raises(EngineMisused, match="before 'start'"):
+            other.replay(steps)
+    with pytest.raises(EngineMisused):
+        other.replay(steps)
+    assert other.settings() == []
 
 
 async def test_the_time_is_told_in_two_forms(clock: SimClock) -> None:
