@@ -245,9 +245,7 @@ class BlockingEngine:
         return self._at_once(self.engine.statistics)
 
     @contextmanager
-    def subscribe(
-        self, *, buffer: int = 1024, after: str | None = None
-    ) -> Iterator[Iterator[Event | Lagged]]:
+    def subscribe(self, *, buffer: int = 1024, after: str | None = None) -> Iterator[EventStream]:
         """Open a stream of changes, as a context manager over a plain iterator.
 
         It begins now, or ``after`` a cursor: see `SlotEngine.subscribe`.
@@ -258,7 +256,7 @@ class BlockingEngine:
         """
         subscription = self._at_once(lambda: self.engine.subscribe(buffer=buffer, after=after))
         try:
-            yield _Stream(self.loop_thread, subscription)
+            yield EventStream(self.loop_thread, subscription)
         finally:
             with suppress(SlotError):  # it was closed with the engine, or is not ours
                 self._at_once(subscription.close)
@@ -270,8 +268,8 @@ class BlockingEngine:
         return self.loop_thread.call(call)
 
 
-class _Stream:
-    """The events of a subscription, one after the other.
+class EventStream:
+    """The events of a subscription, one after the other: see `BlockingEngine.subscribe`.
 
     No generator: to the second thread that reads one, that says what it is, not what to do.
     """
@@ -279,6 +277,11 @@ class _Stream:
     def __init__(self, thread: LoopThread, subscription: Subscription) -> None:
         self._thread = thread
         self._subscription = subscription
+
+    @property
+    def cursor(self) -> str:
+        """Where the stream stands: ``after`` it, all that was not read yet would be told."""
+        return self._subscription.cursor
 
     def __iter__(self) -> Self:
         return self

@@ -193,9 +193,14 @@ def test_threads_go_on_after_a_cursor() -> None:
     with BlockingEngine() as engine:
         engine.add_resource("room", capacity=9)
         with engine.subscribe() as events:
+            begin = events.cursor
             engine.reserve("room", START, LENGTH, ttl=minutes(9))
             event = next(events)
             assert isinstance(event, Event)
+            assert events.cursor == event.cursor != begin
+        with engine.subscribe(after=begin) as events:
+            assert events.cursor == begin
+            assert next(events) == event
         hold = engine.reserve("room", START, LENGTH)
         with engine.subscribe(after=event.cursor) as events:
             event = next(events)
