@@ -9,6 +9,7 @@ and only then the call is woken.  So no other call comes in between, and no call
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,6 +17,7 @@ import anyio
 from slotengine.core.ledger.commands import Release
 from slotengine.core.ledger.reservation import HELD, Entry
 from slotengine.engine.values import Reservation
+from slotengine.errors import SlotError
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.ledger import Ledger
@@ -50,7 +52,8 @@ class SleepingCalls:
     def __init__(self, ledger: Ledger, wake_sweeper: Callable[[], None]) -> None:
         self._ledger = ledger
         self._wake_sweeper = wake_sweeper
-        self._calls: dict[int, SleepingCall] = {}
+        # Several for one ticket, if a command is repeated while it waits.
+        self._calls: dict[int, list[SleepingCall]] = {}
         self.on_answer: OnAnswer | None = None
         """Called with each ticket and its answer, before the call is woken; for tests and tools."""
 
@@ -58,17 +61,21 @@ class SleepingCalls:
         """Sleep until the command with a ticket is answered.
 
         Returns the reservation, or raises what refused it.  If the call is cancelled, its
-        command leaves the waitlist, and what it was just given is passed on, unless it is to
-        ``keep`` that, because the command may be repeated.
+        command leaves the waitlist, unless another call sleeps for that, and what it was just
+        given is passed on, unless it is to ``keep`` that, because the command may be repeated.
         """
-        call = self._calls[ticket] = SleepingCall(keep=keep)
+        call = SleepingCall(keep=keep)
+        calls = self._calls.setdefault(ticket, [])
+        calls.append(call)
         try:
             await call.answered.wait()
         except BaseException:
             self.abandon(ticket, call)
             raise
         finally:
-            self._calls.pop(ticket, None)
+            calls.remove(call)
+            if not calls:
+                del self._calls[ticket]
         if call.error is not None:
             raise call.error
         assert call.given is not None
@@ -82,7 +89,8 @@ class SleepingCalls:
         """
         ledger, entry = self._ledger, call.entry
         now = ledger.state.now
-        ledger.leave(ticket)
+        if self._calls[ticket] == [call]:
+            ledger.leave(ticket)
         if entry is not None and entry.is_known():
             kept = call.keep or entry.key is not None or entry.version > 1
             if not kept and entry.state_at(now) is HELD:
@@ -107,12 +115,19 @@ class SleepingCalls:
     def _wake(self, ticket: int, answer: Entry | Exception) -> None:
         if self.on_answer is not None:
             self.on_answer(ticket, answer)
-        call = self._calls.get(ticket)
-        if call is None:  # a command that was given to the ledger itself
-            return
-        if isinstance(answer, Exception):
-            call.error = answer
-        else:
-            call.entry = answer
-            call.given = Reservation(answer, self._ledger.state.now)
-        call.answered.set()
+        for i, call in enumerate(self._calls.get(ticket, ())):  # of none, if it is the ledger's own
+            if isinstance(answer, Exception):
+                call.error = _another(answer) if i else answer
+            else:
+                call.entry = answer
+                call.given = Reservation(answer, self._ledger.state.now)
+            call.answered.set()
+
+
+def _another(error: Exception) -> Exception:
+    """Return an error that says the same, to be raised in another task."""
+    if not isinstance(error, SlotError):  # who knows how to make another one of those
+        return error
+    twin = copy(error)
+    twin.__cause__ = error.__cause__
+    return twin

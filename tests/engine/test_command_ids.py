@@ -21,8 +21,10 @@ from slotengine import (
     CommandIds,
     EachOf,
     Engine,
+    EngineClosed,
     Event,
     EventType,
+    FixedWindows,
     InvalidField,
     Kind,
     LocalEngine,
@@ -316,11 +318,93 @@ async def test_a_call_that_waits_can_be_repeated(engine: SlotEngine, by: str) ->
             tasks.start_soon(call)
             tasks.start_soon(call)
             await anyio.wait_all_tasks_blocked()
-            assert engine.statistics().waiting == 2
+            assert engine.statistics().waiting == 1
             await engine.release(taken.uid)
         await call()
     assert [one.uid for one in answers] == [answers[0].uid] * 3
     assert engine.statistics().held == 1
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+async def test_a_command_waits_as_long_as_one_of_its_calls(clock: SimClock, cancelled: int) -> None:
+    """A connection that breaks takes nothing from the one on which the command is repeated."""
+    async with SlotEngine(clock=clock, max_waits=1) as engine:
+        engine.add_resource("room")
+        taken = await engine.reserve("room", START, HALF_HOUR)
+        scopes = [anyio.CancelScope(), anyio.CancelScope()]
+        answers: list[Reservation] = []
+        with CommandIds(engine.now).next() as command_id:
+
+            async def call(scope: anyio.CancelScope) -> None:
+                with scope:
+                    answers.append(
+                        await engine.reserve(
+                            "room", START, HALF_HOUR,
+                            holder="ada", wait=minutes(4), command_id=command_id,
+                        )
+                    )  # fmt: skip
+
+            async with anyio.create_task_group() as tasks:
+                for scope in scopes:
+                    tasks.start_soon(call, scope)
+                await anyio.wait_all_tasks_blocked()
+                scopes[cancelled].cancel()
+                await anyio.wait_all_tasks_blocked()
+                assert engine.statistics().waiting == 1
+                await engine.release(taken.uid)
+        assert [one.holder for one in answers] == ["ada"]
+        assert engine.statistics().waiting == 0
+        engine.check_invariants()
+
+
+class Breaking(FixedWindows):
+    """Hours that cannot be asked any more once they are broken."""
+
+    broken = False
+
+    def covers(self, start: int, end: int) -> bool:
+        if self.broken:
+            raise ZeroDivisionError
+        return super().covers(start, end)
+
+
+@pytest.mark.parametrize("ends", ["the wait", "the engine", "an error"])
+async def test_both_calls_of_a_command_are_told_why_it_is_refused(
+    clock: SimClock, ends: str
+) -> None:
+    engine = SlotEngine(clock=clock)
+    hours = Breaking([(to_us(START), to_us(START + HALF_HOUR))])
+    engine.add_resource("room", schedule=hours)
+    await engine.start()
+    taken = await engine.reserve("room", START, HALF_HOUR)
+    errors: list[Exception] = []
+    with CommandIds(engine.now).next() as command_id:
+
+        async def call() -> None:
+            with pytest.raises((SlotTaken, EngineClosed, ZeroDivisionError)) as raised:
+                await engine.reserve(
+                    "room", START, HALF_HOUR, wait=minutes(4), command_id=command_id
+                )
+            errors.append(raised.value)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(call)
+            await anyio.wait_all_tasks_blocked()
+            if ends == "the wait":
+                await clock.advance(minutes(4))
+            elif ends == "an error":
+                hours.broken = True
+                await engine.release(taken.uid)
+            else:
+                await engine.aclose()
+    await engine.aclose()
+    first, second = errors
+    assert str(first) == str(second)
+    assert (first is second) == isinstance(first, ZeroDivisionError)
+    if isinstance(first, SlotTaken):
+        assert isinstance(second, SlotTaken)
+        assert first.in_the_way == second.in_the_way != ()
 
 
 @pytest.mark.parametrize("repeatable", [True, False])

@@ -131,7 +131,10 @@ def decide(state: LedgerState, command: Command, now: int, ticket: int = NEWCOME
     if now < state.now:
         now = state.now
     if command.client is not None:
-        return decide_once(state, command, now, lambda one: decide(state, one, now, ticket))
+        return decide_once(
+            state, command, now, lambda one: decide(state, one, now, ticket),
+            newcomer=ticket == NEWCOMER,
+        )  # fmt: skip
     if isinstance(command, Reserve):
         return decide_reserve(state, command, now, ticket)
     return DECIDE[command.__class__](state, command, now)

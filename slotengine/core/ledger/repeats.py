@@ -22,13 +22,19 @@ Error = TypeVar("Error", bound=SlotError)
 
 
 def decide_once(
-    state: LedgerState, command: Command, now: int, decide: Callable[[Command], Decision]
+    state: LedgerState,
+    command: Command,
+    now: int,
+    decide: Callable[[Command], Decision],
+    *,
+    newcomer: bool = True,
 ) -> Decision:
     """Return what came of a command if it is a repeat, or else what comes of it.
 
     Of a batch in which each request stands for itself, the requests that were refused are
     decided anew.  A command that changes nothing is not remembered: deciding it again is as
-    good as having decided it then.
+    good as having decided it then.  Of a command that waits, a repeat (which comes as a
+    ``newcomer``) waits in its place.
 
     Raises `SessionExpired` or `InvalidField`, what `decide` raises, and
     `UnknownReservation` if what came of the command is forgotten.
@@ -37,6 +43,10 @@ def decide_once(
     assert command_id is not None
     plain = command._replace(client=None)
     before = state.clients.find(command_id, now)
+    if before is None and newcomer and isinstance(command, Reserve) and command.wait is not None:
+        waiting = state.waitlist.repeated(command_id)
+        if waiting is not None:
+            return Decision((), (Waits(waiting.ticket, waiting.until),))
     if before is None:
         decision = decide(plain)
     elif isinstance(plain, Reserve) and plain.mode is EACH:

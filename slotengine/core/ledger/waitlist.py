@@ -50,6 +50,7 @@ from slotengine.errors import QuotaExceeded, TooManyWaiting
 
 if TYPE_CHECKING:
     from slotengine.core.ledger.changes import Change
+    from slotengine.core.ledger.clients import CommandId
     from slotengine.core.ledger.commands import Reserve
 
 NEWCOMER: Final = NEVER
@@ -181,6 +182,7 @@ class Waitlist:
         """All that wait, in order of arrival; to be read."""
         self.by_holder: dict[str, int] = {}
         """How many commands of each holder wait, of those that have any; to be read."""
+        self._by_client: dict[tuple[bytes, int], Waiting] = {}
         self._last_ticket = 0
         self._queues = _Queues()
         self._watched = _Queues()
@@ -211,6 +213,10 @@ class Waitlist:
         """The ticket of the command that joins next."""
         return self._last_ticket + 1
 
+    def repeated(self, command_id: CommandId) -> Waiting | None:
+        """Return the command that waits and has an id, if there is one.  O(1)."""
+        return self._by_client.get(command_id[:2])
+
     def check_room(self, request: Proposal) -> None:
         """Raise `QuotaExceeded` or `TooManyWaiting` if a command cannot join."""
         holder, most = request.holder, self.most_each
@@ -234,6 +240,8 @@ class Waitlist:
         holder = waiting.request.holder
         if holder is not None:
             self.by_holder[holder] = self.by_holder.get(holder, 0) + 1
+        if command.client is not None:
+            self._by_client[command.client[:2]] = waiting
 
     def leave(self, ticket: int) -> None:
         """Remove a command, whatever the reason; without effect if it has left before.
@@ -253,6 +261,8 @@ class Waitlist:
             self.by_holder[holder] -= 1
             if not self.by_holder[holder]:
                 del self.by_holder[holder]
+        if waiting.command.client is not None:
+            del self._by_client[waiting.command.client[:2]]
         for place in waiting.places:
             self._make_ready(queue.first for queue in self._queues.overlapping(place))
         if not self.by_ticket:
@@ -388,6 +398,8 @@ class Waitlist:
         assert list(self._deadlines) == sorted((one.until, one.ticket) for one in every)
         assert {one.ticket for one in every if one.ready} <= set(self._ready)
         assert every or not self._ready
+        clients = {one.command.client[:2]: one for one in every if one.command.client is not None}
+        assert self._by_client == clients
         holders = [one.request.holder for one in every]
         assert self.by_holder == {one: holders.count(one) for one in holders if one is not None}
         for waiting in every:

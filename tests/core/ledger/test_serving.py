@@ -494,14 +494,20 @@ def test_a_repeat_that_waits_gets_the_same(ledger: Ledger) -> None:
     assert served(ledger, 1) == ["b", "b", KeyReused]
 
 
-def test_a_repeat_of_a_client_waits_as_well_and_gets_the_same(ledger: Ledger) -> None:
+def test_a_repeat_of_a_client_waits_in_the_place_of_the_first(ledger: Ledger) -> None:
     hold(ledger, "a", slot(10, 20))
     command_id = CommandId(session_id(0, bytes(8)), 1, 1)
     command = Reserve((slot(10, 20),), ("b",), wait=90, client=command_id)
-    answers = [ledger.step(command, now).answers[0] for now in (1, 2)]
-    assert answers == [Waits(1, 91), Waits(2, 92)]
+    other = Reserve((slot(10, 20),), ("c",), wait=90)
+    answers = [ledger.step(one, now).answers[0] for now, one in enumerate((command, other), 1)]
+    answers.append(ledger.step(command._replace(uids=("d",)), 3).answers[0])
+    assert answers == [Waits(1, 91), Waits(2, 92), Waits(1, 91)]
+    assert len(ledger.waitlist) == 2
+    ledger.check_invariants()
+    with pytest.raises(SlotTaken):  # it does not wait
+        ledger.step(command._replace(wait=None), 3)
     ledger.step(Release("a"), 3)
-    assert served(ledger, 3) == ["b", "b"]
+    assert served(ledger, 3) == ["b"]
     assert ledger.step(command, 4).answers == ("b",)
 
 
