@@ -154,7 +154,7 @@ LAYERS: Final[dict[str, Layer]] = {
     "slotengine.testing.remote.server": Layer(
         ("slotengine.testing.remote", "slotengine.calcom", *SERVED), ("aiohttp", "orjson")
     ),
-    f"{TESTING}.strategies": Layer((EXTRAS, *PURE), ("hypothesis",)),
+    f"{TESTING}.strategies": Layer((EXTRAS, *SERVED), ("hypothesis",)),
     # The public names, which nothing inside slotengine imports but the command.
     "slotengine": Layer(SERVED),
     "slotengine.__main__": Layer(("slotengine.cli", "slotengine")),

@@ -14,7 +14,7 @@ The other tools are modules:
 ``slotengine.testing.simulation``
     many clients and faults, from one seed; also ``slotengine simulate``
 ``slotengine.testing.strategies``
-    Hypothesis strategies: spans, schedules, event types, catalogs (extra ``testing``)
+    Hypothesis strategies: spans, schedules, event types, requests, catalogs (extra ``testing``)
 ``slotengine.testing.remote``
     a stand-in for Cal.com (extra ``calcom``)
 

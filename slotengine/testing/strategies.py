@@ -1,4 +1,4 @@
-"""Hypothesis strategies: spans, schedules, event types and catalogs (extra ``testing``).
+"""Hypothesis strategies: spans, schedules, event types, requests and so on (extra ``testing``).
 
 They choose from few instants, resources and small capacities, so that spans
 touch, nest and repeat, holds conflict, and things happen at the moment at which
@@ -15,7 +15,7 @@ others end.  That is where faults are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from slotengine.extras import missing
@@ -25,6 +25,7 @@ try:
 except ModuleNotFoundError:
     raise missing("slotengine.testing.strategies", "testing", "hypothesis") from None
 
+from slotengine.core.ledger.config import Kind, Put, ResourceConfig, Retire, SettingChange
 from slotengine.core.offer.event_type import DateRange, EventType, Host, Limit, Period, RollingDays
 from slotengine.core.time.instant import DAY, MINUTE, SECOND, from_us
 from slotengine.core.time.schedule import (
@@ -35,6 +36,7 @@ from slotengine.core.time.schedule import (
     Travel,
     hours,
 )
+from slotengine.engine.values import Claim, Request
 
 # --- Instants and spans ----------------------------------------------------------------------
 
@@ -169,6 +171,64 @@ def event_types(draw: st.DrawFn, id: str, resources: Mapping[str, int], start: i
         optimized=draw(st.sampled_from((False, False, True))),
         zone=draw(zones),
     )
+
+
+# --- Requests and configurations -------------------------------------------------------------
+
+QUARTER: Final = timedelta(minutes=15)
+"""The grid on which slots of `requests` begin and end."""
+
+
+@st.composite
+def requests(
+    draw: st.DrawFn, resources: Mapping[str, int], first: datetime, *, quarters: int = 10
+) -> Request:
+    """Requests for one or two of the ``resources``, given with their capacities.
+
+    They begin in the ``quarters`` of an hour from ``first`` on, which must be aware.  Some have
+    buffers, a holder, tags, or a short life, and some are only requested.
+
+    >>> from datetime import UTC
+    >>> from hypothesis import find
+    >>> nine = datetime(2030, 1, 7, 9, tzinfo=UTC)
+    >>> wanted = find(requests({"room-1": 1, "hall": 40}, nine), lambda one: len(one.claims) > 1)
+    >>> wanted.start == nine, wanted.length, [claim.resource for claim in wanted.claims]
+    (True, datetime.timedelta(seconds=900), ['room-1', 'hall'])
+    """
+    names = draw(st.lists(st.sampled_from(list(resources)), min_size=1, max_size=2, unique=True))
+    before, after = draw(buffers), draw(buffers)
+    return Request(
+        first + draw(st.integers(0, quarters - 1)) * QUARTER,
+        draw(st.sampled_from((1, 1, 2, 4))) * QUARTER,
+        tuple(
+            Claim(name, draw(st.integers(1, min(3, resources[name]))), before, after)
+            for name in names
+        ),
+        holder=draw(st.sampled_from((None, "holder-1", "holder-2"))),
+        ttl=draw(st.sampled_from((None, None, None, timedelta(minutes=1)))),
+        tags=draw(st.sampled_from(((), (), ("vip",), ("vip", "new")))),
+        requested=draw(st.sampled_from((False, False, False, True))),
+    )
+
+
+@st.composite
+def configurations(draw: st.DrawFn, resources: Mapping[str, int]) -> tuple[SettingChange, ...]:
+    """Changes of some of the ``resources``, given with their capacities, to `configure` an engine.
+
+    Each gets another capacity, from 1 to one more than it has; or it is retired, or taken back.
+    """
+    names = draw(st.lists(st.sampled_from(list(resources)), min_size=1, max_size=2, unique=True))
+    return tuple(draw(_setting_change(name, resources[name])) for name in names)
+
+
+def _setting_change(name: str, capacity: int) -> st.SearchStrategy[SettingChange]:
+    def with_units(units: int) -> SettingChange:
+        return Put(Kind.RESOURCE, name, ResourceConfig(units))
+
+    def retired(retired: bool) -> SettingChange:
+        return Retire(Kind.RESOURCE, name, retired)
+
+    return st.integers(1, capacity + 1).map(with_units) | st.booleans().map(retired)
 
 
 # --- Catalogs --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from itertools import count
 from typing import Any, TypeVar
@@ -12,9 +13,21 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import Phase, find, given, settings
 
-from slotengine import InvalidRequest, Refused, SlotEngine, SlotQuery, minutes
+from slotengine import (
+    InvalidRequest,
+    LocalEngine,
+    Put,
+    Refused,
+    Request,
+    Retire,
+    SlotEngine,
+    SlotQuery,
+    TooManyUnits,
+    minutes,
+)
 from slotengine.calcom.catalog.load import catalog_from
 from slotengine.core.ledger.commands import Command, Confirm, Mode, Move, Reserve
+from slotengine.core.ledger.config import SettingChange
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import MINUTE, from_us, to_us
@@ -166,6 +179,42 @@ def test_catalogs_are_right_and_what_they_offer_can_be_had(
                     assert slot != offered[0]  # one may be in the way of the next
 
     anyio.run(main)
+
+
+@given(
+    wanted=st.lists(strategies.requests(UNITS, NOON), max_size=8),
+    changes=strategies.configurations(UNITS),
+)
+def test_requests_are_had_or_refused(
+    wanted: list[Request], changes: tuple[SettingChange, ...]
+) -> None:
+    engine = LocalEngine(clock=SimClock(NOON))
+    for name, capacity in UNITS.items():
+        engine.add_resource(name, capacity=capacity)
+    for request in wanted[:4]:
+        with suppress(Refused):
+            made = engine.reserve(request)
+            assert (made.state is State.REQUESTED) == request.requested
+    with suppress(Refused):
+        engine.configure(changes)
+    for request in wanted[4:]:
+        with suppress(Refused, TooManyUnits):
+            engine.reserve(request)
+    engine.check_invariants()
+
+
+def test_requests_and_configurations_have_all_sorts() -> None:
+    requests = strategies.requests(UNITS, NOON)
+    for has in (
+        lambda one: len(one.claims) > 1 and one.claims[0].before != one.claims[0].after,
+        lambda one: one.holder and one.tags and one.ttl,
+        lambda one: one.requested and one.length > minutes(30),
+    ):
+        some(requests, has)  # or else it raises
+    latest = NOON + minutes(15)
+    some(strategies.requests(UNITS, NOON, quarters=2), lambda one: one.start == latest)
+    changes = strategies.configurations(UNITS)
+    some(changes, lambda batch: {type(one) for one in batch} == {Put, Retire})
 
 
 def test_catalogs_have_all_sorts() -> None:

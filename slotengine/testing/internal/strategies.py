@@ -157,7 +157,9 @@ def commands(
         Annotate: st.builds(Annotate, uid, tags=tag_lists, version=versions),
         Replace: st.builds(Replace, uid, request, no_uid, versions),
         ImportBusy: imports(resources, last=last),
-        Configure: st.builds(Configure, setting_changes(resources).map(_alone), st.booleans()),
+        Configure: st.builds(
+            Configure, setting_changes(resources).map(_alone), st.booleans(), st.none()
+        ),
     }
     return st.sampled_from(KINDS).flatmap(kinds.__getitem__)
 
