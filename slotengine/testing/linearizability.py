@@ -15,7 +15,7 @@ This module knows nothing of reservations: a `Model` says what a call does.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Final, Protocol, TypeVar
@@ -29,7 +29,11 @@ MOST_STEPS: Final = 1_000_000
 
 
 class Model(Protocol[State]):
-    """A program that does one thing at a time."""
+    """A program that does one thing at a time.
+
+    It may also have a method ``text``, which returns a call and its answer in words, for
+    `NotLinearizable`.
+    """
 
     def begin(self) -> State:
         """Return the state before any call."""
@@ -49,21 +53,28 @@ class NotLinearizable(AssertionError):
     """
 
     def __init__(
-        self, calls: tuple[RecordedCall, ...], explained: tuple[RecordedCall, ...]
+        self,
+        calls: tuple[RecordedCall, ...],
+        explained: tuple[RecordedCall, ...],
+        text: Callable[[RecordedCall], str] | None = None,
     ) -> None:
         super().__init__(calls, explained)
         self.calls = calls
         self.explained = explained
+        self._text = text or _text
 
     def __str__(self) -> str:
         done = {id(call) for call in self.explained}
         taken = sum(1 << i for i, call in enumerate(self.calls) if id(call) in done)
         left = [self.calls[i] for i in _next_ones(self.calls, taken)]
         lines = [f"no order explains {len(self.calls)} calls; one explains these:"]
-        lines += [f"  {_line(call)}" for call in self.explained]
+        lines += map(self._line, self.explained)
         lines += ["but then none of these can be next:"]
-        lines += [f"  {_line(call)}" for call in left]
+        lines += map(self._line, left)
         return "\n".join(lines)
+
+    def _line(self, call: RecordedCall) -> str:
+        return f"  [{call.asked_at}, {call.answered_at}] {self._text(call)}"
 
 
 class Undecided(AssertionError):
@@ -83,8 +94,8 @@ class Undecided(AssertionError):
         )
 
 
-def _line(call: RecordedCall) -> str:
-    return f"[{call.asked_at}, {call.answered_at}] {call.what} -> {call.answer}"
+def _text(call: RecordedCall) -> str:
+    return f"{call.what} -> {call.answer}"
 
 
 def check_linearizable(
@@ -179,7 +190,8 @@ def _search(calls: Sequence[RecordedCall], model: Model[State], most: int) -> li
                 break
         else:
             if not done:
-                raise NotLinearizable(tuple(calls), tuple(calls[i] for i in best))
+                explained = tuple(calls[i] for i in best)
+                raise NotLinearizable(tuple(calls), explained, getattr(model, "text", None))
             i, state, nexts = done.pop()
             taken &= ~(1 << i)
             continue

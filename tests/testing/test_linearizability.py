@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import permutations
 from typing import NamedTuple
 
@@ -10,7 +11,14 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import event, given
 
+from slotengine.core.ledger.commands import Reserve
+from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Claim, State
+from slotengine.core.ledger.terms import Terms
+from slotengine.errors import SlotTaken
 from slotengine.testing.histories import RecordedCall, Recorder
+from slotengine.testing.internal.ledger_model import LedgerModel
+from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.linearizability import (
     NotLinearizable,
     Undecided,
@@ -160,6 +168,25 @@ def test_what_cannot_be_explained_is_told() -> None:
         "  [0, 2] Write(name='a', value=1) -> None",
         "but then none of these can be next:",
         "  [1, 3] Read(name='a') -> 2",
+    ]
+
+
+def test_commands_and_reservations_are_told_in_words() -> None:
+    recorder = Recorder()
+    asks = Reserve((Proposal(3, 6, (Claim("room", 3, 6),), 5),), ())
+    held = ObservedReservation(
+        "a", State.HELD, 1, 3, 6, asks.requests[0].claims, 5, 0, None, None, None
+    )
+    first, second = recorder.ask(asks), recorder.ask(asks)
+    first.answered(held)
+    second.answered([replace(held, uid="b"), (SlotTaken, ("room",))])
+    with pytest.raises(NotLinearizable) as found:
+        check_linearizable(recorder.calls, LedgerModel(Terms(5, 1, 9), {"room": (1, None)}))
+    assert str(found.value).splitlines() == [
+        "no order explains 2 calls; one explains these:",
+        "  [0, 2] reserve room 3..6 for 5 -> a v1 held until 5: room 3..6",
+        "but then none of these can be next:",
+        "  [1, 3] reserve room 3..6 for 5 -> b v1 held until 5: room 3..6; SlotTaken",
     ]
 
 

@@ -26,16 +26,25 @@ from slotengine.core.ledger.commands import (
     Replace,
     Reserve,
 )
-from slotengine.core.ledger.config import Configure, Put, Remove, ResourceConfig, SettingChange
+from slotengine.core.ledger.config import (
+    Configure,
+    Put,
+    Remove,
+    ResourceConfig,
+    Setting,
+    SettingChange,
+)
 from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.extra import KEEP, Extra
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
+from slotengine.core.ledger.reservation import BOOKED_UNTIL
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import EventType, Host
 from slotengine.testing.internal.actions import (
     Action,
+    Answer,
     ForgetBookings,
     Get,
     IsFree,
@@ -45,6 +54,7 @@ from slotengine.testing.internal.actions import (
     ReserveSlot,
     is_series,
 )
+from slotengine.testing.internal.observed import ObservedReservation
 
 
 class Scale(NamedTuple):
@@ -81,6 +91,31 @@ PLAIN: Final = Scale()
 def text(action: Action, scale: Scale = PLAIN) -> str:
     """Return an action in words, with times as the scale writes them."""
     return " ".join(word for word in (*_words(action, scale), *_options(action, scale)) if word)
+
+
+def answer_text(answer: Answer, scale: Scale = PLAIN) -> str:
+    """Return an answer in a few words.
+
+    >>> from slotengine.errors import UnknownReservation
+    >>> answer_text([None, (UnknownReservation, ("a",))])
+    'None; UnknownReservation'
+    """
+    match answer:
+        case ObservedReservation():
+            until = "" if answer.until == BOOKED_UNTIL else f" until {scale.at(answer.until)}"
+            where = "+".join(claim.resource for claim in answer.claims)
+            return (
+                f"{answer.uid} v{answer.version} {answer.state.value}{until}: "
+                f"{where} {scale.span(answer.start, answer.end)}"
+            )
+        case Setting():
+            return f"{answer.kind} {answer.id} v{answer.version}"
+        case list():
+            return "; ".join(answer_text(one, scale) for one in answer)
+        case (type() as kind, *_):
+            return kind.__name__
+        case _:
+            return str(answer)
 
 
 def _words(action: Action, scale: Scale) -> Iterator[str]:

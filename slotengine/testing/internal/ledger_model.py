@@ -13,6 +13,7 @@ from slotengine.core.offer.event_type import EventType
 from slotengine.core.time.schedule import Windows
 from slotengine.testing.histories import NEVER_ANSWERED, RecordedCall
 from slotengine.testing.internal import naive_booking_rules
+from slotengine.testing.internal.action_text import answer_text, text
 from slotengine.testing.internal.actions import (
     Action,
     Answer,
@@ -84,6 +85,10 @@ class LedgerModel:
             tuple((uid, naive.demands[uid]) for uid in sorted(naive.known)),
             tuple(sorted((holder, tuple(theirs)) for holder, theirs in naive.lapses.items())),
         )
+
+    def text(self, call: RecordedCall) -> str:
+        """Return a call and its answer in words."""
+        return f"{text(call.what)} -> {answer_text(call.answer)}"
 
     def touches(self, call: RecordedCall) -> Iterator[Hashable]:
         """Yield what a call is about: calls that have nothing of it in common are independent."""

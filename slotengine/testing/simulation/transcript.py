@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from slotengine.core.ledger.config import Setting
-from slotengine.core.ledger.reservation import BOOKED_UNTIL
+from slotengine.testing.internal.action_text import answer_text
 from slotengine.testing.internal.actions import Answer
 from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.simulation.steps import SCALE, Step
@@ -52,19 +51,4 @@ def _details(answer: Answer) -> str:
 
 def text(answer: Answer) -> str:
     """Return an answer in a few words."""
-    match answer:
-        case ObservedReservation():
-            until = "" if answer.until == BOOKED_UNTIL else f" until {SCALE.at(answer.until)}"
-            where = "+".join(claim.resource for claim in answer.claims)
-            return (
-                f"{answer.uid} v{answer.version} {answer.state.value}{until}: "
-                f"{where} {SCALE.span(answer.start, answer.end)}"
-            )
-        case Setting():
-            return f"{answer.kind} {answer.id} v{answer.version}"
-        case list():
-            return "; ".join(map(text, answer))
-        case (type() as kind, *_):
-            return kind.__name__
-        case _:
-            return str(answer)
+    return answer_text(answer, SCALE)
