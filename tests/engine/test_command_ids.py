@@ -251,6 +251,7 @@ async def test_a_late_repeat_is_refused(engine: SlotEngine, clock: SimClock) -> 
         for call in calls:
             with pytest.raises(SessionExpired):
                 await call()
+        assert engine.statistics().refused == 2  # of those that would reserve
     assert engine.statistics().held == 0
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from slotengine.core.ledger.clients import IDLE, CommandId, opened_at
 from slotengine.core.ledger.commands import EACH, Reserve
-from slotengine.errors import SessionExpired, UnknownReservation
+from slotengine.errors import InvalidField, SessionExpired, UnknownReservation
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.observed import ObservedReservation
 
@@ -24,6 +24,8 @@ class NaiveSession(NamedTuple):
 
     latest: int
     """When a command of it was last accepted."""
+    awaited: int
+    """The lowest number that its client still awaited then."""
     outcomes: tuple[tuple[int, Outcome], ...] = ()
 
 
@@ -56,11 +58,20 @@ def ends_at(naive: NaiveLedger, session: bytes) -> int:
 
 
 def outcome_of(naive: NaiveLedger, command_id: CommandId) -> Outcome | None:
-    """Return what came of a command before, or None.  Raises `SessionExpired`."""
-    if ends_at(naive, command_id.session) <= naive.now:
-        raise SessionExpired(command_id.session)
-    known = naive.sessions.get(command_id.session)
-    return None if known is None else dict(known.outcomes).get(command_id.number)
+    """Return what came of a command before, or None.
+
+    Raises `SessionExpired`, or `InvalidField` for one whose answer is awaited no longer.
+    """
+    name, number, _ = command_id
+    if ends_at(naive, name) <= naive.now:
+        raise SessionExpired(name)
+    known = naive.sessions.get(name)
+    if known is None:
+        return None
+    if number < known.awaited:
+        least = f"{known.awaited}, the lowest that was still awaited"
+        raise InvalidField("number", f"must be at least {least}, not {number}")
+    return dict(known.outcomes).get(number)
 
 
 def _as_it_stands(naive: NaiveLedger, action: object, before: Outcome) -> object:
@@ -85,7 +96,10 @@ def _remember(naive: NaiveLedger, command_id: CommandId, before: Outcome, answer
         uids = []
     # What was answered before is remembered, though it may be forgotten by now.
     merged = tuple(old or new for old, new in zip(before or uids, uids, strict=True))
-    session = naive.sessions.get(command_id.session)
+    name, number, awaited = command_id
+    session = naive.sessions.get(name)
     outcomes = {} if session is None else dict(session.outcomes)
-    outcomes[command_id.number] = merged
-    naive.sessions[command_id.session] = NaiveSession(naive.now, tuple(outcomes.items()))
+    outcomes[number] = merged
+    if session is not None:
+        awaited = max(awaited, session.awaited)
+    naive.sessions[name] = NaiveSession(naive.now, awaited, tuple(outcomes.items()))

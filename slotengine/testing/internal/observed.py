@@ -10,6 +10,7 @@ from slotengine.core.ledger.extra import Extra
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import Claim, Entry, Seats, State
 from slotengine.errors import (
+    InvalidField,
     InvalidTTL,
     KeyReused,
     NoneFree,
@@ -69,7 +70,7 @@ class ObservedReservation:
         return self.uid if self.seats is None else (self.event_type, self.start)
 
 
-COMPARABLE: Final = (Refused, TooManyUnits, UnknownResource, KeyReused, InvalidTTL)
+COMPARABLE: Final = (Refused, TooManyUnits, UnknownResource, KeyReused, InvalidTTL, InvalidField)
 """The errors on whose details an engine and the naive ledger must agree."""
 
 

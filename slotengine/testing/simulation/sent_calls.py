@@ -1,8 +1,8 @@
 """The calls that clients have numbered, each in a session, so that they can be repeated.
 
 A client numbers its calls as `slotengine.engine.command_ids.CommandIds` does, and awaits the
-answer of a call until it learns it.  It repeats a call that it awaits, or whose session has
-ended: then it must be refused.
+answer of a call until it learns it.  It may repeat any of them.  A repeat is refused if the client
+has said that it awaits the answer no longer, or if the session has ended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from slotengine.core.ledger.clients import CommandId, session_id
 from slotengine.engine.command_ids import USED_FOR
-from slotengine.errors import SessionExpired
+from slotengine.errors import InvalidField, SessionExpired
 from slotengine.testing.internal.actions import Action, Identified, MoveSlot, MoveTo, ReserveSlot
 from slotengine.testing.internal.naive_clients import ends_at, outcome_of
 from slotengine.testing.simulation.run import Run
@@ -34,8 +34,6 @@ class Client:
         self.session = b""
         self.number = 0
         self.awaited: set[int] = set()
-        self.told: dict[bytes, int] = {}
-        """The lowest number that is still awaited, as it was last told, in each session."""
 
 
 class SentCalls:
@@ -58,7 +56,6 @@ class SentCalls:
         client.awaited.add(client.number)
         command_id = CommandId(client.session, client.number, min(client.awaited))
         client.number += 1
-        client.told[client.session] = command_id.awaited
         action = action._replace(client=command_id)
         client.sent.append(Sent(command_id, action))
         return action
@@ -81,10 +78,9 @@ class SentCalls:
         self._run.naive.at(self._run.clock.now())
         try:
             done = outcome_of(self._run.naive, command_id) is not None
-        except SessionExpired:
+        except (SessionExpired, InvalidField):
             return True
-        told = max(one.told.get(command_id.session, 0) for one in self._clients.values())
-        return command_id.number >= told and (done or not fits_only_now(action))
+        return done or not fits_only_now(action)
 
     def session_ends_at(self, number: int) -> int | None:
         """Return when the session of a client's latest call ends."""

@@ -144,7 +144,7 @@ def test_everything_happens() -> None:
     repeats = [one.answer for one in told if isinstance(one.what, Repeat)]
     assert sum(isinstance(answer, accepted) for answer in repeats) > 50
     late = {answer[0].__name__ for answer in repeats if isinstance(answer, tuple)}
-    assert late >= {"SessionExpired", "UnknownReservation", "SlotTaken"}
+    assert late >= {"SessionExpired", "InvalidField", "UnknownReservation", "SlotTaken"}
     assert {call.mode for call, _ in calls} == set(CallMode)
     befell = Counter(type(one.what) for one in told if not isinstance(one.what, str))
     assert {type(step) for steps, _ in plays for step in steps} == set(befell)
