@@ -10,9 +10,12 @@ from collections.abc import Callable
 from itertools import count
 from random import Random
 
+from slotengine.core.ledger.clients import CommandId, session_id
 from slotengine.core.ledger.commands import (
     ALL,
     EACH,
+    Adopt,
+    Annotate,
     Cancel,
     Confirm,
     Extend,
@@ -30,7 +33,7 @@ from slotengine.engine.clock import Clock
 from slotengine.engine.engine import SlotEngine
 from slotengine.testing import SimClock
 from slotengine.testing.histories import Recorder
-from slotengine.testing.internal.actions import Action, Answer, Get, uids_in
+from slotengine.testing.internal.actions import Action, Answer, Get, Identified, uids_in
 from slotengine.testing.internal.ledger_model import LedgerModel
 
 TERMS = Terms(
@@ -76,21 +79,49 @@ def engine_on(clock: Clock, new_uid: Callable[[int], str]) -> SlotEngine:
 class Caller:
     """Somebody who does one thing after another, and knows what everybody has reserved."""
 
-    def __init__(self, number: int, seed: int, known: list[str]) -> None:
+    @classmethod
+    def several(cls, count: int, seed: int) -> list[Caller]:
+        """Return callers who know of each other's reservations, and repeat each other's calls."""
+        known: list[str] = []
+        sent: list[Action] = []
+        return [cls(number, seed, known, sent) for number in range(count)]
+
+    def __init__(self, number: int, seed: int, known: list[str], sent: list[Action]) -> None:
         self.random = Random(f"{seed} {number}")
         self._number = number
         self._known = known
+        self._sent = sent
+        self._numbers = count()
+        self._session = session_id(0, number.to_bytes(8, "big"))
         self._keys = count(1)
 
     def next(self) -> Action:
-        """Return what to do next."""
+        """Return what to do next: something new, or what somebody has numbered, once more."""
+        if self._sent and self.random.random() < 0.1:
+            return self.random.choice(self._sent[-4:])
+        action = self._next()
+        if isinstance(action, Identified) and self.random.random() < 0.2:
+            number = next(self._numbers)
+            # All may still be repeated.
+            action = action._replace(client=CommandId(self._session, number, 0))
+            self._sent.append(action)
+        return action
+
+    def _next(self) -> Action:
         random = self.random
         if not self._known or random.random() < 0.5:
             return self._reserve()
         uid = random.choice(self._known[-8:])
         confirm = Confirm(uid, random.random() < 0.3)
         actions: tuple[Action, ...] = (
-            *(confirm, confirm, Extend(uid, 8), Release(uid), Cancel(uid)),
+            *(
+                confirm,
+                confirm,
+                Extend(uid, 8),
+                Release(uid),
+                Cancel(uid),
+                Annotate(uid, tags=("a",)),
+            ),
             *(Move(uid, (self._wish(),)), Replace(uid, self._wish(), ""), Get(uid)),
         )
         return random.choice(actions)
@@ -99,12 +130,16 @@ class Caller:
         """Let everybody know of what was reserved."""
         self._known.extend(uid for uid in uids_in(answer) if uid not in self._known)
 
-    def _reserve(self) -> Reserve:
+    def _reserve(self) -> Reserve | Adopt:
         random = self.random
         if random.random() < 0.2:
             wishes = tuple(self._wish() for _ in range(2))
             return Reserve(wishes, (), random.choice((ALL, EACH)))
+        if random.random() < 0.1:
+            return Adopt(self._wish(), "")
         wish = self._wish()
+        if random.random() < 0.2:
+            return Reserve((wish._replace(requested=True),), ())
         if random.random() < 0.3:  # the key of some other caller's very request, now and then
             wish = wish._replace(start=2, end=5, claims=(Claim("hall", 2, 5),), ttl=8, key="key")
         return Reserve((wish,), ())

@@ -16,10 +16,11 @@ import anyio
 import pytest
 
 from slotengine import BlockingEngine, SlotEngine, minutes
-from slotengine.core.ledger.commands import Confirm, Extend, Reserve
+from slotengine.core.ledger.clients import CommandId
+from slotengine.core.ledger.commands import Adopt, Confirm, Extend, Reserve
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import Claim
+from slotengine.core.ledger.reservation import Claim, State
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.ledger.timeline import CountedTimeline
 from slotengine.core.offer.booking_rules import SlotRequest
@@ -28,10 +29,11 @@ from slotengine.core.time.instant import from_us
 from slotengine.core.time.schedule import Windows
 from slotengine.engine.turns import Turns
 from slotengine.testing import SimClock
-from slotengine.testing.histories import Recorder
+from slotengine.testing.histories import RecordedCall, Recorder
 from slotengine.testing.internal.actions import Action, Get, ReserveSlot, requests_of
 from slotengine.testing.internal.engine_calls import in_engine, in_local_engine
 from slotengine.testing.internal.ledger_model import LedgerModel
+from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.linearizability import NotLinearizable, check_linearizable
 from tests.engine.callers import MODEL, Caller, world
 
@@ -48,6 +50,19 @@ def told(recorder: Recorder) -> set[type]:
     return {type(call.what) for call in recorder.calls if not isinstance(call.answer, tuple)}
 
 
+def repeats(recorder: Recorder) -> list[RecordedCall]:
+    """Return the calls that repeat one that was asked before."""
+    seen: set[CommandId] = set()
+    found = []
+    for call in recorder.calls:
+        client: CommandId | None = getattr(call.what, "client", None)
+        if client in seen:
+            found.append(call)
+        elif client is not None:
+            seen.add(client)
+    return found
+
+
 # --- Tasks -------------------------------------------------------------------------------
 
 
@@ -57,12 +72,18 @@ async def waste(random: Random) -> None:
         await anyio.lowlevel.checkpoint()
 
 
+def can_be_asked_again(action: Action) -> bool:
+    """Return whether a repeat may tell what came of it, if nobody got the answer."""
+    numbered = getattr(action, "client", None) is not None
+    return numbered or any(one.key for one in requests_of(action))
+
+
 async def call(engine: SlotEngine, caller: Caller, recorder: Recorder) -> None:
     """Call once, with others in between; or be cancelled at it, and never know."""
     action = caller.next()
     with anyio.CancelScope() as scope:
         asked = recorder.ask(action)
-        if caller.random.random() < 0.1 and not any(one.key for one in requests_of(action)):
+        if caller.random.random() < 0.1 and not can_be_asked_again(action):
             scope.cancel()
         engine.turns = Turns(1)  # so that it gives way before it decides
         await waste(caller.random)
@@ -74,8 +95,7 @@ async def call(engine: SlotEngine, caller: Caller, recorder: Recorder) -> None:
 
 async def record(seed: int) -> Recorder:
     engine, clock, recorder = world()
-    known: list[str] = []
-    callers = [Caller(number, seed, known) for number in range(CALLERS)]
+    callers = Caller.several(CALLERS, seed)
 
     async def calls(caller: Caller) -> None:
         for _ in range(CALLS):
@@ -97,7 +117,10 @@ async def test_what_tasks_see_can_be_explained(seed: int) -> None:
     recorder = await record(seed)
     assert len(recorder.calls) == CALLERS * ROUNDS * CALLS
     assert check_linearizable(recorder.calls, MODEL) >= 1
-    assert told(recorder) >= {Reserve, Confirm}
+    assert told(recorder) >= {Reserve, Confirm, Adopt}
+    answers = [call.answer for call in recorder.calls]
+    assert any(getattr(one, "state", None) is State.REQUESTED for one in answers)
+    assert any(isinstance(call.answer, ObservedReservation) for call in repeats(recorder))
     at_once = sum(
         any(one is not two and one.asked_at < two.asked_at < (one.answered_at or 0)
             for two in recorder.calls)
@@ -114,8 +137,7 @@ async def test_what_tasks_see_can_be_explained(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_what_threads_see_can_be_explained(backend: str, seed: int) -> None:
     inner, clock, recorder = world()
-    known: list[str] = []
-    callers = [Caller(number, seed, known) for number in range(CALLERS)]
+    callers = Caller.several(CALLERS, seed)
 
     def calls(caller: Caller) -> None:
         for _ in range(CALLS):

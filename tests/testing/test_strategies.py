@@ -34,7 +34,7 @@ from slotengine.core.time.instant import MINUTE, from_us, to_us
 from slotengine.core.time.schedule import Schedule
 from slotengine.testing import SimClock, attach, strategies
 from slotengine.testing.internal import strategies as ledger_strategies
-from slotengine.testing.internal.actions import is_series, with_uids
+from slotengine.testing.internal.actions import is_series, requests_of, with_uids
 from slotengine.testing.internal.engine_calls import in_engine
 from slotengine.testing.internal.naive_calls import in_model
 from slotengine.testing.internal.naive_configuration import number_settings
@@ -90,6 +90,8 @@ def test_an_engine_answers_as_the_model_does(backend: str, life: list[tuple[int,
 
 def test_commands_do_all_there_is_to_do() -> None:
     commands = ledger_strategies.commands(UNITS, ["a", "b"])
+    requested = some(commands, lambda one: any(each.requested for each in requests_of(one)))
+    assert isinstance(requested, Reserve)
     for kind in set(ledger_strategies.KINDS):
         some(commands, lambda one, kind=kind: isinstance(one, kind))  # type: ignore[misc]
     for mode in Mode:

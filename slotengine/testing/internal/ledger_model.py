@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Demand
+from slotengine.core.ledger.reservation import Demand, State
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.offer.booking_rules import SlotRequest
 from slotengine.core.offer.event_type import EventType
@@ -24,6 +24,7 @@ from slotengine.testing.internal.actions import (
     with_uids,
 )
 from slotengine.testing.internal.naive_calls import in_model
+from slotengine.testing.internal.naive_clients import NaiveSession
 from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.observed import ObservedReservation
 
@@ -36,6 +37,8 @@ class LedgerState(NamedTuple):
     opened: tuple[tuple[Any, int], ...] = ()
     demands: tuple[tuple[str, Demand], ...] = ()
     lapses: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+    wanted: tuple[tuple[str, Proposal], ...] = ()
+    sessions: tuple[tuple[bytes, NaiveSession], ...] = ()
 
 
 class LedgerModel:
@@ -70,7 +73,8 @@ class LedgerModel:
         naive.lapses = {holder: list(theirs) for holder, theirs in state.lapses}
         naive.known = {one.uid: one for one in state.known}
         naive.keys, naive.opened = dict(state.keys), dict(state.opened)
-        naive.demands = dict(state.demands)
+        naive.demands, naive.wanted = dict(state.demands), dict(state.wanted)
+        naive.sessions = dict(state.sessions)
         action: Action = call.what
         if call.answered_at is NEVER_ANSWERED:
             in_model(naive, with_uids(action, None, f"unknown-{call.asked_at}"), call.now)
@@ -84,6 +88,12 @@ class LedgerModel:
             tuple(sorted(naive.opened.items(), key=repr)),
             tuple((uid, naive.demands[uid]) for uid in sorted(naive.known)),
             tuple(sorted((holder, tuple(theirs)) for holder, theirs in naive.lapses.items())),
+            tuple(
+                (uid, naive.wanted[uid])
+                for uid, one in sorted(naive.known.items())
+                if one.state is State.REQUESTED
+            ),
+            tuple(sorted(naive.sessions.items())),
         )
 
     def text(self, call: RecordedCall) -> str:
@@ -105,6 +115,9 @@ class LedgerModel:
         key = getattr(action, "key", None)
         if key is not None:
             yield "key", key
+        client = getattr(action, "client", None)
+        if client is not None:
+            yield "session", client.session
         uid = getattr(action, "uid", "")
         if uid:
             yield "uid", uid

@@ -41,6 +41,7 @@ from slotengine.core.ledger.config import (
     Retire,
     SettingChange,
 )
+from slotengine.core.ledger.expiry import PENDING
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import Quota
@@ -150,7 +151,7 @@ def commands(
         Reserve: reserves(resources, last=last),
         Adopt: st.builds(Adopt, request.map(_as_it_stands), no_uid),
         Move: moves(resources, uid, last=last),
-        Extend: st.builds(Extend, uid, ttls, versions),
+        Extend: st.builds(Extend, uid, ttls | st.just(PENDING), versions),
         Confirm: st.builds(Confirm, uid, st.booleans(), versions, st.booleans()),
         Release: st.builds(Release, uid, versions),
         Cancel: st.builds(Cancel, uid, versions),
@@ -203,9 +204,12 @@ def _as_it_stands(request: Proposal) -> Proposal:
 def reserves(draw: st.DrawFn, resources: Mapping[str, int], *, last: int = 10) -> Reserve:
     """Commands that hold one thing, all or each of several, or any of several."""
     mode = draw(st.sampled_from((ONE, ONE, ONE, ONE, ALL, EACH, ANY)))
+    requested = draw(st.sampled_from((False, False, False, True)))
     if mode is ONE:
-        return Reserve((draw(proposals(resources, last=last)),), ())
+        return Reserve((draw(proposals(resources, last=last))._replace(requested=requested),), ())
     several = draw(_several(resources, last))
+    if mode is not ANY:
+        several = (several[0]._replace(requested=requested), *several[1:])
     if mode is ALL and draw(st.booleans()):
         several = in_series(several)
     if mode is not ANY:
