@@ -115,6 +115,8 @@ def _carry_out(state: LedgerState, changes: Changes) -> None:
             raise ReplayError(change.seq, f"the change after {state.seq} must come next")
         elif change.at < state.now:
             raise ReplayError(change.seq, "was made before the change that comes before it")
+        elif change.at > LAST_US:
+            raise ReplayError(change.seq, "was made beyond the calendar")
         check(state, change)
         apply(state, change)
     if in_snapshot:
@@ -385,6 +387,7 @@ def _check_begun(state: LedgerState, change: SnapshotBegun) -> None:
     untouched = state.seq == 0 and state.configuration.edition == 0 and not state.entries
     _require(seq, untouched, "a snapshot is for an empty ledger, with nothing configured")
     _require(seq, seq >= 0, "a snapshot must be of a number from 0")
+    _require(seq, change.at <= LAST_US, "was made beyond the calendar")
     right = state.serial <= change.serial < MOST_SERIAL and change.expired >= 0
     _require(seq, right, "counts nothing that can be")
 

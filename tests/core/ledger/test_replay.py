@@ -66,7 +66,7 @@ from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand, Seats, State
 from slotengine.core.ledger.terms import Terms
-from slotengine.core.time.instant import MINUTE
+from slotengine.core.time.instant import LAST_US, MINUTE
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.core.time.schedule_text import schedule_text
 from slotengine.errors import InvalidField, ReplayError, SlotTaken
@@ -502,6 +502,7 @@ NEXT: dict[str, Callable[[int], Any]] = {
     "comes next": lambda seq: Released(seq + 1, 200, "f", 2),
     "came again": lambda seq: Released(seq - 1, 200, "f", 2),
     "before the change": lambda seq: Released(seq, 149, "f", 2),
+    "beyond the calendar": lambda seq: Released(seq, LAST_US + 1, "f", 2),
     "no change in a step": lambda seq: ("released", "f"),
     "no change in a step: ReservationKept": lambda seq: HELD._replace(seq=seq, at=200, uid="x"),
     "an empty ledger": lambda seq: SnapshotBegun(seq, 200, 9, 0, 0),
@@ -708,6 +709,7 @@ LAPSES = LapsesKept(7, 5, "ada", 1, 4, 3, 0, (), 0)
         ("number from 0", (BEGUN._replace(seq=-1),)),
         ("an empty ledger", (BEGUN, BEGUN)),
         ("an empty ledger", (BEGUN._replace(seq=0), ROOM._replace(seq=0), BEGUN)),
+        ("beyond the calendar", (BEGUN._replace(at=LAST_US + 1),)),
         ("counts nothing", (BEGUN._replace(expired=-1),)),
         ("counts nothing", (BEGUN._replace(serial=2**53),)),
         ("no part of this snapshot", (BEGUN, ROOM._replace(seq=8))),
