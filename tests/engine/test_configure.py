@@ -28,6 +28,7 @@ from slotengine import (
     SlotTaken,
     StaleSetting,
     StillTaken,
+    UnknownEventType,
     minutes,
 )
 from slotengine.testing import SimClock
@@ -112,6 +113,36 @@ async def test_who_waits_gets_the_places_that_are_added(engine: SlotEngine) -> N
         await engine.configure([Put(Kind.RESOURCE, "room", ResourceConfig(3))])
     assert sorted(given) == ["anna", "ben"]
     assert engine.settings(Kind.RESOURCE)[0] == engine.setting(Kind.RESOURCE, "room")
+
+
+@pytest.mark.anyio
+async def test_who_waits_for_an_event_type_that_is_removed_is_told(engine: SlotEngine) -> None:
+    await engine.configure(
+        [
+            Put(Kind.EVENT_TYPE, name, EventType(id=name, length=HALF_HOUR, all_of=["room"]))
+            for name in ("talk", "chat")
+        ]
+    )
+    hold = await engine.reserve("room", START, HALF_HOUR)
+    told: list[str] = []
+
+    async def wait(event_type: str) -> None:
+        try:
+            await engine.reserve_slot(event_type, START, wait=minutes(4))
+        except UnknownEventType as error:
+            told.append(error.event_type)
+        else:
+            told.append("held")
+
+    async with anyio.create_task_group() as tasks:
+        for name in ("talk", "chat"):
+            tasks.start_soon(wait, name)
+            await anyio.wait_all_tasks_blocked()
+        await engine.configure([Remove(Kind.EVENT_TYPE, "talk")])
+        await anyio.wait_all_tasks_blocked()
+        assert told == ["talk"]
+        await engine.release(hold.uid)
+    assert told == ["talk", "held"]
 
 
 @pytest.mark.anyio

@@ -107,6 +107,7 @@ from slotengine.errors import (
     SlotError,
     SlotTaken,
     StaleVersion,
+    UnknownEventType,
     UnknownReservation,
     WrongState,
 )
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from slotengine.core.ledger.holders import Holders
     from slotengine.core.ledger.proposal import StartRule
     from slotengine.core.ledger.state import LedgerState
+    from slotengine.core.ledger.waitlist import Waiting
 
 Placed = TypeVar("Placed")
 
@@ -159,7 +161,7 @@ def decide_reserve(state: LedgerState, command: Reserve, now: int, ticket: int) 
 
 def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> Decision:
     if ticket in state.waiting:
-        command = _without_lost_limits(state, command)
+        command = _as_configured(state, command, state.waiting[ticket])
     (proposal,), (uid,) = command.requests, command.uids
     if uid.__class__ is not str or not uid or uid in state.entries:
         check_uid(state, uid, now)
@@ -187,9 +189,14 @@ def _decide_one(state: LedgerState, command: Reserve, now: int, ticket: int) -> 
     return Decision((*expired, change), (uid,))
 
 
-def _without_lost_limits(state: LedgerState, command: Reserve) -> Reserve:
-    """Return a command that waited without the limits that went meanwhile."""
+def _as_configured(state: LedgerState, command: Reserve, waiting: Waiting) -> Reserve:
+    """Return a command that waited without the limits that went meanwhile.
+
+    Raises `UnknownEventType` if its event type went.
+    """
     (proposal,) = command.requests
+    if waiting.is_gone:
+        raise UnknownEventType(proposal.event_type or "")
     limits = tuple(one for one in proposal.limits if one.resource in state.occupancy.limits)
     return command._replace(requests=(proposal._replace(limits=limits),))
 

@@ -40,7 +40,7 @@ from slotengine.core.ledger.changes import (
     Released,
     Reserved,
 )
-from slotengine.core.ledger.config import Configured
+from slotengine.core.ledger.config import EVENT_TYPE, Configured
 from slotengine.core.ledger.expiry import NEVER
 from slotengine.core.ledger.proposal import Pool, Proposal
 from slotengine.core.ledger.quota import stricter
@@ -75,7 +75,7 @@ class Waiting:
     says whether it is to be tried.
     """
 
-    __slots__ = ("command", "places", "ready", "ticket", "until", "watched")
+    __slots__ = ("command", "is_gone", "places", "ready", "ticket", "until", "watched")
 
     def __init__(self, ticket: int, command: Reserve, until: int) -> None:
         self.ticket = ticket
@@ -85,6 +85,8 @@ class Waiting:
         self.places = list(dict.fromkeys(Place(*claim[:3]) for claim in request.all_claims()))
         self.watched = [Place(*claim[:3]) for claim in request.limits] + _session_of(request)
         self.ready = False
+        self.is_gone = False
+        """Whether its event type was removed."""
 
     @property
     def request(self) -> Proposal:
@@ -294,8 +296,19 @@ class Waitlist:
                     self.free(_session_of(entries[change.uid]))
                 case Released() | Cancelled() | Expired() | Reinstated():
                     self.free(_places_of(entries[change.uid]))
-                case Configured() | BusyImported() | Forgotten():
+                case Configured():
+                    self._note_removed(change)
                     self.free_all()
+                case BusyImported() | Forgotten():
+                    self.free_all()
+
+    def _note_removed(self, change: Configured) -> None:
+        """Note whose event type is removed: O(n), if any is."""
+        settings = (one for one in change.settings if one.kind is EVENT_TYPE)
+        removed = {one.id for one in settings if one.value is None}
+        for waiting in self.by_ticket.values() if removed else ():
+            if waiting.request.event_type in removed:
+                waiting.is_gone = True
 
     def free(self, places: Iterable[Place]) -> None:
         """Make ready what is first in a queue for any of these places, and all that watch one.
