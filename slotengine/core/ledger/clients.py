@@ -41,6 +41,9 @@ WINDOW: Final = 1024
 SESSION_LENGTH: Final = 16
 """How many bytes name a session: eight for the time of its opening, the others random."""
 
+MOST_NUMBER: Final = 2**53
+"""The numbers of commands are below: so each is exact wherever it is written."""
+
 RANDOM_LENGTH: Final = SESSION_LENGTH - 8
 
 
@@ -216,6 +219,8 @@ def _check(command_id: CommandId) -> None:
         raise InvalidField(
             "number", f"and awaited must be whole numbers from 0, not {number!r} and {awaited!r}"
         )
+    if number >= MOST_NUMBER:
+        raise InvalidField("number", f"must be below {MOST_NUMBER}; open another session")
     if not awaited <= number < awaited + WINDOW:
         raise InvalidField(
             "awaited",

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from slotengine.core.ledger.clients import (
     IDLE,
+    MOST_NUMBER,
     WINDOW,
     Answer,
     Clients,
@@ -117,6 +118,7 @@ def test_the_same_is_known_from_what_was_recorded() -> None:
         (CommandId(SESSION, True, 0), "number"),
         (CommandId(SESSION, 0, 0.0), "number"),  # type: ignore[arg-type]
         (CommandId(SESSION, 0, -1), "number"),
+        (CommandId(SESSION, MOST_NUMBER, MOST_NUMBER), "number"),
         (CommandId(SESSION, 0, 1), "awaited"),
         (CommandId(SESSION, WINDOW, 0), "awaited"),
     ],
@@ -125,6 +127,10 @@ def test_what_is_no_command_id(command_id: CommandId, field: str) -> None:
     with pytest.raises(InvalidField) as caught:
         Clients().find(command_id, OPENED)
     assert caught.value.field == field
+
+
+def test_the_highest_number_is_the_last() -> None:
+    assert Clients().find(CommandId(SESSION, MOST_NUMBER - 1, MOST_NUMBER - 1), OPENED) is None
 
 
 def test_the_opening_of_a_session_can_be_read() -> None:
