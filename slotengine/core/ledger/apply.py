@@ -266,8 +266,8 @@ def apply_key_kept(state: LedgerState, change: KeyKept) -> None:
 
 
 def apply_lapses_kept(state: LedgerState, change: LapsesKept) -> None:
-    assert state.holders is not None
-    state.holders.restore(change)
+    if state.holders is not None and state.holders.counts_lapses():  # as the terms are now
+        state.holders.restore(change)
 
 
 # --- Parts -----------------------------------------------------------------------------------

@@ -743,7 +743,6 @@ LAPSES = LapsesKept(7, 5, "ada", 1, 4, 3, 0, (), 0)
         ("been used later", (BEGUN, KEY._replace(made=6))),
         ("digest must be", (BEGUN, KEY._replace(digest=None))),
         ("before another", (BEGUN, ANSWERED, ANSWERED._replace(at=4, command_id=OTHER))),
-        ("counts lapses", (BEGUN, LAPSES)),
     ],
 )
 def test_a_snapshot_is_checked(problem: str, step: Changes) -> None:
@@ -764,6 +763,14 @@ def test_the_lapses_of_a_snapshot_are_checked(problem: str, lapses: LapsesKept) 
     with pytest.raises(ReplayError, match=problem):
         Ledger(TERMS).replay([(BEGUN, lapses)])
     Ledger(TERMS).replay([(BEGUN, LAPSES._replace(pending=((3, 3), (4, 3))))])
+
+
+@pytest.mark.parametrize("most", [None, 9])
+def test_lapses_are_no_matter_where_the_terms_are_others_now(most: int | None) -> None:
+    ledger = Ledger(Terms(shortest_ttl=1, max_holds=most))
+    ledger.replay([(BEGUN, ROOM, LAPSES)])
+    ledger.check_invariants()
+    assert ledger.state.holders is None or not ledger.state.holders.records
 
 
 def test_a_key_of_another_reservation_with_the_same_uid_is_not_taken_for_its_own() -> None:
