@@ -449,14 +449,22 @@ def _checked_document(document: Document) -> Document:
     for name, text in (("body", body), ("secret", "" if secret is None else secret)):
         if not isinstance(text, str):
             raise InvalidField(name, f"of a document must be text, not a {type(text).__name__}")
-        try:
-            size += len(text.encode())
-        except UnicodeEncodeError:
-            raise InvalidField(name, "of a document must have no lone surrogates") from None
+        written = _written(text)
+        if written is None:
+            raise InvalidField(name, "of a document must have no lone surrogates")
+        size += len(written)
     if size > LONGEST_DOCUMENT:
         problem = f"and secret must be at most {LONGEST_DOCUMENT} bytes in UTF-8, not {size}"
         raise InvalidField("body", problem)
     return document
+
+
+def _written(text: str) -> bytes | None:
+    """Return a text in UTF-8, or None; no error, because that would have the text with it."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return None
 
 
 def _unknown(key: Key) -> InvalidRequest:

@@ -639,6 +639,15 @@ def test_of_a_retired_event_type_nothing_new_can_be_had() -> None:
     ledger.check_invariants()
 
 
+def test_no_error_has_a_secret_with_it() -> None:
+    """Not even as what it was raised in the handling of."""
+    ledger = configured(ROOM)
+    hook = Put(Kind.DOCUMENT, "hook", Document("body", "s3cret \ud800"), collection="hooks")
+    with pytest.raises(InvalidField, match="secret of a document must have no lone") as caught:
+        ledger.configure([hook], now=0)
+    assert caught.value.__context__ is None
+
+
 # --- Limits ---------------------------------------------------------------------------------------
 
 
