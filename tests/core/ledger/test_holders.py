@@ -51,6 +51,17 @@ def proposal(length: int = 10, resource: str = "hall") -> Proposal:
     return Proposal(0, length, (Claim(resource, 0, length),), 10, "h")
 
 
+def test_a_question_counts_what_holders_have_and_keeps_no_counts() -> None:
+    ledger = Ledger(Terms(shortest_ttl=1))
+    ledger.add_resource("hall", capacity=9)
+    hold(ledger, "a", 0)
+    one = proposal()._replace(quota=Quota(holds=1))
+    assert not ledger.is_free(one, now=0)
+    assert ledger.is_free(one._replace(quota=Quota(holds=2)), now=0)
+    assert ledger.is_free(one, now=10)
+    assert ledger.state.holders is None
+
+
 def test_only_so_many_holds() -> None:
     ledger = ledger_with(max_holds=2)
     hold(ledger, "a", 0)
