@@ -107,6 +107,7 @@ from slotengine.errors import (
     OutsideHours,
     Refused,
     Retired,
+    SlotError,
     SlotTaken,
     UnknownReservation,
     UnknownResource,
@@ -959,7 +960,7 @@ class Ledger:
             return False
         try:
             decide(state, waiting.command._replace(wait=None), state.now, waiting.ticket)
-        except Refused:
+        except SlotError:
             return False
         return True
 

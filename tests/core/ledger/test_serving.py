@@ -511,6 +511,18 @@ def test_a_repeat_of_a_client_waits_in_the_place_of_the_first(ledger: Ledger) ->
     assert ledger.step(command, 4).answers == ("b",)
 
 
+def test_a_command_that_its_client_awaits_no_more_gets_nothing(ledger: Ledger) -> None:
+    hold(ledger, "a", slot(10, 20))
+    session = session_id(0, bytes(8))
+    command = Reserve((slot(10, 20),), ("b",), wait=90, client=CommandId(session, 1, 1))
+    ledger.step(command, 1)
+    ledger.step(Reserve((slot(30, 40),), ("c",), client=CommandId(session, 2, 2)), 2)
+    ledger.check_invariants()
+    ledger.step(Release("a"), 3)
+    assert served(ledger, 3) == [InvalidField]
+    assert ledger.get("b", now=3) is None
+
+
 def test_a_client_waits_no_longer_than_its_session_lasts(ledger: Ledger) -> None:
     hold(ledger, "a", slot(10, 20, ttl=1000))
     ledger.step(Confirm("a"), 0)
