@@ -468,10 +468,14 @@ class SlotEngine:
                 seats=seats, holder=holder, key=key, quota=quota,
                 extra=extra_of(metadata or {}, details, tags), requested=requested,
             )  # fmt: skip
-            made = local.repeated(command_id)
-            if made is not None:
-                return made
-            entry = local.service.made_with_key(wanted, now=local.look())
+            try:
+                made = local.repeated(command_id)
+                if made is not None:
+                    return made
+                entry = local.service.made_with_key(wanted, now=local.look())
+            except Refused:
+                local.refused += 1
+                raise
             if entry is not None:
                 return local.answer(entry)
             proposal = local.service.prepare(wanted, now=local.look())

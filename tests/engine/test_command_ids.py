@@ -247,11 +247,12 @@ async def test_a_late_repeat_is_refused(engine: SlotEngine, clock: SimClock) -> 
             lambda: engine.reserve("room", START, HALF_HOUR, command_id=command_id),
             lambda: engine.confirm(hold.uid, if_still_free=True, command_id=command_id),
             lambda: engine.reserve_slot("talk", START, command_id=command_id),
+            lambda: engine.reserve_slot("talk", START, wait=HALF_HOUR, command_id=command_id),
         ]
         for call in calls:
             with pytest.raises(SessionExpired):
                 await call()
-        assert engine.statistics().refused == 2  # of those that would reserve
+        assert engine.statistics().refused == 3  # of those that would reserve
     assert engine.statistics().held == 0
 
 

@@ -47,7 +47,7 @@ def once(
     seen = _all_there_is(naive)
     answer = do(before or ())
     if _all_there_is(naive) != seen:
-        _remember(naive, command_id, before or (), answer)
+        remember(naive, command_id, before or (), answer)
     return answer
 
 
@@ -57,14 +57,19 @@ def ends_at(naive: NaiveLedger, session: bytes) -> int:
     return (opened_at(session) if known is None else known.latest) + IDLE
 
 
+def check_session(naive: NaiveLedger, session: bytes) -> None:
+    """Raise `SessionExpired` if a session has ended."""
+    if ends_at(naive, session) <= naive.now:
+        raise SessionExpired(session)
+
+
 def outcome_of(naive: NaiveLedger, command_id: CommandId) -> Outcome | None:
     """Return what came of a command before, or None.
 
     Raises `SessionExpired`, or `InvalidField` for one whose answer is awaited no longer.
     """
     name, number, _ = command_id
-    if ends_at(naive, name) <= naive.now:
-        raise SessionExpired(name)
+    check_session(naive, name)
     known = naive.sessions.get(name)
     if known is None:
         return None
@@ -89,7 +94,8 @@ def _all_there_is(naive: NaiveLedger) -> object:
     return dict(naive.known), naive.edition, dict(naive.imported)
 
 
-def _remember(naive: NaiveLedger, command_id: CommandId, before: Outcome, answer: object) -> None:
+def remember(naive: NaiveLedger, command_id: CommandId, before: Outcome, answer: object) -> None:
+    """Remember what came of a command, of which some came of it ``before``, if anything did."""
     answers = answer if isinstance(answer, list) else [answer]
     uids = [one.uid if isinstance(one, ObservedReservation) else None for one in answers]
     if not any(uids):  # a change of the configuration answers with settings

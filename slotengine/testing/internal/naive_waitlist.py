@@ -36,6 +36,7 @@ from slotengine.errors import (
     SlotTaken,
     TooManyWaiting,
 )
+from slotengine.testing.internal.naive_clients import check_session, ends_at
 from slotengine.testing.internal.naive_ledger import NO_QUOTA, NaiveLedger
 from slotengine.testing.internal.observed import COMPARABLE, ObservedReservation, describe
 
@@ -51,6 +52,7 @@ class WaitlistEntry(Generic[Caller]):
     proposal: Proposal
     until: int
     check: Check
+    session: bytes | None = None
 
 
 class NaiveWaitlist(Generic[Caller]):
@@ -81,11 +83,12 @@ class NaiveWaitlist(Generic[Caller]):
         check: Check = None,
         last: int = LAST_US,
         uid: str | None = None,
+        session: bytes | None = None,
     ) -> ObservedReservation | None:
         """Return the reservation that a new caller gets at once; None if it waits.
 
-        The uid is ``uid``, or the caller's name.  It waits until ``last`` at most.
-        Raises the refusal, such as `TooManyWaiting`.
+        The uid is ``uid``, or the caller's name.  It waits until ``last`` at most, and no
+        longer than its ``session``.  Raises the refusal, such as `TooManyWaiting`.
         """
         try:
             return self._naive.reserve(proposal, uid or str(caller), now, check)
@@ -105,7 +108,9 @@ class NaiveWaitlist(Generic[Caller]):
             raise QuotaExceeded("waits", most, theirs, None)
         if len(self._waiting) >= self._most:
             raise TooManyWaiting(self._most)
-        self._waiting.append(WaitlistEntry(caller, proposal, until, check))
+        if session is not None:
+            until = min(until, ends_at(self._naive, session) - 1)
+        self._waiting.append(WaitlistEntry(caller, proposal, until, check, session))
         return None
 
     def give_up(self, caller: Caller) -> None:
@@ -160,6 +165,8 @@ class NaiveWaitlist(Generic[Caller]):
         proposal = one.proposal._replace(limits=limits)  # some may be gone since
         with self._turn_of(i):
             try:
+                if one.session is not None:
+                    check_session(self._naive, one.session)
                 return self._naive.reserve(proposal, uid, self._naive.now, one.check)
             except COMPARABLE as error:
                 if last or not _may_pass(error):

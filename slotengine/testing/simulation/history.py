@@ -11,7 +11,7 @@ from typing import Final
 
 from slotengine.core.ledger.commands import ImportBusy, Replace, Reserve
 from slotengine.core.ledger.quota import Quota
-from slotengine.testing.internal.actions import ReserveSlot, requests_of, with_requests
+from slotengine.testing.internal.actions import ReserveSlot, requests_of, waits, with_requests
 from slotengine.testing.simulation.clients import Client, span
 from slotengine.testing.simulation.sent_calls import can_be_numbered
 from slotengine.testing.simulation.steps import (
@@ -100,7 +100,7 @@ def _with_quotas(step: Step, random: Random) -> Step:
 
 def _with_ids(step: Step, random: Random) -> list[Step]:
     """Number some of the calls, and repeat some of these: soon, or too late."""
-    if not isinstance(step, Call) or not can_be_numbered(step.action):
+    if not isinstance(step, Call) or not can_be_numbered(step.action) or waits(step.action):
         return [step]
     if random.random() > 0.3:
         return [step]

@@ -22,7 +22,6 @@ from slotengine.core.time.instant import duration_us
 from slotengine.testing.internal.actions import (
     AboutOne,
     Action,
-    Answer,
     ForgetBookings,
     MoveSlot,
     MoveTo,
@@ -35,7 +34,7 @@ from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.simulation.probe import probe
 from slotengine.testing.simulation.quiesce import quiesce
 from slotengine.testing.simulation.run import Run
-from slotengine.testing.simulation.sent_calls import SentCalls, fits_only_now
+from slotengine.testing.simulation.sent_calls import fits_only_now
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
     ORIGIN,
@@ -94,7 +93,6 @@ class Player:
         self._waiting = WaitingCalls(self.run)
         self._life = Crash()  # says what the next engine is like
         self._parked: list[ParkedCall] = []
-        self._sent = SentCalls(self.run)
 
     async def play(self) -> None:
         """Play all steps, then stop all faults and see everything end.
@@ -168,7 +166,7 @@ class Player:
     async def _(self, step: Call) -> None:
         run, action = self.run, self._resolved(step)
         if action is not None and step.numbered:
-            action = self._sent.numbered(step.client, action)
+            action = run.sent.numbered(step.client, action)
         if action is None:
             run.note(step, "nothing to do")
         elif isinstance(action, Reserve | ReserveSlot) and action.wait is not None:
@@ -176,24 +174,26 @@ class Player:
         elif step.mode is CallMode.PARKED and not fits_only_now(action):
             await self._park(step, action)
         elif step.mode is CallMode.AT_ONCE:
-            self._answered(step, action, in_local_engine(run.engine.local, action))
+            run.answered(step, action, in_local_engine(run.engine.local, action))
         else:
-            self._answered(step, action, await in_engine(run.engine, action))
+            run.answered(step, action, await in_engine(run.engine, action))
 
     @_do.register
     async def _(self, step: Repeat) -> None:
-        run, action = self.run, self._sent.again(step.client, step.nth)
+        run, action = self.run, self.run.sent.again(step.client, step.nth)
         if action is None:
             run.note(step, "nothing to do")
+        elif isinstance(action, Reserve | ReserveSlot) and action.wait is not None:
+            await self._waiting.call(step, action)
         elif step.mode is CallMode.AT_ONCE:
-            self._answered(step, action, in_local_engine(run.engine.local, action))
+            run.answered(step, action, in_local_engine(run.engine.local, action))
         else:
-            self._answered(step, action, await in_engine(run.engine, action))
+            run.answered(step, action, await in_engine(run.engine, action))
 
     @_do.register
     async def _(self, step: JumpToExpiry) -> None:
         self.run.note(step)
-        moment = self._sent.session_ends_at(step.client)
+        moment = self.run.sent.session_ends_at(step.client)
         if moment is not None:
             self.run.set_clock(moment + step.off)
 
@@ -311,12 +311,6 @@ class Player:
         ttl = one.created + life - max(self.run.clock.now(), self.run.naive.now) + action.off
         return MoveTo(one.uid, one.start, ttl=ttl) if action.moving else Extend(one.uid, ttl)
 
-    def _answered(self, call: Call | Repeat, action: Action, answer: Answer) -> None:
-        """Compare an answer, and let the client know unless it is lost."""
-        self.run.answered(call, action, answer)
-        if call.mode is not CallMode.LOST:
-            self._sent.learned(call.client, action)
-
     async def _park(self, call: Call, action: Action) -> None:
         run = self.run
         parked = ParkedCall(anyio.CancelScope(), anyio.Event(), anyio.Event())
@@ -326,7 +320,7 @@ class Player:
             PARKED.set(parked.go_on)
             with run.errors_kept(), parked.scope:
                 started.set()
-                self._answered(call, action, await in_engine(run.engine, action))
+                run.answered(call, action, await in_engine(run.engine, action))
             parked.done.set()
 
         self._parked.append(parked)

@@ -18,6 +18,7 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
+from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.commands import ImportBusy, Replace, Reserve
 from slotengine.core.ledger.reservation import State
 from slotengine.core.time.instant import from_us, to_us
@@ -41,6 +42,7 @@ from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.internal.naive_waitlist import NaiveWaitlist
 from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.simulation.listener import Listener
+from slotengine.testing.simulation.sent_calls import SentCalls
 from slotengine.testing.simulation.steps import (
     EVENT_TYPES,
     FIRST,
@@ -109,12 +111,18 @@ class Run:
         """All uids that may belong to reservations."""
         self.failed: Exception | None = None
         """The first error in any task."""
+        self.sent = SentCalls(self.naive, self.clock, self._waiting_ids)
         self._numbers = count(1)
         self._known: dict[int, list[str]] = {}  # the uids that each client knows
         self._refused = 0
         # What a crash may take back: the number of steps, and how to restore the naive ledger.
         self._checkpoints: list[tuple[int, Callable[[], None]]] = []
         self.checkpoint(acknowledged=True)
+
+    def _waiting_ids(self) -> list[CommandId]:
+        """Return the ids of the calls that wait, of those that have one."""
+        ids = [one.caller.action.client for one in self.waitlist]
+        return [one for one in ids if one is not None]
 
     def begin(self, engine: SlotEngine) -> None:
         """Go on with another engine, that was just started."""
@@ -202,7 +210,7 @@ class Run:
         """Compare an answer, just given, with the naive ledger's, and let the client know."""
         expected = in_model(self.naive, with_uids(action, answer), self.clock.now())
         self.compare_answer(call, action, answer, expected)
-        self.checkpoint(acknowledged=self.learn(call, answer))
+        self.checkpoint(acknowledged=self.learn(call, action, answer))
 
     def compare_answer(
         self, call: Call | Repeat, action: Action, answer: Answer, expected: Answer
@@ -216,10 +224,11 @@ class Run:
                 "answer", f"{text(action, SCALE)}: {difference(answer, expected)}"
             )
 
-    def learn(self, call: Call | Repeat, answer: Answer) -> bool:
+    def learn(self, call: Call | Repeat, action: Action, answer: Answer) -> bool:
         """Let a client know its answer, and return whether it does."""
         if call.mode is CallMode.LOST:
             return False
+        self.sent.learned(call.client, action)
         known = self._known.setdefault(call.client, [])
         known += [uid for uid in uids_in(answer) if uid not in known]
         return True

@@ -7,14 +7,16 @@ has said that it awaits the answer no longer, or if the session has ended.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 from slotengine.core.ledger.clients import CommandId, session_id
+from slotengine.engine.clock import Clock
 from slotengine.engine.command_ids import USED_FOR
 from slotengine.errors import InvalidField, SessionExpired
 from slotengine.testing.internal.actions import Action, Identified, MoveSlot, MoveTo, ReserveSlot
 from slotengine.testing.internal.naive_clients import ends_at, outcome_of
-from slotengine.testing.simulation.run import Run
+from slotengine.testing.internal.naive_ledger import NaiveLedger
 from slotengine.testing.simulation.steps import Fitted, ForgetUpTo
 
 
@@ -39,8 +41,15 @@ class Client:
 class SentCalls:
     """The numbered calls of all clients of a run."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(
+        self,
+        naive: NaiveLedger,
+        clock: Clock,
+        waiting: Callable[[], Collection[CommandId]],
+    ) -> None:
+        self._naive = naive
+        self._clock = clock
+        self._waiting = waiting
         self._clients: dict[int, Client] = {}
 
     def numbered(self, number: int, action: Action) -> Action:
@@ -48,7 +57,7 @@ class SentCalls:
         if not isinstance(action, Identified):
             return action
         client = self._clients.setdefault(number, Client())
-        now = max(self._run.clock.now(), self._run.naive.now)
+        now = max(self._clock.now(), self._naive.now)
         if not client.session or now >= client.opened + USED_FOR:
             random = number.to_bytes(4, "big") + len(client.sent).to_bytes(4, "big")
             client.opened, client.session = now, session_id(now, random)
@@ -75,9 +84,11 @@ class SentCalls:
 
     def _can_be_repeated(self, sent: Sent) -> bool:
         command_id, action = sent
-        self._run.naive.at(self._run.clock.now())
+        if command_id in self._waiting():
+            return False
+        self._naive.at(self._clock.now())
         try:
-            done = outcome_of(self._run.naive, command_id) is not None
+            done = outcome_of(self._naive, command_id) is not None
         except (SessionExpired, InvalidField):
             return True
         return done or not fits_only_now(action)
@@ -85,14 +96,14 @@ class SentCalls:
     def session_ends_at(self, number: int) -> int | None:
         """Return when the session of a client's latest call ends."""
         client = self._clients.get(number)
-        return None if client is None else ends_at(self._run.naive, client.session)
+        return None if client is None else ends_at(self._naive, client.session)
 
 
 def can_be_numbered(action: Action | Fitted) -> bool:
     """Return whether an action can have a command id."""
     if isinstance(action, Fitted):
         return not isinstance(action, ForgetUpTo)
-    return isinstance(action, Identified) and getattr(action, "wait", None) is None
+    return isinstance(action, Identified)
 
 
 MOVES: Final = (MoveTo, MoveSlot)

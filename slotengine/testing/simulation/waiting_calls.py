@@ -21,10 +21,11 @@ from slotengine.testing.internal.actions import (
 )
 from slotengine.testing.internal.engine_calls import in_engine, observed
 from slotengine.testing.internal.naive_calls import wanted
+from slotengine.testing.internal.naive_clients import Outcome, once, remember
 from slotengine.testing.internal.naive_waitlist import WaitlistEntry
 from slotengine.testing.internal.observed import ObservedReservation, outcome
 from slotengine.testing.simulation.run import Run
-from slotengine.testing.simulation.steps import SCALE, Call, GiveUp
+from slotengine.testing.simulation.steps import SCALE, Call, GiveUp, Repeat
 from slotengine.testing.simulation.transcript import difference, text
 from slotengine.testing.watch import InvariantBroken
 
@@ -32,7 +33,7 @@ from slotengine.testing.watch import InvariantBroken
 class Caller:
     """A call that may have to wait, and its answer."""
 
-    def __init__(self, call: Call, action: Reserve | ReserveSlot) -> None:
+    def __init__(self, call: Call | Repeat, action: Reserve | ReserveSlot) -> None:
         self.call = call
         self.action = action
         self.scope = anyio.CancelScope()
@@ -87,7 +88,7 @@ class WaitingCalls:
 
     # --- Calling and giving up -------------------------------------------------------------
 
-    async def call(self, call: Call, action: Reserve | ReserveSlot) -> None:
+    async def call(self, call: Call | Repeat, action: Reserve | ReserveSlot) -> None:
         """Make a call; compare its answer if it has one at once, else let it wait."""
         run, caller = self._run, Caller(call, action)
         waitlist = run.engine.waitlist
@@ -101,7 +102,7 @@ class WaitingCalls:
         if caller.done.is_set():
             self._callers.remove(caller)
             run.compare_answer(call, action, caller.answer, expected)
-            run.checkpoint(acknowledged=run.learn(call, caller.answer))
+            run.checkpoint(acknowledged=run.learn(call, action, caller.answer))
         elif expected is not None:
             raise InvariantBroken("waits", f"{caller}, though there is an answer: {text(expected)}")
         else:
@@ -116,13 +117,18 @@ class WaitingCalls:
 
     def _expected(self, caller: Caller) -> Answer:
         """Return the answer that the call must have at once, or None if it must wait."""
-        run, action = self._run, caller.action
-        proposal, check, last = wanted(run.naive, action)
+        run, action, client = self._run, caller.action, caller.action.client
         uid = next(iter(uids_in(caller.answer)), "new")
         wait, now = action.wait or 0, run.clock.now()
-        return without_limits(
-            outcome(lambda: run.waitlist.ask(caller, proposal, wait, now, check, last, uid))
-        )
+
+        def ask(_: Outcome = ()) -> object:
+            proposal, check, last = wanted(run.naive, action)
+            session = None if client is None else client.session
+            return run.waitlist.ask(caller, proposal, wait, now, check, last, uid, session)
+
+        if client is None:
+            return without_limits(outcome(ask))
+        return without_limits(outcome(lambda: once(run.naive, client, action, now, ask)))
 
     async def give_up(self, step: GiveUp) -> None:
         """Cancel a waiting call, now or when it is served."""
@@ -179,15 +185,18 @@ class WaitingCalls:
                 )
             if caller is not self._order.pop(0):
                 raise InvariantBroken("waits", f"{caller}, while others are served")
-            doomed = caller is self._doomed and isinstance(expected, ObservedReservation)
+            served = isinstance(expected, ObservedReservation)
+            if served and caller.action.client is not None:
+                remember(run.naive, caller.action.client, (), expected)
+            doomed = served and caller is self._doomed
             self._forget(caller)
             if doomed:
                 self._compare_lost(caller, expected)
-                if not _has_key(caller.action):
+                if not _is_kept(caller.action):
                     freed.append(expected.uid)
             else:
                 run.compare_answer(caller.call, caller.action, caller.answer, expected)
-                known.append(run.learn(caller.call, caller.answer))
+                known.append(run.learn(caller.call, caller.action, caller.answer))
         for uid in freed:
             run.naive.end(uid, Verb.RELEASE, now)
         return bool(freed)
@@ -199,6 +208,7 @@ class WaitingCalls:
             raise InvariantBroken("answer", f"{caller}: {difference(caller.answer, expected)}")
 
 
-def _has_key(action: Reserve | ReserveSlot) -> bool:
+def _is_kept(action: Reserve | ReserveSlot) -> bool:
+    """Return whether what comes of an action is kept for its repeat."""
     request = action.request if isinstance(action, ReserveSlot) else action.requests[0]
-    return request.key is not None
+    return request.key is not None or action.client is not None

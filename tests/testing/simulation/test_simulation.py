@@ -45,6 +45,7 @@ from slotengine.testing.internal.actions import (
     MoveSlot,
     MoveTo,
     ReserveSlot,
+    waits,
 )
 from slotengine.testing.internal.observed import ObservedReservation
 from slotengine.testing.simulation import (
@@ -181,6 +182,32 @@ def test_those_who_wait_are_served_whatever_it_is_that_becomes_free() -> None:
     assert fates["served"] > 200
     assert fates["cancelled when served"] > 20
     assert fates.keys() >= {"SlotTaken", "SlotAwaited", "QuotaExceeded", "NoneFree"}
+
+
+def test_calls_that_wait_can_be_repeated_too() -> None:
+    """Goal: who waits under a command id is served once, and not after its session.
+
+    Method: some histories in which all calls that wait are numbered, and repeated later.
+    """
+    fates = Counter[str]()
+    for seed in range(60):
+        steps: list[Step] = []
+        for step in history(seed, STEPS):
+            if isinstance(step, Call) and waits(step.action):
+                steps += [step._replace(numbered=True), Jump(1), Repeat(step.client)]
+            else:
+                steps.append(step)
+        played = play(steps)
+        assert played.failure is None, f"seed {seed}"
+        for what, answer in played.transcript:
+            if isinstance(what, Call) and waits(what.action):
+                fates["waits" if answer == "waits" else type(answer).__name__] += 1
+            elif isinstance(what, Repeat):
+                fates[f"repeated: {type(answer).__name__}"] += 1
+    assert fates["waits"] > 50
+    assert fates["ObservedReservation"] > 50
+    assert fates["repeated: ObservedReservation"] > 50
+    assert fates["repeated: tuple"] > 5
 
 
 def test_what_is_offered_is_looked_at_and_taken() -> None:
