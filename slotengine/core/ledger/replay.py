@@ -160,10 +160,12 @@ def _check_new(state: LedgerState, change: Reserved | Requested) -> None:
     seq, uid = change.seq, change.uid
     if uid in state.rows.row_of and state.entries[uid].state not in ENDED:
         raise ReplayError(seq, f"there is a reservation {uid!r} already")
-    _require(seq, uid.__class__ is str and uid != "", "a uid is a text")
+    if uid.__class__ is not str or not uid:
+        raise ReplayError(seq, "a uid is a text")
     if change.holder is not None:
         check_text("holder", change.holder)
-    _require(seq, change.version == 1, "a new reservation has version 1")
+    if change.version != 1:
+        raise ReplayError(seq, "a new reservation has version 1")
     if not state.serial < change.serial < MOST_SERIAL:
         raise ReplayError(seq, f"serial numbers rise: {state.serial} was used before")
     if change.key is not None:
@@ -246,7 +248,8 @@ def _check_moved(state: LedgerState, change: Moved) -> None:
 
 def _check_slot(state: LedgerState, change: Reserved | Moved | ReservationKept) -> None:
     check_span(change.start, change.end)
-    _require(change.seq, bool(change.claims), "a slot takes something")
+    if not change.claims:
+        raise ReplayError(change.seq, "a slot takes something")
     _check_claims(state, change.seq, change.claims)
     if change.seats is not None:
         _require_seats(change, change.event_type)
@@ -281,10 +284,10 @@ def _check_seat(
 
 def _check_claims(state: LedgerState, seq: int, claims: tuple[Claim, ...]) -> None:
     for claim in claims:
-        known = claim.resource in state.resources or claim.resource in state.occupancy.limits
-        if not known:
-            raise ReplayError(seq, f"there is no resource {claim.resource!r}")
-        if not (claim.start < claim.end and claim.units >= 1):
+        resource, start, end, units = claim
+        if resource not in state.resources and resource not in state.occupancy.limits:
+            raise ReplayError(seq, f"there is no resource {resource!r}")
+        if not (start < end and units >= 1):
             raise ReplayError(seq, f"takes nothing: {claim}")
     if len(claims) > 1:
         _require(seq, len({claim[:3] for claim in claims}) == len(claims), "takes a span twice")
