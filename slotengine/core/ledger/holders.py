@@ -284,15 +284,23 @@ class Holders:
         if self._most_lapses is None:
             return
         for holder, one in self.records.items():
-            counts = one.last_lapse + self._cool_down > now or any(
-                entry.created < one.last_lapse + self._cool_down for entry in one.holds
-            )
+            latest, before = (0, START_OF_TIME), (START_OF_TIME, 0)
+            if self._may_count(one, one.last_lapse, now):
+                latest = one.lapses, one.last_lapse
+                if self._may_count(one, one.previous, now):
+                    before = one.previous, one.earlier
             forgiven = one.next_lapse() <= one.forgiven_at
-            if (one.lapses + one.earlier and counts) or one.pending or forgiven:
-                yield (
-                    holder, one.lapses, one.last_lapse, one.previous, one.earlier,
-                    tuple(one.pending), one.forgiven_at,
-                )  # fmt: skip
+            if latest[0] or before[1] or one.pending or forgiven:
+                yield holder, *latest, *before, tuple(one.pending), one.forgiven_at
+
+    def _may_count(self, record: _Record, lapse: int, now: int) -> bool:
+        """Return whether a hold that there is, was or comes can lapse in a row with a lapse."""
+        until = lapse + self._cool_down
+        return (
+            until > now
+            or any(created < until for _, created in record.pending)
+            or any(entry.created < until for entry in record.holds)
+        )
 
     def restore(self, kept: LapsesKept) -> None:
         """Let a holder have lapses that there were."""

@@ -13,7 +13,7 @@ from slotengine.core.ledger.changes import Changes, Expired
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
-from slotengine.core.ledger.reservation import Claim, Entry
+from slotengine.core.ledger.reservation import Claim, Entry, State
 from slotengine.core.ledger.terms import Terms
 from slotengine.core.time.instant import from_us
 from slotengine.errors import (
@@ -692,3 +692,22 @@ def test_lapses_that_wait_for_an_earlier_one_are_forgotten_after_all() -> None:
     again = counting(steps)
     hold(again, "x", 2_000)
     again.check_invariants()
+
+
+def test_lapses_that_no_longer_count_make_no_difference_to_a_snapshot() -> None:
+    terms = Terms(5, 1, 12, retention=6, max_lapses=2, cool_down=4)
+    ledger, other = Ledger(terms, maintenance=0), Ledger(terms, maintenance=0)
+    for name in ("room", "annex"):
+        ledger.add_resource(name)
+    ledger.reserve("room", 0, 1, uid="a", now=1, ttl=5, holder="h")
+    ledger.expire(6)
+    ledger.reserve("annex", 0, 1, uid="z", now=10, ttl=1)
+    ledger.reserve("room", 0, 1, uid="b", now=10, ttl=2, holder="h")
+    other.replay([ledger.snapshot()])  # without the lapse, which is too long ago
+    for one in (ledger, other):  # a lapse that is not counted as long as z is not marked
+        one.reserve("room", 0, 1, uid="c", now=12, ttl=12)
+        assert one.state.entries["z"].state is State.HELD
+    assert other.snapshot() == ledger.snapshot()
+    for one in (ledger, other):
+        one.expire(12)
+    assert other.snapshot() == ledger.snapshot()
