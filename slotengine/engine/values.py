@@ -350,31 +350,22 @@ class Reservation:
     )
 
     def __init__(self, entry: Entry, now: int) -> None:
-        self._uid = entry.uid
-        if entry.until > now:  # it is what it is marked as
-            self._state = entry.state
-            self._version = entry.version
-            self._changed = entry.changed
-            self._session = None if entry.session is None else entry.session.uid
-        else:
-            self._state = entry.state_at(now)
-            self._version = entry.version_at(now)
-            # The same whether or not it is marked yet.
-            self._changed = entry.until if self._state is State.EXPIRED else entry.changed
-            self._session = None
-        self._start = entry.start
-        self._end = entry.end
-        self._until = entry.until
-        self._created = entry.created
-        self._holder = entry.holder
-        self._event_type = entry.event_type
-        self._seats = entry.seats
-        self._serial = entry.serial
-        self._key = entry.key
-        self._extra = entry.extra
+        (
+            self._uid, self._state, self._version, self._start, self._end, self._until,
+            self._created, self._changed, self._serial, resource, more,
+        ) = entry.read_at(now)  # fmt: skip
         # The id alone for the usual reservation; see `Entry`.
-        resource = entry.resource
-        self._claims = entry.claims if resource is None else resource.id
+        self._claims: tuple[core.Claim, ...] | str | None = resource
+        if not more:
+            self._holder = self._event_type = self._session = self._key = None
+            self._seats = self._extra = None
+            return
+        (
+            claims, self._holder, self._event_type, self._seats, session, self._key, self._extra,
+        ) = entry.read_beside()  # fmt: skip
+        if resource is None:
+            self._claims = claims
+        self._session = None if session is None or self._until <= now else session.uid
 
     @property
     def uid(self) -> str:

@@ -48,7 +48,9 @@ from slotengine.core.ledger.reservation import (
 )
 from slotengine.core.ledger.store import (
     CHANGED,
+    DEMAND,
     MORE,
+    NEXT_VERSION,
     PLACED,
     STATE,
     UNTIL,
@@ -153,21 +155,25 @@ def apply_reinstated(state: LedgerState, change: Reinstated) -> None:
 
 
 def apply_ended(state: LedgerState, change: Released | Cancelled) -> None:
-    row, now, numbers = state.rows.row_of[change.uid], state.now, state.rows.numbers
-    before = STATES[numbers[row + WORD] & STATE]
+    rows, now = state.rows, state.now
+    row, numbers = rows.row_of[change.uid], rows.numbers
+    word = numbers[row + WORD]
+    before = STATES[word & STATE]
     if before is REQUESTED:
         state.entries.at(row).wanted = None
     else:
         _leave(state, row, before)
-    numbers[row + UNTIL] = now
+    after = AFTER_RELEASE if change.__class__ is Released else AFTER_CANCEL
+    numbers[row + WORD] = change.version << VERSION | word & (MORE | DEMAND) | after
+    numbers[row + UNTIL] = numbers[row + CHANGED] = now
     if change.replaced_by is not None:
         entry = state.entries.at(row)
         entry.extra = (entry.extra or NOTHING)._replace(replaced_by=change.replaced_by)
     state.ended.append(row)
     if now + state.retention < state.maintenance_due:
         state.maintenance_due = now + state.retention
-    after = AFTER_RELEASE if change.__class__ is Released else AFTER_CANCEL
-    _become(state, row, change.version, after)
+    if state.index is not None:
+        state.index.update(state.entries.at(row))
 
 
 def apply_expired(state: LedgerState, change: Expired) -> None:
@@ -276,7 +282,7 @@ def apply_lapses_kept(state: LedgerState, change: LapsesKept) -> None:
 def _changed(state: LedgerState, row: int, version: int) -> None:
     """Note the version and the time of a change, and let the reservation be found by both."""
     numbers = state.rows.numbers
-    numbers[row + WORD] = version << VERSION | numbers[row + WORD] & (STATE | PLACED | MORE)
+    numbers[row + WORD] = version << VERSION | numbers[row + WORD] & (NEXT_VERSION - 1)
     numbers[row + CHANGED] = state.now
     if state.index is not None:
         state.index.update(state.entries.at(row))
@@ -285,7 +291,7 @@ def _changed(state: LedgerState, row: int, version: int) -> None:
 def _become(state: LedgerState, row: int, version: int, after: int) -> None:
     """Do as `_changed`, of a change after which a reservation is in another state."""
     numbers = state.rows.numbers
-    numbers[row + WORD] = version << VERSION | numbers[row + WORD] & MORE | after
+    numbers[row + WORD] = version << VERSION | numbers[row + WORD] & (MORE | DEMAND) | after
     numbers[row + CHANGED] = state.now
     if state.index is not None:
         state.index.update(state.entries.at(row))

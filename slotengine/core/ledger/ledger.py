@@ -89,6 +89,7 @@ from slotengine.core.ledger.repeats import answered_before
 from slotengine.core.ledger.replay import replay
 from slotengine.core.ledger.reservation import (
     ANYTHING_GOES,
+    DEMAND_BITS,
     MOVE,
     Claim,
     Demand,
@@ -586,8 +587,9 @@ class Ledger:
         state.seq += 1
         state.serial = serial = state.serial + 1
         row = rows.add(
-            uid, start, end, until, now, NEW_HOLD, OTHER_CLAIMS if limits else found.number, serial
-        )
+            uid, start, end, until, now, NEW_HOLD | DEMAND_BITS[demand],
+            OTHER_CLAIMS if limits else found.number, serial,
+        )  # fmt: skip
         entry = Entry(rows, row, serial)
         if holder is not None:
             entry.holder = holder
@@ -595,8 +597,6 @@ class Ledger:
             entry.event_type = event_type
         if quota is not None:
             entry.quota = quota
-        if demand is not ANYTHING_GOES:
-            entry.demand = demand
         if limits:
             entry.claims = (Claim(resource, start, end), *limits)
             state.occupancy.count(limits, entry)

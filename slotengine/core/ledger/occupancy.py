@@ -94,6 +94,8 @@ class Occupancy:
         # By their numbers in the timelines: -1 of the first that was ever opened, -2 of the next.
         self._sessions_by_number: dict[int, Session] = {}
         self._opened = 0
+        # Bound once: resources share it, and there may be very many of them.
+        self._find_owner = self.owner_of
         # When they begin, of each event type that has any.
         self._sessions_of: dict[str, SortedList[int]] = {}
         self._sources: dict[str, frozenset[str]] = {}  # who is said to be busy, by whom
@@ -107,7 +109,7 @@ class Occupancy:
 
     def add_resource(self, id: str, capacity: int) -> Reservable:
         """Add a resource, of which nothing is taken, and return it."""
-        resource = self.resources[id] = Resource(id, self.owner_of, capacity)
+        resource = self.resources[id] = Resource(id, self._find_owner, capacity)
         resource.number = self._rows.add_resource(id, resource)
         return resource
 
@@ -118,7 +120,7 @@ class Occupancy:
 
     def add_limit(self, id: str, units: int) -> Reservable:
         """Add a limit, of which nothing is taken, and return it."""
-        limit = self.limits[id] = Resource(id, self.owner_of, units)
+        limit = self.limits[id] = Resource(id, self._find_owner, units)
         limit.timeline = CountedTimeline(units)  # also of one unit: its place is no matter
         return limit
 

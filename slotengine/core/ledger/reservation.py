@@ -28,7 +28,10 @@ from slotengine.core.ledger.resource import Resource
 from slotengine.core.ledger.store import (
     CHANGED,
     CREATED,
+    DEMAND,
+    DEMAND_SHIFT,
     END,
+    MORE,
     NEXT_VERSION,
     OTHER_CLAIMS,
     PLACED,
@@ -111,6 +114,12 @@ STATES: Final = tuple(State)
 """The states, each at the place that is its number in a row."""
 
 NUMBER_OF: Final = {state: number for number, state in enumerate(STATES)}
+
+DEMANDS: Final = tuple(Demand)
+"""What may be asked of a reservation, each at the place that is its number in a row."""
+
+DEMAND_BITS: Final = {demand: number << DEMAND_SHIFT for number, demand in enumerate(DEMANDS)}
+"""The bits of a row's word for each."""
 
 ANYTHING_GOES: Final = Demand.NOTHING
 HELD: Final = State.HELD  # a module global is found faster than an enum's member
@@ -289,6 +298,18 @@ class Session:
         return max(others, default=-NEVER)
 
 
+Numbers: TypeAlias = tuple[str, State, int, int, int, int, int, int, int, str | None, int]
+"""The uid, state and version of a reservation, its start, end and until, when it was created and
+changed, its serial number, the id of its `Entry.resource`, and not 0 if there may be more."""
+
+Beside: TypeAlias = tuple[
+    tuple[Claim, ...] | None, str | None, str | None, Seats | None, "Session | None", str | None,
+    "Extra | None",
+]  # fmt: skip
+"""The claims of a reservation, if its `Entry.resource` is none; its holder, event type, seats,
+session, key, and the like."""
+
+
 class Entry:
     """A reservation as the ledger keeps it: where its row is, and what can be read there.
 
@@ -327,6 +348,36 @@ class Entry:
         number = self.number
         assert self.rows.numbers[number + SERIAL] == self.serial, "it is forgotten"
         return number
+
+    def read_at(self, now: int) -> Numbers:
+        """Return its numbers at once, as what they stand for at ``now``.
+
+        Measured, with all of `Reservation`: 0.5 µs, and 1.8 one by one.
+        """
+        rows, row = self.rows, self.number
+        start, end, until, created, changed, word, takes, serial, _ = rows.read(row)
+        assert serial == self.serial, "it is forgotten"
+        state = STATES[word & STATE]
+        version = word >> VERSION
+        if until <= now:
+            if state is HELD:  # as `state_at` and `version_at`
+                state = EXPIRED
+                version += 1
+            if state is EXPIRED:
+                changed = until  # the same whether or not it is marked yet
+        return (
+            rows.uids[row // WIDTH], state, version, start, end, until, created, changed,
+            serial, None if takes < 0 else rows.resources[takes].id, word & MORE,
+        )  # fmt: skip
+
+    def read_beside(self) -> Beside:
+        """Return at once what stands beside its numbers."""
+        rows, row = self.rows, self._row
+        return (
+            rows.claims_of.get(row), rows.holder_of.get(row), rows.event_type_of.get(row),
+            rows.seats_of.get(row), rows.session_of.get(row), rows.key_of.get(row),
+            rows.extra_of.get(row),
+        )  # fmt: skip
 
     # --- Numbers -------------------------------------------------------------------------
 
@@ -410,6 +461,16 @@ class Entry:
     def placed(self, placed: bool) -> None:
         at = self._row + WORD
         self.rows.numbers[at] = self.rows.numbers[at] & ~PLACED | placed * PLACED
+
+    @property
+    def demand(self) -> Demand:
+        """What is asked of it when it is reinstated."""
+        return DEMANDS[(self.rows.numbers[self._row + WORD] & DEMAND) >> DEMAND_SHIFT]
+
+    @demand.setter
+    def demand(self, demand: Demand) -> None:
+        at = self._row + WORD
+        self.rows.numbers[at] = self.rows.numbers[at] & ~DEMAND | DEMAND_BITS[demand]
 
     @property
     def resource(self) -> Reservable | None:
@@ -496,17 +557,6 @@ class Entry:
     @quota.setter
     def quota(self, quota: Quota | None) -> None:
         self.rows.keep(self.rows.quota_of, self._row, quota)
-
-    @property
-    def demand(self) -> Demand:
-        """What is asked of it when it is reinstated."""
-        demand: Demand = self.rows.demand_of.get(self._row, ANYTHING_GOES)
-        return demand
-
-    @demand.setter
-    def demand(self, demand: Demand) -> None:
-        kept = None if demand is ANYTHING_GOES else demand
-        self.rows.keep(self.rows.demand_of, self._row, kept)
 
     @property
     def extra(self) -> Extra | None:

@@ -19,8 +19,8 @@ from slotengine.core.ledger.holders import Holders
 from slotengine.core.ledger.keys import Keys
 from slotengine.core.ledger.occupancy import Occupancy
 from slotengine.core.ledger.reservation import (
-    ANYTHING_GOES,
     CONFIRMED,
+    DEMAND_BITS,
     ENDED,
     HELD,
     REQUESTED,
@@ -178,8 +178,8 @@ class LedgerState:
         until = NEVER if isinstance(change, Requested) else change.until
         resource, claims = self._claims_of(change)
         row = rows.add(
-            change.uid, change.start, change.end, until, created, NEXT_VERSION, resource,
-            change.serial,
+            change.uid, change.start, change.end, until, created,
+            NEXT_VERSION | DEMAND_BITS[change.demand], resource, change.serial,
         )  # fmt: skip
         entry = Entry(rows, row, change.serial)
         if claims is not None:
@@ -190,8 +190,6 @@ class LedgerState:
             entry.event_type = change.event_type
         if change.seats is not None:
             entry.seats = change.seats
-        if change.demand is not ANYTHING_GOES:
-            entry.demand = change.demand
         if change.quota is not None:
             entry.quota = change.quota
         if change.extra is not None:

@@ -35,7 +35,7 @@ UNTIL: Final = 2
 CREATED: Final = 3
 CHANGED: Final = 4
 WORD: Final = 5
-"""The state, the version and two flags: see below."""
+"""The state, the version and what else needs few bits: see below."""
 TAKES: Final = 6
 """The number of the resource of which it takes one unit for its slot, or `OTHER_CLAIMS`."""
 SERIAL: Final = 7
@@ -45,13 +45,17 @@ BUCKET: Final = 8
 
 OTHER_CLAIMS: Final = -1
 
-STATE: Final = 0b00111
+STATE: Final = 0b0000111
 """The bits of a word that are the number of the state."""
-PLACED: Final = 0b01000
+PLACED: Final = 0b0001000
 """The bit of a word that says that the claims stand in the timelines."""
-MORE: Final = 0b10000
+MORE: Final = 0b0010000
 """The bit of a word that says that there is, or was, something beside the numbers."""
-VERSION: Final = 5
+DEMAND: Final = 0b1100000
+"""The bits of a word that are the number of what is asked of the reservation."""
+DEMAND_SHIFT: Final = 5
+"""How many bits of a word are to the right of these."""
+VERSION: Final = 7
 """How many bits of a word are to the right of the version."""
 NEXT_VERSION: Final = 1 << VERSION
 """Added to a word, it raises the version by one."""
@@ -61,12 +65,6 @@ WHOLE: Final = Struct(f"{WIDTH}q")
 
 BYTES: Final = 8
 """How many bytes a number takes."""
-
-GROWTH: Final = 512
-"""How many rows are made at once, at least, when none is free."""
-
-FEW: Final = 8
-"""How many rows are made at once of those for a batch."""
 
 UNUSED: Final = 256
 """So many resources that were removed are not worth looking for who still refers to them."""
@@ -86,12 +84,10 @@ class Rows:
 
     __slots__ = (
         "_beside",
-        "_growth",
         "_removed",
         "_spare",
         "_unused",
         "claims_of",
-        "demand_of",
         "event_type_of",
         "extra_of",
         "free",
@@ -108,8 +104,7 @@ class Rows:
         "wanted_of",
     )
 
-    def __init__(self, *, growth: int = GROWTH, unused: int = UNUSED) -> None:
-        self._growth = growth
+    def __init__(self, *, unused: int = UNUSED) -> None:
         self._unused = unused
         self.numbers = array("q")
         self.uids: list[str] = []
@@ -127,13 +122,12 @@ class Rows:
         self.session_of: dict[int, Any] = {}
         self.key_of: dict[int, str] = {}
         self.quota_of: dict[int, Any] = {}
-        self.demand_of: dict[int, Any] = {}
         self.extra_of: dict[int, Extra] = {}
         self.wanted_of: dict[int, Any] = {}
         """What is wanted by those that are requested, and by no others."""
         self._beside: tuple[dict[int, Any], ...] = (
             self.holder_of, self.event_type_of, self.claims_of, self.seats_of, self.session_of,
-            self.key_of, self.quota_of, self.demand_of, self.extra_of, self.wanted_of,
+            self.key_of, self.quota_of, self.extra_of, self.wanted_of,
         )  # fmt: skip
         self.resources: list[Any] = []
         """The resources by number; one that was removed stays as long as it may be referred to."""
@@ -152,7 +146,7 @@ class Rows:
 
     def apart(self) -> Rows:
         """Return other rows, none yet, for reservations of the same resources."""
-        rows = Rows(growth=FEW)
+        rows = Rows()
         rows.resources, rows.number_of = self.resources, self.number_of
         return rows
 
@@ -170,23 +164,22 @@ class Rows:
         serial: int,
     ) -> int:
         """Keep a reservation of a new uid, and return where its row begins.  O(1) amortized."""
-        if not self.free:
-            self._grow()
-        row = self.free.pop()
-        self.uids[row // WIDTH] = uid
+        numbers, free = self.numbers, self.free
+        if free:
+            row = free.pop()
+            self.uids[row // WIDTH] = uid
+            WHOLE.pack_into(
+                numbers, row * BYTES,
+                start, end, until, created, created, word, resource, serial, 0,
+            )  # fmt: skip
+        else:
+            row = len(numbers)
+            self.uids.append(uid)
+            numbers.frombytes(
+                WHOLE.pack(start, end, until, created, created, word, resource, serial, 0)
+            )
         self.row_of[uid] = row
-        WHOLE.pack_into(
-            self.numbers, row * BYTES,
-            start, end, until, created, created, word, resource, serial, 0,
-        )  # fmt: skip
         return row
-
-    def _grow(self) -> None:
-        # An eighth more each time: so few copies of the array are made, and little is unused.
-        first, growth = len(self.numbers), max(self._growth, len(self.uids) // 8)
-        self.numbers.frombytes(bytes(growth * WHOLE.size))
-        self.uids += [""] * growth
-        self.free += range(first + (growth - 1) * WIDTH, first - 1, -WIDTH)
 
     def remove(self, row: int) -> None:
         """Forget a reservation, and free its row.  O(1)."""

@@ -9,8 +9,8 @@ from slotengine.core.ledger.store import NEXT_VERSION, OTHER_CLAIMS, Rows
 class Made:
     """Rows, and resources that these refer to."""
 
-    def __init__(self, growth: int = 8) -> None:
-        self.rows = Rows(growth=growth)
+    def __init__(self) -> None:
+        self.rows = Rows()
         self.entries = Entries(self.rows)
         self.count = 0
 

@@ -66,7 +66,7 @@ class RowsAgainstDictionary(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.made = Made(growth=3)
+        self.made = Made()
         self.room = self.made.resource("room")
         self.kept: dict[str, dict[str, object]] = {}
         self.entries: dict[str, Entry] = {}
@@ -223,7 +223,7 @@ def test_a_resource_that_is_added_again_is_that_of_its_reservations() -> None:
 
 
 def test_numbers_of_resources_that_nobody_refers_to_are_used_again() -> None:
-    rows = Rows(growth=4, unused=4)
+    rows = Rows(unused=4)
     made = Made()
     made.rows = rows
     kept = made.resource("kept")
