@@ -63,6 +63,8 @@ PYTEST: Final = (
     "-p",
     "no:cacheprovider",
     "-p",
+    "no:asyncio",
+    "-p",
     "no:benchmark",
 )
 TESTS: Final = ("tests/core", "tests/engine")
