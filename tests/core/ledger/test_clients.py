@@ -48,8 +48,9 @@ def test_a_repeat_finds_what_came_of_the_first() -> None:
 def test_what_is_no_longer_awaited_is_dropped_and_never_decided() -> None:
     clients = known()
     clients.record(CommandId(SESSION, 6, 4), DONE, OPENED + 7)
-    with pytest.raises(InvalidField, match="must be at least 4, the lowest"):
+    with pytest.raises(InvalidField, match="must be at least 4, the lowest") as caught:
         clients.find(CommandId(SESSION, 3, 3), OPENED + 8)
+    assert caught.value.field == "number"
     assert clients.find(CommandId(SESSION, 4, 3), OPENED + 8) is not None
     clients.record(CommandId(SESSION, 5, 2), DONE, OPENED + 9)  # overtaken: 4 is awaited still
     assert clients.find(CommandId(SESSION, 4, 3), OPENED + 9) is not None
@@ -63,7 +64,8 @@ def test_a_session_ends_when_it_is_idle() -> None:
     with pytest.raises(SessionExpired) as caught:
         clients.find(CommandId(SESSION, 3, 3), end)
     assert caught.value.session == SESSION
-    assert clients.due == end
+    assert clients.due == end == clients.expires_at(SESSION)
+    assert clients.expires_at(OTHER) == OPENED + IDLE
     assert clients.ended(end - 1) == []
     assert clients.ended(end) == [SESSION]
     clients.drop(SESSION)

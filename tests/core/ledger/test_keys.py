@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from slotengine.core.ledger.keys import FORM, KEY_LIFE, Keys, KeyUse, digest, encode
+from slotengine.core.ledger.keys import FORM, KEY_LIFE, Keys, KeyUse, digest, encode, said
 from slotengine.core.ledger.policy import Policy
 from slotengine.core.ledger.reservation import Claim
 from slotengine.core.time.instant import SECOND
@@ -125,6 +125,12 @@ def test_what_was_not_said_changes_no_digest() -> None:
     assert digest("reserve", start=7, tags=()) != digest("reserve", start=7)
 
 
+def test_what_has_the_value_of_what_is_not_said_is_left_out() -> None:
+    asked = {"seats": 1, "enforce": False, "holder": "ada"}
+    unsaid = {"seats": encode(1), "enforce": encode(True)}
+    assert said(asked, unsaid) == {"enforce": False, "holder": "ada"}
+
+
 # --- Equal requests, and others -----------------------------------------------------------
 
 texts = st.text(st.sampled_from("ab1:;[]{}iNè\0"), max_size=3)
@@ -232,6 +238,7 @@ def test_a_key_that_is_used_again_is_not_dropped_with_what_it_was_used_for_befor
     keys.forget("key", 5)
     again = KeyUse(b"digest", "second", made=KEY_LIFE + 1)
     keys.add("key", again)
+    assert len(keys) == 1
     keys.forget("key", KEY_LIFE + 2)
     assert keys.drop_spent(KEY_LIFE + 2, limit=1) == 1
     assert keys.find("key") == again

@@ -66,7 +66,7 @@ from slotengine.core.ledger.proposal import Proposal
 from slotengine.core.ledger.quota import Quota
 from slotengine.core.ledger.reservation import BOOKED_UNTIL, Claim, Demand, Seats, State
 from slotengine.core.ledger.terms import Terms
-from slotengine.core.time.instant import LAST_US, MINUTE
+from slotengine.core.time.instant import FIRST_US, LAST_US, MINUTE
 from slotengine.core.time.schedule import FixedWindows
 from slotengine.core.time.schedule_text import schedule_text
 from slotengine.errors import InvalidField, ReplayError, SlotTaken
@@ -367,6 +367,68 @@ def test_what_was_reinstated_and_has_ended_again_comes_last_of_what_has_ended() 
     assert restored.snapshot() == ledger.snapshot()
 
 
+def test_a_snapshot_has_all_that_is_known_of_a_reservation() -> None:
+    ledger, _ = played()
+    again = replayed([ledger.snapshot()])
+    assert {"f", "g", "h", "d", "e"} <= set(again.uids())
+    for uid in ledger.uids():
+        one, other = ledger.state.entries[uid], again.state.entries[uid]
+        for name in ("quota", "demand", "extra", "holder", "event_type", "created", "changed"):
+            assert getattr(other, name) == getattr(one, name)
+    assert again.state.entries["f"].quota == Quota(holds=4)
+    assert again.state.entries["g"].demand is Demand.AHEAD
+    assert again.state.entries["d"].extra == Extra(replaces="c", replaced_by="e")
+
+
+def test_what_ended_is_in_a_snapshot_until_its_retention_is_over() -> None:
+    ledger = Ledger(TERMS, maintenance=0)
+    ledger.add_resource("room")
+    ledger.step(Reserve((slot(0),), ("a",)), 0)
+    ledger.step(Release("a"), 7)
+    for now, known in ((7 + 999, True), (7 + 1_000, False)):
+        ledger.look(now)
+        kept = [one.uid for one in ledger.snapshot() if isinstance(one, ReservationKept)]
+        assert kept == (["a"] if known else [])
+
+
+def test_the_key_of_a_booking_is_in_a_snapshot_as_long_as_the_booking() -> None:
+    """And cannot be used again, which a replay would refuse."""
+    steps: list[Changes] = []
+    ledger = Ledger(TERMS, maintenance=0)
+    ledger.on_step = steps.append
+    ledger.add_resource("room")
+    ledger.add_resource("desk")
+    ledger.step(Reserve((keyed(slot(0), "key"),), ("a",)), 5)
+    ledger.step(Confirm("a"), 6)
+    ledger.look(2 * KEY_LIFE)
+    assert [one.key for one in ledger.snapshot() if isinstance(one, KeyKept)] == ["key"]
+    again = Reserved(
+        ledger.state.seq + 1, 2 * KEY_LIFE, "x", 1, 3 * KEY_LIFE, 0, 10, (Claim("desk", 0, 10),),
+        key="key", digest=b"d", serial=99,
+    )  # fmt: skip
+    for other in (replayed(steps), replayed([ledger.snapshot()])):
+        with pytest.raises(ReplayError, match="'key' was used before"):
+            other.replay([(again,)])
+
+
+def test_a_key_that_is_over_is_replayed_again_without_its_reservation() -> None:
+    ledger = Ledger(TERMS, maintenance=0)
+    ledger.add_resource("room")
+    ledger.step(Reserve((keyed(slot(0), "key"),), ("a",)), 5)
+    ledger.step(Release("a"), 6)
+    ledger.expire(6 + TERMS.retention)
+    assert (ledger.uids(), ledger.tally().keys) == ([], 1)
+    now = 5 + KEY_LIFE
+    again = Reserved(
+        ledger.state.seq + 1, now, "x", 1, now + 9, 0, 10, (Claim("room", 0, 10),), key="key",
+        digest=b"d", serial=99,
+    )  # fmt: skip
+    with pytest.raises(ReplayError, match="'key' was used before"):
+        ledger.replay([(again._replace(at=now - 1),)])
+    ledger.replay([(again,)])
+    ledger.check_invariants()
+
+
 def test_a_snapshot_is_for_an_empty_ledger() -> None:
     ledger, _ = played()
     with pytest.raises(ReplayError, match="empty"):
@@ -545,7 +607,7 @@ NEXT: dict[str, Callable[[int], Any]] = {
     ),
     "not touch": lambda seq: BusyImported(seq, 200, "calendar", (("desk", ((0, 9), (9, 12))),)),
     "no such session": lambda seq: ClientDropped(seq, 200, bytes(16)),
-    "edition 9": lambda seq: Configured(seq, 200, 9, ()),
+    "is edition 9 of the configuration, not 3": lambda seq: Configured(seq, 200, 9, ()),
     "no document has the id 'hooks/hook'": lambda seq: Configured(
         seq, 200, 3, (Setting(Kind.DOCUMENT, "hook", None, 3, "hooks"),)
     ),
@@ -578,12 +640,14 @@ NEXT: dict[str, Callable[[int], Any]] = {
         seq, 200, 3, (Setting(Kind.RESOURCE, "room", None, 3),)
     ),
     "'g' lapsed at 25": lambda seq: Confirmed(seq, 200, "g", 2),
+    "'f' lapsed at 1019": lambda seq: Confirmed(seq, 1_019, "f", 2),
     "cannot lapse at 200": lambda seq: Extended(seq, 200, "f", 2, 200),
     "cannot lapse at 199": lambda seq: Moved(seq, 200, "f", 2, 199, 0, 10, (Claim("room", 0, 10),)),
     f"cannot lapse at {2**62}": lambda seq: new(seq)._replace(until=2**62),
     "uid is a text": lambda seq: new(seq)._replace(uid=""),
     "holder must be": lambda seq: new(seq)._replace(holder=5),
     "serial numbers rise: 11": lambda seq: new(seq)._replace(serial=2**53),
+    "serial numbers rise: 11 was used": lambda seq: new(seq)._replace(serial=11),
     "key 'key' was used before": lambda seq: new(seq)._replace(key="key", digest=b"d"),
     "quota must be": lambda seq: new(seq)._replace(quota=5),
     "takes the same for all": lambda seq: new(seq)._replace(
@@ -609,8 +673,9 @@ def test_what_does_not_follow_is_refused(problem: str) -> None:
     before = ledger.snapshot()
     change = NEXT[problem](ledger.state.seq + 1)
     words = "must come next" if problem in {"comes next", "came again"} else problem
-    with pytest.raises(ReplayError, match=words):
+    with pytest.raises(ReplayError, match=words) as caught:
         ledger.replay([(change,)])
+    assert caught.value.seq == getattr(change, "seq", ledger.state.seq + 1)
     assert ledger.snapshot() == before
     ledger.check_invariants()
 
@@ -646,6 +711,7 @@ def test_a_configuration_that_no_command_sets_is_refused(settings: tuple[Setting
 
 FOLLOWS: list[Callable[[int], Any]] = [
     lambda seq: Extended(seq, 200, "f", 2, 900),
+    lambda seq: Extended(seq, 200, "f", 2, LAST_US),
     lambda seq: Moved(seq, 200, "h", 4, BOOKED_UNTIL, 0, 10, (Claim("desk", 0, 10),)),
     lambda seq: Cancelled(seq, 200, "h", 4, "x"),
     lambda seq: Reserved(
@@ -681,8 +747,9 @@ def test_what_follows_is_carried_out(change: Callable[[int], Any]) -> None:
     "step", ["step", (), None, [Released(1, 2, "a", 2)], Released(1, 2, "a", 2)]
 )
 def test_only_steps_are_replayed(step: Any) -> None:
-    with pytest.raises(ReplayError, match="a step must be a tuple of changes"):
+    with pytest.raises(ReplayError, match="a step must be a tuple of changes") as caught:
         Ledger(TERMS).replay([step])
+    assert caught.value.seq == 1
 
 
 BEGUN = SnapshotBegun(7, 5, 9, 2, -3)
@@ -746,8 +813,28 @@ LAPSES = LapsesKept(7, 5, "ada", 1, 4, 3, 0, (), 0)
     ],
 )
 def test_a_snapshot_is_checked(problem: str, step: Changes) -> None:
-    with pytest.raises(ReplayError, match=problem):
+    with pytest.raises(ReplayError, match=problem) as caught:
         Ledger(Terms(shortest_ttl=1)).replay([step])
+    assert isinstance(caught.value.seq, int)
+    if caught.value.__cause__ is None and "no change in a snapshot" not in problem:
+        assert caught.value.seq == step[-1].seq
+    # What any other part of the ledger refuses comes after what was carried out.
+    else:
+        assert caught.value.seq in (1, step[-1].seq + 1)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        HELD._replace(until=FIRST_US),
+        HELD._replace(until=LAST_US),
+        RELEASED._replace(until=FIRST_US),
+    ],
+)
+def test_what_a_snapshot_has_may_end_at_any_time_there_is(kept: ReservationKept) -> None:
+    ledger = Ledger(Terms(shortest_ttl=1))
+    ledger.replay([(BEGUN, ROOM, kept)])
+    assert ledger.state.entries[kept.uid].until == kept.until
 
 
 @pytest.mark.parametrize(
@@ -760,8 +847,9 @@ def test_a_snapshot_is_checked(problem: str, step: Changes) -> None:
     ],
 )
 def test_the_lapses_of_a_snapshot_are_checked(problem: str, lapses: LapsesKept) -> None:
-    with pytest.raises(ReplayError, match=problem):
+    with pytest.raises(ReplayError, match=problem) as caught:
         Ledger(TERMS).replay([(BEGUN, lapses)])
+    assert caught.value.seq == lapses.seq
     Ledger(TERMS).replay([(BEGUN, LAPSES._replace(pending=((3, 3), (4, 3))))])
 
 

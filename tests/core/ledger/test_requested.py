@@ -411,8 +411,23 @@ def test_what_cannot_follow_is_not_replayed(ledger: Ledger, change: object, prob
     request(ledger, asks())
     ledger.reserve("host-1", 10, 20, uid="held", now=0, ttl=100)
     change = change._replace(seq=ledger.state.seq + 1)  # type: ignore[attr-defined]
-    with pytest.raises(ReplayError, match=problem):
+    with pytest.raises(ReplayError, match=problem) as caught:
         replay(ledger.state, [(change,)])  # type: ignore[list-item]
+    assert caught.value.seq == ledger.state.seq + 1
+
+
+def test_a_seat_is_granted_only_in_a_session_that_takes_the_same(ledger: Ledger) -> None:
+    seat = asks()._replace(event_type="class", seats=Seats(3))
+    request(ledger, seat)
+    ledger.reserve_proposal(seat._replace(requested=False), uid="b", now=0)
+    wrong = Granted(ledger.state.seq + 1, 1, "a", 2, (Claim("host-1", 10, 20),), Seats(3))
+    with pytest.raises(ReplayError, match="takes the same for all"):
+        replay(ledger.state, [(wrong,)])
+    right = wrong._replace(claims=seat.claims)
+    replay(ledger.state, [(right,)])
+    entry = ledger.state.entries["a"]
+    assert (entry.seats, entry.state) == (Seats(3), State.CONFIRMED)
+    ledger.check_invariants()
 
 
 def test_a_snapshot_without_what_is_wanted_is_refused(ledger: Ledger) -> None:
