@@ -24,8 +24,27 @@ from hypothesis.stateful import (
 )
 
 from slotengine.core.ledger.changes import Changes, Forgotten, Granted, ReservationChange
-from slotengine.core.ledger.commands import Annotate, Replace
+from slotengine.core.ledger.commands import (
+    ALL,
+    ANY,
+    EACH,
+    Adopt,
+    Annotate,
+    Cancel,
+    Choice,
+    Command,
+    Confirm,
+    Extend,
+    Forget,
+    ImportBusy,
+    Mode,
+    Move,
+    Release,
+    Replace,
+    Reserve,
+)
 from slotengine.core.ledger.config import (
+    Configure,
     Configured,
     Kind,
     LimitConfig,
@@ -50,10 +69,12 @@ from slotengine.core.time.schedule_text import schedule_text
 from slotengine.errors import Refused
 from slotengine.testing import strategies
 from slotengine.testing.internal import strategies as ledger_strategies
+from slotengine.testing.internal.actions import uids_in
 from slotengine.testing.internal.keyed import digest_of
-from slotengine.testing.internal.naive_configuration import configure, number_settings
+from slotengine.testing.internal.naive_calls import decided
+from slotengine.testing.internal.naive_configuration import number_settings
 from slotengine.testing.internal.naive_ledger import NaiveLedger
-from slotengine.testing.internal.observed import ObservedReservation, outcome
+from slotengine.testing.internal.observed import ObservedReservation, describe, outcome
 from tests.sizes import machine_size
 
 TERMS = Terms(default_ttl=5, shortest_ttl=1, longest_ttl=12, max_life=20, retention=6)
@@ -235,16 +256,40 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             assert len(held) <= self.terms.max_holds
 
     def same(
-        self,
-        ours: Callable[[], Entry | ObservedReservation],
-        theirs: Callable[[], ObservedReservation],
-        step: int,
-    ) -> str | None:
-        """Let time pass, do one thing to both, compare, and return the uid if it was accepted."""
+        self, command: Command, step: int, ours: Callable[[], Entry] | None = None
+    ) -> list[str]:
+        """Let time pass, give both a command, compare, and return the uids that were accepted.
+
+        The ledger may be asked in another way (``ours``), which says the same.
+        """
         self.now += step
-        got = outcome(lambda: ObservedReservation.of(ours(), self.now))  # type: ignore[arg-type]
-        assert got == outcome(theirs)
-        return got.uid if isinstance(got, ObservedReservation) else None
+        self.expect(command)
+        got = outcome(lambda: self.answer(command) if ours is None else self.told(ours().uid))
+        assert got == outcome(lambda: decided(self.naive, command, self.now))
+        return uids_in(got)
+
+    def expect(self, command: Command) -> None:
+        """Be told of a command right before it is carried out."""
+
+    def answer(self, command: Command) -> object:
+        """Carry out a command, and return what it is answered, as the naive ledger says it."""
+        decision = self.ledger.step(command, self.now)
+        if isinstance(command, Configure):
+            changes = (one for one in decision.changes if isinstance(one, Configured))
+            return [setting for one in changes for setting in one.settings]
+        if isinstance(command, ImportBusy):
+            return None
+        if isinstance(command, Forget):
+            return len(decision.answers)
+        answers = [self.told(one) for one in decision.answers]
+        is_batch = isinstance(command, Reserve) and command.mode in {ALL, EACH}
+        return answers if is_batch else answers[0]
+
+    def told(self, answer: object) -> object:
+        """Return one of several answers as a value to compare."""
+        if isinstance(answer, Refused):
+            return describe(answer)
+        return ObservedReservation.of(self.ledger.state.entries[str(answer)], self.now)
 
     def fresh(self) -> str:
         self.made += 1
@@ -274,11 +319,11 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
             quota = Quota(life=quota.life)
         proposal = Proposal(*span, (Claim(resource, *span),), ttl, holder, quota=quota)
         self.same(
+            Reserve((proposal,), (uid,)),
+            step,
             lambda: self.ledger.reserve(
                 resource, *span, uid=uid, now=self.now, ttl=ttl, holder=holder, quota=quota
             ),
-            lambda: self.naive.reserve(proposal, uid, self.now),
-            step,
         )
         return uid
 
@@ -289,11 +334,7 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.adopted = True
         claims = proposal.claims or (proposal.pools[0].claims[0],)
         proposal = proposal._replace(claims=claims, pools=(), closed=None)
-        self.same(
-            lambda: self.ledger.adopt(proposal, uid=uid, now=self.now),
-            lambda: self.naive.adopt(proposal, uid, self.now),
-            step,
-        )
+        self.same(Adopt(proposal, uid), step)
         return uid
 
     @rule(target=uids, proposal=proposals(), step=steps)
@@ -302,59 +343,28 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         self.now += step
         free = outcome(lambda: self.ledger.is_free(proposal, now=self.now))
         assert free == outcome(lambda: self.naive.is_free(proposal, self.now))
-        made = self.same(
-            lambda: self.ledger.reserve_proposal(proposal, uid=uid, now=self.now),
-            lambda: self.naive.reserve(proposal, uid, self.now),
-            0,
-        )
-        assert proposal.key is not None or (free is True) == (made is not None)
+        made = self.same(Reserve((proposal,), (uid,)), 0)
+        assert proposal.key is not None or (free is True) == (made != [])
         return uid
 
     @rule(target=uids, proposal=proposals(), step=steps)
     def request(self, proposal: Proposal, step: int) -> Any:
         """It is kept as it is wanted, whatever is taken."""
         uid = self.fresh()
-        asked = proposal._replace(requested=True)
-        self.same(
-            lambda: self.ledger.reserve_proposal(asked, uid=uid, now=self.now),
-            lambda: self.naive.reserve(asked, uid, self.now),
-            step,
-        )
+        self.same(Reserve((proposal._replace(requested=True),), (uid,)), step)
         return uid
 
-    @rule(target=uids, batch=st.lists(requests | proposals(), min_size=2, max_size=3), step=steps)
-    def reserve_all(self, batch: Sequence[Proposal], step: int) -> Any:
-        return self.batch(batch, step, each=False)
-
-    @rule(target=uids, batch=st.lists(requests | proposals(), min_size=2, max_size=3), step=steps)
-    def reserve_each(self, batch: Sequence[Proposal], step: int) -> Any:
-        return self.batch(batch, step, each=True)
-
-    def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
+    @rule(
+        target=uids, mode=st.sampled_from((ALL, EACH)),
+        batch=st.lists(requests | proposals(), min_size=2, max_size=3), step=steps,
+    )  # fmt: skip
+    def reserve_several(self, mode: Mode, batch: Sequence[Proposal], step: int) -> Any:
         keys = [proposal.key for proposal in batch if proposal.key is not None]
         if len(set(keys)) < len(keys):
             batch = [proposal._replace(key=None) for proposal in batch]
         uids = [self.fresh() for _ in batch]
-        self.now += step
-        if each:
-            got = outcome(lambda: self.ledger.reserve_each(batch, uids=uids, now=self.now))
-            expected = outcome(lambda: self.naive.reserve_each(batch, uids, self.now))
-        else:
-            got = outcome(lambda: self.ledger.reserve_all(batch, uids=uids, now=self.now))
-            expected = outcome(lambda: self.naive.reserve_all(batch, uids, self.now))
-        if isinstance(got, list):
-            got = [self.told(one) for one in got]
-        assert got == expected
+        self.same(Reserve(tuple(batch), tuple(uids), mode), step)
         return multiple(*uids)
-
-    def told(self, one: Entry | Refused) -> object:
-        if isinstance(one, Entry):
-            return ObservedReservation.of(one, self.now)
-
-        def again() -> object:
-            raise one
-
-        return outcome(again)
 
     @rule(
         target=uids, choice=candidates, how=preferences, weights=weight_lists,
@@ -369,24 +379,14 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         step: int,
     ) -> Any:
         uid = self.fresh()
-        how = {**how, "weights": weights and weights[: len(choice)]}
+        how = {**how, "weights": weights and tuple(weights[: len(choice)])}
         digest = None if key is None else digest_of(choice, **how)
-        self.same(
-            lambda: self.ledger.reserve_any(
-                choice, uid=uid, now=self.now, key=key, digest=digest, **how
-            ),
-            lambda: self.naive.reserve_any(choice, uid, self.now, key=key, **how),
-            step,
-        )
+        self.same(Reserve(tuple(choice), (uid,), ANY, Choice(**how), key, digest), step)
         return uid
 
     @rule(uid=uids, ttl=ttls, version=maybe_version, step=steps)
     def extend(self, uid: str, ttl: int, version: int | None, step: int) -> None:
-        self.same(
-            lambda: self.ledger.extend(uid, ttl=ttl, now=self.now, version=version),
-            lambda: self.naive.extend(uid, ttl, self.now, version),
-            step,
-        )
+        self.same(Extend(uid, ttl, version), step)
 
     @rule(
         uid=uids, choice=candidates, how=preferences, weights=weight_lists,
@@ -402,46 +402,24 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         version: int | None,
         step: int,
     ) -> None:
-        how = {**how, "renew": renew, "version": version}
-        how["weights"] = weights and weights[: len(choice)]
-        self.same(
-            lambda: self.ledger.move_any(uid, choice, now=self.now, **how),
-            lambda: self.naive.move(uid, choice, self.now, **how),
-            step,
-        )
+        how = {**how, "weights": weights and tuple(weights[: len(choice)])}
+        self.same(Move(uid, tuple(choice), renew, Choice(**how), version), step)
 
     @rule(uid=uids, proposal=proposals(with_key=False), renew=st.booleans(), step=steps)
     def move(self, uid: str, proposal: Proposal, renew: bool, step: int) -> None:
-        self.same(
-            lambda: self.ledger.move(uid, proposal, now=self.now, renew=renew),
-            lambda: self.naive.move_to(uid, proposal, self.now, renew=renew),
-            step,
-        )
+        self.same(Move(uid, (proposal,), renew), step)
 
     @rule(uid=uids, if_still_free=st.booleans(), version=maybe_version, step=steps)
     def confirm(self, uid: str, if_still_free: bool, version: int | None, step: int) -> None:
-        how: dict[str, Any] = {"if_still_free": if_still_free, "version": version}
-        self.same(
-            lambda: self.ledger.confirm(uid, now=self.now, **how),
-            lambda: self.naive.confirm(uid, self.now, **how),
-            step,
-        )
+        self.same(Confirm(uid, if_still_free, version), step)
 
     @rule(uid=uids, version=maybe_version, step=steps)
     def release(self, uid: str, version: int | None, step: int) -> None:
-        self.same(
-            lambda: self.ledger.release(uid, now=self.now, version=version),
-            lambda: self.naive.end(uid, Verb.RELEASE, self.now, version),
-            step,
-        )
+        self.same(Release(uid, version), step)
 
     @rule(uid=uids, version=maybe_version, step=steps)
     def cancel(self, uid: str, version: int | None, step: int) -> None:
-        self.same(
-            lambda: self.ledger.cancel(uid, now=self.now, version=version),
-            lambda: self.naive.end(uid, Verb.CANCEL, self.now, version),
-            step,
-        )
+        self.same(Cancel(uid, version), step)
 
     @rule(
         uid=uids, metadata=st.sampled_from((KEEP, (), (("guests", "3"),))),
@@ -457,23 +435,11 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         version: int | None,
         step: int,
     ) -> None:
-        command = Annotate(uid, metadata, details, tags, version)
-        self.same(
-            lambda: self.ledger.annotate(command, now=self.now),
-            lambda: self.naive.annotate(command, self.now),
-            step,
-        )
+        self.same(Annotate(uid, metadata, details, tags, version), step)
 
     @rule(target=uids, uid=uids, proposal=proposals(), version=maybe_version, step=steps)
     def replace(self, uid: str, proposal: Proposal, version: int | None, step: int) -> Any:
-        new = self.fresh()
-        command = Replace(uid, proposal, new, version)
-        made = self.same(
-            lambda: self.ledger.replace(command, now=self.now),
-            lambda: self.naive.replace(command, self.now),
-            step,
-        )
-        return multiple() if made is None else made
+        return multiple(*self.same(Replace(uid, proposal, self.fresh(), version), step))
 
     @rule(
         query=st.builds(
@@ -500,10 +466,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
     @rule(uid=consumes(uids), step=steps)
     def back_in_time(self, uid: str, step: int) -> None:
         """A time before the latest is read as the latest."""
-        got = outcome(
-            lambda: ObservedReservation.of(self.ledger.confirm(uid, now=self.now - step), self.now)
-        )
-        assert got == outcome(lambda: self.naive.confirm(uid, self.now))
+        confirm = Confirm(uid)
+        got = outcome(lambda: self.told(self.ledger.step(confirm, self.now - step).answers[0]))
+        assert got == outcome(lambda: decided(self.naive, confirm, self.now))
 
     @rule(limit=st.sampled_from((None, 1, 2)), step=steps)
     def expire(self, limit: int | None, step: int) -> None:
@@ -522,21 +487,12 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
         step=steps,
     )
     def replace_busy(self, source: str, busy: dict[str, list[tuple[int, int]]], step: int) -> None:
-        self.now += step
-        self.import_busy(source, busy)
-
-    def import_busy(self, source: str, busy: dict[str, list[tuple[int, int]]]) -> None:
-        self.ledger.replace_busy(source, busy, now=self.now)
-        self.naive.replace_busy(source, busy, self.now)
+        spans = tuple((name, tuple(theirs)) for name, theirs in busy.items())
+        self.same(ImportBusy(source, spans), step)
 
     @rule(before=st.integers(-3, 3), step=steps)
     def forget(self, before: int, step: int) -> None:
-        self.now += step
-        self.ledger.look(self.now)
-        self.naive.at(self.now)
-        moment = self.now + before
-        forgotten = self.naive.forget_bookings(moment, self.now)
-        assert self.ledger.forget_bookings(moment, self.ledger.uids()) == forgotten
+        self.same(Forget(self.now + step + before, tuple(self.ledger.uids())), step)
 
     @rule(whole=st.booleans())
     def restart(self, whole: bool) -> None:
@@ -557,15 +513,9 @@ class LedgerAgainstNaive(RuleBasedStateMachine):
 
     @rule(entries=batches(), force=st.booleans(), step=steps)
     def configure(self, entries: list[SettingChange], force: bool, step: int) -> None:
-        self.now += step
         # What is over may have taken more than there is from now on.
         self.adopted = self.adopted or any(isinstance(entry, Put) for entry in entries)
-        self.change_settings(entries, force=force)
-
-    def change_settings(self, entries: list[SettingChange], *, force: bool) -> None:
-        got = outcome(lambda: self.ledger.configure(entries, now=self.now, force=force))
-        self.naive.at(self.now)
-        assert got == outcome(lambda: configure(self.naive, entries, force=force))
+        self.same(Configure(tuple(entries), force), step)
         assert list(self.ledger.configuration.resources) == [
             name for name in self.naive.resources if name not in LIMITS
         ]

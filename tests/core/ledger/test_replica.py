@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from slotengine.core.ledger.changes import Changes
 from slotengine.core.ledger.commands import Command
-from slotengine.core.ledger.config import Configure, SettingChange
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
-from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Entry
 from slotengine.errors import Refused, SlotError
-from slotengine.testing.internal.observed import ObservedReservation, describe
-from tests.core.ledger.asked import asked
+from slotengine.testing.internal.observed import describe
 from tests.core.ledger.test_ledger_model import TERMS, LedgerAgainstNaive, add_all
 from tests.sizes import machine_size
 
@@ -43,28 +37,7 @@ class ReplicaDecidesTheSame(LedgerAgainstNaive):
         self.replica.look(self.now)
         assert self.replica.snapshot() == self.ledger.snapshot()
 
-    def same(
-        self,
-        ours: Callable[[], Entry | ObservedReservation],
-        theirs: Callable[[], ObservedReservation],
-        step: int,
-    ) -> str | None:
-        self.now += step
-        self.decide_the_same(asked(self.ledger, ours))
-        return super().same(ours, theirs, 0)
-
-    def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
-        self.now += step
-        verb = self.ledger.reserve_each if each else self.ledger.reserve_all
-        uids = [f"never-{i}" for i in range(len(batch))]
-        self.decide_the_same(asked(self.ledger, lambda: verb(batch, uids=uids, now=self.now)))
-        return super().batch(batch, 0, each=each)
-
-    def change_settings(self, entries: list[SettingChange], *, force: bool) -> None:
-        self.decide_the_same(Configure(tuple(entries), force))
-        super().change_settings(entries, force=force)
-
-    def decide_the_same(self, command: Command) -> None:
+    def expect(self, command: Command) -> None:
         assert decided(self.ledger, command, self.now) == decided(self.replica, command, self.now)
 
 

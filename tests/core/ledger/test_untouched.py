@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import invariant
 
-from slotengine.core.ledger.commands import Command
-from slotengine.core.ledger.config import Configure, SettingChange
+from slotengine.core.ledger.commands import Command, Reserve
 from slotengine.core.ledger.decide import decide
 from slotengine.core.ledger.ledger import Ledger
 from slotengine.core.ledger.proposal import Proposal
-from slotengine.core.ledger.reservation import Claim, Entry
+from slotengine.core.ledger.reservation import Claim
 from slotengine.core.ledger.terms import Terms
 from slotengine.errors import SlotError
-from slotengine.testing.internal.observed import ObservedReservation
-from tests.core.ledger.asked import asked
 from tests.core.ledger.test_ledger_model import LedgerAgainstNaive
 from tests.core.ledger.test_waitlist_model import WaitlistAgainstNaive
 from tests.core.ledger.untouched import Written, untouched
-
-
-def only_decide(ledger: Ledger, verb: Callable[[], object], now: int) -> None:
-    """Decide what a verb asks on a state that refuses to be written, and do none of it."""
-    command = asked(ledger, verb)
-    with untouched(ledger), suppress(SlotError):
-        decide(ledger.state, command, now)
 
 
 class NothingIsTouched(LedgerAgainstNaive):
@@ -43,29 +31,12 @@ class NothingIsTouched(LedgerAgainstNaive):
 
     terms = replace(LedgerAgainstNaive.terms, max_holds=4, max_lapses=3, cool_down=4)
 
-    def same(
-        self,
-        ours: Callable[[], Entry | ObservedReservation],
-        theirs: Callable[[], ObservedReservation],
-        step: int,
-    ) -> str | None:
-        self.now += step
-        only_decide(self.ledger, ours, self.now)
-        return super().same(ours, theirs, 0)
-
-    def batch(self, batch: Sequence[Proposal], step: int, *, each: bool) -> Any:
-        self.now += step
-        verb = self.ledger.reserve_each if each else self.ledger.reserve_all
-        uids = [f"never-{i}" for i in range(len(batch))]
-        only_decide(self.ledger, lambda: verb(batch, uids=uids, now=self.now), self.now)
+    def expect(self, command: Command) -> None:
         with untouched(self.ledger), suppress(SlotError):
-            self.ledger.is_free(batch[0], now=self.now)
-        return super().batch(batch, 0, each=each)
-
-    def change_settings(self, entries: list[SettingChange], *, force: bool) -> None:
-        with untouched(self.ledger), suppress(SlotError):
-            decide(self.ledger.state, Configure(tuple(entries), force), self.now)
-        super().change_settings(entries, force=force)
+            decide(self.ledger.state, command, self.now)
+        for request in command.requests[:1] if isinstance(command, Reserve) else ():
+            with untouched(self.ledger), suppress(SlotError):
+                self.ledger.is_free(request, now=self.now)
 
     @invariant()
     def same_to_look_at(self) -> None:
