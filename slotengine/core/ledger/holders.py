@@ -289,9 +289,10 @@ class Holders:
                 latest = one.lapses, one.last_lapse
                 if self._may_count(one, one.previous, now):
                     before = one.previous, one.earlier
-            forgiven = one.next_lapse() <= one.forgiven_at
-            if latest[0] or before[1] or one.pending or forgiven:
-                yield holder, *latest, *before, tuple(one.pending), one.forgiven_at
+            # It counts as long as a hold is not marked that lapsed before it.
+            forgiven_at = START_OF_TIME if one.next_lapse() > one.forgiven_at else one.forgiven_at
+            if latest[0] or before[1] or one.pending or forgiven_at != START_OF_TIME:
+                yield holder, *latest, *before, tuple(one.pending), forgiven_at
 
     def _may_count(self, record: _Record, lapse: int, now: int) -> bool:
         """Return whether a hold that there is, was or comes can lapse in a row with a lapse."""

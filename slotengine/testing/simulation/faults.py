@@ -132,6 +132,11 @@ def _late_version(right: Method) -> Method:
     return version_at
 
 
+@_breaks("until-off-by-one", Entry, "read_at")
+def _late_reading(right: Method) -> Method:
+    return lambda self, now: right(self, now - 1)
+
+
 @_breaks("until-off-by-one", stepping, "mark_lapsed")
 def _late_marks(right: Method) -> Method:
     return lambda state, now, limit: right(state, now - 1, limit)

@@ -711,3 +711,17 @@ def test_lapses_that_no_longer_count_make_no_difference_to_a_snapshot() -> None:
     for one in (ledger, other):
         one.expire(12)
     assert other.snapshot() == ledger.snapshot()
+
+
+def test_a_moment_of_forgiveness_that_is_over_makes_no_difference_to_a_snapshot() -> None:
+    terms = Terms(5, 1, 12, retention=6, max_lapses=2, cool_down=4)
+    ledger, other = Ledger(terms, maintenance=0), Ledger(terms, maintenance=0)
+    for name in ("room", "annex"):
+        ledger.add_resource(name)
+    for uid, name in (("a", "room"), ("b", "annex")):
+        ledger.reserve(name, 0, 1, uid=uid, now=0, ttl=7, holder="h")
+    ledger.confirm("a", now=3)
+    other.replay([ledger.snapshot()])
+    for one in (ledger, other):
+        one.expire(7)
+    assert other.snapshot() == ledger.snapshot()
