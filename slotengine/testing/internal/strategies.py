@@ -200,16 +200,21 @@ def _as_it_stands(request: Proposal) -> Proposal:
     return request._replace(closed=None)
 
 
+def _asked(request: Proposal, requested: bool) -> Proposal:
+    """Return a request as its caller asks it, to be decided now or later; so, too, its digest."""
+    return keyed(request._replace(requested=requested), request.key)
+
+
 @st.composite
 def reserves(draw: st.DrawFn, resources: Mapping[str, int], *, last: int = 10) -> Reserve:
     """Commands that hold one thing, all or each of several, or any of several."""
     mode = draw(st.sampled_from((ONE, ONE, ONE, ONE, ALL, EACH, ANY)))
     requested = draw(st.sampled_from((False, False, False, True)))
     if mode is ONE:
-        return Reserve((draw(proposals(resources, last=last))._replace(requested=requested),), ())
+        return Reserve((_asked(draw(proposals(resources, last=last)), requested),), ())
     several = draw(_several(resources, last))
     if mode is not ANY:
-        several = (several[0]._replace(requested=requested), *several[1:])
+        several = (_asked(several[0], requested), *several[1:])
     if mode is ALL and draw(st.booleans()):
         several = in_series(several)
     if mode is not ANY:
