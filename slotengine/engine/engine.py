@@ -26,6 +26,7 @@ import anyio.lowlevel
 from slotengine.core.ledger.changes import Changes, Waits
 from slotengine.core.ledger.clients import CommandId
 from slotengine.core.ledger.proposal import Proposal
+from slotengine.core.ledger.reservation import Entry
 from slotengine.core.ledger.waitlist import Waitlist
 from slotengine.engine.background import Background, refuse_in_child
 from slotengine.engine.clock import Clock
@@ -472,14 +473,13 @@ class SlotEngine:
                 made = local.repeated(command_id)
                 if made is not None:
                     return made
-                entry = local.service.made_with_key(wanted, now=local.look())
+                found = local.service.prepare(wanted, now=local.look())
             except Refused:
                 local.refused += 1
                 raise
-            if entry is not None:
-                return local.answer(entry)
-            proposal = local.service.prepare(wanted, now=local.look())
-            return await self._wait_for(proposal, wait, jump, command_id)
+            if isinstance(found, Entry):
+                return local.answer(found)
+            return await self._wait_for(found, wait, jump, command_id)
         return local.reserve_slot(
             event_type, start,
             length=length, seats=seats, holder=holder, ttl=ttl, key=key,

@@ -266,13 +266,21 @@ class BookingRules:
         return tuple(map(_hours_of_all, self.groups_by_hours))
 
     def proposal(
-        self, request: SlotRequest, rule: StartRule | None = None, *, ttl: int = 0
+        self,
+        request: SlotRequest,
+        rule: StartRule | None = None,
+        *,
+        ttl: int = 0,
+        key_digest: bytes | None = None,
     ) -> Proposal:
         """Return the proposal that the ledger decides, to start by a rule.  O(h) for h hosts.
 
-        The ``ttl`` is used if the request has none.  Raises `InvalidField` or
+        The ``ttl`` is used if the request has none.  For one with a key, the ``key_digest`` is
+        its `digest_of_slot`, which is worked out unless it is given.  Raises `InvalidField` or
         `TooManyUnits` if the request can never be granted.
         """
+        if key_digest is None and request.key is not None:
+            key_digest = digest_of_slot(request)
         start = request.start
         length = self.length_of(request.length)
         occupied = start - self.before, start + length + self.after
@@ -288,7 +296,7 @@ class BookingRules:
             self.id,
             self.seats_of(request.seats),
             request.key,
-            None if request.key is None else digest_of_slot(request),
+            key_digest,
             tuple([_pool(group, occupied, credited=credited) for group in groups]),
             self.limit_claims(start, length),
             self.closed_to(start, start + length, groups) if request.enforce else (),

@@ -159,36 +159,27 @@ class BookingService:
         Raises `UnknownEventType`, `TooSoon` or `NotBookable`, and what
         `Ledger.reserve_proposal` raises.
         """
-        made = self.made_with_key(request, now=now)
-        if made is not None:
-            return made
-        rules, now = self.rules_of(request.event_type), self.ledger.time(now)
-        rule = rules.start_rule(now) if request.enforce else None
         plain = request.key is None and request.only is None and request.extra is None
-        if rules.sole_resource is not None and plain and client is None and not request.requested:
-            # The shortcut without a proposal takes 3.0 µs in all, instead of 6.2.
-            rules.seats_of(request.seats)
-            length = rules.length_of(request.length)
-            return self.ledger.reserve(
-                rules.sole_resource, request.start, request.start + length,
-                uid=uid, now=now, ttl=self._default_ttl if request.ttl is None else request.ttl,
-                holder=request.holder, event_type=rules.id,
-                hours=rules.sole_hours(request.enforce), rule=rule,
-                limits=rules.limit_claims(request.start, length) if rules.limits else (),
-                demand=rules.demand(request.enforce),
-                quota=request.quota, jump=jump,
-            )  # fmt: skip
-        proposal = rules.proposal(request, rule, ttl=self._default_ttl)
-        return self.ledger.do(Reserve((proposal,), (uid,), jump=jump, client=client), now=now)
-
-    def made_with_key(self, request: SlotRequest, *, now: int) -> Entry | None:
-        """Return what this very request made before, if it has a key, by whatever rules.  O(1).
-
-        Raises `KeyReused`, `KeySpent` or `InvalidField`.
-        """
-        if request.key is None:
-            return None
-        return self.ledger.made_with(request.key, digest_of_slot(request), now=now)
+        if plain and client is None and not request.requested:
+            rules, now = self.rules_of(request.event_type), self.ledger.time(now)
+            if rules.sole_resource is not None:
+                # The shortcut without a proposal takes 3.0 µs in all, instead of 6.2.
+                rules.seats_of(request.seats)
+                length = rules.length_of(request.length)
+                return self.ledger.reserve(
+                    rules.sole_resource, request.start, request.start + length,
+                    uid=uid, now=now, ttl=self._default_ttl if request.ttl is None else request.ttl,
+                    holder=request.holder, event_type=rules.id,
+                    hours=rules.sole_hours(request.enforce),
+                    rule=rules.start_rule(now) if request.enforce else None,
+                    limits=rules.limit_claims(request.start, length) if rules.limits else (),
+                    demand=rules.demand(request.enforce),
+                    quota=request.quota, jump=jump,
+                )  # fmt: skip
+        found = self.prepare(request, now=now)
+        if isinstance(found, Entry):
+            return found
+        return self.ledger.do(Reserve((found,), (uid,), jump=jump, client=client), now=now)
 
     def adopt(
         self, proposal: Proposal, *, uid: str, now: int, client: CommandId | None = None
@@ -201,16 +192,22 @@ class BookingService:
             proposal = proposal._replace(limits=tuple(one for one in claims if one.units))
         return self.ledger.do(Adopt(proposal, uid, client), now=now)
 
-    def prepare(self, request: SlotRequest, *, now: int) -> Proposal:
-        """Return what a request asks of the ledger.
+    def prepare(self, request: SlotRequest, *, now: int) -> Entry | Proposal:
+        """Return what a request asks of the ledger, or what it made before.
 
-        Raises `UnknownEventType`, `TooManyUnits` or `InvalidField`.
+        The latter if it has a key, by whatever rules that was.
+
+        Raises `UnknownEventType`, `TooManyUnits`, `InvalidField`, `KeyReused` or `KeySpent`.
         """
+        digest = None
+        if request.key is not None:
+            digest = digest_of_slot(request)
+            made = self.ledger.made_with(request.key, digest, now=now)
+            if made is not None:
+                return made
         rules = self.rules_of(request.event_type)
-        if not request.enforce:
-            return rules.proposal(request, ttl=self._default_ttl)
-        rule = rules.start_rule(self.ledger.time(now))
-        return rules.proposal(request, rule, ttl=self._default_ttl)
+        rule = rules.start_rule(self.ledger.time(now)) if request.enforce else None
+        return rules.proposal(request, rule, ttl=self._default_ttl, key_digest=digest)
 
     def confirm(
         self,

@@ -199,6 +199,7 @@ def test_what_is_prepared_can_be_had_until_its_notice(service: BookingService) -
     service.add(event_type(notice=minutes(10)))
     request = SlotRequest("talk", HOUR, ttl=MINUTE)
     proposal = service.prepare(request, now=0)
+    assert isinstance(proposal, Proposal)
     rule = proposal.rule
     assert proposal == service.rules_of("talk").proposal(request, rule)
     assert rule is not None
@@ -208,6 +209,7 @@ def test_what_is_prepared_can_be_had_until_its_notice(service: BookingService) -
     with pytest.raises(TooSoon):
         rule.check(HOUR, last + 1)
     proposal = service.prepare(request._replace(enforce=False), now=0)
+    assert isinstance(proposal, Proposal)
     assert proposal.rule is None
     assert deadline(proposal, wait=2 * HOUR, now=0) == 2 * HOUR
 
