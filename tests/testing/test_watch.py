@@ -285,7 +285,7 @@ async def given_though_imported(engine: SlotEngine, clock: SimClock) -> None:
 async def vanished(engine: SlotEngine, clock: SimClock) -> None:
     hold = await engine.reserve("room", START, HALF_HOUR)
     await engine.confirm(hold.uid)
-    engine.ledger.state.forget(entry_of(engine, hold.uid))
+    engine.ledger.state.forget(entry_of(engine, hold.uid).number)
 
 
 async def silently_changed(engine: SlotEngine, clock: SimClock) -> None:
@@ -393,7 +393,7 @@ async def test_it_can_be_checked_in_turns_while_the_engine_goes_on(clock: SimClo
             await engine.reserve("room", START + turn * HALF_HOUR, HALF_HOUR)
         checking = watch.check_in_turns()
         next(checking)
-        engine.ledger.state.forget(entry_of(engine, holds[CHECKED_PER_TURN].uid))
+        engine.ledger.state.forget(entry_of(engine, holds[CHECKED_PER_TURN].uid).number)
         with pytest.raises(InvariantBroken, match="kept"):
             list(checking)
 
@@ -428,7 +428,7 @@ async def test_bookings_that_are_over_may_be_forgotten_if_that_was_asked_for(
         assert len(watch.reservations) == 3
         engine.ledger.forget_bookings(0, [])
         [booking] = (await engine.find(standing("room", late, NOW))).reservations
-        engine.ledger.state.forget(entry_of(engine, booking.uid))  # which nobody asked for
+        engine.ledger.state.forget(entry_of(engine, booking.uid).number)  # which nobody asked for
         with pytest.raises(InvariantBroken, match="kept"):
             watch.check()
 

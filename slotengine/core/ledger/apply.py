@@ -155,25 +155,22 @@ def apply_reinstated(state: LedgerState, change: Reinstated) -> None:
 
 
 def apply_ended(state: LedgerState, change: Released | Cancelled) -> None:
-    rows, now = state.rows, state.now
-    row, numbers = rows.row_of[change.uid], rows.numbers
-    word = numbers[row + WORD]
-    before = STATES[word & STATE]
+    numbers, now = state.rows.numbers, state.now
+    row = state.rows.row_of[change.uid]
+    before = STATES[numbers[row + WORD] & STATE]
     if before is REQUESTED:
         state.entries.at(row).wanted = None
     else:
         _leave(state, row, before)
-    after = AFTER_RELEASE if change.__class__ is Released else AFTER_CANCEL
-    numbers[row + WORD] = change.version << VERSION | word & (MORE | DEMAND) | after
-    numbers[row + UNTIL] = numbers[row + CHANGED] = now
+    numbers[row + UNTIL] = now
     if change.replaced_by is not None:
         entry = state.entries.at(row)
         entry.extra = (entry.extra or NOTHING)._replace(replaced_by=change.replaced_by)
     state.ended.append(row)
     if now + state.retention < state.maintenance_due:
         state.maintenance_due = now + state.retention
-    if state.index is not None:
-        state.index.update(state.entries.at(row))
+    after = AFTER_RELEASE if change.__class__ is Released else AFTER_CANCEL
+    _become(state, row, change.version, after)
 
 
 def apply_expired(state: LedgerState, change: Expired) -> None:
@@ -208,7 +205,7 @@ def apply_forgotten(state: LedgerState, change: Forgotten) -> None:
         entry = state.entries[uid]
         state.occupancy.unplace(entry)
         state.confirmed -= 1
-        state.forget(entry)
+        state.forget(entry.number)
 
 
 def apply_busy_imported(state: LedgerState, change: BusyImported) -> None:

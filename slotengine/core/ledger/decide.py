@@ -89,7 +89,7 @@ from slotengine.core.ledger.reservation import (
     Verb,
     is_limit,
 )
-from slotengine.core.ledger.store import SERIAL, STATE, UNTIL, VERSION, WORD
+from slotengine.core.ledger.store import STATE, UNTIL, VERSION, WORD
 from slotengine.core.ledger.view import Batch, View
 from slotengine.core.ledger.waitlist import AHEAD, NEWCOMER
 from slotengine.core.time.instant import FIRST_US, LAST_US, from_us
@@ -756,7 +756,7 @@ def known(state: LedgerState, uid: str, now: int) -> Entry:
         raise UnknownReservation(uid) from None
     if rows.numbers[row + UNTIL] + state.retention <= now:
         raise UnknownReservation(uid)
-    return Entry(rows, row, rows.numbers[row + SERIAL])
+    return state.entries.at(row)
 
 
 def _known_request(state: LedgerState, proposal: Proposal, now: int) -> Entry | None:
@@ -793,11 +793,10 @@ def known_key(state: LedgerState, key: str | None, digest: bytes | None, now: in
 
 def admits(entry: Entry, verb: Verb, now: int, version: int | None) -> bool:
     """Return whether there is anything to do, or raise if the verb is not admitted."""
-    current = entry.version_at(now)
-    if version is not None and version != current:
+    if version is not None and version != entry.version_at(now):
         if not is_count(version):
             raise InvalidField("version", f"must be a whole number, not {version!r}")
-        raise StaleVersion(entry.uid, version, current)
+        raise StaleVersion(entry.uid, version, entry.version_at(now))
     state = entry.state_at(now)
     if verb in NEXT[state]:
         return True

@@ -80,7 +80,7 @@ def _forget_some(state: LedgerState, now: int, limit: int) -> int:
         if superseded:
             state.superseded -= Counter((row,))
         else:
-            state.forget_row(row)
+            state.forget(row)
         limit -= 1
     return NEVER
 

@@ -241,7 +241,7 @@ class LedgerState:
         before = self.rows.row_of.get(change.uid)
         if before is not None:
             self.superseded[before] += 1
-            self.forget_row(before)
+            self.forget(before)
         return self.made_by(change, self.rows)
 
     def slot_into(self, entry: Entry, slot: Slot) -> None:
@@ -251,12 +251,8 @@ class LedgerState:
         entry.event_type, entry.seats, entry.demand = slot.event_type, slot.seats, slot.demand
         self.rows.numbers[entry.number + TAKES], entry.claims = self._claims_of(slot)
 
-    def forget(self, entry: Entry) -> None:
-        """Keep a reservation no longer, which stands nowhere."""
-        self.forget_row(entry.number)
-
-    def forget_row(self, row: int) -> None:
-        """Do as `forget`, for the reservation of a row."""
+    def forget(self, row: int) -> None:
+        """Keep the reservation of a row no longer, which stands nowhere."""
         if self.index is not None:
             self.index.remove(self.entries.at(row))
         key = self.rows.key_of.get(row)

@@ -191,10 +191,10 @@ def _hasty(right: Method) -> Method:
     return lambda entry, before: right(entry, before + 1)
 
 
-@_breaks("never-forgets", LedgerState, "forget_row")
+@_breaks("never-forgets", LedgerState, "forget")
 def _kept(right: Method) -> Method:
     """Ended reservations stay in memory for ever."""
-    return lambda self, entry: None
+    return lambda self, row: None
 
 
 @_breaks("pending-lapses", deciding, "lapse_of")
