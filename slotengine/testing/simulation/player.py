@@ -169,26 +169,18 @@ class Player:
             action = run.sent.numbered(step.client, action)
         if action is None:
             run.note(step, "nothing to do")
-        elif isinstance(action, Reserve | ReserveSlot) and action.wait is not None:
-            await self._waiting.call(step, action)
-        elif step.mode is CallMode.PARKED and not fits_only_now(action):
+        elif step.mode is CallMode.PARKED and not waits(action) and not fits_only_now(action):
             await self._park(step, action)
-        elif step.mode is CallMode.AT_ONCE:
-            run.answered(step, action, in_local_engine(run.engine.local, action))
         else:
-            run.answered(step, action, await in_engine(run.engine, action))
+            await self._make(step, action)
 
     @_do.register
     async def _(self, step: Repeat) -> None:
-        run, action = self.run, self.run.sent.again(step.client, step.nth)
+        action = self.run.sent.again(step.client, step.nth)
         if action is None:
-            run.note(step, "nothing to do")
-        elif isinstance(action, Reserve | ReserveSlot) and action.wait is not None:
-            await self._waiting.call(step, action)
-        elif step.mode is CallMode.AT_ONCE:
-            run.answered(step, action, in_local_engine(run.engine.local, action))
+            self.run.note(step, "nothing to do")
         else:
-            run.answered(step, action, await in_engine(run.engine, action))
+            await self._make(step, action)
 
     @_do.register
     async def _(self, step: JumpToExpiry) -> None:
@@ -254,6 +246,16 @@ class Player:
         self.run.import_busy(step.command)
 
     # --- Calls -----------------------------------------------------------------------------
+
+    async def _make(self, step: Call | Repeat, action: Action) -> None:
+        """Make a call, which may have to wait, and compare its answer."""
+        run = self.run
+        if isinstance(action, Reserve | ReserveSlot) and action.wait is not None:
+            await self._waiting.call(step, action)
+        elif step.mode is CallMode.AT_ONCE:
+            run.answered(step, action, in_local_engine(run.engine.local, action))
+        else:
+            run.answered(step, action, await in_engine(run.engine, action))
 
     def _resolved(self, call: Call) -> Action | None:
         """Return what a client does, with the uid it is about; None if the client knows none."""

@@ -27,8 +27,8 @@ class Sent(NamedTuple):
     action: Identified
 
 
-class Client:
-    """What one client knows of its sessions."""
+class Numbering:
+    """What one client knows of its sessions, and the calls that it has numbered."""
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
@@ -50,13 +50,13 @@ class SentCalls:
         self._naive = naive
         self._clock = clock
         self._waiting = waiting
-        self._clients: dict[int, Client] = {}
+        self._clients: dict[int, Numbering] = {}
 
     def numbered(self, number: int, action: Action) -> Action:
         """Return an action with the next id of a client, unless it is none that can have one."""
         if not isinstance(action, Identified):
             return action
-        client = self._clients.setdefault(number, Client())
+        client = self._clients.setdefault(number, Numbering())
         now = max(self._clock.now(), self._naive.now)
         if not client.session or now >= client.opened + USED_FOR:
             random = number.to_bytes(4, "big") + len(client.sent).to_bytes(4, "big")
