@@ -456,11 +456,12 @@ class Occupancy:
         if resource is not None:
             start, end = entry.start, entry.end
             resource.take(resource.timeline.room(start, end, 1), start, end, 1, entry)
-        elif entry.seats is None:
-            assert entry.claims is not None
-            self.occupy(entry.claims, entry)
+            return
+        seats = entry.seats
+        if seats is None:
+            self.occupy(entry.all_claims(), entry)
         else:
-            self._seat(entry)
+            self._seat(entry, seats.wanted)
 
     def unplace_row(self, row: int) -> None:
         """Take the claims of a row, which stand there, out of the timelines: as `unplace`.
@@ -478,10 +479,13 @@ class Occupancy:
     def unplace(self, entry: Entry) -> None:
         """Take the claims of an entry, which stand there, out of the timelines."""
         entry.placed = False
-        if entry.resource is not None:
-            entry.resource.give_back(entry.start, entry.end, 1, entry)
-        elif entry.session is not None:
-            self._unseat(entry, entry.session)
+        resource = entry.resource
+        if resource is not None:
+            resource.give_back(entry.start, entry.end, 1, entry)
+            return
+        session = entry.session
+        if session is not None:
+            self._unseat(entry, session)
         else:
             self._vacate(entry.all_claims(), entry)
 
@@ -513,18 +517,19 @@ class Occupancy:
         for name, start, end, units in claims:
             self._claimed(name).give_back(start, end, units, owner)
 
-    def _seat(self, entry: Entry) -> None:
+    def _seat(self, entry: Entry, wanted: int) -> None:
         """Let an entry join its session, and open the session if it is the first."""
-        key = entry.session_key
+        key, uid = entry.session_key, entry.uid
         session = self.sessions.get(key)
         if session is None:
             claims = entry.all_claims()
-            uid = session_uid(entry.uid, entry.version, claims[0].resource)
-            session = self.open(key, entry.end, claims, entry.created, uid)
-        session.members[entry.uid] = entry
-        session.taken += entry.seats_wanted
+            theirs = session_uid(uid, entry.version, claims[0].resource)
+            session = self.open(key, entry.end, claims, entry.created, theirs)
+        else:
+            entry.claims = session.claims  # it may be with another host than the one proposed
+        session.members[uid] = entry
+        session.taken += wanted
         entry.session = session
-        entry.claims = session.claims  # it may be with another host than the one proposed
 
     def _unseat(self, entry: Entry, session: Session) -> None:
         del session.members[entry.uid]

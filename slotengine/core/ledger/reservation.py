@@ -595,22 +595,25 @@ class Entry:
     @property
     def session_key(self) -> tuple[str, int]:
         """Which session it belongs to: the one of its event type and start."""
-        assert self.event_type is not None
-        return self.event_type, self.start
+        event_type = self.event_type
+        assert event_type is not None
+        return event_type, self.start
 
     @property
     def seats_wanted(self) -> int:
         """How many seats it takes of its session."""
-        assert self.seats is not None
-        return self.seats.wanted
+        seats = self.seats
+        assert seats is not None
+        return seats.wanted
 
     def all_claims(self) -> tuple[Claim, ...]:
         """Return its claims, however they are kept."""
         resource = self.resource
         if resource is not None:
             return (Claim(resource.id, self.start, self.end),)
-        assert self.claims is not None
-        return self.claims
+        claims = self.claims
+        assert claims is not None
+        return claims
 
     def check_invariants(self) -> None:
         """Assert every invariant of one reservation; for tests and simulation."""
